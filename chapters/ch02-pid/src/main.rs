@@ -1,0 +1,2 @@
+//! Chapter.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What makes processes, and what all chapters share.

@@ -1,0 +1,1 @@
+//! The laboratory in which the black-box tests run.
