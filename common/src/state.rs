@@ -1,0 +1,101 @@
+//! The state directory: where images, layers and containers lie on the host.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// The state directory.
+///
+/// `$MYDOCKER_ROOT`, else `/var/lib/mydocker`; for a caller without privilege
+/// `$XDG_DATA_HOME/mydocker`, else `~/.local/share/mydocker`.
+///
+/// ```text
+/// images/NAME.json      a record: the image's layers, lowest last
+/// layers/NAME/          one layer: a directory tree
+/// containers/ID/        what one container keeps: lock, write layer, mount point
+/// ```
+#[derive(Clone, Debug)]
+pub struct State {
+    root: PathBuf,
+}
+
+impl State {
+    /// Find out where the state directory is. Nothing is made yet.
+    ///
+    /// # Errors
+    /// A relative `$MYDOCKER_ROOT`, or an ordinary user without `$HOME`.
+    pub fn locate() -> Result<State> {
+        if let Some(root) = set("MYDOCKER_ROOT") {
+            if !root.is_absolute() {
+                bail!("MYDOCKER_ROOT is {root:?}: give an absolute path");
+            }
+            return Ok(State { root });
+        }
+        if crate::rights::privileged() {
+            let root = PathBuf::from("/var/lib/mydocker");
+            return Ok(State { root });
+        }
+        // The XDG base directory specification: a relative path is to be ignored.
+        let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
+        match data.or_else(|| set("HOME").map(|home| home.join(".local/share"))) {
+            Some(data) => Ok(State {
+                root: data.join("mydocker"),
+            }),
+            None => bail!(
+                "no place for images and layers: set MYDOCKER_ROOT, XDG_DATA_HOME or HOME"
+            ),
+        }
+    }
+
+    /// The state directory at this path.
+    #[must_use]
+    pub fn at(root: impl Into<PathBuf>) -> State {
+        State { root: root.into() }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Image records.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// Layers, one directory each.
+    #[must_use]
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// One directory per container.
+    #[must_use]
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// Make one of the directories above, parents included, and give it back.
+    ///
+    /// # Errors
+    /// Those of mkdir(2), with what to do about the usual ones.
+    pub fn make(&self, directory: PathBuf) -> Result<PathBuf> {
+        use crate::step::Step;
+        fs::create_dir_all(&directory)
+            .step(|| format!("mkdir(2) {}", directory.display()))
+            .hint(|_| {
+                Some("MYDOCKER_ROOT names another state directory".to_owned())
+            })?;
+        Ok(directory)
+    }
+}
+
+fn set(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}

@@ -1,0 +1,167 @@
+//! One step of building a container: a system call, narrated and put in context.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+
+use anyhow::{Error, Result};
+use nix::errno::Errno;
+
+/// Where narration goes: one line a step.
+type Narrator = fn(&str);
+
+thread_local! {
+    static NARRATOR: Cell<Option<Narrator>> = const { Cell::new(None) };
+}
+
+/// Send every step's line to `narrator` from now on; `None` is silence.
+pub(crate) fn narrate(narrator: Option<Narrator>) {
+    NARRATOR.set(narrator);
+}
+
+/// Whether `--trace` is on.
+pub(crate) fn narrated() -> bool {
+    NARRATOR.get().is_some()
+}
+
+/// Say a line to who listens to `--trace`.
+pub(crate) fn say(line: &str) {
+    if let Some(narrator) = NARRATOR.get() {
+        narrator(line);
+    }
+}
+
+/// Turns a system call's result into a step: `--trace` shows the text when the
+/// call went well, the error carries it when it did not.
+///
+/// The text is the call as the manual spells it, both paths, flags:
+/// `mount(2) bind /tmp/v on /test`.
+pub trait Step<T> {
+    /// Name the step.
+    ///
+    /// # Errors
+    /// The call's own, as `TEXT: ENOENT: No such file or directory`.
+    fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
+    fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
+        match self {
+            Ok(value) => {
+                if narrated() {
+                    say(&text().to_string());
+                }
+                Ok(value)
+            }
+            Err(cause) => Err(cause.into().0.context(text().to_string())),
+        }
+    }
+}
+
+/// The ways in which the libraries report an errno, as one.
+#[derive(Debug)]
+pub struct Cause(Error);
+
+impl From<Errno> for Cause {
+    fn from(errno: Errno) -> Cause {
+        Cause(errno.into())
+    }
+}
+
+impl From<rustix::io::Errno> for Cause {
+    fn from(errno: rustix::io::Errno) -> Cause {
+        Errno::from_raw(errno.raw_os_error()).into()
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Cause {
+        match error.raw_os_error() {
+            Some(errno) => Errno::from_raw(errno).into(),
+            None => Cause(error.into()),
+        }
+    }
+}
+
+/// A second line below an error, for errnos that mislead: what the kernel
+/// usually means, and what to do.
+pub trait Hint<T> {
+    /// Add the hint that `find` has for this errno, if any.
+    ///
+    /// # Errors
+    /// The same error.
+    fn hint(self, find: impl FnOnce(Errno) -> Option<String>) -> Result<T>;
+}
+
+impl<T> Hint<T> for Result<T> {
+    fn hint(self, find: impl FnOnce(Errno) -> Option<String>) -> Result<T> {
+        self.map_err(|error| {
+            let errno = error.root_cause().downcast_ref::<Errno>().copied();
+            match errno.and_then(find) {
+                Some(hint) => Hinted { hint, error }.into(),
+                None => error,
+            }
+        })
+    }
+}
+
+/// An error with a hint, on its way to [`report`].
+#[derive(Debug)]
+struct Hinted {
+    hint: String,
+    error: Error,
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.hint)
+    }
+}
+
+impl std::error::Error for Hinted {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.error.as_ref())
+    }
+}
+
+/// An error as the user reads it: the chain on one line, hints below it.
+#[must_use]
+pub fn report(error: &Error) -> String {
+    let mut line = Vec::new();
+    let mut hints = String::new();
+    for cause in error.chain() {
+        if cause.is::<Hinted>() {
+            hints += &format!("\nhint: {cause}");
+        } else {
+            line.push(cause.to_string());
+        }
+    }
+    line.join(": ") + &hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_puts_the_chain_on_one_line_and_the_hint_below() {
+        let error = Err::<(), _>(Errno::ENOENT)
+            .step(|| "mount(2) bind /tmp/v on /test")
+            .hint(|errno| (errno == Errno::ENOENT).then(|| "make it".to_owned()))
+            .map_err(|error| error.context("enter volume"))
+            .unwrap_err();
+        assert_eq!(
+            report(&error),
+            "enter volume: mount(2) bind /tmp/v on /test: \
+             ENOENT: No such file or directory\nhint: make it"
+        );
+    }
+
+    #[test]
+    fn io_errors_read_like_errnos() {
+        let error = std::fs::read("/nonexistent")
+            .step(|| "read it")
+            .unwrap_err();
+        assert_eq!(report(&error), "read it: ENOENT: No such file or directory");
+    }
+}
