@@ -84,7 +84,7 @@ impl State {
     /// # Errors
     /// Those of mkdir(2), with what to do about the usual ones.
     pub fn make(&self, directory: PathBuf) -> Result<PathBuf> {
-        use crate::step::Step;
+        use crate::step::{Hint, Step};
         fs::create_dir_all(&directory)
             .step(|| format!("mkdir(2) {}", directory.display()))
             .hint(|_| {
