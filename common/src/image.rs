@@ -41,9 +41,6 @@ impl Image {
     /// The layers' directories, the topmost first.
     #[must_use]
     pub fn directories(&self, state: &State) -> Vec<PathBuf> {
-        self.layers
-            .iter()
-            .map(|layer| state.layers().join(layer))
-            .collect()
+        self.layers.iter().map(|layer| state.layers().join(layer)).collect()
     }
 }

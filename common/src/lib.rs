@@ -1,6 +1,37 @@
 //! What makes processes, and what all chapters share.
+//!
+//! There is no such thing as a container. There is a process, and a stack of parts
+//! around it: [`Part`] is one wall, [`Container`] puts them around a program.
+//! Chapters make the walls; this crate makes the process, and undoes what was done.
 
+pub mod cli;
+pub mod exit;
+pub mod flags;
+pub mod guest;
+pub mod hints;
+pub mod home;
+pub mod id;
 pub mod image;
 pub mod rights;
 pub mod state;
 pub mod step;
+
+mod channel;
+mod child;
+mod container;
+mod environment;
+mod guard;
+mod part;
+mod program;
+mod running;
+mod signals;
+mod sys;
+
+pub use container::{Container, Created, Started};
+pub use environment::PATH;
+pub use exit::Exit;
+pub use guard::Guard;
+pub use home::Home;
+pub use part::{Birth, Part, Plan, Up};
+pub use running::{Running, Watch};
+pub use sys::mount_setattr;

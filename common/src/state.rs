@@ -40,9 +40,7 @@ impl State {
         // The XDG base directory specification: a relative path is to be ignored.
         let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
         match data.or_else(|| set("HOME").map(|home| home.join(".local/share"))) {
-            Some(data) => Ok(State {
-                root: data.join("mydocker"),
-            }),
+            Some(data) => Ok(State { root: data.join("mydocker") }),
             None => bail!(
                 "no place for images and layers: set MYDOCKER_ROOT, XDG_DATA_HOME or HOME"
             ),
@@ -95,7 +93,5 @@ impl State {
 }
 
 fn set(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -1,34 +1,68 @@
 //! One step of building a container: a system call, narrated and put in context.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 
 use anyhow::{Error, Result};
 use nix::errno::Errno;
 
-/// Where narration goes: one line a step.
-type Narrator = fn(&str);
+/// Where and when the code runs that makes a step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene {
+    pub(crate) side: &'static str,
+    pub(crate) hook: &'static str,
+    pub(crate) part: &'static str,
+}
+
+type Narrator = Box<dyn Fn(&str)>;
 
 thread_local! {
-    static NARRATOR: Cell<Option<Narrator>> = const { Cell::new(None) };
+    static SCENE: Cell<Scene> =
+        const { Cell::new(Scene { side: "parent", hook: "", part: "" }) };
+    static NARRATOR: RefCell<Option<Narrator>> = const { RefCell::new(None) };
 }
 
-/// Send every step's line to `narrator` from now on; `None` is silence.
-pub(crate) fn narrate(narrator: Option<Narrator>) {
-    NARRATOR.set(narrator);
+/// From now on steps belong to this scene.
+pub(crate) fn scene(scene: Scene) {
+    SCENE.set(scene);
 }
 
-/// Whether `--trace` is on.
-pub(crate) fn narrated() -> bool {
-    NARRATOR.get().is_some()
+/// Narrate: one line a step on stderr. This is `--trace`.
+pub fn narrate() {
+    NARRATOR.set(Some(Box::new(|line| {
+        // A reader who went away is no reason to stop.
+        let _ = writeln!(io::stderr(), "{line}");
+    })));
 }
 
-/// Say a line to who listens to `--trace`.
-pub(crate) fn say(line: &str) {
-    if let Some(narrator) = NARRATOR.get() {
-        narrator(line);
+/// Send the lines elsewhere, if there are any.
+pub(crate) fn narrate_by(narrator: impl Fn(&str) + 'static) {
+    if narrated() {
+        NARRATOR.set(Some(Box::new(narrator)));
     }
+}
+
+fn narrated() -> bool {
+    NARRATOR.with_borrow(Option::is_some)
+}
+
+/// Hand a finished line on.
+pub(crate) fn say(line: &str) {
+    NARRATOR.with_borrow(|narrator| {
+        if let Some(narrator) = narrator {
+            narrator(line);
+        }
+    });
+}
+
+/// Say that something is done that is no step of its own.
+pub(crate) fn tell(text: &dyn fmt::Display) {
+    if !narrated() {
+        return;
+    }
+    let Scene { side, hook, part } = SCENE.get();
+    say(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
 }
 
 /// Turns a system call's result into a step: `--trace` shows the text when the
@@ -49,7 +83,7 @@ impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
         match self {
             Ok(value) => {
                 if narrated() {
-                    say(&text().to_string());
+                    tell(&text());
                 }
                 Ok(value)
             }
@@ -159,9 +193,7 @@ mod tests {
 
     #[test]
     fn io_errors_read_like_errnos() {
-        let error = std::fs::read("/nonexistent")
-            .step(|| "read it")
-            .unwrap_err();
+        let error = std::fs::read("/nonexistent").step(|| "read it").unwrap_err();
         assert_eq!(report(&error), "read it: ENOENT: No such file or directory");
     }
 }

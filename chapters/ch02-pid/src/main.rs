@@ -1,2 +1,51 @@
-//! Chapter.
-fn main() {}
+//! `ch02-pid run`: process number 1.
+
+use std::process::ExitCode;
+
+use ch02_ipc::Ipc;
+use ch02_pid::Pid;
+use ch02_user::User;
+use ch02_uts::Uts;
+use clap::{Args, Parser, Subcommand};
+use common::{Container, cli};
+
+/// Chapter 2, PID namespace: the first process is number 1.
+#[derive(Parser)]
+#[command(name = "ch02-pid", after_help = common::after_help!("\
+Try:
+  ch02-pid run sh -c 'echo $$'           1 inside
+  ch02-pid run sh -c 'sleep 60 & exit'     nothing outlives number 1
+  ch02-pid run ps                        still all of the host's: /proc is the host's
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a program as process number 1
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    uts: ch02_uts::Flags,
+
+    #[command(flatten)]
+    run: cli::Run,
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action: Action::Run(flags) }| {
+        // ANCHOR: parts
+        Container::new(flags.run)?
+            .part(User::if_needed())
+            .part(Uts::new(flags.uts))
+            .part(Ipc)
+            .part(Pid)
+            .run()
+        // ANCHOR_END: parts
+    })
+}

@@ -1,2 +1,52 @@
-//! Chapter.
-fn main() {}
+//! `ch03-run run -ti sh`: the walls together.
+
+use std::process::ExitCode;
+
+use ch02_user::User;
+use ch03_run::{Proc, Terminal, Walls};
+use clap::{Args, Parser, Subcommand};
+use common::{Container, cli};
+
+/// Chapter 3, run: all the walls of chapter 2, an own /proc, and a terminal.
+#[derive(Parser)]
+#[command(name = "ch03-run", after_help = common::after_help!("\
+Try:
+  ch03-run run -ti sh                  then: ps, hostname, ip addr, exit
+  ch03-run run ps                      one process, number 1
+  ch03-run run --trace true            each step of making a container
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a program between walls of its own
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    terminal: ch03_run::Flags,
+
+    #[command(flatten)]
+    uts: ch02_uts::Flags,
+
+    #[command(flatten)]
+    run: cli::Run,
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action: Action::Run(flags) }| {
+        // ANCHOR: parts
+        Container::new(flags.run)?
+            .part(User::if_needed())
+            .part(Walls::new(flags.uts))
+            .part(Proc)
+            .part(Terminal::new(&flags.terminal))
+            .run()
+        // ANCHOR_END: parts
+    })
+}

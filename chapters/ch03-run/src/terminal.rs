@@ -1,0 +1,325 @@
+//! `-ti`: a pseudo-terminal of the container's own, and the relay between it and
+//! the user's.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::Result;
+use clap::Args;
+use common::step::Step;
+use common::{Guard, Part, Plan, Running, Up, Watch};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::sys::termios::{
+    InputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr,
+};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, read, setsid, write};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::ioctl_tiocsctty;
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::termios::{tcgetwinsize, tcsetwinsize};
+
+/// Flags of this part.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    /// Give the program a terminal of its own, if yours is one
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Keep standard input open [in the foreground it always is]
+    #[arg(short, long)]
+    pub interactive: bool,
+}
+
+/// A terminal of the container's own: its job control, window size and Ctrl-C are
+/// the program's, and nothing of the user's terminal is inside.
+///
+/// # Source
+/// pty(7), ioctl_tty(2), credentials(7) "Sessions"
+#[derive(Debug)]
+pub struct Terminal {
+    wanted: bool,
+}
+
+impl Terminal {
+    /// A terminal, if the flags ask for one and standard input is one.
+    #[must_use]
+    pub fn new(flags: &Flags) -> Terminal {
+        // Through a pipe, `-ti` keeps the plain streams.
+        Terminal { wanted: flags.tty && io::stdin().is_terminal() }
+    }
+}
+
+// ANCHOR: part
+impl Part for Terminal {
+    fn name(&self) -> &'static str {
+        "terminal"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        if self.wanted {
+            let term = env::var_os("TERM").unwrap_or_else(|| "xterm".into());
+            plan.environment.insert("TERM".into(), term);
+            plan.own_session = true;
+        }
+        Ok(())
+    }
+
+    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+        if !self.wanted {
+            return Ok(());
+        }
+        if plan.root.is_none() {
+            mount_devpts()?;
+        }
+        // The instance's own multiplexer: the pair exists in this container only.
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let ours = open("/dev/pts/ptmx", flags, Mode::empty())
+            .step(|| "open(2) /dev/pts/ptmx")?;
+        unlockpt(&ours).step(|| "ioctl(2) TIOCSPTLCK")?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let theirs =
+            ioctl_tiocgptpeer(&ours, flags).step(|| "ioctl(2) TIOCGPTPEER")?;
+        copy_manners(&theirs)?;
+        // The leader of a new session may take a terminal that nobody controls.
+        setsid().step(|| "setsid(2)")?;
+        ioctl_tiocsctty(&theirs).step(|| "ioctl(2) TIOCSCTTY")?;
+        dup2_stdin(&theirs).step(|| "dup2(2) to 0")?;
+        dup2_stdout(&theirs).step(|| "dup2(2) to 1")?;
+        dup2_stderr(&theirs).step(|| "dup2(2) to 2")?;
+        up.send(ours)
+    }
+
+    fn started(&mut self, running: &mut Running) -> Result<()> {
+        if self.wanted {
+            let relay = Relay::new(running.take(self.name())?)?;
+            running.watch(relay);
+        }
+        Ok(())
+    }
+}
+// ANCHOR_END: part
+
+/// With the host's root, /dev/pts is the host's: an instance of its own covers it.
+///
+/// # Source
+/// Documentation/filesystems/devpts.rst
+fn mount_devpts() -> Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let options = "newinstance,ptmxmode=0666,mode=0620";
+    mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some(options))
+        .step(|| format!("mount(2) devpts on /dev/pts {options}"))?;
+    // /dev/ptmx itself always leads to the instance beside it, /dev/pts.
+    Ok(())
+}
+
+/// Window size and UTF-8 editing as in the user's terminal.
+fn copy_manners(theirs: &OwnedFd) -> Result<()> {
+    let size = tcgetwinsize(io::stdin()).step(|| "ioctl(2) TIOCGWINSZ")?;
+    tcsetwinsize(theirs, size).step(|| "ioctl(2) TIOCSWINSZ")?;
+    let outer = tcgetattr(io::stdin()).step(|| "tcgetattr(3)")?;
+    if outer.input_flags.contains(InputFlags::IUTF8) {
+        let mut inner = tcgetattr(theirs).step(|| "tcgetattr(3)")?;
+        inner.input_flags.insert(InputFlags::IUTF8);
+        tcsetattr(theirs, SetArg::TCSANOW, &inner).step(|| "tcsetattr(3)")?;
+    }
+    Ok(())
+}
+
+/// The user's terminal in raw mode: each key goes to the program as it is, Ctrl-C
+/// too. Dropped, it puts the old mode back; killed, a guard does.
+struct Raw {
+    before: Termios,
+    _guard: Guard,
+}
+
+impl Raw {
+    fn new() -> Result<Raw> {
+        let before = tcgetattr(io::stdin()).step(|| "tcgetattr(3)")?;
+        let again = before.clone();
+        // DRAIN waits for what was written before; what was typed is kept.
+        let guard = Guard::after_death(|| {
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &again);
+        })?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)
+            .step(|| "tcsetattr(3) to raw")?;
+        Ok(Raw { before, _guard: guard })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.before);
+    }
+}
+
+/// Carries bytes between the user's terminal and the program's.
+struct Relay {
+    /// The program's terminal; gone after the user's has hung up.
+    program: Option<OwnedFd>,
+    /// Nobody has the program's side open at the moment.
+    silent: bool,
+    typed: Vec<u8>,
+    printed: Vec<u8>,
+    _raw: Raw,
+}
+
+/// As much as a terminal's input queue holds; what does not fit waits.
+const CHUNK: usize = 4096;
+
+impl Relay {
+    fn new(program: OwnedFd) -> Result<Relay> {
+        // A program that does not read must not stop the loop, in which its
+        // output and all signals wait too.
+        fcntl(&program, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
+            .step(|| "fcntl(2) O_NONBLOCK")?;
+        let raw = Raw::new()?;
+        Ok(Relay {
+            program: Some(program),
+            silent: false,
+            typed: Vec::new(),
+            printed: Vec::new(),
+            _raw: raw,
+        })
+    }
+
+    /// Which descriptors matter now, in this order: user's keys, program, user's
+    /// screen. A full buffer is emptied before more is read.
+    fn interests(&self) -> [PollFlags; 3] {
+        let when =
+            |flag, condition| if condition { flag } else { PollFlags::empty() };
+        let program = when(PollFlags::IN, self.printed.is_empty() && !self.silent)
+            | when(PollFlags::OUT, !self.typed.is_empty());
+        [
+            when(PollFlags::IN, self.typed.is_empty() && self.program.is_some()),
+            if self.program.is_some() { program } else { PollFlags::empty() },
+            when(PollFlags::OUT, !self.printed.is_empty()),
+        ]
+    }
+
+    /// Keys of the user.
+    fn read_keys(&mut self) {
+        let mut bytes = [0; CHUNK];
+        match read(io::stdin(), &mut bytes) {
+            Ok(0) | Err(Errno::EIO) => self.program = None,
+            Ok(count) => self.typed.extend_from_slice(&bytes[..count]),
+            Err(_) => {}
+        }
+    }
+
+    /// Output of the program. False: there is no more for now.
+    fn read_program(&mut self) -> bool {
+        let Some(program) = &self.program else { return false };
+        let mut bytes = [0; CHUNK];
+        match read(program, &mut bytes) {
+            Ok(count) if count > 0 => {
+                self.printed.extend_from_slice(&bytes[..count]);
+                true
+            }
+            // EIO: all copies of the program's side are closed. It may open
+            // /dev/tty again, so this end stays.
+            Ok(_) | Err(Errno::EIO) => {
+                self.silent = true;
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn write_program(&mut self) {
+        let Some(program) = &self.program else { return };
+        match write(program, &self.typed) {
+            Ok(count) => drop(self.typed.drain(..count)),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => self.typed.clear(),
+        }
+    }
+
+    fn write_screen(&mut self) {
+        match write(io::stdout(), &self.printed) {
+            Ok(count) => drop(self.printed.drain(..count)),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // Nobody looks any more; the program need not know.
+            Err(_) => self.printed.clear(),
+        }
+    }
+}
+
+impl Watch for Relay {
+    fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let [keys, program, screen] = self.interests();
+        let program_fd = self.program.as_ref().map(AsFd::as_fd);
+        let stdin = rustix::stdio::stdin();
+        let stdout = rustix::stdio::stdout();
+        let all =
+            [(Some(stdin), keys), (program_fd, program), (Some(stdout), screen)];
+        for (fd, flags) in all {
+            // With no flag poll(2) would still report a hang-up, again and again.
+            if let Some(fd) = fd.filter(|_| !flags.is_empty()) {
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+            }
+        }
+    }
+
+    fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
+        let mut events = events.iter();
+        let mut next = |wanted: PollFlags| {
+            if wanted.is_empty() {
+                PollFlags::empty()
+            } else {
+                *events.next().unwrap_or(&PollFlags::empty())
+            }
+        };
+        let [keys, program, screen] = self.interests().map(&mut next);
+        if program.intersects(PollFlags::OUT | PollFlags::ERR) {
+            self.write_program();
+        }
+        if program.intersects(PollFlags::IN | PollFlags::HUP)
+            && self.printed.is_empty()
+        {
+            self.read_program();
+        }
+        if !keys.is_empty() {
+            self.read_keys();
+        }
+        if !screen.is_empty() {
+            self.write_screen();
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGWINCH => {
+                if let Some(program) = &self.program
+                    && let Ok(size) = tcgetwinsize(io::stdin())
+                {
+                    // The kernel tells the program's foreground group.
+                    let _ = tcsetwinsize(program, size);
+                }
+            }
+            // The user's terminal is gone: the program's goes too, which hangs up.
+            Signal::SIGHUP => self.program = None,
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let mut screen = io::stdout();
+        loop {
+            // A screen that went away is no failure of the program.
+            let _ = screen.write_all(&self.printed).and_then(|()| screen.flush());
+            self.printed.clear();
+            if !self.read_program() {
+                return Ok(());
+            }
+        }
+    }
+}

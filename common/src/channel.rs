@@ -1,0 +1,154 @@
+//! The channel between the two sides of the clone: a socket pair, one frame a
+//! message.
+//!
+//! | frame | from, to | means |
+//! |---|---|---|
+//! | `Go` | parent, child | the barrier opens: every `attach` is done |
+//! | `Step` | child, parent | a line of narration, only with `--trace` |
+//! | `Descriptor` | child, parent | an open file for the part that it names |
+//! | `Refused` | child, parent | the program won't run: exit code and reason |
+//! | `Exec` | child, parent | all parts are entered, execve(2) comes next |
+//! | end of file | | after `Exec`: the program runs, since the child's end is close-on-exec; before it: the child died |
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recvmsg, sendmsg, socketpair,
+};
+
+/// Longest frame in bytes; what is longer is cut.
+const LONGEST: usize = 8192;
+
+/// One message.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    Go,
+    Step(String),
+    Descriptor(String, OwnedFd),
+    Refused { code: u8, text: String },
+    Exec,
+}
+
+/// One end.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends, parent's and child's, close-on-exec.
+    pub(crate) fn pair() -> rustix::io::Result<(Channel, Channel)> {
+        // SEQPACKET keeps the borders between messages.
+        let (parent, child) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        Ok((Channel(parent), Channel(child)))
+    }
+
+    /// Send one frame. EPIPE: the other side is gone.
+    pub(crate) fn send(&self, frame: &Frame) -> rustix::io::Result<()> {
+        let (tag, code, text, fd) = match frame {
+            Frame::Go => (b'g', 0, "", None),
+            Frame::Step(text) => (b's', 0, text.as_str(), None),
+            Frame::Descriptor(part, fd) => {
+                (b'd', 0, part.as_str(), Some(fd.as_fd()))
+            }
+            Frame::Refused { code, text } => (b'r', *code, text.as_str(), None),
+            Frame::Exec => (b'x', 0, "", None),
+        };
+        let head = [tag, code];
+        let text = &text.as_bytes()[..text.len().min(LONGEST - head.len())];
+        let fds: Vec<BorrowedFd> = fd.into_iter().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        loop {
+            let parts = [IoSlice::new(&head), IoSlice::new(text)];
+            // Without NOSIGNAL a dead parent would kill the child with SIGPIPE,
+            // before it can say why.
+            match sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+                Err(Errno::INTR) => {}
+                sent => return sent.map(drop),
+            }
+        }
+    }
+
+    /// Wait for a frame; `None` is the end of file.
+    pub(crate) fn receive(&self) -> rustix::io::Result<Option<Frame>> {
+        let mut bytes = [0; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            match recvmsg(
+                &self.0,
+                &mut parts,
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
+                Err(Errno::INTR) => {}
+                received => break received?.bytes,
+            }
+        };
+        let fd = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let [tag, code, text @ ..] = &bytes[..received] else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(text).into_owned();
+        Ok(Some(match (tag, fd) {
+            (b'g', None) => Frame::Go,
+            (b's', None) => Frame::Step(text),
+            (b'd', Some(fd)) => Frame::Descriptor(text, fd),
+            (b'r', None) => Frame::Refused { code: *code, text },
+            (b'x', None) => Frame::Exec,
+            _ => return Err(Errno::PROTO),
+        }))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_arrive_as_they_were_sent() {
+        let (parent, child) = Channel::pair().unwrap();
+        child.send(&Frame::Step("mount(2)".into())).unwrap();
+        child.send(&Frame::Refused { code: 127, text: "x".repeat(9000) }).unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        child.send(&Frame::Descriptor("terminal".into(), null.into())).unwrap();
+        child.send(&Frame::Exec).unwrap();
+        drop(child);
+        assert!(
+            matches!(parent.receive(), Ok(Some(Frame::Step(t))) if t == "mount(2)")
+        );
+        assert!(matches!(
+            parent.receive(),
+            Ok(Some(Frame::Refused { code: 127, text })) if text.len() == LONGEST - 2
+        ));
+        assert!(matches!(
+            parent.receive(),
+            Ok(Some(Frame::Descriptor(part, _))) if part == "terminal"
+        ));
+        assert!(matches!(parent.receive(), Ok(Some(Frame::Exec))));
+        assert!(matches!(parent.receive(), Ok(None)));
+        assert_eq!(parent.send(&Frame::Go).unwrap_err(), Errno::PIPE);
+    }
+}

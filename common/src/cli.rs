@@ -1,0 +1,90 @@
+//! The outermost layer of every chapter's binary: flags in, exit code out.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches};
+
+use crate::exit::{Exit, code_of};
+use crate::{flags, step};
+
+/// What `run` of every chapter takes last.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    /// Say each step on stderr: side of the clone, moment, part, system call
+    ///
+    /// MYDOCKER_TRACE=1 does the same.
+    #[arg(long)]
+    pub trace: bool,
+
+    /// The program and its arguments, handed on as they are [default: sh]
+    ///
+    /// The first word that is no flag ends the flags: all that follows belongs to
+    /// the program.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+}
+
+/// What a chapter's `--help` says below its flags: the lines to try, which are its
+/// own, and the exit codes, which are everybody's.
+#[macro_export]
+macro_rules! after_help {
+    ($lines:literal) => {
+        concat!(
+            $lines,
+            "
+Exit status:
+  the program's own; 128 + n when signal n ended it
+  125  the container could not be made; the error says at which step
+  126  the program is there but can't be executed
+  127  there is no such program
+  2    the command line is wrong"
+        )
+    };
+}
+
+/// Read the command line, run, report. Nothing but this prints errors.
+pub fn main<C>(run: impl FnOnce(C) -> Result<Exit>) -> ExitCode
+where
+    C: CommandFactory + FromArgMatches,
+{
+    let mut command = C::command();
+    // The page of `run --help` ends as that of `--help` does.
+    if let Some(lines) = command.get_after_help().cloned() {
+        command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
+    }
+    command.build();
+    let argv = flags::go_style(&command, env::args_os());
+    let parsed = command.try_get_matches_from_mut(argv);
+    let parsed = parsed.and_then(|found| C::from_arg_matches(&found));
+    drop(command);
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A reader of the help who went away is not worth an error.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    ExitCode::SUCCESS
+                }
+                _ => ExitCode::from(2),
+            };
+        }
+    };
+    if env::var_os("MYDOCKER_TRACE").is_some_and(|value| value == "1") {
+        step::narrate();
+    }
+    match run(cli) {
+        Ok(how) => ExitCode::from(how.code()),
+        Err(error) => {
+            let text = step::report(&error);
+            let _ = writeln!(std::io::stderr(), "error: {text}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! A container's life, seen from the host: create, start, wait.
+
+use std::collections::HashMap;
+use std::env;
+use std::fmt::Display;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, anyhow};
+use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags};
+
+use crate::channel::{Channel, Frame};
+use crate::child::{self, Child};
+use crate::cli::Run;
+use crate::exit::{Exit, Failure, OURS};
+use crate::home::{Home, Lock};
+use crate::id::{Id, Name};
+use crate::part::{Birth, Part, Plan};
+use crate::program::Program;
+use crate::running::Running;
+use crate::signals::Signals;
+use crate::state::State;
+use crate::step::{self, Hint, Scene, Step};
+use crate::sys::{self, Side};
+use crate::{environment, hints};
+
+/// A container to be: a command and the parts around it.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use common::Container;
+///
+/// let run = common::cli::Run { trace: false, command: vec!["sh".into()] };
+/// let exit = Container::new(run)?.run()?;
+/// # Ok(()) }
+/// ```
+pub struct Container {
+    pub(crate) plan: Plan,
+    pub(crate) parts: Vec<Box<dyn Part>>,
+}
+
+impl Container {
+    /// A container without any wall yet. An empty command means `sh`.
+    ///
+    /// # Errors
+    /// No place for a state directory, no random number, no working directory.
+    pub fn new(run: Run) -> Result<Container> {
+        if run.trace {
+            step::narrate();
+        }
+        let mut command = run.command;
+        if command.is_empty() {
+            command.push("sh".into());
+        }
+        let home = Home { id: Id::new()?, name: None, state: State::locate()? };
+        let plan = Plan {
+            home,
+            command,
+            environment: environment::clean(),
+            directory: env::current_dir().step(|| "getcwd(3)")?,
+            root: None,
+            user_namespace: false,
+            keeps: false,
+            own_session: false,
+        };
+        Ok(Container { plan, parts: Vec::new() })
+    }
+
+    /// Add a part. The order is the order in which the walls are built.
+    #[must_use]
+    pub fn part(mut self, part: impl Part + 'static) -> Container {
+        self.parts.push(Box::new(part));
+        self
+    }
+
+    /// Give the container a directory of its own below the state directory, for
+    /// the parts that keep something, and a name.
+    #[must_use]
+    pub fn keep(mut self, name: Option<Name>) -> Container {
+        self.plan.keeps = true;
+        self.plan.home.name = name;
+        self
+    }
+
+    /// Where images, layers and the container's own directory lie.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.plan.home.state
+    }
+
+    /// Run to the end, and remove what was kept.
+    ///
+    /// # Errors
+    /// Any part's, any system call's; by then all is undone.
+    pub fn run(self) -> Result<Exit> {
+        self.create()?.start()?.wait()
+    }
+
+    /// Prepare all parts and make the child, which waits at the barrier.
+    ///
+    /// # Errors
+    /// Any part's `prepare` or `attach`, and clone(2)'s; by then all is undone.
+    pub fn create(self) -> Result<Created> {
+        let signals = Signals::catch()?;
+        let mut standing = Standing {
+            plan: self.plan,
+            parts: self.parts,
+            prepared: 0,
+            lock: None,
+            how: Exit::NotStarted,
+            undone: false,
+        };
+        match standing.build() {
+            Ok((child, channel)) => {
+                Ok(Created { child, channel, standing, signals })
+            }
+            Err(error) => Err(standing.fall(error)),
+        }
+    }
+}
+
+/// A container whose child is made and held: its namespaces are there, its program
+/// is not yet.
+///
+/// Dropped, it kills the child first and then undoes the parts.
+pub struct Created {
+    // Fields are dropped in this order: the child goes before what it stands in.
+    child: Child,
+    channel: Channel,
+    standing: Standing,
+    signals: Signals,
+}
+
+impl Created {
+    /// Let the child through the barrier and see its program start.
+    ///
+    /// # Errors
+    /// Any part's `enter` or `started`; a program that isn't there (127) or can't
+    /// be executed (126); a signal that came meanwhile (128 + its number).
+    pub fn start(self) -> Result<Started> {
+        let Created { mut child, channel, mut standing, signals } = self;
+        let started = follow(&mut child, &channel, &signals).and_then(|fds| {
+            standing.how = Exit::Unseen;
+            let mut running = Running::new(child.pid(), fds);
+            standing.each("started", |part, _| part.started(&mut running))?;
+            Ok(running)
+        });
+        match started {
+            Ok(running) => Ok(Started { running, child, standing, signals }),
+            Err(error) => {
+                drop(child);
+                Err(standing.fall(error))
+            }
+        }
+    }
+}
+
+/// Release the child and read its frames until the program runs.
+fn follow(
+    child: &mut Child,
+    channel: &Channel,
+    signals: &Signals,
+) -> Result<HashMap<String, OwnedFd>> {
+    let mut fds = HashMap::new();
+    let mut exec = false;
+    step::scene(Scene { side: "parent", hook: "release", part: "" });
+    step::tell(&"all parts are attached, the barrier opens");
+    let mut alive = channel.send(&Frame::Go).is_ok();
+    loop {
+        let mut polled = [
+            PollFd::new(channel, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        poll(&mut polled, None)?;
+        let [message, signal] = polled.map(|fd| !fd.revents().is_empty());
+        if signal
+            && let Some((signal, _)) = signals.next()?
+            && signals.ends(signal)
+        {
+            return Err(interrupted(signal));
+        }
+        if !message {
+            continue;
+        }
+        match channel.receive().unwrap_or_else(|_| {
+            // A frame that isn't ours, or a socket that broke: as good as no child.
+            alive = false;
+            None
+        }) {
+            Some(Frame::Step(line)) => step::say(&line),
+            Some(Frame::Descriptor(part, fd)) => drop(fds.insert(part, fd)),
+            Some(Frame::Refused { code, text }) => {
+                return Err(Failure { code, text }.into());
+            }
+            Some(Frame::Exec) => exec = true,
+            Some(Frame::Go) => {}
+            None if exec && alive => return Ok(fds),
+            None => {
+                child.kill();
+                return Err(lost(child.reap()?));
+            }
+        }
+    }
+}
+
+fn interrupted(signal: Signal) -> Error {
+    let code = Exit::Signal(signal).code();
+    Failure { code, text: format!("{signal} came before the program started") }
+        .into()
+}
+
+/// The child ended before exec and did not say why.
+fn lost(how: Exit) -> Error {
+    let how = match how {
+        Exit::Signal(signal) => format!("{signal} ended it"),
+        how => format!("it ended with {}", how.code()),
+    };
+    let text = format!("the child was lost before its program started: {how}");
+    let hint = "run it again with --trace to see the last step";
+    Failure { code: OURS, text: format!("{text}\nhint: {hint}") }.into()
+}
+
+pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
+    let timeout = timeout.map(|time| rustix::time::Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    match rustix::event::poll(fds, timeout.as_ref()) {
+        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
+        Err(errno) => Err(errno).step(|| "poll(2)"),
+    }
+}
+
+/// A container whose program runs.
+pub struct Started {
+    running: Running,
+    child: Child,
+    standing: Standing,
+    signals: Signals,
+}
+
+impl Started {
+    /// Wait for the end, forwarding signals, serving the parts that joined the poll
+    /// loop; then undo all parts and remove what was kept.
+    ///
+    /// # Errors
+    /// The poll loop's, and those of the parts' `ended` and `removed`.
+    pub fn wait(self) -> Result<Exit> {
+        let Started { mut running, mut child, mut standing, signals } = self;
+        step::scene(Scene { side: "parent", hook: "wait", part: "" });
+        let keys_reach_child = !standing.plan.own_session;
+        let waited = running.wait(&mut child, &signals, keys_reach_child);
+        drop(child);
+        // Before the clean-up is told of: the terminal is the user's again.
+        drop(running);
+        let how = match waited {
+            Ok(how) => how,
+            Err(error) => return Err(standing.fall(error)),
+        };
+        standing.how = how;
+        match standing.undo() {
+            None => Ok(how),
+            Some(errors) => Err(errors),
+        }
+    }
+}
+
+/// The parts, and how far they got. Dropped early, by an error or a panic, it
+/// undoes them.
+struct Standing {
+    plan: Plan,
+    parts: Vec<Box<dyn Part>>,
+    prepared: usize,
+    lock: Option<Lock>,
+    how: Exit,
+    undone: bool,
+}
+
+impl Standing {
+    fn build(&mut self) -> Result<(Child, Channel)> {
+        step::scene(Scene { side: "parent", hook: "prepare", part: "home" });
+        if self.plan.keeps {
+            self.sweep()?;
+            let names: Vec<&str> = self.parts.iter().map(|p| p.name()).collect();
+            self.lock = Some(self.plan.home.make(&names)?);
+        }
+        for index in 0..self.parts.len() {
+            // Counted before it is called: a part that fails half-way is undone.
+            self.prepared = index + 1;
+            let part = &mut self.parts[index];
+            step::scene(Scene {
+                side: "parent",
+                hook: "prepare",
+                part: part.name(),
+            });
+            let name = part.name();
+            part.prepare(&mut self.plan)
+                .with_context(|| format!("prepare {name}"))?;
+        }
+        let program = Program::new(&self.plan)?;
+        let mut birth = Birth { namespaces: CloneFlags::empty(), cgroup: None };
+        for part in &self.parts {
+            part.birth(&mut birth);
+        }
+        step::scene(Scene { side: "parent", hook: "clone", part: "" });
+        let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
+        let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
+        let side = sys::clone3(birth.namespaces, CloneFlags::empty(), cgroup);
+        let side = match side {
+            Ok(Side::Child) => {
+                drop(ours);
+                child::main(&self.plan, &self.parts, program, theirs)
+            }
+            parent => parent
+                .step(|| format!("clone3(2) {}", flags(&birth)))
+                .hint(|errno| hints::clone(errno, birth.namespaces))?,
+        };
+        drop(theirs);
+        let Side::Parent(pid, pidfd) = side else { unreachable!() };
+        let child = Child::new(pid, pidfd);
+        self.each("attach", |part, plan| part.attach(plan, pid))?;
+        Ok((child, ours))
+    }
+
+    /// Call one hook of every part, in order.
+    fn each(
+        &mut self,
+        hook: &'static str,
+        mut call: impl FnMut(&mut dyn Part, &Plan) -> Result<()>,
+    ) -> Result<()> {
+        for part in &mut self.parts {
+            let name = part.name();
+            step::scene(Scene { side: "parent", hook, part: name });
+            call(part.as_mut(), &self.plan)
+                .with_context(|| format!("{hook} {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Undo everything that dead containers left.
+    fn sweep(&self) -> Result<()> {
+        for (home, names, lock) in self.plan.home.state.dead()? {
+            // A chapter that does not know all parts of a container would leave
+            // theirs behind, unfindable: it leaves the whole to one that does.
+            let known = |name: &String| self.parts.iter().any(|p| p.name() == name);
+            if !names.iter().all(known) {
+                continue;
+            }
+            let mut errors = Vec::new();
+            demolish(&self.parts, &home, Exit::Unseen, &mut errors);
+            errors.extend(home.remove().err());
+            drop(lock);
+            if let Some(error) = joined(errors) {
+                return Err(error.context(format!("sweep container {}", home.id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Undo what stands, once. What goes wrong is given back as one error.
+    fn undo(&mut self) -> Option<Error> {
+        if self.undone {
+            return None;
+        }
+        self.undone = true;
+        let mut errors = Vec::new();
+        demolish(
+            &self.parts[..self.prepared],
+            &self.plan.home,
+            self.how,
+            &mut errors,
+        );
+        if self.plan.keeps {
+            step::scene(Scene { side: "parent", hook: "removed", part: "home" });
+            errors.extend(self.plan.home.remove().err());
+        }
+        self.lock = None;
+        joined(errors)
+    }
+
+    /// Undo what stands because of an error, which is given back.
+    fn fall(mut self, error: Error) -> Error {
+        match self.undo() {
+            None => error,
+            Some(also) => {
+                let code = crate::exit::code_of(&error);
+                let error = step::report(&error);
+                let also = step::report(&also);
+                Failure { code, text: format!("{error}\nand then: {also}") }.into()
+            }
+        }
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        // Only a panic or a caller that drops a container unrun comes here with
+        // something left, and neither has anybody to give an error to.
+        let _ = self.undo();
+    }
+}
+
+/// `ended`, then `removed`, of every part in reverse; all are tried.
+fn demolish(
+    parts: &[Box<dyn Part>],
+    home: &Home,
+    how: Exit,
+    errors: &mut Vec<Error>,
+) {
+    for part in parts.iter().rev() {
+        let name = part.name();
+        step::scene(Scene { side: "parent", hook: "ended", part: name });
+        let ended = part.ended(home, how);
+        errors.extend(ended.err().map(|e| e.context(format!("ended {name}"))));
+    }
+    for part in parts.iter().rev() {
+        let name = part.name();
+        step::scene(Scene { side: "parent", hook: "removed", part: name });
+        let removed = part.removed(home);
+        errors.extend(removed.err().map(|e| e.context(format!("removed {name}"))));
+    }
+}
+
+fn joined(errors: Vec<Error>) -> Option<Error> {
+    let mut errors = errors.into_iter();
+    let first = errors.next()?;
+    Some(errors.fold(first, |all, next| {
+        anyhow!("{}\nand: {}", step::report(&all), step::report(&next))
+    }))
+}
+
+fn flags(birth: &Birth) -> impl Display {
+    let names: Vec<&str> = birth.namespaces.iter_names().map(|(n, _)| n).collect();
+    if names.is_empty() { "no namespace".to_owned() } else { names.join("|") }
+}

@@ -1,0 +1,150 @@
+//! Go-style flags: `-name x`, `-name=x` and `--name x` mean the same, and `-ti`
+//! still means `-t -i`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::{Arg, Command};
+
+/// Rewrite a command line into what clap reads, by clap's own list of options.
+///
+/// The first positional argument ends it: what follows belongs to the program in
+/// the container and is handed on byte for byte.
+#[must_use]
+pub fn go_style(
+    command: &Command,
+    argv: impl IntoIterator<Item = OsString>,
+) -> Vec<OsString> {
+    let mut command = command;
+    let mut argv = argv.into_iter();
+    let mut out: Vec<OsString> = argv.by_ref().take(1).collect();
+    while let Some(arg) = argv.next() {
+        if let Some(inner) = command.get_subcommands().find(|c| arg == c.get_name())
+        {
+            command = inner;
+            out.push(arg);
+            continue;
+        }
+        let (arg, value_follows) = match arg.as_bytes() {
+            b"--" | b"-" => (arg, None),
+            [b'-', b'-', name @ ..] => {
+                let follows =
+                    long(command, name).is_some_and(|(a, v)| takes(a) && !v);
+                (arg, Some(follows))
+            }
+            [b'-', name @ ..] => match long(command, name) {
+                Some((option, has_value)) if name.len() > 1 => {
+                    let follows = takes(option) && !has_value;
+                    let mut longer = OsString::from("-");
+                    longer.push(&arg);
+                    (longer, Some(follows))
+                }
+                _ => {
+                    let follows = cluster(command, name);
+                    (arg, Some(follows))
+                }
+            },
+            _ => (arg, None),
+        };
+        out.push(arg);
+        match value_follows {
+            Some(true) => out.extend(argv.next()),
+            Some(false) => {}
+            None => break,
+        }
+    }
+    out.extend(argv);
+    out
+}
+
+/// The long option of this name, and whether a value is attached to it by `=`.
+fn long<'a>(command: &'a Command, name: &[u8]) -> Option<(&'a Arg, bool)> {
+    let (name, attached) = match name.iter().position(|&byte| byte == b'=') {
+        Some(at) => (&name[..at], true),
+        None => (name, false),
+    };
+    let matches = |arg: &&Arg| {
+        let name = OsStr::from_bytes(name);
+        arg.get_long().is_some_and(|long| name == long)
+            || arg
+                .get_visible_aliases()
+                .is_some_and(|aliases| aliases.iter().any(|alias| name == *alias))
+    };
+    command.get_arguments().find(matches).map(|option| (option, attached))
+}
+
+/// Whether a cluster of short options, `-tiv`, ends with one whose value follows.
+fn cluster(command: &Command, letters: &[u8]) -> bool {
+    for (at, &letter) in letters.iter().enumerate() {
+        let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
+        match command.get_arguments().find(short) {
+            Some(option) if takes(option) => return at + 1 == letters.len(),
+            Some(_) => {}
+            None => return false,
+        }
+    }
+    false
+}
+
+fn takes(option: &Arg) -> bool {
+    option.get_action().takes_values()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ArgAction;
+
+    use super::*;
+
+    fn rewritten(line: &[&str]) -> Vec<String> {
+        let flag = |name, letter| {
+            Arg::new(name).long(name).short(letter).action(ArgAction::SetTrue)
+        };
+        let run = Command::new("run")
+            .arg(flag("tty", 't'))
+            .arg(flag("interactive", 'i'))
+            .arg(Arg::new("name").long("name"))
+            .arg(Arg::new("cpuset").long("cpuset"))
+            .arg(Arg::new("volume").long("volume").short('v'))
+            .arg(Arg::new("memory").long("memory").short('m'))
+            .arg(Arg::new("command").num_args(0..));
+        let command = Command::new("mydocker").subcommand(run);
+        let argv = line.iter().map(OsString::from);
+        let out = go_style(&command, argv).into_iter();
+        out.map(|arg| arg.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn one_dash_is_enough_for_a_long_name() {
+        assert_eq!(
+            rewritten(&[
+                "x",
+                "run",
+                "-ti",
+                "-name",
+                "a",
+                "-cpuset=0-1",
+                "sh",
+                "-name"
+            ]),
+            ["x", "run", "-ti", "--name", "a", "--cpuset=0-1", "sh", "-name"]
+        );
+    }
+
+    #[test]
+    fn a_value_is_never_taken_for_a_flag() {
+        let line =
+            ["x", "run", "-m", "-name", "-v", "-cpuset", "sh", "-cpuset", "0"];
+        assert_eq!(rewritten(&line), line);
+        let line = ["x", "run", "-tiv", "-name", "--", "-name", "x"];
+        assert_eq!(rewritten(&line), line);
+        let line = ["x", "run", "--name", "run", "-it", "-v/a:/b", "run", "-name"];
+        assert_eq!(rewritten(&line), line);
+    }
+
+    #[test]
+    fn unknown_flags_are_left_for_clap_to_refuse() {
+        let line = ["x", "run", "-memroy", "100m", "sh"];
+        assert_eq!(rewritten(&line), line);
+    }
+}

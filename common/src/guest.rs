@@ -1,0 +1,256 @@
+//! Paths of the guest, resolved as the guest would: inside its own root.
+//!
+//! An image may hold any symlink, `/etc -> /etc` of the host or `../../..` among
+//! them. Before pivot_root the host's kernel would follow it to the host's file,
+//! so every guest path goes through here.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{Mode, mkdirat};
+
+use crate::step::Step;
+
+/// As many symlinks as the kernel follows in one path; path_resolution(7).
+const MOST_LINKS: u32 = 40;
+
+/// The directory that is to become the guest's `/`.
+#[derive(Debug)]
+pub struct GuestRoot {
+    fd: OwnedFd,
+    host: PathBuf,
+}
+
+/// A file or directory of the guest, held open: nothing that happens to its path
+/// later changes what is meant.
+#[derive(Debug)]
+pub struct Place(OwnedFd);
+
+impl Place {
+    /// A path for calls that take no descriptor, such as mount(2). It is good as
+    /// long as this value lives and the host's /proc is mounted.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
+impl AsFd for Place {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What [`GuestRoot::make`] makes at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory, mode 755.
+    Directory,
+    /// An empty file, mode 644.
+    File,
+}
+
+impl GuestRoot {
+    /// Open the guest's root by its path on the host.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn open(host: &Path) -> Result<GuestRoot> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(host, flags, Mode::empty())
+            .step(|| format!("open(2) {} as the guest's root", host.display()))?;
+        Ok(GuestRoot { fd, host: host.to_owned() })
+    }
+
+    /// What lies at a guest path; `None` when nothing does.
+    ///
+    /// # Errors
+    /// Those of openat2(2), ENOENT aside.
+    /// # Source
+    /// openat2(2), "RESOLVE_IN_ROOT"
+    pub fn find(&self, guest: &Path) -> Result<Option<Place>> {
+        match self.look(guest) {
+            Err(Errno::ENOENT) => Ok(None),
+            found => {
+                Ok(Some(Place(found.step(|| self.shown("openat2(2)", guest))?)))
+            }
+        }
+    }
+
+    /// What lies at a guest path, made with all its parents when nothing does.
+    ///
+    /// A symlink that leads nowhere is followed, inside the root, and what it
+    /// points to is made.
+    ///
+    /// # Errors
+    /// EROFS, EACCES, ENOTDIR, ELOOP of the calls that it makes; a file where a
+    /// directory is asked for, and the reverse.
+    pub fn make(&self, guest: &Path, kind: Kind) -> Result<Place> {
+        let place = match self.find(guest)? {
+            Some(place) => place,
+            None => self.walk(guest, kind)?,
+        };
+        let mode = nix::sys::stat::fstat(&place.0)
+            .step(|| self.shown("fstat(2)", guest))?
+            .st_mode;
+        let is_directory = mode & libc::S_IFMT == libc::S_IFDIR;
+        match kind {
+            Kind::Directory if !is_directory => {
+                bail!("{} is not a directory in the container", guest.display())
+            }
+            Kind::File if is_directory => {
+                bail!("{} is a directory in the container", guest.display())
+            }
+            _ => Ok(place),
+        }
+    }
+
+    /// Component by component, as the kernel would, but making what is missing.
+    fn walk(&self, guest: &Path, kind: Kind) -> Result<Place> {
+        let mut here = PathBuf::new();
+        let mut todo: VecDeque<OsString> = names(guest).collect();
+        let mut links = 0;
+        while let Some(name) = todo.pop_front() {
+            if name == ".." {
+                here.pop();
+                continue;
+            }
+            let parent =
+                self.look(&here).step(|| self.shown("openat2(2)", &here))?;
+            match readlinkat(&parent, name.as_os_str()) {
+                Ok(target) => {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(Errno::ELOOP)
+                            .step(|| self.shown("readlink(2)", guest));
+                    }
+                    let target = PathBuf::from(target);
+                    if target.is_absolute() {
+                        here = PathBuf::new();
+                    }
+                    for name in names(&target).collect::<Vec<_>>().into_iter().rev()
+                    {
+                        todo.push_front(name);
+                    }
+                }
+                // It is there, and it is not a link.
+                Err(Errno::EINVAL) => here.push(name),
+                Err(Errno::ENOENT) => {
+                    let path = here.join(&name);
+                    if todo.is_empty() && kind == Kind::File {
+                        let flags = OFlag::O_CREAT
+                            | OFlag::O_EXCL
+                            | OFlag::O_WRONLY
+                            | OFlag::O_CLOEXEC;
+                        let mode = Mode::from_bits_truncate(0o644);
+                        openat(&parent, name.as_os_str(), flags, mode)
+                            .step(|| self.shown("open(2) O_CREAT", &path))?;
+                    } else {
+                        let mode = Mode::from_bits_truncate(0o755);
+                        mkdirat(&parent, name.as_os_str(), mode)
+                            .step(|| self.shown("mkdir(2)", &path))?;
+                    }
+                    here = path;
+                }
+                Err(errno) => {
+                    return Err(errno).step(|| self.shown("readlink(2)", guest));
+                }
+            }
+        }
+        let place = self.look(&here).step(|| self.shown("openat2(2)", &here))?;
+        Ok(Place(place))
+    }
+
+    fn look(&self, guest: &Path) -> nix::Result<OwnedFd> {
+        let relative = guest.strip_prefix("/").unwrap_or(guest);
+        let path =
+            if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        loop {
+            // EAGAIN: something was renamed meanwhile and the kernel can't be sure
+            // that `..` stayed inside.
+            match openat2(&self.fd, path, how) {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    fn shown(&self, call: &str, guest: &Path) -> String {
+        let guest = guest.strip_prefix("/").unwrap_or(guest);
+        format!("{call} /{} in {}", guest.display(), self.host.display())
+    }
+}
+
+fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root_with(links: &[(&str, &str)]) -> (tempfile::TempDir, GuestRoot) {
+        let host = tempfile::tempdir().unwrap();
+        let inside = host.path().join("root");
+        fs::create_dir(&inside).unwrap();
+        for (name, target) in links {
+            symlink(target, inside.join(name)).unwrap();
+        }
+        let root = GuestRoot::open(&inside).unwrap();
+        (host, root)
+    }
+
+    #[test]
+    fn missing_directories_are_made_inside() {
+        let (host, root) = root_with(&[]);
+        root.make(Path::new("/a/b/c"), Kind::Directory).unwrap();
+        assert!(host.path().join("root/a/b/c").is_dir());
+        root.make(Path::new("/a/f"), Kind::File).unwrap();
+        assert!(host.path().join("root/a/f").is_file());
+    }
+
+    #[test]
+    fn links_that_lead_out_stay_inside() {
+        let (host, root) =
+            root_with(&[("up", "../../.."), ("abs", "/outside/deep")]);
+        root.make(Path::new("/up/x"), Kind::Directory).unwrap();
+        assert!(host.path().join("root/x").is_dir());
+        assert!(!host.path().join("x").exists());
+        root.make(Path::new("/abs/y"), Kind::Directory).unwrap();
+        assert!(host.path().join("root/outside/deep/y").is_dir());
+        assert!(!Path::new("/outside").exists());
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_made_good_inside() {
+        let (host, root) = root_with(&[("data", "../mnt/disk")]);
+        root.make(Path::new("/data"), Kind::File).unwrap();
+        assert!(host.path().join("root/mnt/disk").is_file());
+    }
+
+    #[test]
+    fn circles_and_wrong_kinds_are_refused() {
+        let (_host, root) = root_with(&[("a", "b"), ("b", "a")]);
+        let error = root.make(Path::new("/a/x"), Kind::Directory).unwrap_err();
+        assert!(format!("{error:#}").contains("ELOOP"), "{error:#}");
+        root.make(Path::new("/f"), Kind::File).unwrap();
+        let error = root.make(Path::new("/f"), Kind::Directory).unwrap_err();
+        assert_eq!(format!("{error}"), "/f is not a directory in the container");
+        assert!(root.find(Path::new("/nothing")).unwrap().is_none());
+    }
+}

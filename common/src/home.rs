@@ -1,0 +1,259 @@
+//! A container's home: its id and the directory that is its own.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+
+use crate::id::{Id, Name};
+use crate::state::State;
+use crate::step::{Hint, Step};
+
+/// Who a container is, and where its own things lie.
+///
+/// A value only: most containers of chapter 2 and 3 keep nothing and make no
+/// directory.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The id.
+    pub id: Id,
+    /// The name that the user gave.
+    pub name: Option<Name>,
+    /// The state directory.
+    pub state: State,
+}
+
+/// Says that a container's host side is alive: a lock on `containers/ID/lock`,
+/// let go by the kernel when its holder dies, however it dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Home {
+    /// The container's own directory.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.state.containers().join(self.id.as_str())
+    }
+
+    /// Make the directory and take its lock. `parts` is written into the lock
+    /// file, so that a later sweep knows what there may be to undo.
+    ///
+    /// # Errors
+    /// A name that is taken, and those of mkdir(2), open(2) and flock(2).
+    pub fn make(&self, parts: &[&str]) -> Result<Lock> {
+        let containers = self.state.make(self.state.containers())?;
+        let dir = containers.join(self.id.as_str());
+        // Only the owner looks in: setuid programs in a write layer are not for
+        // other users of the host.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .step(|| format!("mkdir(2) {}", dir.display()))
+            .hint(crate::hints::full_disk)?;
+        let path = dir.join("lock");
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .step(|| format!("open(2) {}", path.display()))
+            .hint(crate::hints::full_disk)?;
+        // A sweep that looked in between mkdir and lock may have taken us for dead.
+        if file.try_lock().is_err() || nlink(&file)? == 0 {
+            bail!("{} was swept away at its birth; run it again", dir.display());
+        }
+        writeln!(file, "{}", parts.join(" "))
+            .step(|| format!("write(2) {}", path.display()))
+            .hint(crate::hints::full_disk)?;
+        if let Some(name) = &self.name {
+            self.take(name)?;
+        }
+        Ok(Lock { _file: file })
+    }
+
+    /// Remove the directory and give the name back. Nothing there is fine.
+    ///
+    /// # Errors
+    /// Those of unlink(2) and rmdir(2).
+    pub fn remove(&self) -> Result<()> {
+        let dir = self.dir();
+        if let Some(name) = &self.name {
+            let link = self.state.names().join(name.as_str());
+            if fs::read_link(&link).is_ok_and(|id| id == Path::new(self.id.as_str()))
+            {
+                gone(fs::remove_file(&link))
+                    .step(|| format!("unlink(2) {}", link.display()))?;
+            }
+        }
+        remove_tree(&dir)
+    }
+
+    /// A name is a symlink to an id: symlink(2) lets exactly one of many win.
+    fn take(&self, name: &Name) -> Result<()> {
+        let names = self.state.make(self.state.names())?;
+        let link = names.join(name.as_str());
+        match std::os::unix::fs::symlink(self.id.as_str(), &link) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => bail!(
+                "the name {name} is taken by container {}: choose another --name",
+                fs::read_link(&link).unwrap_or_default().display()
+            ),
+            made => made.step(|| format!("symlink(2) {}", link.display())),
+        }
+    }
+}
+
+impl State {
+    /// Names of containers: symlinks to their ids.
+    #[must_use]
+    pub fn names(&self) -> PathBuf {
+        self.root().join("names")
+    }
+
+    /// The containers whose host side is dead, each with the lock that now keeps
+    /// others from sweeping it too, and the names of its parts.
+    ///
+    /// # Errors
+    /// Those of readdir(3).
+    pub fn dead(&self) -> Result<Vec<(Home, Vec<String>, Lock)>> {
+        let mut dead = Vec::new();
+        let entries = match fs::read_dir(self.containers()) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(dead),
+            entries => entries
+                .step(|| format!("readdir(3) {}", self.containers().display()))?,
+        };
+        for entry in entries.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|n| n.parse().ok())
+            else {
+                continue;
+            };
+            // The file is made here when its container died before it could: who
+            // holds the lock of a file that is still linked owns the directory.
+            let path = entry.path().join("lock");
+            let options =
+                File::options().create(true).read(true).append(true).clone();
+            let Ok(mut file) = options.open(&path) else {
+                continue;
+            };
+            if file.try_lock().is_err() || nlink(&file)? == 0 {
+                continue;
+            }
+            let mut parts = String::new();
+            file.read_to_string(&mut parts)
+                .step(|| format!("read(2) {}", path.display()))?;
+            let parts = parts.split_whitespace().map(str::to_owned).collect();
+            let name = self.name_of(&id);
+            let home = Home { id, name, state: self.clone() };
+            dead.push((home, parts, Lock { _file: file }));
+        }
+        Ok(dead)
+    }
+
+    fn name_of(&self, id: &Id) -> Option<Name> {
+        let entries = fs::read_dir(self.names()).ok()?;
+        let mut links = entries.flatten();
+        let link = links.find(|link| {
+            fs::read_link(link.path()).is_ok_and(|to| to == Path::new(id.as_str()))
+        })?;
+        link.file_name().to_str()?.parse().ok()
+    }
+}
+
+fn nlink(file: &File) -> Result<u64> {
+    Ok(file.metadata().step(|| "fstat(2) of a container's lock")?.nlink())
+}
+
+/// Remove a directory and all below it; nothing there is fine.
+///
+/// # Errors
+/// Those of unlink(2) and rmdir(2).
+pub fn remove_tree(dir: &Path) -> Result<()> {
+    let removed = match fs::remove_dir_all(dir) {
+        // overlay leaves its `work/work` with mode 000, which only root looks into;
+        // a container's own directories may be as closed.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(dir);
+            fs::remove_dir_all(dir)
+        }
+        removed => removed,
+    };
+    gone(removed).step(|| format!("rm -r {}", dir.display()))
+}
+
+fn open_up(dir: &Path) {
+    // What can't be opened is named by the removal that follows.
+    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|e| match e.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT) => Ok(()),
+        _ => Err(e),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(state: &State, name: Option<&str>) -> Home {
+        let name = name.map(|name| name.parse().unwrap());
+        Home { id: Id::new().unwrap(), name, state: state.clone() }
+    }
+
+    #[test]
+    fn a_living_home_is_not_swept_and_a_dead_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        assert!(state.dead().unwrap().is_empty());
+        let home = home(&state, Some("web"));
+        let lock = home.make(&["overlay", "volume"]).unwrap();
+        assert!(state.dead().unwrap().is_empty());
+        drop(lock);
+        let dead = state.dead().unwrap();
+        let [(found, parts, _lock)] = &dead[..] else { panic!("{dead:?}") };
+        assert_eq!(found.id, home.id);
+        assert_eq!(found.name, home.name);
+        assert_eq!(parts, &["overlay", "volume"]);
+        found.remove().unwrap();
+        found.remove().unwrap();
+        assert!(state.dead().unwrap().is_empty());
+        assert_eq!(fs::read_dir(state.names()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_name_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let first = home(&state, Some("web"));
+        let _lock = first.make(&[]).unwrap();
+        let second = home(&state, Some("web"));
+        let error = second.make(&[]).unwrap_err();
+        assert_eq!(
+            format!("{error}"),
+            format!(
+                "the name web is taken by container {}: choose another --name",
+                first.id
+            )
+        );
+        second.remove().unwrap();
+        assert!(state.names().join("web").symlink_metadata().is_ok());
+    }
+
+    #[test]
+    fn a_home_that_died_before_its_lock_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        fs::create_dir_all(state.containers().join("0123456789ab")).unwrap();
+        assert_eq!(state.dead().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,143 @@
+//! The one abstraction of the course: a container is a process and a stack of parts
+//! around it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
+
+use crate::channel::{Channel, Frame};
+use crate::exit::Exit;
+use crate::home::Home;
+use crate::running::Running;
+
+/// One thing a container is made of. Each method runs in exactly one place, at one
+/// moment, and does nothing unless a part says otherwise.
+///
+/// | moment | where | order of the parts |
+/// |---|---|---|
+/// | `prepare` | parent, no child yet | as listed |
+/// | `birth` | parent, just before the one clone | as listed |
+/// | `attach` | parent, child waits at the barrier | as listed |
+/// | `enter` | child, before exec | as listed |
+/// | `started` | parent, the program runs | as listed |
+/// | `ended` | parent, the process is gone | reversed |
+/// | `removed` | parent, its files go too | reversed |
+///
+/// Whatever fails, `ended` and `removed` run for every part whose `prepare` was
+/// called, the one that failed included. Both are called with another container's
+/// home too, when what a killed host side left is swept: they look at nothing but
+/// their arguments, and to find nothing is no error.
+pub trait Part {
+    /// For narration and as context of errors.
+    fn name(&self) -> &'static str;
+
+    /// Decide all that `enter` will need, and make on the host what must be there
+    /// before the child: directories, descriptors, checks.
+    ///
+    /// # Errors
+    /// Ends the run before there is a child.
+    fn prepare(&mut self, _plan: &mut Plan) -> Result<()> {
+        Ok(())
+    }
+
+    /// Say what the child is to be born into.
+    fn birth(&self, _birth: &mut Birth) {}
+
+    /// Do to the held child what only the host's side may do.
+    ///
+    /// # Errors
+    /// Ends the run; the child is killed.
+    fn attach(&mut self, _plan: &Plan, _child: Pid) -> Result<()> {
+        Ok(())
+    }
+
+    /// Build this part's wall around the own process. What `attach` wrote came
+    /// after the fork and is not to be seen here.
+    ///
+    /// # Errors
+    /// Ends the run; the parent tells the user.
+    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+        Ok(())
+    }
+
+    /// Take the descriptors that `enter` sent up, join the poll loop.
+    ///
+    /// # Errors
+    /// Ends the run; the program is killed.
+    fn started(&mut self, _running: &mut Running) -> Result<()> {
+        Ok(())
+    }
+
+    /// Undo what stands on the host and lives as long as the process.
+    ///
+    /// # Errors
+    /// Told to the user; the other parts are undone all the same.
+    fn ended(&self, _home: &Home, _how: Exit) -> Result<()> {
+        Ok(())
+    }
+
+    /// Remove what was kept on disk.
+    ///
+    /// # Errors
+    /// Told to the user; the other parts are undone all the same.
+    fn removed(&self, _home: &Home) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What the child is born into: arguments of the one clone.
+#[derive(Debug)]
+pub struct Birth {
+    /// `CLONE_NEW*` flags.
+    pub namespaces: CloneFlags,
+    /// The directory of a cgroup v2.
+    pub cgroup: Option<OwnedFd>,
+}
+
+/// What is to become of the child. Parts write into it in `prepare`; from the clone
+/// on it stands.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Id, name, own directory.
+    pub home: Home,
+    /// Program and arguments, any bytes.
+    pub command: Vec<OsString>,
+    /// The whole environment of the program.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// Working directory, as a path of the guest.
+    pub directory: PathBuf,
+    /// Where on the host the guest's `/` is put together; `None`: the guest keeps
+    /// the host's own root.
+    pub root: Option<PathBuf>,
+    /// Whether the child is born into a user namespace: devices can't be made, and
+    /// groups can't be dropped.
+    pub user_namespace: bool,
+    /// Whether the container has a directory of its own below the state directory.
+    pub keeps: bool,
+    /// Whether the program gets a session and a terminal of its own, so that the
+    /// keys of the caller's terminal don't signal it directly.
+    pub own_session: bool,
+}
+
+/// The way up: what a part's `enter` may send to its own `started`.
+#[derive(Debug)]
+pub struct Up {
+    pub(crate) part: &'static str,
+    pub(crate) channel: &'static Channel,
+}
+
+impl Up {
+    /// Send an open file.
+    ///
+    /// # Errors
+    /// EPIPE when the host side is gone.
+    pub fn send(&self, fd: OwnedFd) -> Result<()> {
+        let frame = Frame::Descriptor(self.part.to_owned(), fd);
+        self.channel.send(&frame).context("send a descriptor up")
+    }
+}

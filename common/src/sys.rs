@@ -1,0 +1,186 @@
+//! The system calls that nix and rustix lack or leave unsafe. All `unsafe` of the
+//! project is in this file.
+#![allow(unsafe_code, reason = "making a process is what no library does for us")]
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
+
+/// Which side of the clone this process is on.
+pub(crate) enum Side {
+    /// Here a child was made: its pid as the parent sees it, and a descriptor
+    /// that keeps meaning this very child.
+    Parent(Pid, OwnedFd),
+    /// This is the child.
+    Child,
+}
+
+/// Make a child that goes on from here, as fork(2) does, in new namespaces.
+///
+/// `cgroup` is the directory of a cgroup v2 in which the child is to be born.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN, ENOSPC when a limit of /proc/sys/user is reached,
+/// EINVAL for a namespace that this kernel doesn't know.
+/// # Panics
+/// When this process has more than one thread: the child would hold locks whose
+/// owners it does not have.
+/// # Source
+/// clone(2), "clone3()"
+pub(crate) fn clone3(
+    namespaces: CloneFlags,
+    extra: CloneFlags,
+    cgroup: Option<BorrowedFd>,
+) -> nix::Result<Side> {
+    assert_eq!(threads(), Some(1), "clone needs a single-threaded process");
+    let mut pidfd: RawFd = -1;
+    let mut flags = (namespaces | extra).bits() as u64 | libc::CLONE_PIDFD as u64;
+    let mut into = 0;
+    if let Some(cgroup) = cgroup {
+        flags |= CLONE_INTO_CGROUP;
+        into = cgroup.as_raw_fd() as u64;
+    }
+    let shares_parent = extra.contains(CloneFlags::CLONE_PARENT);
+    let args = libc::clone_args {
+        flags,
+        pidfd: (&raw mut pidfd) as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        // With CLONE_PARENT the kernel takes the caller's own exit signal, and
+        // refuses another.
+        exit_signal: if shares_parent { 0 } else { libc::SIGCHLD as u64 },
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: into,
+    };
+    // SAFETY: without CLONE_VM the child has a copy of this memory, stack included,
+    // so both sides may go on from here; being single-threaded (asserted above), no
+    // lock is held by a thread that the copy lacks. `args` outlives the call.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
+    };
+    match Errno::result(pid)? {
+        0 => Ok(Side::Child),
+        pid => {
+            // SAFETY: CLONE_PIDFD has stored a new descriptor that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Side::Parent(Pid::from_raw(pid as libc::pid_t), pidfd))
+        }
+    }
+}
+
+/// From include/uapi/linux/sched.h; it does not fit into libc's `c_int` constants.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The number of threads: the entries of /proc/self/task, told by its link count.
+fn threads() -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Some(std::fs::metadata("/proc/self/task").ok()?.nlink() - 2)
+}
+
+/// Every signal back to its default, none blocked: what a program may expect at
+/// its start. Rust ignores SIGPIPE, nohup(1) SIGHUP, and exec keeps that.
+///
+/// # Source
+/// signal(7), "Execution of signal handlers" and execve(2)
+pub(crate) fn default_signals() -> nix::Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no handler. SIGKILL, SIGSTOP and the two that
+        // glibc keeps for itself are refused with EINVAL, which is what we want.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()
+}
+
+/// The signal's disposition back to the default in this process.
+pub(crate) fn default_signal(signal: nix::sys::signal::Signal) {
+    // SAFETY: SIG_DFL installs no handler.
+    unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
+}
+
+/// Mark every descriptor above 2 close-on-exec: what the caller of the host side
+/// left open must not reach the container.
+///
+/// # Source
+/// close_range(2), "CLOSE_RANGE_CLOEXEC"
+pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Close every descriptor from `first` on, in a process that uses none of them any
+/// more and ends with [`leave`].
+pub(crate) fn close_from(first: RawFd) -> nix::Result<()> {
+    close_range(first, 0)
+}
+
+fn close_range(first: RawFd, flags: libc::c_uint) -> nix::Result<()> {
+    // SAFETY: with CLOEXEC nothing is closed now; without it the caller says that
+    // no owner of a closed descriptor runs again, not even its destructor.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            libc::c_uint::MAX,
+            flags,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Set `attributes` (`MOUNT_ATTR_*`) on the mount at `fd` and on all below it.
+///
+/// # Errors
+/// EINVAL when `fd` is not the root of a mount, EPERM without CAP_SYS_ADMIN over
+/// the mount namespace.
+/// # Source
+/// mount_setattr(2); Linux 5.12
+pub fn mount_setattr(fd: impl AsFd, attributes: u64) -> nix::Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a C string, `attr` outlives the call and its size is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// End this process at once: no destructor, no buffer, no exit handler. A child
+/// must not run what belongs to its parent.
+///
+/// # Source
+/// _exit(2)
+pub(crate) fn leave(code: u8) -> ! {
+    // SAFETY: _exit does not return and touches no memory of this process.
+    unsafe { libc::_exit(code.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_one_thread_is_noticed() {
+        // The test harness runs every test in a thread of its own.
+        assert!(threads().is_some_and(|threads| threads > 1));
+        let made = std::panic::catch_unwind(|| {
+            clone3(CloneFlags::empty(), CloneFlags::empty(), None).is_ok()
+        });
+        assert!(made.is_err());
+    }
+}
