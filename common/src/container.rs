@@ -143,7 +143,8 @@ impl Created {
         let Created { mut child, channel, mut standing, signals } = self;
         let started = follow(&mut child, &channel, &signals).and_then(|fds| {
             standing.how = Exit::Unseen;
-            let mut running = Running::new(child.pid(), fds);
+            let mut running =
+                Running::new(standing.plan.home.clone(), child.pid(), fds);
             standing.each("started", |part, _| part.started(&mut running))?;
             Ok(running)
         });

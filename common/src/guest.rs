@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 
 use crate::step::Step;
 
@@ -37,6 +37,15 @@ impl Place {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    /// Whether it is a directory.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn is_directory(&self) -> Result<bool> {
+        let mode = fstat(&self.0).step(|| "fstat(2) of a guest path")?.st_mode;
+        Ok(mode & libc::S_IFMT == libc::S_IFDIR)
     }
 }
 
@@ -95,10 +104,7 @@ impl GuestRoot {
             Some(place) => place,
             None => self.walk(guest, kind)?,
         };
-        let mode = nix::sys::stat::fstat(&place.0)
-            .step(|| self.shown("fstat(2)", guest))?
-            .st_mode;
-        let is_directory = mode & libc::S_IFMT == libc::S_IFDIR;
+        let is_directory = place.is_directory()?;
         match kind {
             Kind::Directory if !is_directory => {
                 bail!("{} is not a directory in the container", guest.display())

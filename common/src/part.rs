@@ -31,7 +31,8 @@ use crate::running::Running;
 /// Whatever fails, `ended` and `removed` run for every part whose `prepare` was
 /// called, the one that failed included. Both are called with another container's
 /// home too, when what a killed host side left is swept: they look at nothing but
-/// their arguments, and to find nothing is no error.
+/// their arguments, and to find nothing is no error. (What only this process knows
+/// can be undone after [`Exit::NotStarted`], which is never another's.)
 pub trait Part {
     /// For narration and as context of errors.
     fn name(&self) -> &'static str;

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::child::Child;
 use crate::container::poll;
 use crate::exit::Exit;
+use crate::home::Home;
 use crate::signals::Signals;
 
 /// How long a program has for its end, once asked for it, before SIGKILL.
@@ -43,14 +44,25 @@ pub trait Watch {
 
 /// A container whose program runs, as its parts see it.
 pub struct Running {
+    home: Home,
     pid: Pid,
     fds: HashMap<String, OwnedFd>,
     watches: Vec<Box<dyn Watch>>,
 }
 
 impl Running {
-    pub(crate) fn new(pid: Pid, fds: HashMap<String, OwnedFd>) -> Running {
-        Running { pid, fds, watches: Vec::new() }
+    pub(crate) fn new(
+        home: Home,
+        pid: Pid,
+        fds: HashMap<String, OwnedFd>,
+    ) -> Running {
+        Running { home, pid, fds, watches: Vec::new() }
+    }
+
+    /// Id, name, own directory.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
     }
 
     /// The program's process id on the host.

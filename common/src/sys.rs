@@ -132,16 +132,19 @@ fn close_range(first: RawFd, flags: libc::c_uint) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// Set `attributes` (`MOUNT_ATTR_*`) on the mount at `fd` and on all below it.
+/// Make the mount at `fd`, and every mount below it, read-only.
+///
+/// Unlike a remount this keeps all other flags, which in a user namespace must not
+/// be dropped, and it reaches what the host has mounted further down.
 ///
 /// # Errors
 /// EINVAL when `fd` is not the root of a mount, EPERM without CAP_SYS_ADMIN over
 /// the mount namespace.
 /// # Source
 /// mount_setattr(2); Linux 5.12
-pub fn mount_setattr(fd: impl AsFd, attributes: u64) -> nix::Result<()> {
+pub fn mount_read_only(fd: impl AsFd) -> nix::Result<()> {
     let attr = libc::mount_attr {
-        attr_set: attributes,
+        attr_set: libc::MOUNT_ATTR_RDONLY,
         attr_clr: 0,
         propagation: 0,
         userns_fd: 0,

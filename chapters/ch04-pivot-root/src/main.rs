@@ -1,2 +1,66 @@
-//! Chapter.
-fn main() {}
+//! `ch04-pivot-root run -ti sh`: busybox as root.
+
+use std::process::ExitCode;
+
+use ch02_user::User;
+use ch03_run::{Terminal, Walls};
+use ch04_pivot_root::{KernelMounts, PivotRoot, Tree};
+use clap::{Args, Parser, Subcommand};
+use common::state::State;
+use common::{Container, busybox, cli};
+
+/// Chapter 4, pivot_root: a root file system of its own.
+///
+/// The root is busybox, one program that is three hundred. When the state directory
+/// has none, it is fetched. What you change in it stays changed: the next chapter
+/// puts a layer above it.
+#[derive(Parser)]
+#[command(name = "ch04-pivot-root", after_help = common::after_help!("\
+Try:
+  ch04-pivot-root run -ti sh           then: ls /, ls /bin, mount, exit
+  ch04-pivot-root run cat /proc/mounts
+  ch04-pivot-root run --chroot nsenter --mount=/proc/self/ns/mnt ls /
+                                       out of chroot, in one command
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a program with busybox as its root file system
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    terminal: ch03_run::Flags,
+
+    #[command(flatten)]
+    pivot: ch04_pivot_root::Flags,
+
+    #[command(flatten)]
+    uts: ch02_uts::Flags,
+
+    #[command(flatten)]
+    run: cli::Run,
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action: Action::Run(flags) }| {
+        let state = State::locate()?;
+        let image = busybox::image(&state)?;
+        // ANCHOR: parts
+        Container::new(flags.run)?
+            .part(User::if_needed())
+            .part(Walls::new(flags.uts))
+            .part(Tree::new(image.directories(&state).remove(0)))
+            .part(KernelMounts)
+            .part(PivotRoot::new(flags.pivot))
+            .part(Terminal::new(&flags.terminal))
+            .run()
+        // ANCHOR_END: parts
+    })
+}

@@ -1,1 +1,149 @@
-//! Chapter.
+//! Volumes: directories and files of the host inside the container.
+
+#![forbid(unsafe_code)]
+
+mod spec;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use common::guest::{GuestRoot, Kind};
+use common::step::Step;
+use common::{Exit, Home, Part, Plan, Up, mount_read_only};
+use nix::mount::{MsFlags, mount};
+
+pub use spec::Spec;
+
+/// Flags of this part.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    /// Show a directory or file of the host in the container; may be given again
+    ///
+    /// What is missing is made: the host's directories, and the path in the
+    /// container. What is written to it stays on the host. ":ro" forbids writing.
+    #[arg(
+        short = 'v',
+        long = "volume",
+        value_name = "HOST:GUEST[:ro]",
+        value_parser = OsStringValueParser::new().try_map(|text| Spec::parse(&text)),
+    )]
+    pub volumes: Vec<Spec>,
+}
+
+/// Bind mounts from the host's tree into the container's.
+///
+/// # Source
+/// mount(2), "Creating a bind mount"
+#[derive(Debug)]
+pub struct Volumes {
+    volumes: Vec<(Spec, Kind)>,
+    /// Directories of the host that were not there before.
+    made: Vec<PathBuf>,
+}
+
+impl Volumes {
+    /// These, those nearer to the root first, so that none covers another.
+    #[must_use]
+    pub fn new(flags: Flags) -> Volumes {
+        let mut specs = flags.volumes;
+        specs.sort_by_key(|spec| spec.guest.components().count());
+        let volumes = specs.into_iter().map(|spec| (spec, Kind::Directory));
+        Volumes { volumes: volumes.collect(), made: Vec::new() }
+    }
+}
+
+// ANCHOR: part
+impl Part for Volumes {
+    fn name(&self) -> &'static str {
+        "volume"
+    }
+
+    fn prepare(&mut self, _plan: &mut Plan) -> Result<()> {
+        refuse_doubles(&self.volumes)?;
+        for (spec, kind) in &mut self.volumes {
+            // Relative to where the user stands, and exactly what is there now.
+            let host = std::path::absolute(&spec.host)
+                .step(|| format!("find {}", spec.host.display()))?;
+            make_directories(&host, &mut self.made)?;
+            spec.host = host;
+            let meta = fs::metadata(&spec.host)
+                .step(|| format!("stat(2) {}", spec.host.display()))?;
+            *kind = if meta.is_dir() { Kind::Directory } else { Kind::File };
+        }
+        Ok(())
+    }
+
+    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+        let root = GuestRoot::open(plan.root.as_deref().context("no root")?)?;
+        for (spec, kind) in &self.volumes {
+            let Spec { host, guest, read_only } = spec;
+            let place = root.make(guest, *kind)?;
+            // With all that the host has mounted below it: in a user namespace the
+            // kernel refuses to uncover what lies under a mount.
+            let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(host), &place.path(), None::<&str>, bind, None::<&str>)
+                .step(|| {
+                    format!(
+                        "mount(2) bind {} on {}",
+                        host.display(),
+                        guest.display()
+                    )
+                })?;
+            if *read_only {
+                // The place was opened before the bind and lies below it now.
+                let place = root.find(guest)?.context("it was there")?;
+                mount_read_only(&place).step(|| {
+                    format!("mount_setattr(2) {} read-only", guest.display())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&self, _home: &Home, how: Exit) -> Result<()> {
+        // A start that failed leaves no empty directories behind; a container that
+        // ran keeps them.
+        if how == Exit::NotStarted {
+            for directory in self.made.iter().rev() {
+                // One that somebody has used meanwhile is no longer ours.
+                let _ = fs::remove_dir(directory);
+            }
+        }
+        Ok(())
+    }
+}
+// ANCHOR_END: part
+
+/// The second of two volumes on one path would hide the first.
+fn refuse_doubles(volumes: &[(Spec, Kind)]) -> Result<()> {
+    for (at, (spec, _)) in volumes.iter().enumerate() {
+        if volumes[..at].iter().any(|(other, _)| other.guest == spec.guest) {
+            bail!("two volumes for {}: give it one", spec.guest.display());
+        }
+    }
+    Ok(())
+}
+
+/// As mkdir -p, noting in `made` what was not there.
+fn make_directories(path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_directories(parent, made)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => made.push(path.to_owned()),
+        // Another container was faster.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => {
+            return Err(e).step(|| format!("mkdir(2) {} for -v", path.display()));
+        }
+    }
+    Ok(())
+}

@@ -1,2 +1,73 @@
-//! Chapter.
-fn main() {}
+//! `ch04-volume run -ti sh`: a directory of the host inside.
+
+use std::process::ExitCode;
+
+use ch02_user::User;
+use ch03_run::{Terminal, Walls};
+use ch04_overlay::Overlay;
+use ch04_pivot_root::{KernelMounts, PivotRoot};
+use ch04_volume::Volumes;
+use clap::{Args, Parser, Subcommand};
+use common::{Container, busybox, cli};
+
+/// Chapter 4, volume: a directory of the host inside.
+///
+/// What the container writes on its own layer goes when it ends; what it writes in a
+/// volume stays, on the host.
+#[derive(Parser)]
+#[command(name = "ch04-volume", after_help = common::after_help!("\
+Try:
+  ch04-volume run -ti -v /tmp/v:/test sh
+  ch04-volume run -v /tmp/v:/test sh -c 'date > /test/now'; cat /tmp/v/now
+  ch04-volume run -v /etc:/host-etc:ro touch /host-etc/x      refused
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a program with directories of the host in its file system
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    terminal: ch03_run::Flags,
+
+    #[command(flatten)]
+    volume: ch04_volume::Flags,
+
+    #[command(flatten)]
+    overlay: ch04_overlay::Flags,
+
+    #[command(flatten)]
+    pivot: ch04_pivot_root::Flags,
+
+    #[command(flatten)]
+    uts: ch02_uts::Flags,
+
+    #[command(flatten)]
+    run: cli::Run,
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action: Action::Run(flags) }| {
+        let container = Container::new(flags.run)?.keep(flags.overlay.name.clone());
+        let image = busybox::image(container.state())?;
+        let layers = image.directories(container.state());
+        // ANCHOR: parts
+        container
+            .part(User::if_needed())
+            .part(Walls::new(flags.uts))
+            .part(Overlay::new(layers, &flags.overlay))
+            .part(KernelMounts)
+            .part(Volumes::new(flags.volume))
+            .part(PivotRoot::new(flags.pivot))
+            .part(Terminal::new(&flags.terminal))
+            .run()
+        // ANCHOR_END: parts
+    })
+}

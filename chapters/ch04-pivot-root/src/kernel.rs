@@ -1,0 +1,156 @@
+//! The file systems that are windows into the kernel: /proc, /dev, /sys.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use common::guest::{GuestRoot, Kind, Place};
+use common::step::{Hint, Step};
+use common::{Part, Plan, Up, mount_read_only};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::unistd::symlinkat;
+
+/// /proc, /dev and /sys in the container's root: enough for programs, and nothing
+/// through which root inside could work on the host.
+///
+/// # Source
+/// The OCI runtime specification, config-linux.md: "Default Filesystems",
+/// "Default Devices", "Masked Paths", "Readonly Paths"
+#[derive(Debug)]
+pub struct KernelMounts;
+
+/// Hidden: what they tell is the host's.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Not to be written: a word written there changes the host.
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Devices that hold nothing of the host's.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// What programs expect beside the devices.
+const LINKS: [(&str, &str); 5] = [
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+
+// ANCHOR: part
+impl Part for KernelMounts {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    // All of it comes before the old root goes: in a user namespace the kernel
+    // mounts a new /proc only for who still sees the old one in full.
+    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+        let root = GuestRoot::open(plan.root.as_deref().context("no root")?)?;
+        let hardened = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        make_mount(&root, "proc", "/proc", hardened, "")?;
+        make_mount(&root, "sysfs", "/sys", hardened | MsFlags::MS_RDONLY, "")?;
+        devices(&root, plan)?;
+        for path in MASKED {
+            mask(&root, Path::new(path))?;
+        }
+        for path in READ_ONLY {
+            freeze(&root, Path::new(path))?;
+        }
+        Ok(())
+    }
+}
+// ANCHOR_END: part
+
+/// A new file system of this kind, on a directory that is made if need be.
+fn make_mount(
+    root: &GuestRoot,
+    kind: &str,
+    guest: &str,
+    flags: MsFlags,
+    options: &str,
+) -> Result<()> {
+    let place = root.make(Path::new(guest), Kind::Directory)?;
+    mount(Some(kind), &place.path(), Some(kind), flags, Some(options))
+        .step(|| format!("mount(2) {kind} on {guest} {flags:?} {options}"))
+        .hint(|errno| {
+            (errno == Errno::EPERM).then(|| format!(
+            "in a user namespace the kernel mounts {kind} only for who sees the \
+             host's in full: inside another container parts of it are covered"
+        ))
+        })
+}
+
+// ANCHOR: devices
+/// A /dev of the container's own.
+fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
+    let dev = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
+    make_mount(root, "tmpfs", "/dev", dev, "mode=755,size=64k")?;
+
+    // 5 is the group "tty" everywhere, and does not exist in a map of one.
+    let tty = if plan.user_namespace { "" } else { ",gid=5" };
+    let options = format!("newinstance,ptmxmode=0666,mode=0620{tty}");
+    let pts = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    make_mount(root, "devpts", "/dev/pts", pts, &options)?;
+
+    let shm = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    make_mount(root, "tmpfs", "/dev/shm", shm, "mode=1777,size=64m")?;
+
+    // Bound, not made: in a user namespace mknod(2) is denied, and a bound device
+    // is the same device.
+    for device in DEVICES {
+        let device = Path::new("/dev").join(device);
+        bind(&device, &root.make(&device, Kind::File)?, &device)?;
+    }
+    let dev = root.make(Path::new("/dev"), Kind::Directory)?;
+    for (name, target) in LINKS {
+        symlinkat(target, &dev, name)
+            .step(|| format!("symlink(2) /dev/{name} to {target}"))?;
+    }
+    Ok(())
+}
+// ANCHOR_END: devices
+
+/// Bind a path of the host on a place of the guest.
+fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(host), &place.path(), None::<&str>, flags, None::<&str>)
+        .step(|| format!("mount(2) bind {} on {}", host.display(), guest.display()))
+}
+
+/// Cover a path with nothing: a file with /dev/null, a directory with an empty,
+/// read-only tmpfs. What this kernel hasn't got need not be hidden.
+fn mask(root: &GuestRoot, guest: &Path) -> Result<()> {
+    let Some(place) = root.find(guest)? else { return Ok(()) };
+    if !place.is_directory()? {
+        return bind(Path::new("/dev/null"), &place, guest);
+    }
+    let flags = MsFlags::MS_RDONLY;
+    let tmpfs = Some("tmpfs");
+    mount(tmpfs, &place.path(), tmpfs, flags, Some("size=0"))
+        .step(|| format!("mount(2) tmpfs on {} read-only", guest.display()))
+}
+
+/// Bind a path on itself, and make that mount read-only.
+fn freeze(root: &GuestRoot, guest: &Path) -> Result<()> {
+    let Some(place) = root.find(guest)? else { return Ok(()) };
+    bind(&place.path(), &place, guest)?;
+    // The place was opened before the bind: what lies on it now is another mount.
+    let place = root.find(guest)?.context("it was there")?;
+    mount_read_only(&place)
+        .step(|| format!("mount_setattr(2) {} read-only", guest.display()))
+}

@@ -1,0 +1,72 @@
+//! The change of root.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use common::step::{Hint, Step};
+use common::{Part, Plan, Up};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::unistd::{chdir, chroot, pivot_root};
+
+/// Flags of this part.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    /// Change the root by chroot(2) instead: the host's root stays in the mount
+    /// namespace, and there are ways to it
+    #[arg(long)]
+    pub chroot: bool,
+}
+
+/// The tree at the plan's root becomes `/`, and the host's root is gone.
+///
+/// # Source
+/// pivot_root(2), "pivot_root(".", ".")"
+#[derive(Debug)]
+pub struct PivotRoot {
+    flags: Flags,
+}
+
+impl PivotRoot {
+    /// By the flags.
+    #[must_use]
+    pub fn new(flags: Flags) -> PivotRoot {
+        PivotRoot { flags }
+    }
+}
+
+// ANCHOR: part
+impl Part for PivotRoot {
+    fn name(&self) -> &'static str {
+        "pivot-root"
+    }
+
+    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+        let root = plan.root.as_deref().context("no root to change to")?;
+        chdir(root).step(|| format!("chdir(2) {}", root.display()))?;
+        if self.flags.chroot {
+            chroot(".").step(|| format!("chroot(2) {}", root.display()))?;
+        } else {
+            // Both names are the same directory: the old root is put on top of the
+            // new one, where no directory of the image has to be made for it.
+            pivot_root(".", ".")
+                .step(|| format!("pivot_root(2) {}", root.display()))
+                .hint(einval)?;
+            // `.` is the old root now. Lazily, since this very program, and the
+            // loader and libraries that it has mapped, keep it busy.
+            umount2(".", MntFlags::MNT_DETACH).step(|| "umount2(2) . MNT_DETACH")?;
+        }
+        chdir("/").step(|| "chdir(2) /")
+    }
+}
+// ANCHOR_END: part
+
+/// EINVAL has four reasons; the manual lists them, the kernel does not say which.
+fn einval(errno: Errno) -> Option<String> {
+    (errno == Errno::EINVAL).then(|| {
+        "the kernel wants the new root to be a mount, neither it nor the parents \
+         of both roots to be shared, and the present root not to be the initramfs: \
+         there, mount --move it away first, as switch_root(8) does"
+            .to_owned()
+    })
+}

@@ -1,0 +1,110 @@
+//! What `-v` says.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// One volume: `HOST:GUEST[:ro]`, any bytes but `:` in the paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// A path of the host; a relative one means the working directory.
+    pub host: PathBuf,
+    /// An absolute path of the guest, without `.` and `..`, not its root.
+    pub guest: PathBuf,
+    /// Whether the container may only read.
+    pub read_only: bool,
+}
+
+impl Spec {
+    /// Read one.
+    ///
+    /// # Errors
+    /// All that is not of this form, before anything is made.
+    pub fn parse(text: &OsStr) -> Result<Spec> {
+        let form = "give HOST:GUEST or HOST:GUEST:ro";
+        let fields: Vec<&[u8]> = text.as_bytes().split(|&b| b == b':').collect();
+        let (host, guest, read_only) = match fields[..] {
+            [host, guest] => (host, guest, false),
+            [host, guest, b"rw"] => (host, guest, false),
+            [host, guest, b"ro"] => (host, guest, true),
+            [_, _, mode] => {
+                let mode = OsStr::from_bytes(mode).display();
+                bail!(
+                    "the mode {mode:?} is neither ro nor rw: {form}",
+                    mode = mode.to_string()
+                )
+            }
+            [_] => bail!("no \":\" in it: {form}"),
+            _ => bail!("more than three fields: {form}"),
+        };
+        if host.is_empty() {
+            bail!("no host path before the \":\": {form}");
+        }
+        if guest.is_empty() {
+            bail!("no path in the container behind the \":\": {form}");
+        }
+        let guest = Path::new(OsStr::from_bytes(guest));
+        if !guest.is_absolute() {
+            bail!("the container's path {guest:?} is relative: begin it with \"/\"");
+        }
+        if guest.components().any(|part| part == Component::ParentDir) {
+            bail!(
+                "the container's path {guest:?} has \"..\" in it: write it without"
+            );
+        }
+        if guest.components().count() < 2 {
+            bail!("the container's path is its root: a volume can't replace that");
+        }
+        let host = PathBuf::from(OsString::from_vec(host.to_vec()));
+        Ok(Spec { host, guest: guest.components().collect(), read_only })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> Result<Spec> {
+        Spec::parse(OsStr::new(text))
+    }
+
+    #[test]
+    fn the_three_forms_are_read() {
+        let plain = spec("/tmp/v:/test").unwrap();
+        assert_eq!(plain.host, Path::new("/tmp/v"));
+        assert_eq!(plain.guest, Path::new("/test"));
+        assert!(!plain.read_only);
+        assert_eq!(spec("/tmp/v:/test:rw").unwrap(), plain);
+        assert!(spec("v:/a/b/:ro").unwrap().read_only);
+        assert_eq!(spec("v:/a//b/.").unwrap().guest, Path::new("/a/b"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_kept() {
+        let spec = Spec::parse(OsStr::from_bytes(b"/\xff:/\xfe")).unwrap();
+        assert_eq!(spec.host.as_os_str().as_bytes(), b"/\xff");
+        assert_eq!(spec.guest.as_os_str().as_bytes(), b"/\xfe");
+    }
+
+    #[test]
+    fn all_else_is_refused_with_its_reason() {
+        for (text, reason) in [
+            ("", "no \":\""),
+            ("a", "no \":\""),
+            (":b", "no host path"),
+            ("a:", "no path in the container"),
+            ("a:b:c:d", "more than three"),
+            ("a:/b:x", "neither ro nor rw"),
+            ("/a:b", "is relative"),
+            ("/a:/b/../c", "\"..\""),
+            ("/a:/", "its root"),
+            ("/a:/.", "its root"),
+            ("/a://", "its root"),
+        ] {
+            let error = spec(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+    }
+}
