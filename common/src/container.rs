@@ -308,6 +308,7 @@ impl Standing {
         step::scene(Scene { side: "parent", hook: "clone", part: "" });
         let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
         let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
+        sys::assert_one_thread();
         let side = sys::clone3(birth.namespaces, CloneFlags::empty(), cgroup);
         let side = match side {
             Ok(Side::Child) => {

@@ -24,9 +24,6 @@ pub(crate) enum Side {
 /// # Errors
 /// EPERM without CAP_SYS_ADMIN, ENOSPC when a limit of /proc/sys/user is reached,
 /// EINVAL for a namespace that this kernel doesn't know.
-/// # Panics
-/// When this process has more than one thread: the child would hold locks whose
-/// owners it does not have.
 /// # Source
 /// clone(2), "clone3()"
 pub(crate) fn clone3(
@@ -34,7 +31,6 @@ pub(crate) fn clone3(
     extra: CloneFlags,
     cgroup: Option<BorrowedFd>,
 ) -> nix::Result<Side> {
-    assert_eq!(threads(), Some(1), "clone needs a single-threaded process");
     let mut pidfd: RawFd = -1;
     let mut flags = (namespaces | extra).bits() as u64 | libc::CLONE_PIDFD as u64;
     let mut into = 0;
@@ -59,7 +55,7 @@ pub(crate) fn clone3(
         cgroup: into,
     };
     // SAFETY: without CLONE_VM the child has a copy of this memory, stack included,
-    // so both sides may go on from here; being single-threaded (asserted above), no
+    // so both sides may go on from here; being single-threaded (callers assert it), no
     // lock is held by a thread that the copy lacks. `args` outlives the call.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
@@ -77,10 +73,19 @@ pub(crate) fn clone3(
 /// From include/uapi/linux/sched.h; it does not fit into libc's `c_int` constants.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// The number of threads: the entries of /proc/self/task, told by its link count.
-fn threads() -> Option<u64> {
+/// Make sure that this process has one thread: a copy made by [`clone3`] would hold
+/// locks whose owners it lacks.
+///
+/// Not in `clone3` itself: once a process has joined a container's namespaces,
+/// /proc is the container's and does not know it.
+///
+/// # Panics
+/// With more than one thread, and without a /proc that could tell.
+pub(crate) fn assert_one_thread() {
     use std::os::unix::fs::MetadataExt;
-    Some(std::fs::metadata("/proc/self/task").ok()?.nlink() - 2)
+    // The directory has a subdirectory for each thread, beside `.` and `..`.
+    let links = std::fs::metadata("/proc/self/task").map(|task| task.nlink());
+    assert_eq!(links.ok(), Some(3), "a clone needs a process with one thread");
 }
 
 /// Every signal back to its default, none blocked: what a program may expect at
@@ -178,12 +183,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_one_thread_is_noticed() {
+    #[should_panic(expected = "one thread")]
+    fn a_second_thread_is_noticed() {
         // The test harness runs every test in a thread of its own.
-        assert!(threads().is_some_and(|threads| threads > 1));
-        let made = std::panic::catch_unwind(|| {
-            clone3(CloneFlags::empty(), CloneFlags::empty(), None).is_ok()
-        });
-        assert!(made.is_err());
+        assert_one_thread();
     }
 }
