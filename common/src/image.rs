@@ -1,12 +1,14 @@
 //! Images: a name for a stack of layers.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::hints;
 use crate::state::State;
+use crate::step::{Hint, Step};
 
 /// An image: a name for a stack of read-only layers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,23 @@ impl Image {
         let image = serde_json::from_slice(&text)
             .with_context(|| format!("{} is not an image record", path.display()))?;
         Ok(Some(image))
+    }
+
+    /// Write the record, so that after a power failure there is this one or the
+    /// one before.
+    ///
+    /// # Errors
+    /// Those of write(2), fsync(2) and rename(2).
+    pub fn save(&self, state: &State) -> Result<()> {
+        let images = state.images();
+        let path = images.join(format!("{}.json", self.name));
+        let new = images.join(format!(".{}.new", self.name));
+        let step = || format!("write {}", path.display());
+        let mut file = File::create(&new).step(step).hint(hints::full_disk)?;
+        serde_json::to_writer_pretty(&mut file, self).context("image record")?;
+        file.sync_all().step(step).hint(hints::full_disk)?;
+        fs::rename(&new, &path).step(step)?;
+        File::open(&images).and_then(|directory| directory.sync_all()).step(step)
     }
 
     /// The layers' directories, the topmost first.

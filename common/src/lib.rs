@@ -4,6 +4,7 @@
 //! around it: [`Part`] is one wall, [`Container`] puts them around a program.
 //! Chapters make the walls; this crate makes the process, and undoes what was done.
 
+pub mod busybox;
 pub mod cli;
 pub mod exit;
 pub mod flags;
