@@ -26,7 +26,7 @@ pub struct Run {
     ///
     /// The first word that is no flag ends the flags: all that follows belongs to
     /// the program.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
 
