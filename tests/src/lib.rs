@@ -1,1 +1,44 @@
-//! The laboratory in which the black-box tests run.
+//! The laboratory: every black-box test runs a chapter's binary, by path, between
+//! two looks at the machine. What differs afterwards is a leak, and a failure.
+
+mod lab;
+mod netlink;
+mod snapshot;
+mod terminal;
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+pub use lab::{Lab, probe};
+pub use netlink::{add_table, delete_table, bridge_link};
+pub use snapshot::{Snapshot, cgroup_roots};
+pub use terminal::Terminal;
+
+/// Where the chapters' binaries are: `$MYDOCKER_BIN_DIR`, else where cargo put them.
+///
+/// Any implementation of the chapters can be put in their place.
+#[must_use]
+pub fn bin_dir() -> PathBuf {
+    if let Some(path) = env::var_os("MYDOCKER_BIN_DIR") {
+        return path.into();
+    }
+    let this = env::current_exe().expect("a test knows its own path");
+    let deps = this.parent().expect("a test lies in a directory");
+    deps.parent().unwrap_or(deps).to_owned()
+}
+
+/// Say that a test can't run because the kernel lacks something. Missing privilege
+/// is no such reason.
+///
+/// The test returns after it. The reason goes to the file that
+/// `$MYDOCKER_SKIP_FILE` names, where the runner counts it.
+pub fn skip(reason: &str) {
+    if let Some(path) = env::var_os("MYDOCKER_SKIP_FILE") {
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let written = file.and_then(|mut file| writeln!(file, "{reason}"));
+        written.expect("the file of skips can be written");
+    }
+    eprintln!("skipped: {reason}");
+}

@@ -1,0 +1,142 @@
+//! What a machine looks like: the things that a container could leave behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::netlink;
+
+/// Mounts, cgroups, links, firewall rules, System V objects, processes, and the
+/// files of the state directory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Snapshot(BTreeMap<&'static str, BTreeSet<String>>);
+
+impl Snapshot {
+    /// Look at everything; `state` is the state directory of the test.
+    #[must_use]
+    pub fn take(state: &Path) -> Snapshot {
+        Snapshot(BTreeMap::from([
+            ("mount", lines("/proc/self/mountinfo")),
+            ("cgroup", cgroups()),
+            ("link", entries(Path::new("/sys/class/net"))),
+            ("rule", netlink::tables()),
+            ("queue", lines("/proc/sysvipc/msg")),
+            ("semaphore", lines("/proc/sysvipc/sem")),
+            ("shared memory", lines("/proc/sysvipc/shm")),
+            ("process", processes()),
+            ("file", files(state)),
+        ]))
+    }
+
+    /// What is in `after` and not here, and the reverse, a line each.
+    #[must_use]
+    pub fn differences(&self, after: &Snapshot) -> Vec<String> {
+        let mut found = Vec::new();
+        for (kind, before) in &self.0 {
+            let after = &after.0[kind];
+            found.extend(
+                after.difference(before).map(|it| format!("{kind} left: {it}")),
+            );
+            found.extend(
+                before.difference(after).map(|it| format!("{kind} gone: {it}")),
+            );
+        }
+        found
+    }
+}
+
+fn lines(file: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn entries(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Where cgroup hierarchies are mounted, of version 1 and 2.
+#[must_use]
+pub fn cgroup_roots() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let roots = mounts.lines().filter_map(|line| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let is_cgroup = file_system.starts_with("cgroup");
+        is_cgroup.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+    });
+    roots.collect()
+}
+
+fn cgroups() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut todo = cgroup_roots();
+    while let Some(group) = todo.pop() {
+        for entry in fs::read_dir(&group).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.insert(entry.path().display().to_string());
+                todo.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// The living descendants of this process. It is made their reaper, so that what
+/// loses its parent comes here and not to process 1.
+fn processes() -> BTreeSet<String> {
+    let own = std::process::id();
+    let mut parents = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) =
+            entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((head, tail)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = tail.split(' ');
+        let state = fields.next().unwrap_or("?").to_owned();
+        let parent: u32 = fields.next().and_then(|p| p.parse().ok()).unwrap_or(0);
+        let name = head.split_once('(').map_or("?", |(_, name)| name).to_owned();
+        parents.insert(pid, (parent, state, name));
+    }
+    let descends = |mut pid: u32| {
+        while let Some((parent, ..)) = parents.get(&pid) {
+            if *parent == own {
+                return true;
+            }
+            pid = *parent;
+        }
+        false
+    };
+    let alive = parents.iter().filter(|(pid, (_, state, _))| {
+        state != "Z" && state != "X" && descends(**pid)
+    });
+    alive.map(|(pid, (_, _, name))| format!("{pid} {name}")).collect()
+}
+
+/// Every path, with what tells whether it was touched.
+fn files(root: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(path) = todo.pop() {
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        // The directories of containers, and those around them, change their times
+        // with every container.
+        let lasting = meta.is_file() || name.starts_with("layers/");
+        let touched = if lasting { meta.mtime_nsec() + meta.mtime() } else { 0 };
+        let (mode, size) =
+            (meta.mode(), if meta.is_dir() { 0 } else { meta.size() });
+        let ignored = ["", "containers", "names", "images", "layers", "fetch.lock"];
+        if !ignored.contains(&name.as_str()) {
+            found.insert(format!("{name} mode {mode:o} size {size} time {touched}"));
+        }
+        if meta.is_dir() {
+            let inside = fs::read_dir(&path).into_iter().flatten().flatten();
+            todo.extend(inside.map(|entry| entry.path()));
+        }
+    }
+    found
+}

@@ -1,0 +1,86 @@
+//! A real pseudo-terminal, with a program on it and a user before it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use expectrl::process::unix::WaitStatus;
+use expectrl::session::OsSession;
+use expectrl::{Expect, Session};
+use nix::sys::termios::{Termios, tcgetattr};
+
+/// The user's side.
+pub struct Terminal {
+    session: OsSession,
+}
+
+impl Terminal {
+    /// Run a command on a new terminal of 80 columns and 24 rows.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    #[must_use]
+    pub fn run(command: Command) -> Terminal {
+        let mut session = Session::spawn(command).expect("a program on a terminal");
+        session.set_expect_timeout(Some(Duration::from_secs(20)));
+        let mut terminal = Terminal { session };
+        terminal.resize(80, 24);
+        terminal
+    }
+
+    /// Type; `\n` is the Enter key.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    pub fn type_keys(&mut self, keys: &str) {
+        self.session.send(keys.replace('\n', "\r")).expect("keys can be typed");
+    }
+
+    /// Wait until the screen shows this; what came before it is given back.
+    ///
+    /// # Panics
+    /// When it doesn't within 20 seconds.
+    pub fn see(&mut self, text: &str) -> String {
+        let found = self.session.expect(text);
+        let found =
+            found.unwrap_or_else(|e| panic!("no {text:?} on the screen: {e}"));
+        String::from_utf8_lossy(found.before()).into_owned()
+    }
+
+    /// Change the window's size.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        let resized = self.session.get_process_mut().set_window_size(columns, rows);
+        resized.expect("ioctl(2) TIOCSWINSZ");
+    }
+
+    /// The terminal's modes: raw or not, echo or not.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    #[must_use]
+    pub fn modes(&self) -> Termios {
+        let handle = self.session.get_process().get_raw_handle().expect("a handle");
+        tcgetattr(handle).expect("tcgetattr(3)")
+    }
+
+    /// The process id of the program.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.session.get_process().pid().as_raw()
+    }
+
+    /// Wait for the end; its exit code, or 128 + signal.
+    ///
+    /// # Panics
+    /// When it can't be waited for.
+    #[must_use]
+    pub fn end(self) -> i32 {
+        match self.session.get_process().wait().expect("waitpid(2)") {
+            WaitStatus::Exited(_, code) => code,
+            WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
+            other => panic!("neither exited nor killed: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The laboratory itself: every kind of leak is caught, and nothing else is.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+use blackbox::{Lab, add_table, cgroup_roots, delete_table, bridge_link};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serial_test::file_serial;
+
+/// What the lab says when it is closed after `leak`; `mend` takes the leak away.
+fn said(leak: impl FnOnce(&Lab), mend: impl FnOnce()) -> String {
+    let lab = Lab::new();
+    leak(&lab);
+    let closed = catch_unwind(AssertUnwindSafe(|| drop(lab)));
+    mend();
+    match closed {
+        Ok(()) => String::new(),
+        Err(words) => *words.downcast::<String>().expect("the lab panics with text"),
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_test_that_leaves_nothing_is_not_accused() {
+    assert_eq!(said(|_| {}, || {}), "");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_mount_is_caught() {
+    let at = tempfile::tempdir().unwrap();
+    let none = None::<&str>;
+    let words = said(
+        |_| mount(none, at.path(), Some("tmpfs"), MsFlags::empty(), none).unwrap(),
+        || umount(at.path()).unwrap(),
+    );
+    assert!(words.contains("mount left"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_cgroup_is_caught() {
+    let group = cgroup_roots().first().expect("a hierarchy").join("blackbox-leak");
+    let words = said(
+        |_| fs::create_dir(&group).unwrap(),
+        || fs::remove_dir(&group).unwrap(),
+    );
+    assert!(words.contains("cgroup left"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_link_is_caught() {
+    let words = said(
+        |_| bridge_link("blackbox0", true).unwrap(),
+        || bridge_link("blackbox0", false).unwrap(),
+    );
+    assert!(words.contains("link left"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_firewall_table_is_caught() {
+    let words = said(
+        |_| add_table("blackbox").unwrap(),
+        || delete_table("blackbox").unwrap(),
+    );
+    assert!(words.contains("rule left: family 1 table blackbox"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_process_is_caught_though_its_parent_is_gone() {
+    let mut pid = 0;
+    let words = said(
+        |lab| {
+            let file = lab.dir().join("pid");
+            let script = format!("sleep 99 & echo $! > {}", file.display());
+            let done = Command::new("sh").args(["-c", &script]).status().unwrap();
+            assert!(done.success());
+            pid = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        },
+        || {},
+    );
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    assert!(words.contains(&format!("process left: {pid} sleep")), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_file_in_the_state_directory_is_caught() {
+    let words = said(
+        |lab| {
+            fs::create_dir_all(lab.state().join("containers/0123456789ab")).unwrap();
+        },
+        || {},
+    );
+    assert!(words.contains("file left: containers/0123456789ab"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_change_to_the_image_is_caught() {
+    let words = said(
+        |lab| fs::write(lab.image().join("etc/hosts"), "changed").unwrap(),
+        || {},
+    );
+    assert!(words.contains("file gone: layers/busybox-"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_message_queue_is_caught() {
+    let Some(ipcmk) = which("ipcmk") else {
+        return blackbox::skip("no ipcmk to make a queue with");
+    };
+    let mut id = String::new();
+    let words = said(
+        |_| {
+            let out = Command::new(ipcmk).arg("-Q").output().unwrap();
+            let text = String::from_utf8(out.stdout).unwrap();
+            id = text.rsplit(' ').next().unwrap().trim().to_owned();
+        },
+        || {},
+    );
+    let status = Command::new("ipcrm").args(["-q", &id]).status().unwrap();
+    assert!(status.success());
+    assert!(words.contains("queue left"), "{words}");
+}
+
+fn which(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|it| it.exists())
+}
