@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 pub use lab::{Lab, probe};
-pub use netlink::{add_table, delete_table, bridge_link};
+pub use netlink::{add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots};
 pub use terminal::Terminal;
 

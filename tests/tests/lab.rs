@@ -4,7 +4,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-use blackbox::{Lab, add_table, cgroup_roots, delete_table, bridge_link};
+use blackbox::{Lab, add_table, bridge_link, cgroup_roots, delete_table};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -62,7 +62,8 @@ fn target() -> PathBuf {
 }
 
 fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let mut cargo =
+        Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.current_dir(root());
     cargo
 }
@@ -72,7 +73,8 @@ fn must(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| name.clone())?;
     if !status.success() {
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        let args: Vec<_> =
+            command.get_args().map(|arg| arg.to_string_lossy()).collect();
         bail!("{name} {}: {status}", args.join(" "));
     }
     Ok(())

@@ -1,0 +1,44 @@
+//! ch02-mount: mounts made inside are not seen outside.
+
+use blackbox::{Lab, probe};
+use predicates::prelude::*;
+use serial_test::file_serial;
+
+#[test]
+#[file_serial(machine)]
+fn a_mount_made_inside_is_not_seen_outside() {
+    let lab = Lab::new();
+    let script = "mount -t tmpfs inside /mnt && touch /mnt/x && grep -c ' /mnt ' \
+                  /proc/self/mountinfo";
+    let mut run = lab.chapter("ch02-mount");
+    run.args(["run", "sh", "-c", script]).assert().success().stdout("1\n");
+    assert!(!std::path::Path::new("/mnt/x").exists());
+    // The lab compares the host's table.
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_shared_root_of_the_host_changes_nothing() {
+    let lab = Lab::new();
+    let probe = probe();
+    let script = "mount -t tmpfs inside /mnt; mount -t proc proc /proc; ps | wc -l";
+    for kind in ["shared", "private"] {
+        let wrapper = [probe.as_os_str(), kind.as_ref()];
+        let mut run = lab.wrapped(&wrapper, "ch02-mount");
+        run.args(["run", "sh", "-c", script]).assert().success();
+    }
+    assert!(std::fs::metadata("/proc/self/stat").is_ok());
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_own_proc_shows_the_own_processes_only() {
+    let lab = Lab::new();
+    let script = "mount -t proc proc /proc; echo /proc/[0-9]*";
+    for mut run in [lab.chapter("ch02-mount"), lab.as_user("ch02-mount")] {
+        run.args(["run", "sh", "-c", script]);
+        run.assert().success().stdout(
+            predicate::eq("/proc/1\n").or(predicate::eq("/proc/1 /proc/2\n")),
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! ch02-pid: process number 1, and what that means for ends and signals.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use blackbox::Lab;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use predicates::prelude::*;
+use serial_test::file_serial;
+
+#[test]
+#[file_serial(machine)]
+fn the_first_process_is_number_1() {
+    let lab = Lab::new();
+    let mut run = lab.chapter("ch02-pid");
+    run.args(["run", "sh", "-c", "echo $$"]).assert().success().stdout("1\n");
+    let mut run = lab.chapter("ch02-ipc");
+    let other = predicate::ne("1\n");
+    run.args(["run", "sh", "-c", "echo $$"]).assert().success().stdout(other);
+}
+
+#[test]
+#[file_serial(machine)]
+fn nothing_outlives_number_1() {
+    let lab = Lab::new();
+    let mut run = lab.chapter("ch02-pid");
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & sleep 0.1; exit 3";
+    // A daemon that holds the output open would make this wait, too.
+    run.args(["run", "sh", "-c", script]).assert().code(3);
+    // The lab looks for the daemon.
+}
+
+/// Start `script` in the container and wait until it says "ready".
+fn ready(lab: &Lab, script: &str) -> (Child, impl BufRead) {
+    let mut command: Command = lab.command(&[], "ch02-pid");
+    command.args(["run", "sh", "-c", script]).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    (child, out)
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_signal_reaches_the_programs_handler() {
+    let lab = Lab::new();
+    let script =
+        "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let (mut child, mut out) = ready(&lab, script);
+    send(&child, Signal::SIGTERM);
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "got\n");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_second_signal_kills_a_number_1_that_has_no_handler() {
+    let lab = Lab::new();
+    let (mut child, _out) = ready(&lab, "echo ready; exec sleep 1000");
+    send(&child, Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "one SIGINT is asked for in vain");
+    send(&child, Signal::SIGINT);
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_number_1_that_ignores_sigterm_has_ten_seconds() {
+    let lab = Lab::new();
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let (mut child, _out) = ready(&lab, script);
+    let start = Instant::now();
+    send(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    assert!(start.elapsed() >= Duration::from_secs(9), "{:?}", start.elapsed());
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_container_dies_with_a_killed_host_side_even_when_it_ignores_signals() {
+    let lab = Lab::new();
+    let script = "trap '' TERM INT HUP; setsid sleep 1000 & echo ready; \
+                  while :; do sleep 0.05; done";
+    let (mut child, _out) = ready(&lab, script);
+    send(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    // The lab looks for the program and its daemon.
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_caller_that_ignores_sigchld_changes_nothing() {
+    let lab = Lab::new();
+    let shell = ["sh", "-c", "trap '' CHLD; exec \"$@\"", "sh"];
+    let mut run = lab.wrapped(&shell.map(std::ffi::OsStr::new), "ch02-pid");
+    run.args(["run", "sh", "-c", "exit 4"]).assert().code(4);
+}

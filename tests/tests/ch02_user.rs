@@ -1,0 +1,87 @@
+//! ch02-user: root inside, an ordinary user outside.
+
+use std::fs;
+
+use blackbox::Lab;
+use predicates::prelude::*;
+use serial_test::file_serial;
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_is_root_inside() {
+    let lab = Lab::new();
+    let mut run = lab.as_user("ch02-user");
+    run.args([
+        "run",
+        "--single",
+        "sh",
+        "-c",
+        "id -u; id -g; cat /proc/self/uid_map",
+    ]);
+    let map = predicate::str::is_match("^0\n0\n +0 +1500 +1\n$").unwrap();
+    run.assert().success().stdout(map);
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_a_map_everybody_is_65534() {
+    let lab = Lab::new();
+    for mut run in [lab.chapter("ch02-user"), lab.as_user("ch02-user")] {
+        run.args(["run", "--unmapped", "sh", "-c", "id -u; id -g"]);
+        run.assert().success().stdout("65534\n65534\n");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn root_inside_has_no_rights_outside() {
+    let lab = Lab::new();
+    let secret = lab.dir().join("secret");
+    fs::write(&secret, "the host's").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&secret, mode).unwrap();
+    let mut run = lab.as_user("ch02-user");
+    run.args(["run", "--single", "cat"]).arg(&secret);
+    run.assert().code(1).stderr(predicate::str::contains("Permission denied"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_file_made_inside_belongs_to_the_user_outside() {
+    use std::os::unix::fs::MetadataExt;
+    let lab = Lab::new();
+    let mut run = lab.as_user("ch02-user");
+    run.args(["run", "--single", "touch", "home/made"]).assert().success();
+    let meta = fs::metadata(lab.dir().join("home/made")).unwrap();
+    assert_eq!((meta.uid(), meta.gid()), (1500, 1500));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_range_of_subordinate_ids_is_mapped_where_there_is_one() {
+    let lab = Lab::new();
+    let listed = |file: &str| {
+        fs::read_to_string(file)
+            .unwrap_or_default()
+            .lines()
+            .any(|l| l.starts_with("1500:"))
+    };
+    let tools = ["newuidmap", "newgidmap"].iter().all(|tool| {
+        ["/usr/bin", "/bin"]
+            .iter()
+            .any(|dir| fs::metadata(format!("{dir}/{tool}")).is_ok())
+    });
+    let mut run = lab.as_user("ch02-user");
+    run.args(["run", "sh", "-c", "wc -l < /proc/self/uid_map"]);
+    // Two lines: the user, and the range. Without one, the user alone.
+    let range = tools && listed("/etc/subuid") && listed("/etc/subgid");
+    run.assert().success().stdout(if range { "2\n" } else { "1\n" });
+}
+
+#[test]
+#[file_serial(machine)]
+fn unmapped_and_single_exclude_each_other() {
+    let lab = Lab::new();
+    let mut run = lab.chapter("ch02-user");
+    run.args(["run", "--unmapped", "--single", "true"]).assert().code(2);
+}
