@@ -19,7 +19,7 @@ type Narrator = Box<dyn Fn(&str)>;
 
 thread_local! {
     static SCENE: Cell<Scene> =
-        const { Cell::new(Scene { side: "parent", hook: "", part: "" }) };
+        const { Cell::new(Scene { side: "parent", hook: "begin", part: "" }) };
     static NARRATOR: RefCell<Option<Narrator>> = const { RefCell::new(None) };
 }
 

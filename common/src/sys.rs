@@ -94,10 +94,23 @@ pub(crate) fn assert_one_thread() {
 /// # Source
 /// signal(7), "Execution of signal handlers" and execve(2)
 pub(crate) fn default_signals() -> nix::Result<()> {
+    // The kernel's struct sigaction, all zero: SIG_DFL, no flags, an empty mask.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler. SIGKILL, SIGSTOP and the two that
-        // glibc keeps for itself are refused with EINVAL, which is what we want.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // Past glibc, which refuses 32 and 33 as its own, and leaves them ignored in
+        // what its posix_spawn(3) starts. For SIGKILL and SIGSTOP the kernel says
+        // EINVAL, which is as good.
+        // SAFETY: SIG_DFL installs no handler, and the array is as long as what the
+        // kernel reads: 32 bytes, with 8 of them the mask.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }

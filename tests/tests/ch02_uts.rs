@@ -198,7 +198,26 @@ fn trace_tells_each_step_in_order() {
     let out = run.assert().success().stdout("").get_output().stderr.clone();
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"chdir\(2\) .*", "chdir(2) DIRECTORY");
-    settings.bind(|| assert_snapshot!(String::from_utf8(out).unwrap(), @""));
+    settings.bind(|| {
+        assert_snapshot!(String::from_utf8(out).unwrap(), @"
+    trace: parent begin               getrandom(2) for an id
+    trace: parent begin               getcwd(3)
+    trace: parent begin               sigprocmask(2)
+    trace: parent begin               signalfd(2)
+    trace: parent clone               socketpair(2)
+    trace: parent clone               clone3(2) CLONE_NEWUTS
+    trace: parent release             all parts are attached, the barrier opens
+    trace: child  born                prctl(2) PR_SET_PDEATHSIG SIGKILL
+    trace: child  born                sigprocmask(2) to none
+    trace: child  enter    uts        sethostname(2) box
+    trace: child  exec                setgroups(2) to none
+    trace: child  exec                chdir(2) DIRECTORY
+    trace: child  exec                close_range(2) from 3, CLOEXEC
+    trace: child  exec                prctl(2) PR_SET_PDEATHSIG SIGKILL
+    trace: child  exec                execve(2) true
+    trace: parent wait                waitid(2)
+    ")
+    });
     // The environment does the same as the flag.
     let mut run = lab.chapter("ch02-uts");
     run.env("MYDOCKER_TRACE", "1").args(["run", "true"]);
@@ -245,5 +264,9 @@ fn where_user_namespaces_are_closed_the_command_that_works_is_printed() {
     let said = String::from_utf8(said).unwrap();
     let binary = blackbox::bin_dir().join("ch02-uts");
     let binary = binary.to_str().unwrap();
-    assert_snapshot!(said.replace(binary, "BINARY"), @"");
+    assert_snapshot!(said.replace(binary, "BINARY"), @"
+    not root: in a user namespace of its own (ch02-user)
+    error: clone3(2) CLONE_NEWUTS|CLONE_NEWUSER: ENOSPC: No space left on device
+    hint: user namespaces are closed here (sysctl user.max_user_namespaces is 0); this works: sudo BINARY run --hostname box echo 'two words'
+    ");
 }
