@@ -75,7 +75,6 @@ impl Terminal {
     ///
     /// # Panics
     /// When it can't be waited for.
-    #[must_use]
     pub fn end(self) -> i32 {
         match self.session.get_process().wait().expect("waitpid(2)") {
             WaitStatus::Exited(_, code) => code,

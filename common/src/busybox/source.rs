@@ -98,6 +98,7 @@ fn on_path(_scratch: &Path) -> Result<Found> {
 /// fresh machine has none, so the second attempt reads lists of its own, which
 /// needs no root.
 fn apt(scratch: &Path) -> Result<Found> {
+    output(Command::new("apt-get").arg("--version"))?;
     let work = scratch.join("apt");
     for directory in ["lists/partial", "cache/archives/partial", "got"] {
         fs::create_dir_all(work.join(directory))?;

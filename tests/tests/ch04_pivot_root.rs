@@ -1,0 +1,389 @@
+//! ch04-pivot-root: a root of one's own, and nothing of the host's in reach.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use blackbox::{Lab, probe};
+use insta::assert_snapshot;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+/// Standard output of a shell script in the container.
+fn script(mut run: assert_cmd::Command, flags: &[&str], script: &str) -> String {
+    run.arg("run").args(flags).args(["sh", "-c", script]);
+    let out = run.assert().success().get_output().stdout.clone();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_root_is_busybox() {
+    let lab = Lab::new();
+    for run in [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")] {
+        let out = script(run, &[], "echo /*; cat /etc/passwd; pwd; echo $HOME");
+        assert_eq!(
+            out,
+            "/bin /dev /etc /home /linuxrc /mnt /proc /root /run /sbin /sys /tmp /usr /var\n\
+             root:x:0:0:root:/root:/bin/sh\n\
+             nobody:x:65534:65534:nobody:/home:/bin/false\n\
+             /\n/root\n"
+        );
+    }
+}
+
+/// The masks of the runtime specification that this kernel has a path for.
+fn masked() -> Vec<&'static str> {
+    let all = [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+    ];
+    all.into_iter().filter(|path| Path::new(path).exists()).collect()
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_mount_table_is_exactly_this() {
+    let lab = Lab::new();
+    let mut expected: BTreeSet<String> = [
+        "/ root",
+        "/proc proc rw,nosuid,nodev,noexec,relatime",
+        "/sys sysfs ro,nosuid,nodev,noexec,relatime",
+        "/dev tmpfs rw,nosuid",
+        "/dev/pts devpts rw,nosuid,noexec,relatime",
+        "/dev/shm tmpfs rw,nosuid,nodev,noexec,relatime",
+    ]
+    .map(str::to_owned)
+    .into();
+    for device in ["null", "zero", "full", "random", "urandom", "tty"] {
+        expected.insert(format!("/dev/{device} device"));
+    }
+    for path in masked() {
+        let kind =
+            if Path::new(path).is_dir() { "tmpfs ro,relatime" } else { "device" };
+        expected.insert(format!("{path} {kind}"));
+    }
+    for path in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
+        if Path::new("/proc").join(path).exists() {
+            expected.insert(format!(
+                "/proc/{path} proc ro,nosuid,nodev,noexec,relatime"
+            ));
+        }
+    }
+    for run in [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")] {
+        let table = script(run, &[], "cat /proc/self/mountinfo");
+        let found: BTreeSet<String> = table.lines().map(described).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+/// A line of mountinfo as "path kind flags"; for a device that is the host's own,
+/// and for the root, its flags are the host's too.
+fn described(line: &str) -> String {
+    let (mount, file_system) = line.split_once(" - ").unwrap();
+    let fields: Vec<&str> = mount.split(' ').collect();
+    let (inner, path, flags) = (fields[3], fields[4], fields[5]);
+    let kind = file_system.split(' ').next().unwrap();
+    match path {
+        "/" => "/ root".to_owned(),
+        _ if ["/null", "/zero", "/full", "/random", "/urandom", "/tty"]
+            .contains(&inner) =>
+        {
+            format!("{path} device")
+        }
+        _ => format!("{path} {kind} {flags}"),
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_descriptors_are_three() {
+    let lab = Lab::new();
+    for run in [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")] {
+        let out = script(run, &[], "cd /proc/$$/fd; echo *");
+        assert!(["0 1 2\n", "0 1 2 3\n"].contains(&out.as_str()), "{out}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_devices_are_these_and_work() {
+    let lab = Lab::new();
+    let all = "cd /dev; echo *; for link in ptmx fd stdin; do readlink $link; done; \
+               echo x > null; head -c 3 zero | wc -c; head -c 3 urandom | wc -c; \
+               (echo x > full) 2>&1; touch shm/x && echo shm";
+    for run in [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")] {
+        assert_eq!(
+            script(run, &[], all),
+            "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero\n\
+             pts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n3\n3\n\
+             sh: write error: No space left on device\nshm\n"
+        );
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn writing_to_the_kernel_is_refused() {
+    let lab = Lab::new();
+    let paths = ["/proc/sys/kernel/hostname", "/proc/sysrq-trigger"];
+    // Kernels are built without the one or the other.
+    let there = paths.into_iter().filter(|path| Path::new(path).exists());
+    for path in there.chain(["/sys/new"]) {
+        for mut run in
+            [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")]
+        {
+            run.args(["run", "sh", "-c", &format!("echo h > {path}")]);
+            let refused = contains("Read-only file system")
+                .or(contains("Permission denied"))
+                .or(contains("can't create /sys/new"));
+            run.assert().failure().stderr(refused);
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_is_masked_tells_nothing() {
+    let lab = Lab::new();
+    for path in masked() {
+        let look =
+            format!("if [ -d {path} ]; then ls -A {path}; else cat {path}; fi");
+        assert_eq!(script(lab.chapter("ch04-pivot-root"), &[], &look), "", "{path}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_classic_escape_succeeds_from_chroot_and_fails_from_pivot_root() {
+    let mut lab = Lab::new();
+    fs::copy(probe(), lab.image().join("bin/probe")).unwrap();
+    fs::create_dir(lab.image().join("prison")).unwrap();
+    let secret = lab.dir().join("secret");
+    fs::write(&secret, "the host's").unwrap();
+    lab.look_again();
+    let secret = secret.to_str().unwrap();
+    let mut run = lab.chapter("ch04-pivot-root");
+    run.args(["run", "--chroot", "probe", "escape", secret]);
+    run.assert().success().stdout("escaped\n");
+    let mut run = lab.chapter("ch04-pivot-root");
+    run.args(["run", "probe", "escape", secret]).assert().success().stdout("held\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn joining_the_own_mount_namespace_leads_out_of_chroot_only() {
+    let lab = Lab::new();
+    let secret = lab.dir().join("secret");
+    fs::write(&secret, "the host's").unwrap();
+    let join =
+        ["nsenter", "--mount=/proc/self/ns/mnt", "cat", secret.to_str().unwrap()];
+    let mut run = lab.chapter("ch04-pivot-root");
+    run.args(["run", "--chroot"]).args(join).assert().success().stdout("the host's");
+    let mut run = lab.chapter("ch04-pivot-root");
+    run.arg("run").args(join).assert().failure();
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_works_whether_the_hosts_root_is_shared_or_private() {
+    let lab = Lab::new();
+    let probe = probe();
+    for kind in ["shared", "private"] {
+        for chroot in [&[][..], &["--chroot"]] {
+            let wrapper = [probe.as_os_str(), OsStr::new(kind)];
+            let mut run = lab.wrapped(&wrapper, "ch04-pivot-root");
+            run.arg("run").args(chroot).args(["ls", "/proc/1/exe"]);
+            run.assert().success();
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_image_that_leads_to_the_hosts_own_binary_is_refused() {
+    let mut lab = Lab::new();
+    let bin = lab.image().join("bin");
+    symlink("/proc/self/exe", bin.join("evil")).unwrap();
+    symlink("/proc/thread-self/exe", bin.join("evil2")).unwrap();
+    for (name, interpreter) in
+        [("script", "/proc/self/exe"), ("twice", "/bin/script")]
+    {
+        let path = bin.join(name);
+        fs::write(&path, format!("#!{interpreter} run\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&path, mode).unwrap();
+    }
+    lab.look_again();
+    for program in ["evil", "evil2", "script", "twice", "/proc/self/exe"] {
+        let mut run = lab.chapter("ch04-pivot-root");
+        run.args(["run", program]).assert().code(126).stdout("").stderr(contains(
+            "leads to the host's own binary, which a container must not run",
+        ));
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn links_of_the_image_at_the_mount_points_lead_nowhere_else() {
+    let mut lab = Lab::new();
+    let image = lab.image();
+    let trap = lab.dir().join("trap");
+    fs::create_dir(&trap).unwrap();
+    for point in ["proc", "sys", "dev"] {
+        fs::remove_dir(image.join(point)).unwrap();
+        symlink(&trap, image.join(point)).unwrap();
+    }
+    lab.look_again();
+    let mut run = lab.chapter("ch04-pivot-root");
+    // The three can't all lie on one directory, so it fails; the host's is untouched.
+    let _ = run.args(["run", "true"]).assert();
+    assert_eq!(fs::read_dir(&trap).unwrap().count(), 0);
+    // What was made inside for the links to lead to.
+    let inside = image.join(trap.strip_prefix("/").unwrap());
+    assert!(inside.is_dir(), "{}", inside.display());
+    lab.look_again();
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_terminal_works_in_the_new_root() {
+    let lab = Lab::new();
+    for mut command in
+        [lab.command(&[], "ch04-pivot-root"), lab.user_command("ch04-pivot-root")]
+    {
+        command.args(["run", "-ti", "sh"]);
+        let mut terminal = blackbox::Terminal::run(command);
+        terminal.see("# ");
+        terminal.type_keys("tty; stty size; ls /dev/pts\n");
+        terminal.see("/dev/pts/0");
+        terminal.see("24 80");
+        terminal.type_keys("exit 5\n");
+        assert_eq!(terminal.end(), 5);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn inside_another_container_it_works_as_well() {
+    let lab = Lab::new();
+    // Inside ch03-run the host's tree is there, and a /proc of its own. The
+    // environment is clean, so env(1) names the state directory anew.
+    let outer = blackbox::bin_dir().join("ch03-run");
+    let state = format!("MYDOCKER_ROOT={}", lab.state().display());
+    let words = ["run", "env", &state].map(OsStr::new);
+    let wrapper: Vec<&OsStr> =
+        [outer.as_os_str()].into_iter().chain(words).collect();
+    let mut run = lab.wrapped(&wrapper, "ch04-pivot-root");
+    run.args(["run", "sh", "-c", "echo $$"]).assert().success().stdout("1\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_any_source_of_busybox_all_that_was_tried_is_listed() {
+    let lab = Lab::new();
+    let empty = lab.dir().join("empty");
+    let mut run = lab.chapter("ch04-pivot-root");
+    run.env("MYDOCKER_ROOT", &empty).env("PATH", "/nonexistent");
+    let out =
+        run.args(["run", "true"]).assert().code(125).get_output().stderr.clone();
+    let said = String::from_utf8(out).unwrap();
+    assert_snapshot!(said.replace(empty.to_str().unwrap(), "STATE"), @"
+    busybox: there is none in STATE yet
+    error: no busybox to be had; tried:
+      a static busybox on PATH: none there
+      apt-get download busybox-static: no apt-get here
+      apk fetch busybox-static: no apk here
+      dnf download busybox: no dnf here
+    hint: let MYDOCKER_BUSYBOX name a static busybox, or a tar of a root file system
+    ");
+    let left: Vec<_> = fs::read_dir(empty.join("layers")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_named_busybox_that_is_none_is_refused() {
+    let lab = Lab::new();
+    for (path, reason) in [
+        ("/nonexistent", "No such file or directory"),
+        ("/etc/passwd", "is no ELF program"),
+        ("/bin/sh", "is not static"),
+    ] {
+        let mut run = lab.chapter("ch04-pivot-root");
+        run.env("MYDOCKER_ROOT", lab.dir().join("empty"))
+            .env("MYDOCKER_BUSYBOX", path);
+        let assert = run.args(["run", "true"]).assert().code(125);
+        assert.stderr(contains("MYDOCKER_BUSYBOX").and(contains(reason)));
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn many_first_runs_at_once_make_one_image() {
+    let lab = Lab::new();
+    let state = lab.dir().join("empty");
+    let busybox = lab.image().join("bin/busybox");
+    let start = || {
+        let mut command = lab.command(&[], "ch04-pivot-root");
+        command.env("MYDOCKER_ROOT", &state).env("MYDOCKER_BUSYBOX", &busybox);
+        command.args(["run", "true"]).spawn().unwrap()
+    };
+    let mut runs: Vec<_> = (0..8).map(|_| start()).collect();
+    for run in &mut runs {
+        assert!(run.wait().unwrap().success());
+    }
+    assert_eq!(fs::read_dir(state.join("layers")).unwrap().count(), 1);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_fetch_that_is_killed_leaves_no_half_image() {
+    let lab = Lab::new();
+    let busybox = lab.image().join("bin/busybox");
+    for delay in [1, 3, 6, 10, 15, 25] {
+        let state = lab.dir().join(format!("empty{delay}"));
+        let start = || {
+            let mut command = lab.command(&[], "ch04-pivot-root");
+            command.env("MYDOCKER_ROOT", &state).env("MYDOCKER_BUSYBOX", &busybox);
+            command.args(["run", "sh", "-c", "ls / | wc -l"]);
+            command
+        };
+        let mut run = start().spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let again = start().output().unwrap();
+        assert!(again.status.success());
+        assert_eq!(
+            String::from_utf8_lossy(&again.stdout),
+            "14\n",
+            "after {delay} ms"
+        );
+        let left = fs::read_dir(state.join("layers")).unwrap().count();
+        assert_eq!(left, 1, "after {delay} ms");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    let mut help = lab.chapter("ch04-pivot-root");
+    let out =
+        help.args(["run", "--help"]).assert().success().get_output().stdout.clone();
+    assert_snapshot!("ch04-pivot-root-help", String::from_utf8(out).unwrap());
+}
