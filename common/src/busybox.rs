@@ -57,7 +57,7 @@ pub fn fetch(state: &State, anew: bool) -> Result<Image> {
         .write(true)
         .open(&path)
         .step(|| format!("open(2) {}", path.display()))
-        .hint(hints::full_disk)?;
+        .hint(hints::state)?;
     if lock.try_lock().is_err() {
         say("another process is fetching it, waiting");
         lock.lock().step(|| format!("flock(2) {}", path.display()))?;
@@ -80,7 +80,7 @@ fn make(state: &State, new: &Path) -> Result<Image> {
         let path = new.join(name);
         fs::create_dir_all(&path)
             .step(|| format!("mkdir(2) {}", path.display()))
-            .hint(hints::full_disk)?;
+            .hint(hints::state)?;
         Ok(path)
     };
     let found = source::find(&directory("source")?)?;
@@ -97,7 +97,7 @@ fn make(state: &State, new: &Path) -> Result<Image> {
         File::open(&layers).step(|| format!("open(2) {}", layers.display()))?;
     nix::unistd::syncfs(&handle)
         .step(|| format!("syncfs(2) {}", layers.display()))
-        .hint(hints::full_disk)?;
+        .hint(hints::state)?;
     if !target.exists() {
         fs::rename(&root, &target)
             .step(|| format!("rename(2) to {}", target.display()))?;

@@ -313,6 +313,8 @@ impl Standing {
         let side = match side {
             Ok(Side::Child) => {
                 drop(ours);
+                // The lock says that the host side lives, which this is not.
+                self.lock = None;
                 child::main(&self.plan, &self.parts, program, theirs)
             }
             parent => parent

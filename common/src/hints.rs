@@ -8,7 +8,7 @@ use nix::sched::CloneFlags;
 
 /// For calls that write below the state directory.
 #[must_use]
-pub fn full_disk(errno: Errno) -> Option<String> {
+pub fn state(errno: Errno) -> Option<String> {
     let text = match errno {
         Errno::ENOSPC | Errno::EDQUOT => {
             "the disk of the state directory is full: make room, or let \

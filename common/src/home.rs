@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 
+use crate::hints;
 use crate::id::{Id, Name};
 use crate::state::State;
 use crate::step::{Hint, Step};
@@ -46,30 +47,34 @@ impl Home {
     /// # Errors
     /// A name that is taken, and those of mkdir(2), open(2) and flock(2).
     pub fn make(&self, parts: &[&str]) -> Result<Lock> {
-        let containers = self.state.make(self.state.containers())?;
-        let dir = containers.join(self.id.as_str());
-        // Only the owner looks in: setuid programs in a write layer are not for
-        // other users of the host.
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&dir)
-            .step(|| format!("mkdir(2) {}", dir.display()))
-            .hint(crate::hints::full_disk)?;
+        self.state.make(self.state.containers())?;
+        let dir = self.dir();
         let path = dir.join("lock");
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .step(|| format!("open(2) {}", path.display()))
-            .hint(crate::hints::full_disk)?;
-        // A sweep that looked in between mkdir and lock may have taken us for dead.
-        if file.try_lock().is_err() || nlink(&file)? == 0 {
-            bail!("{} was swept away at its birth; run it again", dir.display());
-        }
+        let mut file = loop {
+            // Only the owner looks in: setuid programs in a write layer are not for
+            // other users of the host.
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&dir)
+                .step(|| format!("mkdir(2) {}", dir.display()))
+                .hint(hints::state)?;
+            let options = File::options().create(true).append(true).clone();
+            let file = match options.open(&path) {
+                // A sweep took the empty directory for one that is being removed.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                file => file
+                    .step(|| format!("open(2) {}", path.display()))
+                    .hint(hints::state)?,
+            };
+            // A sweep that had the file first has removed it with the directory.
+            file.lock().step(|| format!("flock(2) {}", path.display()))?;
+            if nlink(&file)? > 0 {
+                break file;
+            }
+        };
         writeln!(file, "{}", parts.join(" "))
             .step(|| format!("write(2) {}", path.display()))
-            .hint(crate::hints::full_disk)?;
+            .hint(hints::state)?;
         if let Some(name) = &self.name {
             self.take(name)?;
         }
@@ -90,7 +95,20 @@ impl Home {
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }
         }
-        remove_tree(&dir)
+        // The lock file goes last: a directory without one is empty, and anybody may
+        // remove that.
+        let entries = match fs::read_dir(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.step(|| format!("readdir(3) {}", dir.display()))?,
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if !path.ends_with("lock") {
+                remove_tree(&path)?;
+            }
+        }
+        gone(fs::remove_file(dir.join("lock")))
+            .and_then(|()| gone(fs::remove_dir(&dir)))
+            .step(|| format!("rmdir(2) {}", dir.display()))
     }
 
     /// A name is a symlink to an id: symlink(2) lets exactly one of many win.
@@ -131,13 +149,18 @@ impl State {
             else {
                 continue;
             };
-            // The file is made here when its container died before it could: who
-            // holds the lock of a file that is still linked owns the directory.
+            // Who holds the lock of a file that is still linked owns the directory.
             let path = entry.path().join("lock");
-            let options =
-                File::options().create(true).read(true).append(true).clone();
-            let Ok(mut file) = options.open(&path) else {
-                continue;
+            let mut file = match File::open(&path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    // Empty: on its way in or out, or its owner died there. One on
+                    // its way in is made again.
+                    let _ = fs::remove_dir(entry.path());
+                    continue;
+                }
+                // Somebody else's.
+                Err(_) => continue,
             };
             if file.try_lock().is_err() || nlink(&file)? == 0 {
                 continue;
@@ -173,6 +196,7 @@ fn nlink(file: &File) -> Result<u64> {
 /// Those of unlink(2) and rmdir(2).
 pub fn remove_tree(dir: &Path) -> Result<()> {
     let removed = match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => fs::remove_file(dir),
         // overlay leaves its `work/work` with mode 000, which only root looks into;
         // a container's own directories may be as closed.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
@@ -254,6 +278,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         fs::create_dir_all(state.containers().join("0123456789ab")).unwrap();
-        assert_eq!(state.dead().unwrap().len(), 1);
+        assert!(state.dead().unwrap().is_empty());
+        assert_eq!(fs::read_dir(state.containers()).unwrap().count(), 0);
     }
 }

@@ -50,9 +50,9 @@ impl Image {
         let path = images.join(format!("{}.json", self.name));
         let new = images.join(format!(".{}.new", self.name));
         let step = || format!("write {}", path.display());
-        let mut file = File::create(&new).step(step).hint(hints::full_disk)?;
+        let mut file = File::create(&new).step(step).hint(hints::state)?;
         serde_json::to_writer_pretty(&mut file, self).context("image record")?;
-        file.sync_all().step(step).hint(hints::full_disk)?;
+        file.sync_all().step(step).hint(hints::state)?;
         fs::rename(&new, &path).step(step)?;
         File::open(&images).and_then(|directory| directory.sync_all()).step(step)
     }

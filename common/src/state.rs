@@ -82,12 +82,11 @@ impl State {
     /// # Errors
     /// Those of mkdir(2), with what to do about the usual ones.
     pub fn make(&self, directory: PathBuf) -> Result<PathBuf> {
+        use crate::hints;
         use crate::step::{Hint, Step};
         fs::create_dir_all(&directory)
             .step(|| format!("mkdir(2) {}", directory.display()))
-            .hint(|_| {
-                Some("MYDOCKER_ROOT names another state directory".to_owned())
-            })?;
+            .hint(hints::state)?;
         Ok(directory)
     }
 }

@@ -87,7 +87,7 @@ impl Part for Overlay {
         for directory in &own {
             fs::create_dir(directory)
                 .step(|| format!("mkdir(2) {}", directory.display()))
-                .hint(hints::full_disk)?;
+                .hint(hints::state)?;
         }
         let [_, _, merged] = own;
         adopt(plan, merged);
@@ -150,9 +150,9 @@ fn why(errno: Errno, home: &Home) -> Option<String> {
                 _ => "a file system",
             };
             Some(format!(
-                "the state directory {state} lies on {on} that can't hold a write \
-                 layer (overlayfs, ramfs, NFS can't); a tmpfs can: \
-                 MYDOCKER_ROOT=/dev/shm/mydocker"
+                "the state directory {state} lies on {on}, where overlayfs takes no \
+                 write layer (nor on ramfs or FAT); it does on ext4, xfs, btrfs and \
+                 tmpfs: MYDOCKER_ROOT=/dev/shm/mydocker"
             ))
         }
         Errno::ENODEV => {
@@ -163,7 +163,7 @@ fn why(errno: Errno, home: &Home) -> Option<String> {
              everybody in a user namespace)"
                 .to_owned(),
         ),
-        _ => hints::full_disk(errno),
+        _ => hints::state(errno),
     }
 }
 

@@ -68,13 +68,13 @@ pub(super) fn build(found: &Found, root: &Path) -> Result<()> {
         fs::write(&path, text)
             .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o644)))
             .step(|| at("write(2)", &path))
-            .hint(hints::full_disk)?;
+            .hint(hints::state)?;
     }
     let busybox = root.join("bin/busybox");
     fs::copy(&found.file, &busybox)
         .and_then(|_| fs::set_permissions(&busybox, Permissions::from_mode(0o755)))
         .step(|| at("copy to", &busybox))
-        .hint(hints::full_disk)?;
+        .hint(hints::state)?;
     for applet in applets(&found.file)? {
         let path = root.join(&applet);
         if applet.starts_with('/') || applet.contains("..") || path == busybox {
@@ -85,7 +85,7 @@ pub(super) fn build(found: &Found, root: &Path) -> Result<()> {
         }
         match symlink("/bin/busybox", &path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.step(|| at("symlink(2)", &path)).hint(hints::full_disk)?,
+            made => made.step(|| at("symlink(2)", &path)).hint(hints::state)?,
         }
     }
     Ok(())
@@ -146,7 +146,7 @@ fn unpack_entry<R: io::Read>(
             let mut file = File::from(file);
             io::copy(entry, &mut file)
                 .step(|| at("write(2)", &path))
-                .hint(hints::full_disk)?;
+                .hint(hints::state)?;
             own(entry, &parent, &path)?;
             // After chown(2), which clears the setuid bit.
             file.set_permissions(Permissions::from_mode(mode.bits()))
@@ -177,9 +177,13 @@ fn unpack_entry<R: io::Read>(
             if sort != SFlag::S_IFIFO && !rights::privileged() {
                 return Ok(());
             }
-            let header = entry.header();
-            let major = header.device_major()?.unwrap_or(0).into();
-            let minor = header.device_minor()?.unwrap_or(0).into();
+            // Archives of fifos often leave the numbers blank.
+            let number = |field: io::Result<Option<u32>>| match sort {
+                SFlag::S_IFIFO => Ok(0),
+                _ => field.map(|number| u64::from(number.unwrap_or(0))),
+            };
+            let major = number(entry.header().device_major())?;
+            let minor = number(entry.header().device_minor())?;
             mknodat(&parent, name, sort, mode, makedev(major, minor))
                 .step(|| at("mknod(2)", &path))?;
         }

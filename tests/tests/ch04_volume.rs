@@ -1,0 +1,404 @@
+//! ch04-volume: directories of the host inside, and the whole machine at every
+//! stage of a run.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use blackbox::Lab;
+use insta::assert_snapshot;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
+use predicates::str::contains;
+use serial_test::file_serial;
+
+fn volume(host: impl AsRef<Path>, guest: &str) -> String {
+    format!("{}:{guest}", host.as_ref().display())
+}
+
+#[test]
+#[file_serial(machine)]
+fn guest_write_appears_on_host_and_stays() {
+    let lab = Lab::new();
+    for new in [Lab::chapter, Lab::as_user] {
+        let mut run = new(&lab, "ch04-volume");
+        let host = lab.dir().join("v");
+        fs::create_dir_all(&host).unwrap();
+        std::os::unix::fs::chown(&host, Some(1500), Some(1500)).unwrap();
+        run.args(["run", "-v", &volume(&host, "/test")]);
+        run.args(["sh", "-c", "echo kept > /test/file"]).assert().success();
+        assert_eq!(fs::read_to_string(host.join("file")).unwrap(), "kept\n");
+        fs::remove_file(host.join("file")).unwrap();
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn missing_host_directories_are_made_several_levels_deep_and_kept() {
+    let lab = Lab::new();
+    let host = lab.dir().join("a/b/c");
+    let mut run = lab.chapter("ch04-volume");
+    run.args(["run", "-v", &volume(&host, "/x/y/z"), "touch", "/x/y/z/file"]);
+    run.assert().success();
+    assert!(host.join("file").exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_relative_host_path_means_the_working_directory() {
+    let lab = Lab::new();
+    let mut run = lab.chapter("ch04-volume");
+    run.args(["run", "-v", "here/v:/test", "touch", "/test/file"])
+        .assert()
+        .success();
+    assert!(lab.dir().join("here/v/file").exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_failed_start_leaves_no_new_directory() {
+    let lab = Lab::new();
+    let host = lab.dir().join("a/b/c");
+    let mut run = lab.chapter("ch04-volume");
+    run.args(["run", "-v", &volume(&host, "/x"), "no-such-program"])
+        .assert()
+        .code(127);
+    assert!(!lab.dir().join("a").exists());
+    // One that was there before stays, though it is empty.
+    fs::create_dir(lab.dir().join("a")).unwrap();
+    let mut run = lab.chapter("ch04-volume");
+    run.args(["run", "-v", &volume(&host, "/x"), "no-such-program"])
+        .assert()
+        .code(127);
+    assert_eq!(fs::read_dir(lab.dir().join("a")).unwrap().count(), 0);
+}
+
+#[test]
+#[file_serial(machine)]
+fn files_are_shown_too() {
+    let lab = Lab::new();
+    let host = lab.dir().join("file");
+    fs::write(&host, "one\n").unwrap();
+    let mut run = lab.chapter("ch04-volume");
+    run.args(["run", "-v", &volume(&host, "/etc/new/file")]);
+    run.args(["sh", "-c", "cat /etc/new/file; echo two > /etc/new/file"]);
+    run.assert().success().stdout("one\n");
+    assert_eq!(fs::read_to_string(&host).unwrap(), "two\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn read_only_volumes_are_read_only_with_all_that_is_mounted_below() {
+    let lab = Lab::new();
+    let host = lab.dir().join("v");
+    let below = host.join("below");
+    fs::create_dir_all(&below).unwrap();
+    let none = None::<&str>;
+    let flags = nix::mount::MsFlags::MS_NODEV | nix::mount::MsFlags::MS_NOSUID;
+    nix::mount::mount(none, &below, Some("tmpfs"), flags, Some("mode=777")).unwrap();
+    for new in [Lab::chapter, Lab::as_user] {
+        for file in ["/v/x", "/v/below/x"] {
+            let mut run = new(&lab, "ch04-volume");
+            run.args([
+                "run",
+                "-v",
+                &format!("{}:/v:ro", host.display()),
+                "touch",
+                file,
+            ]);
+            run.assert().code(1).stderr(contains("Read-only file system"));
+        }
+    }
+    let mut run = lab.chapter("ch04-volume");
+    run.args(["run", "-v", &format!("{}:/v:rw", host.display())]);
+    run.args(["touch", "/v/below/x"]).assert().success();
+    assert!(below.join("x").exists());
+    nix::mount::umount(&below).unwrap();
+}
+
+#[test]
+#[file_serial(machine)]
+fn several_volumes_lie_beside_and_inside_each_other() {
+    let lab = Lab::new();
+    let [one, two] = ["one", "two"].map(|name| lab.dir().join(name));
+    let mut run = lab.chapter("ch04-volume");
+    // The inner one is named first.
+    run.args(["run", "-v", &volume(&two, "/v/inner"), "-v", &volume(&one, "/v")]);
+    run.args(["sh", "-c", "touch /v/a /v/inner/b"]).assert().success();
+    assert!(one.join("a").exists() && two.join("b").exists());
+    assert!(!one.join("inner/b").exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn devices_can_be_shown_below_dev() {
+    let lab = Lab::new();
+    let mut run = lab.chapter("ch04-volume");
+    run.args([
+        "run",
+        "-v",
+        "/dev/zero:/dev/nought",
+        "head",
+        "-c",
+        "2",
+        "/dev/nought",
+    ]);
+    run.assert().success().stdout("\0\0");
+}
+
+#[test]
+#[file_serial(machine)]
+fn malformed_volumes_are_refused_before_anything_is_made() {
+    let lab = Lab::new();
+    let mut said = String::new();
+    for spec in [
+        "",
+        "a",
+        ":b",
+        "a:",
+        "a:b:c:d",
+        "a:b",
+        "a:/b/../c",
+        "a:/",
+        "a:/b:x",
+        ":",
+        "::",
+    ] {
+        let mut run = lab.chapter("ch04-volume");
+        run.env("MYDOCKER_ROOT", lab.dir().join("none"));
+        let out = run.args(["run", "-v", spec, "true"]).assert().code(2).stdout("");
+        let text = String::from_utf8(out.get_output().stderr.clone()).unwrap();
+        said += text.lines().next().unwrap();
+        said += "\n";
+    }
+    assert_snapshot!("malformed-volumes", said);
+    assert!(!lab.dir().join("a").exists() && !lab.dir().join("none").exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn two_volumes_on_one_path_are_refused_before_anything_is_made() {
+    let lab = Lab::new();
+    let mut run = lab.chapter("ch04-volume");
+    run.args(["run", "-v", "a:/v", "-v", "b:/v/.", "true"]);
+    run.assert().code(125).stderr(contains("two volumes for /v"));
+    assert!(!lab.dir().join("a").exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_link_of_the_image_never_leads_to_the_host() {
+    let mut lab = Lab::new();
+    let trap = lab.dir().join("trap");
+    fs::create_dir(&trap).unwrap();
+    symlink(&trap, lab.image().join("absolute")).unwrap();
+    let up = format!("../../../../../../../..{}", trap.display());
+    symlink(&up, lab.image().join("relative")).unwrap();
+    symlink("/nowhere/deep", lab.image().join("dangling")).unwrap();
+    lab.look_again();
+    for link in ["/absolute", "/relative", "/dangling"] {
+        for guest in [link.to_owned(), format!("{link}/sub")] {
+            let host = lab.dir().join("v");
+            let mut run = lab.chapter("ch04-volume");
+            run.args(["run", "-v", &volume(&host, &guest), "touch"]);
+            run.arg(format!("{guest}/file")).assert().success();
+            assert!(host.join("file").exists(), "{guest}");
+            fs::remove_file(host.join("file")).unwrap();
+            assert_eq!(fs::read_dir(&trap).unwrap().count(), 0, "{guest}");
+            assert!(!Path::new("/nowhere").exists());
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_volume_that_fails_names_call_paths_and_errno_and_nothing_runs() {
+    let lab = Lab::new();
+    let file = lab.dir().join("file");
+    fs::write(&file, "").unwrap();
+    let marker = lab.dir().join("marker");
+    let said = |spec: &str| {
+        let mut run = lab.chapter("ch04-volume");
+        run.args(["run", "-v", &volume(lab.dir(), "/lab"), "-v", spec]);
+        let out = run.args(["touch", "/lab/marker"]).assert().code(125).stdout("");
+        let text = String::from_utf8(out.get_output().stderr.clone()).unwrap();
+        assert!(!marker.exists());
+        text.replace(lab.dir().to_str().unwrap(), "DIR")
+    };
+    // A file below a file; a file over a directory; a directory over a file; a new
+    // file in /proc, which knows none.
+    let new = lab.dir().join("new");
+    let specs = [
+        volume(file.join("below"), "/x"),
+        volume(&file, "/etc"),
+        volume(&new, "/etc/passwd"),
+        volume(&file, "/proc/new"),
+    ];
+    let said: String = specs.iter().map(|spec| said(spec)).collect();
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("[0-9a-f]{12}", "ID");
+    settings.bind(|| assert_snapshot!("volume-errors", said));
+    assert!(!new.exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_works_whether_the_hosts_root_is_shared_or_private() {
+    let lab = Lab::new();
+    let probe = blackbox::probe();
+    for kind in ["shared", "private"] {
+        let mut run =
+            lab.wrapped(&[probe.as_os_str(), kind.as_ref()], "ch04-volume");
+        run.args(["run", "-v", &volume(lab.dir().join("v"), "/v"), "touch", "/v/x"]);
+        run.assert().success();
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn daemons_go_with_the_container() {
+    let lab = Lab::new();
+    for new in [Lab::chapter, Lab::as_user] {
+        let mut run = new(&lab, "ch04-volume");
+        let script = "setsid sleep 1000 & setsid sleep 1000 & sleep 0.1; exit 6";
+        run.args(["run", "sh", "-c", script]).assert().code(6);
+    }
+    // The lab looks for them.
+}
+
+/// A container whose host side stops at every line of `--trace`: stderr is a pipe
+/// of one packet, and each line waits until the one before it is taken.
+struct Stepped {
+    child: Child,
+    trace: fs::File,
+}
+
+impl Stepped {
+    fn new(lab: &Lab) -> Stepped {
+        let (read, write): (OwnedFd, OwnedFd) =
+            pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).unwrap();
+        fcntl(&write, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        let mut command = lab.command(&[], "ch04-volume");
+        command.args(["run", "--trace", "-v", "v:/v", "sleep", "1000"]);
+        command.stdin(Stdio::null()).stderr(write);
+        Stepped { child: command.spawn().unwrap(), trace: read.into() }
+    }
+
+    /// Take one line; false at the end.
+    fn line(&mut self) -> bool {
+        let mut line = [0; 4096];
+        self.trace.read(&mut line).unwrap() > 0
+    }
+
+    /// Take lines until there is none for a while: the program runs, or sits in
+    /// the signal's way.
+    fn flow(&mut self, patience: Duration) {
+        let start = Instant::now();
+        fcntl(&self.trace, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let mut line = [0; 4096];
+        while start.elapsed() < patience {
+            match self.trace.read(&mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+}
+
+/// The number of lines that a whole run traces until the program runs.
+fn stages(lab: &Lab) -> usize {
+    let mut command = lab.command(&[], "ch04-volume");
+    command.args(["run", "--trace", "-v", "v:/v", "true"]);
+    let out = command.output().unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    let count = text.lines().take_while(|line| !line.contains("execve(2)")).count();
+    assert!(count > 50, "{text}");
+    count + 1
+}
+
+fn containers(lab: &Lab) -> usize {
+    fs::read_dir(lab.state().join("containers")).map_or(0, Iterator::count)
+}
+
+#[test]
+#[file_serial(machine)]
+fn killed_at_any_stage_it_leaves_only_what_the_next_run_sweeps() {
+    let lab = Lab::new();
+    let stages = stages(&lab);
+    for stage in 0..=stages {
+        let mut run = Stepped::new(&lab);
+        for _ in 0..stage {
+            assert!(run.line(), "stage {stage}");
+        }
+        run.signal(Signal::SIGKILL);
+        run.child.wait().unwrap();
+        assert!(containers(&lab) <= 1, "stage {stage}");
+        if stage % 8 == 0 {
+            let mut next = lab.chapter("ch04-volume");
+            next.args(["run", "true"]).assert().success();
+            assert_eq!(containers(&lab), 0, "stage {stage}");
+        } else {
+            // Every run sweeps before it makes anything.
+            let mut next = lab.chapter("ch04-volume");
+            next.args(["run", "no-such-program"]).assert().code(127);
+            assert_eq!(containers(&lab), 0, "stage {stage}");
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn ended_by_a_signal_at_any_stage_it_cleans_up_by_itself() {
+    let lab = Lab::new();
+    let stages = stages(&lab);
+    // Before the handlers stand, a signal ends the process as any other, and
+    // nothing is there yet.
+    for stage in (0..=stages).step_by(3) {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            let mut run = Stepped::new(&lab);
+            for _ in 0..stage {
+                assert!(run.line(), "stage {stage}");
+            }
+            run.signal(signal);
+            run.flow(Duration::from_millis(60));
+            // Once the program runs, it is number 1 and deaf: the second signal
+            // kills.
+            if run.child.try_wait().unwrap().is_none() {
+                run.signal(signal);
+                run.flow(Duration::from_secs(5));
+            }
+            let status = run.child.wait().unwrap();
+            use std::os::unix::process::ExitStatusExt;
+            let code = status.code().or(status.signal().map(|s| 128 + s)).unwrap();
+            let named = 128 + signal as i32;
+            assert!([named, 137].contains(&code), "stage {stage} {signal}: {code}");
+            assert_eq!(containers(&lab), 0, "stage {stage} {signal}");
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    let page = |words: &[&str]| {
+        let mut help = lab.chapter("ch04-volume");
+        let out = help.args(words).assert().success().get_output().stdout.clone();
+        String::from_utf8(out).unwrap()
+    };
+    assert_snapshot!("ch04-volume-help", page(&["--help"]));
+    assert_snapshot!("ch04-volume-run-help", page(&["run", "--help"]));
+}
