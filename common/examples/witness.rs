@@ -1,0 +1,96 @@
+//! Two parts that say when they are called, and fail where they are told to:
+//! `witness HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`.
+//!
+//! The smallest part there is, and what the engine's tests run.
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use common::{Container, Exit, Home, Part, Plan, Running, Up, cli, exit, step};
+use nix::sys::signal::{Signal, raise};
+use nix::unistd::Pid;
+
+struct Witness {
+    name: &'static str,
+    hook: String,
+    how: String,
+}
+
+impl Witness {
+    /// Say it, then do what was asked for here. `first` only says it.
+    fn called(&self, hook: &str) -> Result<()> {
+        eprintln!("{} {hook}", self.name);
+        if self.name == "second" && self.hook == hook {
+            match self.how.as_str() {
+                "fail" => bail!("as told"),
+                "panic" => panic!("as told"),
+                "kill" => raise(Signal::SIGKILL)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Part for Witness {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn prepare(&mut self, _plan: &mut Plan) -> Result<()> {
+        self.called("prepare")
+    }
+
+    fn attach(&mut self, _plan: &Plan, _child: Pid) -> Result<()> {
+        self.called("attach")
+    }
+
+    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+        self.called("enter")
+    }
+
+    fn started(&mut self, _running: &mut Running) -> Result<()> {
+        self.called("started")
+    }
+
+    fn ended(&self, _home: &Home, _how: Exit) -> Result<()> {
+        self.called("ended")
+    }
+
+    fn removed(&self, _home: &Home) -> Result<()> {
+        self.called("removed")
+    }
+}
+
+/// Says when it is dropped: a child must not do that.
+struct Held;
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        eprintln!(
+            "dropped in {}",
+            if env::var("PARENT").is_ok() { "parent" } else { "?" }
+        );
+    }
+}
+
+fn main() -> ExitCode {
+    let _held = Held;
+    let mut words = env::args_os().skip(1);
+    let mut word =
+        || words.next().unwrap_or_default().to_string_lossy().into_owned();
+    let (hook, how) = (word(), word());
+    let part = |name| Witness { name, hook: hook.clone(), how: how.clone() };
+    let run = cli::Run { trace: false, command: words.collect() };
+    let ran = Container::new(run).and_then(|container| {
+        container.part(part("first")).part(part("second")).run()
+    });
+    match ran {
+        Ok(how) => ExitCode::from(how.code()),
+        Err(error) => {
+            eprintln!("error: {}", step::report(&error));
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The engine, by what an observer of its hooks sees. No namespace, no root: parts
+//! that only say when they are called, around real programs.
+
+use std::env;
+use std::process::Command;
+
+/// Exit code, and the lines of stderr.
+fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
+    let this = env::current_exe().unwrap();
+    let deps = this.parent().unwrap();
+    let witness = deps.parent().unwrap().join("examples/witness");
+    let mut command = Command::new(witness);
+    command.args(words).env("PARENT", "1").env("RUST_BACKTRACE", "0");
+    let out = command.output().expect("the example is built by `cargo test -p common`");
+    let text = String::from_utf8(out.stderr).unwrap();
+    (out.status.code(), text.lines().map(str::to_owned).collect())
+}
+
+const UNDONE: [&str; 5] = [
+    "second ended",
+    "first ended",
+    "second removed",
+    "first removed",
+    "dropped in parent",
+];
+
+fn expect(words: &[&str], code: i32, before: &[&str], error: Option<&str>) {
+    let (found_code, mut lines) = run(words);
+    if let Some(error) = error {
+        let at = lines.iter().position(|line| line.starts_with("error: "));
+        let said = lines.remove(at.unwrap_or_else(|| panic!("no error: {lines:?}")));
+        assert_eq!(said, format!("error: {error}"));
+        lines.retain(|line| !line.starts_with("hint: "));
+    }
+    let expected: Vec<&str> = before.iter().chain(&UNDONE).copied().collect();
+    assert_eq!(lines, expected);
+    assert_eq!(found_code, Some(code));
+}
+
+const PREPARED: [&str; 2] = ["first prepare", "second prepare"];
+const ATTACHED: [&str; 4] =
+    ["first prepare", "second prepare", "first attach", "second attach"];
+
+fn entered() -> Vec<&'static str> {
+    [&ATTACHED[..], &["first enter", "second enter"]].concat()
+}
+
+#[test]
+fn hooks_come_in_order_and_are_undone_in_reverse() {
+    let started = [&entered()[..], &["first started", "second started"]].concat();
+    expect(&["none", "none", "sh", "-c", "exit 3"], 3, &started, None);
+}
+
+#[test]
+fn a_part_that_fails_is_undone_with_all_others_wherever_it_fails() {
+    let all = [&entered()[..], &["first started", "second started"]].concat();
+    for (hook, before) in [
+        ("prepare", &PREPARED[..]),
+        ("attach", &ATTACHED),
+        ("enter", &entered()),
+        ("started", &all),
+    ] {
+        let error = format!("{hook} second: as told");
+        expect(&[hook, "fail", "sleep", "1000"], 125, before, Some(&error));
+    }
+}
+
+#[test]
+fn a_panic_in_the_child_is_told_and_never_runs_the_parents_destructors() {
+    let (code, lines) = run(&["enter", "panic", "true"]);
+    assert_eq!(code, Some(125));
+    let told = lines.iter().filter(|line| line.contains("the child panicked"));
+    assert_eq!(told.count(), 1, "{lines:?}");
+    let dropped = lines.iter().filter(|line| line.starts_with("dropped"));
+    assert_eq!(dropped.count(), 1, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.ends_with("removed")).count(), 2);
+}
+
+#[test]
+fn a_child_that_is_killed_before_exec_is_no_exit_of_the_program() {
+    let error = "the child was lost before its program started: SIGKILL ended it";
+    expect(&["enter", "kill", "true"], 125, &entered(), Some(error));
+}
+
+#[test]
+fn a_panic_in_the_parent_kills_the_child_and_undoes_the_parts() {
+    let (code, lines) = run(&["started", "panic", "sleep", "1000"]);
+    assert_eq!(code, Some(101));
+    assert_eq!(lines.iter().filter(|line| line.ends_with("removed")).count(), 2);
+}
+
+#[test]
+fn a_failing_undo_is_told_after_the_first_error_and_the_rest_is_undone() {
+    let (code, lines) = run(&["ended", "fail", "true"]);
+    assert_eq!(code, Some(125));
+    assert!(lines.contains(&"error: ended second: as told".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"first removed".to_owned()), "{lines:?}");
+    let (code, lines) = run(&["ended", "fail", "no-such-program"]);
+    assert_eq!(code, Some(127));
+    let text = lines.join("\n");
+    assert!(text.contains("not found in PATH"), "{text}");
+    assert!(text.contains("and then: ended second: as told"), "{text}");
+}
