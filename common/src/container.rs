@@ -1,6 +1,6 @@
 //! A container's life, seen from the host: create, start, wait.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
@@ -163,8 +163,8 @@ fn follow(
     child: &mut Child,
     channel: &Channel,
     signals: &Signals,
-) -> Result<HashMap<String, OwnedFd>> {
-    let mut fds = HashMap::new();
+) -> Result<BTreeMap<String, OwnedFd>> {
+    let mut fds = BTreeMap::new();
     let mut exec = false;
     step::scene(Scene { side: "parent", hook: "release", part: "" });
     step::tell(&"all parts are attached, the barrier opens");

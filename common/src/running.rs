@@ -1,6 +1,6 @@
 //! The poll loop: what the host side does while the program runs.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ pub trait Watch {
 pub struct Running {
     home: Home,
     pid: Pid,
-    fds: HashMap<String, OwnedFd>,
+    fds: BTreeMap<String, OwnedFd>,
     watches: Vec<Box<dyn Watch>>,
 }
 
@@ -54,7 +54,7 @@ impl Running {
     pub(crate) fn new(
         home: Home,
         pid: Pid,
-        fds: HashMap<String, OwnedFd>,
+        fds: BTreeMap<String, OwnedFd>,
     ) -> Running {
         Running { home, pid, fds, watches: Vec::new() }
     }

@@ -11,7 +11,8 @@ fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
     let witness = deps.parent().unwrap().join("examples/witness");
     let mut command = Command::new(witness);
     command.args(words).env("PARENT", "1").env("RUST_BACKTRACE", "0");
-    let out = command.output().expect("the example is built by `cargo test -p common`");
+    let out =
+        command.output().expect("the example is built by `cargo test -p common`");
     let text = String::from_utf8(out.stderr).unwrap();
     (out.status.code(), text.lines().map(str::to_owned).collect())
 }

@@ -1,4 +1,5 @@
 //! The project's tasks: `cargo xtask`.
+#![allow(clippy::print_stdout, reason = "results go to standard output")]
 
 mod bench;
 mod book;
