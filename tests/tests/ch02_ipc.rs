@@ -1,4 +1,5 @@
 //! ch02-ipc: queues made outside don't exist inside.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::process::Command;
 

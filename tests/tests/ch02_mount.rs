@@ -1,4 +1,5 @@
 //! ch02-mount: mounts made inside are not seen outside.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use blackbox::{Lab, probe};
 use predicates::prelude::*;

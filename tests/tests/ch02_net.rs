@@ -1,4 +1,5 @@
 //! ch02-net: nothing but lo, and that is down.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use blackbox::Lab;
 use serial_test::file_serial;

@@ -1,4 +1,5 @@
 //! ch02-pid: process number 1, and what that means for ends and signals.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,5 @@
 //! ch03-run: the walls together, and a terminal.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
 use std::fs;

@@ -22,6 +22,9 @@ pub(super) struct Found {
     pub(super) name: String,
 }
 
+/// A way to get one, with a directory to work in.
+type Source = fn(&Path) -> Result<Found>;
+
 /// Try all sources in turn; `scratch` is a directory to work in.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub(super) fn find(scratch: &Path) -> Result<Found> {
         return named(Path::new(&path)).context("MYDOCKER_BUSYBOX");
     }
     let mut tried = Vec::new();
-    let sources: [(&str, fn(&Path) -> Result<Found>); 4] = [
+    let sources: [(&str, Source); 4] = [
         ("a static busybox on PATH", on_path),
         ("apt-get download busybox-static", apt),
         ("apk fetch busybox-static", apk),

@@ -1,5 +1,6 @@
 //! What the tests need inside and around containers and busybox hasn't got. Linked
 //! statically, it runs in any root.
+#![allow(clippy::print_stdout, reason = "the tests read it")]
 
 use std::env;
 use std::fs;
