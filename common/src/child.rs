@@ -52,15 +52,15 @@ fn enter(
     channel: &'static Channel,
 ) -> Result<Never> {
     step::scene(Scene { side: "child", hook: "born", part: "" });
+    step::narrate_by(move |line| {
+        // A parent that is gone is noticed below.
+        let _ = channel.send(&Frame::Step(line.to_owned()));
+    });
     die_with_parent()?;
     // The barrier. End of file: the parent died, perhaps before the line above.
     if !matches!(channel.receive(), Ok(Some(Frame::Go))) {
         sys::leave(OURS);
     }
-    step::narrate_by(move |line| {
-        // A parent that is gone is noticed below.
-        let _ = channel.send(&Frame::Step(line.to_owned()));
-    });
     sys::default_signals().step(|| "sigprocmask(2) to none")?;
     umask(Mode::from_bits_truncate(0o022));
     for part in parts {

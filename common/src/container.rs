@@ -59,7 +59,7 @@ impl Container {
             home,
             command,
             environment: environment::clean(),
-            directory: env::current_dir().step(|| "getcwd(3)")?,
+            directory: env::current_dir().look(|| "getcwd(3)")?,
             root: None,
             user_namespace: false,
             keeps: false,

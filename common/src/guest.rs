@@ -44,7 +44,7 @@ impl Place {
     /// # Errors
     /// Those of fstat(2).
     pub fn is_directory(&self) -> Result<bool> {
-        let mode = fstat(&self.0).step(|| "fstat(2) of a guest path")?.st_mode;
+        let mode = fstat(&self.0).look(|| "fstat(2) of a guest path")?.st_mode;
         Ok(mode & libc::S_IFMT == libc::S_IFDIR)
     }
 }
@@ -72,7 +72,7 @@ impl GuestRoot {
     pub fn open(host: &Path) -> Result<GuestRoot> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(host, flags, Mode::empty())
-            .step(|| format!("open(2) {} as the guest's root", host.display()))?;
+            .look(|| format!("open(2) {} as the guest's root", host.display()))?;
         Ok(GuestRoot { fd, host: host.to_owned() })
     }
 
@@ -86,7 +86,7 @@ impl GuestRoot {
         match self.look(guest) {
             Err(Errno::ENOENT) => Ok(None),
             found => {
-                Ok(Some(Place(found.step(|| self.shown("openat2(2)", guest))?)))
+                Ok(Some(Place(found.look(|| self.shown("openat2(2)", guest))?)))
             }
         }
     }
@@ -127,13 +127,13 @@ impl GuestRoot {
                 continue;
             }
             let parent =
-                self.look(&here).step(|| self.shown("openat2(2)", &here))?;
+                self.look(&here).look(|| self.shown("openat2(2)", &here))?;
             match readlinkat(&parent, name.as_os_str()) {
                 Ok(target) => {
                     links += 1;
                     if links > MOST_LINKS {
                         return Err(Errno::ELOOP)
-                            .step(|| self.shown("readlink(2)", guest));
+                            .look(|| self.shown("readlink(2)", guest));
                     }
                     let target = PathBuf::from(target);
                     if target.is_absolute() {
@@ -164,11 +164,11 @@ impl GuestRoot {
                     here = path;
                 }
                 Err(errno) => {
-                    return Err(errno).step(|| self.shown("readlink(2)", guest));
+                    return Err(errno).look(|| self.shown("readlink(2)", guest));
                 }
             }
         }
-        let place = self.look(&here).step(|| self.shown("openat2(2)", &here))?;
+        let place = self.look(&here).look(|| self.shown("openat2(2)", &here))?;
         Ok(Place(place))
     }
 

@@ -63,17 +63,17 @@ impl Home {
                 // A sweep took the empty directory for one that is being removed.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 file => file
-                    .step(|| format!("open(2) {}", path.display()))
+                    .look(|| format!("open(2) {}", path.display()))
                     .hint(hints::state)?,
             };
             // A sweep that had the file first has removed it with the directory.
-            file.lock().step(|| format!("flock(2) {}", path.display()))?;
+            file.lock().look(|| format!("flock(2) {}", path.display()))?;
             if nlink(&file)? > 0 {
                 break file;
             }
         };
         writeln!(file, "{}", parts.join(" "))
-            .step(|| format!("write(2) {}", path.display()))
+            .look(|| format!("write(2) {}", path.display()))
             .hint(hints::state)?;
         if let Some(name) = &self.name {
             self.take(name)?;
@@ -99,7 +99,7 @@ impl Home {
         // remove that.
         let entries = match fs::read_dir(&dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.step(|| format!("readdir(3) {}", dir.display()))?,
+            entries => entries.look(|| format!("readdir(3) {}", dir.display()))?,
         };
         for path in entries.flatten().map(|entry| entry.path()) {
             if !path.ends_with("lock") {
@@ -142,7 +142,7 @@ impl State {
         let entries = match fs::read_dir(self.containers()) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(dead),
             entries => entries
-                .step(|| format!("readdir(3) {}", self.containers().display()))?,
+                .look(|| format!("readdir(3) {}", self.containers().display()))?,
         };
         for entry in entries.flatten() {
             let Some(id) = entry.file_name().to_str().and_then(|n| n.parse().ok())
@@ -167,7 +167,7 @@ impl State {
             }
             let mut parts = String::new();
             file.read_to_string(&mut parts)
-                .step(|| format!("read(2) {}", path.display()))?;
+                .look(|| format!("read(2) {}", path.display()))?;
             let parts = parts.split_whitespace().map(str::to_owned).collect();
             let name = self.name_of(&id);
             let home = Home { id, name, state: self.clone() };
@@ -187,7 +187,7 @@ impl State {
 }
 
 fn nlink(file: &File) -> Result<u64> {
-    Ok(file.metadata().step(|| "fstat(2) of a container's lock")?.nlink())
+    Ok(file.metadata().look(|| "fstat(2) of a container's lock")?.nlink())
 }
 
 /// Remove a directory and all below it; nothing there is fine.

@@ -18,7 +18,7 @@ impl Id {
         use crate::step::Step;
         let mut bytes = [0_u8; 6];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .step(|| "getrandom(2) for an id")?;
+            .look(|| "getrandom(2) for an id")?;
         Ok(Id(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 

@@ -44,7 +44,7 @@ impl Program {
         // this one too.
         let own = plan.root.as_ref().map(|_| {
             let own =
-                fs::metadata("/proc/self/exe").step(|| "stat(2) /proc/self/exe");
+                fs::metadata("/proc/self/exe").look(|| "stat(2) /proc/self/exe");
             own.map(|own| (own.dev(), own.ino()))
         });
         Ok(Program {

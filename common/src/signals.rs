@@ -42,20 +42,20 @@ impl Signals {
         let caught = SigSet::from_iter(CAUGHT);
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&caught), Some(&mut before))
-            .step(|| "sigprocmask(2)")?;
+            .look(|| "sigprocmask(2)")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let fd = SignalFd::with_flags(&caught, flags).step(|| "signalfd(2)")?;
+        let fd = SignalFd::with_flags(&caught, flags).look(|| "signalfd(2)")?;
         Ok(Signals { fd, before })
     }
 
     /// The next one, and whether the kernel sent it to the whole process group.
     pub(crate) fn next(&self) -> Result<Option<(Signal, bool)>> {
-        let Some(info) = self.fd.read_signal().step(|| "read(2) of signalfd")?
+        let Some(info) = self.fd.read_signal().look(|| "read(2) of signalfd")?
         else {
             return Ok(None);
         };
         let signal = Signal::try_from(info.ssi_signo as i32)
-            .step(|| "read(2) of signalfd")?;
+            .look(|| "read(2) of signalfd")?;
         Ok(Some((signal, info.ssi_code == SI_KERNEL)))
     }
 

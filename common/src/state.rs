@@ -85,7 +85,7 @@ impl State {
         use crate::hints;
         use crate::step::{Hint, Step};
         fs::create_dir_all(&directory)
-            .step(|| format!("mkdir(2) {}", directory.display()))
+            .look(|| format!("mkdir(2) {}", directory.display()))
             .hint(hints::state)?;
         Ok(directory)
     }

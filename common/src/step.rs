@@ -76,19 +76,26 @@ pub trait Step<T> {
     /// # Errors
     /// The call's own, as `TEXT: ENOENT: No such file or directory`.
     fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
+
+    /// The same for a call that builds nothing: a look, a check. `--trace` says
+    /// nothing of it.
+    ///
+    /// # Errors
+    /// As [`Step::step`].
+    fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
 }
 
 impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
     fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
-        match self {
-            Ok(value) => {
-                if narrated() {
-                    tell(&text());
-                }
-                Ok(value)
-            }
-            Err(cause) => Err(cause.into().0.context(text().to_string())),
+        if self.is_ok() && narrated() {
+            tell(&text());
+            return self.look(|| "");
         }
+        self.look(text)
+    }
+
+    fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|cause| cause.into().0.context(text().to_string()))
     }
 }
 

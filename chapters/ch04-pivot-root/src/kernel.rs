@@ -86,13 +86,25 @@ fn make_mount(
 ) -> Result<()> {
     let place = root.make(Path::new(guest), Kind::Directory)?;
     mount(Some(kind), &place.path(), Some(kind), flags, Some(options))
-        .step(|| format!("mount(2) {kind} on {guest} {flags:?} {options}"))
+        .step(|| {
+            let options = words(flags) + options;
+            format!("mount(2) {kind} on {guest} {}", options.trim_end_matches(','))
+        })
         .hint(|errno| {
             (errno == Errno::EPERM).then(|| format!(
             "in a user namespace the kernel mounts {kind} only for who sees the \
              host's in full: inside another container parts of it are covered"
         ))
         })
+}
+
+/// Flags as mount(8) writes them, before more options.
+fn words(flags: MsFlags) -> String {
+    let word = |(name, _): (&str, MsFlags)| match name {
+        "MS_RDONLY" => "ro,".to_owned(),
+        name => name.trim_start_matches("MS_").to_lowercase() + ",",
+    };
+    flags.iter_names().map(word).collect()
 }
 
 // ANCHOR: devices
@@ -148,7 +160,10 @@ fn mask(root: &GuestRoot, guest: &Path) -> Result<()> {
 /// Bind a path on itself, and make that mount read-only.
 fn freeze(root: &GuestRoot, guest: &Path) -> Result<()> {
     let Some(place) = root.find(guest)? else { return Ok(()) };
-    bind(&place.path(), &place, guest)?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    let path = place.path();
+    mount(Some(&path), &path, None::<&str>, flags, None::<&str>)
+        .step(|| format!("mount(2) bind {} on itself", guest.display()))?;
     // The place was opened before the bind: what lies on it now is another mount.
     let place = root.find(guest)?.context("it was there")?;
     mount_read_only(&place)

@@ -68,11 +68,11 @@ impl Part for Volumes {
         for (spec, kind) in &mut self.volumes {
             // Relative to where the user stands, and exactly what is there now.
             let host = std::path::absolute(&spec.host)
-                .step(|| format!("find {}", spec.host.display()))?;
+                .look(|| format!("find {}", spec.host.display()))?;
             make_directories(&host, &mut self.made)?;
             spec.host = host;
             let meta = fs::metadata(&spec.host)
-                .step(|| format!("stat(2) {}", spec.host.display()))?;
+                .look(|| format!("stat(2) {}", spec.host.display()))?;
             *kind = if meta.is_dir() { Kind::Directory } else { Kind::File };
         }
         Ok(())
