@@ -45,6 +45,7 @@ pub(crate) fn main(
 /// What an infallible return would be, were it stable.
 enum Never {}
 
+// ANCHOR: enter
 fn enter(
     plan: &Plan,
     parts: &[Box<dyn Part>],
@@ -81,6 +82,7 @@ fn enter(
     channel.send(&Frame::Exec).context("tell the parent of exec")?;
     program.exec()
 }
+// ANCHOR_END: enter
 
 fn die_with_parent() -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)

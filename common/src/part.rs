@@ -33,6 +33,7 @@ use crate::running::Running;
 /// home too, when what a killed host side left is swept: they look at nothing but
 /// their arguments, and to find nothing is no error. (What only this process knows
 /// can be undone after [`Exit::NotStarted`], which is never another's.)
+// ANCHOR: part
 pub trait Part {
     /// For narration and as context of errors.
     fn name(&self) -> &'static str;
@@ -90,6 +91,7 @@ pub trait Part {
         Ok(())
     }
 }
+// ANCHOR_END: part
 
 /// What the child is born into: arguments of the one clone.
 #[derive(Debug)]
