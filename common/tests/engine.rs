@@ -11,20 +11,15 @@ fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
     let deps = this.parent().unwrap();
     let witness = deps.parent().unwrap().join("examples/witness");
     let mut command = Command::new(witness);
-    command.args(words).env("PARENT", "1").env("RUST_BACKTRACE", "0");
+    command.args(words).env("RUST_BACKTRACE", "0");
     let out =
         command.output().expect("the example is built by `cargo test -p common`");
     let text = String::from_utf8(out.stderr).unwrap();
     (out.status.code(), text.lines().map(str::to_owned).collect())
 }
 
-const UNDONE: [&str; 5] = [
-    "second ended",
-    "first ended",
-    "second removed",
-    "first removed",
-    "dropped in parent",
-];
+const UNDONE: [&str; 5] =
+    ["second ended", "first ended", "second removed", "first removed", "dropped"];
 
 fn expect(words: &[&str], code: i32, before: &[&str], error: Option<&str>) {
     let (found_code, mut lines) = run(words);

@@ -144,6 +144,7 @@ fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
         .step(|| format!("mount(2) bind {} on {}", host.display(), guest.display()))
 }
 
+// ANCHOR: mask
 /// Cover a path with nothing: a file with /dev/null, a directory with an empty,
 /// read-only tmpfs. What this kernel hasn't got need not be hidden.
 fn mask(root: &GuestRoot, guest: &Path) -> Result<()> {
@@ -169,3 +170,4 @@ fn freeze(root: &GuestRoot, guest: &Path) -> Result<()> {
     mount_read_only(&place)
         .step(|| format!("mount_setattr(2) {} read-only", guest.display()))
 }
+// ANCHOR_END: mask
