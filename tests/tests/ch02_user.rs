@@ -61,21 +61,23 @@ fn a_file_made_inside_belongs_to_the_user_outside() {
 #[file_serial(machine)]
 fn a_range_of_subordinate_ids_is_mapped_where_there_is_one() {
     let lab = Lab::new();
-    let listed = |file: &str| {
-        fs::read_to_string(file)
-            .unwrap_or_default()
-            .lines()
-            .any(|l| l.starts_with("1500:"))
-    };
-    let tools = ["newuidmap", "newgidmap"].iter().all(|tool| {
-        ["/usr/bin", "/bin"]
-            .iter()
-            .any(|dir| fs::metadata(format!("{dir}/{tool}")).is_ok())
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    // newuidmap(1) serves users that have an account, a line in both lists, and it.
+    let accounts = read("/etc/passwd");
+    let account =
+        accounts.lines().find(|line| line.split(':').nth(2) == Some("1500"));
+    let name = account.and_then(|line| line.split(':').next());
+    let range = name.is_some_and(|name| {
+        ["/etc/subuid", "/etc/subgid"].iter().all(|list| {
+            read(list).lines().any(|line| {
+                let owner = line.split(':').next();
+                owner == Some(name) || owner == Some("1500")
+            })
+        }) && fs::metadata("/usr/bin/newuidmap").is_ok()
     });
     let mut run = lab.as_user("ch02-user");
     run.args(["run", "sh", "-c", "wc -l < /proc/self/uid_map"]);
     // Two lines: the user, and the range. Without one, the user alone.
-    let range = tools && listed("/etc/subuid") && listed("/etc/subgid");
     run.assert().success().stdout(if range { "2\n" } else { "1\n" });
 }
 

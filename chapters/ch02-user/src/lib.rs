@@ -118,7 +118,9 @@ pub fn has_range() -> bool {
     let paths: Vec<_> = std::env::split_paths(common::PATH).collect();
     let there =
         |tool| paths.iter().any(|dir: &std::path::PathBuf| dir.join(tool).exists());
-    lists.iter().all(|list| range(list).is_ok())
+    // newuidmap(1) works for accounts only, not for bare numbers.
+    Account::from_uid(getuid()).is_ok_and(|account| account.is_some())
+        && lists.iter().all(|list| range(list).is_ok())
         && there("newuidmap")
         && there("newgidmap")
 }
@@ -135,7 +137,8 @@ fn map_range(tool: &str, child: Pid, own: u32, list: &str) -> Result<()> {
     let line = format!("{tool} {}", words.join(" "));
     let done = Command::new(tool).args(&words).output().step(|| line.clone())?;
     if !done.status.success() {
-        bail!("{line}: {}", String::from_utf8_lossy(&done.stderr).trim());
+        let reason = String::from_utf8_lossy(&done.stderr).into_owned();
+        bail!("{line}: {} (--single does without a range)", reason.trim());
     }
     Ok(())
 }
