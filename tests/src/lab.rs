@@ -1,7 +1,9 @@
 //! One test's laboratory.
 
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -10,11 +12,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
 use tempfile::TempDir;
 
-use crate::{Snapshot, bin_dir};
+use crate::snapshot::{compare, files};
+use crate::watchdog::Watchdog;
+use crate::{Snapshot, bin_dir, descendants};
 
 /// How long a run may take before it counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +30,9 @@ const SETTLING: Duration = Duration::from_secs(2);
 pub struct Lab {
     dir: TempDir,
     before: Option<Snapshot>,
+    /// The files of the ordinary user's state directory, once there is one.
+    user: OnceCell<BTreeSet<String>>,
+    watchdog: Watchdog,
 }
 
 impl Lab {
@@ -36,12 +42,22 @@ impl Lab {
     /// Without root, which the chapters' tests need; never a silent pass.
     #[must_use]
     pub fn new() -> Lab {
+        Lab::with_patience(PATIENCE)
+    }
+
+    /// The same, where a run that takes longer than this is a hang.
+    ///
+    /// # Panics
+    /// As [`Lab::new`].
+    #[must_use]
+    pub fn with_patience(patience: Duration) -> Lab {
         assert!(geteuid().is_root(), "needs root: run `cargo xtask test`");
         set_child_subreaper(true).expect("prctl(2) PR_SET_CHILD_SUBREAPER");
         let dir = tempfile::tempdir().expect("a temporary directory");
         // An ordinary user's test runs in it too.
         open_to_all(dir.path());
-        let mut lab = Lab { dir, before: None };
+        let watchdog = Watchdog::new(patience);
+        let mut lab = Lab { dir, before: None, user: OnceCell::new(), watchdog };
         copy_tree(&base_state(), &lab.state());
         lab.look_again();
         lab
@@ -69,6 +85,21 @@ impl Lab {
     /// What was changed on purpose, before the part that is tested, is no leak.
     pub fn look_again(&mut self) {
         self.before = Some(Snapshot::take(&self.state()));
+        let state = self.user_state();
+        if let Some(user) = self.user.get_mut() {
+            *user = files(&state);
+        }
+    }
+
+    /// The ordinary user's home, and the state directory in it.
+    fn home(&self) -> PathBuf {
+        self.dir().join("home")
+    }
+
+    /// `$XDG_DATA_HOME/mydocker` of the ordinary user.
+    #[must_use]
+    pub fn user_state(&self) -> PathBuf {
+        self.home().join(".local/share/mydocker")
     }
 
     /// A chapter's binary, to be run.
@@ -85,16 +116,16 @@ impl Lab {
         command
     }
 
-    /// The same, for who wants to hold the process while it runs.
+    /// The same, for who wants to hold the process while it runs. Its environment
+    /// is known: PATH, HOME, MYDOCKER_ROOT, and MYDOCKER_BUSYBOX if that is set.
     #[must_use]
     pub fn command(&self, wrapper: &[&OsStr], name: &str) -> Command {
+        self.watchdog.feed();
         let program = bin_dir().join(name);
         let mut words = wrapper.iter().copied().chain([program.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
-        command
-            .args(words)
-            .env("MYDOCKER_ROOT", self.state())
-            .env_remove("MYDOCKER_TRACE");
+        command.args(words).env_clear().envs(handed_on());
+        command.env("HOME", self.dir()).env("MYDOCKER_ROOT", self.state());
         command.current_dir(self.dir());
         command
     }
@@ -110,25 +141,36 @@ impl Lab {
     /// The same, for who wants to hold the process while it runs.
     #[must_use]
     pub fn user_command(&self, name: &str) -> Command {
-        let uid = user();
+        self.watchdog.feed();
         // The user may not be able to reach the directory of the binaries.
-        let binary = self.dir().join(name);
-        if !binary.exists() {
-            fs::copy(bin_dir().join(name), &binary).expect("a copy of the binary");
-        }
-        let home = self.dir().join("home");
-        let state = home.join(".local/share/mydocker");
-        if !home.exists() {
-            fs::create_dir_all(&state).expect("a home");
-            copy_tree(&base_state(), &state);
-            give(&home, uid);
-        }
-        let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
-        let mut command = Command::new("setpriv");
-        command.args(ids).arg("--clear-groups").arg(binary);
-        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", home).current_dir(self.dir());
+        let reachable = |binary: PathBuf| {
+            let copy = self.dir().join(binary.file_name().unwrap_or_default());
+            if !copy.exists() {
+                fs::copy(binary, &copy).expect("a copy of the binary");
+            }
+            copy
+        };
+        self.user.get_or_init(|| {
+            copy_tree(&base_state(), &self.user_state());
+            give(&self.home(), user());
+            files(&self.user_state())
+        });
+        let mut command = Command::new(reachable(probe()));
+        command.args(["user", &user().to_string()]);
+        command.arg(reachable(bin_dir().join(name)));
+        command.env_clear().envs(handed_on()).env("HOME", self.home());
+        command.current_dir(self.dir());
         command
+    }
+
+    /// What is not as it was, a line each.
+    fn differences(&self, before: &Snapshot) -> Vec<String> {
+        let mut found = before.differences(&Snapshot::take(&self.state()));
+        if let Some(before) = self.user.get() {
+            let after = files(&self.user_state());
+            found.extend(compare("user's file", before, &after));
+        }
+        found
     }
 }
 
@@ -140,43 +182,38 @@ impl Default for Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let state = self.state();
         let Some(before) = self.before.take() else { return };
         let deadline = Instant::now() + SETTLING;
-        loop {
-            reap_orphans();
-            let left = before.differences(&Snapshot::take(&state));
-            if left.is_empty() {
-                return;
-            }
-            if Instant::now() > deadline {
-                // A test that failed has said why; a second panic would abort.
-                assert!(
-                    std::thread::panicking(),
-                    "the machine is not as it was:\n{}",
-                    left.join("\n")
-                );
-                return;
+        let left = loop {
+            descendants::reap();
+            let left = self.differences(&before);
+            if left.is_empty() || Instant::now() > deadline {
+                break left;
             }
             sleep(Duration::from_millis(20));
+        };
+        // What this test leaves must not be found by the next one.
+        descendants::end();
+        // A test that failed has said why; a second panic would abort.
+        if !std::thread::panicking() {
+            assert!(!self.watchdog.bitten(), "a run took too long, and was killed");
+            let left = left.join("\n");
+            assert!(left.is_empty(), "the machine is not as it was:\n{left}");
         }
     }
 }
 
-/// The ordinary user of the tests.
-fn user() -> u32 {
+/// The variables of the caller that a chapter gets too.
+fn handed_on() -> impl Iterator<Item = (&'static str, OsString)> {
+    let names = ["PATH", "MYDOCKER_BUSYBOX"];
+    names.into_iter().filter_map(|name| Some((name, env::var_os(name)?)))
+}
+
+/// The ordinary user of the tests: `$MYDOCKER_TEST_UID`, else 1500.
+#[must_use]
+pub fn user() -> u32 {
     let uid = env::var("MYDOCKER_TEST_UID").ok().and_then(|uid| uid.parse().ok());
     uid.unwrap_or(1500)
-}
-
-/// Bury the descendants whose parents died.
-fn reap_orphans() {
-    let any = Pid::from_raw(-1);
-    while let Ok(status) = waitpid(any, Some(WaitPidFlag::WNOHANG)) {
-        if status == WaitStatus::StillAlive {
-            break;
-        }
-    }
 }
 
 /// The static helper that runs inside and around containers.

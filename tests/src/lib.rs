@@ -1,18 +1,20 @@
 //! The laboratory: every black-box test runs a chapter's binary, by path, between
 //! two looks at the machine. What differs afterwards is a leak, and a failure.
 
+mod descendants;
 mod lab;
 mod netlink;
 mod snapshot;
 mod terminal;
+mod watchdog;
 
 use std::env;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
-pub use lab::{Lab, probe};
-pub use netlink::{add_table, bridge_link, delete_table};
+pub use lab::{Lab, probe, user};
+pub use netlink::{add_rule, add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots};
 pub use terminal::Terminal;
 

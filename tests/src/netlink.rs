@@ -1,7 +1,8 @@
 //! The netlink messages that the laboratory needs: nf_tables as far as a leak shows
-//! (which tables there are, and how full), and the making of deliberate leaks.
+//! (which tables there are and how full, and each rule), and the making of deliberate
+//! leaks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -15,16 +16,24 @@ const SUBSYSTEM: u16 = 10;
 const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
-const TABLE_NAME: u16 = 1;
+/// The table's name is attribute 1 of tables, of chains and of rules.
+const TABLE: u16 = 1;
 const TABLE_USE: u16 = 3;
+const CHAIN_NAME: u16 = 3;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
 const FAMILY_INET: u8 = 1;
 /// From include/uapi/linux/netlink.h.
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
 const DUMP: u16 = 0x300;
 const CREATE: u16 = 0x400;
+const APPEND: u16 = 0x800;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
@@ -55,15 +64,62 @@ fn send(socket: &OwnedFd, bytes: &[u8]) -> nix::Result<usize> {
     sendto(socket.as_raw_fd(), bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())
 }
 
-/// The tables: family, name, number of objects. None without nf_tables.
-pub(crate) fn tables() -> BTreeSet<String> {
-    read_tables().unwrap_or_default()
+/// The tables, each with its number of objects, and the rules. None without
+/// nf_tables.
+pub(crate) fn rules() -> BTreeSet<String> {
+    let tables = dump(GET_TABLE).unwrap_or_default().into_iter().map(|table| {
+        let used = number(table.get(TABLE_USE));
+        format!("{} with {used}", table.name())
+    });
+    let rules = dump(GET_RULE).unwrap_or_default().into_iter().map(|rule| {
+        let chain = text(rule.get(RULE_CHAIN));
+        let handle = number(rule.get(RULE_HANDLE));
+        format!("{} chain {chain} rule {handle}", rule.name())
+    });
+    tables.chain(rules).collect()
 }
 
-fn read_tables() -> nix::Result<BTreeSet<String>> {
+/// One object of nf_tables.
+struct Object {
+    family: u8,
+    attributes: BTreeMap<u16, Vec<u8>>,
+}
+
+impl Object {
+    fn read(body: &[u8]) -> Object {
+        let family = body.first().copied().unwrap_or(0);
+        let mut attributes = BTreeMap::new();
+        let mut rest = body.get(4..).unwrap_or_default();
+        while let [a, b, c, d, ..] = *rest {
+            let length = u16::from_ne_bytes([a, b]) as usize;
+            let value = &rest[4..length.clamp(4, rest.len())];
+            attributes.insert(u16::from_ne_bytes([c, d]), value.to_vec());
+            rest = &rest[length.max(4).next_multiple_of(4).min(rest.len())..];
+        }
+        Object { family, attributes }
+    }
+
+    fn get(&self, attribute: u16) -> &[u8] {
+        self.attributes.get(&attribute).map_or(&[], Vec::as_slice)
+    }
+
+    fn name(&self) -> String {
+        format!("family {} table {}", self.family, text(self.get(TABLE)))
+    }
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
+}
+
+fn number(value: &[u8]) -> u64 {
+    value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn dump(kind: u16) -> nix::Result<Vec<Object>> {
     let socket = open()?;
-    send(&socket, &message(SUBSYSTEM << 8 | GET_TABLE, DUMP, 0, 0, &[]))?;
-    let mut found = BTreeSet::new();
+    send(&socket, &message(SUBSYSTEM << 8 | kind, DUMP, 0, 0, &[]))?;
+    let mut found = Vec::new();
     let mut bytes = vec![0; 65536];
     loop {
         let count = recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty())?;
@@ -74,28 +130,11 @@ fn read_tables() -> nix::Result<BTreeSet<String>> {
             let body = &rest[16..(length as usize).clamp(16, rest.len())];
             match kind {
                 DONE | ERROR => return Ok(found),
-                _ => drop(found.insert(table(body))),
+                _ => found.push(Object::read(body)),
             }
             rest = &rest[(length as usize).next_multiple_of(4).min(rest.len())..];
         }
     }
-}
-
-fn table(body: &[u8]) -> String {
-    let family = body.first().copied().unwrap_or(0);
-    let (mut name, mut used) = (String::new(), 0);
-    let mut rest = body.get(4..).unwrap_or_default();
-    while let [a, b, c, d, ..] = *rest {
-        let length = u16::from_ne_bytes([a, b]) as usize;
-        let value = &rest[4..length.clamp(4, rest.len())];
-        match u16::from_ne_bytes([c, d]) {
-            TABLE_NAME => name = String::from_utf8_lossy(value).into_owned(),
-            TABLE_USE => used = value.try_into().map_or(0, u32::from_be_bytes),
-            _ => {}
-        }
-        rest = &rest[length.max(4).next_multiple_of(4).min(rest.len())..];
-    }
-    format!("family {family} table {} with {used}", name.trim_end_matches('\0'))
 }
 
 /// Add a table, to see whether it is noticed.
@@ -103,23 +142,43 @@ fn table(body: &[u8]) -> String {
 /// # Errors
 /// The kernel's.
 pub fn add_table(name: &str) -> io::Result<()> {
-    change(NEW_TABLE, CREATE, name)
+    change(&[(NEW_TABLE, CREATE, body(&[(TABLE, name)]))])
 }
 
-/// Delete it again.
+/// Add a chain with an empty rule to a table.
+///
+/// # Errors
+/// The kernel's.
+pub fn add_rule(table: &str) -> io::Result<()> {
+    let chain = body(&[(TABLE, table), (CHAIN_NAME, "leak")]);
+    let rule = body(&[(TABLE, table), (RULE_CHAIN, "leak")]);
+    change(&[(NEW_CHAIN, CREATE, chain), (NEW_RULE, CREATE | APPEND, rule)])
+}
+
+/// Delete a table with all that is in it.
 ///
 /// # Errors
 /// The kernel's.
 pub fn delete_table(name: &str) -> io::Result<()> {
-    change(DELETE_TABLE, 0, name)
+    change(&[(DELETE_TABLE, 0, body(&[(TABLE, name)]))])
 }
 
-fn change(kind: u16, flags: u16, name: &str) -> io::Result<()> {
+fn body(attributes: &[(u16, &str)]) -> Vec<u8> {
     let mut body = Vec::new();
-    attribute(&mut body, TABLE_NAME, format!("{name}\0").as_bytes());
-    let kind = SUBSYSTEM << 8 | kind;
+    for (kind, value) in attributes {
+        attribute(&mut body, *kind, format!("{value}\0").as_bytes());
+    }
+    body
+}
+
+/// One transaction; the last of its messages is acknowledged.
+fn change(messages: &[(u16, u16, Vec<u8>)]) -> io::Result<()> {
     let mut batch = message(BATCH_BEGIN, 0, 0, SUBSYSTEM, &[]);
-    batch.extend(message(kind, flags | ACK, FAMILY_INET, 0, &body));
+    for (at, (kind, flags, body)) in messages.iter().enumerate() {
+        let ack = if at + 1 == messages.len() { ACK } else { 0 };
+        let kind = SUBSYSTEM << 8 | kind;
+        batch.extend(message(kind, flags | ack, FAMILY_INET, 0, body));
+    }
     batch.extend(message(BATCH_END, 0, 0, SUBSYSTEM, &[]));
     let socket = open()?;
     send(&socket, &batch)?;

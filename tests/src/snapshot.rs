@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::netlink;
+use crate::{descendants, netlink};
 
 /// Mounts, cgroups, links, firewall rules, System V objects, processes, and the
 /// files of the state directory.
@@ -20,7 +20,7 @@ impl Snapshot {
             ("mount", lines("/proc/self/mountinfo")),
             ("cgroup", cgroups()),
             ("link", entries(Path::new("/sys/class/net"))),
-            ("rule", netlink::tables()),
+            ("rule", netlink::rules()),
             ("queue", lines("/proc/sysvipc/msg")),
             ("semaphore", lines("/proc/sysvipc/sem")),
             ("shared memory", lines("/proc/sysvipc/shm")),
@@ -32,18 +32,22 @@ impl Snapshot {
     /// What is in `after` and not here, and the reverse, a line each.
     #[must_use]
     pub fn differences(&self, after: &Snapshot) -> Vec<String> {
-        let mut found = Vec::new();
-        for (kind, before) in &self.0 {
-            let after = &after.0[kind];
-            found.extend(
-                after.difference(before).map(|it| format!("{kind} left: {it}")),
-            );
-            found.extend(
-                before.difference(after).map(|it| format!("{kind} gone: {it}")),
-            );
-        }
-        found
+        let kinds = self.0.iter();
+        kinds
+            .flat_map(|(kind, before)| compare(kind, before, &after.0[kind]))
+            .collect()
     }
+}
+
+/// What was added and what is missing, a line each.
+pub(crate) fn compare(
+    kind: &str,
+    before: &BTreeSet<String>,
+    after: &BTreeSet<String>,
+) -> Vec<String> {
+    let left = after.difference(before).map(|it| format!("{kind} left: {it}"));
+    let gone = before.difference(after).map(|it| format!("{kind} gone: {it}"));
+    left.chain(gone).collect()
 }
 
 fn lines(file: &str) -> BTreeSet<String> {
@@ -82,42 +86,13 @@ fn cgroups() -> BTreeSet<String> {
     found
 }
 
-/// The living descendants of this process. It is made their reaper, so that what
-/// loses its parent comes here and not to process 1.
 fn processes() -> BTreeSet<String> {
-    let own = std::process::id();
-    let mut parents = BTreeMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) =
-            entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok())
-        else {
-            continue;
-        };
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let Some((head, tail)) = stat.rsplit_once(") ") else { continue };
-        let mut fields = tail.split(' ');
-        let state = fields.next().unwrap_or("?").to_owned();
-        let parent: u32 = fields.next().and_then(|p| p.parse().ok()).unwrap_or(0);
-        let name = head.split_once('(').map_or("?", |(_, name)| name).to_owned();
-        parents.insert(pid, (parent, state, name));
-    }
-    let descends = |mut pid: u32| {
-        while let Some((parent, ..)) = parents.get(&pid) {
-            if *parent == own {
-                return true;
-            }
-            pid = *parent;
-        }
-        false
-    };
-    let alive = parents.iter().filter(|(pid, (_, state, _))| {
-        state != "Z" && state != "X" && descends(**pid)
-    });
-    alive.map(|(pid, (_, _, name))| format!("{pid} {name}")).collect()
+    let living = descendants::living().into_iter();
+    living.map(|(pid, name)| format!("{pid} {name}")).collect()
 }
 
 /// Every path, with what tells whether it was touched.
-fn files(root: &Path) -> BTreeSet<String> {
+pub(crate) fn files(root: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut todo = vec![root.to_owned()];
     while let Some(path) = todo.pop() {
@@ -126,12 +101,16 @@ fn files(root: &Path) -> BTreeSet<String> {
         // The directories of containers, and those around them, change their times
         // with every container.
         let lasting = meta.is_file() || name.starts_with("layers/");
-        let touched = if lasting { meta.mtime_nsec() + meta.mtime() } else { 0 };
-        let (mode, size) =
-            (meta.mode(), if meta.is_dir() { 0 } else { meta.size() });
+        let (seconds, nanos) =
+            if lasting { (meta.mtime(), meta.mtime_nsec()) } else { (0, 0) };
+        let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
+        let size = if meta.is_dir() { 0 } else { meta.size() };
         let ignored = ["", "containers", "names", "images", "layers", "fetch.lock"];
         if !ignored.contains(&name.as_str()) {
-            found.insert(format!("{name} mode {mode:o} size {size} time {touched}"));
+            found.insert(format!(
+                "{name} mode {mode:o} owner {uid}:{gid} size {size} \
+                 time {seconds}.{nanos:09}"
+            ));
         }
         if meta.is_dir() {
             let inside = fs::read_dir(&path).into_iter().flatten().flatten();

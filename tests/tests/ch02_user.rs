@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use blackbox::Lab;
+use blackbox::{Lab, user};
 use predicates::prelude::*;
 use serial_test::file_serial;
 
@@ -19,7 +19,8 @@ fn an_ordinary_user_is_root_inside() {
         "-c",
         "id -u; id -g; cat /proc/self/uid_map",
     ]);
-    let map = predicate::str::is_match("^0\n0\n +0 +1500 +1\n$").unwrap();
+    let map = format!("^0\n0\n +0 +{} +1\n$", user());
+    let map = predicate::str::is_match(map).unwrap();
     run.assert().success().stdout(map);
 }
 
@@ -54,24 +55,24 @@ fn a_file_made_inside_belongs_to_the_user_outside() {
     let mut run = lab.as_user("ch02-user");
     run.args(["run", "--single", "touch", "home/made"]).assert().success();
     let meta = fs::metadata(lab.dir().join("home/made")).unwrap();
-    assert_eq!((meta.uid(), meta.gid()), (1500, 1500));
+    assert_eq!((meta.uid(), meta.gid()), (user(), user()));
 }
 
 #[test]
 #[file_serial(machine)]
 fn a_range_of_subordinate_ids_is_mapped_where_there_is_one() {
     let lab = Lab::new();
+    let id = user().to_string();
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     // newuidmap(1) serves users that have an account, a line in both lists, and it.
     let accounts = read("/etc/passwd");
-    let account =
-        accounts.lines().find(|line| line.split(':').nth(2) == Some("1500"));
+    let account = accounts.lines().find(|line| line.split(':').nth(2) == Some(&id));
     let name = account.and_then(|line| line.split(':').next());
     let range = name.is_some_and(|name| {
         ["/etc/subuid", "/etc/subgid"].iter().all(|list| {
             read(list).lines().any(|line| {
                 let owner = line.split(':').next();
-                owner == Some(name) || owner == Some("1500")
+                owner == Some(name) || owner == Some(&id)
             })
         }) && fs::metadata("/usr/bin/newuidmap").is_ok()
     });

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use blackbox::Lab;
+use blackbox::{Lab, user};
 use insta::assert_snapshot;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
@@ -30,7 +30,7 @@ fn guest_write_appears_on_host_and_stays() {
         let mut run = new(&lab, "ch04-volume");
         let host = lab.dir().join("v");
         fs::create_dir_all(&host).unwrap();
-        std::os::unix::fs::chown(&host, Some(1500), Some(1500)).unwrap();
+        std::os::unix::fs::chown(&host, Some(user()), Some(user())).unwrap();
         run.args(["run", "-v", &volume(&host, "/test")]);
         run.args(["sh", "-c", "echo kept > /test/file"]).assert().success();
         assert_eq!(fs::read_to_string(host.join("file")).unwrap(), "kept\n");

@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::time::Duration;
 
-use blackbox::{Lab, add_table, bridge_link, cgroup_roots, delete_table};
+use blackbox::{
+    Lab, add_rule, add_table, bridge_link, cgroup_roots, delete_table, user,
+};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serial_test::file_serial;
 
@@ -74,6 +79,18 @@ fn a_firewall_table_is_caught() {
 
 #[test]
 #[file_serial(machine)]
+fn a_rule_in_the_table_of_somebody_else_is_caught() {
+    add_table("blackbox").unwrap();
+    let words = said(
+        |_| add_rule("blackbox").unwrap(),
+        || delete_table("blackbox").unwrap(),
+    );
+    let rule = "rule left: family 1 table blackbox chain leak rule";
+    assert!(words.contains(rule), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_process_is_caught_though_its_parent_is_gone() {
     let mut pid = 0;
     let words = said(
@@ -86,8 +103,21 @@ fn a_process_is_caught_though_its_parent_is_gone() {
         },
         || {},
     );
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     assert!(words.contains(&format!("process left: {pid} sleep")), "{words}");
+    // The next test does not find it.
+    assert_eq!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_hang_is_ended_with_its_container_and_caught() {
+    let lab = Lab::with_patience(Duration::from_millis(500));
+    let mut command = lab.command(&[], "ch02-pid");
+    command.args(["run", "sh", "-c", "trap '' TERM; sleep 1000; sleep 1000"]);
+    assert!(!command.status().unwrap().success());
+    let closed = catch_unwind(AssertUnwindSafe(|| drop(lab))).unwrap_err();
+    let words = closed.downcast::<&str>().expect("the lab panics with text");
+    assert!(words.contains("took too long"), "{words}");
 }
 
 #[test]
@@ -100,6 +130,30 @@ fn a_file_in_the_state_directory_is_caught() {
         || {},
     );
     assert!(words.contains("file left: containers/0123456789ab"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_file_in_the_ordinary_users_state_directory_is_caught() {
+    let words = said(
+        |lab| {
+            let mut run = lab.as_user("ch02-uts");
+            run.args(["run", "true"]).assert().success();
+            fs::create_dir_all(lab.user_state().join("containers/0123")).unwrap();
+        },
+        || {},
+    );
+    assert!(words.contains("user's file left: containers/0123"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_owner_that_changed_is_caught() {
+    let words = said(
+        |lab| chown(lab.image().join("etc"), Some(user()), None).unwrap(),
+        || {},
+    );
+    assert!(words.contains("etc mode 40755 owner"), "{words}");
 }
 
 #[test]

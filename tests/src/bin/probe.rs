@@ -4,14 +4,15 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{chdir, chroot};
+use nix::sys::ptrace;
+use nix::unistd::{Gid, Uid, chdir, chroot, setgid, setgroups, setuid};
 
 fn main() -> io::Result<ExitCode> {
     let mut words = env::args_os().skip(1);
@@ -51,16 +52,29 @@ fn main() -> io::Result<ExitCode> {
             println!("{}", if out { "escaped" } else { "held" });
             Ok(ExitCode::SUCCESS)
         }
-        // A daemon: it forgets its parent, its session and its streams.
-        Some("daemon") => {
-            Command::new("setsid").args(["sleep", "1000"]).spawn()?;
-            Ok(ExitCode::SUCCESS)
+        // user ID COMMAND: run it as an ordinary user.
+        Some("user") => {
+            let id = rest[0].to_str().and_then(|id| id.parse().ok()).expect("an id");
+            setgroups(&[])?;
+            setgid(Gid::from_raw(id))?;
+            setuid(Uid::from_raw(id))?;
+            Err(Command::new(&rest[1]).args(&rest[2..]).exec())
         }
-        // Read everything and say how much it was.
-        Some("count") => {
-            let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes)?;
-            println!("{}", bytes.len());
+        // traced COMMAND: run it stopped, in the hands of the parent.
+        Some("traced") => {
+            ptrace::traceme()?;
+            Err(Command::new(&rest[0]).args(&rest[1..]).exec())
+        }
+        // The open descriptors, and what each is.
+        Some("fds") => {
+            // The list is taken by a descriptor, which is the next free one and
+            // closed when it is printed.
+            let open: Vec<_> = fs::read_dir("/proc/self/fd")?.flatten().collect();
+            for entry in open {
+                if let Ok(what) = fs::read_link(entry.path()) {
+                    println!("{} {}", entry.file_name().display(), what.display());
+                }
+            }
             Ok(ExitCode::SUCCESS)
         }
         _ => Ok(ExitCode::from(97)),

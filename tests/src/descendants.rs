@@ -1,0 +1,68 @@
+//! The processes that descend from this one. It is made their reaper, so that what
+//! loses its parent comes here and not to process 1.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// The living ones, by their ids, each with its name.
+pub(crate) fn living() -> BTreeMap<i32, String> {
+    let own = std::process::id() as i32;
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        // pid (name) state parent …; the name may hold anything.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((head, tail)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = tail.split(' ');
+        let dead = matches!(fields.next(), Some("Z" | "X"));
+        let parent: i32 = fields.next().and_then(|p| p.parse().ok()).unwrap_or(0);
+        let name = head.split_once('(').map_or("?", |(_, name)| name).to_owned();
+        all.insert(pid, (parent, dead, name));
+    }
+    let descends = |mut pid: i32| {
+        while let Some((parent, ..)) = all.get(&pid) {
+            if *parent == own {
+                return true;
+            }
+            pid = *parent;
+        }
+        false
+    };
+    let living = all.iter().filter(|(pid, (_, dead, _))| !dead && descends(**pid));
+    living.map(|(pid, (_, _, name))| (*pid, name.clone())).collect()
+}
+
+/// Kill all of them.
+pub(crate) fn kill_all() {
+    for pid in living().into_keys() {
+        // One that has ended meanwhile is fine.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// Bury those whose end nobody else waits for.
+pub(crate) fn reap() {
+    let any = Pid::from_raw(-1);
+    while let Ok(status) = waitpid(any, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+}
+
+/// Kill all and wait until they are gone.
+pub(crate) fn end() {
+    while !living().is_empty() {
+        kill_all();
+        let _ = waitpid(Pid::from_raw(-1), None);
+    }
+    reap();
+}
