@@ -3,6 +3,7 @@
 
 mod source;
 mod tree;
+mod unpack;
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -122,6 +123,11 @@ fn digest(file: &Path) -> Result<(String, u64)> {
     let hash = Sha256::digest(&bytes);
     let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((hex, bytes.len() as u64))
+}
+
+/// A step's text.
+fn at(call: &str, path: &Path) -> String {
+    format!("{call} {}", path.display())
 }
 
 /// A line of progress. On a terminal it is dim: it is not what was asked for.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::sched::CloneFlags;
@@ -19,7 +18,7 @@ use crate::home::{Home, Lock};
 use crate::id::{Id, Name};
 use crate::part::{Birth, Part, Plan};
 use crate::program::Program;
-use crate::running::Running;
+use crate::running::{Running, poll};
 use crate::signals::Signals;
 use crate::state::State;
 use crate::step::{self, Hint, Scene, Step};
@@ -221,17 +220,6 @@ fn lost(how: Exit) -> Error {
     let text = format!("the child was lost before its program started: {how}");
     let hint = "run it again with --trace to see the last step";
     Failure { code: OURS, text: format!("{text}\nhint: {hint}") }.into()
-}
-
-pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
-    let timeout = timeout.map(|time| rustix::time::Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: time.subsec_nanos().into(),
-    });
-    match rustix::event::poll(fds, timeout.as_ref()) {
-        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
-        Err(errno) => Err(errno).step(|| "poll(2)"),
-    }
 }
 
 /// A container whose program runs.

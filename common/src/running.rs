@@ -11,10 +11,10 @@ use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::child::Child;
-use crate::container::poll;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::signals::Signals;
+use crate::step::Step;
 
 /// How long a program has for its end, once asked for it, before SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -145,6 +145,18 @@ impl Running {
                 }
             }
         }
+    }
+}
+
+/// poll(2), of which an interruption is as good as nothing.
+pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
+    let timeout = timeout.map(|time| rustix::time::Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    match rustix::event::poll(fds, timeout.as_ref()) {
+        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
+        Err(errno) => Err(errno).step(|| "poll(2)"),
     }
 }
 

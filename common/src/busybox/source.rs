@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::say;
+use super::unpack::unpack;
 
 /// What was found.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ fn apk(scratch: &Path) -> Result<Found> {
         .status()
         .context("gzip")?;
     ensure!(status.success(), "gzip -dc {}: {status}", package.display());
-    super::tree::unpack(&plain, &tree)?;
+    unpack(&plain, &tree)?;
     unpacked(&tree, &package)
 }
 
@@ -189,7 +190,7 @@ fn dnf(scratch: &Path) -> Result<Found> {
     if !plain.exists() {
         fs::write(&plain, archive.stdout)?;
     }
-    super::tree::unpack(&plain, &tree)?;
+    unpack(&plain, &tree)?;
     unpacked(&tree, &package)
 }
 
