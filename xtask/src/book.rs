@@ -19,19 +19,38 @@ pub(crate) struct Args {
     /// Open it in a browser
     #[arg(long)]
     open: bool,
+
+    /// Directory to build it in [default: book/book]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mdbook = mdbook()?;
-    let mut command = Command::new(mdbook);
+    // mdbook takes a relative path as the book's, the user means the shell's.
+    let out = match &args.out {
+        Some(out) => std::path::absolute(out).context("--out")?,
+        None => root().join("book/book"),
+    };
+    // mdbook empties the directory first.
+    if args.out.is_some() && !is_ours(&out) {
+        bail!("{} holds other files than a book, which would go", out.display());
+    }
+    let mut command = Command::new(mdbook()?);
     command.arg(if args.serve { "serve" } else { "build" });
     if args.open {
         command.arg("--open");
     }
-    command.arg(root().join("book"));
-    must(&mut command)?;
-    eprintln!("the book is in {}", root().join("book/book/index.html").display());
+    must(command.arg("--dest-dir").arg(&out).arg(root().join("book")))?;
+    eprintln!("the book is in {}", out.join("index.html").display());
     Ok(())
+}
+
+/// Whether a book may be built here: nothing is there, or a book.
+fn is_ours(out: &Path) -> bool {
+    match std::fs::read_dir(out) {
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        Ok(mut entries) => entries.next().is_none() || out.join("toc.html").exists(),
+    }
 }
 
 /// An mdbook of the right series: on PATH, or our own in the build directory.
