@@ -76,6 +76,8 @@ fn main() {
     for directory in [&upper, &work, &merged] {
         fs::create_dir(directory).unwrap();
     }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&upper, mode).unwrap();
     let own = fs::metadata("/proc/self/exe").unwrap();
     let own = (own.dev(), own.ino());
     let (ours, theirs) = socketpair(

@@ -139,7 +139,8 @@ impl Created {
     /// Any part's `enter` or `started`; a program that isn't there (127) or can't
     /// be executed (126); a signal that came meanwhile (128 + its number).
     pub fn start(self) -> Result<Started> {
-        let Created { mut child, channel, mut standing, signals } = self;
+        // Dropped in reverse: should a part panic, the child goes before the rest.
+        let Created { signals, mut standing, channel, mut child } = self;
         let started = follow(&mut child, &channel, &signals).and_then(|fds| {
             standing.how = Exit::Unseen;
             let mut running =
@@ -237,7 +238,9 @@ impl Started {
     /// # Errors
     /// The poll loop's, and those of the parts' `ended` and `removed`.
     pub fn wait(self) -> Result<Exit> {
-        let Started { mut running, mut child, mut standing, signals } = self;
+        // Dropped in reverse: should a part panic, the terminal is restored, the
+        // child killed, and then what it stood in undone.
+        let Started { signals, mut standing, mut child, mut running } = self;
         step::scene(Scene { side: "parent", hook: "wait", part: "" });
         let keys_reach_child = !standing.plan.own_session;
         let waited = running.wait(&mut child, &signals, keys_reach_child);

@@ -312,6 +312,16 @@ fn an_ordinary_users_write_layer_is_removed_though_parts_of_it_are_closed() {
 
 #[test]
 #[file_serial(machine)]
+fn the_callers_umask_does_not_close_the_root() {
+    let lab = Lab::new();
+    let shell = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
+    let mut run = lab.wrapped(&shell.map(std::ffi::OsStr::new), "ch04-overlay");
+    run.args(["run", "sh", "-c", "stat -c %a / /tmp; umask"]);
+    run.assert().success().stdout("755\n1777\n0022\n");
+}
+
+#[test]
+#[file_serial(machine)]
 fn help_is_a_page() {
     let lab = Lab::new();
     let mut help = lab.chapter("ch04-overlay");

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -89,6 +90,11 @@ impl Part for Overlay {
                 .step(|| format!("mkdir(2) {}", directory.display()))
                 .hint(hints::state)?;
         }
+        // The write layer's own mode is that of the container's `/`, whatever the
+        // caller's umask.
+        let upper = &own[0];
+        fs::set_permissions(upper, fs::Permissions::from_mode(0o755))
+            .look(|| format!("chmod(2) {}", upper.display()))?;
         let [_, _, merged] = own;
         adopt(plan, merged);
         Ok(())
