@@ -1,6 +1,9 @@
 //! The image that every chapter with a root of its own starts from, fetched when it
 //! is missing.
 
+mod command;
+#[cfg(test)]
+mod fake;
 mod source;
 mod tree;
 mod unpack;
@@ -14,9 +17,11 @@ use sha2::{Digest, Sha256};
 
 use crate::hints;
 use crate::home::remove_tree;
+use crate::id::Id;
 use crate::image::Image;
 use crate::state::State;
 use crate::step::{Hint, Step};
+use source::Places;
 
 /// The image's name.
 pub const NAME: &str = "busybox";
@@ -49,6 +54,10 @@ fn usable(state: &State) -> Result<Option<Image>> {
 /// No source has one, each with its reason; a full disk; a state directory that
 /// can't be written.
 pub fn fetch(state: &State, anew: bool) -> Result<Image> {
+    fetch_from(&Places::here(), state, anew)
+}
+
+fn fetch_from(places: &Places, state: &State, anew: bool) -> Result<Image> {
     let layers = state.make(state.layers())?;
     state.make(state.images())?;
     let path = state.root().join("fetch.lock");
@@ -66,17 +75,38 @@ pub fn fetch(state: &State, anew: bool) -> Result<Image> {
     if let Some(image) = usable(state)?.filter(|_| !anew) {
         return Ok(image);
     }
-    say(&format!("there is none in {} yet", state.root().display()));
-    let new = layers.join(".new");
-    let made = remove_tree(&new).and_then(|()| make(state, &new));
+    if !anew {
+        say(&format!("there is none in {} yet", state.root().display()));
+    }
+    sweep(&layers)?;
+    // A name of its own: when a fetch was killed, its package manager may still be
+    // at work in the last one.
+    let new = layers.join(format!("{NEW}{}", Id::new()?));
+    let made = make(places, state, &new);
     let removed = remove_tree(&new);
     let image = made?;
     removed?;
     Ok(image)
 }
 
+/// How the names of directories start that a fetch works in.
+const NEW: &str = ".new";
+
+/// Remove what killed fetches left. The caller holds the lock, so nobody's is in use.
+fn sweep(layers: &Path) -> Result<()> {
+    let entries =
+        fs::read_dir(layers).step(|| format!("readdir(3) {}", layers.display()))?;
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(NEW) {
+            // What can't go now, as somebody still writes to it, goes next time.
+            let _ = remove_tree(&entry.path());
+        }
+    }
+    Ok(())
+}
+
 /// Make the image; `new` is a directory to work in.
-fn make(state: &State, new: &Path) -> Result<Image> {
+fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
     let directory = |name: &str| -> Result<PathBuf> {
         let path = new.join(name);
         fs::create_dir_all(&path)
@@ -84,7 +114,7 @@ fn make(state: &State, new: &Path) -> Result<Image> {
             .hint(hints::state)?;
         Ok(path)
     };
-    let found = source::find(&directory("source")?)?;
+    let found = source::find(places, &directory("source")?)?;
     let root = directory("tree")?;
     let (sha256, size) = digest(&found.file)?;
     tree::build(&found, &root)?;
@@ -99,11 +129,15 @@ fn make(state: &State, new: &Path) -> Result<Image> {
     nix::unistd::syncfs(&handle)
         .step(|| format!("syncfs(2) {}", layers.display()))
         .hint(hints::state)?;
-    if !target.exists() {
-        fs::rename(&root, &target)
-            .step(|| format!("rename(2) to {}", target.display()))?;
-        handle.sync_all().step(|| format!("fsync(2) {}", layers.display()))?;
+    // One that is there is damaged or not wanted. Between the two renames a record
+    // leads to no layer, which counts as no image.
+    if target.exists() {
+        fs::rename(&target, new.join("old"))
+            .step(|| format!("rename(2) {}", target.display()))?;
     }
+    fs::rename(&root, &target)
+        .step(|| format!("rename(2) to {}", target.display()))?;
+    handle.sync_all().step(|| format!("fsync(2) {}", layers.display()))?;
     let image = Image {
         name: NAME.to_owned(),
         layers: vec![layer],
@@ -135,20 +169,24 @@ fn say(line: &str) {
     let mut stderr = io::stderr();
     let (dim, plain) =
         if stderr.is_terminal() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-    // Progress that nobody can see is no reason to stop.
-    let _ = writeln!(stderr, "{dim}busybox: {line}{plain}");
+    let line = format!("{dim}busybox: {line}{plain}\n");
+    if cfg!(test) {
+        return eprint!("{line}");
+    }
+    // At once, so that the lines of two fetches don't mix. Progress that nobody can
+    // see is no reason to stop.
+    let _ = stderr.write_all(line.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
+    use super::fake::Machine;
     use super::*;
 
     #[test]
-    fn leftovers_of_a_killed_fetch_are_no_image() {
+    fn a_record_whose_layer_is_gone_is_no_image() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
-        fs::create_dir_all(state.layers().join(".new/tree/bin")).unwrap();
-        assert!(usable(&state).unwrap().is_none());
         let image = Image {
             name: NAME.into(),
             layers: vec!["busybox-0".into()],
@@ -157,9 +195,109 @@ mod tests {
         };
         fs::create_dir_all(state.images()).unwrap();
         image.save(&state).unwrap();
-        // A record whose layer is gone is no image either.
         assert!(usable(&state).unwrap().is_none());
         fs::create_dir_all(state.layers().join("busybox-0")).unwrap();
         assert_eq!(usable(&state).unwrap(), Some(image));
+    }
+
+    #[test]
+    fn a_fetch_that_fails_leaves_nothing() {
+        let machine = Machine::new();
+        fetch_from(&machine.places(), &machine.state(), false).unwrap_err();
+        assert_eq!(machine.layers(), [""; 0]);
+        assert_eq!(Image::find(&machine.state(), NAME).unwrap(), None);
+    }
+
+    /// These need a program that runs without a compiler.
+    #[cfg(target_arch = "x86_64")]
+    mod with_a_busybox {
+        use std::os::unix::fs::PermissionsExt;
+        use std::thread;
+
+        use super::super::fake::busybox;
+        use super::*;
+
+        fn with_one_on_path() -> Machine {
+            let machine = Machine::new();
+            machine.program("path/busybox", busybox());
+            machine
+        }
+
+        #[test]
+        fn the_tree_has_what_a_root_needs() {
+            let machine = with_one_on_path();
+            let state = machine.state();
+            let image = fetch_from(&machine.places(), &state, false).unwrap();
+            assert_eq!(usable(&state).unwrap(), Some(image.clone()));
+            let root = &image.directories(&state)[0];
+            assert!(root.ends_with(format!("busybox-{}", &image.sha256[..12])));
+            assert_eq!(fs::read(root.join("bin/busybox")).unwrap(), busybox());
+            for link in ["bin/sh", "usr/bin/env"] {
+                let target = fs::read_link(root.join(link)).unwrap();
+                assert_eq!(target, Path::new("/bin/busybox"));
+            }
+            for (name, mode) in [("", 0o755), ("tmp", 0o1777), ("root", 0o700)] {
+                let found = root.join(name).metadata().unwrap().permissions();
+                assert_eq!(found.mode() & 0o7777, mode, "/{name}");
+            }
+            for name in ["dev", "proc", "sys", "run", "mnt", "home", "var/tmp"] {
+                assert!(root.join(name).is_dir(), "/{name}");
+            }
+            for name in ["etc/passwd", "etc/group", "etc/hosts"] {
+                assert!(root.join(name).is_file(), "/{name}");
+            }
+        }
+
+        #[test]
+        fn what_killed_fetches_left_goes_with_the_next() {
+            let machine = with_one_on_path();
+            let layers = machine.state().layers();
+            fs::create_dir_all(layers.join(".newdead/tree/bin")).unwrap();
+            fs::create_dir_all(layers.join("of-another-image")).unwrap();
+            let state = machine.state();
+            let image = fetch_from(&machine.places(), &state, false).unwrap();
+            let expected = [image.layers[0].clone(), "of-another-image".into()];
+            assert_eq!(machine.layers(), expected);
+        }
+
+        #[test]
+        fn a_layer_without_a_record_is_made_anew() {
+            let machine = with_one_on_path();
+            let (places, state) = (machine.places(), machine.state());
+            let image = fetch_from(&places, &state, false).unwrap();
+            fs::remove_file(state.images().join("busybox.json")).unwrap();
+            fs::remove_file(image.directories(&state)[0].join("bin/sh")).unwrap();
+            assert_eq!(fetch_from(&places, &state, false).unwrap(), image);
+            assert!(image.directories(&state)[0].join("bin/sh").is_symlink());
+        }
+
+        #[test]
+        fn force_repairs_a_damaged_layer() {
+            let machine = with_one_on_path();
+            let (places, state) = (machine.places(), machine.state());
+            let image = fetch_from(&places, &state, false).unwrap();
+            let sh = image.directories(&state)[0].join("bin/sh");
+            fs::remove_file(&sh).unwrap();
+            fetch_from(&places, &state, false).unwrap();
+            assert!(!sh.is_symlink());
+            fetch_from(&places, &state, true).unwrap();
+            assert!(sh.is_symlink());
+            assert_eq!(machine.layers(), image.layers);
+        }
+
+        #[test]
+        fn of_many_at_once_one_downloads_and_all_get_it() {
+            let machine = Machine::new();
+            machine.with_apt();
+            let (places, state) = (machine.places(), machine.state());
+            let images: Vec<Image> = thread::scope(|scope| {
+                let fetch = || fetch_from(&places, &state, false).unwrap();
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(fetch)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(images.iter().all(|image| image == &images[0]));
+            assert_eq!(machine.calls().matches("update").count(), 1);
+            assert_eq!(machine.layers(), images[0].layers);
+        }
     }
 }

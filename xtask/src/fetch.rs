@@ -6,7 +6,7 @@ use common::state::State;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Get it anew even when there is one
+    /// Get it anew even when there is one, which no container may be using
     #[arg(long)]
     force: bool,
 }

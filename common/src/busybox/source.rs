@@ -1,16 +1,56 @@
 //! Where a static busybox can be had.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
+use super::command::{Said, run};
 use super::say;
 use super::unpack::unpack;
+use crate::hints;
+use crate::step::{Hint, Step};
+
+/// As long as a package manager may take: lists of 20 MB over a slow line.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Room for a package, what is in it, and the image.
+const ROOM: u64 = 8 << 20;
+
+/// Room for apt-get's lists: Debian 12's take 28 MB at the peak, compressed.
+const ROOM_FOR_LISTS: u64 = 64 << 20;
+
+/// Where to look.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// What the user names.
+    pub(super) named: Option<PathBuf>,
+    /// PATH: for a busybox, and for package managers.
+    pub(super) path: OsString,
+}
+
+impl Places {
+    /// Those of this process' environment.
+    pub(super) fn here() -> Places {
+        let named = env::var_os("MYDOCKER_BUSYBOX").filter(|path| !path.is_empty());
+        Places {
+            named: named.map(PathBuf::from),
+            path: env::var_os("PATH").unwrap_or_default(),
+        }
+    }
+
+    fn run(&self, command: &mut Command) -> Result<Said> {
+        run(command.env("PATH", &self.path), PATIENCE)
+    }
+}
 
 /// What was found.
 #[derive(Debug)]
@@ -24,18 +64,16 @@ pub(super) struct Found {
 }
 
 /// A way to get one, with a directory to work in.
-type Source = fn(&Path) -> Result<Found>;
+type Source = fn(&Places, &Path) -> Result<Found>;
 
 /// Try all sources in turn; `scratch` is a directory to work in.
 ///
 /// # Errors
-/// `$MYDOCKER_BUSYBOX` when it is set and no good; else all that was tried.
-pub(super) fn find(scratch: &Path) -> Result<Found> {
+/// `$MYDOCKER_BUSYBOX` when it is set and no good; ENOSPC; else all that was tried.
+pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
     // Who names one wants that one.
-    if let Some(path) =
-        env::var_os("MYDOCKER_BUSYBOX").filter(|path| !path.is_empty())
-    {
-        return named(Path::new(&path)).context("MYDOCKER_BUSYBOX");
+    if let Some(path) = &places.named {
+        return named(path).context("MYDOCKER_BUSYBOX");
     }
     let mut tried = Vec::new();
     let sources: [(&str, Source); 4] = [
@@ -45,9 +83,14 @@ pub(super) fn find(scratch: &Path) -> Result<Found> {
         ("dnf download busybox", dnf),
     ];
     for (name, source) in sources {
-        match source(scratch) {
+        match source(places, scratch) {
             Ok(found) => return Ok(found),
-            Err(error) => tried.push(format!("\n  {name}: {error:#}")),
+            Err(error) if is_full(&error) => return Err(error),
+            Err(error) => {
+                // A package manager's own words for a full disk lead astray.
+                room(scratch, ROOM)?;
+                tried.push(format!("\n  {name}: {error:#}"));
+            }
         }
     }
     bail!(
@@ -57,30 +100,61 @@ pub(super) fn find(scratch: &Path) -> Result<Found> {
     )
 }
 
+/// Make sure of this many bytes: on a full disk apt-get 2.6 never ends.
+fn room(scratch: &Path, bytes: u64) -> Result<()> {
+    let about =
+        statvfs(scratch).step(|| format!("statvfs(3) {}", scratch.display()))?;
+    // The types differ between machines.
+    #[allow(clippy::useless_conversion, reason = "u32 on some machines")]
+    let free = u64::from(about.blocks_available())
+        .saturating_mul(about.fragment_size().into());
+    if free < bytes {
+        let text = || {
+            let (free, bytes) = (free as f64 / 1e6, bytes as f64 / 1e6);
+            format!("room for busybox: {free:.1} MB free, {bytes:.1} MB needed")
+        };
+        return Err(Errno::ENOSPC).step(text).hint(hints::state);
+    }
+    Ok(())
+}
+
+fn is_full(error: &Error) -> bool {
+    error.root_cause().downcast_ref() == Some(&Errno::ENOSPC)
+}
+
 fn named(path: &Path) -> Result<Found> {
-    let file =
-        fs::canonicalize(path).with_context(|| format!("{}", path.display()))?;
+    let file = fs::canonicalize(path).step(|| path.display().to_string())?;
     let name = file.display().to_string();
-    if is_tar(&file)? {
+    let head = head(&file)?;
+    // The magic at byte 257 that all tars since POSIX.1-1988 have.
+    if head.get(257..262) == Some(b"ustar") {
         return Ok(Found { file, is_tar: true, name });
+    }
+    let packed = [
+        ("gunzip", &b"\x1f\x8b"[..]),
+        ("unxz", b"\xfd7zXZ"),
+        ("unzstd", b"\x28\xb5\x2f\xfd"),
+        ("bunzip2", b"BZh"),
+    ];
+    if let Some((tool, _)) = packed.iter().find(|(_, magic)| head.starts_with(magic))
+    {
+        bail!("{name} is compressed: give the plain file, which {tool} makes of it");
     }
     check(&file)?;
     Ok(Found { file, is_tar: false, name })
 }
 
-/// The magic at byte 257 that all tars since POSIX.1-1988 have.
-fn is_tar(file: &Path) -> Result<bool> {
+fn head(file: &Path) -> Result<Vec<u8>> {
     let mut head = Vec::new();
     File::open(file)
         .and_then(|file| file.take(512).read_to_end(&mut head))
-        .with_context(|| format!("{}", file.display()))?;
-    Ok(head.get(257..262) == Some(b"ustar"))
+        .step(|| format!("read(2) {}", file.display()))?;
+    Ok(head)
 }
 
-fn on_path(_scratch: &Path) -> Result<Found> {
-    let path = env::var_os("PATH").unwrap_or_default();
+fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
     let mut reason = "none there".to_owned();
-    for directory in env::split_paths(&path) {
+    for directory in env::split_paths(&places.path) {
         for name in ["busybox", "busybox.static", "busybox-static"] {
             let file = directory.join(name);
             if !file.is_file() {
@@ -101,54 +175,80 @@ fn on_path(_scratch: &Path) -> Result<Found> {
 /// Debian and its children. The machine's own package lists are tried first; a
 /// fresh machine has none, so the second attempt reads lists of its own, which
 /// needs no root.
-fn apt(scratch: &Path) -> Result<Found> {
-    output(Command::new("apt-get").arg("--version"))?;
+fn apt(places: &Places, scratch: &Path) -> Result<Found> {
+    places.run(Command::new("apt-get").arg("--version"))?;
     let work = scratch.join("apt");
     for directory in ["lists/partial", "cache/archives/partial", "got"] {
-        fs::create_dir_all(work.join(directory))?;
+        make(&work.join(directory))?;
     }
+    let conf = work.join("conf");
+    fs::write(&conf, APT_CONF).step(|| format!("write(2) {}", conf.display()))?;
     let option = |name: &str, directory: &str| {
         format!("-o{name}={}", work.join(directory).display())
     };
-    let common = [
-        option("Dir::Cache", "cache"),
-        // Root would download as the user "_apt", who can't write here.
-        "-oAPT::Sandbox::User=".to_owned(),
-        "-oAcquire::Languages=none".to_owned(),
-        "-oAcquire::Retries=1".to_owned(),
-        "-oAcquire::http::Timeout=20".to_owned(),
-        "-oAcquire::https::Timeout=20".to_owned(),
-    ];
+    let cache = option("Dir::Cache", "cache");
     let got = work.join("got");
     let apt_get = |lists: Option<String>, words: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.arg("-qq").args(&common).args(lists).args(words).current_dir(&got);
-        output(&mut command)
+        command.arg("-qq").arg("-c").arg(&conf).arg(&cache).args(lists).args(words);
+        places.run(command.current_dir(&got))
     };
     say("downloading busybox-static with apt-get");
     if apt_get(None, &["download", "busybox-static"]).is_err() {
+        room(scratch, ROOM_FOR_LISTS)?;
         say("reading package lists with apt-get, once");
         let lists = || Some(option("Dir::State::Lists", "lists"));
         // A source that doesn't answer is only a warning: what the others have is
-        // enough.
-        let updated = apt_get(lists(), &["update"]);
-        apt_get(lists(), &["download", "busybox-static"])
-            .map_err(|error| updated.err().unwrap_or(error))?;
+        // enough. When it is not, the warning is the reason.
+        let retries = "-oAcquire::Retries=0";
+        let updated = apt_get(lists(), &[retries, "update"])?;
+        apt_get(lists(), &["download", "busybox-static"]).map_err(|error| {
+            match updated.last("W: Failed to fetch") {
+                Some(warning) => error.context(warning.to_owned()),
+                None => error,
+            }
+        })?;
     }
     let package = only_file(&got)?;
     let tree = work.join("tree");
-    output(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&tree))?;
+    places.run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&tree))?;
     unpacked(&tree, &package)
 }
 
+/// What apt-get reads after the machine's own settings.
+///
+/// Root would download as the user `_apt`, who can't write here. The machine's hooks
+/// belong to its own lists: Debian's container images have one that empties the
+/// machine's package cache. Of the lists only `Packages` is wanted, and compressed.
+///
+/// # Source
+/// apt.conf(5), "#clear"; acquire-additional-files.txt of apt's documentation
+const APT_CONF: &str = r#"
+APT::Sandbox::User "";
+#clear APT::Update;
+#clear Acquire::IndexTargets;
+Acquire::IndexTargets::deb::Packages {
+  MetaKey "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages";
+  flatMetaKey "Packages";
+  ShortDescription "Packages";
+  Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages";
+  Optional "false";
+};
+Acquire::GzipIndexes "true";
+Acquire::Languages "none";
+Acquire::Retries "1";
+Acquire::http::Timeout "10";
+Acquire::https::Timeout "10";
+"#;
+
 /// Alpine.
-fn apk(scratch: &Path) -> Result<Found> {
+fn apk(places: &Places, scratch: &Path) -> Result<Found> {
+    places.run(Command::new("apk").arg("--version"))?;
     let work = scratch.join("apk");
-    let tree = work.join("tree");
-    fs::create_dir_all(work.join("got"))?;
-    fs::create_dir_all(&tree)?;
-    let got = work.join("got");
-    output(
+    let tree = make(&work.join("tree"))?;
+    let got = make(&work.join("got"))?;
+    say("downloading busybox-static with apk");
+    places.run(
         Command::new("apk")
             .args(["fetch", "--quiet", "--no-cache", "--output"])
             .arg(&got)
@@ -157,38 +257,32 @@ fn apk(scratch: &Path) -> Result<Found> {
     let package = only_file(&got)?;
     // An .apk is a gzipped tar of signature, control and data, one behind the other.
     let plain = work.join("plain.tar");
-    let status = Command::new("gzip")
-        .arg("-dc")
-        .arg(&package)
-        .stdout(File::create(&plain)?)
-        .status()
-        .context("gzip")?;
-    ensure!(status.success(), "gzip -dc {}: {status}", package.display());
+    let said = places.run(Command::new("gzip").arg("-dc").arg(&package))?;
+    fs::write(&plain, said.out).step(|| format!("write(2) {}", plain.display()))?;
     unpack(&plain, &tree)?;
     unpacked(&tree, &package)
 }
 
 /// Fedora and its kin.
-fn dnf(scratch: &Path) -> Result<Found> {
+fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
+    places.run(Command::new("dnf").arg("--version"))?;
     let work = scratch.join("dnf");
-    let got = work.join("got");
-    let tree = work.join("tree");
-    fs::create_dir_all(&got)?;
-    fs::create_dir_all(&tree)?;
-    output(
+    let tree = make(&work.join("tree"))?;
+    let got = make(&work.join("got"))?;
+    say("downloading busybox with dnf");
+    places.run(
         Command::new("dnf")
             .args(["download", "-q", "--destdir"])
             .arg(&got)
             .arg("busybox"),
     )?;
     let package = only_file(&got)?;
-    let archive = Command::new("rpm2archive").arg("-n").arg(&package).output();
-    let archive = archive.context("rpm2archive")?;
-    ensure!(archive.status.success(), "rpm2archive {}", package.display());
-    // Given a terminal or a file it writes beside the package, else to stdout.
+    let said = places.run(Command::new("rpm2archive").arg("-n").arg(&package))?;
+    // It writes to stdout or beside the package, as its version has it.
     let plain = got.join(format!("{}.tar", file_name(&package)));
     if !plain.exists() {
-        fs::write(&plain, archive.stdout)?;
+        fs::write(&plain, said.out)
+            .step(|| format!("write(2) {}", plain.display()))?;
     }
     unpack(&plain, &tree)?;
     unpacked(&tree, &package)
@@ -209,6 +303,12 @@ fn unpacked(tree: &Path, package: &Path) -> Result<Found> {
     Ok(Found { file, is_tar: false, name })
 }
 
+fn make(directory: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(directory)
+        .step(|| format!("mkdir(2) {}", directory.display()))?;
+    Ok(directory.to_owned())
+}
+
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned()
 }
@@ -218,29 +318,11 @@ fn only_file(directory: &Path) -> Result<PathBuf> {
     Ok(entries.next().context("nothing was downloaded")??.path())
 }
 
-/// Run a command quietly; its last words are the error.
-fn output(command: &mut Command) -> Result<Vec<u8>> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    // The words of a package manager are read by people of one language here.
-    let done = match command.env("LC_ALL", "C").output() {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            bail!("no {name} here")
-        }
-        done => done.with_context(|| name.clone())?,
-    };
-    if !done.status.success() {
-        let words = String::from_utf8_lossy(&done.stderr);
-        let last = words.lines().rfind(|line| !line.trim().is_empty());
-        bail!("{name}: {}", last.unwrap_or("failed without a word").trim());
-    }
-    Ok(done.stdout)
-}
-
 /// A program that works in an empty root: static, for this machine, and it runs.
 pub(super) fn check(file: &Path) -> Result<()> {
     let shown = file.display();
     let read =
-        |path: &Path| fs::read(path).with_context(|| path.display().to_string());
+        |path: &Path| fs::read(path).step(|| format!("read(2) {}", path.display()));
     let program = read(file)?;
     let own = read(Path::new("/proc/self/exe"))?;
     let elf = |bytes: &[u8]| Elf::read(bytes);
@@ -249,14 +331,22 @@ pub(super) fn check(file: &Path) -> Result<()> {
     let own = elf(&own).context("/proc/self/exe is no ELF program")?;
     ensure!(program.machine == own.machine, "{shown} is for another machine");
     ensure!(!program.interpreter, "{shown} is not static: it wants a loader");
+    let about = statvfs(file).step(|| format!("statvfs(3) {shown}"))?;
+    ensure!(
+        !about.flags().contains(FsFlags::ST_NOEXEC),
+        "{shown} lies on a file system mounted noexec, where nothing runs"
+    );
     applets(file).map(drop)
 }
 
 /// The paths that busybox installs itself as, `bin/sh` for one.
 pub(super) fn applets(file: &Path) -> Result<Vec<String>> {
-    let list = output(Command::new(file).arg("--list-full"))
-        .with_context(|| format!("{} --list-full", file.display()))?;
-    let list = String::from_utf8(list).context("busybox --list-full")?;
+    // Under another name it would take that for the applet's.
+    let mut command = Command::new(file);
+    command.arg0("busybox").arg("--list-full");
+    let said = run(&mut command, Duration::from_secs(10))
+        .context("it should list its applets")?;
+    let list = String::from_utf8(said.out).context("busybox --list-full")?;
     let list: Vec<String> = list.lines().map(str::to_owned).collect();
     ensure!(
         list.iter().any(|applet| applet.ends_with("/sh")),
@@ -298,6 +388,7 @@ impl Elf {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake::Machine;
     use super::*;
 
     #[test]
@@ -311,5 +402,63 @@ mod tests {
         let error = check(Path::new("/etc/passwd")).unwrap_err();
         assert!(format!("{error:#}").contains("is no ELF program"), "{error:#}");
         assert!(Elf::read(b"\x7fELF\x02\x01").is_none());
+    }
+
+    #[test]
+    fn a_compressed_tar_is_told_from_a_program() {
+        let machine = Machine::new();
+        let tar = machine.program("root.tar.gz", b"\x1f\x8b\x08 and so on");
+        let error = named(&tar).unwrap_err();
+        assert!(format!("{error:#}").contains("gunzip"), "{error:#}");
+    }
+
+    #[test]
+    fn without_a_source_the_error_tells_what_was_tried() {
+        let machine = Machine::new();
+        machine.program("path/busybox", "#!/bin/sh\n");
+        machine.program("path/apk", "#!/bin/sh\necho no route >&2; exit 1\n");
+        let error = find(&machine.places(), machine.dir.path()).unwrap_err();
+        let text = error.to_string();
+        for tried in [
+            "path/busybox is no ELF program",
+            "\n  apt-get download busybox-static: no apt-get here",
+            "\n  apk fetch busybox-static: apk: no route",
+            "\n  dnf download busybox: no dnf here",
+            "\nhint: ",
+        ] {
+            assert!(text.contains(tried), "{tried:?} is not in: {text}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_the_disks_fault() {
+        let error = room(Path::new("/tmp"), u64::MAX).unwrap_err();
+        assert!(is_full(&error));
+        let text = crate::step::report(&error);
+        assert!(text.contains("ENOSPC"), "{text}");
+        assert!(text.contains("\nhint: the disk"), "{text}");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_first_that_works_on_path_is_taken_under_any_of_its_names() {
+        use super::super::fake::busybox;
+        let machine = Machine::new();
+        machine.program("path/busybox", "#!/bin/sh\n");
+        let good = machine.program("path/busybox.static", busybox());
+        let found = find(&machine.places(), machine.dir.path()).unwrap();
+        assert_eq!(found.file, good);
+        assert!(!found.is_tar);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn apt_reads_lists_of_its_own_when_the_machine_has_none() {
+        let machine = Machine::new();
+        machine.with_apt();
+        let found = find(&machine.places(), machine.dir.path()).unwrap();
+        assert_eq!(found.name, "busybox-static_1%3a1.35_all.deb");
+        let calls = "--version\nbusybox-static\nupdate\nbusybox-static\n";
+        assert_eq!(machine.calls(), calls);
     }
 }

@@ -1,5 +1,6 @@
 //! A tar that nobody vouches for, unpacked.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -23,17 +24,30 @@ use crate::step::{Hint, Step};
 /// outside `root` is touched.
 ///
 /// Owners are kept for who may give files away, device nodes for who may make them.
+/// Extended attributes are not: an overlay would obey some of them.
 pub(super) fn unpack(tar: &Path, root: &Path) -> Result<()> {
     let file = File::open(tar).step(|| at("open(2)", tar))?;
     let mut archive = Archive::new(io::BufReader::new(file));
     // An .apk ends each of its sections with zeros, and goes on.
     archive.set_ignore_zeros(true);
     let root = GuestRoot::open(root)?;
+    // Directories get their modes at the end, the deepest first: one that is not to
+    // be written has first to be filled. The caller's umask has no say.
+    let mut modes = BTreeMap::from([(PathBuf::new(), 0o755)]);
     for entry in archive.entries().context("not a tar")? {
         let mut entry = entry.context("not a whole tar")?;
         let path = entry.path().context("a name that is none")?.into_owned();
-        unpack_entry(&mut entry, &path, &root)
+        unpack_entry(&mut entry, &path, &root, &mut modes)
             .with_context(|| format!("entry {}", path.display()))?;
+    }
+    for (path, mode) in modes.into_iter().rev() {
+        // A later entry may have put something else in its place.
+        if let Some(place) =
+            root.find(&path)?.filter(|p| p.is_directory().is_ok_and(|is| is))
+        {
+            fs::set_permissions(place.path(), Permissions::from_mode(mode))
+                .step(|| at("chmod(2)", &path))?;
+        }
     }
     Ok(())
 }
@@ -42,11 +56,15 @@ fn unpack_entry<R: io::Read>(
     entry: &mut Entry<R>,
     path: &Path,
     root: &GuestRoot,
+    modes: &mut BTreeMap<PathBuf, u32>,
 ) -> Result<()> {
     let path = inside(path)?;
     let kind = entry.header().entry_type();
     let mode = Mode::from_bits_truncate(entry.header().mode()? & 0o7777);
     let Some(name) = path.file_name() else {
+        if kind == EntryType::Directory {
+            modes.insert(path, mode.bits());
+        }
         return Ok(());
     };
     // Every parent is looked up inside the root, so a symlink that an earlier entry
@@ -54,10 +72,10 @@ fn unpack_entry<R: io::Read>(
     let parent =
         root.make(path.parent().unwrap_or(Path::new("")), Kind::Directory)?;
     if kind == EntryType::Directory {
-        let place = root.make(&path, Kind::Directory)?;
-        fs::set_permissions(place.path(), Permissions::from_mode(mode.bits()))
-            .step(|| at("chmod(2)", &path))?;
-        return own(entry, &parent, &path);
+        root.make(&path, Kind::Directory)?;
+        own(entry, &parent, &path)?;
+        modes.insert(path, mode.bits());
+        return Ok(());
     }
     // Later entries replace earlier ones.
     let _ = unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir);
@@ -209,6 +227,30 @@ mod tests {
         assert!(!Path::new("/tmp/mydocker-test-escaped").exists());
         let pipe = root.join("pipe").metadata().unwrap();
         assert!(pipe.file_type().is_fifo());
+    }
+
+    #[test]
+    fn a_directory_that_is_not_to_be_written_is_filled_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).unwrap();
+        fs::set_permissions(&root, Permissions::from_mode(0o700)).unwrap();
+        let tar = archive(
+            dir.path(),
+            &[
+                ("usr/", EntryType::Directory, "", 0o555),
+                ("usr/bin/", EntryType::Directory, "", 0o555),
+                ("usr/bin/x", EntryType::Regular, "x", 0o755),
+            ],
+        );
+        unpack(&tar, &root).unwrap();
+        for (name, mode) in [("", 0o755), ("usr", 0o555), ("usr/bin", 0o555)] {
+            let found = root.join(name).metadata().unwrap().mode() & 0o7777;
+            assert_eq!(found, mode, "/{name}");
+        }
+        assert!(root.join("usr/bin/x").is_file());
+        // tempfile could not remove it as an ordinary user.
+        crate::home::remove_tree(&root).unwrap();
     }
 
     #[test]
