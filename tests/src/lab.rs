@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::snapshot::{compare, files};
 use crate::watchdog::Watchdog;
-use crate::{Snapshot, bin_dir, descendants};
+use crate::{Snapshot, Traced, bin_dir, descendants};
 
 /// How long a run may take before it counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,6 +128,20 @@ impl Lab {
         command.env("HOME", self.dir()).env("MYDOCKER_ROOT", self.state());
         command.current_dir(self.dir());
         command
+    }
+
+    /// The same, held before each system call; `change` completes the command.
+    #[must_use]
+    pub fn traced(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Traced {
+        let probe = probe();
+        let mut command =
+            self.command(&[probe.as_os_str(), "traced".as_ref()], name);
+        change(&mut command);
+        Traced::start(command)
     }
 
     /// A chapter's binary, run by an ordinary user with a home of its own.

@@ -6,6 +6,7 @@ mod lab;
 mod netlink;
 mod snapshot;
 mod terminal;
+mod traced;
 mod watchdog;
 
 use std::env;
@@ -17,6 +18,7 @@ pub use lab::{Lab, probe, user};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots};
 pub use terminal::Terminal;
+pub use traced::{Side, Traced};
 
 /// Where the chapters' binaries are: `$MYDOCKER_BIN_DIR`, else where cargo put them.
 ///

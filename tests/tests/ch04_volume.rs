@@ -3,18 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
-use blackbox::{Lab, user};
+use blackbox::{Lab, Side, Traced, user};
 use insta::assert_snapshot;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, pipe2};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use predicates::str::contains;
 use serial_test::file_serial;
 
@@ -272,123 +268,149 @@ fn daemons_go_with_the_container() {
     // The lab looks for them.
 }
 
-/// A container whose host side stops at every line of `--trace`: stderr is a pipe
-/// of one packet, and each line waits until the one before it is taken.
-struct Stepped {
-    child: Child,
-    trace: fs::File,
-}
-
-impl Stepped {
-    fn new(lab: &Lab) -> Stepped {
-        let (read, write): (OwnedFd, OwnedFd) =
-            pipe2(OFlag::O_CLOEXEC | OFlag::O_DIRECT).unwrap();
-        fcntl(&write, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-        let mut command = lab.command(&[], "ch04-volume");
-        command.args(["run", "--trace", "-v", "v:/v", "sleep", "1000"]);
-        command.stdin(Stdio::null()).stderr(write);
-        Stepped { child: command.spawn().unwrap(), trace: read.into() }
-    }
-
-    /// Take one line; false at the end.
-    fn line(&mut self) -> bool {
-        let mut line = [0; 4096];
-        self.trace.read(&mut line).unwrap() > 0
-    }
-
-    /// Take lines until there is none for a while: the program runs, or sits in
-    /// the signal's way.
-    fn flow(&mut self, patience: Duration) {
-        let start = Instant::now();
-        fcntl(&self.trace, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-        let mut line = [0; 4096];
-        while start.elapsed() < patience {
-            match self.trace.read(&mut line) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(e) => panic!("{e}"),
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-}
-
-/// The number of lines that a whole run traces until the program runs.
-fn stages(lab: &Lab) -> usize {
-    let mut command = lab.command(&[], "ch04-volume");
-    command.args(["run", "--trace", "-v", "v:/v", "true"]);
-    let out = command.output().unwrap();
-    let text = String::from_utf8(out.stderr).unwrap();
-    let count = text.lines().take_while(|line| !line.contains("execve(2)")).count();
-    assert!(count > 50, "{text}");
-    count + 1
-}
-
 fn containers(lab: &Lab) -> usize {
     fs::read_dir(lab.state().join("containers")).map_or(0, Iterator::count)
 }
 
-#[test]
-#[file_serial(machine)]
-fn killed_at_any_stage_it_leaves_only_what_the_next_run_sweeps() {
-    let lab = Lab::new();
-    let stages = stages(&lab);
-    for stage in 0..=stages {
-        let mut run = Stepped::new(&lab);
-        for _ in 0..stage {
-            assert!(run.line(), "stage {stage}");
+/// A whole run with a volume that is there, held before each system call.
+fn held(lab: &Lab) -> Traced {
+    fs::create_dir_all(lab.dir().join("v")).unwrap();
+    let _ = fs::remove_file(lab.dir().join("v/ran"));
+    lab.traced("ch04-volume", |command| {
+        let words = ["run", "-v", "v:/v", "touch", "/v/ran"];
+        command.args(words).stderr(Stdio::null())
+    })
+}
+
+/// Whether the program of such a run was executed.
+fn ran(lab: &Lab) -> bool {
+    lab.dir().join("v/ran").exists()
+}
+
+/// For each system call of one side, or each so many-th, a run that is about to make
+/// it.
+fn at_each_call(
+    lab: &Lab,
+    side: Side,
+    stride: usize,
+    mut act: impl FnMut(usize, Traced),
+) {
+    for number in (0..).step_by(stride) {
+        let mut run = held(lab);
+        if !run.to(side, number) {
+            assert_eq!(run.end(), 0);
+            assert!(number > 50, "{side:?} makes but {number} system calls");
+            return;
         }
-        run.signal(Signal::SIGKILL);
-        run.child.wait().unwrap();
-        assert!(containers(&lab) <= 1, "stage {stage}");
-        if stage % 8 == 0 {
-            let mut next = lab.chapter("ch04-volume");
-            next.args(["run", "true"]).assert().success();
-            assert_eq!(containers(&lab), 0, "stage {stage}");
-        } else {
-            // Every run sweeps before it makes anything.
-            let mut next = lab.chapter("ch04-volume");
-            next.args(["run", "no-such-program"]).assert().code(127);
-            assert_eq!(containers(&lab), 0, "stage {stage}");
-        }
+        act(number, run);
     }
 }
 
 #[test]
 #[file_serial(machine)]
-fn ended_by_a_signal_at_any_stage_it_cleans_up_by_itself() {
+fn killed_before_any_system_call_it_leaves_only_what_the_next_run_sweeps() {
     let lab = Lab::new();
-    let stages = stages(&lab);
-    // Before the handlers stand, a signal ends the process as any other, and
-    // nothing is there yet.
-    for stage in (0..=stages).step_by(3) {
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-            let mut run = Stepped::new(&lab);
-            for _ in 0..stage {
-                assert!(run.line(), "stage {stage}");
+    for side in [Side::Host, Side::Guest] {
+        at_each_call(&lab, side, 1, |number, mut run| {
+            let executes = run.executes();
+            run.signal(Side::Host, Signal::SIGKILL);
+            // Until nothing of it lives.
+            assert_eq!(run.end(), 137, "{side:?} {number}");
+            assert!(executes || !ran(&lab), "{side:?} {number}");
+            let left = containers(&lab);
+            assert!(left <= 1, "{side:?} {number}");
+            // Every run sweeps before it makes anything, also one that fails.
+            if left > 0 {
+                let mut next = lab.chapter("ch04-volume");
+                next.args(["run", "no-such-program"]).assert().code(127);
             }
-            run.signal(signal);
-            run.flow(Duration::from_millis(60));
-            // Once the program runs, it is number 1 and deaf: the second signal
-            // kills.
-            if run.child.try_wait().unwrap().is_none() {
-                run.signal(signal);
-                run.flow(Duration::from_secs(5));
-            }
-            let status = run.child.wait().unwrap();
-            use std::os::unix::process::ExitStatusExt;
-            let code = status.code().or(status.signal().map(|s| 128 + s)).unwrap();
-            let named = 128 + signal as i32;
-            assert!([named, 137].contains(&code), "stage {stage} {signal}: {code}");
-            assert_eq!(containers(&lab), 0, "stage {stage} {signal}");
-        }
+            assert_eq!(containers(&lab), 0, "{side:?} {number}");
+        });
     }
+}
+
+#[test]
+#[file_serial(machine)]
+fn ended_by_a_signal_before_any_system_call_it_cleans_up_by_itself() {
+    let lab = Lab::new();
+    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    for side in [Side::Host, Side::Guest] {
+        at_each_call(&lab, side, 2, |number, mut run| {
+            let signal = signals[number % signals.len()];
+            let executes = run.executes();
+            run.signal(Side::Host, signal);
+            let code = run.end();
+            // A program that has ended by itself meanwhile has its own code.
+            let fine = code == 128 + signal as i32 || executes && code == 0;
+            assert!(fine, "{side:?} {number} {signal}: {code}");
+            assert_eq!(containers(&lab), 0, "{side:?} {number} {signal}");
+        });
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_child_killed_before_any_system_call_is_told_and_cleaned_up() {
+    let lab = Lab::new();
+    let mut codes = Vec::new();
+    at_each_call(&lab, Side::Guest, 3, |number, mut run| {
+        run.signal(Side::Guest, Signal::SIGKILL);
+        codes.push(run.end());
+        assert!(!ran(&lab), "{number}");
+        assert_eq!(containers(&lab), 0, "{number}");
+    });
+    // Once it has said that it executes, its death counts as the program's.
+    let lost = codes.iter().take_while(|code| **code == 125).count();
+    assert!(codes[lost..].iter().all(|code| *code == 137), "{codes:?}");
+    assert!(codes.len() - lost <= 10, "{codes:?}");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[file_serial(machine)]
+fn whichever_mount_fails_it_is_named_and_the_program_does_not_run() {
+    let lab = Lab::new();
+    let errors = lab.dir().join("errors");
+    let mut named = Vec::new();
+    for number in 0.. {
+        let mut run = lab.traced("ch04-volume", |command| {
+            command.args(["run", "-v", "v:/v", "-v", "w:/w:ro", "touch", "/v/ran"]);
+            command.stderr(fs::File::create(&errors).unwrap())
+        });
+        let mut mounts = 0;
+        while run.step().is_some() {
+            if run.call().is_some() {
+                mounts += 1;
+                if mounts > number {
+                    break;
+                }
+            }
+        }
+        let Some(call) = run.call() else {
+            run.end();
+            break;
+        };
+        run.fail(Errno::ENODEV);
+        let code = run.end();
+        let said = fs::read_to_string(&errors).unwrap();
+        assert!(!ran(&lab), "{said}");
+        // What a kernel without overlayfs says.
+        let advised = said.contains("hint: this kernel has no overlayfs");
+        assert_eq!(advised, said.contains("mount(2) overlay"), "{said}");
+        named.push(said.lines().next().unwrap_or_default().to_owned());
+        assert_eq!(code, 125, "{number} {call}: {said}");
+        let start = format!("{call}(2) ");
+        assert!(said.contains(&start) && said.contains(": ENODEV: "), "{said}");
+        assert_eq!(containers(&lab), 0, "{said}");
+    }
+    assert!(ran(&lab));
+    // Which of these there are to be hidden depends on the kernel.
+    named.retain(|line| !line.contains(" /proc/") && !line.contains(" /sys/"));
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("[0-9a-f]{12}", "ID");
+    let dir = lab.dir().to_str().unwrap().to_owned();
+    let named = named.join("\n").replace(&dir, "DIR");
+    settings.bind(|| assert_snapshot!("failed-mounts", named));
 }
 
 #[test]

@@ -1,0 +1,239 @@
+//! A chapter's binary and its container, held before each system call: a test can
+//! kill at any stage, or let any one call fail.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// The side of the clone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The process that was started.
+    Host,
+    /// Its child, until it executes the program.
+    Guest,
+}
+
+/// A run, and how far it is.
+pub struct Traced {
+    host: Pid,
+    /// The processes that are followed, and whether each is inside a call.
+    inside: BTreeMap<Pid, bool>,
+    /// Who is held, and the call that it is about to make.
+    held: Option<(Pid, i64)>,
+    executes: bool,
+    code: Option<i32>,
+}
+
+impl Traced {
+    /// Start a command that stops itself, which `probe traced` is.
+    #[allow(clippy::zombie_processes, reason = "`end` waits for all there is")]
+    pub(crate) fn start(mut command: Command) -> Traced {
+        let child = command.spawn().expect("the probe");
+        let host = Pid::from_raw(child.id() as i32);
+        let stopped = waitpid(host, None).expect("waitpid(2)");
+        assert_eq!(stopped, WaitStatus::Stopped(host, Signal::SIGTRAP));
+        let options = Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_EXITKILL;
+        ptrace::setoptions(host, options).expect("ptrace(2) PTRACE_SETOPTIONS");
+        Traced {
+            host,
+            inside: BTreeMap::from([(host, false)]),
+            held: Some((host, 0)),
+            executes: false,
+            code: None,
+        }
+    }
+
+    /// Go on to the next system call, whoever makes it; nobody at the end.
+    pub fn step(&mut self) -> Option<Side> {
+        if let Some((pid, call)) = self.held.take() {
+            let exec = [libc::SYS_execve, libc::SYS_execveat].contains(&call);
+            self.executes |= exec && pid != self.host;
+            resume(pid, None);
+        }
+        while let Some(status) = wait() {
+            let Some(pid) = status.pid() else { continue };
+            match status {
+                WaitStatus::PtraceSyscall(_) => {
+                    let inside = self.inside.entry(pid).or_default();
+                    *inside = !*inside;
+                    if *inside {
+                        self.held = Some((pid, call_of(pid)));
+                        return Some(self.side(pid));
+                    }
+                    resume(pid, None);
+                }
+                // The program runs, and is not followed.
+                WaitStatus::PtraceEvent(.., e)
+                    if e == Event::PTRACE_EVENT_EXEC as i32 =>
+                {
+                    self.inside.remove(&pid);
+                    let _ = ptrace::cont(pid, None);
+                }
+                WaitStatus::Stopped(_, signal) if self.inside.contains_key(&pid) => {
+                    resume(pid, Some(signal));
+                }
+                // A new child begins stopped.
+                WaitStatus::Stopped(_, Signal::SIGSTOP) if !self.executes => {
+                    self.inside.insert(pid, false);
+                    resume(pid, None);
+                }
+                WaitStatus::Stopped(_, signal) => {
+                    let _ = ptrace::cont(pid, signal);
+                }
+                other => {
+                    self.note(other);
+                    resume(pid, None);
+                }
+            }
+        }
+        None
+    }
+
+    /// Go on until `side` is about to make its `number`th call, from 0; false when
+    /// it makes no so many.
+    pub fn to(&mut self, side: Side, number: usize) -> bool {
+        let mut made = 0;
+        while let Some(found) = self.step() {
+            if found == side {
+                if made == number {
+                    return true;
+                }
+                made += 1;
+            }
+        }
+        false
+    }
+
+    /// The name of the call that is about to be made, as far as tests ask for it.
+    #[must_use]
+    pub fn call(&self) -> Option<&'static str> {
+        match self.held?.1 {
+            libc::SYS_mount => Some("mount"),
+            libc::SYS_mount_setattr => Some("mount_setattr"),
+            libc::SYS_pivot_root => Some("pivot_root"),
+            libc::SYS_umount2 => Some("umount2"),
+            _ => None,
+        }
+    }
+
+    /// Whether the guest has come to exec.
+    #[must_use]
+    pub fn executes(&self) -> bool {
+        self.executes
+    }
+
+    /// Send one side a signal. After SIGKILL the side is dead, and the other has not
+    /// gone beyond the call that it is held before.
+    ///
+    /// # Panics
+    /// When there is no such side.
+    pub fn signal(&mut self, side: Side, signal: Signal) {
+        let mut pids = self.inside.keys().copied();
+        let pid = pids.find(|pid| self.side(*pid) == side).expect("a side");
+        kill(pid, signal).expect("kill(2)");
+        if signal != Signal::SIGKILL {
+            return;
+        }
+        self.held.take_if(|(held, _)| *held == pid);
+        loop {
+            let status =
+                waitpid(pid, Some(WaitPidFlag::__WALL)).expect("waitpid(2)");
+            self.note(status);
+            if matches!(status, WaitStatus::Signaled(..)) {
+                return;
+            }
+            // Its next stop was on the way already.
+            resume(pid, None);
+        }
+    }
+
+    /// Make the call that is about to be made fail.
+    ///
+    /// # Panics
+    /// When nobody is held, or the kernel refuses.
+    #[cfg(target_arch = "x86_64")]
+    pub fn fail(&mut self, errno: Errno) {
+        let (pid, _) = self.held.expect("somebody is held");
+        let mut registers = ptrace::getregs(pid).expect("ptrace(2) PTRACE_GETREGS");
+        // There is no call of this number, so nothing happens.
+        registers.orig_rax = u64::MAX;
+        ptrace::setregs(pid, registers).expect("ptrace(2) PTRACE_SETREGS");
+        resume(pid, None);
+        let returns = waitpid(pid, Some(WaitPidFlag::__WALL)).expect("waitpid(2)");
+        assert_eq!(returns, WaitStatus::PtraceSyscall(pid));
+        registers.rax = -i64::from(errno as i32) as u64;
+        ptrace::setregs(pid, registers).expect("ptrace(2) PTRACE_SETREGS");
+        self.inside.insert(pid, false);
+    }
+
+    /// Let all run to their ends, nobody held any more: the exit code of the host
+    /// side, or 128 + signal. Nothing that descends from it is left then.
+    pub fn end(mut self) -> i32 {
+        if let Some((pid, _)) = self.held.take() {
+            let _ = ptrace::cont(pid, None);
+        }
+        while let Some(status) = wait() {
+            let Some(pid) = status.pid() else { continue };
+            let signal = match status {
+                WaitStatus::Stopped(_, Signal::SIGSTOP) => None,
+                WaitStatus::Stopped(_, signal) => Some(signal),
+                other => {
+                    self.note(other);
+                    None
+                }
+            };
+            let _ = ptrace::cont(pid, signal);
+        }
+        self.code.expect("the host side ended")
+    }
+
+    fn note(&mut self, status: WaitStatus) {
+        match status {
+            WaitStatus::Exited(pid, code) if pid == self.host => {
+                self.code = Some(code);
+            }
+            WaitStatus::Signaled(pid, signal, _) if pid == self.host => {
+                self.code = Some(128 + signal as i32);
+            }
+            _ => {}
+        }
+    }
+
+    fn side(&self, pid: Pid) -> Side {
+        if pid == self.host { Side::Host } else { Side::Guest }
+    }
+}
+
+/// The next event of any child or tracee; none when there is no process left.
+fn wait() -> Option<WaitStatus> {
+    match waitpid(None, Some(WaitPidFlag::__WALL)) {
+        Err(Errno::ECHILD) => None,
+        status => Some(status.expect("waitpid(2)")),
+    }
+}
+
+/// Run on to the next entry or exit of a call. A process that was killed meanwhile
+/// tells so to the next wait.
+fn resume(pid: Pid, signal: Option<Signal>) {
+    let _ = ptrace::syscall(pid, signal);
+}
+
+/// # Source
+/// proc_pid_syscall(5)
+fn call_of(pid: Pid) -> i64 {
+    let text =
+        fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(-1)
+}
