@@ -176,13 +176,15 @@ fn follow(
         ];
         poll(&mut polled, None)?;
         let [message, signal] = polled.map(|fd| !fd.revents().is_empty());
-        if signal
-            && let Some((signal, _)) = signals.next()?
-            && signals.ends(signal)
-        {
-            return Err(interrupted(signal));
-        }
+        // Frames first: they may say that the program runs already, and then the
+        // signal is for it, and stays where it is.
         if !message {
+            if signal
+                && let Some((signal, _)) = signals.next()?
+                && signals.ends(signal)
+            {
+                return Err(interrupted(signal));
+            }
             continue;
         }
         match channel.receive().unwrap_or_else(|_| {

@@ -67,7 +67,19 @@ fn a_signal_reaches_the_programs_handler() {
 #[file_serial(machine)]
 fn a_second_signal_kills_a_number_1_that_has_no_handler() {
     let lab = Lab::new();
-    let (mut child, _out) = ready(&lab, "echo ready; exec sleep 1000");
+    // No shell: one that runs a -c script catches SIGINT.
+    let mut command: Command = lab.command(&[], "ch02-pid");
+    let mut child = command.args(["run", "sleep", "1000"]).spawn().unwrap();
+    let pid = child.id();
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    let named_sleep = || {
+        let inside = std::fs::read_to_string(&children).unwrap_or_default();
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", inside.trim()));
+        name.is_ok_and(|name| name == "sleep\n")
+    };
+    while !named_sleep() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     send(&child, Signal::SIGINT);
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "one SIGINT is asked for in vain");
