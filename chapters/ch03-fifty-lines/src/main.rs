@@ -1,0 +1,56 @@
+//! A container in fifty lines, with no engine: `ch03-fifty-lines run CMD…` makes
+//! namespaces and runs itself again, as `child`, which is born into them.
+//! `ROOT=DIR` names a directory to chroot into; without it that is the host's own `/`.
+
+#![forbid(unsafe_code)]
+
+use std::env::{args_os, var_os};
+use std::ffi::OsString;
+use std::process::{Command, ExitCode, id};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{chdir, chroot, sethostname};
+
+fn main() -> Result<ExitCode> {
+    let mut words = args_os().skip(1);
+    let verb = words.next().unwrap_or_default();
+    match (verb.to_str(), words.collect::<Vec<_>>()) {
+        (Some("run"), command) if !command.is_empty() => run(command),
+        (Some("child"), command) if !command.is_empty() => child(&command),
+        _ => bail!("usage: ch03-fifty-lines run COMMAND…"),
+    }
+}
+
+// ANCHOR: run
+fn run(command: Vec<OsString>) -> Result<ExitCode> {
+    eprintln!("running {command:?} as {}", id());
+    let new = CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS;
+    unshare(new).context("unshare(2): namespaces take root, so run it with sudo")?;
+    wait(Command::new("/proc/self/exe").arg("child").args(command))
+}
+// ANCHOR_END: run
+
+// ANCHOR: child
+fn child(command: &[OsString]) -> Result<ExitCode> {
+    eprintln!("running {command:?} as {}", id());
+    sethostname("maverick").context("sethostname(2)")?;
+    let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+    mount(none, "/", none, private, none).context("mount(2) / private")?;
+    let root = var_os("ROOT").unwrap_or_else(|| "/".into());
+    chroot(root.as_os_str()).with_context(|| format!("chroot(2) {root:?}"))?;
+    chdir("/").context("chdir(2) /")?;
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)
+        .context("mount(2) proc")?;
+    wait(Command::new(&command[0]).args(&command[1..]))
+}
+// ANCHOR_END: child
+
+fn wait(command: &mut Command) -> Result<ExitCode> {
+    let status =
+        command.status().with_context(|| format!("{:?}", command.get_program()))?;
+    Ok(ExitCode::from(status.code().map_or(1, |code| code as u8)))
+}

@@ -1,0 +1,72 @@
+//! ch03-fifty-lines: the same by hand, and what it costs.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::ffi::OsStr;
+
+use blackbox::{Lab, probe};
+use predicates::prelude::*;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+#[test]
+#[file_serial(machine)]
+fn it_runs_itself_again_as_process_1_with_another_host_name() {
+    let lab = Lab::new();
+    let before = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let mut run = lab.chapter("ch03-fifty-lines");
+    run.args(["run", "sh", "-c", "hostname; readlink /proc/self/ns/net; exit 7"]);
+    let net = std::fs::read_link("/proc/self/ns/net").unwrap();
+    // Both process ids are told: the host's, and 1.
+    let ids = predicate::str::is_match(r"(?s)as [0-9]{2,}\n.* as 1\n").unwrap();
+    run.assert()
+        .code(7)
+        .stdout(format!("maverick\n{}\n", net.display()))
+        .stderr(ids);
+    let after = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(after, before);
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_changes_the_root_to_a_directory() {
+    let lab = Lab::new();
+    let mut run = lab.chapter("ch03-fifty-lines");
+    run.env("ROOT", lab.image()).args(["run", "sh", "-c", "ls /; ls -d /proc/1"]);
+    run.assert().success().stdout(contains("linuxrc").and(contains("/proc/1")));
+    // Without one it is the host's, all of it.
+    let mut run = lab.chapter("ch03-fifty-lines");
+    run.args(["run", "ls", "-d"]).arg(lab.dir());
+    run.assert().success().stdout(format!("{}\n", lab.dir().display()));
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_leaves_no_mount_on_a_host_with_a_shared_root() {
+    let lab = Lab::new();
+    let probe = probe();
+    let mut run =
+        lab.wrapped(&[probe.as_os_str(), OsStr::new("shared")], "ch03-fifty-lines");
+    run.args(["run", "true"]).assert().success();
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_it_costs_is_as_the_page_says() {
+    let lab = Lab::new();
+    // The program is not number 1 but its child; a signal's number is lost; the
+    // environment of the caller leaks.
+    let mut run = lab.chapter("ch03-fifty-lines");
+    let script = "test $$ != 1 && echo $SECRET; kill -9 $$";
+    run.env("SECRET", "leaked").args(["run", "sh", "-c", script]);
+    run.assert().code(1).stdout("leaked\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_root_or_a_command_it_says_what_to_do() {
+    let lab = Lab::new();
+    let mut run = lab.as_user("ch03-fifty-lines");
+    run.args(["run", "true"]).assert().code(1).stderr(contains("run it with sudo"));
+    let mut run = lab.chapter("ch03-fifty-lines");
+    run.assert().code(1).stderr(contains("usage: ch03-fifty-lines run COMMAND"));
+}
