@@ -35,4 +35,4 @@ pub use guard::Guard;
 pub use home::Home;
 pub use part::{Birth, Part, Plan, Up};
 pub use running::{Running, Watch};
-pub use sys::mount_read_only;
+pub use sys::{mount_read_only, setdomainname};

@@ -181,6 +181,18 @@ pub fn mount_read_only(fd: impl AsFd) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// Set the NIS domain name of this UTS namespace, at most 64 bytes.
+///
+/// # Errors
+/// EINVAL when it is longer, EPERM without CAP_SYS_ADMIN over the namespace.
+/// # Source
+/// setdomainname(2)
+pub fn setdomainname(name: &str) -> nix::Result<()> {
+    // SAFETY: the kernel reads as many bytes as it is told.
+    let result = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
+    Errno::result(result).map(drop)
+}
+
 /// End this process at once: no destructor, no buffer, no exit handler. A child
 /// must not run what belongs to its parent.
 ///

@@ -54,6 +54,25 @@ fn the_host_name_is_the_id_unless_one_is_given() {
 
 #[test]
 #[file_serial(machine)]
+fn a_domain_name_is_set_inside_and_unchanged_outside() {
+    let lab = Lab::new();
+    let outside = || fs::read_to_string("/proc/sys/kernel/domainname").unwrap();
+    let before = outside();
+    for new in [Lab::chapter, Lab::as_user] {
+        let mut run = new(&lab, "ch02-uts");
+        run.args(["run", "-domainname", "example.org"]);
+        run.args(["cat", "/proc/sys/kernel/domainname"]);
+        run.assert().success().stdout("example.org\n");
+        // Without the flag it is a copy of the host's.
+        let mut run = new(&lab, "ch02-uts");
+        run.args(["run", "cat", "/proc/sys/kernel/domainname"]);
+        run.assert().success().stdout(before.clone());
+    }
+    assert_eq!(outside(), before);
+}
+
+#[test]
+#[file_serial(machine)]
 fn flags_are_taken_in_go_style_too() {
     let lab = Lab::new();
     for flag in [&["-hostname", "box"][..], &["-hostname=box"], &["--hostname=box"]]

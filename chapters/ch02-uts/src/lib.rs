@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use common::id::Name;
 use common::step::Step;
-use common::{Birth, Part, Plan, Up};
+use common::{Birth, Part, Plan, Up, setdomainname};
 use nix::sched::CloneFlags;
 use nix::unistd::sethostname;
 
@@ -17,12 +17,16 @@ pub struct Flags {
     /// The host name inside [default: the container's id]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<Name>,
+
+    /// The NIS domain name inside [default: as outside]
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<Name>,
 }
 
-/// A UTS namespace, and a host name in it.
+/// A UTS namespace, and a host name and a domain name in it.
 ///
 /// # Source
-/// uts_namespaces(7), sethostname(2)
+/// uts_namespaces(7), sethostname(2), setdomainname(2)
 #[derive(Debug, Default)]
 pub struct Uts {
     flags: Flags,
@@ -58,7 +62,13 @@ impl Part for Uts {
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
         sethostname(&self.hostname)
-            .step(|| format!("sethostname(2) {}", self.hostname))
+            .step(|| format!("sethostname(2) {}", self.hostname))?;
+        // The copy that the child was born with has the host's.
+        match &self.flags.domainname {
+            Some(name) => setdomainname(name.as_str())
+                .step(|| format!("setdomainname(2) {name}")),
+            None => Ok(()),
+        }
     }
 }
 // ANCHOR_END: part
