@@ -58,7 +58,9 @@ impl Container {
             home,
             command,
             environment: environment::clean(),
-            directory: env::current_dir().look(|| "getcwd(3)")?,
+            directory: env::current_dir().look(|| "getcwd(3)").hint(|_| {
+                Some("your working directory was removed: cd to another".to_owned())
+            })?,
             root: None,
             user_namespace: false,
             keeps: false,

@@ -43,3 +43,21 @@ fn an_own_proc_shows_the_own_processes_only() {
         );
     }
 }
+
+#[test]
+#[file_serial(machine)]
+fn inside_a_chroot_it_says_what_the_kernel_wants() {
+    let lab = Lab::new();
+    let probe = probe();
+    let jail = lab.dir().join("jail");
+    let wrapper = [probe.as_os_str(), "chrooted".as_ref(), jail.as_os_str()];
+    let mut run = lab.wrapped(&wrapper, "ch02-mount");
+    let said = predicate::str::contains("mount(2) / MS_REC|MS_PRIVATE: EINVAL")
+        .and(predicate::str::contains("hint: the root here is no mount"));
+    run.args(["run", "echo", "it ran"]).assert().code(125).stdout("").stderr(said);
+    // What needs no mounts runs there.
+    let jail = lab.dir().join("jail2");
+    let wrapper = [probe.as_os_str(), "chrooted".as_ref(), jail.as_os_str()];
+    let mut run = lab.wrapped(&wrapper, "ch02-pid");
+    run.args(["run", "echo", "it ran"]).assert().success().stdout("it ran\n");
+}

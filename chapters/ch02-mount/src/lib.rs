@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use anyhow::Result;
-use common::step::Step;
+use common::step::{Hint, Step};
 use common::{Birth, Part, Plan, Up};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 
@@ -32,6 +33,13 @@ impl Part for Mount {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
             .step(|| "mount(2) / MS_REC|MS_PRIVATE")
+            .hint(|errno| {
+                (errno == Errno::EINVAL).then(|| {
+                    "the root here is no mount but a directory, as after chroot(8): \
+                     run it outside of that"
+                        .to_owned()
+                })
+            })
     }
 }
 // ANCHOR_END: part

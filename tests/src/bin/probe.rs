@@ -5,6 +5,7 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -51,6 +52,24 @@ fn main() -> io::Result<ExitCode> {
             let out = Path::new(&rest[0]).exists();
             println!("{}", if out { "escaped" } else { "held" });
             Ok(ExitCode::SUCCESS)
+        }
+        // chrooted DIR COMMAND: run it where the whole host is below a root that is
+        // a plain directory, no mount.
+        Some("chrooted") => {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+            let root = Path::new(&rest[0]);
+            let host = root.join("host");
+            fs::create_dir_all(&host)?;
+            mount(Some("/"), &host, none, MsFlags::MS_REC | MsFlags::MS_BIND, none)?;
+            for entry in fs::read_dir("/")?.flatten() {
+                let name = entry.file_name();
+                symlink(Path::new("host").join(&name), root.join(&name))?;
+            }
+            chroot(root)?;
+            chdir("/")?;
+            Err(Command::new(&rest[1]).args(&rest[2..]).exec())
         }
         // user ID COMMAND: run it as an ordinary user.
         Some("user") => {
