@@ -180,12 +180,37 @@ fn signals_start_at_their_defaults() {
 #[file_serial(machine)]
 fn no_descriptor_of_the_caller_gets_in() {
     let lab = Lab::new();
-    let script = "exec 7</etc/passwd 9>/dev/null; exec \"$@\"";
+    let script = "exec 3</etc/passwd 7</etc/group 9>/dev/null; exec \"$@\"";
     let shell = ["sh", "-c", script, "sh"].map(OsStr::new);
+    let probe = blackbox::probe();
+    // The caller's own are there, which shows that the probe would see them.
+    let mut outside = std::process::Command::new("sh");
+    outside.args(["-c", script, "sh"]).arg(&probe).arg("fds");
+    let out = String::from_utf8(outside.output().unwrap().stdout).unwrap();
+    assert!(out.contains("3 /etc/passwd") && out.contains("7 /etc/group"), "{out}");
     let mut run = lab.wrapped(&shell, "ch02-uts");
-    // The shell expands the pattern itself: it opens the directory as 3.
-    run.args(["run", "sh", "-c", "cd /proc/$$/fd; echo *"]);
-    run.assert().success().stdout(predicate::in_iter(["0 1 2\n", "0 1 2 3\n"]));
+    run.arg("run").arg(&probe).arg("fds");
+    let out = run.assert().success().get_output().stdout.clone();
+    let numbers: Vec<_> = std::str::from_utf8(&out)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(numbers, ["0", "1", "2"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_a_process_wall_a_daemon_outlives_the_container() {
+    // What the chapter on PID namespaces is for: here it is shown to fail.
+    let lab = Lab::new();
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo $!";
+    let mut run = lab.chapter("ch02-uts");
+    let out = run.args(["run", "sh", "-c", script]).assert().success();
+    let pid = String::from_utf8(out.get_output().stdout.clone()).unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+    let killed = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    assert_eq!(killed, Ok(()), "it is gone already");
 }
 
 #[test]

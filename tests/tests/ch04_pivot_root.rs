@@ -111,11 +111,75 @@ fn described(line: &str) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn the_descriptors_are_three() {
+fn the_descriptors_are_three_and_lead_to_what_the_caller_gave() {
+    let mut lab = Lab::new();
+    fs::copy(probe(), lab.image().join("bin/probe")).unwrap();
+    lab.look_again();
+    let script = "exec 3</ 7</etc/passwd 9>/dev/null; exec \"$@\" </dev/null 2>&1";
+    let shell = ["sh", "-c", script, "sh"].map(OsStr::new);
+    let mut run = lab.wrapped(&shell, "ch04-pivot-root");
+    run.args(["run", "probe", "fds"]);
+    let out = run.assert().success().get_output().stdout.clone();
+    let out = String::from_utf8(out).unwrap();
+    let pipe = r"pipe:\[[0-9]+\]";
+    let exactly = format!("^0 /dev/null\n1 {pipe}\n2 {pipe}\n$");
+    assert!(predicate::str::is_match(exactly).unwrap().eval(&out), "{out}");
+    let out = script_of_user(&lab);
+    assert!(["0 1 2\n", "0 1 2 3\n"].contains(&out.as_str()), "{out}");
+}
+
+/// The shell lists its own; it opens the directory as 3.
+fn script_of_user(lab: &Lab) -> String {
+    script(lab.as_user("ch04-pivot-root"), &[], "cd /proc/$$/fd; echo *")
+}
+
+#[test]
+#[file_serial(machine)]
+fn exit_codes_come_through_the_new_root() {
     let lab = Lab::new();
-    for run in [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")] {
-        let out = script(run, &[], "cd /proc/$$/fd; echo *");
-        assert!(["0 1 2\n", "0 1 2 3\n"].contains(&out.as_str()), "{out}");
+    for new in [Lab::chapter, Lab::as_user] {
+        for (words, code) in [
+            (&["true"][..], 0),
+            (&["sh", "-c", "exit 42"], 42),
+            // Number 1 takes no signal from inside, its children do.
+            (&["sh", "-c", "sh -c 'kill -KILL $$'; exit $?"], 137),
+            (&["/etc/passwd"], 126),
+            (&["/etc"], 126),
+            (&["no-such-program"], 127),
+            (&["/bin/no-such-program"], 127),
+        ] {
+            let mut run = new(&lab, "ch04-pivot-root");
+            run.arg("run").args(words).assert().code(code);
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_program_of_the_host_is_not_found() {
+    let lab = Lab::new();
+    let own = blackbox::bin_dir().join("ch04-pivot-root");
+    let mut run = lab.chapter("ch04-pivot-root");
+    run.arg("run").arg(own).assert().code(127);
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_environment_is_clean_and_the_images() {
+    let lab = Lab::new();
+    let expected = "HOME=/root\nHOSTNAME=box\n\
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
+    for new in [Lab::chapter, Lab::as_user] {
+        let mut run = new(&lab, "ch04-pivot-root");
+        run.env("SECRET", "of the host").env("LD_PRELOAD", "").env("TERM", "vt100");
+        run.args(["run", "--hostname", "box", "env"]);
+        let out = run.assert().success().get_output().stdout.clone();
+        let text = String::from_utf8(out).unwrap();
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
+        // Without a terminal there is none to name; with one, TERM is the caller's.
+        lines.retain(|line| *line != "TERM=vt100");
+        assert_eq!(lines.join("\n") + "\n", expected);
     }
 }
 

@@ -86,12 +86,14 @@ fn main() -> io::Result<ExitCode> {
         }
         // The open descriptors, and what each is.
         Some("fds") => {
-            // The list is taken by a descriptor, which is the next free one and
-            // closed when it is printed.
-            let open: Vec<_> = fs::read_dir("/proc/self/fd")?.flatten().collect();
-            for entry in open {
-                if let Ok(what) = fs::read_link(entry.path()) {
-                    println!("{} {}", entry.file_name().display(), what.display());
+            // The list is read through a descriptor too, which is closed before it
+            // is printed.
+            let list = fs::read_dir("/proc/self/fd")?.flatten();
+            let paths: Vec<_> = list.map(|entry| entry.path()).collect();
+            for path in paths {
+                if let Ok(what) = fs::read_link(&path) {
+                    let number = path.file_name().unwrap_or_default();
+                    println!("{} {}", number.display(), what.display());
                 }
             }
             Ok(ExitCode::SUCCESS)
