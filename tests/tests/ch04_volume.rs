@@ -3,14 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
-use blackbox::{Lab, Side, Traced, user};
+use blackbox::{Lab, Side, Terminal, Traced, user};
 use insta::assert_snapshot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use predicates::prelude::*;
 use predicates::str::contains;
 use serial_test::file_serial;
 
@@ -43,6 +44,50 @@ fn missing_host_directories_are_made_several_levels_deep_and_kept() {
     run.args(["run", "-v", &volume(&host, "/x/y/z"), "touch", "/x/y/z/file"]);
     run.assert().success();
     assert!(host.join("file").exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_main_job_works_on_a_terminal_for_root_and_for_an_ordinary_user() {
+    let lab = Lab::new();
+    for new in [
+        |lab: &Lab| lab.command(&[], "ch04-volume"),
+        |lab: &Lab| lab.user_command("ch04-volume"),
+    ] {
+        let mut command = new(&lab);
+        // Where an ordinary user may make directories too.
+        let host = lab.dir().join("home/deep/v");
+        command.args(["run", "-ti", "-v", &volume(&host, "/test"), "sh"]);
+        let mut terminal = Terminal::run(command);
+        terminal.see("# ");
+        terminal.type_keys("echo pid $$ of $(ls /proc | grep -c '^[0-9]')\n");
+        terminal.see("pid 1 of ");
+        terminal.type_keys("echo kept > /test/file; exit 4\n");
+        assert_eq!(terminal.end(), 4);
+        assert_eq!(fs::read_to_string(host.join("file")).unwrap(), "kept\n");
+        fs::remove_dir_all(lab.dir().join("home/deep")).unwrap();
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn directories_that_an_ordinary_user_lacks_are_made_as_the_users_own() {
+    let lab = Lab::new();
+    let host = lab.dir().join("home/a/b");
+    let mut run = lab.as_user("ch04-volume");
+    run.args(["run", "-v", &volume(&host, "/v"), "touch", "/v/file"]);
+    run.assert().success();
+    for made in [lab.dir().join("home/a"), host.clone(), host.join("file")] {
+        let meta = fs::metadata(&made).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (user(), user()), "{made:?}");
+    }
+    // Where only root may make some, nothing is made and nothing runs.
+    let closed = lab.dir().join("a/b");
+    let mut run = lab.as_user("ch04-volume");
+    run.args(["run", "-v", &volume(&closed, "/v"), "echo", "ran"]);
+    let denied = contains("mkdir(2)").and(contains("EACCES"));
+    run.assert().code(125).stdout("").stderr(denied);
+    assert!(!lab.dir().join("a").exists());
 }
 
 #[test]
