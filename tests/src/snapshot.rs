@@ -21,9 +21,9 @@ impl Snapshot {
             ("cgroup", cgroups()),
             ("link", entries(Path::new("/sys/class/net"))),
             ("rule", netlink::rules()),
-            ("queue", lines("/proc/sysvipc/msg")),
-            ("semaphore", lines("/proc/sysvipc/sem")),
-            ("shared memory", lines("/proc/sysvipc/shm")),
+            ("queue", objects("/proc/sysvipc/msg")),
+            ("semaphore", objects("/proc/sysvipc/sem")),
+            ("shared memory", objects("/proc/sysvipc/shm")),
             ("process", processes()),
             ("file", files(state)),
         ]))
@@ -32,11 +32,31 @@ impl Snapshot {
     /// What is in `after` and not here, and the reverse, a line each.
     #[must_use]
     pub fn differences(&self, after: &Snapshot) -> Vec<String> {
-        let kinds = self.0.iter();
-        kinds
-            .flat_map(|(kind, before)| compare(kind, before, &after.0[kind]))
-            .collect()
+        let mut found = Vec::new();
+        for (kind, before) in &self.0 {
+            let after = &after.0[kind];
+            if *kind != "cgroup" {
+                found.extend(compare(kind, before, after));
+                continue;
+            }
+            // Service managers make and remove groups for their own processes all
+            // the time. A new one that holds nobody, or a descendant, is ours.
+            let new =
+                after.difference(before).filter(|group| ours(Path::new(group)));
+            found.extend(new.map(|group| format!("cgroup left: {group}")));
+        }
+        found
     }
+}
+
+/// Whether a cgroup is there and nobody else's.
+fn ours(group: &Path) -> bool {
+    let Ok(members) = fs::read_to_string(group.join("cgroup.procs")) else {
+        return false;
+    };
+    let living = descendants::living();
+    let mut members = members.lines().filter_map(|pid| pid.parse().ok());
+    members.all(|pid: i32| living.contains_key(&pid))
 }
 
 /// What was added and what is missing, a line each.
@@ -53,6 +73,16 @@ pub(crate) fn compare(
 fn lines(file: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
+}
+
+/// System V objects by key and id; the rest of a line changes with their use.
+fn objects(file: &str) -> BTreeSet<String> {
+    let name = |line: String| {
+        let mut words = line.split_whitespace().take(2);
+        let (key, id) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        format!("{key} {id}")
+    };
+    lines(file).into_iter().map(name).collect()
 }
 
 fn entries(directory: &Path) -> BTreeSet<String> {
@@ -118,4 +148,20 @@ pub(crate) fn files(root: &Path) -> BTreeSet<String> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_with_somebody_elses_process_is_not_ours() {
+        let group = tempfile::tempdir().unwrap();
+        assert!(!ours(group.path()), "it is gone, or never was a cgroup");
+        let members = group.path().join("cgroup.procs");
+        fs::write(&members, "").unwrap();
+        assert!(ours(group.path()));
+        fs::write(&members, "1\n").unwrap();
+        assert!(!ours(group.path()));
+    }
 }
