@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
@@ -190,11 +192,31 @@ fn nlink(file: &File) -> Result<u64> {
     Ok(file.metadata().look(|| "fstat(2) of a container's lock")?.nlink())
 }
 
+/// How long a container whose host side was killed may take to die.
+const DYING: Duration = Duration::from_secs(2);
+
 /// Remove a directory and all below it; nothing there is fine.
 ///
 /// # Errors
 /// Those of unlink(2) and rmdir(2).
 pub fn remove_tree(dir: &Path) -> Result<()> {
+    let deadline = Instant::now() + DYING;
+    loop {
+        match remove_once(dir) {
+            // The kernel frees the lock of a killed host side before it ends the
+            // container, which may write until then.
+            Err(e)
+                if e.kind() == io::ErrorKind::DirectoryNotEmpty
+                    && Instant::now() < deadline =>
+            {
+                sleep(Duration::from_millis(5));
+            }
+            removed => return removed.step(|| format!("rm -r {}", dir.display())),
+        }
+    }
+}
+
+fn remove_once(dir: &Path) -> io::Result<()> {
     let removed = match fs::remove_dir_all(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => fs::remove_file(dir),
         // overlay leaves its `work/work` with mode 000, which only root looks into;
@@ -205,7 +227,7 @@ pub fn remove_tree(dir: &Path) -> Result<()> {
         }
         removed => removed,
     };
-    gone(removed).step(|| format!("rm -r {}", dir.display()))
+    gone(removed)
 }
 
 fn open_up(dir: &Path) {

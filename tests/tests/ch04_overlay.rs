@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use blackbox::Lab;
 use insta::assert_snapshot;
@@ -173,6 +174,30 @@ fn what_a_killed_host_side_left_is_swept_by_the_next_run() {
     child.wait().unwrap();
     assert!(Path::new(&write).exists());
     lab.chapter("ch04-overlay").args(["run", "true"]).assert().success();
+    assert!(!Path::new(&write).exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_sweep_bears_with_what_is_still_written_while_the_container_dies() {
+    let lab = Lab::new();
+    let script = "mkdir /d; cd /d; seq 1 3000 | xargs touch";
+    let (mut child, [_, write, _]) = running(&lab, script);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+    // The kernel frees the lock of a killed host side before it ends the container.
+    // This writes as long as a slow one would.
+    let into = Path::new(&write).join("d");
+    let writer = std::thread::spawn(move || {
+        let start = Instant::now();
+        let mut number = 0;
+        while start.elapsed() < Duration::from_millis(300) {
+            let _ = fs::write(into.join(format!("late{number}")), "");
+            number += 1;
+        }
+    });
+    lab.chapter("ch04-overlay").args(["run", "true"]).assert().success();
+    writer.join().unwrap();
     assert!(!Path::new(&write).exists());
 }
 
