@@ -1,7 +1,6 @@
 //! The image that every chapter with a root of its own starts from, fetched when it
 //! is missing.
 
-mod command;
 #[cfg(test)]
 mod fake;
 mod source;
@@ -21,7 +20,10 @@ use crate::id::Id;
 use crate::image::Image;
 use crate::state::State;
 use crate::step::{Hint, Step};
+#[cfg(test)]
+pub(crate) use fake::turn;
 use source::Places;
+pub use source::wants_loader;
 
 /// The image's name.
 pub const NAME: &str = "busybox";

@@ -4,8 +4,10 @@
 //! around it: [`Part`] is one wall, [`Container`] puts them around a program.
 //! Chapters make the walls; this crate makes the process, and undoes what was done.
 
+pub mod apt;
 pub mod busybox;
 pub mod cli;
+pub mod command;
 pub mod exit;
 pub mod flags;
 pub mod guest;
@@ -14,6 +16,7 @@ pub mod home;
 pub mod id;
 pub mod image;
 pub mod rights;
+pub mod room;
 pub mod state;
 pub mod step;
 
@@ -35,4 +38,6 @@ pub use guard::Guard;
 pub use home::Home;
 pub use part::{Birth, Part, Plan, Up};
 pub use running::{Running, Watch};
+#[cfg(target_arch = "x86_64")]
+pub use sys::write_port;
 pub use sys::{mount_read_only, setdomainname};

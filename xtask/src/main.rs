@@ -3,8 +3,12 @@
 
 mod bench;
 mod book;
+mod build;
 mod fetch;
+mod session;
+mod set;
 mod test;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -26,16 +30,40 @@ enum Task {
     Fetch(fetch::Args),
     /// Run the black-box tests of all chapters
     Test(test::Args),
+    /// A root shell in the VM, with all chapters on PATH
+    Shell(session::ShellArgs),
+    /// Run a chapter in the VM: the main job without root, and without Linux's latest
+    Run(session::RunArgs),
     /// Build the book
     Book(book::Args),
     /// Measure
     Bench(bench::Args),
 }
 
+/// The hidden first argument that makes this program QEMU, bound to its parent's life.
+const HELD: &str = "held-by";
+
 fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [verb, parent, program, arguments @ ..] = words.as_slice()
+        && verb == HELD
+    {
+        let error = session::held(parent, program, arguments);
+        eprintln!("error: {}", common::step::report(&error));
+        return ExitCode::FAILURE;
+    }
     let done = match Cli::parse().task {
         Task::Fetch(args) => fetch::run(&args),
         Task::Test(args) => test::run(args),
+        // A session's exit code is the program's.
+        Task::Shell(args) => match session::shell(args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Task::Run(args) => match session::run(args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Task::Book(args) => book::run(&args),
         Task::Bench(args) => bench::run(args),
     };

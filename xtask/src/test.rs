@@ -1,115 +1,325 @@
 //! `cargo xtask test`: the black-box tests, privileged ones included.
 
-use std::path::PathBuf;
+mod here;
+mod judge;
+mod lane;
+mod report;
+mod skips;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use common::rights;
+use common::step::report as in_words;
 
-use crate::{cargo, must, root, target};
+use crate::build::{Built, build};
+use crate::vm::accelerator::Choice;
+use crate::vm::{self, Cgroup, qemu, say};
+use report::{Report, Reports};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run the tests whose names contain one of these [default: all]
+    /// Run the tests of these chapters, or whose names contain one of these words
+    /// [default: all]
     filter: Vec<String>,
 
     /// List the tests, and run none
     #[arg(long)]
     list: bool,
+
+    /// Run on this machine, as root, and not in a VM
+    #[arg(long, conflicts_with_all = ["kernel", "cgroup", "accel", "jobs"])]
+    here: bool,
+
+    /// The VM's kernel: a series such as 6.1 or 6.12, the path of a vmlinux or
+    /// bzImage, or `all` for 6.1 and 6.12 [default: 6.1]
+    #[arg(long, value_name = "6.1|6.12|PATH|all")]
+    kernel: Option<String>,
+
+    /// The VM's cgroup layout [default: v2]
+    #[arg(long)]
+    cgroup: Option<Layout>,
+
+    /// Who runs the VM's instructions [default: auto]
+    #[arg(long)]
+    accel: Option<Choice>,
+
+    /// How many VMs at a time [default: one a processor]
+    #[arg(long)]
+    jobs: Option<usize>,
+
+    /// Put the programs of this directory in the chapters' place
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Run another test program, for the tests of this one
+    #[arg(long, hide = true, default_value = "blackbox")]
+    program: String,
+
+    /// A test that takes longer, in seconds, is killed
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Layout {
+    /// Each controller in a hierarchy of its own
+    V1,
+    /// As v1, with an empty v2 tree beside it
+    Hybrid,
+    /// One tree
+    V2,
+    /// One after the other
+    All,
+}
+
+impl Layout {
+    fn each(self) -> &'static [Cgroup] {
+        match self {
+            Layout::V1 => &[Cgroup::V1],
+            Layout::Hybrid => &[Cgroup::Hybrid],
+            Layout::V2 => &[Cgroup::V2],
+            Layout::All => &[Cgroup::V1, Cgroup::Hybrid, Cgroup::V2],
+        }
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    must(cargo().args(["build", "--quiet", "--workspace", "--bins"]))?;
-    let mut targets = Vec::new();
-    for target in chapters()? {
-        // A chapter's name means all its tests.
-        let whole = |word: &String| target.contains(&word.replace('-', "_"));
-        let filter =
-            if args.filter.iter().any(whole) { &[] } else { args.filter.as_slice() };
-        let names = listed(&target, filter)?;
-        if !names.is_empty() {
-            targets.push((target, filter, names));
-        }
+    // What was asked for wrongly is said before anything is built.
+    let extra = (args.program != "blackbox").then_some(args.program.as_str());
+    let mut built = build(extra)?;
+    if let Some(directory) = &args.bin_dir {
+        built.replace_chapters(directory, !args.here)?;
     }
-    if targets.is_empty() {
-        bail!(
-            "no chapter and no test's name contains {:?}: --list shows them all",
-            args.filter
-        );
-    }
+    let program = built.test(&args.program)?;
+    let tests = select(listed(program)?, &args.filter)?;
     if args.list {
-        for (target, _, names) in &targets {
-            names.iter().for_each(|name| eprintln!("{target}: {name}"));
-        }
+        tests.iter().for_each(|test| println!("{test}"));
         return Ok(());
     }
+    let mut reports = Reports::default();
+    match place(&args)? {
+        Place::Here => on_this_machine(&args, &built, &tests, &mut reports)?,
+        Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &mut reports)?,
+    }
+    if let Some(path) = &args.json {
+        reports.write_json(path)?;
+    }
+    if let Some(path) = &args.junit {
+        reports.write_junit(path)?;
+    }
+    match reports.failed() {
+        0 => Ok(()),
+        1 => bail!("1 test failed"),
+        count => bail!("{count} tests failed"),
+    }
+}
+
+enum Place {
+    Here,
+    Vm(qemu::Qemu),
+}
+
+/// In a VM where one can start, else on this machine; and say which.
+fn place(args: &Args) -> Result<Place> {
+    if args.here {
+        return Ok(Place::Here);
+    }
+    let error = match qemu::find() {
+        Ok(qemu) => return Ok(Place::Vm(qemu)),
+        Err(error) => error,
+    };
+    let wants_vm =
+        args.kernel.is_some() || args.cgroup.is_some() || args.accel.is_some();
+    if wants_vm || !rights::privileged() {
+        return Err(error).context("no VM can start");
+    }
+    say(&format!("no VM can start: {}", in_words(&error)));
+    Ok(Place::Here)
+}
+
+fn on_this_machine(
+    args: &Args,
+    built: &Built,
+    tests: &[String],
+    reports: &mut Reports,
+) -> Result<()> {
     if !rights::privileged() {
         bail!(
-            "the tests make containers on this machine, which takes root; this \
-             works: sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME env \
-             CARGO_TARGET_DIR=target/root cargo xtask test {}",
+            "on this machine the tests make containers as root; this works: sudo \
+             --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME env \
+             CARGO_TARGET_DIR=target/root cargo xtask test --here {}\nwithout \
+             --here they run in a VM, which takes no root",
             args.filter.join(" ")
         );
     }
-    let count: usize = targets.iter().map(|(_, _, names)| names.len()).sum();
+    let state = vm::directory().join("state");
+    common::busybox::image(&common::state::State::at(&state))?;
     eprintln!(
-        "running {count} tests on this machine, as root, each between two looks at \
-         its mounts, cgroups, links, rules, processes and files"
+        "running {} tests on this machine, as root, each between two looks at its \
+         mounts, cgroups, links, rules, processes and files",
+        tests.len()
     );
-    let probe = probe()?;
-    let mut failed = Vec::new();
-    for (target, filter, _) in targets {
-        let mut test = cargo();
-        test.args(["test", "--quiet", "--package", "blackbox", "--test", &target]);
-        test.args(["--no-fail-fast", "--"]).args(filter);
-        test.env("MYDOCKER_BIN_DIR", self::target().join("debug"));
-        eprintln!("\n{target}");
-        if !test.env("MYDOCKER_PROBE", &probe).status()?.success() {
-            failed.push(target);
-        }
+    let begun = Instant::now();
+    for name in tests {
+        let report = here::run(built, &args.program, name, args.timeout, &state)?;
+        reports.add(report);
     }
-    if !failed.is_empty() {
-        bail!("failed: {}", failed.join(", "));
-    }
+    reports.close("here", begun.elapsed());
     Ok(())
 }
 
-/// The test programs, one a chapter.
-fn chapters() -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(root().join("tests/tests"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(path.file_stem().map(|s| s.to_string_lossy().into_owned()));
+fn in_vms(
+    args: &Args,
+    built: &Built,
+    tests: &[String],
+    qemu: qemu::Qemu,
+    reports: &mut Reports,
+) -> Result<()> {
+    let kernels = match args.kernel.as_deref() {
+        None => vec!["6.1"],
+        Some("all") => vec!["6.1", "6.12"],
+        Some(other) => vec![other],
+    };
+    let layouts = args.cgroup.unwrap_or(Layout::V2).each();
+    let choice = args.accel.unwrap_or(Choice::Auto);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
+    let times = Times::read();
+    let tests = times.longest_first(tests);
+    for wanted in &kernels {
+        for cgroup in layouts {
+            let set = crate::set::make(built, &qemu, wanted, *cgroup, choice)?;
+            eprintln!(
+                "running {} tests in a VM: {}; {jobs} at a time",
+                tests.len(),
+                set.describe()
+            );
+            let begun = Instant::now();
+            let first = reports.count();
+            lane::run(&set, &args.program, &tests, jobs, args.timeout, reports)?;
+            reports.close(&lane::name(&set), begun.elapsed());
+            times.add(reports.since(first));
         }
     }
-    names.sort();
-    Ok(names)
+    times.write();
+    Ok(())
 }
 
-/// The names of a program's tests that the filter leaves.
-fn listed(target: &str, filter: &[String]) -> Result<Vec<String>> {
-    let mut list = cargo();
-    list.args(["test", "--quiet", "--package", "blackbox", "--test", target, "--"]);
-    let output = list.args(filter).args(["--list", "--format", "terse"]).output()?;
+/// The names of a test program's tests.
+fn listed(program: &Path) -> Result<Vec<String>> {
+    let output = Command::new(program)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .with_context(|| program.display().to_string())?;
     if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{} --list: {}",
+            program.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let tests = text.lines().filter_map(|line| line.strip_suffix(": test"));
     Ok(tests.map(str::to_owned).collect())
 }
 
-/// Build the helper that runs inside containers, linked statically: their root has
-/// no loader for another.
-fn probe() -> Result<PathBuf> {
-    let version = Command::new("rustc").arg("-vV").output().context("rustc")?;
-    let text = String::from_utf8_lossy(&version.stdout).into_owned();
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.context("rustc -vV names no host")?;
-    // With --target, flags for static linking don't reach build scripts and macros.
-    let build = ["rustc", "--quiet", "--package", "blackbox", "--bin", "probe"];
-    let link = ["--target", host, "--", "-C", "target-feature=+crt-static"];
-    must(cargo().args(build).args(link))?;
-    Ok(target().join(host).join("debug/probe"))
+/// Those that one of the words means; without words, all.
+fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
+    if words.is_empty() {
+        return Ok(all);
+    }
+    let means = |word: &String, name: &str| {
+        let chapter = name.split("::").next().unwrap_or(name);
+        name.contains(word.as_str()) || chapter.contains(&word.replace('-', "_"))
+    };
+    // A word with a typo must not hide behind others that fit.
+    for word in words {
+        if !all.iter().any(|name| means(word, name)) {
+            bail!(
+                "no chapter and no test's name contains {word:?}: --list shows all"
+            );
+        }
+    }
+    Ok(all
+        .into_iter()
+        .filter(|name| words.iter().any(|word| means(word, name)))
+        .collect())
+}
+
+/// How long each test took last, in milliseconds: the long ones go first, lest one
+/// VM works on while the others have nothing to do.
+struct Times(std::cell::RefCell<BTreeMap<String, u64>>);
+
+impl Times {
+    fn path() -> PathBuf {
+        vm::directory().join("times.json")
+    }
+
+    fn read() -> Times {
+        let text = fs::read(Times::path()).unwrap_or_default();
+        Times(serde_json::from_slice(&text).unwrap_or_default())
+    }
+
+    fn longest_first(&self, tests: &[String]) -> Vec<String> {
+        let mut tests = tests.to_vec();
+        let times = self.0.borrow();
+        // The order of the book for those that took about as long, and for new ones.
+        let seconds = |name: &String| times.get(name).map_or(0, |time| time / 2000);
+        tests.sort_by_key(|name| std::cmp::Reverse(seconds(name)));
+        tests
+    }
+
+    fn add(&self, reports: &[Report]) {
+        let mut times = self.0.borrow_mut();
+        for report in reports {
+            times.insert(report.name.clone(), report.milliseconds);
+        }
+    }
+
+    fn write(&self) {
+        // Only an order depends on it.
+        if let Ok(text) = serde_json::to_vec(&*self.0.borrow()) {
+            let _ = fs::write(Times::path(), text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        ["ch02_uts::host_name", "ch04_volume::kept", "lab::a_leak"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    #[test]
+    fn a_word_means_a_chapter_or_a_part_of_a_name() {
+        let select = |words: &[&str]| {
+            let words: Vec<_> =
+                words.iter().map(|word| (*word).to_owned()).collect();
+            select(names(), &words)
+        };
+        assert_eq!(select(&[]).unwrap(), names());
+        assert_eq!(select(&["ch04-volume"]).unwrap(), ["ch04_volume::kept"]);
+        assert_eq!(select(&["leak", "ch02"]).unwrap().len(), 2);
+        assert_eq!(select(&["lab::a_leak"]).unwrap(), ["lab::a_leak"]);
+        let error = select(&["kept", "ch99"]).unwrap_err();
+        assert!(error.to_string().contains("\"ch99\""), "{error}");
+    }
 }

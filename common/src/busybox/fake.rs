@@ -14,7 +14,7 @@ use crate::state::State;
 /// copy of the descriptor that a fake is written by, and running it is ETXTBSY.
 static TURN: Mutex<()> = Mutex::new(());
 
-pub(super) fn turn() -> MutexGuard<'static, ()> {
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -9,24 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, bail, ensure};
-use nix::errno::Errno;
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::command::{Said, run};
 use super::say;
 use super::unpack::unpack;
-use crate::hints;
-use crate::step::{Hint, Step};
-
-/// As long as a package manager may take: lists of 20 MB over a slow line.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::apt::{Apt, PATIENCE, only_file};
+use crate::command::{Said, run};
+use crate::room::{is_full, room};
+use crate::step::Step;
 
 /// Room for a package, what is in it, and the image.
 const ROOM: u64 = 8 << 20;
-
-/// Room for apt-get's lists: Debian 12's take 28 MB at the peak, compressed.
-const ROOM_FOR_LISTS: u64 = 64 << 20;
 
 /// Where to look.
 #[derive(Debug)]
@@ -88,7 +82,7 @@ pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
             Err(error) if is_full(&error) => return Err(error),
             Err(error) => {
                 // A package manager's own words for a full disk lead astray.
-                room(scratch, ROOM)?;
+                room(scratch, ROOM, "busybox")?;
                 tried.push(format!("\n  {name}: {error:#}"));
             }
         }
@@ -98,28 +92,6 @@ pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
          busybox, or a tar of a root file system",
         tried.concat()
     )
-}
-
-/// Make sure of this many bytes: on a full disk apt-get 2.6 never ends.
-fn room(scratch: &Path, bytes: u64) -> Result<()> {
-    let about =
-        statvfs(scratch).step(|| format!("statvfs(3) {}", scratch.display()))?;
-    // The types differ between machines.
-    #[allow(clippy::useless_conversion, reason = "u32 on some machines")]
-    let free = u64::from(about.blocks_available())
-        .saturating_mul(about.fragment_size().into());
-    if free < bytes {
-        let text = || {
-            let (free, bytes) = (free as f64 / 1e6, bytes as f64 / 1e6);
-            format!("room for busybox: {free:.1} MB free, {bytes:.1} MB needed")
-        };
-        return Err(Errno::ENOSPC).step(text).hint(hints::state);
-    }
-    Ok(())
-}
-
-fn is_full(error: &Error) -> bool {
-    error.root_cause().downcast_ref() == Some(&Errno::ENOSPC)
 }
 
 fn named(path: &Path) -> Result<Found> {
@@ -172,74 +144,15 @@ fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
     bail!(reason)
 }
 
-/// Debian and its children. The machine's own package lists are tried first; a
-/// fresh machine has none, so the second attempt reads lists of its own, which
-/// needs no root.
+/// Debian and its children.
 fn apt(places: &Places, scratch: &Path) -> Result<Found> {
-    places.run(Command::new("apt-get").arg("--version"))?;
     let work = scratch.join("apt");
-    for directory in ["lists/partial", "cache/archives/partial", "got"] {
-        make(&work.join(directory))?;
-    }
-    let conf = work.join("conf");
-    fs::write(&conf, APT_CONF).step(|| format!("write(2) {}", conf.display()))?;
-    let option = |name: &str, directory: &str| {
-        format!("-o{name}={}", work.join(directory).display())
-    };
-    let cache = option("Dir::Cache", "cache");
-    let got = work.join("got");
-    let apt_get = |lists: Option<String>, words: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.arg("-qq").arg("-c").arg(&conf).arg(&cache).args(lists).args(words);
-        places.run(command.current_dir(&got))
-    };
-    say("downloading busybox-static with apt-get");
-    if apt_get(None, &["download", "busybox-static"]).is_err() {
-        room(scratch, ROOM_FOR_LISTS)?;
-        say("reading package lists with apt-get, once");
-        let lists = || Some(option("Dir::State::Lists", "lists"));
-        // A source that doesn't answer is only a warning: what the others have is
-        // enough. When it is not, the warning is the reason.
-        let retries = "-oAcquire::Retries=0";
-        let updated = apt_get(lists(), &[retries, "update"])?;
-        apt_get(lists(), &["download", "busybox-static"]).map_err(|error| {
-            match updated.last("W: Failed to fetch") {
-                Some(warning) => error.context(warning.to_owned()),
-                None => error,
-            }
-        })?;
-    }
-    let package = only_file(&got)?;
+    let apt = Apt::new(&places.path, &work, &say)?;
+    let package = apt.download("busybox-static")?;
     let tree = work.join("tree");
-    places.run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&tree))?;
+    apt.unpack(&package, &tree)?;
     unpacked(&tree, &package)
 }
-
-/// What apt-get reads after the machine's own settings.
-///
-/// Root would download as the user `_apt`, who can't write here. The machine's hooks
-/// belong to its own lists: Debian's container images have one that empties the
-/// machine's package cache. Of the lists only `Packages` is wanted, and compressed.
-///
-/// # Source
-/// apt.conf(5), "#clear"; acquire-additional-files.txt of apt's documentation
-const APT_CONF: &str = r#"
-APT::Sandbox::User "";
-#clear APT::Update;
-#clear Acquire::IndexTargets;
-Acquire::IndexTargets::deb::Packages {
-  MetaKey "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages";
-  flatMetaKey "Packages";
-  ShortDescription "Packages";
-  Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages";
-  Optional "false";
-};
-Acquire::GzipIndexes "true";
-Acquire::Languages "none";
-Acquire::Retries "1";
-Acquire::http::Timeout "10";
-Acquire::https::Timeout "10";
-"#;
 
 /// Alpine.
 fn apk(places: &Places, scratch: &Path) -> Result<Found> {
@@ -313,11 +226,6 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned()
 }
 
-fn only_file(directory: &Path) -> Result<PathBuf> {
-    let mut entries = fs::read_dir(directory)?;
-    Ok(entries.next().context("nothing was downloaded")??.path())
-}
-
 /// A program that works in an empty root: static, for this machine, and it runs.
 pub(super) fn check(file: &Path) -> Result<()> {
     let shown = file.display();
@@ -354,6 +262,12 @@ pub(super) fn applets(file: &Path) -> Result<Vec<String>> {
         file.display()
     );
     Ok(list)
+}
+
+/// Whether a program is dynamic: it can't run where its loader is missing.
+#[must_use]
+pub fn wants_loader(program: &[u8]) -> bool {
+    Elf::read(program).is_some_and(|elf| elf.interpreter)
 }
 
 /// The little of an ELF file that matters here, 64 bit little endian.
@@ -428,15 +342,6 @@ mod tests {
         ] {
             assert!(text.contains(tried), "{tried:?} is not in: {text}");
         }
-    }
-
-    #[test]
-    fn a_full_disk_is_the_disks_fault() {
-        let error = room(Path::new("/tmp"), u64::MAX).unwrap_err();
-        assert!(is_full(&error));
-        let text = crate::step::report(&error);
-        assert!(text.contains("ENOSPC"), "{text}");
-        assert!(text.contains("\nhint: the disk"), "{text}");
     }
 
     #[cfg(target_arch = "x86_64")]

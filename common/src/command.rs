@@ -14,23 +14,27 @@ use crate::step::Step;
 
 /// What a program said.
 #[derive(Debug)]
-pub(super) struct Said {
+pub struct Said {
     /// On stdout.
-    pub(super) out: Vec<u8>,
+    pub out: Vec<u8>,
     /// On stderr.
-    pub(super) err: String,
+    pub err: String,
 }
 
 impl Said {
     /// The last line on stderr that starts like this.
-    pub(super) fn last(&self, start: &str) -> Option<&str> {
+    #[must_use]
+    pub fn last(&self, start: &str) -> Option<&str> {
         self.err.lines().rfind(|line| line.starts_with(start))
     }
 }
 
 /// Run a command to its end, for `limit` at the longest; its last words are the
 /// error.
-pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Said> {
+///
+/// # Errors
+/// It can't be started, fails, or takes longer and is killed.
+pub fn run(command: &mut Command, limit: Duration) -> Result<Said> {
     let name = command.get_program().to_string_lossy().into_owned();
     // In memory: no pipe fills up, and a full disk can't swallow the reason.
     let (mut out, mut err) = (memory()?, memory()?);
@@ -85,8 +89,8 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::turn;
     use super::*;
+    use crate::busybox::turn;
 
     const SOON: Duration = Duration::from_secs(20);
 

@@ -1,0 +1,257 @@
+//! A program that somebody watches: an interactive shell, or one command.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, bail};
+use common::step::Step;
+use nix::poll::{PollFd, PollFlags};
+use nix::unistd::setsid;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::ioctl_tiocsctty;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use vm_init::wire::{Frame, Stream, receive, send_bytes};
+use vm_init::{Event, Order, Size, place};
+
+use crate::command;
+use crate::test::Running;
+
+/// The verb that makes this program call [`on_terminal`].
+pub(crate) const ON_TERMINAL: &str = "on-terminal";
+
+/// Run the words, relay their streams, and tell how they ended.
+pub(crate) fn run(
+    words: &[OsString],
+    terminal: Option<(OsString, Size)>,
+    line: &mut File,
+) -> Result<Event> {
+    let state = Path::new(place::DEFAULT_STATE);
+    if !state.join("images").exists() {
+        copy_tree(Path::new(place::STATE), state)?;
+    }
+    let begun = Instant::now();
+    let mut program = Program::start(words, terminal)?;
+    loop {
+        // The child's end first: what it wrote before is still read below.
+        let ended = program.running.ended()?;
+        program.relay(line, ended.is_some())?;
+        if let Some(how) = ended {
+            let milliseconds = begun.elapsed().as_millis() as u64;
+            let (skips, left) = (Vec::new(), Vec::new());
+            return Ok(Event::Ended { ticket: 0, how, milliseconds, skips, left });
+        }
+    }
+}
+
+/// The program, and our ends of its streams.
+struct Program {
+    running: Running,
+    /// Its standard input, and what it has not taken yet.
+    input: Option<File>,
+    waiting: Vec<u8>,
+    outputs: Vec<(Stream, File)>,
+    is_terminal: bool,
+}
+
+impl Program {
+    fn start(
+        words: &[OsString],
+        terminal: Option<(OsString, Size)>,
+    ) -> Result<Program> {
+        let (name, arguments) = words.split_first().context("no program")?;
+        let is_terminal = terminal.is_some();
+        let (mut input, mut outputs) = (None, Vec::new());
+        let mut child = if let Some((term, size)) = terminal {
+            let (master, slave) = pair(size)?;
+            // A process must be a session's leader before a terminal is made its
+            // own, and it can only do both itself.
+            let mut command = command(OsStr::new("/proc/self/exe"));
+            command.arg(ON_TERMINAL).args(words).env("TERM", term);
+            command.stdin(slave.try_clone()?).stdout(slave.try_clone()?);
+            let child = command.stderr(slave).spawn();
+            outputs.push((Stream::Output, master.try_clone()?));
+            input = Some(master);
+            child
+        } else {
+            let mut command = command(name);
+            command.args(arguments).stdin(Stdio::piped());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        }
+        .step(|| format!("execve(2) {}", name.display()))?;
+        let running = Running::new(&child)?;
+        if let Some(stdin) = child.stdin.take() {
+            input = Some(File::from(OwnedFd::from(stdin)));
+        }
+        if let Some(out) = child.stdout.take() {
+            outputs.push((Stream::Output, OwnedFd::from(out).into()));
+        }
+        if let Some(err) = child.stderr.take() {
+            outputs.push((Stream::Error, OwnedFd::from(err).into()));
+        }
+        if let Some(input) = &input {
+            // A program that doesn't read must not stop the relay.
+            let flags = fcntl_getfl(input).step(|| "fcntl(2) F_GETFL")?;
+            fcntl_setfl(input, flags | OFlags::NONBLOCK)
+                .step(|| "fcntl(2) F_SETFL")?;
+        }
+        let waiting = Vec::new();
+        Ok(Program { running, input, waiting, outputs, is_terminal })
+    }
+
+    /// Wait until something can be moved, and move it; once the program has
+    /// `ended`, all that is there.
+    fn relay(&mut self, line: &mut File, ended: bool) -> Result<()> {
+        loop {
+            let (from_host, from_program) = self.wait(line, ended)?;
+            for at in &from_program {
+                let (stream, output) = &mut self.outputs[*at];
+                let mut bytes = vec![0; 4096];
+                let count = match output.read(&mut bytes) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                    // A terminal whose last user is gone says EIO.
+                    read => read.unwrap_or(0),
+                };
+                if count > 0 {
+                    send_bytes(line, *stream, &bytes[..count])?;
+                } else {
+                    self.outputs.remove(*at);
+                    // The others' places have changed: look again.
+                    break;
+                }
+            }
+            if ended && from_program.is_empty() {
+                return Ok(());
+            }
+            if from_host {
+                self.obey(line)?;
+            }
+            self.feed();
+            if !ended {
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&self, line: &File, ended: bool) -> Result<(bool, Vec<usize>)> {
+        // What has not been taken yet holds up what comes next.
+        let (from_line, to_input) = match self.waiting.is_empty() {
+            true => (PollFlags::POLLIN, PollFlags::empty()),
+            false => (PollFlags::empty(), PollFlags::POLLOUT),
+        };
+        let mut fds = vec![PollFd::new(line.as_fd(), from_line)];
+        for (_, output) in &self.outputs {
+            fds.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some(input) = &self.input {
+            fds.push(PollFd::new(input.as_fd(), to_input));
+        }
+        let limit = if ended { Duration::ZERO } else { Duration::MAX };
+        let fds = self.running.poll(fds, limit)?;
+        let ready = |fd: &PollFd| fd.any().unwrap_or(false);
+        let outputs = 0..self.outputs.len();
+        let ready_ones = outputs.filter(|at| ready(&fds[1 + at])).collect();
+        Ok((!ended && ready(&fds[0]), ready_ones))
+    }
+
+    fn obey(&mut self, line: &mut File) -> Result<()> {
+        match receive(line).context("read the host's next frame")? {
+            Some(Frame::Bytes(Stream::Input, bytes)) if !bytes.is_empty() => {
+                self.waiting.extend(bytes);
+            }
+            // On a terminal the end of input is a key, not an end.
+            Some(Frame::Bytes(Stream::Input, _)) if !self.is_terminal => {
+                self.input = None;
+            }
+            Some(Frame::Message(Order::Resize(size))) => {
+                if let Some((_, master)) =
+                    self.outputs.first().filter(|_| self.is_terminal)
+                {
+                    resize(master, size)?;
+                }
+            }
+            Some(_) => {}
+            None => bail!("the host is gone"),
+        }
+        Ok(())
+    }
+
+    /// Hand the program what it takes of what waits for it.
+    fn feed(&mut self) {
+        let Some(input) = &mut self.input else { return self.waiting.clear() };
+        while !self.waiting.is_empty() {
+            match input.write(&self.waiting) {
+                Ok(count) => drop(self.waiting.drain(..count)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // It has closed its standard input.
+                Err(_) => self.waiting.clear(),
+            }
+        }
+    }
+}
+
+/// A pseudo-terminal: its two ends.
+fn pair(size: Size) -> Result<(File, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).step(|| "posix_openpt(3)")?;
+    grantpt(&master).step(|| "grantpt(3)")?;
+    unlockpt(&master).step(|| "unlockpt(3)")?;
+    let slave = ioctl_tiocgptpeer(&master, flags).step(|| "ioctl(2) TIOCGPTPEER")?;
+    let master = File::from(master);
+    resize(&master, size)?;
+    Ok((master, slave))
+}
+
+fn resize(terminal: impl AsFd, size: Size) -> Result<()> {
+    let size = Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).step(|| "ioctl(2) TIOCSWINSZ")
+}
+
+/// In a process of its own: make the terminal on standard input this session's, and
+/// become the program. Only a failure comes back.
+pub(crate) fn on_terminal(words: &[OsString]) -> Error {
+    let become_it = || -> Result<()> {
+        let (name, arguments) = words.split_first().context("no program")?;
+        setsid().step(|| "setsid(2)")?;
+        let stdin = io::stdin();
+        ioctl_tiocsctty(&stdin).step(|| "ioctl(2) TIOCSCTTY")?;
+        let error = Command::new(name).args(arguments).exec();
+        Err(error).step(|| format!("execve(2) {}", name.display()))
+    };
+    match become_it() {
+        Ok(()) => Error::msg("execve(2) came back"),
+        Err(error) => error,
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).step(|| format!("mkdir(2) {}", to.display()))?;
+    let entries =
+        fs::read_dir(from).step(|| format!("readdir(3) {}", from.display()))?;
+    for entry in entries.flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&from, &to)?;
+            fs::set_permissions(&to, from.metadata()?.permissions())?;
+        } else if kind.is_symlink() {
+            symlink(fs::read_link(&from)?, &to)?;
+        } else {
+            fs::copy(&from, &to).step(|| format!("copy to {}", to.display()))?;
+        }
+    }
+    Ok(())
+}

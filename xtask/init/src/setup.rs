@@ -1,0 +1,135 @@
+//! From the initramfs to a machine that tests can run on.
+
+use std::fs::{self, read_to_string};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use common::step::Step;
+use nix::mount::{MsFlags, mount};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto,
+    socket,
+};
+use nix::unistd::{chdir, chroot, sethostname};
+use vm_init::{Event, place};
+
+const NONE: Option<&str> = None;
+
+/// Make the machine ready; the event says so.
+pub(crate) fn machine() -> Result<Event> {
+    // Twice: the kernel looks for modprobe(8) below the root that is there at boot,
+    // and modprobe for /proc/modules.
+    file_system("proc", "/proc", "")?;
+    let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    if !words.contains(&place::RAW_ROOT) {
+        leave_initramfs()?;
+        file_system("proc", "/proc", "")?;
+    }
+    file_system("sysfs", "/sys", "")?;
+    file_system("devtmpfs", "/dev", "")?;
+    file_system("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666")?;
+    file_system("tmpfs", "/dev/shm", "mode=1777")?;
+    file_system("mqueue", "/dev/mqueue", "")?;
+    file_system("tmpfs", "/run", "mode=755,size=64m")?;
+    // The initramfs may be a ramfs, which the upper directory of an overlay may
+    // not lie on.
+    for (directory, mode) in
+        [("/tmp", "mode=1777"), ("/root", "mode=700"), (place::DEFAULT_STATE, "")]
+    {
+        file_system("tmpfs", directory, mode)?;
+    }
+    sethostname("vm").step(|| "sethostname(2)")?;
+    loopback_up()?;
+    let layout = words.iter().find_map(|word| word.strip_prefix(place::CGROUP));
+    let missing = cgroups(layout.unwrap_or("v2"))?;
+    let kernel =
+        read_to_string("/proc/sys/kernel/osrelease").step(|| "read(2) osrelease")?;
+    Ok(Event::Ready { kernel: kernel.trim().to_owned(), missing })
+}
+
+fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
+    fs::create_dir_all(at).step(|| format!("mkdir(2) {at}"))?;
+    let options = Some(options).filter(|options| !options.is_empty());
+    mount(Some(kind), at, Some(kind), MsFlags::empty(), options)
+        .step(|| format!("mount(2) {kind} on {at}"))
+}
+
+/// The initramfs is the root of all mounts, which has no parent that pivot_root(2)
+/// could hang it under. So a bind mount of it becomes the root of every process.
+///
+/// # Source
+/// pivot_root(2), "The rootfs (initial ramfs) cannot be pivot_rooted"
+fn leave_initramfs() -> Result<()> {
+    let new = "/newroot";
+    fs::create_dir_all(new).step(|| format!("mkdir(2) {new}"))?;
+    mount(Some("/"), new, NONE, MsFlags::MS_BIND, NONE)
+        .step(|| format!("mount(2) bind / on {new}"))?;
+    chdir(new).step(|| format!("chdir(2) {new}"))?;
+    mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE)
+        .step(|| format!("mount(2) move {new} to /"))?;
+    chroot(".").step(|| "chroot(2) .")?;
+    chdir("/").step(|| "chdir(2) /")
+}
+
+/// Mount the cgroup layout as asked, and name the v1 controllers that this kernel
+/// only pretends to have: 6.12 lists memory and cpuset, and refuses the mount.
+fn cgroups(layout: &str) -> Result<Vec<String>> {
+    let root = "/sys/fs/cgroup";
+    if layout == "v2" {
+        file_system("cgroup2", root, "")?;
+        return Ok(Vec::new());
+    }
+    if layout != "v1" && layout != "hybrid" {
+        bail!("{}{layout}: there are v1, hybrid and v2", place::CGROUP);
+    }
+    file_system("tmpfs", root, "mode=755")?;
+    let mut missing = Vec::new();
+    let table = read_to_string("/proc/cgroups").step(|| "read(2) /proc/cgroups")?;
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        // The name, its hierarchy, the number of groups, whether it is enabled.
+        let [name, _, _, "1"] = line.split_whitespace().collect::<Vec<_>>()[..]
+        else {
+            continue;
+        };
+        let at = Path::new(root).join(name);
+        fs::create_dir(&at).step(|| format!("mkdir(2) {}", at.display()))?;
+        let flags = MsFlags::empty();
+        if mount(Some("cgroup"), &at, Some("cgroup"), flags, Some(name)).is_err() {
+            missing.push(name.to_owned());
+            fs::remove_dir(&at).step(|| format!("rmdir(2) {}", at.display()))?;
+        }
+    }
+    if layout == "hybrid" {
+        file_system("cgroup2", &format!("{root}/unified"), "")?;
+    }
+    Ok(missing)
+}
+
+/// Set the loopback device up.
+///
+/// # Source
+/// rtnetlink(7), "RTM_NEWLINK"
+fn loopback_up() -> Result<()> {
+    const RTM_NEWLINK: u16 = 16;
+    const NLM_F_REQUEST: u16 = 1;
+    const IFF_UP: u32 = 1;
+    const LOOPBACK: u32 = 1;
+    let mut message = 32_u32.to_ne_bytes().to_vec();
+    message.extend(RTM_NEWLINK.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    // Sequence number and port, then struct ifinfomsg: family and device type,
+    // index, flags, and which of the flags are meant.
+    for word in [0, 0, 0, LOOPBACK, IFF_UP, IFF_UP] {
+        message.extend(word.to_ne_bytes());
+    }
+    let family = AddressFamily::Netlink;
+    let protocol = SockProtocol::NetlinkRoute;
+    let line = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
+        .step(|| "socket(2) AF_NETLINK")?;
+    let kernel = NetlinkAddr::new(0, 0);
+    sendto(line.as_raw_fd(), &message, &kernel, MsgFlags::empty())
+        .map(drop)
+        .step(|| "sendto(2) RTM_NEWLINK")
+}

@@ -1,0 +1,216 @@
+//! One test, from its start to the last thing it left behind.
+
+use std::fs::{self, File, read_to_string};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use common::step::Step;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
+use vm_init::wire::{Stream, send_bytes};
+use vm_init::{Event, How, place};
+
+use crate::command;
+
+/// A test may say so much; of more only the end is kept.
+const OUTPUT: u64 = 256 << 10;
+
+/// Processes that were killed may take so long to go.
+const SETTLING: Duration = Duration::from_millis(500);
+
+const OUT: &str = "/run/output";
+const SKIPS: &str = "/run/skips";
+
+/// Run a test; what it printed goes to the host as bytes.
+pub(crate) fn run(
+    program: &str,
+    name: &str,
+    seconds: u64,
+    ticket: u64,
+    line: &mut File,
+) -> Result<Event> {
+    let mounts = mount_table()?;
+    let _ = fs::remove_file(SKIPS);
+    let _ = fs::remove_file(OUT);
+    let mut out = File::options()
+        .create_new(true)
+        .read(true)
+        .append(true)
+        .open(OUT)
+        .step(|| format!("open(2) {OUT}"))?;
+    let program = Path::new(place::TESTS).join(program);
+    let begun = Instant::now();
+    let child = command(program.as_os_str())
+        // One thread, and each test by itself: its name decides what ran.
+        // A group of its own, to be ended as one.
+        .process_group(0)
+        .args(["--exact", name, "--test-threads", "1"])
+        .env("MYDOCKER_BIN_DIR", place::CHAPTERS)
+        .env("MYDOCKER_PROBE", format!("{}/probe", place::CHAPTERS))
+        .env("MYDOCKER_TEST_STATE", place::STATE)
+        .env("MYDOCKER_TEST_UID", place::USER.to_string())
+        .env("MYDOCKER_SKIP_FILE", SKIPS)
+        .env("INSTA_WORKSPACE_ROOT", place::SOURCE)
+        .env("INSTA_UPDATE", "no")
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out.try_clone()?)
+        .spawn()
+        .step(|| format!("execve(2) {}", program.display()))?;
+    let how = Running::new(&child)?.wait(Duration::from_secs(seconds))?;
+    let milliseconds = begun.elapsed().as_millis() as u64;
+    let left = left(&mounts)?;
+
+    let length = out.metadata()?.len();
+    out.seek(SeekFrom::Start(length.saturating_sub(OUTPUT)))?;
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        match out.read(&mut chunk).context(OUT)? {
+            0 => break,
+            count => send_bytes(line, Stream::Output, &chunk[..count])?,
+        }
+    }
+    let skips = match read_to_string(SKIPS) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        text => text.context(SKIPS)?.lines().map(str::to_owned).collect(),
+    };
+    Ok(Event::Ended { ticket, how, milliseconds, skips, left })
+}
+
+/// A child, told from a later process with its number.
+pub(crate) struct Running {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+/// Orphans, which are process 1's children too, are reaped as often as this.
+const ROUND: Duration = Duration::from_millis(50);
+
+impl Running {
+    pub(crate) fn new(child: &Child) -> Result<Running> {
+        let pidfd =
+            pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty())
+                .step(|| "pidfd_open(2)")?;
+        Ok(Running { pid: Pid::from_raw(child.id().cast_signed()), pidfd })
+    }
+
+    /// Wait for the child until its time is up, and kill it then.
+    fn wait(&self, limit: Duration) -> Result<How> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(how) = self.ended()? {
+                return Ok(how);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let _ = killpg(self.pid, Signal::SIGKILL);
+                while self.ended()?.is_none() {
+                    sleep(Duration::from_millis(1));
+                }
+                return Ok(How::TimedOut);
+            }
+            self.poll(Vec::new(), left)?;
+        }
+    }
+
+    /// Wait until the child has ended, one of these is ready, or it is time to look
+    /// at the orphans again. They are given back, with what is ready.
+    pub(crate) fn poll<'a>(
+        &'a self,
+        mut fds: Vec<PollFd<'a>>,
+        limit: Duration,
+    ) -> Result<Vec<PollFd<'a>>> {
+        fds.push(PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN));
+        let time =
+            PollTimeout::try_from(limit.min(ROUND)).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut fds, time) {
+            Ok(_) | Err(Errno::EINTR) => Ok(fds),
+            Err(e) => Err(e).step(|| "poll(2)"),
+        }
+    }
+
+    /// Reap whoever has ended, and tell how this child did if it is among them.
+    pub(crate) fn ended(&self) -> Result<Option<How>> {
+        reap(self.pid)
+    }
+}
+
+/// Reap all that have ended, and tell how this one did if it is among them.
+fn reap(child: Pid) -> Result<Option<How>> {
+    let mut how = None;
+    loop {
+        let flags = Some(WaitPidFlag::WNOHANG);
+        match waitpid(None::<Pid>, flags) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(how),
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => {
+                how = Some(How::Code(code));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                how = Some(How::Signal(signal as i32));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).step(|| "waitpid(2)"),
+        }
+    }
+}
+
+/// What is there that was not there before: processes and mounts. The processes are
+/// ended, so that the VM can say goodbye.
+fn left(mounts: &str) -> Result<Vec<String>> {
+    let end = Instant::now() + SETTLING;
+    let mut left = loop {
+        reap(Pid::from_raw(1))?;
+        let left = processes()?;
+        if left.is_empty() || Instant::now() > end {
+            break left;
+        }
+        sleep(Duration::from_millis(5));
+    };
+    if !left.is_empty() {
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    }
+    let now = mount_table()?;
+    if now != mounts {
+        let gone = mounts.lines().filter(|line| !now.lines().any(|l| l == *line));
+        left.extend(gone.map(|line| format!("without its mount: {line}")));
+        let new = now.lines().filter(|line| !mounts.lines().any(|l| l == *line));
+        left.extend(new.map(|line| format!("mount: {line}")));
+    }
+    Ok(left)
+}
+
+fn mount_table() -> Result<String> {
+    let path = "/proc/self/mountinfo";
+    read_to_string(path).step(|| format!("read(2) {path}"))
+}
+
+/// The processes but this one, without the kernel's.
+fn processes() -> Result<Vec<String>> {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").step(|| "readdir(3) /proc")?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // One that has just gone has no line to read.
+        let Ok(stat) = read_to_string(entry.path().join("stat")) else { continue };
+        // The command's name stands in brackets, and may hold some.
+        let Some((start, rest)) = stat.rsplit_once(')') else { continue };
+        let flags = rest.split_whitespace().nth(6).and_then(|f| f.parse().ok());
+        let flags: u64 = flags.unwrap_or(0);
+        let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && name != "1" && flags & PF_KTHREAD == 0 {
+            let command = start.split_once('(').map_or("?", |(_, name)| name);
+            found.push(format!("process {name}: {command}"));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,3 @@
+//! Tests that do what no test should; see `xtask/tests/runner.rs`.
+#[test]
+fn behaves() {}

@@ -1,0 +1,126 @@
+//! The static programs that run in the VM, and in the roots of containers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::cargo;
+
+/// What was built.
+pub(crate) struct Built {
+    /// Where the chapters are.
+    pub(crate) bin_dir: PathBuf,
+    pub(crate) chapters: Vec<PathBuf>,
+    /// The tests' helper inside and around containers.
+    pub(crate) probe: PathBuf,
+    /// Process 1 of the VM.
+    pub(crate) init: PathBuf,
+    /// Test programs by name.
+    pub(crate) tests: BTreeMap<String, PathBuf>,
+}
+
+/// Build the chapters, the black-box tests and the VM's process 1, linked statically,
+/// and with them the test program `extra`.
+///
+/// # Errors
+/// Those of cargo.
+pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
+    let host = host()?;
+    let mut build = cargo();
+    // With --target, flags for static linking don't reach build scripts and macros.
+    build.args(["build", "--quiet", "--profile", "in-vm", "--target", &host]);
+    build.args(["--workspace", "--exclude", "xtask", "--exclude", "common"]);
+    build.args(["--bins", "--test", "blackbox"]);
+    if let Some(extra) = extra {
+        build.args(["--test", extra]);
+    }
+    build.args(["--message-format", "json-render-diagnostics"]);
+    let flags = format!("target.{host}.rustflags=['-Ctarget-feature=+crt-static']");
+    build.args(["--config", &flags]);
+    // They would take the place of those.
+    build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let output = build.stderr(Stdio::inherit()).output().context("cargo")?;
+    if !output.status.success() {
+        bail!("the tests and chapters could not be built");
+    }
+    let (mut programs, mut tests) = (BTreeMap::new(), BTreeMap::new());
+    for line in output.stdout.split(|byte| *byte == b'\n') {
+        let Ok(message) = serde_json::from_slice::<Value>(line) else { continue };
+        let Some(path) = message["executable"].as_str() else { continue };
+        let target = &message["target"];
+        let name = target["name"].as_str().unwrap_or_default().to_owned();
+        let is_test = target["kind"][0] == "test";
+        let map = if is_test { &mut tests } else { &mut programs };
+        map.insert(name, PathBuf::from(path));
+    }
+    let mut take = |name: &str| {
+        programs.remove(name).with_context(|| format!("cargo built no {name}"))
+    };
+    let (probe, init) = (take("probe")?, take("vm-init")?);
+    let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
+    let chapters = programs.into_values().collect();
+    Ok(Built { bin_dir, chapters, probe, init, tests })
+}
+
+impl Built {
+    /// A test program.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(crate) fn test(&self, name: &str) -> Result<&Path> {
+        let found = self.tests.get(name).map(PathBuf::as_path);
+        found.with_context(|| format!("there is no test program {name}"))
+    }
+
+    /// Put the programs of a directory in the chapters' place. In the VM they find no
+    /// loader and no libraries.
+    ///
+    /// # Errors
+    /// There are none, or one is not static.
+    pub(crate) fn replace_chapters(
+        &mut self,
+        directory: &Path,
+        static_only: bool,
+    ) -> Result<()> {
+        let shown = directory.display();
+        let entries =
+            fs::read_dir(directory).with_context(|| format!("--bin-dir {shown}"))?;
+        self.bin_dir = fs::canonicalize(directory)?;
+        self.chapters.clear();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let meta = fs::metadata(&path)?;
+            let is_program =
+                meta.is_file() && meta.permissions().mode() & 0o111 != 0;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // Cargo's own directory holds more than chapters.
+            if !is_program || !name.starts_with("ch") {
+                continue;
+            }
+            if static_only && common::busybox::wants_loader(&fs::read(&path)?) {
+                bail!(
+                    "--bin-dir: {} is not static, and the VM has no libraries: link \
+                     it statically, or use --here",
+                    path.display()
+                );
+            }
+            self.chapters.push(path);
+        }
+        if self.chapters.is_empty() {
+            bail!("--bin-dir {shown}: no program there has a chapter's name");
+        }
+        Ok(())
+    }
+}
+
+/// The target triple of this machine.
+fn host() -> Result<String> {
+    let version = Command::new("rustc").arg("-vV").output().context("rustc")?;
+    let text = String::from_utf8_lossy(&version.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
+}

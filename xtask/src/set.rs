@@ -1,0 +1,76 @@
+//! All that a VM needs, found, fetched, built and packed.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+use common::busybox;
+use common::image::Image;
+use common::state::State;
+
+use crate::build::Built;
+use crate::vm::accelerator::{self, Choice};
+use crate::vm::payload::Payload;
+use crate::vm::qemu::Qemu;
+use crate::vm::scratch::Scratch;
+use crate::vm::{self, Cgroup, Set, kernel, say};
+
+/// Directories of the checkout that tests read.
+const SOURCES: [&str; 1] = ["tests/tests/blackbox/snapshots"];
+
+/// Make a set, ready to be booted.
+///
+/// # Errors
+/// Those of its parts.
+pub(crate) fn make(
+    built: &Built,
+    qemu: &Qemu,
+    wanted: &str,
+    cgroup: Cgroup,
+    choice: Choice,
+) -> Result<Set> {
+    let directory = vm::directory();
+    let scratch = Scratch::new(&directory.join("runs"))?;
+    let state = State::at(directory.join("state"));
+    let image = busybox::image(&state)?;
+    let busybox = program(&state, &image)?;
+    let kernel = kernel::find(wanted, &directory.join("kernels"), &busybox)?;
+    let (accelerator, reason) = accelerator::choose(choice, qemu, &directory)?;
+    say(&format!("{}: {reason}", accelerator.name()));
+    let payload = scratch.path().join("initramfs");
+    let mut chapters = built.chapters.clone();
+    chapters.push(built.probe.clone());
+    let tests: Vec<_> = built
+        .tests
+        .iter()
+        .map(|(name, path)| (name.clone(), path.clone()))
+        .collect();
+    let sources = SOURCES.map(|source| Path::new(source).to_owned());
+    Payload {
+        kernel: &kernel,
+        init: &built.init,
+        chapters: &chapters,
+        tests: &tests,
+        state: &state,
+        busybox: &image,
+        sources: &sources,
+    }
+    .write(&payload)?;
+    Ok(Set {
+        qemu: qemu.clone(),
+        kernel,
+        accelerator,
+        cgroup,
+        payload,
+        raw_root: false,
+        rung: Mutex::default(),
+        _scratch: scratch,
+    })
+}
+
+/// The program busybox in the image.
+fn program(state: &State, image: &Image) -> Result<std::path::PathBuf> {
+    let layers = image.directories(state);
+    let found = layers.iter().map(|layer| layer.join("bin/busybox"));
+    found.into_iter().find(|path| path.is_file()).context("the image has no busybox")
+}

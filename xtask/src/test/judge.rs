@@ -1,0 +1,122 @@
+//! What a test's end means.
+
+use vm_init::How;
+
+/// What a test came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// It ran to its end, and was content.
+    Passed,
+    /// The kernel lacks what it is about, as was known beforehand: the reasons.
+    Skipped(String),
+    /// Anything else: what it was, in a few words.
+    Failed(String),
+}
+
+/// All that is known of a test's end.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) how: How,
+    pub(crate) seconds: u64,
+    pub(crate) output: String,
+    pub(crate) skips: Vec<String>,
+    /// What it left in the VM.
+    pub(crate) left: Vec<String>,
+}
+
+/// What it means; `expected` is why a skip was expected, if it was.
+///
+/// An exit code of 0 is not enough: libtest's own closing line must tell of one test
+/// that passed, and be the last.
+pub(crate) fn judge(end: &End, expected: Option<&str>) -> Verdict {
+    let failed = |text: String| Verdict::Failed(text);
+    let last = end.output.lines().rfind(|line| !line.trim().is_empty());
+    let closing = last.and_then(|line| line.strip_prefix("test result: "));
+    match end.how {
+        How::TimedOut => {
+            return failed(format!("had not ended after {} s", end.seconds));
+        }
+        How::Signal(signal) => return failed(format!("killed by signal {signal}")),
+        How::Code(code) => match (code, closing) {
+            (0, Some(closing)) if closing.starts_with("ok. 1 passed; 0 failed;") => {
+            }
+            (101, Some(closing)) if closing.starts_with("FAILED.") => {
+                return failed("failed".into());
+            }
+            (0, Some(closing)) if closing.starts_with("ok. 0 passed;") => {
+                return failed("did not run".into());
+            }
+            _ => return failed(format!("exited with {code} before its verdict")),
+        },
+    }
+    if !end.left.is_empty() {
+        return failed(format!("left behind: {}", end.left.join("; ")));
+    }
+    match (end.skips.join("; "), expected) {
+        (none, None) if none.is_empty() => Verdict::Passed,
+        (none, Some(reason)) if none.is_empty() => {
+            failed(format!("ran, and a skip was expected: {reason}"))
+        }
+        (skips, Some(_)) => Verdict::Skipped(skips),
+        (skips, None) => failed(format!("skipped, which was not expected: {skips}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: &str = "running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; \
+                      0 failed; 0 ignored; 0 measured; 2 filtered out\n\n";
+
+    fn end(how: How, output: &str) -> End {
+        let output = output.to_owned();
+        End { how, seconds: 5, output, skips: Vec::new(), left: Vec::new() }
+    }
+
+    fn failure(end: &End) -> String {
+        match judge(end, None) {
+            Verdict::Failed(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_closing_line_of_a_test_that_passed_is_green() {
+        assert_eq!(judge(&end(How::Code(0), OK), None), Verdict::Passed);
+        let early = "exited with 0 before its verdict";
+        assert_eq!(failure(&end(How::Code(0), "")), early);
+        let forged = format!("{OK}and then some");
+        assert_eq!(failure(&end(How::Code(0), &forged)), early);
+        let none = OK.replace("1 passed", "0 passed");
+        assert_eq!(failure(&end(How::Code(0), &none)), "did not run");
+        assert_eq!(
+            failure(&end(How::Code(3), OK)),
+            "exited with 3 before its verdict"
+        );
+        assert_eq!(failure(&end(How::Signal(9), OK)), "killed by signal 9");
+        assert_eq!(failure(&end(How::TimedOut, OK)), "had not ended after 5 s");
+        let bad = "test result: FAILED. 0 passed; 1 failed;\n";
+        assert_eq!(failure(&end(How::Code(101), bad)), "failed");
+    }
+
+    #[test]
+    fn a_skip_is_one_only_where_it_was_expected() {
+        let mut end = end(How::Code(0), OK);
+        let stale = judge(&end, Some("no aufs"));
+        assert!(matches!(stale, Verdict::Failed(text) if text.contains("no aufs")));
+        end.skips = vec!["no aufs here".into()];
+        assert_eq!(
+            judge(&end, Some("no aufs")),
+            Verdict::Skipped("no aufs here".into())
+        );
+        assert!(failure(&end).contains("not expected: no aufs here"));
+    }
+
+    #[test]
+    fn what_is_left_behind_is_a_failure() {
+        let mut end = end(How::Code(0), OK);
+        end.left = vec!["mount: /x".into()];
+        assert_eq!(failure(&end), "left behind: mount: /x");
+    }
+}

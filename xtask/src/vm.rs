@@ -1,0 +1,88 @@
+//! The test VM: a kernel, an emulator, an initramfs, and a talk with process 1.
+
+pub(crate) mod accelerator;
+pub(crate) mod bzimage;
+pub(crate) mod cpio;
+pub(crate) mod kernel;
+pub(crate) mod machine;
+pub(crate) mod modules;
+pub(crate) mod payload;
+pub(crate) mod qemu;
+pub(crate) mod scratch;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::target;
+use accelerator::Accelerator;
+use kernel::Kernel;
+use qemu::Qemu;
+use scratch::Scratch;
+
+/// Where all of the VM lies that is kept.
+pub(crate) fn directory() -> PathBuf {
+    target().join("vm")
+}
+
+/// A line for the reader about what goes on.
+pub(crate) fn say(line: &str) {
+    eprintln!("vm: {line}");
+}
+
+/// How the cgroup file systems are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Cgroup {
+    /// Each controller in a hierarchy of its own
+    V1,
+    /// As v1, with an empty v2 tree beside it
+    Hybrid,
+    /// One tree
+    V2,
+}
+
+impl fmt::Display for Cgroup {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Cgroup::V1 => "v1",
+            Cgroup::Hybrid => "hybrid",
+            Cgroup::V2 => "v2",
+        })
+    }
+}
+
+/// All that a VM is made of. Any number can be booted from one.
+pub(crate) struct Set {
+    pub(crate) qemu: Qemu,
+    pub(crate) kernel: Kernel,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) cgroup: Cgroup,
+    /// The initramfs.
+    pub(crate) payload: PathBuf,
+    /// Stay on the initramfs root, where pivot_root(2) fails.
+    pub(crate) raw_root: bool,
+    /// The rung of the ladder that the last boot stood on.
+    pub(crate) rung: machine::LastRung,
+    /// Keeps the payload while this lives.
+    pub(crate) _scratch: Scratch,
+}
+
+impl Set {
+    /// One line on what was chosen.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "Linux {}, cgroup {}, {} by {}",
+            self.kernel.release,
+            self.cgroup,
+            self.qemu.version,
+            self.accelerator.name()
+        )
+    }
+
+    /// Boot one.
+    pub(crate) fn boot(&self) -> Result<machine::Machine> {
+        machine::boot(self)
+    }
+}

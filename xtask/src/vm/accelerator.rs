@@ -1,0 +1,170 @@
+//! KVM or emulation: a timed probe decides. Some hosts have a /dev/kvm that opens
+//! and emulates each instruction itself, slower than QEMU does, and fails on those it
+//! doesn't know.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::qemu::Qemu;
+
+/// Who runs the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Accelerator {
+    /// The processor.
+    Kvm,
+    /// QEMU, translating them.
+    Tcg,
+}
+
+impl Accelerator {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Accelerator::Kvm => "KVM",
+            Accelerator::Tcg => "emulation",
+        }
+    }
+}
+
+/// The user's say in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// What a timed probe finds to work
+    Auto,
+    /// The processor itself
+    Kvm,
+    /// QEMU's emulation
+    Tcg,
+}
+
+/// A loop of so many rounds, two instructions each.
+const ROUNDS: u32 = 2_000_000;
+
+/// A working KVM takes under 80 ms for them, a bad one two seconds; with QEMU's
+/// own start, on a busy machine, this is between the two.
+const LIMIT: Duration = Duration::from_millis(600);
+
+/// What the probe's program writes to isa-debug-exit.
+const DONE: u8 = 0x2a;
+
+/// What was found, and when that is still true.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    /// This boot of this host, with this QEMU.
+    key: String,
+    accelerator: Accelerator,
+    reason: String,
+}
+
+/// Choose, with the reason in one line. The probe's result is kept in `directory`
+/// until the host boots anew.
+///
+/// # Errors
+/// A directory that can't be written.
+pub(crate) fn choose(
+    choice: Choice,
+    qemu: &Qemu,
+    directory: &Path,
+) -> Result<(Accelerator, String)> {
+    match choice {
+        Choice::Tcg => return Ok((Accelerator::Tcg, "as asked".into())),
+        Choice::Kvm => return Ok((Accelerator::Kvm, "as asked".into())),
+        Choice::Auto => {}
+    }
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let uid = nix::unistd::geteuid();
+    let key = format!("{} {} {uid}", boot.unwrap_or_default().trim(), qemu.version);
+    let path = directory.join("accelerator.json");
+    let kept = fs::read(&path).ok();
+    let kept = kept.and_then(|text| serde_json::from_slice::<Found>(&text).ok());
+    if let Some(found) = kept.filter(|found| found.key == key) {
+        return Ok((found.accelerator, found.reason));
+    }
+    let (accelerator, reason) = match probe(qemu, directory)? {
+        Ok(reason) => (Accelerator::Kvm, reason),
+        Err(reason) => (Accelerator::Tcg, reason),
+    };
+    let found = Found { key, accelerator, reason: reason.clone() };
+    fs::write(&path, serde_json::to_vec_pretty(&found)?)
+        .with_context(|| path.display().to_string())?;
+    Ok((accelerator, reason))
+}
+
+/// Whether KVM works, and why.
+fn probe(qemu: &Qemu, directory: &Path) -> Result<Result<String, String>> {
+    let device = "/dev/kvm";
+    if let Err(e) = File::options().read(true).write(true).open(device) {
+        return Ok(Err(format!("{device}: {e}")));
+    }
+    let path = directory.join(format!("probe-{}.bin", std::process::id()));
+    fs::write(&path, firmware()).with_context(|| path.display().to_string())?;
+    let timed = run_probe(qemu, &path);
+    fs::remove_file(&path).with_context(|| path.display().to_string())?;
+    timed
+}
+
+fn run_probe(qemu: &Qemu, firmware: &Path) -> Result<Result<String, String>> {
+    let begun = Instant::now();
+    let mut child = Command::new(&qemu.program)
+        .args(["-M", "microvm", "-accel", "kvm", "-m", "16M", "-nodefaults"])
+        .args(["-no-user-config", "-display", "none", "-no-reboot", "-bios"])
+        .arg(firmware)
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("start QEMU")?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let took = begun.elapsed().as_millis();
+            let done = (i32::from(DONE) << 1) | 1;
+            return Ok(match status.code() {
+                Some(code) if code == done => Ok(format!(
+                    "four million instructions took {took} ms, start included"
+                )),
+                _ => Err("KVM is there, and can't run a loop".into()),
+            });
+        }
+        if begun.elapsed() > LIMIT {
+            child.kill().and_then(|()| child.wait()).context("end QEMU")?;
+            return Ok(Err(format!(
+                "KVM is there, and had not run four million instructions in {} ms",
+                LIMIT.as_millis()
+            )));
+        }
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// 64 KiB that end where a processor starts, at 16 bytes below the top.
+///
+/// # Source
+/// Intel SDM volume 3, "First Instruction Executed"
+fn firmware() -> Vec<u8> {
+    const CODE: usize = 0xff00;
+    let mut rom = vec![0xf4; 0x1_0000]; // hlt everywhere
+    let mut put = |at: usize, bytes: &[u8]| {
+        rom[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    // jmp CODE, relative to the next instruction
+    let distance = (CODE as u16).wrapping_sub(0xfff3).to_le_bytes();
+    put(0xfff0, &[0xe9, distance[0], distance[1]]);
+    let [a, b, c, d] = ROUNDS.to_le_bytes();
+    let code = [
+        0x66, 0xb9, a, b, c, d, // mov ecx, ROUNDS
+        0x66, 0x49, // again: dec ecx
+        0x75, 0xfc, // jnz again
+        0xb0, DONE, // mov al, DONE
+        0xe6, 0xf4, // out 0xf4, al
+        0xf4, 0xeb, 0xfd, // hlt, for ever
+    ];
+    put(CODE, &code);
+    rom
+}

@@ -1,0 +1,100 @@
+//! What a kernel image is: a bzImage, out of which the kernel proper is cut, or a
+//! vmlinux already.
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The kernel proper, an ELF file, if its compression is known here: lz4, zstd or
+/// xz. QEMU boots it without having the guest unpack it, which under emulation is
+/// most of a second.
+///
+/// # Source
+/// Documentation/arch/x86/boot.rst of Linux, "payload_offset"
+pub(crate) fn vmlinux(image: &[u8]) -> Result<Option<Vec<u8>>> {
+    if image.starts_with(b"\x7fELF") {
+        return Ok(Some(image.to_vec()));
+    }
+    ensure!(
+        image.get(0x202..0x206) == Some(b"HdrS"),
+        "neither a vmlinux nor a bzImage"
+    );
+    let number = |at: usize| -> Result<usize> {
+        let bytes = image.get(at..at + 4).context("the header is cut off")?;
+        Ok(u32::from_le_bytes(bytes.try_into()?) as usize)
+    };
+    // Zero means four, for images from before 1995.
+    let sectors = match image[0x1f1] {
+        0 => 4,
+        sectors => usize::from(sectors),
+    };
+    let start = (sectors + 1) * 512 + number(0x248)?;
+    let end = start.checked_add(number(0x24c)?).context("a payload past the end")?;
+    let payload = image.get(start..end).context("the image is cut off")?;
+    // All but gzip are followed by the size of what comes out.
+    let (packed, size) =
+        payload.split_at_checked(payload.len().wrapping_sub(4)).unwrap_or_default();
+    let size = size.try_into().map_or(0, u32::from_le_bytes) as usize;
+    let out = match payload {
+        [0x02, 0x21, 0x4c, 0x18, ..] => lz4(&packed[4..])?,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => super::modules::zstd(packed)?,
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => super::modules::xz(packed)?,
+        _ => return Ok(None),
+    };
+    ensure!(
+        out.len() == size && out.starts_with(b"\x7fELF"),
+        "the kernel in the bzImage is damaged"
+    );
+    Ok(Some(out))
+}
+
+/// The legacy format: blocks of up to 8 MiB, each after its packed size.
+fn lz4(mut packed: &[u8]) -> Result<Vec<u8>> {
+    const BLOCK: usize = 8 << 20;
+    let mut out = Vec::new();
+    while let Some((size, rest)) = packed.split_first_chunk::<4>() {
+        let size = u32::from_le_bytes(*size) as usize;
+        let (block, rest) =
+            rest.split_at_checked(size).context("lz4: a block is cut off")?;
+        out.extend(lz4_flex::block::decompress(block, BLOCK).context("lz4")?);
+        packed = rest;
+    }
+    Ok(out)
+}
+
+/// The release, as `uname -r` says it.
+pub(crate) fn release(image: &[u8]) -> Result<String> {
+    let word = |bytes: &[u8]| {
+        let end = bytes.iter().position(|byte| matches!(byte, 0 | b' '));
+        String::from_utf8_lossy(&bytes[..end.unwrap_or(0)]).into_owned()
+    };
+    if !image.starts_with(b"\x7fELF") {
+        let at = image.get(0x20e..0x210).context("the image is cut off")?;
+        let at = usize::from(u16::from_le_bytes([at[0], at[1]])) + 0x200;
+        return Ok(word(image.get(at..).context("the image is cut off")?));
+    }
+    // The text of /proc/version.
+    const BANNER: &[u8] = b"Linux version ";
+    let found = image.windows(BANNER.len()).position(|window| window == BANNER);
+    let Some(at) = found else { bail!("an ELF file, but no kernel") };
+    Ok(word(&image[at + BANNER.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_kernel_is_refused() {
+        assert!(vmlinux(b"#!/bin/sh").is_err());
+        assert!(release(b"\x7fELF\x02\x01\x01").is_err());
+        let mut cut_off = vec![0; 0x300];
+        cut_off[0x202..0x206].copy_from_slice(b"HdrS");
+        cut_off[0x24c] = 255;
+        assert!(vmlinux(&cut_off).is_err());
+    }
+
+    #[test]
+    fn a_vmlinux_says_its_release() {
+        let image = b"\x7fELF\x02\0\0Linux version 6.1.0-47-amd64 (gcc)\0";
+        assert_eq!(release(image).unwrap(), "6.1.0-47-amd64");
+    }
+}

@@ -1,0 +1,121 @@
+//! A cpio archive, as the kernel unpacks it into its first root file system.
+
+use std::io::{self, Write};
+
+/// An archive that is being written.
+///
+/// # Source
+/// Documentation/driver-api/early-userspace/buffer-format.rst of Linux
+pub(crate) struct Archive<W> {
+    out: W,
+    written: u64,
+    entries: u32,
+}
+
+const DIRECTORY: u32 = 0o040_000;
+const FILE: u32 = 0o100_000;
+const SYMLINK: u32 = 0o120_000;
+const CHARACTER_DEVICE: u32 = 0o020_000;
+
+impl<W: Write> Archive<W> {
+    pub(crate) fn new(out: W) -> Archive<W> {
+        Archive { out, written: 0, entries: 0 }
+    }
+
+    pub(crate) fn directory(&mut self, name: &str, mode: u32) -> io::Result<()> {
+        self.entry(name, DIRECTORY | mode, (0, 0), b"")
+    }
+
+    pub(crate) fn file(
+        &mut self,
+        name: &str,
+        mode: u32,
+        content: &[u8],
+    ) -> io::Result<()> {
+        self.entry(name, FILE | mode, (0, 0), content)
+    }
+
+    pub(crate) fn symlink(&mut self, name: &str, target: &[u8]) -> io::Result<()> {
+        self.entry(name, SYMLINK | 0o777, (0, 0), target)
+    }
+
+    pub(crate) fn character_device(
+        &mut self,
+        name: &str,
+        mode: u32,
+        number: (u32, u32),
+    ) -> io::Result<()> {
+        self.entry(name, CHARACTER_DEVICE | mode, number, b"")
+    }
+
+    /// The end of the archive.
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        self.entry("TRAILER!!!", 0, (0, 0), b"")?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn entry(
+        &mut self,
+        name: &str,
+        mode: u32,
+        device: (u32, u32),
+        content: &[u8],
+    ) -> io::Result<()> {
+        self.entries += 1;
+        let too_large = |_| io::Error::new(io::ErrorKind::FileTooLarge, "4 GiB");
+        let size = u32::try_from(content.len()).map_err(too_large)?;
+        let name_size = name.len() as u32 + 1;
+        // A number of its own for each entry: equal ones would be hard links.
+        let (uid, gid, links, time, inode) = (0, 0, 1, 0, self.entries);
+        let fields = [
+            inode, mode, uid, gid, links, time, size, 0, 0, device.0, device.1,
+            name_size, 0,
+        ];
+        self.put(b"070701")?;
+        for field in fields {
+            self.put(format!("{field:08x}").as_bytes())?;
+        }
+        self.put(name.as_bytes())?;
+        self.put(b"\0")?;
+        self.pad()?;
+        self.put(content)?;
+        self.pad()
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+
+    /// Names and contents begin at multiples of four.
+    fn pad(&mut self) -> io::Result<()> {
+        let missing = self.written.next_multiple_of(4) - self.written;
+        self.put(&[0; 3][..missing as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_header_begins_at_a_multiple_of_four() {
+        let mut archive = Archive::new(Vec::new());
+        archive.directory("bin", 0o755).unwrap();
+        archive.file("bin/a", 0o644, b"12345").unwrap();
+        archive.symlink("bin/bb", b"a").unwrap();
+        let bytes = archive.finish().unwrap();
+        assert_eq!(bytes.len() % 4, 0);
+        let heads = bytes.windows(6).enumerate();
+        let heads = heads.filter(|(_, window)| window == b"070701");
+        let places: Vec<usize> = heads.map(|(at, _)| at).collect();
+        assert_eq!(places.len(), 4);
+        assert!(places.iter().all(|at| at % 4 == 0), "{places:?}");
+        let file = &bytes[places[1]..];
+        assert_eq!(&file[14..22], b"000081a4");
+        assert_eq!(&file[54..62], b"00000005");
+        assert_eq!(&file[110..116], b"bin/a\0");
+        assert_eq!(&file[116..121], b"12345");
+    }
+}

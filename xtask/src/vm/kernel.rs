@@ -1,0 +1,351 @@
+//! Kernels: found, or downloaded by the distribution's package manager.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use common::apt::{Apt, PATIENCE};
+use common::command::run;
+use common::home::remove_tree;
+use common::room::room;
+use common::step::Step;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::scratch::Scratch;
+use super::{bzimage, modules, say};
+
+/// The package of each series that the tests are known to pass with. One that is
+/// not packaged any more makes way for the newest of its series.
+const KNOWN: [(&str, &str); 2] = [
+    ("6.1", "linux-image-6.1.0-47-cloud-amd64-unsigned"),
+    ("6.12", "linux-image-6.12.117+deb12-cloud-amd64"),
+];
+
+/// Package, unpacked tree and result of one kernel.
+const ROOM: u64 = 400 << 20;
+
+/// A kernel, ready to be booted.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    /// As it was asked for: a series, or a path.
+    pub(crate) wanted: String,
+    /// `uname -r`.
+    pub(crate) release: String,
+    /// Images to try, the faster first.
+    pub(crate) images: Vec<PathBuf>,
+    /// A directory like /lib/modules/RELEASE, if there is one.
+    pub(crate) modules: Option<PathBuf>,
+}
+
+/// Kept beside a kernel.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// The package's file, version included, or the image's path.
+    source: String,
+    /// Of that file, in hexadecimal.
+    sha256: String,
+    release: String,
+}
+
+/// The kernel that `wanted` names: `6.1`, `6.12`, another series that the package
+/// manager has, or the path of a vmlinux or bzImage. `cache` keeps what was made of
+/// it; `busybox` does depmod(8)'s work.
+///
+/// # Errors
+/// Nothing of that name is to be had: what was tried, and what to do.
+pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel> {
+    let is_series = wanted.starts_with(|first: char| first.is_ascii_digit())
+        && !wanted.contains('/');
+    let (name, image) = if is_series {
+        (wanted.to_owned(), None)
+    } else {
+        let path = fs::canonicalize(wanted).step(|| wanted.to_owned())?;
+        let meta = path.metadata().step(|| path.display().to_string())?;
+        if !meta.is_file() {
+            bail!("{wanted} is no file: name a vmlinux or a bzImage");
+        }
+        // Another file under the same path is another kernel.
+        let key = format!("{path:?} {} {:?}", meta.len(), meta.modified()?);
+        (hexadecimal(&Sha256::digest(key))[..16].to_owned(), Some(path))
+    };
+    let directory = cache.join(&name);
+    if let Some(kernel) = open(wanted, &directory)? {
+        return Ok(kernel);
+    }
+    // One works, the others wait and find what it made.
+    fs::create_dir_all(cache).step(|| format!("mkdir(2) {}", cache.display()))?;
+    let lock_path = cache.join("lock");
+    let lock = File::create(&lock_path)
+        .step(|| format!("open(2) {}", lock_path.display()))?;
+    lock.lock().step(|| format!("flock(2) {}", lock_path.display()))?;
+    if let Some(kernel) = open(wanted, &directory)? {
+        return Ok(kernel);
+    }
+    room(cache, ROOM, "a kernel")?;
+    let scratch = Scratch::new(&cache.join("new"))?;
+    let new = scratch.path().join("kernel");
+    fs::create_dir(&new).step(|| format!("mkdir(2) {}", new.display()))?;
+    let record = match &image {
+        Some(path) => from_image(path, scratch.path(), &new, busybox),
+        None => from_package(wanted, scratch.path(), &new, busybox),
+    }
+    .with_context(|| format!("kernel {wanted}"))?;
+    let text = serde_json::to_vec_pretty(&record)?;
+    fs::write(new.join("record.json"), text).step(|| "write(2) record.json")?;
+    // What has no record is no kernel, and in the way.
+    if directory.exists() {
+        remove_tree(&directory)?;
+    }
+    fs::rename(&new, &directory)
+        .step(|| format!("rename(2) to {}", directory.display()))?;
+    let short = &record.sha256[..12];
+    say(&format!("kernel {wanted} from {}, sha256 {short}", record.source));
+    open(wanted, &directory)?.context("what was just made is not there")
+}
+
+fn open(wanted: &str, directory: &Path) -> Result<Option<Kernel>> {
+    let Ok(text) = fs::read(directory.join("record.json")) else { return Ok(None) };
+    let record: Record = serde_json::from_slice(&text)
+        .with_context(|| format!("{}: remove it", directory.display()))?;
+    let there = |name: &str| Some(directory.join(name)).filter(|path| path.exists());
+    let images: Vec<PathBuf> =
+        ["vmlinux", "bzImage"].map(there).into_iter().flatten().collect();
+    if images.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Kernel {
+        wanted: wanted.to_owned(),
+        release: record.release,
+        images,
+        modules: there("modules"),
+    }))
+}
+
+/// From the machine's package manager.
+fn from_package(
+    series: &str,
+    scratch: &Path,
+    new: &Path,
+    busybox: &Path,
+) -> Result<Record> {
+    if env::consts::ARCH != "x86_64" {
+        bail!("the VM is an x86-64 machine, and its programs are built here");
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let apt = Apt::new(&path, &scratch.join("apt"), &say).with_context(|| {
+        "kernels are packaged by Debian and its children: elsewhere, --kernel PATH \
+         takes a vmlinux or bzImage, with its modules in ../lib/modules beside it"
+    })?;
+    let package = download(&apt, series)?;
+    let tree = scratch.join("tree");
+    apt.unpack(&package, &tree)?;
+    let boot = tree.join("boot");
+    let image = fs::read_dir(&boot)
+        .step(|| format!("readdir(3) {}", boot.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("/vmlinuz-"))
+        .context("the package holds no /boot/vmlinuz")?;
+    let mut record = from_image(&image, scratch, new, busybox)?;
+    let name = package.file_name().unwrap_or_default();
+    record.source = name.to_string_lossy().into_owned();
+    record.sha256 = digest(&package)?;
+    Ok(record)
+}
+
+fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
+    let known = KNOWN.iter().find(|(name, _)| *name == series);
+    let mut reason = None;
+    if let Some((_, package)) = known {
+        match apt.download(package) {
+            Ok(file) => return Ok(file),
+            Err(error) => reason = Some(error),
+        }
+    }
+    let start = format!("linux-image-{series}");
+    let names = apt.names(&start)?;
+    let Some(newest) = newest(&names, &start) else {
+        let others = apt.names("linux-image-")?;
+        let mut others: Vec<&str> =
+            others.iter().filter_map(|name| series_of(name)).collect();
+        others.sort_by_key(|series| numbers(series));
+        others.dedup();
+        let text = match others.is_empty() {
+            true => "it knows no kernel at all".to_owned(),
+            false => format!("it has {}", others.join(", ")),
+        };
+        let error = reason.unwrap_or_else(|| anyhow::anyhow!("no such package"));
+        return Err(error.context(format!(
+            "the package manager has no kernel {series} ({text}); --kernel takes \
+             one of those, or the path of a vmlinux or bzImage"
+        )));
+    };
+    if known.is_some() {
+        say(&format!("the known one is not packaged any more, taking {newest}"));
+    }
+    apt.download(newest)
+}
+
+/// The newest of a series: for clouds if there is one, as that is the smallest.
+fn newest<'a>(names: &'a [String], start: &str) -> Option<&'a str> {
+    let fits = |name: &&str| {
+        let rest = name.strip_prefix(start);
+        let own = rest.is_some_and(|rest| rest.starts_with(['.', '-']));
+        let extra =
+            ["-dbg", "-rt-", "-dbgsym"].iter().any(|word| name.contains(word));
+        own && !extra && series_of(name).is_some()
+    };
+    let kind = |name: &str| {
+        let kinds = ["-generic", "-amd64", "-virtual", "-kvm", "-cloud-amd64"];
+        kinds.iter().rposition(|kind| name.contains(kind))
+    };
+    names
+        .iter()
+        .map(String::as_str)
+        .filter(fits)
+        .max_by_key(|name| (kind(name), numbers(name), name.len()))
+}
+
+/// `6.12` of `linux-image-6.12.117+deb12-cloud-amd64`.
+fn series_of(package: &str) -> Option<&str> {
+    let rest = package.strip_prefix("linux-image-")?;
+    let mut dots = rest.match_indices(['.', '-', '+']);
+    let (_, (end, _)) = (dots.next()?, dots.next()?);
+    let series = &rest[..end];
+    let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let (major, minor) = series.split_once('.')?;
+    (is_number(major) && is_number(minor)).then_some(series)
+}
+
+/// The numbers in a name, to compare versions by.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|letter: char| !letter.is_ascii_digit())
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+/// From an image, with the modules that lie where packages have them.
+fn from_image(
+    image: &Path,
+    scratch: &Path,
+    new: &Path,
+    busybox: &Path,
+) -> Result<Record> {
+    let bytes = fs::read(image).step(|| format!("read(2) {}", image.display()))?;
+    let shown = || image.display().to_string();
+    let release = bzimage::release(&bytes).with_context(shown)?;
+    let vmlinux = bzimage::vmlinux(&bytes).with_context(shown)?;
+    // The one that is a program for QEMU to load, then the one it can start from.
+    let mut images = Vec::new();
+    images.extend(vmlinux.as_ref().map(|elf| ("vmlinux", elf)));
+    if !bytes.starts_with(b"\x7fELF") {
+        images.push(("bzImage", &bytes));
+    }
+    for (name, bytes) in images {
+        let path = new.join(name);
+        fs::write(&path, bytes).step(|| format!("write(2) {}", path.display()))?;
+    }
+    if let Some(from) = modules_beside(image, &release) {
+        let from = with_lists(&from, &release, scratch, busybox)?;
+        modules::pick(&from, &new.join("modules"))?;
+    }
+    let sha256 = hexadecimal(&Sha256::digest(&bytes));
+    Ok(Record { source: shown(), sha256, release })
+}
+
+fn modules_beside(image: &Path, release: &str) -> Option<PathBuf> {
+    let beside = image.parent()?;
+    let places = [
+        beside.join("../lib/modules").join(release),
+        beside.join("lib/modules").join(release),
+        beside.join("../usr/lib/modules").join(release),
+        Path::new("/lib/modules").join(release),
+    ];
+    places.into_iter().find(|place| place.is_dir())
+}
+
+/// Packages come without modules.dep: it is made at installation, by depmod(8).
+fn with_lists(
+    from: &Path,
+    release: &str,
+    scratch: &Path,
+    busybox: &Path,
+) -> Result<PathBuf> {
+    if from.join("modules.dep").exists() {
+        return Ok(from.to_owned());
+    }
+    // The directory is somebody's: the lists are made in a copy that links to it.
+    let base = scratch.join("depmod");
+    let copy = base.join("lib/modules").join(release);
+    link_tree(from, &copy)?;
+    let mut depmod = Command::new(busybox);
+    run(depmod.args(["depmod", "-b"]).arg(&base).arg(release), PATIENCE)?;
+    Ok(copy)
+}
+
+fn link_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).step(|| format!("mkdir(2) {}", to.display()))?;
+    let entries =
+        fs::read_dir(from).step(|| format!("readdir(3) {}", from.display()))?;
+    for entry in entries.flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            link_tree(&from, &to)?;
+        } else if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).step(|| format!("copy to {}", to.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn digest(file: &Path) -> Result<String> {
+    let bytes = fs::read(file).step(|| format!("read(2) {}", file.display()))?;
+    Ok(hexadecimal(&Sha256::digest(&bytes)))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_a_series_is_taken() {
+        let names = [
+            "linux-image-6.1.0-9-cloud-amd64",
+            "linux-image-6.1.0-47-cloud-amd64",
+            "linux-image-6.1.0-50-cloud-amd64-dbg",
+            "linux-image-6.1.0-56-amd64",
+            "linux-image-6.12.117+deb12-cloud-amd64",
+            "linux-image-6.1-cloud-amd64",
+        ]
+        .map(str::to_owned);
+        let newest = newest(&names, "linux-image-6.1");
+        assert_eq!(newest, Some("linux-image-6.1.0-47-cloud-amd64"));
+        let twelve = super::newest(&names, "linux-image-6.12");
+        assert_eq!(twelve, Some("linux-image-6.12.117+deb12-cloud-amd64"));
+        assert_eq!(super::newest(&names, "linux-image-5.10"), None);
+    }
+
+    #[test]
+    fn a_path_that_is_no_kernel_is_refused_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("kernels");
+        let file = dir.path().join("file");
+        fs::write(&file, "text").unwrap();
+        for wanted in [dir.path(), &file, &dir.path().join("missing")] {
+            let wanted = wanted.to_str().unwrap();
+            find(wanted, &cache, Path::new("/bin/false")).unwrap_err();
+        }
+        let left = ["lock", "new"].map(|name| cache.join(name));
+        for entry in fs::read_dir(&cache).unwrap().flatten() {
+            assert!(left.contains(&entry.path()), "{entry:?}");
+        }
+        assert_eq!(fs::read_dir(cache.join("new")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,385 @@
+//! One VM: QEMU's process, the talk with process 1 in it, and its end.
+//!
+//! QEMU's standard input and output are the channel, its standard error carries the
+//! console and what QEMU itself has to say. So no file and no socket is left over.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::io::{BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use vm_init::wire::{Frame, Stream, receive, send, send_bytes};
+use vm_init::{AGREED, EXIT_PORT, Event, Order, place};
+
+use super::accelerator::Accelerator;
+use super::{Set, say};
+
+/// Of the console so much is kept: its end.
+const CONSOLE: usize = 64 << 10;
+
+/// From QEMU's start until process 1 answers.
+fn boot_limit(accelerator: Accelerator) -> Duration {
+    match accelerator {
+        Accelerator::Kvm => Duration::from_secs(10),
+        Accelerator::Tcg => Duration::from_secs(40),
+    }
+}
+
+/// From the order to finish to QEMU's end.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+/// One way to boot; the ladder's rungs are tried in turn.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rung {
+    accelerator: Accelerator,
+    /// QEMU's `-M`: the small machine boots in half the time, the usual one anywhere.
+    machine: &'static str,
+    image: PathBuf,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let name = self.image.file_name().unwrap_or_default();
+        let machine = self.machine.split(',').next().unwrap_or_default();
+        write!(f, "{machine}, {}, {}", name.display(), self.accelerator.name())
+    }
+}
+
+/// The rung on which the last boot of a set stood.
+pub(crate) type LastRung = Mutex<Option<Rung>>;
+
+/// The rungs for a set, the best first.
+fn ladder(set: &Set) -> Vec<Rung> {
+    let mut rungs = Vec::new();
+    let mut accelerators = vec![set.accelerator];
+    if set.accelerator == Accelerator::Kvm {
+        accelerators.push(Accelerator::Tcg);
+    }
+    for accelerator in accelerators {
+        let images = (set.kernel.images.first(), set.kernel.images.last());
+        let (Some(first), Some(last)) = images else { continue };
+        for (machine, image) in [("microvm,rtc=on", first), ("q35,hpet=off", last)] {
+            rungs.push(Rung { accelerator, machine, image: image.clone() });
+        }
+    }
+    rungs
+}
+
+/// Boot a VM, on the rung that stood last or on the first that stands.
+///
+/// # Errors
+/// No rung stands: what each of them said.
+pub(crate) fn boot(set: &Set) -> Result<Machine> {
+    let known = lock(&set.rung).clone();
+    let mut rungs = ladder(set);
+    if let Some(known) = known {
+        // One that has stood before gets a second chance.
+        rungs = [&known, &known].into_iter().chain(&rungs).cloned().collect();
+    }
+    let mut tried = Vec::new();
+    for rung in rungs {
+        match Machine::start(set, &rung) {
+            Ok(machine) => {
+                *lock(&set.rung) = Some(rung);
+                return Ok(machine);
+            }
+            Err(error) => {
+                say(&format!("{rung}: {error:#}"));
+                tried.push(format!("\n  {rung}: {error:#}"));
+            }
+        }
+    }
+    bail!(
+        "no VM comes up with Linux {}; tried:{}\nhint: --kernel takes another \
+         kernel; --here runs the tests on this machine, as root",
+        set.kernel.release,
+        tried.concat()
+    )
+}
+
+/// What the VM said, or didn't.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// An event.
+    Event(Event),
+    /// Part of a program's output.
+    Bytes(Stream, Vec<u8>),
+    /// The channel is at its end: the VM is gone.
+    Gone,
+    /// What came is no frame: somebody else writes on the channel.
+    Noise(String),
+    /// Nothing came in time.
+    Silence,
+}
+
+/// A VM that runs.
+pub(crate) struct Machine {
+    qemu: Child,
+    line: Option<ChildStdin>,
+    words: Receiver<Word>,
+    console: Arc<Mutex<Console>>,
+    threads: Vec<JoinHandle<()>>,
+    /// cgroup v1 controllers that this kernel could not mount.
+    pub(crate) missing: Vec<String>,
+    /// From QEMU's start until process 1 said that it was ready.
+    pub(crate) boot: Duration,
+}
+
+/// The end of what the console showed.
+#[derive(Default)]
+struct Console {
+    tail: Vec<u8>,
+    total: usize,
+}
+
+/// Lock, also after a thread's panic: what is inside is always whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Machine {
+    fn start(set: &Set, rung: &Rung) -> Result<Machine> {
+        let begun = Instant::now();
+        let mut qemu = command(set, rung)?.spawn().context("start QEMU")?;
+        let line = qemu.stdin.take();
+        let output = qemu.stdout.take().context("QEMU's output")?;
+        let error = qemu.stderr.take().context("QEMU's errors")?;
+        let console = Arc::new(Mutex::new(Console::default()));
+        let (sender, words) = channel();
+        let kept = Arc::clone(&console);
+        let threads = vec![
+            thread::spawn(move || {
+                let mut output = BufReader::new(output);
+                loop {
+                    let word = match receive(&mut output) {
+                        Ok(Some(Frame::Message(event))) => Word::Event(event),
+                        Ok(Some(Frame::Bytes(stream, bytes))) => {
+                            Word::Bytes(stream, bytes)
+                        }
+                        Ok(None) => Word::Gone,
+                        Err(error) => Word::Noise(error.to_string()),
+                    };
+                    let last = matches!(word, Word::Gone | Word::Noise(_));
+                    if sender.send(word).is_err() || last {
+                        return;
+                    }
+                }
+            }),
+            thread::spawn(move || keep_console(error, &kept)),
+        ];
+        let (missing, boot) = (Vec::new(), Duration::ZERO);
+        let mut machine =
+            Machine { qemu, line, words, console, threads, missing, boot };
+        let limit = boot_limit(rung.accelerator);
+        match machine.next(limit) {
+            Word::Event(Event::Ready { missing, .. }) => machine.missing = missing,
+            word => {
+                let how = match word {
+                    Word::Silence => format!("not up in {} s", limit.as_secs()),
+                    Word::Gone => format!("QEMU ended with {}", machine.ended()),
+                    Word::Noise(what) => format!("noise on the channel: {what}"),
+                    word => format!("not ready, but {word:?}"),
+                };
+                let last = machine.last_lines(4);
+                drop(machine);
+                bail!(
+                    "{how}{}",
+                    if last.is_empty() { last } else { format!(": {last}") }
+                );
+            }
+        }
+        machine.boot = begun.elapsed();
+        Ok(machine)
+    }
+
+    /// Give an order.
+    ///
+    /// # Errors
+    /// The VM is gone.
+    pub(crate) fn order(&mut self, order: &Order) -> Result<()> {
+        let line = self.line.as_mut().context("the VM is gone")?;
+        send(line, order).context("the VM is gone")
+    }
+
+    /// Where orders and input go, for who sends them from another thread.
+    pub(crate) fn take_line(&mut self) -> Result<Line> {
+        Ok(Line(self.line.take().context("the VM is gone")?))
+    }
+
+    /// Wait for the next word.
+    pub(crate) fn next(&self, limit: Duration) -> Word {
+        match self.words.recv_timeout(limit) {
+            Ok(word) => word,
+            Err(RecvTimeoutError::Timeout) => Word::Silence,
+            Err(RecvTimeoutError::Disconnected) => Word::Gone,
+        }
+    }
+
+    /// The VM's goodbye: its last word, with as many tests as it was given, and the
+    /// agreed exit code.
+    ///
+    /// # Errors
+    /// It says something else, or nothing: what it says can't be trusted.
+    pub(crate) fn finish(mut self, tests: u32) -> Result<()> {
+        self.order(&Order::Finish)?;
+        drop(self.line.take());
+        self.goodbye(tests)
+    }
+
+    /// The same, after the order was given.
+    ///
+    /// # Errors
+    /// As [`Machine::finish`].
+    pub(crate) fn goodbye(&mut self, tests: u32) -> Result<()> {
+        let expected = Event::Finished { tests };
+        match self.next(GOODBYE) {
+            Word::Event(event) if event == expected => {}
+            word => {
+                bail!("the VM's last word should be {expected:?}, and is {word:?}")
+            }
+        }
+        match self.ended().code() {
+            Some(AGREED) => Ok(()),
+            code => bail!("QEMU's exit code should be {AGREED}, and is {code:?}"),
+        }
+    }
+
+    /// Wait for QEMU's end, which is near; if it isn't, bring it about.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + GOODBYE;
+        loop {
+            if let Ok(Some(status)) = self.qemu.try_wait() {
+                // All that the console said is read then.
+                self.threads.drain(..).for_each(|thread| drop(thread.join()));
+                return status;
+            }
+            if Instant::now() > end {
+                let _ = self.qemu.kill();
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// How many bytes the console has shown.
+    pub(crate) fn console_length(&self) -> usize {
+        lock(&self.console).total
+    }
+
+    /// Whether the kernel said that it can't go on.
+    pub(crate) fn panicked(&self) -> bool {
+        let console = lock(&self.console);
+        String::from_utf8_lossy(&console.tail).contains("Kernel panic - not syncing")
+    }
+
+    /// The console's last lines.
+    pub(crate) fn last_lines(&self, count: usize) -> String {
+        let console = lock(&self.console);
+        let text = String::from_utf8_lossy(&console.tail).into_owned();
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim_end)
+            .filter(|line| !line.is_empty())
+            .collect();
+        lines[lines.len().saturating_sub(count)..].join("\n")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Thrown away: nothing in it is worth a goodbye.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// The host's end of the channel.
+pub(crate) struct Line(ChildStdin);
+
+impl Line {
+    pub(crate) fn order(&mut self, order: &Order) -> Result<()> {
+        send(&mut self.0, order).context("the VM is gone")
+    }
+
+    pub(crate) fn input(&mut self, bytes: &[u8]) -> Result<()> {
+        send_bytes(&mut self.0, Stream::Input, bytes).context("the VM is gone")
+    }
+}
+
+fn keep_console(mut source: impl Read, console: &Mutex<Console>) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = source.read(&mut bytes) {
+        let mut console = lock(console);
+        console.total += count;
+        console.tail.extend(&bytes[..count]);
+        let excess = console.tail.len().saturating_sub(CONSOLE);
+        console.tail.drain(..excess);
+    }
+}
+
+/// QEMU's command line.
+fn command(set: &Set, rung: &Rung) -> Result<Command> {
+    // By way of this program, so that QEMU dies with whoever started it.
+    let mut command = Command::new(env::current_exe().context("own path")?);
+    command.arg(crate::HELD).arg(std::process::id().to_string());
+    command.arg(&set.qemu.program);
+    command.args([
+        "-M",
+        rung.machine,
+        "-m",
+        "512M",
+        "-nodefaults",
+        "-no-user-config",
+    ]);
+    command.args(["-display", "none", "-no-reboot"]);
+    match rung.accelerator {
+        Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+        Accelerator::Tcg => command.args(["-accel", "tcg", "-cpu", "qemu64"]),
+    };
+    command.arg("-kernel").arg(&rung.image).arg("-initrd").arg(&set.payload);
+    command.arg("-append").arg(kernel_line(set, rung.accelerator));
+    // The first serial port is the console, the second the channel.
+    let console = "file,id=console,path=/dev/fd/2";
+    command.args(["-chardev", console, "-serial", "chardev:console"]);
+    command.args(["-chardev", "stdio,id=channel,signal=off"]);
+    command.args(["-device", "isa-serial,chardev=channel,index=1"]);
+    let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1");
+    command.args(["-device", &exit]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// The kernel's command line. What is switched off costs time at boot, and guards
+/// against nothing in a machine that lives for seconds.
+fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
+    let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
+                    init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"
+        .to_owned();
+    if accelerator == Accelerator::Tcg {
+        // The guest reads the host's time stamp counter. Told how fast it is, the
+        // kernel need not measure it by timers that the small machine lacks.
+        line += " tsc=nowatchdog";
+        if let Some(khz) = host_khz() {
+            line += &format!(" tsc_early_khz={khz} lpj={}", khz * 4);
+        }
+    }
+    line += &format!(" {}{}", place::CGROUP, set.cgroup);
+    if set.raw_root {
+        line += &format!(" {}", place::RAW_ROOT);
+    }
+    line
+}
+
+fn host_khz() -> Option<u64> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
+    let mhz: f64 = line.split_once(':')?.1.trim().parse().ok()?;
+    Some((mhz * 1000.0) as u64)
+}

@@ -1,0 +1,192 @@
+//! The kernel modules that the VM may need, with those that they depend on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use common::step::Step;
+
+/// What containers and their tests ask the kernel for. What a kernel lacks, or has
+/// built in, is left out.
+const WANTED: [&str; 41] = [
+    "aufs",
+    "br_netfilter",
+    "bridge",
+    "dummy",
+    "ext4",
+    "ip6_tables",
+    "ip_tables",
+    "ipt_REJECT",
+    "iptable_filter",
+    "iptable_nat",
+    "ipvlan",
+    "loop",
+    "macvlan",
+    "nf_conntrack",
+    "nf_conntrack_netlink",
+    "nf_nat",
+    "nf_tables",
+    "nfnetlink",
+    "nft_chain_nat",
+    "nft_compat",
+    "nft_counter",
+    "nft_ct",
+    "nft_fib",
+    "nft_fib_inet",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_limit",
+    "nft_log",
+    "nft_masq",
+    "nft_nat",
+    "nft_redir",
+    "nft_reject",
+    "nft_reject_inet",
+    "nft_reject_ipv4",
+    "overlay",
+    "tun",
+    "veth",
+    "xt_MASQUERADE",
+    "xt_addrtype",
+    "xt_conntrack",
+    "xt_tcpudp",
+];
+
+/// What modprobe(8) reads beside the modules.
+const LISTS: [&str; 3] = ["modules.dep", "modules.alias", "modules.builtin"];
+
+/// Copy the wanted modules from a directory like /lib/modules/6.1.0 into another,
+/// unpacked, with the lists cut down to them.
+///
+/// # Errors
+/// A list that can't be read, or a module that can't be unpacked.
+/// # Source
+/// modules.dep(5)
+pub(crate) fn pick(from: &Path, to: &Path) -> Result<()> {
+    let dependencies = read(from, "modules.dep")?;
+    let dependencies: Vec<(&str, Vec<&str>)> = dependencies
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(file, others)| (file, others.split_whitespace().collect()))
+        .collect();
+    let mut files = BTreeSet::new();
+    for (file, others) in &dependencies {
+        if WANTED.contains(&module(file).as_str()) {
+            files.insert(*file);
+            files.extend(others);
+        }
+    }
+    let names: BTreeSet<String> = files.iter().map(|file| module(file)).collect();
+    for file in &files {
+        let target = to.join(plain(file));
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)
+                .step(|| format!("mkdir(2) {}", parent.display()))?;
+        }
+        let path = from.join(file);
+        let bytes =
+            fs::read(&path).step(|| format!("read(2) {}", path.display()))?;
+        let bytes =
+            unpacked(file, bytes).with_context(|| path.display().to_string())?;
+        fs::write(&target, bytes)
+            .step(|| format!("write(2) {}", target.display()))?;
+    }
+    let mut lists = [String::new(), String::new(), String::new()];
+    for (file, others) in dependencies.iter().filter(|(f, _)| files.contains(f)) {
+        let others: Vec<&str> = others.iter().map(|other| plain(other)).collect();
+        lists[0] += &format!("{}: {}\n", plain(file), others.join(" "));
+    }
+    // A line is: alias, pattern, module.
+    for line in read(from, "modules.alias")?.lines() {
+        if line.split_whitespace().last().is_some_and(|name| names.contains(name)) {
+            lists[1] += &format!("{line}\n");
+        }
+    }
+    // An old kernel's package may have no list of what is built in.
+    lists[2] = read(from, "modules.builtin").unwrap_or_default();
+    for (name, list) in LISTS.iter().zip(lists) {
+        let path = to.join(name);
+        fs::write(&path, list).step(|| format!("write(2) {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn read(directory: &Path, name: &str) -> Result<String> {
+    let path = directory.join(name);
+    fs::read_to_string(&path).step(|| format!("read(2) {}", path.display()))
+}
+
+/// The name in the kernel's tongue: files spell some with `-`.
+fn module(file: &str) -> String {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name.split('.').next().unwrap_or(name).replace('-', "_")
+}
+
+/// The file's name once it is unpacked.
+fn plain(file: &str) -> &str {
+    file.find(".ko").map_or(file, |at| &file[..at + 3])
+}
+
+fn unpacked(file: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    match file.rsplit('.').next() {
+        Some("xz") => xz(&bytes),
+        Some("zst") => zstd(&bytes),
+        Some("ko") => Ok(bytes),
+        _ => bail!("its compression is not known here: .xz and .zst are"),
+    }
+}
+
+pub(crate) fn xz(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut reader = lzma_rust2::XzReader::new(packed, true);
+    reader.read_to_end(&mut out).context("xz")?;
+    Ok(out)
+}
+
+pub(crate) fn zstd(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut decoder = ruzstd::decoding::StreamingDecoder::new(packed)
+        .map_err(|error| anyhow::anyhow!("zstd: {error}"))?;
+    decoder.read_to_end(&mut out).context("zstd")?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_comes_with_those_it_depends_on_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        for name in ["net/bridge/bridge.ko", "net/stp.ko", "gpu/big.ko"] {
+            fs::create_dir_all(from.join(name).parent().unwrap()).unwrap();
+            fs::write(from.join(name), name).unwrap();
+        }
+        let list = "net/bridge/bridge.ko: net/stp.ko\nnet/stp.ko:\ngpu/big.ko:\n";
+        fs::write(from.join("modules.dep"), list).unwrap();
+        let aliases = "# Aliases\nalias rtnl-link-bridge bridge\nalias pci:x big\n";
+        fs::write(from.join("modules.alias"), aliases).unwrap();
+        pick(&from, &to).unwrap();
+        let text = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+        assert_eq!(text("net/bridge/bridge.ko"), "net/bridge/bridge.ko");
+        assert_eq!(text("net/stp.ko"), "net/stp.ko");
+        assert!(!to.join("gpu").exists());
+        assert_eq!(
+            text("modules.dep"),
+            "net/bridge/bridge.ko: net/stp.ko\nnet/stp.ko: \n"
+        );
+        assert_eq!(text("modules.alias"), "alias rtnl-link-bridge bridge\n");
+    }
+
+    #[test]
+    fn names_are_the_kernels() {
+        assert_eq!(
+            module("kernel/net/ipv4/netfilter/ipt-REJECT.ko.xz"),
+            "ipt_REJECT"
+        );
+        assert_eq!(plain("fs/overlay.ko.xz"), "fs/overlay.ko");
+    }
+}

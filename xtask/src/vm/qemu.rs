@@ -1,0 +1,87 @@
+//! QEMU: found, or installed where this process may.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use common::command::run;
+use common::rights;
+
+use super::say;
+
+/// The emulator.
+#[derive(Clone, Debug)]
+pub(crate) struct Qemu {
+    pub(crate) program: PathBuf,
+    /// `QEMU 7.2.22`, for the reader and for keys.
+    pub(crate) version: String,
+}
+
+const NAME: &str = "qemu-system-x86_64";
+
+/// How each package manager installs it. The first word is the manager.
+const INSTALL: [&[&str]; 3] = [
+    &["apt-get", "install", "--yes", "--no-install-recommends", "qemu-system-x86"],
+    &["apk", "add", "qemu-system-x86_64"],
+    &["dnf", "install", "--assumeyes", "qemu-system-x86-core"],
+];
+
+/// Installing takes so long at the most.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Find QEMU on PATH; root installs it when it is not there.
+///
+/// # Errors
+/// It is not there: the command that installs it.
+pub(crate) fn find() -> Result<Qemu> {
+    let program = match on_path(NAME) {
+        Some(program) => program,
+        None => {
+            install()?;
+            on_path(NAME).with_context(|| format!("{NAME} is still not on PATH"))?
+        }
+    };
+    let said =
+        run(Command::new(&program).arg("--version"), Duration::from_secs(20))?;
+    let text = String::from_utf8_lossy(&said.out).into_owned();
+    // QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)
+    let version = text.split_whitespace().nth(3).unwrap_or("of no version");
+    Ok(Qemu { program, version: format!("QEMU {version}") })
+}
+
+fn install() -> Result<()> {
+    let manager = INSTALL.iter().find(|words| on_path(words[0]).is_some());
+    let Some(words) = manager else {
+        bail!(
+            "there is no {NAME} on PATH: install QEMU's x86-64 system emulator by \
+             your package manager"
+        );
+    };
+    let command = words.join(" ");
+    if !rights::privileged() {
+        bail!("there is no {NAME} on PATH; this installs it: sudo {command}");
+    }
+    say(&format!("there is no {NAME} yet: {command}"));
+    let install = || {
+        let mut install = Command::new(words[0]);
+        install.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut install, PATIENCE)
+    };
+    if install().is_err() {
+        // A fresh machine has no package lists.
+        if words[0] == "apt-get" {
+            run(Command::new("apt-get").arg("update"), PATIENCE)
+                .context("read package lists")?;
+        }
+        install().with_context(|| format!("install QEMU by: {command}"))?;
+    }
+    Ok(())
+}
+
+/// Where on PATH a program is.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
