@@ -40,4 +40,4 @@ pub use part::{Birth, Part, Plan, Up};
 pub use running::{Running, Watch};
 #[cfg(target_arch = "x86_64")]
 pub use sys::write_port;
-pub use sys::{mount_read_only, setdomainname};
+pub use sys::{SystemV, ignore_signal, mount_read_only, setdomainname};

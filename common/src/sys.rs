@@ -181,6 +181,72 @@ pub fn mount_read_only(fd: impl AsFd) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// Ignore a signal, in this process and in what it executes.
+///
+/// # Errors
+/// EINVAL for SIGKILL and SIGSTOP.
+/// # Source
+/// signal(2), "SIG_IGN"
+pub fn ignore_signal(signal: nix::sys::signal::Signal) -> nix::Result<()> {
+    // SAFETY: SIG_IGN installs no handler.
+    let before = unsafe { libc::signal(signal as libc::c_int, libc::SIG_IGN) };
+    if before == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// The kinds of System V objects, which an IPC namespace keeps apart.
+///
+/// # Source
+/// sysvipc(7)
+#[derive(Clone, Copy, Debug)]
+pub enum SystemV {
+    /// A message queue.
+    Queue,
+    /// A set of one semaphore.
+    Semaphores,
+    /// A page of shared memory.
+    Memory,
+}
+
+impl SystemV {
+    /// Make one for the owner only; its id.
+    ///
+    /// # Errors
+    /// ENOSPC when the namespace has as many as it may.
+    /// # Source
+    /// msgget(2), semget(2), shmget(2)
+    pub fn make(self) -> nix::Result<i32> {
+        let (key, mode) = (libc::IPC_PRIVATE, 0o600);
+        // SAFETY: only numbers are passed.
+        Errno::result(unsafe {
+            match self {
+                SystemV::Queue => libc::msgget(key, mode),
+                SystemV::Semaphores => libc::semget(key, 1, mode),
+                SystemV::Memory => libc::shmget(key, 4096, mode),
+            }
+        })
+    }
+
+    /// Remove it.
+    ///
+    /// # Errors
+    /// EINVAL when there is none of that id, EPERM when it is another's.
+    /// # Source
+    /// msgctl(2), semctl(2), shmctl(2), "IPC_RMID"
+    pub fn remove(self, id: i32) -> nix::Result<()> {
+        let what = libc::IPC_RMID;
+        let nothing = std::ptr::null_mut();
+        // SAFETY: IPC_RMID reads and writes no memory.
+        let result = unsafe {
+            match self {
+                SystemV::Queue => libc::msgctl(id, what, nothing),
+                SystemV::Semaphores => libc::semctl(id, 0, what),
+                SystemV::Memory => libc::shmctl(id, what, nothing.cast()),
+            }
+        };
+        Errno::result(result).map(drop)
+    }
+}
+
 /// Set the NIS domain name of this UTS namespace, at most 64 bytes.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the tests read it")]
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -10,10 +11,16 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use common::SystemV;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
+use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, chdir, chroot, setgid, setgroups, setuid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities,
+    remove_capability_from_bounding_set, set_capabilities,
+};
 
 fn main() -> io::Result<ExitCode> {
     let mut words = env::args_os().skip(1);
@@ -98,6 +105,40 @@ fn main() -> io::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        // make KIND, remove KIND ID: a System V object.
+        Some("make") => {
+            println!("{}", kind(&rest[0]).make()?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some("remove") => {
+            let id = rest[1].to_str().and_then(|id| id.parse().ok()).expect("an id");
+            kind(&rest[0]).remove(id)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // ignoring-sigchld COMMAND: a shell can't, it keeps that signal for itself.
+        Some("ignoring-sigchld") => {
+            common::ignore_signal(Signal::SIGCHLD)?;
+            Err(Command::new(&rest[0]).args(&rest[1..]).exec())
+        }
+        // powerless COMMAND: run it as root without root's rights.
+        Some("powerless") => {
+            for right in CapabilitySet::all().iter() {
+                // One that this kernel doesn't know is EINVAL, and not there.
+                let _ = remove_capability_from_bounding_set(right);
+            }
+            let none = CapabilitySet::empty();
+            let own = capabilities(None)?;
+            set_capabilities(None, CapabilitySets { inheritable: none, ..own })?;
+            Err(Command::new(&rest[0]).args(&rest[1..]).exec())
+        }
         _ => Ok(ExitCode::from(97)),
+    }
+}
+
+fn kind(word: &OsStr) -> SystemV {
+    match word.to_str() {
+        Some("queue") => SystemV::Queue,
+        Some("semaphores") => SystemV::Semaphores,
+        _ => SystemV::Memory,
     }
 }

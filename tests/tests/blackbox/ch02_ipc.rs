@@ -5,33 +5,34 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use blackbox::Lab;
+use blackbox::{Lab, probe};
 use predicates::prelude::*;
 use serial_test::file_serial;
 
-/// System V objects, one of each kind: the flag of ipcmk(1), the flag of ipcrm(1),
-/// and the kernel's list.
-const KINDS: [(&[&str], &str, &str); 3] = [
-    (&["-Q"], "-q", "/proc/sysvipc/msg"),
-    (&["-S", "1"], "-s", "/proc/sysvipc/sem"),
-    (&["-M", "4096"], "-m", "/proc/sysvipc/shm"),
+/// System V objects, one of each kind: the probe's word for it, and the kernel's
+/// list.
+const KINDS: [(&str, &str); 3] = [
+    ("queue", "/proc/sysvipc/msg"),
+    ("semaphores", "/proc/sysvipc/sem"),
+    ("memory", "/proc/sysvipc/shm"),
 ];
 
 /// One on the host, removed at the end.
-struct Object(String, &'static str);
+struct Object(&'static str, String);
 
 impl Object {
-    fn new(make: &[&str], remove: &'static str) -> Object {
-        let out = Command::new("ipcmk").args(make).output();
-        let out = out.expect("ipcmk of util-linux");
+    fn new(kind: &'static str) -> Object {
+        let out = Command::new(probe()).args(["make", kind]).output().unwrap();
+        assert!(out.status.success(), "{out:?}");
         let text = String::from_utf8(out.stdout).unwrap();
-        Object(text.trim().rsplit(' ').next().unwrap().to_owned(), remove)
+        Object(kind, text.trim().to_owned())
     }
 }
 
 impl Drop for Object {
     fn drop(&mut self) {
-        let removed = Command::new("ipcrm").args([self.1, &self.0]).status();
+        let words = ["remove", self.0, &self.1];
+        let removed = Command::new(probe()).args(words).status();
         assert!(removed.is_ok_and(|status| status.success()));
     }
 }
@@ -40,8 +41,8 @@ impl Drop for Object {
 #[file_serial(machine)]
 fn queues_semaphores_and_shared_memory_made_outside_are_not_listed_inside() {
     let lab = Lab::new();
-    for (make, remove, list) in KINDS {
-        let _object = Object::new(make, remove);
+    for (kind, list) in KINDS {
+        let _object = Object::new(kind);
         // What the host lists: a heading and the object.
         let outside = fs::read_to_string(list).unwrap();
         assert!(outside.lines().count() > 1, "{outside}");
@@ -59,14 +60,14 @@ fn queues_semaphores_and_shared_memory_made_outside_are_not_listed_inside() {
 #[file_serial(machine)]
 fn what_is_made_inside_goes_with_the_namespace() {
     let lab = Lab::new();
-    for (make, remove, list) in KINDS {
+    for (kind, list) in KINDS {
         let before = ids(list);
-        let script = format!("ipcmk {} >/dev/null; wc -l < {list}", make.join(" "));
+        let script = format!("$0 make {kind} >/dev/null; wc -l < {list}");
         let mut run = lab.chapter("ch02-ipc");
-        let run = run.args(["run", "sh", "-c", &script]).assert();
+        let run = run.args(["run", "sh", "-c", &script]).arg(probe()).assert();
         // Without a wall it is the host's, which must not keep it.
         let left: Vec<_> = ids(list).difference(&before).cloned().collect();
-        left.iter().for_each(|id| drop(Object(id.clone(), remove)));
+        left.iter().for_each(|id| drop(Object(kind, id.clone())));
         assert!(left.is_empty(), "{list}: {left:?}");
         run.success().stdout("2\n");
     }

@@ -115,8 +115,8 @@ fn the_container_dies_with_a_killed_host_side_even_when_it_ignores_signals() {
 #[file_serial(machine)]
 fn a_caller_that_ignores_sigchld_changes_nothing() {
     let lab = Lab::new();
-    // Not by a shell's trap: shells keep SIGCHLD for themselves.
-    let ignoring = ["env", "--ignore-signal=CHLD"].map(std::ffi::OsStr::new);
+    let probe = blackbox::probe();
+    let ignoring = [probe.as_os_str(), "ignoring-sigchld".as_ref()];
     let mut run = lab.wrapped(&ignoring, "ch02-pid");
     run.args(["run", "sh", "-c", "exit 4"]).assert().code(4);
 }

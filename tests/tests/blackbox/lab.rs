@@ -169,24 +169,19 @@ fn a_change_to_the_image_is_caught() {
 #[test]
 #[file_serial(machine)]
 fn a_message_queue_is_caught() {
-    let Some(ipcmk) = which("ipcmk") else {
-        return blackbox::skip("no ipcmk to make a queue with");
-    };
     let mut id = String::new();
     let words = said(
         |_| {
-            let out = Command::new(ipcmk).arg("-Q").output().unwrap();
-            let text = String::from_utf8(out.stdout).unwrap();
-            id = text.rsplit(' ').next().unwrap().trim().to_owned();
+            let out = Command::new(blackbox::probe())
+                .args(["make", "queue"])
+                .output()
+                .unwrap();
+            id = String::from_utf8(out.stdout).unwrap().trim().to_owned();
         },
         || {},
     );
-    let status = Command::new("ipcrm").args(["-q", &id]).status().unwrap();
-    assert!(status.success());
+    let remove =
+        Command::new(blackbox::probe()).args(["remove", "queue", &id]).status();
+    assert!(remove.unwrap().success());
     assert!(words.contains("queue left"), "{words}");
-}
-
-fn which(program: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|it| it.exists())
 }
