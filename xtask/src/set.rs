@@ -63,6 +63,7 @@ pub(crate) fn make(
         cgroup,
         payload,
         raw_root: false,
+        boot_limit: None,
         rung: Mutex::default(),
         _scratch: scratch,
     })

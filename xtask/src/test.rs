@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     list: bool,
 
     /// Run on this machine, as root, and not in a VM
-    #[arg(long, conflicts_with_all = ["kernel", "cgroup", "accel", "jobs"])]
+    #[arg(long, conflicts_with_all = ["kernel", "cgroup", "accel", "jobs", "boot_timeout"])]
     here: bool,
 
     /// The VM's kernel: a series such as 6.1 or 6.12, the path of a vmlinux or
@@ -68,6 +68,10 @@ pub(crate) struct Args {
     /// Run another test program, for the tests of this one
     #[arg(long, hide = true, default_value = "blackbox")]
     program: String,
+
+    /// A VM that takes longer to come up, in seconds, is given up
+    #[arg(long, value_name = "SECONDS")]
+    boot_timeout: Option<u64>,
 
     /// A test that takes longer, in seconds, is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
@@ -202,7 +206,8 @@ fn in_vms(
     let tests = times.longest_first(tests);
     for wanted in &kernels {
         for cgroup in layouts {
-            let set = crate::set::make(built, &qemu, wanted, *cgroup, choice)?;
+            let mut set = crate::set::make(built, &qemu, wanted, *cgroup, choice)?;
+            set.boot_limit = args.boot_timeout.map(Duration::from_secs);
             eprintln!(
                 "running {} tests in a VM: {}; {jobs} at a time",
                 tests.len(),

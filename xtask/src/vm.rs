@@ -12,6 +12,7 @@ pub(crate) mod scratch;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -63,6 +64,8 @@ pub(crate) struct Set {
     pub(crate) payload: PathBuf,
     /// Stay on the initramfs root, where pivot_root(2) fails.
     pub(crate) raw_root: bool,
+    /// How long a boot may take, if not as long as usual.
+    pub(crate) boot_limit: Option<Duration>,
     /// The rung of the ladder that the last boot stood on.
     pub(crate) rung: machine::LastRung,
     /// Keeps the payload while this lives.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, read_to_string};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -29,6 +30,16 @@ pub(crate) fn machine() -> Result<Event> {
     }
     file_system("sysfs", "/sys", "")?;
     file_system("devtmpfs", "/dev", "")?;
+    // What udev(7) adds elsewhere.
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        symlink(target, Path::new("/dev").join(name))
+            .step(|| format!("symlink(2) /dev/{name}"))?;
+    }
     file_system("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666")?;
     file_system("tmpfs", "/dev/shm", "mode=1777")?;
     file_system("mqueue", "/dev/mqueue", "")?;

@@ -89,7 +89,10 @@ impl Reports {
                 }
                 println!("{}", tail(report.output.trim(), 100));
                 if !report.kernel.is_empty() {
-                    println!("the console's last lines:\n{}", report.kernel);
+                    println!(
+                        "the console's last lines:\n{}",
+                        tail(&report.kernel, 20)
+                    );
                 }
                 println!("again: {}", report.again);
             }
@@ -204,10 +207,15 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if fits(c) { c } else { '\u{fffd}' }).collect()
 }
 
-/// The last lines of a text.
+/// The last lines of a text, none of them endless.
 fn tail(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    let last = &lines[lines.len().saturating_sub(count)..];
+    let cut = |line: &&str| match line.char_indices().nth(1000) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => (*line).to_owned(),
+    };
+    last.iter().map(cut).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

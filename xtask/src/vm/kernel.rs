@@ -236,8 +236,8 @@ fn from_image(
 ) -> Result<Record> {
     let bytes = fs::read(image).step(|| format!("read(2) {}", image.display()))?;
     let shown = || image.display().to_string();
-    let release = bzimage::release(&bytes).with_context(shown)?;
     let vmlinux = bzimage::vmlinux(&bytes).with_context(shown)?;
+    let release = bzimage::release(&bytes).with_context(shown)?;
     // The one that is a program for QEMU to load, then the one it can start from.
     let mut images = Vec::new();
     images.extend(vmlinux.as_ref().map(|elf| ("vmlinux", elf)));

@@ -25,12 +25,15 @@ use super::{Set, say};
 const CONSOLE: usize = 64 << 10;
 
 /// From QEMU's start until process 1 answers.
-fn boot_limit(accelerator: Accelerator) -> Duration {
+fn usual_limit(accelerator: Accelerator) -> Duration {
     match accelerator {
         Accelerator::Kvm => Duration::from_secs(10),
         Accelerator::Tcg => Duration::from_secs(40),
     }
 }
+
+/// How the kernel begins to say that it can't go on.
+const PANIC: &str = "Kernel panic - not syncing";
 
 /// From the order to finish to QEMU's end.
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -87,13 +90,13 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
     for rung in rungs {
         match Machine::start(set, &rung) {
             Ok(machine) => {
+                if !tried.is_empty() {
+                    say(&format!("up on {rung}; tried before:{}", tried.concat()));
+                }
                 *lock(&set.rung) = Some(rung);
                 return Ok(machine);
             }
-            Err(error) => {
-                say(&format!("{rung}: {error:#}"));
-                tried.push(format!("\n  {rung}: {error:#}"));
-            }
+            Err(error) => tried.push(format!("\n  {rung}: {error:#}")),
         }
     }
     bail!(
@@ -177,7 +180,7 @@ impl Machine {
         let (missing, boot) = (Vec::new(), Duration::ZERO);
         let mut machine =
             Machine { qemu, line, words, console, threads, missing, boot };
-        let limit = boot_limit(rung.accelerator);
+        let limit = set.boot_limit.unwrap_or(usual_limit(rung.accelerator));
         match machine.next(limit) {
             Word::Event(Event::Ready { missing, .. }) => machine.missing = missing,
             word => {
@@ -256,13 +259,23 @@ impl Machine {
         let end = Instant::now() + GOODBYE;
         loop {
             if let Ok(Some(status)) = self.qemu.try_wait() {
-                // All that the console said is read then.
-                self.threads.drain(..).for_each(|thread| drop(thread.join()));
+                self.read_out();
                 return status;
             }
             if Instant::now() > end {
                 let _ = self.qemu.kill();
             }
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Wait until all that QEMU said is read. It is over soon, unless somebody else
+    /// has its pipes too, who shall not hold us up.
+    fn read_out(&self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < end
+            && !self.threads.iter().all(JoinHandle::is_finished)
+        {
             sleep(Duration::from_millis(1));
         }
     }
@@ -274,20 +287,26 @@ impl Machine {
 
     /// Whether the kernel said that it can't go on.
     pub(crate) fn panicked(&self) -> bool {
-        let console = lock(&self.console);
-        String::from_utf8_lossy(&console.tail).contains("Kernel panic - not syncing")
+        self.text().contains(PANIC)
     }
 
-    /// The console's last lines.
+    /// The console's last lines; after a panic of the kernel the first that tell
+    /// of it.
     pub(crate) fn last_lines(&self, count: usize) -> String {
-        let console = lock(&self.console);
-        let text = String::from_utf8_lossy(&console.tail).into_owned();
+        let text = self.text();
         let lines: Vec<&str> = text
             .lines()
             .map(str::trim_end)
             .filter(|line| !line.is_empty())
             .collect();
-        lines[lines.len().saturating_sub(count)..].join("\n")
+        let last = lines.len().saturating_sub(count);
+        let panic = lines.iter().position(|line| line.contains(PANIC));
+        let start = panic.map_or(last, |at| at.min(last));
+        lines[start..].iter().take(count).copied().collect::<Vec<_>>().join("\n")
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.console).tail).into_owned()
     }
 }
 
@@ -296,7 +315,6 @@ impl Drop for Machine {
         // Thrown away: nothing in it is worth a goodbye.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 

@@ -1,0 +1,192 @@
+//! The runner's own tests: whatever a test does in the VM, it is green only when it
+//! passed, and named for what it was; and whatever is asked for wrongly gets a clear
+//! error. They boot VMs, so they are a lane of their own: `cargo test -p xtask --test
+//! runner`. None needs root.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn xtask(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(words).env("RUST_BACKTRACE", "0");
+    command
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+/// The words of an error: one that names what was wrong, and a failure.
+fn refused(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = said(&output);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("error: "), "{text}");
+    text
+}
+
+#[test]
+fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("results.json");
+    let junit = dir.path().join("results.xml");
+    let output = xtask(&["test", "--program", "misbehaving", "--timeout", "6"])
+        .arg("--json")
+        .arg(&file)
+        .arg("--junit")
+        .arg(&junit)
+        .output()
+        .unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let results: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let word = |test: &Value, key: &str| test[key].as_str().unwrap().to_owned();
+    let found: BTreeMap<String, (String, String)> = results["tests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|test| {
+            (word(test, "name"), (word(test, "verdict"), word(test, "reason")))
+        })
+        .collect();
+    let expected = [
+        ("aborts", "failed", "killed by signal 6"),
+        ("behaves", "passed", ""),
+        (
+            "ends_the_vm_with_the_agreed_code",
+            "failed",
+            "the VM ended with the agreed code, and without its last word",
+        ),
+        ("exits_early", "failed", "exited with 0 before its verdict"),
+        ("floods_its_output", "failed", "exited with"),
+        ("floods_the_console", "failed", "flooded the console"),
+        (
+            "forges_the_last_word_on_the_channel",
+            "failed",
+            "wrote on the runner's channel",
+        ),
+        ("forges_the_last_word_on_the_console", "failed", "powered the VM off"),
+        ("freezes_process_1", "failed", "hung the VM"),
+        ("hangs", "failed", "had not ended after 6 s"),
+        (
+            "hangs_in_a_child_that_holds_its_output",
+            "failed",
+            "had not ended after 6 s",
+        ),
+        ("leaks_a_mount", "failed", "left behind: mount: "),
+        ("leaks_a_process", "failed", "left behind: process "),
+        ("panics", "failed", "failed"),
+        ("panics_the_kernel", "failed", "the kernel panicked"),
+        ("powers_off", "failed", "powered the VM off"),
+        ("reboots", "failed", "powered the VM off"),
+        ("sees_no_leak", "passed", ""),
+        ("skips_as_expected", "skipped", "as said"),
+        ("skips_unexpectedly", "failed", "skipped, which was not expected: lazy"),
+    ];
+    for (name, verdict, reason) in expected {
+        let (was, why) = &found[name];
+        assert!(was == verdict && why.starts_with(reason), "{name}: {was}, {why}");
+    }
+    assert_eq!(found.len(), expected.len(), "{text}");
+    assert!(
+        text.contains("test result: FAILED. 2 passed; 17 failed; 1 ignored;"),
+        "{text}"
+    );
+    // What is needed to find the fault.
+    assert!(text.contains("as it should"), "{text}");
+    assert!(text.contains("sysrq triggered crash"), "{text}");
+    assert!(text.contains("again: cargo xtask test --kernel 6.1"), "{text}");
+    let xml = fs::read_to_string(junit).unwrap();
+    assert!(xml.contains("tests=\"20\" failures=\"17\" skipped=\"1\""), "{xml}");
+}
+
+#[test]
+fn what_is_asked_for_wrongly_gets_a_clear_error() {
+    for (words, reason) in [
+        (&["test", "no_such_test"][..], "name contains \"no_such_test\""),
+        (&["test", "--kernel", "/nonexistent"], "/nonexistent"),
+        (&["test", "--kernel", "/etc/passwd"], "neither a vmlinux nor a bzImage"),
+        (&["test", "--kernel", "2.0"], "no kernel 2.0"),
+        (&["test", "--cgroup", "v3"], "possible values"),
+        (&["test", "--here", "--cgroup", "v2"], "cannot be used with"),
+        (&["test", "--bin-dir", "/nonexistent"], "/nonexistent"),
+        (&["test", "--bin-dir", "/etc"], "has a chapter's name"),
+        (&["shell", "ch99-none"], "there is no chapter ch99-none"),
+        (&["run", "ch99-none", "run", "true"], "there is no chapter ch99-none"),
+    ] {
+        let text = refused(&mut xtask(words));
+        assert!(text.contains(reason), "{words:?}: {text}");
+    }
+}
+
+/// An emulator that does what the script says when it is to boot something.
+fn emulator(dir: &Path, script: &str) -> String {
+    let path = dir.join("qemu-system-x86_64");
+    let version = "QEMU emulator version 0.0.1 (fake)";
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo '{version}'; exit; }}\n{script}\n"
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let rest = std::env::var("PATH").unwrap();
+    format!("{}:{rest}", dir.display())
+}
+
+#[test]
+fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
+    for (script, reason) in [
+        ("exec sleep 1000", "not up in 1 s"),
+        ("echo no such machine >&2; exit 1", "no such machine"),
+        ("echo Booting; sleep 1000", "noise on the channel"),
+        ("exit 43", "QEMU ended with exit status: 43"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = emulator(dir.path(), script);
+        let words = ["test", "--accel", "tcg", "--boot-timeout", "1", "exit_codes"];
+        let text = refused(xtask(&words).env("PATH", path));
+        assert!(text.contains("no VM comes up"), "{text}");
+        assert!(text.contains("microvm") && text.contains("q35"), "{text}");
+        assert!(text.contains(reason), "{script}: {text}");
+        assert!(text.contains("hint: "), "{text}");
+    }
+}
+
+#[test]
+fn a_program_that_wants_a_loader_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_xtask"), dir.path().join("ch02-uts")).unwrap();
+    let directory = dir.path().to_str().unwrap();
+    let text = refused(&mut xtask(&["test", "--bin-dir", directory]));
+    assert!(text.contains("ch02-uts is not static"), "{text}");
+}
+
+#[test]
+fn a_chapter_that_is_broken_fails_and_one_that_is_whole_passes() {
+    // Somebody's own chapter 2, which gives all programs the same host name.
+    let dir = tempfile::tempdir().unwrap();
+    let chapter = dir.path().join("ch02-uts");
+    let directory = dir.path().to_str().unwrap();
+    let test = "a_host_name_changed_inside_is_unchanged_outside";
+    let words = ["test", "--bin-dir", directory, test];
+    let write = |text: &str| {
+        fs::write(&chapter, text).unwrap();
+        fs::set_permissions(&chapter, Permissions::from_mode(0o755)).unwrap();
+    };
+    let options = "shift; [ \"$1\" = --hostname ] && { name=$2; shift 2; }";
+    write(&format!("#!/bin/sh\n{options}; hostname \"$name\"; exec \"$@\"\n"));
+    let text = refused(&mut xtask(&words));
+    assert!(text.contains(&format!("{test} ... FAILED")), "{text}");
+    let inner = "hostname \"$0\"; exec \"$@\"";
+    write(&format!(
+        "#!/bin/sh\n{options}\nexec unshare -u sh -c '{inner}' \"$name\" \"$@\"\n"
+    ));
+    let output = xtask(&words).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
