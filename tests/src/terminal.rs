@@ -1,12 +1,17 @@
 //! A real pseudo-terminal, with a program on it and a user before it.
 
 use std::process::Command;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 use expectrl::{Expect, Session};
 use nix::sys::termios::{Termios, tcgetattr};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// What is to be seen comes within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The user's side.
 pub struct Terminal {
@@ -21,7 +26,7 @@ impl Terminal {
     #[must_use]
     pub fn run(command: Command) -> Terminal {
         let mut session = Session::spawn(command).expect("a program on a terminal");
-        session.set_expect_timeout(Some(Duration::from_secs(20)));
+        session.set_expect_timeout(Some(PATIENCE));
         let mut terminal = Terminal { session };
         terminal.resize(80, 24);
         terminal
@@ -44,6 +49,17 @@ impl Terminal {
         let found =
             found.unwrap_or_else(|e| panic!("no {text:?} on the screen: {e}"));
         String::from_utf8_lossy(found.before()).into_owned()
+    }
+
+    /// The same, for what takes long to come.
+    ///
+    /// # Panics
+    /// When it doesn't come within so many seconds.
+    pub fn see_within(&mut self, text: &str, seconds: u64) -> String {
+        self.session.set_expect_timeout(Some(Duration::from_secs(seconds)));
+        let seen = self.see(text);
+        self.session.set_expect_timeout(Some(PATIENCE));
+        seen
     }
 
     /// Change the window's size.
@@ -74,12 +90,17 @@ impl Terminal {
     /// Wait for the end; its exit code, or 128 + signal.
     ///
     /// # Panics
-    /// When it can't be waited for.
+    /// When it doesn't end within 20 seconds.
     pub fn end(self) -> i32 {
-        match self.session.get_process().wait().expect("waitpid(2)") {
-            WaitStatus::Exited(_, code) => code,
-            WaitStatus::Signaled(_, signal, _) => 128 + signal as i32,
-            other => panic!("neither exited nor killed: {other:?}"),
+        let pid = Pid::from_raw(self.pid());
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match waitpid(pid, Some(WaitPidFlag::WNOHANG)).expect("waitpid(2)") {
+                WaitStatus::Exited(_, code) => return code,
+                WaitStatus::Signaled(_, signal, _) => return 128 + signal as i32,
+                _ if Instant::now() > end => panic!("it doesn't end"),
+                _ => sleep(Duration::from_millis(2)),
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn make(
     let busybox = program(&state, &image)?;
     let kernel = kernel::find(wanted, &directory.join("kernels"), &busybox)?;
     let (accelerator, reason) = accelerator::choose(choice, qemu, &directory)?;
-    say(&format!("{}: {reason}", accelerator.name()));
+    say(&format!("by {}: {reason}", accelerator.name()));
     let payload = scratch.path().join("initramfs");
     let mut chapters = built.chapters.clone();
     chapters.push(built.probe.clone());

@@ -10,6 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use blackbox::Terminal;
+use predicates::prelude::*;
+use predicates::str::contains;
 use serde_json::Value;
 
 fn xtask(words: &[&str]) -> Command {
@@ -189,4 +192,64 @@ fn a_chapter_that_is_broken_fails_and_one_that_is_whole_passes() {
     ));
     let output = xtask(&words).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn a_shell_in_the_vm_has_a_terminal_as_one_is_used_to() {
+    let mut terminal = Terminal::run(xtask(&["shell"]));
+    terminal.see_within("~ # ", 120);
+    terminal.type_keys("stty size\n");
+    terminal.see("24 80");
+    terminal.resize(100, 30);
+    terminal.see("~ # ");
+    terminal.type_keys("sleep 1; stty size\n");
+    terminal.see("30 100");
+    // Ctrl-C ends the program and not the shell, Ctrl-Z stops it.
+    terminal.see("~ # ");
+    // The quotes tell what the program says from what was typed.
+    let waits = "sh -c \"echo o''n; exec sleep 1000\"\n";
+    terminal.type_keys(waits);
+    terminal.see("on\r\n");
+    terminal.type_keys("\x03");
+    terminal.see("~ # ");
+    terminal.type_keys(waits);
+    terminal.see("on\r\n");
+    terminal.type_keys("\x1a");
+    terminal.see("Stopped");
+    terminal.see("~ # ");
+    terminal.type_keys("kill -9 %1; sleep 1; hostname; exit 7\n");
+    terminal.see("vm");
+    assert_eq!(terminal.end(), 7);
+}
+
+#[test]
+fn the_main_job_runs_in_the_vm() {
+    let words = ["run", "ch04-volume", "run", "-ti", "-v", "/tmp/v:/test", "sh"];
+    let mut terminal = Terminal::run(xtask(&words));
+    terminal.see_within("/ # ", 120);
+    terminal.type_keys("echo $$ $((6 * 7)); ls -d /test; exit 3\n");
+    terminal.see("1 42");
+    terminal.see("/test");
+    assert_eq!(terminal.end(), 3);
+}
+
+#[test]
+fn pipes_go_through_the_vm() {
+    let mut run = assert_cmd::Command::from_std(xtask(&["run", "sh", "-c"]));
+    let script = "cat; echo aside >&2; exit 4";
+    // More than any buffer on the way holds.
+    let input = "0123456789abcdef".repeat(20_000);
+    let assert = run.arg(script).write_stdin(input.clone()).assert();
+    assert.code(4).stdout(input).stderr(contains("aside\n"));
+    let mut run = assert_cmd::Command::from_std(xtask(&["run", "poweroff", "-f"]));
+    run.assert().code(1).stderr(contains("error: the VM was powered off"));
+}
+
+#[test]
+fn on_the_initramfs_root_pivot_root_says_what_the_kernel_wants() {
+    let words = ["run", "--raw-root", "ch04-volume", "run", "true"];
+    let mut run = assert_cmd::Command::from_std(xtask(&words));
+    let error = "pivot_root(2) /var/lib/mydocker/containers/";
+    let hint = "the present root not to be the initramfs: there, mount --move it";
+    run.assert().code(125).stderr(contains(error).and(contains(hint)));
 }
