@@ -11,7 +11,12 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use common::busybox;
 use common::state::State;
+use vm_init::{Event, How, Order};
 
+use crate::build::build;
+use crate::vm::accelerator::Choice;
+use crate::vm::machine::{Machine, Word};
+use crate::vm::{Cgroup, qemu};
 use crate::{cargo, must, target};
 
 #[derive(clap::Args)]
@@ -28,12 +33,93 @@ enum What {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(30..))]
         runs: u32,
     },
+    /// Boot VMs: from nothing to a test's result, and what a test costs on top
+    Vm {
+        /// How many boots of each kernel
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+
+        /// The kernels
+        #[arg(long, value_delimiter = ',', default_value = "6.1,6.12")]
+        kernel: Vec<String>,
+
+        /// Who runs the instructions
+        #[arg(long, default_value = "auto")]
+        accel: Choice,
+    },
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.what {
         What::Start { runs } => start(runs),
+        What::Vm { runs, kernel, accel } => vm(runs, &kernel, accel),
     }
+}
+
+/// Tests in one VM, to see what one costs.
+const TESTS: u32 = 10;
+
+fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
+    let built = build(Some("misbehaving"))?;
+    let qemu = qemu::find()?;
+    println!("ms, medians of {runs}; in brackets the fastest and the slowest");
+    for wanted in kernels {
+        let begun = Instant::now();
+        let set = crate::set::make(&built, &qemu, wanted, Cgroup::V2, choice)?;
+        let packed = begun.elapsed();
+        let size = fs::metadata(&set.payload)?.len() as f64 / 1e6;
+        println!("{}", set.describe());
+        let (mut ready, mut first, mut each) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..runs {
+            let begun = Instant::now();
+            let mut vm = set.boot()?;
+            ready.push(vm.boot.as_secs_f64() * 1000.0);
+            one_test(&mut vm)?;
+            first.push(begun.elapsed().as_secs_f64() * 1000.0);
+            let begun = Instant::now();
+            let mut own = 0;
+            for _ in 0..TESTS {
+                own += one_test(&mut vm)?;
+            }
+            let all = begun.elapsed().as_secs_f64() * 1000.0;
+            each.push((all - own as f64) / f64::from(TESTS));
+            vm.finish(TESTS + 1)?;
+        }
+        for (name, times) in [
+            ("process 1 is ready", ready),
+            ("the first test's result", first),
+            ("the runner's cost of a test", each),
+        ] {
+            println!("  {name:<30}{}", spread(times));
+        }
+        let packed = packed.as_secs_f64() * 1000.0;
+        println!("  packing {size:.0} MB, kernel found  {packed:>8.0}");
+    }
+    Ok(())
+}
+
+/// Run a test that does nothing; how long it took by process 1's clock.
+fn one_test(vm: &mut Machine) -> Result<u64> {
+    let (program, name) = ("misbehaving".into(), "behaves".into());
+    vm.order(&Order::Test { program, name, seconds: 60, ticket: 1 })?;
+    loop {
+        match vm.next(Duration::from_secs(80)) {
+            Word::Bytes(..) => {}
+            Word::Event(Event::Ended {
+                how: How::Code(0), milliseconds, ..
+            }) => {
+                return Ok(milliseconds);
+            }
+            word => bail!("a test that does nothing: {word:?}"),
+        }
+    }
+}
+
+/// The median, the fastest and the slowest.
+fn spread(mut times: Vec<f64>) -> String {
+    times.sort_by(f64::total_cmp);
+    let (fastest, slowest) = (times[0], times[times.len() - 1]);
+    format!("{:>8.0}  ({fastest:.0} to {slowest:.0})", times[times.len() / 2])
 }
 
 fn start(runs: u32) -> Result<()> {

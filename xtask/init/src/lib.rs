@@ -27,6 +27,7 @@ pub const EXIT_PORT: u16 = 0xf4;
 /// hw/misc/debugexit.c of QEMU
 pub const AGREED: i32 = ((VERDICT as i32) << 1) | 1;
 
+// ANCHOR: order
 /// From the host to process 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
@@ -54,6 +55,7 @@ pub enum Order {
     /// Say goodbye, and end the VM.
     Finish,
 }
+// ANCHOR_END: order
 
 /// A terminal's size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,6 +17,7 @@ use vm_init::{Event, place};
 
 const NONE: Option<&str> = None;
 
+// ANCHOR: machine
 /// Make the machine ready; the event says so.
 pub(crate) fn machine() -> Result<Event> {
     // Twice: the kernel looks for modprobe(8) below the root that is there at boot,
@@ -59,6 +60,7 @@ pub(crate) fn machine() -> Result<Event> {
         read_to_string("/proc/sys/kernel/osrelease").step(|| "read(2) osrelease")?;
     Ok(Event::Ready { kernel: kernel.trim().to_owned(), missing })
 }
+// ANCHOR_END: machine
 
 fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
     fs::create_dir_all(at).step(|| format!("mkdir(2) {at}"))?;
@@ -67,6 +69,7 @@ fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
         .step(|| format!("mount(2) {kind} on {at}"))
 }
 
+// ANCHOR: leave_initramfs
 /// The initramfs is the root of all mounts, which has no parent that pivot_root(2)
 /// could hang it under. So a bind mount of it becomes the root of every process.
 ///
@@ -83,6 +86,7 @@ fn leave_initramfs() -> Result<()> {
     chroot(".").step(|| "chroot(2) .")?;
     chdir("/").step(|| "chdir(2) /")
 }
+// ANCHOR_END: leave_initramfs
 
 /// Mount the cgroup layout as asked, and name the v1 controllers that this kernel
 /// only pretends to have: 6.12 lists memory and cpuset, and refuses the mount.

@@ -93,6 +93,7 @@ fn floods_its_output() {
     while out.write_all(&[b'x'; 1 << 20]).is_ok() {}
 }
 
+// ANCHOR: forges
 /// What a test would like the host to read.
 fn good_news(mut line: impl Write) {
     let how = How::Code(0);
@@ -113,6 +114,7 @@ fn forges_the_last_word_on_the_console() {
 fn forges_the_last_word_on_the_channel() {
     good_news(File::options().write(true).open(place::CHANNEL).unwrap());
 }
+// ANCHOR_END: forges
 
 #[test]
 fn ends_the_vm_with_the_agreed_code() {

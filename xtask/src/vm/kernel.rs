@@ -193,7 +193,12 @@ fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
 fn newest<'a>(names: &'a [String], start: &str) -> Option<&'a str> {
     let fits = |name: &&str| {
         let rest = name.strip_prefix(start);
-        let own = rest.is_some_and(|rest| rest.starts_with(['.', '-']));
+        // Without a number after the series it is no kernel, but a name for the
+        // newest, and empty.
+        let own = rest.is_some_and(|rest| {
+            let rest = rest.strip_prefix(['.', '-']).unwrap_or_default();
+            rest.starts_with(|first: char| first.is_ascii_digit())
+        });
         let extra =
             ["-dbg", "-rt-", "-dbgsym"].iter().any(|word| name.contains(word));
         own && !extra && series_of(name).is_some()
