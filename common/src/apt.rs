@@ -79,10 +79,18 @@ impl<'a> Apt<'a> {
     /// # Errors
     /// Those of apt-cache.
     pub fn names(&self, start: &str) -> Result<Vec<String>> {
-        let mut command = self.command("apt-cache");
-        let said = self.run(command.args(["pkgnames", start]))?;
-        let text = String::from_utf8_lossy(&said.out).into_owned();
-        Ok(text.lines().map(str::to_owned).collect())
+        let names = || {
+            let mut command = self.command("apt-cache");
+            let said = self.run(command.args(["pkgnames", start]))?;
+            let text = String::from_utf8_lossy(&said.out).into_owned();
+            Ok(text.lines().map(str::to_owned).collect())
+        };
+        let found: Vec<String> = names()?;
+        if found.is_empty() && !self.own_lists.get() {
+            self.update()?;
+            return names();
+        }
+        Ok(found)
     }
 
     /// Unpack a package into a directory.

@@ -90,6 +90,7 @@ fn session(
     chapter: Option<&str>,
     words: Vec<OsString>,
 ) -> Result<ExitCode> {
+    let qemu = qemu::find()?;
     let built = build(None)?;
     if let Some(chapter) = chapter {
         let names: Vec<_> =
@@ -102,7 +103,6 @@ fn session(
     }
     // Blocked before there is a thread that they could be delivered to.
     let signals = Signals::block()?;
-    let qemu = qemu::find()?;
     let mut set =
         set::make(&built, &qemu, &which.kernel, which.cgroup, which.accel)?;
     set.raw_root = which.raw_root;

@@ -102,7 +102,8 @@ impl Layout {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    // What was asked for wrongly is said before anything is built.
+    // A missing QEMU is said before a minute goes into building.
+    let place = if args.list { Place::Here } else { place(&args)? };
     let extra = (args.program != "blackbox").then_some(args.program.as_str());
     let mut built = build(extra)?;
     if let Some(directory) = &args.bin_dir {
@@ -115,7 +116,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let mut reports = Reports::default();
-    match place(&args)? {
+    match place {
         Place::Here => on_this_machine(&args, &built, &tests, &mut reports)?,
         Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &mut reports)?,
     }

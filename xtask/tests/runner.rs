@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -159,6 +160,59 @@ fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
         assert!(text.contains(reason), "{script}: {text}");
         assert!(text.contains("hint: "), "{text}");
     }
+}
+
+#[test]
+fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let real =
+        std::env::split_paths(&path).map(|dir| dir.join("qemu-system-x86_64"));
+    let real = real.into_iter().find(|file| file.is_file()).unwrap();
+    let script = format!(
+        "case \"$*\" in *microvm*kvm*) exec sleep 1000;; *microvm*) echo no; exit 1;; \
+         *kvm*) echo no >&2; exit 1;; esac; exec {} \"$@\"",
+        real.display()
+    );
+    let path = emulator(dir.path(), &script);
+    let words =
+        ["test", "--accel", "kvm", "--boot-timeout", "15", "a_host_name_changed"];
+    let output = xtask(&words).env("PATH", path).output().unwrap();
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("microvm, vmlinux, KVM: not up in 15 s"), "{text}");
+    assert!(text.contains("up on q35, bzImage, emulation"), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn without_qemu_the_command_that_installs_it_is_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = ["test", "--kernel", "6.1"];
+    let empty = |command: &mut Command| refused(command.env("PATH", dir.path()));
+    let text = empty(&mut xtask(&words));
+    assert!(text.contains("no VM can start"), "{text}");
+    assert!(text.contains("install QEMU's x86-64 system emulator"), "{text}");
+
+    let manager = dir.path().join("apt-get");
+    fs::write(&manager, "#!/bin/sh\necho 'E: no route' >&2; exit 100\n").unwrap();
+    for path in [dir.path(), &manager] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let install = "apt-get install --yes --no-install-recommends qemu-system-x86";
+    let text = empty(&mut xtask(&words));
+    assert!(text.contains(install), "{text}");
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    assert!(text.contains("E: no route"), "{text}");
+    // An ordinary user may not be able to reach the checkout.
+    let copy = dir.path().join("xtask");
+    fs::copy(env!("CARGO_BIN_EXE_xtask"), &copy).unwrap();
+    let mut user = Command::new(copy);
+    user.args(words).current_dir("/").uid(1500).gid(1500);
+    let text = empty(&mut user);
+    assert!(text.contains(&format!("this installs it: sudo {install}")), "{text}");
 }
 
 #[test]
