@@ -62,10 +62,11 @@ const TESTS: u32 = 10;
 fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
     let built = build(Some("misbehaving"))?;
     let qemu = qemu::find()?;
+    let accelerator = crate::set::accelerator(choice, &qemu)?;
     println!("ms, medians of {runs}; in brackets the fastest and the slowest");
     for wanted in kernels {
         let begun = Instant::now();
-        let set = crate::set::make(&built, &qemu, wanted, Cgroup::V2, choice)?;
+        let set = crate::set::make(&built, &qemu, wanted, Cgroup::V2, accelerator)?;
         let packed = begun.elapsed();
         let size = fs::metadata(&set.payload)?.len() as f64 / 1e6;
         println!("{}", set.describe());

@@ -103,15 +103,12 @@ fn session(
     }
     // Blocked before there is a thread that they could be delivered to.
     let signals = Signals::block()?;
+    let accelerator = set::accelerator(which.accel, &qemu)?;
     let mut set =
-        set::make(&built, &qemu, &which.kernel, which.cgroup, which.accel)?;
+        set::make(&built, &qemu, &which.kernel, which.cgroup, accelerator)?;
     set.raw_root = which.raw_root;
     let mut vm = set.boot()?;
     say(&set.describe());
-    if !vm.missing.is_empty() {
-        let missing = vm.missing.join(", ");
-        say(&format!("this kernel has no cgroup v1 controller {missing}"));
-    }
     let terminal = Raw::terminal()?;
     let about = match &terminal {
         Some(_) => Some((env::var_os("TERM").unwrap_or("xterm".into()), size()?)),

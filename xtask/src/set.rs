@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use common::busybox;
 use common::image::Image;
 use common::state::State;
+use common::step::{Hint, Step};
 
 use crate::build::Built;
-use crate::vm::accelerator::{self, Choice};
+use crate::vm::accelerator::{self, Accelerator, Choice};
 use crate::vm::payload::Payload;
 use crate::vm::qemu::Qemu;
 use crate::vm::scratch::Scratch;
@@ -27,7 +28,7 @@ pub(crate) fn make(
     qemu: &Qemu,
     wanted: &str,
     cgroup: Cgroup,
-    choice: Choice,
+    accelerator: Accelerator,
 ) -> Result<Set> {
     let directory = vm::directory();
     let scratch = Scratch::new(&directory.join("runs"))?;
@@ -35,8 +36,6 @@ pub(crate) fn make(
     let image = busybox::image(&state)?;
     let busybox = program(&state, &image)?;
     let kernel = kernel::find(wanted, &directory.join("kernels"), &busybox)?;
-    let (accelerator, reason) = accelerator::choose(choice, qemu, &directory)?;
-    say(&format!("by {}: {reason}", accelerator.name()));
     let payload = scratch.path().join("initramfs");
     let mut chapters = built.chapters.clone();
     chapters.push(built.probe.clone());
@@ -55,7 +54,8 @@ pub(crate) fn make(
         busybox: &image,
         sources: &sources,
     }
-    .write(&payload)?;
+    .write(&payload)
+    .hint(vm::full)?;
     Ok(Set {
         qemu: qemu.clone(),
         kernel,
@@ -67,6 +67,19 @@ pub(crate) fn make(
         rung: Mutex::default(),
         _scratch: scratch,
     })
+}
+
+/// Choose who runs the VM's instructions, and say why.
+///
+/// # Errors
+/// A target directory that can't be written.
+pub(crate) fn accelerator(choice: Choice, qemu: &Qemu) -> Result<Accelerator> {
+    let directory = vm::directory();
+    std::fs::create_dir_all(&directory)
+        .step(|| format!("mkdir(2) {}", directory.display()))?;
+    let (accelerator, reason) = accelerator::choose(choice, qemu, &directory)?;
+    say(&format!("by {}: {reason}", accelerator.name()));
+    Ok(accelerator)
 }
 
 /// The program busybox in the image.

@@ -128,8 +128,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     match reports.failed() {
         0 => Ok(()),
-        1 => bail!("1 test failed"),
-        count => bail!("{count} tests failed"),
+        count => bail!("{} failed", counted(count)),
     }
 }
 
@@ -174,9 +173,9 @@ fn on_this_machine(
     let state = vm::directory().join("state");
     common::busybox::image(&common::state::State::at(&state))?;
     eprintln!(
-        "running {} tests on this machine, as root, each between two looks at its \
+        "running {} on this machine, as root, each between two looks at its \
          mounts, cgroups, links, rules, processes and files",
-        tests.len()
+        counted(tests.len())
     );
     let begun = Instant::now();
     for name in tests {
@@ -201,17 +200,19 @@ fn in_vms(
     };
     let layouts = args.cgroup.unwrap_or(Layout::V2).each();
     let choice = args.accel.unwrap_or(Choice::Auto);
+    let accelerator = crate::set::accelerator(choice, &qemu)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
     let times = Times::read();
     let tests = times.longest_first(tests);
     for wanted in &kernels {
         for cgroup in layouts {
-            let mut set = crate::set::make(built, &qemu, wanted, *cgroup, choice)?;
+            let mut set =
+                crate::set::make(built, &qemu, wanted, *cgroup, accelerator)?;
             set.boot_limit = args.boot_timeout.map(Duration::from_secs);
             eprintln!(
-                "running {} tests in a VM: {}; {jobs} at a time",
-                tests.len(),
+                "running {} in a VM: {}; {jobs} at a time",
+                counted(tests.len()),
                 set.describe()
             );
             let begun = Instant::now();
@@ -223,6 +224,10 @@ fn in_vms(
     }
     times.write();
     Ok(())
+}
+
+fn counted(tests: usize) -> String {
+    format!("{tests} test{}", if tests == 1 { "" } else { "s" })
 }
 
 /// The names of a test program's tests.

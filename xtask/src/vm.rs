@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use nix::errno::Errno;
 
 use crate::target;
 use accelerator::Accelerator;
@@ -31,6 +32,15 @@ pub(crate) fn directory() -> PathBuf {
 /// A line for the reader about what goes on.
 pub(crate) fn say(line: &str) {
     eprintln!("vm: {line}");
+}
+
+/// A hint for whoever fills the build directory.
+pub(crate) fn full(errno: Errno) -> Option<String> {
+    matches!(errno, Errno::ENOSPC | Errno::EDQUOT).then(|| {
+        "the disk of the build directory is full: make room, or let CARGO_TARGET_DIR \
+         name a directory on another one"
+            .to_owned()
+    })
 }
 
 /// How the cgroup file systems are mounted.

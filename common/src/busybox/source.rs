@@ -16,8 +16,9 @@ use super::say;
 use super::unpack::unpack;
 use crate::apt::{Apt, PATIENCE, only_file};
 use crate::command::{Said, run};
+use crate::hints;
 use crate::room::{is_full, room};
-use crate::step::Step;
+use crate::step::{Hint, Step};
 
 /// Room for a package, what is in it, and the image.
 const ROOM: u64 = 8 << 20;
@@ -82,7 +83,7 @@ pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
             Err(error) if is_full(&error) => return Err(error),
             Err(error) => {
                 // A package manager's own words for a full disk lead astray.
-                room(scratch, ROOM, "busybox")?;
+                room(scratch, ROOM, "busybox").hint(hints::state)?;
                 tried.push(format!("\n  {name}: {error:#}"));
             }
         }
@@ -148,7 +149,7 @@ fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
 fn apt(places: &Places, scratch: &Path) -> Result<Found> {
     let work = scratch.join("apt");
     let apt = Apt::new(&places.path, &work, &say)?;
-    let package = apt.download("busybox-static")?;
+    let package = apt.download("busybox-static").hint(hints::state)?;
     let tree = work.join("tree");
     apt.unpack(&package, &tree)?;
     unpacked(&tree, &package)

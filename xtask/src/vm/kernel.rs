@@ -10,7 +10,7 @@ use common::apt::{Apt, PATIENCE};
 use common::command::run;
 use common::home::remove_tree;
 use common::room::room;
-use common::step::Step;
+use common::step::{Hint, Step};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -84,7 +84,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     if let Some(kernel) = open(wanted, &directory)? {
         return Ok(kernel);
     }
-    room(cache, ROOM, "a kernel")?;
+    room(cache, ROOM, "a kernel").hint(super::full)?;
     let scratch = Scratch::new(&cache.join("new"))?;
     let new = scratch.path().join("kernel");
     fs::create_dir(&new).step(|| format!("mkdir(2) {}", new.display()))?;
@@ -92,7 +92,8 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
         Some(path) => from_image(path, scratch.path(), &new, busybox),
         None => from_package(wanted, scratch.path(), &new, busybox),
     }
-    .with_context(|| format!("kernel {wanted}"))?;
+    .with_context(|| format!("kernel {wanted}"))
+    .hint(super::full)?;
     let text = serde_json::to_vec_pretty(&record)?;
     fs::write(new.join("record.json"), text).step(|| "write(2) record.json")?;
     // What has no record is no kernel, and in the way.
@@ -173,14 +174,18 @@ fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
             others.iter().filter_map(|name| series_of(name)).collect();
         others.sort_by_key(|series| numbers(series));
         others.dedup();
-        let text = match others.is_empty() {
-            true => "it knows no kernel at all".to_owned(),
-            false => format!("it has {}", others.join(", ")),
-        };
         let error = reason.unwrap_or_else(|| anyhow::anyhow!("no such package"));
+        if others.is_empty() {
+            return Err(error.context(
+                "the package manager can reach no packages; once one has been \
+                 downloaded no network is needed, and --kernel takes the path of a \
+                 vmlinux or bzImage",
+            ));
+        }
         return Err(error.context(format!(
-            "the package manager has no kernel {series} ({text}); --kernel takes \
-             one of those, or the path of a vmlinux or bzImage"
+            "the package manager has no kernel {series}, but {}; --kernel takes one \
+             of those, or the path of a vmlinux or bzImage",
+            others.join(", ")
         )));
     };
     if known.is_some() {

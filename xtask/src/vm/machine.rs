@@ -93,7 +93,11 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
                 if !tried.is_empty() {
                     say(&format!("up on {rung}; tried before:{}", tried.concat()));
                 }
-                *lock(&set.rung) = Some(rung);
+                let first = lock(&set.rung).replace(rung).is_none();
+                if first && !machine.missing.is_empty() {
+                    let missing = machine.missing.join(", ");
+                    say(&format!("this kernel has no cgroup v1 {missing}"));
+                }
                 return Ok(machine);
             }
             Err(error) => tried.push(format!("\n  {rung}: {error:#}")),
@@ -130,7 +134,7 @@ pub(crate) struct Machine {
     console: Arc<Mutex<Console>>,
     threads: Vec<JoinHandle<()>>,
     /// cgroup v1 controllers that this kernel could not mount.
-    pub(crate) missing: Vec<String>,
+    missing: Vec<String>,
     /// From QEMU's start until process 1 said that it was ready.
     pub(crate) boot: Duration,
 }

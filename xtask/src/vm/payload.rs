@@ -1,12 +1,12 @@
 //! What is in the VM: packed into the initramfs that it boots from.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use common::image::Image;
 use common::state::State;
 use common::step::Step;
@@ -54,7 +54,12 @@ impl Payload<'_> {
         let step = || format!("write(2) {}", path.display());
         let file = File::create(path).step(step)?;
         let mut archive = Archive::new(BufWriter::with_capacity(1 << 20, file));
-        self.fill(&mut archive).with_context(|| path.display().to_string())?;
+        // Errors of files that are read have been put in words; what is left is
+        // the archive's.
+        self.fill(&mut archive).or_else(|error| match error.downcast() {
+            Ok(error) => Err::<(), io::Error>(error).step(step),
+            Err(error) => Err(error),
+        })?;
         archive.finish().and_then(|mut file| file.flush()).step(step)
     }
 
