@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use common::step::{Hint, Step};
 use common::{Birth, Part, Plan, hints, rights};
 use nix::sched::CloneFlags;
-use nix::unistd::{Pid, User as Account, getgid, getuid};
+use nix::unistd::{Pid, getgid, getuid};
 
 /// A user namespace around the process, and the map that says who is who.
 ///
@@ -119,7 +119,7 @@ pub fn has_range() -> bool {
     let there =
         |tool| paths.iter().any(|dir: &std::path::PathBuf| dir.join(tool).exists());
     // newuidmap(1) works for accounts only, not for bare numbers.
-    Account::from_uid(getuid()).is_ok_and(|account| account.is_some())
+    account(&getuid().to_string()).is_some()
         && lists.iter().all(|list| range(list).is_ok())
         && there("newuidmap")
         && there("newgidmap")
@@ -144,11 +144,23 @@ fn map_range(tool: &str, child: Pid, own: u32, list: &str) -> Result<()> {
 }
 
 fn range(list: &str) -> Result<(u32, u32)> {
-    let uid = getuid();
-    let name = Account::from_uid(uid).ok().flatten().map(|account| account.name);
+    let uid = getuid().to_string();
     let text = fs::read_to_string(list).step(|| format!("read(2) {list}"))?;
-    find_range(&text, &uid.to_string(), name.as_deref())
+    find_range(&text, &uid, account(&uid).as_deref())
         .with_context(|| format!("{list} gives no range to uid {uid}"))
+}
+
+/// The name of the account with this uid.
+///
+/// Not by getpwuid(3): a static program would load the host's NSS libraries into
+/// itself, which were made for another libc, and crash in them.
+///
+/// # Source
+/// passwd(5)
+fn account(uid: &str) -> Option<String> {
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    let line = text.lines().find(|line| line.split(':').nth(2) == Some(uid))?;
+    line.split(':').next().map(str::to_owned)
 }
 
 /// `NAME-OR-UID:FIRST:COUNT`, the first line that is ours.
