@@ -116,16 +116,18 @@ pub(crate) fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let mut reports = Reports::default();
-    match place {
-        Place::Here => on_this_machine(&args, &built, &tests, &mut reports)?,
-        Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &mut reports)?,
-    }
+    let ran = match place {
+        Place::Here => on_this_machine(&args, &built, &tests, &mut reports),
+        Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &mut reports),
+    };
+    // What ended before a VM made trouble is told too.
     if let Some(path) = &args.json {
         reports.write_json(path)?;
     }
     if let Some(path) = &args.junit {
         reports.write_junit(path)?;
     }
+    ran?;
     match reports.failed() {
         0 => Ok(()),
         count => bail!("{} failed", counted(count)),
@@ -182,7 +184,7 @@ fn on_this_machine(
         let report = here::run(built, &args.program, name, args.timeout, &state)?;
         reports.add(report);
     }
-    reports.close("here", begun.elapsed());
+    reports.close("here", begun.elapsed(), true);
     Ok(())
 }
 
@@ -217,8 +219,11 @@ fn in_vms(
             );
             let begun = Instant::now();
             let first = reports.count();
-            lane::run(&set, &args.program, &tests, jobs, args.timeout, reports)?;
-            reports.close(&lane::name(&set), begun.elapsed());
+            let program = &args.program;
+            let ran = lane::run(&set, program, &tests, jobs, args.timeout, reports);
+            let complete = ran.is_ok() && reports.count() - first == tests.len();
+            reports.close(&lane::name(&set), begun.elapsed(), complete);
+            ran?;
             times.add(reports.since(first));
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use blackbox::Terminal;
@@ -143,6 +143,14 @@ fn emulator(dir: &Path, script: &str) -> String {
     format!("{}:{rest}", dir.display())
 }
 
+/// The emulator on PATH.
+fn real() -> PathBuf {
+    let path = std::env::var("PATH").unwrap();
+    let places = std::env::split_paths(&path);
+    let mut files = places.map(|dir| dir.join("qemu-system-x86_64"));
+    files.find(|file| file.is_file()).unwrap()
+}
+
 #[test]
 fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
     for (script, reason) in [
@@ -165,14 +173,10 @@ fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
 #[test]
 fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
     let dir = tempfile::tempdir().unwrap();
-    let path = std::env::var("PATH").unwrap();
-    let real =
-        std::env::split_paths(&path).map(|dir| dir.join("qemu-system-x86_64"));
-    let real = real.into_iter().find(|file| file.is_file()).unwrap();
     let script = format!(
         "case \"$*\" in *microvm*kvm*) exec sleep 1000;; *microvm*) echo no; exit 1;; \
          *kvm*) echo no >&2; exit 1;; esac; exec {} \"$@\"",
-        real.display()
+        real().display()
     );
     let path = emulator(dir.path(), &script);
     let words =
@@ -183,6 +187,16 @@ fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
     assert!(text.contains("microvm, vmlinux, KVM: not up in 15 s"), "{text}");
     assert!(text.contains("up on q35, bzImage, emulation"), "{text}");
     assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn a_vm_that_ends_with_another_code_than_agreed_is_not_green() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = emulator(dir.path(), &format!("{} \"$@\"; exit 0", real().display()));
+    let words = ["test", "--accel", "tcg", "a_host_name_changed"];
+    let text = refused(xtask(&words).env("PATH", path));
+    assert!(text.contains("exit code should be 43, and is Some(0)"), "{text}");
+    assert!(text.contains("test result: FAILED. 1 passed; 0 failed;"), "{text}");
 }
 
 #[test]

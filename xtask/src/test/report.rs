@@ -63,8 +63,9 @@ impl Reports {
         self.all.iter().filter(failed).count()
     }
 
-    /// Close a lane: what failed and what was skipped, then the closing line.
-    pub(crate) fn close(&mut self, lane: &str, took: Duration) {
+    /// Close a lane: what failed and what was skipped, then the closing line. One
+    /// that is not complete, as a VM made trouble, is never ok.
+    pub(crate) fn close(&mut self, lane: &str, took: Duration, complete: bool) {
         let reports = &self.all[self.closed..];
         let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
         for report in reports {
@@ -99,7 +100,7 @@ impl Reports {
             println!("\nfailures:");
             failed.iter().for_each(|report| println!("    {}", report.name));
         }
-        let word = if failed.is_empty() { "ok" } else { "FAILED" };
+        let word = if failed.is_empty() && complete { "ok" } else { "FAILED" };
         println!(
             "\ntest result: {word}. {passed} passed; {} failed; {} ignored; 0 measured; \
              0 filtered out; finished in {:.2}s\n",
