@@ -5,6 +5,7 @@ mod ch02_ipc;
 mod ch02_mount;
 mod ch02_net;
 mod ch02_pid;
+mod ch02_setns;
 mod ch02_user;
 mod ch02_uts;
 mod ch03_fifty_lines;

@@ -1,0 +1,40 @@
+//! After unshare(2) and setns(2): this process is already where the program shall be.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use common::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND};
+use common::{Exit, PATH};
+use nix::sys::signal::Signal;
+
+// ANCHOR: become
+/// Become the program; where only children come into the namespace, have a child do
+/// it, and end as it does. Without words, it is a shell.
+pub(crate) fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
+    let shell = [OsString::from("sh")];
+    let words = if words.is_empty() { &shell } else { words };
+    let (name, arguments) = words.split_first().context("no program")?;
+    let mut command = Command::new(name);
+    command.args(arguments).env_clear().env("PATH", PATH);
+    let kept = ["HOME", "TERM"].into_iter();
+    command.envs(kept.filter_map(|key| Some((key, std::env::var_os(key)?))));
+    let failed = |error: io::Error| {
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => NOT_FOUND,
+            _ => NOT_EXECUTABLE,
+        };
+        Failure { code, text: format!("exec {}: {error}", name.display()) }
+    };
+    if !as_child {
+        return Err(failed(command.exec()).into());
+    }
+    let status = command.status().map_err(failed)?;
+    Ok(match status.signal() {
+        Some(signal) => Exit::Signal(Signal::try_from(signal)?),
+        None => Exit::Code(status.code().unwrap_or(0)),
+    })
+}
+// ANCHOR_END: become

@@ -1,0 +1,30 @@
+//! `run`: clone(2), the first of the three calls.
+
+use anyhow::Result;
+use ch02_mount::Mount;
+use common::{Birth, Part, Plan, Up};
+
+use crate::kind::{Kind, flags};
+
+/// New namespaces of these kinds, for a new process.
+#[derive(Debug)]
+pub struct Namespaces(pub Vec<Kind>);
+
+// ANCHOR: part
+impl Part for Namespaces {
+    fn name(&self) -> &'static str {
+        "namespaces"
+    }
+
+    fn birth(&self, birth: &mut Birth) {
+        birth.namespaces |= flags(&self.0);
+    }
+
+    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+        match self.0.iter().any(|kind| kind.file == "mnt") {
+            true => Mount.enter(plan, up),
+            false => Ok(()),
+        }
+    }
+}
+// ANCHOR_END: part

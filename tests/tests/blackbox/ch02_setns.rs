@@ -1,0 +1,236 @@
+//! ch02-setns: the three calls, and what the numbers in /proc/PID/ns mean.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use blackbox::Lab;
+use insta::assert_snapshot;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+const KINDS: [(&str, &str); 8] = [
+    ("mnt", "--mount"),
+    ("uts", "--uts"),
+    ("ipc", "--ipc"),
+    ("pid", "--pid"),
+    ("net", "--net"),
+    ("user", "--user"),
+    ("cgroup", "--cgroup"),
+    ("time", "--time"),
+];
+
+/// A process in namespaces of its own, with the host name `box`, until it is dropped.
+struct Inhabitant {
+    host_side: Child,
+    pid: String,
+}
+
+impl Inhabitant {
+    fn new(mut command: Command, flags: &[&str]) -> Inhabitant {
+        let script = "hostname box; echo ready; exec sleep 1000";
+        command.arg("run").args(flags).args(["sh", "-c", script]);
+        let mut host_side = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(host_side.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "ready\n");
+        let parent = host_side.id();
+        let children = format!("/proc/{parent}/task/{parent}/children");
+        let pid = fs::read_to_string(children).unwrap();
+        let pid = pid.split_whitespace().last().unwrap().to_owned();
+        Inhabitant { host_side, pid }
+    }
+
+    fn end(&mut self) {
+        let _ = self.host_side.kill();
+        self.host_side.wait().unwrap();
+    }
+}
+
+impl Drop for Inhabitant {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn number(pid: &str, kind: &str) -> String {
+    let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+    let text = link.to_str().unwrap().to_owned();
+    text.trim_start_matches(|letter: char| letter != '[').replace(['[', ']'], "")
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_list_has_the_numbers_of_proc_and_tells_whose_they_are() {
+    let lab = Lab::new();
+    let mut list = lab.chapter("ch02-setns");
+    let assert = list.arg("list").assert().success();
+    let own = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    let inhabitant =
+        Inhabitant::new(lab.command(&[], "ch02-setns"), &["--uts", "--pid"]);
+    let mut list = lab.chapter("ch02-setns");
+    let assert = list.args(["list", &inhabitant.pid]).assert().success();
+    let other = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    for (kind, _) in KINDS {
+        let row = |table: &str| {
+            let mut rows = table.lines().filter(|line| line.starts_with(kind));
+            let row = rows.next().unwrap_or_else(|| panic!("{kind}: {table}"));
+            row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(row(&own)[1], number("self", kind));
+        assert_eq!(row(&other)[1], number(&inhabitant.pid, kind));
+        let yours = if matches!(kind, "uts" | "pid") { "no" } else { "yes" };
+        assert_eq!(row(&other)[4], yours, "{kind}: {other}");
+    }
+    assert_eq!(own.lines().count(), 1 + KINDS.len());
+}
+
+#[test]
+#[file_serial(machine)]
+fn run_and_unshare_change_the_kind_that_is_asked_for_and_no_other() {
+    let lab = Lab::new();
+    let script = "for kind; do readlink /proc/self/ns/$kind; done";
+    for verb in ["run", "unshare"] {
+        for (wanted, flag) in KINDS {
+            let mut run = lab.chapter("ch02-setns");
+            run.args([verb, flag, "sh", "-c", script, "sh"]);
+            run.args(KINDS.map(|(kind, _)| kind));
+            let assert = run.assert().success();
+            let out = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+            assert_eq!(out.lines().count(), KINDS.len(), "{out}");
+            for ((kind, _), inside) in KINDS.iter().zip(out.lines()) {
+                let same = inside.contains(&number("self", kind));
+                assert_eq!(same, *kind != wanted, "{verb} {flag}: {inside}");
+            }
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn unshare_leaves_the_host_as_it_was() {
+    let lab = Lab::new();
+    let name = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let before = name();
+    let script =
+        "hostname inside; hostname; echo $$; mount -t tmpfs none /mnt; exit 4";
+    let mut unshare = lab.chapter("ch02-setns");
+    unshare.args(["unshare", "--uts", "--mount", "--pid", "sh", "-c", script]);
+    unshare.assert().code(4).stdout("inside\n1\n");
+    assert_eq!(name(), before);
+    // The probe makes `/` shared, as systemd does, and looks at the mounts after.
+    let probe = blackbox::probe();
+    for propagation in ["shared", "private"] {
+        let wrapper = [probe.as_os_str(), propagation.as_ref()];
+        let mut unshare = lab.wrapped(&wrapper, "ch02-setns");
+        unshare.args(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]);
+        unshare.assert().success();
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn enter_joins_what_is_not_ours_or_only_what_is_asked_for() {
+    let lab = Lab::new();
+    let inhabitant =
+        Inhabitant::new(lab.command(&[], "ch02-setns"), &["--uts", "--pid"]);
+    let enter = |words: &[&str]| {
+        let mut enter = lab.chapter("ch02-setns");
+        enter.args(["enter", &inhabitant.pid]).args(words).assert()
+    };
+    let script = "hostname; readlink /proc/self/ns/pid";
+    let ours = format!("pid:[{}]\n", number("self", "pid"));
+    let all = enter(&["sh", "-c", "hostname; [ $$ -lt 20 ] && echo inside"]);
+    all.success().stdout("box\ninside\n");
+    let only = enter(&["--uts", "sh", "-c", script]).success();
+    only.stdout(format!("box\n{ours}"));
+    enter(&["sh", "-c", "exit 6"]).code(6);
+    enter(&["sh", "-c", "kill -9 $$"]).code(137);
+    enter(&["no-such-program"]).code(127).stderr(contains("exec no-such-program"));
+    enter(&["/etc/passwd"]).code(126);
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_joins_ones_own_and_nobody_elses() {
+    let lab = Lab::new();
+    let inhabitant = Inhabitant::new(lab.user_command("ch02-setns"), &["--uts"]);
+    // The user's program is the child of the helper's process.
+    let script = "hostname; id -u";
+    for mut enter in [lab.as_user("ch02-setns"), lab.chapter("ch02-setns")] {
+        enter.args(["enter", &inhabitant.pid, "sh", "-c", script]);
+        enter.assert().success().stdout("box\n0\n");
+    }
+    let mut enter = lab.as_user("ch02-setns");
+    enter.args(["enter", "1", "true"]);
+    enter.assert().code(125).stderr(contains("process 1 is somebody else's"));
+    let mut unshare = lab.as_user("ch02-setns");
+    unshare.args(["unshare", "--user", "--uts", "sh", "-c", "hostname u; id -u"]);
+    unshare.assert().success().stdout("0\n");
+    let mut unshare = lab.as_user("ch02-setns");
+    let assert = unshare.args(["unshare", "--uts", "true"]).assert().code(125);
+    assert.stderr(contains("unshare(2) CLONE_NEWUTS: EPERM"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_held_namespace_outlives_its_last_process_until_it_is_let_go() {
+    let lab = Lab::new();
+    let mut inhabitant = Inhabitant::new(lab.command(&[], "ch02-setns"), &["--uts"]);
+    let pid = inhabitant.pid.clone();
+    let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
+    call(&["hold", "mine", &pid, "--uts"]).success();
+    let taken = call(&["hold", "mine", &pid, "--uts"]).code(125);
+    taken.stderr(contains("EEXIST").and(contains("mine is taken")));
+    inhabitant.end();
+    call(&["enter", "mine", "hostname"]).success().stdout("box\n");
+    call(&["release", "mine"]).success();
+    let gone = call(&["enter", "mine", "hostname"]).code(125);
+    gone.stderr(contains("nothing is held under mine"));
+    call(&["release", "mine"]).code(125).stderr(contains("nothing is held"));
+    // The lab looks for the mount and the file; the directory stays.
+    fs::remove_dir(lab.state().join("namespaces")).unwrap();
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_cannot_be_held_leaves_no_name_behind() {
+    let lab = Lab::new();
+    let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
+    let this = std::process::id().to_string();
+    let held = call(&["hold", "mine", &this, "--mount"]).code(125);
+    held.stderr(contains("can't be mounted inside itself"));
+    call(&["hold", "mine", &this]).code(125).stderr(contains("choose one kind"));
+    call(&["hold", "mine", "999999999", "--uts"])
+        .code(125)
+        .stderr(contains("no process"));
+    call(&["hold", "../mine", &this, "--uts"]).code(2);
+    let names = lab.state().join("namespaces");
+    assert_eq!(fs::read_dir(&names).unwrap().count(), 0);
+    fs::remove_dir(names).unwrap();
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_process_that_is_not_there_is_named() {
+    let lab = Lab::new();
+    for words in [&["list", "999999999"][..], &["enter", "99999999", "true"]] {
+        let assert = lab.chapter("ch02-setns").args(words).assert().code(125);
+        assert.stderr(contains("there is no process 99999999"));
+    }
+    let mut enter = lab.chapter("ch02-setns");
+    let assert = enter.args(["enter", "no/name", "true"]).assert().code(125);
+    assert.stderr(contains("neither a process id nor a name"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    let out = lab.chapter("ch02-setns").arg("--help").output().unwrap().stdout;
+    assert_snapshot!("ch02-setns-help", String::from_utf8(out).unwrap());
+}
