@@ -7,7 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use common::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND};
+use common::step::{Hint, Step};
 use common::{Exit, PATH};
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 // ANCHOR: become
@@ -31,7 +33,18 @@ pub(crate) fn become_program(words: &[OsString], as_child: bool) -> Result<Exit>
     if !as_child {
         return Err(failed(command.exec()).into());
     }
-    let status = command.status().map_err(failed)?;
+    let status = match command.status() {
+        Err(e) if e.raw_os_error() == Some(Errno::ENOMEM as i32) => {
+            return Err(e).step(|| "fork(2)").hint(|_| {
+                Some(
+                    "a PID namespace whose number 1 has ended takes no new process: \
+                     it can be held, and is of no more use"
+                        .to_owned(),
+                )
+            });
+        }
+        status => status.map_err(failed)?,
+    };
     Ok(match status.signal() {
         Some(signal) => Exit::Signal(Signal::try_from(signal)?),
         None => Exit::Code(status.code().unwrap_or(0)),

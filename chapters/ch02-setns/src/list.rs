@@ -4,6 +4,7 @@ use std::fs::read_link;
 use std::io;
 
 use anyhow::{Context, Result, bail};
+use common::rights;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 
@@ -23,8 +24,10 @@ pub(crate) fn number(pid: &str, kind: Kind) -> Result<Option<u64>> {
     let text = match read_link(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return missing(pid),
         link => link.step(|| format!("readlink(2) {path}")).hint(|errno| {
-            (errno == Errno::EACCES)
-                .then(|| format!("process {pid} is somebody else's: try as root"))
+            (errno == Errno::EACCES).then(|| match rights::privileged() {
+                true => format!("process {pid} is closed even to root here"),
+                false => format!("process {pid} is somebody else's: try as root"),
+            })
         })?,
     };
     // uts:[4026531838]

@@ -198,6 +198,23 @@ fn a_held_namespace_outlives_its_last_process_until_it_is_let_go() {
 
 #[test]
 #[file_serial(machine)]
+fn a_pid_namespace_is_of_no_use_without_its_number_1() {
+    let lab = Lab::new();
+    let mut inhabitant = Inhabitant::new(lab.command(&[], "ch02-setns"), &["--pid"]);
+    let pid = inhabitant.pid.clone();
+    let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
+    call(&["hold", "mine", &pid, "--pid"]).success();
+    let script = "[ $$ -lt 20 ] && echo inside";
+    call(&["enter", "mine", "sh", "-c", script]).success().stdout("inside\n");
+    inhabitant.end();
+    let enter = call(&["enter", "mine", "true"]).code(125);
+    enter.stderr(contains("ENOMEM").and(contains("number 1 has ended")));
+    call(&["release", "mine"]).success();
+    fs::remove_dir(lab.state().join("namespaces")).unwrap();
+}
+
+#[test]
+#[file_serial(machine)]
 fn what_cannot_be_held_leaves_no_name_behind() {
     let lab = Lab::new();
     let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
