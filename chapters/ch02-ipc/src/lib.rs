@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod objects;
+
+pub use objects::{Kind, list, make, remove};
+
 use common::{Birth, Part};
 use nix::sched::CloneFlags;
 

@@ -1,20 +1,22 @@
 //! `ch02-ipc run`: no message queue of the host is seen.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use ch02_ipc::Ipc;
+use anyhow::{Context, Result};
+use ch02_ipc::{Ipc, Kind, list, make, remove};
 use ch02_user::User;
 use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
-use common::{Container, cli};
+use common::{Container, Exit, cli};
 
 /// Chapter 2, IPC namespace: queues made outside do not exist inside.
 #[derive(Parser)]
 #[command(name = "ch02-ipc", after_help = common::after_help!("\
 Try:
-  ipcmk -Q; ipcs -q                   a queue outside
-  ch02-ipc run ipcs -q                none inside
-  ch02-ipc run cat /proc/sysvipc/msg  the same without ipcs
+  ch02-ipc make queue; ch02-ipc list      a queue outside
+  ch02-ipc run cat /proc/sysvipc/msg      none inside
+  ch02-ipc remove queue ID                ID: the number that make printed
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -25,6 +27,20 @@ struct Cli {
 enum Action {
     /// Run a program with message queues of its own
     Run(Run),
+    /// Make a queue, a semaphore set, or shared memory, and print its id
+    Make {
+        /// Which
+        kind: Kind,
+    },
+    /// List them all, of this process' namespace
+    List,
+    /// Remove one
+    Remove {
+        /// Which kind
+        kind: Kind,
+        /// Its id; of a POSIX queue its name
+        id: String,
+    },
 }
 
 #[derive(Args)]
@@ -37,13 +53,24 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action: Action::Run(flags) }| {
+    cli::main(|Cli { action }| match action {
         // ANCHOR: parts
-        Container::new(flags.run)?
+        Action::Run(flags) => Container::new(flags.run)?
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .part(Ipc)
-            .run()
+            .run(),
         // ANCHOR_END: parts
+        Action::Make { kind } => print(&format!("{}\n", make(kind)?)),
+        Action::List => print(&list()?),
+        Action::Remove { kind, id } => {
+            remove(kind, &id)?;
+            Ok(Exit::Code(0))
+        }
     })
+}
+
+fn print(text: &str) -> Result<Exit> {
+    std::io::stdout().write_all(text.as_bytes()).context("write(2) to stdout")?;
+    Ok(Exit::Code(0))
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use blackbox::{Lab, probe};
 use predicates::prelude::*;
+use predicates::str::contains;
 use serial_test::file_serial;
 
 /// System V objects, one of each kind: the probe's word for it, and the kernel's
@@ -70,6 +71,70 @@ fn what_is_made_inside_goes_with_the_namespace() {
         left.iter().for_each(|id| drop(Object(kind, id.clone())));
         assert!(left.is_empty(), "{list}: {left:?}");
         run.success().stdout("2\n");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn each_kind_is_made_listed_and_removed_outside_and_unseen_inside() {
+    let lab = Lab::new();
+    let call = |words: &[&str]| {
+        let assert = lab.chapter("ch02-ipc").args(words).assert().success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    for (kind, file) in KINDS {
+        let id = call(&["make", kind]);
+        let id = id.trim();
+        let row = format!("{kind:<12}{id}\n");
+        assert!(call(&["list"]).contains(&row), "{}", call(&["list"]));
+        // The kernel's own list inside has a heading alone.
+        assert_eq!(call(&["run", "sh", "-c", &format!("wc -l < {file}")]), "1\n");
+        call(&["remove", kind, id]);
+        assert!(!call(&["list"]).contains(&row));
+        let mut again = lab.chapter("ch02-ipc");
+        let assert = again.args(["remove", kind, id]).assert().code(125);
+        assert
+            .stderr(contains("IPC_RMID").and(contains("there is none with the id")));
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_posix_queue_made_outside_is_unseen_inside_and_the_other_way_round() {
+    let lab = Lab::new();
+    let call = |chapter: &str, words: &[&str]| {
+        let assert = lab.chapter(chapter).args(words).assert().success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    let name = call("ch02-ipc", &["make", "posix"]);
+    let name = name.trim();
+    // The file system shows the namespace of who mounted it. A mount takes the mount
+    // wall of two chapters on, which has this chapter's too.
+    let look = "mount -t mqueue none /mnt && ls /mnt";
+    let inside = call("ch02-mount", &["run", "sh", "-c", look]);
+    // Without the IPC wall it is there.
+    let unshare = ["unshare", "--mount", "sh", "-c", look];
+    let outside = call("ch02-setns", &unshare);
+    call("ch02-ipc", &["remove", "posix", name]);
+    assert_eq!(inside, "");
+    assert!(outside.contains(&name[1..]), "{name}: {outside}");
+    let made = "mount -t mqueue none /mnt && : > /mnt/q && ls /mnt";
+    assert_eq!(call("ch02-mount", &["run", "sh", "-c", made]), "q\n");
+    // Names of make have no such letter.
+    assert!(!call("ch02-setns", &unshare).contains('q'));
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_can_not_be_removed_is_named() {
+    let lab = Lab::new();
+    for (words, code, reason) in [
+        (["remove", "queue", "x"], 125, "\"x\" is no id"),
+        (["remove", "posix", "/none"], 125, "mq_unlink(3) /none: ENOENT"),
+        (["remove", "pipe", "1"], 2, "possible values"),
+    ] {
+        let mut remove = lab.chapter("ch02-ipc");
+        remove.args(words).assert().code(code).stderr(contains(reason));
     }
 }
 
