@@ -143,8 +143,10 @@ fn emulator(dir: &Path, script: &str) -> String {
     format!("{}:{rest}", dir.display())
 }
 
-/// The emulator on PATH.
+/// The emulator on PATH, which any session has installed where it may.
 fn real() -> PathBuf {
+    let output = xtask(&["run", "true"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
     let path = std::env::var("PATH").unwrap();
     let places = std::env::split_paths(&path);
     let mut files = places.map(|dir| dir.join("qemu-system-x86_64"));

@@ -1,6 +1,7 @@
 //! QEMU: found, or installed where this process may.
 
 use std::env;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use common::command::run;
 use common::rights;
+use common::step::Step;
 
 use super::say;
 
@@ -62,6 +64,16 @@ fn install() -> Result<()> {
     let command = words.join(" ");
     if !rights::privileged() {
         bail!("there is no {NAME} on PATH; this installs it: sudo {command}");
+    }
+    let directory = super::directory();
+    fs::create_dir_all(&directory)
+        .step(|| format!("mkdir(2) {}", directory.display()))?;
+    // One installs, the others wait and find it.
+    let path = directory.join("install.lock");
+    let lock = File::create(&path).step(|| format!("open(2) {}", path.display()))?;
+    lock.lock().step(|| format!("flock(2) {}", path.display()))?;
+    if on_path(NAME).is_some() {
+        return Ok(());
     }
     say(&format!("there is no {NAME} yet: {command}"));
     let install = || {
