@@ -5,11 +5,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::cargo;
+
+/// A build that takes longer is worth a word.
+const SOON: Duration = Duration::from_secs(2);
 
 /// What was built.
 pub(crate) struct Built {
@@ -44,7 +50,15 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     build.args(["--config", &flags]);
     // They would take the place of those.
     build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    // The first time takes a minute; when all is built already, nobody wants a word.
+    let (done, waiting) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if waiting.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("building the chapters and tests");
+        }
+    });
     let output = build.stderr(Stdio::inherit()).output().context("cargo")?;
+    drop(done);
     if !output.status.success() {
         bail!("the tests and chapters could not be built");
     }

@@ -38,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// # Errors
 /// It is not there: the command that installs it.
 pub(crate) fn find() -> Result<Qemu> {
+    if env::consts::ARCH != "x86_64" {
+        bail!("the VM is an x86-64 machine, and its programs are built on the host");
+    }
     let program = match on_path(NAME) {
         Some(program) => program,
         None => {
