@@ -72,12 +72,13 @@ fn a_second_signal_kills_a_number_1_that_has_no_handler() {
     let mut child = command.args(["run", "sleep", "1000"]).spawn().unwrap();
     let pid = child.id();
     let children = format!("/proc/{pid}/task/{pid}/children");
-    let named_sleep = || {
+    // Its name changes before exec is over; asleep it is only when the program runs.
+    let asleep = || {
         let inside = std::fs::read_to_string(&children).unwrap_or_default();
-        let name = std::fs::read_to_string(format!("/proc/{}/comm", inside.trim()));
-        name.is_ok_and(|name| name == "sleep\n")
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", inside.trim()));
+        stat.is_ok_and(|stat| stat.contains("(sleep) S "))
     };
-    while !named_sleep() {
+    while !asleep() {
         std::thread::sleep(Duration::from_millis(5));
     }
     send(&child, Signal::SIGINT);
