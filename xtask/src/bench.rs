@@ -68,7 +68,11 @@ fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
         let begun = Instant::now();
         let set = crate::set::make(&built, &qemu, wanted, Cgroup::V2, accelerator)?;
         let packed = begun.elapsed();
-        let size = fs::metadata(&set.payload)?.len() as f64 / 1e6;
+        let files = [Some(&set.medium.initramfs), set.medium.disk.as_ref()];
+        let mut size = 0.0;
+        for file in files.into_iter().flatten() {
+            size += fs::metadata(file)?.len() as f64 / 1e6;
+        }
         println!("{}", set.describe());
         let (mut ready, mut first, mut each) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..runs {

@@ -36,7 +36,6 @@ pub(crate) fn make(
     let image = busybox::image(&state)?;
     let busybox = program(&state, &image)?;
     let kernel = kernel::find(wanted, &directory.join("kernels"), &busybox)?;
-    let payload = scratch.path().join("initramfs");
     let mut chapters = built.chapters.clone();
     chapters.push(built.probe.clone());
     let tests: Vec<_> = built
@@ -45,7 +44,7 @@ pub(crate) fn make(
         .map(|(name, path)| (name.clone(), path.clone()))
         .collect();
     let sources = SOURCES.map(|source| Path::new(source).to_owned());
-    Payload {
+    let medium = Payload {
         kernel: &kernel,
         init: &built.init,
         chapters: &chapters,
@@ -54,14 +53,14 @@ pub(crate) fn make(
         busybox: &image,
         sources: &sources,
     }
-    .write(&payload)
+    .write(scratch.path())
     .hint(vm::full)?;
     Ok(Set {
         qemu: qemu.clone(),
         kernel,
         accelerator,
         cgroup,
-        payload,
+        medium,
         raw_root: false,
         boot_limit: None,
         rung: Mutex::default(),

@@ -3,12 +3,14 @@
 pub(crate) mod accelerator;
 pub(crate) mod bzimage;
 pub(crate) mod cpio;
+pub(crate) mod ext4;
 pub(crate) mod kernel;
 pub(crate) mod machine;
 pub(crate) mod modules;
 pub(crate) mod payload;
 pub(crate) mod qemu;
 pub(crate) mod scratch;
+pub(crate) mod tree;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use nix::errno::Errno;
 use crate::target;
 use accelerator::Accelerator;
 use kernel::Kernel;
+use payload::Medium;
 use qemu::Qemu;
 use scratch::Scratch;
 
@@ -70,15 +73,14 @@ pub(crate) struct Set {
     pub(crate) kernel: Kernel,
     pub(crate) accelerator: Accelerator,
     pub(crate) cgroup: Cgroup,
-    /// The initramfs.
-    pub(crate) payload: PathBuf,
+    pub(crate) medium: Medium,
     /// Stay on the initramfs root, where pivot_root(2) fails.
     pub(crate) raw_root: bool,
     /// How long a boot may take, if not as long as usual.
     pub(crate) boot_limit: Option<Duration>,
     /// The rung of the ladder that the last boot stood on.
     pub(crate) rung: machine::LastRung,
-    /// Keeps the payload while this lives.
+    /// Keeps the medium while this lives.
     pub(crate) _scratch: Scratch,
 }
 

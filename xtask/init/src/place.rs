@@ -8,6 +8,15 @@ pub const TESTS: &str = "/usr/lib/tests";
 pub const STATE: &str = "/usr/lib/state";
 /// The tests' source directory, for the snapshots in it.
 pub const SOURCE: &str = "/usr/src";
+/// What lies on a disk, where there is one: all of the above.
+pub const DISK: &str = "/usr";
+/// The kernel's modules, where /lib/modules leads.
+pub const MODULES: &str = "/usr/lib/modules";
+/// The modules that it takes to read the disk, and a file for each bus that lists
+/// those for it, in order.
+pub const DRIVERS: &str = "/boot";
+/// On the kernel's command line: the bus that the disk is attached to.
+pub const BUS: &str = "mydocker.disk=";
 /// The state directory that chapters use unless told otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/mydocker";
 /// The serial port with the console.

@@ -1,12 +1,13 @@
 //! From the initramfs to a machine that tests can run on.
 
-use std::fs::{self, read_to_string};
+use std::fs::{self, File, read_to_string};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use common::step::Step;
+use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto,
@@ -31,6 +32,9 @@ pub(crate) fn machine() -> Result<Event> {
     }
     file_system("sysfs", "/sys", "")?;
     file_system("devtmpfs", "/dev", "")?;
+    if let Some(bus) = words.iter().find_map(|word| word.strip_prefix(place::BUS)) {
+        disk(bus)?;
+    }
     // What udev(7) adds elsewhere.
     for (name, target) in [
         ("fd", "/proc/self/fd"),
@@ -67,6 +71,25 @@ fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
     let options = Some(options).filter(|options| !options.is_empty());
     mount(Some(kind), at, Some(kind), MsFlags::empty(), options)
         .step(|| format!("mount(2) {kind} on {at}"))
+}
+
+/// Load the drivers that the disk needs, and mount it.
+///
+/// # Source
+/// init_module(2), "finit_module()"
+fn disk(bus: &str) -> Result<()> {
+    let list = format!("{}/{bus}", place::DRIVERS);
+    let names = read_to_string(&list).step(|| format!("read(2) {list}"))?;
+    for name in names.lines() {
+        let path = format!("{}/{name}", place::DRIVERS);
+        let file = File::open(&path).step(|| format!("open(2) {path}"))?;
+        finit_module(file, c"", ModuleInitFlags::empty())
+            .step(|| format!("finit_module(2) {name}"))?;
+    }
+    let (device, at, kind) = ("/dev/vda", place::DISK, "ext4");
+    // Its tests may not change what others find there.
+    mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, NONE)
+        .step(|| format!("mount(2) {kind} {device} on {at}"))
 }
 
 // ANCHOR: leave_initramfs

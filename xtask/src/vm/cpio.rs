@@ -2,14 +2,34 @@
 
 use std::io::{self, Write};
 
-/// An archive that is being written.
+use super::tree::{Node, Tree};
+
+/// Write the tree as an archive.
 ///
+/// # Errors
+/// Those of writing; a file of 4 GiB or more.
 /// # Source
 /// Documentation/driver-api/early-userspace/buffer-format.rst of Linux
-pub(crate) struct Archive<W> {
-    out: W,
-    written: u64,
-    entries: u32,
+pub(crate) fn write(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
+    let mut archive = Archive { out, written: 0, entries: 0 };
+    for (path, node) in &tree.0 {
+        match node {
+            Node::Directory(mode) => {
+                archive.entry(path, DIRECTORY | mode, (0, 0), b"")?;
+            }
+            Node::File(mode, content) => {
+                archive.entry(path, FILE | mode, (0, 0), content)?;
+            }
+            Node::Symlink(target) => {
+                archive.entry(path, SYMLINK | 0o777, (0, 0), target)?;
+            }
+            Node::CharacterDevice(mode, number) => {
+                archive.entry(path, CHARACTER_DEVICE | mode, *number, b"")?;
+            }
+        }
+    }
+    archive.entry(b"TRAILER!!!", 0, (0, 0), b"")?;
+    archive.out.flush()
 }
 
 const DIRECTORY: u32 = 0o040_000;
@@ -17,47 +37,17 @@ const FILE: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
+/// An archive that is being written.
+struct Archive<W> {
+    out: W,
+    written: u64,
+    entries: u32,
+}
+
 impl<W: Write> Archive<W> {
-    pub(crate) fn new(out: W) -> Archive<W> {
-        Archive { out, written: 0, entries: 0 }
-    }
-
-    pub(crate) fn directory(&mut self, name: &str, mode: u32) -> io::Result<()> {
-        self.entry(name, DIRECTORY | mode, (0, 0), b"")
-    }
-
-    pub(crate) fn file(
-        &mut self,
-        name: &str,
-        mode: u32,
-        content: &[u8],
-    ) -> io::Result<()> {
-        self.entry(name, FILE | mode, (0, 0), content)
-    }
-
-    pub(crate) fn symlink(&mut self, name: &str, target: &[u8]) -> io::Result<()> {
-        self.entry(name, SYMLINK | 0o777, (0, 0), target)
-    }
-
-    pub(crate) fn character_device(
-        &mut self,
-        name: &str,
-        mode: u32,
-        number: (u32, u32),
-    ) -> io::Result<()> {
-        self.entry(name, CHARACTER_DEVICE | mode, number, b"")
-    }
-
-    /// The end of the archive.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.entry("TRAILER!!!", 0, (0, 0), b"")?;
-        self.out.flush()?;
-        Ok(self.out)
-    }
-
     fn entry(
         &mut self,
-        name: &str,
+        name: &[u8],
         mode: u32,
         device: (u32, u32),
         content: &[u8],
@@ -76,7 +66,7 @@ impl<W: Write> Archive<W> {
         for field in fields {
             self.put(format!("{field:08x}").as_bytes())?;
         }
-        self.put(name.as_bytes())?;
+        self.put(name)?;
         self.put(b"\0")?;
         self.pad()?;
         self.put(content)?;
@@ -101,11 +91,11 @@ mod tests {
 
     #[test]
     fn each_header_begins_at_a_multiple_of_four() {
-        let mut archive = Archive::new(Vec::new());
-        archive.directory("bin", 0o755).unwrap();
-        archive.file("bin/a", 0o644, b"12345").unwrap();
-        archive.symlink("bin/bb", b"a").unwrap();
-        let bytes = archive.finish().unwrap();
+        let mut tree = Tree::default();
+        tree.add("bin/a", Node::File(0o644, b"12345".to_vec()));
+        tree.add("bin/bb", Node::Symlink(b"a".to_vec()));
+        let mut bytes = Vec::new();
+        write(&tree, &mut bytes).unwrap();
         assert_eq!(bytes.len() % 4, 0);
         let heads = bytes.windows(6).enumerate();
         let heads = heads.filter(|(_, window)| window == b"070701");

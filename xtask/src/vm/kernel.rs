@@ -48,6 +48,9 @@ struct Record {
     /// Of that file, in hexadecimal.
     sha256: String,
     release: String,
+    /// The names of the modules that were looked for.
+    #[serde(default)]
+    modules: Vec<String>,
 }
 
 /// The kernel that `wanted` names: `6.1`, `6.12`, another series that the package
@@ -96,7 +99,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     .hint(super::full)?;
     let text = serde_json::to_vec_pretty(&record)?;
     fs::write(new.join("record.json"), text).step(|| "write(2) record.json")?;
-    // What has no record is no kernel, and in the way.
+    // What has no record, or an old one, is in the way.
     if directory.exists() {
         remove_tree(&directory)?;
     }
@@ -111,6 +114,10 @@ fn open(wanted: &str, directory: &Path) -> Result<Option<Kernel>> {
     let Ok(text) = fs::read(directory.join("record.json")) else { return Ok(None) };
     let record: Record = serde_json::from_slice(&text)
         .with_context(|| format!("{}: remove it", directory.display()))?;
+    // Made when fewer modules were wanted.
+    if record.modules != modules::WANTED {
+        return Ok(None);
+    }
     let there = |name: &str| Some(directory.join(name)).filter(|path| path.exists());
     let images: Vec<PathBuf> =
         ["vmlinux", "bzImage"].map(there).into_iter().flatten().collect();
@@ -260,7 +267,8 @@ fn from_image(
         modules::pick(&from, &new.join("modules"))?;
     }
     let sha256 = hexadecimal(&Sha256::digest(&bytes));
-    Ok(Record { source: shown(), sha256, release })
+    let modules = modules::WANTED.map(str::to_owned).to_vec();
+    Ok(Record { source: shown(), sha256, release, modules })
 }
 
 fn modules_beside(image: &Path, release: &str) -> Option<PathBuf> {

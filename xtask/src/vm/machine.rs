@@ -19,6 +19,7 @@ use vm_init::wire::{Frame, Stream, receive, send, send_bytes};
 use vm_init::{AGREED, EXIT_PORT, Event, Order, place};
 
 use super::accelerator::Accelerator;
+use super::payload::BUSES;
 use super::{Set, say};
 
 /// Of the console so much is kept: its end.
@@ -352,21 +353,37 @@ fn command(set: &Set, rung: &Rung) -> Result<Command> {
     let mut command = Command::new(env::current_exe().context("own path")?);
     command.arg(crate::HELD).arg(std::process::id().to_string());
     command.arg(&set.qemu.program);
-    command.args([
-        "-M",
-        rung.machine,
-        "-m",
-        "512M",
-        "-nodefaults",
-        "-no-user-config",
-    ]);
+    // Two processors, so that a container can be kept on one of them.
+    command.args(["-M", rung.machine, "-m", "512M", "-smp", "2"]);
+    command.args(["-nodefaults", "-no-user-config"]);
     command.args(["-display", "none", "-no-reboot"]);
     match rung.accelerator {
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        Accelerator::Tcg => command.args(["-accel", "tcg", "-cpu", "qemu64"]),
+        // Both by one thread in turn: with a thread for each, this emulation now and
+        // then executes a breakpoint that the kernel, patching its own code, has
+        // already taken back, and the kernel panics.
+        Accelerator::Tcg => {
+            command.args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
+        }
     };
-    command.arg("-kernel").arg(&rung.image).arg("-initrd").arg(&set.payload);
-    command.arg("-append").arg(kernel_line(set, rung.accelerator));
+    command.arg("-kernel").arg(&rung.image);
+    command.arg("-initrd").arg(&set.medium.initramfs);
+    let mut line = kernel_line(set, rung.accelerator);
+    if let Some(disk) = &set.medium.disk {
+        let microvm = rung.machine.starts_with("microvm");
+        let (bus, device) = if microvm {
+            (BUSES[0], "virtio-blk-device,drive=usr")
+        } else {
+            (BUSES[1], "virtio-blk-pci,drive=usr")
+        };
+        // QEMU reads a comma as the end of the path, and two as one in it.
+        let disk = disk.to_string_lossy().replace(',', ",,");
+        let drive = "if=none,id=usr,format=raw,readonly=on";
+        command.args(["-drive", &format!("{drive},file={disk}")]);
+        command.args(["-device", device]);
+        line += &format!(" {}{bus}", place::BUS);
+    }
+    command.arg("-append").arg(line);
     // The first serial port is the console, the second the channel.
     let console = "file,id=console,path=/dev/fd/2";
     command.args(["-chardev", console, "-serial", "chardev:console"]);
@@ -387,7 +404,7 @@ fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
     if accelerator == Accelerator::Tcg {
         // The guest reads the host's time stamp counter. Told how fast it is, the
         // kernel need not measure it by timers that the small machine lacks.
-        line += " tsc=nowatchdog";
+        line += " tsc=reliable";
         if let Some(khz) = host_khz() {
             line += &format!(" tsc_early_khz={khz} lpj={}", khz * 4);
         }

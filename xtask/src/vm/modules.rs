@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use common::step::Step;
 
 /// What containers and their tests ask the kernel for. What a kernel lacks, or has
 /// built in, is left out.
-const WANTED: [&str; 41] = [
+pub(crate) const WANTED: [&str; 44] = [
     "aufs",
     "br_netfilter",
     "bridge",
@@ -48,6 +48,9 @@ const WANTED: [&str; 41] = [
     "overlay",
     "tun",
     "veth",
+    "virtio_blk",
+    "virtio_mmio",
+    "virtio_pci",
     "xt_MASQUERADE",
     "xt_addrtype",
     "xt_conntrack",
@@ -111,6 +114,36 @@ pub(crate) fn pick(from: &Path, to: &Path) -> Result<()> {
         fs::write(&path, list).step(|| format!("write(2) {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The modules that it takes to read a disk, for each of
+/// [`BUSES`](super::payload::BUSES), in the order in which they are to be loaded.
+/// None when this kernel can't.
+///
+/// # Errors
+/// A list that can't be read.
+pub(crate) fn drivers(modules: &Path) -> Result<Option<[Vec<PathBuf>; 2]>> {
+    let built_in = read(modules, "modules.builtin")?;
+    let built_in: BTreeSet<String> = built_in.lines().map(module).collect();
+    let dependencies = read(modules, "modules.dep")?;
+    let load = |names: [&str; 3]| -> Option<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for name in names.into_iter().filter(|name| !built_in.contains(*name)) {
+            let mut lines = dependencies.lines().filter_map(|l| l.split_once(':'));
+            let (file, others) = lines.find(|(file, _)| module(file) == name)?;
+            // The last one is needed by those before it.
+            let all = others.split_whitespace().rev().chain([file]);
+            for file in all.map(|file| modules.join(file)) {
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        Some(files)
+    };
+    let mmio = load(["virtio_mmio", "virtio_blk", "ext4"]);
+    let pci = load(["virtio_pci", "virtio_blk", "ext4"]);
+    Ok(mmio.zip(pci).map(|(mmio, pci)| [mmio, pci]))
 }
 
 fn read(directory: &Path, name: &str) -> Result<String> {
@@ -179,6 +212,26 @@ mod tests {
             "net/bridge/bridge.ko: net/stp.ko\nnet/stp.ko: \n"
         );
         assert_eq!(text("modules.alias"), "alias rtnl-link-bridge bridge\n");
+    }
+
+    #[test]
+    fn drivers_come_after_what_they_need_and_none_means_no_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = "v/virtio_mmio.ko: v/virtio.ko v/ring.ko\nv/virtio.ko: v/ring.ko\n\
+                    v/ring.ko:\nb/virtio_blk.ko: v/virtio.ko v/ring.ko\n";
+        fs::write(dir.path().join("modules.dep"), list).unwrap();
+        let built_in = "kernel/fs/ext4/ext4.ko\nkernel/virtio_pci.ko\n";
+        fs::write(dir.path().join("modules.builtin"), built_in).unwrap();
+        let [mmio, pci] = drivers(dir.path()).unwrap().unwrap();
+        let paths = |names: &[&str]| -> Vec<PathBuf> {
+            names.iter().map(|name| dir.path().join(name)).collect()
+        };
+        let rest =
+            ["v/ring.ko", "v/virtio.ko", "v/virtio_mmio.ko", "b/virtio_blk.ko"];
+        assert_eq!(mmio, paths(&rest));
+        assert_eq!(pci, paths(&["v/ring.ko", "v/virtio.ko", "b/virtio_blk.ko"]));
+        fs::write(dir.path().join("modules.builtin"), "kernel/ext4.ko\n").unwrap();
+        assert_eq!(drivers(dir.path()).unwrap(), None);
     }
 
     #[test]

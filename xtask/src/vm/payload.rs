@@ -1,9 +1,7 @@
-//! What is in the VM: packed into the initramfs that it boots from.
+//! What is in the VM: packed into the initramfs that it boots from, and a disk.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -12,8 +10,9 @@ use common::state::State;
 use common::step::Step;
 use vm_init::place;
 
-use super::cpio::Archive;
 use super::kernel::Kernel;
+use super::tree::{Node, Tree};
+use super::{cpio, ext4, modules};
 
 /// What goes in.
 pub(crate) struct Payload<'a> {
@@ -31,6 +30,17 @@ pub(crate) struct Payload<'a> {
     pub(crate) sources: &'a [PathBuf],
 }
 
+/// What a VM boots from.
+#[derive(Debug)]
+pub(crate) struct Medium {
+    pub(crate) initramfs: PathBuf,
+    /// For /usr, if it isn't in the initramfs.
+    pub(crate) disk: Option<PathBuf>,
+}
+
+/// How a disk may be attached: the small machine's bus, and the usual one's.
+pub(crate) const BUSES: [&str; 2] = ["mmio", "pci"];
+
 /// The VM's accounts. The ordinary user may map a range of ids.
 const ACCOUNTS: [(&str, &str); 4] = [
     (
@@ -43,118 +53,84 @@ const ACCOUNTS: [(&str, &str); 4] = [
     ("etc/subgid", "learner:100000:65536\n"),
 ];
 
-type Initramfs = Archive<BufWriter<File>>;
-
 impl Payload<'_> {
-    /// Write the initramfs.
+    /// Write the initramfs, and the disk for /usr when the kernel has what it takes
+    /// to read one: what isn't in the initramfs needs no unpacking at boot.
     ///
     /// # Errors
     /// A file that can't be read; a full disk.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let step = || format!("write(2) {}", path.display());
-        let file = File::create(path).step(step)?;
-        let mut archive = Archive::new(BufWriter::with_capacity(1 << 20, file));
-        // Errors of files that are read have been put in words; what is left is
-        // the archive's.
-        self.fill(&mut archive).or_else(|error| match error.downcast() {
-            Ok(error) => Err::<(), io::Error>(error).step(step),
-            Err(error) => Err(error),
-        })?;
-        archive.finish().and_then(|mut file| file.flush()).step(step)
+    pub(crate) fn write(&self, directory: &Path) -> Result<Medium> {
+        let mut tree = self.tree()?;
+        let mut disk = None;
+        if let Some(modules) = &self.kernel.modules
+            && let Some(drivers) = modules::drivers(modules)?
+        {
+            for (bus, files) in BUSES.iter().zip(drivers) {
+                let mut names = String::new();
+                for file in files {
+                    let name = file.file_name().unwrap_or_default();
+                    let name = name.to_string_lossy();
+                    names += &format!("{name}\n");
+                    tree.program(&format!("{}/{name}", place::DRIVERS), &file)?;
+                }
+                let list = format!("{}/{bus}", place::DRIVERS);
+                tree.add(&list, Node::File(0o644, names.into_bytes()));
+            }
+            let path = directory.join("disk");
+            let below = tree.take(place::DISK);
+            written(&path, |out| ext4::write(&below, out))?;
+            disk = Some(path);
+        }
+        let initramfs = directory.join("initramfs");
+        written(&initramfs, |out| cpio::write(&tree, out))?;
+        Ok(Medium { initramfs, disk })
     }
 
-    fn fill(&self, archive: &mut Initramfs) -> Result<()> {
+    fn tree(&self) -> Result<Tree> {
+        let mut tree = Tree::default();
         let layers = self.busybox.directories(self.state);
         for layer in layers.iter().rev() {
-            tree(archive, layer, "")?;
+            tree.copy("", layer)?;
         }
         for (name, text) in ACCOUNTS {
-            archive.file(name, 0o644, text.as_bytes())?;
+            tree.add(name, Node::File(0o644, text.into()));
         }
         // The kernel opens it for process 1 before there is a devtmpfs.
-        archive.character_device("dev/console", 0o600, (5, 1))?;
-        program(archive, "init", self.init)?;
-        directories(archive, place::CHAPTERS)?;
+        tree.add("dev/console", Node::CharacterDevice(0o600, (5, 1)));
+        tree.program("init", self.init)?;
         for chapter in self.chapters {
             let name = chapter.file_name().unwrap_or_default().to_string_lossy();
-            program(archive, &inside(place::CHAPTERS, &name), chapter)?;
+            tree.program(&format!("{}/{name}", place::CHAPTERS), chapter)?;
         }
-        directories(archive, place::TESTS)?;
         for (name, path) in self.tests {
-            program(archive, &inside(place::TESTS, name), path)?;
+            tree.program(&format!("{}/{name}", place::TESTS), path)?;
         }
-        directories(archive, place::STATE)?;
         // The record, and the layers it names: the state may hold more.
-        directories(archive, &format!("{}/images", place::STATE))?;
         let record = format!("images/{}.json", self.busybox.name);
         let text =
             fs::read(self.state.root().join(&record)).step(|| record.clone())?;
-        archive.file(&inside(place::STATE, &record), 0o644, &text)?;
+        tree.add(&format!("{}/{record}", place::STATE), Node::File(0o644, text));
         for (name, layer) in self.busybox.layers.iter().zip(&layers) {
-            let at = format!("{}/layers/{name}", place::STATE);
-            directories(archive, &at)?;
-            tree(archive, layer, &at[1..])?;
+            tree.copy(&format!("{}/layers/{name}", place::STATE), layer)?;
         }
         for source in self.sources {
             let at = Path::new(place::SOURCE).join(source);
-            let at = at.to_string_lossy();
-            directories(archive, &at)?;
-            tree(archive, &crate::root().join(source), &at[1..])?;
+            tree.copy(&at.to_string_lossy(), &crate::root().join(source))?;
         }
         if let Some(modules) = &self.kernel.modules {
-            let at = format!("/lib/modules/{}", self.kernel.release);
-            directories(archive, &at)?;
-            tree(archive, modules, &at[1..])?;
+            let at = format!("{}/{}", place::MODULES, self.kernel.release);
+            tree.copy(&at, modules)?;
+            tree.add("lib/modules", Node::Symlink(place::MODULES.into()));
         }
-        Ok(())
+        Ok(tree)
     }
 }
 
-/// A name in the archive: no slash at its start.
-fn inside(directory: &str, name: &str) -> String {
-    format!("{}/{name}", &directory[1..])
-}
-
-/// All directories on the way to this one. Twice is no harm.
-fn directories(archive: &mut Initramfs, path: &str) -> Result<()> {
-    for (at, _) in path.match_indices('/').skip(1) {
-        archive.directory(&path[1..at], 0o755)?;
-    }
-    Ok(archive.directory(&path[1..], 0o755)?)
-}
-
-fn program(archive: &mut Initramfs, name: &str, path: &Path) -> Result<()> {
-    let bytes = fs::read(path).step(|| format!("read(2) {}", path.display()))?;
-    Ok(archive.file(name, 0o755, &bytes)?)
-}
-
-/// What lies in a directory, under `prefix` in the archive.
-fn tree(archive: &mut Initramfs, directory: &Path, prefix: &str) -> Result<()> {
-    let step = || format!("readdir(3) {}", directory.display());
-    let mut entries: Vec<_> =
-        fs::read_dir(directory).and_then(Iterator::collect).step(step)?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        let file_name = entry.file_name();
-        let file_name = file_name.to_string_lossy();
-        let name = match prefix {
-            "" => file_name.into_owned(),
-            prefix => format!("{prefix}/{file_name}"),
-        };
-        let meta = entry.metadata().step(|| path.display().to_string())?;
-        let mode = meta.permissions().mode() & 0o7777;
-        if meta.is_dir() {
-            archive.directory(&name, mode)?;
-            tree(archive, &path, &name)?;
-        } else if meta.is_symlink() {
-            let target = fs::read_link(&path).step(|| path.display().to_string())?;
-            archive.symlink(&name, target.as_os_str().as_bytes())?;
-        } else if meta.is_file() {
-            let bytes =
-                fs::read(&path).step(|| format!("read(2) {}", path.display()))?;
-            archive.file(&name, mode, &bytes)?;
-        }
-    }
-    Ok(())
+fn written(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<()> {
+    let step = || format!("write(2) {}", path.display());
+    let file = File::create(path).step(step)?;
+    write(&mut BufWriter::with_capacity(1 << 20, file)).step(step)
 }

@@ -1,0 +1,112 @@
+//! What the VM's file systems hold, before it is written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Result;
+use common::step::Step;
+
+/// Files by their paths, without a slash at the start. A directory comes before what
+/// is in it.
+#[derive(Debug, Default)]
+pub(crate) struct Tree(pub(crate) BTreeMap<Vec<u8>, Node>);
+
+/// One of them. All are root's, and of the time zero.
+#[derive(Debug)]
+pub(crate) enum Node {
+    /// With its mode.
+    Directory(u32),
+    /// With its mode and content.
+    File(u32, Vec<u8>),
+    /// With its target.
+    Symlink(Vec<u8>),
+    /// With its mode, major and minor number.
+    CharacterDevice(u32, (u32, u32)),
+}
+
+impl Tree {
+    /// Add one, and the directories on the way to it that are not there yet.
+    pub(crate) fn add(&mut self, path: &str, node: Node) {
+        let path = path.trim_start_matches('/');
+        for (at, _) in path.match_indices('/') {
+            let parent = path.as_bytes()[..at].to_vec();
+            self.0.entry(parent).or_insert(Node::Directory(0o755));
+        }
+        self.0.insert(path.as_bytes().to_vec(), node);
+    }
+
+    /// Add a program.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn program(&mut self, path: &str, from: &Path) -> Result<()> {
+        let bytes = fs::read(from).step(|| format!("read(2) {}", from.display()))?;
+        self.add(path, Node::File(0o755, bytes));
+        Ok(())
+    }
+
+    /// Add a directory and all that lies in it.
+    ///
+    /// # Errors
+    /// Something that can't be read.
+    pub(crate) fn copy(&mut self, path: &str, from: &Path) -> Result<()> {
+        let step = || format!("readdir(3) {}", from.display());
+        if !path.is_empty() {
+            let mode = fs::metadata(from).step(step)?.permissions().mode();
+            self.add(path, Node::Directory(mode & 0o7777));
+        }
+        for entry in fs::read_dir(from).step(step)? {
+            let from = entry.step(step)?.path();
+            let name = from.file_name().unwrap_or_default().to_string_lossy();
+            let path = format!("{path}/{name}");
+            let shown = || from.display().to_string();
+            let meta = from.symlink_metadata().step(shown)?;
+            let mode = meta.permissions().mode() & 0o7777;
+            if meta.is_dir() {
+                self.copy(&path, &from)?;
+            } else if meta.is_symlink() {
+                let target = fs::read_link(&from).step(shown)?;
+                let target = target.as_os_str().as_bytes().to_vec();
+                self.add(&path, Node::Symlink(target));
+            } else if meta.is_file() {
+                let bytes = fs::read(&from).step(shown)?;
+                self.add(&path, Node::File(mode, bytes));
+            }
+        }
+        Ok(())
+    }
+
+    /// Take out what is below a directory, which stays, empty.
+    pub(crate) fn take(&mut self, directory: &str) -> Tree {
+        let prefix = format!("{}/", directory.trim_start_matches('/')).into_bytes();
+        let all = std::mem::take(&mut self.0);
+        let (below, rest): (BTreeMap<_, _>, _) =
+            all.into_iter().partition(|(path, _)| path.starts_with(&prefix));
+        self.0 = rest;
+        let short = |path: Vec<u8>| path[prefix.len()..].to_vec();
+        Tree(below.into_iter().map(|(path, node)| (short(path), node)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_brings_its_directories_and_a_part_can_be_taken_out() {
+        let mut tree = Tree::default();
+        tree.add("/usr/lib/a", Node::File(0o644, b"x".to_vec()));
+        tree.add("/usr-x", Node::Symlink(b"usr".to_vec()));
+        let paths = |tree: &Tree| -> Vec<String> {
+            let paths = tree.0.keys().cloned();
+            paths.map(|path| String::from_utf8(path).unwrap()).collect()
+        };
+        assert_eq!(paths(&tree), ["usr", "usr-x", "usr/lib", "usr/lib/a"]);
+        let below = tree.take("/usr");
+        assert_eq!(paths(&below), ["lib", "lib/a"]);
+        assert_eq!(paths(&tree), ["usr", "usr-x"]);
+    }
+}
