@@ -15,7 +15,12 @@ use nix::sys::signal::Signal;
 // ANCHOR: become
 /// Become the program; where only children come into the namespace, have a child do
 /// it, and end as it does. Without words, it is a shell.
-pub(crate) fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
+///
+/// # Errors
+/// There is no such program (127), or it can't be executed (126).
+/// # Source
+/// execve(2)
+pub fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
     let shell = [OsString::from("sh")];
     let words = if words.is_empty() { &shell } else { words };
     let (name, arguments) = words.split_first().context("no program")?;

@@ -11,6 +11,7 @@ mod list;
 mod run;
 mod unshare;
 
+pub use become_program::become_program;
 pub use enter::enter;
 pub use hold::{hold, release};
 pub use kind::{Choice, KINDS, Kind};

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use ch02_user::User;
+use ch03_limits::Limits;
 use ch03_run::{Terminal, Walls};
 use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
@@ -43,6 +44,9 @@ struct Run {
     pivot: ch04_pivot_root::Flags,
 
     #[command(flatten)]
+    limits: ch03_limits::Flags,
+
+    #[command(flatten)]
     uts: ch02_uts::Flags,
 
     #[command(flatten)]
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         // ANCHOR: parts
         container
             .part(User::if_needed())
+            .part(Limits::new(flags.limits))
             .part(Walls::new(flags.uts))
             .part(Overlay::new(layers, &flags.overlay))
             .part(KernelMounts)

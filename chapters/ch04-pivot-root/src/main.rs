@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use ch02_user::User;
+use ch03_limits::Limits;
 use ch03_run::{Terminal, Walls};
 use ch04_pivot_root::{KernelMounts, PivotRoot, Tree};
 use clap::{Args, Parser, Subcommand};
@@ -42,6 +43,9 @@ struct Run {
     pivot: ch04_pivot_root::Flags,
 
     #[command(flatten)]
+    limits: ch03_limits::Flags,
+
+    #[command(flatten)]
     uts: ch02_uts::Flags,
 
     #[command(flatten)]
@@ -54,7 +58,9 @@ fn main() -> ExitCode {
         let image = busybox::image(&state)?;
         // ANCHOR: parts
         Container::new(flags.run)?
+            .keep(None)
             .part(User::if_needed())
+            .part(Limits::new(flags.limits))
             .part(Walls::new(flags.uts))
             .part(Tree::new(image.directories(&state).remove(0)))
             .part(KernelMounts)

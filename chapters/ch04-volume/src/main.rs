@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use ch02_user::User;
+use ch03_limits::Limits;
 use ch03_run::{Terminal, Walls};
 use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
@@ -47,6 +48,9 @@ struct Run {
     pivot: ch04_pivot_root::Flags,
 
     #[command(flatten)]
+    limits: ch03_limits::Flags,
+
+    #[command(flatten)]
     uts: ch02_uts::Flags,
 
     #[command(flatten)]
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         // ANCHOR: parts
         container
             .part(User::if_needed())
+            .part(Limits::new(flags.limits))
             .part(Walls::new(flags.uts))
             .part(Overlay::new(layers, &flags.overlay))
             .part(KernelMounts)

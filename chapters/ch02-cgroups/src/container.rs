@@ -1,0 +1,103 @@
+//! A container's own group: made with its limits, and gone with it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use common::step::{Hint, Step};
+use common::{Exit, Home, Part, Plan};
+use nix::unistd::Pid;
+
+use crate::group::{Group, destroy};
+use crate::limits::Flags;
+use crate::place::make_way;
+
+/// A group for the container, which the parent moves it into: the plain way.
+/// Moving somebody else makes the kernel wait until nobody is in the middle of
+/// making a thread; chapter 3 has the way without.
+///
+/// # Source
+/// cgroups(7)
+#[derive(Debug)]
+pub struct Limited {
+    flags: Flags,
+    group: Option<Group>,
+}
+
+impl Limited {
+    /// With these limits; without any there is no group.
+    #[must_use]
+    pub fn new(flags: Flags) -> Limited {
+        Limited { flags, group: None }
+    }
+}
+
+// ANCHOR: part
+impl Part for Limited {
+    fn name(&self) -> &'static str {
+        "limits"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        self.group = make(&self.flags, &plan.home)?;
+        Ok(())
+    }
+
+    fn attach(&mut self, _plan: &Plan, child: Pid) -> Result<()> {
+        let child = child.as_raw().unsigned_abs();
+        self.group.as_ref().map_or(Ok(()), |group| group.add(child))
+    }
+
+    fn ended(&self, home: &Home, _how: Exit) -> Result<()> {
+        unmake(home)
+    }
+}
+// ANCHOR_END: part
+
+/// Where the container's directory tells which groups are its own.
+fn list(home: &Home) -> PathBuf {
+    home.dir().join("groups")
+}
+
+/// Make the container's group and set its limits. Without limits there is none.
+///
+/// # Errors
+/// A controller that isn't there, a value that the kernel refuses.
+pub fn make(flags: &Flags, home: &Home) -> Result<Option<Group>> {
+    if flags.is_empty() {
+        return Ok(None);
+    }
+    let group = flags.plan(home.id.as_str())?;
+    // Before there is anything: whoever finds the list can remove what it names.
+    let paths: Vec<&[u8]> =
+        group.places.iter().map(|place| place.path.as_os_str().as_bytes()).collect();
+    let path = list(home);
+    fs::write(&path, paths.join(&0))
+        .look(|| format!("write(2) {}", path.display()))
+        .hint(common::hints::state)?;
+    for place in &group.places {
+        make_way(&place.hierarchy)?;
+    }
+    group.make()?;
+    flags.set(&group)?;
+    Ok(Some(group))
+}
+
+/// Remove the container's group, with whoever is left in it.
+///
+/// # Errors
+/// A process that doesn't die.
+pub fn unmake(home: &Home) -> Result<()> {
+    let path = list(home);
+    let paths = match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        paths => paths.look(|| format!("read(2) {}", path.display()))?,
+    };
+    for path in paths.split(|byte| *byte == 0) {
+        destroy(Path::new(OsStr::from_bytes(path)))?;
+    }
+    fs::remove_file(&path).look(|| format!("unlink(2) {}", path.display()))
+}

@@ -1,0 +1,351 @@
+//! A group: a directory in one hierarchy or in several, made, filled and removed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, read_to_string};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, bail};
+use common::id::Name;
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::hints;
+use crate::layout::{Hierarchy, Layout, Version};
+use crate::place::top;
+
+/// What a group is called: names, with `/` between a group and one inside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupName(String);
+
+impl FromStr for GroupName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<GroupName> {
+        for name in text.split('/') {
+            name.parse::<Name>()?;
+        }
+        Ok(GroupName(text.to_owned()))
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a group lies in one hierarchy, or is to lie.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The hierarchy.
+    pub hierarchy: Hierarchy,
+    /// The group's directory.
+    pub path: PathBuf,
+    /// The controllers that it is there for.
+    wanted: Vec<String>,
+}
+
+/// A group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its directories, one a hierarchy.
+    pub places: Vec<Place>,
+}
+
+/// Directories of groups begin so, and no other is ever touched.
+const PREFIX: &str = "mydocker-";
+
+/// A process that was killed is in its group until it has ended.
+const DYING: Duration = Duration::from_secs(2);
+
+impl Group {
+    /// Where a group of this name would lie: in each hierarchy that has one of these
+    /// controllers. Nothing is made yet.
+    ///
+    /// # Errors
+    /// Those of [`Layout::find`].
+    pub fn plan(name: &str, controllers: &[&str]) -> Result<Group> {
+        let mut places = Vec::new();
+        for hierarchy in Layout::find()?.hierarchies {
+            let own = hierarchy.controllers.iter();
+            let wanted = own.filter(|own| controllers.contains(&own.as_str()));
+            let wanted: Vec<String> = wanted.cloned().collect();
+            if !wanted.is_empty() {
+                let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
+                places.push(Place { hierarchy, path, wanted });
+            }
+        }
+        Ok(Group { places })
+    }
+
+    /// Make its directories.
+    ///
+    /// # Errors
+    /// It is there already; the group above it is missing; a controller can't be
+    /// handed down. Nothing is left behind then.
+    pub fn make(&self) -> Result<()> {
+        for (index, place) in self.places.iter().enumerate() {
+            if let Err(error) = place.make() {
+                for place in &self.places[..index] {
+                    // The error that is on its way says more.
+                    let _ = fs::remove_dir(&place.path);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The group of this name, wherever it has a directory.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn find(name: &str) -> Result<Group> {
+        let mut places = Vec::new();
+        for hierarchy in Layout::find()?.hierarchies {
+            let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
+            if path.is_dir() {
+                places.push(Place { hierarchy, path, wanted: Vec::new() });
+            }
+        }
+        if places.is_empty() {
+            bail!("there is no group {name}: create makes one");
+        }
+        Ok(Group { places })
+    }
+
+    /// The group's file of this name, which is in one of its directories.
+    ///
+    /// # Errors
+    /// None has it: what the other version calls it, or which controller is missing.
+    pub fn file(&self, key: &str) -> Result<PathBuf> {
+        let files = self.places.iter().map(|place| place.path.join(key));
+        let found = files.into_iter().find(|file| file.is_file());
+        found.with_context(|| hints::no_file(key))
+    }
+
+    /// Write a value into the group's file of this name.
+    ///
+    /// # Errors
+    /// There is no such file, or the kernel refuses the value.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let path = self.file(key)?;
+        fs::write(&path, value)
+            .step(|| format!("write(2) {value:?} to {}", path.display()))
+            .hint(|errno| hints::set(errno, key))
+    }
+
+    // ANCHOR: add
+    /// Move a process into the group, in all its hierarchies; 0 is the caller. Its
+    /// children follow only if they are born afterwards.
+    ///
+    /// # Errors
+    /// ESRCH without such a process; EBUSY when a v2 group hands controllers down
+    /// and so holds no processes; EACCES where the mover may not write on both
+    /// sides.
+    /// # Source
+    /// cgroups(7), "cgroup.procs"
+    pub fn add(&self, process: u32) -> Result<()> {
+        for place in &self.places {
+            let path = place.path.join("cgroup.procs");
+            fs::write(&path, process.to_string())
+                .step(|| format!("write(2) {process} to {}", path.display()))
+                .hint(hints::add)?;
+        }
+        Ok(())
+    }
+    // ANCHOR_END: add
+
+    /// The processes in the group, without those of groups inside it.
+    ///
+    /// # Errors
+    /// The group is gone.
+    pub fn processes(&self) -> Result<BTreeSet<i32>> {
+        let mut found = BTreeSet::new();
+        for place in &self.places {
+            found.extend(processes(&place.path)?);
+        }
+        Ok(found)
+    }
+
+    /// Remove the group.
+    ///
+    /// # Errors
+    /// It has processes, or groups inside it.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let living = self.processes()?;
+        if !living.is_empty() {
+            let living: Vec<String> = living.iter().map(i32::to_string).collect();
+            bail!(
+                "group {name} has processes: {}; end them, or move them elsewhere",
+                living.join(" ")
+            );
+        }
+        for place in &self.places {
+            for entry in fs::read_dir(&place.path).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let inner = entry.file_name();
+                    bail!(
+                        "group {name} has groups inside: delete {name}/{} first",
+                        inner.display()
+                    );
+                }
+            }
+        }
+        self.places.iter().try_for_each(|place| destroy(&place.path))
+    }
+}
+
+impl Place {
+    fn make(&self) -> Result<()> {
+        let path = &self.path;
+        if self.hierarchy.version == Version::V2 {
+            hand_down(&top(&self.hierarchy)?, path, &self.wanted)?;
+        }
+        fs::create_dir(path)
+            .step(|| format!("mkdir(2) {}", path.display()))
+            .hint(|errno| hints::make(errno, path))?;
+        let is_cpuset = self.wanted.iter().any(|name| name == "cpuset");
+        if self.hierarchy.version == Version::V1 && is_cpuset {
+            // A new group of v1 has no processor and no memory node, and takes
+            // nobody.
+            let filled = ["cpuset.mems", "cpuset.cpus"]
+                .iter()
+                .try_for_each(|file| inherit(path, file));
+            if filled.is_err() {
+                let _ = fs::remove_dir(path);
+            }
+            filled?;
+        }
+        Ok(())
+    }
+}
+
+fn inherit(path: &Path, file: &str) -> Result<()> {
+    let from = path.parent().context("a group lies in a hierarchy")?.join(file);
+    let value =
+        read_to_string(&from).look(|| format!("read(2) {}", from.display()))?;
+    let to = path.join(file);
+    fs::write(&to, value.trim())
+        .step(|| format!("write(2) {:?} to {}", value.trim(), to.display()))
+}
+
+// ANCHOR: hand_down
+/// In v2 a group has the controllers that the group above hands down: so they are
+/// enabled in each group from the top to the one above `path`.
+///
+/// # Source
+/// cgroup-v2.rst, "Enabling and Disabling" and "No Internal Process Constraint"
+fn hand_down(top: &Path, path: &Path, wanted: &[String]) -> Result<()> {
+    let above = path.ancestors().skip(1);
+    let mut above: Vec<&Path> = above.take_while(|at| at.starts_with(top)).collect();
+    above.reverse();
+    for group in above {
+        let file = group.join("cgroup.subtree_control");
+        let enabled = read_to_string(&file)
+            .look(|| format!("read(2) {}", file.display()))
+            .hint(|errno| hints::make(errno, group))?;
+        let enabled: Vec<&str> = enabled.split_whitespace().collect();
+        let missing = wanted.iter().filter(|name| !enabled.contains(&name.as_str()));
+        let missing: Vec<String> = missing.map(|name| format!("+{name}")).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let missing = missing.join(" ");
+        fs::write(&file, &missing)
+            .step(|| format!("write(2) {missing:?} to {}", file.display()))
+            .hint(|errno| hints::hand_down(errno, group))?;
+    }
+    Ok(())
+}
+// ANCHOR_END: hand_down
+
+fn processes(path: &Path) -> Result<Vec<i32>> {
+    let path = path.join("cgroup.procs");
+    let text =
+        read_to_string(&path).look(|| format!("read(2) {}", path.display()))?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+// ANCHOR: destroy
+/// Remove a group's directory, whoever is in it, and whatever groups are inside. That
+/// it isn't there is fine.
+///
+/// # Errors
+/// A process that doesn't die: it is in a system call that can't be interrupted.
+pub(crate) fn destroy(path: &Path) -> Result<()> {
+    let inner = match fs::read_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        inner => inner.look(|| format!("readdir(3) {}", path.display()))?,
+    };
+    for entry in inner.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            destroy(&entry.path())?;
+        }
+    }
+    let deadline = Instant::now() + DYING;
+    loop {
+        // Without a PID namespace the container's daemons live on when it ends.
+        end_all(path)?;
+        match fs::remove_dir(path) {
+            Err(e)
+                if e.kind() == io::ErrorKind::ResourceBusy
+                    && Instant::now() < deadline =>
+            {
+                sleep(Duration::from_millis(1));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => {
+                return removed.step(|| format!("rmdir(2) {}", path.display()));
+            }
+        }
+    }
+}
+
+/// Kill everybody in the group: at once where the kernel can, else one after the
+/// other, as often as new ones turn up.
+///
+/// # Source
+/// cgroup-v2.rst, "cgroup.kill"; Linux 5.14
+fn end_all(path: &Path) -> Result<()> {
+    let living = match processes(path) {
+        Ok(living) => living,
+        Err(e) if e.root_cause().downcast_ref() == Some(&Errno::ENOENT) => {
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    };
+    if living.is_empty() || fs::write(path.join("cgroup.kill"), "1").is_ok() {
+        return Ok(());
+    }
+    for process in living {
+        // 0 is a process of another PID namespace: to it, our own group. Never that.
+        if process > 0 {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
+    }
+    Ok(())
+}
+// ANCHOR_END: destroy
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_groups_stay_below_their_own_directory() {
+        for name in ["", "/", "a/", "/a", "a//b", "../a", "a/..", "a/./b", "-a"] {
+            assert!(name.parse::<GroupName>().is_err(), "{name:?}");
+        }
+        for name in ["a", "a/b", "web-1/inner.2"] {
+            assert!(name.parse::<GroupName>().is_ok(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Where this machine has its cgroup hierarchies, told by what is mounted.
+
+use std::ffi::OsString;
+use std::fs::read_to_string;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use common::step::Step;
+
+/// The two versions of the interface. A controller belongs to one of them at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// A hierarchy for each controller, or for a few together.
+    V1,
+    /// One hierarchy for all.
+    V2,
+}
+
+/// A tree of groups, mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Of which version.
+    pub version: Version,
+    /// Where its root is to be seen.
+    pub mount: PathBuf,
+    /// The controllers that its groups can use; none for one that only keeps track.
+    pub controllers: Vec<String>,
+}
+
+/// All of them. A machine is called v1, v2, or, with both mounted, hybrid.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// In the order in which they are mounted.
+    pub hierarchies: Vec<Hierarchy>,
+}
+
+/// What is no controller among the options of a v1 mount.
+const OTHER_OPTIONS: [&str; 7] =
+    ["rw", "ro", "noprefix", "clone_children", "xattr", "none", "favordynmods"];
+
+// ANCHOR: find
+impl Layout {
+    /// Look at the mount table, not at the kernel's version and not at
+    /// /proc/cgroups: Linux 6.12 lists the v1 controllers memory and cpuset as
+    /// enabled, and can't mount them.
+    ///
+    /// # Errors
+    /// No cgroup file system is mounted.
+    /// # Source
+    /// cgroups(7); proc_pid_mountinfo(5)
+    pub fn find() -> Result<Layout> {
+        let path = "/proc/self/mountinfo";
+        let table = read_to_string(path).look(|| format!("read(2) {path}"))?;
+        let mut hierarchies: Vec<Hierarchy> = Vec::new();
+        for mut found in table.lines().filter_map(hierarchy) {
+            if found.version == Version::V2 {
+                // What v1 has mounted, or the group above hasn't handed down, is not
+                // in this list.
+                let list = found.mount.join("cgroup.controllers");
+                let list = read_to_string(&list)
+                    .look(|| format!("read(2) {}", list.display()))?;
+                found.controllers.extend(list.split_whitespace().map(Into::into));
+            }
+            // The same tree may be mounted twice; the later mount is on top.
+            hierarchies.retain(|other| {
+                (other.version, &other.controllers)
+                    != (found.version, &found.controllers)
+                    || found.controllers.is_empty()
+            });
+            hierarchies.push(found);
+        }
+        if hierarchies.is_empty() {
+            bail!(
+                "no cgroup file system is mounted here; as root: \
+                 mount -t cgroup2 none /sys/fs/cgroup"
+            );
+        }
+        Ok(Layout { hierarchies })
+    }
+
+    /// The hierarchy that has this controller.
+    #[must_use]
+    pub fn of(&self, controller: &str) -> Option<&Hierarchy> {
+        let has = |h: &&Hierarchy| h.controllers.iter().any(|c| c == controller);
+        self.hierarchies.iter().find(has)
+    }
+}
+// ANCHOR_END: find
+
+/// One line of the mount table, if it is a cgroup file system.
+fn hierarchy(line: &str) -> Option<Hierarchy> {
+    let (mount, file_system) = line.split_once(" - ")?;
+    let mut words = file_system.split(' ');
+    let version = match words.next()? {
+        "cgroup" => Version::V1,
+        "cgroup2" => Version::V2,
+        _ => return None,
+    };
+    let mount = unescaped(mount.split(' ').nth(4)?);
+    let mut controllers = Vec::new();
+    if version == Version::V1 {
+        // The file system's own options: the controllers, or name=NAME without any.
+        let options = words.nth(1)?.split(',');
+        let other = |word: &&str| word.contains('=') || OTHER_OPTIONS.contains(word);
+        controllers.extend(options.filter(|word| !other(word)).map(str::to_owned));
+    }
+    Some(Hierarchy { version, mount, controllers })
+}
+
+/// A path as the mount table writes it: white space and backslashes in octal.
+fn unescaped(text: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal = (byte == b'\\').then(|| after.get(..3)).flatten();
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => (bytes.push(byte), rest = &after[3..]),
+            None => (bytes.push(byte), rest = after),
+        };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// A process' membership in one hierarchy: a line of /proc/PID/cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    /// The hierarchy's number; 0 for v2.
+    pub(crate) number: u32,
+    /// Its controllers, or `name=NAME`; empty for v2.
+    pub(crate) controllers: String,
+    /// The group's path in the hierarchy.
+    pub(crate) group: String,
+}
+
+/// The groups of a process.
+///
+/// # Errors
+/// There is no such process.
+/// # Source
+/// cgroups(7), "/proc/pid/cgroup"
+pub(crate) fn memberships(process: &str) -> Result<Vec<Membership>> {
+    let path = format!("/proc/{process}/cgroup");
+    if !Path::new(&path).exists() {
+        bail!("there is no process {process}");
+    }
+    let text = read_to_string(&path).look(|| format!("read(2) {path}"))?;
+    let membership = |line: &str| {
+        let mut fields = line.splitn(3, ':');
+        let number = fields.next()?.parse().ok()?;
+        let controllers = fields.next()?.to_owned();
+        Some(Membership { number, controllers, group: fields.next()?.to_owned() })
+    };
+    let found = text.lines().map(|line| {
+        membership(line).with_context(|| format!("{path} has the line {line:?}"))
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_tables_of_both_versions_are_read() {
+        let line = "33 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:7 - \
+                    cgroup cgroup rw,cpu,cpuacct";
+        let found = hierarchy(line).unwrap();
+        assert_eq!(found.version, Version::V1);
+        assert_eq!(found.mount, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(found.controllers, ["cpu", "cpuacct"]);
+        let line = r"41 31 0:38 / /a\040b\134 rw - cgroup2 none rw,nsdelegate";
+        let found = hierarchy(line).unwrap();
+        assert_eq!((found.version, found.controllers.len()), (Version::V2, 0));
+        assert_eq!(found.mount, Path::new(r"/a b\"));
+        let line = "40 31 0:37 / /s rw - cgroup cgroup rw,xattr,name=systemd";
+        assert_eq!(hierarchy(line).unwrap().controllers.len(), 0);
+        assert_eq!(hierarchy("36 35 8:1 / / rw - ext4 /dev/sda1 rw"), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! Control groups: limits, weights, accounts and a brake for many processes at once.
+
+#![forbid(unsafe_code)]
+
+mod container;
+mod freeze;
+mod group;
+mod hints;
+mod layout;
+mod limits;
+mod place;
+mod table;
+mod values;
+
+pub use container::{Limited, make, unmake};
+pub use freeze::freeze;
+pub use group::{Group, GroupName, Place};
+pub use layout::{Hierarchy, Layout, Version};
+pub use limits::{Flags, weight};
+pub use table::{list, show, stats};
+pub use values::{Cpus, Io, Key, List};
+
+/// The controllers that `create` asks for, of both versions, as far as they are
+/// there.
+pub const CONTROLLERS: [&str; 8] =
+    ["blkio", "cpu", "cpuacct", "cpuset", "freezer", "io", "memory", "pids"];

@@ -1,0 +1,248 @@
+//! What a group may use: flags, and the files that say it to the kernel.
+
+use std::fs::{metadata, read_to_string};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use common::step::Step;
+use nix::sys::stat::{major, minor};
+
+use crate::group::Group;
+use crate::layout::{Layout, Version};
+use crate::values::{Cpus, Io, List, size};
+
+/// Flags of this part.
+#[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    /// So much memory, and no swap; who asks for more is killed: 512k, 100m, 1g
+    #[arg(short = 'm', long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+
+    /// Weight against other groups when processors are short; 1024 is usual
+    #[arg(
+        long,
+        value_name = "SHARES",
+        value_parser = clap::value_parser!(u64).range(2..=262_144),
+    )]
+    pub cpushare: Option<u64>,
+
+    /// Only these processors: 0, 0-1, 0,2-3
+    #[arg(long, value_name = "LIST")]
+    pub cpuset: Option<List>,
+
+    /// As much time as so many processors have: 0.5, 2
+    #[arg(long, value_name = "NUMBER")]
+    pub cpus: Option<Cpus>,
+
+    /// So many processes and threads at once
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u64).range(1..),
+    )]
+    pub pids: Option<u64>,
+
+    /// A disk's traffic a second, in bytes and in operations: rbps, wbps, riops, wiops
+    ///
+    /// As /dev/vda:rbps=1m,wiops=100; may be given again for another disk.
+    #[arg(long, value_name = "DISK:KEY=NUMBER[,...]")]
+    pub io: Vec<Io>,
+}
+
+/// What one flag asks for, in both versions' words.
+struct Setting {
+    flag: &'static str,
+    /// The controller's name in v1, and in v2.
+    controller: [&'static str; 2],
+    v1: Vec<(&'static str, String)>,
+    v2: Vec<(&'static str, String)>,
+    /// The kernel may have been built without these files.
+    optional: [&'static str; 2],
+}
+
+impl Flags {
+    /// Whether none is given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.memory.is_none()
+            && self.cpushare.is_none()
+            && self.cpuset.is_none()
+            && self.cpus.is_none()
+            && self.pids.is_none()
+            && self.io.is_empty()
+    }
+
+    /// Where a group with these limits is to lie.
+    ///
+    /// # Errors
+    /// A controller that isn't there, a processor or a disk that isn't.
+    pub fn plan(&self, name: &str) -> Result<Group> {
+        let layout = Layout::find()?;
+        let mut controllers = Vec::new();
+        for Setting { flag, controller, .. } in self.settings()? {
+            let found = controller.into_iter().find(|c| layout.of(c).is_some());
+            controllers.push(found.with_context(|| missing(flag, controller))?);
+        }
+        if let Some(list) = &self.cpuset {
+            list.check(&layout)?;
+        }
+        Group::plan(name, &controllers)
+    }
+
+    /// Set the limits of a group.
+    ///
+    /// # Errors
+    /// A value that the kernel refuses.
+    pub fn set(&self, group: &Group) -> Result<()> {
+        for setting in self.settings()? {
+            let version = group.places.iter().find_map(|place| {
+                let own = &place.hierarchy.controllers;
+                let has =
+                    own.iter().any(|c| setting.controller.contains(&c.as_str()));
+                has.then_some(place.hierarchy.version)
+            });
+            let lines = match version.context("planned with its controllers")? {
+                Version::V1 => &setting.v1,
+                Version::V2 => &setting.v2,
+            };
+            for (file, value) in lines {
+                if setting.optional.contains(file) && group.file(file).is_err() {
+                    continue;
+                }
+                group.set(file, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    // ANCHOR: settings
+    /// The files, in the order in which they are to be written.
+    ///
+    /// # Source
+    /// Documentation/admin-guide/cgroup-v1/ and cgroup-v2.rst
+    fn settings(&self) -> Result<Vec<Setting>> {
+        let mut all = Vec::new();
+        let mut add = |flag, controller, v1, v2| {
+            let optional = ["memory.memsw.limit_in_bytes", "memory.swap.max"];
+            all.push(Setting { flag, controller, v1, v2, optional });
+        };
+        if let Some(bytes) = self.memory {
+            // v1's second number is memory and swap together.
+            let v1 = vec![
+                ("memory.limit_in_bytes", bytes.to_string()),
+                ("memory.memsw.limit_in_bytes", bytes.to_string()),
+            ];
+            let v2 = vec![
+                ("memory.max", bytes.to_string()),
+                ("memory.swap.max", "0".to_owned()),
+            ];
+            add("-m", ["memory"; 2], v1, v2);
+        }
+        if let Some(shares) = self.cpushare {
+            let v1 = vec![("cpu.shares", shares.to_string())];
+            let v2 = vec![("cpu.weight", weight(shares).to_string())];
+            add("-cpushare", ["cpu"; 2], v1, v2);
+        }
+        if let Some(cpus) = &self.cpus {
+            let (quota, period) = (cpus.quota(), Cpus::PERIOD);
+            let v1 = vec![
+                ("cpu.cfs_period_us", period.to_string()),
+                ("cpu.cfs_quota_us", quota.to_string()),
+            ];
+            let v2 = vec![("cpu.max", format!("{quota} {period}"))];
+            add("-cpus", ["cpu"; 2], v1, v2);
+        }
+        if let Some(list) = &self.cpuset {
+            let lines = vec![("cpuset.cpus", list.to_string())];
+            add("-cpuset", ["cpuset"; 2], lines.clone(), lines);
+        }
+        if let Some(number) = self.pids {
+            let lines = vec![("pids.max", number.to_string())];
+            add("-pids", ["pids"; 2], lines.clone(), lines);
+        }
+        for io in &self.io {
+            let disk = device(&io.disk)?;
+            let (mut v1, mut v2) = (Vec::new(), disk.clone());
+            for (key, number) in &io.limits {
+                v1.push((key.v1(), format!("{disk} {number}")));
+                v2 += &format!(" {}={number}", key.v2());
+            }
+            add("-io", ["blkio", "io"], v1, vec![("io.max", v2)]);
+        }
+        Ok(all)
+    }
+    // ANCHOR_END: settings
+}
+
+// ANCHOR: weight
+/// v1's shares, 2 to 262144, as v2's weight, 1 to 10000: a straight line between the
+/// ends, as the OCI runtimes have it.
+///
+/// The usual 1024 shares become a weight of 39, and not the usual 100: so a container
+/// competes with other containers as in v1, and a little less with all else.
+#[must_use]
+pub fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+}
+// ANCHOR_END: weight
+
+fn missing(flag: &str, controller: [&str; 2]) -> String {
+    let [v1, v2] = controller;
+    format!(
+        "{flag} takes the controller {v1}, and no hierarchy that is mounted here has \
+         it: list shows those that are; as root, one of these adds it: \
+         mount -t cgroup -o {v1} none DIRECTORY (v1), or, where v1 hasn't got it, \
+         mount -t cgroup2 none DIRECTORY ({v2} of v2)"
+    )
+}
+
+/// `MAJOR:MINOR` of a disk.
+fn device(path: &PathBuf) -> Result<String> {
+    let meta = metadata(path).look(|| format!("-io: stat(2) {}", path.display()))?;
+    if !meta.file_type().is_block_device() {
+        bail!("-io: {} is no block device: name a disk", path.display());
+    }
+    Ok(format!("{}:{}", major(meta.rdev()), minor(meta.rdev())))
+}
+
+impl List {
+    /// The kernel takes a processor that isn't there; v2 then ignores the whole list.
+    fn check(&self, layout: &Layout) -> Result<()> {
+        let Some(hierarchy) = layout.of("cpuset") else { return Ok(()) };
+        let file = match hierarchy.version {
+            Version::V1 => "cpuset.effective_cpus",
+            Version::V2 => "cpuset.cpus.effective",
+        };
+        let there = match read_to_string(crate::place::top(hierarchy)?.join(file)) {
+            Ok(there) => there,
+            // Below a group that was handed over there may be no such file.
+            Err(_) => read_to_string("/sys/devices/system/cpu/online")
+                .look(|| "read(2) /sys/devices/system/cpu/online")?,
+        };
+        let known: List = there.trim().parse().context(there.clone())?;
+        if let Some(number) =
+            self.numbers().find(|n| !known.numbers().any(|k| k == *n))
+        {
+            bail!("-cpuset: there is no processor {number} here, but {known}");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_become_weights_as_the_runtimes_have_it() {
+        for (shares, expected) in
+            [(2, 1), (512, 20), (1024, 39), (2048, 79), (262_144, 10_000)]
+        {
+            assert_eq!(weight(shares), expected, "{shares}");
+        }
+        assert_eq!((weight(0), weight(u64::MAX)), (1, 10_000));
+    }
+}

@@ -1,0 +1,58 @@
+//! `ch03-limits run -ti -m 100m sh`: the walls together, and limits.
+
+use std::process::ExitCode;
+
+use ch02_user::User;
+use ch03_limits::Limits;
+use ch03_run::{Proc, Terminal, Walls};
+use clap::{Args, Parser, Subcommand};
+use common::{Container, cli};
+
+/// Chapter 3, limits: a container that can't take the whole machine.
+#[derive(Parser)]
+#[command(name = "ch03-limits", after_help = common::after_help!("\
+Try:
+  ch03-limits run -m 20m tail /dev/zero                      killed: 137
+  ch03-limits run -pids 5 sh -c 'for i in 1 2 3 4 5 6; do sleep 1 & done'
+  ch03-limits run -cpuset 0 grep Cpus_allowed_list /proc/self/status
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a program between walls of its own, within limits
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    terminal: ch03_run::Flags,
+
+    #[command(flatten)]
+    limits: ch03_limits::Flags,
+
+    #[command(flatten)]
+    uts: ch02_uts::Flags,
+
+    #[command(flatten)]
+    run: cli::Run,
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action: Action::Run(flags) }| {
+        // ANCHOR: parts
+        Container::new(flags.run)?
+            .keep(None)
+            .part(User::if_needed())
+            .part(Limits::new(flags.limits))
+            .part(Walls::new(flags.uts))
+            .part(Proc)
+            .part(Terminal::new(&flags.terminal))
+            .run()
+        // ANCHOR_END: parts
+    })
+}
