@@ -8,8 +8,8 @@ use clap::{Arg, Command};
 
 /// Rewrite a command line into what clap reads, by clap's own list of options.
 ///
-/// The first positional argument ends it: what follows belongs to the program in
-/// the container and is handed on byte for byte.
+/// Where a command ends with a program's words, the first positional argument ends
+/// it: what follows is handed on byte for byte.
 #[must_use]
 pub fn go_style(
     command: &Command,
@@ -50,11 +50,17 @@ pub fn go_style(
         match value_follows {
             Some(true) => out.extend(argv.next()),
             Some(false) => {}
+            None if !out.ends_with(&["--".into()]) && !ends_with_words(command) => {}
             None => break,
         }
     }
     out.extend(argv);
     out
+}
+
+/// Whether the command takes a program and its arguments.
+fn ends_with_words(command: &Command) -> bool {
+    command.get_positionals().any(Arg::is_trailing_var_arg_set)
 }
 
 /// The long option of this name, and whether a value is attached to it by `=`.
@@ -107,8 +113,11 @@ mod tests {
             .arg(Arg::new("cpuset").long("cpuset"))
             .arg(Arg::new("volume").long("volume").short('v'))
             .arg(Arg::new("memory").long("memory").short('m'))
-            .arg(Arg::new("command").num_args(0..));
-        let command = Command::new("mydocker").subcommand(run);
+            .arg(Arg::new("command").num_args(0..).trailing_var_arg(true));
+        let create = Command::new("create")
+            .arg(Arg::new("group"))
+            .arg(Arg::new("cpuset").long("cpuset"));
+        let command = Command::new("mydocker").subcommands([run, create]);
         let argv = line.iter().map(OsString::from);
         let out = go_style(&command, argv).into_iter();
         out.map(|arg| arg.into_string().unwrap()).collect()
@@ -139,6 +148,16 @@ mod tests {
         let line = ["x", "run", "-tiv", "-name", "--", "-name", "x"];
         assert_eq!(rewritten(&line), line);
         let line = ["x", "run", "--name", "run", "-it", "-v/a:/b", "run", "-name"];
+        assert_eq!(rewritten(&line), line);
+    }
+
+    #[test]
+    fn flags_may_follow_a_name_where_no_program_comes() {
+        assert_eq!(
+            rewritten(&["x", "create", "box", "-cpuset", "0"]),
+            ["x", "create", "box", "--cpuset", "0"]
+        );
+        let line = ["x", "create", "--", "box", "-cpuset", "0"];
         assert_eq!(rewritten(&line), line);
     }
 

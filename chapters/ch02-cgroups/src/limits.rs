@@ -17,8 +17,8 @@ use crate::values::{Cpus, Io, List, size};
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// So much memory, and no swap; who asks for more is killed: 512k, 100m, 1g
-    #[arg(short = 'm', long, value_name = "SIZE", value_parser = size)]
+    /// So much memory, and no swap; who takes more is killed: 512k, 100m, 1g
+    #[arg(short = 'm', long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
 
     /// Weight against other groups when processors are short; 1024 is usual
@@ -50,6 +50,18 @@ pub struct Flags {
     /// As /dev/vda:rbps=1m,wiops=100; may be given again for another disk.
     #[arg(long, value_name = "DISK:KEY=NUMBER[,...]")]
     pub io: Vec<Io>,
+}
+
+/// With less, the kernel kills the child before its program starts.
+const LEAST: u64 = 512 << 10;
+
+fn memory(text: &str) -> Result<u64> {
+    match size(text)? {
+        bytes if bytes < LEAST => {
+            bail!("{text} is too little to start in: 512k is the least")
+        }
+        bytes => Ok(bytes),
+    }
 }
 
 /// What one flag asks for, in both versions' words.

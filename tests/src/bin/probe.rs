@@ -17,6 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, chdir, chroot, setgid, setgroups, setuid};
+use rustix::fs::{Mode, OFlags};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities,
     remove_capability_from_bounding_set, set_capabilities,
@@ -113,6 +114,21 @@ fn main() -> io::Result<ExitCode> {
         Some("remove") => {
             let id = rest[1].to_str().and_then(|id| id.parse().ok()).expect("an id");
             kind(&rest[0]).remove(id)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // direct DEVICE: read 3 MiB, past the page cache.
+        Some("direct") => {
+            let flags = OFlags::RDONLY | OFlags::DIRECT;
+            let device = rustix::fs::open(&rest[0], flags, Mode::empty())?;
+            // The kernel wants memory at a multiple of the disk's blocks.
+            let mut memory = vec![0; (256 << 10) + 4096];
+            let start = memory.as_ptr().align_offset(4096);
+            let block = &mut memory[start..][..256 << 10];
+            let mut total = 0;
+            while total < 3 << 20 {
+                total += rustix::io::read(&device, &mut *block)?;
+            }
+            println!("{total}");
             Ok(ExitCode::SUCCESS)
         }
         // ignoring-sigchld COMMAND: a shell can't, it keeps that signal for itself.

@@ -1,6 +1,7 @@
 //! The black-box tests, a file a chapter. One program: it is built once, and goes
 //! into the test VM as one file.
 
+mod ch02_cgroups;
 mod ch02_ipc;
 mod ch02_mount;
 mod ch02_net;
@@ -9,6 +10,7 @@ mod ch02_setns;
 mod ch02_user;
 mod ch02_uts;
 mod ch03_fifty_lines;
+mod ch03_limits;
 mod ch03_run;
 mod ch04_overlay;
 mod ch04_pivot_root;
