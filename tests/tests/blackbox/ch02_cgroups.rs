@@ -246,7 +246,9 @@ fn an_inner_group_of_v2_holds_no_processes() {
     let inner = Group::new(&lab, "outer/inner", &[]);
     run(&lab, &["delete", "outer"]).code(125).stderr(contains("groups inside"));
     let exec = run(&lab, &["exec", "outer", "true"]);
-    if is_v2() {
+    // A hybrid machine's group may lie in v2 too.
+    let in_v2 = outer.paths.iter().any(|path| path.join("cgroup.kill").exists());
+    if in_v2 {
         exec.code(125).stderr(contains("EBUSY").and(contains("holds no processes")));
     } else {
         exec.success();
@@ -256,7 +258,7 @@ fn an_inner_group_of_v2_holds_no_processes() {
     let lonely = Group::new(&lab, "lonely", &[]);
     let inhabitant = lonely.start("echo ready; exec sleep 1000");
     let create = run(&lab, &["create", "lonely/inner"]);
-    if is_v2() {
+    if in_v2 {
         create.code(125).stderr(contains("has processes of its own"));
     } else {
         create.success();
@@ -335,10 +337,18 @@ fn two_that_want_one_processor_get_it_by_their_shares() {
     let inhabitants = groups.each_ref().map(|group| group.start(spin));
     let time = |name| number(&lab, name, "processor time, us") as f64;
     let before = names.map(time);
-    sleep(Duration::from_secs(4));
-    let after = names.map(time);
-    let ratio = (after[1] - before[1]) / (after[0] - before[0]);
-    assert!((3.0..5.3).contains(&ratio), "1:{ratio}, not 1:4");
+    // Emulated, a processor stands still now and then, and whoever had it is charged:
+    // over a longer time that evens out.
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        sleep(Duration::from_secs(3));
+        let after = names.map(time);
+        let ratio = (after[1] - before[1]) / (after[0] - before[0]);
+        if (3.2..5.0).contains(&ratio) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "1:{ratio}, not 1:4");
+    }
     drop(inhabitants);
 }
 
@@ -367,21 +377,31 @@ fn a_frozen_process_makes_no_progress_until_it_is_thawed() {
         file.display()
     );
     let inhabitant = group.start(&script);
-    // A file that is just being written is empty.
-    let count = || fs::read_to_string(&file).unwrap_or_default();
+    // A file that is just being written is empty, and says nothing.
+    let count = || loop {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if !text.is_empty() {
+            return text;
+        }
+        sleep(Duration::from_millis(1));
+    };
     let moves = || {
         let (before, deadline) = (count(), Instant::now() + Duration::from_secs(5));
-        while count() == before && Instant::now() < deadline {
+        while Instant::now() < deadline {
+            if count() != before {
+                return true;
+            }
             sleep(Duration::from_millis(5));
         }
-        count() != before
+        false
     };
     assert!(moves());
     run(&lab, &["freeze", "ice"]).success();
     assert_eq!(number(&lab, "ice", "frozen"), 1);
-    let before = count();
+    let still = || fs::read_to_string(&file).unwrap();
+    let before = still();
     sleep(Duration::from_millis(500));
-    assert_eq!(count(), before);
+    assert_eq!(still(), before);
     run(&lab, &["thaw", "ice"]).success();
     assert_eq!(number(&lab, "ice", "frozen"), 0);
     assert!(moves());
