@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{descendants, netlink};
 
-/// Mounts, cgroups, links, firewall rules, System V objects, processes, and the
+/// Mounts, cgroups and their hierarchies, links, firewall rules, System V objects, processes, and the
 /// files of the state directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeMap<&'static str, BTreeSet<String>>);
@@ -19,6 +19,7 @@ impl Snapshot {
         Snapshot(BTreeMap::from([
             ("mount", lines("/proc/self/mountinfo")),
             ("cgroup", cgroups()),
+            ("hierarchy", hierarchies()),
             ("link", entries(Path::new("/sys/class/net"))),
             ("rule", netlink::rules()),
             ("queue", objects("/proc/sysvipc/msg")),
@@ -100,6 +101,13 @@ pub fn cgroup_roots() -> Vec<PathBuf> {
         is_cgroup.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
     });
     roots.collect()
+}
+
+/// The hierarchies of cgroups, mounted or not: they outlive their mounts while a
+/// group is in them.
+fn hierarchies() -> BTreeSet<String> {
+    let name = |line: String| line.split(':').nth(1).unwrap_or_default().to_owned();
+    lines("/proc/self/cgroup").into_iter().map(name).collect()
 }
 
 fn cgroups() -> BTreeSet<String> {

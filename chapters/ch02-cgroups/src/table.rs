@@ -7,7 +7,10 @@ use anyhow::Result;
 use common::step::Step;
 
 use crate::group::Group;
-use crate::layout::{Layout, Version, memberships};
+use crate::layout::{Hierarchy, Layout, Version, memberships};
+
+/// What v2 does in each group, without a controller.
+const IN_EACH_GROUP: [&str; 3] = ["cpuacct", "freezer", "perf_event"];
 
 /// All controllers that the kernel was built with.
 ///
@@ -32,9 +35,12 @@ pub fn list() -> Result<String> {
         else {
             continue;
         };
-        // v2 has two under another name, and a few that are always there.
         let own = if name == "blkio" { "io" } else { name };
-        let found = layout.of(name).or_else(|| layout.of(own));
+        let found = layout.of(name).or_else(|| layout.of(own)).or_else(|| {
+            let v2 = |h: &&Hierarchy| h.version == Version::V2;
+            let v2 = layout.hierarchies.iter().find(v2);
+            v2.filter(|_| enabled == "1" && IN_EACH_GROUP.contains(&name))
+        });
         let (version, mount) = match found {
             Some(found) => (text(found.version), found.mount.display().to_string()),
             None => ("-", "-".to_owned()),
