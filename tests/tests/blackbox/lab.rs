@@ -59,6 +59,33 @@ fn a_cgroup_is_caught() {
 
 #[test]
 #[file_serial(machine)]
+fn a_hierarchy_is_caught_though_it_is_unmounted() {
+    let at = tempfile::tempdir().unwrap();
+    let (none, kind) = (None::<&str>, Some("cgroup"));
+    let show = || {
+        let options = Some("none,name=blackbox");
+        mount(none, at.path(), kind, MsFlags::empty(), options).unwrap();
+    };
+    let group = at.path().join("leak");
+    let words = said(
+        |_| {
+            show();
+            fs::create_dir(&group).unwrap();
+            umount(at.path()).unwrap();
+        },
+        || {
+            show();
+            fs::remove_dir(&group).unwrap();
+            // The kernel takes a while to forget a group.
+            std::thread::sleep(Duration::from_millis(500));
+            umount(at.path()).unwrap();
+        },
+    );
+    assert!(words.contains("hierarchy left: name=blackbox"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_link_is_caught() {
     let words = said(
         |_| bridge_link("blackbox0", true).unwrap(),
