@@ -2,6 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+mod list;
+mod netlink;
+mod pair;
+mod route;
+
+pub use list::list;
+pub use pair::Pair;
+pub use route::{Address, Link, Place, Route};
+
 use common::{Birth, Part};
 use nix::sched::CloneFlags;
 

@@ -1,22 +1,27 @@
-//! `ch02-net run`: a network without a way out.
+//! `ch02-net run`: a network without a way out; and what is done to devices.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::{Context, Result, bail};
 use ch02_ipc::Ipc;
 use ch02_mount::Mount;
-use ch02_net::Net;
+use ch02_net::{Net, Pair, Place, Route, list};
 use ch02_pid::Pid;
 use ch02_user::User;
 use ch02_uts::Uts;
-use clap::{Args, Parser, Subcommand};
-use common::{Container, cli};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use common::{Container, Exit, cli};
 
 /// Chapter 2, network namespace: nothing but lo, and that is down.
 #[derive(Parser)]
 #[command(name = "ch02-net", after_help = common::after_help!("\
 Try:
   ch02-net run cat /proc/net/dev
-  ch02-net run ping -c 1 127.0.0.1
+  ch02-net run sh -c 'ch02-net up lo; ping -c 1 127.0.0.1'
+  ch02-net pair                     two namespaces, a cable, a ping either way
+  ch02-net pair sh                  a shell in one; the other is 172.18.0.12
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -27,6 +32,67 @@ struct Cli {
 enum Action {
     /// Run a program with a network of its own
     Run(Run),
+    /// Show the devices of this process' network namespace
+    List,
+    /// Set a device up
+    Up {
+        /// Its name
+        device: String,
+    },
+    /// Set a device down
+    Down {
+        /// Its name
+        device: String,
+    },
+    /// Make a device
+    Make {
+        /// Which
+        kind: Kind,
+
+        /// Its name
+        device: String,
+
+        /// The name of the other end, which a veth pair has
+        peer: Option<String>,
+    },
+    /// Remove a device; of a veth pair both
+    Remove {
+        /// Its name
+        device: String,
+    },
+    /// Move a device to the network namespace of a process
+    Move {
+        /// Its name
+        device: String,
+
+        /// The process
+        #[arg(value_name = "PID")]
+        process: u32,
+    },
+    /// Join two new network namespaces, 172.18.0.11 and 172.18.0.12, by a cable
+    Pair(Words),
+}
+
+/// The kinds of devices that can be made.
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// A switch
+    Bridge,
+    /// Two devices, joined by a cable
+    Veth,
+}
+
+#[derive(Args)]
+struct Words {
+    /// Say each step on stderr: side of the clone, moment, part, system call
+    ///
+    /// MYDOCKER_TRACE=1 does the same.
+    #[arg(long)]
+    trace: bool,
+
+    /// A program, run as 172.18.0.11, and its arguments [default: a ping either way]
+    #[arg(trailing_var_arg = true)]
+    command: Vec<OsString>,
 }
 
 #[derive(Args)]
@@ -39,16 +105,62 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action: Action::Run(flags) }| {
+    cli::main(|Cli { action }| match action {
         // ANCHOR: parts
-        Container::new(flags.run)?
+        Action::Run(flags) => Container::new(flags.run)?
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .part(Ipc)
             .part(Pid)
             .part(Mount)
             .part(Net)
-            .run()
+            .run(),
         // ANCHOR_END: parts
+        // ANCHOR: pair
+        Action::Pair(Words { trace, command }) => {
+            let pair = Pair::new(command.is_empty());
+            Container::new(cli::Run { trace, command })?
+                .part(User::if_needed())
+                .part(Pid)
+                .part(Mount)
+                .part(Net)
+                .part(pair)
+                .run()
+        }
+        // ANCHOR_END: pair
+        Action::List => {
+            std::io::stdout()
+                .write_all(list()?.as_bytes())
+                .context("write(2) to stdout")?;
+            Ok(Exit::Code(0))
+        }
+        Action::Up { device } => change(|route| route.set_up(&device)),
+        Action::Down { device } => change(|route| route.set_down(&device)),
+        Action::Make { kind, device, peer } => {
+            change(|route| make(route, kind, &device, peer))
+        }
+        Action::Remove { device } => change(|route| route.delete(&device)),
+        Action::Move { device, process } => {
+            change(|route| route.move_to(&device, Place::Process(process)))
+        }
     })
+}
+
+/// Change this process' own network namespace.
+fn change(what: impl FnOnce(&Route) -> Result<()>) -> Result<Exit> {
+    what(&Route::open()?)?;
+    Ok(Exit::Code(0))
+}
+
+fn make(route: &Route, kind: Kind, name: &str, peer: Option<String>) -> Result<()> {
+    match (kind, peer) {
+        (Kind::Bridge, None) => route.add("bridge", name),
+        (Kind::Veth, Some(peer)) => route.add_veth(name, &peer),
+        (Kind::Veth, None) => {
+            bail!("a veth pair has two ends: make veth {name} and a second name")
+        }
+        (_, Some(peer)) => {
+            bail!("only a veth pair has a second end: leave {peer} out")
+        }
+    }
 }

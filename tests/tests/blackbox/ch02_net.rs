@@ -1,8 +1,97 @@
-//! ch02-net: nothing but lo, and that is down.
+//! ch02-net: nothing but lo, and that is down; devices, and two namespaces joined.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use blackbox::Lab;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use blackbox::{Lab, Side, bin_dir};
+use nix::sys::signal::Signal;
+use predicates::prelude::*;
+use predicates::str::contains;
 use serial_test::file_serial;
+
+/// How long the kernel may take to end a namespace.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process in a network namespace of its own, until it is dropped. Its number is
+/// the host's: there is no PID wall.
+struct Inhabitant {
+    host_side: Child,
+    pid: String,
+}
+
+impl Inhabitant {
+    fn new(lab: &Lab) -> Inhabitant {
+        let mut command = lab.command(&[], "ch02-setns");
+        let script = "echo $$; exec sleep 1000";
+        command.args(["run", "--net", "sh", "-c", script]);
+        let mut host_side = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut pid = String::new();
+        let mut out = BufReader::new(host_side.stdout.take().unwrap());
+        out.read_line(&mut pid).unwrap();
+        Inhabitant { host_side, pid: pid.trim().to_owned() }
+    }
+
+    /// What a call of the chapter prints in its namespace.
+    fn call(&self, lab: &Lab, words: &[&str]) -> String {
+        let mut enter = lab.chapter("ch02-setns");
+        enter.args(["enter", &self.pid, "--net"]).arg(chapter()).args(words);
+        text(&enter.assert().success().get_output().stdout)
+    }
+
+    fn end(&mut self) {
+        let _ = self.host_side.kill();
+        self.host_side.wait().unwrap();
+    }
+}
+
+impl Drop for Inhabitant {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A device of the host, removed at the end if it is still there.
+struct Device<'a>(&'a Lab, &'static str);
+
+impl<'a> Device<'a> {
+    fn new(lab: &'a Lab, words: &[&'static str]) -> Device<'a> {
+        lab.chapter("ch02-net").arg("make").args(words).assert().success();
+        Device(lab, words[1])
+    }
+}
+
+impl Drop for Device<'_> {
+    fn drop(&mut self) {
+        if there(self.1) {
+            let removed = self.0.chapter("ch02-net").args(["remove", self.1]).ok();
+            assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+        }
+    }
+}
+
+/// Whether the host has a device, as sysfs tells.
+fn there(name: &str) -> bool {
+    fs::exists(format!("/sys/class/net/{name}")).unwrap()
+}
+
+fn chapter() -> PathBuf {
+    bin_dir().join("ch02-net")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The row of a device in what `list` printed, a word a column.
+fn row<'a>(list: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    let mut rows = list.lines().map(|line| line.split_whitespace().collect());
+    rows.find(|row: &Vec<&str>| row[1] == name)
+}
 
 #[test]
 #[file_serial(machine)]
@@ -14,4 +103,273 @@ fn there_is_no_device_but_lo_and_it_is_down() {
     for mut run in [lab.chapter("ch02-net"), lab.as_user("ch02-net")] {
         run.args(["run", "sh", "-c", script]).assert().success().stdout("lo\n0x8\n");
     }
+}
+
+#[test]
+#[file_serial(machine)]
+fn lo_is_set_up_answers_and_is_set_down() {
+    let lab = Lab::new();
+    // The state as sysfs has it, beside what the list says.
+    let script = "mount -t sysfs sysfs /sys
+                  look() { $0 list | tail -n +2; cat /sys/class/net/lo/flags; }
+                  try() { ping -c 1 $* 127.0.0.1 >/dev/null 2>&1; echo ping $?; }
+                  look; try; $0 up lo; look; try; $0 down lo; look; try -W 1";
+    for (mut run, binary) in [
+        (lab.chapter("ch02-net"), chapter()),
+        // Where the lab puts what an ordinary user can reach.
+        (lab.as_user("ch02-net"), lab.dir().join("ch02-net")),
+    ] {
+        let run = run.args(["run", "sh", "-c", script]).arg(binary).assert();
+        let out = text(&run.success().get_output().stdout);
+        let words: Vec<_> = out.split_whitespace().collect();
+        // Where the kernel has IPv6, it gives lo that address too.
+        let words: Vec<_> = words.into_iter().filter(|w| *w != "::1/128").collect();
+        let expected = "1 lo down 0x8 ping 1 \
+                        1 lo up 127.0.0.1/8 0x9 ping 0 \
+                        1 lo down 127.0.0.1/8 0x8 ping 1";
+        assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_device_is_in_one_namespace_only_and_ends_with_it() {
+    let lab = Lab::new();
+    let here = || {
+        let mut list = lab.chapter("ch02-net");
+        text(&list.arg("list").assert().success().get_output().stdout)
+    };
+    let mut inhabitant = Inhabitant::new(&lab);
+    let _pair = Device::new(&lab, &["veth", "blackbox0", "blackbox1"]);
+    assert!(there("blackbox1"));
+    assert!(row(&here(), "blackbox1").is_some(), "{}", here());
+    let to_inhabitant = || {
+        let mut moved = lab.chapter("ch02-net");
+        moved.args(["move", "blackbox1", &inhabitant.pid]).assert().success();
+    };
+    to_inhabitant();
+    assert!(!there("blackbox1"));
+    assert!(row(&here(), "blackbox1").is_none(), "{}", here());
+    let inside = inhabitant.call(&lab, &["list"]);
+    assert!(row(&inside, "blackbox1").is_some(), "{inside}");
+    // The other end has stayed.
+    assert!(row(&inside, "blackbox0").is_none(), "{inside}");
+    assert!(row(&here(), "blackbox0").is_some(), "{}", here());
+
+    let own = std::process::id().to_string();
+    inhabitant.call(&lab, &["move", "blackbox1", &own]);
+    assert!(there("blackbox1"));
+    let inside = inhabitant.call(&lab, &["list"]);
+    assert!(row(&inside, "blackbox1").is_none(), "{inside}");
+
+    to_inhabitant();
+    inhabitant.end();
+    // The one goes with the namespace, and the other with the one.
+    let deadline = Instant::now() + PATIENCE;
+    while there("blackbox0") {
+        assert!(Instant::now() < deadline, "{}", here());
+        sleep(Duration::from_millis(20));
+    }
+    assert!(!there("blackbox1"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn lo_and_bridges_can_not_be_moved() {
+    let lab = Lab::new();
+    let inhabitant = Inhabitant::new(&lab);
+    let _bridge = Device::new(&lab, &["bridge", "blackbox0"]);
+    for name in ["lo", "blackbox0"] {
+        let mut moved = lab.chapter("ch02-net");
+        let assert = moved.args(["move", name, &inhabitant.pid]).assert().code(125);
+        let place = format!("the namespace of process {}", inhabitant.pid);
+        let call = format!("RTM_NEWLINK {name} to {place}: EINVAL");
+        let hint = format!("{name} belongs to its namespace for good");
+        assert.stderr(contains(call).and(contains(hint)));
+        assert!(there(name));
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_pair_pings_both_ways() {
+    let lab = Lab::new();
+    for mut pair in [lab.chapter("ch02-net"), lab.as_user("ch02-net")] {
+        let assert = pair.arg("pair").assert().success();
+        let out = text(&assert.get_output().stdout);
+        let answers: Vec<_> = ["172.18.0.11", "172.18.0.12"]
+            .map(|address| out.matches(&format!("bytes from {address}")).count())
+            .into();
+        assert_eq!(answers, [1, 1], "{out}");
+        assert_eq!(out.matches("1 packets received").count(), 2, "{out}");
+        let said = text(&assert.get_output().stderr);
+        let order = ["veth1 moved to right", "right pings left", "left pings right"];
+        let places: Vec<_> = order.map(|line| said.find(line)).into();
+        assert!(places.is_sorted() && places[0].is_some(), "{said}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_a_ping_on_path_the_pair_takes_the_one_of_busybox() {
+    let lab = Lab::new();
+    // Over each directory that has a ping lies one where it can be removed.
+    let script = "mount -t tmpfs none /mnt; IFS=:
+                  for dir in $2; do
+                      [ -f $dir/ping ] || continue
+                      new=$(mktemp -d /mnt/XXXXXX); mkdir $new/up $new/work
+                      layers=lowerdir=$dir,upperdir=$new/up,workdir=$new/work
+                      mount -t overlay none -o $layers $dir && rm $dir/ping \
+                          || exit 9
+                  done
+                  MYDOCKER_ROOT=$1 $0 pair --trace";
+    let mut run = lab.chapter("ch02-mount");
+    run.args(["run", "sh", "-c", script]).args([chapter(), lab.state()]);
+    let assert = run.arg(common::PATH).assert().success();
+    let execute = format!("execve(2) {}/bin/busybox", lab.image().display());
+    let assert = assert.stderr(contains(execute));
+    assert.stdout(contains("bytes from 172.18.0.12"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_pairs_program_is_in_left_and_process_2_in_right() {
+    let lab = Lab::new();
+    let enter = bin_dir().join("ch02-setns");
+    let script = "$0 list; $1 enter 2 --net $0 list; exit 7";
+    let mut pair = lab.chapter("ch02-net");
+    pair.args(["pair", "sh", "-c", script]).args([chapter(), enter]);
+    let assert = pair.assert().code(7);
+    let out = text(&assert.get_output().stdout);
+    let (left, right) = out.split_at(out.rfind("INDEX").unwrap());
+    for (list, own, other, address) in [
+        (left, "veth0", "veth1", "172.18.0.11/24"),
+        (right, "veth1", "veth0", "172.18.0.12/24"),
+    ] {
+        let own = row(list, own).unwrap_or_else(|| panic!("{list}"));
+        assert_eq!(own[2..4], ["up", address]);
+        assert!(row(list, other).is_none(), "{list}");
+        assert_eq!(row(list, "lo").unwrap()[2], "up");
+        // And nothing of the host's.
+        assert_eq!(list.lines().count(), 3, "{list}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn nothing_of_the_pair_is_left_when_its_host_side_is_killed() {
+    let lab = Lab::new();
+    let started = |mut command: Command| {
+        command.args(["pair", "sh", "-c", "echo ready; sleep 1000 & wait"]);
+        let mut host_side = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = host_side.stdout.take().unwrap();
+        let mut line = [0; 6];
+        out.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"ready\n");
+        (host_side, out)
+    };
+    for command in [lab.command(&[], "ch02-net"), lab.user_command("ch02-net")] {
+        let (mut host_side, mut out) = started(command);
+        host_side.kill().unwrap();
+        host_side.wait().unwrap();
+        // The end of the pipe: nobody has it open any more.
+        out.read_to_end(&mut Vec::new()).unwrap();
+    }
+    // The lab looks for processes, the one in right too, and for devices.
+}
+
+#[test]
+#[file_serial(machine)]
+fn nothing_of_the_pair_is_left_wherever_its_host_side_is_killed_while_it_is_made() {
+    let lab = Lab::with_patience(2 * PATIENCE);
+    let mut killed = 0;
+    for number in (0..).step_by(7) {
+        let begun = Instant::now();
+        let mut run = lab.traced("ch02-net", |command| {
+            command.args(["pair", "true"]).stderr(Stdio::null())
+        });
+        if !run.to(Side::Guest, number) {
+            assert_eq!(run.end(), 0);
+            break;
+        }
+        run.signal(Side::Host, Signal::SIGKILL);
+        // Returns when nothing lives any more that descends from it.
+        assert_eq!(run.end(), 137, "{number}");
+        assert!(begun.elapsed() < 2 * PATIENCE, "{number}: it went on living");
+        killed += 1;
+    }
+    // It makes some hundred calls, most of them for the pair.
+    assert!(killed > 10, "{killed}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_names_of_the_pair_do_not_clash_with_the_hosts() {
+    let lab = Lab::new();
+    let _pair = Device::new(&lab, &["veth", "veth0", "veth1"]);
+    lab.chapter("ch02-net").arg("pair").assert().success();
+    assert!(there("veth0") && there("veth1"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_can_not_be_done_to_a_device_is_named() {
+    let lab = Lab::new();
+    let _pair = Device::new(&lab, &["veth", "blackbox0", "blackbox1"]);
+    let long = "a234567890123456";
+    for (words, code, call, hint) in [
+        (&["up", "none"][..], 125, "RTM_NEWLINK none up: ENODEV", "no device none"),
+        (&["down", "none"], 125, "RTM_NEWLINK none down: ENODEV", "list shows"),
+        (&["remove", "none"], 125, "RTM_DELLINK none: ENODEV", "list shows"),
+        (&["remove", "lo"], 125, "RTM_DELLINK lo: EOPNOTSUPP", "keeps its lo"),
+        (&["up", long], 125, long, "is no name of a device: that has 1 to 15 bytes"),
+        (&["up", "a/b"], 125, "\"a/b\" is no name", "no space, '/'"),
+        (&["move", "blackbox0", "0"], 125, "process 0: ESRCH", "no process 0"),
+        (&["move", "none", "1"], 125, "none to the namespace", "list shows"),
+        (&["move", "lo", "x"], 2, "invalid value 'x'", "PID"),
+        (&["make", "bridge", "blackbox0"], 125, "EEXIST", "blackbox0 already"),
+        (&["make", "veth", "a"], 125, "two ends", "make veth a"),
+        (&["make", "veth", "a", "b:c"], 125, "\"b:c\" is no name", "bytes"),
+        (&["make", "veth", "a", "blackbox0"], 125, "EEXIST", "a or blackbox0"),
+        (&["make", "bridge", "a", "b"], 125, "second end", "leave b out"),
+        (&["make", "switch", "a"], 2, "possible values", "bridge"),
+    ] {
+        let assert = lab.chapter("ch02-net").args(words).assert().code(code);
+        assert.stderr(contains(call).and(contains(hint)));
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_looks_at_the_hosts_devices_and_changes_none() {
+    let lab = Lab::new();
+    let _pair = Device::new(&lab, &["veth", "blackbox0", "blackbox1"]);
+    let assert = lab.as_user("ch02-net").arg("list").assert().success();
+    let out = text(&assert.get_output().stdout);
+    assert_eq!(row(&out, "blackbox0").unwrap()[2], "down", "{out}");
+    let own = std::process::id().to_string();
+    for words in [
+        &["up", "blackbox0"][..],
+        &["remove", "blackbox0"],
+        &["move", "blackbox0", &own],
+        &["make", "bridge", "blackbox2"],
+    ] {
+        let assert = lab.as_user("ch02-net").args(words).assert().code(125);
+        assert.stderr(contains("EPERM").and(contains("CAP_NET_ADMIN")));
+    }
+    assert!(there("blackbox0") && !there("blackbox2"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_device_keeps_a_name_that_is_taken_elsewhere() {
+    let lab = Lab::new();
+    let inhabitant = Inhabitant::new(&lab);
+    let _pair = Device::new(&lab, &["veth", "blackbox0", "blackbox1"]);
+    inhabitant.call(&lab, &["make", "bridge", "blackbox0"]);
+    let mut moved = lab.chapter("ch02-net");
+    let assert = moved.args(["move", "blackbox0", &inhabitant.pid]).assert();
+    let hint = "a device blackbox0 is there already";
+    assert.code(125).stderr(contains("EEXIST").and(contains(hint)));
+    assert!(there("blackbox0"));
 }
