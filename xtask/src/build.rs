@@ -36,24 +36,13 @@ pub(crate) struct Built {
 /// # Errors
 /// Those of cargo.
 pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
-    let host = host()?;
-    let mut build = cargo();
-    // With --target, flags for static linking don't reach build scripts and macros.
-    build.args(["build", "--quiet", "--profile", "in-vm", "--target", &host]);
+    let mut build = static_build()?;
     build.args(["--workspace", "--exclude", "xtask", "--exclude", "common"]);
     build.args(["--bins", "--test", "blackbox"]);
     if let Some(extra) = extra {
         build.args(["--test", extra]);
     }
     build.args(["--message-format", "json-render-diagnostics"]);
-    // At fixed addresses: smaller, and no relocations to be worked through at each
-    // start, which under emulation takes its time.
-    let flags = format!(
-        "target.{host}.rustflags=['-Ctarget-feature=+crt-static','-Crelocation-model=static']"
-    );
-    build.args(["--config", &flags]);
-    // They would take the place of those.
-    build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     // The first time takes a minute; when all is built already, nobody wants a word.
     let (done, waiting) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -83,6 +72,38 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
     let chapters = programs.into_values().collect();
     Ok(Built { bin_dir, chapters, probe, init, tests })
+}
+
+/// `cargo build` of programs that are linked statically.
+fn static_build() -> Result<Command> {
+    let host = host()?;
+    let mut build = cargo();
+    // With --target, flags for static linking don't reach build scripts and macros.
+    build.args(["build", "--quiet", "--profile", "in-vm", "--target", &host]);
+    // At fixed addresses: smaller, and no relocations to be worked through at each
+    // start, which under emulation takes its time.
+    let flags = format!(
+        "target.{host}.rustflags=['-Ctarget-feature=+crt-static','-Crelocation-model=static']"
+    );
+    build.args(["--config", &flags]);
+    // They would take the place of those.
+    build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    Ok(build)
+}
+
+/// Build the chapters of another checkout in the same way, with `target` as its build
+/// directory; where they are then.
+///
+/// # Errors
+/// Those of cargo.
+pub(crate) fn build_chapters(checkout: &Path, target: &Path) -> Result<PathBuf> {
+    let mut build = static_build()?;
+    build.current_dir(checkout).env("CARGO_TARGET_DIR", target).arg("--workspace");
+    for other in ["xtask", "vm-init", "blackbox"] {
+        build.args(["--exclude", other]);
+    }
+    crate::must(build.arg("--bins"))?;
+    Ok(target.join(host()?).join("in-vm"))
 }
 
 impl Built {

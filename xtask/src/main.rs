@@ -5,6 +5,7 @@ mod bench;
 mod book;
 mod build;
 mod fetch;
+mod mutants;
 mod session;
 mod set;
 mod test;
@@ -36,6 +37,8 @@ enum Task {
     Run(session::RunArgs),
     /// Build the book
     Book(book::Args),
+    /// Break each chapter on purpose, and see that its tests notice
+    Mutants(mutants::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Book(args) => book::run(&args),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Bench(args) => bench::run(args),
     };
     match done {

@@ -1,0 +1,263 @@
+//! `cargo xtask mutants`: a test that can't fail proves nothing. Each patch in
+//! tests/mutants/ breaks the line that a chapter is about, and names the test that
+//! has to notice.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use common::home::remove_tree;
+use common::step::Step;
+use serde_json::Value;
+
+use crate::build::build_chapters;
+use crate::{root, target};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only those whose names contain one of these words [default: all]
+    filter: Vec<String>,
+}
+
+/// What a chapter is built from. Directories without the first slash.
+const SOURCES: [&str; 7] =
+    [".cargo", "Cargo.toml", "Cargo.lock", "chapters", "common", "tests", "xtask"];
+
+/// A patch.
+#[derive(Debug, PartialEq)]
+struct Mutant {
+    /// The patch's file name.
+    name: String,
+    /// What is broken, in a line.
+    what: String,
+    /// The test that has to fail.
+    test: String,
+    /// The file that is changed.
+    path: PathBuf,
+    /// The change.
+    patch: String,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let all = mutants(&root().join("tests/mutants"))?;
+    covered(&all)?;
+    let fits =
+        |mutant: &&Mutant| args.filter.iter().any(|word| mutant.name.contains(word));
+    let chosen: Vec<&Mutant> = match args.filter.as_slice() {
+        [] => all.iter().collect(),
+        _ => all.iter().filter(fits).collect(),
+    };
+    if chosen.is_empty() {
+        bail!("no mutant has such a name: ls tests/mutants shows them");
+    }
+    let directory = target().join("mutants");
+    let checkout = directory.join("checkout");
+    let mut survived = Vec::new();
+    for mutant in &chosen {
+        let begun = Instant::now();
+        print!("{}: {} ... ", mutant.name, mutant.what);
+        io::Write::flush(&mut io::stdout())?;
+        // What the last one changed is as it was again.
+        for source in SOURCES {
+            sync(&root().join(source), &checkout.join(source))?;
+        }
+        mutant.apply(&checkout)?;
+        let programs = build_chapters(&checkout, &directory.join("target"))
+            .with_context(|| format!("{} can't be built", mutant.name))?;
+        let verdict = mutant.test(&programs, &directory)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        match verdict {
+            None => println!("caught by {} ({seconds:.1}s)", mutant.test),
+            Some(verdict) => {
+                println!("SURVIVED: {} {verdict} ({seconds:.1}s)", mutant.test);
+                survived.push(mutant.name.as_str());
+            }
+        }
+    }
+    let caught = chosen.len() - survived.len();
+    println!("\nmutants: {caught} caught, {} survived", survived.len());
+    match survived.as_slice() {
+        [] => Ok(()),
+        names => bail!("not caught: {}", names.join(", ")),
+    }
+}
+
+fn mutants(directory: &Path) -> Result<Vec<Mutant>> {
+    let step = || format!("readdir(3) {}", directory.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).step(step)? {
+        let path = entry.step(step)?.path();
+        let text = fs::read_to_string(&path)
+            .step(|| format!("read(2) {}", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let mutant = Mutant::parse(&name, &text);
+        found.push(mutant.with_context(|| path.display().to_string())?);
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Each chapter has a mutant.
+fn covered(mutants: &[Mutant]) -> Result<()> {
+    let broken: BTreeSet<OsString> = mutants
+        .iter()
+        .filter_map(|mutant| mutant.path.strip_prefix("chapters").ok())
+        .filter_map(|path| path.components().next())
+        .map(|first| first.as_os_str().to_owned())
+        .collect();
+    for entry in fs::read_dir(root().join("chapters"))? {
+        let chapter = entry?.file_name();
+        if !broken.contains(&chapter) {
+            bail!(
+                "no patch in tests/mutants/ breaks {}: add one",
+                chapter.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Mutant {
+    /// A line on what is broken, a line `caught by: TEST`, and a unified diff of one
+    /// file.
+    fn parse(name: &str, text: &str) -> Result<Mutant> {
+        let form = "give a line on what is broken, a line \"caught by: TEST\", and \
+                    a unified diff of one file";
+        let (head, _) = text.split_once("--- ").context(form)?;
+        let mut lines = head.lines();
+        let what = lines.next().context(form)?.to_owned();
+        let test = lines.find_map(|line| line.strip_prefix("caught by: "));
+        let patch = text[head.len()..].to_owned();
+        let path = patch.lines().find_map(|line| line.strip_prefix("+++ b/"));
+        Ok(Mutant {
+            name: name.to_owned(),
+            what,
+            test: test.context(form)?.to_owned(),
+            path: path.context(form)?.into(),
+            patch,
+        })
+    }
+
+    fn apply(&self, checkout: &Path) -> Result<()> {
+        let path = checkout.join(&self.path);
+        let stale = || {
+            let (name, path) = (&self.name, self.path.display());
+            format!("{name} doesn't fit {path} any more: make it anew")
+        };
+        let patch = diffy::Patch::from_str(&self.patch).with_context(stale)?;
+        let before = fs::read_to_string(&path)
+            .step(|| format!("read(2) {}", path.display()))?;
+        let after = diffy::apply(&before, &patch).with_context(stale)?;
+        fs::write(&path, after).step(|| format!("write(2) {}", path.display()))
+    }
+
+    /// Run the test against these programs, in a VM: they are broken. None when it
+    /// noticed, else what it did.
+    fn test(&self, programs: &Path, directory: &Path) -> Result<Option<String>> {
+        let results = directory.join("results.json");
+        let _ = fs::remove_file(&results);
+        let mut command = Command::new(env::current_exe().context("own path")?);
+        command.args(["test", "--bin-dir"]).arg(programs);
+        command.arg("--json").arg(&results).arg(&self.test);
+        let output =
+            command.stdin(Stdio::null()).output().context("run the test")?;
+        let Ok(text) = fs::read(&results) else {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            bail!("{}: the test could not be run: {}", self.name, said.trim());
+        };
+        let results: Value = serde_json::from_slice(&text)?;
+        let mut tests = results["tests"].as_array().into_iter().flatten();
+        let test = tests.find(|test| test["name"] == *self.test);
+        let test =
+            test.with_context(|| format!("no test is called {}", self.test))?;
+        Ok(match test["verdict"].as_str() {
+            // Its own assertion, and no trouble with the machine.
+            Some("failed") if test["reason"] == "failed" => None,
+            verdict => {
+                let verdict = verdict.unwrap_or("has no verdict");
+                let reason = test["reason"].as_str().unwrap_or_default();
+                Some(format!("{verdict} {reason}").trim_end().to_owned())
+            }
+        })
+    }
+}
+
+/// Make `to` like `from`. What is the same already is not touched, so that cargo sees
+/// what has changed by its time.
+fn sync(from: &Path, to: &Path) -> Result<()> {
+    if from.is_file() {
+        let bytes = fs::read(from).step(|| format!("read(2) {}", from.display()))?;
+        if fs::read(to).ok().as_ref() != Some(&bytes) {
+            fs::write(to, bytes).step(|| format!("write(2) {}", to.display()))?;
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(to).step(|| format!("mkdir(2) {}", to.display()))?;
+    let names = |directory: &Path| -> Result<BTreeSet<OsString>> {
+        let step = || format!("readdir(3) {}", directory.display());
+        let entries = fs::read_dir(directory).step(step)?;
+        let names = entries.map(|entry| Ok(entry.step(step)?.file_name()));
+        names.collect()
+    };
+    let there = names(from)?;
+    for name in names(to)?.difference(&there) {
+        remove_tree(&to.join(name))?;
+    }
+    there.iter().try_for_each(|name| sync(&from.join(name), &to.join(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATCH: &str = "the word is another\ncaught by: ch::test\n--- a/chapters/x\n\
+                         +++ b/chapters/x\n@@ -1,2 +1,2 @@\n-one\n+two\n end\n";
+
+    #[test]
+    fn a_mutant_says_what_it_breaks_and_who_notices() {
+        let mutant = Mutant::parse("m", PATCH).unwrap();
+        assert_eq!(mutant.what, "the word is another");
+        assert_eq!(mutant.test, "ch::test");
+        assert_eq!(mutant.path, Path::new("chapters/x"));
+        for text in ["", "what\n--- a/x\n", "what\ncaught by: t\n--- a/x\n"] {
+            assert!(Mutant::parse("m", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_patch_that_no_longer_fits_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("chapters")).unwrap();
+        let file = dir.path().join("chapters/x");
+        fs::write(&file, "one\nend\n").unwrap();
+        let mutant = Mutant::parse("m", PATCH).unwrap();
+        mutant.apply(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "two\nend\n");
+        let error = mutant.apply(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("make it anew"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_becomes_like_its_source_and_touches_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("in")).unwrap();
+        fs::write(from.join("in/same"), "a").unwrap();
+        fs::write(from.join("in/other"), "b").unwrap();
+        sync(&from, &to).unwrap();
+        let time = || fs::metadata(to.join("in/same")).unwrap().modified().unwrap();
+        let before = time();
+        fs::write(to.join("in/other"), "changed").unwrap();
+        fs::write(to.join("in/more"), "c").unwrap();
+        sync(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("in/other")).unwrap(), "b");
+        assert!(!to.join("in/more").exists());
+        assert_eq!(time(), before);
+    }
+}
