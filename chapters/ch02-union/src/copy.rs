@@ -46,17 +46,31 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
         let about = fs::symlink_metadata(upper)
             .look(|| format!("lstat(2) {}", upper.display()))?;
         copy.attributes(&about, upper, &tree)?;
-        fs::rename(&tree, upper).step(|| {
-            let (from, to) = (tree.display(), upper.display());
-            let (files, reflinks) = (copy.files, copy.reflinks);
-            format!("rename(2) {from} to {to}: {files} files, {reflinks} reflinks")
-        })?;
+        fs::rename(&tree, upper)
+            .step(|| {
+                let (files, reflinks) = (copy.files, copy.reflinks);
+                format!(
+                    "rename(2) {} to {}: {files} files, {reflinks} of them reflinks",
+                    tree.display(),
+                    upper.display()
+                )
+            })
+            .hint(in_the_way)?;
     }
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
     nix::mount::mount(Some(upper), at, None::<&str>, bind, None::<&str>)
         .step(|| format!("mount(2) bind {} on {}", upper.display(), at.display()))
 }
 // ANCHOR_END: mount
+
+/// Why the copy could not be renamed.
+fn in_the_way(errno: Errno) -> Option<String> {
+    matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EBUSY).then(|| {
+        "the copy takes the place of the upper directory, which must be no mount, \
+         and the directory around it yours to write"
+            .to_owned()
+    })
+}
 
 /// A copy under way.
 #[derive(Default)]
