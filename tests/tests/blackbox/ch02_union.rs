@@ -355,6 +355,12 @@ fn an_ordinary_user_has_the_same_rules_from_overlay() {
     let probe = play.lab.dir().join("probe");
     let rename = run(&[probe.to_str().unwrap(), "rename", "d", "e"]);
     rename.stdout("CrossesDevices\n");
+    // The mark of an opaque directory is an attribute in "user.", since only real root
+    // writes the others. A tmpfs takes such since Linux 6.6.
+    if lsetxattr(&play.upper, "user.known", b"", XattrFlags::empty()).is_ok() {
+        run(&["sh", "-c", "rm -r d; mkdir d; ls d"]).stdout("");
+        assert_eq!(attribute(&play.upper.join("d"), "user.overlay.opaque"), b"y");
+    }
 }
 
 #[test]
