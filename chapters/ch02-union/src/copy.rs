@@ -27,39 +27,50 @@ use crate::Union;
 /// Fill the upper directory, unless an earlier run has, and bind it.
 ///
 /// In the child, since its host side answers signals meanwhile: a copy may take
-/// long. It is made in the work directory and renamed when it is whole.
+/// long.
 pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()> {
-    let Union { lower, upper, work, .. } = union;
+    let upper = &union.upper;
     let mut entries =
         fs::read_dir(upper).look(|| format!("readdir(3) {}", upper.display()))?;
     if entries.next().is_none() {
-        let tree = work.join("copy");
-        // What a run left that was killed.
-        remove_tree(&tree)?;
-        let mut copy = Copy { user_namespace, ..Copy::default() };
-        make_directory(&tree)?;
-        for layer in lower.iter().rev() {
-            copy.links.clear();
-            copy.inside(layer, &tree)?;
-        }
-        // The root of the merged tree is the upper one's, as in a union.
-        let about = fs::symlink_metadata(upper)
-            .look(|| format!("lstat(2) {}", upper.display()))?;
-        copy.attributes(&about, upper, &tree)?;
-        fs::rename(&tree, upper)
-            .step(|| {
-                let (files, reflinks) = (copy.files, copy.reflinks);
-                format!(
-                    "rename(2) {} to {}: {files} files, {reflinks} of them reflinks",
-                    tree.display(),
-                    upper.display()
-                )
-            })
-            .hint(in_the_way)?;
+        fill(union, user_namespace)?;
     }
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
     nix::mount::mount(Some(upper), at, None::<&str>, bind, None::<&str>)
         .step(|| format!("mount(2) bind {} on {}", upper.display(), at.display()))
+}
+
+/// Copy all layers, the lowest first, in the work directory, and rename the tree when it
+/// is whole.
+fn fill(union: &Union, user_namespace: bool) -> Result<()> {
+    let Union { lower, upper, work, .. } = union;
+    let tree = work.join("copy");
+    // What a run left that was killed.
+    if tree.exists() {
+        remove_tree(&tree)?;
+    }
+    let mut copy = Copy { user_namespace, ..Copy::default() };
+    let filled = copy.layers(lower, &tree).and_then(|()| {
+        // The root of the merged tree is the upper one's, as in a union.
+        let about = fs::symlink_metadata(upper)
+            .look(|| format!("lstat(2) {}", upper.display()))?;
+        copy.attributes(&about, upper, &tree)?;
+        let Copy { files, reflinks, .. } = copy;
+        let (from, to) = (tree.display(), upper.display());
+        fs::rename(&tree, upper)
+            .step(|| {
+                format!(
+                    "rename(2) {from} to {to}: {files} files, {reflinks} reflinks"
+                )
+            })
+            .hint(in_the_way)
+    });
+    if filled.is_err() {
+        // Half a copy is of no use, and perhaps the disk is full of it. Why it is
+        // half one is what the user must read.
+        let _ = remove_tree(&tree);
+    }
+    filled
 }
 // ANCHOR_END: mount
 
@@ -83,6 +94,16 @@ struct Copy {
 }
 
 impl Copy {
+    /// All layers into a new directory.
+    fn layers(&mut self, lower: &[PathBuf], tree: &Path) -> Result<()> {
+        make_directory(tree)?;
+        for layer in lower.iter().rev() {
+            self.links.clear();
+            self.inside(layer, tree)?;
+        }
+        Ok(())
+    }
+
     /// Everything in `from` into `to`, over what a lower layer has put there.
     fn inside(&mut self, from: &Path, to: &Path) -> Result<()> {
         let entries =

@@ -20,6 +20,7 @@ Try:
   ch02-union run --lower lower --upper upper --work work \\
       sh -c 'echo more >> a; rm b; ls'
   ls -l lower upper                           copied up, and a whiteout
+  mkdir upper2
   ch02-union run --driver copy --lower lower --upper upper2 --work work ls
 "))]
 struct Cli {

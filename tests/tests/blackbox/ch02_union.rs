@@ -667,6 +667,8 @@ fn copy_by_an_ordinary_user_takes_no_rights_of_others_along() {
     let denied = contains("mknod(2)").and(contains("EPERM"));
     let denied = denied.and(contains("hint: only real root makes devices"));
     run.arg("true").assert().code(125).stderr(denied);
+    // Half a copy is not left behind.
+    assert_eq!(names(&play.work).len(), 0);
 }
 
 #[test]
