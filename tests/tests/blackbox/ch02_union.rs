@@ -7,12 +7,14 @@ use std::os::unix::fs::{
     FileTypeExt, MetadataExt, PermissionsExt, chown, lchown, symlink,
 };
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use assert_cmd::assert::Assert;
 use blackbox::{Lab, probe, user};
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::unistd::Pid;
 use predicates::prelude::*;
 use predicates::str::contains;
 use rustix::fs::{XattrFlags, lgetxattr, lsetxattr};
@@ -668,6 +670,34 @@ fn copy_by_an_ordinary_user_takes_no_rights_of_others_along() {
     let denied = denied.and(contains("hint: only real root makes devices"));
     run.arg("true").assert().code(125).stderr(denied);
     // Half a copy is not left behind.
+    assert_eq!(names(&play.work).len(), 0);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_signal_ends_a_copy_and_the_next_run_begins_anew() {
+    let play = Play::new("copy");
+    for n in 0..3000 {
+        play.write(&play.lower().join(n.to_string()), "");
+    }
+    let mut command = play.lab.command(&[], "ch02-union");
+    command
+        .args(["run", "--driver", "copy", "--lower", "lower", "--upper", "upper"]);
+    command.args(["--work", "work", "echo", "it ran"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = command.spawn().unwrap();
+    while !play.work.join("copy").exists() {
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).unwrap();
+    let ended = run.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("SIGTERM came before the program started"), "{said}");
+    assert_eq!((ended.status.code(), ended.stdout), (Some(143), vec![]));
+    assert_eq!(names(&play.upper).len(), 0);
+    let half = names(&play.work.join("copy")).len();
+    assert!(half < 3000, "{half}");
+    assert_eq!(play.shell("ls | wc -l"), "3000\n");
     assert_eq!(names(&play.work).len(), 0);
 }
 
