@@ -1,12 +1,10 @@
 //! No union at all: all layers copied into one tree, as early containers were made.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown,
-    symlink,
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink,
 };
 use std::path::{Path, PathBuf};
 
@@ -14,14 +12,13 @@ use anyhow::Result;
 use common::home::remove_tree;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
 use nix::libc::O_NOFOLLOW;
 use nix::mount::MsFlags;
-use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
-use nix::sys::time::TimeSpec;
-use rustix::fs::{XattrFlags, ioctl_ficlone, lgetxattr, llistxattr, lsetxattr};
+use nix::sys::stat::{Mode, SFlag, mknod};
+use rustix::fs::{ioctl_ficlone, lgetxattr};
 
 use crate::Union;
+use crate::attributes::keep;
 
 // ANCHOR: mount
 /// Fill the upper directory, unless an earlier run has, and bind it.
@@ -54,7 +51,7 @@ fn fill(union: &Union, user_namespace: bool) -> Result<()> {
         // The root of the merged tree is the upper one's, as in a union.
         let about = fs::symlink_metadata(upper)
             .look(|| format!("lstat(2) {}", upper.display()))?;
-        copy.attributes(&about, upper, &tree)?;
+        keep(&about, upper, &tree, user_namespace)?;
         let Copy { files, reflinks, .. } = copy;
         let (from, to) = (tree.display(), upper.display());
         fs::rename(&tree, upper)
@@ -147,7 +144,7 @@ impl Copy {
         } else {
             self.leaf(&about, from, to)?;
         }
-        self.attributes(&about, from, to)
+        keep(&about, from, to, self.user_namespace)
     }
 
     /// What is no directory.
@@ -174,66 +171,7 @@ impl Copy {
                 })
         }
     }
-
-    /// Owner, mode, extended attributes, times: in the order in which none spoils
-    /// another.
-    fn attributes(&self, about: &Metadata, from: &Path, to: &Path) -> Result<()> {
-        let mut mode = about.mode() & 0o7777;
-        match lchown(to, Some(about.uid()), Some(about.gid())) {
-            Ok(()) => {}
-            // Somebody whom a user namespace doesn't know: it becomes the caller's,
-            // and must not act for him with a right that another gave.
-            Err(error) if self.user_namespace && is_denied(&error) => mode &= 0o1777,
-            error => error.look(|| format!("chown(2) {}", to.display()))?,
-        }
-        // A symlink has no mode; chmod(2) would follow it.
-        if !about.is_symlink() {
-            fs::set_permissions(to, fs::Permissions::from_mode(mode))
-                .look(|| format!("chmod(2) {}", to.display()))?;
-            self.extended(from, to).look(|| {
-                format!("setxattr(2) {} as {}", to.display(), from.display())
-            })?;
-        }
-        let access = TimeSpec::new(about.atime(), about.atime_nsec());
-        let change = TimeSpec::new(about.mtime(), about.mtime_nsec());
-        let flags = UtimensatFlags::NoFollowSymlink;
-        utimensat(AT_FDCWD, to, &access, &change, flags)
-            .look(|| format!("utimensat(2) {}", to.display()))
-    }
-
-    /// Extended attributes, capabilities of programs among them; overlayfs's own are
-    /// of no use in a tree that is whole.
-    fn extended(&self, from: &Path, to: &Path) -> rustix::io::Result<()> {
-        let mut names = vec![0; LIST];
-        let length = match llistxattr(from, &mut names[..]) {
-            Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
-            length => length?,
-        };
-        let mut names = &names[..length];
-        while let Ok(name) = CStr::from_bytes_until_nul(names) {
-            names = &names[name.to_bytes_with_nul().len()..];
-            if name.to_bytes().windows(9).any(|word| word == b".overlay.") {
-                continue;
-            }
-            let mut value = vec![0; VALUE];
-            let length = lgetxattr(from, name, &mut value[..])?;
-            match lsetxattr(to, name, &value[..length], XattrFlags::empty()) {
-                // One that this file system hasn't got, or that takes real root.
-                Err(rustix::io::Errno::OPNOTSUPP) => {}
-                Err(rustix::io::Errno::PERM) if self.user_namespace => {}
-                set => set?,
-            }
-        }
-        Ok(())
-    }
 }
-
-/// The most bytes of the names of a file's extended attributes, and of a value.
-///
-/// # Source
-/// xattr(7), "VFS-imposed limits"
-const LIST: usize = 64 << 10;
-const VALUE: usize = 64 << 10;
 
 // ANCHOR: file
 /// Copy a file's bytes; true when the two now share them on the disk.
@@ -275,9 +213,4 @@ fn is_opaque(path: &Path) -> bool {
         let mut value = [0; 8];
         lgetxattr(path, *name, &mut value[..]).is_ok_and(|n| &value[..n] == b"y")
     })
-}
-
-fn is_denied(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EPERM | Errno::EINVAL))
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod aufs;
 mod copy;
 mod driver;
