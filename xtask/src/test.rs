@@ -134,6 +134,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
 }
 
+/// The kernels that are got as packages, the usual one first.
+const PACKAGED: [&str; 2] = ["6.1", "6.12"];
+
 enum Place {
     Here,
     Vm(qemu::Qemu),
@@ -196,8 +199,8 @@ fn in_vms(
     reports: &mut Reports,
 ) -> Result<()> {
     let kernels = match args.kernel.as_deref() {
-        None => vec!["6.1"],
-        Some("all") => vec!["6.1", "6.12"],
+        None => vec![PACKAGED[0]],
+        Some("all") => PACKAGED.to_vec(),
         Some(other) => vec![other],
     };
     let layouts = args.cgroup.unwrap_or(Layout::V2).each();

@@ -2,14 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use ch02_union::{Driver, Union};
 use ch04_pivot_root::adopt;
 use clap::Args;
 use common::home::{Home, remove_tree};
@@ -17,8 +16,6 @@ use common::id::Name;
 use common::step::{Hint, Step};
 use common::{Part, Plan, Running, Up, hints};
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sys::statfs::{NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs};
 
 /// Flags of this part.
 #[derive(Args, Debug, Default)]
@@ -31,20 +28,22 @@ pub struct Flags {
     /// Print where the layers lie, and how to look at the merged tree from outside
     #[arg(long)]
     pub show_layers: bool,
+
+    /// Who merges image and write layer
+    #[arg(long, value_enum, default_value_t)]
+    pub driver: Driver,
 }
 
-/// The image's layers and one write layer, merged by overlayfs. What the container
-/// writes lands in the write layer, which goes when the container goes.
-///
-/// # Source
-/// Documentation/filesystems/overlayfs.rst
+/// The image's layers and one write layer, merged by one of ch02-union's drivers. What
+/// the container writes lands in the write layer, which goes when the container goes.
 #[derive(Debug)]
 pub struct Overlay {
     lower: Vec<PathBuf>,
+    driver: Driver,
     show: bool,
 }
 
-/// A container's directories: the write layer, overlayfs's own working place, and
+/// A container's directories: the write layer, the driver's own working place, and
 /// where the merged tree is mounted.
 const OWN: [&str; 3] = ["upper", "work", "merged"];
 
@@ -52,28 +51,14 @@ impl Overlay {
     /// Over these layers, the topmost first.
     #[must_use]
     pub fn new(lower: Vec<PathBuf>, flags: &Flags) -> Overlay {
-        Overlay { lower, show: flags.show_layers }
+        Overlay { lower, driver: flags.driver, show: flags.show_layers }
     }
 
-    /// The mount options.
-    fn options(&self, plan: &Plan) -> OsString {
-        let [upper, work, _] = OWN.map(|name| plan.home.dir().join(name));
-        let lower: Vec<_> = self.lower.iter().map(|layer| escaped(layer)).collect();
-        let mut options = b"lowerdir=".to_vec();
-        options.extend(lower.join(&b':'));
-        options.extend([b",upperdir=", &escaped(&upper)[..]].concat());
-        options.extend([b",workdir=", &escaped(&work)[..]].concat());
-        // Said, since a distribution may build the kernel with other defaults, and
-        // each would leave things in the write layer that only this kernel reads.
-        options.extend(b",index=off");
-        // Only real root writes "trusted." attributes. "user." ones are taken
-        // with redirects and metacopy off alone, as the kernel knows.
-        options.extend(if plan.user_namespace {
-            &b",userxattr"[..]
-        } else {
-            b",redirect_dir=off,metacopy=off"
-        });
-        OsString::from_vec(options)
+    /// The layers, and the container's own directories.
+    fn union(&self, home: &Home) -> Union {
+        let [upper, work, _] = OWN.map(|name| home.dir().join(name));
+        let elsewhere = "MYDOCKER_ROOT=/dev/shm/mydocker";
+        Union { lower: self.lower.clone(), upper, work, elsewhere }
     }
 }
 
@@ -95,6 +80,7 @@ impl Part for Overlay {
         let upper = &own[0];
         fs::set_permissions(upper, fs::Permissions::from_mode(0o755))
             .look(|| format!("chmod(2) {}", upper.display()))?;
+        self.driver.check(&self.union(&plan.home))?;
         let [_, _, merged] = own;
         adopt(plan, merged);
         Ok(())
@@ -102,14 +88,9 @@ impl Part for Overlay {
 
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
         let root = plan.root.as_deref().context("no place for the merged tree")?;
-        let options = self.options(plan);
-        let kind = Some("overlay");
-        mount(kind, root, kind, MsFlags::empty(), Some(options.as_os_str()))
-            .step(|| {
-                let options = options.display();
-                format!("mount(2) overlay on {} {options}", root.display())
-            })
-            .hint(|errno| why(errno, &plan.home))
+        let mounted = self.driver.mount(&self.union(&plan.home), root, plan);
+        // What EPERM means the driver has said.
+        mounted.hint(|errno| hints::state(errno).filter(|_| errno != Errno::EPERM))
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
@@ -132,53 +113,3 @@ impl Part for Overlay {
     }
 }
 // ANCHOR_END: part
-
-/// A path as overlayfs reads it: `:` separates layers, `,` options.
-fn escaped(path: &Path) -> Vec<u8> {
-    let mut escaped = Vec::new();
-    for &byte in path.as_os_str().as_bytes() {
-        if b"\\:,".contains(&byte) {
-            escaped.push(b'\\');
-        }
-        escaped.push(byte);
-    }
-    escaped
-}
-
-/// What the kernel's errno means here; its own reason is in the kernel log.
-fn why(errno: Errno, home: &Home) -> Option<String> {
-    let state = home.state.root().display();
-    match errno {
-        Errno::EINVAL => {
-            let on = match statfs(&home.dir()).map(|at| at.filesystem_type()) {
-                Ok(OVERLAYFS_SUPER_MAGIC) => "overlayfs",
-                Ok(NFS_SUPER_MAGIC) => "NFS",
-                _ => "a file system",
-            };
-            Some(format!(
-                "the state directory {state} lies on {on}, where overlayfs takes no \
-                 write layer (nor on ramfs or FAT); it does on ext4, xfs, btrfs and \
-                 tmpfs: MYDOCKER_ROOT=/dev/shm/mydocker"
-            ))
-        }
-        Errno::ENODEV => {
-            Some("this kernel has no overlayfs: modprobe overlay".to_owned())
-        }
-        Errno::EPERM => Some(
-            "this kernel lets only root mount overlayfs (Linux 5.11 and later let \
-             everybody in a user namespace)"
-                .to_owned(),
-        ),
-        _ => hints::state(errno),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn separators_in_paths_are_escaped() {
-        assert_eq!(escaped(Path::new(r"/a:b,c\d")), br"/a\:b\,c\\d");
-    }
-}

@@ -87,6 +87,14 @@ fn main() -> io::Result<ExitCode> {
             setuid(Uid::from_raw(id))?;
             Err(Command::new(&rest[1]).args(&rest[2..]).exec())
         }
+        // rename FROM TO: rename(2) alone, where mv(1) would go on to copy.
+        Some("rename") => {
+            match fs::rename(&rest[0], &rest[1]) {
+                Ok(()) => println!("renamed"),
+                Err(error) => println!("{:?}", error.kind()),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         // traced COMMAND: run it stopped, in the hands of the parent.
         Some("traced") => {
             ptrace::traceme()?;

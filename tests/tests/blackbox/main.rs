@@ -7,6 +7,7 @@ mod ch02_mount;
 mod ch02_net;
 mod ch02_pid;
 mod ch02_setns;
+mod ch02_union;
 mod ch02_user;
 mod ch02_uts;
 mod ch03_fifty_lines;

@@ -2,6 +2,8 @@
 
 use vm_init::How;
 
+use super::skips::Expected;
+
 /// What a test came to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
@@ -24,11 +26,11 @@ pub(crate) struct End {
     pub(crate) left: Vec<String>,
 }
 
-/// What it means; `expected` is why a skip was expected, if it was.
+/// What it means; `expected` tells of its skip.
 ///
 /// An exit code of 0 is not enough: libtest's own closing line must tell of one test
 /// that passed, and be the last.
-pub(crate) fn judge(end: &End, expected: Option<&str>) -> Verdict {
+pub(crate) fn judge(end: &End, expected: Expected) -> Verdict {
     let failed = |text: String| Verdict::Failed(text);
     let last = end.output.lines().rfind(|line| !line.trim().is_empty());
     let closing = last.and_then(|line| line.strip_prefix("test result: "));
@@ -53,12 +55,14 @@ pub(crate) fn judge(end: &End, expected: Option<&str>) -> Verdict {
         return failed(format!("left behind: {}", end.left.join("; ")));
     }
     match (end.skips.join("; "), expected) {
-        (none, None) if none.is_empty() => Verdict::Passed,
-        (none, Some(reason)) if none.is_empty() => {
+        (none, Expected::Yes(reason)) if none.is_empty() => {
             failed(format!("ran, and a skip was expected: {reason}"))
         }
-        (skips, Some(_)) => Verdict::Skipped(skips),
-        (skips, None) => failed(format!("skipped, which was not expected: {skips}")),
+        (none, _) if none.is_empty() => Verdict::Passed,
+        (skips, Expected::No) => {
+            failed(format!("skipped, which was not expected: {skips}"))
+        }
+        (skips, _) => Verdict::Skipped(skips),
     }
 }
 
@@ -75,7 +79,7 @@ mod tests {
     }
 
     fn failure(end: &End) -> String {
-        match judge(end, None) {
+        match judge(end, Expected::No) {
             Verdict::Failed(text) => text,
             other => panic!("{other:?}"),
         }
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn only_the_closing_line_of_a_test_that_passed_is_green() {
-        assert_eq!(judge(&end(How::Code(0), OK), None), Verdict::Passed);
+        assert_eq!(judge(&end(How::Code(0), OK), Expected::No), Verdict::Passed);
         let early = "exited with 0 before its verdict";
         assert_eq!(failure(&end(How::Code(0), "")), early);
         let forged = format!("{OK}and then some");
@@ -103,13 +107,16 @@ mod tests {
     #[test]
     fn a_skip_is_one_only_where_it_was_expected() {
         let mut end = end(How::Code(0), OK);
-        let stale = judge(&end, Some("no aufs"));
+        let (sure, perhaps) =
+            (Expected::Yes("no aufs"), Expected::Perhaps("no aufs"));
+        let stale = judge(&end, sure);
         assert!(matches!(stale, Verdict::Failed(text) if text.contains("no aufs")));
+        assert_eq!(judge(&end, perhaps), Verdict::Passed);
         end.skips = vec!["no aufs here".into()];
-        assert_eq!(
-            judge(&end, Some("no aufs")),
-            Verdict::Skipped("no aufs here".into())
-        );
+        for expected in [sure, perhaps] {
+            let skipped = Verdict::Skipped("no aufs here".into());
+            assert_eq!(judge(&end, expected), skipped);
+        }
         assert!(failure(&end).contains("not expected: no aufs here"));
     }
 

@@ -1,0 +1,113 @@
+//! aufs, "another union file system", which Docker began with.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+
+use crate::Union;
+use crate::short::{PAGE, short};
+
+/// aufs cuts its options at `,`, its branches at `:`, and a branch at the first
+/// `=`, after which it expects the permission. It knows no escape.
+const SEPARATORS: [u8; 3] = *b":,=";
+
+pub(crate) fn check(union: &Union) -> Result<()> {
+    for path in union.lower.iter().chain([&union.upper]) {
+        let bytes = path.as_os_str().as_bytes();
+        if let Some(&byte) = bytes.iter().find(|byte| SEPARATORS.contains(byte)) {
+            bail!(
+                "aufs separates its branches by \"{}\", and can't be told that the \
+                 one in {} is none: rename the directory, or take --driver overlay",
+                byte as char,
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+// ANCHOR: mount
+pub(crate) fn mount(union: &Union, at: &Path) -> Result<()> {
+    let fits = options(union).len() < PAGE;
+    let as_named = |named: &Union| {
+        let options = options(named);
+        let (none, kind) = (Some("none"), Some("aufs"));
+        let flags = MsFlags::empty();
+        nix::mount::mount(none, at, kind, flags, Some(options.as_os_str()))
+            .step(|| {
+                format!("mount(2) aufs on {} {}", at.display(), options.display())
+            })
+            .hint(why)
+    };
+    if fits { as_named(union) } else { short(union, at, as_named) }
+}
+
+/// The branches, the topmost first. `ro+wh`: whiteouts count in the branches that
+/// are only read too, as they do in overlayfs; each may once have been written on.
+///
+/// # Source
+/// aufs(5), "dirs=BRANCH[:BRANCH ...]"
+fn options(union: &Union) -> OsString {
+    let mut options = b"dirs=".to_vec();
+    options.extend([union.upper.as_os_str().as_bytes(), b"=rw"].concat());
+    for lower in &union.lower {
+        options.extend([b":", lower.as_os_str().as_bytes(), b"=ro+wh"].concat());
+    }
+    OsString::from_vec(options)
+}
+// ANCHOR_END: mount
+
+/// What the kernel's errno means here.
+fn why(errno: Errno) -> Option<String> {
+    let text = match errno {
+        Errno::ENODEV => {
+            "this kernel has no aufs, which was never part of Linux itself; \
+             overlay, which is, does the same: --driver overlay"
+        }
+        Errno::EPERM => {
+            "only real root mounts aufs, in a user namespace the kernel takes file \
+             systems that are known to be safe there; overlay is one of them: \
+             --driver overlay"
+        }
+        Errno::EINVAL => {
+            "aufs says what it wants in the kernel log alone: dmesg | tail; most \
+             often that no branch lies inside another, or fewer branches (127, \
+             unless the kernel was built for more)"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn union(lower: &[&str]) -> Union {
+        Union {
+            lower: lower.iter().map(Into::into).collect(),
+            upper: "/u".into(),
+            work: "/w".into(),
+            elsewhere: "",
+        }
+    }
+
+    #[test]
+    fn the_write_branch_comes_first() {
+        assert_eq!(options(&union(&["/a", "/b"])), "dirs=/u=rw:/a=ro+wh:/b=ro+wh");
+    }
+
+    #[test]
+    fn separators_in_paths_are_refused() {
+        check(&union(&[r"/a\b", "/c d"])).unwrap();
+        for path in ["/a:b", "/a,b", "/a=b"] {
+            let error = check(&union(&["/fine", path])).unwrap_err().to_string();
+            assert!(error.contains(&path[2..3]) && error.contains(path), "{error}");
+        }
+    }
+}

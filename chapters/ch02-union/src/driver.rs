@@ -1,0 +1,78 @@
+//! The drivers: three ways to one tree.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use common::Plan;
+
+use crate::{aufs, copy, directory, overlay};
+
+/// The directories of a union.
+#[derive(Clone, Debug)]
+pub struct Union {
+    /// The trees that are only read, the topmost first.
+    pub lower: Vec<PathBuf>,
+    /// The tree above them all, which takes the writes.
+    pub upper: PathBuf,
+    /// The driver's own place, on the file system of `upper`.
+    pub work: PathBuf,
+    /// How the user has `upper` and `work` elsewhere, as hints say it.
+    pub elsewhere: &'static str,
+}
+
+// ANCHOR: driver
+/// Who merges the trees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Driver {
+    /// The kernel's own, since 3.18
+    #[default]
+    Overlay,
+    /// What Docker began with; few kernels have it
+    Aufs,
+    /// No union at all: everything is copied, by reflinks where the file system can
+    Copy,
+}
+
+impl Driver {
+    /// Look, on the host, whether this union can be mounted: the kernel says EINVAL
+    /// to most that is wrong with it, and why in its log at best.
+    ///
+    /// # Errors
+    /// What is missing, too much, or not written as the driver needs it.
+    pub fn check(self, union: &Union) -> Result<()> {
+        for lower in &union.lower {
+            directory(lower, "lower directory")?;
+        }
+        let upper = directory(&union.upper, "upper directory")?;
+        if self == Driver::Aufs {
+            return aufs::check(union);
+        }
+        let work = directory(&union.work, "work directory")?;
+        ensure!(
+            upper.dev() == work.dev(),
+            "the upper directory {} and the work directory {} lie on different file \
+             systems, and rename(2) does not go across: make them side by side",
+            union.upper.display(),
+            union.work.display()
+        );
+        match self {
+            Driver::Overlay => overlay::check(union),
+            _ => Ok(()),
+        }
+    }
+
+    /// Mount the merged tree, in the child's own mount namespace.
+    ///
+    /// # Errors
+    /// Those of mount(2), with what they usually mean.
+    pub fn mount(self, union: &Union, at: &Path, plan: &Plan) -> Result<()> {
+        match self {
+            Driver::Overlay => overlay::mount(union, at, plan.user_namespace),
+            Driver::Aufs => aufs::mount(union, at),
+            Driver::Copy => copy::mount(union, at, plan.user_namespace),
+        }
+    }
+}
+// ANCHOR_END: driver

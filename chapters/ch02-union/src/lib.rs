@@ -1,0 +1,113 @@
+//! A union mount: directory trees on top of each other, seen as one.
+
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod aufs;
+mod copy;
+mod driver;
+mod overlay;
+mod short;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use common::step::{Hint, Step};
+use common::{Part, Plan, Up, hints};
+
+pub use driver::{Driver, Union};
+
+/// Flags of this part.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Flags {
+    /// A tree that is only read; given again, the first lies on top
+    #[arg(long, value_name = "DIR", required = true)]
+    pub lower: Vec<PathBuf>,
+
+    /// The tree that takes all writes
+    #[arg(long, value_name = "DIR")]
+    pub upper: PathBuf,
+
+    /// An empty directory beside the upper one, in which overlay and copy prepare
+    /// what they then rename into place; aufs leaves it alone
+    #[arg(long, value_name = "DIR")]
+    pub work: PathBuf,
+
+    /// Where the merged tree is to be seen [default: a new directory in the state
+    /// directory]
+    #[arg(long, value_name = "DIR")]
+    pub merged: Option<PathBuf>,
+
+    /// Who merges them
+    #[arg(long, value_enum, default_value_t)]
+    pub driver: Driver,
+}
+
+/// The merged tree, mounted, and the program's working directory.
+#[derive(Debug)]
+pub struct Merged {
+    driver: Driver,
+    union: Union,
+    at: Option<PathBuf>,
+}
+
+impl Merged {
+    /// By the flags.
+    ///
+    /// # Errors
+    /// No working directory, from which relative paths start.
+    pub fn new(flags: Flags) -> Result<Merged> {
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path).look(|| format!("find {}", path.display()))
+        };
+        let lower: Result<_> = flags.lower.into_iter().map(absolute).collect();
+        let union = Union {
+            lower: lower?,
+            upper: absolute(flags.upper)?,
+            work: absolute(flags.work)?,
+            elsewhere: "choose --upper and --work there",
+        };
+        let at = flags.merged.map(absolute).transpose()?;
+        Ok(Merged { driver: flags.driver, union, at })
+    }
+}
+
+// ANCHOR: part
+impl Part for Merged {
+    fn name(&self) -> &'static str {
+        "merged"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        self.driver.check(&self.union)?;
+        if let Some(at) = &self.at {
+            directory(at, "place for the merged tree")?;
+        } else {
+            // It goes with all that the container keeps.
+            let at = plan.home.dir().join("merged");
+            fs::create_dir(&at)
+                .step(|| format!("mkdir(2) {}", at.display()))
+                .hint(hints::state)?;
+            self.at = Some(at);
+        }
+        plan.directory.clone_from(self.at.as_ref().context("no merged tree")?);
+        Ok(())
+    }
+
+    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+        let at = self.at.as_deref().context("no place for the merged tree")?;
+        self.driver.mount(&self.union, at, plan)
+    }
+}
+// ANCHOR_END: part
+
+/// Make sure that this is a directory, before a mount says less about it.
+fn directory(path: &Path, what: &str) -> Result<fs::Metadata> {
+    let about = fs::metadata(path)
+        .look(|| format!("stat(2) {} as the {what}", path.display()))?;
+    anyhow::ensure!(about.is_dir(), "the {what} {} is no directory", path.display());
+    Ok(about)
+}

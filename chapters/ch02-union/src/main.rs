@@ -1,0 +1,62 @@
+//! `ch02-union run --lower L --upper U --work W sh`: play with a union mount.
+
+use std::process::ExitCode;
+
+use ch02_mount::Mount;
+use ch02_pid::Pid;
+use ch02_union::Merged;
+use ch02_user::User;
+use clap::{Args, Parser, Subcommand};
+use common::{Container, cli};
+
+/// Chapter 2, union mount: directory trees on top of each other, seen as one.
+///
+/// The program starts in the merged tree. The lower trees stay as they are, the
+/// upper one keeps what was written, for the next run. The host sees no mount.
+#[derive(Parser)]
+#[command(name = "ch02-union", after_help = common::after_help!("\
+Try:
+  mkdir lower upper work; echo one > lower/a; echo two > lower/b
+  ch02-union run --lower lower --upper upper --work work \\
+      sh -c 'echo more >> a; rm b; ls'
+  ls -l lower upper                           copied up, and a whiteout
+  mkdir upper2
+  ch02-union run --driver copy --lower lower --upper upper2 --work work ls
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a program in a tree that is merged from others
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    union: ch02_union::Flags,
+
+    #[command(flatten)]
+    run: cli::Run,
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action: Action::Run(flags) }| {
+        let mut container = Container::new(flags.run)?;
+        if flags.union.merged.is_none() {
+            // A place for the merged tree.
+            container = container.keep(None);
+        }
+        // ANCHOR: parts
+        container
+            .part(User::if_needed())
+            .part(Pid)
+            .part(Mount)
+            .part(Merged::new(flags.union)?)
+            .run()
+        // ANCHOR_END: parts
+    })
+}

@@ -1,0 +1,157 @@
+//! overlayfs, the kernel's own.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+use nix::sys::statfs::{
+    MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs,
+};
+
+use crate::Union;
+use crate::short::{PAGE, short};
+
+/// From fs/overlayfs/params.h, "OVL_MAX_STACK".
+const MOST_LAYERS: usize = 500;
+
+pub(crate) fn check(union: &Union) -> Result<()> {
+    let layers = union.lower.len();
+    ensure!(
+        layers <= MOST_LAYERS,
+        "{layers} lower directories, and overlayfs takes {MOST_LAYERS} at most: \
+         merge some of them into one"
+    );
+    Ok(())
+}
+
+// ANCHOR: mount
+pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()> {
+    let fits = options(union, user_namespace).len() < PAGE;
+    let as_named = |named: &Union| {
+        let options = options(named, user_namespace);
+        let kind = Some("overlay");
+        let flags = MsFlags::empty();
+        nix::mount::mount(kind, at, kind, flags, Some(options.as_os_str()))
+            .step(|| {
+                format!("mount(2) overlay on {} {}", at.display(), options.display())
+            })
+            .hint(|errno| why(errno, union))
+    };
+    if fits { as_named(union) } else { short(union, at, as_named) }
+}
+
+/// The mount options.
+///
+/// # Source
+/// Documentation/filesystems/overlayfs.rst
+fn options(union: &Union, user_namespace: bool) -> OsString {
+    let lower: Vec<_> = union.lower.iter().map(|layer| escaped(layer)).collect();
+    let mut options = b"lowerdir=".to_vec();
+    options.extend(lower.join(&b':'));
+    options.extend([b",upperdir=", &escaped(&union.upper)[..]].concat());
+    options.extend([b",workdir=", &escaped(&union.work)[..]].concat());
+    // Said, since a distribution may build the kernel with other defaults, and
+    // each would leave things in the write layer that only this kernel reads.
+    options.extend(b",index=off");
+    // Only real root writes "trusted." attributes. "user." ones are taken
+    // with redirects and metacopy off alone, as the kernel knows.
+    options.extend(if user_namespace {
+        &b",userxattr"[..]
+    } else {
+        b",redirect_dir=off,metacopy=off"
+    });
+    OsString::from_vec(options)
+}
+// ANCHOR_END: mount
+
+/// A path as overlayfs reads it: `:` separates layers, `,` options.
+fn escaped(path: &Path) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for &byte in path.as_os_str().as_bytes() {
+        if b"\\:,".contains(&byte) {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    escaped
+}
+
+/// What the kernel's errno means here; its own reason is in the kernel log.
+fn why(errno: Errno, union: &Union) -> Option<String> {
+    let upper = union.upper.display();
+    match errno {
+        Errno::EINVAL => Some(match closed(&union.upper) {
+            Some(kind) => format!(
+                "the write layer {upper} lies on {kind}, where overlayfs takes \
+                 none; it does on ext4, xfs, btrfs and tmpfs: {}",
+                union.elsewhere
+            ),
+            None => format!(
+                "the kernel's reason is in its log (dmesg | tail): it wants {upper} \
+                 and the work directory apart, on one mount, on a file system that \
+                 can hold whiteouts: {}",
+                union.elsewhere
+            ),
+        }),
+        Errno::ELOOP => Some(
+            "one of the directories lies inside another: take them apart".into(),
+        ),
+        Errno::ENODEV => {
+            Some("this kernel has no overlayfs: modprobe overlay".to_owned())
+        }
+        Errno::EPERM => Some(
+            "this kernel lets only root mount overlayfs (Linux 5.11 and later let \
+             everybody in a user namespace)"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// The name of the file system under `upper`, if it is known for taking no write
+/// layer.
+fn closed(upper: &Path) -> Option<&'static str> {
+    match statfs(upper).ok()?.filesystem_type() {
+        OVERLAYFS_SUPER_MAGIC => Some("overlayfs"),
+        NFS_SUPER_MAGIC => Some("NFS"),
+        MSDOS_SUPER_MAGIC => Some("FAT"),
+        kind if kind.0 == RAMFS_MAGIC => Some("ramfs"),
+        _ => None,
+    }
+}
+
+/// From include/uapi/linux/magic.h.
+const RAMFS_MAGIC: nix::libc::__fsword_t = 0x8584_58f6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separators_in_paths_are_escaped() {
+        assert_eq!(escaped(Path::new(r"/a:b,c\d")), br"/a\:b\,c\\d");
+    }
+
+    #[test]
+    fn the_options_name_the_topmost_layer_first_and_no_redirects() {
+        let union = Union {
+            lower: vec!["/top".into(), "/bottom".into()],
+            upper: "/u".into(),
+            work: "/w".into(),
+            elsewhere: "",
+        };
+        assert_eq!(
+            options(&union, false),
+            "lowerdir=/top:/bottom,upperdir=/u,workdir=/w,index=off,\
+             redirect_dir=off,metacopy=off"
+        );
+        assert_eq!(
+            options(&union, true),
+            "lowerdir=/top:/bottom,upperdir=/u,workdir=/w,index=off,userxattr"
+        );
+    }
+}
