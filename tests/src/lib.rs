@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 pub use lab::{Lab, probe, user};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};
-pub use snapshot::{Snapshot, cgroup_roots};
+pub use snapshot::{Snapshot, cgroup_roots, has_controller};
 pub use terminal::Terminal;
 pub use traced::{Side, Traced};
 

@@ -110,6 +110,19 @@ fn hierarchies() -> BTreeSet<String> {
     lines("/proc/self/cgroup").into_iter().map(name).collect()
 }
 
+/// Whether a hierarchy that is mounted has this controller.
+#[must_use]
+pub fn has_controller(name: &str) -> bool {
+    let v1 = lines("/proc/self/mountinfo").into_iter().any(|line| {
+        let options = line.split_once(" - cgroup ").map(|(_, options)| options);
+        options.is_some_and(|options| options.split([' ', ',']).any(|it| it == name))
+    });
+    v1 || cgroup_roots().iter().any(|root| {
+        let list = fs::read_to_string(root.join("cgroup.controllers"));
+        list.unwrap_or_default().split_whitespace().any(|it| it == name)
+    })
+}
+
 fn cgroups() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut todo = cgroup_roots();

@@ -119,13 +119,9 @@ fn closed(upper: &Path) -> Option<&'static str> {
         OVERLAYFS_SUPER_MAGIC => Some("overlayfs"),
         NFS_SUPER_MAGIC => Some("NFS"),
         MSDOS_SUPER_MAGIC => Some("FAT"),
-        kind if kind.0 == RAMFS_MAGIC => Some("ramfs"),
         _ => None,
     }
 }
-
-/// From include/uapi/linux/magic.h.
-const RAMFS_MAGIC: nix::libc::__fsword_t = 0x8584_58f6;
 
 #[cfg(test)]
 mod tests {

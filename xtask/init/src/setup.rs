@@ -49,8 +49,7 @@ pub(crate) fn machine() -> Result<Event> {
     file_system("tmpfs", "/dev/shm", "mode=1777")?;
     file_system("mqueue", "/dev/mqueue", "")?;
     file_system("tmpfs", "/run", "mode=755,size=64m")?;
-    // The initramfs may be a ramfs, which the upper directory of an overlay may
-    // not lie on.
+    // Each has a file system of its own, that a test can fill.
     for (directory, mode) in
         [("/tmp", "mode=1777"), ("/root", "mode=700"), (place::DEFAULT_STATE, "")]
     {
