@@ -6,6 +6,7 @@ mod attributes;
 mod aufs;
 mod copy;
 mod driver;
+mod kind;
 mod overlay;
 mod short;
 
