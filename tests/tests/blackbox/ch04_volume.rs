@@ -380,7 +380,7 @@ fn ended_by_a_signal_before_any_system_call_it_cleans_up_by_itself() {
     let lab = Lab::new();
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     for side in [Side::Host, Side::Guest] {
-        let mut own = Vec::new();
+        let (mut own, mut outrun) = (Vec::new(), 0);
         at_each_call(&lab, side, 2, |number, mut run| {
             let signal = signals[number % signals.len()];
             let executes = run.executes();
@@ -388,12 +388,17 @@ fn ended_by_a_signal_before_any_system_call_it_cleans_up_by_itself() {
             let code = run.end();
             assert_eq!(containers(&lab), 0, "{side:?} {number} {signal}");
             // A program that runs is number 1 and deaf, and ends by itself.
-            if side == Side::Guest || executes {
-                own.push(code == 0);
-            }
             let ended = code == 128 + signal as i32;
-            assert!(ended || own.last() == Some(&true), "{side:?} {number}: {code}");
+            assert!(ended || code == 0, "{side:?} {number}: {code}");
+            if side == Side::Guest || executes {
+                own.push(!ended);
+            } else if !ended {
+                // With two processors the child may come to exec before the host
+                // side comes to look at its signals.
+                outrun += 1;
+            }
         });
+        assert!(outrun <= 10, "{outrun} times a signal was of no use");
         // The child has then said that it executes, and looks along PATH: the last
         // few calls, no earlier ones.
         if side == Side::Guest {
