@@ -399,11 +399,11 @@ fn ended_by_a_signal_before_any_system_call_it_cleans_up_by_itself() {
             }
         });
         assert!(outrun <= 10, "{outrun} times a signal was of no use");
-        // The child has then said that it executes, and looks along PATH: the last
-        // few calls, no earlier ones.
+        // Once the child has said that it executes, and looks along PATH: the last
+        // few calls. Seldom it has come so far before the host side looks.
         if side == Side::Guest {
-            let before = own.iter().take_while(|ran| !**ran).count();
-            assert!(before > 50 && own.len() - before <= 10, "{own:?}");
+            let ran = own.iter().filter(|ran| **ran).count();
+            assert!(own.len() - ran > 50 && ran <= 15, "{own:?}");
         }
     }
 }
