@@ -117,7 +117,7 @@ pub(super) fn start(runs: u32) -> Result<()> {
     if let (Ok(Some(one)), Ok(Some(two))) = (both(1), both(2)) {
         beside(&[ours(&["true"]), ours(&["true"])], &[one, two])?;
     }
-    let sleeping = ours(&["sleep", "1000"]).command();
+    let sleeping = ours(&["sleep", "1"]).command();
     println!(
         "host side while it runs: {} KiB private dirty",
         private_dirty(sleeping)?
@@ -236,7 +236,7 @@ fn private_dirty(mut command: Command) -> Result<u64> {
     // Its program must run: before, the child still shares its pages.
     sleep(Duration::from_millis(300));
     let text = fs::read_to_string(&path);
-    child.kill()?;
+    // Not killed: it tidies up.
     child.wait()?;
     let text = text.with_context(|| path.display().to_string())?;
     let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
