@@ -6,6 +6,8 @@ mod peers;
 mod start;
 mod vm;
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
@@ -30,6 +32,10 @@ enum What {
         /// How often each, cold and hot
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(30..))]
         runs: u32,
+
+        /// Where the containers' directories lie: /dev/shm/bench leaves the disk out
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
     },
     /// Boot VMs: from nothing to a test's result, and what a test costs on top
     Vm {
@@ -52,7 +58,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         peers::install()?;
     }
     match args.what {
-        Some(What::Start { runs }) => start::start(runs),
+        Some(What::Start { runs, state }) => start::start(runs, state),
         Some(What::Vm { runs, kernel, accel }) => vm::vm(runs, &kernel, accel),
         None if args.install => Ok(()),
         None => bail!("nothing to do: start, vm or --install"),

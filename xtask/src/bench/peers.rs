@@ -127,10 +127,9 @@ impl Peer {
             let text = config(&work.root, &work.volume).to_string();
             fs::write(&file, text)
                 .step(|| format!("write(2) {}", file.display()))?;
-            let state = work.run.join(self.name).display().to_string();
             // Of this process: one that was killed may have left its own.
             let name = format!("mydocker-bench-{}-{number}", id());
-            let words = ["--root", &state, "run", "--bundle", &run, &name];
+            let words = ["run", "--bundle", &run, &name];
             let own = Contender::new(self.name, program, &words, Vec::new());
             Contender { apart, ..own }
         };
@@ -156,9 +155,20 @@ pub(super) struct Work {
 /// # Source
 /// The OCI runtime specification, config.md and config-linux.md
 fn config(root: &Path, volume: &Path) -> Value {
-    let mounted = |kind: &str, guest: &str, options: &[&str]| json!({ "destination": guest, "type": kind, "source": kind, "options": options });
+    let mounted = |kind: &str, guest: &str, options: &[&str]| {
+        let mount: [(&str, Value); 4] = [
+            ("source", kind.into()),
+            ("type", kind.into()),
+            ("destination", guest.into()),
+            ("options", options.into()),
+        ];
+        Value::from_iter(mount)
+    };
     let hardened = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&hardened[..], more].concat();
+    let dev = ["nosuid", "strictatime", "mode=755", "size=64k"];
+    let pts = ["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    let pts = [&hardened[..2], &pts[..]].concat();
     let bytes = 100 << 20;
     let namespaces = ["pid", "network", "ipc", "uts", "mount"];
     let namespaces = namespaces.map(|kind| json!({ "type": kind }));
@@ -175,10 +185,8 @@ fn config(root: &Path, volume: &Path) -> Value {
         "mounts": [
             mounted("proc", "/proc", &hardened),
             mounted("sysfs", "/sys", &with(&["ro"])),
-            mounted("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=64k"]),
-            mounted("devpts", "/dev/pts", &[
-                "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5",
-            ]),
+            mounted("tmpfs", "/dev", &dev),
+            mounted("devpts", "/dev/pts", &pts),
             mounted("tmpfs", "/dev/shm", &with(&["mode=1777", "size=64m"])),
             {
                 "destination": "/v", "type": "bind", "source": volume,
@@ -193,12 +201,13 @@ fn config(root: &Path, volume: &Path) -> Value {
             },
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore",
-                "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
-                "/proc/timer_list", "/proc/timer_stats",
+                "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+                "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
                 "/sys/devices/virtual/powercap", "/sys/firmware",
             ],
             "readonlyPaths": [
-                "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+                "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                "/proc/sysrq-trigger",
             ],
         },
     })

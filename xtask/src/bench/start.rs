@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -35,7 +35,7 @@ const LONG: Duration = Duration::from_secs(2);
 /// # Errors
 /// Not root; a container that doesn't start; the straight line makes other system
 /// calls than ours. Never a time.
-pub(super) fn start(runs: u32) -> Result<()> {
+pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<()> {
     if !common::rights::privileged() {
         bail!(
             "the straight line makes its container as root only: run it with sudo"
@@ -47,7 +47,9 @@ pub(super) fn start(runs: u32) -> Result<()> {
     must(cargo().args(build).args(example))?;
     let release = target().join("release");
     let directory = target().join("bench");
-    let (state, peers) = (directory.join("state"), directory.join("peers"));
+    let state = state.unwrap_or_else(|| directory.join("state"));
+    let state = std::path::absolute(state).context("--state")?;
+    let peers = directory.join("peers");
     busybox::image(&State::at(&state))?;
     let copy = State::at(&peers);
     let copied = busybox::image(&copy)?.directories(&copy);
@@ -131,12 +133,12 @@ fn table(
     aims: &[[Option<f64>; 2]],
     columns: [&[Vec<f64>]; 2],
 ) -> String {
-    let mut table = format!("{:<16}", "");
+    let mut table = format!("{:<14}", "");
     for heat in ["cold", "hot"] {
-        table += &format!("{heat:>8}  {:>13}  {:<12}", "ours / theirs", "aim");
+        table += &format!("{heat:>8}  {:>13}  {:<11}", "ours / theirs", "aim");
     }
     for (row, contender) in contenders.iter().enumerate() {
-        table = format!("{}\n{:<16}", table.trim_end(), contender.name);
+        table = format!("{}\n{:<14}", table.trim_end(), contender.name);
         for (column, times) in columns.iter().enumerate() {
             let (ratio, aim) = match row {
                 0 => (String::new(), String::new()),
@@ -146,7 +148,7 @@ fn table(
                 }
             };
             let time = median(&times[row]);
-            table += &format!("{time:>8.2}  {ratio:>13}  {aim:<12}");
+            table += &format!("{time:>8.2}  {ratio:>13}  {aim:<11}");
         }
     }
     format!("{}\n", table.trim_end())
@@ -258,9 +260,9 @@ mod tests {
             [&times, &times],
         );
         let expected = "\
-                    cold  ours / theirs  aim              hot  ours / theirs  aim
-ours                2.00                                 2.00
-them                6.00          0.375  <= 0.4, met     6.00          0.375  <= 0.3, not
+\x20                 cold  ours / theirs  aim             hot  ours / theirs  aim
+ours              2.00                                2.00
+them              6.00          0.375  <= 0.4, met    6.00          0.375  <= 0.3, not
 ";
         assert_eq!(table, expected);
     }
