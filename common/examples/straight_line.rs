@@ -1,6 +1,6 @@
-//! `ch04-volume run true` as a straight line: the same system calls, one behind the
-//! other, with no part, no flag, no error text. What the engine costs is measured
-//! against it by `cargo xtask bench start`.
+//! `ch04-volume run -m 100m -cpushare 512 -cpuset 0 -v DIR:/v true` as a straight
+//! line: the same system calls, one behind the other, with no part, no flag, no error
+//! text. What the engine costs is measured against it by `cargo xtask bench start`.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a yardstick, not an example")]
 
 use std::env;
@@ -8,7 +8,8 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -28,12 +29,16 @@ use rustix::net::{
     SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+/// It does not fit into libc's `c_int`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 fn main() {
     let mut random = [0_u8; 6];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .unwrap();
     let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     env::current_dir().unwrap();
+    let volume = PathBuf::from(env::args_os().nth(1).unwrap());
     let root = PathBuf::from(env::var_os("MYDOCKER_ROOT").unwrap());
     let record = fs::read_to_string(root.join("images/busybox.json")).unwrap();
     let layer = record.split('"').find(|word| word.starts_with("busybox-")).unwrap();
@@ -68,9 +73,11 @@ fn main() {
     lock_file.lock().unwrap();
     assert!(lock_file.metadata().unwrap().nlink() > 0);
     lock_file
-        .write_all(b"user walls overlay kernel volume pivot-root terminal")
+        .write_all(b"user limits walls overlay kernel volume pivot-root terminal")
         .unwrap();
     lock_file.write_all(b"\n").unwrap();
+    let groups = groups(&id, &home);
+    let joins = limit(&groups);
     let [upper, work, merged] =
         ["upper", "work", "merged"].map(|name| home.join(name));
     for directory in [&upper, &work, &merged] {
@@ -78,6 +85,8 @@ fn main() {
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&upper, mode).unwrap();
+    assert!(volume.exists());
+    assert!(fs::metadata(&volume).unwrap().is_dir());
     let own = fs::metadata("/proc/self/exe").unwrap();
     let own = (own.dev(), own.ino());
     let (ours, theirs) = socketpair(
@@ -98,6 +107,10 @@ fn main() {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = (namespaces | libc::CLONE_PIDFD) as u64;
     args.pidfd = (&raw mut pidfd) as u64;
+    if let Join::Born(directory) = &joins {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = directory.as_raw_fd() as u64;
+    }
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of this memory.
     let pid = unsafe {
@@ -106,12 +119,19 @@ fn main() {
     if pid == 0 {
         drop(ours);
         drop(lock_file);
-        child(&theirs, &id, &layer, [&upper, &work, &merged], own);
+        child(&theirs, &id, &layer, &joins, [&upper, &work, &merged, &volume], own);
     }
     assert!(pid > 0);
     // SAFETY: CLONE_PIDFD has stored a new descriptor that nobody else owns.
     let pidfd: OwnedFd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pidfd) };
     drop(theirs);
+    let tasks = match joins {
+        Join::Born(directory) => {
+            drop(directory);
+            Vec::new()
+        }
+        Join::Tasks(tasks) => tasks,
+    };
     send(&ours, b"g");
     loop {
         poll(&[&ours, &signals]);
@@ -121,10 +141,20 @@ fn main() {
     }
     drop(ours);
     poll(&[&pidfd, &signals]);
-    let id = nix::sys::wait::Id::PIDFd(std::os::fd::AsFd::as_fd(&pidfd));
+    let id = nix::sys::wait::Id::PIDFd(pidfd.as_fd());
     let how =
         nix::sys::wait::waitid(id, nix::sys::wait::WaitPidFlag::WEXITED).unwrap();
     drop(pidfd);
+    let list = home.join("groups");
+    assert!(!fs::read(&list).unwrap().is_empty());
+    for group in groups {
+        let entries = fs::read_dir(&group.path).unwrap().flatten();
+        assert!(entries.filter(|e| e.file_type().unwrap().is_dir()).count() == 0);
+        let living = fs::read_to_string(group.path.join("cgroup.procs")).unwrap();
+        assert!(living.is_empty());
+        fs::remove_dir(&group.path).unwrap();
+    }
+    fs::remove_file(list).unwrap();
     for directory in [&upper, &work, &merged] {
         fs::remove_dir_all(directory).unwrap();
     }
@@ -132,9 +162,149 @@ fn main() {
     fs::remove_file(&lock).unwrap();
     fs::remove_dir(&home).unwrap();
     drop(lock_file);
+    drop(tasks);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
     drop(signals);
     assert!(matches!(how, nix::sys::wait::WaitStatus::Exited(_, 0)));
+}
+
+/// The container's directory in one hierarchy.
+struct Group {
+    version: u8,
+    mount: PathBuf,
+    path: PathBuf,
+    controllers: Vec<String>,
+}
+
+/// How the child gets into its groups.
+enum Join {
+    Tasks(Vec<File>),
+    Born(File),
+}
+
+/// Where the groups are to lie, and the list of them in the container's directory.
+fn groups(id: &str, home: &Path) -> Vec<Group> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mut hierarchies = Vec::new();
+    for line in table.lines() {
+        let (mount, file_system) = line.split_once(" - ").unwrap();
+        let mount = PathBuf::from(mount.split(' ').nth(4).unwrap());
+        let options = file_system.rsplit(' ').next().unwrap();
+        let words = |text: &str, separator| -> Vec<String> {
+            text.split(separator).map(|word| word.trim().to_owned()).collect()
+        };
+        match file_system.split(' ').next().unwrap() {
+            "cgroup" => hierarchies.push((1, mount, words(options, ','))),
+            "cgroup2" => {
+                let list = mount.join("cgroup.controllers");
+                let list = fs::read_to_string(list).unwrap();
+                hierarchies.push((2, mount, words(&list, ' ')));
+            }
+            _ => {}
+        }
+    }
+    let has = |controllers: &[String], name: &str| {
+        controllers.iter().any(|own| own == name)
+    };
+    let (version, mount, _) =
+        hierarchies.iter().find(|(_, _, own)| has(own, "cpuset")).unwrap();
+    let file = if *version == 1 {
+        "cpuset.effective_cpus"
+    } else {
+        "cpuset.cpus.effective"
+    };
+    let _ = fs::read_to_string(top(*version, mount).join(file)).unwrap();
+    let mut groups = Vec::new();
+    for (version, mount, controllers) in hierarchies {
+        if ["memory", "cpu", "cpuset"].iter().any(|name| has(&controllers, name)) {
+            let path = top(version, &mount).join(format!("mydocker-{id}"));
+            groups.push(Group { version, mount, path, controllers });
+        }
+    }
+    let paths: Vec<&[u8]> =
+        groups.iter().map(|group| group.path.as_os_str().as_bytes()).collect();
+    fs::write(home.join("groups"), paths.join(&0)).unwrap();
+    groups
+}
+
+/// Root's groups lie at the top, unless the own group was handed over, which this
+/// straight line does not follow.
+fn top(version: u8, mount: &Path) -> PathBuf {
+    if version == 2 {
+        assert!(Path::new("/proc/self/cgroup").exists());
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+        if !own.is_empty() {
+            fs::read_to_string("/proc/self/status").unwrap();
+            for name in ["trusted.delegate", "user.delegate"] {
+                let mut value = [0; 1];
+                let group = mount.join(own);
+                let read = rustix::fs::getxattr(group, name, &mut value[..]);
+                assert!(read.is_err(), "run it in a group that is root's own");
+            }
+        }
+    }
+    mount.to_owned()
+}
+
+/// Make the groups, set the limits, and open what the child joins by.
+fn limit(groups: &[Group]) -> Join {
+    for group in groups {
+        // It asks whether it is to make way in a group that was handed over.
+        top(group.version, &group.mount);
+    }
+    for Group { version, mount, path, controllers } in groups {
+        if *version == 2 {
+            let top = top(*version, mount);
+            let control = top.join("cgroup.subtree_control");
+            let enabled = fs::read_to_string(&control).unwrap();
+            let enabled: Vec<&str> = enabled.split_whitespace().collect();
+            for name in ["cpuset", "cpu", "memory"] {
+                assert!(enabled.contains(&name), "ours has enabled it before");
+            }
+        }
+        fs::create_dir(path).unwrap();
+        if *version == 1 && controllers.iter().any(|own| own == "cpuset") {
+            for file in ["cpuset.mems", "cpuset.cpus"] {
+                let value = fs::read_to_string(mount.join(file)).unwrap();
+                fs::write(path.join(file), value.trim()).unwrap();
+            }
+        }
+    }
+    let find = |file: &str| {
+        let mut files = groups.iter().map(|group| group.path.join(file));
+        files.find(|file| file.is_file())
+    };
+    let set =
+        |file: &str, value: &str| fs::write(find(file).unwrap(), value).unwrap();
+    let version = |name: &str| {
+        let own = groups
+            .iter()
+            .find(|group| group.controllers.iter().any(|own| own == name));
+        own.unwrap().version
+    };
+    let bytes = (100 << 20).to_string();
+    let (memory, swap, most) = match version("memory") {
+        1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", &*bytes),
+        _ => ("memory.max", "memory.swap.max", "0"),
+    };
+    set(memory, &bytes);
+    if find(swap).is_some() {
+        set(swap, most);
+    }
+    match version("cpu") {
+        1 => set("cpu.shares", "512"),
+        _ => set("cpu.weight", "20"),
+    }
+    set("cpuset.cpus", "0");
+    let mut tasks = Vec::new();
+    for Group { version, path, .. } in groups {
+        if *version == 2 {
+            return Join::Born(File::open(path).unwrap());
+        }
+        tasks.push(File::options().write(true).open(path.join("tasks")).unwrap());
+    }
+    Join::Tasks(tasks)
 }
 
 fn send(socket: &OwnedFd, word: &[u8; 1]) {
@@ -155,7 +325,7 @@ fn receive(socket: &OwnedFd) -> usize {
         .bytes
 }
 
-fn poll(fds: &[&dyn std::os::fd::AsFd]) {
+fn poll(fds: &[&dyn AsFd]) {
     let fds =
         fds.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
     rustix::event::poll(&mut fds.collect::<Vec<_>>(), None).unwrap();
@@ -165,7 +335,8 @@ fn child(
     channel: &OwnedFd,
     id: &str,
     layer: &Path,
-    [upper, work, merged]: [&PathBuf; 3],
+    joins: &Join,
+    [upper, work, merged, volume]: [&PathBuf; 4],
     own: (u64, u64),
 ) -> ! {
     let none = None::<&str>;
@@ -180,6 +351,11 @@ fn child(
     }
     SigSet::empty().thread_set_mask().unwrap();
     umask(Mode::from_bits_truncate(0o022));
+    if let Join::Tasks(tasks) = joins {
+        for mut file in tasks {
+            file.write_all(b"0").unwrap();
+        }
+    }
     sethostname(id).unwrap();
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
     let options = format!(
@@ -289,7 +465,23 @@ fn child(
         common::mount_read_only(&place).unwrap();
     }
     drop(root);
-    drop(open_root());
+    let root = open_root();
+    let look = |path: &str| {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        openat2(&root, path, how)
+    };
+    look("v").unwrap_err();
+    let top = look(".").unwrap();
+    assert_eq!(readlinkat(&top, "v"), Err(Errno::ENOENT));
+    mkdirat(&top, "v", Mode::from_bits_truncate(0o755)).unwrap();
+    drop(top);
+    let place = look("v").unwrap();
+    fstat(&place).unwrap();
+    mount(Some(volume), at(&place).as_str(), none, bind, none).unwrap();
+    drop(place);
+    drop(root);
     chdir(merged).unwrap();
     pivot_root(".", ".").unwrap();
     umount2(".", MntFlags::MNT_DETACH).unwrap();

@@ -5,6 +5,7 @@ mod bench;
 mod book;
 mod build;
 mod fetch;
+mod install;
 mod mutants;
 mod session;
 mod set;

@@ -70,10 +70,10 @@ impl Group {
     /// controllers. Nothing is made yet.
     ///
     /// # Errors
-    /// Those of [`Layout::find`].
-    pub fn plan(name: &str, controllers: &[&str]) -> Result<Group> {
+    /// Those of /proc/self/cgroup.
+    pub fn plan(layout: Layout, name: &str, controllers: &[&str]) -> Result<Group> {
         let mut places = Vec::new();
-        for hierarchy in Layout::find()?.hierarchies {
+        for hierarchy in layout.hierarchies {
             let own = hierarchy.controllers.iter();
             let wanted = own.filter(|own| controllers.contains(&own.as_str()));
             let wanted: Vec<String> = wanted.cloned().collect();

@@ -101,7 +101,7 @@ impl Flags {
         if let Some(list) = &self.cpuset {
             list.check(&layout)?;
         }
-        Group::plan(name, &controllers)
+        Group::plan(layout, name, &controllers)
     }
 
     /// Set the limits of a group.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ch02_cgroups::{
-    CONTROLLERS, Flags, Group, GroupName, Limited, freeze, list, show, stats,
+    CONTROLLERS, Flags, Group, GroupName, Layout, Limited, freeze, list, show, stats,
 };
 use ch02_setns::become_program;
 use clap::{Args, Parser, Subcommand};
@@ -144,7 +144,7 @@ fn find(name: &GroupName) -> Result<Group> {
 fn create(name: &GroupName, limits: &Flags) -> Result<()> {
     // What the limits need is an error when it's missing, all else is not.
     limits.plan(&name.to_string())?;
-    let group = Group::plan(&name.to_string(), &CONTROLLERS)?;
+    let group = Group::plan(Layout::find()?, &name.to_string(), &CONTROLLERS)?;
     if group.places.is_empty() {
         bail!("no hierarchy that is mounted here has a controller: list shows them");
     }

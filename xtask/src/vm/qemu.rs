@@ -12,6 +12,7 @@ use common::rights;
 use common::step::Step;
 
 use super::say;
+use crate::install::{Installer, Package, on_path};
 
 /// The emulator.
 #[derive(Clone, Debug)]
@@ -23,15 +24,11 @@ pub(crate) struct Qemu {
 
 const NAME: &str = "qemu-system-x86_64";
 
-/// How each package manager installs it. The first word is the manager.
-const INSTALL: [&[&str]; 3] = [
-    &["apt-get", "install", "--yes", "--no-install-recommends", "qemu-system-x86"],
-    &["apk", "add", "qemu-system-x86_64"],
-    &["dnf", "install", "--assumeyes", "qemu-system-x86-core"],
-];
-
-/// Installing takes so long at the most.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PACKAGE: Package = Package {
+    apt: "qemu-system-x86",
+    apk: "qemu-system-x86_64",
+    dnf: "qemu-system-x86-core",
+};
 
 /// Find QEMU on PATH; root installs it when it is not there.
 ///
@@ -57,14 +54,13 @@ pub(crate) fn find() -> Result<Qemu> {
 }
 
 fn install() -> Result<()> {
-    let manager = INSTALL.iter().find(|words| on_path(words[0]).is_some());
-    let Some(words) = manager else {
+    let Some(installer) = Installer::of(&[PACKAGE]) else {
         bail!(
             "there is no {NAME} on PATH: install QEMU's x86-64 system emulator by \
              your package manager"
         );
     };
-    let command = words.join(" ");
+    let command = installer.line();
     if !rights::privileged() {
         bail!("there is no {NAME} on PATH; this installs it: sudo {command}");
     }
@@ -79,24 +75,5 @@ fn install() -> Result<()> {
         return Ok(());
     }
     say(&format!("there is no {NAME} yet: {command}"));
-    let install = || {
-        let mut install = Command::new(words[0]);
-        install.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
-        run(&mut install, PATIENCE)
-    };
-    if install().is_err() {
-        // A fresh machine has no package lists.
-        if words[0] == "apt-get" {
-            run(Command::new("apt-get").arg("update"), PATIENCE)
-                .context("read package lists")?;
-        }
-        install().with_context(|| format!("install QEMU by: {command}"))?;
-    }
-    Ok(())
-}
-
-/// Where on PATH a program is.
-pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    installer.run().with_context(|| format!("install QEMU by: {command}"))
 }

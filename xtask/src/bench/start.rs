@@ -1,0 +1,269 @@
+//! `cargo xtask bench start`: what a start costs, and what others take for it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use common::busybox;
+use common::state::State;
+use common::step::{Step, report};
+
+use super::apart::Apart;
+use super::measure::{Heat, in_turn, median, ratio, side_by_side};
+use super::peers::{Contender, PEERS, Work};
+use crate::{cargo, must, target};
+
+/// The limits of the main job.
+const LIMITS: [&str; 6] = ["-m", "100m", "-cpushare", "512", "-cpuset", "0"];
+
+/// Ours is to take so much of the straight line's time at the most.
+const LINE: f64 = 1.15;
+
+/// And to start so many containers for each of crun's, two launchers side by side.
+const BESIDE: f64 = 1.5;
+
+/// So often, and so long each time, two launchers are let loose.
+const ROUNDS: u32 = 5;
+const LONG: Duration = Duration::from_secs(2);
+
+/// Measure.
+///
+/// # Errors
+/// Not root; a container that doesn't start; the straight line makes other system
+/// calls than ours. Never a time.
+pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<()> {
+    if !common::rights::privileged() {
+        bail!(
+            "the straight line makes its container as root only: run it with sudo"
+        );
+    }
+    let build = ["build", "--release", "--quiet"];
+    must(cargo().args(build).args(["--package", "ch04-volume"]))?;
+    let example = ["--package", "common", "--example", "straight_line"];
+    must(cargo().args(build).args(example))?;
+    let release = target().join("release");
+    let directory = target().join("bench");
+    let state = state.unwrap_or_else(|| directory.join("state"));
+    let state = std::path::absolute(state).context("--state")?;
+    let peers = directory.join("peers");
+    busybox::image(&State::at(&state))?;
+    let copy = State::at(&peers);
+    let copied = busybox::image(&copy)?.directories(&copy);
+    let work = Work {
+        root: copied.into_iter().next().context("an image without a layer")?,
+        volume: directory.join("volume"),
+        run: peers.join("bundle"),
+    };
+    fs::create_dir_all(&work.volume)
+        .step(|| format!("mkdir(2) {}", work.volume.display()))?;
+    let volume = work.volume.display().to_string();
+    let mapped = format!("{volume}:/v");
+    let words = [&["run"], &LIMITS[..], &["-v", &mapped]].concat();
+    let ours = |program: &[&'static str]| {
+        let words = [&words[..], program].concat();
+        let environment = vec![("MYDOCKER_ROOT", state.clone())];
+        Contender::new(
+            "ch04-volume",
+            release.join("ch04-volume"),
+            &words,
+            environment,
+        )
+    };
+    let line = Contender::new(
+        "straight line",
+        release.join("examples/straight_line"),
+        &[&volume],
+        vec![("MYDOCKER_ROOT", state.clone())],
+    );
+
+    // The first run makes the directories that all later ones find.
+    must(&mut ours(&["true"]).command())?;
+    let same = same_calls(&ours(&["true"]).command(), &line.command())?;
+    println!("{}", same.as_ref().unwrap_or_else(|different| different));
+
+    let apart = Apart::if_hybrid()?;
+    let mut contenders = vec![ours(&["true"]), line];
+    let mut aims = vec![[None; 2], [Some(LINE); 2]];
+    let mut absent = Vec::new();
+    for peer in PEERS {
+        match peer.contender(&work, apart.as_ref(), 1) {
+            Ok(Some(contender)) => {
+                contenders.push(contender);
+                aims.push(peer.aims);
+            }
+            Ok(None) => absent.push(peer.missing()),
+            Err(error) => {
+                let why = report(&error);
+                absent.push(format!("{}: it can't be measured: {why}", peer.name));
+            }
+        }
+    }
+    let cold = in_turn(&contenders, runs, Heat::Cold)?;
+    let hot = in_turn(&contenders, runs, Heat::Hot)?;
+    println!("\nch04-volume {} true: whole process, ms", words.join(" "));
+    println!(
+        "medians of {runs} rounds; ours / theirs: the median of the rounds' ratios"
+    );
+    print!("{}", table(&contenders, &aims, [&cold, &hot]));
+    println!("cold: 30 ms idle before each; hot: right behind one of the same kind");
+    for line in absent {
+        println!("{line}");
+    }
+
+    println!();
+    let both = |number| PEERS[0].contender(&work, apart.as_ref(), number);
+    if let (Ok(Some(one)), Ok(Some(two))) = (both(1), both(2)) {
+        beside(&[ours(&["true"]), ours(&["true"])], &[one, two])?;
+    }
+    let sleeping = ours(&["sleep", "1"]).command();
+    println!(
+        "host side while it runs: {} KiB private dirty",
+        private_dirty(sleeping)?
+    );
+    same.map(drop).map_err(anyhow::Error::msg)
+}
+
+/// Ours first, then everybody with ours in relation to it.
+fn table(
+    contenders: &[Contender],
+    aims: &[[Option<f64>; 2]],
+    columns: [&[Vec<f64>]; 2],
+) -> String {
+    let mut table = format!("{:<14}", "");
+    for heat in ["cold", "hot"] {
+        table += &format!("{heat:>8}  {:>13}  {:<11}", "ours / theirs", "aim");
+    }
+    for (row, contender) in contenders.iter().enumerate() {
+        table = format!("{}\n{:<14}", table.trim_end(), contender.name);
+        for (column, times) in columns.iter().enumerate() {
+            let (ratio, aim) = match row {
+                0 => (String::new(), String::new()),
+                _ => {
+                    let ratio = ratio(&times[0], &times[row]);
+                    (format!("{ratio:.3}"), judged(ratio, aims[row][column]))
+                }
+            };
+            let time = median(&times[row]);
+            table += &format!("{time:>8.2}  {ratio:>13}  {aim:<11}");
+        }
+    }
+    format!("{}\n", table.trim_end())
+}
+
+/// An aim, and whether this ratio meets it.
+fn judged(ratio: f64, aim: Option<f64>) -> String {
+    match aim {
+        None => String::new(),
+        Some(aim) if ratio <= aim => format!("<= {aim}, met"),
+        Some(aim) => format!("<= {aim}, not"),
+    }
+}
+
+/// Two launchers of ours, and two of crun, in turn.
+fn beside(ours: &[Contender; 2], theirs: &[Contender; 2]) -> Result<()> {
+    let (mut our, mut their) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        our.push(side_by_side(ours, LONG)?);
+        their.push(side_by_side(theirs, LONG)?);
+    }
+    let ratio = ratio(&our, &their);
+    println!(
+        "two launchers, containers a second: {} {:.0}, {} {:.0}, ratio {ratio:.2} \
+         (aim >= {BESIDE}, {})",
+        ours[0].name,
+        median(&our),
+        theirs[0].name,
+        median(&their),
+        if ratio >= BESIDE { "met" } else { "not" },
+    );
+    Ok(())
+}
+
+/// The comparison is fair as long as both make the same system calls. The sentence
+/// for the reader; as an error when they don't.
+fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return Ok(Ok(
+            "strace: not installed; cargo xtask bench --install gets it. That \
+                      both make the same system calls is not checked"
+                .to_owned(),
+        ));
+    }
+    let (ours, line) = (calls(ours)?, calls(line)?);
+    if ours == line {
+        let count: usize = ours.values().sum();
+        return Ok(Ok(format!(
+            "ch04-volume and the straight line make the same {count} system calls"
+        )));
+    }
+    let names = ours.keys().chain(line.keys());
+    let differs = |name: &&String| ours.get(*name) != line.get(*name);
+    let mut different: Vec<&String> = names.filter(differs).collect();
+    different.sort();
+    different.dedup();
+    Ok(Err(format!(
+        "the straight line is out of step; not the same number of: {different:?}"
+    )))
+}
+
+/// How often each system call is made, both sides of the clone together.
+fn calls(command: &Command) -> Result<BTreeMap<String, usize>> {
+    let log = target().join("bench-strace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o"]).arg(&log).arg(command.get_program());
+    strace.args(command.get_args()).stdin(Stdio::null());
+    strace.envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    must(&mut strace)?;
+    let text = fs::read_to_string(&log).context("strace's log")?;
+    fs::remove_file(&log)?;
+    let mut calls = BTreeMap::new();
+    for line in text.lines() {
+        // PID NAME(ARGUMENTS…; what was interrupted goes on as <... NAME resumed>.
+        let name = line.split_whitespace().nth(1).and_then(|w| w.split_once('('));
+        if let Some((name, _)) = name {
+            *calls.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(calls)
+}
+
+/// Memory that the host side alone holds, in KiB.
+fn private_dirty(mut command: Command) -> Result<u64> {
+    let mut child = command.spawn()?;
+    let path = Path::new("/proc").join(child.id().to_string()).join("smaps_rollup");
+    // Its program must run: before, the child still shares its pages.
+    sleep(Duration::from_millis(300));
+    let text = fs::read_to_string(&path);
+    // Not killed: it tidies up.
+    child.wait()?;
+    let text = text.with_context(|| path.display().to_string())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|n| n.parse().ok()).context("no Private_Dirty in smaps_rollup")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_aims_beside_the_ratios() {
+        let who = |name| Contender::new(name, "/x".into(), &[], Vec::new());
+        let times = [vec![2.0, 2.0], vec![4.0, 8.0]];
+        let table = table(
+            &[who("ours"), who("them")],
+            &[[None; 2], [Some(0.4), Some(0.3)]],
+            [&times, &times],
+        );
+        let expected = "\
+\x20                 cold  ours / theirs  aim             hot  ours / theirs  aim
+ours              2.00                                2.00
+them              6.00          0.375  <= 0.4, met    6.00          0.375  <= 0.3, not
+";
+        assert_eq!(table, expected);
+    }
+}

@@ -1,0 +1,105 @@
+//! Packages, installed where this process may.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::command::run;
+
+/// A package's name for each of the managers; empty where there is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Package {
+    pub(crate) apt: &'static str,
+    pub(crate) apk: &'static str,
+    pub(crate) dnf: &'static str,
+}
+
+impl Package {
+    /// One that has the same name everywhere.
+    pub(crate) const fn named(name: &'static str) -> Package {
+        Package { apt: name, apk: name, dnf: name }
+    }
+}
+
+/// How a package manager is called, and what it calls a package.
+type Manager = (&'static [&'static str], fn(&Package) -> &'static str);
+
+const MANAGERS: [Manager; 3] = [
+    (&["apt-get", "install", "--yes", "--no-install-recommends"], |p| p.apt),
+    (&["apk", "add"], |p| p.apk),
+    (&["dnf", "install", "--assumeyes"], |p| p.dnf),
+];
+
+/// Installing takes so long at the most.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The command that installs packages here.
+#[derive(Debug)]
+pub(crate) struct Installer(Vec<&'static str>);
+
+impl Installer {
+    /// For these packages; `None` without a package manager that has them all.
+    pub(crate) fn of(packages: &[Package]) -> Option<Installer> {
+        let here = |(words, _): &&Manager| on_path(words[0]).is_some();
+        words(MANAGERS.iter().find(here)?, packages).map(Installer)
+    }
+
+    /// The command, for the reader.
+    pub(crate) fn line(&self) -> String {
+        self.0.join(" ")
+    }
+
+    /// Run it.
+    ///
+    /// # Errors
+    /// What the package manager says.
+    pub(crate) fn run(&self) -> Result<()> {
+        let install = || {
+            let mut install = Command::new(self.0[0]);
+            install.args(&self.0[1..]).env("DEBIAN_FRONTEND", "noninteractive");
+            run(&mut install, PATIENCE)
+        };
+        if install().is_err() {
+            // A fresh machine has no package lists.
+            if self.0[0] == "apt-get" {
+                run(Command::new("apt-get").arg("update"), PATIENCE)
+                    .context("read package lists")?;
+            }
+            install()?;
+        }
+        Ok(())
+    }
+}
+
+fn words(manager: &Manager, packages: &[Package]) -> Option<Vec<&'static str>> {
+    let (command, name) = manager;
+    let names = packages.iter().map(name);
+    let mut words = command.to_vec();
+    for name in names {
+        words.push(Some(name).filter(|name| !name.is_empty())?);
+    }
+    Some(words)
+}
+
+/// Where on PATH a program is.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_manager_is_given_its_own_names() {
+        let both = [Package { apt: "a", apk: "b", dnf: "" }, Package::named("c")];
+        let line = |at: usize| words(&MANAGERS[at], &both).map(|all| all.join(" "));
+        let apt = "apt-get install --yes --no-install-recommends a c";
+        assert_eq!(line(0).as_deref(), Some(apt));
+        assert_eq!(line(1).as_deref(), Some("apk add b c"));
+        assert_eq!(line(2), None);
+    }
+}
