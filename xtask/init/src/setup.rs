@@ -27,6 +27,10 @@ pub(crate) fn machine() -> Result<Event> {
     let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
     let words: Vec<&str> = line.split_whitespace().collect();
     if !words.contains(&place::RAW_ROOT) {
+        // In a user namespace the kernel lets /proc be mounted where one is to be
+        // seen already, and in full. This one stays below everything, and would
+        // count.
+        file_system("tmpfs", "/proc/sys", "")?;
         leave_initramfs()?;
         file_system("proc", "/proc", "")?;
     }
