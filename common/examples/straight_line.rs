@@ -358,6 +358,9 @@ fn child(
     }
     sethostname(id).unwrap();
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    for directory in [layer, upper, work] {
+        assert!(fs::metadata(directory).unwrap().is_dir());
+    }
     let options = format!(
         "lowerdir={},upperdir={},workdir={},index=off,redirect_dir=off,metacopy=off",
         layer.display(),
