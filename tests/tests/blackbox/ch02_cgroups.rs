@@ -598,23 +598,33 @@ fn in_a_group_that_was_handed_over_groups_are_made_there() {
     }
     let look = ["run", "-pids", "9", "cat", "/proc/self/cgroup"];
     for chapter in ["ch02-cgroups", "ch03-limits"] {
-        let group = delegated(blackbox::user());
-        let enter =
-            format!("echo 0 > {}/cgroup.procs; exec \"$@\"", group.display());
-        let mut own = lab.user_command(chapter);
-        own.args(look);
-        let mut command = assert_cmd::Command::new("sh");
-        command
-            .args(["-c", &enter, "sh"])
-            .arg(own.get_program())
-            .args(own.get_args());
-        command.env_clear();
-        let set = own.get_envs().filter_map(|(key, value)| Some((key, value?)));
-        command.envs(set).current_dir(own.get_current_dir().unwrap());
-        let expected = is_match(r"^0::/delegated/mydocker-[0-9a-f]{12}\n$").unwrap();
-        command.assert().success().stdout(expected);
-        // The host side's own group stays: it is in the hands of who made the outer.
-        fs::remove_dir(group.join("mydocker-host")).unwrap();
-        fs::remove_dir(group).unwrap();
+        for owner in [blackbox::user(), 0] {
+            let group = delegated(owner);
+            let mut own = match owner {
+                0 => lab.command(&[], chapter),
+                _ => lab.user_command(chapter),
+            };
+            own.args(look);
+            if owner == 0 {
+                // systemd's mark: whose the files are says nothing of root.
+                let flags = rustix::fs::XattrFlags::empty();
+                rustix::fs::setxattr(&group, "trusted.delegate", b"1", flags)
+                    .unwrap();
+            }
+            let enter =
+                format!("echo 0 > {}/cgroup.procs; exec \"$@\"", group.display());
+            let mut command = assert_cmd::Command::new("sh");
+            command.args(["-c", &enter, "sh"]).arg(own.get_program());
+            command.args(own.get_args()).env_clear();
+            let set = own.get_envs().filter_map(|(key, value)| Some((key, value?)));
+            command.envs(set).current_dir(own.get_current_dir().unwrap());
+            let expected =
+                is_match(r"^0::/delegated/mydocker-[0-9a-f]{12}\n$").unwrap();
+            command.assert().success().stdout(expected);
+            // The host side's own group stays: it is in the hands of who made the
+            // outer one.
+            fs::remove_dir(group.join("mydocker-host")).unwrap();
+            fs::remove_dir(group).unwrap();
+        }
     }
 }
