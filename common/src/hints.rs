@@ -27,6 +27,14 @@ pub fn state(errno: Errno) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// For a process that is to be in a cgroup, moved or born there.
+///
+/// # Source
+/// cgroup-v2.rst, "Threads": a group whose type is "domain invalid"
+pub const INVALID_GROUP: &str = "in cgroup v2 a group holds processes or hands \
+    controllers down: the one above this has processes of its own, so move them into \
+    a group inside it";
+
 /// For clone(2) and for what it takes to fill a new user namespace.
 #[must_use]
 pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
@@ -44,6 +52,8 @@ pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
                           other containers"
                 .to_owned()
         }
+        // Only the group that the child is to be born into says these.
+        Errno::EOPNOTSUPP | Errno::EBUSY => INVALID_GROUP.to_owned(),
         Errno::EINVAL => "this kernel lacks one of these namespaces: compare with \
                           ls /proc/self/ns"
             .to_owned(),

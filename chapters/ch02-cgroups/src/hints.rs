@@ -71,11 +71,12 @@ pub(crate) fn set(errno: Errno, key: &str) -> Option<String> {
 pub(crate) fn add(errno: Errno) -> Option<String> {
     match errno {
         Errno::ESRCH => Some("there is no such process".to_owned()),
-        Errno::EBUSY | Errno::EOPNOTSUPP => Some(
+        Errno::EBUSY => Some(
             "a group of v2 that hands controllers down to groups inside holds no \
              processes: choose one of those"
                 .to_owned(),
         ),
+        Errno::EOPNOTSUPP => Some(common::hints::INVALID_GROUP.to_owned()),
         Errno::ENOSPC => Some(
             "a group of v1's cpuset takes nobody before it has cpuset.cpus and \
              cpuset.mems"

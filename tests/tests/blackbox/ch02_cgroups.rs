@@ -312,6 +312,39 @@ fn an_inner_group_of_v2_holds_no_processes() {
 
 #[test]
 #[file_serial(machine)]
+fn below_a_group_with_processes_it_is_told_why_nobody_gets_in() {
+    let lab = Lab::new();
+    if !is_v2() {
+        // v1 lets processes be anywhere.
+        let outer = Group::new(&lab, "outer", &[]);
+        let inhabitant = outer.start("echo ready; exec sleep 1000");
+        let inner = Group::new(&lab, "outer/inner", &[]);
+        run(&lab, &["exec", "outer/inner", "true"]).success();
+        drop((inhabitant, inner));
+        return;
+    }
+    // As in a container whose own group is the top that it sees.
+    let bin = blackbox::bin_dir();
+    for (chapter, call) in
+        [("ch02-cgroups", "write(2)"), ("ch03-limits", "clone3(2)")]
+    {
+        let outer = Group::new(&lab, "outer", &[]);
+        let script = "mount -t cgroup2 none /mnt; umount -l /sys/fs/cgroup; \
+                      MYDOCKER_ROOT=\"$2\" \"$1\" run -pids 9 true";
+        let mut command = lab.chapter("ch02-cgroups");
+        command.args(["exec", "outer"]).arg(bin.join("ch02-setns"));
+        command.args(["run", "--cgroup", "--mount", "sh", "-c", script, "sh"]);
+        // `exec` cleans the environment.
+        command.arg(bin.join(chapter)).arg(lab.state());
+        let said = contains(call).and(contains("EOPNOTSUPP"));
+        let assert = command.assert().code(125);
+        assert.stderr(said.and(contains("has processes of its own")));
+        drop(outer);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
 fn who_takes_more_memory_than_the_group_may_is_killed_also_in_a_nested_group() {
     if lack_memory_or_cpuset() {
         return;
