@@ -11,7 +11,8 @@ use common::step::{Hint, Step};
 use common::{Exit, Home, Part, Plan};
 use nix::unistd::Pid;
 
-use crate::group::{Group, destroy};
+use crate::destroy::destroy;
+use crate::group::Group;
 use crate::limits::Flags;
 use crate::place::make_way;
 

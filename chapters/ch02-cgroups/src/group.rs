@@ -1,45 +1,16 @@
 //! A group: a directory in one hierarchy or in several, made, filled and removed.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::{self, read_to_string};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, bail};
-use common::id::Name;
+use anyhow::{Context, Result, bail};
 use common::step::{Hint, Step};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
+use crate::destroy::{destroy, processes};
 use crate::hints;
 use crate::layout::{Hierarchy, Layout, Version};
 use crate::place::top;
-
-/// What a group is called: names, with `/` between a group and one inside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupName(String);
-
-impl FromStr for GroupName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<GroupName> {
-        for name in text.split('/') {
-            name.parse::<Name>()?;
-        }
-        Ok(GroupName(text.to_owned()))
-    }
-}
-
-impl fmt::Display for GroupName {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Where a group lies in one hierarchy, or is to lie.
 #[derive(Clone, Debug)]
@@ -61,9 +32,6 @@ pub struct Group {
 
 /// Directories of groups begin so, and no other is ever touched.
 const PREFIX: &str = "mydocker-";
-
-/// A process that was killed is in its group until it has ended.
-const DYING: Duration = Duration::from_secs(2);
 
 impl Group {
     /// Where a group of this name would lie: in each hierarchy that has one of these
@@ -266,86 +234,3 @@ fn hand_down(top: &Path, path: &Path, wanted: &[String]) -> Result<()> {
     Ok(())
 }
 // ANCHOR_END: hand_down
-
-fn processes(path: &Path) -> Result<Vec<i32>> {
-    let path = path.join("cgroup.procs");
-    let text =
-        read_to_string(&path).look(|| format!("read(2) {}", path.display()))?;
-    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-}
-
-// ANCHOR: destroy
-/// Remove a group's directory, whoever is in it, and whatever groups are inside. That
-/// it isn't there is fine.
-///
-/// # Errors
-/// A process that doesn't die: it is in a system call that can't be interrupted.
-pub(crate) fn destroy(path: &Path) -> Result<()> {
-    let inner = match fs::read_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        inner => inner.look(|| format!("readdir(3) {}", path.display()))?,
-    };
-    for entry in inner.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            destroy(&entry.path())?;
-        }
-    }
-    let deadline = Instant::now() + DYING;
-    loop {
-        // Without a PID namespace the container's daemons live on when it ends.
-        end_all(path)?;
-        match fs::remove_dir(path) {
-            Err(e)
-                if e.kind() == io::ErrorKind::ResourceBusy
-                    && Instant::now() < deadline =>
-            {
-                sleep(Duration::from_millis(1));
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => {
-                return removed.step(|| format!("rmdir(2) {}", path.display()));
-            }
-        }
-    }
-}
-
-/// Kill everybody in the group: at once where the kernel can, else one after the
-/// other, as often as new ones turn up.
-///
-/// # Source
-/// cgroup-v2.rst, "cgroup.kill"; Linux 5.14
-fn end_all(path: &Path) -> Result<()> {
-    let living = match processes(path) {
-        Ok(living) => living,
-        Err(e) if e.root_cause().downcast_ref() == Some(&Errno::ENOENT) => {
-            return Ok(());
-        }
-        Err(e) => return Err(e),
-    };
-    if living.is_empty() || fs::write(path.join("cgroup.kill"), "1").is_ok() {
-        return Ok(());
-    }
-    for process in living {
-        // 0 is a process of another PID namespace: to it, our own group. Never that.
-        if process > 0 {
-            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
-        }
-    }
-    Ok(())
-}
-// ANCHOR_END: destroy
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_groups_stay_below_their_own_directory() {
-        for name in ["", "/", "a/", "/a", "a//b", "../a", "a/..", "a/./b", "-a"] {
-            assert!(name.parse::<GroupName>().is_err(), "{name:?}");
-        }
-        for name in ["a", "a/b", "web-1/inner.2"] {
-            assert!(name.parse::<GroupName>().is_ok(), "{name:?}");
-        }
-    }
-}

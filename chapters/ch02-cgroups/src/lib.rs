@@ -3,20 +3,23 @@
 #![forbid(unsafe_code)]
 
 mod container;
+mod destroy;
 mod freeze;
 mod group;
 mod hints;
 mod layout;
 mod limits;
+mod name;
 mod place;
 mod table;
 mod values;
 
 pub use container::{Limited, make, unmake};
 pub use freeze::freeze;
-pub use group::{Group, GroupName, Place};
+pub use group::{Group, Place};
 pub use layout::{Hierarchy, Layout, Version};
 pub use limits::{Flags, weight};
+pub use name::GroupName;
 pub use table::{list, show, stats};
 pub use values::{Cpus, Io, Key, List};
 
