@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use common::step::{Hint, Step};
 use nix::errno::Errno;
+use nix::mount::MsFlags;
 
+use crate::Union;
 use crate::short::{PAGE, short};
-use crate::{Union, kind};
 
 /// aufs cuts its options at `,`, its branches at `:`, and a branch at the first
 /// `=`, after which it expects the permission. It knows no escape.
@@ -35,7 +36,9 @@ pub(crate) fn mount(union: &Union, at: &Path) -> Result<()> {
     let fits = options(union).len() < PAGE;
     let as_named = |named: &Union| {
         let options = options(named);
-        kind::mount("none", "aufs", at, &options)
+        let (none, kind) = (Some("none"), Some("aufs"));
+        let flags = MsFlags::empty();
+        nix::mount::mount(none, at, kind, flags, Some(options.as_os_str()))
             .step(|| {
                 format!("mount(2) aufs on {} {}", at.display(), options.display())
             })

@@ -6,7 +6,6 @@ mod attributes;
 mod aufs;
 mod copy;
 mod driver;
-mod kind;
 mod overlay;
 mod short;
 

@@ -7,12 +7,13 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use common::step::{Hint, Step};
 use nix::errno::Errno;
+use nix::mount::MsFlags;
 use nix::sys::statfs::{
     MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs,
 };
 
+use crate::Union;
 use crate::short::{PAGE, short};
-use crate::{Union, kind};
 
 /// From fs/overlayfs/params.h, "OVL_MAX_STACK".
 const MOST_LAYERS: usize = 500;
@@ -32,7 +33,9 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
     let fits = options(union, user_namespace).len() < PAGE;
     let as_named = |named: &Union| {
         let options = options(named, user_namespace);
-        kind::mount("overlay", "overlay", at, &options)
+        let kind = Some("overlay");
+        let flags = MsFlags::empty();
+        nix::mount::mount(kind, at, kind, flags, Some(options.as_os_str()))
             .step(|| {
                 format!("mount(2) overlay on {} {}", at.display(), options.display())
             })
