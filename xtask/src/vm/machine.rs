@@ -401,6 +401,9 @@ fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
     let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
                     init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"
         .to_owned();
+    // Thousands of files for tracing, and a self-test that has modprobe(8) called: a
+    // sixteenth of the boot.
+    line += " initcall_blacklist=tracer_init_tracefs,crypto_kdf108_init";
     if accelerator == Accelerator::Tcg {
         // The guest reads the host's time stamp counter. Told how fast it is, the
         // kernel need not measure it by timers that the small machine lacks.
