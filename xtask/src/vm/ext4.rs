@@ -291,7 +291,37 @@ mod tests {
     }
 
     #[test]
-    fn a_checker_that_is_there_finds_nothing_wrong() {
+    fn entries_of_a_large_directory_fill_its_blocks_and_cross_none() {
+        let mut tree = Tree::default();
+        for index in 0..1000 {
+            let name = format!("file-with-a-name-of-some-length-{index:099}");
+            tree.add(&name, Node::File(0o644, index.to_string().into_bytes()));
+        }
+        let image = image(&tree);
+        let root = start(&image, ROOT);
+        let (mut at, mut seen) = (root, 0);
+        // `.`, `..` and the files, of 140 bytes each: 29 in a block.
+        while seen < 1002 {
+            let length = u16::from_le_bytes([image[at + 4], image[at + 5]]) as usize;
+            assert!(at % BLOCK + length <= BLOCK, "an entry crosses a block's end");
+            let name = &image[at + 8..][..image[at + 6] as usize];
+            if name.len() > 2 {
+                let digits = String::from_utf8_lossy(&name[name.len() - 4..]);
+                let index: usize = digits.parse().unwrap();
+                let inode =
+                    u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
+                let content = index.to_string();
+                let there = &image[start(&image, inode as usize)..][..content.len()];
+                assert_eq!(there, content.as_bytes());
+            }
+            at += length;
+            seen += 1;
+        }
+        assert_eq!(at - root, 35 * BLOCK);
+    }
+
+    #[test]
+    fn a_checker_where_there_is_one_finds_nothing_wrong() {
         let mut tree = Tree::default();
         for index in 0..3000 {
             let name = format!("many/file-with-a-long-name-{index:0100}");
