@@ -112,8 +112,17 @@ impl Drop for Inhabitant {
 #[file_serial(machine)]
 fn the_list_tells_where_each_controller_is_by_what_is_mounted() {
     let lab = Lab::new();
-    let table = said(&lab, &["list"]);
-    let known = fs::read_to_string("/proc/cgroups").unwrap();
+    // Groups that were removed just now are counted until the kernel is done with
+    // them: the list is compared with numbers that were the same before and after.
+    let kernel = || fs::read_to_string("/proc/cgroups").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let (table, known) = loop {
+        let (before, table) = (kernel(), said(&lab, &["list"]));
+        if kernel() == before {
+            break (table, before);
+        }
+        assert!(Instant::now() < deadline, "the numbers of groups never settle");
+    };
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut mounted = 0;
     for line in known.lines().skip(1) {
