@@ -141,17 +141,26 @@ struct Raw {
 impl Raw {
     fn new() -> Result<Raw> {
         let before = tcgetattr(io::stdin()).step(|| "tcgetattr(3)")?;
-        let again = before.clone();
-        // DRAIN waits for what was written before; what was typed is kept.
-        let guard = Guard::after_death(|| {
-            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &again);
-        })?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
+        // DRAIN waits for what was written before; what was typed is kept.
+        let guard = Guard::after_death(|| {
+            // A shell that has put its own modes in place by now keeps them.
+            if tcgetattr(io::stdin()).is_ok_and(|now| same(&now, &raw)) {
+                let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &before);
+            }
+        })?;
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)
             .step(|| "tcsetattr(3) to raw")?;
         Ok(Raw { before, _guard: guard })
     }
+}
+
+/// Whether two modes treat bytes alike.
+fn same(one: &Termios, other: &Termios) -> bool {
+    one.input_flags == other.input_flags
+        && one.output_flags == other.output_flags
+        && one.local_flags == other.local_flags
 }
 
 impl Drop for Raw {

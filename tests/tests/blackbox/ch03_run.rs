@@ -204,10 +204,19 @@ fn the_users_terminal_is_restored_after_any_death() {
     }
 }
 
-/// A plain shell without line editing, which would set the terminal's modes too.
+/// A shell that reads lines and leaves the terminal's modes alone. One that edits
+/// lines takes a raw terminal for what it has to go back to, if it looks before the
+/// guard has run; that is its race to lose, not the container's.
+const OUTSIDE: &str = r#"
+code=0
+while printf 'outside$ '; read -r line; do
+    eval "(exit $code); $line"
+    code=$?
+done"#;
+
 fn outside(lab: &Lab) -> Terminal {
     let mut command = Command::new("sh");
-    command.env("PS1", "outside$ ").env("MYDOCKER_ROOT", lab.state());
+    command.args(["-c", OUTSIDE]).env("MYDOCKER_ROOT", lab.state());
     let mut terminal = Terminal::run(command);
     terminal.see("outside$");
     terminal
