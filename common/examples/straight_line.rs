@@ -78,9 +78,8 @@ fn main() {
     lock_file.write_all(b"\n").unwrap();
     let groups = groups(&id, &home);
     let joins = limit(&groups);
-    let [upper, work, merged] =
-        ["upper", "work", "merged"].map(|name| home.join(name));
-    for directory in [&upper, &work, &merged] {
+    let [upper, work] = ["upper", "work"].map(|name| home.join(name));
+    for directory in [&upper, &work] {
         fs::create_dir(directory).unwrap();
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -119,7 +118,7 @@ fn main() {
     if pid == 0 {
         drop(ours);
         drop(lock_file);
-        child(&theirs, &id, &layer, &joins, [&upper, &work, &merged, &volume], own);
+        child(&theirs, &id, &layer, &joins, [&upper, &work, &home, &volume], own);
     }
     assert!(pid > 0);
     // SAFETY: CLONE_PIDFD has stored a new descriptor that nobody else owns.
@@ -145,8 +144,7 @@ fn main() {
     let how =
         nix::sys::wait::waitid(id, nix::sys::wait::WaitPidFlag::WEXITED).unwrap();
     drop(pidfd);
-    let list = home.join("groups");
-    assert!(!fs::read(&list).unwrap().is_empty());
+    assert!(!fs::read(&lock).unwrap().is_empty());
     for group in groups {
         let entries = fs::read_dir(&group.path).unwrap().flatten();
         assert!(entries.filter(|e| e.file_type().unwrap().is_dir()).count() == 0);
@@ -154,8 +152,7 @@ fn main() {
         assert!(living.is_empty());
         fs::remove_dir(&group.path).unwrap();
     }
-    fs::remove_file(list).unwrap();
-    for directory in [&upper, &work, &merged] {
+    for directory in [&upper, &work] {
         fs::remove_dir_all(directory).unwrap();
     }
     assert_eq!(fs::read_dir(&home).unwrap().flatten().count(), 1);
@@ -182,7 +179,7 @@ enum Join {
     Born(File),
 }
 
-/// Where the groups are to lie, and the list of them in the container's directory.
+/// Where the groups are to lie, noted in the container's directory.
 fn groups(id: &str, home: &Path) -> Vec<Group> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut hierarchies = Vec::new();
@@ -221,9 +218,12 @@ fn groups(id: &str, home: &Path) -> Vec<Group> {
             groups.push(Group { version, mount, path, controllers });
         }
     }
-    let paths: Vec<&[u8]> =
-        groups.iter().map(|group| group.path.as_os_str().as_bytes()).collect();
-    fs::write(home.join("groups"), paths.join(&0)).unwrap();
+    for group in &groups {
+        let path = group.path.as_os_str().as_bytes();
+        let note = [b"group ", path, b"\n"].concat();
+        let mut lock = File::options().append(true).open(home.join("lock")).unwrap();
+        lock.write_all(&note).unwrap();
+    }
     groups
 }
 
@@ -336,7 +336,7 @@ fn child(
     id: &str,
     layer: &Path,
     joins: &Join,
-    [upper, work, merged, volume]: [&PathBuf; 4],
+    [upper, work, home, volume]: [&PathBuf; 4],
     own: (u64, u64),
 ) -> ! {
     let none = None::<&str>;
@@ -368,12 +368,11 @@ fn child(
         work.display()
     );
     let overlay = Some("overlay");
-    mount(overlay, merged, overlay, MsFlags::empty(), Some(options.as_str()))
-        .unwrap();
+    mount(overlay, home, overlay, MsFlags::empty(), Some(options.as_str())).unwrap();
 
     let open_root = || {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::fcntl::open(merged, flags, Mode::empty()).unwrap()
+        nix::fcntl::open(home, flags, Mode::empty()).unwrap()
     };
     let root = open_root();
     let look = |path: &str| {
@@ -485,7 +484,7 @@ fn child(
     mount(Some(volume), at(&place).as_str(), none, bind, none).unwrap();
     drop(place);
     drop(root);
-    chdir(merged).unwrap();
+    chdir(home).unwrap();
     pivot_root(".", ".").unwrap();
     umount2(".", MntFlags::MNT_DETACH).unwrap();
     chdir("/").unwrap();

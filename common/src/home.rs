@@ -83,6 +83,39 @@ impl Home {
         Ok(Lock { _file: file })
     }
 
+    /// Write down what a part's clean-up must find again, before it is made: one line
+    /// in the lock file, which is there for as long as the container is.
+    ///
+    /// # Errors
+    /// Those of open(2) and write(2).
+    pub fn note(&self, part: &str, line: &[u8]) -> Result<()> {
+        let path = self.dir().join("lock");
+        let line = [part.as_bytes(), b" ", line, b"\n"].concat();
+        File::options()
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&line))
+            .look(|| format!("write(2) {}", path.display()))
+            .hint(hints::state)
+    }
+
+    /// What was noted for this part, in order. Nothing where there is no container.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn notes(&self, part: &str) -> Result<Vec<Vec<u8>>> {
+        let path = self.dir().join("lock");
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.look(|| format!("read(2) {}", path.display()))?,
+        };
+        let lines = text.split(|byte| *byte == b'\n').skip(1);
+        let own = lines.filter_map(|line| {
+            line.strip_prefix(part.as_bytes())?.strip_prefix(b" ")
+        });
+        Ok(own.map(<[u8]>::to_vec).collect())
+    }
+
     /// Remove the directory and give the name back. Nothing there is fine.
     ///
     /// # Errors
@@ -167,9 +200,12 @@ impl State {
             if file.try_lock().is_err() || nlink(&file)? == 0 {
                 continue;
             }
-            let mut parts = String::new();
-            file.read_to_string(&mut parts)
+            let mut text = Vec::new();
+            file.read_to_end(&mut text)
                 .look(|| format!("read(2) {}", path.display()))?;
+            // The first line; parts have noted what follows.
+            let parts = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let parts = String::from_utf8_lossy(parts);
             let parts = parts.split_whitespace().map(str::to_owned).collect();
             let name = self.name_of(&id);
             let home = Home { id, name, state: self.clone() };
@@ -263,6 +299,9 @@ mod tests {
         assert!(state.dead().unwrap().is_empty());
         let home = home(&state, Some("web"));
         let lock = home.make(&["overlay", "volume"]).unwrap();
+        home.note("volume", b"a b").unwrap();
+        home.note("volumes", b"another's").unwrap();
+        home.note("volume", b"\xff").unwrap();
         assert!(state.dead().unwrap().is_empty());
         drop(lock);
         let dead = state.dead().unwrap();
@@ -270,8 +309,11 @@ mod tests {
         assert_eq!(found.id, home.id);
         assert_eq!(found.name, home.name);
         assert_eq!(parts, &["overlay", "volume"]);
+        assert_eq!(found.notes("volume").unwrap(), [&b"a b"[..], b"\xff"]);
+        assert!(found.notes("overlay").unwrap().is_empty());
         found.remove().unwrap();
         found.remove().unwrap();
+        assert!(found.notes("volume").unwrap().is_empty());
         assert!(state.dead().unwrap().is_empty());
         assert_eq!(fs::read_dir(state.names()).unwrap().count(), 0);
     }

@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 /// ```text
 /// images/NAME.json      a record: the image's layers, lowest last
 /// layers/NAME/          one layer: a directory tree
-/// containers/ID/        what one container keeps: lock, write layer, mount point
+/// containers/ID/        what one container keeps: lock and notes, write layer
 /// ```
 #[derive(Clone, Debug)]
 pub struct State {

@@ -17,6 +17,9 @@ use crate::cargo;
 /// A build that takes longer is worth a word.
 const SOON: Duration = Duration::from_secs(2);
 
+/// The profile of what runs in the VM.
+const IN_VM: &str = "in-vm";
+
 /// What was built.
 pub(crate) struct Built {
     /// Where the chapters are.
@@ -36,7 +39,7 @@ pub(crate) struct Built {
 /// # Errors
 /// Those of cargo.
 pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
-    let mut build = static_build()?;
+    let mut build = static_build(IN_VM)?;
     build.args(["--workspace", "--exclude", "xtask", "--exclude", "common"]);
     build.args(["--bins", "--test", "blackbox"]);
     if let Some(extra) = extra {
@@ -75,11 +78,11 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
 }
 
 /// `cargo build` of programs that are linked statically.
-fn static_build() -> Result<Command> {
+fn static_build(profile: &str) -> Result<Command> {
     let host = host()?;
     let mut build = cargo();
     // With --target, flags for static linking don't reach build scripts and macros.
-    build.args(["build", "--quiet", "--profile", "in-vm", "--target", &host]);
+    build.args(["build", "--quiet", "--profile", profile, "--target", &host]);
     // At fixed addresses: smaller, and no relocations to be worked through at each
     // start, which under emulation takes its time.
     let flags = format!(
@@ -91,19 +94,29 @@ fn static_build() -> Result<Command> {
     Ok(build)
 }
 
+/// Build what these arguments name as it would be handed out, optimised and linked
+/// statically; the directory that the programs are in.
+///
+/// # Errors
+/// Those of cargo.
+pub(crate) fn build_release(arguments: &[&str]) -> Result<PathBuf> {
+    crate::must(static_build("release")?.args(arguments))?;
+    Ok(crate::target().join(host()?).join("release"))
+}
+
 /// Build the chapters of another checkout in the same way, with `target` as its build
 /// directory; where they are then.
 ///
 /// # Errors
 /// Those of cargo.
 pub(crate) fn build_chapters(checkout: &Path, target: &Path) -> Result<PathBuf> {
-    let mut build = static_build()?;
+    let mut build = static_build(IN_VM)?;
     build.current_dir(checkout).env("CARGO_TARGET_DIR", target).arg("--workspace");
     for other in ["xtask", "vm-init", "blackbox"] {
         build.args(["--exclude", other]);
     }
     crate::must(build.arg("--bins"))?;
-    Ok(target.join(host()?).join("in-vm"))
+    Ok(target.join(host()?).join(IN_VM))
 }
 
 impl Built {

@@ -1,13 +1,10 @@
 //! A container's own group: made with its limits, and gone with it.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
-use common::step::{Hint, Step};
 use common::{Exit, Home, Part, Plan};
 use nix::unistd::Pid;
 
@@ -58,10 +55,8 @@ impl Part for Limited {
 }
 // ANCHOR_END: part
 
-/// Where the container's directory tells which groups are its own.
-fn list(home: &Home) -> PathBuf {
-    home.dir().join("groups")
-}
+/// What the container's directory has noted of its groups, by path.
+const NOTE: &str = "group";
 
 /// Make the container's group and set its limits. Without limits there is none.
 ///
@@ -72,13 +67,10 @@ pub fn make(flags: &Flags, home: &Home) -> Result<Option<Group>> {
         return Ok(None);
     }
     let group = flags.plan(home.id.as_str())?;
-    // Before there is anything: whoever finds the list can remove what it names.
-    let paths: Vec<&[u8]> =
-        group.places.iter().map(|place| place.path.as_os_str().as_bytes()).collect();
-    let path = list(home);
-    fs::write(&path, paths.join(&0))
-        .look(|| format!("write(2) {}", path.display()))
-        .hint(common::hints::state)?;
+    for place in &group.places {
+        // Before there is anything: whoever finds the note removes what it names.
+        home.note(NOTE, place.path.as_os_str().as_bytes())?;
+    }
     for place in &group.places {
         make_way(&place.hierarchy)?;
     }
@@ -92,13 +84,8 @@ pub fn make(flags: &Flags, home: &Home) -> Result<Option<Group>> {
 /// # Errors
 /// A process that doesn't die.
 pub fn unmake(home: &Home) -> Result<()> {
-    let path = list(home);
-    let paths = match fs::read(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        paths => paths.look(|| format!("read(2) {}", path.display()))?,
-    };
-    for path in paths.split(|byte| *byte == 0) {
-        destroy(Path::new(OsStr::from_bytes(path)))?;
+    for path in home.notes(NOTE)? {
+        destroy(Path::new(OsStr::from_bytes(&path)))?;
     }
-    fs::remove_file(&path).look(|| format!("unlink(2) {}", path.display()))
+    Ok(())
 }

@@ -43,9 +43,9 @@ pub struct Overlay {
     show: bool,
 }
 
-/// A container's directories: the write layer, the driver's own working place, and
-/// where the merged tree is mounted.
-const OWN: [&str; 3] = ["upper", "work", "merged"];
+/// What lies in a container's own directory: the write layer, and the driver's
+/// working place.
+const OWN: [&str; 2] = ["upper", "work"];
 
 impl Overlay {
     /// Over these layers, the topmost first.
@@ -56,7 +56,7 @@ impl Overlay {
 
     /// The layers, and the container's own directories.
     fn union(&self, home: &Home) -> Union {
-        let [upper, work, _] = OWN.map(|name| home.dir().join(name));
+        let [upper, work] = OWN.map(|name| home.dir().join(name));
         let elsewhere = "MYDOCKER_ROOT=/dev/shm/mydocker";
         Union { lower: self.lower.clone(), upper, work, elsewhere }
     }
@@ -81,8 +81,9 @@ impl Part for Overlay {
         fs::set_permissions(upper, fs::Permissions::from_mode(0o755))
             .look(|| format!("chmod(2) {}", upper.display()))?;
         self.driver.check(&self.union(&plan.home))?;
-        let [_, _, merged] = own;
-        adopt(plan, merged);
+        // The merged tree covers the container's own directory, for the container.
+        let place = plan.home.dir();
+        adopt(plan, place);
         Ok(())
     }
 

@@ -15,7 +15,8 @@ use common::step::{Step, report};
 use super::apart::Apart;
 use super::measure::{Heat, in_turn, median, ratio, side_by_side};
 use super::peers::{Contender, PEERS, Work};
-use crate::{cargo, must, target};
+use crate::build::build_release;
+use crate::{must, target};
 
 /// The limits of the main job.
 const LIMITS: [&str; 6] = ["-m", "100m", "-cpushare", "512", "-cpuset", "0"];
@@ -41,11 +42,8 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<()> {
             "the straight line makes its container as root only: run it with sudo"
         );
     }
-    let build = ["build", "--release", "--quiet"];
-    must(cargo().args(build).args(["--package", "ch04-volume"]))?;
-    let example = ["--package", "common", "--example", "straight_line"];
-    must(cargo().args(build).args(example))?;
-    let release = target().join("release");
+    let release = build_release(&["--package", "ch04-volume"])?;
+    build_release(&["--package", "common", "--example", "straight_line"])?;
     let directory = target().join("bench");
     let state = state.unwrap_or_else(|| directory.join("state"));
     let state = std::path::absolute(state).context("--state")?;
@@ -221,7 +219,9 @@ fn calls(command: &Command) -> Result<BTreeMap<String, usize>> {
     let text = fs::read_to_string(&log).context("strace's log")?;
     fs::remove_file(&log)?;
     let mut calls = BTreeMap::new();
-    for line in text.lines() {
+    // Before that the runtime reads /proc/self/maps, whose size is the program's.
+    let own = text.find("sigaltstack(").map_or("", |main| &text[main..]);
+    for line in own.lines() {
         // PID NAME(ARGUMENTS…; what was interrupted goes on as <... NAME resumed>.
         let name = line.split_whitespace().nth(1).and_then(|w| w.split_once('('));
         if let Some((name, _)) = name {
