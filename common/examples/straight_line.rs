@@ -62,21 +62,22 @@ fn main() {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&caught, flags).unwrap();
 
-    let containers = root.join("containers");
-    assert_eq!(fs::read_dir(&containers).unwrap().flatten().count(), 0);
-    fs::create_dir_all(&containers).unwrap();
-    let home = containers.join(&id);
-    fs::DirBuilder::new().mode(0o700).create(&home).unwrap();
-    let lock = home.join("lock");
+    let running = root.join("running");
+    assert_eq!(fs::read_dir(&running).unwrap().flatten().count(), 0);
+    fs::create_dir_all(&running).unwrap();
+    let lock = running.join(&id);
     let mut lock_file =
         File::options().create(true).append(true).open(&lock).unwrap();
     lock_file.lock().unwrap();
     assert!(lock_file.metadata().unwrap().nlink() > 0);
     lock_file
-        .write_all(b"user limits walls overlay kernel volume pivot-root terminal")
+        .write_all(b"user limits walls overlay kernel volume pivot-root terminal\n")
         .unwrap();
-    lock_file.write_all(b"\n").unwrap();
-    let groups = groups(&id, &home);
+    let containers = root.join("containers");
+    fs::create_dir_all(&containers).unwrap();
+    let home = containers.join(&id);
+    fs::DirBuilder::new().mode(0o700).create(&home).unwrap();
+    let groups = groups(&id, &lock);
     let joins = limit(&groups);
     let [upper, work] = ["upper", "work"].map(|name| home.join(name));
     for directory in [&upper, &work] {
@@ -155,9 +156,8 @@ fn main() {
     for directory in [&upper, &work] {
         fs::remove_dir_all(directory).unwrap();
     }
-    assert_eq!(fs::read_dir(&home).unwrap().flatten().count(), 1);
+    fs::remove_dir_all(&home).unwrap();
     fs::remove_file(&lock).unwrap();
-    fs::remove_dir(&home).unwrap();
     drop(lock_file);
     drop(tasks);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).unwrap();
@@ -179,8 +179,8 @@ enum Join {
     Born(File),
 }
 
-/// Where the groups are to lie, noted in the container's directory.
-fn groups(id: &str, home: &Path) -> Vec<Group> {
+/// Where the groups are to lie, noted in the container's lock file.
+fn groups(id: &str, lock: &Path) -> Vec<Group> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut hierarchies = Vec::new();
     for line in table.lines() {
@@ -221,7 +221,7 @@ fn groups(id: &str, home: &Path) -> Vec<Group> {
     for group in &groups {
         let path = group.path.as_os_str().as_bytes();
         let note = [b"group ", path, b"\n"].concat();
-        let mut lock = File::options().append(true).open(home.join("lock")).unwrap();
+        let mut lock = File::options().append(true).open(lock).unwrap();
         lock.write_all(&note).unwrap();
     }
     groups

@@ -340,17 +340,17 @@ impl Standing {
 
     /// Undo everything that dead containers left.
     fn sweep(&self) -> Result<()> {
-        for (home, names, lock) in self.plan.home.state.dead()? {
+        for dead in self.plan.home.state.dead()? {
             // A chapter that does not know all parts of a container would leave
             // theirs behind, unfindable: it leaves the whole to one that does.
             let known = |name: &String| self.parts.iter().any(|p| p.name() == name);
-            if !names.iter().all(known) {
+            if !dead.parts.iter().all(known) {
                 continue;
             }
+            let home = &dead.home;
             let mut errors = Vec::new();
-            demolish(&self.parts, &home, Exit::Unseen, &mut errors);
+            demolish(&self.parts, home, Exit::Unseen, &mut errors);
             errors.extend(home.remove().err());
-            drop(lock);
             if let Some(error) = joined(errors) {
                 return Err(error.context(format!("sweep container {}", home.id)));
             }

@@ -29,12 +29,18 @@ pub struct Home {
     pub state: State,
 }
 
-/// Says that a container's host side is alive: a lock on `containers/ID/lock`,
-/// let go by the kernel when its holder dies, however it dies.
+/// Says that a container's host side is alive: a lock on `running/ID`, let go by the
+/// kernel when its holder dies, however it dies.
+///
+/// The file is there before anything else of the container, and goes last. Its first
+/// line names the parts; what they noted follows.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
+
+/// The engine's own notes: the name, and the process that runs.
+const NOTE: &str = "home";
 
 impl Home {
     /// The container's own directory.
@@ -43,53 +49,63 @@ impl Home {
         self.state.containers().join(self.id.as_str())
     }
 
-    /// Make the directory and take its lock. `parts` is written into the lock
-    /// file, so that a later sweep knows what there may be to undo.
+    fn lock_path(&self) -> PathBuf {
+        self.state.running().join(self.id.as_str())
+    }
+
+    /// Take the lock, the name, and make the directory.
     ///
     /// # Errors
-    /// A name that is taken, and those of mkdir(2), open(2) and flock(2).
+    /// A name that is taken, and those of open(2), flock(2) and mkdir(2).
     pub fn make(&self, parts: &[&str]) -> Result<Lock> {
+        let lock = self.lock(parts)?;
+        if let Some(name) = &self.name {
+            self.note(NOTE, format!("name {name}").as_bytes())?;
+            self.take(name)?;
+        }
         self.state.make(self.state.containers())?;
         let dir = self.dir();
-        let path = dir.join("lock");
+        // Only the owner looks in: setuid programs in a write layer are not for other
+        // users of the host.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .step(|| format!("mkdir(2) {}", dir.display()))
+            .hint(hints::state)?;
+        Ok(lock)
+    }
+
+    /// Take the lock of a container that nobody has locked, and say which parts there
+    /// may be to undo, should this process die.
+    ///
+    /// # Errors
+    /// Those of open(2) and flock(2).
+    pub fn lock(&self, parts: &[&str]) -> Result<Lock> {
+        self.state.make(self.state.running())?;
+        let path = self.lock_path();
         let mut file = loop {
-            // Only the owner looks in: setuid programs in a write layer are not for
-            // other users of the host.
-            fs::DirBuilder::new()
-                .mode(0o700)
-                .create(&dir)
-                .step(|| format!("mkdir(2) {}", dir.display()))
+            let file = File::options().create(true).append(true).open(&path);
+            let file = file
+                .look(|| format!("open(2) {}", path.display()))
                 .hint(hints::state)?;
-            let options = File::options().create(true).append(true).clone();
-            let file = match options.open(&path) {
-                // A sweep took the empty directory for one that is being removed.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                file => file
-                    .look(|| format!("open(2) {}", path.display()))
-                    .hint(hints::state)?,
-            };
-            // A sweep that had the file first has removed it with the directory.
             file.lock().look(|| format!("flock(2) {}", path.display()))?;
+            // A sweep that had the empty file first has removed it.
             if nlink(&file)? > 0 {
                 break file;
             }
         };
-        writeln!(file, "{}", parts.join(" "))
+        file.write_all(format!("{}\n", parts.join(" ")).as_bytes())
             .look(|| format!("write(2) {}", path.display()))
             .hint(hints::state)?;
-        if let Some(name) = &self.name {
-            self.take(name)?;
-        }
         Ok(Lock { _file: file })
     }
 
-    /// Write down what a part's clean-up must find again, before it is made: one line
-    /// in the lock file, which is there for as long as the container is.
+    /// Write down what a part's clean-up must find again, before it is made.
     ///
     /// # Errors
     /// Those of open(2) and write(2).
     pub fn note(&self, part: &str, line: &[u8]) -> Result<()> {
-        let path = self.dir().join("lock");
+        let path = self.lock_path();
         let line = [part.as_bytes(), b" ", line, b"\n"].concat();
         File::options()
             .append(true)
@@ -104,24 +120,22 @@ impl Home {
     /// # Errors
     /// Those of read(2).
     pub fn notes(&self, part: &str) -> Result<Vec<Vec<u8>>> {
-        let path = self.dir().join("lock");
-        let text = match fs::read(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.look(|| format!("read(2) {}", path.display()))?,
-        };
-        let lines = text.split(|byte| *byte == b'\n').skip(1);
-        let own = lines.filter_map(|line| {
-            line.strip_prefix(part.as_bytes())?.strip_prefix(b" ")
-        });
-        Ok(own.map(<[u8]>::to_vec).collect())
+        let path = self.lock_path();
+        match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            text => {
+                let text = text.look(|| format!("read(2) {}", path.display()))?;
+                Ok(noted(&text, part).map(<[u8]>::to_vec).collect())
+            }
+        }
     }
 
-    /// Remove the directory and give the name back. Nothing there is fine.
+    /// Remove the directory, give the name back, and let go of the lock file. Nothing
+    /// there is fine.
     ///
     /// # Errors
     /// Those of unlink(2) and rmdir(2).
     pub fn remove(&self) -> Result<()> {
-        let dir = self.dir();
         if let Some(name) = &self.name {
             let link = self.state.names().join(name.as_str());
             if fs::read_link(&link).is_ok_and(|id| id == Path::new(self.id.as_str()))
@@ -130,20 +144,17 @@ impl Home {
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }
         }
-        // The lock file goes last: a directory without one is empty, and anybody may
-        // remove that.
-        let entries = match fs::read_dir(&dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.look(|| format!("readdir(3) {}", dir.display()))?,
-        };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if !path.ends_with("lock") {
-                remove_tree(&path)?;
-            }
-        }
-        gone(fs::remove_file(dir.join("lock")))
-            .and_then(|()| gone(fs::remove_dir(&dir)))
-            .step(|| format!("rmdir(2) {}", dir.display()))
+        remove_tree(&self.dir())?;
+        self.let_go()
+    }
+
+    /// Remove the lock file: nothing is left that a sweep would have to undo.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub fn let_go(&self) -> Result<()> {
+        let path = self.lock_path();
+        gone(fs::remove_file(&path)).look(|| format!("unlink(2) {}", path.display()))
     }
 
     /// A name is a symlink to an id: symlink(2) lets exactly one of many win.
@@ -167,61 +178,65 @@ impl State {
         self.root().join("names")
     }
 
-    /// The containers whose host side is dead, each with the lock that now keeps
-    /// others from sweeping it too, and the names of its parts.
+    /// The containers whose host side is dead.
     ///
     /// # Errors
     /// Those of readdir(3).
-    pub fn dead(&self) -> Result<Vec<(Home, Vec<String>, Lock)>> {
+    pub fn dead(&self) -> Result<Vec<Dead>> {
         let mut dead = Vec::new();
-        let entries = match fs::read_dir(self.containers()) {
+        let running = self.running();
+        let entries = match fs::read_dir(&running) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(dead),
-            entries => entries
-                .look(|| format!("readdir(3) {}", self.containers().display()))?,
+            entries => {
+                entries.look(|| format!("readdir(3) {}", running.display()))?
+            }
         };
         for entry in entries.flatten() {
             let Some(id) = entry.file_name().to_str().and_then(|n| n.parse().ok())
             else {
                 continue;
             };
-            // Who holds the lock of a file that is still linked owns the directory.
-            let path = entry.path().join("lock");
-            let mut file = match File::open(&path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    // Empty: on its way in or out, or its owner died there. One on
-                    // its way in is made again.
-                    let _ = fs::remove_dir(entry.path());
-                    continue;
-                }
-                // Somebody else's.
-                Err(_) => continue,
-            };
+            // One that is gone by now, or somebody else's.
+            let Ok(mut file) = File::open(entry.path()) else { continue };
+            // Who holds the lock of a file that is still linked owns the container.
             if file.try_lock().is_err() || nlink(&file)? == 0 {
                 continue;
             }
             let mut text = Vec::new();
             file.read_to_end(&mut text)
-                .look(|| format!("read(2) {}", path.display()))?;
-            // The first line; parts have noted what follows.
+                .look(|| format!("read(2) {}", entry.path().display()))?;
             let parts = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let parts = String::from_utf8_lossy(parts);
-            let parts = parts.split_whitespace().map(str::to_owned).collect();
-            let name = self.name_of(&id);
-            let home = Home { id, name, state: self.clone() };
-            dead.push((home, parts, Lock { _file: file }));
+            let name = noted(&text, NOTE).find_map(|note| {
+                std::str::from_utf8(note).ok()?.strip_prefix("name ")?.parse().ok()
+            });
+            dead.push(Dead {
+                home: Home { id, name, state: self.clone() },
+                parts: parts.split_whitespace().map(str::to_owned).collect(),
+                _lock: Lock { _file: file },
+            });
         }
         Ok(dead)
     }
+}
 
-    fn name_of(&self, id: &Id) -> Option<Name> {
-        let entries = fs::read_dir(self.names()).ok()?;
-        let mut links = entries.flatten();
-        let link = links.find(|link| {
-            fs::read_link(link.path()).is_ok_and(|to| to == Path::new(id.as_str()))
-        })?;
-        link.file_name().to_str()?.parse().ok()
-    }
+/// A container whose host side is dead, and the lock that now keeps others from
+/// sweeping it too.
+#[derive(Debug)]
+pub struct Dead {
+    /// Who it was.
+    pub home: Home,
+    /// The names of its parts.
+    pub parts: Vec<String>,
+    _lock: Lock,
+}
+
+/// The lines of a lock file that this part noted.
+fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = text.split(|byte| *byte == b'\n').skip(1);
+    lines.filter_map(move |line| {
+        line.strip_prefix(part.as_bytes())?.strip_prefix(b" ")
+    })
 }
 
 fn nlink(file: &File) -> Result<u64> {
@@ -305,7 +320,9 @@ mod tests {
         assert!(state.dead().unwrap().is_empty());
         drop(lock);
         let dead = state.dead().unwrap();
-        let [(found, parts, _lock)] = &dead[..] else { panic!("{dead:?}") };
+        let [Dead { home: found, parts, .. }] = &dead[..] else {
+            panic!("{dead:?}")
+        };
         assert_eq!(found.id, home.id);
         assert_eq!(found.name, home.name);
         assert_eq!(parts, &["overlay", "volume"]);
@@ -338,11 +355,33 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_died_before_its_lock_is_swept() {
+    fn a_home_that_died_before_its_directory_is_swept() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
-        fs::create_dir_all(state.containers().join("0123456789ab")).unwrap();
-        assert!(state.dead().unwrap().is_empty());
-        assert_eq!(fs::read_dir(state.containers()).unwrap().count(), 0);
+        drop(home(&state, None).lock(&["overlay"]).unwrap());
+        let dead = state.dead().unwrap();
+        assert_eq!(dead.len(), 1);
+        dead[0].home.remove().unwrap();
+        assert_eq!(fs::read_dir(state.running()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_a_sweep_has_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let home = home(&state, None);
+        state.make(state.running()).unwrap();
+        File::create(home.lock_path()).unwrap();
+        // A sweep came between open(2) and flock(2) of the owner.
+        let swept = state.dead().unwrap();
+        std::thread::scope(|scope| {
+            let owner = scope.spawn(|| home.lock(&["overlay"]).unwrap());
+            sleep(Duration::from_millis(50));
+            swept[0].home.remove().unwrap();
+            drop(swept);
+            let _lock = owner.join().unwrap();
+            assert_eq!(fs::read(home.lock_path()).unwrap(), b"overlay\n");
+            assert!(state.dead().unwrap().is_empty());
+        });
     }
 }

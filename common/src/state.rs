@@ -14,7 +14,9 @@ use anyhow::{Result, bail};
 /// ```text
 /// images/NAME.json      a record: the image's layers, lowest last
 /// layers/NAME/          one layer: a directory tree
-/// containers/ID/        what one container keeps: lock and notes, write layer
+/// running/ID            a container's lock, and what there is to undo at its end
+/// containers/ID/        what it keeps: the write layer
+/// names/NAME            a symlink to an id
 /// ```
 #[derive(Clone, Debug)]
 pub struct State {
@@ -75,6 +77,12 @@ impl State {
     #[must_use]
     pub fn containers(&self) -> PathBuf {
         self.root.join("containers")
+    }
+
+    /// One lock file per container whose host side lives, or has died untidily.
+    #[must_use]
+    pub fn running(&self) -> PathBuf {
+        self.root.join("running")
     }
 
     /// Make one of the directories above, parents included, and give it back.
