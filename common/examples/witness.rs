@@ -1,5 +1,6 @@
 //! Two parts that say when they are called, and fail where they are told to:
-//! `witness HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`.
+//! `witness HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`. With
+//! `MYDOCKER_ROOT` set, the container is kept there, and stays.
 //!
 //! The smallest part there is, and what the engine's tests run.
 
@@ -80,7 +81,10 @@ fn main() -> ExitCode {
     let (hook, how) = (word(), word());
     let part = |name| Witness { name, hook: hook.clone(), how: how.clone() };
     let run = cli::Run { trace: false, command: words.collect() };
-    let ran = Container::new(run).and_then(|container| {
+    let ran = Container::new(run).and_then(|mut container| {
+        if env::var_os("MYDOCKER_ROOT").is_some() {
+            container = container.keep(None).stay();
+        }
         container.part(part("first")).part(part("second")).run()
     });
     match ran {

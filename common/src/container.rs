@@ -64,6 +64,7 @@ impl Container {
             root: None,
             user_namespace: false,
             keeps: false,
+            stays: false,
             own_session: false,
         };
         Ok(Container { plan, parts: Vec::new() })
@@ -82,6 +83,14 @@ impl Container {
     pub fn keep(mut self, name: Option<Name>) -> Container {
         self.plan.keeps = true;
         self.plan.home.name = name;
+        self
+    }
+
+    /// Let what is kept stay when the program has ended: `ended` is called of the parts
+    /// then, and `removed` only by who removes the container.
+    #[must_use]
+    pub fn stay(mut self) -> Container {
+        self.plan.stays = true;
         self
     }
 
@@ -111,6 +120,7 @@ impl Container {
             prepared: 0,
             lock: None,
             how: Exit::NotStarted,
+            settled: false,
             undone: false,
         };
         match standing.build() {
@@ -148,6 +158,10 @@ impl Created {
             let mut running =
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
             standing.each("started", |part, _| part.started(&mut running))?;
+            if standing.plan.stays {
+                standing.plan.home.note_process(child.pid())?;
+                standing.settled = true;
+            }
             Ok(running)
         });
         match started {
@@ -271,6 +285,8 @@ struct Standing {
     prepared: usize,
     lock: Option<Lock>,
     how: Exit,
+    /// What is kept stays: the start is over, and was asked to leave something.
+    settled: bool,
     undone: bool,
 }
 
@@ -349,8 +365,13 @@ impl Standing {
             }
             let home = &dead.home;
             let mut errors = Vec::new();
-            demolish(&self.parts, home, Exit::Unseen, &mut errors);
-            errors.extend(home.remove().err());
+            ended(&self.parts, home, Exit::Unseen, &mut errors);
+            if dead.stays {
+                errors.extend(home.let_go().err());
+            } else {
+                removed(&self.parts, home, &mut errors);
+                errors.extend(home.remove().err());
+            }
             if let Some(error) = joined(errors) {
                 return Err(error.context(format!("sweep container {}", home.id)));
             }
@@ -365,15 +386,16 @@ impl Standing {
         }
         self.undone = true;
         let mut errors = Vec::new();
-        demolish(
-            &self.parts[..self.prepared],
-            &self.plan.home,
-            self.how,
-            &mut errors,
-        );
-        if self.plan.keeps {
-            step::scene(Scene { side: "parent", hook: "removed", part: "home" });
-            errors.extend(self.plan.home.remove().err());
+        let (home, parts) = (&self.plan.home, &self.parts[..self.prepared]);
+        ended(parts, home, self.how, &mut errors);
+        if self.settled {
+            errors.extend(home.let_go().err());
+        } else {
+            removed(parts, home, &mut errors);
+            if self.plan.keeps {
+                step::scene(Scene { side: "parent", hook: "removed", part: "home" });
+                errors.extend(home.remove().err());
+            }
         }
         self.lock = None;
         joined(errors)
@@ -401,19 +423,18 @@ impl Drop for Standing {
     }
 }
 
-/// `ended`, then `removed`, of every part in reverse; all are tried.
-fn demolish(
-    parts: &[Box<dyn Part>],
-    home: &Home,
-    how: Exit,
-    errors: &mut Vec<Error>,
-) {
+/// `ended` of every part in reverse; all are tried.
+fn ended(parts: &[Box<dyn Part>], home: &Home, how: Exit, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
         step::scene(Scene { side: "parent", hook: "ended", part: name });
         let ended = part.ended(home, how);
         errors.extend(ended.err().map(|e| e.context(format!("ended {name}"))));
     }
+}
+
+/// `removed` of every part in reverse; all are tried.
+fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
         step::scene(Scene { side: "parent", hook: "removed", part: name });

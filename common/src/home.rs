@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use crate::hints;
 use crate::id::{Id, Name};
+use crate::process::Process;
 use crate::state::State;
 use crate::step::{Hint, Step};
 
@@ -115,6 +117,45 @@ impl Home {
             .hint(hints::state)
     }
 
+    /// The program runs as this process: from here on the container stays.
+    pub(crate) fn note_process(&self, pid: Pid) -> Result<()> {
+        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        let since = process.map_or(0, |process| process.since);
+        self.note(NOTE, format!("pid {pid} {since}").as_bytes())
+    }
+
+    /// The process that runs in this container, as its host side has noted it; `None`
+    /// when it has ended, or was never started.
+    ///
+    /// # Errors
+    /// Those of read(2) and pidfd_open(2).
+    pub fn process(&self) -> Result<Option<Process>> {
+        let notes = self.notes(NOTE)?;
+        let Some((pid, since)) = notes.iter().find_map(|note| process_in(note))
+        else {
+            return Ok(None);
+        };
+        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        // The number may be another's by now, who was born later.
+        Ok(process.filter(|process| process.since == since))
+    }
+
+    /// Whether the container's host side lives.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn lives(&self) -> Result<bool> {
+        let path = self.lock_path();
+        match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Shared: two who look don't take each other for the host side.
+            file => {
+                let file = file.look(|| format!("open(2) {}", path.display()))?;
+                Ok(file.try_lock_shared().is_err())
+            }
+        }
+    }
+
     /// What was noted for this part, in order. Nothing where there is no container.
     ///
     /// # Errors
@@ -213,6 +254,7 @@ impl State {
             dead.push(Dead {
                 home: Home { id, name, state: self.clone() },
                 parts: parts.split_whitespace().map(str::to_owned).collect(),
+                stays: noted(&text, NOTE).any(|note| process_in(note).is_some()),
                 _lock: Lock { _file: file },
             });
         }
@@ -228,6 +270,8 @@ pub struct Dead {
     pub home: Home,
     /// The names of its parts.
     pub parts: Vec<String>,
+    /// Its program ran, and what it keeps is not to go with it.
+    pub stays: bool,
     _lock: Lock,
 }
 
@@ -237,6 +281,13 @@ fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
     lines.filter_map(move |line| {
         line.strip_prefix(part.as_bytes())?.strip_prefix(b" ")
     })
+}
+
+/// A note of [`Home::note_process`].
+fn process_in(note: &[u8]) -> Option<(Pid, u64)> {
+    let note = std::str::from_utf8(note).ok()?.strip_prefix("pid ")?;
+    let (pid, since) = note.split_once(' ')?;
+    Some((Pid::from_raw(pid.parse().ok()?), since.parse().ok()?))
 }
 
 fn nlink(file: &File) -> Result<u64> {

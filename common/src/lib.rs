@@ -26,6 +26,7 @@ mod container;
 mod environment;
 mod guard;
 mod part;
+mod process;
 mod program;
 mod running;
 mod signals;
@@ -37,6 +38,7 @@ pub use exit::Exit;
 pub use guard::Guard;
 pub use home::Home;
 pub use part::{Birth, Part, Plan, Up};
+pub use process::Process;
 pub use running::{Running, Watch};
 #[cfg(target_arch = "x86_64")]
 pub use sys::write_port;

@@ -26,7 +26,7 @@ use crate::running::Running;
 /// | `enter` | child, before exec | as listed |
 /// | `started` | parent, the program runs | as listed |
 /// | `ended` | parent, the process is gone | reversed |
-/// | `removed` | parent, its files go too | reversed |
+/// | `removed` | parent, its files go too; at once, unless they stay | reversed |
 ///
 /// Whatever fails, `ended` and `removed` run for every part whose `prepare` was
 /// called, the one that failed included. Both are called with another container's
@@ -122,6 +122,8 @@ pub struct Plan {
     pub user_namespace: bool,
     /// Whether the container has a directory of its own below the state directory.
     pub keeps: bool,
+    /// Whether that stays when the program has ended.
+    pub stays: bool,
     /// Whether the program gets a session and a terminal of its own, so that the
     /// keys of the caller's terminal don't signal it directly.
     pub own_session: bool,

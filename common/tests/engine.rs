@@ -3,15 +3,23 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// Exit code, and the lines of stderr.
 fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
+    run_in(None, words)
+}
+
+/// The same for a container that is kept below this state directory.
+fn run_in(state: Option<&Path>, words: &[&str]) -> (Option<i32>, Vec<String>) {
     let this = env::current_exe().unwrap();
     let deps = this.parent().unwrap();
     let witness = deps.parent().unwrap().join("examples/witness");
     let mut command = Command::new(witness);
-    command.args(words).env("RUST_BACKTRACE", "0");
+    command.args(words).env("RUST_BACKTRACE", "0").env_remove("MYDOCKER_ROOT");
+    command.envs(state.map(|state| ("MYDOCKER_ROOT", state)));
     let out =
         command.output().expect("the example is built by `cargo test -p common`");
     let text = String::from_utf8(out.stderr).unwrap();
@@ -97,4 +105,59 @@ fn a_failing_undo_is_told_after_the_first_error_and_the_rest_is_undone() {
     let text = lines.join("\n");
     assert!(text.contains("not found in PATH"), "{text}");
     assert!(text.contains("and then: ended second: as told"), "{text}");
+}
+
+/// How many there are, in `running` and in `containers`.
+fn kept(state: &Path) -> [usize; 2] {
+    ["running", "containers"]
+        .map(|name| fs::read_dir(state.join(name)).map_or(0, Iterator::count))
+}
+
+fn hooks(lines: &[String], name: &str) -> usize {
+    lines.iter().filter(|line| line.ends_with(name)).count()
+}
+
+#[test]
+fn what_stays_is_ended_and_not_removed() {
+    let state = tempfile::tempdir().unwrap();
+    let (code, lines) = run_in(Some(state.path()), &["none", "none", "true"]);
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert_eq!((hooks(&lines, "ended"), hooks(&lines, "removed")), (2, 0));
+    assert_eq!(kept(state.path()), [0, 1]);
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_though_it_would_have_stayed() {
+    let state = tempfile::tempdir().unwrap();
+    for words in [
+        &["prepare", "fail", "true"][..],
+        &["enter", "fail", "true"],
+        &["enter", "kill", "true"],
+        &["started", "fail", "sleep", "1000"],
+        &["started", "panic", "sleep", "1000"],
+        &["none", "none", "no-such-program"],
+    ] {
+        let (_, lines) = run_in(Some(state.path()), words);
+        assert_eq!(hooks(&lines, "removed"), 2, "{lines:?}");
+        assert_eq!(kept(state.path()), [0, 0], "{words:?}");
+    }
+}
+
+#[test]
+fn of_a_killed_host_side_the_sweep_ends_what_stays_and_removes_what_was_no_container()
+ {
+    let state = tempfile::tempdir().unwrap();
+    for (hook, stays) in
+        [("prepare", 0), ("attach", 0), ("started", 0), ("ended", 1)]
+    {
+        let (code, _) = run_in(Some(state.path()), &[hook, "kill", "sleep", "0.1"]);
+        assert_eq!(code, None, "{hook}");
+        assert_eq!(kept(state.path()), [1, 1], "{hook}");
+        // It sweeps before it fails by itself.
+        let next = ["none", "none", "no-such-program"];
+        let (_, lines) = run_in(Some(state.path()), &next);
+        assert_eq!(lines[..2], ["second ended", "first ended"], "{hook}");
+        assert_eq!(lines[2] == "second removed", stays == 0, "{hook}: {lines:?}");
+        assert_eq!(kept(state.path()), [0, stays], "{hook}: {lines:?}");
+    }
 }
