@@ -64,7 +64,8 @@ pub(crate) fn make(
         raw_root: false,
         boot_limit: None,
         rung: Mutex::default(),
-        _scratch: scratch,
+        kept: true,
+        scratch,
     })
 }
 

@@ -7,9 +7,11 @@ pub(crate) mod ext4;
 pub(crate) mod kernel;
 pub(crate) mod machine;
 pub(crate) mod modules;
+mod monitor;
 pub(crate) mod payload;
 pub(crate) mod qemu;
 pub(crate) mod scratch;
+mod snapshot;
 pub(crate) mod tree;
 
 use std::fmt;
@@ -80,8 +82,10 @@ pub(crate) struct Set {
     pub(crate) boot_limit: Option<Duration>,
     /// The rung of the ladder that the last boot stood on.
     pub(crate) rung: machine::LastRung,
+    /// Whether a VM may be restored from a snapshot.
+    pub(crate) kept: bool,
     /// Keeps the medium while this lives.
-    pub(crate) _scratch: Scratch,
+    pub(crate) scratch: Scratch,
 }
 
 impl Set {

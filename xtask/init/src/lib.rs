@@ -31,6 +31,14 @@ pub const AGREED: i32 = ((VERDICT as i32) << 1) | 1;
 /// From the host to process 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
+    /// The first one: set the clock, and get at what lies on the disk. What comes
+    /// before it is the same for all VMs of a kind, and is kept in a snapshot.
+    Begin {
+        /// Seconds since 1970.
+        seconds: i64,
+        /// And nanoseconds.
+        nanoseconds: i64,
+    },
     /// Run one test of a test program to its end.
     Test {
         /// The program's name in [`place::TESTS`].
@@ -76,6 +84,8 @@ pub enum Event {
         /// cgroup v1 controllers that the kernel names and could not mount.
         missing: Vec<String>,
     },
+    /// The clock is right, and all is in its place.
+    Begun,
     /// A test, or a session, has ended.
     Ended {
         /// The order's; 0 for a session.

@@ -62,6 +62,9 @@ fn serve() -> Result<Never> {
             None => bail!("the host is gone"),
         };
         let answer = match order {
+            Order::Begin { seconds, nanoseconds } => {
+                setup::begin(seconds, nanoseconds).map(|()| Event::Begun)
+            }
             Order::Test { program, name, seconds, ticket } => {
                 tests += 1;
                 test::run(&program, &name, seconds, ticket, &mut line)

@@ -13,6 +13,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto,
     socket,
 };
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
 use nix::unistd::{chdir, chroot, sethostname};
 use vm_init::{Event, place};
 
@@ -36,9 +38,10 @@ pub(crate) fn machine() -> Result<Event> {
     }
     file_system("sysfs", "/sys", "")?;
     file_system("devtmpfs", "/dev", "")?;
-    if let Some(bus) = words.iter().find_map(|word| word.strip_prefix(place::BUS)) {
-        disk(bus)?;
-    }
+    let mut drivers = drivers()?;
+    // Its driver reads the disk at once, and that is not to be part of a snapshot.
+    drivers.pop();
+    drivers.iter().try_for_each(|path| load(path))?;
     // What udev(7) adds elsewhere.
     for (name, target) in [
         ("fd", "/proc/self/fd"),
@@ -76,19 +79,41 @@ fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
         .step(|| format!("mount(2) {kind} on {at}"))
 }
 
-/// Load the drivers that the disk needs, and mount it.
+/// The rest, which no snapshot holds: the time, and the disk, each of which is another
+/// one for each VM.
+pub(crate) fn begin(seconds: i64, nanoseconds: i64) -> Result<()> {
+    let now = TimeSpec::new(seconds, nanoseconds);
+    clock_settime(ClockId::CLOCK_REALTIME, now).step(|| "clock_settime(2)")?;
+    match drivers()?.last() {
+        None => Ok(()),
+        Some(last) => load(last).and_then(|()| disk()),
+    }
+}
+
+/// The drivers that the disk needs, in order; none when all is in the initramfs.
+fn drivers() -> Result<Vec<String>> {
+    let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
+    let mut words = line.split_whitespace();
+    let Some(bus) = words.find_map(|word| word.strip_prefix(place::BUS)) else {
+        return Ok(Vec::new());
+    };
+    let list = format!("{}/{bus}", place::DRIVERS);
+    let names = read_to_string(&list).step(|| format!("read(2) {list}"))?;
+    let path = |name| format!("{}/{name}", place::DRIVERS);
+    Ok(names.lines().map(path).collect())
+}
+
+/// Load a module.
 ///
 /// # Source
 /// init_module(2), "finit_module()"
-fn disk(bus: &str) -> Result<()> {
-    let list = format!("{}/{bus}", place::DRIVERS);
-    let names = read_to_string(&list).step(|| format!("read(2) {list}"))?;
-    for name in names.lines() {
-        let path = format!("{}/{name}", place::DRIVERS);
-        let file = File::open(&path).step(|| format!("open(2) {path}"))?;
-        finit_module(file, c"", ModuleInitFlags::empty())
-            .step(|| format!("finit_module(2) {name}"))?;
-    }
+fn load(path: &str) -> Result<()> {
+    let file = File::open(path).step(|| format!("open(2) {path}"))?;
+    finit_module(file, c"", ModuleInitFlags::empty())
+        .step(|| format!("finit_module(2) {path}"))
+}
+
+fn disk() -> Result<()> {
     let (device, at, kind) = ("/dev/vda", place::DISK, "ext4");
     // Its tests may not change what others find there.
     mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, NONE)

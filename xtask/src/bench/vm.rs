@@ -22,7 +22,8 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
     println!("ms, medians of {runs}; in brackets the fastest and the slowest");
     for wanted in kernels {
         let begun = Instant::now();
-        let set = crate::set::make(&built, &qemu, wanted, Cgroup::V2, accelerator)?;
+        let mut set =
+            crate::set::make(&built, &qemu, wanted, Cgroup::V2, accelerator)?;
         let packed = begun.elapsed();
         let files = [Some(&set.medium.initramfs), set.medium.disk.as_ref()];
         let mut size = 0.0;
@@ -31,7 +32,17 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
         }
         println!("{}", set.describe());
         let (mut ready, mut first, mut each) = (Vec::new(), Vec::new(), Vec::new());
+        let mut restored = Vec::new();
+        // It makes the snapshot.
+        drop(set.boot()?);
         for _ in 0..runs {
+            set.kept = true;
+            let begun = Instant::now();
+            let mut vm = set.boot()?;
+            one_test(&mut vm)?;
+            restored.push(begun.elapsed().as_secs_f64() * 1000.0);
+            vm.finish(1)?;
+            set.kept = false;
             let begun = Instant::now();
             let mut vm = set.boot()?;
             ready.push(vm.boot.as_secs_f64() * 1000.0);
@@ -49,6 +60,7 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
         for (name, times) in [
             ("process 1 is ready", ready),
             ("the first test's result", first),
+            ("the same, from a snapshot", restored),
             ("the runner's cost of a test", each),
         ] {
             println!("  {name:<30}{}", spread(times));

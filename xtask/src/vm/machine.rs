@@ -7,23 +7,29 @@ use std::env;
 use std::fmt;
 use std::fs;
 use std::io::{BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use common::step::report;
 use vm_init::wire::{Frame, Stream, receive, send, send_bytes};
 use vm_init::{AGREED, EXIT_PORT, Event, Order, place};
 
 use super::accelerator::Accelerator;
+use super::monitor::Monitor;
 use super::payload::BUSES;
+use super::snapshot::{self, Snapshot};
 use super::{Set, say};
 
 /// Of the console so much is kept: its end.
 const CONSOLE: usize = 64 << 10;
+
+/// A VM's memory.
+const MEMORY: &str = "512M";
 
 /// From QEMU's start until process 1 answers.
 fn usual_limit(accelerator: Accelerator) -> Duration {
@@ -42,17 +48,24 @@ const GOODBYE: Duration = Duration::from_secs(10);
 /// One way to boot; the ladder's rungs are tried in turn.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rung {
-    accelerator: Accelerator,
+    pub(super) accelerator: Accelerator,
     /// QEMU's `-M`: the small machine boots in half the time, the usual one anywhere.
     machine: &'static str,
-    image: PathBuf,
+    pub(super) image: PathBuf,
+}
+
+impl Rung {
+    /// The machine's name.
+    pub(super) fn name(&self) -> &'static str {
+        self.machine.split(',').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let name = self.image.file_name().unwrap_or_default();
-        let machine = self.machine.split(',').next().unwrap_or_default();
-        write!(f, "{machine}, {}, {}", name.display(), self.accelerator.name())
+        let (machine, accelerator) = (self.name(), self.accelerator.name());
+        write!(f, "{machine}, {}, {accelerator}", name.display())
     }
 }
 
@@ -89,7 +102,7 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
     }
     let mut tried = Vec::new();
     for rung in rungs {
-        match Machine::start(set, &rung) {
+        match up(set, &rung) {
             Ok(machine) => {
                 if !tried.is_empty() {
                     say(&format!("up on {rung}; tried before:{}", tried.concat()));
@@ -110,6 +123,34 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
         set.kernel.release,
         tried.concat()
     )
+}
+
+/// One VM on this rung: restored, where that can be, else booted.
+fn up(set: &Set, rung: &Rung) -> Result<Machine> {
+    // The processor itself boots a kernel about as fast.
+    let kept =
+        set.kept && set.medium.late_disk && rung.accelerator == Accelerator::Tcg;
+    if kept {
+        let restored = snapshot::find(set, rung).and_then(|snapshot| {
+            let machine = Machine::restore(set, rung, &snapshot);
+            machine.inspect_err(|_| snapshot.discard())
+        });
+        match restored {
+            Ok(machine) => return Ok(machine),
+            Err(error) => say(&format!("no snapshot: {}", report(&error))),
+        }
+    }
+    Machine::start(set, rung)
+}
+
+/// What a VM's memory is.
+enum Memory<'a> {
+    /// Its own.
+    Own,
+    /// This file, which it fills.
+    Filling(&'a Path),
+    /// This file to begin with; what it writes is its own.
+    From(&'a Path),
 }
 
 /// What the VM said, or didn't.
@@ -136,7 +177,8 @@ pub(crate) struct Machine {
     threads: Vec<JoinHandle<()>>,
     /// cgroup v1 controllers that this kernel could not mount.
     missing: Vec<String>,
-    /// From QEMU's start until process 1 said that it was ready.
+    begun: Instant,
+    /// From QEMU's start until process 1 had followed its first order.
     pub(crate) boot: Duration,
 }
 
@@ -153,9 +195,50 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Machine {
+    /// Boot.
     fn start(set: &Set, rung: &Rung) -> Result<Machine> {
+        let command = command(set, rung, &Memory::Own)?;
+        let mut machine = Machine::spawn(command)?;
+        machine.missing = machine.ready(set, rung)?;
+        machine.begin(set, rung)
+    }
+
+    /// Boot, and keep what has come up: its memory in one file, its devices in another.
+    /// Given back are the cgroup v1 controllers that this kernel could not mount.
+    ///
+    /// # Errors
+    /// It doesn't come up; QEMU can't write it.
+    pub(super) fn keep(
+        set: &Set,
+        rung: &Rung,
+        memory: &Path,
+        devices: &Path,
+    ) -> Result<Vec<String>> {
+        let mut command = command(set, rung, &Memory::Filling(memory))?;
+        let mut monitor = Monitor::new(set.scratch.path(), &mut command)?;
+        let mut machine = Machine::spawn(command)?;
+        let missing = machine.ready(set, rung)?;
+        monitor.greet()?;
+        monitor.save(devices)?;
+        Ok(missing)
+    }
+
+    /// Go on where the snapshot was made.
+    fn restore(set: &Set, rung: &Rung, snapshot: &Snapshot) -> Result<Machine> {
+        let mut command = command(set, rung, &Memory::From(&snapshot.memory()))?;
+        let mut monitor = Monitor::new(set.scratch.path(), &mut command)?;
+        command.args(["-incoming", "defer"]);
+        let mut machine = Machine::spawn(command)?;
+        monitor.greet()?;
+        monitor.restore(&snapshot.devices())?;
+        machine.missing = snapshot.missing().to_vec();
+        machine.begin(set, rung)
+    }
+
+    /// Start QEMU, and read what it says.
+    fn spawn(mut command: Command) -> Result<Machine> {
         let begun = Instant::now();
-        let mut qemu = command(set, rung)?.spawn().context("start QEMU")?;
+        let mut qemu = command.spawn().context("start QEMU")?;
         let line = qemu.stdin.take();
         let output = qemu.stdout.take().context("QEMU's output")?;
         let error = qemu.stderr.take().context("QEMU's errors")?;
@@ -183,28 +266,45 @@ impl Machine {
             thread::spawn(move || keep_console(error, &kept)),
         ];
         let (missing, boot) = (Vec::new(), Duration::ZERO);
-        let mut machine =
-            Machine { qemu, line, words, console, threads, missing, boot };
-        let limit = set.boot_limit.unwrap_or(usual_limit(rung.accelerator));
-        match machine.next(limit) {
-            Word::Event(Event::Ready { missing, .. }) => machine.missing = missing,
-            word => {
-                let how = match word {
-                    Word::Silence => format!("not up in {} s", limit.as_secs()),
-                    Word::Gone => format!("QEMU ended with {}", machine.ended()),
-                    Word::Noise(what) => format!("noise on the channel: {what}"),
-                    word => format!("not ready, but {word:?}"),
-                };
-                let last = machine.last_lines(4);
-                drop(machine);
-                bail!(
-                    "{how}{}",
-                    if last.is_empty() { last } else { format!(": {last}") }
-                );
-            }
+        Ok(Machine { qemu, line, words, console, threads, missing, begun, boot })
+    }
+
+    /// Wait for process 1; the cgroup v1 controllers that this kernel could not mount.
+    fn ready(&mut self, set: &Set, rung: &Rung) -> Result<Vec<String>> {
+        match self.first_word(set, rung)? {
+            Event::Ready { missing, .. } => Ok(missing),
+            event => bail!("not ready, but {event:?}"),
         }
-        machine.boot = begun.elapsed();
-        Ok(machine)
+    }
+
+    /// Give the first order.
+    fn begin(mut self, set: &Set, rung: &Rung) -> Result<Machine> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        let (seconds, nanoseconds) =
+            (now.as_secs() as i64, now.subsec_nanos().into());
+        self.order(&Order::Begin { seconds, nanoseconds })?;
+        match self.first_word(set, rung)? {
+            Event::Begun => {}
+            Event::Refused { error } => bail!("the VM could not begin: {error}"),
+            event => bail!("not begun, but {event:?}"),
+        }
+        self.boot = self.begun.elapsed();
+        Ok(self)
+    }
+
+    /// An event that must come soon.
+    fn first_word(&mut self, set: &Set, rung: &Rung) -> Result<Event> {
+        let limit = set.boot_limit.unwrap_or(usual_limit(rung.accelerator));
+        let how = match self.next(limit) {
+            Word::Event(event) => return Ok(event),
+            Word::Silence => format!("not up in {} s", limit.as_secs()),
+            Word::Gone => format!("QEMU ended with {}", self.ended()),
+            Word::Noise(what) => format!("noise on the channel: {what}"),
+            word => format!("not ready, but {word:?}"),
+        };
+        let last = self.last_lines(4);
+        bail!("{how}{}", if last.is_empty() { last } else { format!(": {last}") });
     }
 
     /// Give an order.
@@ -348,13 +448,25 @@ fn keep_console(mut source: impl Read, console: &Mutex<Console>) {
 }
 
 /// QEMU's command line.
-fn command(set: &Set, rung: &Rung) -> Result<Command> {
+fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
     // By way of this program, so that QEMU dies with whoever started it.
     let mut command = Command::new(env::current_exe().context("own path")?);
     command.arg(crate::HELD).arg(std::process::id().to_string());
     command.arg(&set.qemu.program);
     // Two processors, so that a container can be kept on one of them.
-    command.args(["-M", rung.machine, "-m", "512M", "-smp", "2"]);
+    let mut kind = rung.machine.to_owned();
+    let file = match memory {
+        Memory::Own => None,
+        Memory::Filling(path) => Some((path, "on")),
+        Memory::From(path) => Some((path, "off")),
+    };
+    if let Some((path, share)) = file {
+        let path = path.to_string_lossy().replace(',', ",,");
+        let memory = format!("size={MEMORY},share={share},mem-path={path}");
+        command.args(["-object", &format!("memory-backend-file,id=ram,{memory}")]);
+        kind += ",memory-backend=ram";
+    }
+    command.args(["-M", &kind, "-m", MEMORY, "-smp", "2"]);
     command.args(["-nodefaults", "-no-user-config"]);
     command.args(["-display", "none", "-no-reboot"]);
     match rung.accelerator {
@@ -397,7 +509,7 @@ fn command(set: &Set, rung: &Rung) -> Result<Command> {
 
 /// The kernel's command line. What is switched off costs time at boot, and guards
 /// against nothing in a machine that lives for seconds.
-fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
+pub(super) fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
     let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
                     init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"
         .to_owned();

@@ -141,8 +141,9 @@ pub(crate) fn drivers(modules: &Path) -> Result<Option<[Vec<PathBuf>; 2]>> {
         }
         Some(files)
     };
-    let mmio = load(["virtio_mmio", "virtio_blk", "ext4"]);
-    let pci = load(["virtio_pci", "virtio_blk", "ext4"]);
+    // The disk's own last: it looks at the disk as soon as it is loaded.
+    let mmio = load(["virtio_mmio", "ext4", "virtio_blk"]);
+    let pci = load(["virtio_pci", "ext4", "virtio_blk"]);
     Ok(mmio.zip(pci).map(|(mmio, pci)| [mmio, pci]))
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Medium {
     pub(crate) initramfs: PathBuf,
     /// For /usr, if it isn't in the initramfs.
     pub(crate) disk: Option<PathBuf>,
+    /// Whether the kernel sees the disk by process 1's first order only.
+    pub(crate) late_disk: bool,
 }
 
 /// How a disk may be attached: the small machine's bus, and the usual one's.
@@ -61,11 +63,13 @@ impl Payload<'_> {
     /// A file that can't be read; a full disk.
     pub(crate) fn write(&self, directory: &Path) -> Result<Medium> {
         let mut tree = self.tree()?;
-        let mut disk = None;
+        let (mut disk, mut late_disk) = (None, true);
         if let Some(modules) = &self.kernel.modules
             && let Some(drivers) = modules::drivers(modules)?
         {
             for (bus, files) in BUSES.iter().zip(drivers) {
+                let last = files.last().and_then(|file| file.file_stem());
+                late_disk &= last.is_some_and(|name| name == "virtio_blk");
                 let mut names = String::new();
                 for file in files {
                     let name = file.file_name().unwrap_or_default();
@@ -83,7 +87,8 @@ impl Payload<'_> {
         }
         let initramfs = directory.join("initramfs");
         written(&initramfs, |out| cpio::write(&tree, out))?;
-        Ok(Medium { initramfs, disk })
+        late_disk &= disk.is_some();
+        Ok(Medium { initramfs, disk, late_disk })
     }
 
     fn tree(&self) -> Result<Tree> {

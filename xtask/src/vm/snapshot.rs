@@ -1,0 +1,133 @@
+//! A VM that has booted, kept: its memory as a file, and the state of its devices.
+//! Restoring it takes a fifth of the time.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use common::home::remove_tree;
+use common::step::{Hint, Step};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Set;
+use super::machine::{Machine, Rung, kernel_line};
+use crate::vm;
+
+/// A VM to be restored, any number of times.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    directory: PathBuf,
+    about: About,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    /// All that it depends on.
+    key: String,
+    /// cgroup v1 controllers that this kernel could not mount.
+    missing: Vec<String>,
+}
+
+impl Snapshot {
+    /// The VM's memory.
+    pub(super) fn memory(&self) -> PathBuf {
+        self.directory.join("memory")
+    }
+
+    /// Its devices, in QEMU's own form.
+    pub(super) fn devices(&self) -> PathBuf {
+        self.directory.join("devices")
+    }
+
+    pub(super) fn missing(&self) -> &[String] {
+        &self.about.missing
+    }
+
+    /// It is of no use: the next boot makes another one.
+    pub(super) fn discard(self) {
+        let _ = remove_tree(&self.directory);
+    }
+}
+
+/// The snapshot for these VMs on this rung. When there is none, or it is of another
+/// process 1 or QEMU, one is made.
+///
+/// # Errors
+/// That VM doesn't come up, or can't be kept.
+pub(super) fn find(set: &Set, rung: &Rung) -> Result<Snapshot> {
+    let parent = vm::directory().join("snapshots");
+    fs::create_dir_all(&parent)
+        .step(|| format!("mkdir(2) {}", parent.display()))
+        .hint(vm::full)?;
+    let name = format!("{}-{}-{}", set.kernel.release, set.cgroup, rung.name());
+    let path = parent.join(format!("{name}.lock"));
+    // One makes it, the others wait and find it.
+    let lock = File::create(&path).step(|| format!("open(2) {}", path.display()))?;
+    lock.lock().step(|| format!("flock(2) {}", path.display()))?;
+    let directory = parent.join(&name);
+    let key = key(set, rung)?;
+    let about = fs::read(directory.join("about.json")).ok();
+    let about = about.and_then(|text| serde_json::from_slice::<About>(&text).ok());
+    if let Some(about) = about.filter(|about| about.key == key) {
+        return Ok(Snapshot { directory, about });
+    }
+    let new = parent.join(format!("{name}.new"));
+    remove_tree(&new)?;
+    fs::create_dir(&new).step(|| format!("mkdir(2) {}", new.display()))?;
+    let mut snapshot =
+        Snapshot { directory: new, about: About { key, missing: Vec::new() } };
+    let made = make(set, rung, &mut snapshot);
+    if let Err(error) = made {
+        snapshot.discard();
+        return Err(error);
+    }
+    // Who still has the old one in use has its files open.
+    remove_tree(&directory)?;
+    fs::rename(&snapshot.directory, &directory)
+        .step(|| format!("rename(2) {}", directory.display()))?;
+    Ok(Snapshot { directory, ..snapshot })
+}
+
+fn make(set: &Set, rung: &Rung, snapshot: &mut Snapshot) -> Result<()> {
+    let about = &mut snapshot.about;
+    about.missing = Machine::keep(
+        set,
+        rung,
+        &snapshot.directory.join("memory"),
+        &snapshot.directory.join("devices"),
+    )?;
+    let text = serde_json::to_vec_pretty(about)?;
+    let path = snapshot.directory.join("about.json");
+    fs::write(&path, text)
+        .step(|| format!("write(2) {}", path.display()))
+        .hint(vm::full)
+}
+
+/// All that decides what such a VM is like when it waits for its first order.
+fn key(set: &Set, rung: &Rung) -> Result<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    // The speed of the processor's clock is measured at each boot of the host.
+    let line = kernel_line(set, rung.accelerator);
+    let words = line.split(' ');
+    let steady: Vec<&str> = words
+        .filter(|w| !w.starts_with("tsc_early_khz=") && !w.starts_with("lpj="))
+        .collect();
+    let kernel = fs::metadata(&rung.image)
+        .step(|| format!("stat(2) {}", rung.image.display()))?;
+    let words = (
+        &set.qemu.version,
+        set.qemu.program.display().to_string(),
+        boot.unwrap_or_default(),
+        rung.to_string(),
+        rung.image.display().to_string(),
+        (kernel.len(), kernel.modified().ok()),
+        steady,
+    );
+    let initramfs = fs::read(&set.medium.initramfs)
+        .step(|| format!("read(2) {}", set.medium.initramfs.display()))?;
+    let mut hash = Sha256::new_with_prefix(format!("{words:?}"));
+    hash.update(initramfs);
+    let bytes = hash.finalize();
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
