@@ -46,6 +46,17 @@ fn usable(state: &State) -> Result<Option<Image>> {
     Ok(image.filter(|image| image.directories(state).iter().all(|dir| dir.is_dir())))
 }
 
+/// Where the busybox of the image is, or would be taken from. Nothing is downloaded.
+///
+/// # Errors
+/// `$MYDOCKER_BUSYBOX` is no good; there is no source at all.
+pub fn source(state: &State) -> Result<String> {
+    match usable(state)? {
+        Some(image) => Ok(format!("the image is there, made of {}", image.source)),
+        None => source::first(&Places::here()),
+    }
+}
+
 /// Get busybox and make the image; `anew` even when there is one.
 ///
 /// Many may do so at once: one works, the others wait and find what it made. A

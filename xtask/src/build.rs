@@ -24,6 +24,8 @@ pub(crate) struct Built {
     pub(crate) chapters: Vec<PathBuf>,
     /// The tests' helper inside and around containers.
     pub(crate) probe: PathBuf,
+    /// The doctor, for its tests.
+    pub(crate) doctor: PathBuf,
     /// Process 1 of the VM.
     pub(crate) init: PathBuf,
     /// Test programs by name.
@@ -69,9 +71,10 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
         programs.remove(name).with_context(|| format!("cargo built no {name}"))
     };
     let (probe, init) = (take("probe")?, take("vm-init")?);
+    let doctor = take("doctor")?;
     let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
     let chapters = programs.into_values().collect();
-    Ok(Built { bin_dir, chapters, probe, init, tests })
+    Ok(Built { bin_dir, chapters, probe, doctor, init, tests })
 }
 
 /// `cargo build` of programs that are linked statically.
@@ -99,7 +102,7 @@ fn static_build() -> Result<Command> {
 pub(crate) fn build_chapters(checkout: &Path, target: &Path) -> Result<PathBuf> {
     let mut build = static_build()?;
     build.current_dir(checkout).env("CARGO_TARGET_DIR", target).arg("--workspace");
-    for other in ["xtask", "vm-init", "blackbox"] {
+    for other in ["xtask", "doctor", "vm-init", "blackbox"] {
         build.args(["--exclude", other]);
     }
     crate::must(build.arg("--bins"))?;
