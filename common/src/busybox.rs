@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash;
 
 use crate::hints;
 use crate::home::remove_tree;
@@ -167,7 +167,7 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
 /// SHA-256 in hexadecimal, and the size in bytes.
 fn digest(file: &Path) -> Result<(String, u64)> {
     let bytes = fs::read(file).step(|| format!("read(2) {}", file.display()))?;
-    let hash = Sha256::digest(&bytes);
+    let hash = Hash::hash(&bytes);
     let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((hex, bytes.len() as u64))
 }

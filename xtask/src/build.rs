@@ -160,7 +160,10 @@ impl Built {
 }
 
 /// The target triple of this machine.
-fn host() -> Result<String> {
+///
+/// # Errors
+/// There is no rustc.
+pub(crate) fn host() -> Result<String> {
     let version = Command::new("rustc").arg("-vV").output().context("rustc")?;
     let text = String::from_utf8_lossy(&version.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));

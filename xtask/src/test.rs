@@ -136,9 +136,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut reports = Reports::default();
     let ran = match place {
         Place::Here => on_this_machine(&args, &built, &tests, &mut reports),
-        Place::Vm(qemu) => {
-            in_vms(&args, &built, &tests, qemu, &look, &mut reports)
-        }
+        Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &look, &mut reports),
     };
     // What ended before a VM made trouble is told too.
     if let Some(path) = &args.json {

@@ -315,7 +315,7 @@ fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
     terminal.see("leaked");
     terminal.see("30 100");
     terminal.type_keys("exit 7\n");
-    terminal.see("error: 1 failed");
+    terminal.see("error: 1 test failed");
     assert_eq!(terminal.end(), 1);
 }
 

@@ -43,8 +43,7 @@ pub(crate) fn checks() -> Vec<Check> {
         let id = format!("cgroup-{v2}");
         checks.push(match layout.of(v2).or_else(|| layout.of(v1)) {
             Some(found) => {
-                let version =
-                    if found.version == Version::V1 { "v1" } else { "v2" };
+                let version = if found.version == Version::V1 { "v1" } else { "v2" };
                 Check::ok(&id, format!("{version}, in {}", found.mount.display()))
             }
             None => {

@@ -57,9 +57,11 @@ fn place(who: Who, state: &State) -> Vec<Check> {
     let there = there.unwrap_or(Path::new("/"));
     let free = match room(there, ROOM, "images and containers") {
         Ok(()) => Check::ok("state-room", "enough of it is free"),
-        Err(error) => {
-            Check::fail("state-room", format!("{error:#}"), elsewhere(Some(Errno::ENOSPC)))
-        }
+        Err(error) => Check::fail(
+            "state-room",
+            format!("{error:#}"),
+            elsewhere(Some(Errno::ENOSPC)),
+        ),
     };
     let merged = in_place(root, "overlay-at", &[who.word()]);
     let overlay = match &merged.error {
@@ -71,7 +73,9 @@ fn place(who: Who, state: &State) -> Vec<Check> {
                      {MEMORY}, which is in memory, or a directory on ext4, xfs or \
                      btrfs; or run --driver copy"
                 ),
-                Some(Errno::ENODEV) => "modprobe overlay; or run --driver copy".into(),
+                Some(Errno::ENODEV) => {
+                    "modprobe overlay; or run --driver copy".into()
+                }
                 Some(Errno::EPERM) => filter().unwrap_or_else(|| {
                     "see overlay-user and overlay-root; or run --driver copy".into()
                 }),

@@ -11,16 +11,13 @@ use crate::report::{Check, Task};
 const LIMITS: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 
 pub(crate) fn checks(who: Who) -> Vec<Check> {
-    let needed: &[Task] =
-        if who == Who::User { &[Task::MainJob] } else { &[] };
+    let needed: &[Task] = if who == Who::User { &[Task::MainJob] } else { &[] };
     let severe = |id: &str, detail: String, fix: String| match who {
         Who::User => Check::fail(id, detail, fix).needed(needed),
         Who::Root => Check::warn(id, detail, fix),
     };
-    let closed: Vec<&str> = LIMITS
-        .into_iter()
-        .filter(|kind| read(&limit(kind)) == Some(0))
-        .collect();
+    let closed: Vec<&str> =
+        LIMITS.into_iter().filter(|kind| read(&limit(kind)) == Some(0)).collect();
     let mut checks = vec![match closed.as_slice() {
         [] => Check::ok("sysctl-max-namespaces", "none of user.max_* is 0"),
         closed => {
@@ -35,7 +32,12 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
         }
     }];
     for (id, name, bad, what) in [
-        ("sysctl-userns-clone", CLONE, 0, "closes user namespaces to ordinary users"),
+        (
+            "sysctl-userns-clone",
+            CLONE,
+            0,
+            "closes user namespaces to ordinary users",
+        ),
         (
             "sysctl-apparmor-userns",
             APPARMOR,

@@ -10,7 +10,9 @@ use crate::walls::filter;
 pub(crate) fn checks(who: Who) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.push(match who {
-        Who::User => Check::unknown("overlay-root", "only root can try", "run it as root"),
+        Who::User => {
+            Check::unknown("overlay-root", "only root can try", "run it as root")
+        }
         Who::Root => overlay("overlay-root", Who::Root).needed(&[Task::MainJob]),
     });
     let user = overlay("overlay-user", Who::User);

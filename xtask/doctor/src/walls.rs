@@ -61,13 +61,19 @@ fn user(who: Who) -> Check {
     let changed = ["setgroups(2)", "setgid(2)", "setuid(2)"];
     if changed.iter().any(|call| error.starts_with(call)) {
         let fix = "run it as an ordinary user";
-        return Check::unknown(id, format!("nobody else can be tried: {error}"), fix);
+        return Check::unknown(
+            id,
+            format!("nobody else can be tried: {error}"),
+            fix,
+        );
     }
     let fix = fix("user", &outcome, Who::User);
     match who {
         Who::User => Check::fail(id, error, fix),
         // Root makes containers without.
-        Who::Root => Check::warn(id, format!("not for ordinary users: {error}"), fix),
+        Who::Root => {
+            Check::warn(id, format!("not for ordinary users: {error}"), fix)
+        }
     }
     .needed(needed(who))
 }
@@ -79,7 +85,10 @@ fn needed(who: Who) -> &'static [Task] {
 /// What to do about a namespace that can't be made.
 fn fix(kind: &str, outcome: &Outcome, who: Who) -> String {
     if let Some(filter) = filter()
-        && matches!(outcome.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::ENOSYS))
+        && matches!(
+            outcome.errno(),
+            Some(Errno::EPERM | Errno::EACCES | Errno::ENOSYS)
+        )
     {
         return filter;
     }

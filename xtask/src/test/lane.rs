@@ -2,8 +2,8 @@
 //! went wrong is thrown away, and the tests that are left go on in a fresh one.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::channel;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,7 +36,8 @@ pub(crate) fn name(set: &Set) -> String {
 
 /// What is done with the VM of a test that failed, and with all that it left there:
 /// the test's name, the VM, and how many tests it was given.
-pub(crate) type Look<'a> = &'a (dyn Fn(&str, &mut Machine, u32) -> Result<()> + Sync);
+pub(crate) type Look<'a> =
+    &'a (dyn Fn(&str, &mut Machine, u32) -> Result<()> + Sync);
 
 /// How tests are run.
 #[derive(Clone, Copy)]
@@ -211,8 +212,7 @@ fn conversation(
     let (seconds, keep) = (how.seconds, how.look.is_some());
     let program = how.program.to_owned();
     let name = name.to_owned();
-    let order =
-        Order::Test { program, name: name.clone(), seconds, ticket, keep };
+    let order = Order::Test { program, name: name.clone(), seconds, ticket, keep };
     if let Err(error) = vm.order(&order) {
         say(&in_words(&error));
         return Err(gone(vm));
