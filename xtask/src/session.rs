@@ -101,14 +101,32 @@ fn session(
             bail!("there is no chapter {chapter}: there are {}", names.join(", "));
         }
     }
-    // Blocked before there is a thread that they could be delivered to.
-    let signals = Signals::block()?;
+    let watch = Watch::new()?;
     let accelerator = set::accelerator(which.accel, &qemu)?;
     let mut set =
         set::make(&built, &qemu, &which.kernel, which.cgroup, accelerator)?;
     set.raw_root = which.raw_root;
     let mut vm = set.boot()?;
     say(&set.describe());
+    let how = attend(&mut vm, words, &watch, 0)?;
+    Ok(ExitCode::from(match how {
+        How::Code(code) => code as u8,
+        How::Signal(signal) => 128 + signal as u8,
+        How::TimedOut => bail!("a session has no time limit"),
+    }))
+}
+
+/// Run the words in a VM, for whoever is at our own standard streams, and end the VM,
+/// which was given so many tests.
+///
+/// # Errors
+/// The VM ends before they do.
+pub(crate) fn attend(
+    vm: &mut Machine,
+    words: Vec<OsString>,
+    watch: &Watch,
+    tests: u32,
+) -> Result<How> {
     let terminal = Raw::terminal()?;
     let about = match &terminal {
         Some(_) => Some((env::var_os("TERM").unwrap_or("xterm".into()), size()?)),
@@ -116,27 +134,17 @@ fn session(
     };
     vm.order(&Order::Session { words, terminal: about })?;
     let line = Arc::new(Mutex::new(vm.take_line()?));
-    // Both threads end with the process: one waits for a key, the other for a signal.
+    // It ends with the process: it waits for a key.
     let keys = Arc::clone(&line);
     thread::spawn(move || relay_keys(&keys));
-    let restore = terminal.as_ref().map(|raw| raw.before.clone());
-    let (resized, is_terminal) = (Arc::clone(&line), terminal.is_some());
-    thread::spawn(move || {
-        signals.relay(&resized, is_terminal);
-        if let Some(modes) = restore {
-            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &modes);
-        }
-        std::process::abort();
-    });
-    let how = relay_output(&mut vm)?;
+    if let Some(raw) = &terminal {
+        *lock(&watch.0) = Some((Arc::clone(&line), raw.before.clone()));
+    }
+    let how = relay_output(vm)?;
     lock(&line).order(&Order::Finish)?;
-    vm.goodbye(0)?;
+    vm.goodbye(tests)?;
     drop(terminal);
-    Ok(ExitCode::from(match how {
-        How::Code(code) => code as u8,
-        How::Signal(signal) => 128 + signal as u8,
-        How::TimedOut => bail!("a session has no time limit"),
-    }))
+    Ok(how)
 }
 
 /// Print what the program prints, until it ends.
@@ -185,32 +193,62 @@ fn relay_keys(line: &Mutex<Line>) {
     }
 }
 
-fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
-    line.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The signals that matter to whoever sits at the terminal.
-struct Signals(SignalFd);
+/// Who is told of a new window size, and how the terminal was before.
+type Watched = Option<(Arc<Mutex<Line>>, Termios)>;
 
-impl Signals {
-    fn block() -> Result<Signals> {
+/// A look-out for the signals that matter to whoever sits at the terminal.
+pub(crate) struct Watch(Arc<Mutex<Watched>>);
+
+impl Watch {
+    /// Keep it from now on: what blocks these signals must come before there is
+    /// another thread that they could be delivered to.
+    ///
+    /// # Errors
+    /// Those of signalfd(2).
+    pub(crate) fn new() -> Result<Watch> {
         use Signal::{SIGHUP, SIGTERM, SIGWINCH};
         let mask = SigSet::from_iter([SIGHUP, SIGTERM, SIGWINCH]);
         mask.thread_block().context("pthread_sigmask(3)")?;
-        Ok(Signals(SignalFd::new(&mask).context("signalfd(2)")?))
+        let signals = SignalFd::new(&mask).context("signalfd(2)")?;
+        let watched = Arc::default();
+        let shared = Arc::clone(&watched);
+        // It ends with the process.
+        thread::spawn(move || relay_signals(&signals, &shared));
+        Ok(Watch(watched))
     }
 
-    /// Hand on new window sizes until a signal asks for an end.
-    fn relay(&self, line: &Mutex<Line>, is_terminal: bool) {
-        while let Ok(Some(info)) = self.0.read_signal() {
-            if info.ssi_signo != Signal::SIGWINCH as u32 {
-                return;
-            }
-            if is_terminal && let Ok(size) = size() {
-                let _ = lock(line).order(&Order::Resize(size));
-            }
+    /// The same, where it takes a terminal, which is what `option` is for.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn of_terminal(option: &str) -> Result<Watch> {
+        ensure!(
+            io::stdin().is_terminal() && io::stdout().is_terminal(),
+            "{option} opens a shell, and standard input or output is no terminal: \
+             run it on one, or without {option}"
+        );
+        Watch::new()
+    }
+}
+
+/// Hand on new window sizes; end this process at a signal that asks for it.
+fn relay_signals(signals: &SignalFd, watched: &Mutex<Watched>) {
+    while let Ok(Some(info)) = signals.read_signal() {
+        if info.ssi_signo != Signal::SIGWINCH as u32 {
+            break;
+        }
+        if let (Some((line, _)), Ok(size)) = (&*lock(watched), size()) {
+            let _ = lock(line).order(&Order::Resize(size));
         }
     }
+    if let Some((_, modes)) = &*lock(watched) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, modes);
+    }
+    std::process::abort();
 }
 
 /// The user's terminal in raw mode: each key goes to the VM as it is, Ctrl-C too.

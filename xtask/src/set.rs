@@ -37,7 +37,7 @@ pub(crate) fn make(
     let busybox = program(&state, &image)?;
     let kernel = kernel::find(wanted, &directory.join("kernels"), &busybox)?;
     let mut chapters = built.chapters.clone();
-    chapters.push(built.probe.clone());
+    chapters.extend([built.probe.clone(), built.doctor.clone()]);
     let tests: Vec<_> = built
         .tests
         .iter()

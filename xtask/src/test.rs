@@ -18,7 +18,9 @@ use common::rights;
 use common::step::report as in_words;
 
 use crate::build::{Built, build};
+use crate::session::{self, Watch};
 use crate::vm::accelerator::Choice;
+use crate::vm::machine::Machine;
 use crate::vm::{self, Cgroup, qemu, say};
 use report::{Report, Reports};
 
@@ -69,6 +71,11 @@ pub(crate) struct Args {
     #[arg(long, hide = true, default_value = "blackbox")]
     program: String,
 
+    /// At the first test that fails, open a root shell in its VM, with all that it
+    /// left there
+    #[arg(long, conflicts_with_all = ["here", "list"])]
+    keep: bool,
+
     /// A VM that takes longer to come up, in seconds, is given up
     #[arg(long, value_name = "SECONDS")]
     boot_timeout: Option<u64>,
@@ -102,6 +109,17 @@ impl Layout {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
+    let watch = match args.keep {
+        true => Some(Watch::of_terminal("--keep")?),
+        false => None,
+    };
+    // What the user's last command in the shell came to is no result of the tests.
+    let look = |name: &str, vm: &mut Machine, given: u32| {
+        let Some(watch) = &watch else { return Ok(()) };
+        say(&format!("a root shell where {name} failed; exit ends the VM"));
+        let words = vec!["sh".into(), "-l".into()];
+        session::attend(vm, words, watch, given).map(drop)
+    };
     // A missing QEMU is said before a minute goes into building.
     let place = if args.list { Place::Here } else { place(&args)? };
     let extra = (args.program != "blackbox").then_some(args.program.as_str());
@@ -118,7 +136,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let mut reports = Reports::default();
     let ran = match place {
         Place::Here => on_this_machine(&args, &built, &tests, &mut reports),
-        Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &mut reports),
+        Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &look, &mut reports),
     };
     // What ended before a VM made trouble is told too.
     if let Some(path) = &args.json {
@@ -153,6 +171,7 @@ fn place(args: &Args) -> Result<Place> {
     };
     let wants_vm =
         args.kernel.is_some() || args.cgroup.is_some() || args.accel.is_some();
+    let wants_vm = wants_vm || args.keep;
     if wants_vm || !rights::privileged() {
         return Err(error).context("no VM can start");
     }
@@ -196,6 +215,7 @@ fn in_vms(
     built: &Built,
     tests: &[String],
     qemu: qemu::Qemu,
+    look: lane::Look,
     reports: &mut Reports,
 ) -> Result<()> {
     let kernels = match args.kernel.as_deref() {
@@ -220,14 +240,18 @@ fn in_vms(
                 counted(tests.len()),
                 set.describe()
             );
-            let begun = Instant::now();
             let first = reports.count();
-            let program = &args.program;
-            let ran = lane::run(&set, program, &tests, jobs, args.timeout, reports);
-            let complete = ran.is_ok() && reports.count() - first == tests.len();
-            reports.close(&lane::name(&set), begun.elapsed(), complete);
-            ran?;
+            let how = lane::How {
+                program: &args.program,
+                jobs,
+                seconds: args.timeout,
+                look: args.keep.then_some(look),
+            };
+            lane::run(&set, how, &tests, reports)?;
             times.add(reports.since(first));
+            if args.keep && reports.failed() > 0 {
+                return Ok(());
+            }
         }
     }
     times.write();

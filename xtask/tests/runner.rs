@@ -120,6 +120,8 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
         (&["test", "--kernel", "2.0"], "no kernel 2.0"),
         (&["test", "--cgroup", "v3"], "possible values"),
         (&["test", "--here", "--cgroup", "v2"], "cannot be used with"),
+        (&["test", "--here", "--keep"], "cannot be used with"),
+        (&["test", "--keep", "behaves"], "standard input or output is no terminal"),
         (&["test", "--bin-dir", "/nonexistent"], "/nonexistent"),
         (&["test", "--bin-dir", "/etc"], "has a chapter's name"),
         (&["shell", "ch99-none"], "there is no chapter ch99-none"),
@@ -290,6 +292,54 @@ fn a_shell_in_the_vm_has_a_terminal_as_one_is_used_to() {
     terminal.type_keys("kill -9 %1; sleep 1; hostname; exit 7\n");
     terminal.see("vm");
     assert_eq!(terminal.end(), 7);
+}
+
+/// `--keep` and these words about the misbehaving tests, on a terminal.
+fn kept(words: &[&str]) -> Terminal {
+    let first = ["test", "--keep", "--jobs", "1", "--program", "misbehaving"];
+    Terminal::run(xtask(&[&first, words].concat()))
+}
+
+#[test]
+fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
+    let mut terminal = kept(&["leaks_a_process", "panics", "sees_no_leak"]);
+    let told = terminal.see_within("a root shell where leaks_a_process failed", 120);
+    // No other test was begun, and what is known of this one is told first.
+    assert!(told.contains("left behind: process "), "{told}");
+    assert!(told.contains("test result: FAILED. 0 passed; 1 failed;"), "{told}");
+    terminal.see("~ # ");
+    terminal.resize(100, 30);
+    // The quotes tell what the shell says from what was typed.
+    terminal.type_keys("id -u''n; pidof sleep >&2 && echo le''aked; stty size\n");
+    terminal.see("root");
+    terminal.see("leaked");
+    terminal.see("30 100");
+    terminal.type_keys("exit 7\n");
+    terminal.see("error: 1 test failed");
+    assert_eq!(terminal.end(), 1);
+}
+
+#[test]
+fn a_test_that_hangs_can_be_looked_at_while_it_does() {
+    let mut terminal = kept(&["--timeout", "6", "hangs_in_a_child"]);
+    terminal.see_within("had not ended after 6 s", 120);
+    terminal.see("~ # ");
+    terminal.type_keys("pidof misbehaving >&2 && pidof sleep >&2 && echo bo''th\n");
+    terminal.see("both");
+    terminal.type_keys("exit\n");
+    assert_eq!(terminal.end(), 1);
+}
+
+#[test]
+fn where_the_vm_went_with_the_test_there_is_no_shell() {
+    let mut terminal = kept(&["powers_off", "sees_no_leak"]);
+    terminal.see_within("no shell: the VM went with powers_off", 120);
+    terminal.see("0 passed; 1 failed;");
+    assert_eq!(terminal.end(), 1);
+    // Without a failure all is as ever.
+    let mut terminal = kept(&["behaves"]);
+    terminal.see_within("1 passed; 0 failed;", 120);
+    assert_eq!(terminal.end(), 0);
 }
 
 #[test]

@@ -95,6 +95,31 @@ pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
     )
 }
 
+/// What [`find`] would try first with some hope, without trying what downloads.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn first(places: &Places) -> Result<String> {
+    if let Some(path) = &places.named {
+        let found = named(path).context("MYDOCKER_BUSYBOX")?;
+        return Ok(format!("MYDOCKER_BUSYBOX names {}", found.name));
+    }
+    let none = match on_path(places, Path::new("")) {
+        Ok(found) => return Ok(format!("{} will be taken", found.name)),
+        Err(error) => error,
+    };
+    for manager in ["apt-get", "apk", "dnf"] {
+        let mut directories = env::split_paths(&places.path);
+        if directories.any(|directory| directory.join(manager).is_file()) {
+            return Ok(format!("{manager} is there, to download one"));
+        }
+    }
+    bail!(
+        "no static busybox on PATH ({none:#}), and no apt-get, apk or dnf to \
+         download one"
+    )
+}
+
 fn named(path: &Path) -> Result<Found> {
     let file = fs::canonicalize(path).step(|| path.display().to_string())?;
     let name = file.display().to_string();

@@ -16,4 +16,5 @@ mod ch03_run;
 mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_volume;
+mod doctor;
 mod lab;

@@ -50,6 +50,9 @@ pub enum Order {
         /// A random number, for the answer: a test that writes on the line can't
         /// know it.
         ticket: u64,
+        /// Whether what it leaves is to stay as it is, for somebody who looks:
+        /// nothing is killed, whatever the time.
+        keep: bool,
     },
     /// Run a program for somebody who watches; its streams follow as bytes.
     Session {

@@ -65,9 +65,10 @@ fn serve() -> Result<Never> {
             Order::Begin { seconds, nanoseconds } => {
                 setup::begin(seconds, nanoseconds).map(|()| Event::Begun)
             }
-            Order::Test { program, name, seconds, ticket } => {
+            Order::Test { program, name, seconds, ticket, keep } => {
                 tests += 1;
-                test::run(&program, &name, seconds, ticket, &mut line)
+                let limits = test::Limits { seconds, keep };
+                test::run(&program, &name, limits, ticket, &mut line)
             }
             Order::Session { words, terminal } => {
                 session::run(&words, terminal, &mut line)

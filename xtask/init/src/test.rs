@@ -31,11 +31,20 @@ const SETTLING: Duration = Duration::from_millis(500);
 const OUT: &str = "/run/output";
 const SKIPS: &str = "/run/skips";
 
+/// What process 1 does about a test by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// After so many seconds it has not ended.
+    pub(crate) seconds: u64,
+    /// Nothing of it is killed.
+    pub(crate) keep: bool,
+}
+
 /// Run a test; what it printed goes to the host as bytes.
 pub(crate) fn run(
     program: &str,
     name: &str,
-    seconds: u64,
+    limits: Limits,
     ticket: u64,
     line: &mut File,
 ) -> Result<Event> {
@@ -67,9 +76,9 @@ pub(crate) fn run(
         .stderr(out.try_clone()?)
         .spawn()
         .step(|| format!("execve(2) {}", program.display()))?;
-    let how = Running::new(&child)?.wait(Duration::from_secs(seconds))?;
+    let how = Running::new(&child)?.wait(limits)?;
     let milliseconds = begun.elapsed().as_millis() as u64;
-    let left = left(&mounts)?;
+    let left = left(&mounts, limits.keep)?;
 
     let length = out.metadata()?.len();
     out.seek(SeekFrom::Start(length.saturating_sub(OUTPUT)))?;
@@ -104,14 +113,17 @@ impl Running {
         Ok(Running { pid: Pid::from_raw(child.id().cast_signed()), pidfd })
     }
 
-    /// Wait for the child until its time is up, and kill it then.
-    fn wait(&self, limit: Duration) -> Result<How> {
-        let end = Instant::now() + limit;
+    /// Wait for the child until its time is up, and kill it then, or keep it.
+    fn wait(&self, limits: Limits) -> Result<How> {
+        let end = Instant::now() + Duration::from_secs(limits.seconds);
         loop {
             if let Some(how) = self.ended()? {
                 return Ok(how);
             }
             let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() && limits.keep {
+                return Ok(How::TimedOut);
+            }
             if left.is_zero() {
                 let _ = killpg(self.pid, Signal::SIGKILL);
                 while self.ended()?.is_none() {
@@ -165,8 +177,8 @@ fn reap(child: Pid) -> Result<Option<How>> {
 }
 
 /// What is there that was not there before: processes and mounts. The processes are
-/// ended, so that the VM can say goodbye.
-fn left(mounts: &str) -> Result<Vec<String>> {
+/// ended, so that the VM can say goodbye; unless they are to be kept.
+fn left(mounts: &str, keep: bool) -> Result<Vec<String>> {
     let end = Instant::now() + SETTLING;
     let mut left = loop {
         reap(Pid::from_raw(1))?;
@@ -176,7 +188,7 @@ fn left(mounts: &str) -> Result<Vec<String>> {
         }
         sleep(Duration::from_millis(5));
     };
-    if !left.is_empty() {
+    if !left.is_empty() && !keep {
         let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     }
     let now = mount_table()?;

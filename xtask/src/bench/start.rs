@@ -15,6 +15,7 @@ use common::step::{Step, report};
 use super::apart::Apart;
 use super::measure::{Heat, in_turn, median, ratio, side_by_side};
 use super::peers::{Contender, PEERS, Work};
+use super::record::{Figure, Record};
 use crate::build::build_release;
 use crate::{must, target};
 
@@ -36,7 +37,7 @@ const LONG: Duration = Duration::from_secs(2);
 /// # Errors
 /// Not root; a container that doesn't start; the straight line makes other system
 /// calls than ours. Never a time.
-pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<()> {
+pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     if !common::rights::privileged() {
         bail!(
             "the straight line makes its container as root only: run it with sudo"
@@ -122,7 +123,33 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<()> {
         "host side while it runs: {} KiB private dirty",
         private_dirty(sleeping)?
     );
-    same.map(drop).map_err(anyhow::Error::msg)
+    same.map_err(anyhow::Error::msg)?;
+    let title = format!("ch04-volume run {} … true", LIMITS.join(" "));
+    let figures = figures(&contenders, &aims, [&cold, &hot]);
+    Ok(Record::new("start", title, "ms", &state, figures))
+}
+
+/// The table's numbers.
+fn figures(
+    contenders: &[Contender],
+    aims: &[[Option<f64>; 2]],
+    columns: [&[Vec<f64>]; 2],
+) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (column, (group, times)) in
+        ["cold", "hot"].into_iter().zip(columns).enumerate()
+    {
+        for (row, contender) in contenders.iter().enumerate() {
+            let figure = Figure::of(group, contender.name, &times[row]);
+            figures.push(match row {
+                0 => figure,
+                _ => figure
+                    .ratio(ratio(&times[0], &times[row]))
+                    .aimed(aims[row][column]),
+            });
+        }
+    }
+    figures
 }
 
 /// Ours first, then everybody with ours in relation to it.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use vm_init::{Event, How, Order};
 
+use super::record::{Figure, Record};
 use crate::build::build;
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::{Machine, Word};
@@ -15,10 +16,11 @@ use crate::vm::{Cgroup, qemu};
 const TESTS: u32 = 10;
 
 /// Boot VMs of these kernels, and run tests in them that do nothing.
-pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
+pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record> {
     let built = build(Some("misbehaving"))?;
     let qemu = qemu::find()?;
     let accelerator = crate::set::accelerator(choice, &qemu)?;
+    let mut figures = Vec::new();
     println!("ms, medians of {runs}; in brackets the fastest and the slowest");
     for wanted in kernels {
         let begun = Instant::now();
@@ -63,18 +65,21 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
             ("the same, from a snapshot", restored),
             ("the runner's cost of a test", each),
         ] {
+            let kernel = format!("Linux {wanted} by {}", accelerator.name());
+            figures.push(Figure::of(&kernel, name, &times));
             println!("  {name:<30}{}", spread(times));
         }
         let packed = packed.as_secs_f64() * 1000.0;
         println!("  packing {size:.0} MB, kernel found  {packed:>8.0}");
     }
-    Ok(())
+    let title = format!("The test VM, from nothing: {}", qemu.version);
+    Ok(Record::new("vm", title, "ms", &crate::vm::directory(), figures))
 }
 
 /// Run a test that does nothing; how long it took by process 1's clock.
 fn one_test(vm: &mut Machine) -> Result<u64> {
     let (program, name) = ("misbehaving".into(), "behaves".into());
-    vm.order(&Order::Test { program, name, seconds: 60, ticket: 1 })?;
+    vm.order(&Order::Test { program, name, seconds: 60, ticket: 1, keep: false })?;
     loop {
         match vm.next(Duration::from_secs(80)) {
             Word::Bytes(..) => {}

@@ -2,8 +2,9 @@
 //! went wrong is thrown away, and the tests that are left go on in a fresh one.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,20 +34,40 @@ pub(crate) fn name(set: &Set) -> String {
     format!("{} {}", set.kernel.wanted, set.cgroup)
 }
 
-/// Run the tests, and report each as it ends.
+/// What is done with the VM of a test that failed, and with all that it left there:
+/// the test's name, the VM, and how many tests it was given.
+pub(crate) type Look<'a> =
+    &'a (dyn Fn(&str, &mut Machine, u32) -> Result<()> + Sync);
+
+/// How tests are run.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    /// The test program.
+    pub(crate) program: &'a str,
+    /// How many VMs at a time.
+    pub(crate) jobs: usize,
+    /// A test's time.
+    pub(crate) seconds: u64,
+    /// With it the first test that fails is the last that is begun.
+    pub(crate) look: Option<Look<'a>>,
+}
+
+/// Run the tests, report each as it ends, and close the lane.
 ///
 /// # Errors
 /// No VM comes up; one whose goodbye was not right.
 pub(crate) fn run(
     set: &Set,
-    program: &str,
+    how: How,
     tests: &[String],
-    jobs: usize,
-    seconds: u64,
     reports: &mut Reports,
 ) -> Result<()> {
+    let begun = Instant::now();
+    let first = reports.count();
     let queue = Mutex::new(tests.iter().collect::<VecDeque<_>>());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || lock(&queue).pop_front();
+    // Who looks does so when all is told; so two wait for each other.
+    let (kept, told) = (AtomicBool::new(false), Barrier::new(2));
     let work = |sender: std::sync::mpsc::Sender<Report>| -> Result<()> {
         let mut vm = None;
         let mut given = 0;
@@ -57,21 +78,33 @@ pub(crate) fn run(
             }
             let Some(machine) = &mut vm else { continue };
             given += 1;
-            let (report, usable) = one(set, machine, program, name, seconds);
-            if !usable {
-                vm = None;
-            }
+            let (report, state) = one(set, machine, how, name);
+            let failed = matches!(report.verdict, Verdict::Failed(_));
             // Nobody listens only when the lane is being given up.
             let _ = sender.send(report);
+            if let Some(look) = how.look.filter(|_| failed) {
+                lock(&queue).clear();
+                if state == State::Gone {
+                    say(&format!("no shell: the VM went with {name}"));
+                } else if !kept.swap(true, Ordering::Relaxed) {
+                    // In this very thread: QEMU dies with the one that started it.
+                    drop(sender);
+                    told.wait();
+                    return look(name, machine, given);
+                }
+            }
+            if state != State::Usable {
+                vm = None;
+            }
         }
         match vm {
             Some(machine) => machine.finish(given),
             None => Ok(()),
         }
     };
-    thread::scope(|scope| {
+    let ran = thread::scope(|scope| {
         let (sender, results) = channel();
-        let workers: Vec<_> = (0..jobs)
+        let workers: Vec<_> = (0..how.jobs)
             .map(|_| {
                 let sender = sender.clone();
                 let work = &work;
@@ -81,6 +114,11 @@ pub(crate) fn run(
         drop(sender);
         for report in results {
             reports.add(report);
+        }
+        // Those of the other workers come later; this is a failure anyway.
+        if kept.load(Ordering::Relaxed) {
+            reports.close(&name(set), begun.elapsed(), false);
+            told.wait();
         }
         let mut errors: Vec<Error> = Vec::new();
         for worker in workers {
@@ -94,17 +132,32 @@ pub(crate) fn run(
             Some(error) => Err(error),
             None => Ok(()),
         }
-    })
+    });
+    if !kept.into_inner() {
+        let complete = ran.is_ok() && reports.count() - first == tests.len();
+        reports.close(&name(set), begun.elapsed(), complete);
+    }
+    ran
 }
 
-/// One test; and whether the VM is as good as before.
-fn one(
-    set: &Set,
-    vm: &mut Machine,
-    program: &str,
-    name: &str,
-    seconds: u64,
-) -> (Report, bool) {
+/// Lock, also after a thread's panic: what is inside is always whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a test has made of its VM.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// As good as before.
+    Usable,
+    /// Somebody may look around in it, and no other test is given to it.
+    Spoilt,
+    /// It has ended, or answers no more.
+    Gone,
+}
+
+/// One test; and what became of the VM.
+fn one(set: &Set, vm: &mut Machine, how: How, name: &str) -> (Report, State) {
     let begun = Instant::now();
     let shown_before = vm.console_length();
     let mut report = Report {
@@ -120,15 +173,15 @@ fn one(
         ),
     };
     let mut output = Vec::new();
-    let verdict = conversation(set, vm, program, name, seconds, &mut output);
+    let verdict = conversation(set, vm, how, name, &mut output);
     report.output = String::from_utf8_lossy(&output).into_owned();
     report.milliseconds = begun.elapsed().as_millis() as u64;
-    let (verdict, usable) = match verdict {
+    let (verdict, mut state) = match verdict {
         Ok((verdict, milliseconds, clean)) => {
             report.milliseconds = milliseconds;
-            (verdict, clean)
+            (verdict, if clean { State::Usable } else { State::Spoilt })
         }
-        Err(trouble) => (Verdict::Failed(trouble), false),
+        Err(trouble) => (Verdict::Failed(trouble), State::Gone),
     };
     let shown = vm.console_length() - shown_before;
     let flooded = shown > CONSOLE;
@@ -140,7 +193,10 @@ fn one(
     if matches!(report.verdict, Verdict::Failed(_)) {
         report.kernel = vm.last_lines(20);
     }
-    (report, usable && !flooded)
+    if flooded && state == State::Usable {
+        state = State::Spoilt;
+    }
+    (report, state)
 }
 
 /// The order, and what comes of it: the verdict, how long the test took in
@@ -148,14 +204,15 @@ fn one(
 fn conversation(
     set: &Set,
     vm: &mut Machine,
-    program: &str,
+    how: How,
     name: &str,
-    seconds: u64,
     output: &mut Vec<u8>,
 ) -> Result<(Verdict, u64, bool), String> {
     let ticket = rand_ticket();
-    let order =
-        Order::Test { program: program.into(), name: name.into(), seconds, ticket };
+    let (seconds, keep) = (how.seconds, how.look.is_some());
+    let program = how.program.to_owned();
+    let name = name.to_owned();
+    let order = Order::Test { program, name: name.clone(), seconds, ticket, keep };
     if let Err(error) = vm.order(&order) {
         say(&in_words(&error));
         return Err(gone(vm));
@@ -179,7 +236,7 @@ fn conversation(
                 let text = String::from_utf8_lossy(output).into_owned();
                 let end = End { how, seconds, output: text, skips, left };
                 let kernel = &set.kernel.wanted;
-                let expected = skips::expected(kernel, Some(set.cgroup), name);
+                let expected = skips::expected(kernel, Some(set.cgroup), &name);
                 return Ok((judge(&end, expected), milliseconds, clean));
             }
             Word::Event(Event::Refused { error }) => {

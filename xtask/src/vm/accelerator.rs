@@ -3,6 +3,7 @@
 //! doesn't know.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use nix::sys::stat::{major, minor};
 use serde::{Deserialize, Serialize};
 
 use super::qemu::Qemu;
@@ -86,7 +88,7 @@ pub(crate) fn choose(
     if let Some(found) = kept.filter(|found| found.key == key) {
         return Ok((found.accelerator, found.reason));
     }
-    let (accelerator, reason) = match probe(qemu, directory)? {
+    let (accelerator, reason) = match probe(qemu, directory, Path::new(DEVICE))? {
         Ok(reason) => (Accelerator::Kvm, reason),
         Err(reason) => (Accelerator::Tcg, reason),
     };
@@ -96,11 +98,33 @@ pub(crate) fn choose(
     Ok((accelerator, reason))
 }
 
-/// Whether KVM works, and why.
-fn probe(qemu: &Qemu, directory: &Path) -> Result<Result<String, String>> {
-    let device = "/dev/kvm";
-    if let Err(e) = File::options().read(true).write(true).open(device) {
-        return Ok(Err(format!("{device}: {e}")));
+/// Where KVM is.
+pub(crate) const DEVICE: &str = "/dev/kvm";
+
+/// Its number.
+///
+/// # Source
+/// Documentation/admin-guide/devices.txt
+const NUMBER: (u64, u64) = (10, 232);
+
+/// Whether KVM works, and why; `device` is where it is. `directory` takes the program
+/// that it is given, as long as it runs.
+///
+/// # Errors
+/// QEMU can't be started; a directory that can't be written.
+pub(crate) fn probe(
+    qemu: &Qemu,
+    directory: &Path,
+    device: &Path,
+) -> Result<Result<String, String>> {
+    let shown = device.display();
+    let meta = match File::options().read(true).write(true).open(device) {
+        Ok(file) => file.metadata().with_context(|| shown.to_string())?,
+        Err(e) => return Ok(Err(format!("{shown}: {e}"))),
+    };
+    let number = (major(meta.rdev()), minor(meta.rdev()));
+    if !meta.file_type().is_char_device() || number != NUMBER {
+        return Ok(Err(format!("{shown} is there, and is not KVM")));
     }
     let path = directory.join(format!("probe-{}.bin", std::process::id()));
     fs::write(&path, firmware()).with_context(|| path.display().to_string())?;
@@ -167,4 +191,26 @@ fn firmware() -> Vec<u8> {
     ];
     put(CODE, &code);
     rom
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(device: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        // Not even started where there is no KVM to be tried.
+        let program = dir.path().join("none");
+        let qemu = Qemu { program, version: String::new() };
+        probe(&qemu, dir.path(), Path::new(device)).unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn what_is_no_kvm_is_told_from_one_that_fails() {
+        assert!(refused("/nonexistent/kvm").contains("No such file"));
+        assert!(refused("/dev/null").contains("is there, and is not KVM"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        assert!(refused(path).contains("is there, and is not KVM"));
+    }
 }

@@ -22,9 +22,9 @@ pub(crate) struct Qemu {
     pub(crate) version: String,
 }
 
-const NAME: &str = "qemu-system-x86_64";
+pub(crate) const NAME: &str = "qemu-system-x86_64";
 
-const PACKAGE: Package = Package {
+pub(crate) const PACKAGE: Package = Package {
     apt: "qemu-system-x86",
     apk: "qemu-system-x86_64",
     dnf: "qemu-system-x86-core",
@@ -35,22 +35,28 @@ const PACKAGE: Package = Package {
 /// # Errors
 /// It is not there: the command that installs it.
 pub(crate) fn find() -> Result<Qemu> {
+    if let Some(qemu) = look()? {
+        return Ok(qemu);
+    }
+    install()?;
+    look()?.with_context(|| format!("{NAME} is still not on PATH"))
+}
+
+/// Look for QEMU on PATH; nothing is installed.
+///
+/// # Errors
+/// It does not run; this machine is of another kind than the VM.
+pub(crate) fn look() -> Result<Option<Qemu>> {
     if env::consts::ARCH != "x86_64" {
         bail!("the VM is an x86-64 machine, and its programs are built on the host");
     }
-    let program = match on_path(NAME) {
-        Some(program) => program,
-        None => {
-            install()?;
-            on_path(NAME).with_context(|| format!("{NAME} is still not on PATH"))?
-        }
-    };
+    let Some(program) = on_path(NAME) else { return Ok(None) };
     let said =
         run(Command::new(&program).arg("--version"), Duration::from_secs(20))?;
     let text = String::from_utf8_lossy(&said.out).into_owned();
     // QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)
     let version = text.split_whitespace().nth(3).unwrap_or("of no version");
-    Ok(Qemu { program, version: format!("QEMU {version}") })
+    Ok(Some(Qemu { program, version: format!("QEMU {version}") }))
 }
 
 fn install() -> Result<()> {

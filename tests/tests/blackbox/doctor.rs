@@ -1,0 +1,410 @@
+//! The doctor on machines that are broken on purpose, in one way each: it names what
+//! is wrong, and what mends it.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use blackbox::{Lab, has_controller};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use serde_json::Value;
+use serial_test::file_serial;
+
+const NONE: Option<&str> = None;
+
+/// What the doctor said.
+struct Report {
+    code: i32,
+    json: Value,
+}
+
+impl Report {
+    fn of(command: &mut Command) -> Report {
+        let output = command.arg("--json").output().unwrap();
+        let json = serde_json::from_slice(&output.stdout);
+        let json = json.unwrap_or_else(|e| panic!("{e}: {output:?}"));
+        Report { code: output.status.code().unwrap(), json }
+    }
+
+    /// Of root.
+    fn of_root(lab: &Lab) -> Report {
+        Report::of(&mut lab.command(&[], "doctor"))
+    }
+
+    fn of_user(lab: &Lab) -> Report {
+        Report::of(&mut lab.user_command("doctor"))
+    }
+
+    /// The checks of this status, but those that depend on the kernel's extras.
+    fn with(&self, status: &str) -> Vec<&str> {
+        let checks = self.json["checks"].as_array().unwrap();
+        let these = checks.iter().filter(|check| check["status"] == status);
+        let ids = these.map(|check| check["id"].as_str().unwrap());
+        ids.filter(|id| !["aufs", "subordinate-ids"].contains(id)).collect()
+    }
+
+    /// Detail and fix of a check, which has this status.
+    fn found(&self, id: &str, status: &str) -> (&str, &str) {
+        let mut checks = self.json["checks"].as_array().unwrap().iter();
+        let check = checks.find(|check| check["id"] == id);
+        let check = check.unwrap_or_else(|| panic!("no {id}: {:#}", self.json));
+        assert_eq!(check["status"], status, "{check:#}");
+        let word = |key: &str| check[key].as_str().unwrap_or("");
+        (word("detail"), word("fix"))
+    }
+
+    /// The main job can't run, and these checks say why.
+    fn fails_by(&self, ids: &[&str]) {
+        let checks = self.json["checks"].as_array().unwrap().iter();
+        let failed = checks.filter(|check| check["status"] == "fail");
+        let needed = failed.filter(|check| check["needed_for"][0] == "main_job");
+        let found: Vec<_> = needed.map(|check| &check["id"]).collect();
+        assert_eq!(found, ids, "{:#}", self.json);
+        assert_eq!(self.json["summary"]["main_job"], "fail");
+        assert_eq!(self.code, 3);
+    }
+}
+
+fn contains(text: &str, part: &str) {
+    assert!(text.contains(part), "no {part:?} in {text:?}");
+}
+
+/// In a thread with mounts of its own, for it and the programs that it starts.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let work = move || {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(NONE, "/", NONE, private, NONE).unwrap();
+            work()
+        };
+        scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn tmpfs(at: &Path, flags: MsFlags, options: &str) {
+    fs::create_dir_all(at).unwrap();
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).unwrap();
+}
+
+/// A file of /proc/sys with another value, until this goes.
+struct Changed(&'static str, String);
+
+impl Changed {
+    /// `None` where the kernel has no such file.
+    fn to(path: &'static str, value: &str) -> Option<Changed> {
+        let before = fs::read_to_string(path).ok()?;
+        fs::write(path, value).unwrap();
+        Some(Changed(path, before))
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        let restored = fs::write(self.0, &self.1);
+        assert!(restored.is_ok() || thread::panicking(), "{restored:?}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_machine_that_is_whole_has_nothing_to_be_mended() {
+    let lab = Lab::new();
+    // Linux 6.12 has some in v2 only.
+    let controllers = ["cpuset", "memory"];
+    let lacking = controllers.into_iter().filter(|name| !has_controller(name));
+    let lacking: Vec<_> = lacking.map(|name| format!("cgroup-{name}")).collect();
+    for report in [Report::of_root(&lab), Report::of_user(&lab)] {
+        assert_eq!(report.with("fail"), lacking, "{:#}", report.json);
+        assert_eq!(report.json["summary"]["main_job"], "ok");
+        // Nobody has looked for QEMU.
+        assert_eq!(report.json["summary"]["vm_tests"], "unknown");
+        assert_eq!(report.code, 0);
+    }
+    lab.chapter("doctor").arg("--bogus").assert().code(2);
+    let text = lab.chapter("doctor").assert().success();
+    let text = String::from_utf8_lossy(&text.get_output().stdout).into_owned();
+    contains(&text, "\nthe main job: can run here\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_user_namespaces_the_sysctl_is_named() {
+    let lab = Lab::new();
+    let _changed = Changed::to("/proc/sys/user/max_user_namespaces", "0").unwrap();
+    let report = Report::of_user(&lab);
+    assert_eq!(report.code, 3);
+    let mend = "sysctl -w user.max_user_namespaces=15000";
+    for id in ["user-namespaces", "namespace-uts", "sysctl-max-namespaces"] {
+        assert_eq!(report.found(id, "fail").1, mend, "{id}");
+    }
+    contains(report.found("user-namespaces", "fail").0, "ENOSPC");
+    // Root does without.
+    let report = Report::of_root(&lab);
+    assert_eq!(report.code, 0);
+    assert_eq!(report.found("user-namespaces", "warn").1, mend);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl() {
+    let lab = Lab::new();
+    let _changed = Changed::to("/proc/sys/user/max_net_namespaces", "0").unwrap();
+    let report = Report::of_root(&lab);
+    report.fails_by(&["namespace-net"]);
+    let (detail, fix) = report.found("namespace-net", "fail");
+    contains(detail, "ENOSPC");
+    assert_eq!(fix, "sysctl -w user.max_net_namespaces=15000");
+    contains(report.found("veth", "unknown").1, "namespace-net");
+}
+
+#[test]
+#[file_serial(machine)]
+fn user_namespaces_that_debian_keeps_from_users_are_named() {
+    let path = "/proc/sys/kernel/unprivileged_userns_clone";
+    let lab = Lab::new();
+    let id = "sysctl-userns-clone";
+    let Some(_changed) = Changed::to(path, "0") else {
+        let report = Report::of_user(&lab);
+        contains(report.found(id, "ok").0, "this kernel has no");
+        return;
+    };
+    let report = Report::of_user(&lab);
+    let mend = "sysctl -w kernel.unprivileged_userns_clone=1";
+    for id in [id, "user-namespaces"] {
+        assert_eq!(report.found(id, "fail").1, mend);
+    }
+    assert_eq!(report.code, 3);
+}
+
+#[test]
+#[file_serial(machine)]
+fn apparmors_switch_is_named_and_a_kernel_without_switches_is_fine() {
+    let lab = Lab::new();
+    apart(|| {
+        let sys = Path::new("/proc/sys/kernel");
+        tmpfs(sys, MsFlags::empty(), "");
+        let report = Report::of_root(&lab);
+        contains(report.found("sysctl-userns-clone", "ok").0, "has no");
+        contains(report.found("sysctl-apparmor-userns", "ok").0, "has no");
+        let name = "apparmor_restrict_unprivileged_userns";
+        fs::write(sys.join(name), "1\n").unwrap();
+        let (id, mend) =
+            ("sysctl-apparmor-userns", format!("sysctl -w kernel.{name}=0"));
+        assert_eq!(Report::of_root(&lab).found(id, "warn").1, mend);
+        assert_eq!(Report::of_user(&lab).found(id, "fail").1, mend);
+    });
+}
+
+/// Where cgroup file systems are mounted, with the controllers of v1.
+fn cgroups() -> Vec<(String, String)> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let found = table.lines().filter_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let options = kind.strip_prefix("cgroup")?.split(' ').nth(2)?;
+        Some((mount.split(' ').nth(4)?.to_owned(), options.to_owned()))
+    });
+    found.collect()
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_machine_without_cgroups_is_told_how_to_mount_them() {
+    let lab = Lab::new();
+    apart(|| {
+        for (mount, _) in cgroups() {
+            umount2(mount.as_str(), MntFlags::MNT_DETACH).unwrap();
+        }
+        let report = Report::of_root(&lab);
+        assert_eq!(report.with("fail"), ["cgroup"], "{:#}", report.json);
+        let fix = report.found("cgroup", "fail").1;
+        assert_eq!(fix, "mount -t cgroup2 none /sys/fs/cgroup");
+        // The main job has no limits.
+        assert_eq!(report.code, 0);
+    });
+}
+
+/// In cgroup v1 its hierarchy is not mounted; in v2 all there is to be seen is a group
+/// that nothing was handed down to.
+#[test]
+#[file_serial(machine)]
+fn a_machine_without_the_memory_controller_is_told_how_to_have_it() {
+    let lab = Lab::new();
+    let has = |options: &str| options.split(',').any(|word| word == "memory");
+    let v1 = cgroups().into_iter().find(|(_, options)| has(options));
+    let group = Path::new("/sys/fs/cgroup/nothing-handed-down");
+    let report = apart(|| {
+        let mend = if let Some((mount, _)) = v1 {
+            umount2(mount.as_str(), MntFlags::MNT_DETACH).unwrap();
+            "mount -t cgroup -o memory none /sys/fs/cgroup/memory"
+        } else if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            fs::create_dir(group).unwrap();
+            let aside = lab.dir().join("aside");
+            fs::create_dir(&aside).unwrap();
+            mount(Some(group), &aside, NONE, MsFlags::MS_BIND, NONE).unwrap();
+            umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH).unwrap();
+            let top = "/sys/fs/cgroup";
+            mount(Some(&aside), top, NONE, MsFlags::MS_MOVE, NONE).unwrap();
+            "echo +memory > cgroup.subtree_control"
+        } else {
+            // This kernel says that it has one, and mounts none.
+            "mount -t cgroup -o memory none"
+        };
+        let report = Report::of_root(&lab);
+        (report, mend)
+    });
+    // The thread had another view of it.
+    let _ = fs::remove_dir(group);
+    let (report, mend) = report;
+    contains(report.found("cgroup-memory", "fail").1, mend);
+    assert_eq!(report.code, 0);
+}
+
+/// The doctor with a state directory of its own, in the laboratory's directory.
+fn with_state(lab: &Lab, state: &Path) -> Report {
+    Report::of(lab.command(&[], "doctor").env("MYDOCKER_ROOT", state))
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_state_directory_that_overlay_refuses_is_named() {
+    let lab = Lab::new();
+    apart(|| {
+        let at = |name: &str| lab.dir().join("overlay").join(name);
+        for name in ["lower", "upper", "work", "merged"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            at("lower").display(),
+            at("upper").display(),
+            at("work").display()
+        );
+        let kind = Some("overlay");
+        let options = Some(options.as_str());
+        mount(kind, &at("merged"), kind, MsFlags::empty(), options).unwrap();
+        let report = with_state(&lab, &at("merged/state"));
+        report.fails_by(&["state-overlay"]);
+        let (detail, fix) = report.found("state-overlay", "fail");
+        contains(detail, "EINVAL");
+        contains(fix, "export MYDOCKER_ROOT=/dev/shm/mydocker");
+        contains(fix, "--driver copy");
+    });
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_state_directory_that_can_not_be_written_is_named() {
+    let lab = Lab::new();
+    apart(|| {
+        let place = lab.dir().join("small");
+        tmpfs(&place, MsFlags::MS_RDONLY, "");
+        let report = with_state(&lab, &place.join("state"));
+        report.fails_by(&["state", "state-overlay"]);
+        let (detail, fix) = report.found("state", "fail");
+        contains(detail, "EROFS");
+        contains(fix, "a directory that is not read-only");
+    });
+    // Somebody else's.
+    let closed = lab.dir().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = lab.user_command("doctor");
+    let report = Report::of(command.env("MYDOCKER_ROOT", closed.join("state")));
+    let (detail, fix) = report.found("state", "fail");
+    contains(detail, "EACCES");
+    contains(fix, "export MYDOCKER_ROOT=$HOME/mydocker");
+    assert_eq!(report.code, 3);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_full_disk_is_named() {
+    let lab = Lab::new();
+    apart(|| {
+        let place = lab.dir().join("small");
+        tmpfs(&place, MsFlags::empty(), "size=64k");
+        fs::write(place.join("all"), [1; 64 << 10]).unwrap();
+        let report = with_state(&lab, &place.join("state"));
+        report.fails_by(&["state", "state-room", "state-overlay"]);
+        for id in ["state", "state-room"] {
+            let (detail, fix) = report.found(id, "fail");
+            contains(detail, "ENOSPC");
+            contains(fix, "make room");
+        }
+    });
+}
+
+#[test]
+#[file_serial(machine)]
+fn temporary_files_that_can_not_be_executed_are_named() {
+    let lab = Lab::new();
+    apart(|| {
+        let place = lab.dir().join("noexec");
+        tmpfs(&place, MsFlags::MS_NOEXEC, "");
+        let mut command = lab.command(&[], "doctor");
+        let report = Report::of(command.env("TMPDIR", &place));
+        let (detail, fix) = report.found("temporary-files", "warn");
+        contains(detail, "EACCES");
+        let mend = format!("mount -o remount,exec {}", place.display());
+        contains(fix, &mend);
+        assert_eq!(report.code, 0);
+    });
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_any_source_of_busybox_the_variable_is_named() {
+    let lab = Lab::new();
+    let empty = lab.dir().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let doctor = || {
+        let mut command = lab.command(&[], "doctor");
+        command.env("PATH", &empty).env("MYDOCKER_ROOT", empty.join("state"));
+        command.env_remove("MYDOCKER_BUSYBOX");
+        command
+    };
+    let report = Report::of(&mut doctor());
+    let (detail, fix) = report.found("busybox", "fail");
+    contains(detail, "no apt-get, apk or dnf");
+    contains(fix, "export MYDOCKER_BUSYBOX=FILE");
+    assert_eq!(report.code, 3);
+    // One that is named and is none.
+    let report = Report::of(doctor().env("MYDOCKER_BUSYBOX", "/etc/passwd"));
+    contains(report.found("busybox", "fail").0, "is no ELF program");
+    // A package manager is not run: that it is there is enough.
+    fs::write(empty.join("apk"), "").unwrap();
+    contains(Report::of(&mut doctor()).found("busybox", "ok").0, "apk is there");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_filter_that_forbids_to_mount_is_named() {
+    let lab = Lab::new();
+    apart(|| {
+        let filter = SeccompFilter::new(
+            [(nix::libc::SYS_mount, Vec::new())].into(),
+            SeccompAction::Allow,
+            SeccompAction::Errno(Errno::EPERM as u32),
+            std::env::consts::ARCH.try_into().unwrap(),
+        );
+        // Around this thread, and what it starts.
+        let program = BpfProgram::try_from(filter.unwrap()).unwrap();
+        apply_filter(&program).unwrap();
+        let report = Report::of_root(&lab);
+        let kept = ["namespace-mount", "proc", "overlay-root", "state-overlay"];
+        report.fails_by(&kept);
+        for id in kept {
+            let (detail, fix) = report.found(id, "fail");
+            contains(detail, "EPERM");
+            contains(fix, "seccomp=unconfined");
+        }
+    });
+}

@@ -1,0 +1,303 @@
+//! The attempts themselves. Each runs in a child with one thread, which may change
+//! whatever belongs to itself: what it makes goes with its namespaces.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use ch02_net::Route;
+use common::rights;
+use common::step::Step;
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_dumpable;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv,
+    sendto, socket,
+};
+use nix::unistd::{Gid, Uid, getgid, getuid, setgid, setgroups, setuid};
+
+use crate::child::Outcome;
+
+/// The first argument of a program that is called to make an attempt: it hands the
+/// others to [`attempt`].
+pub const VERB: &str = "doctor-attempt";
+
+const NONE: Option<&str> = None;
+
+/// Make the attempt that the words name, and tell on standard output what came of it.
+#[must_use]
+pub fn attempt(words: &[OsString]) -> ExitCode {
+    let outcome = match make(words) {
+        Ok(()) => Outcome::default(),
+        Err(error) => Outcome::failed(&error),
+    };
+    let told = serde_json::to_vec(&outcome).map_err(std::io::Error::from);
+    match told.and_then(|text| std::io::stdout().write_all(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn make(words: &[OsString]) -> Result<()> {
+    let (what, rest) = words.split_first().context("no attempt")?;
+    let what = what.to_str().context("no attempt")?;
+    let place = || rest.last().map(PathBuf::from).context("no place");
+    let as_user = rest.first().is_some_and(|who| who == "user");
+    match what {
+        "uts" | "ipc" | "pid" | "net" | "cgroup" => namespace(what, as_user),
+        "mount" => mounts(as_user),
+        "user" => maps(),
+        "ordinary" => ordinary(),
+        "proc" => proc_of_own(as_user),
+        "mount-proc" => mount(Some("proc"), "/proc", Some("proc"), hard(), NONE)
+            .step(|| "mount(2) proc on /proc"),
+        "overlay" => overlay_in_memory(as_user),
+        "overlay-at" => overlay(as_user, &place()?),
+        "aufs" => aufs(),
+        "veth" => network(as_user, |route| route.add_veth("doctor0", "doctor1")),
+        "bridge" => network(as_user, |route| route.add("bridge", "doctor0")),
+        "nftables" => network(as_user, |_| nftables()),
+        "group" => group(&place()?),
+        "write" => write(&place()?),
+        "execute" => execute(&place()?),
+        _ => bail!("there is no attempt {what}"),
+    }
+}
+
+/// A namespace of this kind, and for who is not root a user namespace around it.
+fn namespace(kind: &str, as_user: bool) -> Result<()> {
+    let flag = match kind {
+        "uts" => CloneFlags::CLONE_NEWUTS,
+        "ipc" => CloneFlags::CLONE_NEWIPC,
+        "pid" => CloneFlags::CLONE_NEWPID,
+        "net" => CloneFlags::CLONE_NEWNET,
+        "mount" => CloneFlags::CLONE_NEWNS,
+        _ => CloneFlags::CLONE_NEWCGROUP,
+    };
+    if as_user {
+        maps()?;
+    }
+    unshare(flag).step(|| format!("unshare(2) of the {kind} namespace"))
+}
+
+/// Mounts of its own, which nobody else sees.
+fn mounts(as_user: bool) -> Result<()> {
+    namespace("mount", as_user)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(NONE, "/", NONE, private, NONE).step(|| "mount(2) / MS_REC|MS_PRIVATE")
+}
+
+/// A user namespace in which this user is root.
+fn maps() -> Result<()> {
+    let (uid, gid) = (getuid(), getgid());
+    unshare(CloneFlags::CLONE_NEWUSER)
+        .step(|| "unshare(2) of the user namespace")?;
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("gid_map", format!("0 {gid} 1")),
+        ("uid_map", format!("0 {uid} 1")),
+    ] {
+        let path = format!("/proc/self/{file}");
+        fs::write(&path, &text).step(|| format!("write(2) {text} to {path}"))?;
+    }
+    Ok(())
+}
+
+/// As an ordinary user: a user namespace, and in it what AppArmor refuses where it
+/// lets the namespace itself be made.
+fn ordinary() -> Result<()> {
+    if rights::privileged() {
+        const NOBODY: u32 = 65534;
+        setgroups(&[]).step(|| "setgroups(2)")?;
+        setgid(Gid::from_raw(NOBODY)).step(|| "setgid(2)")?;
+        setuid(Uid::from_raw(NOBODY)).step(|| "setuid(2)")?;
+        // Who has changed his user owns no file of his own /proc/self.
+        set_dumpable(true).step(|| "prctl(2) PR_SET_DUMPABLE")?;
+    }
+    mounts(true)?;
+    tmpfs().map(drop)
+}
+
+/// proc in a PID namespace, as a container has it.
+fn proc_of_own(as_user: bool) -> Result<()> {
+    mounts(as_user)?;
+    unshare(CloneFlags::CLONE_NEWPID).step(|| "unshare(2) of the pid namespace")?;
+    // Only a child is in there.
+    let mut child = Command::new("/proc/self/exe");
+    let told = child.args([VERB, "mount-proc"]).output();
+    let told = told.step(|| "execve(2) /proc/self/exe")?;
+    let outcome: Outcome = serde_json::from_slice(&told.stdout)
+        .context("process 1 of a PID namespace told nothing")?;
+    let Some(error) = &outcome.error else { return Ok(()) };
+    match outcome.errno() {
+        Some(errno) => Err(errno).step(|| "mount(2) proc on /proc"),
+        None => bail!("{error}"),
+    }
+}
+
+fn hard() -> MsFlags {
+    MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
+}
+
+/// A directory in memory, in mounts of our own.
+fn tmpfs() -> Result<&'static Path> {
+    let places = ["/tmp", "/var/tmp", "/run", "/mnt"].map(Path::new);
+    let place = places.into_iter().find(|place| place.is_dir());
+    let place = place.context("no directory to mount anything on")?;
+    let size = Some("size=1m");
+    mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), size)
+        .step(|| format!("mount(2) tmpfs on {}", place.display()))?;
+    Ok(place)
+}
+
+fn overlay_in_memory(as_user: bool) -> Result<()> {
+    mounts(as_user)?;
+    mount_overlay(as_user, tmpfs()?)
+}
+
+/// In this directory, which is empty, and made for it.
+fn overlay(as_user: bool, place: &Path) -> Result<()> {
+    mounts(as_user)?;
+    mount_overlay(as_user, place)
+}
+
+/// Merge two trees, and change what is in the lower one. The names are relative:
+/// those of the user's directories may hold what separates options.
+fn mount_overlay(as_user: bool, place: &Path) -> Result<()> {
+    for name in ["lower", "upper", "work", "merged"] {
+        let path = place.join(name);
+        fs::create_dir(&path).step(|| format!("mkdir(2) {}", path.display()))?;
+    }
+    fs::write(place.join("lower/file"), "below").step(|| "write(2) below")?;
+    std::env::set_current_dir(place)
+        .step(|| format!("chdir(2) {}", place.display()))?;
+    let options = "lowerdir=lower,upperdir=upper,workdir=work,index=off";
+    let more = if as_user { ",userxattr" } else { ",redirect_dir=off,metacopy=off" };
+    let options = format!("{options}{more}");
+    let flags = MsFlags::empty();
+    let data = Some(options.as_str());
+    mount(Some("overlay"), "merged", Some("overlay"), flags, data)
+        .step(|| "mount(2) overlay")?;
+    fs::write("merged/file", "above").step(|| "write(2) in the overlay")?;
+    fs::remove_file("merged/file").step(|| "unlink(2) in the overlay")?;
+    let lower = fs::read("lower/file").step(|| "read(2) of the lower layer")?;
+    ensure!(lower == b"below", "what was written in the overlay got through");
+    Ok(())
+}
+
+fn aufs() -> Result<()> {
+    mounts(false)?;
+    let place = tmpfs()?;
+    for name in ["lower", "upper", "merged"] {
+        fs::create_dir(place.join(name)).step(|| format!("mkdir(2) {name}"))?;
+    }
+    let place = place.display();
+    let options = format!("dirs={place}/upper=rw:{place}/lower=ro");
+    let (at, flags) = (format!("{place}/merged"), MsFlags::empty());
+    mount(Some("none"), at.as_str(), Some("aufs"), flags, Some(options.as_str()))
+        .step(|| "mount(2) aufs")
+}
+
+/// Something in a network of its own.
+fn network(as_user: bool, what: impl FnOnce(&Route) -> Result<()>) -> Result<()> {
+    namespace("net", as_user)?;
+    what(&Route::open()?)
+}
+
+/// Ask nf_tables for the number of its rule set.
+///
+/// # Source
+/// include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h, "NFT_MSG_GETGEN"
+fn nftables() -> Result<()> {
+    const NFT_MSG_GETGEN: u16 = 10 << 8 | 16;
+    const NLM_F_REQUEST: u16 = 1;
+    const NLMSG_ERROR: u16 = 2;
+    const LENGTH: u32 = 20;
+    let (family, kind) = (AddressFamily::Netlink, SockType::Raw);
+    let line = SockProtocol::NetlinkNetFilter;
+    let line = socket(family, kind, SockFlag::SOCK_CLOEXEC, Some(line))
+        .step(|| "socket(2) NETLINK_NETFILTER")?;
+    // A header (length, kind, flags, number, port), then family, version, resource.
+    let mut message = LENGTH.to_ne_bytes().to_vec();
+    message.extend(NFT_MSG_GETGEN.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.extend([0; 12]);
+    let kernel = NetlinkAddr::new(0, 0);
+    let line = std::os::fd::AsRawFd::as_raw_fd(&line);
+    sendto(line, &message, &kernel, MsgFlags::empty()).step(|| "sendto(2)")?;
+    let mut answer = [0; 256];
+    let length = recv(line, &mut answer, MsgFlags::empty()).step(|| "recv(2)")?;
+    ensure!(length >= LENGTH as usize, "half an answer");
+    if u16::from_ne_bytes([answer[4], answer[5]]) == NLMSG_ERROR {
+        let [a, b, c, d] = [answer[16], answer[17], answer[18], answer[19]];
+        let error = i32::from_ne_bytes([a, b, c, d]);
+        return Err(Errno::from_raw(-error)).step(|| "NFT_MSG_GETGEN");
+    }
+    Ok(())
+}
+
+/// A cgroup, made and removed.
+fn group(path: &Path) -> Result<()> {
+    fs::create_dir(path).step(|| format!("mkdir(2) {}", path.display()))?;
+    fs::remove_dir(path).step(|| format!("rmdir(2) {}", path.display()))
+}
+
+/// Something to keep, in this directory.
+fn write(place: &Path) -> Result<()> {
+    let path = place.join("file");
+    fs::write(&path, [1; 64 << 10])
+        .step(|| format!("write(2) {}", path.display()))?;
+    fs::remove_file(&path).step(|| format!("unlink(2) {}", path.display()))
+}
+
+/// A program in this directory.
+fn execute(place: &Path) -> Result<()> {
+    let path = place.join("program");
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(0o755).open(&path);
+    let mut file = file.step(|| format!("open(2) {}", path.display()))?;
+    file.write_all(b"#!/bin/sh\nexit 0\n")
+        .step(|| format!("write(2) {}", path.display()))?;
+    drop(file);
+    let status = Command::new(&path).status();
+    let status = status.step(|| format!("execve(2) {}", path.display()))?;
+    ensure!(status.success(), "{} ended with {status}", path.display());
+    fs::remove_file(&path).step(|| format!("unlink(2) {}", path.display()))
+}
+
+/// Whether programs can run in this directory, or, if it is not there yet, in the
+/// nearest that is.
+///
+/// # Errors
+/// What the kernel says.
+pub fn can_execute(directory: &Path) -> Result<(), String> {
+    in_place(directory, "execute", &[]).error.map_or(Ok(()), Err)
+}
+
+/// Make an attempt in a directory of its own that lies in this one, or, if it is not
+/// there yet, in the nearest that is. Whatever becomes of the attempt, the directory
+/// is removed.
+pub(crate) fn in_place(directory: &Path, what: &str, words: &[&str]) -> Outcome {
+    let there = directory.ancestors().find(|path| path.is_dir());
+    let there = there.unwrap_or(Path::new("/"));
+    let place = there.join(format!(".mydocker-doctor-{}", std::process::id()));
+    let made = fs::create_dir(&place);
+    if let Err(error) = made.step(|| format!("mkdir(2) {}", place.display())) {
+        return Outcome::failed(&error);
+    }
+    let mut all: Vec<&OsStr> = vec![OsStr::new(what)];
+    all.extend(words.iter().map(OsStr::new));
+    all.push(place.as_os_str());
+    let mut outcome = crate::child::attempt(&all);
+    // What a child that was ended has mounted goes a moment after it, and this waits.
+    if let Err(error) = common::home::remove_tree(&place) {
+        outcome.error.get_or_insert(format!("{error:#}"));
+    }
+    outcome
+}

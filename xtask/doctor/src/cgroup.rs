@@ -1,0 +1,151 @@
+//! The layout of cgroups, each controller, and a place for groups.
+
+use std::fs::read_to_string;
+use std::path::Path;
+
+use ch02_cgroups::{Group, Layout, Version};
+use common::rights;
+use nix::errno::Errno;
+
+use crate::child::attempt;
+use crate::report::Check;
+
+/// The controllers of the course, by the names of v1 and v2.
+const CONTROLLERS: [(&str, &str); 5] = [
+    ("cpu", "cpu"),
+    ("cpuset", "cpuset"),
+    ("memory", "memory"),
+    ("pids", "pids"),
+    ("blkio", "io"),
+];
+
+/// Nothing of it is needed by the main job, which has no limits unless one gives it
+/// some.
+pub(crate) fn checks() -> Vec<Check> {
+    let layout = match Layout::find() {
+        Ok(layout) => layout,
+        Err(error) => {
+            let fix = "mount -t cgroup2 none /sys/fs/cgroup";
+            return vec![Check::fail("cgroup", format!("{error:#}"), fix)];
+        }
+    };
+    let has = |version| {
+        layout.hierarchies.iter().any(|hierarchy| hierarchy.version == version)
+    };
+    let v2_only = !has(Version::V1);
+    let name = match (has(Version::V1), has(Version::V2)) {
+        (true, true) => "hybrid: v1, and v2 beside it",
+        (true, false) => "v1",
+        _ => "v2",
+    };
+    let mut checks = vec![Check::ok("cgroup", name)];
+    for (v1, v2) in CONTROLLERS {
+        let id = format!("cgroup-{v2}");
+        checks.push(match layout.of(v2).or_else(|| layout.of(v1)) {
+            Some(found) => {
+                let version = if found.version == Version::V1 { "v1" } else { "v2" };
+                Check::ok(&id, format!("{version}, in {}", found.mount.display()))
+            }
+            None => {
+                let wanted = if v2_only { v2 } else { v1 };
+                missing(&id, wanted, v2_only)
+            }
+        });
+    }
+    checks.push(place(layout));
+    checks
+}
+
+/// A controller that no hierarchy has.
+fn missing(id: &str, name: &str, v2_only: bool) -> Check {
+    let known = read_to_string("/proc/cgroups").unwrap_or_default();
+    let v1 = if name == "io" { "blkio" } else { name };
+    let enabled = known.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(v1)).then(|| words.nth(2) == Some("1"))
+    });
+    let at = format!("/sys/fs/cgroup/{v1}");
+    match enabled {
+        Some(false) => Check::fail(
+            id,
+            format!("the kernel was booted without the controller {name}"),
+            format!("boot with cgroup_enable={v1} on the kernel's command line"),
+        ),
+        Some(true) if v2_only => Check::fail(
+            id,
+            format!("the controller {name} was not handed down to here"),
+            format!(
+                "in the groups above, from the top: echo +{name} > \
+                 cgroup.subtree_control"
+            ),
+        ),
+        Some(true) => Check::fail(
+            id,
+            format!("the controller {name} is not mounted"),
+            format!(
+                "mkdir -p {at} && mount -t cgroup -o {name} none {at}; where the \
+                 kernel refuses, it has {name} in v2 only: boot with \
+                 systemd.unified_cgroup_hierarchy=1"
+            ),
+        ),
+        None => Check::fail(
+            id,
+            format!("this kernel has no controller {name}"),
+            "boot a kernel that was built with it: CONFIG_CGROUPS, and make \
+             menuconfig's list below that",
+        ),
+    }
+}
+
+/// Where this process may make groups, tried.
+fn place(layout: Layout) -> Check {
+    let id = "cgroup-place";
+    let name = format!("doctor-{}", std::process::id());
+    let group = match Group::plan(layout, &name, &["cpu", "memory", "pids"]) {
+        Ok(group) => group,
+        Err(error) => {
+            let fix = "compare with cat /proc/self/cgroup";
+            return Check::fail(id, format!("{error:#}"), fix);
+        }
+    };
+    if group.places.is_empty() {
+        let fix = "first a controller: see above";
+        return Check::fail(id, "no hierarchy has cpu, memory or pids", fix);
+    }
+    for place in &group.places {
+        let outcome = attempt(&[Path::new("group"), &place.path]);
+        let Some(error) = &outcome.error else { continue };
+        // A child that was ended in between has left it.
+        let _ = std::fs::remove_dir(&place.path);
+        let fix = match outcome.errno() {
+            Some(Errno::EROFS) => {
+                "inside a container: docker run --privileged; it is mounted read-only"
+            }
+            Some(Errno::EACCES | Errno::EPERM)
+                if place.hierarchy.version == Version::V2 =>
+            {
+                DELEGATE
+            }
+            _ => "as root",
+        };
+        let text = format!("no group can be made: {error}");
+        return match rights::privileged() {
+            true => Check::fail(id, text, fix),
+            false => Check::warn(id, text, fix),
+        };
+    }
+    let first = &group.places[0];
+    let whose = match (rights::privileged(), first.hierarchy.version) {
+        (false, _) => "this user's own, handed over",
+        (true, Version::V1) => "root's; ordinary users have none in v1",
+        (true, Version::V2) if Path::new("/run/systemd/system").is_dir() => {
+            "root's; systemd hands ordinary users their own"
+        }
+        (true, Version::V2) => "root's; nobody here hands any to ordinary users",
+    };
+    let above = first.path.parent().unwrap_or(&first.path).display();
+    Check::ok(id, format!("groups can be made in {above}: {whose}"))
+}
+
+const DELEGATE: &str = "with systemd, put this before the command: systemd-run --user \
+    --scope -p Delegate=yes; without it, as root";

@@ -1,0 +1,137 @@
+//! Namespaces, and what is mounted in them.
+
+use std::fs::read_to_string;
+
+use nix::errno::Errno;
+
+use crate::Who;
+use crate::child::{Outcome, attempt};
+use crate::report::{Check, Status, Task};
+use crate::sysctl;
+
+/// The kinds, and whether the main job has one.
+const KINDS: [(&str, bool); 6] = [
+    ("uts", true),
+    ("ipc", true),
+    ("pid", true),
+    ("mount", true),
+    ("net", true),
+    ("cgroup", false),
+];
+
+pub(crate) fn checks(who: Who) -> Vec<Check> {
+    let main_job: &[Task] = &[Task::MainJob];
+    let mut checks = vec![user(who)];
+    for (kind, needed) in KINDS {
+        let id = format!("namespace-{kind}");
+        let outcome = attempt(&[kind, who.word()]);
+        let check = match &outcome.error {
+            None => Check::ok(&id, "a new one can be made"),
+            Some(error) => Check::fail(&id, error, fix(kind, &outcome, who)),
+        };
+        checks.push(check.needed(if needed { main_job } else { &[] }));
+    }
+    let outcome = attempt(&["proc", who.word()]);
+    let check = match &outcome.error {
+        None => Check::ok("proc", "can be mounted in a PID namespace"),
+        Some(error) => {
+            let fix = match outcome.errno() {
+                Some(Errno::EPERM) if who == Who::User && filter().is_none() => {
+                    "the kernel wants a /proc that nothing is mounted over; inside \
+                     a container: docker run --security-opt systempaths=unconfined"
+                        .to_owned()
+                }
+                _ => fix("pid", &outcome, who),
+            };
+            Check::fail("proc", error, fix)
+        }
+    };
+    checks.push(check.needed(main_job));
+    checks
+}
+
+/// User namespaces, as this user, and as an ordinary one if that is another.
+fn user(who: Who) -> Check {
+    let id = "user-namespaces";
+    let outcome = attempt(&["ordinary"]);
+    let Some(error) = &outcome.error else {
+        return Check::ok(id, "ordinary users get one, and are root in it")
+            .needed(needed(who));
+    };
+    let changed = ["setgroups(2)", "setgid(2)", "setuid(2)"];
+    if changed.iter().any(|call| error.starts_with(call)) {
+        let fix = "run it as an ordinary user";
+        return Check::unknown(
+            id,
+            format!("nobody else can be tried: {error}"),
+            fix,
+        );
+    }
+    let fix = fix("user", &outcome, Who::User);
+    match who {
+        Who::User => Check::fail(id, error, fix),
+        // Root makes containers without.
+        Who::Root => {
+            Check::warn(id, format!("not for ordinary users: {error}"), fix)
+        }
+    }
+    .needed(needed(who))
+}
+
+fn needed(who: Who) -> &'static [Task] {
+    if who == Who::User { &[Task::MainJob] } else { &[] }
+}
+
+/// What to do about a namespace that can't be made.
+fn fix(kind: &str, outcome: &Outcome, who: Who) -> String {
+    if let Some(filter) = filter()
+        && matches!(
+            outcome.errno(),
+            Some(Errno::EPERM | Errno::EACCES | Errno::ENOSYS)
+        )
+    {
+        return filter;
+    }
+    match outcome.errno() {
+        Some(Errno::ENOSPC) => sysctl::raise(kind),
+        Some(Errno::EINVAL) => {
+            let option = match kind {
+                "mount" => "NAMESPACES".to_owned(),
+                "cgroup" => "CGROUPS".to_owned(),
+                kind => format!("{}_NS", kind.to_uppercase()),
+            };
+            format!("boot a kernel that was built with CONFIG_{option}=y")
+        }
+        _ => match (sysctl::closed(), who) {
+            (Some(fix), Who::User) => fix,
+            (None, Who::User) => "as root: sudo, or the VM: cargo xtask shell".into(),
+            (_, Who::Root) => {
+                "inside a container: docker run --privileged; or the VM: cargo xtask \
+                 shell"
+                    .into()
+            }
+        },
+    }
+}
+
+/// What to do about a seccomp filter, where there is one around this process.
+///
+/// # Source
+/// proc_pid_status(5), "Seccomp"
+pub(crate) fn filter() -> Option<String> {
+    let status = read_to_string("/proc/self/status").unwrap_or_default();
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
+    (mode.trim() == "2").then(|| {
+        "a seccomp filter is around this process; inside a container: docker run \
+         --security-opt seccomp=unconfined --cap-add SYS_ADMIN"
+            .to_owned()
+    })
+}
+
+/// A check that only tells what is there.
+pub(crate) fn only_told(mut check: Check) -> Check {
+    if check.status == Status::Fail {
+        check.status = Status::Warn;
+    }
+    check
+}

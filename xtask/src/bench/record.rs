@@ -1,0 +1,240 @@
+//! What was measured, and where, for machines and for the plot.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use common::command::run;
+use common::step::Step;
+use nix::sys::statfs::statfs;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::measure::median;
+use crate::root;
+
+/// The form of the file.
+const FORMAT: u32 = 1;
+
+/// One run of a benchmark.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    format: u32,
+    /// Which benchmark: `start`, `vm` or `build`.
+    pub(crate) bench: String,
+    /// What was measured, for the reader.
+    pub(crate) title: String,
+    pub(crate) unit: String,
+    /// When, in UTC: `2026-01-31`.
+    pub(crate) date: String,
+    pub(crate) machine: Machine,
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// A median.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    /// What is compared with each other has the same: `cold`.
+    pub(crate) group: String,
+    pub(crate) name: String,
+    pub(crate) median: f64,
+    pub(crate) fastest: f64,
+    pub(crate) slowest: f64,
+    pub(crate) runs: usize,
+    /// Ours in relation to it: the median of the rounds' ratios.
+    pub(crate) ratio: Option<f64>,
+    /// What is aimed at: a ratio where there is one, else a median.
+    pub(crate) aim: Option<f64>,
+}
+
+impl Figure {
+    pub(crate) fn of(group: &str, name: &str, values: &[f64]) -> Figure {
+        Figure {
+            group: group.to_owned(),
+            name: name.to_owned(),
+            median: median(values),
+            fastest: values.iter().copied().fold(f64::INFINITY, f64::min),
+            slowest: values.iter().copied().fold(0.0, f64::max),
+            runs: values.len(),
+            ratio: None,
+            aim: None,
+        }
+    }
+
+    pub(crate) fn aimed(mut self, aim: Option<f64>) -> Figure {
+        self.aim = aim;
+        self
+    }
+
+    pub(crate) fn ratio(mut self, ratio: f64) -> Figure {
+        self.ratio = Some(ratio);
+        self
+    }
+}
+
+/// The machine, without its name.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) processor: String,
+    pub(crate) processors: usize,
+    /// In MiB.
+    pub(crate) memory: u64,
+    pub(crate) kernel: String,
+    /// Where the state directory lies; the build directory, where there is none.
+    pub(crate) file_system: String,
+    /// Of the checkout; with `-dirty` when it was changed.
+    pub(crate) commit: String,
+}
+
+impl Machine {
+    fn here(place: &Path) -> Machine {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let model = field(&read("/proc/cpuinfo"), "model name");
+        let memory = field(&read("/proc/meminfo"), "MemTotal");
+        let memory =
+            memory.split_whitespace().next().and_then(|kib| kib.parse().ok());
+        let count = std::thread::available_parallelism();
+        Machine {
+            processor: if model.is_empty() { "unknown".into() } else { model },
+            processors: count.map_or(1, usize::from),
+            memory: memory.unwrap_or(0_u64) / 1024,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            file_system: file_system(place),
+            commit: commit().unwrap_or_else(|_| "unknown".into()),
+        }
+    }
+}
+
+/// The value of the first `NAME : VALUE`.
+fn field(text: &str, name: &str) -> String {
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(key, _)| key.trim() == name);
+    found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+}
+
+/// The kind of file system at a place, or above it while it isn't there.
+///
+/// # Source
+/// statfs(2), "f_type"
+fn file_system(place: &Path) -> String {
+    let there = place.ancestors().find(|path| path.exists());
+    let kind = there.and_then(|path| statfs(path).ok());
+    let kind = kind.map(|about| about.filesystem_type().0 as u64);
+    match kind {
+        Some(0xef53) => "ext4".into(),
+        Some(0x0102_1994) => "tmpfs".into(),
+        Some(0x9123_683e) => "btrfs".into(),
+        Some(0x5846_5342) => "xfs".into(),
+        Some(0x794c_7630) => "overlay".into(),
+        Some(0x2fc1_2fc1) => "zfs".into(),
+        Some(other) => format!("{other:#x}"),
+        None => "unknown".into(),
+    }
+}
+
+fn commit() -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(root()).args(["describe", "--always", "--dirty", "--abbrev=12"]);
+    let said = run(&mut git, Duration::from_secs(20))?;
+    Ok(String::from_utf8_lossy(&said.out).trim().to_owned())
+}
+
+impl Record {
+    /// Of here and now; `place` is where what was measured lies.
+    pub(crate) fn new(
+        bench: &str,
+        title: String,
+        unit: &str,
+        place: &Path,
+        figures: Vec<Figure>,
+    ) -> Record {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Record {
+            format: FORMAT,
+            bench: bench.to_owned(),
+            title,
+            unit: unit.to_owned(),
+            date: date(now.as_secs() / 86_400),
+            machine: Machine::here(place),
+            figures,
+        }
+    }
+
+    /// # Errors
+    /// Those of read(2); another form.
+    pub(crate) fn read(path: &Path) -> Result<Record> {
+        let shown = path.display();
+        let text = fs::read(path).step(|| format!("read(2) {shown}"))?;
+        let record: Record = serde_json::from_slice(&text)
+            .with_context(|| format!("{shown} was not written by bench --json"))?;
+        anyhow::ensure!(
+            record.format == FORMAT,
+            "{shown} has the form {}, and this knows {FORMAT}: measure anew",
+            record.format
+        );
+        Ok(record)
+    }
+
+    /// # Errors
+    /// Those of write(2).
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(path, text).step(|| format!("write(2) {}", path.display()))
+    }
+}
+
+/// A day of the Gregorian calendar by its distance to 1970-01-01.
+///
+/// # Source
+/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days
+fn date(days: u64) -> String {
+    // Years begin in March, so that the leap day is the last of one.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_their_dates() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(11_016), "2000-02-29");
+        assert_eq!(date(11_017), "2000-03-01");
+        assert_eq!(date(20_453), "2025-12-31");
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record.json");
+        let figures = vec![Figure::of("cold", "ours", &[3.0, 1.0, 2.0]).ratio(0.5)];
+        let record = Record::new("start", "t".into(), "ms", dir.path(), figures);
+        record.write(&path).unwrap();
+        let again = Record::read(&path).unwrap();
+        assert_eq!(again, record);
+        let figure = &again.figures[0];
+        let numbers = [figure.median, figure.fastest, figure.slowest];
+        assert_eq!((numbers, figure.runs), ([2.0, 1.0, 3.0], 3));
+        fs::write(&path, "{}").unwrap();
+        let error = Record::read(&path).unwrap_err();
+        assert!(format!("{error:#}").contains("not written by bench --json"));
+    }
+
+    #[test]
+    fn the_first_field_of_that_name_is_taken() {
+        let text = "model\t\t: 7\nmodel name\t: A: B\nmodel name\t: C\n";
+        assert_eq!(field(text, "model name"), "A: B");
+        assert_eq!(field(text, "none"), "");
+    }
+}

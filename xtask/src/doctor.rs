@@ -1,0 +1,248 @@
+//! `cargo xtask doctor`: what this machine can run, and why not. The kernel's side is
+//! the crate `doctor`; here is what the build and the VM take.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use ::doctor::{Check, Report, Task, can_execute};
+use anyhow::{Context, Result};
+use common::command::run as quietly;
+use common::room::room;
+use common::state::State;
+use common::step::report as in_words;
+use common::{busybox, rights};
+
+use crate::install::{Installer, on_path};
+use crate::vm::accelerator::{self, DEVICE};
+use crate::vm::qemu::{self, Qemu};
+use crate::vm::scratch::Scratch;
+use crate::{book, build, target, vm};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Print the findings as JSON: `checks`, each with id, status (ok, warn, fail,
+    /// unknown), detail, fix and needed_for; and `summary`, with main_job and
+    /// vm_tests (ok, fail, unknown)
+    #[arg(long)]
+    json: bool,
+}
+
+/// Look, and tell; the exit code is 0 when the main job and the tests in a VM can
+/// run, 3 when the main job can't, 4 when the tests can't, 5 when neither can.
+///
+/// # Errors
+/// The findings can't be written.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let mut checks = ::doctor::machine();
+    checks.extend(tools());
+    let report = Report::new(checks);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(ExitCode::from(report.exit_code()))
+}
+
+const BOTH: &[Task] = &[Task::MainJob, Task::VmTests];
+const VM: &[Task] = &[Task::VmTests];
+
+/// What the build and the VM take.
+fn tools() -> Vec<Check> {
+    let (emulator, found) = emulator();
+    vec![
+        build_directory().needed(BOTH),
+        build_room().needed(VM),
+        compiler().needed(BOTH),
+        static_programs().needed(VM),
+        emulator.needed(VM),
+        kvm(found.as_ref()),
+        kernel().needed(VM),
+        vm_busybox().needed(VM),
+        mdbook(),
+    ]
+}
+
+fn build_directory() -> Check {
+    let id = "build-directory";
+    match can_execute(&target()) {
+        Ok(()) => Check::ok(id, "programs run in it"),
+        Err(error) => Check::fail(
+            id,
+            error,
+            "export CARGO_TARGET_DIR=DIR, a directory that can be written and whose \
+             file system is not mounted noexec",
+        ),
+    }
+}
+
+/// For all that is built, a kernel, and what it takes to unpack that.
+const ROOM: u64 = 3 << 30;
+
+fn build_room() -> Check {
+    let id = "build-room";
+    let target = target();
+    let there = target.ancestors().find(|path| path.is_dir());
+    match room(there.unwrap_or(Path::new("/")), ROOM, "what is built, and a kernel")
+    {
+        Ok(()) => Check::ok(id, "enough of it is free"),
+        Err(error) => Check::warn(
+            id,
+            format!("{error:#}"),
+            "make room, or export CARGO_TARGET_DIR=DIR, a directory on another disk",
+        ),
+    }
+}
+
+/// A compiler and linker that take longer are a finding.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Build a program and run it.
+fn built(flags: &[String]) -> Result<()> {
+    let scratch = Scratch::new(&vm::directory().join("runs"))?;
+    let (source, program) =
+        (scratch.path().join("main.rs"), scratch.path().join("program"));
+    fs::write(&source, "fn main() {}\n").context("write a program")?;
+    let mut rustc = Command::new("rustc");
+    rustc.args(flags).arg("-o").arg(&program).arg(&source);
+    quietly(&mut rustc, PATIENCE)?;
+    quietly(&mut Command::new(&program), PATIENCE).map(drop)
+}
+
+fn compiler() -> Check {
+    let id = "compiler";
+    if on_path("cc").is_none() && on_path("gcc").is_none() {
+        let fix = "install a C compiler, whose linker Rust uses: apt-get install gcc \
+                   libc6-dev, dnf install gcc, apk add gcc musl-dev";
+        return Check::fail(id, "no cc on PATH", fix);
+    }
+    match built(&[]) {
+        Ok(()) => Check::ok(id, "rustc builds a program that runs"),
+        Err(error) => Check::fail(
+            id,
+            in_words(&error),
+            "install Rust 1.89 or later from https://rustup.rs, and a C compiler",
+        ),
+    }
+}
+
+fn static_programs() -> Check {
+    let id = "static-programs";
+    let host = match build::host() {
+        Ok(host) => host,
+        Err(error) => {
+            return Check::fail(
+                id,
+                in_words(&error),
+                "first the compiler: see above",
+            );
+        }
+    };
+    let flags = ["--target", &host, "-Ctarget-feature=+crt-static"];
+    match built(&flags.map(str::to_owned)) {
+        Ok(()) => Check::ok(id, format!("{host} links statically")),
+        Err(error) => Check::fail(
+            id,
+            in_words(&error),
+            "install the static C library: apt-get install libc6-dev, dnf install \
+             glibc-static, apk add musl-dev",
+        ),
+    }
+}
+
+fn emulator() -> (Check, Option<Qemu>) {
+    let id = "qemu";
+    match qemu::look() {
+        Ok(Some(qemu)) => {
+            let shown = qemu.program.display();
+            (Check::ok(id, format!("{}, {shown}", qemu.version)), Some(qemu))
+        }
+        Ok(None) => {
+            let absent = format!("no {} on PATH", qemu::NAME);
+            let check = match Installer::of(&[qemu::PACKAGE]) {
+                Some(installer) if rights::privileged() => Check::warn(
+                    id,
+                    absent,
+                    format!("cargo xtask test does it: {}", installer.line()),
+                ),
+                Some(installer) => {
+                    Check::fail(id, absent, format!("sudo {}", installer.line()))
+                }
+                None => Check::fail(
+                    id,
+                    absent,
+                    "install QEMU's x86-64 system emulator by your package manager",
+                ),
+            };
+            (check, None)
+        }
+        Err(error) => {
+            let fix = "install another QEMU: any from 5.2 on will do";
+            (Check::fail(id, in_words(&error), fix), None)
+        }
+    }
+}
+
+/// The VM does without, by emulation.
+fn kvm(qemu: Option<&Qemu>) -> Check {
+    let id = "kvm";
+    let Some(qemu) = qemu else {
+        return Check::unknown(id, "only QEMU can try it", "first QEMU: see above");
+    };
+    let probed = Scratch::new(&vm::directory().join("runs")).and_then(|scratch| {
+        accelerator::probe(qemu, scratch.path(), Path::new(DEVICE))
+    });
+    let reason = match probed {
+        Ok(Ok(reason)) => return Check::ok(id, reason),
+        Ok(Err(reason)) => reason,
+        Err(error) => in_words(&error),
+    };
+    Check::warn(
+        id,
+        reason,
+        format!(
+            "none needed: the VM runs by emulation. Faster with KVM: modprobe \
+             kvm_intel or kvm_amd, sudo usermod -aG kvm $USER for {DEVICE}; inside a \
+             VM, nested virtualisation on its host"
+        ),
+    )
+}
+
+fn kernel() -> Check {
+    let id = "kernel";
+    let there = vm::directory().join("kernels/6.1/record.json");
+    if there.is_file() {
+        return Check::ok(id, "Linux 6.1 for the VM is there");
+    }
+    if on_path("apt-get").is_some() {
+        return Check::ok(id, "apt-get is there, to download one");
+    }
+    Check::fail(
+        id,
+        "no kernel for the VM, and no apt-get to download one",
+        "cargo xtask test --kernel PATH, a vmlinux or bzImage with its modules in \
+         ../lib/modules beside it",
+    )
+}
+
+fn vm_busybox() -> Check {
+    let id = "vm-busybox";
+    match busybox::source(&State::at(vm::directory().join("state"))) {
+        Ok(source) => Check::ok(id, source),
+        Err(error) => Check::fail(
+            id,
+            in_words(&error),
+            "export MYDOCKER_BUSYBOX=FILE, a static busybox",
+        ),
+    }
+}
+
+fn mdbook() -> Check {
+    let id = "mdbook";
+    match book::found() {
+        Some(path) => Check::ok(id, path.display().to_string()),
+        None => Check::warn(id, "not here yet", "cargo xtask book gets it"),
+    }
+}

@@ -1,0 +1,134 @@
+//! The doctor about what the build and the VM take, on machines where that is
+//! missing. What the kernel has is tested in the VM: tests/tests/blackbox/doctor.rs.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A machine with nothing on PATH, and nothing built.
+struct Bare(TempDir);
+
+impl Bare {
+    fn new() -> Bare {
+        Bare(tempfile::tempdir().unwrap())
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.0.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn doctor(&self) -> Command {
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        doctor.arg("doctor").env("PATH", self.0.path());
+        let target = self.0.path().join("target");
+        doctor.env("CARGO_TARGET_DIR", target).env_remove("MYDOCKER_BUSYBOX");
+        doctor.env("MYDOCKER_ROOT", self.0.path().join("state"));
+        doctor
+    }
+
+    /// The findings, and the exit code.
+    fn found(&self) -> (Value, i32) {
+        let output = self.doctor().arg("--json").output().unwrap();
+        let json = serde_json::from_slice(&output.stdout);
+        (
+            json.unwrap_or_else(|e| panic!("{e}: {output:?}")),
+            output.status.code().unwrap(),
+        )
+    }
+}
+
+/// Status, detail and fix of a check.
+fn check(findings: &Value, id: &str) -> (String, String, String) {
+    let mut checks = findings["checks"].as_array().unwrap().iter();
+    let found = checks.find(|check| check["id"] == id);
+    let found = found.unwrap_or_else(|| panic!("no {id}"));
+    let word = |key: &str| found[key].as_str().unwrap_or("").to_owned();
+    (word("status"), word("detail"), word("fix"))
+}
+
+fn is(findings: &Value, id: &str, status: &str, detail: &str, fix: &str) {
+    let found = check(findings, id);
+    assert_eq!(found.0, status, "{id}: {found:?}");
+    assert!(found.1.contains(detail) && found.2.contains(fix), "{id}: {found:?}");
+}
+
+#[test]
+fn on_a_bare_machine_each_thing_that_is_missing_is_named_with_what_mends_it() {
+    let bare = Bare::new();
+    let (found, code) = bare.found();
+    is(&found, "compiler", "fail", "no cc on PATH", "apt-get install gcc");
+    is(&found, "static-programs", "fail", "rustc", "compiler");
+    is(&found, "qemu", "fail", "no qemu-system-x86_64 on PATH", "install QEMU's");
+    is(&found, "kvm", "unknown", "only QEMU can try it", "first QEMU");
+    is(&found, "kernel", "fail", "no apt-get", "--kernel PATH");
+    is(&found, "busybox", "fail", "no apt-get", "export MYDOCKER_BUSYBOX=FILE");
+    is(&found, "vm-busybox", "fail", "no apt-get", "export MYDOCKER_BUSYBOX=FILE");
+    is(&found, "mdbook", "warn", "not here yet", "cargo xtask book");
+    is(&found, "build-directory", "ok", "programs run", "");
+    assert_eq!(found["summary"]["main_job"], "fail");
+    assert_eq!(found["summary"]["vm_tests"], "fail");
+    assert_eq!(code, 5);
+    let text = bare.doctor().output().unwrap();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("\nFAIL  compiler "), "{text}");
+    assert!(
+        text.ends_with("the tests in a VM: can't run here: see FAIL\n"),
+        "{text}"
+    );
+    assert_eq!(
+        fs::read_dir(bare.0.path()).unwrap().count(),
+        0,
+        "it has left something"
+    );
+}
+
+#[test]
+fn a_package_manager_is_named_and_not_run() {
+    let bare = Bare::new();
+    bare.program("apt-get", "echo called > \"$0.called\"");
+    let (found, _) = bare.found();
+    is(&found, "kernel", "ok", "apt-get is there", "");
+    is(&found, "vm-busybox", "ok", "apt-get is there", "");
+    // Root's tests install it by themselves.
+    let status = if nix::unistd::geteuid().is_root() { "warn" } else { "fail" };
+    let line = "apt-get install --yes --no-install-recommends qemu-system-x86";
+    is(&found, "qemu", status, "no qemu-system-x86_64 on PATH", line);
+    assert!(!bare.0.path().join("apt-get.called").exists());
+}
+
+#[test]
+fn an_emulator_that_does_not_run_is_named_and_one_whose_kvm_fails_is_enough() {
+    let bare = Bare::new();
+    let name = "qemu-system-x86_64";
+    bare.program(name, "echo no such library >&2; exit 127");
+    let (found, _) = bare.found();
+    is(&found, "qemu", "fail", "no such library", "install another QEMU");
+    bare.program(name, "[ \"$1\" = --version ] && echo QEMU emulator version 0.1");
+    let (found, _) = bare.found();
+    is(&found, "qemu", "ok", "QEMU 0.1", "");
+    is(&found, "kvm", "warn", "", "by emulation");
+}
+
+#[test]
+fn a_build_directory_that_can_not_be_written_is_named() {
+    let bare = Bare::new();
+    // Where nobody makes anything, root neither.
+    let mut doctor = bare.doctor();
+    doctor.env("CARGO_TARGET_DIR", "/proc/self/target").arg("--json");
+    let output = doctor.output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    is(
+        &found,
+        "build-directory",
+        "fail",
+        "mkdir(2) /proc",
+        "export CARGO_TARGET_DIR",
+    );
+    assert_eq!(output.status.code(), Some(5));
+}
