@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 
 use crate::channel::{Channel, Frame};
 use crate::child::{self, Child};
@@ -170,7 +172,12 @@ fn follow(
     let mut exec = false;
     step::scene(Scene { side: "parent", hook: "release", part: "" });
     step::tell(&"all parts are attached, the barrier opens");
-    let mut alive = channel.send(&Frame::Go).is_ok();
+    let mut alive = match channel.send(&Frame::Go) {
+        // The child is gone, and may have said why.
+        Err(Errno::PIPE) => false,
+        // One that was not told to go would wait for it, and we for the child.
+        sent => sent.step(|| "sendmsg(2) to open the barrier").map(|()| true)?,
+    };
     loop {
         let mut polled = [
             PollFd::new(channel, PollFlags::IN),
@@ -189,11 +196,15 @@ fn follow(
             }
             continue;
         }
-        match channel.receive().unwrap_or_else(|_| {
-            // A frame that isn't ours, or a socket that broke: as good as no child.
-            alive = false;
-            None
-        }) {
+        let frame = match channel.receive() {
+            // A frame that isn't ours: as good as no child.
+            Err(Errno::PROTO) => {
+                alive = false;
+                None
+            }
+            frame => frame.look(|| "recvmsg(2) from the child")?,
+        };
+        match frame {
             Some(Frame::Step(line)) => step::say(&line),
             Some(Frame::Descriptor(part, fd)) => drop(fds.insert(part, fd)),
             Some(Frame::Refused { code, text }) => {
@@ -303,7 +314,7 @@ impl Standing {
         step::scene(Scene { side: "parent", hook: "clone", part: "" });
         let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
         let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
-        sys::assert_one_thread();
+        sys::assert_one_thread()?;
         let side = sys::clone3(birth.namespaces, CloneFlags::empty(), cgroup);
         let side = match side {
             Ok(Side::Child) => {
@@ -338,7 +349,8 @@ impl Standing {
         Ok(())
     }
 
-    /// Undo everything that dead containers left.
+    /// Undo everything that dead containers left. What can't be undone now, the next
+    /// run tries again: it is no reason not to run this one.
     fn sweep(&self) -> Result<()> {
         for (home, names, lock) in self.plan.home.state.dead()? {
             // A chapter that does not know all parts of a container would leave
@@ -349,10 +361,16 @@ impl Standing {
             }
             let mut errors = Vec::new();
             demolish(&self.parts, &home, Exit::Unseen, &mut errors);
-            errors.extend(home.remove().err());
+            forget(&home, &mut errors);
             drop(lock);
             if let Some(error) = joined(errors) {
-                return Err(error.context(format!("sweep container {}", home.id)));
+                let error = error.context(format!("sweep container {}", home.id));
+                let text = step::report(&error);
+                // A closed stderr is no reason either.
+                let _ = writeln!(
+                    io::stderr(),
+                    "warning: {text}\nhint: the next run tries again"
+                );
             }
         }
         Ok(())
@@ -372,8 +390,7 @@ impl Standing {
             &mut errors,
         );
         if self.plan.keeps {
-            step::scene(Scene { side: "parent", hook: "removed", part: "home" });
-            errors.extend(self.plan.home.remove().err());
+            forget(&self.plan.home, &mut errors);
         }
         self.lock = None;
         joined(errors)
@@ -419,6 +436,15 @@ fn demolish(
         step::scene(Scene { side: "parent", hook: "removed", part: name });
         let removed = part.removed(home);
         errors.extend(removed.err().map(|e| e.context(format!("removed {name}"))));
+    }
+}
+
+/// Remove a container's own directory, unless something could not be undone: the
+/// directory is what the next run finds it by, and tries again.
+fn forget(home: &Home, errors: &mut Vec<Error>) {
+    if errors.is_empty() {
+        step::scene(Scene { side: "parent", hook: "removed", part: "home" });
+        errors.extend(home.remove().err());
     }
 }
 

@@ -1,6 +1,6 @@
 //! A container's home: its id and the directory that is its own.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -91,8 +91,13 @@ impl Home {
         let dir = self.dir();
         if let Some(name) = &self.name {
             let link = self.state.names().join(name.as_str());
-            if fs::read_link(&link).is_ok_and(|id| id == Path::new(self.id.as_str()))
-            {
+            let owner = match fs::read_link(&link) {
+                Err(e) if no_link(&e) => None,
+                owner => {
+                    Some(owner.look(|| format!("readlink(2) {}", link.display()))?)
+                }
+            };
+            if owner.is_some_and(|id| id == Path::new(self.id.as_str())) {
                 gone(fs::remove_file(&link))
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }
@@ -103,7 +108,9 @@ impl Home {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.look(|| format!("readdir(3) {}", dir.display()))?,
         };
-        for path in entries.flatten().map(|entry| entry.path()) {
+        for entry in entries {
+            let path =
+                entry.look(|| format!("readdir(3) {}", dir.display()))?.path();
             if !path.ends_with("lock") {
                 remove_tree(&path)?;
             }
@@ -146,7 +153,9 @@ impl State {
             entries => entries
                 .look(|| format!("readdir(3) {}", self.containers().display()))?,
         };
-        for entry in entries.flatten() {
+        for entry in entries {
+            let entry = entry
+                .look(|| format!("readdir(3) {}", self.containers().display()))?;
             let Some(id) = entry.file_name().to_str().and_then(|n| n.parse().ok())
             else {
                 continue;
@@ -162,30 +171,57 @@ impl State {
                     continue;
                 }
                 // Somebody else's.
-                Err(_) => continue,
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => continue,
+                file => file.look(|| format!("open(2) {}", path.display()))?,
             };
-            if file.try_lock().is_err() || nlink(&file)? == 0 {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(e)) => {
+                    return Err(e).look(|| format!("flock(2) {}", path.display()));
+                }
+                Ok(()) => {}
+            }
+            if nlink(&file)? == 0 {
                 continue;
             }
             let mut parts = String::new();
             file.read_to_string(&mut parts)
                 .look(|| format!("read(2) {}", path.display()))?;
             let parts = parts.split_whitespace().map(str::to_owned).collect();
-            let name = self.name_of(&id);
+            let name = self.name_of(&id)?;
             let home = Home { id, name, state: self.clone() };
             dead.push((home, parts, Lock { _file: file }));
         }
         Ok(dead)
     }
 
-    fn name_of(&self, id: &Id) -> Option<Name> {
-        let entries = fs::read_dir(self.names()).ok()?;
-        let mut links = entries.flatten();
-        let link = links.find(|link| {
-            fs::read_link(link.path()).is_ok_and(|to| to == Path::new(id.as_str()))
-        })?;
-        link.file_name().to_str()?.parse().ok()
+    /// A name that is not found would be taken for ever.
+    fn name_of(&self, id: &Id) -> Result<Option<Name>> {
+        let names = self.names();
+        let entries = match fs::read_dir(&names) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            entries => entries.look(|| format!("readdir(3) {}", names.display()))?,
+        };
+        for entry in entries {
+            let link = entry.look(|| format!("readdir(3) {}", names.display()))?;
+            let target = match fs::read_link(link.path()) {
+                // Given back meanwhile, or somebody else's.
+                Err(e) if no_link(&e) => continue,
+                to => {
+                    to.look(|| format!("readlink(2) {}", link.path().display()))?
+                }
+            };
+            if target == Path::new(id.as_str()) {
+                return Ok(link.file_name().to_str().and_then(|n| n.parse().ok()));
+            }
+        }
+        Ok(None)
     }
+}
+
+/// Whether there is no symlink that could be read.
+fn no_link(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
 fn nlink(file: &File) -> Result<u64> {

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: the black-box tests, privileged ones included.
 
 mod here;
-mod judge;
-mod lane;
-mod report;
+pub(crate) mod judge;
+pub(crate) mod lane;
+pub(crate) mod report;
 mod skips;
 
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// The kernels that are got as packages, the usual one first.
-const PACKAGED: [&str; 2] = ["6.1", "6.12"];
+pub(crate) const PACKAGED: [&str; 2] = ["6.1", "6.12"];
 
 enum Place {
     Here,
@@ -222,8 +222,12 @@ fn in_vms(
             );
             let begun = Instant::now();
             let first = reports.count();
-            let program = &args.program;
-            let ran = lane::run(&set, program, &tests, jobs, args.timeout, reports);
+            let suite = lane::Suite {
+                program: &args.program,
+                environment: Vec::new(),
+                seconds: args.timeout,
+            };
+            let ran = lane::run(&set, &suite, &tests, jobs, reports);
             let complete = ran.is_ok() && reports.count() - first == tests.len();
             reports.close(&lane::name(&set), begun.elapsed(), complete);
             ran?;
@@ -234,12 +238,12 @@ fn in_vms(
     Ok(())
 }
 
-fn counted(tests: usize) -> String {
+pub(crate) fn counted(tests: usize) -> String {
     format!("{tests} test{}", if tests == 1 { "" } else { "s" })
 }
 
 /// The names of a test program's tests.
-fn listed(program: &Path) -> Result<Vec<String>> {
+pub(crate) fn listed(program: &Path) -> Result<Vec<String>> {
     let output = Command::new(program)
         .args(["--list", "--format", "terse"])
         .output()
@@ -257,7 +261,7 @@ fn listed(program: &Path) -> Result<Vec<String>> {
 }
 
 /// Those that one of the words means; without words, all.
-fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
+pub(crate) fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
     if words.is_empty() {
         return Ok(all);
     }

@@ -37,6 +37,8 @@ pub enum Order {
         program: String,
         /// The test's name.
         name: String,
+        /// Variables of its environment, beside those that each test has.
+        environment: Vec<(String, String)>,
         /// After so many seconds it is killed.
         seconds: u64,
         /// A random number, for the answer: a test that writes on the line can't

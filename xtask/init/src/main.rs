@@ -62,9 +62,10 @@ fn serve() -> Result<Never> {
             None => bail!("the host is gone"),
         };
         let answer = match order {
-            Order::Test { program, name, seconds, ticket } => {
+            Order::Test { program, name, environment, seconds, ticket } => {
                 tests += 1;
-                test::run(&program, &name, seconds, ticket, &mut line)
+                let name = (program.as_str(), name.as_str());
+                test::run(name, environment, seconds, ticket, &mut line)
             }
             Order::Session { words, terminal } => {
                 session::run(&words, terminal, &mut line)

@@ -31,10 +31,10 @@ const SETTLING: Duration = Duration::from_millis(500);
 const OUT: &str = "/run/output";
 const SKIPS: &str = "/run/skips";
 
-/// Run a test; what it printed goes to the host as bytes.
+/// Run a test of a program; what it printed goes to the host as bytes.
 pub(crate) fn run(
-    program: &str,
-    name: &str,
+    (program, name): (&str, &str),
+    environment: Vec<(String, String)>,
     seconds: u64,
     ticket: u64,
     line: &mut File,
@@ -62,6 +62,7 @@ pub(crate) fn run(
         .env("MYDOCKER_SKIP_FILE", SKIPS)
         .env("INSTA_WORKSPACE_ROOT", place::SOURCE)
         .env("INSTA_UPDATE", "no")
+        .envs(environment)
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
         .stderr(out.try_clone()?)

@@ -62,7 +62,8 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<()> {
 /// Run a test that does nothing; how long it took by process 1's clock.
 fn one_test(vm: &mut Machine) -> Result<u64> {
     let (program, name) = ("misbehaving".into(), "behaves".into());
-    vm.order(&Order::Test { program, name, seconds: 60, ticket: 1 })?;
+    let environment = Vec::new();
+    vm.order(&Order::Test { program, name, environment, seconds: 60, ticket: 1 })?;
     loop {
         match vm.next(Duration::from_secs(80)) {
             Word::Bytes(..) => {}

@@ -28,6 +28,16 @@ const CONSOLE: usize = 256 << 10;
 /// Of a test's output so much is kept, its end.
 const OUTPUT: usize = 256 << 10;
 
+/// What is run, and how.
+pub(crate) struct Suite<'a> {
+    /// The test program.
+    pub(crate) program: &'a str,
+    /// Variables for it, beside those that each test has.
+    pub(crate) environment: Vec<(String, String)>,
+    /// A test that takes longer is killed.
+    pub(crate) seconds: u64,
+}
+
 /// The lane's name in reports.
 pub(crate) fn name(set: &Set) -> String {
     format!("{} {}", set.kernel.wanted, set.cgroup)
@@ -39,10 +49,9 @@ pub(crate) fn name(set: &Set) -> String {
 /// No VM comes up; one whose goodbye was not right.
 pub(crate) fn run(
     set: &Set,
-    program: &str,
+    suite: &Suite,
     tests: &[String],
     jobs: usize,
-    seconds: u64,
     reports: &mut Reports,
 ) -> Result<()> {
     let queue = Mutex::new(tests.iter().collect::<VecDeque<_>>());
@@ -57,7 +66,7 @@ pub(crate) fn run(
             }
             let Some(machine) = &mut vm else { continue };
             given += 1;
-            let (report, usable) = one(set, machine, program, name, seconds);
+            let (report, usable) = one(set, machine, suite, name);
             if !usable {
                 vm = None;
             }
@@ -98,13 +107,7 @@ pub(crate) fn run(
 }
 
 /// One test; and whether the VM is as good as before.
-fn one(
-    set: &Set,
-    vm: &mut Machine,
-    program: &str,
-    name: &str,
-    seconds: u64,
-) -> (Report, bool) {
+fn one(set: &Set, vm: &mut Machine, suite: &Suite, name: &str) -> (Report, bool) {
     let begun = Instant::now();
     let shown_before = vm.console_length();
     let mut report = Report {
@@ -120,7 +123,7 @@ fn one(
         ),
     };
     let mut output = Vec::new();
-    let verdict = conversation(set, vm, program, name, seconds, &mut output);
+    let verdict = conversation(set, vm, suite, name, &mut output);
     report.output = String::from_utf8_lossy(&output).into_owned();
     report.milliseconds = begun.elapsed().as_millis() as u64;
     let (verdict, usable) = match verdict {
@@ -148,14 +151,19 @@ fn one(
 fn conversation(
     set: &Set,
     vm: &mut Machine,
-    program: &str,
+    suite: &Suite,
     name: &str,
-    seconds: u64,
     output: &mut Vec<u8>,
 ) -> Result<(Verdict, u64, bool), String> {
     let ticket = rand_ticket();
-    let order =
-        Order::Test { program: program.into(), name: name.into(), seconds, ticket };
+    let seconds = suite.seconds;
+    let order = Order::Test {
+        program: suite.program.into(),
+        name: name.into(),
+        environment: suite.environment.clone(),
+        seconds,
+        ticket,
+    };
     if let Err(error) = vm.order(&order) {
         say(&in_words(&error));
         return Err(gone(vm));
