@@ -32,6 +32,9 @@ pub struct Call {
     /// The paths among them, and what the descriptor is that comes first; a
     /// directory that is open ends with a slash.
     pub what: String,
+    /// The return addresses on the stack: the same for calls that come from one place
+    /// of the program by one way.
+    pub place: Vec<u64>,
 }
 
 /// How a run ended.
@@ -91,7 +94,8 @@ impl Faulty {
     pub fn calls(mut self) -> Vec<Call> {
         let mut calls = Vec::new();
         go_on(self.host, None);
-        while let Some((pid, call)) = self.next() {
+        while let Some((pid, mut call)) = self.next() {
+            call.place = return_addresses(pid);
             calls.push(call);
             go_on(pid, None);
         }
@@ -223,6 +227,7 @@ impl Faulty {
             nth: *nth,
             arguments,
             what: what(pid, number, arguments),
+            place: Vec::new(),
         }
     }
 }
@@ -324,6 +329,34 @@ fn text_at(pid: Pid, address: u64) -> String {
         }
     }
     String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+/// What on the stack may be a return address: it lies in the program's text. There are
+/// no frames to go by, so what is left of earlier calls is among them; that tells
+/// places apart that are one, and never takes two for one.
+fn return_addresses(pid: Pid) -> Vec<u64> {
+    let text = text_of(pid);
+    let Ok(registers) = ptrace::getregs(pid) else { return Vec::new() };
+    let mut stack = vec![0; 4096];
+    let read = read_memory(pid, registers.rsp as usize, &mut stack);
+    let words = stack[..read].chunks_exact(8);
+    let words = words.map(|word| u64::from_ne_bytes(word.try_into().expect("8")));
+    words.filter(|word| text.contains(word)).collect()
+}
+
+/// Where the program's text lies.
+///
+/// # Source
+/// proc_pid_maps(5)
+fn text_of(pid: Pid) -> std::ops::Range<u64> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let number = |digits| u64::from_str_radix(digits, 16).ok();
+    let range = maps.lines().find_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        rest.starts_with("r-x").then_some(number(from)?..number(to)?)
+    });
+    range.unwrap_or_default()
 }
 
 fn read_memory(pid: Pid, at: usize, into: &mut [u8]) -> usize {

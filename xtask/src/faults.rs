@@ -18,6 +18,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FAULT")]
     only: Option<String>,
 
+    /// Also the faults that are like another: the same call from the same place, a
+    /// kill where nothing has changed since the last
+    #[arg(long)]
+    all: bool,
+
     /// Where the random kills begin
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -59,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ("MYDOCKER_SEED".to_owned(), args.seed.to_string()),
         ("MYDOCKER_RUNS".to_owned(), args.runs.to_string()),
     ];
+    environment.extend(args.all.then(|| ("MYDOCKER_ALL".into(), "1".into())));
     environment
         .extend(args.only.clone().map(|only| ("MYDOCKER_FAULT".into(), only)));
     let suite = lane::Suite { program: PROGRAM, environment, seconds: LONGEST };

@@ -98,6 +98,23 @@ mod tests {
         [&paths.map(OsStr::as_bytes).join(&b':'), mode.as_bytes()].concat()
     }
 
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let special = prop::sample::select(&b"//::..aro"[..]);
+        vec(prop_oneof![5 => special, 1 => 1..=255_u8], 0..16)
+    }
+
+    /// Nearly right ones.
+    fn fields() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop::sample::select(vec!["a", "b", "..", ".", "", "ro"]);
+        let mode = prop::sample::select(vec!["", ":ro", ":rw", ":r", ":"]);
+        (vec(part.clone(), 0..4), vec(part, 0..4), mode).prop_map(
+            |(host, guest, mode)| {
+                let (host, guest) = (host.join("/"), guest.join("/"));
+                format!("{host}:/{guest}{mode}").into_bytes()
+            },
+        )
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig {
             cases: 1000,
@@ -107,10 +124,7 @@ mod tests {
 
         #[test]
         fn whatever_is_accepted_reads_back_and_stays_below_the_root(
-            text in vec(prop_oneof![
-                5 => prop::sample::select(&b"//::..aro"[..]),
-                1 => 1..=255_u8,
-            ], 0..16)
+            text in prop_oneof![bytes(), fields()]
         ) {
             let text = OsStr::from_bytes(&text);
             let Ok(spec) = Spec::parse(text) else { return Ok(()) };

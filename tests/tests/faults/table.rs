@@ -114,6 +114,39 @@ pub(crate) fn row_of(number: i64) -> &'static Row {
     })
 }
 
+/// Calls after which there is something on the machine that was not there before, or
+/// the reverse: only then is the next moment another one to be killed in.
+const CHANGES: &[i64] = &[
+    libc::SYS_chmod,
+    libc::SYS_clone3,
+    libc::SYS_flock,
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_pivot_root,
+    libc::SYS_prctl,
+    libc::SYS_rmdir,
+    libc::SYS_sendmsg,
+    libc::SYS_sethostname,
+    libc::SYS_symlinkat,
+    libc::SYS_umount2,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_waitid,
+    libc::SYS_write,
+];
+
+/// Whether it is one of those.
+pub(crate) fn changes(call: &Call) -> bool {
+    let creates = call.number == libc::SYS_openat
+        && call.arguments[2] & libc::O_CREAT as u64 != 0;
+    // A lock goes with its last descriptor, and so does the other side's end of file.
+    let lets_go = call.number == libc::SYS_close
+        && (call.what.starts_with("socket:") || call.what.contains("/lock"));
+    creates || lets_go || CHANGES.contains(&call.number)
+}
+
 /// The errnos for this very call.
 pub(crate) fn errnos(call: &Call) -> Vec<Errno> {
     let creates = call.number != libc::SYS_openat

@@ -1,6 +1,6 @@
 //! One fault, and whether the run behaved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use nix::libc;
 
 use crate::count;
 use crate::lived_with::{RULES, rule_for};
-use crate::table::{errnos, row_of};
+use crate::table::{changes, errnos, row_of};
 
 /// A run that takes longer, in an emulated machine with others at work, hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +39,8 @@ struct Trial {
     call: Call,
     /// Whether the program has ended by then, and what is left is to undo.
     late: bool,
+    /// Whether the call before has changed something.
+    changed: bool,
     fault: Fault,
 }
 
@@ -97,8 +99,11 @@ impl Ground {
                 nth: 1,
                 arguments: [0; 6],
                 what: String::new(),
+                place: Vec::new(),
             };
             assert_eq!(run.killed(&call, Side::Host).code, 137);
+            // It stays as after any run.
+            fs::remove_dir_all(self.lab.dir().join("v")).unwrap();
             assert!(!self.lab.left().is_empty(), "there is nothing to sweep");
         }
     }
@@ -131,6 +136,34 @@ impl Ground {
         range.map(|index| (calls[index].clone(), late(index))).collect()
     }
 
+    /// All faults of a scene, without those that are like another.
+    ///
+    /// A call fails as one that came from the same place by the same way. To be killed
+    /// before a call is to be killed before the one before, unless that one changed
+    /// something.
+    fn distinct(&self, scene: Scene) -> Vec<Trial> {
+        let all = self.trials(scene);
+        if std::env::var_os("MYDOCKER_ALL").is_some() {
+            return all;
+        }
+        let mut seen = BTreeSet::new();
+        let mut kept = Vec::new();
+        for trial in all {
+            let call = &trial.call;
+            let new = match trial.fault {
+                Fault::Fails(errno) => {
+                    let place = call.place.clone();
+                    seen.insert((call.side, call.number, errno as i32, place))
+                }
+                Fault::Kills(_) => trial.changed,
+            };
+            if new {
+                kept.push(trial);
+            }
+        }
+        kept
+    }
+
     /// All faults of a scene.
     fn trials(&self, scene: Scene) -> Vec<Trial> {
         let calls = self.calls(scene);
@@ -142,8 +175,12 @@ impl Ground {
             Scene::Sweep => 0,
         };
         let mut trials = Vec::new();
+        // Whether each side's call before has changed something; the first has none.
+        let mut changed = BTreeMap::new();
         for (index, (call, late)) in calls.into_iter().enumerate() {
-            let trial = |fault| Trial { scene, call: call.clone(), late, fault };
+            let changed = changed.insert(call.side, changes(&call)).unwrap_or(true);
+            let trial =
+                |fault| Trial { scene, call: call.clone(), late, changed, fault };
             if call.side == Side::Guest || index >= main {
                 let fails = errnos(&call).into_iter().map(Fault::Fails);
                 trials.extend(fails.map(trial));
@@ -287,9 +324,9 @@ pub(crate) fn all(part: usize, parts: usize) {
         counts.insert(format!("failed: lived with: {}", rule.reason), 0);
     }
     for scene in [Scene::Plain, Scene::Sweep] {
-        let trials = ground.trials(scene);
+        let trials = ground.distinct(scene);
         if part == 0 {
-            tell(scene, &trials);
+            tell(scene, &ground.trials(scene), &trials);
         }
         for trial in trials.iter().skip(part).step_by(parts) {
             match ground.attempt(trial) {
@@ -307,8 +344,8 @@ pub(crate) fn all(part: usize, parts: usize) {
 }
 
 /// What there is to do.
-fn tell(scene: Scene, trials: &[Trial]) {
-    let mut calls: Vec<&Call> = trials.iter().map(|trial| &trial.call).collect();
+fn tell(scene: Scene, all: &[Trial], distinct: &[Trial]) {
+    let mut calls: Vec<&Call> = all.iter().map(|trial| &trial.call).collect();
     calls.dedup();
     let of = |side| calls.iter().filter(|call| call.side == side).count();
     let which = match scene {
@@ -318,9 +355,12 @@ fn tell(scene: Scene, trials: &[Trial]) {
     for side in [Side::Host, Side::Guest] {
         count(&format!("calls: {which}, {}", word(side)), of(side));
     }
-    let fails = trials.iter().filter(|t| matches!(t.fault, Fault::Fails(_)));
-    count(&format!("faults: {which}, failures"), fails.clone().count());
-    count(&format!("faults: {which}, kills"), trials.len() - fails.count());
+    for (trials, word) in [(all, "in all"), (distinct, "distinct")] {
+        let fails = trials.iter().filter(|t| matches!(t.fault, Fault::Fails(_)));
+        let fails = fails.count();
+        count(&format!("faults: {which}, failures, {word}"), fails);
+        count(&format!("faults: {which}, kills, {word}"), trials.len() - fails);
+    }
 }
 
 /// The one fault of this name, with what came of it.
