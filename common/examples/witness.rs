@@ -1,6 +1,8 @@
 //! Two parts that say when they are called, and fail where they are told to:
 //! `witness HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`.
 //!
+//! With `WITNESS_KEEPS` set the container has a directory of its own.
+//!
 //! The smallest part there is, and what the engine's tests run.
 
 use std::env;
@@ -81,6 +83,10 @@ fn main() -> ExitCode {
     let part = |name| Witness { name, hook: hook.clone(), how: how.clone() };
     let run = cli::Run { trace: false, command: words.collect() };
     let ran = Container::new(run).and_then(|container| {
+        let container = match env::var_os("WITNESS_KEEPS") {
+            Some(_) => container.keep(None),
+            None => container,
+        };
         container.part(part("first")).part(part("second")).run()
     });
     match ran {

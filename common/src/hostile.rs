@@ -69,11 +69,10 @@ fn spelled(which: usize, value: &OsString, how: usize) -> Vec<OsString> {
 }
 
 fn word() -> impl Strategy<Value = OsString> {
-    vec(
-        prop_oneof![3 => prop::sample::select(&b"-=runamev "[..]), 1 => 1..=255_u8],
-        0..9,
-    )
-    .prop_map(OsString::from_vec)
+    let special = prop::sample::select(&b"-=runamev "[..]);
+    let bytes = vec(prop_oneof![3 => special, 1 => 1..=255_u8], 0..9);
+    let flags = prop::sample::select(vec!["-name", "-cpuset=0", "--", "-v", "run"]);
+    prop_oneof![bytes.prop_map(OsString::from_vec), flags.prop_map(OsString::from)]
 }
 
 proptest! {

@@ -5,15 +5,20 @@
 use std::env;
 use std::process::Command;
 
-/// Exit code, and the lines of stderr.
-fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
+fn witness(words: &[&str]) -> Command {
     let this = env::current_exe().unwrap();
     let deps = this.parent().unwrap();
     let witness = deps.parent().unwrap().join("examples/witness");
     let mut command = Command::new(witness);
     command.args(words).env("RUST_BACKTRACE", "0");
-    let out =
-        command.output().expect("the example is built by `cargo test -p common`");
+    command
+}
+
+/// Exit code, and the lines of stderr.
+fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
+    let out = witness(words)
+        .output()
+        .expect("the example is built by `cargo test -p common`");
     let text = String::from_utf8(out.stderr).unwrap();
     (out.status.code(), text.lines().map(str::to_owned).collect())
 }
@@ -40,6 +45,34 @@ const ATTACHED: [&str; 4] =
 
 fn entered() -> Vec<&'static str> {
     [&ATTACHED[..], &["first enter", "second enter"]].concat()
+}
+
+#[test]
+fn what_could_not_be_undone_is_found_again_by_the_next_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let containers = || {
+        let entries = std::fs::read_dir(dir.path().join("containers")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    let run = |words: &[&str]| {
+        let mut command = witness(words);
+        command.env("MYDOCKER_ROOT", dir.path()).env("WITNESS_KEEPS", "1");
+        let out = command.output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, said) = run(&["ended", "fail", "true"]);
+    assert_eq!(code, Some(125), "{said}");
+    let left = containers();
+    assert_eq!(left.len(), 1, "{said}");
+    // One that can't undo it either says so, and runs its program all the same; now
+    // its own is left too.
+    let (code, said) = run(&["ended", "fail", "true"]);
+    let warning = format!("warning: sweep container {}: ", left[0].display());
+    assert!(said.contains(&warning) && said.contains("second started"), "{said}");
+    assert_eq!((code, containers().len()), (Some(125), 2), "{said}");
+    let (code, said) = run(&["none", "none", "true"]);
+    assert_eq!((code, containers().len()), (Some(0), 0), "{said}");
+    assert_eq!(said.matches("second ended").count(), 3, "{said}");
 }
 
 #[test]
