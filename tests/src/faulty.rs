@@ -238,6 +238,7 @@ fn go_on(pid: Pid, signal: Option<Signal>) {
     let _ = ptrace::cont(pid, signal);
 }
 
+// ANCHOR: refuse
 /// At a stop of seccomp's a call of number -1 is no call, and the result is what
 /// stands in its register.
 ///
@@ -249,6 +250,7 @@ fn refuse(pid: Pid, errno: Errno) {
     registers.rax = (-i64::from(errno as i32)).cast_unsigned();
     ptrace::setregs(pid, registers).expect("ptrace(2) PTRACE_SETREGS");
 }
+// ANCHOR_END: refuse
 
 /// Let a call be made, and hide that it went well: who closes a descriptor has lost
 /// it, whatever is returned.
