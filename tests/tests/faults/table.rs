@@ -29,7 +29,8 @@ const fn row(
 /// machine that is short of something, on a bad disk, or under somebody's policy.
 ///
 /// Not ENOENT of what is looked for: that is an answer, and the wrong one to give.
-/// Nor EBADF, EFAULT and the like: a program that gets these is broken itself.
+/// Nor EBADF, EFAULT and the like: a program that gets these is broken itself. So is
+/// one that gets EINVAL for the signals that there are.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     row(libc::SYS_read, "read", &[EIO, EINTR], &["read(2)", "readlink", "exec"]),
@@ -42,8 +43,8 @@ const ROWS: &[Row] = &[
     row(libc::SYS_munmap, "munmap", &[ENOMEM], &[]),
     row(libc::SYS_mremap, "mremap", &[ENOMEM], &[]),
     row(libc::SYS_brk, "brk", &[ENOMEM], &[]),
-    row(libc::SYS_rt_sigaction, "rt_sigaction", &[EINVAL], &["sigaction"]),
-    row(libc::SYS_rt_sigprocmask, "rt_sigprocmask", &[EINVAL], &["sigprocmask(2)"]),
+    row(libc::SYS_rt_sigaction, "rt_sigaction", &[], &[]),
+    row(libc::SYS_rt_sigprocmask, "rt_sigprocmask", &[], &[]),
     row(libc::SYS_capget, "capget", &[], &[]),
     row(libc::SYS_sendmsg, "sendmsg", &[ENOBUFS, ENOMEM, EINTR], &["sendmsg(2)"]),
     row(libc::SYS_recvmsg, "recvmsg", &[ENOMEM, EINTR], &["recvmsg(2)"]),
