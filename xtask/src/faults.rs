@@ -67,7 +67,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     environment.extend(args.all.then(|| ("MYDOCKER_ALL".into(), "1".into())));
     environment
         .extend(args.only.clone().map(|only| ("MYDOCKER_FAULT".into(), only)));
-    let suite = lane::Suite { program: PROGRAM, environment, seconds: LONGEST };
+    let again = Some(format!("cargo xtask faults --seed {}", args.seed));
+    let suite =
+        lane::Suite { program: PROGRAM, environment, again, seconds: LONGEST };
     eprintln!(
         "faults in a VM: {}; {jobs} at a time; the random kills' seed is {}",
         set.describe(),

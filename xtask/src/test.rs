@@ -225,6 +225,7 @@ fn in_vms(
             let suite = lane::Suite {
                 program: &args.program,
                 environment: Vec::new(),
+                again: None,
                 seconds: args.timeout,
             };
             let ran = lane::run(&set, &suite, &tests, jobs, reports);

@@ -178,6 +178,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_that_are_no_text_are_read_too() {
+        let line = b"41 31 0:38 / /a\xff rw - cgroup2 none rw";
+        let found = hierarchy(line).unwrap();
+        assert_eq!(
+            found.mount.into_os_string(),
+            OsString::from_vec(b"/a\xff".into())
+        );
+        assert_eq!(hierarchy(b"36 35 8:1 / /\xff rw - ext4 /dev/sda1 rw"), None);
+        let found = membership(b"0::/a\xff:b").unwrap();
+        assert_eq!(found.group, OsString::from_vec(b"/a\xff:b".into()));
+    }
+
+    #[test]
     fn mount_tables_of_both_versions_are_read() {
         let line = "33 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:7 - \
                     cgroup cgroup rw,cpu,cpuacct";

@@ -217,6 +217,8 @@ mod tests {
         assert_eq!(number(io, "rbytes="), Some(42));
         let blkio = "8:0 Read 5\n8:0 Write 7\n8:0 Total 12\nTotal 12\n";
         assert_eq!(number(blkio, "Write"), Some(7));
+        let most = format!("8:0 Read {}\n8:16 Read 1\n", u64::MAX);
+        assert_eq!(number(&most, "Read"), Some(u64::MAX));
         assert_eq!(number("THAWED\n", "FROZEN"), Some(0));
     }
 }

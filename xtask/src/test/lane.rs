@@ -34,6 +34,8 @@ pub(crate) struct Suite<'a> {
     pub(crate) program: &'a str,
     /// Variables for it, beside those that each test has.
     pub(crate) environment: Vec<(String, String)>,
+    /// The command that runs a part again, if it isn't `cargo xtask test`.
+    pub(crate) again: Option<String>,
     /// A test that takes longer is killed.
     pub(crate) seconds: u64,
 }
@@ -117,10 +119,10 @@ fn one(set: &Set, vm: &mut Machine, suite: &Suite, name: &str) -> (Report, bool)
         milliseconds: 0,
         output: String::new(),
         kernel: String::new(),
-        again: format!(
-            "cargo xtask test --kernel {} --cgroup {} {name}",
-            set.kernel.wanted, set.cgroup
-        ),
+        again: suite.again.clone().unwrap_or_else(|| {
+            let (kernel, cgroup) = (&set.kernel.wanted, set.cgroup);
+            format!("cargo xtask test --kernel {kernel} --cgroup {cgroup} {name}")
+        }),
     };
     let mut output = Vec::new();
     let verdict = conversation(set, vm, suite, name, &mut output);
