@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::snapshot::{compare, files};
 use crate::watchdog::Watchdog;
-use crate::{Snapshot, Traced, bin_dir, descendants};
+use crate::{Faulty, Snapshot, Traced, bin_dir, descendants};
 
 /// How long a run may take before it counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -177,6 +177,43 @@ impl Lab {
         command
     }
 
+    /// The same, stopped at each of its system calls of this number, or at all.
+    #[must_use]
+    pub fn faulty(
+        &self,
+        name: &str,
+        call: Option<i64>,
+        change: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Faulty {
+        let probe = probe();
+        let call = call.map_or("all".to_owned(), |number| number.to_string());
+        let words = [probe.as_os_str(), "filtered".as_ref(), call.as_ref()];
+        let mut command = self.command(&words, name);
+        change(&mut command);
+        Faulty::start(command)
+    }
+
+    /// What is not as it was, a line each, once the kernel is done with what ended.
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let Some(before) = &self.before else { return Vec::new() };
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            descendants::reap();
+            let left = self.differences(before);
+            if left.is_empty() || Instant::now() > deadline {
+                return left;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Whether something took too long and was killed, since it was asked last.
+    #[must_use]
+    pub fn bitten(&self) -> bool {
+        self.watchdog.bitten()
+    }
+
     /// What is not as it was, a line each.
     fn differences(&self, before: &Snapshot) -> Vec<String> {
         let mut found = before.differences(&Snapshot::take(&self.state()));
@@ -196,16 +233,10 @@ impl Default for Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let Some(before) = self.before.take() else { return };
-        let deadline = Instant::now() + SETTLING;
-        let left = loop {
-            descendants::reap();
-            let left = self.differences(&before);
-            if left.is_empty() || Instant::now() > deadline {
-                break left;
-            }
-            sleep(Duration::from_millis(20));
-        };
+        if self.before.is_none() {
+            return;
+        }
+        let left = self.left();
         // What this test leaves must not be found by the next one.
         descendants::end();
         // A test that failed has said why; a second panic would abort.

@@ -2,6 +2,7 @@
 //! two looks at the machine. What differs afterwards is a leak, and a failure.
 
 mod descendants;
+mod faulty;
 mod lab;
 mod netlink;
 mod snapshot;
@@ -14,6 +15,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+pub use faulty::{Call, Faulty, Outcome};
 pub use lab::{Lab, probe, user};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};

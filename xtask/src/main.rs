@@ -5,6 +5,7 @@ mod bench;
 mod book;
 mod build;
 mod doctor;
+mod faults;
 mod fetch;
 mod install;
 mod mutants;
@@ -44,6 +45,8 @@ enum Task {
     Book(book::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
+    /// Let each system call of a run fail, and kill it at each; see that all is undone
+    Faults(faults::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         },
         Task::Book(args) => book::run(&args),
         Task::Mutants(args) => mutants::run(&args),
+        Task::Faults(args) => faults::run(&args),
         Task::Bench(args) => bench::run(args),
     };
     match done {

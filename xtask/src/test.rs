@@ -1,9 +1,9 @@
 //! `cargo xtask test`: the black-box tests, privileged ones included.
 
 mod here;
-mod judge;
-mod lane;
-mod report;
+pub(crate) mod judge;
+pub(crate) mod lane;
+pub(crate) mod report;
 mod skips;
 
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// The kernels that are got as packages, the usual one first.
-const PACKAGED: [&str; 2] = ["6.1", "6.12"];
+pub(crate) const PACKAGED: [&str; 2] = ["6.1", "6.12"];
 
 enum Place {
     Here,
@@ -243,6 +243,8 @@ fn in_vms(
             let first = reports.count();
             let how = lane::How {
                 program: &args.program,
+                environment: &[],
+                again: None,
                 jobs,
                 seconds: args.timeout,
                 look: args.keep.then_some(look),
@@ -258,12 +260,12 @@ fn in_vms(
     Ok(())
 }
 
-fn counted(tests: usize) -> String {
+pub(crate) fn counted(tests: usize) -> String {
     format!("{tests} test{}", if tests == 1 { "" } else { "s" })
 }
 
 /// The names of a test program's tests.
-fn listed(program: &Path) -> Result<Vec<String>> {
+pub(crate) fn listed(program: &Path) -> Result<Vec<String>> {
     let output = Command::new(program)
         .args(["--list", "--format", "terse"])
         .output()
@@ -281,7 +283,7 @@ fn listed(program: &Path) -> Result<Vec<String>> {
 }
 
 /// Those that one of the words means; without words, all.
-fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
+pub(crate) fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
     if words.is_empty() {
         return Ok(all);
     }

@@ -44,6 +44,10 @@ pub(crate) type Look<'a> =
 pub(crate) struct How<'a> {
     /// The test program.
     pub(crate) program: &'a str,
+    /// Variables for it, beside those that each test has.
+    pub(crate) environment: &'a [(String, String)],
+    /// The command that runs a part again, if it isn't `cargo xtask test`.
+    pub(crate) again: Option<&'a str>,
     /// How many VMs at a time.
     pub(crate) jobs: usize,
     /// A test's time.
@@ -167,10 +171,10 @@ fn one(set: &Set, vm: &mut Machine, how: How, name: &str) -> (Report, State) {
         milliseconds: 0,
         output: String::new(),
         kernel: String::new(),
-        again: format!(
-            "cargo xtask test --kernel {} --cgroup {} {name}",
-            set.kernel.wanted, set.cgroup
-        ),
+        again: how.again.map(str::to_owned).unwrap_or_else(|| {
+            let (kernel, cgroup) = (&set.kernel.wanted, set.cgroup);
+            format!("cargo xtask test --kernel {kernel} --cgroup {cgroup} {name}")
+        }),
     };
     let mut output = Vec::new();
     let verdict = conversation(set, vm, how, name, &mut output);
@@ -209,10 +213,15 @@ fn conversation(
     output: &mut Vec<u8>,
 ) -> Result<(Verdict, u64, bool), String> {
     let ticket = rand_ticket();
-    let (seconds, keep) = (how.seconds, how.look.is_some());
-    let program = how.program.to_owned();
-    let name = name.to_owned();
-    let order = Order::Test { program, name: name.clone(), seconds, ticket, keep };
+    let seconds = how.seconds;
+    let order = Order::Test(vm_init::Test {
+        program: how.program.to_owned(),
+        name: name.to_owned(),
+        environment: how.environment.to_vec(),
+        seconds,
+        ticket,
+        keep: how.look.is_some(),
+    });
     if let Err(error) = vm.order(&order) {
         say(&in_words(&error));
         return Err(gone(vm));
@@ -236,7 +245,7 @@ fn conversation(
                 let text = String::from_utf8_lossy(output).into_owned();
                 let end = End { how, seconds, output: text, skips, left };
                 let kernel = &set.kernel.wanted;
-                let expected = skips::expected(kernel, Some(set.cgroup), &name);
+                let expected = skips::expected(kernel, Some(set.cgroup), name);
                 return Ok((judge(&end, expected), milliseconds, clean));
             }
             Word::Event(Event::Refused { error }) => {
