@@ -194,9 +194,16 @@ impl Default for Lab {
     }
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let Some(before) = self.before.take() else { return };
+impl Lab {
+    /// End the test, and tell what is not as it was, a line each.
+    #[must_use]
+    pub fn close(mut self) -> Vec<String> {
+        self.settle().unwrap_or_default()
+    }
+
+    /// The same, once.
+    fn settle(&mut self) -> Option<Vec<String>> {
+        let before = self.before.take()?;
         let deadline = Instant::now() + SETTLING;
         let left = loop {
             descendants::reap();
@@ -208,6 +215,13 @@ impl Drop for Lab {
         };
         // What this test leaves must not be found by the next one.
         descendants::end();
+        Some(left)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let Some(left) = self.settle() else { return };
         // A test that failed has said why; a second panic would abort.
         if !std::thread::panicking() {
             assert!(!self.watchdog.bitten(), "a run took too long, and was killed");

@@ -14,6 +14,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+pub use descendants::living;
 pub use lab::{Lab, probe, user};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};

@@ -5,6 +5,7 @@ mod bench;
 mod book;
 mod build;
 mod fetch;
+mod grade;
 mod install;
 mod mutants;
 mod session;
@@ -38,6 +39,8 @@ enum Task {
     Run(session::RunArgs),
     /// Build the book
     Book(book::Args),
+    /// Grade a program, in any language, by what its containers do
+    Grade(grade::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
     /// Measure
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Book(args) => book::run(&args),
+        Task::Grade(args) => grade::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Bench(args) => bench::run(args),
     };

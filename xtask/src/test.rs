@@ -2,8 +2,8 @@
 
 mod here;
 mod judge;
-mod lane;
-mod report;
+pub(crate) mod lane;
+pub(crate) mod report;
 mod skips;
 
 use std::collections::BTreeMap;

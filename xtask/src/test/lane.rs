@@ -153,6 +153,36 @@ fn conversation(
     seconds: u64,
     output: &mut Vec<u8>,
 ) -> Result<(Verdict, u64, bool), String> {
+    let Asked { how, milliseconds, skips, left } =
+        ask(vm, program, name, seconds, output)?;
+    let clean = left.is_empty() && how != vm_init::How::TimedOut;
+    let text = String::from_utf8_lossy(output).into_owned();
+    let end = End { how, seconds, output: text, skips, left };
+    let kernel = &set.kernel.wanted;
+    let expected = skips::expected(kernel, Some(set.cgroup), name);
+    Ok((judge(&end, expected), milliseconds, clean))
+}
+
+/// What process 1 answers.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) how: vm_init::How,
+    pub(crate) milliseconds: u64,
+    pub(crate) skips: Vec<String>,
+    pub(crate) left: Vec<String>,
+}
+
+/// Let process 1 run one test, or something else that takes a test's arguments.
+///
+/// # Errors
+/// What befell the VM, which is of no more use then.
+pub(crate) fn ask(
+    vm: &mut Machine,
+    program: &str,
+    name: &str,
+    seconds: u64,
+    output: &mut Vec<u8>,
+) -> Result<Asked, String> {
     let ticket = rand_ticket();
     let order =
         Order::Test { program: program.into(), name: name.into(), seconds, ticket };
@@ -175,12 +205,7 @@ fn conversation(
                 skips,
                 left,
             }) if shown == ticket => {
-                let clean = left.is_empty() && how != vm_init::How::TimedOut;
-                let text = String::from_utf8_lossy(output).into_owned();
-                let end = End { how, seconds, output: text, skips, left };
-                let kernel = &set.kernel.wanted;
-                let expected = skips::expected(kernel, Some(set.cgroup), name);
-                return Ok((judge(&end, expected), milliseconds, clean));
+                return Ok(Asked { how, milliseconds, skips, left });
             }
             Word::Event(Event::Refused { error }) => {
                 return Err(format!("the VM could not run it: {error}"));
