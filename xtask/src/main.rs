@@ -4,6 +4,7 @@
 mod bench;
 mod book;
 mod build;
+mod exercise;
 mod fetch;
 mod grade;
 mod install;
@@ -41,6 +42,8 @@ enum Task {
     Book(book::Args),
     /// Grade a program, in any language, by what its containers do
     Grade(grade::Args),
+    /// Tell whether an exercise of the book is solved
+    Exercise(exercise::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
     /// Measure
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         },
         Task::Book(args) => book::run(&args),
         Task::Grade(args) => grade::run(&args),
+        Task::Exercise(args) => exercise::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Bench(args) => bench::run(args),
     };

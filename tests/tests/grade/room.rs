@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, living, probe, user};
+use blackbox::{Lab, living, user};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
@@ -22,7 +22,7 @@ use crate::subject::Run;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// What is to come comes within this time.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The room.
 pub(crate) struct Room {
@@ -87,6 +87,11 @@ impl Room {
         Run::new(self, command)
     }
 
+    /// The program with these words, whatever the adapter says: for exercises.
+    pub(crate) fn words<'a>(&'a self, words: &[&str]) -> Run<'a> {
+        Run::new(self, words).as_it_is()
+    }
+
     /// A run of a shell script in it.
     pub(crate) fn sh<'a>(&'a self, script: &str) -> Run<'a> {
         self.run(&["sh", "-c", script])
@@ -109,10 +114,6 @@ impl Room {
         command.args(["user", &user().to_string()]);
         command.env_clear().env("HOME", self.path("home"));
         command
-    }
-
-    pub(crate) fn probe(&self) -> PathBuf {
-        probe()
     }
 
     /// The number of a process with this name that descends from us, once there is

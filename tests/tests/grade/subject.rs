@@ -16,7 +16,7 @@ use crate::outcome::{Outcome, Trouble};
 use crate::room::Room;
 
 /// A run that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// Of what a program prints, so much is looked at.
 const OUTPUT: u64 = 64 << 10;
@@ -40,9 +40,9 @@ pub(crate) struct Run<'a> {
     volumes: Vec<String>,
     limits: Vec<String>,
     flags: Vec<String>,
-    environment: Vec<(String, String)>,
     input: Vec<u8>,
     as_user: bool,
+    as_it_is: bool,
 }
 
 impl<'a> Run<'a> {
@@ -54,21 +54,15 @@ impl<'a> Run<'a> {
             volumes: Vec::new(),
             limits: Vec::new(),
             flags: Vec::new(),
-            environment: Vec::new(),
             input: Vec::new(),
             as_user: false,
+            as_it_is: false,
         }
     }
 
     /// Flags of a chapter: for exercises.
     pub(crate) fn flags(mut self, words: &[&str]) -> Run<'a> {
         self.flags.extend(words.iter().map(|word| (*word).to_owned()));
-        self
-    }
-
-    /// A variable of the environment: for exercises.
-    pub(crate) fn variable(mut self, name: &str, value: &str) -> Run<'a> {
-        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -112,6 +106,12 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Its words follow the program's name.
+    pub(crate) fn as_it_is(mut self) -> Run<'a> {
+        self.as_it_is = true;
+        self
+    }
+
     /// Run it as the ordinary user.
     pub(crate) fn as_user(mut self) -> Run<'a> {
         self.as_user = true;
@@ -120,6 +120,10 @@ impl<'a> Run<'a> {
 
     fn words(&self, tty: bool) -> Vec<String> {
         let adapter = &self.room.subject.adapter;
+        if self.as_it_is {
+            let binary = self.room.subject.binary.clone();
+            return std::iter::once(binary).chain(self.command.clone()).collect();
+        }
         let mut words = Vec::new();
         for word in &adapter.run {
             let many: &[String] = match word.as_str() {
@@ -162,7 +166,6 @@ impl<'a> Run<'a> {
         for (name, value) in &self.room.subject.adapter.environment {
             command.env(name, self.room.fill(value, self.as_user));
         }
-        command.envs(self.environment.iter().cloned());
         command
     }
 

@@ -93,8 +93,9 @@ impl Luggage {
                 return Ok(());
             }
             let bytes = fs::read(path).step(shown)?;
-            // A library of a directory may want one that isn't there: nobody loads it.
-            let needed = self.needs(path, &bytes);
+            // The scripts of a directory are run by what already is in the VM. A
+            // library of Python's may want one that isn't there: nobody loads it.
+            let needed = self.needs_libraries(path, &bytes);
             if without.is_empty() {
                 needed?;
             }
@@ -120,6 +121,10 @@ impl Luggage {
             let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
             return self.interpreter(&String::from_utf8_lossy(line));
         }
+        self.needs_libraries(path, bytes)
+    }
+
+    fn needs_libraries(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
         match loader(bytes) {
             Some(loader) => self.libraries(path, Path::new(&loader)),
             None => Ok(()),
