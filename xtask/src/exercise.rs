@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use common::step::Step;
@@ -70,8 +71,7 @@ fn sentence(check: &Check) -> String {
 /// Those of a name, or of a chapter.
 fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
     let means = |name: &String, check: &Check| {
-        let chapter = check.group.rsplit_once('-').map(|(chapter, _)| chapter);
-        check.group == *name || chapter == Some(name)
+        check.group == *name || chapter(&check.group) == name
     };
     for name in names {
         if !all.iter().any(|check| means(name, check)) {
@@ -144,48 +144,14 @@ fn solutions(
     which: &Which,
 ) -> Result<()> {
     let patches = patches()?;
-    for name in patches.keys() {
-        if !all.iter().any(|check| check.group == *name) {
-            bail!("tests/solutions/{name}.patch solves no exercise");
-        }
-    }
-    for chapter in all.iter().filter_map(|check| check.group.rsplit_once('-')) {
-        if !patches
-            .keys()
-            .any(|name| name.rsplit_once('-').map(|n| n.0) == Some(chapter.0))
-        {
-            bail!(
-                "no patch in tests/solutions/ solves an exercise of {}",
-                chapter.0
-            );
-        }
-    }
+    covered(all, &patches)?;
     let directory = target().join("solutions");
     let checkout = directory.join("checkout");
     for source in SOURCES {
         sync(&root().join(source), &checkout.join(source))?;
     }
     for (name, text) in &patches {
-        for patch in
-            text.split_inclusive('\n').collect::<String>().split("\n--- a/").skip(1)
-        {
-            let patch = format!("--- a/{patch}");
-            let path = patch.lines().find_map(|line| line.strip_prefix("+++ b/"));
-            let path =
-                checkout.join(path.with_context(|| format!("{name}: no +++ b/"))?);
-            let stale = || {
-                format!(
-                    "{name} doesn't fit {} any more: make it anew",
-                    path.display()
-                )
-            };
-            let patch = diffy::Patch::from_str(&patch).with_context(stale)?;
-            let before = fs::read_to_string(&path)
-                .step(|| format!("read(2) {}", path.display()))?;
-            let after = diffy::apply(&before, &patch).with_context(stale)?;
-            fs::write(&path, after)
-                .step(|| format!("write(2) {}", path.display()))?;
-        }
+        apply(name, text, &checkout)?;
     }
     let programs = build_chapters(&checkout, &directory.join("target"))
         .context("with the solutions the checkout can't be built")?;
@@ -206,6 +172,45 @@ fn solutions(
     }
 }
 
+/// The part of an exercise's name that is its chapter's.
+fn chapter(name: &str) -> &str {
+    name.rsplit_once('-').map_or(name, |(chapter, _)| chapter)
+}
+
+/// Each patch solves an exercise, and each chapter has a patch.
+fn covered(all: &[Check], patches: &BTreeMap<String, String>) -> Result<()> {
+    for name in patches.keys() {
+        if !all.iter().any(|check| check.group == *name) {
+            bail!("tests/solutions/{name}.patch solves no exercise");
+        }
+    }
+    for check in all {
+        let wanted = chapter(&check.group);
+        if !patches.keys().any(|name| chapter(name) == wanted) {
+            bail!("no patch in tests/solutions/ solves an exercise of {wanted}");
+        }
+    }
+    Ok(())
+}
+
+/// Apply a unified diff of one file or several.
+fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
+    for part in text.split("\n--- a/").skip(1) {
+        let part = format!("--- a/{}\n", part.trim_end_matches('\n'));
+        let path = part.lines().find_map(|line| line.strip_prefix("+++ b/"));
+        let path =
+            checkout.join(path.with_context(|| format!("{name}: no +++ b/"))?);
+        let shown = path.display();
+        let stale = || format!("{name} doesn't fit {shown} any more: make it anew");
+        let patch = diffy::Patch::from_str(&part).with_context(stale)?;
+        let before =
+            fs::read_to_string(&path).step(|| format!("read(2) {shown}"))?;
+        let after = diffy::apply(&before, &patch).with_context(stale)?;
+        fs::write(&path, after).step(|| format!("write(2) {shown}"))?;
+    }
+    Ok(())
+}
+
 /// The solutions by the exercise's name: a line on what they do, and a unified diff.
 fn patches() -> Result<BTreeMap<String, String>> {
     let directory = root().join("tests/solutions");
@@ -220,4 +225,64 @@ fn patches() -> Result<BTreeMap<String, String>> {
         found.insert(name, text);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `cargo xtask exercise NAME` on the pages names.
+    fn on_pages() -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(root().join("book/src")).unwrap().flatten() {
+            let path = entry.path();
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            if !stem.starts_with("ch0") {
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap();
+            for rest in text.split("`cargo xtask exercise ").skip(1) {
+                let name = rest.split('`').next().unwrap().to_owned();
+                assert_eq!(chapter(&name), stem, "{name} is on the page {stem}");
+                found.push(name);
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn the_pages_have_the_exercises_that_there_are_checks_for() {
+        let table = root().join("tests/tests/grade/exercises.rs");
+        let text = fs::read_to_string(table).unwrap();
+        let mut checks: Vec<String> = text
+            .split('"')
+            .filter(|word| word.starts_with("ch0"))
+            .map(str::to_owned)
+            .collect();
+        checks.sort();
+        assert_eq!(checks.len(), 45);
+        assert_eq!(on_pages(), checks);
+    }
+
+    #[test]
+    fn a_patch_of_two_files_is_applied_to_both() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x", "y"] {
+            fs::write(dir.path().join(name), "one\nend\n").unwrap();
+        }
+        let part = |name| {
+            format!(
+                "--- a/{name}\n+++ b/{name}\n@@ -1,2 +1,2 @@\n-one\n+two\n end\n"
+            )
+        };
+        let text = format!("what it does\n{}{}", part("x"), part("y"));
+        apply("n", &text, dir.path()).unwrap();
+        for name in ["x", "y"] {
+            let text = fs::read_to_string(dir.path().join(name)).unwrap();
+            assert_eq!(text, "two\nend\n");
+        }
+        let error = apply("n", &text, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("make it anew"), "{error}");
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) struct Which {
     pub(crate) accel: Choice,
 
     /// A check that takes longer, in seconds, is a hang
-    #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) timeout: u64,
 }
 

@@ -152,11 +152,19 @@ fn share_ipc(room: &mut Room) -> Outcome {
 }
 
 fn remove_all(room: &mut Room) -> Outcome {
+    let mut made = Vec::new();
     for kind in ["queue", "semaphores", "memory"] {
-        room.words(&["make", kind]).end()?.succeeds()?;
+        let ended = room.words(&["make", kind]).end()?;
+        ended.succeeds()?;
+        made.push((kind, ended.out.trim().to_owned()));
     }
-    room.words(&["remove-all"]).end()?.succeeds()?;
+    let removed = room.words(&["remove-all"]).end();
     let ended = room.words(&["list"]).end()?;
+    for (kind, id) in &made {
+        // What is there still, this check made.
+        room.words(&["remove", kind, id]).end()?;
+    }
+    removed?.succeeds()?;
     ended.so(ended.out.lines().count() == 1, "a heading and nothing below it")
 }
 
@@ -168,7 +176,7 @@ fn pidfile(room: &mut Room) -> Outcome {
         .flags(&["--pidfile", &file])
         .start()?;
     running.prints("ready")?;
-    let pid = room.find("sleep")?;
+    let pid = running.has("sleep")?;
     let text = fs::read_to_string(&*file).unwrap_or_default();
     stop(running);
     so(
@@ -192,7 +200,7 @@ fn init(room: &mut Room) -> Outcome {
 /// What is mounted on the host later is seen inside.
 fn later_mount(room: &Room, at: &Path, inside: &str, flags: &[&str]) -> Outcome {
     let script = format!(
-        "echo ready; i=0; until test -e {inside}/seen || test $i = 50; do \
+        "echo ready; i=0; until test -e {inside}/seen || test $i = 300; do \
          i=$((i + 1)); sleep 0.1; done; test -e {inside}/seen && echo seen"
     );
     let mut running = room.sh(&script).flags(flags).start()?;
@@ -214,6 +222,7 @@ fn private_tmp(room: &mut Room) -> Outcome {
     let ended = room
         .sh("ls -A /tmp; touch /tmp/grade-inside")
         .flags(&["--private-tmp"])
+        .at("/")
         .end()?;
     ended.prints("")?;
     so(
@@ -274,8 +283,8 @@ fn for_children(room: &mut Room) -> Outcome {
 }
 
 fn list_all(room: &mut Room) -> Outcome {
-    let running = room.words(&["run", "--uts", "sleep", "1000"]).start()?;
-    let pid = room.find("sleep")?;
+    let mut running = room.words(&["run", "--uts", "sleep", "1000"]).start()?;
+    let pid = running.has("sleep")?;
     let link = fs::read_link(format!("/proc/{pid}/ns/uts")).expect("readlink(2)");
     let number = link.to_string_lossy().replace("uts:[", "").replace(']', "");
     let ended = room.words(&["list", "--all"]).end();
@@ -313,8 +322,9 @@ fn peak(room: &mut Room) -> Outcome {
 
 fn kill_group(room: &mut Room) -> Outcome {
     room.words(&["create", "grade-demo"]).end()?.succeeds()?;
-    let running = room.words(&["exec", "grade-demo", "sleep", "1000"]).start()?;
-    room.find("sleep")?;
+    let mut running =
+        room.words(&["exec", "grade-demo", "sleep", "1000"]).start()?;
+    running.has("sleep")?;
     let killed = room.words(&["kill", "grade-demo"]).end();
     let gone = killed.as_ref().is_ok_and(|it| it.code == 0) && room.gone("sleep");
     stop(running);
@@ -423,7 +433,7 @@ fn percent(room: &mut Room) -> Outcome {
     let mut running =
         room.sh("echo ready; exec sleep 1000").flags(&["-m", "10%"]).start()?;
     running.prints("ready")?;
-    let limit = limit(room.find("sleep")?);
+    let limit = limit(running.has("sleep")?);
     stop(running);
     let table = fs::read_to_string("/proc/meminfo").expect("read(2)");
     let all = table.split_whitespace().nth(1).and_then(|text| text.parse().ok());
@@ -438,7 +448,7 @@ fn parent(room: &mut Room) -> Outcome {
     let mut running =
         room.sh("echo ready; exec sleep 1000").flags(&flags).start()?;
     running.prints("ready")?;
-    let pid = room.find("sleep")?;
+    let pid = running.has("sleep")?;
     let group =
         fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     stop(running);

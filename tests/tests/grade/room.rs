@@ -15,14 +15,17 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use vm_init::grade::{Answer, Status, Subject};
 
-use crate::outcome::{Outcome, Trouble};
+use crate::outcome::Outcome;
 use crate::subject::Run;
 
 /// A check is ended by process 1; the laboratory's own watchdog sleeps.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// What is to come comes within this time.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is to go is gone by then.
+const FAREWELL: Duration = Duration::from_secs(20);
 
 /// The room.
 pub(crate) struct Room {
@@ -116,24 +119,10 @@ impl Room {
         command
     }
 
-    /// The number of a process with this name that descends from us, once there is
-    /// one.
-    pub(crate) fn find(&self, name: &str) -> Result<i32, Trouble> {
-        let found = wait_for(|| {
-            living().into_iter().find(|(_, it)| it == name).map(|(pid, _)| pid)
-        });
-        found.ok_or_else(|| {
-            Trouble::fail(
-                format!("a process {name} in the container"),
-                format!("none within {} s", PATIENCE.as_secs()),
-            )
-        })
-    }
-
     /// Wait until there is none any more.
     pub(crate) fn gone(&self, name: &str) -> bool {
         let none = || living().into_values().all(|it| it != name).then_some(());
-        wait_for(none).is_some()
+        wait_within(FAREWELL, none).is_some()
     }
 
     /// End it, and say what became of the check.
@@ -161,8 +150,15 @@ impl Room {
 }
 
 /// Wait until there is something to see.
-pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
+    wait_within(PATIENCE, look)
+}
+
+fn wait_within<T>(
+    limit: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let end = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
             return Some(found);

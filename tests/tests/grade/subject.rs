@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::outcome::{Outcome, Trouble};
 use crate::room::Room;
 
 /// A run that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Of what a program prints, so much is looked at.
 const OUTPUT: u64 = 64 << 10;
@@ -43,6 +43,7 @@ pub(crate) struct Run<'a> {
     input: Vec<u8>,
     as_user: bool,
     as_it_is: bool,
+    directory: PathBuf,
 }
 
 impl<'a> Run<'a> {
@@ -57,6 +58,7 @@ impl<'a> Run<'a> {
             input: Vec::new(),
             as_user: false,
             as_it_is: false,
+            directory: room.lab.dir().to_owned(),
         }
     }
 
@@ -103,6 +105,12 @@ impl<'a> Run<'a> {
 
     pub(crate) fn input(mut self, text: &str) -> Run<'a> {
         self.input = text.into();
+        self
+    }
+
+    /// Run it in this directory.
+    pub(crate) fn at(mut self, directory: &str) -> Run<'a> {
+        self.directory = directory.into();
         self
     }
 
@@ -161,7 +169,7 @@ impl<'a> Run<'a> {
             command.args(&words[1..]).env_clear().env("HOME", self.room.lab.dir());
             command
         };
-        command.current_dir(self.room.lab.dir());
+        command.current_dir(&self.directory);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         for (name, value) in &self.room.subject.adapter.environment {
             command.env(name, self.room.fill(value, self.as_user));
@@ -242,6 +250,21 @@ impl Running<'_> {
         self.child.id().cast_signed()
     }
 
+    /// The number of the container's process of this name, once there is one.
+    pub(crate) fn has(&mut self, name: &str) -> Result<i32, Trouble> {
+        let found = crate::room::wait_for(|| {
+            let is = |(_, it): &(i32, String)| it == name;
+            let found = blackbox::living().into_iter().find(is).map(|(pid, _)| pid);
+            let ended =
+                found.is_none() && matches!(self.child.try_wait(), Ok(Some(_)));
+            (ended || found.is_some()).then_some(found)
+        });
+        match found.flatten() {
+            Some(pid) => Ok(pid),
+            None => Err(self.trouble(format!("a process {name} in the container"))),
+        }
+    }
+
     /// What it has printed by now.
     pub(crate) fn stdout(&mut self) -> String {
         tail(&mut self.out)
@@ -254,24 +277,22 @@ impl Running<'_> {
         if seen.is_some() {
             return Ok(());
         }
+        Err(self.trouble(format!("{text:?} on standard output")))
+    }
+
+    /// What was expected has not come.
+    fn trouble(&mut self, expected: String) -> Trouble {
         let (out, err) = (self.stdout(), tail(&mut self.err));
         note(self.room, &out, &err);
+        let own = self.room.subject.adapter.own_error;
         // One that has ended says by its end what it was.
         if let Ok(Some(status)) = self.child.try_wait() {
-            let code = status.code().or(status.signal().map(|n| 128 + n));
-            let ended = Ended {
-                code: code.unwrap_or(-1),
-                signal: status.signal(),
-                out,
-                err,
-                own: self.room.subject.adapter.own_error,
-            };
-            return Err(ended.trouble(format!("{text:?} on standard output")));
+            let signal = status.signal();
+            let code = status.code().or(signal.map(|n| 128 + n)).unwrap_or(-1);
+            return Ended { code, signal, out, err, own }.trouble(expected);
         }
-        Err(Trouble::fail(
-            format!("{text:?} on standard output"),
-            format!("hang: it had not come when time was up, but {out:?}"),
-        ))
+        let actual = format!("hang: it had not come when time was up, but {out:?}");
+        Trouble::fail(expected, actual)
     }
 
     /// Wait for its end.
@@ -367,7 +388,10 @@ impl Ended {
         if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal)) {
             return Trouble::error(expected, format!("crashed: {signal} ended it"));
         }
-        let last = self.err.lines().rfind(|line| !line.trim().is_empty());
+        // The line that calls itself an error says more than the last, if there is one.
+        let mut lines = self.err.lines().filter(|line| !line.trim().is_empty());
+        let error = lines.clone().find(|line| line.starts_with("error: "));
+        let last = error.or(lines.next_back());
         let last = last.map_or(String::new(), |line| format!(": {}", line.trim()));
         if self.code == self.own {
             let own = self.own;
