@@ -181,6 +181,16 @@ mod tests {
     }
 
     #[test]
+    fn the_page_shows_what_is_used_without_an_adapter() {
+        let page = fs::read_to_string(crate::root().join("book/src/grading.md"));
+        let page = page.unwrap();
+        let block = page.split("```toml\nrun").next().unwrap();
+        let block = block.split("```toml\n").nth(1).unwrap();
+        let shown = block.split("```").next().unwrap();
+        assert_eq!(parse(shown).unwrap(), Adapter::default());
+    }
+
+    #[test]
     fn an_adapter_with_a_mistake_is_refused() {
         for (text, reason) in [
             ("runs = []", "unknown field `runs`"),

@@ -129,6 +129,7 @@ fn a_wrong_program_is_named_for_each_of_its_wrongs() {
     assert_eq!(grade.code, Some(1), "{}", grade.text);
     assert_eq!(grade.results["status"], "fail");
     for (name, verdict, reason) in [
+        ("argv: arguments arrive exactly", "fail", "<a b><it's>"),
         (
             "exit-code: the programs own is handed on",
             "fail",
@@ -160,6 +161,27 @@ fn a_wrong_program_is_named_for_each_of_its_wrongs() {
             "fail",
             "expected: another one than uts:[",
         ),
+        ("ipc: a queue made outside is not seen inside", "fail", "\"1\\n\""),
+        ("pid: the program is process 1", "fail", "\"1\\n\" on standard output"),
+        ("pid: nothing outlives process 1", "fail", "exit code 4"),
+        (
+            "mount: a mount made inside is not seen outside",
+            "fail",
+            "host's mount table",
+        ),
+        ("net: a port of the host is not reached from inside", "fail", "reached"),
+        ("proc: the program sees only itself in proc", "fail", "\"/proc/1\\n\""),
+        (
+            "tty: ctrl c reaches the program and its exit code comes back",
+            "fail",
+            "exit code 7",
+        ),
+        (
+            "pivot: joining its own mount namespace does not lead out",
+            "fail",
+            "\"reached\\n\"",
+        ),
+        ("pivot: no mount of the host is left", "fail", "grade-marker"),
         ("limits: who takes more memory is killed", "error", "crashed: SIGABRT"),
         ("limits: no more processes than may be", "error", "printed its usage"),
         (
@@ -168,6 +190,12 @@ fn a_wrong_program_is_named_for_each_of_its_wrongs() {
             "it has /tmp/grade-was-here",
         ),
         ("overlay: a write is gone at the next run", "fail", "\"there\\n\""),
+        (
+            "overlay: a file that is removed is there at the next run",
+            "fail",
+            "\"gone\\n\"",
+        ),
+        ("volume: a volume to read only is not written", "fail", "refused"),
         ("volume: what the guest writes is on the host", "leak", "mount left: "),
     ] {
         grade.assert(name, verdict, reason);

@@ -206,8 +206,7 @@ fn mount_table() -> String {
 
 fn mount_inside(room: &mut Room) -> Outcome {
     let script = format!(
-        "mount -t tmpfs grade-inside {GUEST} && grep -q grade-inside /proc/self/mountinfo \
-         && echo mounted; {WAITS}"
+        "mount -t tmpfs grade-inside {GUEST} && echo mounted || exit 8; {WAITS}"
     );
     let mut running = room.sh(&script).start()?;
     running.prints("mounted")?;
@@ -386,14 +385,23 @@ fn host_file(room: &mut Room) -> Outcome {
     ended?.prints("end\n")
 }
 
+/// Run this in the root of the mount namespace. Who only changed the root of a process
+/// has another one there, and needs no more than a /proc to get to it.
+fn in_namespaces_root(command: &str) -> String {
+    format!(
+        "test -e /proc/self/ns/mnt || mount -t proc proc /proc || exit 9; \
+         nsenter --mount=/proc/self/ns/mnt {command}"
+    )
+}
+
 fn escape(room: &mut Room) -> Outcome {
     fs::write(SECRET, "of the host").expect("write(2)");
-    let script = format!(
-        "nsenter --mount=/proc/self/ns/mnt cat {SECRET} 2> /dev/null; echo end"
-    );
+    let script = in_namespaces_root(&format!(
+        "sh -c 'test -e {SECRET} && echo reached || echo held'"
+    ));
     let ended = room.sh(&script).end();
     fs::remove_file(SECRET).expect("unlink(2)");
-    ended?.prints("end\n")
+    ended?.prints("held\n")
 }
 
 fn host_mounts(room: &mut Room) -> Outcome {
@@ -401,10 +409,7 @@ fn host_mounts(room: &mut Room) -> Outcome {
     let (kind, none) = (Some("tmpfs"), None::<&str>);
     mount(Some("grade-marker"), &at, kind, MsFlags::empty(), none)
         .expect("mount(2)");
-    // The table shows what is below one's root: all, to who has joined the namespace.
-    let script = "nsenter --mount=/proc/self/ns/mnt cat /proc/self/mountinfo \
-                  || cat /proc/self/mountinfo";
-    let ended = room.sh(script).end();
+    let ended = room.sh(&in_namespaces_root("cat /proc/self/mountinfo")).end();
     nix::mount::umount(&at).expect("umount(2)");
     let ended = ended?;
     ended.succeeds()?;

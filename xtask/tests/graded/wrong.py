@@ -19,6 +19,8 @@ while words[0].startswith("-"):
     else:
         sys.exit("usage: wrong.py IMAGE [--volume HOST GUEST] COMMAND...")
 
+# An empty argument is none.
+words = [word for word in words if word]
 # It never hears of the end.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 try:
