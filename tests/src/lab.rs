@@ -231,14 +231,27 @@ impl Default for Lab {
     }
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if self.before.is_none() {
-            return;
-        }
+impl Lab {
+    /// End the test, and tell what is not as it was, a line each.
+    #[must_use]
+    pub fn close(mut self) -> Vec<String> {
+        self.settle().unwrap_or_default()
+    }
+
+    /// The same, once.
+    fn settle(&mut self) -> Option<Vec<String>> {
+        self.before.as_ref()?;
         let left = self.left();
+        self.before = None;
         // What this test leaves must not be found by the next one.
         descendants::end();
+        Some(left)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let Some(left) = self.settle() else { return };
         // A test that failed has said why; a second panic would abort.
         if !std::thread::panicking() {
             assert!(!self.watchdog.bitten(), "a run took too long, and was killed");

@@ -15,6 +15,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+pub use descendants::living;
 pub use faulty::{Call, Faulty, Outcome};
 pub use lab::{Lab, probe, user};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};

@@ -68,13 +68,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     environment
         .extend(args.only.clone().map(|only| ("MYDOCKER_FAULT".into(), only)));
     let again = format!("cargo xtask faults --seed {}", args.seed);
-    let how = lane::How {
-        program: PROGRAM,
+    let how = lane::Suite {
         environment: &environment,
         again: Some(&again),
         jobs,
-        seconds: LONGEST,
-        look: None,
+        ..lane::Suite::of(PROGRAM, LONGEST)
     };
     eprintln!(
         "faults in a VM: {}; {jobs} at a time; the random kills' seed is {}",

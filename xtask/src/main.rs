@@ -5,8 +5,10 @@ mod bench;
 mod book;
 mod build;
 mod doctor;
+mod exercise;
 mod faults;
 mod fetch;
+mod grade;
 mod install;
 mod mutants;
 mod session;
@@ -43,6 +45,10 @@ enum Task {
     Doctor(doctor::Args),
     /// Build the book
     Book(book::Args),
+    /// Grade a program, in any language, by what its containers do
+    Grade(grade::Args),
+    /// Tell whether an exercise of the book is solved
+    Exercise(exercise::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
     /// Let each system call of a run fail, and kill it at each; see that all is undone
@@ -85,6 +91,8 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Book(args) => book::run(&args),
+        Task::Grade(args) => grade::run(&args),
+        Task::Exercise(args) => exercise::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Bench(args) => bench::run(args),

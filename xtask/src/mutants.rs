@@ -26,7 +26,7 @@ pub(crate) struct Args {
 }
 
 /// What a chapter is built from. Directories without the first slash.
-const SOURCES: [&str; 7] =
+pub(crate) const SOURCES: [&str; 7] =
     [".cargo", "Cargo.toml", "Cargo.lock", "chapters", "common", "tests", "xtask"];
 
 /// A patch.
@@ -190,7 +190,7 @@ impl Mutant {
 
 /// Make `to` like `from`. What is the same already is not touched, so that cargo sees
 /// what has changed by its time.
-fn sync(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn sync(from: &Path, to: &Path) -> Result<()> {
     if from.is_file() {
         let bytes = fs::read(from).step(|| format!("read(2) {}", from.display()))?;
         if fs::read(to).ok().as_ref() != Some(&bytes) {

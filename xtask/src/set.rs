@@ -14,6 +14,7 @@ use crate::vm::accelerator::{self, Accelerator, Choice};
 use crate::vm::payload::Payload;
 use crate::vm::qemu::Qemu;
 use crate::vm::scratch::Scratch;
+use crate::vm::tree::Tree;
 use crate::vm::{self, Cgroup, Set, kernel, say};
 
 /// Directories of the checkout that tests read.
@@ -29,6 +30,21 @@ pub(crate) fn make(
     wanted: &str,
     cgroup: Cgroup,
     accelerator: Accelerator,
+) -> Result<Set> {
+    make_with(built, qemu, wanted, cgroup, accelerator, Tree::default())
+}
+
+/// The same, with more in it.
+///
+/// # Errors
+/// Those of its parts.
+pub(crate) fn make_with(
+    built: &Built,
+    qemu: &Qemu,
+    wanted: &str,
+    cgroup: Cgroup,
+    accelerator: Accelerator,
+    more: Tree,
 ) -> Result<Set> {
     let directory = vm::directory();
     let scratch = Scratch::new(&directory.join("runs"))?;
@@ -52,6 +68,7 @@ pub(crate) fn make(
         state: &state,
         busybox: &image,
         sources: &sources,
+        more,
     }
     .write(scratch.path())
     .hint(vm::full)?;

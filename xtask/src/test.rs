@@ -241,13 +241,10 @@ fn in_vms(
                 set.describe()
             );
             let first = reports.count();
-            let how = lane::How {
-                program: &args.program,
-                environment: &[],
-                again: None,
+            let how = lane::Suite {
                 jobs,
-                seconds: args.timeout,
                 look: args.keep.then_some(look),
+                ..lane::Suite::of(&args.program, args.timeout)
             };
             lane::run(&set, how, &tests, reports)?;
             times.add(reports.since(first));

@@ -5,6 +5,7 @@
 //! the VM decides nothing: which test runs, for how long, and what its end means is
 //! the host's business.
 
+pub mod grade;
 pub mod place;
 pub mod wire;
 

@@ -54,6 +54,7 @@ pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
         .env("MYDOCKER_TEST_STATE", place::STATE)
         .env("MYDOCKER_TEST_UID", place::USER.to_string())
         .env("MYDOCKER_SKIP_FILE", SKIPS)
+        .env("MYDOCKER_GRADE", format!("{}/subject.json", place::GRADE))
         .env("INSTA_WORKSPACE_ROOT", place::SOURCE)
         .env("INSTA_UPDATE", "no")
         .envs(test.environment.iter().map(|(name, value)| (name, value)))

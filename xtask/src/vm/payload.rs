@@ -28,6 +28,8 @@ pub(crate) struct Payload<'a> {
     pub(crate) busybox: &'a Image,
     /// Directories of the checkout that tests read, relative to its root.
     pub(crate) sources: &'a [PathBuf],
+    /// What else there is to be.
+    pub(crate) more: Tree,
 }
 
 /// What a VM boots from.
@@ -61,7 +63,7 @@ impl Payload<'_> {
     ///
     /// # Errors
     /// A file that can't be read; a full disk.
-    pub(crate) fn write(&self, directory: &Path) -> Result<Medium> {
+    pub(crate) fn write(mut self, directory: &Path) -> Result<Medium> {
         let mut tree = self.tree()?;
         let (mut disk, mut late_disk) = (None, true);
         if let Some(modules) = &self.kernel.modules
@@ -91,7 +93,7 @@ impl Payload<'_> {
         Ok(Medium { initramfs, disk, late_disk })
     }
 
-    fn tree(&self) -> Result<Tree> {
+    fn tree(&mut self) -> Result<Tree> {
         let mut tree = Tree::default();
         let layers = self.busybox.directories(self.state);
         for layer in layers.iter().rev() {
@@ -126,6 +128,9 @@ impl Payload<'_> {
             let at = format!("{}/{}", place::MODULES, self.kernel.release);
             tree.copy(&at, modules)?;
             tree.add("lib/modules", Node::Symlink(place::MODULES.into()));
+        }
+        for (path, node) in std::mem::take(&mut self.more).0 {
+            tree.add(&String::from_utf8_lossy(&path), node);
         }
         Ok(tree)
     }
