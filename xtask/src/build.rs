@@ -26,6 +26,8 @@ pub(crate) struct Built {
     pub(crate) probe: PathBuf,
     /// Process 1 of the VM.
     pub(crate) init: PathBuf,
+    /// A checkout with the book's pages and the README.
+    pub(crate) pages: PathBuf,
     /// Test programs by name.
     pub(crate) tests: BTreeMap<String, PathBuf>,
 }
@@ -37,8 +39,9 @@ pub(crate) struct Built {
 /// Those of cargo.
 pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     let mut build = static_build()?;
-    build.args(["--workspace", "--exclude", "xtask", "--exclude", "common"]);
-    build.args(["--bins", "--test", "blackbox"]);
+    build.args(["--workspace", "--exclude", "xtask"]);
+    // The example is run on a page.
+    build.args(["--bins", "--example", "witness", "--test", "blackbox"]);
     if let Some(extra) = extra {
         build.args(["--test", extra]);
     }
@@ -71,7 +74,7 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     let (probe, init) = (take("probe")?, take("vm-init")?);
     let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
     let chapters = programs.into_values().collect();
-    Ok(Built { bin_dir, chapters, probe, init, tests })
+    Ok(Built { bin_dir, chapters, probe, init, pages: crate::root(), tests })
 }
 
 /// `cargo build` of programs that are linked statically.

@@ -114,10 +114,7 @@ fn one(
         milliseconds: 0,
         output: String::new(),
         kernel: String::new(),
-        again: format!(
-            "cargo xtask test --kernel {} --cgroup {} {name}",
-            set.kernel.wanted, set.cgroup
-        ),
+        again: again(set, program, name),
     };
     let mut output = Vec::new();
     let verdict = conversation(set, vm, program, name, seconds, &mut output);
@@ -141,6 +138,21 @@ fn one(
         report.kernel = vm.last_lines(20);
     }
     (report, usable && !flooded)
+}
+
+/// The command that runs a test again.
+fn again(set: &Set, program: &str, name: &str) -> String {
+    let (kernel, cgroup) = (&set.kernel.wanted, set.cgroup);
+    match name.strip_prefix("book::").filter(|_| program == super::BOOK) {
+        Some(page) => {
+            // A page names the machine itself that is another one than usual.
+            let page = page.split("::").next().unwrap_or(page);
+            format!("cargo xtask test book {page}")
+        }
+        None => {
+            format!("cargo xtask test --kernel {kernel} --cgroup {cgroup} {name}")
+        }
+    }
 }
 
 /// The order, and what comes of it: the verdict, how long the test took in

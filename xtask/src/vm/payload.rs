@@ -26,8 +26,9 @@ pub(crate) struct Payload<'a> {
     /// A state directory with busybox: the VM's userland, and the tests' image.
     pub(crate) state: &'a State,
     pub(crate) busybox: &'a Image,
-    /// Directories of the checkout that tests read, relative to its root.
-    pub(crate) sources: &'a [PathBuf],
+    /// Files and directories that tests read, each with its name in
+    /// [`place::SOURCE`].
+    pub(crate) sources: &'a [(String, PathBuf)],
 }
 
 /// What a VM boots from.
@@ -113,9 +114,14 @@ impl Payload<'_> {
         for (name, layer) in self.busybox.layers.iter().zip(&layers) {
             tree.copy(&format!("{}/layers/{name}", place::STATE), layer)?;
         }
-        for source in self.sources {
-            let at = Path::new(place::SOURCE).join(source);
-            tree.copy(&at.to_string_lossy(), &crate::root().join(source))?;
+        for (name, from) in self.sources {
+            let at = format!("{}/{name}", place::SOURCE);
+            if from.is_dir() {
+                tree.copy(&at, from)?;
+            } else {
+                let step = || format!("read(2) {}", from.display());
+                tree.add(&at, Node::File(0o644, fs::read(from).step(step)?));
+            }
         }
         if let Some(modules) = &self.kernel.modules {
             let at = format!("{}/{}", place::MODULES, self.kernel.release);
