@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Inode,
     /// A host name.
     Name,
+    /// The version of a program that the machine brings along.
+    Version,
     /// A hardware address, or an IPv6 address that was made of one.
     Address,
 }
@@ -32,6 +34,7 @@ impl Kind {
             "time" => Kind::Time,
             "inode" => Kind::Inode,
             "name" => Kind::Name,
+            "version" => Kind::Version,
             "address" => Kind::Address,
             _ => return None,
         })
@@ -45,6 +48,7 @@ impl Kind {
                 r"[0-9]+(?:\.[0-9]+)?|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}"
             }
             Kind::Name => "[0-9A-Za-z][0-9A-Za-z.-]*",
+            Kind::Version => r"v?[0-9][0-9.]*(?: \([^)]*\))?",
             Kind::Address => "[0-9a-f]+(?::+[0-9a-f]+)+",
         }
     }
@@ -69,7 +73,7 @@ impl Varies {
             text.rsplit_once(" is a ").or_else(|| text.rsplit_once(" is an "));
         let (example, kind) = parts.ok_or(format!("{text:?} declares nothing"))?;
         let kind = Kind::named(kind).ok_or(format!(
-            "{kind:?} is no kind: pid, uid, id, time, inode, name or address"
+            "{kind:?} is no kind: pid, uid, id, time, inode, name, version or address"
         ))?;
         if !kind.fits(example) {
             return Err(format!("{example:?} itself doesn't look like a {kind:?}"));
