@@ -30,10 +30,7 @@ const DESK: &str = "/run/book";
 /// The state directory of root's chapters.
 const STATE: &str = "/var/lib/mydocker";
 
-/// Where a page may leave files; they go before the next one.
-const OWN: [&str; 4] = ["/tmp", "/root", STATE, HOME];
-
-/// Where it may not.
+/// A page may leave files in /tmp and in its readers' homes, and none here.
 const FOREIGN: [&str; 5] = ["/", "/etc", "/run", "/dev/shm", "/mnt"];
 
 /// Run the blocks of a page that are for this machine.
@@ -65,11 +62,7 @@ pub fn run(page: &Page, lane: Option<&Lane>) -> Result<(), String> {
         reader.wrong.push(format!("the machine is not as it was:\n{left}"));
     }
     descendants::end();
-    drop(reader.shells);
-    match reader.wrong.is_empty() {
-        true => Ok(()),
-        false => Err(reader.wrong.join("\n")),
-    }
+    if reader.wrong.is_empty() { Ok(()) } else { Err(reader.wrong.join("\n")) }
 }
 
 fn in_test_vm() -> bool {
@@ -77,22 +70,8 @@ fn in_test_vm() -> bool {
     geteuid().is_root() && line.contains("mydocker.cgroup=")
 }
 
-/// Each page finds the same: no files of the page before, and busybox fetched.
+/// busybox is fetched already, for both readers.
 fn prepare() {
-    fs::create_dir_all(HOME).expect("mkdir(2)");
-    for own in OWN {
-        for entry in fs::read_dir(own).expect("readdir(3)").flatten() {
-            let path = entry.path();
-            let is_directory = path.is_dir() && !path.is_symlink();
-            let removed = if is_directory {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            removed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        }
-    }
-    let _ = fs::remove_dir_all(DESK);
     copy_tree(&base_state(), Path::new(STATE));
     copy_tree(&base_state(), &Path::new(HOME).join(".local/share/mydocker"));
     give(Path::new(HOME), user());
@@ -180,15 +159,20 @@ impl Reader<'_> {
             }
         }
         let seconds = std::env::var("MYDOCKER_TEST_SECONDS").ok();
-        let half = seconds
-            .and_then(|it| it.parse().ok())
-            .map_or(PATIENCE, |seconds| Duration::from_secs(seconds) / 2);
+        let seconds =
+            seconds.and_then(|it| it.parse().ok()).map(Duration::from_secs);
+        let patience = seconds.map_or(PATIENCE, |limit| PATIENCE.min(limit / 2));
+        // From now on they only wait.
+        for shell in shells.values_mut() {
+            shell.run("true");
+            follow(shell, &[], None, patience);
+        }
         Reader {
             page,
             shells,
             running: BTreeMap::new(),
             known: Known::default(),
-            patience: PATIENCE.min(half),
+            patience,
             wrong: Vec::new(),
         }
     }
@@ -210,11 +194,14 @@ impl Reader<'_> {
         let runs = self.running.remove(&second);
         let seat = match (&step.command, runs) {
             (Some((who, _)), None) => seat(*who, second),
-            (None, Some(seat)) => seat,
-            (Some(_), Some(_)) => {
-                self.accuse(step, "the command before it keeps running here");
-                return false;
+            (Some((who, _)), Some(before)) => {
+                if !self.ends(before) {
+                    self.accuse(step, "the command before it still runs");
+                    return false;
+                }
+                seat(*who, second)
             }
+            (None, Some(seat)) => seat,
             (None, None) => {
                 self.accuse(step, "no command keeps running that could be typed at");
                 return false;
@@ -263,6 +250,13 @@ impl Reader<'_> {
             self.accuse(step, &what.join("\n"));
         }
         goes_on
+    }
+
+    /// Whether the command that kept running ends now, without a word.
+    fn ends(&mut self, seat: Seat) -> bool {
+        let Some(shell) = self.shells.get_mut(&seat) else { return false };
+        let (end, text) = follow(shell, &[], None, self.patience);
+        matches!(end, End::Status(_)) && text.is_empty()
     }
 
     fn accuse(&mut self, step: &Step, what: &str) {

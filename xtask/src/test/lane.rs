@@ -63,6 +63,12 @@ pub(crate) fn run(
             }
             // Nobody listens only when the lane is being given up.
             let _ = sender.send(report);
+            // A page shows numbers that depend on what came before.
+            if program == super::BOOK
+                && let Some(machine) = vm.take()
+            {
+                machine.finish(given)?;
+            }
         }
         match vm {
             Some(machine) => machine.finish(given),
