@@ -10,6 +10,13 @@ use super::varies::{Known, Varies};
 /// tells readers that pages leave it out.
 const NOT_ROOT: &str = "not root: in a user namespace of its own (ch02-user)";
 
+/// The lines of a text, without that one unless the page shows it.
+pub(crate) fn lines<'a>(page: &[String], seen: &'a str) -> Vec<&'a str> {
+    let shows = page.iter().any(|line| line.starts_with(NOT_ROOT));
+    let left_out = |line: &&str| !shows && line.starts_with(NOT_ROOT);
+    seen.lines().filter(|line| !left_out(line)).collect()
+}
+
 /// Compare; a difference is told as a diff, the page's lines with `-`.
 pub(crate) fn compare(
     page: &[String],
@@ -17,9 +24,7 @@ pub(crate) fn compare(
     varies: &[Varies],
     known: &mut Known,
 ) -> Result<(), String> {
-    let shows = page.iter().any(|line| line.starts_with(NOT_ROOT));
-    let left_out = |line: &&str| !shows && line.starts_with(NOT_ROOT);
-    let seen: Vec<&str> = seen.lines().filter(|line| !left_out(line)).collect();
+    let seen = lines(page, seen);
     let mut trial = known.clone();
     let mut pairs = page.iter().zip(&seen);
     if page.len() == seen.len()

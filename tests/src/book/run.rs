@@ -10,7 +10,7 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{geteuid, gethostname};
 
 use super::block::{Block, Lane, Step, Who};
-use super::compare::compare;
+use super::compare::{compare, lines};
 use super::page::Page;
 use super::shell::{HOME, Shell};
 use super::varies::Known;
@@ -216,8 +216,12 @@ impl Reader<'_> {
             (typed.prompt.as_str(), self.known.put_into(&typed.keys, varies))
         });
         let typed: Vec<_> = typed.collect();
-        let (end, text) =
-            follow(shell, &typed, stays.then_some(step.shown.len()), self.patience);
+        let (end, text) = follow(
+            shell,
+            &typed,
+            stays.then_some(step.shown.as_slice()),
+            self.patience,
+        );
         let mut known = self.known.clone();
         let same = compare(&step.shown, &text, varies, &mut known);
         self.known = known;
@@ -271,22 +275,26 @@ impl Reader<'_> {
 }
 
 /// Wait for the end of a step, and type when a prompt is there; what was seen of it.
-/// With `lines` the command goes on behind so many.
+/// One that stays is left when all that its page shows is there.
 fn follow(
     shell: &mut Shell,
     typed: &[(&str, String)],
-    lines: Option<usize>,
+    stays: Option<&[String]>,
     patience: Duration,
 ) -> (End, String) {
     let mut typed = typed.iter().peekable();
     // Before the first prompt any number of lines may come, behind it at least one.
     let mut from = 0;
-    let prompt_at_end = lines.and(typed.clone().last().map(|(prompt, _)| *prompt));
+    let prompt_at_end = stays.and(typed.clone().last().map(|(prompt, _)| *prompt));
     let mut last = Instant::now();
     loop {
         match shell.look() {
             Ok(true) => last = Instant::now(),
-            Ok(false) => sleep(Duration::from_millis(2)),
+            Ok(false) => {
+                // Orphans come to us, as they come to process 1 elsewhere.
+                descendants::reap();
+                sleep(Duration::from_millis(2));
+            }
             Err(()) => return (End::Gone, shell.text()),
         }
         if let Some((text, status)) = shell.ended() {
@@ -305,15 +313,15 @@ fn follow(
             continue;
         }
         let is_there = prompt_at_end.is_none_or(|prompt| line == prompt);
-        if let Some(lines) = lines
+        let whole = &text[..text.len() - line.len()];
+        if let Some(page) = stays
             && typed.peek().is_none()
-            && complete >= lines.max(from)
+            && complete >= from
+            && lines(page, whole).len() >= page.len()
             && is_there
         {
             shell.forget(complete);
-            let seen =
-                text.split('\n').take(complete).collect::<Vec<_>>().join("\n");
-            return (End::Goes, seen);
+            return (End::Goes, whole.to_owned());
         }
         if last.elapsed() > patience {
             return (End::Hangs, text);

@@ -124,7 +124,13 @@ impl Known {
         let mut captured = Vec::new();
         for piece in pieces(page, varies) {
             match piece {
-                Piece::Text(text) => pattern += &regex::escape(text),
+                Piece::Text(text) => {
+                    let blank = text.starts_with(' ') && pattern.ends_with(')');
+                    let text =
+                        if blank { text.trim_start_matches(' ') } else { text };
+                    pattern += if blank { " +" } else { "" };
+                    pattern += &regex::escape(text);
+                }
                 Piece::Example(it) => {
                     // The width of a column depends on the number in it.
                     let blank = pattern.ends_with(' ');
@@ -192,6 +198,7 @@ mod tests {
         let pid = varies("135 is a pid");
         assert!(Known::default().same("pid 135", "pid 7", &pid));
         assert!(Known::default().same("  135 root", "70000 root", &pid));
+        assert!(Known::default().same("135   root", "70000 root", &pid));
         assert!(!Known::default().same("pid 135", "pid x", &pid));
         assert!(!Known::default().same("pid 135", "pid ", &pid));
         assert!(!Known::default().same("135135", "77", &pid), "not a word");
