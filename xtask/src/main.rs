@@ -10,6 +10,7 @@ mod mutants;
 mod session;
 mod set;
 mod test;
+mod tidy;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ enum Task {
     Run(session::RunArgs),
     /// Build the book
     Book(book::Args),
+    /// Look for what no compiler finds: excerpts, edges, links, walls
+    Tidy(tidy::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
     /// Measure
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Book(args) => book::run(&args),
+        Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Bench(args) => bench::run(args),
     };

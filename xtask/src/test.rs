@@ -299,7 +299,10 @@ fn counted(tests: usize) -> String {
 }
 
 /// The names of a test program's tests.
-fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
+///
+/// # Errors
+/// There is no such program, or it can't list them.
+pub(crate) fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
     let program = built.test(program)?;
     let output = Command::new(program)
         .args(["--list", "--format", "terse"])
@@ -313,6 +316,15 @@ fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let tests = text.lines().filter_map(|line| line.strip_suffix(": test"));
     Ok(tests.map(str::to_owned).collect())
+}
+
+/// Those that the usual machine skips.
+pub(crate) fn usually_skipped(tests: &[String]) -> Vec<String> {
+    let skipped = |test: &&String| {
+        let expected = skips::expected(PACKAGED[0], Some(Cgroup::V2), test);
+        matches!(expected, skips::Expected::Yes(_))
+    };
+    tests.iter().filter(skipped).cloned().collect()
 }
 
 /// Those that one of the words means; without words, all.
