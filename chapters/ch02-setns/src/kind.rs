@@ -25,8 +25,6 @@ pub struct Kind {
 /// Not in nix: in clone(2)'s flags this bit belongs to the exit signal. clone3(2),
 /// unshare(2) and setns(2) take it.
 const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
-
-// ANCHOR: kinds
 /// All kinds, the oldest first.
 pub const KINDS: [Kind; 8] = [
     kind("mnt", CloneFlags::CLONE_NEWNS, "CLONE_NEWNS", "2.4.19", "mounts"),
@@ -38,7 +36,6 @@ pub const KINDS: [Kind; 8] = [
     kind("cgroup", CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "4.6", "cgroups"),
     kind("time", NEWTIME, "CLONE_NEWTIME", "5.6", "clocks since boot"),
 ];
-// ANCHOR_END: kinds
 
 const fn kind(
     file: &'static str,

@@ -74,8 +74,6 @@ impl Merged {
         Ok(Merged { driver: flags.driver, union, at })
     }
 }
-
-// ANCHOR: part
 impl Part for Merged {
     fn name(&self) -> &'static str {
         "merged"
@@ -102,7 +100,6 @@ impl Part for Merged {
         self.driver.mount(&self.union, at, plan)
     }
 }
-// ANCHOR_END: part
 
 /// Make sure that this is a directory, before a mount says less about it.
 fn directory(path: &Path, what: &str) -> Result<fs::Metadata> {

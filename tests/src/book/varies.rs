@@ -137,7 +137,7 @@ impl Known {
                     let column = pattern.trim_end_matches(' ').len();
                     if blank {
                         pattern.truncate(column);
-                        pattern += " +";
+                        pattern += if pattern == "^" { " *" } else { " +" };
                     } else if pattern == "^" {
                         pattern += " *";
                     }
