@@ -56,6 +56,7 @@ pub fn run(page: &Page, lane: Option<&Lane>) -> Result<(), String> {
             break;
         }
     }
+    reader.rest();
     let left = before.left();
     if !left.is_empty() {
         let left = left.join("\n");
@@ -261,6 +262,17 @@ impl Reader<'_> {
         let Some(shell) = self.shells.get_mut(&seat) else { return false };
         let (end, text) = follow(shell, &[], None, self.patience);
         matches!(end, End::Status(_)) && text.is_empty()
+    }
+
+    /// What came when the last command had ended, and no page shows.
+    fn rest(&mut self) {
+        for shell in self.shells.values_mut() {
+            let _ = shell.look();
+            let text = shell.text();
+            if !text.is_empty() {
+                self.wrong.push(format!("behind the last command came:\n{text}"));
+            }
+        }
     }
 
     fn accuse(&mut self, step: &Step, what: &str) {
