@@ -287,7 +287,7 @@ pub fn probe() -> PathBuf {
 }
 
 /// A state directory with busybox, made once for all tests.
-fn base_state() -> PathBuf {
+pub(crate) fn base_state() -> PathBuf {
     let base = env::var_os("MYDOCKER_TEST_STATE");
     let base = base.map_or_else(|| bin_dir().join("blackbox-state"), PathBuf::from);
     // The chapter's own provisioning makes it; parallel test programs are its
@@ -305,7 +305,7 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod(2)");
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("mkdir(2)");
     for entry in fs::read_dir(from).expect("readdir(3)").flatten() {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
@@ -323,7 +323,7 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-fn give(path: &Path, uid: u32) {
+pub(crate) fn give(path: &Path, uid: u32) {
     if path.is_symlink() {
         return;
     }

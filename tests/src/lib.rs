@@ -1,6 +1,7 @@
 //! The laboratory: every black-box test runs a chapter's binary, by path, between
 //! two looks at the machine. What differs afterwards is a leak, and a failure.
 
+pub mod book;
 mod descendants;
 mod faulty;
 mod lab;

@@ -52,7 +52,7 @@ const LONGEST: u64 = 1200;
 pub(crate) fn run(args: &Args) -> Result<()> {
     let qemu = qemu::find()?;
     let built = build(Some(PROGRAM))?;
-    let all = listed(built.test(PROGRAM)?)?;
+    let all = listed(&built, PROGRAM)?;
     let wanted = |name: &String| name.starts_with(ONLY) == args.only.is_some();
     let tests: Vec<String> = all.into_iter().filter(wanted).collect();
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;

@@ -14,6 +14,7 @@ mod mutants;
 mod session;
 mod set;
 mod test;
+mod tidy;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ enum Task {
     Grade(grade::Args),
     /// Tell whether an exercise of the book is solved
     Exercise(exercise::Args),
+    /// Look for what no compiler finds: excerpts, edges, links, walls
+    Tidy(tidy::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
     /// Let each system call of a run fail, and kill it at each; see that all is undone
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Task::Book(args) => book::run(&args),
         Task::Grade(args) => grade::run(&args),
         Task::Exercise(args) => exercise::run(&args),
+        Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Bench(args) => bench::run(args),

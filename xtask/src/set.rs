@@ -1,6 +1,5 @@
 //! All that a VM needs, found, fetched, built and packed.
 
-use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
@@ -17,8 +16,9 @@ use crate::vm::scratch::Scratch;
 use crate::vm::tree::Tree;
 use crate::vm::{self, Cgroup, Set, kernel, say};
 
-/// Directories of the checkout that tests read.
-const SOURCES: [&str; 1] = ["tests/tests/blackbox/snapshots"];
+/// What of the checkout tests read.
+const SNAPSHOTS: &str = "tests/tests/blackbox/snapshots";
+const PAGES: [&str; 2] = ["book/src", "README.md"];
 
 /// Make a set, ready to be booted.
 ///
@@ -59,7 +59,9 @@ pub(crate) fn make_with(
         .iter()
         .map(|(name, path)| (name.clone(), path.clone()))
         .collect();
-    let sources = SOURCES.map(|source| Path::new(source).to_owned());
+    let pages = PAGES.map(|page| (page.to_owned(), built.pages.join(page)));
+    let mut sources = pages.to_vec();
+    sources.push((SNAPSHOTS.to_owned(), crate::root().join(SNAPSHOTS)));
     let medium = Payload {
         kernel: &kernel,
         init: &built.init,

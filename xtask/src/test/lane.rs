@@ -114,6 +114,12 @@ pub(crate) fn run(
             if state != State::Usable {
                 vm = None;
             }
+            // A page shows numbers that depend on what came before.
+            if suite.program == super::BOOK
+                && let Some(machine) = vm.take()
+            {
+                machine.finish(given)?;
+            }
         }
         match vm {
             Some(machine) => machine.finish(given),
@@ -185,10 +191,9 @@ fn one(set: &Set, vm: &mut Machine, suite: Suite, name: &str) -> (Report, State)
         milliseconds: 0,
         output: String::new(),
         kernel: String::new(),
-        again: suite.again.map(str::to_owned).unwrap_or_else(|| {
-            let (kernel, cgroup) = (&set.kernel.wanted, set.cgroup);
-            format!("cargo xtask test --kernel {kernel} --cgroup {cgroup} {name}")
-        }),
+        again: suite
+            .again
+            .map_or_else(|| again(set, suite.program, name), str::to_owned),
     };
     let mut output = Vec::new();
     let verdict = conversation(set, vm, suite, name, &mut output);
@@ -215,6 +220,21 @@ fn one(set: &Set, vm: &mut Machine, suite: Suite, name: &str) -> (Report, State)
         state = State::Spoilt;
     }
     (report, state)
+}
+
+/// The command that runs a test again.
+fn again(set: &Set, program: &str, name: &str) -> String {
+    let (kernel, cgroup) = (&set.kernel.wanted, set.cgroup);
+    match name.strip_prefix("book::").filter(|_| program == super::BOOK) {
+        Some(page) => {
+            // A page names the machine itself that is another one than usual.
+            let page = page.split("::").next().unwrap_or(page);
+            format!("cargo xtask test book {page}")
+        }
+        None => {
+            format!("cargo xtask test --kernel {kernel} --cgroup {cgroup} {name}")
+        }
+    }
 }
 
 /// The order, and what comes of it: the verdict, how long the test took in
