@@ -190,7 +190,7 @@ fn follow(
         // The child is gone, and may have said why.
         Err(Errno::PIPE) => false,
         // One that was not told to go would wait for it, and we for the child.
-        sent => sent.step(|| "sendmsg(2) to open the barrier").map(|()| true)?,
+        sent => sent.look(|| "sendmsg(2) to open the barrier").map(|()| true)?,
     };
     loop {
         let mut polled = [

@@ -119,7 +119,8 @@ fn unsolved(rows: &[Row]) -> Result<()> {
         let reason =
             !check.before.is_empty() && answer.actual.contains(&check.before);
         if fails && reason && !answer.expected.is_empty() && answer.left.is_empty() {
-            println!("{}: unsolved, as it should be", check.group);
+            let seconds = row.milliseconds as f64 / 1000.0;
+            println!("{}: unsolved, as it should be ({seconds:.2}s)", check.group);
             continue;
         }
         wrong += 1;

@@ -203,7 +203,7 @@ fn a_wrong_program_is_named_for_each_of_its_wrongs() {
     // What is needed to mend it.
     assert!(grade.text.contains("read:     book/src/ch02-uts.md"), "{}", grade.text);
     assert!(grade.text.contains("ran:      /usr/lib/grade/bin/wrong.py"));
-    assert_eq!(grade.row("volume")[2], "leak,");
+    assert_eq!(grade.row("volume")[2], "fail");
     assert_eq!(grade.row("limits")[2], "error");
     assert!(grade.junit.contains("type=\"leak\""), "{}", grade.junit);
     assert!(grade.junit.contains("<error"), "{}", grade.junit);

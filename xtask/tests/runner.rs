@@ -438,6 +438,46 @@ fn where_the_vm_went_with_the_test_there_is_no_shell() {
     assert_eq!(terminal.end(), 0);
 }
 
+/// The snapshot for the hybrid layout, which no other test here boots.
+fn snapshot() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_xtask")).ancestors().nth(2).unwrap();
+    let entries = fs::read_dir(target.join("vm/snapshots")).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.to_string_lossy().into_owned();
+    paths.find(|path| name(path).ends_with("-hybrid-microvm")).unwrap()
+}
+
+#[test]
+fn a_snapshot_that_is_broken_or_of_another_vm_is_made_anew() {
+    let one = "ch02_uts::exit_codes_are_the_programs_own";
+    let run = || {
+        let words = ["test", "--accel", "tcg", "--cgroup", "hybrid", one];
+        let output = xtask(&words).output().unwrap();
+        let text = said(&output);
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    run();
+    let fresh = run();
+    assert!(!fresh.contains("no snapshot"), "{fresh}");
+    let key = fs::read(snapshot().join("about.json")).unwrap();
+
+    let devices = snapshot().join("devices");
+    let whole = fs::read(&devices).unwrap();
+    fs::write(&devices, &whole[..whole.len() / 2]).unwrap();
+    let told = run();
+    assert!(told.contains("vm: no snapshot: "), "{told}");
+    assert!(!run().contains("no snapshot"));
+    assert_eq!(fs::read(snapshot().join("about.json")).unwrap(), key);
+
+    let other = String::from_utf8(key.clone())
+        .unwrap()
+        .replace("\"key\": \"", "\"key\": \"0");
+    fs::write(snapshot().join("about.json"), other).unwrap();
+    assert!(!run().contains("no snapshot"));
+    assert_eq!(fs::read(snapshot().join("about.json")).unwrap(), key);
+}
+
 #[test]
 fn the_main_job_runs_in_the_vm() {
     let words = ["run", "ch04-volume", "run", "-ti", "-v", "/tmp/v:/test", "sh"];

@@ -239,13 +239,15 @@ fn a_machine_without_the_memory_controller_is_told_how_to_have_it() {
     let lab = Lab::new();
     let has = |options: &str| options.split(',').any(|word| word == "memory");
     let v1 = cgroups().into_iter().find(|(_, options)| has(options));
-    let group = Path::new("/sys/fs/cgroup/nothing-handed-down");
+    // Two deep: a group that is made hands nothing down, whatever it was given.
+    let outer = Path::new("/sys/fs/cgroup/nothing-handed-down");
+    let group = &outer.join("inside");
     let report = apart(|| {
         let mend = if let Some((mount, _)) = v1 {
             umount2(mount.as_str(), MntFlags::MNT_DETACH).unwrap();
             "mount -t cgroup -o memory none /sys/fs/cgroup/memory"
         } else if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-            fs::create_dir(group).unwrap();
+            fs::create_dir_all(group).unwrap();
             let aside = lab.dir().join("aside");
             fs::create_dir(&aside).unwrap();
             mount(Some(group), &aside, NONE, MsFlags::MS_BIND, NONE).unwrap();
@@ -261,7 +263,7 @@ fn a_machine_without_the_memory_controller_is_told_how_to_have_it() {
         (report, mend)
     });
     // The thread had another view of it.
-    let _ = fs::remove_dir(group);
+    let _ = fs::remove_dir(group).and_then(|()| fs::remove_dir(outer));
     let (report, mend) = report;
     contains(report.found("cgroup-memory", "fail").1, mend);
     assert_eq!(report.code, 0);

@@ -272,9 +272,13 @@ impl Running<'_> {
 
     /// Wait until it has printed this.
     pub(crate) fn prints(&mut self, text: &str) -> Outcome {
-        let seen =
-            crate::room::wait_for(|| self.stdout().contains(text).then_some(()));
-        if seen.is_some() {
+        let seen = crate::room::wait_for(|| {
+            // Asked first: what it printed before its end is there then.
+            let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+            let seen = self.stdout().contains(text);
+            (seen || ended).then_some(seen)
+        });
+        if seen == Some(true) {
             return Ok(());
         }
         Err(self.trouble(format!("{text:?} on standard output")))
