@@ -36,10 +36,9 @@ const fn any(_: &str) -> bool {
     true
 }
 
-/// A container's own directories, or a name in one of them.
+/// A container's own directory, what is in it, or a name there.
 fn in_own_directory(what: &str) -> bool {
-    let own = ["/upper", "/work", "/merged"];
-    !what.starts_with('/') || own.iter().any(|name| what.ends_with(name))
+    !what.starts_with('/') || what.contains("/containers/")
 }
 
 /// The volume's directory on the host, or one above it.
@@ -61,7 +60,8 @@ pub(crate) const RULES: &[Rule] = &[
         "the size of an open file only spares some reads"),
     rule(HOST, &["statx"], &[], volumes_directory,
         "what can't be looked at is made, and mkdir(2) says that it is there"),
-    rule(HOST, &["statx"], &[], |what| what.ends_with("/containers"),
+    rule(HOST, &["statx"], &[],
+        |what| what.ends_with("/containers") || what.ends_with("/running"),
         "mkdir(2) says that it is there, and readdir(3) that it is a directory"),
     rule(CHILD, &["statx"], &[], |what| what.ends_with("/true"),
         "the program is looked for in the other directories of PATH"),
@@ -72,7 +72,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(HOST, &["rmdir"], &[EBUSY], |what| what.contains("/mydocker-"),
         "a group whose last process is about to go is tried again"),
     Rule { later: true, ..rule(HOST, &["openat"], &[EACCES],
-        |what| what.ends_with("/lock"),
+        |what| what.contains("/running/"),
         "a container whose lock this user may not open is somebody else's") },
 ];
 

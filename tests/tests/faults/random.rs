@@ -94,7 +94,7 @@ fn ids(trace: &str) -> BTreeSet<&str> {
 }
 
 fn containers(lab: &Lab) -> usize {
-    fs::read_dir(lab.state().join("containers")).map_or(0, Iterator::count)
+    fs::read_dir(lab.state().join("running")).map_or(0, Iterator::count)
 }
 
 /// The children of the host side.

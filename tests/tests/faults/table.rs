@@ -144,7 +144,7 @@ pub(crate) fn changes(call: &Call) -> bool {
         && call.arguments[2] & libc::O_CREAT as u64 != 0;
     // A lock goes with its last descriptor, and so does the other side's end of file.
     let lets_go = call.number == libc::SYS_close
-        && (call.what.starts_with("socket:") || call.what.contains("/lock"));
+        && (call.what.starts_with("socket:") || call.what.contains("/running/"));
     creates || lets_go || CHANGES.contains(&call.number)
 }
 

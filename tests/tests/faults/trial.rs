@@ -139,7 +139,7 @@ impl Ground {
             Scene::Sweep => {
                 let first = calls.iter().position(|call| {
                     call.number == libc::SYS_openat
-                        && call.what.ends_with("/containers")
+                        && call.what.ends_with("/running")
                 });
                 let made = calls.iter().position(|call| {
                     call.number == libc::SYS_mkdir
