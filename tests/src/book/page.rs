@@ -146,8 +146,10 @@ fn comment(line: &str) -> Option<&str> {
 fn hides_commands(kind: &str, lines: &[&str]) -> Option<String> {
     let shells = ["", "sh", "bash", "shell", "shell-session", "console"];
     let prompt = |line: &&str| line.starts_with("$ ") || line.starts_with("# ");
-    let hides =
-        shells.contains(&kind.trim()) || kind == "text" && lines.iter().any(prompt);
+    // A script from the checkout is run by its own test.
+    let script = lines.iter().all(|line| line.starts_with("{{#include "));
+    let hides = shells.contains(&kind.trim()) && !script
+        || kind == "text" && lines.iter().any(prompt);
     hides.then(|| {
         format!(
             "what a reader types stands in a block ```console, not indented, with \
@@ -162,6 +164,12 @@ mod tests {
 
     fn wrong(text: &str) -> Vec<(usize, String)> {
         blocks(text).unwrap_err()
+    }
+
+    #[test]
+    fn a_script_of_the_checkout_is_no_hidden_block() {
+        assert_eq!(blocks("```sh\n{{#include ../a.sh}}\n```\n").unwrap(), []);
+        wrong("```sh\n{{#include ../a.sh}}\nls\n```\n");
     }
 
     #[test]
