@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use common::step::{Step, report};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::{SetArg, cfmakeraw, tcdrain, tcgetattr, tcsetattr};
+use nix::unistd::chdir;
 use vm_init::wire::{Frame, receive, send};
 use vm_init::{Event, Order, place};
 
@@ -51,6 +52,8 @@ enum Never {}
 
 fn serve() -> Result<Never> {
     let ready = setup::machine()?;
+    // For all children. Each by its own would have to be forked first.
+    chdir("/root").step(|| "chdir(2) /root")?;
     let mut line = open_channel()?;
     send(&mut line, &ready).context("say that the VM is ready")?;
     let mut tests = 0;
@@ -119,6 +122,6 @@ fn verdict() -> Result<Never> {
 /// A command with the VM's environment.
 fn command(program: &std::ffi::OsStr) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().envs(ENVIRONMENT).current_dir("/root");
+    command.env_clear().envs(ENVIRONMENT);
     command
 }

@@ -14,6 +14,8 @@ pub const GRADE: &str = "/usr/lib/grade";
 pub const DISK: &str = "/usr";
 /// The kernel's modules, where /lib/modules leads.
 pub const MODULES: &str = "/usr/lib/modules";
+/// The program that loads them. Linux calls it by this path.
+pub const MODPROBE: &str = "/sbin/modprobe";
 /// The modules that it takes to read the disk, and a file for each bus that lists
 /// those for it, in order.
 pub const DRIVERS: &str = "/boot";

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use common::step::Step;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{
@@ -38,10 +39,10 @@ pub(crate) fn machine() -> Result<Event> {
     }
     file_system("sysfs", "/sys", "")?;
     file_system("devtmpfs", "/dev", "")?;
-    let mut drivers = drivers()?;
-    // Its driver reads the disk at once, and that is not to be part of a snapshot.
-    drivers.pop();
-    drivers.iter().try_for_each(|path| load(path))?;
+    drivers()?.iter().try_for_each(|path| load(path))?;
+    // Only now: at boot, nothing that the kernel asks it for is there.
+    symlink("/bin/busybox", place::MODPROBE)
+        .step(|| format!("symlink(2) {}", place::MODPROBE))?;
     // What udev(7) adds elsewhere.
     for (name, target) in [
         ("fd", "/proc/self/fd"),
@@ -79,24 +80,25 @@ fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
         .step(|| format!("mount(2) {kind} on {at}"))
 }
 
-/// The rest, which no snapshot holds: the time, and the disk, each of which is another
-/// one for each VM.
+/// The rest, which no snapshot holds: the time, and what is on the disk, each of which
+/// is another one for each VM.
 pub(crate) fn begin(seconds: i64, nanoseconds: i64) -> Result<()> {
     let now = TimeSpec::new(seconds, nanoseconds);
     clock_settime(ClockId::CLOCK_REALTIME, now).step(|| "clock_settime(2)")?;
-    match drivers()?.last() {
-        None => Ok(()),
-        Some(last) => load(last).and_then(|()| disk()),
-    }
+    if bus()?.is_some() { disk() } else { Ok(()) }
 }
 
-/// The drivers that the disk needs, in order; none when all is in the initramfs.
-fn drivers() -> Result<Vec<String>> {
+/// How the disk is attached; not at all when everything is in the initramfs.
+fn bus() -> Result<Option<String>> {
     let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
     let mut words = line.split_whitespace();
-    let Some(bus) = words.find_map(|word| word.strip_prefix(place::BUS)) else {
-        return Ok(Vec::new());
-    };
+    let bus = words.find_map(|word| word.strip_prefix(place::BUS));
+    Ok(bus.map(str::to_owned))
+}
+
+/// The drivers that the disk needs, in order.
+fn drivers() -> Result<Vec<String>> {
+    let Some(bus) = bus()? else { return Ok(Vec::new()) };
     let list = format!("{}/{bus}", place::DRIVERS);
     let names = read_to_string(&list).step(|| format!("read(2) {list}"))?;
     let path = |name| format!("{}/{name}", place::DRIVERS);
@@ -115,6 +117,10 @@ fn load(path: &str) -> Result<()> {
 
 fn disk() -> Result<()> {
     let (device, at, kind) = ("/dev/vda", place::DISK, "ext4");
+    // What the driver read of it when it looked for partitions may be another disk's.
+    let open = File::open(device).step(|| format!("open(2) {device}"))?;
+    posix_fadvise(open, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+        .step(|| "posix_fadvise(2)")?;
     // Its tests may not change what others find there.
     mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, NONE)
         .step(|| format!("mount(2) {kind} {device} on {at}"))

@@ -142,17 +142,19 @@ impl Running {
 
     /// Reap whoever has ended, and tell how this child did if it is among them.
     pub(crate) fn ended(&self) -> Result<Option<How>> {
-        reap(self.pid)
+        reap(self.pid).map(|(how, _)| how)
     }
 }
 
-/// Reap all that have ended, and tell how this one did if it is among them.
-fn reap(child: Pid) -> Result<Option<How>> {
+/// Reap all that have ended, and tell how this one did if it is among them; and
+/// whether no child is left.
+fn reap(child: Pid) -> Result<(Option<How>, bool)> {
     let mut how = None;
     loop {
         let flags = Some(WaitPidFlag::WNOHANG);
         match waitpid(None::<Pid>, flags) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(how),
+            Ok(WaitStatus::StillAlive) => return Ok((how, false)),
+            Err(Errno::ECHILD) => return Ok((how, true)),
             Ok(WaitStatus::Exited(pid, code)) if pid == child => {
                 how = Some(How::Code(code));
             }
@@ -170,8 +172,9 @@ fn reap(child: Pid) -> Result<Option<How>> {
 fn left(mounts: &str, keep: bool) -> Result<Vec<String>> {
     let end = Instant::now() + SETTLING;
     let mut left = loop {
-        reap(Pid::from_raw(1))?;
-        let left = processes()?;
+        let (_, alone) = reap(Pid::from_raw(1))?;
+        // All but the kernel's descend from this one.
+        let left = if alone { Vec::new() } else { processes()? };
         if left.is_empty() || Instant::now() > end {
             break left;
         }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench vm`: what the test VM costs.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -30,7 +31,8 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record
         let files = [Some(&set.medium.initramfs), set.medium.disk.as_ref()];
         let mut size = 0.0;
         for file in files.into_iter().flatten() {
-            size += fs::metadata(file)?.len() as f64 / 1e6;
+            // Holes are not written.
+            size += fs::metadata(file)?.blocks() as f64 * 512.0 / 1e6;
         }
         println!("{}", set.describe());
         let (mut ready, mut first, mut each) = (Vec::new(), Vec::new(), Vec::new());

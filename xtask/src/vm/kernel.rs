@@ -34,6 +34,8 @@ pub(crate) struct Kernel {
     pub(crate) wanted: String,
     /// `uname -r`.
     pub(crate) release: String,
+    /// Whether it loads modules that nobody signed.
+    pub(crate) any_module: bool,
     /// Images to try, the faster first.
     pub(crate) images: Vec<PathBuf>,
     /// A directory like /lib/modules/RELEASE, if there is one.
@@ -60,9 +62,7 @@ struct Record {
 /// # Errors
 /// Nothing of that name is to be had: what was tried, and what to do.
 pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel> {
-    let is_series = wanted.starts_with(|first: char| first.is_ascii_digit())
-        && !wanted.contains('/');
-    let (name, image) = if is_series {
+    let (name, image) = if is_series(wanted) {
         (wanted.to_owned(), None)
     } else {
         let path = fs::canonicalize(wanted).step(|| wanted.to_owned())?;
@@ -110,6 +110,10 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     open(wanted, &directory)?.context("what was just made is not there")
 }
 
+fn is_series(wanted: &str) -> bool {
+    wanted.starts_with(|first: char| first.is_ascii_digit()) && !wanted.contains('/')
+}
+
 fn open(wanted: &str, directory: &Path) -> Result<Option<Kernel>> {
     let Ok(text) = fs::read(directory.join("record.json")) else { return Ok(None) };
     let record: Record = serde_json::from_slice(&text)
@@ -127,6 +131,8 @@ fn open(wanted: &str, directory: &Path) -> Result<Option<Kernel>> {
     Ok(Some(Kernel {
         wanted: wanted.to_owned(),
         release: record.release,
+        // Distributions leave it to the boot parameters; who builds a kernel may not.
+        any_module: is_series(wanted),
         images,
         modules: there("modules"),
     }))

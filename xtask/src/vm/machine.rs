@@ -127,8 +127,9 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
 /// One VM on this rung: restored, where that can be, else booted.
 fn up(set: &Set, rung: &Rung) -> Result<Machine> {
     // The processor itself boots a kernel about as fast.
-    let kept =
-        set.kept && set.medium.late_disk && rung.accelerator == Accelerator::Tcg;
+    let kept = set.kept
+        && set.medium.disk.is_some()
+        && rung.accelerator == Accelerator::Tcg;
     if kept {
         let restored = snapshot::find(set, rung).and_then(|snapshot| {
             let machine = Machine::restore(set, rung, &snapshot);
@@ -449,6 +450,25 @@ fn keep_console(mut source: impl Read, console: &Mutex<Console>) {
     }
 }
 
+/// What the kernel is not to set up: a fifth of the boot, and nothing of it is part of
+/// a container. A name that a kernel doesn't have is passed over.
+const SKIPPED: [&str; 11] = [
+    // Thousands of files for tracing.
+    "tracer_init_tracefs",
+    // A self-test, keys for modules that nobody signed, and another kind of keys.
+    "crypto_kdf108_init",
+    "load_system_certificate_list",
+    "init_encrypted",
+    // Who registers functions for BPF programs has all the kernel's types read.
+    "bpf_fs_kfuncs_init",
+    "bpf_key_sig_kfuncs_init",
+    "bpf_prog_test_run_init",
+    "bpf_rstat_kfunc_init",
+    "bpf_tcp_ca_kfunc_init",
+    "cubictcp_register",
+    "kfunc_init",
+];
+
 /// QEMU's command line.
 fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
     // By way of this program, so that QEMU dies with whoever started it.
@@ -516,9 +536,9 @@ pub(super) fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
     let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
                     init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"
         .to_owned();
-    // Thousands of files for tracing, and a self-test that has modprobe(8) called: a
-    // sixteenth of the boot.
-    line += " initcall_blacklist=tracer_init_tracefs,crypto_kdf108_init";
+    // No VM wakes up from its disk.
+    line += " noresume initcall_blacklist=";
+    line += &SKIPPED.join(",");
     if accelerator == Accelerator::Tcg {
         // The guest reads the host's time stamp counter. Told how fast it is, the
         // kernel need not measure it by timers that the small machine lacks.

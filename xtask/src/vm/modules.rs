@@ -163,6 +163,31 @@ fn plain(file: &str) -> &str {
     file.find(".ko").map_or(file, |at| &file[..at + 3])
 }
 
+/// What ends a module that is signed.
+const SIGNED: &[u8] = b"~Module signature appended~\n";
+
+/// A module without what costs time whenever it is loaded: its signature, and its
+/// types for BPF programs, for whose sake the kernel would read its own.
+///
+/// # Source
+/// include/linux/module_signature.h, Documentation/bpf/btf.rst of Linux
+pub(crate) fn trimmed(mut module: Vec<u8>) -> Vec<u8> {
+    const TYPES: &[u8] = b"\0.BTF\0";
+    // struct module_signature: four small numbers, three bytes of nothing, and how
+    // long the signature before it is.
+    if let Some([.., a, b, c, d]) = module.strip_suffix(SIGNED) {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        let end = module.len().checked_sub(SIGNED.len() + 12 + length);
+        module.truncate(end.unwrap_or(module.len()));
+    }
+    // The section stays, and has a name that nobody looks for.
+    let names = module.windows(TYPES.len()).rposition(|name| name == TYPES);
+    if let Some(at) = names {
+        module[at + 1] = b'_';
+    }
+    module
+}
+
 fn unpacked(file: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
     match file.rsplit('.').next() {
         Some("xz") => xz(&bytes),
@@ -233,6 +258,21 @@ mod tests {
         assert_eq!(pci, paths(&["v/ring.ko", "v/virtio.ko", "b/virtio_blk.ko"]));
         fs::write(dir.path().join("modules.builtin"), "kernel/ext4.ko\n").unwrap();
         assert_eq!(drivers(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_module_is_trimmed_and_what_is_no_module_stays() {
+        let mut signed = b"ELF code\0.text\0.BTF\0.data\0".to_vec();
+        let plain = b"ELF code\0.text\0_BTF\0.data\0".to_vec();
+        assert_eq!(trimmed(signed.clone()), plain);
+        signed.extend(b"12345");
+        signed.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+        signed.extend(SIGNED);
+        assert_eq!(trimmed(signed), plain);
+        // One that says that its signature is longer than it is itself.
+        let odd = [&[0xff; 12], SIGNED].concat();
+        assert_eq!(trimmed(odd.clone()), odd);
+        assert_eq!(trimmed(b"x".to_vec()), b"x");
     }
 
     #[test]

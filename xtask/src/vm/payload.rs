@@ -39,12 +39,13 @@ pub(crate) struct Medium {
     pub(crate) initramfs: PathBuf,
     /// For /usr, if it isn't in the initramfs.
     pub(crate) disk: Option<PathBuf>,
-    /// Whether the kernel sees the disk by process 1's first order only.
-    pub(crate) late_disk: bool,
 }
 
 /// How a disk may be attached: the small machine's bus, and the usual one's.
 pub(crate) const BUSES: [&str; 2] = ["mmio", "pci"];
+
+/// Disks are as long as a multiple of this, most of it a hole.
+const DISK_STEP: u64 = 256 << 20;
 
 /// The VM's accounts. The ordinary user may map a range of ids.
 const ACCOUNTS: [(&str, u32, &str); 5] = [
@@ -68,13 +69,11 @@ impl Payload<'_> {
     /// A file that can't be read; a full disk.
     pub(crate) fn write(mut self, directory: &Path) -> Result<Medium> {
         let mut tree = self.tree()?;
-        let (mut disk, mut late_disk) = (None, true);
+        let mut disk = None;
         if let Some(modules) = &self.kernel.modules
             && let Some(drivers) = modules::drivers(modules)?
         {
             for (bus, files) in BUSES.iter().zip(drivers) {
-                let last = files.last().and_then(|file| file.file_stem());
-                late_disk &= last.is_some_and(|name| name == "virtio_blk");
                 let mut names = String::new();
                 for file in files {
                     let name = file.file_name().unwrap_or_default();
@@ -85,15 +84,22 @@ impl Payload<'_> {
                 let list = format!("{}/{bus}", place::DRIVERS);
                 tree.add(&list, Node::File(0o644, names.into_bytes()));
             }
+            if self.kernel.any_module {
+                tree.trim_modules();
+            }
             let path = directory.join("disk");
             let below = tree.take(place::DISK);
             written(&path, |out| ext4::write(&below, out))?;
+            // A VM in a snapshot knows how long its disk was.
+            let step = || format!("truncate(2) {}", path.display());
+            let file = File::options().write(true).open(&path).step(step)?;
+            let length = file.metadata().step(step)?.len();
+            file.set_len(length.next_multiple_of(DISK_STEP)).step(step)?;
             disk = Some(path);
         }
         let initramfs = directory.join("initramfs");
         written(&initramfs, |out| cpio::write(&tree, out))?;
-        late_disk &= disk.is_some();
-        Ok(Medium { initramfs, disk, late_disk })
+        Ok(Medium { initramfs, disk })
     }
 
     fn tree(&mut self) -> Result<Tree> {
@@ -137,6 +143,8 @@ impl Payload<'_> {
             tree.copy(&at, modules)?;
             tree.add("lib/modules", Node::Symlink(place::MODULES.into()));
         }
+        // The kernel would call it at boot, for what is built in: process 1 adds it.
+        tree.0.remove(place::MODPROBE.trim_start_matches('/').as_bytes());
         for (path, node) in std::mem::take(&mut self.more).0 {
             tree.add(&String::from_utf8_lossy(&path), node);
         }

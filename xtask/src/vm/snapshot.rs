@@ -115,6 +115,7 @@ fn key(set: &Set, rung: &Rung) -> Result<String> {
         .collect();
     let kernel = fs::metadata(&rung.image)
         .step(|| format!("stat(2) {}", rung.image.display()))?;
+    let disk = set.medium.disk.as_ref().and_then(|disk| fs::metadata(disk).ok());
     let words = (
         &set.qemu.version,
         set.qemu.program.display().to_string(),
@@ -123,6 +124,7 @@ fn key(set: &Set, rung: &Rung) -> Result<String> {
         rung.image.display().to_string(),
         (kernel.len(), kernel.modified().ok()),
         steady,
+        disk.map(|disk| disk.len()),
     );
     let initramfs = fs::read(&set.medium.initramfs)
         .step(|| format!("read(2) {}", set.medium.initramfs.display()))?;

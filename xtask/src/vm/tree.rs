@@ -9,6 +9,8 @@ use std::path::Path;
 use anyhow::Result;
 use common::step::Step;
 
+use super::modules;
+
 /// Files by their paths, without a slash at the start. A directory comes before what
 /// is in it.
 #[derive(Debug, Default)]
@@ -77,6 +79,17 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Trim all kernel modules.
+    pub(crate) fn trim_modules(&mut self) {
+        for (path, node) in &mut self.0 {
+            if let Node::File(_, module) = node
+                && path.ends_with(b".ko")
+            {
+                *module = modules::trimmed(std::mem::take(module));
+            }
+        }
     }
 
     /// Take out what is below a directory, which stays, empty.
