@@ -450,7 +450,7 @@ fn keep_console(mut source: impl Read, console: &Mutex<Console>) {
     }
 }
 
-/// What the kernel is not to set up: a fifth of the boot, and nothing of it is part of
+/// What the kernel is not to set up: a tenth of the boot, and nothing of it is part of
 /// a container. A name that a kernel doesn't have is passed over.
 const SKIPPED: [&str; 11] = [
     // Thousands of files for tracing.
