@@ -7,7 +7,6 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use common::step::Step;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{
@@ -117,10 +116,8 @@ fn load(path: &str) -> Result<()> {
 
 fn disk() -> Result<()> {
     let (device, at, kind) = ("/dev/vda", place::DISK, "ext4");
-    // What the driver read of it when it looked for partitions may be another disk's.
-    let open = File::open(device).step(|| format!("open(2) {device}"))?;
-    posix_fadvise(open, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
-        .step(|| "posix_fadvise(2)")?;
+    // What its driver read when it looked for partitions, the kernel forgot when it
+    // closed the disk: it may have been another one, before a snapshot.
     // Its tests may not change what others find there.
     mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, NONE)
         .step(|| format!("mount(2) {kind} {device} on {at}"))
