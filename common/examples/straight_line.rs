@@ -361,7 +361,7 @@ fn child(
         assert!(fs::metadata(directory).unwrap().is_dir());
     }
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},index=off,redirect_dir=off,metacopy=off",
+        "lowerdir={},upperdir={},workdir={},index=off,volatile,redirect_dir=off,metacopy=off",
         layer.display(),
         upper.display(),
         work.display()

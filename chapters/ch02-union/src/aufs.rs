@@ -93,6 +93,7 @@ mod tests {
             lower: lower.iter().map(Into::into).collect(),
             upper: "/u".into(),
             work: "/w".into(),
+            volatile: false,
             elsewhere: "",
         }
     }

@@ -18,6 +18,8 @@ pub struct Union {
     pub upper: PathBuf,
     /// The driver's own place, on the file system of `upper`.
     pub work: PathBuf,
+    /// Whether `upper` goes with the union: overlayfs need not sync it then.
+    pub volatile: bool,
     /// How the user has `upper` and `work` elsewhere, as hints say it.
     pub elsewhere: &'static str,
 }

@@ -68,6 +68,7 @@ impl Merged {
             lower: lower?,
             upper: absolute(flags.upper)?,
             work: absolute(flags.work)?,
+            volatile: false,
             elsewhere: "choose --upper and --work there",
         };
         let at = flags.merged.map(absolute).transpose()?;

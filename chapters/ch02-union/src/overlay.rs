@@ -57,6 +57,11 @@ fn options(union: &Union, user_namespace: bool) -> OsString {
     // Said, since a distribution may build the kernel with other defaults, and
     // each would leave things in the write layer that only this kernel reads.
     options.extend(b",index=off");
+    // At each umount the kernel would write out all of the file system below. The
+    // working directory is marked, so that nobody mounts it again.
+    if union.volatile {
+        options.extend(b",volatile");
+    }
     // Only real root writes "trusted." attributes. "user." ones are taken
     // with redirects and metacopy off alone, as the kernel knows.
     options.extend(if user_namespace {
@@ -138,6 +143,7 @@ mod tests {
             lower: vec!["/top".into(), "/bottom".into()],
             upper: "/u".into(),
             work: "/w".into(),
+            volatile: false,
             elsewhere: "",
         };
         assert_eq!(
@@ -149,5 +155,8 @@ mod tests {
             options(&union, true),
             "lowerdir=/top:/bottom,upperdir=/u,workdir=/w,index=off,userxattr"
         );
+        let volatile = options(&Union { volatile: true, ..union }, true);
+        let volatile = volatile.to_str().unwrap();
+        assert!(volatile.ends_with("index=off,volatile,userxattr"), "{volatile}");
     }
 }

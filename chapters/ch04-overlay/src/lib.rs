@@ -41,6 +41,8 @@ pub struct Overlay {
     lower: Vec<PathBuf>,
     driver: Driver,
     show: bool,
+    /// Whether the write layer outlives the container's end.
+    lasting: bool,
 }
 
 /// What lies in a container's own directory: the write layer, and the driver's
@@ -51,14 +53,24 @@ impl Overlay {
     /// Over these layers, the topmost first.
     #[must_use]
     pub fn new(lower: Vec<PathBuf>, flags: &Flags) -> Overlay {
-        Overlay { lower, driver: flags.driver, show: flags.show_layers }
+        let (driver, show) = (flags.driver, flags.show_layers);
+        Overlay { lower, driver, show, lasting: false }
+    }
+
+    /// With a write layer that somebody will read when the container has ended: it is
+    /// written to the disk by then.
+    #[must_use]
+    pub fn lasting(mut self) -> Overlay {
+        self.lasting = true;
+        self
     }
 
     /// The layers, and the container's own directories.
     fn union(&self, home: &Home) -> Union {
         let [upper, work] = OWN.map(|name| home.dir().join(name));
         let elsewhere = "MYDOCKER_ROOT=/dev/shm/mydocker";
-        Union { lower: self.lower.clone(), upper, work, elsewhere }
+        let (lower, volatile) = (self.lower.clone(), !self.lasting);
+        Union { lower, upper, work, volatile, elsewhere }
     }
 }
 

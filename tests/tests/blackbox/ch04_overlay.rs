@@ -100,6 +100,15 @@ fn each_container_has_a_write_layer_of_its_own() {
 
 #[test]
 #[file_serial(machine)]
+fn a_write_layer_that_goes_is_not_synced() {
+    let lab = Lab::new();
+    let look = ["run", "grep", " / overlay ", "/proc/mounts"];
+    let mounted = lab.chapter("ch04-overlay").args(look).assert().success();
+    mounted.stdout(contains(",volatile"));
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_name_is_taken_while_its_container_lives_and_free_afterwards() {
     let lab = Lab::new();
     let mut command = lab.command(&[], "ch04-overlay");
@@ -263,7 +272,7 @@ fn a_state_directory_that_overlay_refuses_is_named_with_the_way_out() {
     settings.add_filter("[0-9a-f]{12}", "ID");
     settings.add_filter("(?m)^busybox: .*\n", "");
     settings.bind(|| assert_snapshot!(said.replace(&dir, "DIR"), @"
-    error: enter overlay: mount(2) overlay on DIR/overlay/state/containers/ID lowerdir=DIR/overlay/state/layers/busybox-ID,upperdir=DIR/overlay/state/containers/ID/upper,workdir=DIR/overlay/state/containers/ID/work,index=off,redirect_dir=off,metacopy=off: EINVAL: Invalid argument
+    error: enter overlay: mount(2) overlay on DIR/overlay/state/containers/ID lowerdir=DIR/overlay/state/layers/busybox-ID,upperdir=DIR/overlay/state/containers/ID/upper,workdir=DIR/overlay/state/containers/ID/work,index=off,volatile,redirect_dir=off,metacopy=off: EINVAL: Invalid argument
     hint: the write layer DIR/overlay/state/containers/ID/upper lies on overlayfs, where overlayfs takes none; it does on ext4, xfs, btrfs and tmpfs: MYDOCKER_ROOT=/dev/shm/mydocker
     "));
     assert_eq!(fs::read_dir(on.0.join("state/containers")).unwrap().count(), 0);
