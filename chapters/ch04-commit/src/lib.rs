@@ -1,0 +1,22 @@
+//! Images by name: made of containers and of tars, listed, removed; and what is
+//! known of a container after its end.
+
+#![forbid(unsafe_code)]
+
+mod commit;
+mod from_image;
+mod images;
+mod import;
+mod layer;
+mod merged;
+mod pack;
+mod record;
+mod squeeze;
+mod store;
+
+pub use commit::{commit, export};
+pub use from_image::{FromImage, Words};
+pub use images::{Flags as ListFlags, age, list, size};
+pub use import::import;
+pub use record::{Record, Recorded, Status};
+pub use store::{Hold, Store};
