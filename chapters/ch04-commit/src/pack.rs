@@ -26,7 +26,7 @@ pub(crate) fn pack(levels: &[Level], out: impl Write) -> Result<()> {
     let about = fs::symlink_metadata(root)
         .look(|| format!("lstat(2) {}", root.display()))?;
     packer.file(Path::new("./"), root, &about)?;
-    walk(levels, Path::new("."), &mut |path, file, about| {
+    walk(levels, Path::new(""), &mut |path, file, about| {
         packer.file(path, file, about)
     })?;
     packer
@@ -84,10 +84,8 @@ impl<W: Write> Packer<W> {
             },
             _ => None,
         };
-        let more = extensions(file, about)?;
-        let more = more.iter().map(|(key, value)| (key.as_str(), &value[..]));
         let step = || format!("write(2) {} to the tar", path.display());
-        self.tar.append_pax_extensions(more).step(step)?;
+        self.extend(&extensions(file, about)?).step(step)?;
         let packed = match opened {
             Some(opened) => {
                 header.set_size(about.len());
@@ -104,6 +102,39 @@ impl<W: Write> Packer<W> {
         };
         packed.step(step)
     }
+
+    /// Put an extended header before the next file. The library's own has no name,
+    /// which busybox takes for the end of the tar.
+    ///
+    /// # Source
+    /// POSIX.1-2024, pax, "pax Extended Header"
+    fn extend(&mut self, records: &[(String, Vec<u8>)]) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let text: Vec<u8> = records.iter().flat_map(|(k, v)| record(k, v)).collect();
+        let mut header = Header::new_ustar();
+        header.set_path("PaxHeaders/next")?;
+        header.set_entry_type(EntryType::XHeader);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(text.len() as u64);
+        header.set_cksum();
+        self.tar.append(&header, &text[..])
+    }
+}
+
+/// `LENGTH KEY=VALUE`, where the length counts itself.
+fn record(key: &str, value: &[u8]) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let digits = |length: usize| length.to_string().len();
+    let mut length = rest + digits(rest);
+    if digits(length) > digits(rest) {
+        length = rest + digits(length);
+    }
+    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
 fn open(file: &Path) -> Result<File> {
@@ -158,3 +189,18 @@ fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
 /// # Source
 /// xattr(7), "VFS-imposed limits"
 const MOST: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_records_length_counts_its_own_digits() {
+        for size in [0, 1, 80, 86, 87, 88, 89, 90, 987, 988, 989, 9999] {
+            let text = record("mtime", &vec![b'x'; size]);
+            let length = text.split(|byte| *byte == b' ').next().unwrap();
+            let length: usize = String::from_utf8_lossy(length).parse().unwrap();
+            assert_eq!(length, text.len());
+        }
+    }
+}
