@@ -1,6 +1,7 @@
 //! Two parts that say when they are called, and fail where they are told to:
 //! `witness HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`. With
-//! `MYDOCKER_ROOT` set, the container is kept there, and stays.
+//! `WITNESS_KEEPS` set the container has a directory of its own, which with
+//! `WITNESS_STAYS` stays.
 //!
 //! The smallest part there is, and what the engine's tests run.
 
@@ -82,7 +83,10 @@ fn main() -> ExitCode {
     let part = |name| Witness { name, hook: hook.clone(), how: how.clone() };
     let run = cli::Run { trace: false, command: words.collect() };
     let ran = Container::new(run).and_then(|mut container| {
-        if env::var_os("MYDOCKER_ROOT").is_some() {
+        if env::var_os("WITNESS_KEEPS").is_some() {
+            container = container.keep(None);
+        }
+        if env::var_os("WITNESS_STAYS").is_some() {
             container = container.keep(None).stay();
         }
         container.part(part("first")).part(part("second")).run()

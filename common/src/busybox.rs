@@ -42,7 +42,17 @@ pub fn image(state: &State) -> Result<Image> {
 /// The record, if its layers are there too.
 fn usable(state: &State) -> Result<Option<Image>> {
     let image = Image::find(state, NAME)?;
-    Ok(image.filter(|image| image.directories(state).iter().all(|dir| dir.is_dir())))
+    let Some(image) = image else { return Ok(None) };
+    for layer in image.directories(state) {
+        match fs::metadata(&layer) {
+            Ok(meta) if meta.is_dir() => {}
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(e).look(|| format!("stat(2) {}", layer.display()));
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(image))
 }
 
 /// Where the busybox of the image is, or would be taken from. Nothing is downloaded.

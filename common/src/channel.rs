@@ -94,7 +94,9 @@ impl Channel {
                 &mut ancillary,
                 RecvFlags::CMSG_CLOEXEC,
             ) {
-                Err(Errno::INTR) => {}
+                // The other side went with something unread. The kernel tells that
+                // once, and first; what it had sent before is still there.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 received => break received?.bytes,
             }
         };
@@ -126,6 +128,19 @@ impl AsFd for Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_arrive_from_who_left_something_unread() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.send(&Frame::Go).unwrap();
+        child.send(&Frame::Refused { code: 125, text: "why".into() }).unwrap();
+        drop(child);
+        assert!(matches!(
+            parent.receive(),
+            Ok(Some(Frame::Refused { code: 125, text })) if text == "why"
+        ));
+        assert!(matches!(parent.receive(), Ok(None)));
+    }
 
     #[test]
     fn frames_arrive_as_they_were_sent() {

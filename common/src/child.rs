@@ -59,7 +59,8 @@ fn enter(
     });
     die_with_parent()?;
     // The barrier. End of file: the parent died, perhaps before the line above.
-    if !matches!(channel.receive(), Ok(Some(Frame::Go))) {
+    let frame = channel.receive().look(|| "recvmsg(2) at the barrier")?;
+    if !matches!(frame, Some(Frame::Go)) {
         sys::leave(OURS);
     }
     sys::default_signals().step(|| "sigprocmask(2) to none")?;
@@ -79,7 +80,7 @@ fn enter(
     // again after the last; who sends `Exec` then without EPIPE has a parent.
     die_with_parent()?;
     step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
-    channel.send(&Frame::Exec).context("tell the parent of exec")?;
+    channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
     program.exec()
 }
 // ANCHOR_END: enter

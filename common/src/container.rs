@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 
 use crate::channel::{Channel, Frame};
 use crate::child::{self, Child};
@@ -184,7 +186,12 @@ fn follow(
     let mut exec = false;
     step::scene(Scene { side: "parent", hook: "release", part: "" });
     step::tell(&"all parts are attached, the barrier opens");
-    let mut alive = channel.send(&Frame::Go).is_ok();
+    let mut alive = match channel.send(&Frame::Go) {
+        // The child is gone, and may have said why.
+        Err(Errno::PIPE) => false,
+        // One that was not told to go would wait for it, and we for the child.
+        sent => sent.look(|| "sendmsg(2) to open the barrier").map(|()| true)?,
+    };
     loop {
         let mut polled = [
             PollFd::new(channel, PollFlags::IN),
@@ -203,11 +210,15 @@ fn follow(
             }
             continue;
         }
-        match channel.receive().unwrap_or_else(|_| {
-            // A frame that isn't ours, or a socket that broke: as good as no child.
-            alive = false;
-            None
-        }) {
+        let frame = match channel.receive() {
+            // A frame that isn't ours: as good as no child.
+            Err(Errno::PROTO) => {
+                alive = false;
+                None
+            }
+            frame => frame.look(|| "recvmsg(2) from the child")?,
+        };
+        match frame {
             Some(Frame::Step(line)) => step::say(&line),
             Some(Frame::Descriptor(part, fd)) => drop(fds.insert(part, fd)),
             Some(Frame::Refused { code, text }) => {
@@ -319,7 +330,7 @@ impl Standing {
         step::scene(Scene { side: "parent", hook: "clone", part: "" });
         let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
         let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
-        sys::assert_one_thread();
+        sys::assert_one_thread()?;
         let side = sys::clone3(birth.namespaces, CloneFlags::empty(), cgroup);
         let side = match side {
             Ok(Side::Child) => {
@@ -354,7 +365,8 @@ impl Standing {
         Ok(())
     }
 
-    /// Undo everything that dead containers left.
+    /// Undo everything that dead containers left. What can't be undone now, the next
+    /// run tries again: it is no reason not to run this one.
     fn sweep(&self) -> Result<()> {
         for dead in self.plan.home.state.dead()? {
             // A chapter that does not know all parts of a container would leave
@@ -367,13 +379,19 @@ impl Standing {
             let mut errors = Vec::new();
             ended(&self.parts, home, Exit::Unseen, &mut errors);
             if dead.stays {
-                errors.extend(home.let_go().err());
+                let_go(home, &mut errors);
             } else {
                 removed(&self.parts, home, &mut errors);
-                errors.extend(home.remove().err());
+                forget(home, &mut errors);
             }
             if let Some(error) = joined(errors) {
-                return Err(error.context(format!("sweep container {}", home.id)));
+                let error = error.context(format!("sweep container {}", home.id));
+                let text = step::report(&error);
+                // A closed stderr is no reason either.
+                let _ = writeln!(
+                    io::stderr(),
+                    "warning: {text}\nhint: the next run tries again"
+                );
             }
         }
         Ok(())
@@ -389,12 +407,11 @@ impl Standing {
         let (home, parts) = (&self.plan.home, &self.parts[..self.prepared]);
         ended(parts, home, self.how, &mut errors);
         if self.settled {
-            errors.extend(home.let_go().err());
+            let_go(home, &mut errors);
         } else {
             removed(parts, home, &mut errors);
             if self.plan.keeps {
-                step::scene(Scene { side: "parent", hook: "removed", part: "home" });
-                errors.extend(home.remove().err());
+                forget(home, &mut errors);
             }
         }
         self.lock = None;
@@ -440,6 +457,22 @@ fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
         step::scene(Scene { side: "parent", hook: "removed", part: name });
         let removed = part.removed(home);
         errors.extend(removed.err().map(|e| e.context(format!("removed {name}"))));
+    }
+}
+
+/// Let a container that has ended be, unless something could not be undone: the lock
+/// file is what the next run finds it by, and tries again.
+fn let_go(home: &Home, errors: &mut Vec<Error>) {
+    if errors.is_empty() {
+        errors.extend(home.let_go().err());
+    }
+}
+
+/// Remove all of a container, under the same condition.
+fn forget(home: &Home, errors: &mut Vec<Error>) {
+    if errors.is_empty() {
+        step::scene(Scene { side: "parent", hook: "removed", part: "home" });
+        errors.extend(home.remove().err());
     }
 }
 

@@ -29,7 +29,7 @@ impl Guard {
     /// Those of pipe(2) and clone(2).
     pub fn after_death(work: impl FnOnce()) -> Result<Guard> {
         let (death, alive) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?;
-        sys::assert_one_thread();
+        sys::assert_one_thread()?;
         let none = CloneFlags::empty();
         match sys::clone3(none, none, None).step(|| "clone3(2) of the guard")? {
             Side::Parent(pid, pidfd) => {

@@ -76,7 +76,8 @@ impl GuestRoot {
         Ok(GuestRoot { fd, host: host.to_owned() })
     }
 
-    /// What lies at a guest path; `None` when nothing does.
+    /// What lies at a guest path; `None` when nothing does. A `.`, and a slash at the
+    /// end, are passed over, as everywhere in guest paths.
     ///
     /// # Errors
     /// Those of openat2(2), ENOENT aside.
@@ -122,12 +123,18 @@ impl GuestRoot {
         let mut todo: VecDeque<OsString> = names(guest).collect();
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
+            let parent =
+                self.look(&here).look(|| self.shown("openat2(2)", &here))?;
             if name == ".." {
+                // Of a file there is no `..`.
+                let parent = Place(parent);
+                if !parent.is_directory()? {
+                    return Err(Errno::ENOTDIR)
+                        .look(|| self.shown("openat2(2)", &here));
+                }
                 here.pop();
                 continue;
             }
-            let parent =
-                self.look(&here).look(|| self.shown("openat2(2)", &here))?;
             match readlinkat(&parent, name.as_os_str()) {
                 Ok(target) => {
                     links += 1;
@@ -247,6 +254,25 @@ mod tests {
         let (host, root) = root_with(&[("data", "../mnt/disk")]);
         root.make(Path::new("/data"), Kind::File).unwrap();
         assert!(host.path().join("root/mnt/disk").is_file());
+    }
+
+    #[test]
+    fn a_dot_at_the_end_is_passed_over() {
+        let (host, root) = root_with(&[]);
+        fs::write(host.path().join("root/file"), "").unwrap();
+        for guest in ["/file/.", "/file/", "/./file"] {
+            let found = root.find(Path::new(guest)).unwrap();
+            assert!(found.is_some_and(|place| !place.is_directory().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_file_has_nothing_above_it() {
+        let (host, root) = root_with(&[("link", "new/../file/../x")]);
+        fs::write(host.path().join("root/file"), "").unwrap();
+        let error = root.make(Path::new("/link"), Kind::Directory).unwrap_err();
+        assert!(format!("{error:#}").contains("ENOTDIR"), "{error:#}");
+        assert!(!host.path().join("root/x").exists());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A container's home: its id and the directory that is its own.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -192,8 +192,13 @@ impl Home {
     pub fn remove(&self) -> Result<()> {
         if let Some(name) = &self.name {
             let link = self.state.names().join(name.as_str());
-            if fs::read_link(&link).is_ok_and(|id| id == Path::new(self.id.as_str()))
-            {
+            let owner = match fs::read_link(&link) {
+                Err(e) if no_link(&e) => None,
+                owner => {
+                    Some(owner.look(|| format!("readlink(2) {}", link.display()))?)
+                }
+            };
+            if owner.is_some_and(|id| id == Path::new(self.id.as_str())) {
                 gone(fs::remove_file(&link))
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }
@@ -245,20 +250,35 @@ impl State {
                 entries.look(|| format!("readdir(3) {}", running.display()))?
             }
         };
-        for entry in entries.flatten() {
+        for entry in entries {
+            let entry =
+                entry.look(|| format!("readdir(3) {}", running.display()))?;
             let Some(id) = entry.file_name().to_str().and_then(|n| n.parse().ok())
             else {
                 continue;
             };
-            // One that is gone by now, or somebody else's.
-            let Ok(mut file) = File::open(entry.path()) else { continue };
             // Who holds the lock of a file that is still linked owns the container.
-            if file.try_lock().is_err() || nlink(&file)? == 0 {
+            let path = entry.path();
+            let mut file = match File::open(&path) {
+                // Gone by now.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                // Somebody else's.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => continue,
+                file => file.look(|| format!("open(2) {}", path.display()))?,
+            };
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(e)) => {
+                    return Err(e).look(|| format!("flock(2) {}", path.display()));
+                }
+                Ok(()) => {}
+            }
+            if nlink(&file)? == 0 {
                 continue;
             }
             let mut text = Vec::new();
             file.read_to_end(&mut text)
-                .look(|| format!("read(2) {}", entry.path().display()))?;
+                .look(|| format!("read(2) {}", path.display()))?;
             let parts = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let parts = String::from_utf8_lossy(parts);
             let name = noted(&text, NOTE).find_map(|note| {
@@ -301,6 +321,11 @@ fn process_in(note: &[u8]) -> Option<(Pid, u64)> {
     let note = std::str::from_utf8(note).ok()?.strip_prefix("pid ")?;
     let (pid, since) = note.split_once(' ')?;
     Some((Pid::from_raw(pid.parse().ok()?), since.parse().ok()?))
+}
+
+/// Whether there is no symlink that could be read.
+fn no_link(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
 fn nlink(file: &File) -> Result<u64> {

@@ -43,7 +43,7 @@ impl Image {
         let path = state.images().join(format!("{name}.json"));
         let text = match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => read.with_context(|| format!("read {}", path.display()))?,
+            read => read.look(|| format!("read(2) {}", path.display()))?,
         };
         let not_one = || format!("{} is not an image record", path.display());
         let record = serde_json::from_slice(&text).with_context(not_one)?;

@@ -14,6 +14,8 @@ pub mod flags;
 pub mod guest;
 pub mod hints;
 pub mod home;
+#[cfg(test)]
+mod hostile;
 pub mod id;
 pub mod image;
 pub mod rights;

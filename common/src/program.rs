@@ -98,7 +98,10 @@ impl Program {
         };
         match self.check(path, MOST_INTERPRETERS) {
             Err(e) if absent(&e) => return None,
-            Err(e) => return refused(e.to_string()),
+            Err(e) => {
+                let errno = e.raw_os_error().map(Errno::from_raw);
+                return refused(errno.map_or(e.to_string(), |e| e.to_string()));
+            }
             Ok(()) => {}
         }
         let file = CString::new(path.as_os_str().as_bytes()).ok()?;
@@ -114,8 +117,10 @@ impl Program {
             ),
             Errno::E2BIG => Some(Failure {
                 code: OURS,
-                text: "exec: the arguments are longer than the kernel takes"
-                    .to_owned(),
+                text: format!(
+                    "exec {}: E2BIG: the arguments are longer than the kernel takes",
+                    path.display()
+                ),
             }),
             errno => refused(errno.to_string()),
         }
@@ -151,13 +156,26 @@ impl Program {
         // Whoever may not read a file may still execute it; of a script the kernel
         // reads the first line all the same, but no interpreter reads the rest.
         let mut head = [0; 256];
-        let length = File::open(path).and_then(|mut file| file.read(&mut head));
-        match interpreter(&head[..length.unwrap_or(0)]) {
+        let length = match File::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => 0,
+            file => read(&mut file?, &mut head)?,
+        };
+        match interpreter(&head[..length]) {
             Some(script) if depth > 0 => match self.check(&script, depth - 1) {
                 Err(e) if absent(&e) => Ok(()),
                 checked => checked,
             },
             _ => Ok(()),
+        }
+    }
+}
+
+/// read(2), of which an interruption is as good as nothing.
+fn read(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(into) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
         }
     }
 }

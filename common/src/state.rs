@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -92,9 +93,17 @@ impl State {
     pub fn make(&self, directory: PathBuf) -> Result<PathBuf> {
         use crate::hints;
         use crate::step::{Hint, Step};
-        fs::create_dir_all(&directory)
-            .look(|| format!("mkdir(2) {}", directory.display()))
-            .hint(hints::state)?;
+        match fs::create_dir_all(&directory) {
+            // What is there was looked at, and that look went wrong: another tells.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                fs::read_dir(&directory)
+                    .look(|| format!("readdir(3) {}", directory.display()))
+                    .hint(hints::state)?;
+            }
+            made => made
+                .look(|| format!("mkdir(2) {}", directory.display()))
+                .hint(hints::state)?,
+        }
         Ok(directory)
     }
 }

@@ -8,6 +8,8 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
+use crate::step::Step;
+
 /// Which side of the clone this process is on.
 pub(crate) enum Side {
     /// Here a child was made: its pid as the parent sees it, and a descriptor
@@ -79,13 +81,18 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// Not in `clone3` itself: once a process has joined a container's namespaces,
 /// /proc is the container's and does not know it.
 ///
+/// # Errors
+/// Without a /proc that could tell.
 /// # Panics
-/// With more than one thread, and without a /proc that could tell.
-pub(crate) fn assert_one_thread() {
+/// With more than one thread.
+pub(crate) fn assert_one_thread() -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt;
+    let tasks = "/proc/self/task";
     // The directory has a subdirectory for each thread, beside `.` and `..`.
-    let links = std::fs::metadata("/proc/self/task").map(|task| task.nlink());
-    assert_eq!(links.ok(), Some(3), "a clone needs a process with one thread");
+    let links =
+        std::fs::metadata(tasks).look(|| format!("stat(2) {tasks}"))?.nlink();
+    assert_eq!(links, 3, "a clone needs a process with one thread");
+    Ok(())
 }
 
 /// Every signal back to its default, none blocked: what a program may expect at
@@ -293,6 +300,6 @@ mod tests {
     #[should_panic(expected = "one thread")]
     fn a_second_thread_is_noticed() {
         // The test harness runs every test in a thread of its own.
-        assert_one_thread();
+        let _ = assert_one_thread();
     }
 }

@@ -424,6 +424,8 @@ fn inside(path: &Path) -> Result<PathBuf> {
 mod tests {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use tar::{Builder, Header};
 
     use super::*;
@@ -453,6 +455,103 @@ mod tests {
         }
         builder.finish().unwrap();
         path
+    }
+
+    /// Every path below, links not followed, with what a file holds.
+    fn all(dir: &Path) -> Vec<(PathBuf, String)> {
+        let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
+        while let Some(path) = todo.pop() {
+            let meta = path.symlink_metadata().unwrap();
+            if meta.is_dir() {
+                todo.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+            }
+            let text = match meta.is_file() {
+                true => fs::read_to_string(&path).unwrap(),
+                false => String::new(),
+            };
+            found.push((path, format!("{:o} {} {text}", meta.mode(), meta.nlink())));
+        }
+        found.sort();
+        found
+    }
+
+    /// Whatever root is left of it, however it is closed.
+    fn gone(dir: &Path) {
+        crate::home::remove_tree(dir).unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 300,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn whatever_names_and_links_there_are_nothing_outside_is_touched(
+            entries in vec((
+                vec(prop::sample::select(vec!["a", "b", "c", "..", ".", ""]), 1..4),
+                prop::sample::select(vec![
+                    EntryType::Regular, EntryType::Directory, EntryType::Symlink,
+                    EntryType::Link, EntryType::Fifo, EntryType::Symlink,
+                ]),
+                vec(prop::sample::select(vec!["a", "b", "..", "", "out", "OUT"]), 1..4),
+                prop::sample::select(vec![0o755, 0o644, 0o4755, 0o000]),
+            ), 0..10)
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let out = dir.path().join("out");
+            for name in ["a", "b", "c"] {
+                fs::create_dir_all(&out).unwrap();
+                fs::write(out.join(name), name).unwrap();
+            }
+            let root = dir.path().join("root");
+            fs::create_dir(&root).unwrap();
+            // The absolute path of what is outside, too.
+            let long = out.to_str().unwrap();
+            let texts: Vec<_> = entries.iter().map(|(name, kind, text, mode)| {
+                let text = text.join("/").replace("OUT", long);
+                (name.join("/"), *kind, text, *mode)
+            }).collect();
+            let entries: Vec<_> = texts.iter()
+                .map(|(name, kind, text, mode)| (name.as_str(), *kind, text.as_str(), *mode))
+                .collect();
+            let tar = archive(dir.path(), &entries);
+            let before = all(&out);
+            let done = unpack(&tar, &root);
+            prop_assert_eq!(all(&out), before, "{:?}", done);
+            let mut beside: Vec<_> = fs::read_dir(dir.path()).unwrap()
+                .map(|e| e.unwrap().file_name()).collect();
+            beside.sort();
+            prop_assert_eq!(beside, ["out", "root", "test.tar"]);
+            let leaves = entries.iter().any(|(name, ..)| name.split('/').any(|n| n == ".."));
+            prop_assert!(!(leaves && done.is_ok()), "{:?}", entries);
+            gone(&root);
+        }
+
+        #[test]
+        fn damaged_archives_are_errors(
+            damage in vec((0..2048_usize, any::<u8>()), 1..8),
+            length in 0..2048_usize,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path().join("root");
+            fs::create_dir(&root).unwrap();
+            let entries = [
+                ("d/", EntryType::Directory, "", 0o755),
+                ("d/f", EntryType::Regular, "text", 0o644),
+            ];
+            let tar = archive(dir.path(), &entries);
+            let mut bytes = fs::read(&tar).unwrap();
+            for (at, byte) in damage {
+                bytes[at] = byte;
+            }
+            bytes.truncate(length.max(512));
+            fs::write(&tar, bytes).unwrap();
+            let _ = unpack(&tar, &root);
+            prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+            gone(&root);
+        }
     }
 
     #[test]

@@ -12,18 +12,25 @@ fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
     run_in(None, words)
 }
 
-/// The same for a container that is kept below this state directory.
+/// The same for a container that stays below this state directory.
 fn run_in(state: Option<&Path>, words: &[&str]) -> (Option<i32>, Vec<String>) {
+    let mut command = witness(words);
+    if let Some(state) = state {
+        command.env("MYDOCKER_ROOT", state).env("WITNESS_STAYS", "1");
+    }
+    let out =
+        command.output().expect("the example is built by `cargo test -p common`");
+    let text = String::from_utf8(out.stderr).unwrap();
+    (out.status.code(), text.lines().map(str::to_owned).collect())
+}
+
+fn witness(words: &[&str]) -> Command {
     let this = env::current_exe().unwrap();
     let deps = this.parent().unwrap();
     let witness = deps.parent().unwrap().join("examples/witness");
     let mut command = Command::new(witness);
     command.args(words).env("RUST_BACKTRACE", "0").env_remove("MYDOCKER_ROOT");
-    command.envs(state.map(|state| ("MYDOCKER_ROOT", state)));
-    let out =
-        command.output().expect("the example is built by `cargo test -p common`");
-    let text = String::from_utf8(out.stderr).unwrap();
-    (out.status.code(), text.lines().map(str::to_owned).collect())
+    command
 }
 
 const UNDONE: [&str; 5] =
@@ -48,6 +55,34 @@ const ATTACHED: [&str; 4] =
 
 fn entered() -> Vec<&'static str> {
     [&ATTACHED[..], &["first enter", "second enter"]].concat()
+}
+
+#[test]
+fn what_could_not_be_undone_is_found_again_by_the_next_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let containers = || {
+        let entries = std::fs::read_dir(dir.path().join("containers")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    let run = |words: &[&str]| {
+        let mut command = witness(words);
+        command.env("MYDOCKER_ROOT", dir.path()).env("WITNESS_KEEPS", "1");
+        let out = command.output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, said) = run(&["ended", "fail", "true"]);
+    assert_eq!(code, Some(125), "{said}");
+    let left = containers();
+    assert_eq!(left.len(), 1, "{said}");
+    // One that can't undo it either says so, and runs its program all the same; now
+    // its own is left too.
+    let (code, said) = run(&["ended", "fail", "true"]);
+    let warning = format!("warning: sweep container {}: ", left[0].display());
+    assert!(said.contains(&warning) && said.contains("second started"), "{said}");
+    assert_eq!((code, containers().len()), (Some(125), 2), "{said}");
+    let (code, said) = run(&["none", "none", "true"]);
+    assert_eq!((code, containers().len()), (Some(0), 0), "{said}");
+    assert_eq!(said.matches("second ended").count(), 3, "{said}");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// The living ones, by their ids, each with its name.
-pub(crate) fn living() -> BTreeMap<i32, String> {
+#[must_use]
+pub fn living() -> BTreeMap<i32, String> {
     let own = std::process::id() as i32;
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

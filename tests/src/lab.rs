@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::snapshot::{compare, files};
 use crate::watchdog::Watchdog;
-use crate::{Snapshot, Traced, bin_dir, descendants};
+use crate::{Faulty, Snapshot, Traced, bin_dir, descendants};
 
 /// How long a run may take before it counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -177,6 +177,43 @@ impl Lab {
         command
     }
 
+    /// The same, stopped at each of its system calls of this number, or at all.
+    #[must_use]
+    pub fn faulty(
+        &self,
+        name: &str,
+        call: Option<i64>,
+        change: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Faulty {
+        let probe = probe();
+        let call = call.map_or("all".to_owned(), |number| number.to_string());
+        let words = [probe.as_os_str(), "filtered".as_ref(), call.as_ref()];
+        let mut command = self.command(&words, name);
+        change(&mut command);
+        Faulty::start(command)
+    }
+
+    /// What is not as it was, a line each, once the kernel is done with what ended.
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let Some(before) = &self.before else { return Vec::new() };
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            descendants::reap();
+            let left = self.differences(before);
+            if left.is_empty() || Instant::now() > deadline {
+                return left;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Whether something took too long and was killed, since it was asked last.
+    #[must_use]
+    pub fn bitten(&self) -> bool {
+        self.watchdog.bitten()
+    }
+
     /// What is not as it was, a line each.
     fn differences(&self, before: &Snapshot) -> Vec<String> {
         let mut found = before.differences(&Snapshot::take(&self.state()));
@@ -194,20 +231,27 @@ impl Default for Lab {
     }
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let Some(before) = self.before.take() else { return };
-        let deadline = Instant::now() + SETTLING;
-        let left = loop {
-            descendants::reap();
-            let left = self.differences(&before);
-            if left.is_empty() || Instant::now() > deadline {
-                break left;
-            }
-            sleep(Duration::from_millis(20));
-        };
+impl Lab {
+    /// End the test, and tell what is not as it was, a line each.
+    #[must_use]
+    pub fn close(mut self) -> Vec<String> {
+        self.settle().unwrap_or_default()
+    }
+
+    /// The same, once.
+    fn settle(&mut self) -> Option<Vec<String>> {
+        self.before.as_ref()?;
+        let left = self.left();
+        self.before = None;
         // What this test leaves must not be found by the next one.
         descendants::end();
+        Some(left)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let Some(left) = self.settle() else { return };
         // A test that failed has said why; a second panic would abort.
         if !std::thread::panicking() {
             assert!(!self.watchdog.bitten(), "a run took too long, and was killed");
@@ -243,7 +287,7 @@ pub fn probe() -> PathBuf {
 }
 
 /// A state directory with busybox, made once for all tests.
-fn base_state() -> PathBuf {
+pub(crate) fn base_state() -> PathBuf {
     let base = env::var_os("MYDOCKER_TEST_STATE");
     let base = base.map_or_else(|| bin_dir().join("blackbox-state"), PathBuf::from);
     // The chapter's own provisioning makes it; parallel test programs are its
@@ -261,7 +305,7 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod(2)");
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("mkdir(2)");
     for entry in fs::read_dir(from).expect("readdir(3)").flatten() {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
@@ -279,7 +323,7 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-fn give(path: &Path, uid: u32) {
+pub(crate) fn give(path: &Path, uid: u32) {
     if path.is_symlink() {
         return;
     }

@@ -1,7 +1,9 @@
 //! The laboratory: every black-box test runs a chapter's binary, by path, between
 //! two looks at the machine. What differs afterwards is a leak, and a failure.
 
+pub mod book;
 mod descendants;
+mod faulty;
 mod lab;
 mod netlink;
 mod snapshot;
@@ -14,6 +16,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+pub use descendants::living;
+pub use faulty::{Call, Faulty, Outcome};
 pub use lab::{Lab, probe, user};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};

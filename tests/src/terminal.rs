@@ -1,5 +1,6 @@
 //! A real pseudo-terminal, with a program on it and a user before it.
 
+use std::io::ErrorKind;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -60,6 +61,19 @@ impl Terminal {
         let seen = self.see(text);
         self.session.set_expect_timeout(Some(PATIENCE));
         seen
+    }
+
+    /// What is new on the screen, as it came; `None` when the program's side is
+    /// closed.
+    pub(crate) fn look(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; 64 << 10];
+        match self.session.try_read(&mut bytes) {
+            // The kernel says EIO where a pipe would say end of file.
+            Ok(0) => None,
+            Ok(count) => Some(bytes[..count].to_vec()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Some(Vec::new()),
+            Err(_) => None,
+        }
     }
 
     /// Change the window's size.

@@ -43,9 +43,9 @@ impl Watchdog {
         }
     }
 
-    /// Whether something had to be killed.
+    /// Whether something had to be killed, since it was asked last.
     pub(crate) fn bitten(&self) -> bool {
-        self.bitten.load(Ordering::SeqCst)
+        self.bitten.swap(false, Ordering::SeqCst)
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Built {
     pub(crate) doctor: PathBuf,
     /// Process 1 of the VM.
     pub(crate) init: PathBuf,
+    /// A checkout with the book's pages and the README.
+    pub(crate) pages: PathBuf,
     /// Test programs by name.
     pub(crate) tests: BTreeMap<String, PathBuf>,
 }
@@ -42,8 +44,9 @@ pub(crate) struct Built {
 /// Those of cargo.
 pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     let mut build = static_build(IN_VM)?;
-    build.args(["--workspace", "--exclude", "xtask", "--exclude", "common"]);
-    build.args(["--bins", "--test", "blackbox"]);
+    build.args(["--workspace", "--exclude", "xtask"]);
+    // The example is run on a page.
+    build.args(["--bins", "--example", "witness", "--test", "blackbox"]);
     if let Some(extra) = extra {
         build.args(["--test", extra]);
     }
@@ -77,7 +80,8 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     let doctor = take("doctor")?;
     let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
     let chapters = programs.into_values().collect();
-    Ok(Built { bin_dir, chapters, probe, doctor, init, tests })
+    let pages = crate::root();
+    Ok(Built { bin_dir, chapters, probe, doctor, init, pages, tests })
 }
 
 /// `cargo build` of programs that are linked statically.

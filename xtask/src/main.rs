@@ -5,12 +5,16 @@ mod bench;
 mod book;
 mod build;
 mod doctor;
+mod exercise;
+mod faults;
 mod fetch;
+mod grade;
 mod install;
 mod mutants;
 mod session;
 mod set;
 mod test;
+mod tidy;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -42,8 +46,16 @@ enum Task {
     Doctor(doctor::Args),
     /// Build the book
     Book(book::Args),
+    /// Grade a program, in any language, by what its containers do
+    Grade(grade::Args),
+    /// Tell whether an exercise of the book is solved
+    Exercise(exercise::Args),
+    /// Look for what no compiler finds: excerpts, edges, links, walls
+    Tidy(tidy::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
+    /// Let each system call of a run fail, and kill it at each; see that all is undone
+    Faults(faults::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -82,7 +94,11 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Book(args) => book::run(&args),
+        Task::Grade(args) => grade::run(&args),
+        Task::Exercise(args) => exercise::run(&args),
+        Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
+        Task::Faults(args) => faults::run(&args),
         Task::Bench(args) => bench::run(args),
     };
     match done {

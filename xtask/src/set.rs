@@ -1,6 +1,5 @@
 //! All that a VM needs, found, fetched, built and packed.
 
-use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
@@ -14,10 +13,12 @@ use crate::vm::accelerator::{self, Accelerator, Choice};
 use crate::vm::payload::Payload;
 use crate::vm::qemu::Qemu;
 use crate::vm::scratch::Scratch;
+use crate::vm::tree::Tree;
 use crate::vm::{self, Cgroup, Set, kernel, say};
 
-/// Directories of the checkout that tests read.
-const SOURCES: [&str; 1] = ["tests/tests/blackbox/snapshots"];
+/// What of the checkout tests read.
+const SNAPSHOTS: &str = "tests/tests/blackbox/snapshots";
+const PAGES: [&str; 2] = ["book/src", "README.md"];
 
 /// Make a set, ready to be booted.
 ///
@@ -29,6 +30,21 @@ pub(crate) fn make(
     wanted: &str,
     cgroup: Cgroup,
     accelerator: Accelerator,
+) -> Result<Set> {
+    make_with(built, qemu, wanted, cgroup, accelerator, Tree::default())
+}
+
+/// The same, with more in it.
+///
+/// # Errors
+/// Those of its parts.
+pub(crate) fn make_with(
+    built: &Built,
+    qemu: &Qemu,
+    wanted: &str,
+    cgroup: Cgroup,
+    accelerator: Accelerator,
+    more: Tree,
 ) -> Result<Set> {
     let directory = vm::directory();
     let scratch = Scratch::new(&directory.join("runs"))?;
@@ -43,7 +59,9 @@ pub(crate) fn make(
         .iter()
         .map(|(name, path)| (name.clone(), path.clone()))
         .collect();
-    let sources = SOURCES.map(|source| Path::new(source).to_owned());
+    let pages = PAGES.map(|page| (page.to_owned(), built.pages.join(page)));
+    let mut sources = pages.to_vec();
+    sources.push((SNAPSHOTS.to_owned(), crate::root().join(SNAPSHOTS)));
     let medium = Payload {
         kernel: &kernel,
         init: &built.init,
@@ -52,6 +70,7 @@ pub(crate) fn make(
         state: &state,
         busybox: &image,
         sources: &sources,
+        more,
     }
     .write(scratch.path())
     .hint(vm::full)?;

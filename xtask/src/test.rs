@@ -1,14 +1,14 @@
 //! `cargo xtask test`: the black-box tests, privileged ones included.
 
 mod here;
-mod judge;
-mod lane;
-mod report;
+pub(crate) mod judge;
+pub(crate) mod lane;
+pub(crate) mod report;
 mod skips;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,8 @@ use report::{Report, Reports};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run the tests of these chapters, or whose names contain one of these words
-    /// [default: all]
+    /// [default: all]. `book`, and then words for pages, types what the book and the
+    /// README show at a terminal, and compares
     filter: Vec<String>,
 
     /// List the tests, and run none
@@ -75,6 +76,9 @@ pub(crate) struct Args {
     /// left there
     #[arg(long, conflicts_with_all = ["here", "list"])]
     keep: bool,
+    /// Run the pages of another checkout, for the tests of this
+    #[arg(long, hide = true)]
+    pages: Option<PathBuf>,
 
     /// A VM that takes longer to come up, in seconds, is given up
     #[arg(long, value_name = "SECONDS")]
@@ -108,7 +112,10 @@ impl Layout {
     }
 }
 
-pub(crate) fn run(args: Args) -> Result<()> {
+/// The test program with the pages of the book.
+const BOOK: &str = "book";
+
+pub(crate) fn run(mut args: Args) -> Result<()> {
     let watch = match args.keep {
         true => Some(Watch::of_terminal("--keep")?),
         false => None,
@@ -120,6 +127,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
         let words = vec!["sh".into(), "-l".into()];
         session::attend(vm, words, watch, given).map(drop)
     };
+    if args.filter.first().is_some_and(|word| word == BOOK) {
+        args.filter.remove(0);
+        BOOK.clone_into(&mut args.program);
+        if args.here {
+            bail!(
+                "pages change the machine that they run on: without --here they run in a VM"
+            );
+        }
+    }
     // A missing QEMU is said before a minute goes into building.
     let place = if args.list { Place::Here } else { place(&args)? };
     let extra = (args.program != "blackbox").then_some(args.program.as_str());
@@ -127,8 +143,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if let Some(directory) = &args.bin_dir {
         built.replace_chapters(directory, !args.here)?;
     }
-    let program = built.test(&args.program)?;
-    let tests = select(listed(program)?, &args.filter)?;
+    if let Some(pages) = &args.pages {
+        built.pages = pages.clone();
+    }
+    let tests = select(listed(&built, &args.program)?, &args.filter)?;
     if args.list {
         tests.iter().for_each(|test| println!("{test}"));
         return Ok(());
@@ -153,7 +171,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// The kernels that are got as packages, the usual one first.
-const PACKAGED: [&str; 2] = ["6.1", "6.12"];
+pub(crate) const PACKAGED: [&str; 2] = ["6.1", "6.12"];
 
 enum Place {
     Here,
@@ -218,70 +236,121 @@ fn in_vms(
     look: lane::Look,
     reports: &mut Reports,
 ) -> Result<()> {
-    let kernels = match args.kernel.as_deref() {
-        None => vec![PACKAGED[0]],
-        Some("all") => PACKAGED.to_vec(),
-        Some(other) => vec![other],
-    };
-    let layouts = args.cgroup.unwrap_or(Layout::V2).each();
     let choice = args.accel.unwrap_or(Choice::Auto);
     let accelerator = crate::set::accelerator(choice, &qemu)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
     let times = Times::read();
-    let tests = times.longest_first(tests);
-    for wanted in &kernels {
-        for cgroup in layouts {
-            let mut set =
-                crate::set::make(built, &qemu, wanted, *cgroup, accelerator)?;
-            set.boot_limit = args.boot_timeout.map(Duration::from_secs);
-            eprintln!(
-                "running {} in a VM: {}; {jobs} at a time",
-                counted(tests.len()),
-                set.describe()
-            );
-            let first = reports.count();
-            let how = lane::How {
-                program: &args.program,
-                jobs,
-                seconds: args.timeout,
-                look: args.keep.then_some(look),
-            };
-            lane::run(&set, how, &tests, reports)?;
-            times.add(reports.since(first));
-            if args.keep && reports.failed() > 0 {
-                return Ok(());
-            }
+    for (kernel, cgroup, tests) in machines(args, tests)? {
+        let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
+        let tests = times.longest_first(&tests);
+        let mut set = crate::set::make(built, &qemu, &kernel, cgroup, accelerator)?;
+        set.boot_limit = args.boot_timeout.map(Duration::from_secs);
+        eprintln!(
+            "running {} in a VM: {}; {jobs} at a time",
+            counted(tests.len()),
+            set.describe()
+        );
+        let first = reports.count();
+        let suite = lane::Suite {
+            jobs,
+            look: args.keep.then_some(look),
+            ..lane::Suite::of(&args.program, args.timeout)
+        };
+        lane::run(&set, suite, &tests, reports)?;
+        times.add(reports.since(first));
+        if args.keep && reports.failed() > 0 {
+            return Ok(());
         }
     }
     times.write();
     Ok(())
 }
 
-fn counted(tests: usize) -> String {
+/// A machine, by its kernel and cgroup layout, and the tests for it.
+type Lane = (String, Cgroup, Vec<String>);
+
+/// The machines that are asked for; and those that pages ask for, whatever is given
+/// on the command line: what such a block shows is to be seen nowhere else.
+fn machines(args: &Args, tests: &[String]) -> Result<Vec<Lane>> {
+    let kernels = match args.kernel.as_deref() {
+        None => vec![PACKAGED[0]],
+        Some("all") => PACKAGED.to_vec(),
+        Some(other) => vec![other],
+    };
+    let mut lanes: Vec<Lane> = Vec::new();
+    for kernel in kernels {
+        for cgroup in args.cgroup.unwrap_or(Layout::V2).each() {
+            lanes.push((kernel.to_owned(), *cgroup, Vec::new()));
+        }
+    }
+    let asked_for = lanes.len();
+    for test in tests {
+        let Some(machine) = named_machine(args, test)? else {
+            lanes[..asked_for].iter_mut().for_each(|lane| lane.2.push(test.clone()));
+            continue;
+        };
+        let same = |lane: &&mut Lane| lane.0 == machine.0 && lane.1 == machine.1;
+        match lanes[asked_for..].iter_mut().find(same) {
+            Some(lane) => lane.2.push(test.clone()),
+            None => lanes.push((machine.0, machine.1, vec![test.clone()])),
+        }
+    }
+    lanes.retain(|lane| !lane.2.is_empty());
+    Ok(lanes)
+}
+
+/// The machine that stands behind a page's name: `book::not-so::6.12-v1`.
+fn named_machine(args: &Args, test: &str) -> Result<Option<(String, Cgroup)>> {
+    let Some(name) = test.split("::").nth(2).filter(|_| args.program == BOOK) else {
+        return Ok(None);
+    };
+    let (kernel, cgroup) = name.rsplit_once('-').unwrap_or((name, ""));
+    match Cgroup::from_str(cgroup, false) {
+        Ok(cgroup) if PACKAGED.contains(&kernel) => {
+            Ok(Some((kernel.to_owned(), cgroup)))
+        }
+        _ => bail!(
+            "{test}: there is no machine {name}, but {} with v1, hybrid or v2",
+            PACKAGED.join(" or ")
+        ),
+    }
+}
+
+pub(crate) fn counted(tests: usize) -> String {
     format!("{tests} test{}", if tests == 1 { "" } else { "s" })
 }
 
 /// The names of a test program's tests.
-fn listed(program: &Path) -> Result<Vec<String>> {
+///
+/// # Errors
+/// There is no such program, or it can't list them.
+pub(crate) fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
+    let program = built.test(program)?;
     let output = Command::new(program)
         .args(["--list", "--format", "terse"])
+        .env("MYDOCKER_SOURCE", &built.pages)
         .output()
         .with_context(|| program.display().to_string())?;
     if !output.status.success() {
-        bail!(
-            "{} --list: {}",
-            program.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("{} --list:\n{}", program.display(), said.trim());
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let tests = text.lines().filter_map(|line| line.strip_suffix(": test"));
     Ok(tests.map(str::to_owned).collect())
 }
 
+/// Those that the usual machine skips.
+pub(crate) fn usually_skipped(tests: &[String]) -> Vec<String> {
+    let skipped = |test: &&String| {
+        let expected = skips::expected(PACKAGED[0], Some(Cgroup::V2), test);
+        matches!(expected, skips::Expected::Yes(_))
+    };
+    tests.iter().filter(skipped).cloned().collect()
+}
+
 /// Those that one of the words means; without words, all.
-fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
+pub(crate) fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
     if words.is_empty() {
         return Ok(all);
     }

@@ -111,6 +111,102 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
     assert!(xml.contains("tests=\"20\" failures=\"17\" skipped=\"1\""), "{xml}");
 }
 
+/// A page's blocks, and what must be said of it; nothing, when it tells the truth.
+const PAGES: [(&str, &str, &str); 13] = [
+    ("honest", "$ echo $((6 * 7)); false; echo $?\n42\n1\n", ""),
+    ("lies", "$ echo true\n$ echo hot\ncold\n", "lies.md:3: $ echo hot\n"),
+    (
+        "lies-on-a-terminal",
+        TERMINAL,
+        "\n   / # false; echo $?\n  -0\n  +1\n   / # exit\n",
+    ),
+    ("shows-less", "$ echo one; echo two\none\n", "\n   one\n  +two\n"),
+    ("declares-nothing", "$ sh -c 'echo $$'\n99999\n", "\n  -99999\n  +"),
+    ("hangs", "$ sleep 1000\n", "hung: it showed nothing new for 20 s"),
+    ("wrong-status", "$ sh -c 'exit 3'; echo $?\n4\n", "\n  -4\n  +3\n"),
+    (
+        "fails-silently",
+        "$ false\n",
+        "exited with 1, of which the page shows nothing",
+    ),
+    ("leaves-a-mount", "# mount -t tmpfs left /mnt\n", "mount left: "),
+    ("leaves-a-process", "# sleep 1000 &\n", "process left: "),
+    ("leaves-a-file", "# touch /etc/left\n", "left: file /etc/left"),
+    ("leaves-the-shell", "$ exit 0\n", "ended the page's shell"),
+    ("kills-the-runner", "# kill -9 $PPID\n", ""),
+];
+
+/// It types at a shell inside, which says 1.
+const TERMINAL: &str =
+    "$ ch04-pivot-root run -ti sh\n/ # false; echo $?\n0\n/ # exit\n";
+
+/// A checkout with a page of this one block.
+fn page(checkout: &Path, name: &str, declared: &str, block: &str) {
+    let pages = checkout.join("book/src");
+    fs::create_dir_all(&pages).unwrap();
+    fs::write(checkout.join("README.md"), "").unwrap();
+    let text = format!("{declared}```console\n{block}```\n");
+    fs::write(pages.join(name).with_extension("md"), text).unwrap();
+}
+
+#[test]
+fn no_page_that_lies_is_green_and_each_is_named_for_what_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, block, _) in PAGES {
+        page(dir.path(), name, "", block);
+    }
+    // Nowhere else is its machine's number to be seen.
+    let other = "<!-- book: on 6.12 with v1 -->\n";
+    page(dir.path(), "other-machine", other, "$ uname -r | cut -c 1-4\n6.1.\n");
+    let file = dir.path().join("results.json");
+    let output = xtask(&["test", "book", "--timeout", "40", "--pages"])
+        .arg(dir.path())
+        .arg("--json")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let results: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let tests = results["tests"].as_array().unwrap();
+    assert_eq!(tests.len(), PAGES.len() + 1, "{text}");
+    let found = |name: &str| {
+        let test = tests.iter().find(|test| test["name"] == format!("book::{name}"));
+        let word = |key: &str| test.unwrap()[key].as_str().unwrap().to_owned();
+        (word("verdict"), word("reason"), word("output"), word("again"))
+    };
+    for (name, _, reason) in PAGES {
+        let (verdict, why, output, again) = found(name);
+        let wanted = if name == "honest" { "passed" } else { "failed" };
+        assert_eq!(verdict, wanted, "{name}: {why}\n{output}");
+        assert!(output.contains(reason), "{name}: {why}\n{output}");
+        assert_eq!(again, format!("cargo xtask test book {name}"));
+    }
+    assert_eq!(found("kills-the-runner").1, "killed by signal 9");
+    let (verdict, _, output, _) = found("other-machine::6.12-v1");
+    assert_eq!(verdict, "failed");
+    assert!(output.contains("\n  -6.1.\n  +6.12\n"), "{output}");
+    assert!(text.contains("test result: FAILED. 1 passed; 12 failed;"), "{text}");
+}
+
+#[test]
+fn a_page_whose_declarations_are_wrong_is_not_run() {
+    for (declared, reason) in [
+        ("<!-- book: 7 is a pid -->\n", "a.md:2: 7 is declared, and not in it"),
+        ("<!-- book: 42 is a number -->\n", "a.md:1: \"number\" is no kind"),
+        ("<!-- book: not run: -->\n", "a.md:1: \"not run:\" takes a reason"),
+        ("<!-- book: on 2.4 with v1 -->\n", "there is no machine 2.4-v1"),
+        ("```sh\nrm\n```\n", "a.md:1: what a reader types stands in"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        page(dir.path(), "a", declared, "$ echo 42\n42\n");
+        let text = refused(xtask(&["test", "book", "--pages"]).arg(dir.path()));
+        assert!(text.contains(reason), "{text}");
+    }
+    let text = refused(&mut xtask(&["test", "book", "--here"]));
+    assert!(text.contains("they run in a VM"), "{text}");
+}
+
 #[test]
 fn what_is_asked_for_wrongly_gets_a_clear_error() {
     for (words, reason) in [
@@ -340,6 +436,46 @@ fn where_the_vm_went_with_the_test_there_is_no_shell() {
     let mut terminal = kept(&["behaves"]);
     terminal.see_within("1 passed; 0 failed;", 120);
     assert_eq!(terminal.end(), 0);
+}
+
+/// The snapshot for the hybrid layout, which no other test here boots.
+fn snapshot() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_xtask")).ancestors().nth(2).unwrap();
+    let entries = fs::read_dir(target.join("vm/snapshots")).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.to_string_lossy().into_owned();
+    paths.find(|path| name(path).ends_with("-hybrid-microvm")).unwrap()
+}
+
+#[test]
+fn a_snapshot_that_is_broken_or_of_another_vm_is_made_anew() {
+    let one = "ch02_uts::exit_codes_are_the_programs_own";
+    let run = || {
+        let words = ["test", "--accel", "tcg", "--cgroup", "hybrid", one];
+        let output = xtask(&words).output().unwrap();
+        let text = said(&output);
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    run();
+    let fresh = run();
+    assert!(!fresh.contains("no snapshot"), "{fresh}");
+    let key = fs::read(snapshot().join("about.json")).unwrap();
+
+    let devices = snapshot().join("devices");
+    let whole = fs::read(&devices).unwrap();
+    fs::write(&devices, &whole[..whole.len() / 2]).unwrap();
+    let told = run();
+    assert!(told.contains("vm: no snapshot: "), "{told}");
+    assert!(!run().contains("no snapshot"));
+    assert_eq!(fs::read(snapshot().join("about.json")).unwrap(), key);
+
+    let other = String::from_utf8(key.clone())
+        .unwrap()
+        .replace("\"key\": \"", "\"key\": \"0");
+    fs::write(snapshot().join("about.json"), other).unwrap();
+    assert!(!run().contains("no snapshot"));
+    assert_eq!(fs::read(snapshot().join("about.json")).unwrap(), key);
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub(crate) fn destroy(path: &Path) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         inner => inner.look(|| format!("readdir(3) {}", path.display()))?,
     };
-    for entry in inner.flatten() {
+    for entry in inner {
+        let entry = entry.look(|| format!("readdir(3) {}", path.display()))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             destroy(&entry.path())?;
         }

@@ -12,7 +12,6 @@ use crate::group::Group;
 /// So long a process may take to come to where it can be stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-// ANCHOR: freeze
 /// Stop all processes of the group, or let them go on, and wait until it is so.
 ///
 /// # Errors
@@ -46,4 +45,3 @@ pub fn freeze(group: &Group, frozen: bool) -> Result<()> {
         sleep(Duration::from_millis(1));
     }
 }
-// ANCHOR_END: freeze

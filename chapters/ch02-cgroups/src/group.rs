@@ -1,7 +1,8 @@
 //! A group: a directory in one hierarchy or in several, made, filled and removed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, read_to_string};
+use std::fs::{self, Metadata, read_to_string};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -92,7 +93,7 @@ impl Group {
         let mut places = Vec::new();
         for hierarchy in Layout::find()?.hierarchies {
             let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
-            if path.is_dir() {
+            if about(&path)?.is_some_and(|about| about.is_dir()) {
                 places.push(Place { hierarchy, path, wanted: Vec::new() });
             }
         }
@@ -107,9 +108,21 @@ impl Group {
     /// # Errors
     /// None has it: what the other version calls it, or which controller is missing.
     pub fn file(&self, key: &str) -> Result<PathBuf> {
-        let files = self.places.iter().map(|place| place.path.join(key));
-        let found = files.into_iter().find(|file| file.is_file());
-        found.with_context(|| hints::no_file(key))
+        self.find_file(key)?.with_context(|| hints::no_file(key))
+    }
+
+    /// The same; none where no directory has such a file.
+    ///
+    /// # Errors
+    /// Those of stat(2).
+    pub(crate) fn find_file(&self, key: &str) -> Result<Option<PathBuf>> {
+        for place in &self.places {
+            let file = place.path.join(key);
+            if about(&file)?.is_some_and(|about| about.is_file()) {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
     }
 
     /// Write a value into the group's file of this name.
@@ -181,6 +194,14 @@ impl Group {
             }
         }
         self.places.iter().try_for_each(|place| destroy(&place.path))
+    }
+}
+
+/// What lies at a path; none where nothing does.
+fn about(path: &Path) -> Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        about => about.map(Some).look(|| format!("stat(2) {}", path.display())),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Where this machine has its cgroup hierarchies, told by what is mounted.
 
 use std::ffi::OsString;
-use std::fs::read_to_string;
+use std::fs::{self, read_to_string};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use common::step::Step;
@@ -51,9 +52,11 @@ impl Layout {
     /// cgroups(7); proc_pid_mountinfo(5)
     pub fn find() -> Result<Layout> {
         let path = "/proc/self/mountinfo";
-        let table = read_to_string(path).look(|| format!("read(2) {path}"))?;
+        // Somebody else's mount point may be no text.
+        let table = fs::read(path).look(|| format!("read(2) {path}"))?;
+        let lines = table.split(|byte| *byte == b'\n');
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
-        for mut found in table.lines().filter_map(hierarchy) {
+        for mut found in lines.filter_map(hierarchy) {
             if found.version == Version::V2 {
                 // What v1 has mounted, or the group above hasn't handed down, is not
                 // in this list.
@@ -89,19 +92,21 @@ impl Layout {
 // ANCHOR_END: find
 
 /// One line of the mount table, if it is a cgroup file system.
-fn hierarchy(line: &str) -> Option<Hierarchy> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut words = file_system.split(' ');
+pub(crate) fn hierarchy(line: &[u8]) -> Option<Hierarchy> {
+    let at = line.windows(3).position(|window| window == b" - ")?;
+    let (mount, file_system) = (&line[..at], &line[at + 3..]);
+    let mut words = file_system.split(|byte| *byte == b' ');
     let version = match words.next()? {
-        "cgroup" => Version::V1,
-        "cgroup2" => Version::V2,
+        b"cgroup" => Version::V1,
+        b"cgroup2" => Version::V2,
         _ => return None,
     };
-    let mount = unescaped(mount.split(' ').nth(4)?);
+    let mount = unescaped(mount.split(|byte| *byte == b' ').nth(4)?);
     let mut controllers = Vec::new();
     if version == Version::V1 {
         // The file system's own options: the controllers, or name=NAME without any.
-        let options = words.nth(1)?.split(',');
+        let options = String::from_utf8_lossy(words.nth(1)?);
+        let options = options.split(',');
         let other = |word: &&str| word.contains('=') || OTHER_OPTIONS.contains(word);
         controllers.extend(options.filter(|word| !other(word)).map(str::to_owned));
     }
@@ -109,9 +114,9 @@ fn hierarchy(line: &str) -> Option<Hierarchy> {
 }
 
 /// A path as the mount table writes it: white space and backslashes in octal.
-fn unescaped(text: &str) -> PathBuf {
+pub(crate) fn unescaped(text: &[u8]) -> PathBuf {
     let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
         let octal = (byte == b'\\').then(|| after.get(..3)).flatten();
         let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
@@ -131,7 +136,7 @@ pub(crate) struct Membership {
     /// Its controllers, or `name=NAME`; empty for v2.
     pub(crate) controllers: String,
     /// The group's path in the hierarchy.
-    pub(crate) group: String,
+    pub(crate) group: OsString,
 }
 
 /// The groups of a process.
@@ -142,40 +147,63 @@ pub(crate) struct Membership {
 /// cgroups(7), "/proc/pid/cgroup"
 pub(crate) fn memberships(process: &str) -> Result<Vec<Membership>> {
     let path = format!("/proc/{process}/cgroup");
-    if !Path::new(&path).exists() {
-        bail!("there is no process {process}");
-    }
-    let text = read_to_string(&path).look(|| format!("read(2) {path}"))?;
-    let membership = |line: &str| {
-        let mut fields = line.splitn(3, ':');
-        let number = fields.next()?.parse().ok()?;
-        let controllers = fields.next()?.to_owned();
-        Some(Membership { number, controllers, group: fields.next()?.to_owned() })
+    let text = match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            bail!("there is no process {process}")
+        }
+        text => text.look(|| format!("read(2) {path}"))?,
     };
-    let found = text.lines().map(|line| {
-        membership(line).with_context(|| format!("{path} has the line {line:?}"))
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let found = lines.map(|line| {
+        let shown = || String::from_utf8_lossy(line).into_owned();
+        membership(line)
+            .with_context(|| format!("{path} has the line {:?}", shown()))
     });
     found.collect()
 }
 
+pub(crate) fn membership(line: &[u8]) -> Option<Membership> {
+    let mut fields = line.splitn(3, |byte| *byte == b':');
+    let mut word = || std::str::from_utf8(fields.next()?).ok();
+    let (number, controllers) = (word()?.parse().ok()?, word()?.to_owned());
+    // The name of a group is any bytes but a line's end.
+    let group = OsString::from_vec(fields.next()?.to_owned());
+    Some(Membership { number, controllers, group })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn names_that_are_no_text_are_read_too() {
+        let line = b"41 31 0:38 / /a\xff rw - cgroup2 none rw";
+        let found = hierarchy(line).unwrap();
+        assert_eq!(
+            found.mount.into_os_string(),
+            OsString::from_vec(b"/a\xff".into())
+        );
+        assert_eq!(hierarchy(b"36 35 8:1 / /\xff rw - ext4 /dev/sda1 rw"), None);
+        let found = membership(b"0::/a\xff:b").unwrap();
+        assert_eq!(found.group, OsString::from_vec(b"/a\xff:b".into()));
+    }
 
     #[test]
     fn mount_tables_of_both_versions_are_read() {
         let line = "33 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:7 - \
                     cgroup cgroup rw,cpu,cpuacct";
-        let found = hierarchy(line).unwrap();
+        let found = hierarchy(line.as_bytes()).unwrap();
         assert_eq!(found.version, Version::V1);
         assert_eq!(found.mount, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
         assert_eq!(found.controllers, ["cpu", "cpuacct"]);
         let line = r"41 31 0:38 / /a\040b\134 rw - cgroup2 none rw,nsdelegate";
-        let found = hierarchy(line).unwrap();
+        let found = hierarchy(line.as_bytes()).unwrap();
         assert_eq!((found.version, found.controllers.len()), (Version::V2, 0));
         assert_eq!(found.mount, Path::new(r"/a b\"));
         let line = "40 31 0:37 / /s rw - cgroup cgroup rw,xattr,name=systemd";
-        assert_eq!(hierarchy(line).unwrap().controllers.len(), 0);
-        assert_eq!(hierarchy("36 35 8:1 / / rw - ext4 /dev/sda1 rw"), None);
+        assert_eq!(hierarchy(line.as_bytes()).unwrap().controllers.len(), 0);
+        assert_eq!(hierarchy(b"36 35 8:1 / / rw - ext4 /dev/sda1 rw"), None);
     }
 }

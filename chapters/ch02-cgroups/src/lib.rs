@@ -7,6 +7,8 @@ mod destroy;
 mod freeze;
 mod group;
 mod hints;
+#[cfg(test)]
+mod hostile;
 mod layout;
 mod limits;
 mod name;

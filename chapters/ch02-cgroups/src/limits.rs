@@ -138,7 +138,9 @@ impl Flags {
                 Version::V2 => &setting.v2,
             };
             for (file, value) in lines {
-                if setting.optional.contains(file) && group.file(file).is_err() {
+                if setting.optional.contains(file)
+                    && group.find_file(file)?.is_none()
+                {
                     continue;
                 }
                 group.set(file, value)?;

@@ -125,7 +125,6 @@ fn main() -> ExitCode {
             Action::Freeze { group } => freeze(&find(&group)?, true)?,
             Action::Thaw { group } => freeze(&find(&group)?, false)?,
             Action::Delete { group } => find(&group)?.delete(&group.to_string())?,
-            // ANCHOR: parts
             Action::Run(flags) => {
                 return Container::new(flags.run)?
                     .keep(None)

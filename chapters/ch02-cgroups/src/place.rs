@@ -29,7 +29,10 @@ pub(crate) fn top(hierarchy: &Hierarchy) -> Result<PathBuf> {
         return Ok(mount);
     }
     let own = memberships("self")?.into_iter().find(|group| group.number == 0);
-    let own = own.map(|group| mount.join(group.group.trim_start_matches('/')));
+    let own = own.map(|own| {
+        let group = Path::new(&own.group);
+        mount.join(group.strip_prefix("/").unwrap_or(group))
+    });
     let Some(mut own) = own else { return Ok(mount) };
     if own.ends_with(HOST) {
         own.pop();

@@ -75,7 +75,12 @@ pub fn show(process: Option<u32>, explain: bool) -> Result<String> {
             "" => "(all of v2)",
             controllers => controllers,
         };
-        let _ = writeln!(table, "{:<11}{controllers:<20}{}", own.number, own.group);
+        let _ = writeln!(
+            table,
+            "{:<11}{controllers:<20}{}",
+            own.number,
+            own.group.display()
+        );
     }
     if explain {
         table += EXPLANATION;
@@ -157,7 +162,7 @@ pub fn stats(group: &Group) -> Result<String> {
     let mut table = format!("{:<20}{:<16}FILE\n", "ACCOUNT", "NUMBER");
     for Account { name, sources, per } in ACCOUNTS {
         for (index, (file, word)) in sources.into_iter().enumerate() {
-            let Ok(path) = group.file(file) else { continue };
+            let Some(path) = group.find_file(file)? else { continue };
             let text = read_to_string(&path)
                 .look(|| format!("read(2) {}", path.display()))?;
             let Some(number) = number(&text, word) else { continue };
@@ -170,7 +175,7 @@ pub fn stats(group: &Group) -> Result<String> {
 }
 
 /// The number in a file; with a word, the sum of those that follow it.
-fn number(text: &str, word: &str) -> Option<u64> {
+pub(crate) fn number(text: &str, word: &str) -> Option<u64> {
     if word.is_empty() {
         return text.trim().parse().ok();
     }
@@ -180,7 +185,7 @@ fn number(text: &str, word: &str) -> Option<u64> {
     if let Some(key) = word.strip_suffix('=') {
         let words = text.split_whitespace().filter_map(|pair| pair.split_once('='));
         let numbers = words.filter(|(name, _)| *name == key);
-        return Some(numbers.filter_map(|(_, n)| n.parse::<u64>().ok()).sum());
+        return Some(sum(numbers.filter_map(|(_, n)| n.parse().ok())));
     }
     let words: Vec<&str> = text.split_whitespace().collect();
     let pairs = words.windows(2).filter(|pair| pair[0] == word);
@@ -188,7 +193,13 @@ fn number(text: &str, word: &str) -> Option<u64> {
     // v1's memory.oom_control began to count in Linux 4.13; a disk without traffic
     // has no line.
     let disks = word == "Read" || word == "Write";
-    (disks || !numbers.is_empty()).then(|| numbers.iter().sum())
+    (disks || !numbers.is_empty()).then(|| sum(numbers.into_iter()))
+}
+
+/// Counters that ran for ages, or were never meant to be added, add up to the most
+/// that there is.
+fn sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -206,6 +217,8 @@ mod tests {
         assert_eq!(number(io, "rbytes="), Some(42));
         let blkio = "8:0 Read 5\n8:0 Write 7\n8:0 Total 12\nTotal 12\n";
         assert_eq!(number(blkio, "Write"), Some(7));
+        let most = format!("8:0 Read {}\n8:16 Read 1\n", u64::MAX);
+        assert_eq!(number(&most, "Read"), Some(u64::MAX));
         assert_eq!(number("THAWED\n", "FROZEN"), Some(0));
     }
 }

@@ -171,7 +171,14 @@ impl FromStr for Io {
                 .with_context(|| format!("no \"=\" in {limit:?}: {form}"))?;
             let key = Key::ALL.into_iter().find(|key| key.v2() == name);
             let key = key.with_context(|| format!("{name:?} is no key: {form}"))?;
-            found.push((key, size(number)?));
+            let most = size(number)?;
+            // The kernel keeps these in 32 bits: v1 would cut off the rest without a
+            // word, and 4g operations would be none.
+            if matches!(key, Key::Riops | Key::Wiops) && u32::try_from(most).is_err()
+            {
+                bail!("{number:?} operations are more than the kernel can count");
+            }
+            found.push((key, most));
         }
         Ok(Io { disk: disk.into(), limits: found })
     }
@@ -240,5 +247,7 @@ mod tests {
         {
             assert!(text.parse::<Io>().is_err(), "{text:?}");
         }
+        assert!("/dev/a:riops=4g".parse::<Io>().is_err());
+        assert!("/dev/a:rbps=4g".parse::<Io>().is_ok());
     }
 }

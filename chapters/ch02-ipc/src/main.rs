@@ -54,13 +54,11 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action }| match action {
-        // ANCHOR: parts
         Action::Run(flags) => Container::new(flags.run)?
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .part(Ipc)
             .run(),
-        // ANCHOR_END: parts
         Action::Make { kind } => print(&format!("{}\n", make(kind)?)),
         Action::List => print(&list()?),
         Action::Remove { kind, id } => {

@@ -40,7 +40,6 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
-        // ANCHOR: parts
         Container::new(flags.run)?
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
@@ -48,6 +47,5 @@ fn main() -> ExitCode {
             .part(Pid)
             .part(Mount)
             .run()
-        // ANCHOR_END: parts
     })
 }

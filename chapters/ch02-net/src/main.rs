@@ -106,7 +106,6 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action }| match action {
-        // ANCHOR: parts
         Action::Run(flags) => Container::new(flags.run)?
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
@@ -115,7 +114,6 @@ fn main() -> ExitCode {
             .part(Mount)
             .part(Net)
             .run(),
-        // ANCHOR_END: parts
         // ANCHOR: pair
         Action::Pair(Words { trace, command }) => {
             let pair = Pair::new(command.is_empty());

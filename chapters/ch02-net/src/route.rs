@@ -157,7 +157,6 @@ impl Route {
             .hint(|errno| why_not_made(errno, kind, name))
     }
 
-    // ANCHOR: add_veth
     /// Make two devices that are joined: what is sent into one comes out of the
     /// other, wherever that is moved.
     ///
@@ -187,7 +186,6 @@ impl Route {
         self.change(request, || format!("RTM_NEWLINK veth {name}, peer {peer}"))
             .hint(|errno| why_not_made(errno, "veth", &format!("{name} or {peer}")))
     }
-    // ANCHOR_END: add_veth
 
     /// Give a device an address, of whose bits the first `prefix` are the network's.
     /// The kernel adds the route to that network when the device is up.
@@ -216,7 +214,6 @@ impl Route {
             })
     }
 
-    // ANCHOR: move_to
     /// Move a device out of this namespace. It is set down, and loses its addresses.
     ///
     /// # Errors
@@ -239,7 +236,6 @@ impl Route {
         self.change(request, || format!("RTM_NEWLINK {name} to {target}"))
             .hint(|errno| why_not_moved(errno, name, place))
     }
-    // ANCHOR_END: move_to
 
     /// Remove a device; of a veth pair the other goes with it.
     ///

@@ -39,13 +39,11 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
-        // ANCHOR: parts
         Container::new(flags.run)?
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .part(Ipc)
             .part(Pid)
             .run()
-        // ANCHOR_END: parts
     })
 }

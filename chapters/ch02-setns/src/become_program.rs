@@ -12,7 +12,6 @@ use common::{Exit, PATH};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-// ANCHOR: become
 /// Become the program; where only children come into the namespace, have a child do
 /// it, and end as it does. Without words, it is a shell.
 ///
@@ -55,4 +54,3 @@ pub fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
         None => Exit::Code(status.code().unwrap_or(0)),
     })
 }
-// ANCHOR_END: become

@@ -26,7 +26,6 @@ pub struct Kind {
 /// unshare(2) and setns(2) take it.
 const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
 
-// ANCHOR: kinds
 /// All kinds, the oldest first.
 pub const KINDS: [Kind; 8] = [
     kind("mnt", CloneFlags::CLONE_NEWNS, "CLONE_NEWNS", "2.4.19", "mounts"),
@@ -38,7 +37,6 @@ pub const KINDS: [Kind; 8] = [
     kind("cgroup", CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "4.6", "cgroups"),
     kind("time", NEWTIME, "CLONE_NEWTIME", "5.6", "clocks since boot"),
 ];
-// ANCHOR_END: kinds
 
 const fn kind(
     file: &'static str,

@@ -89,12 +89,10 @@ fn main() -> ExitCode {
             std::io::stdout().write_all(list(process)?.as_bytes())?;
             Ok(Exit::Code(0))
         }
-        // ANCHOR: parts
         Action::Run(flags) => Container::new(flags.run)?
             .part(flags.choice.user())
             .part(Namespaces(flags.choice.kinds()))
             .run(),
-        // ANCHOR_END: parts
         Action::Unshare(words) => unshare(&words.choice.kinds(), &words.command),
         Action::Enter { who, words } => {
             enter(&who, words.choice.kinds(), &words.command)

@@ -77,7 +77,6 @@ impl Merged {
     }
 }
 
-// ANCHOR: part
 impl Part for Merged {
     fn name(&self) -> &'static str {
         "merged"
@@ -104,7 +103,6 @@ impl Part for Merged {
         self.driver.mount(&self.union, at, plan)
     }
 }
-// ANCHOR_END: part
 
 /// Make sure that this is a directory, before a mount says less about it.
 fn directory(path: &Path, what: &str) -> Result<fs::Metadata> {

@@ -50,13 +50,11 @@ fn main() -> ExitCode {
             // A place for the merged tree.
             container = container.keep(None);
         }
-        // ANCHOR: parts
         container
             .part(User::if_needed())
             .part(Pid)
             .part(Mount)
             .part(Merged::new(flags.union)?)
             .run()
-        // ANCHOR_END: parts
     })
 }

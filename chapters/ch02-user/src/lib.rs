@@ -72,13 +72,11 @@ impl Part for User {
         Ok(())
     }
 
-    // ANCHOR: birth
     fn birth(&self, birth: &mut Birth) {
         if self.map != Map::NotNeeded {
             birth.namespaces |= CloneFlags::CLONE_NEWUSER;
         }
     }
-    // ANCHOR_END: birth
 
     // ANCHOR: attach
     /// The maps are written from outside, while the child is held: inside, nobody

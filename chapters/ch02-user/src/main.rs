@@ -48,8 +48,6 @@ fn main() -> ExitCode {
         } else {
             Map::Root
         };
-        // ANCHOR: parts
         Container::new(flags.run)?.part(User::new(map)).run()
-        // ANCHOR_END: parts
     })
 }

@@ -64,6 +64,9 @@ impl Spec {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn spec(text: &str) -> Result<Spec> {
@@ -86,6 +89,76 @@ mod tests {
         let spec = Spec::parse(OsStr::from_bytes(b"/\xff:/\xfe")).unwrap();
         assert_eq!(spec.host.as_os_str().as_bytes(), b"/\xff");
         assert_eq!(spec.guest.as_os_str().as_bytes(), b"/\xfe");
+    }
+
+    /// `text` is what this says: put together again it is the same.
+    fn written(spec: &Spec) -> Vec<u8> {
+        let mode = if spec.read_only { ":ro" } else { "" };
+        let paths = [spec.host.as_os_str(), spec.guest.as_os_str()];
+        [&paths.map(OsStr::as_bytes).join(&b':'), mode.as_bytes()].concat()
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let special = prop::sample::select(&b"//::..aro"[..]);
+        vec(prop_oneof![5 => special, 1 => 1..=255_u8], 0..16)
+    }
+
+    /// Nearly right ones.
+    fn fields() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop::sample::select(vec!["a", "b", "..", ".", "", "ro"]);
+        let mode = prop::sample::select(vec!["", ":ro", ":rw", ":r", ":"]);
+        (vec(part.clone(), 0..4), vec(part, 0..4), mode).prop_map(
+            |(host, guest, mode)| {
+                let (host, guest) = (host.join("/"), guest.join("/"));
+                format!("{host}:/{guest}{mode}").into_bytes()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 1000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn whatever_is_accepted_reads_back_and_stays_below_the_root(
+            text in prop_oneof![bytes(), fields()]
+        ) {
+            let text = OsStr::from_bytes(&text);
+            let Ok(spec) = Spec::parse(text) else { return Ok(()) };
+            let again = written(&spec);
+            prop_assert_eq!(&Spec::parse(OsStr::from_bytes(&again)).unwrap(), &spec);
+            // The host's path is taken as it is, to its last byte.
+            prop_assert!(text.as_bytes().starts_with(
+                &[spec.host.as_os_str().as_bytes(), b":/"].concat()
+            ));
+            prop_assert_eq!(spec.read_only, text.as_bytes().ends_with(b":ro"));
+            let mut parts = spec.guest.components();
+            prop_assert_eq!(parts.next(), Some(Component::RootDir));
+            let rest: Vec<_> = parts.collect();
+            prop_assert!(!rest.is_empty());
+            prop_assert!(rest.iter().all(|part| matches!(part, Component::Normal(_))));
+        }
+
+        #[test]
+        fn what_is_meant_is_accepted(
+            host in "[^:\\x00]{1,12}",
+            guest in vec("[^:/\\x00]{1,5}", 1..4),
+            read_only in any::<bool>(),
+        ) {
+            let path = format!("/{}", guest.join("/"));
+            let text = format!("{host}:{path}{}", if read_only { ":ro" } else { "" });
+            let lawful = guest.iter().any(|name| name != ".")
+                && guest.iter().all(|name| name != "..");
+            let spec = Spec::parse(OsStr::new(&text));
+            prop_assert_eq!(spec.is_ok(), lawful, "{}", text);
+            if let Ok(spec) = spec {
+                prop_assert_eq!(spec.host, Path::new(&host));
+                prop_assert_eq!(spec.guest, Path::new(&path));
+            }
+        }
     }
 
     #[test]

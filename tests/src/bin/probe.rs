@@ -2,6 +2,7 @@
 //! statically, it runs in any root.
 #![allow(clippy::print_stdout, reason = "the tests read it")]
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -15,13 +16,14 @@ use common::SystemV;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use nix::unistd::{Gid, Uid, chdir, chroot, setgid, setgroups, setuid};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities,
     remove_capability_from_bounding_set, set_capabilities,
 };
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 fn main() -> io::Result<ExitCode> {
     let mut words = env::args_os().skip(1);
@@ -100,6 +102,17 @@ fn main() -> io::Result<ExitCode> {
             ptrace::traceme()?;
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
         }
+        // filtered CALL COMMAND: the same, stopped at each system call of this
+        // number, or at `all` of them.
+        Some("filtered") => {
+            ptrace::traceme()?;
+            // A filter that asks a tracer makes calls fail that have none, so the
+            // tracer gets ready first.
+            raise(Signal::SIGSTOP)?;
+            let call = rest[0].to_str().and_then(|number| number.parse().ok());
+            seccompiler::apply_filter(&filter(call)).map_err(io::Error::other)?;
+            Err(Command::new(&rest[1]).args(&rest[2..]).exec())
+        }
         // The open descriptors, and what each is.
         Some("fds") => {
             // The list is read through a descriptor too, which is closed before it
@@ -157,6 +170,18 @@ fn main() -> io::Result<ExitCode> {
         }
         _ => Ok(ExitCode::from(97)),
     }
+}
+
+/// Stop at this call; without one, at each.
+fn filter(call: Option<i64>) -> BpfProgram {
+    let (stop, go_on) = (SeccompAction::Trace(0), SeccompAction::Allow);
+    let (rules, mismatch, hit) = match call {
+        Some(number) => (BTreeMap::from([(number, Vec::new())]), go_on, stop),
+        None => (BTreeMap::new(), stop, go_on),
+    };
+    let machine = env::consts::ARCH.try_into().expect("seccomp knows this machine");
+    let filter = SeccompFilter::new(rules, mismatch, hit, machine);
+    filter.and_then(TryInto::try_into).expect("a filter")
 }
 
 fn kind(word: &OsStr) -> SystemV {

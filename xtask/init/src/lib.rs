@@ -5,6 +5,7 @@
 //! the VM decides nothing: which test runs, for how long, and what its end means is
 //! the host's business.
 
+pub mod grade;
 pub mod place;
 pub mod wire;
 
@@ -40,20 +41,7 @@ pub enum Order {
         nanoseconds: i64,
     },
     /// Run one test of a test program to its end.
-    Test {
-        /// The program's name in [`place::TESTS`].
-        program: String,
-        /// The test's name.
-        name: String,
-        /// After so many seconds it is killed.
-        seconds: u64,
-        /// A random number, for the answer: a test that writes on the line can't
-        /// know it.
-        ticket: u64,
-        /// Whether what it leaves is to stay as it is, for somebody who looks:
-        /// nothing is killed, whatever the time.
-        keep: bool,
-    },
+    Test(Test),
     /// Run a program for somebody who watches; its streams follow as bytes.
     Session {
         /// The program and its arguments.
@@ -67,6 +55,24 @@ pub enum Order {
     Finish,
 }
 // ANCHOR_END: order
+
+/// One test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Test {
+    /// The program's name in [`place::TESTS`].
+    pub program: String,
+    /// The test's name.
+    pub name: String,
+    /// Variables of its environment, beside those that each test has.
+    pub environment: Vec<(String, String)>,
+    /// After so many seconds it is killed.
+    pub seconds: u64,
+    /// A random number, for the answer: a test that writes on the line can't know it.
+    pub ticket: u64,
+    /// Whether what it leaves is to stay as it is, for somebody who looks: nothing is
+    /// killed, whatever the time.
+    pub keep: bool,
+}
 
 /// A terminal's size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -65,10 +65,9 @@ fn serve() -> Result<Never> {
             Order::Begin { seconds, nanoseconds } => {
                 setup::begin(seconds, nanoseconds).map(|()| Event::Begun)
             }
-            Order::Test { program, name, seconds, ticket, keep } => {
+            Order::Test(test) => {
                 tests += 1;
-                let limits = test::Limits { seconds, keep };
-                test::run(&program, &name, limits, ticket, &mut line)
+                test::run(&test, &mut line)
             }
             Order::Session { words, terminal } => {
                 session::run(&words, terminal, &mut line)

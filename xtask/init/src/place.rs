@@ -6,8 +6,10 @@ pub const CHAPTERS: &str = "/usr/local/bin";
 pub const TESTS: &str = "/usr/lib/tests";
 /// A state directory with busybox, from which tests make their own.
 pub const STATE: &str = "/usr/lib/state";
-/// The tests' source directory, for the snapshots in it.
+/// What tests read of the checkout: their snapshots, the book's pages.
 pub const SOURCE: &str = "/usr/src";
+/// What is graded: how it is run, and below `root` what lies outside of /usr.
+pub const GRADE: &str = "/usr/lib/grade";
 /// What lies on a disk, where there is one: all of the above.
 pub const DISK: &str = "/usr";
 /// The kernel's modules, where /lib/modules leads.

@@ -18,7 +18,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 use vm_init::wire::{Stream, send_bytes};
-use vm_init::{Event, How, place};
+use vm_init::{Event, How, Test, place};
 
 use crate::command;
 
@@ -31,23 +31,8 @@ const SETTLING: Duration = Duration::from_millis(500);
 const OUT: &str = "/run/output";
 const SKIPS: &str = "/run/skips";
 
-/// What process 1 does about a test by itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// After so many seconds it has not ended.
-    pub(crate) seconds: u64,
-    /// Nothing of it is killed.
-    pub(crate) keep: bool,
-}
-
 /// Run a test; what it printed goes to the host as bytes.
-pub(crate) fn run(
-    program: &str,
-    name: &str,
-    limits: Limits,
-    ticket: u64,
-    line: &mut File,
-) -> Result<Event> {
+pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
     let mounts = mount_table()?;
     let _ = fs::remove_file(SKIPS);
     let _ = fs::remove_file(OUT);
@@ -57,28 +42,32 @@ pub(crate) fn run(
         .append(true)
         .open(OUT)
         .step(|| format!("open(2) {OUT}"))?;
-    let program = Path::new(place::TESTS).join(program);
+    let program = Path::new(place::TESTS).join(&test.program);
     let begun = Instant::now();
     let child = command(program.as_os_str())
         // One thread, and each test by itself: its name decides what ran.
         // A group of its own, to be ended as one.
         .process_group(0)
-        .args(["--exact", name, "--test-threads", "1"])
+        .args(["--exact", &test.name, "--test-threads", "1"])
         .env("MYDOCKER_BIN_DIR", place::CHAPTERS)
         .env("MYDOCKER_PROBE", format!("{}/probe", place::CHAPTERS))
         .env("MYDOCKER_TEST_STATE", place::STATE)
         .env("MYDOCKER_TEST_UID", place::USER.to_string())
+        .env("MYDOCKER_TEST_SECONDS", test.seconds.to_string())
         .env("MYDOCKER_SKIP_FILE", SKIPS)
+        .env("MYDOCKER_GRADE", format!("{}/subject.json", place::GRADE))
+        .env("MYDOCKER_SOURCE", place::SOURCE)
         .env("INSTA_WORKSPACE_ROOT", place::SOURCE)
         .env("INSTA_UPDATE", "no")
+        .envs(test.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
         .stderr(out.try_clone()?)
         .spawn()
         .step(|| format!("execve(2) {}", program.display()))?;
-    let how = Running::new(&child)?.wait(limits)?;
+    let how = Running::new(&child)?.wait(test.seconds, test.keep)?;
     let milliseconds = begun.elapsed().as_millis() as u64;
-    let left = left(&mounts, limits.keep)?;
+    let left = left(&mounts, test.keep)?;
 
     let length = out.metadata()?.len();
     out.seek(SeekFrom::Start(length.saturating_sub(OUTPUT)))?;
@@ -93,7 +82,7 @@ pub(crate) fn run(
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         text => text.context(SKIPS)?.lines().map(str::to_owned).collect(),
     };
-    Ok(Event::Ended { ticket, how, milliseconds, skips, left })
+    Ok(Event::Ended { ticket: test.ticket, how, milliseconds, skips, left })
 }
 
 /// A child, told from a later process with its number.
@@ -114,14 +103,14 @@ impl Running {
     }
 
     /// Wait for the child until its time is up, and kill it then, or keep it.
-    fn wait(&self, limits: Limits) -> Result<How> {
-        let end = Instant::now() + Duration::from_secs(limits.seconds);
+    fn wait(&self, seconds: u64, keep: bool) -> Result<How> {
+        let end = Instant::now() + Duration::from_secs(seconds);
         loop {
             if let Some(how) = self.ended()? {
                 return Ok(how);
             }
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() && limits.keep {
+            if left.is_zero() && keep {
                 return Ok(How::TimedOut);
             }
             if left.is_zero() {

@@ -78,8 +78,14 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record
 
 /// Run a test that does nothing; how long it took by process 1's clock.
 fn one_test(vm: &mut Machine) -> Result<u64> {
-    let (program, name) = ("misbehaving".into(), "behaves".into());
-    vm.order(&Order::Test { program, name, seconds: 60, ticket: 1, keep: false })?;
+    vm.order(&Order::Test(vm_init::Test {
+        program: "misbehaving".into(),
+        name: "behaves".into(),
+        environment: Vec::new(),
+        seconds: 60,
+        ticket: 1,
+        keep: false,
+    }))?;
     loop {
         match vm.next(Duration::from_secs(80)) {
             Word::Bytes(..) => {}

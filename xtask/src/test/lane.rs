@@ -39,17 +39,35 @@ pub(crate) fn name(set: &Set) -> String {
 pub(crate) type Look<'a> =
     &'a (dyn Fn(&str, &mut Machine, u32) -> Result<()> + Sync);
 
-/// How tests are run.
+/// Suite tests are run.
 #[derive(Clone, Copy)]
-pub(crate) struct How<'a> {
+pub(crate) struct Suite<'a> {
     /// The test program.
     pub(crate) program: &'a str,
-    /// How many VMs at a time.
+    /// Variables for it, beside those that each test has.
+    pub(crate) environment: &'a [(String, String)],
+    /// The command that runs a part again, if it isn't `cargo xtask test`.
+    pub(crate) again: Option<&'a str>,
+    /// Suite many VMs at a time.
     pub(crate) jobs: usize,
     /// A test's time.
     pub(crate) seconds: u64,
     /// With it the first test that fails is the last that is begun.
     pub(crate) look: Option<Look<'a>>,
+}
+
+impl<'a> Suite<'a> {
+    /// One test after the other.
+    pub(crate) fn of(program: &'a str, seconds: u64) -> Suite<'a> {
+        Suite {
+            program,
+            environment: &[],
+            again: None,
+            jobs: 1,
+            seconds,
+            look: None,
+        }
+    }
 }
 
 /// Run the tests, report each as it ends, and close the lane.
@@ -58,7 +76,7 @@ pub(crate) struct How<'a> {
 /// No VM comes up; one whose goodbye was not right.
 pub(crate) fn run(
     set: &Set,
-    how: How,
+    suite: Suite,
     tests: &[String],
     reports: &mut Reports,
 ) -> Result<()> {
@@ -78,11 +96,11 @@ pub(crate) fn run(
             }
             let Some(machine) = &mut vm else { continue };
             given += 1;
-            let (report, state) = one(set, machine, how, name);
+            let (report, state) = one(set, machine, suite, name);
             let failed = matches!(report.verdict, Verdict::Failed(_));
             // Nobody listens only when the lane is being given up.
             let _ = sender.send(report);
-            if let Some(look) = how.look.filter(|_| failed) {
+            if let Some(look) = suite.look.filter(|_| failed) {
                 lock(&queue).clear();
                 if state == State::Gone {
                     say(&format!("no shell: the VM went with {name}"));
@@ -96,6 +114,12 @@ pub(crate) fn run(
             if state != State::Usable {
                 vm = None;
             }
+            // A page shows numbers that depend on what came before.
+            if suite.program == super::BOOK
+                && let Some(machine) = vm.take()
+            {
+                machine.finish(given)?;
+            }
         }
         match vm {
             Some(machine) => machine.finish(given),
@@ -104,7 +128,7 @@ pub(crate) fn run(
     };
     let ran = thread::scope(|scope| {
         let (sender, results) = channel();
-        let workers: Vec<_> = (0..how.jobs)
+        let workers: Vec<_> = (0..suite.jobs)
             .map(|_| {
                 let sender = sender.clone();
                 let work = &work;
@@ -157,7 +181,7 @@ enum State {
 }
 
 /// One test; and what became of the VM.
-fn one(set: &Set, vm: &mut Machine, how: How, name: &str) -> (Report, State) {
+fn one(set: &Set, vm: &mut Machine, suite: Suite, name: &str) -> (Report, State) {
     let begun = Instant::now();
     let shown_before = vm.console_length();
     let mut report = Report {
@@ -167,13 +191,12 @@ fn one(set: &Set, vm: &mut Machine, how: How, name: &str) -> (Report, State) {
         milliseconds: 0,
         output: String::new(),
         kernel: String::new(),
-        again: format!(
-            "cargo xtask test --kernel {} --cgroup {} {name}",
-            set.kernel.wanted, set.cgroup
-        ),
+        again: suite
+            .again
+            .map_or_else(|| again(set, suite.program, name), str::to_owned),
     };
     let mut output = Vec::new();
-    let verdict = conversation(set, vm, how, name, &mut output);
+    let verdict = conversation(set, vm, suite, name, &mut output);
     report.output = String::from_utf8_lossy(&output).into_owned();
     report.milliseconds = begun.elapsed().as_millis() as u64;
     let (verdict, mut state) = match verdict {
@@ -199,20 +222,68 @@ fn one(set: &Set, vm: &mut Machine, how: How, name: &str) -> (Report, State) {
     (report, state)
 }
 
+/// The command that runs a test again.
+fn again(set: &Set, program: &str, name: &str) -> String {
+    let (kernel, cgroup) = (&set.kernel.wanted, set.cgroup);
+    match name.strip_prefix("book::").filter(|_| program == super::BOOK) {
+        Some(page) => {
+            // A page names the machine itself that is another one than usual.
+            let page = page.split("::").next().unwrap_or(page);
+            format!("cargo xtask test book {page}")
+        }
+        None => {
+            format!("cargo xtask test --kernel {kernel} --cgroup {cgroup} {name}")
+        }
+    }
+}
+
 /// The order, and what comes of it: the verdict, how long the test took in
 /// milliseconds, and whether it left the VM as it was. What befell the VM is an error.
 fn conversation(
     set: &Set,
     vm: &mut Machine,
-    how: How,
+    suite: Suite,
     name: &str,
     output: &mut Vec<u8>,
 ) -> Result<(Verdict, u64, bool), String> {
+    let Asked { how, milliseconds, skips, left } = ask(vm, suite, name, output)?;
+    let clean = left.is_empty() && how != vm_init::How::TimedOut;
+    let text = String::from_utf8_lossy(output).into_owned();
+    let end = End { how, seconds: suite.seconds, output: text, skips, left };
+    let kernel = &set.kernel.wanted;
+    let expected = skips::expected(kernel, Some(set.cgroup), name);
+    Ok((judge(&end, expected), milliseconds, clean))
+}
+
+/// What process 1 answers.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) how: vm_init::How,
+    pub(crate) milliseconds: u64,
+    pub(crate) skips: Vec<String>,
+    pub(crate) left: Vec<String>,
+}
+
+/// Let process 1 run one test, or something else that takes a test's arguments.
+///
+/// # Errors
+/// What befell the VM, which is of no more use then.
+pub(crate) fn ask(
+    vm: &mut Machine,
+    suite: Suite,
+    name: &str,
+    output: &mut Vec<u8>,
+) -> Result<Asked, String> {
     let ticket = rand_ticket();
-    let (seconds, keep) = (how.seconds, how.look.is_some());
-    let program = how.program.to_owned();
-    let name = name.to_owned();
-    let order = Order::Test { program, name: name.clone(), seconds, ticket, keep };
+    let seconds = suite.seconds;
+    let order = Order::Test(vm_init::Test {
+        program: suite.program.to_owned(),
+        name: name.to_owned(),
+        environment: suite.environment.to_vec(),
+        seconds,
+        ticket,
+        keep: suite.look.is_some(),
+    });
     if let Err(error) = vm.order(&order) {
         say(&in_words(&error));
         return Err(gone(vm));
@@ -232,12 +303,7 @@ fn conversation(
                 skips,
                 left,
             }) if shown == ticket => {
-                let clean = left.is_empty() && how != vm_init::How::TimedOut;
-                let text = String::from_utf8_lossy(output).into_owned();
-                let end = End { how, seconds, output: text, skips, left };
-                let kernel = &set.kernel.wanted;
-                let expected = skips::expected(kernel, Some(set.cgroup), &name);
-                return Ok((judge(&end, expected), milliseconds, clean));
+                return Ok(Asked { how, milliseconds, skips, left });
             }
             Word::Event(Event::Refused { error }) => {
                 return Err(format!("the VM could not run it: {error}"));
@@ -251,7 +317,7 @@ fn conversation(
     }
 }
 
-/// How the VM went, in words.
+/// Suite the VM went, in words.
 fn gone(vm: &mut Machine) -> String {
     let status = vm.ended();
     if vm.panicked() {

@@ -203,7 +203,7 @@ fn words(verdict: &Verdict) -> (&'static str, &str) {
 }
 
 /// Without what XML 1.0 can't hold, escaped or not.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let fits = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
     text.chars().map(|c| if fits(c) { c } else { '\u{fffd}' }).collect()
 }

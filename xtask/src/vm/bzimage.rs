@@ -34,7 +34,9 @@ pub(crate) fn vmlinux(image: &[u8]) -> Result<Option<Vec<u8>>> {
         payload.split_at_checked(payload.len().wrapping_sub(4)).unwrap_or_default();
     let size = size.try_into().map_or(0, u32::from_le_bytes) as usize;
     let out = match payload {
-        [0x02, 0x21, 0x4c, 0x18, ..] => lz4(&packed[4..])?,
+        [0x02, 0x21, 0x4c, 0x18, ..] => {
+            lz4(packed.get(4..).context("lz4: the payload is cut off")?)?
+        }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => super::modules::zstd(packed)?,
         [0xfd, b'7', b'z', b'X', b'Z', ..] => super::modules::xz(packed)?,
         _ => return Ok(None),
@@ -80,7 +82,74 @@ pub(crate) fn release(image: &[u8]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A bzImage with this payload, at this place, of this length as it says.
+    fn bzimage(sectors: u8, offset: u32, length: u32, payload: &[u8]) -> Vec<u8> {
+        let mut image = vec![0; 0x400];
+        image[0x1f1] = sectors;
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x248..0x24c].copy_from_slice(&offset.to_le_bytes());
+        image[0x24c..0x250].copy_from_slice(&length.to_le_bytes());
+        image.extend(payload);
+        image
+    }
+
+    const MAGICS: [&[u8]; 4] = [
+        &[0x02, 0x21, 0x4c, 0x18],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        &[0xfd, b'7', b'z', b'X', b'Z', 0],
+        b"",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 300,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn whatever_is_in_an_image_it_is_a_kernel_or_an_error(
+            sectors in 0..3_u8,
+            offset in prop_oneof![3 => 0..64_u32, 1 => any::<u32>()],
+            length in prop_oneof![3 => 0..64_u32, 1 => any::<u32>()],
+            magic in prop::sample::select(&MAGICS[..]),
+            rest in vec(any::<u8>(), 0..64),
+        ) {
+            let payload = [magic, &rest].concat();
+            let image = bzimage(sectors, offset, length, &payload);
+            if let Ok(Some(kernel)) = vmlinux(&image) {
+                prop_assert!(kernel.starts_with(b"\x7fELF"));
+            }
+            // Its first byte lies where the boot sector ends.
+            let image = bzimage(1, 0, payload.len() as u32, &payload);
+            if let Ok(Some(kernel)) = vmlinux(&image) {
+                prop_assert!(kernel.starts_with(b"\x7fELF"));
+            }
+            let _ = release(&image);
+        }
+
+        #[test]
+        fn whatever_is_in_a_file_its_release_is_a_word(bytes in vec(any::<u8>(), 0..700)) {
+            for start in [&b"\x7fELF"[..], b""] {
+                let image = [start, &bytes, b"Linux version 6.1"].concat();
+                let _ = vmlinux(&image);
+                if let Ok(release) = release(&image) {
+                    prop_assert!(!release.contains(['\0', ' ']));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_that_ends_with_its_magic_number_is_cut_off() {
+        let image = bzimage(1, 0, 4, MAGICS[0]);
+        assert!(vmlinux(&image).is_err());
+    }
 
     #[test]
     fn what_is_no_kernel_is_refused() {

@@ -3,7 +3,6 @@
 //! QEMU's standard input and output are the channel, its standard error carries the
 //! console and what QEMU itself has to say. So no file and no socket is left over.
 
-use std::env;
 use std::fmt;
 use std::fs;
 use std::io::{BufReader, Read};
@@ -220,6 +219,9 @@ impl Machine {
         let missing = machine.ready(set, rung)?;
         monitor.greet()?;
         monitor.save(devices)?;
+        // Not killed: what stands between us and QEMU would be, and QEMU not.
+        monitor.quit();
+        machine.ended();
         Ok(missing)
     }
 
@@ -450,7 +452,8 @@ fn keep_console(mut source: impl Read, console: &Mutex<Console>) {
 /// QEMU's command line.
 fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
     // By way of this program, so that QEMU dies with whoever started it.
-    let mut command = Command::new(env::current_exe().context("own path")?);
+    // Not by its path, where a build may have put another one meanwhile.
+    let mut command = Command::new("/proc/self/exe");
     command.arg(crate::HELD).arg(std::process::id().to_string());
     command.arg(&set.qemu.program);
     // Two processors, so that a container can be kept on one of them.

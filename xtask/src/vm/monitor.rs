@@ -107,6 +107,12 @@ impl Monitor {
         self.ask("cont", json!({})).map(drop)
     }
 
+    /// End QEMU.
+    pub(super) fn quit(&mut self) {
+        // It may be gone before it has answered.
+        let _ = self.ask("quit", json!({}));
+    }
+
     fn ask(&mut self, what: &str, arguments: Value) -> Result<Value> {
         let order = json!({ "execute": what, "arguments": arguments });
         self.orders.write_all(format!("{order}\n").as_bytes()).context("monitor")?;

@@ -26,8 +26,11 @@ pub(crate) struct Payload<'a> {
     /// A state directory with busybox: the VM's userland, and the tests' image.
     pub(crate) state: &'a State,
     pub(crate) busybox: &'a Image,
-    /// Directories of the checkout that tests read, relative to its root.
-    pub(crate) sources: &'a [PathBuf],
+    /// Files and directories that tests read, each with its name in
+    /// [`place::SOURCE`].
+    pub(crate) sources: &'a [(String, PathBuf)],
+    /// What else there is to be.
+    pub(crate) more: Tree,
 }
 
 /// What a VM boots from.
@@ -44,15 +47,17 @@ pub(crate) struct Medium {
 pub(crate) const BUSES: [&str; 2] = ["mmio", "pci"];
 
 /// The VM's accounts. The ordinary user may map a range of ids.
-const ACCOUNTS: [(&str, &str); 4] = [
+const ACCOUNTS: [(&str, u32, &str); 5] = [
     (
         "etc/passwd",
+        0o644,
         "root:x:0:0:root:/root:/bin/sh\nlearner:x:1500:1500::/home/learner:/bin/sh\n\
          nobody:x:65534:65534:nobody:/home:/bin/false\n",
     ),
-    ("etc/group", "root:x:0:\ntty:x:5:\nlearner:x:1500:\nnogroup:x:65534:\n"),
-    ("etc/subuid", "learner:100000:65536\n"),
-    ("etc/subgid", "learner:100000:65536\n"),
+    ("etc/shadow", 0o600, "root:*:0:0:99999:7:::\n"),
+    ("etc/group", 0o644, "root:x:0:\ntty:x:5:\nlearner:x:1500:\nnogroup:x:65534:\n"),
+    ("etc/subuid", 0o644, "learner:100000:65536\n"),
+    ("etc/subgid", 0o644, "learner:100000:65536\n"),
 ];
 
 impl Payload<'_> {
@@ -61,7 +66,7 @@ impl Payload<'_> {
     ///
     /// # Errors
     /// A file that can't be read; a full disk.
-    pub(crate) fn write(&self, directory: &Path) -> Result<Medium> {
+    pub(crate) fn write(mut self, directory: &Path) -> Result<Medium> {
         let mut tree = self.tree()?;
         let (mut disk, mut late_disk) = (None, true);
         if let Some(modules) = &self.kernel.modules
@@ -91,14 +96,14 @@ impl Payload<'_> {
         Ok(Medium { initramfs, disk, late_disk })
     }
 
-    fn tree(&self) -> Result<Tree> {
+    fn tree(&mut self) -> Result<Tree> {
         let mut tree = Tree::default();
         let layers = self.busybox.directories(self.state);
         for layer in layers.iter().rev() {
             tree.copy("", layer)?;
         }
-        for (name, text) in ACCOUNTS {
-            tree.add(name, Node::File(0o644, text.into()));
+        for (name, mode, text) in ACCOUNTS {
+            tree.add(name, Node::File(mode, text.into()));
         }
         // The kernel opens it for process 1 before there is a devtmpfs.
         tree.add("dev/console", Node::CharacterDevice(0o600, (5, 1)));
@@ -118,14 +123,22 @@ impl Payload<'_> {
         for (name, layer) in self.busybox.layers.iter().zip(&layers) {
             tree.copy(&format!("{}/layers/{name}", place::STATE), layer)?;
         }
-        for source in self.sources {
-            let at = Path::new(place::SOURCE).join(source);
-            tree.copy(&at.to_string_lossy(), &crate::root().join(source))?;
+        for (name, from) in self.sources {
+            let at = format!("{}/{name}", place::SOURCE);
+            if from.is_dir() {
+                tree.copy(&at, from)?;
+            } else {
+                let step = || format!("read(2) {}", from.display());
+                tree.add(&at, Node::File(0o644, fs::read(from).step(step)?));
+            }
         }
         if let Some(modules) = &self.kernel.modules {
             let at = format!("{}/{}", place::MODULES, self.kernel.release);
             tree.copy(&at, modules)?;
             tree.add("lib/modules", Node::Symlink(place::MODULES.into()));
+        }
+        for (path, node) in std::mem::take(&mut self.more).0 {
+            tree.add(&String::from_utf8_lossy(&path), node);
         }
         Ok(tree)
     }

@@ -1,0 +1,237 @@
+//! Whatever text comes in, from a user or from the kernel: nothing panics, nothing is
+//! read otherwise than it is meant, and what is accepted reads back.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::layout::{Version, hierarchy, membership, unescaped};
+use crate::name::GroupName;
+use crate::table::number;
+use crate::values::{Cpus, Io, List, size};
+
+/// Bytes, the `special` ones often among them.
+fn bytes(special: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![3 => prop::sample::select(special), 1 => any::<u8>()];
+    vec(byte, 0..40)
+}
+
+fn text(special: &'static str) -> impl Strategy<Value = String> {
+    let letters: Vec<char> = special.chars().collect();
+    let letter = prop_oneof![4 => prop::sample::select(letters), 1 => any::<char>()];
+    vec(letter, 0..9).prop_map(|letters| letters.into_iter().collect())
+}
+
+/// The path as the kernel writes it.
+///
+/// # Source
+/// show_mountinfo() in fs/proc_namespace.c, mangle_path() in fs/seq_file.c
+fn mangled(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for &byte in path {
+        if b" \t\n\\".contains(&byte) {
+            out.extend(format!("\\{byte:03o}").bytes());
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// By the same rule, in numbers that can't overflow.
+    #[test]
+    fn sizes_are_what_they_say(
+        digits in "[0-9]{1,25}",
+        unit in prop::sample::select(vec!["", "b", "k", "kb", "MiB", "G", "t", "TB"]),
+    ) {
+        let power = match unit.chars().next().map(|c| c.to_ascii_lowercase()) {
+            None | Some('b') => 0,
+            Some('k') => 1,
+            Some('m') => 2,
+            Some('g') => 3,
+            _ => 4,
+        };
+        let exact = digits.parse::<u128>().unwrap().checked_mul(1024_u128.pow(power));
+        let fits = exact.filter(|n| *n > 0 && *n <= i64::MAX as u128);
+        prop_assert_eq!(size(&format!("{digits}{unit}")).ok().map(u128::from), fits);
+    }
+
+    #[test]
+    fn only_digits_and_a_unit_are_a_size(text in prop_oneof!["[0-9+-]{1,3}[a-zA-Z]{0,3}", text("0123456789bBkKmMgGtTiI+-. e_")]) {
+        if size(&text).is_ok() {
+            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            let unit = text[end..].to_ascii_lowercase();
+            let units = ["", "b", "k", "kb", "kib", "m", "mb", "mib", "g", "gb", "gib",
+                "t", "tb", "tib"];
+            prop_assert!(end > 0 && units.contains(&unit.as_str()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_read_back_and_mean_what_the_kernel_reads(text in text("0123456789,,--+ ")) {
+        if let Ok(list) = text.parse::<List>() {
+            prop_assert_eq!(&list.to_string().parse::<List>().unwrap(), &list);
+            let own: BTreeSet<u32> = list.numbers().collect();
+            prop_assert_eq!(own, kernel_list(&text).expect("the kernel takes it"));
+        }
+    }
+
+    #[test]
+    fn a_share_of_processors_becomes_a_quota_that_the_kernel_takes(
+        text in text("0123456789..eE+-infa")
+    ) {
+        if let Ok(cpus) = text.parse::<Cpus>() {
+            // A millisecond at least, and no more than 8192 processors' time.
+            prop_assert!((1000..=819_200_000).contains(&cpus.quota()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_quota_is_the_number_within_half_a_microsecond(number in 0.01..8192.0_f64) {
+        let quota = number.to_string().parse::<Cpus>().unwrap().quota();
+        prop_assert!((quota as f64 - number * 1e5).abs() <= 0.5);
+    }
+
+    #[test]
+    fn limits_of_a_disk_read_back(
+        disk in "[a-z/:=,]{1,12}",
+        numbers in vec((0..4_usize, 1..=u64::from(u32::MAX)), 1..6),
+    ) {
+        let keys = ["rbps", "wbps", "riops", "wiops"];
+        let limits = numbers.iter().map(|(key, n)| format!("{}={n}", keys[*key]));
+        let limits: Vec<String> = limits.collect();
+        let io: Io = format!("{disk}:{}", limits.join(",")).parse().unwrap();
+        prop_assert_eq!(io.disk, Path::new(&disk));
+        let back = io.limits.iter().map(|(key, n)| format!("{}={n}", key.v2()));
+        prop_assert_eq!(back.collect::<Vec<_>>(), limits);
+    }
+
+    #[test]
+    fn no_limit_of_operations_is_more_than_the_kernel_keeps(text in text("/:=,riopswb0123456789kmgt")) {
+        if let Ok(io) = format!("/d:riops={text}").parse::<Io>() {
+            for (key, number) in io.limits {
+                prop_assert!(!key.v2().ends_with("iops") || number <= u32::MAX.into());
+            }
+        }
+    }
+
+    #[test]
+    fn a_groups_name_never_leaves_its_directory(text in text("a-_.//..0")) {
+        if let Ok(name) = text.parse::<GroupName>() {
+            prop_assert_eq!(name.to_string(), text.clone());
+            let path = Path::new("/sys/fs/cgroup").join(format!("mydocker-{name}"));
+            let all: Vec<_> = path.components().skip(4).collect();
+            let plain = all.iter().all(|c| matches!(c, Component::Normal(_)));
+            prop_assert!(plain && all.len() == text.split('/').count(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_mount_point_is_read_as_the_kernel_writes_it(path in bytes(b"/ \\\t\n-01357a")) {
+        let path: Vec<u8> = path.into_iter().filter(|byte| *byte != 0).collect();
+        let line = [
+            &b"33 31 0:29 / /"[..],
+            &mangled(&path),
+            b" rw,relatime shared:7 master:1 - cgroup2 none rw,nsdelegate",
+        ]
+        .concat();
+        let found = hierarchy(&line).unwrap();
+        prop_assert_eq!(found.version, Version::V2);
+        let path = [b"/", &path[..]].concat();
+        prop_assert_eq!(found.mount.as_os_str().as_bytes(), path);
+    }
+
+    #[test]
+    fn any_line_of_a_mount_table_is_read_or_passed_over(
+        start in bytes(b" -\\/0a:,"),
+        end in bytes(b" -\\/0a:,="),
+    ) {
+        let _ = hierarchy(&start);
+        let _ = hierarchy(&[&start[..], b" - cgroup ", &end].concat());
+        let _ = unescaped(&start);
+    }
+
+    #[test]
+    fn a_membership_is_read_as_the_kernel_writes_it(
+        number in any::<u32>(),
+        controllers in "[a-z_=,]{0,20}",
+        group in bytes(b"/:. a"),
+    ) {
+        let group: Vec<u8> = group.into_iter().filter(|b| ![0, b'\n'].contains(b)).collect();
+        let line = [format!("{number}:{controllers}:/").as_bytes(), &group].concat();
+        let found = membership(&line).unwrap();
+        prop_assert_eq!(found.number, number);
+        prop_assert_eq!(found.controllers, controllers);
+        let group = OsString::from_vec([b"/", &group[..]].concat());
+        prop_assert_eq!(found.group, group);
+    }
+
+    #[test]
+    fn any_line_of_a_membership_is_read_or_refused(line in bytes(b":/0123456789")) {
+        let _ = membership(&line);
+    }
+
+    /// A flat-keyed file, as cgroup-v2.rst has it.
+    #[test]
+    fn a_key_has_its_own_number(pairs in vec(("[a-z_]{1,9}", any::<u64>()), 1..9)) {
+        let mut text = String::new();
+        for (key, value) in &pairs {
+            writeln!(text, "{key} {value}").unwrap();
+        }
+        for (key, _) in &pairs {
+            let own = pairs.iter().filter(|(other, _)| other == key);
+            let sum = own.fold(0, |sum: u64, (_, n)| sum.saturating_add(*n));
+            prop_assert_eq!(number(&text, key), Some(sum), "{} in {}", key, text);
+        }
+        prop_assert_eq!(number(&text, "Total"), None);
+    }
+
+    /// A nested-keyed one.
+    #[test]
+    fn nested_keys_are_added_up(disks in vec((any::<u64>(), any::<u64>()), 0..9)) {
+        let mut text = String::new();
+        for (read, written) in &disks {
+            writeln!(text, "8:0 rbytes={read} wbytes={written} rios=1").unwrap();
+        }
+        let sum = disks.iter().fold(0, |sum: u64, (_, n)| sum.saturating_add(*n));
+        prop_assert_eq!(number(&text, "wbytes="), Some(sum));
+    }
+
+    #[test]
+    fn any_file_has_a_number_or_none(text in text("0123456789 \n=:max"), key in "[a-z=]{0,4}") {
+        let _ = number(&text, &key);
+    }
+}
+
+/// bitmap_parselist() as far as our lists go: lib/bitmap-str.c.
+fn kernel_list(text: &str) -> Option<BTreeSet<u32>> {
+    let mut numbers = BTreeSet::new();
+    for range in text.split(',') {
+        let number = |digits: &str| {
+            let plain =
+                !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            plain.then(|| digits.parse::<u32>().ok()).flatten()
+        };
+        let (first, last) = match range.split_once('-') {
+            Some((first, last)) => (number(first)?, number(last)?),
+            None => (number(range)?, number(range)?),
+        };
+        if first > last {
+            return None;
+        }
+        numbers.extend(first..=last);
+    }
+    Some(numbers)
+}

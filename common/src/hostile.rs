@@ -1,0 +1,153 @@
+//! Whatever comes in, nothing panics, what is accepted means what it says, and no path
+//! leads out of its directory.
+
+mod paths;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path};
+
+use clap::{Arg, ArgAction, Command};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::flags::go_style;
+use crate::id::{Id, Name};
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// A command as the chapters have it.
+fn command() -> Command {
+    let switch = |name, letter| {
+        Arg::new(name).long(name).short(letter).action(ArgAction::SetTrue)
+    };
+    let value = |name| {
+        let words = clap::value_parser!(OsString);
+        Arg::new(name).long(name).value_parser(words).action(ArgAction::Append)
+    };
+    let run = Command::new("run")
+        .arg(switch("tty", 't'))
+        .arg(switch("interactive", 'i'))
+        .arg(value("name").allow_hyphen_values(true))
+        .arg(value("cpuset").allow_hyphen_values(true))
+        .arg(value("volume").short('v').allow_hyphen_values(true))
+        .arg(
+            Arg::new("command")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .value_parser(clap::value_parser!(OsString)),
+        );
+    Command::new("mydocker").subcommand(run)
+}
+
+/// A flag with its value, spelled one way or the other.
+fn flag() -> impl Strategy<Value = (usize, OsString, usize)> {
+    let value = prop_oneof![
+        "[a-z0-9/:,.-]{1,8}".prop_map(OsString::from),
+        prop::sample::select(vec![
+            "-name", "run", "-ti", "--", "-", "--name=x", "-v"
+        ])
+        .prop_map(OsString::from),
+    ];
+    (0..3_usize, value, 0..4_usize)
+}
+
+const VALUES: [&str; 3] = ["name", "cpuset", "volume"];
+
+fn spelled(which: usize, value: &OsString, how: usize) -> Vec<OsString> {
+    let name = VALUES[which];
+    let dashes = if how.is_multiple_of(2) { "-" } else { "--" };
+    let mut word = OsString::from(format!("{dashes}{name}"));
+    if how < 2 {
+        return vec![word, value.clone()];
+    }
+    word.push("=");
+    word.push(value);
+    vec![word]
+}
+
+fn word() -> impl Strategy<Value = OsString> {
+    let special = prop::sample::select(&b"-=runamev "[..]);
+    let bytes = vec(prop_oneof![3 => special, 1 => 1..=255_u8], 0..9);
+    let flags = prop::sample::select(vec!["-name", "-cpuset=0", "--", "-v", "run"]);
+    prop_oneof![bytes.prop_map(OsString::from_vec), flags.prop_map(OsString::from)]
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    /// All spellings mean the same, and the program's words arrive byte for byte.
+    #[test]
+    fn flags_of_all_spellings_have_their_values(
+        flags in vec(flag(), 0..5),
+        switches in prop::sample::select(vec![vec![], vec!["-ti"], vec!["-t", "--interactive"], vec!["-tty"]]),
+        program in "[a-z]{1,5}",
+        words in vec(word(), 0..5),
+    ) {
+        let mut argv: Vec<OsString> = vec!["mydocker".into(), "run".into()];
+        argv.extend(switches.iter().map(OsString::from));
+        for (which, value, how) in &flags {
+            argv.extend(spelled(*which, value, *how));
+        }
+        argv.push(program.clone().into());
+        argv.extend(words.clone());
+        let mut command = command();
+        command.build();
+        let rewritten = go_style(&command, argv.clone());
+        let matches = command.try_get_matches_from_mut(rewritten).unwrap();
+        let (_, run) = matches.subcommand().unwrap();
+        for (which, name) in VALUES.iter().enumerate() {
+            let own = flags.iter().filter(|(other, ..)| *other == which);
+            let own: Vec<&OsString> = own.map(|(_, value, _)| value).collect();
+            let found: Vec<_> = run.get_many::<OsString>(name).into_iter().flatten().collect();
+            prop_assert_eq!(found, own, "{} of {:?}", name, argv);
+        }
+        prop_assert_eq!(run.get_flag("tty"), !switches.is_empty());
+        let found = run.get_many::<OsString>("command").into_iter().flatten();
+        let all: Vec<&OsString> = found.collect();
+        prop_assert_eq!(all[0], program.as_str());
+        prop_assert_eq!(all[1..].to_vec(), words.iter().collect::<Vec<_>>());
+    }
+
+    /// A word gets at most one dash more, and none is lost or moved.
+    #[test]
+    fn any_words_are_handed_on(words in vec(word(), 0..9)) {
+        let mut command = command();
+        command.build();
+        let out = go_style(&command, words.clone());
+        prop_assert_eq!(out.len(), words.len());
+        for (before, after) in words.iter().zip(&out) {
+            let after = after.as_bytes();
+            let longer = after.strip_prefix(b"-").unwrap_or(after);
+            prop_assert!(after == before.as_bytes() || longer == before.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_file_name_and_no_flag(text in "[a-zA-Z0-9_./ -]{0,70}|.{0,20}") {
+        if let Ok(name) = text.parse::<Name>() {
+            prop_assert_eq!(name.as_str(), &text);
+            prop_assert_eq!(name.to_string().parse::<Name>().unwrap(), name.clone());
+            one_below(name.as_str());
+            prop_assert!(!text.starts_with('-') && text.len() <= Name::LONGEST);
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_file_name(text in "[0-9a-f]{11,13}|.{0,14}") {
+        if let Ok(id) = text.parse::<Id>() {
+            prop_assert_eq!(id.as_str(), &text);
+            one_below(id.as_str());
+        }
+    }
+}
+
+fn one_below(name: &str) {
+    let path = Path::new("/containers").join(name);
+    let mut components = path.components().skip(2);
+    assert!(matches!(components.next(), Some(Component::Normal(_))), "{name:?}");
+    assert!(components.next().is_none(), "{name:?}");
+    assert_eq!(path.parent(), Some(Path::new("/containers")), "{name:?}");
+}

@@ -1,0 +1,342 @@
+//! A page, typed from its first line to its last.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl::set_child_subreaper;
+use nix::unistd::{geteuid, gethostname};
+
+use super::block::{Block, Lane, Step, Who};
+use super::compare::{compare, lines};
+use super::page::Page;
+use super::shell::{HOME, Shell};
+use super::varies::Known;
+use crate::lab::{base_state, copy_tree, give};
+use crate::{Snapshot, descendants, user};
+
+/// A command that shows nothing new for so long hangs; half of what the runner gives
+/// the whole page, if that is less.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What was started may be on its way out for so long.
+const SETTLING: Duration = Duration::from_secs(3);
+
+/// Where the shells' commands are handed over.
+const DESK: &str = "/run/book";
+
+/// The state directory of root's chapters.
+const STATE: &str = "/var/lib/mydocker";
+
+/// A page may leave files in /tmp and in its readers' homes, and none here.
+const FOREIGN: [&str; 5] = ["/", "/etc", "/run", "/dev/shm", "/mnt"];
+
+/// Run the blocks of a page that are for this machine.
+///
+/// # Errors
+/// All that is not as the page has it, and what the page left behind.
+pub fn run(page: &Page, lane: Option<&Lane>) -> Result<(), String> {
+    if !in_test_vm() {
+        return Err("a page changes the machine that it runs on: only in the VM, \
+                    by `cargo xtask test book`"
+            .into());
+    }
+    set_child_subreaper(true).expect("prctl(2) PR_SET_CHILD_SUBREAPER");
+    prepare();
+    let meant = |block: &&Block| {
+        block.declared.excuse.is_none() && block.declared.lane.as_ref() == lane
+    };
+    let blocks: Vec<&Block> = page.blocks.iter().filter(meant).collect();
+    let mut reader = Reader::new(page, &blocks);
+    let before = Machine::look();
+    for block in blocks {
+        if !reader.read(block) {
+            break;
+        }
+    }
+    reader.rest();
+    let left = before.left();
+    if !left.is_empty() {
+        let left = left.join("\n");
+        reader.wrong.push(format!("the machine is not as it was:\n{left}"));
+    }
+    descendants::end();
+    if reader.wrong.is_empty() { Ok(()) } else { Err(reader.wrong.join("\n")) }
+}
+
+fn in_test_vm() -> bool {
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    geteuid().is_root() && line.contains("mydocker.cgroup=")
+}
+
+/// busybox is fetched already, for both readers.
+fn prepare() {
+    copy_tree(&base_state(), Path::new(STATE));
+    copy_tree(&base_state(), &Path::new(HOME).join(".local/share/mydocker"));
+    give(Path::new(HOME), user());
+}
+
+/// The machine as it was.
+struct Machine {
+    snapshot: Snapshot,
+    rest: Vec<String>,
+}
+
+impl Machine {
+    fn look() -> Machine {
+        let snapshot = Snapshot::take(&Path::new(STATE).join("containers"));
+        let mut rest = Vec::new();
+        for place in FOREIGN {
+            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+                rest.push(format!("file {}", entry.path().display()));
+            }
+        }
+        let host = gethostname().unwrap_or_default();
+        rest.push(format!("host name {}", host.display()));
+        Machine { snapshot, rest }
+    }
+
+    /// What is not as it was, when all has settled.
+    fn left(&self) -> Vec<String> {
+        let end = Instant::now() + SETTLING;
+        loop {
+            descendants::reap();
+            let now = Machine::look();
+            let mut left = self.snapshot.differences(&now.snapshot);
+            let new = now.rest.iter().filter(|it| !self.rest.contains(it));
+            left.extend(new.map(|it| format!("left: {it}")));
+            let gone = self.rest.iter().filter(|it| !now.rest.contains(it));
+            left.extend(gone.map(|it| format!("gone: {it}")));
+            if left.is_empty() || Instant::now() > end {
+                return left;
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Whose shell, and whether on the second terminal.
+type Seat = (bool, bool);
+
+fn seat(who: Who, second: bool) -> Seat {
+    (who == Who::User, second)
+}
+
+/// Somebody who types what the page says, and compares.
+struct Reader<'a> {
+    page: &'a Page,
+    shells: BTreeMap<Seat, Shell>,
+    /// On each of the two terminals, where a command keeps running.
+    running: BTreeMap<bool, Seat>,
+    known: Known,
+    patience: Duration,
+    wrong: Vec<String>,
+}
+
+/// How a step came to its end.
+enum End {
+    /// The command, with this exit status.
+    Status(i32),
+    /// All of it is to be seen, and the command goes on.
+    Goes,
+    /// Nothing new for too long.
+    Hangs,
+    /// The shell itself is gone.
+    Gone,
+}
+
+impl Reader<'_> {
+    fn new<'a>(page: &'a Page, blocks: &[&Block]) -> Reader<'a> {
+        let mut shells = BTreeMap::new();
+        for block in blocks {
+            for (who, _) in
+                block.steps.iter().filter_map(|step| step.command.as_ref())
+            {
+                let seat = seat(*who, block.declared.second);
+                let directory = Path::new(DESK).join(shells.len().to_string());
+                shells.entry(seat).or_insert_with(|| Shell::start(*who, &directory));
+            }
+        }
+        let seconds = std::env::var("MYDOCKER_TEST_SECONDS").ok();
+        let seconds =
+            seconds.and_then(|it| it.parse().ok()).map(Duration::from_secs);
+        let patience = seconds.map_or(PATIENCE, |limit| PATIENCE.min(limit / 2));
+        // From now on they only wait.
+        for shell in shells.values_mut() {
+            shell.run("true");
+            follow(shell, &[], None, patience);
+        }
+        Reader {
+            page,
+            shells,
+            running: BTreeMap::new(),
+            known: Known::default(),
+            patience,
+            wrong: Vec::new(),
+        }
+    }
+
+    /// A block; whether it makes sense to go on behind it.
+    fn read(&mut self, block: &Block) -> bool {
+        let last = block.steps.len() - 1;
+        for (at, step) in block.steps.iter().enumerate() {
+            let stays = block.declared.keeps_running && at == last;
+            if !self.step(block, step, stays) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn step(&mut self, block: &Block, step: &Step, stays: bool) -> bool {
+        let second = block.declared.second;
+        let runs = self.running.remove(&second);
+        let seat = match (&step.command, runs) {
+            (Some((who, _)), None) => seat(*who, second),
+            (Some((who, _)), Some(before)) => {
+                if !self.ends(before) {
+                    self.accuse(step, "the command before it still runs");
+                    return false;
+                }
+                seat(*who, second)
+            }
+            (None, Some(seat)) => seat,
+            (None, None) => {
+                self.accuse(step, "no command keeps running that could be typed at");
+                return false;
+            }
+        };
+        let varies = &block.declared.varies;
+        let Some(shell) = self.shells.get_mut(&seat) else { return false };
+        if let Some((_, command)) = &step.command {
+            shell.run(&self.known.put_into(command, varies));
+        }
+        let typed = step.typed.iter().map(|typed| {
+            (typed.prompt.as_str(), self.known.put_into(&typed.keys, varies))
+        });
+        let typed: Vec<_> = typed.collect();
+        let (end, text) = follow(
+            shell,
+            &typed,
+            stays.then_some(step.shown.as_slice()),
+            self.patience,
+        );
+        let mut known = self.known.clone();
+        let same = compare(&step.shown, &text, varies, &mut known);
+        self.known = known;
+        let patience = self.patience.as_secs();
+        let (what, goes_on) = match end {
+            End::Goes => {
+                self.running.insert(second, seat);
+                (None, true)
+            }
+            End::Status(status) if stays => (
+                Some(format!("was to keep running, and exited with {status}")),
+                true,
+            ),
+            End::Status(status) if status != 0 && step.shown.is_empty() => {
+                let what = format!(
+                    "exited with {status}, of which the page shows nothing: let it \
+                     show `; echo $?`"
+                );
+                (Some(what), true)
+            }
+            End::Status(_) => (None, true),
+            End::Hangs => (
+                Some(format!("hung: it showed nothing new for {patience} s")),
+                false,
+            ),
+            End::Gone => (Some("ended the page's shell".into()), false),
+        };
+        let what: Vec<String> = what.into_iter().chain(same.err()).collect();
+        if !what.is_empty() {
+            self.accuse(step, &what.join("\n"));
+        }
+        goes_on
+    }
+
+    /// Whether the command that kept running ends now, without a word.
+    fn ends(&mut self, seat: Seat) -> bool {
+        let Some(shell) = self.shells.get_mut(&seat) else { return false };
+        let (end, text) = follow(shell, &[], None, self.patience);
+        matches!(end, End::Status(_)) && text.is_empty()
+    }
+
+    /// What came when the last command had ended, and no page shows.
+    fn rest(&mut self) {
+        for shell in self.shells.values_mut() {
+            let _ = shell.look();
+            let text = shell.text();
+            if !text.is_empty() {
+                self.wrong.push(format!("behind the last command came:\n{text}"));
+            }
+        }
+    }
+
+    fn accuse(&mut self, step: &Step, what: &str) {
+        let command = match &step.command {
+            Some((Who::Root, command)) => format!("# {command}"),
+            Some((Who::User, command)) => format!("$ {command}"),
+            None => step.shown.first().cloned().unwrap_or_default(),
+        };
+        let (path, line) = (self.page.path.display(), step.line);
+        self.wrong.push(format!("{path}:{line}: {command}\n{what}"));
+    }
+}
+
+/// Wait for the end of a step, and type when a prompt is there; what was seen of it.
+/// One that stays is left when all that its page shows is there.
+fn follow(
+    shell: &mut Shell,
+    typed: &[(&str, String)],
+    stays: Option<&[String]>,
+    patience: Duration,
+) -> (End, String) {
+    let mut typed = typed.iter().peekable();
+    // Before the first prompt any number of lines may come, behind it at least one.
+    let mut from = 0;
+    let prompt_at_end = stays.and(typed.clone().last().map(|(prompt, _)| *prompt));
+    let mut last = Instant::now();
+    loop {
+        match shell.look() {
+            Ok(true) => last = Instant::now(),
+            Ok(false) => {
+                // Orphans come to us, as they come to process 1 elsewhere.
+                descendants::reap();
+                sleep(Duration::from_millis(2));
+            }
+            Err(()) => return (End::Gone, shell.text()),
+        }
+        if let Some((text, status)) = shell.ended() {
+            return (End::Status(status), text);
+        }
+        let text = shell.text();
+        let complete = text.matches('\n').count();
+        let line = text.rsplit('\n').next().unwrap_or_default();
+        if let Some((prompt, keys)) = typed.peek()
+            && complete >= from
+            && line == *prompt
+        {
+            shell.type_line(keys);
+            from = complete + 1;
+            typed.next();
+            continue;
+        }
+        let is_there = prompt_at_end.is_none_or(|prompt| line == prompt);
+        let whole = &text[..text.len() - line.len()];
+        if let Some(page) = stays
+            && typed.peek().is_none()
+            && complete >= from
+            && lines(page, whole).len() >= page.len()
+            && is_there
+        {
+            shell.forget(complete);
+            return (End::Goes, whole.to_owned());
+        }
+        if last.elapsed() > patience {
+            return (End::Hangs, text);
+        }
+    }
+}

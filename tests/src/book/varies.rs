@@ -1,0 +1,233 @@
+//! What truly varies: the pid on the page is an example, and another one is as good.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+
+/// What kind of text stands for the example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A process id.
+    Pid,
+    /// A user or group id.
+    Uid,
+    /// A container's id, twelve hexadecimal digits.
+    Id,
+    /// A duration or a date.
+    Time,
+    /// The number of a namespace or a file.
+    Inode,
+    /// A host name.
+    Name,
+    /// The version of a program that the machine brings along.
+    Version,
+    /// A hardware address, or an IPv6 address that was made of one.
+    Address,
+}
+
+impl Kind {
+    pub(crate) fn named(word: &str) -> Option<Kind> {
+        Some(match word {
+            "pid" => Kind::Pid,
+            "uid" => Kind::Uid,
+            "id" => Kind::Id,
+            "time" => Kind::Time,
+            "inode" => Kind::Inode,
+            "name" => Kind::Name,
+            "version" => Kind::Version,
+            "address" => Kind::Address,
+            _ => return None,
+        })
+    }
+
+    fn pattern(self) -> &'static str {
+        match self {
+            Kind::Pid | Kind::Uid | Kind::Inode => "[0-9]+",
+            Kind::Id => "[0-9a-f]{12}",
+            Kind::Time => {
+                r"[0-9]+(?:\.[0-9]+)?s?|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}"
+            }
+            Kind::Name => "[0-9A-Za-z][0-9A-Za-z.-]*",
+            Kind::Version => r"v?[0-9][0-9.]*(?: \([^)]*\))?",
+            Kind::Address => "[0-9a-f]+(?::+[0-9a-f]+)+",
+        }
+    }
+
+    fn fits(self, text: &str) -> bool {
+        let whole = Regex::new(&format!("^(?:{})$", self.pattern()));
+        whole.expect("a pattern").is_match(text)
+    }
+}
+
+/// A declared example: `17058 is a pid`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Varies {
+    pub(crate) example: String,
+    pub(crate) kind: Kind,
+}
+
+impl Varies {
+    /// Read `EXAMPLE is a KIND`.
+    pub(crate) fn parse(text: &str) -> Result<Varies, String> {
+        let parts =
+            text.rsplit_once(" is a ").or_else(|| text.rsplit_once(" is an "));
+        let (example, kind) = parts.ok_or(format!("{text:?} declares nothing"))?;
+        let kind = Kind::named(kind).ok_or(format!(
+            "{kind:?} is no kind: pid, uid, id, time, inode, name, version or address"
+        ))?;
+        if !kind.fits(example) {
+            return Err(format!("{example:?} itself doesn't look like a {kind:?}"));
+        }
+        Ok(Varies { example: example.to_owned(), kind })
+    }
+
+    /// Where the example stands in a text, as a word of its own.
+    fn places(&self, text: &str) -> Vec<usize> {
+        let part = |letter: char| letter.is_ascii_alphanumeric();
+        let alone = |at: &usize| {
+            let (before, after) = (&text[..*at], &text[at + self.example.len()..]);
+            !before.ends_with(part) && !after.starts_with(part)
+        };
+        text.match_indices(&self.example).map(|(at, _)| at).filter(alone).collect()
+    }
+
+    pub(crate) fn occurs(&self, text: &str) -> bool {
+        !self.places(text).is_empty()
+    }
+}
+
+/// What the examples of a page turned out to be this time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known(BTreeMap<String, String>);
+
+impl Known {
+    /// The text with what is known in the examples' places.
+    pub(crate) fn put_into(&self, text: &str, varies: &[Varies]) -> String {
+        let known = |piece: Piece| match piece {
+            Piece::Text(text) => text.to_owned(),
+            Piece::Example(it) => {
+                self.0.get(&it.example).unwrap_or(&it.example).clone()
+            }
+        };
+        pieces(text, varies).into_iter().map(known).collect()
+    }
+
+    /// Whether the line that was seen is the one that the page shows. What stands in
+    /// the examples' places is known from then on, and must be the same everywhere.
+    pub(crate) fn same(
+        &mut self,
+        page: &str,
+        seen: &str,
+        varies: &[Varies],
+    ) -> bool {
+        let mut pattern = String::from("^");
+        let mut captured = Vec::new();
+        for piece in pieces(page, varies) {
+            match piece {
+                Piece::Text(text) => {
+                    let blank = text.starts_with(' ') && pattern.ends_with(')');
+                    let text =
+                        if blank { text.trim_start_matches(' ') } else { text };
+                    pattern += if blank { " +" } else { "" };
+                    pattern += &regex::escape(text);
+                }
+                Piece::Example(it) => {
+                    // The width of a column depends on the number in it.
+                    let blank = pattern.ends_with(' ');
+                    let column = pattern.trim_end_matches(' ').len();
+                    if blank {
+                        pattern.truncate(column);
+                        pattern += if pattern == "^" { " *" } else { " +" };
+                    } else if pattern == "^" {
+                        pattern += " *";
+                    }
+                    pattern += &format!("({})", it.kind.pattern());
+                    captured.push(&it.example);
+                }
+            }
+        }
+        let regex = Regex::new(&format!("{pattern}$")).expect("a pattern");
+        let Some(found) = regex.captures(seen) else { return false };
+        let mut known = self.clone();
+        for (example, text) in captured.into_iter().zip(found.iter().skip(1)) {
+            let text = text.map_or("", |text| text.as_str());
+            let first = known.0.entry(example.clone()).or_insert(text.to_owned());
+            if first != text {
+                return false;
+            }
+        }
+        *self = known;
+        true
+    }
+}
+
+enum Piece<'a> {
+    Text(&'a str),
+    Example(&'a Varies),
+}
+
+/// A text, cut at the examples in it.
+fn pieces<'a>(text: &'a str, varies: &'a [Varies]) -> Vec<Piece<'a>> {
+    let each = |it: &'a Varies| it.places(text).into_iter().map(move |at| (at, it));
+    let mut places: Vec<(usize, &Varies)> = varies.iter().flat_map(each).collect();
+    places.sort_by_key(|(at, _)| *at);
+    let (mut found, mut from) = (Vec::new(), 0);
+    for (at, it) in places {
+        // One within another, as 17 in 0.17.
+        if at < from {
+            continue;
+        }
+        found.push(Piece::Text(&text[from..at]));
+        found.push(Piece::Example(it));
+        from = at + it.example.len();
+    }
+    found.push(Piece::Text(&text[from..]));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn varies(text: &str) -> Vec<Varies> {
+        vec![Varies::parse(text).unwrap()]
+    }
+
+    #[test]
+    fn an_example_stands_for_its_kind_only() {
+        let pid = varies("135 is a pid");
+        assert!(Known::default().same("pid 135", "pid 7", &pid));
+        assert!(Known::default().same("  135 root", "70000 root", &pid));
+        assert!(Known::default().same("135   root", "70000 root", &pid));
+        assert!(!Known::default().same("pid 135", "pid x", &pid));
+        assert!(!Known::default().same("pid 135", "pid ", &pid));
+        assert!(!Known::default().same("135135", "77", &pid), "not a word");
+        let id = varies("0f203521da5b is an id");
+        assert!(Known::default().same("0f203521da5b", "a9203521da5b", &id));
+        assert!(!Known::default().same("0f203521da5b", "a9203521da5", &id));
+        let time = varies("Nov 21 16:02 is a time");
+        assert!(Known::default().same(
+            "9 Nov 21 16:02 a",
+            "9 Jan  1 06:02 a",
+            &time
+        ));
+    }
+
+    #[test]
+    fn the_second_time_it_must_be_the_same() {
+        let pid = varies("135 is a pid");
+        let mut known = Known::default();
+        assert!(!known.same("135 135", "7 8", &pid));
+        assert!(known.same("135 135", "7 7", &pid));
+        assert!(!known.same("135", "8", &pid));
+        assert_eq!(known.put_into("kill 135", &pid), "kill 7");
+        assert_eq!(known.put_into("kill 135", &[]), "kill 135");
+    }
+
+    #[test]
+    fn what_declares_nothing_is_refused() {
+        for text in ["135", "135 is a number", "x is a pid", "12 is an id"] {
+            assert!(Varies::parse(text).is_err(), "{text}");
+        }
+    }
+}

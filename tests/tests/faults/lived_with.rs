@@ -1,0 +1,88 @@
+//! The failures that a run can live with: it goes on, and ends with 0. All others are
+//! told, and end it with 125.
+
+use blackbox::{Call, Side};
+use nix::errno::Errno::{self, *};
+
+use crate::table::row_of;
+
+/// What is lived with, and why that is right.
+pub(crate) struct Rule {
+    side: Option<Side>,
+    calls: &'static [&'static str],
+    /// Any, if there is none.
+    errnos: &'static [Errno],
+    /// Whether it is right for a call about this.
+    about: fn(&str) -> bool,
+    /// Whether something may be left to the next run's sweep.
+    pub(crate) later: bool,
+    pub(crate) reason: &'static str,
+}
+
+const HOST: Option<Side> = Some(Side::Host);
+const CHILD: Option<Side> = Some(Side::Guest);
+
+const fn rule(
+    side: Option<Side>,
+    calls: &'static [&'static str],
+    errnos: &'static [Errno],
+    about: fn(&str) -> bool,
+    reason: &'static str,
+) -> Rule {
+    Rule { side, calls, errnos, about, later: false, reason }
+}
+
+const fn any(_: &str) -> bool {
+    true
+}
+
+/// A container's own directory, what is in it, or a name there.
+fn in_own_directory(what: &str) -> bool {
+    !what.starts_with('/') || what.contains("/containers/")
+}
+
+/// The volume's directory on the host, or one above it.
+fn volumes_directory(what: &str) -> bool {
+    what.starts_with("/tmp/") && !what.contains("/state")
+}
+
+#[rustfmt::skip]
+pub(crate) const RULES: &[Rule] = &[
+    rule(None, &["read", "write", "ppoll", "sendmsg", "recvmsg", "waitid"], &[EINTR],
+        any, "an interrupted call is made again"),
+    rule(CHILD, &["openat2"], &[EAGAIN], any,
+        "openat2(2) that can't be sure about `..` is made again"),
+    rule(None, &["close"], &[], any,
+        "the descriptor is gone all the same, and no data of ours hang on it"),
+    rule(None, &["brk", "mmap", "munmap"], &[], any,
+        "malloc(3) takes memory another way, or keeps what it could give back"),
+    rule(HOST, &["statx"], &[], |what| what.is_empty(),
+        "the size of an open file only spares some reads"),
+    rule(HOST, &["statx"], &[], volumes_directory,
+        "what can't be looked at is made, and mkdir(2) says that it is there"),
+    rule(HOST, &["statx"], &[],
+        |what| what.ends_with("/containers") || what.ends_with("/running"),
+        "mkdir(2) says that it is there, and readdir(3) that it is a directory"),
+    rule(CHILD, &["statx"], &[], |what| what.ends_with("/true"),
+        "the program is looked for in the other directories of PATH"),
+    rule(CHILD, &["openat"], &[EACCES], |what| what.ends_with("/true"),
+        "who may not read a program may execute it"),
+    rule(HOST, &["openat", "statx", "unlinkat"], &[EACCES, EPERM], in_own_directory,
+        "a directory that is closed to its owner is opened up, and removed then"),
+    rule(HOST, &["rmdir"], &[EBUSY], |what| what.contains("/mydocker-"),
+        "a group whose last process is about to go is tried again"),
+    Rule { later: true, ..rule(HOST, &["openat"], &[EACCES],
+        |what| what.contains("/running/"),
+        "a container whose lock this user may not open is somebody else's") },
+];
+
+/// The rule by which a run may end with 0 all the same.
+pub(crate) fn rule_for(call: &Call, errno: Errno) -> Option<&'static Rule> {
+    let name = row_of(call.number).name;
+    RULES.iter().find(|rule| {
+        rule.side.is_none_or(|side| side == call.side)
+            && rule.calls.contains(&name)
+            && (rule.errnos.is_empty() || rule.errnos.contains(&errno))
+            && (rule.about)(&call.what)
+    })
+}

@@ -1,0 +1,70 @@
+//! The fault lane: every system call of a run of ch04-volume fails once with each
+//! plausible errno, and the process is killed once before each. `cargo xtask faults`
+//! runs it, in VMs.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+mod lived_with;
+mod random;
+mod table;
+mod trial;
+
+use trial::{all, named};
+
+/// A test a part, so that as many VMs as there are have work.
+macro_rules! parts {
+    ($of:literal: $($name:ident $part:literal),*) => {
+        $(#[test]
+        fn $name() {
+            all($part, $of);
+        })*
+    };
+}
+
+mod each_call {
+    use super::*;
+
+    parts!(16:
+        part_00 0, part_01 1, part_02 2, part_03 3, part_04 4, part_05 5, part_06 6,
+        part_07 7, part_08 8, part_09 9, part_10 10, part_11 11, part_12 12,
+        part_13 13, part_14 14, part_15 15);
+}
+
+mod random_kills {
+    use super::random::part;
+
+    #[test]
+    fn part_0() {
+        part(0);
+    }
+
+    #[test]
+    fn part_1() {
+        part(1);
+    }
+
+    #[test]
+    fn part_2() {
+        part(2);
+    }
+
+    #[test]
+    fn part_3() {
+        part(3);
+    }
+}
+
+mod only {
+    /// `cargo xtask faults --only FAULT`; of no use without.
+    #[test]
+    fn the_one_that_is_named() {
+        super::named(&std::env::var("MYDOCKER_FAULT").expect("MYDOCKER_FAULT"));
+    }
+}
+
+/// A line for the report, which adds the numbers of all parts.
+fn count(key: &str, number: usize) {
+    use std::io::Write;
+    // Past the harness, which shows no output of a test that passes.
+    let mut out = std::io::stdout();
+    writeln!(out, "\nfaults\t{key}\t{number}").unwrap();
+}

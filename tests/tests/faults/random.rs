@@ -1,0 +1,123 @@
+//! Kills at random moments: what the fault lane's calls don't know of, such as the
+//! middle of one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use blackbox::Lab;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use crate::count;
+
+/// So many parts there are.
+const PARTS: usize = 4;
+
+/// A quarter of the runs, each killed at a moment of its own.
+pub(crate) fn part(part: usize) {
+    let number = |name, or| {
+        std::env::var(name).map_or(or, |text| text.parse::<u64>().expect(name))
+    };
+    let seed = number("MYDOCKER_SEED", 1);
+    let runs = number("MYDOCKER_RUNS", 1000) as usize / PARTS;
+    let mut random = Random(seed.wrapping_mul(PARTS as u64) + part as u64);
+    let lab = Lab::new();
+    fs::create_dir(lab.dir().join("v")).unwrap();
+    let begun = Instant::now();
+    for _ in 0..5 {
+        assert!(run(&lab).status().unwrap().success());
+    }
+    // A little more than a run takes.
+    let longest = begun.elapsed().as_micros() as u64 / 4;
+    let mut came = [0; 5];
+    for _ in 0..runs {
+        let mut child = run(&lab).spawn().unwrap();
+        let host = Pid::from_raw(child.id().cast_signed());
+        sleep(Duration::from_micros(random.below(longest)));
+        let victim = random.below(3);
+        // Whoever has ended meanwhile is fine.
+        let _ = match victim {
+            0 => kill(host, Signal::SIGKILL),
+            1 => program(host).map_or(Ok(()), |pid| kill(pid, Signal::SIGKILL)),
+            _ => killpg(host, Signal::SIGKILL),
+        };
+        let how = child.wait().unwrap();
+        let ends = [Some(0), Some(125), Some(137)];
+        assert!(how.signal() == Some(9) || ends.contains(&how.code()), "{how}");
+        came[victim as usize] += 1;
+        came[3] += usize::from(how.code() == Some(0));
+        came[4] += usize::from(containers(&lab) > 0);
+    }
+    let keys = ["the host side", "the program", "all at once"];
+    for (key, number) in keys.into_iter().zip(came) {
+        count(&format!("killed at random: {key}"), number);
+    }
+    count("killed at random: too late, it had ended", came[3]);
+    count("killed at random: it left something", came[4]);
+    // One that has met no stage at all shows nothing.
+    assert!(runs < 100 || came[4] > 0, "no run left anything");
+
+    let first = traced(&lab);
+    assert_eq!(containers(&lab), 0, "seed {seed}: {first}");
+    let left = lab.left();
+    assert!(left.is_empty(), "seed {seed}: {}", left.join("\n"));
+    let second = traced(&lab);
+    assert_eq!(ids(&second).len(), 1, "seed {seed}: {second}");
+}
+
+fn run(lab: &Lab) -> Command {
+    let mut command = lab.command(&[], "ch04-volume");
+    command.args(["run", "-m", "50m", "-pids", "20", "-v", "v:/v", "sh", "-c"]);
+    command.arg("echo x > /tmp/x; echo x > /v/x; sleep 0.02 & sleep 0.02");
+    // All that it starts is of its group.
+    command.process_group(0).stderr(Stdio::null());
+    command
+}
+
+/// What a run says of its steps.
+fn traced(lab: &Lab) -> String {
+    let mut command = lab.chapter("ch04-volume");
+    let words = ["run", "--trace", "-m", "50m", "-pids", "20", "-v", "v:/v", "true"];
+    let output = command.args(words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// The containers that a trace tells of.
+fn ids(trace: &str) -> BTreeSet<&str> {
+    let ids = trace.split("containers/").skip(1).filter_map(|rest| rest.get(..12));
+    ids.filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
+}
+
+fn containers(lab: &Lab) -> usize {
+    fs::read_dir(lab.state().join("running")).map_or(0, Iterator::count)
+}
+
+/// The children of the host side.
+///
+/// # Source
+/// proc_tid_children(5)
+fn program(host: Pid) -> Option<Pid> {
+    let text = fs::read_to_string(format!("/proc/{host}/task/{host}/children"));
+    text.ok()?.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
+}
+
+/// Numbers that a seed decides.
+///
+/// # Source
+/// Steele, Lea, Flood, "Fast splittable pseudorandom number generators", SplitMix64
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+}

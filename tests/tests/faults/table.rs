@@ -1,0 +1,165 @@
+//! Which system calls there are, and with which errnos each is made to fail.
+
+use nix::errno::Errno::{self, *};
+use nix::libc;
+
+use blackbox::Call;
+
+/// One system call.
+pub(crate) struct Row {
+    pub(crate) number: i64,
+    pub(crate) name: &'static str,
+    /// With these it fails, one after the other.
+    pub(crate) errnos: &'static [Errno],
+    /// One of these is in the error, as the chapters spell the call or the step that
+    /// it is a part of.
+    pub(crate) said: &'static [&'static str],
+}
+
+const fn row(
+    number: i64,
+    name: &'static str,
+    errnos: &'static [Errno],
+    said: &'static [&'static str],
+) -> Row {
+    Row { number, name, errnos, said }
+}
+
+/// The calls of a run, and what their man pages say can go wrong with each on a
+/// machine that is short of something, on a bad disk, or under somebody's policy.
+///
+/// Not ENOENT of what is looked for: that is an answer, and the wrong one to give.
+/// Nor EBADF, EFAULT and the like: a program that gets these is broken itself. So is
+/// one that gets EINVAL for the signals that there are.
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    row(libc::SYS_read, "read", &[EIO, EINTR], &["read(2)", "readlink", "exec"]),
+    row(libc::SYS_write, "write", &[ENOSPC, EIO, EINTR], &["write(2)"]),
+    row(libc::SYS_close, "close", &[EIO, EINTR], &[]),
+    row(libc::SYS_poll, "poll", &[ENOMEM, EINTR], &["poll(2)"]),
+    row(libc::SYS_ppoll, "ppoll", &[ENOMEM, EINTR], &["poll(2)"]),
+    row(libc::SYS_mmap, "mmap", &[ENOMEM], &[]),
+    row(libc::SYS_mprotect, "mprotect", &[ENOMEM], &[]),
+    row(libc::SYS_munmap, "munmap", &[ENOMEM], &[]),
+    row(libc::SYS_mremap, "mremap", &[ENOMEM], &[]),
+    row(libc::SYS_brk, "brk", &[ENOMEM], &[]),
+    row(libc::SYS_rt_sigaction, "rt_sigaction", &[], &[]),
+    row(libc::SYS_rt_sigprocmask, "rt_sigprocmask", &[], &[]),
+    row(libc::SYS_capget, "capget", &[], &[]),
+    row(libc::SYS_sendmsg, "sendmsg", &[ENOBUFS, ENOMEM, EINTR], &["sendmsg(2)"]),
+    row(libc::SYS_recvmsg, "recvmsg", &[ENOMEM, EINTR], &["recvmsg(2)"]),
+    row(libc::SYS_socketpair, "socketpair", &[EMFILE, ENOMEM], &["socketpair(2)"]),
+    row(libc::SYS_clone3, "clone3", &[ENOMEM, EAGAIN, EPERM, ENOSPC], &["clone3(2)"]),
+    row(libc::SYS_execve, "execve", &[EACCES, ENOMEM, EIO, E2BIG], &["exec"]),
+    row(libc::SYS_flock, "flock", &[ENOLCK, EINTR], &["flock(2)"]),
+    row(libc::SYS_getcwd, "getcwd", &[ENOMEM, EACCES], &["getcwd(3)", "find "]),
+    row(libc::SYS_chdir, "chdir", &[EACCES, EIO, ENOMEM], &["chdir(2)"]),
+    row(libc::SYS_mkdir, "mkdir", &[ENOSPC, EACCES, EIO, EROFS], &["mkdir(2)"]),
+    row(libc::SYS_mkdirat, "mkdirat", &[ENOSPC, EACCES, EIO, EROFS], &["mkdir(2)"]),
+    row(libc::SYS_rmdir, "rmdir", &[EBUSY, EIO, EPERM], &["rmdir(2)"]),
+    row(libc::SYS_unlink, "unlink", &[EIO, EPERM, EROFS], &["unlink(2)", "rmdir(2)"]),
+    row(libc::SYS_unlinkat, "unlinkat", &[EBUSY, EIO, EPERM], &["rm -r"]),
+    row(libc::SYS_symlinkat, "symlinkat", &[ENOSPC, EIO, EPERM], &["symlink(2)"]),
+    row(libc::SYS_readlink, "readlink", &[EACCES, EIO, ENOMEM], &["readlink(2)"]),
+    row(libc::SYS_readlinkat, "readlinkat", &[EACCES, EIO, ENOMEM], &["readlink(2)"]),
+    row(libc::SYS_chmod, "chmod", &[EPERM, EIO, EROFS], &["chmod(2)"]),
+    row(libc::SYS_umask, "umask", &[], &[]),
+    row(libc::SYS_setgroups, "setgroups", &[EPERM, ENOMEM], &["setgroups(2)"]),
+    row(libc::SYS_pivot_root, "pivot_root", &[EBUSY, EINVAL, EPERM], &["pivot_root(2)"]),
+    row(libc::SYS_prctl, "prctl", &[EINVAL], &["prctl(2)"]),
+    row(libc::SYS_mount, "mount", &[ENOMEM, EPERM, EBUSY, ENOSPC], &["mount(2)"]),
+    row(libc::SYS_umount2, "umount2", &[EBUSY, EPERM, ENOMEM], &["umount2(2)"]),
+    row(libc::SYS_sethostname, "sethostname", &[EPERM], &["sethostname(2)"]),
+    row(libc::SYS_getdents64, "getdents64", &[EIO, ENOMEM], &["readdir(3)", "rm -r"]),
+    row(libc::SYS_fcntl, "fcntl", &[], &[]),
+    row(libc::SYS_waitid, "waitid", &[EINTR], &["waitid(2)"]),
+    row(libc::SYS_openat, "openat", &[EMFILE, ENOMEM, EACCES, ENOSPC],
+        &["open(2)", "read(2)", "write(2)", "readdir(3)", "rm -r", "exec"]),
+    row(libc::SYS_openat2, "openat2", &[EMFILE, ENOMEM, EACCES, EAGAIN], &["openat2(2)"]),
+    row(libc::SYS_newfstatat, "newfstatat", &[ENOMEM, EIO],
+        &["stat(2)", "readdir(3)", "rm -r"]),
+    row(libc::SYS_fstat, "fstat", &[ENOMEM, EIO], &["fstat(2)"]),
+    row(libc::SYS_statx, "statx", &[ENOMEM, EACCES, EIO],
+        &["stat(2)", "rm -r", "exec", "open(2)", "read(2)", "write(2)"]),
+    row(libc::SYS_getrandom, "getrandom", &[EINTR, EAGAIN], &["getrandom(2)"]),
+    row(libc::SYS_signalfd4, "signalfd4", &[EMFILE, ENOMEM], &["signalfd(2)"]),
+    row(libc::SYS_pidfd_send_signal, "pidfd_send_signal", &[EPERM, ENOMEM], &[]),
+    row(libc::SYS_kill, "kill", &[EPERM], &["kill(2)"]),
+    row(libc::SYS_clock_nanosleep, "clock_nanosleep", &[EINTR], &[]),
+    row(libc::SYS_close_range, "close_range", &[EMFILE, ENOMEM], &["close_range(2)"]),
+    row(libc::SYS_mount_setattr, "mount_setattr", &[EPERM, EINVAL, ENOMEM],
+        &["mount_setattr(2)"]),
+    row(libc::SYS_lseek, "lseek", &[], &[]),
+    // Start-up and end are libc's and Rust's: they are killed, not failed.
+    row(libc::SYS_arch_prctl, "arch_prctl", &[], &[]),
+    row(libc::SYS_set_tid_address, "set_tid_address", &[], &[]),
+    row(libc::SYS_set_robust_list, "set_robust_list", &[], &[]),
+    row(libc::SYS_rseq, "rseq", &[], &[]),
+    row(libc::SYS_prlimit64, "prlimit64", &[], &[]),
+    row(libc::SYS_sched_getaffinity, "sched_getaffinity", &[], &[]),
+    row(libc::SYS_gettid, "gettid", &[], &[]),
+    row(libc::SYS_sigaltstack, "sigaltstack", &[], &[]),
+    row(libc::SYS_exit_group, "exit_group", &[], &[]),
+];
+
+/// The row of a call.
+///
+/// # Panics
+/// A call that is in no row would be left out of the lane without a word.
+pub(crate) fn row_of(number: i64) -> &'static Row {
+    let found = ROWS.iter().find(|row| row.number == number);
+    found.unwrap_or_else(|| {
+        panic!(
+            "a run makes system call {number}: add it to tests/tests/faults/table.rs"
+        )
+    })
+}
+
+/// Calls after which there is something on the machine that was not there before, or
+/// the reverse: only then is the next moment another one to be killed in.
+const CHANGES: &[i64] = &[
+    libc::SYS_chmod,
+    libc::SYS_clone3,
+    libc::SYS_flock,
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_pivot_root,
+    libc::SYS_prctl,
+    libc::SYS_rmdir,
+    libc::SYS_sendmsg,
+    libc::SYS_sethostname,
+    libc::SYS_symlinkat,
+    libc::SYS_umount2,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_waitid,
+    libc::SYS_write,
+];
+
+/// Whether it is one of those.
+pub(crate) fn changes(call: &Call) -> bool {
+    let creates = call.number == libc::SYS_openat
+        && call.arguments[2] & libc::O_CREAT as u64 != 0;
+    // A lock goes with its last descriptor, and so does the other side's end of file.
+    let lets_go = call.number == libc::SYS_close
+        && (call.what.starts_with("socket:") || call.what.contains("/running/"));
+    creates || lets_go || CHANGES.contains(&call.number)
+}
+
+/// The errnos for this very call.
+pub(crate) fn errnos(call: &Call) -> Vec<Errno> {
+    let creates = call.number != libc::SYS_openat
+        || call.arguments[2] & libc::O_CREAT as u64 != 0;
+    // A directory has no data that could be lost, so close(2) of one has no EIO. (Rust
+    // panics if it had.)
+    let writes = call.number != libc::SYS_close || !call.what.ends_with('/');
+    let errnos = row_of(call.number).errnos.iter().copied();
+    let plausible = |errno: &Errno| match errno {
+        ENOSPC => creates,
+        EIO => writes,
+        _ => true,
+    };
+    errnos.filter(plausible).collect()
+}

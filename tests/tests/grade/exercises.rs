@@ -1,0 +1,511 @@
+//! The checks of the book's exercises, three a chapter. Each fails on the checkout as it
+//! is, and its last column is a part of what it finds there.
+
+use std::fs;
+use std::path::Path;
+
+use blackbox::living;
+use common::SystemV;
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::Entry;
+use crate::outcome::{Outcome, so};
+use crate::room::Room;
+use crate::subject::Running;
+
+pub(crate) const ALL: &[Entry] = &[
+    (
+        "ch02-uts-1",
+        "without_a_flag_there_is_no_domain_name",
+        no_domain,
+        "outside.example",
+    ),
+    (
+        "ch02-uts-2",
+        "a_name_with_a_dot_is_host_and_domain_name",
+        dotted,
+        "box.example.org",
+    ),
+    (
+        "ch02-uts-3",
+        "a_variable_tells_the_hosts_name",
+        hosts_name,
+        "\"\\n\", exit code 0",
+    ),
+    ("ch02-ipc-1", "a_flag_sets_the_longest_message", longest, "'--msgmax'"),
+    ("ch02-ipc-2", "with_share_the_hosts_queue_is_seen", share_ipc, "'--share'"),
+    ("ch02-ipc-3", "remove_all_leaves_none", remove_all, "'remove-all'"),
+    ("ch02-pid-1", "a_file_tells_the_number_outside", pidfile, "'--pidfile'"),
+    ("ch02-pid-2", "with_proc_it_sees_only_itself", own_proc, "'--proc'"),
+    ("ch02-pid-3", "with_init_somebody_else_is_number_1", init, "'--init'"),
+    ("ch02-mount-1", "with_slave_a_later_mount_is_seen", slave, "'--slave'"),
+    ("ch02-mount-2", "with_private_tmp_it_is_empty", private_tmp, "'--private-tmp'"),
+    (
+        "ch02-mount-3",
+        "with_read_only_nothing_is_written",
+        read_only,
+        "'--read-only'",
+    ),
+    ("ch02-user-1", "with_as_it_is_another_user", as_other, "'--as'"),
+    ("ch02-user-2", "with_print_map_it_says_who_is_who", print_map, "'--print-map'"),
+    ("ch02-user-3", "with_no_caps_root_has_no_rights", no_caps, "'--no-caps'"),
+    ("ch02-net-1", "with_lo_it_can_talk_to_itself", lo, "'--lo'"),
+    ("ch02-net-2", "with_low_ports_port_80_is_free", low_ports, "'--low-ports'"),
+    ("ch02-net-3", "with_share_the_network_is_the_hosts", share_net, "'--share'"),
+    ("ch02-setns-1", "list_shows_those_for_children", for_children, "KIND"),
+    ("ch02-setns-2", "list_all_shows_those_of_others", list_all, "'--all'"),
+    ("ch02-setns-3", "its_clock_is_ahead", clock, "'--boottime'"),
+    ("ch02-cgroups-1", "with_peak_it_tells_its_highest_use", peak, "'--peak'"),
+    ("ch02-cgroups-2", "kill_ends_all_of_a_group", kill_group, "'kill'"),
+    ("ch02-cgroups-3", "stats_come_as_json", stats_json, "'--json'"),
+    ("ch02-union-1", "changes_tells_what_a_layer_says", changes, "'changes'"),
+    ("ch02-union-2", "with_read_only_nothing_is_written", union_ro, "'--read-only'"),
+    ("ch02-union-3", "with_volatile_nothing_is_synced", volatile, "'--volatile'"),
+    ("ch03-fifty-lines-1", "killed_by_signal_9_is_137", killed, "exit code 1"),
+    (
+        "ch03-fifty-lines-2",
+        "a_program_that_is_not_there_is_127",
+        missing,
+        "exit code 1",
+    ),
+    ("ch03-fifty-lines-3", "the_network_is_another", another_net, "net:["),
+    ("ch03-run-1", "proc_hides_what_is_others", hidepid, " /proc "),
+    ("ch03-run-2", "a_flag_sets_the_working_directory", directory, "'-w'"),
+    ("ch03-run-3", "a_flag_sets_a_variable", variable, "'-e'"),
+    ("ch03-limits-1", "killed_for_memory_is_told", oom_told, "exit code 137"),
+    ("ch03-limits-2", "memory_may_be_a_share_of_all", percent, "10%"),
+    ("ch03-limits-3", "the_group_lies_in_another", parent, "'--cgroup-parent'"),
+    (
+        "ch04-pivot-root-1",
+        "with_read_only_nothing_is_written",
+        read_only,
+        "'--read-only'",
+    ),
+    ("ch04-pivot-root-2", "tmp_is_in_memory", tmp, "\"\", exit code 1"),
+    (
+        "ch04-pivot-root-3",
+        "etc_hostname_names_the_host",
+        etc_hostname,
+        "exit code 1",
+    ),
+    ("ch04-overlay-1", "with_upper_the_write_layer_stays", upper, "'--upper'"),
+    (
+        "ch04-overlay-2",
+        "with_changes_it_tells_what_was_written",
+        told,
+        "'--changes'",
+    ),
+    ("ch04-overlay-3", "with_layer_a_tree_lies_above_the_image", layer, "'--layer'"),
+    ("ch04-volume-1", "a_volume_may_be_without_setuid", nosuid, "neither ro nor rw"),
+    ("ch04-volume-2", "with_tmpfs_a_directory_is_in_memory", tmpfs, "'--tmpfs'"),
+    (
+        "ch04-volume-3",
+        "with_rslave_a_later_mount_is_seen",
+        rslave,
+        "neither ro nor rw",
+    ),
+];
+
+/// End a container whose end is not what matters.
+fn stop(running: Running) {
+    for (pid, name) in living() {
+        if name == "sh" || name == "sleep" {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+    let _ = running.end();
+}
+
+const DOMAIN: &str = "/proc/sys/kernel/domainname";
+
+fn no_domain(room: &mut Room) -> Outcome {
+    fs::write(DOMAIN, "outside.example").expect("write(2)");
+    room.run(&["cat", DOMAIN]).end()?.prints("(none)\n")
+}
+
+fn dotted(room: &mut Room) -> Outcome {
+    let run = room.sh(&format!("hostname; cat {DOMAIN}"));
+    run.flags(&["--hostname", "box.example.org"]).end()?.prints("box\nexample.org\n")
+}
+
+fn hosts_name(room: &mut Room) -> Outcome {
+    room.sh("echo $HOST_HOSTNAME").end()?.prints("outside\n")
+}
+
+fn longest(room: &mut Room) -> Outcome {
+    let file = "/proc/sys/kernel/msgmax";
+    let before = fs::read_to_string(file).expect("read(2)");
+    let ended = room.run(&["cat", file]).flags(&["--msgmax", "4000"]).end()?;
+    ended.prints("4000\n")?;
+    let after = fs::read_to_string(file).expect("read(2)");
+    so(after == before, "the host's as before", after)
+}
+
+fn share_ipc(room: &mut Room) -> Outcome {
+    let id = SystemV::Queue.make().expect("msgget(2)");
+    let run = room.run(&["sh", "-c", "wc -l < /proc/sysvipc/msg"]);
+    let ended = run.flags(&["--share"]).end();
+    SystemV::Queue.remove(id).expect("msgctl(2)");
+    ended?.prints("2\n")
+}
+
+fn remove_all(room: &mut Room) -> Outcome {
+    let mut made = Vec::new();
+    for kind in ["queue", "semaphores", "memory"] {
+        let ended = room.words(&["make", kind]).end()?;
+        ended.succeeds()?;
+        made.push((kind, ended.out.trim().to_owned()));
+    }
+    let removed = room.words(&["remove-all"]).end();
+    let ended = room.words(&["list"]).end()?;
+    for (kind, id) in &made {
+        // What is there still, this check made.
+        room.words(&["remove", kind, id]).end()?;
+    }
+    removed?.succeeds()?;
+    ended.so(ended.out.lines().count() == 1, "a heading and nothing below it")
+}
+
+fn pidfile(room: &mut Room) -> Outcome {
+    let file = room.path("pid");
+    let file = file.to_string_lossy();
+    let mut running = room
+        .sh("echo ready; exec sleep 1000")
+        .flags(&["--pidfile", &file])
+        .start()?;
+    running.prints("ready")?;
+    let pid = running.has("sleep")?;
+    let text = fs::read_to_string(&*file).unwrap_or_default();
+    stop(running);
+    so(
+        text.trim() == pid.to_string(),
+        &format!("{pid} in the file"),
+        format!("{text:?}"),
+    )
+}
+
+fn own_proc(room: &mut Room) -> Outcome {
+    room.sh("echo /proc/[0-9]*").flags(&["--proc"]).end()?.prints("/proc/1\n")
+}
+
+fn init(room: &mut Room) -> Outcome {
+    let ended = room.sh("echo $$; exit 5").flags(&["--init"]).end()?;
+    ended.exits(5)?;
+    let number = ended.out.trim().parse().unwrap_or(0);
+    ended.so(number > 1, "a number above 1")
+}
+
+/// What is mounted on the host later is seen inside.
+fn later_mount(room: &Room, at: &Path, inside: &str, flags: &[&str]) -> Outcome {
+    let script = format!(
+        "echo ready; i=0; until test -e {inside}/seen || test $i = 300; do \
+         i=$((i + 1)); sleep 0.1; done; test -e {inside}/seen && echo seen"
+    );
+    let mut running = room.sh(&script).flags(flags).start()?;
+    running.prints("ready")?;
+    let none = None::<&str>;
+    mount(none, at, Some("tmpfs"), MsFlags::empty(), none).expect("mount(2)");
+    fs::write(at.join("seen"), "").expect("write(2)");
+    let ended = running.end();
+    nix::mount::umount2(at, nix::mount::MntFlags::MNT_DETACH).expect("umount2(2)");
+    ended?.prints("ready\nseen\n")
+}
+
+fn slave(room: &mut Room) -> Outcome {
+    let at = room.directory("later");
+    later_mount(room, &at, &at.to_string_lossy(), &["--slave"])
+}
+
+fn private_tmp(room: &mut Room) -> Outcome {
+    let ended = room
+        .sh("ls -A /tmp; touch /tmp/grade-inside")
+        .flags(&["--private-tmp"])
+        .at("/")
+        .end()?;
+    ended.prints("")?;
+    so(
+        !Path::new("/tmp/grade-inside").exists(),
+        "nothing in the host's /tmp",
+        "a file",
+    )
+}
+
+fn read_only(room: &mut Room) -> Outcome {
+    let run = room.sh("touch /grade 2> /dev/null || echo refused");
+    let ended = run.flags(&["--read-only"]).end();
+    let _ = fs::remove_file("/grade");
+    ended?.prints("refused\n")
+}
+
+fn as_other(room: &mut Room) -> Outcome {
+    room.run(&["id", "-u"])
+        .flags(&["--as", "1000"])
+        .as_user()
+        .end()?
+        .prints("1000\n")
+}
+
+fn print_map(room: &mut Room) -> Outcome {
+    let ended = room.run(&["true"]).flags(&["--print-map"]).as_user().end()?;
+    ended.succeeds()?;
+    let line = format!("uid 0 inside is uid {} outside", blackbox::user());
+    ended.so(ended.err.contains(&line), &format!("{line:?} on standard error"))
+}
+
+fn no_caps(room: &mut Room) -> Outcome {
+    let run = room.run(&["grep", "CapEff", "/proc/self/status"]);
+    let none = "CapEff:\t0000000000000000\n";
+    run.flags(&["--no-caps"]).as_user().end()?.prints(none)
+}
+
+fn lo(room: &mut Room) -> Outcome {
+    let run = room.sh("ifconfig lo | grep -o UP");
+    run.flags(&["--lo"]).end()?.prints("UP\n")
+}
+
+fn low_ports(room: &mut Room) -> Outcome {
+    let run = room.run(&["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]);
+    run.flags(&["--low-ports"]).end()?.prints("0\n")
+}
+
+fn share_net(room: &mut Room) -> Outcome {
+    let outside = fs::read_link("/proc/self/ns/net").expect("readlink(2)");
+    let run = room.run(&["readlink", "/proc/self/ns/net"]);
+    run.flags(&["--share"]).end()?.prints(&format!("{}\n", outside.display()))
+}
+
+fn for_children(room: &mut Room) -> Outcome {
+    let ended = room.words(&["list"]).end()?;
+    ended.succeeds()?;
+    ended.so(ended.out.contains("pid_for_children"), "a line pid_for_children")
+}
+
+fn list_all(room: &mut Room) -> Outcome {
+    let mut running = room.words(&["run", "--uts", "sleep", "1000"]).start()?;
+    let pid = running.has("sleep")?;
+    let link = fs::read_link(format!("/proc/{pid}/ns/uts")).expect("readlink(2)");
+    let number = link.to_string_lossy().replace("uts:[", "").replace(']', "");
+    let ended = room.words(&["list", "--all"]).end();
+    stop(running);
+    let ended = ended?;
+    ended.succeeds()?;
+    ended.so(ended.out.contains(&number), &format!("the namespace {number}"))
+}
+
+fn clock(room: &mut Room) -> Outcome {
+    let words = [
+        "run",
+        "--time",
+        "--boottime",
+        "36000",
+        "cut",
+        "-d.",
+        "-f1",
+        "/proc/uptime",
+    ];
+    let ended = room.words(&words).end()?;
+    ended.succeeds()?;
+    let seconds: u64 = ended.out.trim().parse().unwrap_or(0);
+    ended.so(seconds >= 36000, "36000 seconds or more since boot")
+}
+
+fn peak(room: &mut Room) -> Outcome {
+    let ended = room.run(&["true"]).flags(&["-m", "32m", "--peak"]).end()?;
+    ended.succeeds()?;
+    let number =
+        ended.err.lines().find_map(|line| line.strip_prefix("memory.peak "));
+    let number: Option<u64> = number.and_then(|text| text.trim().parse().ok());
+    ended.so(number.is_some_and(|n| n > 0), "\"memory.peak N\" on standard error")
+}
+
+fn kill_group(room: &mut Room) -> Outcome {
+    room.words(&["create", "grade-demo"]).end()?.succeeds()?;
+    let mut running =
+        room.words(&["exec", "grade-demo", "sleep", "1000"]).start()?;
+    running.has("sleep")?;
+    let killed = room.words(&["kill", "grade-demo"]).end();
+    let gone = killed.as_ref().is_ok_and(|it| it.code == 0) && room.gone("sleep");
+    stop(running);
+    room.words(&["delete", "grade-demo"]).end()?.succeeds()?;
+    killed?.succeeds()?;
+    so(gone, "nobody in the group", "sleep runs on")
+}
+
+fn stats_json(room: &mut Room) -> Outcome {
+    room.words(&["create", "grade-demo"]).end()?.succeeds()?;
+    let ended = room.words(&["stats", "--json", "grade-demo"]).end();
+    room.words(&["delete", "grade-demo"]).end()?.succeeds()?;
+    let ended = ended?;
+    ended.succeeds()?;
+    let is_json = serde_json::from_str::<serde_json::Value>(&ended.out).is_ok();
+    ended.so(is_json, "JSON on standard output")
+}
+
+/// The directories of a union, and the flags for them.
+fn union(room: &Room) -> Vec<String> {
+    let mut flags = Vec::new();
+    for name in ["lower", "upper", "work"] {
+        let directory = room.directory(name);
+        flags
+            .extend([format!("--{name}"), directory.to_string_lossy().into_owned()]);
+    }
+    fs::write(room.path("lower/a"), "one\n").expect("write(2)");
+    fs::write(room.path("lower/b"), "two\n").expect("write(2)");
+    flags
+}
+
+fn changes(room: &mut Room) -> Outcome {
+    let flags = union(room);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    room.sh("echo new > c; echo more >> a; rm b").flags(&flags).end()?.succeeds()?;
+    // Without the place to work.
+    let words = [&["changes"], &flags[..4]].concat();
+    room.words(&words).end()?.prints("C /a\nD /b\nA /c\n")
+}
+
+fn union_ro(room: &mut Room) -> Outcome {
+    let flags = union(room);
+    let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    flags.push("--read-only");
+    let run = room.sh("cat a; touch c 2> /dev/null || echo refused");
+    run.flags(&flags).end()?.prints("one\nrefused\n")
+}
+
+fn volatile(room: &mut Room) -> Outcome {
+    let flags = union(room);
+    let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    flags.push("--volatile");
+    let ended =
+        room.run(&["grep", " overlay ", "/proc/mounts"]).flags(&flags).end()?;
+    ended.succeeds()?;
+    ended.so(ended.out.contains("volatile"), "a mount with the option volatile")
+}
+
+fn killed(room: &mut Room) -> Outcome {
+    room.sh("kill -9 $$").end()?.exits(137)
+}
+
+fn missing(room: &mut Room) -> Outcome {
+    room.run(&["no-such-program"]).end()?.exits(127)
+}
+
+fn another_net(room: &mut Room) -> Outcome {
+    let outside = fs::read_link("/proc/self/ns/net").expect("readlink(2)");
+    let ended = room.run(&["readlink", "/proc/self/ns/net"]).end()?;
+    ended.succeeds()?;
+    let other = ended.out.trim() != outside.to_string_lossy();
+    ended.so(other, &format!("another one than {}", outside.display()))
+}
+
+fn hidepid(room: &mut Room) -> Outcome {
+    let ended = room.run(&["grep", " /proc proc ", "/proc/mounts"]).end()?;
+    ended.succeeds()?;
+    ended.so(ended.out.contains("hidepid=invisible"), "/proc with hidepid=invisible")
+}
+
+fn directory(room: &mut Room) -> Outcome {
+    room.run(&["pwd"]).flags(&["-w", "/usr"]).end()?.prints("/usr\n")
+}
+
+fn variable(room: &mut Room) -> Outcome {
+    let run = room.sh("echo $GREETING");
+    run.flags(&["-e", "GREETING=hello you"]).end()?.prints("hello you\n")
+}
+
+fn oom_told(room: &mut Room) -> Outcome {
+    let ended = room.run(&["tail", "/dev/zero"]).flags(&["-m", "16m"]).end()?;
+    ended.exits(137)?;
+    ended.so(ended.err.contains("memory"), "a line about memory on standard error")
+}
+
+/// The limit of the memory of a process' group.
+fn limit(pid: i32) -> String {
+    let group =
+        fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let path = group.trim().rsplit(':').next().unwrap_or_default().to_owned();
+    let file = format!("/sys/fs/cgroup{path}/memory.max");
+    fs::read_to_string(file).unwrap_or_default().trim().to_owned()
+}
+
+fn percent(room: &mut Room) -> Outcome {
+    let mut running =
+        room.sh("echo ready; exec sleep 1000").flags(&["-m", "10%"]).start()?;
+    running.prints("ready")?;
+    let limit = limit(running.has("sleep")?);
+    stop(running);
+    let table = fs::read_to_string("/proc/meminfo").expect("read(2)");
+    let all = table.split_whitespace().nth(1).and_then(|text| text.parse().ok());
+    let tenth: u64 = all.unwrap_or(0_u64) * 1024 / 10;
+    // The kernel counts in pages.
+    let near = limit.parse().is_ok_and(|it: u64| it.abs_diff(tenth) <= 4096);
+    so(near, &format!("a limit of {tenth} bytes"), format!("a limit of {limit:?}"))
+}
+
+fn parent(room: &mut Room) -> Outcome {
+    let flags = ["-pids", "50", "--cgroup-parent", "grade-parent"];
+    let mut running =
+        room.sh("echo ready; exec sleep 1000").flags(&flags).start()?;
+    running.prints("ready")?;
+    let pid = running.has("sleep")?;
+    let group =
+        fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    stop(running);
+    // It is who made it that takes it away.
+    let _ = fs::remove_dir("/sys/fs/cgroup/grade-parent");
+    so(group.contains("/grade-parent/"), "a group in grade-parent", group)
+}
+
+fn tmp(room: &mut Room) -> Outcome {
+    let ended = room.run(&["grep", " /tmp tmpfs ", "/proc/mounts"]).end()?;
+    ended.succeeds()
+}
+
+fn etc_hostname(room: &mut Room) -> Outcome {
+    let run = room.run(&["cat", "/etc/hostname"]);
+    run.flags(&["--hostname", "box"]).end()?.prints("box\n")
+}
+
+fn upper(room: &mut Room) -> Outcome {
+    let kept = room.directory("kept");
+    let flags = ["--upper", &kept.to_string_lossy()];
+    room.sh("echo one > /root/file").flags(&flags).end()?.succeeds()?;
+    room.run(&["cat", "/root/file"]).flags(&flags).end()?.prints("one\n")
+}
+
+fn told(room: &mut Room) -> Outcome {
+    let ended = room.run(&["touch", "/root/file"]).flags(&["--changes"]).end()?;
+    ended.succeeds()?;
+    let there = ended.err.lines().any(|line| line == "A /root/file");
+    ended.so(there, "\"A /root/file\" on standard error")
+}
+
+fn layer(room: &mut Room) -> Outcome {
+    let above = room.directory("above");
+    fs::create_dir(above.join("srv")).expect("mkdir(2)");
+    fs::write(above.join("srv/page"), "hello\n").expect("write(2)");
+    let flags = ["--layer", &above.to_string_lossy()];
+    room.run(&["cat", "/srv/page"]).flags(&flags).end()?.prints("hello\n")
+}
+
+fn nosuid(room: &mut Room) -> Outcome {
+    let host = room.directory("volume");
+    let spec = format!("{}:/mnt:nosuid", host.display());
+    let run = room.run(&["grep", " /mnt ", "/proc/mounts"]);
+    let ended = run.flags(&["-v", &spec]).end()?;
+    ended.succeeds()?;
+    ended.so(ended.out.contains("nosuid"), "a mount with the option nosuid")
+}
+
+fn tmpfs(room: &mut Room) -> Outcome {
+    let run = room.run(&["grep", "-c", " /scratch tmpfs ", "/proc/mounts"]);
+    run.flags(&["--tmpfs", "/scratch"]).end()?.prints("1\n")
+}
+
+fn rslave(room: &mut Room) -> Outcome {
+    let host = room.directory("volume");
+    let at = room.directory("volume/later");
+    let spec = format!("{}:/mnt:rslave", host.display());
+    later_mount(room, &at, "/mnt/later", &["-v", &spec])
+}

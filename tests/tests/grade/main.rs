@@ -1,0 +1,68 @@
+//! The checks of `cargo xtask grade` and `cargo xtask exercise`: what a container does,
+//! as seen from inside and outside, and not a word of ours. Process 1 of the VM runs
+//! one at a time, as it runs tests.
+#![allow(clippy::print_stdout, reason = "the host reads it")]
+#![allow(clippy::unwrap_used, reason = "a panic is an answer too")]
+
+mod capabilities;
+mod exercises;
+mod outcome;
+mod room;
+mod subject;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use outcome::{Outcome, Trouble};
+use room::Room;
+use vm_init::grade::{ANSWER, Check};
+
+/// One check: the capability or exercise, a sentence, how it is found out, and, of an
+/// exercise, what the unchanged checkout answers.
+type Entry = (&'static str, &'static str, fn(&mut Room) -> Outcome, &'static str);
+
+fn all() -> impl Iterator<Item = &'static Entry> {
+    capabilities::ALL.iter().chain(exercises::ALL)
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--list"] => {
+            for (group, name, _, before) in all() {
+                let [group, name, before] =
+                    [group, name, before].map(|w| (*w).into());
+                let check = Check { group, name, before };
+                println!("{}", serde_json::to_string(&check).unwrap());
+            }
+            ExitCode::SUCCESS
+        }
+        // As libtest takes it.
+        ["--exact", name, ..] => {
+            let Some((group, _, run, _)) = all().find(|(group, it, ..)| {
+                name.split_once("::") == Some((*group, *it))
+            }) else {
+                eprintln!("there is no check {name}");
+                return ExitCode::from(2);
+            };
+            let answer = answer(group, *run);
+            println!("\n{ANSWER}{}", serde_json::to_string(&answer).unwrap());
+            ExitCode::SUCCESS
+        }
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Run it in a room of its own, and look at what is left of it.
+fn answer(group: &str, run: fn(&mut Room) -> Outcome) -> vm_init::grade::Answer {
+    let mut room = Room::open(group);
+    let ended = catch_unwind(AssertUnwindSafe(|| run(&mut room)));
+    let outcome = ended.unwrap_or_else(|panic| {
+        // A terminal that does not show what it should, for one.
+        let text = panic.downcast_ref::<String>().cloned();
+        let text =
+            text.or(panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        Err(Trouble::fail("the check to come to its end", text.unwrap_or_default()))
+    });
+    room.close(outcome)
+}

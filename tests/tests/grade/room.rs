@@ -1,0 +1,191 @@
+//! Where one check takes place: a machine that looks like a host, of which nothing
+//! lasts, and a laboratory that tells what was left behind.
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use blackbox::{Lab, living, user};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::sethostname;
+use vm_init::grade::{Answer, Status, Subject};
+
+use crate::outcome::Outcome;
+use crate::subject::Run;
+
+/// A check is ended by process 1; the laboratory's own watchdog sleeps.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// What is to come comes within this time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is to go is gone by then.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// So many things that were left are told.
+const MOST: usize = 20;
+
+/// The room.
+pub(crate) struct Room {
+    pub(crate) lab: Lab,
+    pub(crate) subject: Subject,
+    /// The command lines that were run, and the end of what they printed.
+    pub(crate) commands: RefCell<Vec<String>>,
+    pub(crate) output: RefCell<String>,
+}
+
+impl Room {
+    /// Make it. Of an exercise, `group` names the chapter whose binary is tried.
+    pub(crate) fn open(group: &str) -> Room {
+        // Whatever happens to them, the next check does not find it.
+        unshare(
+            CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWIPC,
+        )
+        .expect("unshare(2)");
+        // As systemd has it: what is mounted carelessly inside appears outside.
+        for kind in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
+            let (none, flags) = (None::<&str>, MsFlags::MS_REC | kind);
+            mount(none, "/", none, flags, none).expect("mount(2) /");
+        }
+        sethostname("outside").expect("sethostname(2)");
+        let subject = subject(group);
+        for (place, target) in &subject.links {
+            let place = Path::new(place);
+            if place.symlink_metadata().is_err() {
+                let parent = place.parent().expect("a parent");
+                fs::create_dir_all(parent).expect("mkdir(2)");
+                symlink(target, place).expect("symlink(2)");
+            }
+        }
+        let mut lab = Lab::with_patience(NEVER);
+        fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+        lab.look_again();
+        Room {
+            lab,
+            subject,
+            commands: RefCell::default(),
+            output: RefCell::default(),
+        }
+    }
+
+    /// A path that goes with the check.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.lab.dir().join(name)
+    }
+
+    /// A directory there, which anybody may use.
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("mkdir(2)");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        path
+    }
+
+    /// A run of the program that is graded.
+    pub(crate) fn run<'a>(&'a self, command: &[&str]) -> Run<'a> {
+        Run::new(self, command)
+    }
+
+    /// The program with these words, whatever the adapter says: for exercises.
+    pub(crate) fn words<'a>(&'a self, words: &[&str]) -> Run<'a> {
+        Run::new(self, words).as_it_is()
+    }
+
+    /// A run of a shell script in it.
+    pub(crate) fn sh<'a>(&'a self, script: &str) -> Run<'a> {
+        self.run(&["sh", "-c", script])
+    }
+
+    /// A word of the adapter with its general places filled in.
+    pub(crate) fn fill(&self, word: &str, as_user: bool) -> String {
+        let state = if as_user { self.lab.user_state() } else { self.lab.state() };
+        word.replace("{binary}", &self.subject.binary)
+            .replace("{state}", &state.to_string_lossy())
+            .replace("{image}", &self.lab.image().to_string_lossy())
+            .replace("{scratch}", &self.lab.dir().to_string_lossy())
+    }
+
+    /// Start a command as the ordinary user, who gets a home.
+    pub(crate) fn user_command(&self) -> Command {
+        // It makes the home and copies the helper to where the user finds it.
+        let prepared = self.lab.user_command("probe");
+        let mut command = Command::new(prepared.get_program());
+        command.args(["user", &user().to_string()]);
+        command.env_clear().env("HOME", self.path("home"));
+        command
+    }
+
+    /// Wait until there is none any more.
+    pub(crate) fn gone(&self, name: &str) -> bool {
+        let none = || living().into_values().all(|it| it != name).then_some(());
+        wait_within(FAREWELL, none).is_some()
+    }
+
+    /// End it, and say what became of the check.
+    pub(crate) fn close(self, outcome: Outcome) -> Answer {
+        let Room { lab, commands, output, .. } = self;
+        let mut left = lab.close();
+        for line in left.iter().rev() {
+            // The next check is to find a machine without it.
+            if let Some(group) = line.strip_prefix("cgroup left: ") {
+                let _ = fs::remove_dir(group);
+            }
+        }
+        // A whole /proc left in the image need not be told in full.
+        left.truncate(MOST);
+        let (status, expected, actual) = match outcome {
+            Ok(()) if left.is_empty() => {
+                (Status::Pass, String::new(), String::new())
+            }
+            Ok(()) => {
+                (Status::Leak, "the machine to be as it was".into(), left.join("; "))
+            }
+            Err(trouble) => (trouble.status, trouble.expected, trouble.actual),
+        };
+        let (commands, output) = (commands.into_inner(), output.into_inner());
+        Answer { status, expected, actual, left, commands, output }
+    }
+}
+
+/// Wait until there is something to see.
+pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
+    wait_within(PATIENCE, look)
+}
+
+fn wait_within<T>(
+    limit: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// The program that is graded, or, for an exercise, the chapter's.
+fn subject(group: &str) -> Subject {
+    if group.starts_with("ch") {
+        let chapter = group.rsplit_once('-').map_or(group, |(chapter, _)| chapter);
+        return Subject {
+            binary: blackbox::bin_dir().join(chapter).to_string_lossy().into_owned(),
+            adapter: Default::default(),
+            links: Default::default(),
+        };
+    }
+    let path = std::env::var_os("MYDOCKER_GRADE").expect("MYDOCKER_GRADE");
+    let text = fs::read(&path).expect("what is to be graded");
+    serde_json::from_slice(&text).expect("what is to be graded")
+}

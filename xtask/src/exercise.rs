@@ -1,0 +1,289 @@
+//! `cargo xtask exercise`: is an exercise of the book solved?
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use common::step::Step;
+use vm_init::grade::{Check, Status};
+
+use crate::build::{Built, build, build_chapters};
+use crate::grade::row::{Row, Vm};
+use crate::grade::{PROGRAM, Which, listed};
+use crate::mutants::{SOURCES, sync};
+use crate::vm::qemu::{self, Qemu};
+use crate::{root, set, target};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The exercises, as ch02-uts-1, or all of a chapter, as ch02-uts
+    #[arg(required_unless_present_any = ["list", "check"])]
+    names: Vec<String>,
+
+    /// List them
+    #[arg(long)]
+    list: bool,
+
+    /// See that each fails on the checkout as it is, for the reason that it is set
+    /// for, and is solved by its solution in tests/solutions, where there is one
+    #[arg(long, conflicts_with = "list")]
+    check: bool,
+
+    #[command(flatten)]
+    which: Which,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut built = build(Some(PROGRAM))?;
+    let all = listed(built.test(PROGRAM)?)?;
+    let all: Vec<Check> =
+        all.into_iter().filter(|check| check.group.starts_with("ch")).collect();
+    if args.list {
+        all.iter().for_each(|it| println!("{}: {}", it.group, sentence(it)));
+        return Ok(());
+    }
+    let qemu = qemu::find()?;
+    if args.check && args.names.is_empty() {
+        unsolved(&rows(&built, &qemu, &all, &args.which)?)?;
+        return solutions(&mut built, &qemu, &all, &args.which);
+    }
+    let chosen = select(&all, &args.names)?;
+    let rows = rows(&built, &qemu, &chosen, &args.which)?;
+    if args.check {
+        return unsolved(&rows);
+    }
+    for row in &rows {
+        tell(row);
+    }
+    let solved = rows.iter().filter(|row| row.answer.status == Status::Pass).count();
+    println!("\nexercises: {solved} of {} solved", rows.len());
+    match solved == rows.len() {
+        true => Ok(()),
+        false => bail!("not solved yet; the page has a hint"),
+    }
+}
+
+fn sentence(check: &Check) -> String {
+    check.name.replace('_', " ")
+}
+
+/// Those of a name, or of a chapter.
+fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
+    let means = |name: &String, check: &Check| {
+        check.group == *name || chapter(&check.group) == name
+    };
+    for name in names {
+        if !all.iter().any(|check| means(name, check)) {
+            bail!("there is no exercise {name}: --list shows all");
+        }
+    }
+    let chosen =
+        all.iter().filter(|check| names.iter().any(|name| means(name, check)));
+    Ok(chosen.cloned().collect())
+}
+
+fn rows(
+    built: &Built,
+    qemu: &Qemu,
+    checks: &[Check],
+    which: &Which,
+) -> Result<Vec<Row>> {
+    let accelerator = set::accelerator(which.accel, qemu)?;
+    let set = set::make(built, qemu, &which.kernel, which.cgroup, accelerator)?;
+    let mut vm = Vm::new(&set, which.timeout);
+    let rows: Result<Vec<Row>> = checks.iter().map(|check| vm.run(check)).collect();
+    let rows = rows?;
+    vm.finish()?;
+    Ok(rows)
+}
+
+fn tell(row: &Row) {
+    let (group, sentence) = (&row.check.group, row.sentence());
+    match row.answer.status {
+        Status::Pass => println!("{group}: {sentence} ... solved"),
+        _ => {
+            println!("{group}: {sentence} ... not yet");
+            row.explanation().iter().for_each(|line| println!("    {line}"));
+        }
+    }
+}
+
+/// Each fails, and finds what it is to find. A check that passes, or fails over
+/// something else, tests nothing.
+fn unsolved(rows: &[Row]) -> Result<()> {
+    let mut wrong = 0;
+    for row in rows {
+        let Row { check, answer, .. } = row;
+        let fails = matches!(answer.status, Status::Fail | Status::Error);
+        let reason =
+            !check.before.is_empty() && answer.actual.contains(&check.before);
+        if fails && reason && !answer.expected.is_empty() && answer.left.is_empty() {
+            let seconds = row.milliseconds as f64 / 1000.0;
+            println!("{}: unsolved, as it should be ({seconds:.2}s)", check.group);
+            continue;
+        }
+        wrong += 1;
+        println!(
+            "{}: WRONG, {:?} with {:?}",
+            check.group, answer.status, check.before
+        );
+        row.explanation().iter().for_each(|line| println!("    {line}"));
+    }
+    println!("\nexercises: {} unsolved, {wrong} wrong", rows.len() - wrong);
+    match wrong {
+        0 => Ok(()),
+        count => bail!("{count} exercises don't fail as they should"),
+    }
+}
+
+/// Apply all solutions to a copy of the checkout, and see each exercise solved.
+fn solutions(
+    built: &mut Built,
+    qemu: &Qemu,
+    all: &[Check],
+    which: &Which,
+) -> Result<()> {
+    let patches = patches()?;
+    covered(all, &patches)?;
+    let directory = target().join("solutions");
+    let checkout = directory.join("checkout");
+    for source in SOURCES {
+        sync(&root().join(source), &checkout.join(source))?;
+    }
+    for (name, text) in &patches {
+        apply(name, text, &checkout)?;
+    }
+    let programs = build_chapters(&checkout, &directory.join("target"))
+        .context("with the solutions the checkout can't be built")?;
+    built.replace_chapters(&programs, true)?;
+    let solved: Vec<Check> = all
+        .iter()
+        .filter(|check| patches.contains_key(&check.group))
+        .cloned()
+        .collect();
+    let rows = rows(built, qemu, &solved, which)?;
+    rows.iter().for_each(tell);
+    let missing =
+        rows.iter().filter(|row| row.answer.status != Status::Pass).count();
+    println!("\nsolutions: {} solve, {missing} don't", rows.len() - missing);
+    match missing {
+        0 => Ok(()),
+        count => bail!("{count} solutions don't solve their exercise"),
+    }
+}
+
+/// The part of an exercise's name that is its chapter's.
+fn chapter(name: &str) -> &str {
+    name.rsplit_once('-').map_or(name, |(chapter, _)| chapter)
+}
+
+/// Each patch solves an exercise, and each chapter has a patch.
+fn covered(all: &[Check], patches: &BTreeMap<String, String>) -> Result<()> {
+    for name in patches.keys() {
+        if !all.iter().any(|check| check.group == *name) {
+            bail!("tests/solutions/{name}.patch solves no exercise");
+        }
+    }
+    for check in all {
+        let wanted = chapter(&check.group);
+        if !patches.keys().any(|name| chapter(name) == wanted) {
+            bail!("no patch in tests/solutions/ solves an exercise of {wanted}");
+        }
+    }
+    Ok(())
+}
+
+/// Apply a unified diff of one file or several.
+fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
+    for part in text.split("\n--- a/").skip(1) {
+        let part = format!("--- a/{}\n", part.trim_end_matches('\n'));
+        let path = part.lines().find_map(|line| line.strip_prefix("+++ b/"));
+        let path =
+            checkout.join(path.with_context(|| format!("{name}: no +++ b/"))?);
+        let shown = path.display();
+        let stale = || format!("{name} doesn't fit {shown} any more: make it anew");
+        let patch = diffy::Patch::from_str(&part).with_context(stale)?;
+        let before =
+            fs::read_to_string(&path).step(|| format!("read(2) {shown}"))?;
+        let after = diffy::apply(&before, &patch).with_context(stale)?;
+        fs::write(&path, after).step(|| format!("write(2) {shown}"))?;
+    }
+    Ok(())
+}
+
+/// The solutions by the exercise's name: a line on what they do, and a unified diff.
+fn patches() -> Result<BTreeMap<String, String>> {
+    let directory = root().join("tests/solutions");
+    let step = || format!("readdir(3) {}", directory.display());
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(&directory).step(step)? {
+        let path = entry.step(step)?.path();
+        let text = fs::read_to_string(&path)
+            .step(|| format!("read(2) {}", path.display()))?;
+        let name =
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        found.insert(name, text);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `cargo xtask exercise NAME` on the pages names.
+    fn on_pages() -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(root().join("book/src")).unwrap().flatten() {
+            let path = entry.path();
+            let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+            if !stem.starts_with("ch0") {
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap();
+            for rest in text.split("`cargo xtask exercise ").skip(1) {
+                let name = rest.split('`').next().unwrap().to_owned();
+                assert_eq!(chapter(&name), stem, "{name} is on the page {stem}");
+                found.push(name);
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn the_pages_have_the_exercises_that_there_are_checks_for() {
+        let table = root().join("tests/tests/grade/exercises.rs");
+        let text = fs::read_to_string(table).unwrap();
+        let mut checks: Vec<String> = text
+            .split('"')
+            .filter(|word| word.starts_with("ch0"))
+            .map(str::to_owned)
+            .collect();
+        checks.sort();
+        assert_eq!(checks.len(), 45);
+        assert_eq!(on_pages(), checks);
+    }
+
+    #[test]
+    fn a_patch_of_two_files_is_applied_to_both() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x", "y"] {
+            fs::write(dir.path().join(name), "one\nend\n").unwrap();
+        }
+        let part = |name| {
+            format!(
+                "--- a/{name}\n+++ b/{name}\n@@ -1,2 +1,2 @@\n-one\n+two\n end\n"
+            )
+        };
+        let text = format!("what it does\n{}{}", part("x"), part("y"));
+        apply("n", &text, dir.path()).unwrap();
+        for name in ["x", "y"] {
+            let text = fs::read_to_string(dir.path().join(name)).unwrap();
+            assert_eq!(text, "two\nend\n");
+        }
+        let error = apply("n", &text, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("make it anew"), "{error}");
+    }
+}

@@ -1,0 +1,155 @@
+//! `cargo xtask faults`: whatever fails in a run, it is told and undone. The faults are
+//! in tests/tests/faults; here they are given to VMs, and counted.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::build::build;
+use crate::test::report::{Report, Reports};
+use crate::test::{lane, listed};
+use crate::vm::accelerator::Choice;
+use crate::vm::{Cgroup, qemu};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this fault, as `child:mount#3=ENOSPC`, `host:openat#7=kill-host`
+    #[arg(long, value_name = "FAULT")]
+    only: Option<String>,
+
+    /// Also the faults that are like another: the same call from the same place, a
+    /// kill where nothing has changed since the last
+    #[arg(long)]
+    all: bool,
+
+    /// Where the random kills begin
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// How many runs are killed at random
+    #[arg(long, default_value_t = 1000)]
+    runs: u64,
+
+    /// The VM's kernel: a series such as 6.1 or 6.12, or a path
+    #[arg(long, default_value = crate::test::PACKAGED[0])]
+    kernel: String,
+
+    /// How many VMs at a time [default: one a processor]
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+/// The test program.
+const PROGRAM: &str = "faults";
+
+/// The module of the test that `--only` runs.
+const ONLY: &str = "only::";
+
+/// A part that takes longer, in seconds, is killed.
+const LONGEST: u64 = 1200;
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let qemu = qemu::find()?;
+    let built = build(Some(PROGRAM))?;
+    let all = listed(&built, PROGRAM)?;
+    let wanted = |name: &String| name.starts_with(ONLY) == args.only.is_some();
+    let tests: Vec<String> = all.into_iter().filter(wanted).collect();
+    let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;
+    let set =
+        crate::set::make(&built, &qemu, &args.kernel, Cgroup::V2, accelerator)?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
+    let mut environment = vec![
+        ("MYDOCKER_SEED".to_owned(), args.seed.to_string()),
+        ("MYDOCKER_RUNS".to_owned(), args.runs.to_string()),
+    ];
+    environment.extend(args.all.then(|| ("MYDOCKER_ALL".into(), "1".into())));
+    environment
+        .extend(args.only.clone().map(|only| ("MYDOCKER_FAULT".into(), only)));
+    let again = format!("cargo xtask faults --seed {}", args.seed);
+    let how = lane::Suite {
+        environment: &environment,
+        again: Some(&again),
+        jobs,
+        ..lane::Suite::of(PROGRAM, LONGEST)
+    };
+    eprintln!(
+        "faults in a VM: {}; {jobs} at a time; the random kills' seed is {}",
+        set.describe(),
+        args.seed
+    );
+    let mut reports = Reports::default();
+    let begun = Instant::now();
+    let ran = lane::run(&set, how, &tests, &mut reports);
+    tell(reports.since(0), args.only.is_some(), begun.elapsed());
+    ran?;
+    if reports.failed() > 0 {
+        bail!("a run did not behave: {} parts failed", reports.failed());
+    }
+    // What no fault needs any more is no reason to let one pass.
+    let sums = sums(reports.since(0));
+    let unused =
+        sums.iter().find(|(key, sum)| **sum == 0 && key.contains("lived with"));
+    match unused {
+        Some((key, _)) => {
+            bail!("take it out of lived_with.rs, no fault needs it: {key}")
+        }
+        None => Ok(()),
+    }
+}
+
+/// What the parts counted, added up.
+fn sums(reports: &[Report]) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for line in reports.iter().flat_map(|report| report.output.lines()) {
+        let mut fields = line.split('\t');
+        if let (Some(PROGRAM), Some(key), Some(number)) =
+            (fields.next(), fields.next(), fields.next())
+        {
+            let number: u64 = number.parse().unwrap_or(0);
+            *sums.entry(key.to_owned()).or_default() += number;
+        }
+    }
+    sums
+}
+
+fn tell(reports: &[Report], only: bool, took: Duration) {
+    if only {
+        reports.iter().for_each(|report| println!("{}", report.output.trim()));
+        return;
+    }
+    println!();
+    for (key, sum) in sums(reports) {
+        println!("{sum:>7}  {key}");
+    }
+    println!("in {} s", took.as_secs());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::judge::Verdict;
+
+    #[test]
+    fn what_the_parts_count_is_added_up() {
+        let report = |output: &str| Report {
+            lane: String::new(),
+            name: String::new(),
+            verdict: Verdict::Passed,
+            milliseconds: 0,
+            output: output.to_owned(),
+            kernel: String::new(),
+            again: String::new(),
+        };
+        let reports = [
+            report("running 1 test\n\nfaults\ta b\t2\n\nfaults\tc\t0\nok\n"),
+            report("faults\ta b\t3\n"),
+        ];
+        let sums = sums(&reports);
+        assert_eq!(
+            sums.into_iter().collect::<Vec<_>>(),
+            [("a b".to_owned(), 5), ("c".to_owned(), 0)]
+        );
+    }
+}

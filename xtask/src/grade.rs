@@ -1,0 +1,208 @@
+//! `cargo xtask grade`: how much of a container is somebody's program, in whatever
+//! language?
+
+mod chapters;
+mod luggage;
+mod report;
+pub(crate) mod row;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use common::step::Step;
+use vm_init::grade::{Adapter, Check, Status};
+
+use crate::build::build;
+use crate::set;
+use crate::vm::accelerator::Choice;
+use crate::vm::{Cgroup, qemu};
+use report::Report;
+use row::Row;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The program: static or dynamic, or a script with its interpreter
+    binary: PathBuf,
+
+    /// As what it is graded: all that this chapter's container does
+    #[arg(long, default_value = "ch04-volume")]
+    chapter: String,
+
+    /// How its command line differs from ours, in TOML
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
+
+    /// Write the results in the form of exercism's results.json
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which VM.
+#[derive(clap::Args)]
+pub(crate) struct Which {
+    /// The VM's kernel: a series such as 6.1, or the path of a vmlinux or bzImage
+    #[arg(long, value_name = "6.1|6.12|PATH", default_value = "6.1")]
+    pub(crate) kernel: String,
+
+    /// The VM's cgroup layout
+    #[arg(long, default_value = "v2")]
+    pub(crate) cgroup: Cgroup,
+
+    /// Who runs the VM's instructions
+    #[arg(long, default_value = "auto")]
+    pub(crate) accel: Choice,
+
+    /// A check that takes longer, in seconds, is a hang
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+}
+
+/// The program with the checks.
+pub(crate) const PROGRAM: &str = "grade";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let adapter = adapter(args.adapter.as_deref())?;
+    let asked = chapters::capabilities(&args.chapter)?;
+    let claimed = claimed(&adapter, asked)?;
+    // What goes with the program is found before a minute goes into building.
+    let (luggage, subject) = luggage::pack(&args.binary, adapter)?;
+    let qemu = qemu::find()?;
+    let built = build(Some(PROGRAM))?;
+    let checks = listed(built.test(PROGRAM)?)?;
+    let accelerator = set::accelerator(args.which.accel, &qemu)?;
+    let which = &args.which;
+    let set = set::make_with(
+        &built,
+        &qemu,
+        &which.kernel,
+        which.cgroup,
+        accelerator,
+        luggage,
+    )?;
+    eprintln!("grading {} in a VM: {}", subject.binary, set.describe());
+    let mut rows = Vec::new();
+    let mut vm = row::Vm::new(&set, which.timeout);
+    for capability in asked {
+        for check in checks.iter().filter(|check| check.group == *capability) {
+            rows.push(if claimed.contains(capability) {
+                vm.run(check)?
+            } else {
+                Row::skipped(check, "not claimed")
+            });
+        }
+    }
+    vm.finish()?;
+    let report = Report { capabilities: asked, rows: &rows };
+    print!("{}", report.table());
+    write(args.json.as_deref(), || report.results_json())?;
+    write(args.junit.as_deref(), || report.junit())?;
+    let bad = |row: &&Row| !matches!(row.answer.status, Status::Pass | Status::Skip);
+    match rows.iter().filter(bad).count() {
+        // A program that claims nothing has not passed.
+        0 if rows.iter().all(|row| row.answer.status == Status::Skip) => {
+            bail!("no check was run")
+        }
+        0 => Ok(()),
+        count => bail!("{count} of {} checks not passed", rows.len()),
+    }
+}
+
+fn write(path: Option<&Path>, text: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, text()?).step(|| format!("write(2) {}", path.display()))
+}
+
+/// The checks that a program has.
+pub(crate) fn listed(program: &Path) -> Result<Vec<Check>> {
+    let output = Command::new(program)
+        .arg("--list")
+        .output()
+        .with_context(|| program.display().to_string())?;
+    let lines = output.stdout.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    let checks: Result<Vec<Check>, _> = lines.map(serde_json::from_slice).collect();
+    let checks = checks.with_context(|| program.display().to_string())?;
+    if checks.is_empty() {
+        bail!("{} has no checks", program.display());
+    }
+    Ok(checks)
+}
+
+fn adapter(path: Option<&Path>) -> Result<Adapter> {
+    let Some(path) = path else { return Ok(Adapter::default()) };
+    let shown = path.display();
+    let text = fs::read_to_string(path).step(|| format!("read(2) {shown}"))?;
+    parse(&text).with_context(|| format!("--adapter {shown}"))
+}
+
+fn parse(text: &str) -> Result<Adapter> {
+    let adapter: Adapter = toml::from_str(text)?;
+    for word in ["{binary}", "{command}"] {
+        if !adapter.run.iter().any(|it| it == word) {
+            bail!("`run` has no word \"{word}\": the command line needs it");
+        }
+    }
+    Ok(adapter)
+}
+
+/// What the adapter claims, of what is asked for.
+fn claimed(adapter: &Adapter, asked: &[&'static str]) -> Result<Vec<&'static str>> {
+    let Some(claims) = &adapter.capabilities else { return Ok(asked.to_vec()) };
+    for claim in claims {
+        if !chapters::ALL.contains(&claim.as_str()) {
+            let all = chapters::ALL.join(", ");
+            bail!("the adapter claims {claim:?}, which is none of {all}");
+        }
+    }
+    let is = |name: &&&str| claims.iter().any(|claim| claim == **name);
+    Ok(asked.iter().filter(is).copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_adapter_leaves_out_is_as_with_our_own() {
+        assert_eq!(parse("").unwrap(), Adapter::default());
+        let adapter = parse("own_error = 1\ncapabilities = [\"uts\"]\n").unwrap();
+        assert_eq!((adapter.own_error, adapter.run[1].as_str()), (1, "run"));
+        let claims = claimed(&adapter, &["argv", "uts"]).unwrap();
+        assert_eq!(claims, ["uts"]);
+    }
+
+    #[test]
+    fn the_page_shows_what_is_used_without_an_adapter() {
+        let page = fs::read_to_string(crate::root().join("book/src/grading.md"));
+        let page = page.unwrap();
+        let block = page.split("```toml\nrun").next().unwrap();
+        let block = block.split("```toml\n").nth(1).unwrap();
+        let shown = block.split("```").next().unwrap();
+        assert_eq!(parse(shown).unwrap(), Adapter::default());
+    }
+
+    #[test]
+    fn an_adapter_with_a_mistake_is_refused() {
+        for (text, reason) in [
+            ("runs = []", "unknown field `runs`"),
+            ("run = [\"{binary}\", \"run\"]", "no word \"{command}\""),
+            ("run = [\"x\", \"{command}\"]", "no word \"{binary}\""),
+            ("own_error = \"1\"", "invalid type"),
+        ] {
+            let error = format!("{:#}", parse(text).unwrap_err());
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+        let adapter = parse("capabilities = [\"pivots\"]").unwrap();
+        let error = claimed(&adapter, &["pivot"]).unwrap_err().to_string();
+        assert!(error.contains("\"pivots\""), "{error}");
+    }
+}

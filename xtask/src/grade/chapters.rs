@@ -1,0 +1,86 @@
+//! What each chapter's container does, and where it is taught.
+
+use anyhow::{Result, bail};
+
+/// All capabilities, in the order of the book.
+pub(crate) const ALL: [&str; 16] = [
+    "argv",
+    "exit-code",
+    "signals",
+    "leak",
+    "uts",
+    "ipc",
+    "pid",
+    "mount",
+    "user",
+    "net",
+    "proc",
+    "tty",
+    "limits",
+    "pivot",
+    "overlay",
+    "volume",
+];
+
+/// How many of them a chapter's container has, all before it included. (ch02-user's is
+/// a user namespace alone, which all the others make for who is not root.)
+const CHAPTERS: [(&str, usize); 10] = [
+    ("ch02-uts", 5),
+    ("ch02-ipc", 6),
+    ("ch02-pid", 7),
+    ("ch02-mount", 8),
+    ("ch02-net", 10),
+    ("ch03-run", 12),
+    ("ch03-limits", 13),
+    ("ch04-pivot-root", 14),
+    ("ch04-overlay", 15),
+    ("ch04-volume", 16),
+];
+
+/// A chapter's capabilities.
+///
+/// # Errors
+/// There is no such chapter, or it makes no container of its own.
+pub(crate) fn capabilities(chapter: &str) -> Result<&'static [&'static str]> {
+    match CHAPTERS.iter().find(|(name, _)| *name == chapter) {
+        Some((_, count)) => Ok(&ALL[..*count]),
+        None => {
+            let names = CHAPTERS.map(|(name, _)| name).join(", ");
+            bail!("nothing is graded as {chapter}: give one of {names}")
+        }
+    }
+}
+
+/// The page that teaches a capability.
+pub(crate) fn page(capability: &str) -> String {
+    let name = match capability {
+        "argv" | "exit-code" | "signals" | "leak" => "engine",
+        "proc" | "tty" => "ch03-run",
+        "limits" => "ch03-limits",
+        "pivot" => "ch04-pivot-root",
+        "overlay" => "ch04-overlay",
+        "volume" => "ch04-volume",
+        wall => return format!("book/src/ch02-{wall}.md"),
+    };
+    format!("book/src/{name}.md")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_capability_has_a_page() {
+        for capability in ALL {
+            let page = page(capability);
+            assert!(crate::root().join(&page).is_file(), "{capability}: {page}");
+        }
+    }
+
+    #[test]
+    fn a_chapter_has_what_the_earlier_ones_have() {
+        assert_eq!(capabilities("ch04-volume").unwrap(), ALL);
+        assert_eq!(capabilities("ch02-uts").unwrap().last(), Some(&"uts"));
+        assert!(capabilities("ch02-setns").is_err());
+    }
+}

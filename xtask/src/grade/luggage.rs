@@ -1,0 +1,304 @@
+//! What goes into the VM with a program: its loader and libraries, a script's
+//! interpreter, and what the adapter names.
+//!
+//! The disk becomes /usr. What lies elsewhere on this machine lies below
+//! [`place::GRADE`] there, and a symlink leads to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use common::step::Step;
+use object::Endianness;
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader, ProgramHeader};
+use vm_init::grade::{Adapter, Subject};
+use vm_init::place;
+
+use crate::vm::tree::{Node, Tree};
+
+/// What the VM's busybox is.
+const SHELLS: [&str; 3] = ["sh", "ash", "busybox"];
+
+/// Of Python's library, what no program of a container needs.
+const LEFT_AT_HOME: [&str; 9] = [
+    "__pycache__",
+    "dist-packages",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "site-packages",
+    "test",
+    "tests",
+    "tkinter",
+];
+
+struct Luggage {
+    tree: Tree,
+    links: BTreeMap<String, String>,
+}
+
+/// Pack.
+///
+/// # Errors
+/// The program or something that it needs can't be read; a library isn't found.
+pub(crate) fn pack(binary: &Path, adapter: Adapter) -> Result<(Tree, Subject)> {
+    let mut luggage = Luggage { tree: Tree::default(), links: BTreeMap::new() };
+    let path = fs::canonicalize(binary).step(|| binary.display().to_string())?;
+    let bytes = fs::read(&path).step(|| format!("read(2) {}", path.display()))?;
+    let name = path.file_name().context("a program has a name")?.to_string_lossy();
+    let at = format!("{}/bin/{name}", place::GRADE);
+    luggage.needs(&path, &bytes)?;
+    let mode = fs::metadata(&path)?;
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777;
+    luggage.tree.add(&at, Node::File(mode, bytes));
+    for file in &adapter.files {
+        luggage
+            .take(&std::path::absolute(file)?, &[])
+            .with_context(|| format!("the adapter's files: {file}"))?;
+    }
+    let subject = Subject { binary: at, adapter, links: luggage.links };
+    let text = serde_json::to_vec(&subject)?;
+    let at = format!("{}/subject.json", place::GRADE);
+    luggage.tree.add(&at, Node::File(0o644, text));
+    Ok((luggage.tree, subject))
+}
+
+impl Luggage {
+    /// Where a path of this machine lies in the VM.
+    fn place(&mut self, path: &Path) -> String {
+        let path = path.to_string_lossy();
+        if path.starts_with(&format!("{}/", place::DISK)) {
+            return path.into_owned();
+        }
+        let at = format!("{}/root{path}", place::GRADE);
+        self.links.insert(path.into_owned(), at.clone());
+        at
+    }
+
+    /// A file, or a directory without these, with what it needs.
+    fn take(&mut self, path: &Path, without: &[&str]) -> Result<()> {
+        let at = self.place(path);
+        self.copy(path, &at, without)
+    }
+
+    fn copy(&mut self, path: &Path, at: &str, without: &[&str]) -> Result<()> {
+        let shown = || path.display().to_string();
+        let meta = fs::metadata(path).step(shown)?;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&meta.permissions());
+        if !meta.is_dir() {
+            if self.tree.0.contains_key(at.trim_start_matches('/').as_bytes()) {
+                return Ok(());
+            }
+            let bytes = fs::read(path).step(shown)?;
+            // The scripts of a directory are run by what already is in the VM. A
+            // library of Python's may want one that isn't there: nobody loads it.
+            let needed = self.needs_libraries(path, &bytes);
+            if without.is_empty() {
+                needed?;
+            }
+            self.tree.add(at, Node::File(mode & 0o777, bytes));
+            return Ok(());
+        }
+        self.tree.add(at, Node::Directory(mode & 0o777));
+        for entry in fs::read_dir(path).step(shown)? {
+            let path = entry.step(shown)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // One without a target is no loss.
+            if without.contains(&name.as_ref()) || !path.exists() {
+                continue;
+            }
+            self.copy(&path, &format!("{at}/{name}"), without)?;
+        }
+        Ok(())
+    }
+
+    /// What it takes to run this file.
+    fn needs(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        if let Some(rest) = bytes.strip_prefix(b"#!") {
+            let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            return self.interpreter(&String::from_utf8_lossy(line));
+        }
+        self.needs_libraries(path, bytes)
+    }
+
+    fn needs_libraries(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        match loader(bytes) {
+            Some(loader) => self.libraries(path, Path::new(&loader)),
+            None => Ok(()),
+        }
+    }
+
+    /// The loader says itself what it would load.
+    ///
+    /// # Source
+    /// ld.so(8), "--list"
+    fn libraries(&mut self, path: &Path, loader: &Path) -> Result<()> {
+        let output = Command::new(loader)
+            .arg("--list")
+            .arg(path)
+            .output()
+            .step(|| format!("execve(2) {}", loader.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            bail!(
+                "{} --list {}: {}",
+                loader.display(),
+                path.display(),
+                error.trim()
+            );
+        }
+        let mut found = vec![loader.to_owned()];
+        for line in text.lines() {
+            // NAME => PATH (ADDRESS), or PATH (ADDRESS).
+            let (name, rest) =
+                line.trim().split_once(" => ").unwrap_or(("", line.trim()));
+            if rest.starts_with("not found") {
+                bail!(
+                    "{} needs {name}, which is not on this machine",
+                    path.display()
+                );
+            }
+            let library = rest.split(" (").next().unwrap_or_default();
+            if library.starts_with('/') {
+                found.push(library.into());
+            }
+        }
+        for library in found {
+            let at = self.place(&library);
+            let bytes = fs::read(&library)
+                .step(|| format!("read(2) {}", library.display()))?;
+            self.tree.add(&at, Node::File(0o755, bytes));
+        }
+        // Libraries in unusual places are found by its cache.
+        let cache = Path::new("/etc/ld.so.cache");
+        if let Ok(bytes) = fs::read(cache) {
+            let at = self.place(cache);
+            self.tree.add(&at, Node::File(0o644, bytes));
+        }
+        Ok(())
+    }
+
+    /// A script's first line, without `#!`.
+    fn interpreter(&mut self, line: &str) -> Result<()> {
+        let mut words = line.split_whitespace();
+        let mut word = words.next().unwrap_or_default();
+        if word.ends_with("/env") {
+            word = words.find(|word| !word.starts_with('-')).unwrap_or_default();
+        }
+        let name = Path::new(word).file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        if SHELLS.contains(&name.as_str()) {
+            return Ok(());
+        }
+        let path = on_path(word).with_context(|| {
+            format!("the script's interpreter {word:?} is not here")
+        })?;
+        let program = if name.starts_with("python") {
+            self.python(&path)?
+        } else {
+            fs::canonicalize(&path).step(|| path.display().to_string())?
+        };
+        self.take(&program, &[])?;
+        // Where the script looks for it, and where env(1) does.
+        let target = || Node::Symlink(program.to_string_lossy().into_owned().into());
+        self.tree.add(&format!("/usr/local/bin/{name}"), target());
+        if Path::new(word).is_absolute() && Path::new(word) != program {
+            let at = self.place(Path::new(word));
+            self.tree.add(&at, target());
+        }
+        Ok(())
+    }
+
+    /// Python knows where its library lies, and itself.
+    fn python(&mut self, path: &Path) -> Result<PathBuf> {
+        let script = "import sys, sysconfig\nprint(sys.executable)\n\
+                      for n in 'stdlib', 'platstdlib': print(sysconfig.get_path(n))";
+        let output = Command::new(path)
+            .args(["-c", script])
+            .output()
+            .step(|| format!("execve(2) {}", path.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let [program, libraries @ ..] = lines.as_slice() else {
+            bail!("{} does not say where its library is", path.display());
+        };
+        let program = fs::canonicalize(program).step(|| (*program).to_owned())?;
+        for library in libraries {
+            let library =
+                fs::canonicalize(library).step(|| (*library).to_owned())?;
+            self.take(&library, &LEFT_AT_HOME)?;
+        }
+        Ok(program)
+    }
+}
+
+fn on_path(word: &str) -> Option<PathBuf> {
+    if word.contains('/') {
+        return Some(PathBuf::from(word)).filter(|path| path.exists());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(word))
+        .find(|path| path.is_file())
+}
+
+/// The loader that an ELF program asks for, or that its libraries take.
+fn loader(bytes: &[u8]) -> Option<String> {
+    let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    let mut is_dynamic = false;
+    for segment in header.program_headers(endian, bytes).ok()? {
+        if let Ok(Some(path)) = segment.interpreter(endian, bytes) {
+            return Some(String::from_utf8_lossy(path).into_owned());
+        }
+        is_dynamic |= matches!(segment.dynamic(endian, bytes), Ok(Some(_)));
+    }
+    // A library names no loader: it is that of the programs here. (A static program
+    // that may lie anywhere is dynamic too, and needs nothing of it.)
+    let is_library = is_dynamic && header.e_entry(endian) == 0;
+    if !is_library {
+        return None;
+    }
+    let own = fs::read("/proc/self/exe").ok()?;
+    loader(&own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_brings_its_loader_and_libraries() {
+        let own = std::env::current_exe().unwrap();
+        let (tree, subject) = pack(&own, Adapter::default()).unwrap();
+        let has = |part: &str| {
+            tree.0.keys().any(|path| String::from_utf8_lossy(path).contains(part))
+        };
+        assert!(has("libc.so") || has("libc.musl"), "{:?}", tree.0.keys());
+        assert!(has("subject.json"));
+        assert!(subject.binary.starts_with(place::GRADE));
+        for at in subject.links.values() {
+            assert!(has(at.trim_start_matches('/')), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_script_for_the_shell_brings_nothing_and_one_without_interpreter_is_refused()
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("box");
+        for line in ["#!/bin/sh\n", "#! /usr/bin/env sh\n"] {
+            fs::write(&path, line).unwrap();
+            let (tree, subject) = pack(&path, Adapter::default()).unwrap();
+            assert!(subject.links.is_empty(), "{:?}", subject.links);
+            assert!(tree.0.contains_key(&b"usr/lib/grade/bin/box"[..]));
+        }
+        fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+        let error = pack(&path, Adapter::default()).unwrap_err().to_string();
+        assert!(error.contains("/no/such/interpreter"), "{error}");
+    }
+}

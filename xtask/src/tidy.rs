@@ -1,0 +1,181 @@
+//! `cargo xtask tidy`: rules that no compiler knows. Each finding names its place,
+//! what is wrong, and what to do.
+
+mod chapters;
+mod count;
+mod excerpts;
+mod links;
+mod rust;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use common::step::Step;
+
+use crate::root;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// Something that a rule forbids.
+#[derive(Debug, PartialEq)]
+struct Finding {
+    path: PathBuf,
+    line: usize,
+    /// What is wrong.
+    what: String,
+    /// What to do.
+    remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Finding { path, line, what, remedy } = self;
+        write!(f, "{}:{line}: {what}: {remedy}", path.display())
+    }
+}
+
+pub(crate) fn run(_: &Args) -> Result<()> {
+    let checkout = Checkout::read(&root())?;
+    let mut found = checkout.findings();
+    found.extend(count::count(&checkout)?);
+    for finding in &found {
+        println!("{finding}");
+    }
+    match found.len() {
+        0 => println!("tidy: {} files, and nothing to mend", checkout.files.len()),
+        1 => bail!("one thing to mend"),
+        count => bail!("{count} things to mend"),
+    }
+    Ok(())
+}
+
+/// The text files of a checkout, by their paths in it.
+struct Checkout {
+    files: Vec<File>,
+}
+
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+impl Checkout {
+    /// Read what the rules are about.
+    fn read(root: &Path) -> Result<Checkout> {
+        let mut files = Vec::new();
+        let mut todo: Vec<PathBuf> =
+            ["book/src", "chapters", "common", "tests", "xtask", "README.md"]
+                .map(PathBuf::from)
+                .to_vec();
+        todo.extend(["Cargo.toml", ".ci"].map(PathBuf::from));
+        todo.push("LICENSE".into());
+        while let Some(path) = todo.pop() {
+            let at = root.join(&path);
+            let step = || format!("read(2) {}", at.display());
+            if at.is_dir() {
+                for entry in fs::read_dir(&at).step(step)? {
+                    let name = entry.step(step)?.file_name();
+                    if name != "target" {
+                        todo.push(path.join(name));
+                    }
+                }
+            } else if at.exists() {
+                let text = fs::read(&at).step(step)?;
+                let text = String::from_utf8_lossy(&text).into_owned();
+                files.push(File { path, text });
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Checkout { files })
+    }
+
+    /// What the rules find that need nothing built.
+    fn findings(&self) -> Vec<Finding> {
+        let rules = [
+            excerpts::anchors,
+            excerpts::rust_blocks,
+            chapters::edges,
+            chapters::complete,
+            rust::unsafe_outside_common,
+            rust::walls_in_common,
+            links::dead,
+        ];
+        rules.iter().flat_map(|rule| rule(self)).collect()
+    }
+
+    fn file(&self, path: &Path) -> Option<&File> {
+        self.files.iter().find(|file| file.path == path)
+    }
+
+    /// Files below a directory whose names end so.
+    fn below<'a>(
+        &'a self,
+        directory: &'a str,
+        end: &'a str,
+    ) -> impl Iterator<Item = &'a File> {
+        let fits = move |file: &&File| {
+            let extension = file.path.extension().is_some_and(|it| it == end);
+            file.path.starts_with(directory) && extension
+        };
+        self.files.iter().filter(fits)
+    }
+
+    /// The book's pages, and the README.
+    fn pages(&self) -> impl Iterator<Item = &File> {
+        let readme = self.file(Path::new("README.md"));
+        self.below("book/src", "md").chain(readme)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file.path.starts_with(path))
+    }
+}
+
+impl File {
+    fn finding(&self, line: usize, what: String, remedy: &str) -> Finding {
+        Finding { path: self.path.clone(), line, what, remedy: remedy.to_owned() }
+    }
+
+    /// The lines with their numbers, from 1.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(at, line)| (at + 1, line))
+    }
+
+    /// The line that a place in the text is on.
+    fn line(&self, at: usize) -> usize {
+        self.text[..at].matches('\n').count() + 1
+    }
+}
+
+/// A path without `..`.
+fn plain(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+/// A made-up checkout, for the rules' own tests.
+#[cfg(test)]
+fn made_up(files: &[(&str, &str)]) -> Checkout {
+    let file = |(path, text): &(&str, &str)| File {
+        path: path.into(),
+        text: (*text).to_owned(),
+    };
+    Checkout { files: files.iter().map(file).collect() }
+}
+
+/// Findings as `path:line`, and what is said, for the rules' own tests.
+#[cfg(test)]
+fn said(found: &[Finding]) -> String {
+    found.iter().map(|finding| format!("{finding}\n")).collect()
+}
