@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod commands;
 mod commit;
 mod from_image;
 mod images;
@@ -11,12 +12,15 @@ mod layer;
 mod merged;
 mod pack;
 mod record;
+mod run;
 mod squeeze;
 mod store;
 
+pub use commands::Images;
 pub use commit::{commit, export};
 pub use from_image::{FromImage, Words};
 pub use images::{Flags as ListFlags, age, list, size};
 pub use import::import;
 pub use record::{Record, Recorded, Status};
+pub use run::Run;
 pub use store::{Hold, Store};
