@@ -55,7 +55,6 @@ pub enum Status {
     Dead,
 }
 
-// ANCHOR: find
 impl Record {
     /// The container with this name, this id, or the only one whose id begins so.
     ///
@@ -149,7 +148,6 @@ impl Record {
         }
     }
 }
-// ANCHOR_END: find
 
 impl Record {
     fn from(id: &Id, record: &Value) -> Result<Record> {

@@ -739,6 +739,7 @@ fn help_is_a_page() {
     let lab = Lab::new();
     let page = |words: &[&str]| ok(&lab, words);
     assert_snapshot!("ch04-commit-help", page(&["--help"]));
+    assert_snapshot!("ch04-commit-run-help", page(&["run", "--help"]));
     for action in ["commit", "export", "import", "images", "rmi", "rm"] {
         let help = page(&[action, "-h"]);
         assert_snapshot!(format!("ch04-commit-{action}-help"), help);
