@@ -33,8 +33,11 @@ pub(crate) fn named(name: &str) -> PathBuf {
 
 /// Mount it. Nothing is brought to the disk but what somebody syncs.
 pub(crate) fn attach(disk: &Path) -> nix::Result<()> {
+    with(disk, Some("commit=100000"))
+}
+
+fn with(disk: &Path, options: Option<&str>) -> nix::Result<()> {
     fs::create_dir_all(PLACE).unwrap();
-    let options = Some("commit=100000");
     mount(Some(disk), PLACE, Some("ext4"), MsFlags::empty(), options)
 }
 
@@ -53,7 +56,7 @@ pub(crate) fn format(disk: &Path) {
     mke2fs.args(["-b", "4096", "-m", "0"]).arg(disk).arg(kilobytes);
     let made = mke2fs.output().expect("mke2fs");
     assert!(made.status.success(), "{made:?}");
-    attach(disk).expect("mount(2) without a journal");
+    with(disk, None).expect("mount(2) without a journal");
     let mut journal = vec![0; JOURNAL * BLOCK];
     // Magic, version, block size, blocks, the first of the log, the next sequence
     // number; and one user.

@@ -10,9 +10,10 @@ mod journal;
 mod plan;
 mod work;
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use blackbox::bin_dir;
+use vm_init::place;
 
 /// Where the disk is mounted, and the state directory on it.
 const PLACE: &str = "/run/power";
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
 
 /// Run the chapter; what it printed, or why that went wrong.
 fn chapter(words: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(bin_dir().join("ch04-commit"));
+    let mut command = Command::new(Path::new(place::CHAPTERS).join("ch04-commit"));
     let ended = command.args(words).env("MYDOCKER_ROOT", STATE).output().unwrap();
     match ended.status.success() {
         true => Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),

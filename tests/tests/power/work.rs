@@ -70,14 +70,21 @@ pub(crate) fn tar(content: u64) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let number = format!("{content}\n").into_bytes();
     for (name, data) in [("d/number", number), ("large", large(content))] {
-        let mut header = Header::new_gnu();
-        header.set_size(data.len() as u64);
-        header.set_mode(0o644);
+        let mut header = header(EntryType::Regular, data.len() as u64);
         builder.append_data(&mut header, name, &data[..]).unwrap();
     }
-    let mut header = Header::new_gnu();
-    header.set_entry_type(EntryType::Link);
-    header.set_size(0);
-    builder.append_link(&mut header, "d/link", "d/number").unwrap();
+    let mut link = header(EntryType::Link, 0);
+    builder.append_link(&mut link, "d/link", "d/number").unwrap();
     builder.into_inner().unwrap()
+}
+
+fn header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
