@@ -1,6 +1,7 @@
 //! Images: a name for a stack of layers.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -102,8 +103,10 @@ impl Image {
         let new = images.join(format!(".{}.new", self.name));
         let step = || format!("write {}", path.display());
         let mut file = File::create(&new).step(step).hint(hints::state)?;
-        serde_json::to_writer_pretty(&mut file, &self.record())
-            .context("image record")?;
+        let record = serde_json::to_vec_pretty(&self.record());
+        file.write_all(&record.context("image record")?)
+            .step(step)
+            .hint(hints::state)?;
         file.sync_all().step(step).hint(hints::state)?;
         fs::rename(&new, &path).step(step)?;
         File::open(&images).and_then(|directory| directory.sync_all()).step(step)

@@ -5,7 +5,7 @@
 //! containers/ID/ended.json    how it ended: written by who saw it, or swept after it
 //! ```
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -279,8 +279,12 @@ fn ids(state: &State) -> Result<Vec<Id>> {
             entries.look(|| format!("readdir(3) {}", containers.display()))?
         }
     };
-    let names = entries.flatten().map(|entry| entry.file_name());
-    Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
+    let mut ids = Vec::new();
+    for entry in entries {
+        let entry = entry.look(|| format!("readdir(3) {}", containers.display()))?;
+        ids.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+    }
+    Ok(ids)
 }
 
 fn read(path: &Path) -> Result<Option<Value>> {
@@ -297,11 +301,8 @@ fn read(path: &Path) -> Result<Option<Value>> {
 fn write(path: &Path, value: &Value) -> Result<()> {
     let step = || format!("write {}", path.display());
     let new: PathBuf = path.with_extension("new");
-    let mut file = File::create(&new).step(step).hint(hints::state)?;
-    serde_json::to_writer(&mut file, value)
-        .map_err(io::Error::from)
-        .step(step)
-        .hint(hints::state)?;
+    let text = serde_json::to_vec(value).with_context(step)?;
+    fs::write(&new, text).step(step).hint(hints::state)?;
     fs::rename(&new, path).step(step)
 }
 

@@ -1,16 +1,24 @@
 //! Packed streams: each is packed and unpacked in a thread of its own, beside the
 //! one that reads or writes the files.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
+use common::step::Step;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use nix::errno::Errno;
+use nix::libc::O_TMPFILE;
+use rustix::fs::{AtFlags, CWD, linkat};
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, FrameCompressor};
 
@@ -121,7 +129,6 @@ pub(crate) fn packed(
                 Err(error.context(reason))
             }
             (written, packed) => {
-                use common::step::Step;
                 written.and(packed.step(|| "write(2) the packed tar"))
             }
         }
@@ -233,14 +240,13 @@ impl Read for Pieces {
 /// Those of open(2), write(2), rename(2); a terminal.
 pub(crate) fn file(
     path: &Path,
-    write: impl FnOnce(&mut File) -> Result<()>,
+    write: impl FnOnce(&mut &File) -> Result<()>,
 ) -> Result<()> {
-    use common::step::Step;
     use std::os::fd::AsFd;
     let step = || format!("write(2) {}", path.display());
     let special = path.metadata().is_ok_and(|about| !about.is_file());
     if path == Path::new("-") || special {
-        let mut out = match special {
+        let out = match special {
             true => File::options().write(true).open(path).step(step)?,
             false => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         };
@@ -249,21 +255,93 @@ pub(crate) fn file(
                 "a tar is nothing for a terminal: give a file, or a pipe to read it"
             );
         }
-        return write(&mut out);
+        return write(&mut &out);
     }
-    let name = path.file_name().context("the tar needs a name")?;
-    let mut new = std::ffi::OsString::from(".");
-    new.push(name);
-    new.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(new);
-    let mut out = File::create(&new).step(step)?;
-    let written = write(&mut out)
-        .and_then(|()| out.sync_all().step(|| format!("fsync(2) {}", new.display())))
-        .and_then(|()| std::fs::rename(&new, path).step(step));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&new);
+    let new = Unfinished::new(path)?;
+    write(&mut &new.file)?;
+    new.finish(path)
+}
+
+// ANCHOR: unfinished
+/// A file that is being written. It has no name, where the file system can do that, and
+/// so nothing of it is left when its writer is killed.
+struct Unfinished {
+    file: File,
+    /// Beside the one that it shall have.
+    name: PathBuf,
+}
+
+impl Unfinished {
+    fn new(path: &Path) -> Result<Unfinished> {
+        let step = || format!("write(2) {}", path.display());
+        let last = path.file_name().context("the tar needs a name")?;
+        let mut prefix = OsString::from(".");
+        prefix.push(last);
+        prefix.push(".");
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        sweep(directory, &prefix);
+        prefix.push(format!("{}.new", std::process::id()));
+        let name = path.with_file_name(prefix);
+        let mut options = File::options();
+        let file = options.write(true).custom_flags(O_TMPFILE).open(directory);
+        let file = match file {
+            // Not every file system has it: it is under its second name meanwhile.
+            Err(e) if nameless_is_refused(&e) => {
+                let file = File::create(&name).step(step)?;
+                // Says that its writer lives.
+                file.lock().look(|| format!("flock(2) {}", name.display()))?;
+                file
+            }
+            file => file.step(step)?,
+        };
+        Ok(Unfinished { file, name })
     }
-    written
+
+    /// It is whole, and takes the place of what had its name.
+    fn finish(self, path: &Path) -> Result<()> {
+        let step = || format!("write(2) {}", path.display());
+        self.file.sync_all().step(|| format!("fsync(2) {}", path.display()))?;
+        if !self.name.exists() {
+            // linkat(2) replaces nothing, so the name comes by way of the second.
+            let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            linkat(CWD, file, CWD, &self.name, AtFlags::SYMLINK_FOLLOW)
+                .step(step)?;
+        }
+        std::fs::rename(&self.name, path).step(step)
+    }
+}
+// ANCHOR_END: unfinished
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // There is none when all went well.
+        let _ = std::fs::remove_file(&self.name);
+    }
+}
+
+fn nameless_is_refused(error: &io::Error) -> bool {
+    let refused = [Errno::EOPNOTSUPP, Errno::EISDIR, Errno::EINVAL, Errno::ENOENT];
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    errno.is_some_and(|errno| refused.contains(&errno))
+}
+
+/// Remove what killed writers of this name have left.
+fn sweep(directory: &Path, prefix: &OsStr) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.as_bytes().strip_prefix(prefix.as_bytes());
+        let number = number.and_then(|rest| rest.strip_suffix(b".new"));
+        let own = number
+            .is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit));
+        let path = entry.path();
+        if own && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            // What can't go is nothing that the new one needs.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -328,5 +406,37 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_is_there_as_a_whole_or_not_at_all_and_what_the_dead_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = || {
+            let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
+            let mut names: Vec<OsString> = entries.map(|e| e.file_name()).collect();
+            names.sort();
+            names
+        };
+        let path = dir.path().join("x.tar");
+        for text in ["one", "two"] {
+            file(&path, |out| Ok(out.write_all(text.as_bytes())?)).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        let failed = file(&path, |out| {
+            out.write_all(b"three")?;
+            bail!("no more")
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no more");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(names(), ["x.tar"]);
+        // One of a dead writer, one of a living one, and somebody else's.
+        let own = [".x.tar.1.new", ".x.tar.2.new", ".x.tar.a.new"];
+        for name in own {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let living = File::open(dir.path().join(own[1])).unwrap();
+        living.lock().unwrap();
+        file(&path, |_| Ok(())).unwrap();
+        assert_eq!(names(), [own[1], own[2], "x.tar"]);
     }
 }

@@ -1,7 +1,7 @@
 //! The images' directory: who may change it, what is made in it, what is swept.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -144,10 +144,10 @@ impl Store {
     pub fn images(&self) -> Result<Vec<Image>> {
         let images = self.state.images();
         let mut all = Vec::new();
-        let entries = fs::read_dir(&images)
-            .look(|| format!("readdir(3) {}", images.display()))?;
-        for entry in entries.flatten() {
-            let file = entry.file_name();
+        let step = || format!("readdir(3) {}", images.display());
+        for entry in fs::read_dir(&images).look(step)? {
+            // One that is left out has layers that a sweep would take for nobody's.
+            let file = entry.look(step)?.file_name();
             let name = file.to_str().and_then(|name| name.strip_suffix(".json"));
             if let Some(name) = name.filter(|name| !name.starts_with('.')) {
                 all.extend(Image::find(&self.state, name)?);
@@ -269,8 +269,11 @@ impl Store {
         for id in names(&self.state.containers()) {
             // The lock file is there before the directory, and goes after it.
             let directory = self.state.containers().join(&id);
-            let record = directory.join("record.json");
-            if !record.exists() && !self.state.running().join(&id).exists() {
+            let owns =
+                [directory.join("record.json"), self.state.running().join(&id)];
+            // What can't be looked at may be there.
+            let is_not = |path: &PathBuf| path.try_exists().is_ok_and(|is| !is);
+            if owns.iter().all(is_not) {
                 remove_tree(&directory)?;
             }
         }
@@ -303,10 +306,14 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             handle => handle.look(|| format!("open(2) {}", dir.display()))?,
         };
-        if handle.try_lock().is_err() {
-            bail!(
+        match handle.try_lock() {
+            Err(TryLockError::WouldBlock) => bail!(
                 "container {word} is being read, for an image or a tar: try again later"
-            );
+            ),
+            Err(TryLockError::Error(e)) => {
+                return Err(e).look(|| format!("flock(2) {}", dir.display()));
+            }
+            Ok(()) => {}
         }
         // What a killed host side left is undone first; then the removal is noted, so
         // that a killed one is finished by the next run.
