@@ -5,7 +5,6 @@
 mod fake;
 mod source;
 mod tree;
-mod unpack;
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -17,7 +16,7 @@ use hmac_sha256::Hash;
 use crate::hints;
 use crate::home::remove_tree;
 use crate::id::Id;
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::state::State;
 use crate::step::{Hint, Step};
 #[cfg(test)]
@@ -166,6 +165,10 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
         layers: vec![layer],
         source: found.name,
         sha256,
+        command: vec!["sh".to_owned()],
+        created: image::now(),
+        size: image::weigh(&target)?,
+        ..Image::default()
     };
     image.save(state)?;
     let megabytes = size as f64 / 1e6;
@@ -215,6 +218,7 @@ mod tests {
             layers: vec!["busybox-0".into()],
             source: "test".into(),
             sha256: "0".into(),
+            ..Image::default()
         };
         fs::create_dir_all(state.images()).unwrap();
         image.save(&state).unwrap();

@@ -48,6 +48,17 @@ Exit status:
     };
 }
 
+/// Do the same with each: all are tried; the errors come as one.
+///
+/// # Errors
+/// Those of `act`.
+pub fn each(words: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
+    let errors = words.iter().filter_map(|word| act(word).err());
+    let errors: Vec<_> = errors.map(|error| step::report(&error)).collect();
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
+    Ok(())
+}
+
 /// Read the command line, run, report. Nothing but this prints errors.
 pub fn main<C>(run: impl FnOnce(C) -> Result<Exit>) -> ExitCode
 where

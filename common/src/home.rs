@@ -171,6 +171,19 @@ impl Home {
         }
     }
 
+    /// The names of the container's parts, while its host side lives or nobody has
+    /// swept after it.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn parts(&self) -> Result<Vec<String>> {
+        let path = self.lock_path();
+        let text = fs::read(&path).look(|| format!("read(2) {}", path.display()))?;
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        Ok(line.split_whitespace().map(str::to_owned).collect())
+    }
+
     /// Remove the directory, give the name back, and let go of the lock file. Nothing
     /// there is fine.
     ///

@@ -1,7 +1,9 @@
 //! Images: a name for a stack of layers.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use crate::state::State;
 use crate::step::{Hint, Step};
 
 /// An image: a name for a stack of read-only layers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// What the user calls it, `busybox`.
     pub name: String,
@@ -20,8 +22,17 @@ pub struct Image {
     pub layers: Vec<String>,
     /// Where it was got from, for the reader.
     pub source: String,
-    /// Of the file that it was made from, in lower-case hexadecimal.
+    /// Of the file that it was made from, in lower-case hexadecimal; empty where
+    /// that is not known.
     pub sha256: String,
+    /// What a container of it runs unless it is told otherwise; empty means `sh`.
+    pub command: Vec<String>,
+    /// What is added to its environment, as `KEY=VALUE`.
+    pub environment: Vec<String>,
+    /// Seconds after 1970; 0 in the records of an earlier time.
+    pub created: u64,
+    /// Bytes of all files of all layers; 0 where nobody has counted.
+    pub size: u64,
 }
 
 impl Image {
@@ -49,20 +60,35 @@ impl Image {
         };
         let layers = record["layers"].as_array().context("it has no layers")?;
         let layers = layers.iter().map(|layer| word(layer, "a layer"));
+        // Later than the rest, and not in every record.
+        let words = |name: &str| {
+            let words = record[name].as_array().into_iter().flatten();
+            words.map(|value| word(value, name)).collect::<Result<_>>()
+        };
         Ok(Image {
             name: word(&record["name"], "name")?,
             layers: layers.collect::<Result<_>>()?,
             source: word(&record["source"], "source")?,
             sha256: word(&record["sha256"], "sha256")?,
+            command: words("command")?,
+            environment: words("environment")?,
+            created: record["created"].as_u64().unwrap_or(0),
+            size: record["size"].as_u64().unwrap_or(0),
         })
     }
 
-    fn record(&self) -> Value {
+    /// The record, as it is written.
+    #[must_use]
+    pub fn record(&self) -> Value {
         json!({
             "name": self.name,
             "layers": self.layers,
             "source": self.source,
             "sha256": self.sha256,
+            "command": self.command,
+            "environment": self.environment,
+            "created": self.created,
+            "size": self.size,
         })
     }
 
@@ -77,8 +103,10 @@ impl Image {
         let new = images.join(format!(".{}.new", self.name));
         let step = || format!("write {}", path.display());
         let mut file = File::create(&new).step(step).hint(hints::state)?;
-        serde_json::to_writer_pretty(&mut file, &self.record())
-            .context("image record")?;
+        let record = serde_json::to_vec_pretty(&self.record());
+        file.write_all(&record.context("image record")?)
+            .step(step)
+            .hint(hints::state)?;
         file.sync_all().step(step).hint(hints::state)?;
         fs::rename(&new, &path).step(step)?;
         File::open(&images).and_then(|directory| directory.sync_all()).step(step)
@@ -89,6 +117,30 @@ impl Image {
     pub fn directories(&self, state: &State) -> Vec<PathBuf> {
         self.layers.iter().map(|layer| state.layers().join(layer)).collect()
     }
+}
+
+/// Seconds after 1970.
+#[must_use]
+pub fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+/// The bytes of all files below this directory.
+///
+/// # Errors
+/// Those of readdir(3) and lstat(2).
+pub fn weigh(directory: &Path) -> Result<u64> {
+    let step = || format!("readdir(3) {}", directory.display());
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory).look(step)? {
+        let entry = entry.look(step)?;
+        let about = entry
+            .metadata()
+            .look(|| format!("lstat(2) {}", entry.path().display()))?;
+        bytes += if about.is_dir() { weigh(&entry.path())? } else { about.len() };
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -102,6 +154,10 @@ mod tests {
             layers: vec!["top".into(), "bottom".into()],
             source: "a file".into(),
             sha256: "0".into(),
+            command: vec!["sh".into(), "-l".into()],
+            environment: vec!["A=b".into()],
+            created: 1,
+            size: 2,
         };
         let mut record = image.record();
         assert_eq!(Image::read(&record).unwrap(), image);

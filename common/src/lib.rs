@@ -5,6 +5,7 @@
 //! Chapters make the walls; this crate makes the process, and undoes what was done.
 
 pub mod apt;
+pub mod base64;
 pub mod busybox;
 pub mod cli;
 pub mod command;
@@ -21,6 +22,7 @@ pub mod rights;
 pub mod room;
 pub mod state;
 pub mod step;
+pub mod unpack;
 
 mod channel;
 mod child;

@@ -305,7 +305,11 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod(2)");
 }
 
-pub(crate) fn copy_tree(from: &Path, to: &Path) {
+/// Copy a directory and all in it, with modes.
+///
+/// # Panics
+/// It can't be read or written.
+pub fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("mkdir(2)");
     for entry in fs::read_dir(from).expect("readdir(3)").flatten() {
         let (from, to) = (entry.path(), to.join(entry.file_name()));

@@ -2,6 +2,7 @@
 
 mod apart;
 mod build;
+mod life;
 mod measure;
 mod peers;
 mod plot;
@@ -37,6 +38,20 @@ enum What {
         runs: u32,
 
         /// Where the containers' directories lie: /dev/shm/bench leaves the disk out
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+
+        /// Write the figures, and what machine they are of, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Images beside tar and copying: commit, import, export
+    Life {
+        /// How often each
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+
+        /// Where all of it lies [default: in the build directory]
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
 
@@ -92,13 +107,14 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Some(What::Start { runs, state, json }) => {
             (start::start(runs, state)?, json)
         }
+        Some(What::Life { runs, state, json }) => (life::life(runs, state)?, json),
         Some(What::Vm { runs, kernel, accel, json }) => {
             (vm::vm(runs, &kernel, accel)?, json)
         }
         Some(What::Build { runs, json }) => (build::build(runs)?, json),
         Some(What::Plot { files, out }) => return plot::plot(&files, &out),
         None if args.install => return Ok(()),
-        None => bail!("nothing to do: start, vm, build, plot or --install"),
+        None => bail!("nothing to do: start, life, vm, build, plot or --install"),
     };
     match json {
         Some(file) => record.write(&file),

@@ -262,7 +262,7 @@ mod tests {
             .map(str::to_owned)
             .collect();
         checks.sort();
-        assert_eq!(checks.len(), 45);
+        assert_eq!(checks.len(), 48);
         assert_eq!(on_pages(), checks);
     }
 

@@ -14,6 +14,9 @@ use crate::vm::{Cgroup, qemu};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Only the parts whose names contain one of these words, as `images` [default: all]
+    filter: Vec<String>,
+
     /// Only this fault, as `child:mount#3=ENOSPC`, `host:openat#7=kill-host`
     #[arg(long, value_name = "FAULT")]
     only: Option<String>,
@@ -53,8 +56,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let qemu = qemu::find()?;
     let built = build(Some(PROGRAM))?;
     let all = listed(&built, PROGRAM)?;
-    let wanted = |name: &String| name.starts_with(ONLY) == args.only.is_some();
+    let named = |name: &String| {
+        args.filter.is_empty() || args.filter.iter().any(|word| name.contains(word))
+    };
+    let wanted =
+        |name: &String| name.starts_with(ONLY) == args.only.is_some() && named(name);
     let tests: Vec<String> = all.into_iter().filter(wanted).collect();
+    if tests.is_empty() {
+        bail!("no part has such a name: give images, each_call or random_kills");
+    }
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;
     let set =
         crate::set::make(&built, &qemu, &args.kernel, Cgroup::V2, accelerator)?;
@@ -91,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let sums = sums(reports.since(0));
     let unused =
         sums.iter().find(|(key, sum)| **sum == 0 && key.contains("lived with"));
-    match unused {
+    match unused.filter(|_| args.filter.is_empty()) {
         Some((key, _)) => {
             bail!("take it out of lived_with.rs, no fault needs it: {key}")
         }

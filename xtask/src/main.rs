@@ -11,6 +11,7 @@ mod fetch;
 mod grade;
 mod install;
 mod mutants;
+mod power;
 mod session;
 mod set;
 mod test;
@@ -56,6 +57,8 @@ enum Task {
     Mutants(mutants::Args),
     /// Let each system call of a run fail, and kill it at each; see that all is undone
     Faults(faults::Args),
+    /// Let the power fail at many moments, and see that what was made is whole
+    Power(power::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Faults(args) => faults::run(&args),
+        Task::Power(args) => power::run(&args),
         Task::Bench(args) => bench::run(args),
     };
     match done {

@@ -148,7 +148,10 @@ pub(crate) fn attend(
 }
 
 /// Print what the program prints, until it ends.
-fn relay_output(vm: &mut Machine) -> Result<How> {
+///
+/// # Errors
+/// The VM ends before it, or somebody else writes on the channel.
+pub(crate) fn relay_output(vm: &mut Machine) -> Result<How> {
     loop {
         match vm.next(Duration::from_secs(3600)) {
             Word::Bytes(Stream::Error, bytes) => {

@@ -80,6 +80,7 @@ pub(crate) fn make_with(
         accelerator,
         cgroup,
         medium,
+        disks: Vec::new(),
         raw_root: false,
         boot_limit: None,
         rung: Mutex::default(),

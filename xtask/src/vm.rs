@@ -69,6 +69,16 @@ impl fmt::Display for Cgroup {
     }
 }
 
+/// A disk beside the one for /usr.
+pub(crate) struct Disk {
+    /// What the VM finds it by: its serial number.
+    pub(crate) name: &'static str,
+    /// Its bytes.
+    pub(crate) path: PathBuf,
+    /// Where each write and each flush is kept as well, in their order.
+    pub(crate) journal: Option<PathBuf>,
+}
+
 /// All that a VM is made of. Any number can be booted from one.
 pub(crate) struct Set {
     pub(crate) qemu: Qemu,
@@ -76,6 +86,8 @@ pub(crate) struct Set {
     pub(crate) accelerator: Accelerator,
     pub(crate) cgroup: Cgroup,
     pub(crate) medium: Medium,
+    /// Disks that are written to. A snapshot knows of none.
+    pub(crate) disks: Vec<Disk>,
     /// Stay on the initramfs root, where pivot_root(2) fails.
     pub(crate) raw_root: bool,
     /// How long a boot may take, if not as long as usual.

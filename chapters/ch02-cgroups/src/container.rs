@@ -58,14 +58,20 @@ impl Part for Limited {
 /// What the container's directory has noted of its groups, by path.
 const NOTE: &str = "group";
 
-/// Make the container's group and set its limits. Without limits there is none.
+/// Make the container's group and set its limits. Without limits there is none, or
+/// one to be frozen by, if that can be had.
 ///
 /// # Errors
 /// A controller that isn't there, a value that the kernel refuses.
 pub fn make(flags: &Flags, home: &Home) -> Result<Option<Group>> {
-    if flags.is_empty() {
-        return Ok(None);
+    if !flags.is_empty() {
+        return make_for(flags, home).map(Some);
     }
+    // Nobody asked for it: where groups can't be made the container has none.
+    Ok(flags.freezable.then(|| make_for(flags, home).ok()).flatten())
+}
+
+fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
     let group = flags.plan(home.id.as_str())?;
     for place in &group.places {
         // Before there is anything: whoever finds the note removes what it names.
@@ -76,7 +82,7 @@ pub fn make(flags: &Flags, home: &Home) -> Result<Option<Group>> {
     }
     group.make()?;
     flags.set(&group)?;
-    Ok(Some(group))
+    Ok(group)
 }
 
 /// Remove the container's group, with whoever is left in it.

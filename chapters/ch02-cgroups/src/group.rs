@@ -54,6 +54,19 @@ impl Group {
         Ok(Group { places })
     }
 
+    /// Let it lie in this hierarchy too, whatever controllers that has.
+    pub(crate) fn add_place(
+        &mut self,
+        hierarchy: Hierarchy,
+        name: &str,
+    ) -> Result<()> {
+        if self.places.iter().all(|place| place.hierarchy != hierarchy) {
+            let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
+            self.places.push(Place { hierarchy, path, wanted: Vec::new() });
+        }
+        Ok(())
+    }
+
     /// Make its directories.
     ///
     /// # Errors

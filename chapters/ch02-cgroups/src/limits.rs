@@ -50,6 +50,10 @@ pub struct Flags {
     /// As /dev/vda:rbps=1m,wiops=100; may be given again for another disk.
     #[arg(long, value_name = "DISK:KEY=NUMBER[,...]")]
     pub io: Vec<Io>,
+
+    /// A group also without a limit, where one can be had: to be frozen by.
+    #[arg(skip)]
+    pub freezable: bool,
 }
 
 /// With less, the kernel kills the child before its program starts.
@@ -76,7 +80,7 @@ struct Setting {
 }
 
 impl Flags {
-    /// Whether none is given.
+    /// Whether no limit is given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.memory.is_none()
@@ -101,7 +105,20 @@ impl Flags {
         if let Some(list) = &self.cpuset {
             list.check(&layout)?;
         }
-        Group::plan(layout, name, &controllers)
+        if !self.freezable {
+            return Group::plan(layout, name, &controllers);
+        }
+        // v2 freezes every group.
+        let freezer = layout.of("freezer").or_else(|| {
+            layout.hierarchies.iter().find(|h| h.version == Version::V2)
+        });
+        let freezer = freezer.cloned();
+        controllers.push("freezer");
+        let mut group = Group::plan(layout, name, &controllers)?;
+        if let Some(hierarchy) = freezer {
+            group.add_place(hierarchy, name)?;
+        }
+        Ok(group)
     }
 
     /// Set the limits of a group.

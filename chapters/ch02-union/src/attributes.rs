@@ -15,8 +15,11 @@ use nix::sys::time::TimeSpec;
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 
 /// Owner, mode, extended attributes, times: in the order in which none spoils
-/// another.
-pub(crate) fn keep(
+/// another. Overlayfs's own attributes are left out.
+///
+/// # Errors
+/// Those of chown(2), chmod(2), setxattr(2), utimensat(2).
+pub fn keep(
     about: &Metadata,
     from: &Path,
     to: &Path,

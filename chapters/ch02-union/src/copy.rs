@@ -1,8 +1,8 @@
 //! No union at all: all layers copied into one tree, as early containers were made.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, Metadata, OpenOptions};
-use std::io;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{
     DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink,
 };
@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::libc::O_NOFOLLOW;
 use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, mknod};
-use rustix::fs::{ioctl_ficlone, lgetxattr};
+use rustix::fs::{SeekFrom, ioctl_ficlone, lgetxattr, seek};
 
 use crate::Union;
 use crate::attributes::keep;
@@ -174,8 +174,12 @@ impl Copy {
 }
 
 // ANCHOR: file
-/// Copy a file's bytes; true when the two now share them on the disk.
-fn file(from: &Path, to: &Path) -> Result<bool> {
+/// Copy a file's bytes into a new file, holes as holes; true when the two now share
+/// them on the disk.
+///
+/// # Errors
+/// Those of open(2), lseek(2), write(2).
+pub fn file(from: &Path, to: &Path) -> Result<bool> {
     let options = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).clone();
     let mut source =
         options.open(from).look(|| format!("open(2) {}", from.display()))?;
@@ -187,15 +191,38 @@ fn file(from: &Path, to: &Path) -> Result<bool> {
     if ioctl_ficlone(&new, &source).is_ok() {
         return Ok(true);
     }
-    // By copy_file_range(2) where it can: the bytes never leave the kernel.
-    io::copy(&mut source, &mut new)
+    bytes(&mut source, &mut new)
         .look(|| format!("write(2) {} from {}", to.display(), from.display()))?;
     Ok(false)
 }
+
+/// Only what is there: lseek(2) finds where a file has data.
+fn bytes(source: &mut File, new: &mut File) -> io::Result<()> {
+    let length = source.metadata()?.len();
+    new.set_len(length)?;
+    let mut at = 0;
+    while at < length {
+        at = match seek(&*source, SeekFrom::Data(at)) {
+            // A hole to the end.
+            Err(rustix::io::Errno::NXIO) => break,
+            data => data?,
+        };
+        let end = seek(&*source, SeekFrom::Hole(at))?;
+        source.seek(io::SeekFrom::Start(at))?;
+        new.seek(io::SeekFrom::Start(at))?;
+        // By copy_file_range(2) where it can: the bytes never leave the kernel.
+        io::copy(&mut Read::by_ref(source).take(end - at), new)?;
+        at = end;
+    }
+    Ok(())
+}
 // ANCHOR_END: file
 
-/// Closed to others until all that belongs into it is there.
-fn make_directory(path: &Path) -> Result<()> {
+/// Make a directory, closed to others until all that belongs into it is there.
+///
+/// # Errors
+/// Those of mkdir(2).
+pub fn make_directory(path: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(0o700)
         .create(path)
@@ -203,7 +230,8 @@ fn make_directory(path: &Path) -> Result<()> {
 }
 
 /// A character device 0, 0 in a layer stands for a file that was removed.
-fn is_whiteout(about: &Metadata) -> bool {
+#[must_use]
+pub fn is_whiteout(about: &Metadata) -> bool {
     about.file_type().is_char_device() && about.rdev() == 0
 }
 

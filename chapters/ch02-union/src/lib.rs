@@ -17,6 +17,8 @@ use clap::Args;
 use common::step::{Hint, Step};
 use common::{Part, Plan, Up, hints};
 
+pub use attributes::keep;
+pub use copy::{file as copy_file, is_whiteout, make_directory};
 pub use driver::{Driver, Union};
 
 /// Flags of this part.

@@ -13,12 +13,12 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::say;
-use super::unpack::unpack;
 use crate::apt::{Apt, PATIENCE, only_file};
 use crate::command::{Said, run};
 use crate::hints;
 use crate::room::{is_full, room};
 use crate::step::{Hint, Step};
+use crate::unpack::unpack;
 
 /// Room for a package, what is in it, and the image.
 const ROOM: u64 = 8 << 20;

@@ -13,6 +13,7 @@ mod ch02_uts;
 mod ch03_fifty_lines;
 mod ch03_limits;
 mod ch03_run;
+mod ch04_commit;
 mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_volume;

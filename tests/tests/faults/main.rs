@@ -3,6 +3,7 @@
 //! runs it, in VMs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+mod images;
 mod lived_with;
 mod random;
 mod table;

@@ -22,7 +22,7 @@ const FORMAT: u32 = 1;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     format: u32,
-    /// Which benchmark: `start`, `vm` or `build`.
+    /// Which benchmark: `start`, `life`, `vm` or `build`.
     pub(crate) bench: String,
     /// What was measured, for the reader.
     pub(crate) title: String,

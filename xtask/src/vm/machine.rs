@@ -22,7 +22,7 @@ use super::accelerator::Accelerator;
 use super::monitor::Monitor;
 use super::payload::BUSES;
 use super::snapshot::{self, Snapshot};
-use super::{Set, say};
+use super::{Disk, Set, say};
 
 /// Of the console so much is kept: its end.
 const CONSOLE: usize = 64 << 10;
@@ -518,6 +518,9 @@ fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
         command.args(["-device", device]);
         line += &format!(" {}{bus}", place::BUS);
     }
+    for disk in &set.disks {
+        attach(&mut command, rung, disk);
+    }
     command.arg("-append").arg(line);
     // The first serial port is the console, the second the channel.
     let console = "file,id=console,path=/dev/fd/2";
@@ -528,6 +531,34 @@ fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
     command.args(["-device", &exit]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(command)
+}
+
+/// Attach a disk that is written to. The VM may flush it; what the host does with that
+/// is of no matter.
+///
+/// # Source
+/// qapi/block-core.json of QEMU, "BlockdevOptionsBlklogwrites"
+fn attach(command: &mut Command, rung: &Rung, disk: &Disk) {
+    let file = |node: &str, path: &Path| {
+        let path = path.to_string_lossy().replace(',', ",,");
+        format!("driver=file,node-name={node},filename={path},cache.no-flush=on")
+    };
+    let name = disk.name;
+    match &disk.journal {
+        None => {
+            command.args(["-blockdev", &file(name, &disk.path)]);
+        }
+        Some(journal) => {
+            command.args(["-blockdev", &file("data", &disk.path)]);
+            command.args(["-blockdev", &file("log", journal)]);
+            let filter = format!("driver=blklogwrites,node-name={name}");
+            command.args(["-blockdev", &format!("{filter},file=data,log=log")]);
+        }
+    }
+    let microvm = rung.machine.starts_with("microvm");
+    let device = if microvm { "virtio-blk-device" } else { "virtio-blk-pci" };
+    let device = format!("{device},drive={name},serial={name},write-cache=on");
+    command.args(["-device", &device]);
 }
 
 /// The kernel's command line. What is switched off costs time at boot, and guards

@@ -1,0 +1,191 @@
+//! `commit` and `export`: what a container has written, made an image or a tar.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ch02_cgroups::{Group, freeze};
+use ch02_union::Driver;
+use common::busybox;
+use common::id::Name;
+use common::image::{Image, now};
+use common::state::State;
+use common::step::Step;
+use common::{Guard, rights};
+use nix::sched::CloneFlags;
+use nix::unistd::{getgid, getuid};
+
+use crate::layer::{self, Reader};
+use crate::merged::Level;
+use crate::pack::pack;
+use crate::record::{Record, Status};
+use crate::squeeze::{self, Packing};
+use crate::store::Store;
+
+// ANCHOR: commit
+/// Make an image of a container: its image's layers, and a copy of its write layer
+/// above them.
+///
+/// # Errors
+/// No such container; a full disk, and other system calls'. No image is made then.
+pub fn commit(state: &State, container: &str, name: &Name) -> Result<Image> {
+    refuse_busybox(name)?;
+    let user_namespace = become_root();
+    let store = Store::open(state)?;
+    let held = Held::new(state, container)?;
+    let record = &held.record;
+    let below = Image::find(state, &record.image)?.unwrap_or_default();
+    let draft = store.draft()?;
+    let bytes = {
+        let _still = held.freeze()?;
+        layer::copy(&held.upper(), &draft.path, record.driver, user_namespace)?
+    };
+    // A tree that was copied as a whole needs nothing below.
+    let (layers, base) = match record.driver {
+        Driver::Copy => (Vec::new(), 0),
+        _ => (record.layers.clone(), below.size),
+    };
+    let image = Image {
+        name: name.to_string(),
+        layers,
+        source: format!("container {} of {}", record.id, record.image),
+        command: below.command,
+        environment: below.environment,
+        created: now(),
+        size: base + bytes,
+        ..Image::default()
+    };
+    store.publish(draft, image)
+}
+// ANCHOR_END: commit
+
+/// Write a container's whole tree as a tar; `-` is standard output. The name tells
+/// how it is packed.
+///
+/// # Errors
+/// No such container; a terminal; a full disk, and other system calls'.
+pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
+    let user_namespace = become_root();
+    let held = Held::new(state, container)?;
+    let record = &held.record;
+    let reader = |aufs| Reader { aufs, user_namespace };
+    let aufs = record.driver == Driver::Aufs;
+    let mut levels: Vec<Level> = vec![(held.upper(), reader(aufs))];
+    if record.driver != Driver::Copy {
+        let below = record.layers.iter().map(|layer| state.layers().join(layer));
+        levels.extend(below.map(|layer| (layer, reader(false))));
+    }
+    squeeze::file(to, |out| {
+        let _still = held.freeze()?;
+        squeeze::packed(Packing::of(to), out, |out| pack(&levels, out))
+    })
+}
+
+/// A container that nobody removes meanwhile.
+struct Held {
+    record: Record,
+    status: Status,
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Held {
+    fn new(state: &State, container: &str) -> Result<Held> {
+        let record = Record::find(state, container)?;
+        let dir = record.home(state).dir();
+        let step = || format!("open(2) {}", dir.display());
+        let lock = File::open(&dir).look(step)?;
+        lock.lock_shared().look(|| format!("flock(2) {}", dir.display()))?;
+        if !dir.join("record.json").exists() {
+            bail!("container {container} is being removed");
+        }
+        let status = record.status(state)?;
+        Ok(Held { record, status, dir, _lock: lock })
+    }
+
+    fn upper(&self) -> PathBuf {
+        self.dir.join("upper")
+    }
+
+    /// Stop it as long as the answer lives, if it runs and can be stopped.
+    fn freeze(&self) -> Result<Option<Still>> {
+        if self.status != Status::Running {
+            return Ok(None);
+        }
+        let group = Group::find(self.record.id.as_str());
+        let group = group.ok().filter(|_| rights::privileged());
+        let Some(group) = group.filter(can_freeze) else {
+            // Not SIGSTOP: the program sees it, its parent sees it, and one that was
+            // stopped already would go on afterwards.
+            let line = format!(
+                "container {} is running and was not frozen, as it has no group: a \
+                 file that is being written may be copied half\n",
+                self.record.called()
+            );
+            let _ = io::stderr().write_all(line.as_bytes());
+            return Ok(None);
+        };
+        Still::new(group).map(Some)
+    }
+}
+
+fn can_freeze(group: &Group) -> bool {
+    group.file("freezer.state").is_ok() || group.file("cgroup.freeze").is_ok()
+}
+
+// ANCHOR: still
+/// A group that is frozen as long as this lives, and not longer than this process.
+struct Still {
+    group: Group,
+    _guard: Guard,
+}
+
+impl Still {
+    fn new(group: Group) -> Result<Still> {
+        // Before it is frozen: who is killed in between leaves it as it was.
+        let thawed = group.clone();
+        let guard = Guard::after_death(move || {
+            let _ = freeze(&thawed, false);
+        })?;
+        let still = Still { group, _guard: guard };
+        freeze(&still.group, true)?;
+        Ok(still)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        // A container that has ended meanwhile has no group.
+        let _ = freeze(&self.group, false);
+    }
+}
+// ANCHOR_END: still
+
+pub(crate) fn refuse_busybox(name: &Name) -> Result<()> {
+    if name.as_str() == busybox::NAME {
+        bail!("busybox is the image that fetches itself: choose another name");
+    }
+    Ok(())
+}
+
+/// Who is not root becomes it in a user namespace, where the files of its containers
+/// can be read whatever their modes are. True if it was needed.
+pub(crate) fn become_root() -> bool {
+    if rights::privileged() {
+        return false;
+    }
+    // Who I am outside has to be asked before.
+    let (uid, gid) = (getuid(), getgid());
+    let write =
+        |file, text: String| std::fs::write(format!("/proc/self/{file}"), text);
+    // Where that is closed, what can't be read is named when it comes to it.
+    let _ = nix::sched::unshare(CloneFlags::CLONE_NEWUSER)
+        .context("unshare(2)")
+        .and_then(|()| {
+            write("setgroups", "deny".into())?;
+            write("gid_map", format!("0 {gid} 1"))?;
+            Ok(write("uid_map", format!("0 {uid} 1"))?)
+        });
+    true
+}

@@ -1,0 +1,93 @@
+//! What a container has of its image beside the layers.
+
+use std::ffi::OsString;
+
+use anyhow::{Context, Result, bail};
+use ch02_union::Driver;
+use clap::Args;
+use common::cli;
+use common::image::Image;
+use common::{Part, Plan};
+
+/// What `run` takes last, from here on: an image before the program.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Words {
+    /// Say each step on stderr: side of the clone, moment, part, system call
+    ///
+    /// MYDOCKER_TRACE=1 does the same.
+    #[arg(long)]
+    pub trace: bool,
+
+    /// The image, and the program with its arguments [default: what the image says]
+    ///
+    /// The first word that is no flag ends the flags: all that follows belongs to
+    /// the program.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        num_args = 1..,
+        value_name = "IMAGE [COMMAND]"
+    )]
+    pub words: Vec<OsString>,
+}
+
+impl Words {
+    /// The image's name.
+    ///
+    /// # Errors
+    /// It is no text.
+    pub fn image(&self) -> Result<&str> {
+        let word = self.words.first().context("no image")?;
+        let text = word.to_str();
+        text.with_context(|| format!("{word:?} is not the name of an image"))
+    }
+
+    /// What to run in a container of this image.
+    #[must_use]
+    pub fn run(self, image: &Image) -> cli::Run {
+        let mut command: Vec<OsString> = self.words.into_iter().skip(1).collect();
+        if command.is_empty() {
+            command.extend(image.command.iter().map(Into::into));
+        }
+        cli::Run { trace: self.trace, command }
+    }
+}
+
+/// The image's environment; and a look whether this driver can read its layers.
+#[derive(Debug)]
+pub struct FromImage {
+    environment: Vec<String>,
+    layers: usize,
+    driver: Driver,
+}
+
+impl FromImage {
+    /// Of this image, by this driver.
+    #[must_use]
+    pub fn new(image: &Image, driver: Driver) -> FromImage {
+        let (environment, layers) = (image.environment.clone(), image.layers.len());
+        FromImage { environment, layers, driver }
+    }
+}
+
+impl Part for FromImage {
+    fn name(&self) -> &'static str {
+        "image"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        if self.driver == Driver::Aufs && self.layers > 1 {
+            bail!(
+                "the image's {} layers hold whiteouts as overlayfs writes them, which \
+                 aufs does not read: --driver overlay or copy",
+                self.layers
+            );
+        }
+        for word in &self.environment {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            plan.environment.insert(key.into(), value.into());
+        }
+        Ok(())
+    }
+}

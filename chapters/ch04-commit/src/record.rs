@@ -1,0 +1,379 @@
+//! What is known of a container: written when it is made, read by everybody else.
+//!
+//! ```text
+//! containers/ID/record.json   who it is: written before its program runs
+//! containers/ID/ended.json    how it ended: written by who saw it, or swept after it
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ch02_union::Driver;
+use clap::ValueEnum;
+use common::home::Home;
+use common::id::{Id, Name};
+use common::image::now;
+use common::state::State;
+use common::step::{Hint, Step};
+use common::{Exit, Part, Plan, hints};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::store::Hold;
+
+/// A container, as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its id.
+    pub id: Id,
+    /// Its name, if the user gave one.
+    pub name: Option<Name>,
+    /// The image's name.
+    pub image: String,
+    /// The image's layers at that time, the topmost first.
+    pub layers: Vec<String>,
+    /// Program and arguments, for the reader: what is no UTF-8 is replaced.
+    pub command: Vec<String>,
+    /// Seconds after 1970.
+    pub created: u64,
+    /// Who merges the layers.
+    pub driver: Driver,
+    /// The names of its parts, in order.
+    pub parts: Vec<String>,
+}
+
+/// How a container is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Its host side lives.
+    Running,
+    /// It has ended: how, and when, in seconds after 1970.
+    Ended(Exit, u64),
+    /// Its host side was killed, and nobody has looked after it yet.
+    Dead,
+}
+
+impl Record {
+    /// The container with this name, this id, or the only one whose id begins so.
+    ///
+    /// # Errors
+    /// There is none; there are several; its record can't be read.
+    pub fn find(state: &State, word: &str) -> Result<Record> {
+        let named = fs::read_link(state.names().join(word));
+        let named = named.ok().filter(|_| word.parse::<Name>().is_ok());
+        if let Some(id) = named.as_deref().and_then(Path::to_str) {
+            return Record::read(state, &id.parse()?)?
+                .with_context(|| format!("container {word} has no record yet"));
+        }
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        let ids = ids(state)?;
+        let mut found = ids.iter().filter(|id| {
+            !word.is_empty()
+                && word.bytes().all(hex)
+                && id.as_str().starts_with(word)
+        });
+        match (found.next(), found.count()) {
+            (None, _) => {
+                bail!("there is no container {word:?}: give a name or an id")
+            }
+            (Some(id), 0) => Record::read(state, id)?.with_context(|| {
+                format!(
+                    "container {id} has no record: a chapter before images runs it"
+                )
+            }),
+            (_, more) => bail!(
+                "{} containers have ids that begin with {word}: give more of it",
+                more + 1
+            ),
+        }
+    }
+
+    /// All containers that have a record, the oldest first.
+    ///
+    /// # Errors
+    /// A record that can't be read or isn't one.
+    pub fn all(state: &State) -> Result<Vec<Record>> {
+        let mut all = Vec::new();
+        for id in ids(state)? {
+            all.extend(Record::read(state, &id)?);
+        }
+        all.sort_by(|one: &Record, other| {
+            (one.created, &one.id).cmp(&(other.created, &other.id))
+        });
+        Ok(all)
+    }
+
+    /// The record of one container; `None` when it has none, or is gone.
+    ///
+    /// # Errors
+    /// It can't be read, or is damaged.
+    pub fn read(state: &State, id: &Id) -> Result<Option<Record>> {
+        let path = state.containers().join(id.as_str()).join(RECORD);
+        let Some(record) = read(&path)? else { return Ok(None) };
+        let record = Record::from(id, &record);
+        record.map(Some).with_context(|| format!("{} is no record", path.display()))
+    }
+
+    /// Where its own things lie.
+    #[must_use]
+    pub fn home(&self, state: &State) -> Home {
+        Home { id: self.id.clone(), name: self.name.clone(), state: state.clone() }
+    }
+
+    /// The name, or else the id.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        self.name.as_ref().map_or(self.id.as_str(), Name::as_str)
+    }
+
+    /// How it is now. True when it is asked: a lock tells who lives, not a number.
+    ///
+    /// # Errors
+    /// Those of open(2) and read(2).
+    pub fn status(&self, state: &State) -> Result<Status> {
+        let home = self.home(state);
+        // First: whoever ends writes before it lets go of the lock.
+        let lives = home.lives()?;
+        match read(&home.dir().join(ENDED))? {
+            Some(ended) => {
+                let (how, at) = ended_from(&ended).with_context(|| {
+                    format!("{} is damaged", home.dir().join(ENDED).display())
+                })?;
+                Ok(Status::Ended(how, at))
+            }
+            None if lives => Ok(Status::Running),
+            None => Ok(Status::Dead),
+        }
+    }
+}
+
+impl Record {
+    fn from(id: &Id, record: &Value) -> Result<Record> {
+        let word = |value: &Value, name: &str| {
+            let word = value.as_str().map(str::to_owned);
+            word.with_context(|| format!("{name} is missing, or no text"))
+        };
+        let words = |name: &str| -> Result<Vec<String>> {
+            let words = record[name].as_array();
+            let words = words.with_context(|| format!("{name} is missing"))?;
+            words.iter().map(|value| word(value, name)).collect()
+        };
+        let name = match &record["name"] {
+            Value::Null => None,
+            name => Some(word(name, "name")?.parse()?),
+        };
+        let driver = word(&record["driver"], "driver")?;
+        let known = Driver::from_str(&driver, false).ok();
+        Ok(Record {
+            id: id.clone(),
+            name,
+            image: word(&record["image"], "image")?,
+            layers: words("layers")?,
+            command: words("command")?,
+            created: record["created"].as_u64().context("created is missing")?,
+            driver: known.with_context(|| format!("driver {driver} is none"))?,
+            parts: words("parts")?,
+        })
+    }
+
+    fn json(&self) -> Value {
+        let driver = self.driver.to_possible_value();
+        json!({
+            "id": self.id.as_str(),
+            "name": self.name.as_ref().map(Name::as_str),
+            "image": self.image,
+            "layers": self.layers,
+            "command": self.command,
+            "created": self.created,
+            "driver": driver.as_ref().map_or("", |value| value.get_name()),
+            "parts": self.parts,
+        })
+    }
+}
+
+const RECORD: &str = "record.json";
+const ENDED: &str = "ended.json";
+
+/// The part that writes a container's record, and at its end how that was.
+#[derive(Debug)]
+pub struct Recorded {
+    image: String,
+    layers: Vec<String>,
+    driver: Driver,
+    /// Nobody removes the image's layers until the record says that they are used.
+    hold: Option<Hold>,
+}
+
+impl Recorded {
+    /// A container of this image, whose layers are held until the record is written.
+    #[must_use]
+    pub fn new(
+        image: &common::image::Image,
+        driver: Driver,
+        hold: Hold,
+    ) -> Recorded {
+        let (image, layers) = (image.name.clone(), image.layers.clone());
+        Recorded { image, layers, driver, hold: Some(hold) }
+    }
+}
+
+// ANCHOR: part
+impl Part for Recorded {
+    fn name(&self) -> &'static str {
+        "record"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        let lossy = |word: &std::ffi::OsString| word.to_string_lossy().into_owned();
+        let record = Record {
+            id: plan.home.id.clone(),
+            name: plan.home.name.clone(),
+            image: self.image.clone(),
+            layers: self.layers.clone(),
+            command: plan.command.iter().map(lossy).collect(),
+            created: now(),
+            driver: self.driver,
+            parts: plan.home.parts()?,
+        };
+        write(&plan.home.dir().join(RECORD), &record.json())?;
+        self.hold = None;
+        Ok(())
+    }
+
+    fn ended(&self, home: &Home, how: Exit) -> Result<()> {
+        let how = match how {
+            Exit::Code(code) => json!({ "code": code }),
+            Exit::Signal(signal) => json!({ "signal": signal.as_str() }),
+            Exit::Unseen => json!({}),
+            Exit::NotStarted => return Ok(()),
+        };
+        // One that has no directory has no end to tell of.
+        if !home.dir().join(RECORD).exists() {
+            return Ok(());
+        }
+        let ended = json!({ "how": how, "at": now() });
+        write(&home.dir().join(ENDED), &ended)
+    }
+}
+// ANCHOR_END: part
+
+fn ended_from(ended: &Value) -> Result<(Exit, u64)> {
+    let at = ended["at"].as_u64().context("no time")?;
+    let how = &ended["how"];
+    let how = match (how["code"].as_i64(), how["signal"].as_str()) {
+        (Some(code), _) => Exit::Code(i32::try_from(code)?),
+        (_, Some(signal)) => Exit::Signal(signal.parse::<Signal>()?),
+        _ => Exit::Unseen,
+    };
+    Ok((how, at))
+}
+
+/// The containers that have a directory.
+fn ids(state: &State) -> Result<Vec<Id>> {
+    let containers = state.containers();
+    let entries = match fs::read_dir(&containers) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => {
+            entries.look(|| format!("readdir(3) {}", containers.display()))?
+        }
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let entry = entry.look(|| format!("readdir(3) {}", containers.display()))?;
+        ids.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+    }
+    Ok(ids)
+}
+
+fn read(path: &Path) -> Result<Option<Value>> {
+    let text = match fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.look(|| format!("read(2) {}", path.display()))?,
+    };
+    let value = serde_json::from_slice(&text);
+    value.map(Some).with_context(|| format!("{} is damaged", path.display()))
+}
+
+/// Under another name first, so that nobody reads half of it. It is not synced: what
+/// a boot ends needs no record of how.
+fn write(path: &Path, value: &Value) -> Result<()> {
+    let step = || format!("write {}", path.display());
+    let new: PathBuf = path.with_extension("new");
+    let text = serde_json::to_vec(value).with_context(step)?;
+    fs::write(&new, text).step(step).hint(hints::state)?;
+    fs::rename(&new, path).step(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str, name: Option<&str>) -> Record {
+        Record {
+            id: id.parse().unwrap(),
+            name: name.map(|name| name.parse().unwrap()),
+            image: "busybox".into(),
+            layers: vec!["a".into()],
+            command: vec!["sh".into(), "-c".into()],
+            created: 7,
+            driver: Driver::Copy,
+            parts: vec!["record".into()],
+        }
+    }
+
+    fn save(state: &State, record: &Record) {
+        let dir = record.home(state).dir();
+        fs::create_dir_all(&dir).unwrap();
+        write(&dir.join(RECORD), &record.json()).unwrap();
+        if let Some(name) = &record.name {
+            fs::create_dir_all(state.names()).unwrap();
+            let link = state.names().join(name.as_str());
+            std::os::unix::fs::symlink(record.id.as_str(), link).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_container_is_found_by_name_by_id_and_by_what_its_id_begins_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let one = record("aaaa00000000", Some("web"));
+        let other = record("aabb00000000", None);
+        save(&state, &one);
+        save(&state, &other);
+        for word in ["web", "aaaa00000000", "aaa"] {
+            assert_eq!(Record::find(&state, word).unwrap(), one, "{word}");
+        }
+        assert_eq!(Record::find(&state, "aab").unwrap(), other);
+        assert_eq!(Record::all(&state).unwrap(), [one, other]);
+        for (word, reason) in [
+            ("aa", "2 containers"),
+            ("", "no container"),
+            ("../names/web", "no container"),
+            ("ffff", "no container"),
+        ] {
+            let error = Record::find(&state, word).unwrap_err().to_string();
+            assert!(error.contains(reason), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let one = record("aaaa00000000", None);
+        save(&state, &one);
+        assert_eq!(one.status(&state).unwrap(), Status::Dead);
+        let image = common::image::Image::default();
+        let images = state.images();
+        fs::create_dir_all(&images).unwrap();
+        let hold = crate::Store::open(&state).unwrap().hold().unwrap();
+        let part = Recorded::new(&image, Driver::Overlay, hold);
+        for how in [Exit::Code(3), Exit::Signal(Signal::SIGKILL), Exit::Unseen] {
+            part.ended(&one.home(&state), how).unwrap();
+            let status = one.status(&state).unwrap();
+            assert!(matches!(status, Status::Ended(h, at) if h == how && at > 0));
+        }
+    }
+}

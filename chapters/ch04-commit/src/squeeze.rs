@@ -1,0 +1,442 @@
+//! Packed streams: each is packed and unpacked in a thread of its own, beside the
+//! one that reads or writes the files.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use common::step::Step;
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use nix::errno::Errno;
+use nix::libc::O_TMPFILE;
+use rustix::fs::{AtFlags, CWD, linkat};
+use ruzstd::decoding::StreamingDecoder;
+use ruzstd::encoding::{CompressionLevel, FrameCompressor};
+
+/// How a tar is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    /// By the end of a name.
+    pub(crate) fn of(path: &Path) -> Packing {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz" | "tgz") => Packing::Gzip,
+            Some("zst" | "tzst") => Packing::Zstd,
+            _ => Packing::Plain,
+        }
+    }
+
+    /// By what a file begins with.
+    fn found(head: &[u8]) -> Result<Packing> {
+        Ok(match head {
+            [0x1f, 0x8b, ..] => Packing::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] => bail!(
+                "it is packed by xz or bzip2: unpack it first, and give the tar"
+            ),
+            _ => Packing::Plain,
+        })
+    }
+}
+
+/// So much is handed from one thread to the other at once, and so often before the
+/// faster one waits.
+const PIECE: usize = 128 << 10;
+const PIECES: usize = 8;
+
+/// Call `read` with the unpacked bytes of `from`.
+pub(crate) fn unpacked(
+    from: impl Read + Send,
+    read: impl FnOnce(&mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let mut from = BufReader::with_capacity(PIECE, from);
+    let packing = Packing::found(from.fill_buf().context("read(2)")?)?;
+    if packing == Packing::Plain {
+        return read(&mut from);
+    }
+    thread::scope(|scope| {
+        let (send, receive) = sync_channel(PIECES);
+        scope.spawn(move || {
+            let mut to = Sender { send, piece: Vec::with_capacity(PIECE) };
+            let copied = match packing {
+                Packing::Zstd => zstd_frames(from, &mut to),
+                _ => io::copy(&mut MultiGzDecoder::new(from), &mut to).map(drop),
+            };
+            to.finish(copied);
+        });
+        let mut pieces = Pieces { receive, piece: Vec::new(), at: 0 };
+        // When it returns early nobody receives any more, and the thread ends.
+        read(&mut pieces)
+    })
+}
+
+/// All frames of a file, as one stream.
+fn zstd_frames(mut from: impl BufRead, to: &mut Sender) -> io::Result<()> {
+    while !from.fill_buf()?.is_empty() {
+        let mut decoder =
+            StreamingDecoder::new(&mut from).map_err(io::Error::other)?;
+        io::copy(&mut decoder, to)?;
+    }
+    Ok(())
+}
+
+/// Call `write` with where it may write to; what it writes reaches `to` packed.
+pub(crate) fn packed(
+    packing: Packing,
+    to: &mut (impl Write + Send),
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    if packing == Packing::Plain {
+        return write(&mut io::BufWriter::with_capacity(PIECE, to));
+    }
+    thread::scope(|scope| {
+        let (send, receive) = sync_channel(PIECES);
+        let packer = scope.spawn(move || {
+            let mut pieces = Pieces { receive, piece: Vec::new(), at: 0 };
+            match packing {
+                Packing::Zstd => zstd(pieces, to),
+                _ => {
+                    let mut gzip = GzEncoder::new(to, Compression::default());
+                    io::copy(&mut pieces, &mut gzip)?;
+                    gzip.finish().map(drop)
+                }
+            }
+        });
+        let mut sender = Sender { send, piece: Vec::with_capacity(PIECE) };
+        let written = write(&mut sender);
+        sender.finish(match &written {
+            Ok(()) => Ok(()),
+            Err(_) => Err(io::Error::other("the tar is not whole")),
+        });
+        let packed = packer.join().map_err(|_| anyhow!("packing failed"))?;
+        match (written, packed) {
+            // The thread's own error is why nobody took what was written.
+            (Err(error), Err(reason)) if reason.raw_os_error().is_some() => {
+                Err(error.context(reason))
+            }
+            (written, packed) => {
+                written.and(packed.step(|| "write(2) the packed tar"))
+            }
+        }
+    })
+}
+
+/// The compressor panics when it can't read or write, so it is told that it can.
+fn zstd(from: Pieces, to: impl Write) -> io::Result<()> {
+    let mut source = Calm { inner: from, error: None };
+    let mut drain = Calm { inner: io::BufWriter::new(to), error: None };
+    let mut frames = FrameCompressor::new(CompressionLevel::Fastest);
+    frames.set_source(&mut source);
+    frames.set_drain(&mut drain);
+    frames.compress();
+    drop(frames);
+    if let Some(error) = source.error.or(drain.error) {
+        return Err(error);
+    }
+    drain.inner.flush()
+}
+
+/// A stream that never fails, and remembers that it did.
+struct Calm<T> {
+    inner: T,
+    error: Option<io::Error>,
+}
+
+impl<T: Read> Read for Calm<T> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = if self.error.is_some() { Ok(0) } else { self.inner.read(into) };
+        Ok(read.unwrap_or_else(|error| {
+            self.error = Some(error);
+            0
+        }))
+    }
+}
+
+impl<T: Write> Write for Calm<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.error.is_none() {
+            self.error = self.inner.write_all(bytes).err();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The writing end between two threads.
+struct Sender {
+    send: SyncSender<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+}
+
+impl Sender {
+    /// An end of file without this is an error on the other side.
+    fn finish(mut self, how: io::Result<()>) {
+        let last = self.flush().and(how).map(|()| Vec::new());
+        // Whoever doesn't listen any more has an error of its own.
+        let _ = self.send.send(last);
+    }
+}
+
+impl Write for Sender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let next = Vec::with_capacity(PIECE);
+        let piece = std::mem::replace(&mut self.piece, next);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.send.send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// The reading end.
+struct Pieces {
+    receive: Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            let lost = |_| io::Error::other("the other side was lost");
+            self.piece = self.receive.recv().map_err(lost)??;
+            self.at = 0;
+        }
+        let count = (self.piece.len() - self.at).min(into.len());
+        into[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+/// Write a file that is there as a whole or not at all; `-` is standard output.
+///
+/// # Errors
+/// Those of open(2), write(2), rename(2); a terminal.
+pub(crate) fn file(
+    path: &Path,
+    write: impl FnOnce(&mut &File) -> Result<()>,
+) -> Result<()> {
+    use std::os::fd::AsFd;
+    let step = || format!("write(2) {}", path.display());
+    let special = path.metadata().is_ok_and(|about| !about.is_file());
+    if path == Path::new("-") || special {
+        let out = match special {
+            true => File::options().write(true).open(path).step(step)?,
+            false => File::from(io::stdout().as_fd().try_clone_to_owned()?),
+        };
+        if io::IsTerminal::is_terminal(&out) {
+            bail!(
+                "a tar is nothing for a terminal: give a file, or a pipe to read it"
+            );
+        }
+        return write(&mut &out);
+    }
+    let new = Unfinished::new(path)?;
+    write(&mut &new.file)?;
+    new.finish(path)
+}
+
+// ANCHOR: unfinished
+/// A file that is being written. It has no name, where the file system can do that, and
+/// so nothing of it is left when its writer is killed.
+struct Unfinished {
+    file: File,
+    /// Beside the one that it shall have.
+    name: PathBuf,
+}
+
+impl Unfinished {
+    fn new(path: &Path) -> Result<Unfinished> {
+        let step = || format!("write(2) {}", path.display());
+        let last = path.file_name().context("the tar needs a name")?;
+        let mut prefix = OsString::from(".");
+        prefix.push(last);
+        prefix.push(".");
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        sweep(directory, &prefix);
+        prefix.push(format!("{}.new", std::process::id()));
+        let name = path.with_file_name(prefix);
+        let mut options = File::options();
+        let file = options.write(true).custom_flags(O_TMPFILE).open(directory);
+        let file = match file {
+            // Not every file system has it: it is under its second name meanwhile.
+            Err(e) if nameless_is_refused(&e) => {
+                let file = File::create(&name).step(step)?;
+                // Says that its writer lives.
+                file.lock().look(|| format!("flock(2) {}", name.display()))?;
+                file
+            }
+            file => file.step(step)?,
+        };
+        Ok(Unfinished { file, name })
+    }
+
+    /// It is whole, and takes the place of what had its name.
+    fn finish(self, path: &Path) -> Result<()> {
+        let step = || format!("write(2) {}", path.display());
+        self.file.sync_all().step(|| format!("fsync(2) {}", path.display()))?;
+        if !self.name.exists() {
+            // linkat(2) replaces nothing, so the name comes by way of the second.
+            let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            linkat(CWD, file, CWD, &self.name, AtFlags::SYMLINK_FOLLOW)
+                .step(step)?;
+        }
+        std::fs::rename(&self.name, path).step(step)
+    }
+}
+// ANCHOR_END: unfinished
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // There is none when all went well.
+        let _ = std::fs::remove_file(&self.name);
+    }
+}
+
+fn nameless_is_refused(error: &io::Error) -> bool {
+    let refused = [Errno::EOPNOTSUPP, Errno::EISDIR, Errno::EINVAL, Errno::ENOENT];
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    errno.is_some_and(|errno| refused.contains(&errno))
+}
+
+/// Remove what killed writers of this name have left.
+fn sweep(directory: &Path, prefix: &OsStr) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.as_bytes().strip_prefix(prefix.as_bytes());
+        let number = number.and_then(|rest| rest.strip_suffix(b".new"));
+        let own = number
+            .is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit));
+        let path = entry.path();
+        if own && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            // What can't go is nothing that the new one needs.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(packing: Packing, bytes: &[u8]) -> Vec<u8> {
+        let mut packed_bytes = Vec::new();
+        packed(packing, &mut packed_bytes, |out| Ok(out.write_all(bytes)?)).unwrap();
+        let mut back = Vec::new();
+        unpacked(&packed_bytes[..], |from| {
+            from.read_to_end(&mut back)?;
+            Ok(())
+        })
+        .unwrap();
+        back
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let text: Vec<u8> =
+            (0..700_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
+            assert!(round_trip(packing, &text) == text, "{packing:?}");
+            assert!(round_trip(packing, b"x") == b"x", "{packing:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_off_is_an_error() {
+        let text: Vec<u8> = (0..99_999_u32).flat_map(u32::to_le_bytes).collect();
+        for packing in [Packing::Gzip, Packing::Zstd] {
+            let mut bytes = Vec::new();
+            packed(packing, &mut bytes, |out| Ok(out.write_all(&text)?)).unwrap();
+            for length in [bytes.len() - 1, bytes.len() / 2] {
+                let read = unpacked(&bytes[..length], |from| {
+                    io::copy(from, &mut io::sink())?;
+                    Ok(())
+                });
+                assert!(read.is_err(), "{packing:?} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_an_error_and_no_panic() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::Error::from_raw_os_error(28))
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let text: Vec<u8> = (0..999_999_u32).flat_map(u32::to_le_bytes).collect();
+        for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
+            let done = packed(packing, &mut Full, |out| Ok(out.write_all(&text)?));
+            let error = format!("{:#}", done.unwrap_err());
+            assert!(
+                error.contains("No space") || error.contains("ENOSPC"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_is_there_as_a_whole_or_not_at_all_and_what_the_dead_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = || {
+            let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
+            let mut names: Vec<OsString> = entries.map(|e| e.file_name()).collect();
+            names.sort();
+            names
+        };
+        let path = dir.path().join("x.tar");
+        for text in ["one", "two"] {
+            file(&path, |out| Ok(out.write_all(text.as_bytes())?)).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        let failed = file(&path, |out| {
+            out.write_all(b"three")?;
+            bail!("no more")
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no more");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(names(), ["x.tar"]);
+        // One of a dead writer, one of a living one, and somebody else's.
+        let own = [".x.tar.1.new", ".x.tar.2.new", ".x.tar.a.new"];
+        for name in own {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let living = File::open(dir.path().join(own[1])).unwrap();
+        living.lock().unwrap();
+        file(&path, |_| Ok(())).unwrap();
+        assert_eq!(names(), [own[1], own[2], "x.tar"]);
+    }
+}

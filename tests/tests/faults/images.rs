@@ -1,0 +1,313 @@
+//! What changes images: its calls fail, by the errno that is likeliest, and it is killed
+//! where something has changed. Then an image is whole or not there, and the next change
+//! leaves nothing that nobody uses. A run tries one of eight faults, which the seed
+//! chooses; `--all` tries each.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::time::Duration;
+
+use blackbox::{Call, Faulty, Lab, Side};
+use nix::errno::Errno;
+use nix::libc;
+use tar::{Builder, Header};
+
+use crate::count;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const BIN: &str = "ch04-commit";
+
+/// What libc and the runtime do for themselves, and what can't fail.
+const OWN: &[i64] = &[
+    libc::SYS_arch_prctl,
+    libc::SYS_brk,
+    libc::SYS_close,
+    libc::SYS_execve,
+    libc::SYS_exit_group,
+    libc::SYS_fcntl,
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_lseek,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_poll,
+    libc::SYS_prlimit64,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_set_robust_list,
+    libc::SYS_set_tid_address,
+    libc::SYS_sigaltstack,
+    libc::SYS_umask,
+];
+
+/// After these the next moment is another one to be killed in.
+const CHANGES: &[i64] = &[
+    libc::SYS_fsync,
+    libc::SYS_linkat,
+    libc::SYS_mkdir,
+    libc::SYS_rename,
+    libc::SYS_rmdir,
+    libc::SYS_syncfs,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_write,
+];
+
+/// A command, and what it finds beside the container `one`.
+struct Scene {
+    words: &'static [&'static str],
+    before: &'static [&'static [&'static str]],
+    /// What there is when it has done its work.
+    image: bool,
+    container: bool,
+    tar: bool,
+}
+
+const NOTHING: Scene =
+    Scene { words: &[], before: &[], image: false, container: false, tar: false };
+
+const COMMIT: Scene =
+    Scene { words: &["commit", "one", "image"], image: true, ..NOTHING };
+const IMPORT: Scene =
+    Scene { words: &["import", "in.tar", "image"], image: true, ..NOTHING };
+const EXPORT: Scene =
+    Scene { words: &["export", "-o", "out.tar", "one"], tar: true, ..NOTHING };
+const REMOVE_IMAGE: Scene = Scene {
+    words: &["rmi", "image"],
+    before: &[&["import", "in.tar", "image"]],
+    ..NOTHING
+};
+const REMOVE: Scene = Scene {
+    words: &["rm", "two"],
+    before: &[&["run", "--name", "two", "busybox", "touch", "/file"]],
+    ..NOTHING
+};
+
+struct Ground {
+    lab: Lab,
+    /// What is in these directories when nothing is left.
+    plain: [BTreeSet<String>; 4],
+}
+
+/// The state directory's, and last the one in which tars are.
+const PLACES: [&str; 4] = ["state/layers", "state/images", "state/containers", "."];
+
+impl Ground {
+    fn new() -> Ground {
+        let mut lab = Lab::with_patience(PATIENCE);
+        let mut builder = Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_size(5);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        builder.append_data(&mut header, "file", &b"text\n"[..]).unwrap();
+        fs::write(lab.dir().join("in.tar"), builder.into_inner().unwrap()).unwrap();
+        File::create(lab.dir().join("said")).unwrap();
+        let script = "echo text > /file; rm /etc/hosts";
+        let words = ["run", "--name", "one", "busybox", "sh", "-c", script];
+        lab.chapter(BIN).args(words).assert().success();
+        lab.look_again();
+        let mut ground = Ground { lab, plain: Default::default() };
+        ground.plain = ground.names();
+        ground
+    }
+
+    fn names(&self) -> [BTreeSet<String>; 4] {
+        PLACES.map(|place| {
+            let entries = fs::read_dir(self.lab.dir().join(place)).unwrap();
+            let name =
+                |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+            entries.map(|entry| name(entry.unwrap())).collect()
+        })
+    }
+
+    fn must(&self, words: &[&str]) -> Result<(), String> {
+        let ended = self.lab.chapter(BIN).args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let well = ended.status.success();
+        if well { Ok(()) } else { Err(format!("{}: {said}", words.join(" "))) }
+    }
+
+    fn run(&self, scene: &Scene, call: Option<i64>) -> Faulty {
+        for words in scene.before {
+            self.must(words).unwrap();
+        }
+        self.lab.faulty(BIN, call, |command| {
+            let said = File::create(self.lab.dir().join("said")).unwrap();
+            command.args(scene.words).stderr(said)
+        })
+    }
+
+    /// Let it happen, judge, and tidy up.
+    fn attempt(
+        &self,
+        scene: &Scene,
+        call: &Call,
+        errno: Option<Errno>,
+    ) -> Result<&'static str, String> {
+        let run = self.run(scene, Some(call.number));
+        let outcome = match errno {
+            Some(errno) => run.fail(call, errno),
+            None => run.killed(call, Side::Host),
+        };
+        let said = fs::read_to_string(self.lab.dir().join("said")).unwrap();
+        let now = self.names();
+        let [image, container, tar] = self.there(&now);
+        let done =
+            (image, container, tar) == (scene.image, scene.container, scene.tar);
+        let told = errno.is_some_and(|errno| said.contains(&format!("{errno:?}: ")));
+        let what = match (errno, outcome.code) {
+            _ if self.lab.bitten() => Err("it hung, and was killed".to_owned()),
+            _ if !outcome.reached => Err("it never came to this call".to_owned()),
+            _ if said.contains("panicked") => Err("it panicked".to_owned()),
+            (None, 137) if done => Ok("images: killed, done"),
+            (None, 137) => Ok("images: killed, not done or swept later"),
+            (Some(_), 125) if told && said.starts_with("error: ") => {
+                Ok("images: failed, told")
+            }
+            (Some(_), 0) if done => Ok("images: failed, done nevertheless"),
+            (_, code) => Err(format!("it ended with {code}, done is {done}")),
+        };
+        let what = what.map_err(|what| format!("{what}; it said: {}", said.trim()));
+        let whole = if image { self.whole() } else { Ok(()) };
+        let tidied = self.tidy(image, container);
+        what.and_then(|what| whole.and(tidied).map(|()| what))
+    }
+
+    /// Whether there are the image, the container `two`, and the tar.
+    fn there(&self, now: &[BTreeSet<String>; 4]) -> [bool; 3] {
+        let two = self.lab.state().join("names/two").symlink_metadata().is_ok();
+        [now[1].contains("image.json"), two, now[3].contains("out.tar")]
+    }
+
+    /// The image has what it should have.
+    fn whole(&self) -> Result<(), String> {
+        let path = self.lab.state().join("images/image.json");
+        let record = fs::read(&path).unwrap();
+        let record: serde_json::Value =
+            serde_json::from_slice(&record).map_err(|error| error.to_string())?;
+        let layers = record["layers"].as_array().ok_or("no layers")?;
+        let top =
+            layers.first().and_then(|layer| layer.as_str()).ok_or("no layer")?;
+        let file = self.lab.state().join("layers").join(top).join("file");
+        match fs::read_to_string(file) {
+            Ok(text) if text == "text\n" => Ok(()),
+            other => Err(format!("the image's file is {other:?}")),
+        }
+    }
+
+    /// The next changes leave nothing; of what was half removed neither.
+    fn tidy(&self, image: bool, container: bool) -> Result<(), String> {
+        if image {
+            self.must(&["rmi", "image"])?;
+        }
+        if container {
+            self.must(&["rm", "two"])?;
+        }
+        let _ = fs::remove_file(self.lab.dir().join("out.tar"));
+        if self.names() != self.plain {
+            self.must(&["run", "--rm", "busybox", "true"])?;
+            self.must(&["import", "in.tar", "next"])?;
+            self.must(&["rmi", "next"])?;
+        }
+        match self.lab.left() {
+            left if left.is_empty() && self.names() == self.plain => Ok(()),
+            left => Err(format!("it left {left:?}, {:?}", self.names())),
+        }
+    }
+}
+
+/// What goes wrong with it most likely.
+fn errno(call: &Call) -> Errno {
+    let creates = call.number == libc::SYS_openat
+        && call.arguments[2] & libc::O_CREAT as u64 != 0;
+    match call.number {
+        libc::SYS_openat if !creates => Errno::EMFILE,
+        libc::SYS_openat | libc::SYS_write | libc::SYS_mkdir => Errno::ENOSPC,
+        libc::SYS_flock => Errno::ENOLCK,
+        _ => Errno::EIO,
+    }
+}
+
+/// The first of the faults, and how many from one to the next.
+fn which() -> (usize, usize) {
+    if std::env::var_os("MYDOCKER_ALL").is_some() {
+        return (0, 1);
+    }
+    let seed = std::env::var("MYDOCKER_SEED").ok();
+    let seed: usize = seed.and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    (seed % 8, 8)
+}
+
+fn all(scene: &Scene) {
+    let ground = Ground::new();
+    let calls = ground.run(scene, None).calls();
+    let now = ground.names();
+    let [image, container, tar] = ground.there(&now);
+    assert_eq!((image, container, tar), (scene.image, scene.container, scene.tar));
+    ground.tidy(image, container).unwrap();
+    // The first own call of main looks for the state directory, or opens a file in it.
+    let mine = |call: &Call| call.what.contains("state");
+    let main =
+        calls.iter().position(mine).expect("a call about the state directory");
+    let mut seen = BTreeSet::new();
+    let mut faults = Vec::new();
+    let mut changed = true;
+    for call in &calls[main..] {
+        let fails = !OWN.contains(&call.number)
+            && seen.insert((call.number, call.place.clone()));
+        faults.extend(fails.then(|| (call, Some(errno(call)))));
+        faults.extend(changed.then_some((call, None)));
+        let creates = call.number == libc::SYS_openat
+            && call.arguments[2] & libc::O_CREAT as u64 != 0;
+        changed = creates || CHANGES.contains(&call.number);
+    }
+    let name = scene.words[0];
+    count(&format!("images: faults of {name}, in all"), faults.len());
+    let (first, step) = which();
+    let mut wrong = Vec::new();
+    for (call, fault) in faults.into_iter().skip(first).step_by(step) {
+        match ground.attempt(scene, call, fault) {
+            Ok(key) => count(key, 1),
+            Err(what) => wrong.push(format!(
+                "{name}: system call {} #{} ({}) {fault:?}: {what}",
+                call.number, call.nth, call.what
+            )),
+        }
+    }
+    assert!(seen.len() > 10, "{} calls only", seen.len());
+    assert!(wrong.is_empty(), "{} faults:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn commit() {
+    all(&COMMIT);
+}
+
+#[test]
+fn import() {
+    all(&IMPORT);
+}
+
+#[test]
+fn export() {
+    all(&EXPORT);
+}
+
+#[test]
+fn rmi() {
+    all(&REMOVE_IMAGE);
+}
+
+#[test]
+fn rm() {
+    all(&REMOVE);
+}

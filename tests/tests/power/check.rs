@@ -1,0 +1,178 @@
+//! The check: the disk as it was when the power failed, mounted, and read.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::disk::{attach, detach, named};
+use crate::journal::{Journal, Replay};
+use crate::plan::{Images, after, large, steps};
+use crate::work::tar;
+use crate::{STATE, chapter};
+
+/// A generator of numbers that nobody has to guess.
+struct Random(u64);
+
+impl Random {
+    /// # Source
+    /// Marsaglia, "Xorshift RNGs"
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// Let the power fail right after each step, where nothing lasts but what was flushed,
+/// and at so many random moments, where half of the rest does.
+pub(crate) fn check(rounds: u64, seed: u64, points: u64) -> ExitCode {
+    let journal = Journal::read(File::open(named("journal")).unwrap());
+    let marks = journal.marks();
+    let steps = steps(rounds);
+    assert_eq!(marks.len(), steps.len() + 1, "marks in the journal");
+    let mut random = Random(seed.wrapping_mul(2) + 1);
+    let first = marks[0].0 + 1;
+    let between = (journal.entries.len() - first) as u64;
+    let mut all: Vec<(usize, bool)> =
+        marks.iter().map(|&(at, _)| (at + 1, false)).collect();
+    let chance = |random: &mut Random| first + (random.next() % between) as usize;
+    all.extend((0..points).map(|_| (chance(&mut random), true)));
+    all.sort();
+    let disk = named("scratch");
+    let mut replay = Replay::new(&journal);
+    let (mut wrong, mut seen) = (0, 0);
+    for (end, half) in &all {
+        let bytes = replay.at(*end, || *half && random.next() % 2 == 0);
+        fs::write(&disk, bytes).expect("write(2) the disk");
+        let done = marks.iter().rev().find(|(at, _)| at < end).map_or(0, |it| it.1);
+        let done = done as usize;
+        let may = [&steps[..done], &steps[..(done + 1).min(steps.len())]].map(after);
+        let found = match attach(&disk) {
+            Err(errno) => Err(format!("mount(2): {errno}")),
+            Ok(()) => {
+                let found = look(&may);
+                detach();
+                found
+            }
+        };
+        match found {
+            Ok(images) => seen += images,
+            Err(error) => {
+                wrong += 1;
+                println!("before write {end}, after step {done}: {error}");
+            }
+        }
+    }
+    println!(
+        "{} of {} writes tried, {wrong} wrong; {seen} images read",
+        all.len(),
+        journal.entries.len()
+    );
+    if wrong == 0 && seen > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// See that it is the one or the other, and whole; and that the next change sweeps.
+fn look(may: &[Images; 2]) -> Result<usize, String> {
+    let list = chapter(&["images", "--json"])?;
+    let list: Value = serde_json::from_str(&list).map_err(|e| e.to_string())?;
+    let list = list.as_array().ok_or("no list of images")?;
+    let mut names = BTreeSet::new();
+    for record in list {
+        let name = record["name"].as_str().ok_or("a record without a name")?;
+        let layers: Vec<&str> = record["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let is = |images: &Images| match images.get(name) {
+            Some((content, count)) => whole(&layers, Some(*content), *count),
+            None if name == "busybox" => whole(&layers, None, 1),
+            None => Err("it should not be there".to_owned()),
+        };
+        is(&may[0])
+            .or(is(&may[1]))
+            .map_err(|error| format!("image {name}: {error}"))?;
+        names.insert(name.to_owned());
+    }
+    let fits = |images: &Images| {
+        images.keys().all(|name| names.contains(name))
+            && images.len() + 1 == names.len()
+    };
+    if !may.iter().any(fits) {
+        return Err(format!(
+            "there are {names:?}, not {:?}",
+            may.each_ref().map(Images::keys)
+        ));
+    }
+    swept()?;
+    Ok(list.len())
+}
+
+/// The layers of an image have what they had.
+fn whole(layers: &[&str], content: Option<u64>, count: usize) -> Result<(), String> {
+    if layers.len() != count {
+        return Err(format!("{} layers", layers.len()));
+    }
+    let place = |layer: &str| Path::new(STATE).join("layers").join(layer);
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    if let Some(content) = content {
+        let top = place(layers[0]);
+        let number = top.join("d/number");
+        let same = read(&number)? == format!("{content}\n").as_bytes();
+        let linked = number.metadata().is_ok_and(|about| about.nlink() == 2);
+        let large = read(&top.join("large"))? == large(content);
+        let hosts = top.join("etc/hosts").symlink_metadata();
+        let hidden = hosts.is_ok_and(|about| about.file_type().is_char_device());
+        if !(same && linked && large && hidden == (count == 2)) {
+            return Err(format!(
+                "not what was written: {same} {linked} {large} {hidden}"
+            ));
+        }
+    }
+    if count == 2 || content.is_none() {
+        let program = place(layers[layers.len() - 1]).join("bin/busybox");
+        if read(&program)? != fs::read("/bin/busybox").unwrap() {
+            return Err("busybox is another".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// A container that stayed can be removed, and the next change leaves only what
+/// somebody uses.
+fn swept() -> Result<(), String> {
+    let state = Path::new(STATE);
+    let names = |directory: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(state.join(directory)).into_iter().flatten();
+        entries
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect()
+    };
+    fs::write("/run/tar", tar(7)).unwrap();
+    chapter(&["import", "/run/tar", "after"])?;
+    for container in names("containers") {
+        chapter(&["rm", &container])?;
+    }
+    let images = names("images");
+    let mut used = BTreeSet::new();
+    for image in &images {
+        let record = fs::read(state.join("images").join(image)).unwrap();
+        let record: Value = serde_json::from_slice(&record)
+            .map_err(|error| format!("{image}: {error}"))?;
+        let layers = record["layers"].as_array().into_iter().flatten();
+        used.extend(layers.filter_map(Value::as_str).map(str::to_owned));
+    }
+    match names("layers") {
+        layers if layers == used => Ok(()),
+        layers => Err(format!("layers {layers:?}, used are {used:?}")),
+    }
+}

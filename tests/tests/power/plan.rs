@@ -1,0 +1,54 @@
+//! What is done, and what there is to be after it.
+
+use std::collections::BTreeMap;
+
+/// A change of the images. Its number tells what the image holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    Commit(String, u64),
+    Import(String, u64),
+    Remove(String),
+}
+
+/// An image's content, and how many layers it has.
+pub(crate) type Images = BTreeMap<String, (u64, usize)>;
+
+/// Each round makes two images of one container, one of them by a name that is taken
+/// already, imports one, and removes those of the round before.
+pub(crate) fn steps(rounds: u64) -> Vec<Step> {
+    let mut all = Vec::new();
+    for round in 0..rounds {
+        all.push(Step::Commit("same".to_owned(), round));
+        all.push(Step::Commit(format!("c{round}"), round));
+        all.push(Step::Import(format!("t{round}"), round));
+        if round > 0 {
+            all.push(Step::Remove(format!("t{}", round - 1)));
+            all.push(Step::Remove(format!("c{}", round - 1)));
+        }
+    }
+    all
+}
+
+/// What there is after these.
+pub(crate) fn after(steps: &[Step]) -> Images {
+    let mut images = Images::new();
+    for step in steps {
+        match step {
+            Step::Commit(name, content) => {
+                images.insert(name.clone(), (*content, 2));
+            }
+            Step::Import(name, content) => {
+                images.insert(name.clone(), (*content, 1));
+            }
+            Step::Remove(name) => {
+                images.remove(name);
+            }
+        }
+    }
+    images
+}
+
+/// The large file of an image.
+pub(crate) fn large(content: u64) -> Vec<u8> {
+    format!("{content}\n").repeat(100_000).into_bytes()[..100_000].to_vec()
+}

@@ -1,0 +1,90 @@
+//! The work: images made and removed, each told on the disk when the command said so.
+
+use std::fs;
+use std::path::Path;
+
+use blackbox::copy_tree;
+use tar::{Builder, EntryType, Header};
+use vm_init::place;
+
+use crate::disk::{attach, format, mark, named};
+use crate::plan::{Step, large, steps};
+use crate::{STATE, chapter};
+
+pub(crate) fn work(rounds: u64) {
+    let disk = named("state");
+    format(&disk);
+    attach(&disk).expect("mount(2)");
+    // Nobody but who syncs brings anything to the disk.
+    fs::write("/proc/sys/vm/dirty_writeback_centisecs", "0").unwrap();
+    copy_tree(Path::new(place::STATE), Path::new(STATE));
+    must(&["images"]);
+    nix::unistd::sync();
+    mark(&disk, 0);
+    let mut container = None;
+    for (step, number) in steps(rounds).iter().zip(1..) {
+        match step {
+            Step::Commit(name, content) => {
+                if container != Some(*content) {
+                    if container.replace(*content).is_some() {
+                        must(&["rm", "box"]);
+                    }
+                    must(&[
+                        "run",
+                        "--name",
+                        "box",
+                        "busybox",
+                        "sh",
+                        "-c",
+                        &script(*content),
+                    ]);
+                }
+                must(&["commit", "box", name]);
+            }
+            Step::Import(name, content) => {
+                fs::write("/run/tar", tar(*content)).unwrap();
+                must(&["import", "/run/tar", name]);
+            }
+            Step::Remove(name) => must(&["rmi", name]),
+        }
+        mark(&disk, number);
+    }
+}
+
+fn must(words: &[&str]) {
+    if let Err(error) = chapter(words) {
+        panic!("{error}");
+    }
+}
+
+/// What a container does that becomes an image.
+fn script(content: u64) -> String {
+    format!(
+        "mkdir /d; echo {content} > /d/number; ln /d/number /d/link; rm /etc/hosts; \
+         yes {content} | head -c 100000 > /large"
+    )
+}
+
+/// The same as a tar.
+pub(crate) fn tar(content: u64) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    let number = format!("{content}\n").into_bytes();
+    for (name, data) in [("d/number", number), ("large", large(content))] {
+        let mut header = header(EntryType::Regular, data.len() as u64);
+        builder.append_data(&mut header, name, &data[..]).unwrap();
+    }
+    let mut link = header(EntryType::Link, 0);
+    builder.append_link(&mut link, "d/link", "d/number").unwrap();
+    builder.into_inner().unwrap()
+}
+
+fn header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}

@@ -1,0 +1,219 @@
+//! `cargo xtask bench life`: what images, and the life of a container, cost.
+//!
+//! Each line is a group of contestants that have their turns in one round, ours first.
+//! A new one is a function that gives its [`Line`]s, in the list in [`life`].
+
+mod images;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use common::busybox;
+use common::home::remove_tree;
+use common::state::State;
+use common::step::Step;
+
+use super::measure::{median, ratio};
+use super::record::{Figure, Record};
+use crate::build::build_release;
+use crate::{must, target};
+
+/// Where a bench of a life takes place.
+pub(super) struct Place {
+    program: PathBuf,
+    /// Goes with the bench.
+    directory: PathBuf,
+    /// The state directory.
+    state: PathBuf,
+    runs: u32,
+}
+
+impl Place {
+    /// In a directory of its own below this one, with busybox.
+    fn new(program: &Path, parent: &Path, runs: u32) -> Result<Place> {
+        let directory = parent.join("life");
+        remove_tree(&directory)?;
+        let state = directory.join("state");
+        busybox::image(&State::at(&state))?;
+        Ok(Place { program: program.to_owned(), directory, state, runs })
+    }
+
+    /// The chapter with these words.
+    fn ours(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words).env("MYDOCKER_ROOT", &self.state);
+        command.stdout(Stdio::null());
+        command
+    }
+
+    /// A file or directory that goes with the bench.
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What can't go now goes with the next bench.
+        let _ = remove_tree(&self.directory);
+    }
+}
+
+/// What is measured of a contestant, in one round: the part that counts, in ms.
+type Measure<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+
+/// What is aimed at.
+#[derive(Clone, Copy)]
+enum Aim {
+    /// Ours is to take so much of this one's time at the most.
+    Ratio(f64),
+    /// Ours is to take so many ms more at the most.
+    More(f64),
+    /// It is there to be seen.
+    None,
+}
+
+/// A contestant's numbers; the first of a group is ours.
+struct Line {
+    group: &'static str,
+    name: String,
+    values: Vec<f64>,
+    aim: Aim,
+}
+
+/// Let all have their turn in each round; the first round warms up.
+fn in_turn(
+    runs: u32,
+    group: &'static str,
+    contestants: Vec<(String, Aim, Measure)>,
+) -> Result<Vec<Line>> {
+    let (mut lines, mut measures) = (Vec::new(), Vec::new());
+    for (name, aim, measure) in contestants {
+        lines.push(Line { group, name, values: Vec::new(), aim });
+        measures.push(measure);
+    }
+    for round in 0..=runs {
+        for (line, measure) in lines.iter_mut().zip(&mut measures) {
+            let value = measure().with_context(|| line.name.clone())?;
+            if round > 0 {
+                line.values.push(value);
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// How long a command takes, in ms.
+fn time(command: &mut Command) -> Result<f64> {
+    let start = Instant::now();
+    must(command)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Measure.
+///
+/// # Errors
+/// Not root; a command that fails; a tar that is not as large as it should be. Never a
+/// time.
+pub(super) fn life(runs: u32, state: Option<PathBuf>) -> Result<Record> {
+    if !common::rights::privileged() {
+        bail!("tar unpacks what root packed as root only: run it with sudo");
+    }
+    let release = build_release(&["--package", "ch04-commit"])?;
+    let program = release.join("ch04-commit");
+    let parent = state.unwrap_or_else(|| target().join("bench"));
+    let parent = std::path::absolute(parent).context("--state")?;
+    fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
+    let place = Place::new(&program, &parent, runs)?;
+    let mut lines = images::commit(&place)?;
+    lines.extend(images::tars(&place)?);
+    println!("\nmedians of {runs} rounds, ms; ours / theirs: of the rounds' ratios");
+    print!("{}", table(&lines));
+    let figures = figures(&lines);
+    Ok(Record::new("life", "images".to_owned(), "ms", &place.directory, figures))
+}
+
+/// Ours of the same group.
+fn ours<'a>(lines: &'a [Line], line: &Line) -> &'a Line {
+    let mut same = lines.iter().filter(|it| it.group == line.group);
+    same.next().unwrap_or(&lines[0])
+}
+
+/// How it stands to the aim: the number, and whether it is met.
+fn judged(ours: &Line, line: &Line) -> (f64, String) {
+    let ratio = ratio(&ours.values, &line.values);
+    let more = median(&ours.values) - median(&line.values);
+    let word = |met: bool| if met { "met" } else { "not" };
+    match line.aim {
+        Aim::Ratio(aim) => (ratio, format!("<= {aim}, {}", word(ratio <= aim))),
+        Aim::More(aim) => {
+            (ratio, format!("{more:.1} ms more, <= {aim}, {}", word(more <= aim)))
+        }
+        Aim::None => (ratio, String::new()),
+    }
+}
+
+fn table(lines: &[Line]) -> String {
+    let mut table = String::new();
+    let mut group = "";
+    for line in lines {
+        let first = group != line.group;
+        if first {
+            group = line.group;
+            table += &format!("\n{group}\n");
+        }
+        let time = median(&line.values);
+        let (number, aim) = judged(ours(lines, line), line);
+        let ratio = if first { String::new() } else { format!("{number:.3}") };
+        let row = format!("  {:<38}{time:>10.1}  {ratio:>6}  {aim}", line.name);
+        table += &format!("{}\n", row.trim_end());
+    }
+    table
+}
+
+fn figures(lines: &[Line]) -> Vec<Figure> {
+    let of = |line: &Line| {
+        let figure = Figure::of(line.group, &line.name, &line.values);
+        let first = ours(lines, line);
+        if std::ptr::eq(first, line) {
+            return figure;
+        }
+        let aim = match line.aim {
+            Aim::Ratio(aim) => Some(aim),
+            // A ratio is no aim there.
+            Aim::More(_) | Aim::None => None,
+        };
+        figure.ratio(ratio(&first.values, &line.values)).aimed(aim)
+    };
+    lines.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_is_the_first_of_a_group_and_aims_are_judged() {
+        let line = |group, name: &str, value: f64, aim| Line {
+            group,
+            name: name.to_owned(),
+            values: vec![value; 3],
+            aim,
+        };
+        let lines = [
+            line("a", "ours", 10.0, Aim::None),
+            line("a", "other", 20.0, Aim::Ratio(0.4)),
+            line("b", "ours", 30.0, Aim::None),
+            line("b", "copy", 10.0, Aim::More(30.0)),
+        ];
+        let text = table(&lines);
+        assert!(text.contains("0.500  <= 0.4, not"), "{text}");
+        assert!(text.contains("3.000  20.0 ms more, <= 30, met"), "{text}");
+        let figures = figures(&lines);
+        assert_eq!(figures.len(), 4);
+        assert!(figures[0].ratio.is_none() && figures[1].aim == Some(0.4));
+    }
+}

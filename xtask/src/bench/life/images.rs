@@ -1,0 +1,247 @@
+//! Images: commit, import and export, beside copying and tar.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use common::home::remove_tree;
+use common::image::Image;
+use common::state::State;
+use common::step::Step;
+
+use super::{Aim, Line, Measure, Place, in_turn, time};
+use crate::must;
+
+const MIB: usize = 1 << 20;
+
+/// The large image's files of 1 MiB.
+const LARGE: usize = 200;
+
+/// The tar's files, and the bytes of each: 270 MB together.
+const FILES: usize = 15_000;
+const EACH: usize = 18_000;
+
+/// A commit may take so many ms more than a copy of what has changed.
+const MORE: f64 = 30.0;
+
+/// And so much of the time that a small image's takes.
+const LARGE_AS_SMALL: f64 = 1.2;
+
+/// What is aimed at with tar's time: unpacking, the same with gzip, packing with gzip.
+const UNPACKING: f64 = 1.1;
+const GUNZIP: f64 = 0.5;
+const GZIP: f64 = 0.5;
+
+/// And how far the size may be off.
+const SIZE: f64 = 0.03;
+
+/// Commit 1 MiB on a large image and on a small one, and copy 1 MiB.
+pub(super) fn commit(place: &Place) -> Result<Vec<Line>> {
+    let tree = place.path("large");
+    program(place, &tree)?;
+    let mut random = Random(1);
+    for number in 0..LARGE {
+        write(&tree.join(number.to_string()), &random.bytes(MIB))?;
+    }
+    must(&mut place.ours(&["import", &shown(&tree), "large"]))?;
+    remove_tree(&tree)?;
+    let change = place.path("change");
+    write(&change, &random.bytes(MIB))?;
+    let volume = format!("{}:/change:ro", shown(&change));
+    for (name, image) in [("on-large", "large"), ("on-small", "busybox")] {
+        let words = ["run", "--name", name, "-v", &volume, image];
+        let copy = ["/bin/busybox", "cp", "/change", "/changed"];
+        must(&mut place.ours(&[&words[..], &copy].concat()))?;
+    }
+    let commit = |container: &'static str| -> Measure {
+        Box::new(move || {
+            let took = time(&mut place.ours(&["commit", container, "made"]))?;
+            must(&mut place.ours(&["rmi", "made"]))?;
+            Ok(took)
+        })
+    };
+    let copied = place.path("copied");
+    let copy: Measure = Box::new(|| {
+        let start = Instant::now();
+        fs::copy(&change, &copied).context("copy")?;
+        let file = File::open(&copied).context("open(2)")?;
+        file.sync_all().context("fsync(2)")?;
+        let took = start.elapsed().as_secs_f64() * 1e3;
+        fs::remove_file(&copied).context("unlink(2)")?;
+        Ok(took)
+    });
+    let lines = in_turn(
+        place.runs.max(10),
+        "commit of 1 MiB",
+        vec![
+            ("on an image of 200 MiB".into(), Aim::None, commit("on-large")),
+            (
+                "on an image of 2 MiB".into(),
+                Aim::Ratio(LARGE_AS_SMALL),
+                commit("on-small"),
+            ),
+            ("copying 1 MiB, and fsync(2)".into(), Aim::More(MORE), copy),
+        ],
+    )?;
+    must(&mut place.ours(&["rm", "on-large", "on-small"]))?;
+    must(&mut place.ours(&["rmi", "large"]))?;
+    Ok(lines)
+}
+
+/// Import a tar and export it, and let tar(1) do the same.
+pub(super) fn tars(place: &Place) -> Result<Vec<Line>> {
+    let tree = place.path("tree");
+    program(place, &tree)?;
+    files(&tree)?;
+    let [plain, packed] = ["tree.tar", "tree.tar.gz"].map(|name| place.path(name));
+    must(tar("-cf", &plain).arg("-C").arg(&tree).arg("."))?;
+    let size = plain.metadata().context("stat(2)")?.len();
+    if size < (FILES * EACH) as u64 {
+        bail!("the tar has {size} bytes only");
+    }
+    must(tar("-czf", &packed).arg("-C").arg(&tree).arg("."))?;
+    let mut lines = import(place, "import of a tar", &plain, "-xf", UNPACKING)?;
+    // Not bound by the disk.
+    let memory = Place::new(&place.program, Path::new("/dev/shm"), place.runs)?;
+    let group = "import of a tar.gz, in memory";
+    lines.extend(import(&memory, group, &packed, "-xzf", GUNZIP)?);
+    drop(memory);
+
+    must(&mut place.ours(&["import", &shown(&plain), "tree"]))?;
+    let words = ["run", "--name", "packed", "tree", "/bin/busybox", "true"];
+    must(&mut place.ours(&words))?;
+    let [own, theirs] = ["own.tar.gz", "theirs.tar.gz"].map(|name| place.path(name));
+    let export: Measure = Box::new(|| {
+        time(&mut place.ours(&["export", "-o", &shown(&own), "packed"]))
+    });
+    let pack: Measure =
+        Box::new(|| time(tar("-czf", &theirs).arg("-C").arg(&tree).arg(".")));
+    lines.extend(in_turn(
+        place.runs,
+        "export as tar.gz",
+        vec![
+            ("export -o".into(), Aim::None, export),
+            ("tar -czf".into(), Aim::Ratio(GZIP), pack),
+        ],
+    )?);
+    let bytes = |path: &Path| path.metadata().map(|about| about.len() as f64);
+    let off =
+        bytes(&own).context("stat(2)")? / bytes(&theirs).context("stat(2)")? - 1.0;
+    let word = if off <= SIZE { "met" } else { "not" };
+    println!(
+        "export's size: {:+.1} per cent of tar's (aim <= {:+.1}, {word})",
+        off * 100.0,
+        SIZE * 100.0
+    );
+    Ok(lines)
+}
+
+/// Import a tar, and unpack it by tar(1), once as it is and once until it is on the
+/// disk, as an import is.
+fn import(
+    place: &Place,
+    group: &'static str,
+    packed: &Path,
+    flags: &'static str,
+    aim: f64,
+) -> Result<Vec<Line>> {
+    let to = place.path("unpacked");
+    let ours: Measure = Box::new(|| {
+        let took = time(&mut place.ours(&["import", &shown(packed), "imported"]))?;
+        must(&mut place.ours(&["rmi", "imported"]))?;
+        Ok(took)
+    });
+    let theirs = |sync: bool| -> Measure {
+        let to = &to;
+        Box::new(move || {
+            fs::create_dir(to).context("mkdir(2)")?;
+            let start = Instant::now();
+            must(tar(flags, packed).arg("-C").arg(to))?;
+            if sync {
+                let directory = File::open(to).context("open(2)")?;
+                nix::unistd::syncfs(directory).context("syncfs(2)")?;
+            }
+            let took = start.elapsed().as_secs_f64() * 1e3;
+            remove_tree(to)?;
+            Ok(took)
+        })
+    };
+    in_turn(
+        place.runs,
+        group,
+        vec![
+            ("import".into(), Aim::None, ours),
+            (format!("tar {flags}"), Aim::Ratio(aim), theirs(false)),
+            (format!("tar {flags}, and syncfs(2)"), Aim::None, theirs(true)),
+        ],
+    )
+}
+
+fn tar(flags: &str, file: &Path) -> Command {
+    let mut tar = Command::new("tar");
+    tar.arg(flags).arg(file).stdout(Stdio::null());
+    tar
+}
+
+/// A directory with busybox, so that a container of it has a program.
+fn program(place: &Place, tree: &Path) -> Result<()> {
+    let state = State::at(&place.state);
+    let image = Image::find(&state, "busybox")?.context("no busybox")?;
+    let layer = image.directories(&state).into_iter().next().context("no layer")?;
+    let bin = tree.join("bin");
+    fs::create_dir_all(&bin).step(|| format!("mkdir(2) {}", bin.display()))?;
+    fs::copy(layer.join("bin/busybox"), bin.join("busybox"))
+        .context("copy busybox")?;
+    Ok(())
+}
+
+/// As compressible as programs are: half of each file is random, half is text.
+fn files(tree: &Path) -> Result<()> {
+    let mut random = Random(2);
+    for number in 0..FILES {
+        let directory = tree.join(format!("usr/{}", number / 100));
+        if number % 100 == 0 {
+            fs::create_dir_all(&directory).context("mkdir(2)")?;
+        }
+        let mut bytes = random.bytes(EACH / 2);
+        let mut text = Vec::new();
+        while text.len() < EACH - bytes.len() {
+            let word = random.next() % 4000;
+            write!(text, "word{word} ").context("write(2)")?;
+        }
+        bytes.extend_from_slice(&text[..EACH - bytes.len()]);
+        write(&directory.join(number.to_string()), &bytes)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).step(|| format!("write(2) {}", path.display()))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Bytes that are the same in every run.
+///
+/// # Source
+/// Marsaglia, "Xorshift RNGs"
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let words = (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes());
+        words.take(count).collect()
+    }
+}
