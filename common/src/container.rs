@@ -153,6 +153,14 @@ impl Created {
     /// Any part's `enter` or `started`; a program that isn't there (127) or can't
     /// be executed (126); a signal that came meanwhile (128 + its number).
     pub fn start(self) -> Result<Started> {
+        self.start_and(|| Ok(()))
+    }
+
+    /// The same, where `tell` comes last: should it fail, nothing was started.
+    pub(crate) fn start_and(
+        self,
+        tell: impl FnOnce() -> Result<()>,
+    ) -> Result<Started> {
         // Dropped in reverse: should a part panic, the child goes before the rest.
         let Created { signals, mut standing, channel, mut child } = self;
         let started = follow(&mut child, &channel, &signals).and_then(|fds| {
@@ -162,8 +170,9 @@ impl Created {
             standing.each("started", |part, _| part.started(&mut running))?;
             if standing.plan.stays {
                 standing.plan.home.note_process(child.pid())?;
-                standing.settled = true;
             }
+            tell()?;
+            standing.settled = standing.plan.stays;
             Ok(running)
         });
         match started {

@@ -61,6 +61,7 @@ impl Home {
     /// A name that is taken, and those of open(2), flock(2) and mkdir(2).
     pub fn make(&self, parts: &[&str]) -> Result<Lock> {
         let lock = self.lock(parts)?;
+        self.note_host()?;
         if let Some(name) = &self.name {
             self.note(NOTE, format!("name {name}").as_bytes())?;
             self.take(name)?;
@@ -119,9 +120,18 @@ impl Home {
 
     /// The program runs as this process: from here on the container stays.
     pub(crate) fn note_process(&self, pid: Pid) -> Result<()> {
+        self.note_as("pid", pid)
+    }
+
+    /// This process is the container's host side.
+    fn note_host(&self) -> Result<()> {
+        self.note_as("host", Pid::this())
+    }
+
+    fn note_as(&self, role: &str, pid: Pid) -> Result<()> {
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         let since = process.map_or(0, |process| process.since);
-        self.note(NOTE, format!("pid {pid} {since}").as_bytes())
+        self.note(NOTE, format!("{role} {pid} {since}").as_bytes())
     }
 
     /// The process that runs in this container, as its host side has noted it; `None`
@@ -130,8 +140,23 @@ impl Home {
     /// # Errors
     /// Those of read(2) and pidfd_open(2).
     pub fn process(&self) -> Result<Option<Process>> {
+        self.noted_as("pid")
+    }
+
+    /// The host side of this container, which reaps its program and writes down how
+    /// that ended; `None` when it is gone. To wait for its end is to wait for all that
+    /// it does.
+    ///
+    /// # Errors
+    /// Those of read(2) and pidfd_open(2).
+    pub fn host(&self) -> Result<Option<Process>> {
+        self.noted_as("host")
+    }
+
+    fn noted_as(&self, role: &str) -> Result<Option<Process>> {
         let notes = self.notes(NOTE)?;
-        let Some((pid, since)) = notes.iter().find_map(|note| process_in(note))
+        let Some((pid, since)) =
+            notes.iter().find_map(|note| process_in(note, role))
         else {
             return Ok(None);
         };
@@ -287,7 +312,8 @@ impl State {
             dead.push(Dead {
                 home: Home { id, name, state: self.clone() },
                 parts: parts.split_whitespace().map(str::to_owned).collect(),
-                stays: noted(&text, NOTE).any(|note| process_in(note).is_some()),
+                stays: noted(&text, NOTE)
+                    .any(|note| process_in(note, "pid").is_some()),
                 _lock: Lock { _file: file },
             });
         }
@@ -316,10 +342,10 @@ fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
-/// A note of [`Home::note_process`].
-fn process_in(note: &[u8]) -> Option<(Pid, u64)> {
-    let note = std::str::from_utf8(note).ok()?.strip_prefix("pid ")?;
-    let (pid, since) = note.split_once(' ')?;
+/// A note of [`Home::note_as`].
+fn process_in(note: &[u8], role: &str) -> Option<(Pid, u64)> {
+    let note = std::str::from_utf8(note).ok()?.strip_prefix(role)?;
+    let (pid, since) = note.strip_prefix(' ')?.split_once(' ')?;
     Some((Pid::from_raw(pid.parse().ok()?), since.parse().ok()?))
 }
 

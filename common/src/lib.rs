@@ -27,6 +27,7 @@ pub mod unpack;
 mod channel;
 mod child;
 mod container;
+mod detach;
 mod environment;
 mod guard;
 mod part;

@@ -43,6 +43,11 @@ pub(crate) fn narrate_by(narrator: impl Fn(&str) + 'static) {
     }
 }
 
+/// Narrate no more.
+pub(crate) fn hush() {
+    NARRATOR.set(None);
+}
+
 fn narrated() -> bool {
     NARRATOR.with_borrow(Option::is_some)
 }

@@ -137,6 +137,31 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
+/// Close every descriptor above 2 that this process did not open itself: what came
+/// through execve(2) is not close-on-exec, and all that is opened here is.
+///
+/// # Errors
+/// Without a /proc that could tell which there are.
+pub(crate) fn close_inherited() -> anyhow::Result<()> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    let list = "/proc/self/fd";
+    let entries = std::fs::read_dir(list).look(|| format!("readdir(3) {list}"))?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let fds: Vec<RawFd> =
+        names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    for fd in fds.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: borrowed for one call, which fails for one that is closed by now,
+        // as that of the list itself.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let flags = fcntl(borrowed, FcntlArg::F_GETFD).map(FdFlag::from_bits_retain);
+        if flags.is_ok_and(|flags| !flags.contains(FdFlag::FD_CLOEXEC)) {
+            // SAFETY: nothing in this process owns it, as nobody here opened it.
+            unsafe { libc::close(fd) };
+        }
+    }
+    Ok(())
+}
+
 /// Close every descriptor from `first` on, in a process that uses none of them any
 /// more and ends with [`leave`].
 pub(crate) fn close_from(first: RawFd) -> nix::Result<()> {

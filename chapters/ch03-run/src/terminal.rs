@@ -41,17 +41,27 @@ pub struct Flags {
 ///
 /// # Source
 /// pty(7), ioctl_tty(2), credentials(7) "Sessions"
-#[derive(Debug)]
 pub struct Terminal {
     wanted: bool,
+    copy: Option<Copy>,
 }
+
+/// Who is shown all that the program prints.
+type Copy = Box<dyn FnMut(&[u8])>;
 
 impl Terminal {
     /// A terminal, if the flags ask for one and standard input is one.
     #[must_use]
     pub fn new(flags: &Flags) -> Terminal {
         // Through a pipe, `-ti` keeps the plain streams.
-        Terminal { wanted: flags.tty && io::stdin().is_terminal() }
+        Terminal { wanted: flags.tty && io::stdin().is_terminal(), copy: None }
+    }
+
+    /// Show all that the program prints on it to somebody else as well.
+    #[must_use]
+    pub fn copied_to(mut self, copy: impl FnMut(&[u8]) + 'static) -> Terminal {
+        self.copy = Some(Box::new(copy));
+        self
     }
 }
 
@@ -97,7 +107,7 @@ impl Part for Terminal {
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
         if self.wanted {
-            let relay = Relay::new(running.take(self.name())?)?;
+            let relay = Relay::new(running.take(self.name())?, self.copy.take())?;
             running.watch(relay);
         }
         Ok(())
@@ -177,6 +187,7 @@ struct Relay {
     silent: bool,
     typed: Vec<u8>,
     printed: Vec<u8>,
+    copy: Option<Copy>,
     _raw: Raw,
 }
 
@@ -184,7 +195,7 @@ struct Relay {
 const CHUNK: usize = 4096;
 
 impl Relay {
-    fn new(program: OwnedFd) -> Result<Relay> {
+    fn new(program: OwnedFd, copy: Option<Copy>) -> Result<Relay> {
         // A program that does not read must not stop the loop, in which its
         // output and all signals wait too.
         fcntl(&program, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
@@ -195,6 +206,7 @@ impl Relay {
             silent: false,
             typed: Vec::new(),
             printed: Vec::new(),
+            copy,
             _raw: raw,
         })
     }
@@ -230,6 +242,9 @@ impl Relay {
         match read(program, &mut bytes) {
             Ok(count) if count > 0 => {
                 self.printed.extend_from_slice(&bytes[..count]);
+                if let Some(copy) = &mut self.copy {
+                    copy(&bytes[..count]);
+                }
                 true
             }
             // EIO: all copies of the program's side are closed. It may open

@@ -16,7 +16,7 @@ mod run;
 mod squeeze;
 mod store;
 
-pub use commands::Images;
+pub use commands::{Images, Rm};
 pub use commit::{commit, export};
 pub use from_image::{FromImage, Words};
 pub use images::{Flags as ListFlags, age, list, size};

@@ -17,5 +17,7 @@ mod ch04_commit;
 mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_volume;
+mod ch05_detach;
+mod ch05_logs;
 mod doctor;
 mod lab;

@@ -109,6 +109,12 @@ pub(crate) const ALL: &[Entry] = &[
     ("ch04-commit-1", "an_image_says_what_is_run", command, "'--command'"),
     ("ch04-commit-2", "an_image_has_a_second_name", tag, "'tag'"),
     ("ch04-commit-3", "of_many_layers_one_is_made", squash, "'squash'"),
+    ("ch05-detach-1", "a_file_tells_the_id", id_file, "'--id-file'"),
+    ("ch05-detach-2", "with_no_log_nothing_is_kept", no_log, "'--no-log'"),
+    ("ch05-detach-3", "with_stdin_it_reads_a_file", stdin_file, "'--stdin'"),
+    ("ch05-logs-1", "only_one_stream_is_shown", only, "'--only'"),
+    ("ch05-logs-2", "until_a_time_is_what_came_before_it", before, "'--until'"),
+    ("ch05-logs-3", "several_are_told_apart", several, "'two'"),
 ];
 
 /// End a container whose end is not what matters.
@@ -567,4 +573,78 @@ fn squash(room: &mut Room) -> Outcome {
         let words = ["run", "--rm", "first", "sh", "-c", "ls /etc; cat /file"];
         room.words(&words).end()?.prints("group\npasswd\ntext\n")
     })
+}
+
+fn id_file(room: &mut Room) -> Outcome {
+    let file = room.path("id");
+    let words = ["run", "-d", "--rm", "--id-file", &file.to_string_lossy()];
+    let ended = room.words(&[&words[..], &["busybox", "true"]].concat()).end()?;
+    ended.succeeds()?;
+    let gone = room.gone("ch05-detach");
+    so(gone, "the container to end", "it runs on")?;
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let same = text.trim() == ended.out.trim();
+    so(same, &format!("{} in the file", ended.out.trim()), format!("{text:?}"))
+}
+
+/// The text of the log of the one container.
+fn log_text(room: &Room) -> String {
+    let containers = room.lab.state().join("containers");
+    let mut entries = fs::read_dir(containers).expect("readdir(3)");
+    let one = entries.next().expect("a container").expect("readdir(3)");
+    fs::read_to_string(one.path().join("log")).unwrap_or_default()
+}
+
+fn no_log(room: &mut Room) -> Outcome {
+    let words = ["run", "--no-log", "--name", "one", "busybox", "echo", "hello"];
+    room.words(&words).end()?.prints("hello\n")?;
+    let log = log_text(room);
+    room.words(&["rm", "one"]).end()?.succeeds()?;
+    so(log.is_empty(), "nothing in the log", format!("{log:?}"))
+}
+
+fn stdin_file(room: &mut Room) -> Outcome {
+    let file = room.path("input");
+    fs::write(&file, "hello\n").expect("write(2)");
+    let words = ["run", "-d", "--name", "one", "--stdin", &file.to_string_lossy()];
+    let ended = room.words(&[&words[..], &["busybox", "cat"]].concat()).end()?;
+    ended.succeeds()?;
+    let gone = room.gone("ch05-detach");
+    so(gone, "the container to end", "it runs on")?;
+    let log = log_text(room);
+    room.words(&["rm", "one"]).end()?.succeeds()?;
+    so(log.ends_with(" stdout F hello\n"), "hello in the log", format!("{log:?}"))
+}
+
+/// Run a script in a container of this name, to its end.
+fn logged(room: &mut Room, name: &str, script: &str) -> Outcome {
+    let words = ["run", "--name", name, "busybox", "sh", "-c", script];
+    room.words(&words).end()?.succeeds()
+}
+
+fn only(room: &mut Room) -> Outcome {
+    logged(room, "one", "echo out; echo err >&2")?;
+    let ended = room.words(&["logs", "--only", "stderr", "one"]).end();
+    room.words(&["rm", "one"]).end()?.succeeds()?;
+    let ended = ended?;
+    ended.prints("")?;
+    ended.so(ended.err == "err\n", "\"err\" on standard error")
+}
+
+fn before(room: &mut Room) -> Outcome {
+    logged(room, "one", "echo first; sleep 2; echo second")?;
+    let log = log_text(room);
+    let second = log.lines().last().unwrap_or_default();
+    let time = second.split(' ').next().unwrap_or_default().to_owned();
+    let ended = room.words(&["logs", "--until", &time, "one"]).end();
+    room.words(&["rm", "one"]).end()?.succeeds()?;
+    ended?.prints("first\n")
+}
+
+fn several(room: &mut Room) -> Outcome {
+    logged(room, "one", "echo 1")?;
+    logged(room, "two", "echo 2")?;
+    let ended = room.words(&["logs", "one", "two"]).end();
+    room.words(&["rm", "one", "two"]).end()?.succeeds()?;
+    ended?.prints("one 1\ntwo 2\n")
 }

@@ -1,0 +1,125 @@
+//! One line of a log.
+
+use jiff::Timestamp;
+
+/// Where a program printed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, or a terminal, on which both are one.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// One line of a log: what came by one stream, at most one line of it.
+///
+/// ```text
+/// 2026-11-21T22:00:00.123456789Z stdout P half a li
+/// 2026-11-21T22:00:00.123460001Z stderr F a whole line
+/// 2026-11-21T22:00:00.123470000Z stdout F:+ ne
+/// ```
+///
+/// F: it ends with a line break. P: it does not, or not yet. The first tag is what
+/// others who write this format have as well. `+` is our own: it goes on where the
+/// stream's last one broke off.
+///
+/// # Source
+/// The format of container logs of the Kubernetes CRI, "logging format"
+// ANCHOR: entry
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// When it was read.
+    pub time: Timestamp,
+    /// By which stream it came.
+    pub stream: Stream,
+    /// Whether a line ends with it.
+    pub ends: bool,
+    /// Whether a line begins with it.
+    pub begins: bool,
+    /// Any bytes but line breaks.
+    pub text: &'a [u8],
+}
+// ANCHOR_END: entry
+
+impl<'a> Entry<'a> {
+    /// Append it to a log.
+    pub(crate) fn write(&self, log: &mut Vec<u8>) {
+        let stream = match self.stream {
+            Stream::Out => "stdout",
+            Stream::Err => "stderr",
+        };
+        let ends = if self.ends { "F" } else { "P" };
+        let begins = if self.begins { "" } else { ":+" };
+        let head = format!("{:.9} {stream} {ends}{begins} ", self.time);
+        log.extend_from_slice(head.as_bytes());
+        log.extend_from_slice(self.text);
+        log.push(b'\n');
+    }
+
+    /// Read a line, without its line break; `None` when it isn't one.
+    #[must_use]
+    pub fn parse(line: &'a [u8]) -> Option<Entry<'a>> {
+        let mut words = line.splitn(4, |byte| *byte == b' ');
+        let time = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
+        let stream = match words.next()? {
+            b"stdout" => Stream::Out,
+            b"stderr" => Stream::Err,
+            _ => return None,
+        };
+        let mut tags = words.next()?.split(|byte| *byte == b':');
+        let ends = match tags.next()? {
+            b"F" => true,
+            b"P" => false,
+            _ => return None,
+        };
+        let begins = !tags.any(|tag| tag == b"+");
+        Some(Entry { time, stream, ends, begins, text: words.next()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        for (stream, ends, begins, text) in [
+            (Stream::Out, true, true, &b"a line"[..]),
+            (Stream::Err, false, true, b" with  spaces "),
+            (Stream::Out, true, false, b""),
+            (Stream::Err, false, false, b"\xff\0\r"),
+        ] {
+            let time = Timestamp::new(1_795_298_400, 120).unwrap();
+            let entry = Entry { time, stream, ends, begins, text };
+            let mut log = Vec::new();
+            entry.write(&mut log);
+            let (last, line) = log.split_last().unwrap();
+            assert_eq!(*last, b'\n');
+            assert_eq!(Entry::parse(line), Some(entry));
+        }
+    }
+
+    #[test]
+    fn the_time_has_nine_digits_always() {
+        let time = Timestamp::new(1_795_298_400, 120).unwrap();
+        let (stream, text) = (Stream::Out, &b"x"[..]);
+        let mut log = Vec::new();
+        Entry { time, stream, ends: true, begins: true, text }.write(&mut log);
+        assert_eq!(log, b"2026-11-21T22:00:00.000000120Z stdout F x\n");
+    }
+
+    #[test]
+    fn what_is_damaged_is_no_entry() {
+        for line in [
+            "",
+            "2026-11-21T22:00:00Z",
+            "2026-11-21T22:00:00Z stdout F",
+            "2026-11-21T22:00:00Z stdin F x",
+            "2026-11-21T22:00:00Z stdout X x",
+            "yesterday stdout F x",
+            "\0\0\0\0",
+        ] {
+            assert_eq!(Entry::parse(line.as_bytes()), None, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `run`, and how it is with the terminal: in front of it, or away from it.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use ch03_run::Terminal;
+use clap::Args;
+use common::exit::Failure;
+use common::state::State;
+use common::{Container, Exit};
+
+use crate::entry::Stream;
+use crate::log::Log;
+use crate::logged::Logged;
+
+/// Flags of this chapter, and those that they have to do with.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    /// Run in the background, and print the container's id once its program runs
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// The terminal's.
+    #[command(flatten)]
+    pub terminal: ch03_run::Flags,
+}
+
+/// What `run` takes from this chapter on.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    #[command(flatten)]
+    flags: Flags,
+
+    #[command(flatten)]
+    run: ch04_commit::Run,
+}
+
+impl Run {
+    /// Do it.
+    ///
+    /// # Errors
+    /// As [`Flags::run`].
+    pub fn act(self, state: &State) -> Result<Exit> {
+        self.flags.check()?;
+        self.flags.run(self.run.container(state)?)
+    }
+}
+
+impl Flags {
+    /// Whether they go together.
+    ///
+    /// # Errors
+    /// Flags that don't.
+    pub fn check(&self) -> Result<()> {
+        if self.detach && (self.terminal.tty || self.terminal.interactive) {
+            let text =
+                "-d leaves the terminal, and -t and -i want it: give -d, or -ti";
+            return Err(Failure { code: 2, text: text.to_owned() }.into());
+        }
+        Ok(())
+    }
+
+    // ANCHOR: run
+    /// Run a container that has all its parts but what it talks through: to its end, or
+    /// in the background.
+    ///
+    /// # Errors
+    /// Those of [`Container::run`] and [`Container::detach`].
+    pub fn run(&self, container: Container) -> Result<Exit> {
+        let log = Log::default();
+        let copy = log.clone();
+        let terminal = Terminal::new(&self.terminal)
+            .copied_to(move |bytes| copy.write(Stream::Out, bytes));
+        let container = container.part(Logged::new(log, self.detach)).part(terminal);
+        if !self.detach {
+            return container.run();
+        }
+        let id = container.detach()?;
+        writeln!(std::io::stdout(), "{id}").with_context(|| {
+            format!("print the id of container {id}, which runs")
+        })?;
+        Ok(Exit::Code(0))
+    }
+    // ANCHOR_END: run
+}

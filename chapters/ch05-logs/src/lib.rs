@@ -1,0 +1,12 @@
+//! `logs`: what a container has printed, while it runs and after.
+
+#![forbid(unsafe_code)]
+
+mod follow;
+mod logs;
+mod show;
+mod since;
+mod tail;
+
+pub use logs::Logs;
+pub use since::Since;

@@ -1,0 +1,75 @@
+//! The command: which log, from where on, and for how long.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+
+use anyhow::{Context, Result, bail};
+use ch04_commit::Record;
+use clap::Args;
+use common::state::State;
+use common::step::Step;
+
+use crate::follow::follow;
+use crate::show::{Looks, Show};
+use crate::since::Since;
+use crate::tail::tail;
+
+/// Which log, and what of it.
+#[derive(Args, Debug)]
+pub struct Logs {
+    /// Go on as long as the container does
+    #[arg(short, long)]
+    follow: bool,
+
+    /// The last N lines only
+    #[arg(long, value_name = "N")]
+    tail: Option<usize>,
+
+    /// Say when each line was printed, in front of it
+    #[arg(short, long)]
+    timestamps: bool,
+
+    /// Only what was printed then or later: 2026-11-21T22:00:00Z, or 10m for the last
+    /// ten minutes
+    #[arg(long, value_name = "TIME|DURATION")]
+    since: Option<Since>,
+
+    /// Its name, its id, or what only its id begins with
+    container: String,
+}
+
+impl Logs {
+    /// Do it.
+    ///
+    /// # Errors
+    /// There is no such container, or it has no log; those of read(2) and write(2).
+    pub fn act(self, state: &State) -> Result<()> {
+        let record = Record::find(state, &self.container)?;
+        let home = record.home(state);
+        let path = ch05_detach::path(&home);
+        let mut log = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => bail!(
+                "container {} has no log: a chapter before ch05-detach ran it",
+                record.called()
+            ),
+            log => log.look(|| format!("open(2) {}", path.display()))?,
+        };
+        if let Some(lines) = self.tail {
+            let from = tail(&log, lines)
+                .with_context(|| format!("read {}", path.display()))?;
+            log.seek(SeekFrom::Start(from))
+                .look(|| format!("lseek(2) {}", path.display()))?;
+        }
+        let mut show = Show::new(self.timestamps, self.since.map(|since| since.0));
+        let looks = if self.follow {
+            follow(&home, &log, &mut show)?
+        } else {
+            show.all(&mut &log)?
+        };
+        match looks {
+            Looks::On => show.end(),
+            // A reader who went away has seen enough.
+            Looks::Away => Ok(()),
+        }
+    }
+}

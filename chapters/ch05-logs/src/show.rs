@@ -1,0 +1,127 @@
+//! A log's entries, back on the streams by which they came.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use anyhow::Result;
+use ch05_detach::{Entry, Stream};
+use common::step::Step;
+use jiff::Timestamp;
+
+/// Whether anybody looks on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looks {
+    /// There may be more.
+    On,
+    /// The reader went away.
+    Away,
+}
+
+/// What is shown, and how far it is.
+pub(crate) struct Show {
+    timestamps: bool,
+    since: Option<Timestamp>,
+    /// For each stream, whether the line that it is in is shown from its beginning.
+    shown: [bool; 2],
+    /// What was read and is no whole entry yet.
+    rest: Vec<u8>,
+    /// What goes to `stream` next.
+    pending: Vec<u8>,
+    stream: Stream,
+}
+
+/// What is read at once.
+const CHUNK: usize = 64 << 10;
+
+impl Show {
+    pub(crate) fn new(timestamps: bool, since: Option<Timestamp>) -> Show {
+        let (rest, pending) = (Vec::new(), Vec::new());
+        let (shown, stream) = ([false; 2], Stream::Out);
+        Show { timestamps, since, shown, rest, pending, stream }
+    }
+
+    /// Show all that there is by now.
+    pub(crate) fn all(&mut self, log: &mut impl Read) -> Result<Looks> {
+        let mut bytes = vec![0; CHUNK];
+        loop {
+            let count = match log.read(&mut bytes) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                count => count.look(|| "read(2) of the log")?,
+            };
+            if count == 0 {
+                return self.flush();
+            }
+            self.rest.extend_from_slice(&bytes[..count]);
+            if self.entries()? == Looks::Away {
+                return Ok(Looks::Away);
+            }
+        }
+    }
+
+    /// What is left at the end is the last words of somebody who was killed while
+    /// writing them down.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        let rest = std::mem::take(&mut self.rest);
+        self.line(&rest, false)?;
+        self.flush().map(drop)
+    }
+
+    fn entries(&mut self) -> Result<Looks> {
+        let mut rest = std::mem::take(&mut self.rest);
+        let mut from = 0;
+        while let Some(length) = rest[from..].iter().position(|b| *b == b'\n') {
+            if self.line(&rest[from..from + length], true)? == Looks::Away {
+                return Ok(Looks::Away);
+            }
+            from += length + 1;
+        }
+        rest.drain(..from);
+        self.rest = rest;
+        Ok(Looks::On)
+    }
+
+    // ANCHOR: line
+    /// Show one line of the log. One that is damaged is passed over.
+    fn line(&mut self, line: &[u8], whole: bool) -> Result<Looks> {
+        let Some(entry) = Entry::parse(line) else { return Ok(Looks::On) };
+        let shown = &mut self.shown[entry.stream as usize];
+        if self.since.is_some_and(|since| entry.time < since) {
+            *shown = false;
+            return Ok(Looks::On);
+        }
+        *shown |= entry.begins;
+        if !*shown {
+            return Ok(Looks::On);
+        }
+        // Both streams may lead to one place, where their order is to be seen.
+        if entry.stream != self.stream || self.pending.len() > CHUNK {
+            if self.flush()? == Looks::Away {
+                return Ok(Looks::Away);
+            }
+            self.stream = entry.stream;
+        }
+        if self.timestamps && entry.begins {
+            self.pending.extend_from_slice(format!("{:.9} ", entry.time).as_bytes());
+        }
+        self.pending.extend_from_slice(entry.text);
+        if entry.ends && whole {
+            self.pending.push(b'\n');
+        }
+        Ok(Looks::On)
+    }
+    // ANCHOR_END: line
+
+    fn flush(&mut self) -> Result<Looks> {
+        let written = match self.stream {
+            Stream::Out => {
+                let mut out = io::stdout().lock();
+                out.write_all(&self.pending).and_then(|()| out.flush())
+            }
+            Stream::Err => io::stderr().lock().write_all(&self.pending),
+        };
+        self.pending.clear();
+        match written {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Looks::Away),
+            written => written.look(|| "write(2)").map(|()| Looks::On),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A moment, as a user writes it.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Error, Result, ensure};
+use jiff::{SignedDuration, Timestamp};
+
+/// A moment: a time, or so long ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since(pub Timestamp);
+
+impl FromStr for Since {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Since> {
+        if let Ok(time) = text.parse() {
+            return Ok(Since(time));
+        }
+        let ago: SignedDuration = text.parse().ok().with_context(|| {
+            format!(
+                "{text:?} is neither a time such as 2026-11-21T22:00:00Z nor a \
+                 duration such as 90s, 10m or 1h30m"
+            )
+        })?;
+        ensure!(!ago.is_negative(), "{text:?} is in the future: give it without -");
+        let then = Timestamp::now().checked_sub(ago);
+        Ok(Since(then.with_context(|| format!("{text:?} is too long ago"))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_that_time_in_any_zone() {
+        let expected = Timestamp::new(1_795_298_400, 0).unwrap();
+        for text in ["2026-11-21T22:00:00Z", "2026-11-21 23:00:00+01:00"] {
+            assert_eq!(text.parse::<Since>().unwrap().0, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_so_long_ago() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400)] {
+            let then = text.parse::<Since>().unwrap().0;
+            let ago = Timestamp::now().as_second() - then.as_second();
+            assert!((seconds..seconds + 10).contains(&ago), "{text}: {ago}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for text in ["", "yesterday", "10", "2026-11-21T22:00:00", "-10m"] {
+            assert!(text.parse::<Since>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! ch05-logs: what containers have printed, read while they run and after.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use blackbox::Lab;
+use insta::assert_snapshot;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+const BIN: &str = "ch05-logs";
+
+/// What it printed, on both streams.
+fn both(lab: &Lab, words: &[&str]) -> [String; 2] {
+    let run = lab.chapter(BIN).args(words).assert().success();
+    let out = run.get_output();
+    [&out.stdout, &out.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap())
+}
+
+fn ok(lab: &Lab, words: &[&str]) -> String {
+    let [out, err] = both(lab, words);
+    assert_eq!(err, "");
+    out
+}
+
+/// Run a script to its end, in a container of the name "one".
+fn one(lab: &Lab, script: &str) {
+    let words = ["run", "--name", "one", "busybox", "sh", "-c", script];
+    lab.chapter(BIN).args(words).assert().success();
+}
+
+/// Start one in the background, under the name "one"; its id.
+fn detached(lab: &Lab, script: &str) -> String {
+    let volume = format!("{}:/v", lab.dir().join("v").display());
+    let words = ["run", "-d", "--name", "one", "-v", &volume, "busybox", "sh", "-c"];
+    ok(lab, &[&words[..], &[script]].concat()).trim().to_owned()
+}
+
+fn log(lab: &Lab) -> PathBuf {
+    let id = fs::read_link(lab.state().join("names/one")).unwrap();
+    lab.state().join("containers").join(id).join("log")
+}
+
+/// Wait until it is so; half a minute without is a hang.
+fn until(mut so: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if so() {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("it never came");
+}
+
+/// What the host side of "one" has noted of a process: "pid" or "host".
+fn noted(lab: &Lab, role: &str) -> Pid {
+    let id = fs::read_link(lab.state().join("names/one")).unwrap();
+    let notes = fs::read_to_string(lab.state().join("running").join(id)).unwrap();
+    let role = format!("home {role} ");
+    let number = notes.lines().find_map(|line| line.strip_prefix(&role)).unwrap();
+    Pid::from_raw(number.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// Remove it, once it has ended.
+fn remove(lab: &Lab) {
+    let running = lab.state().join("running");
+    until(|| fs::read_dir(&running).unwrap().count() == 0);
+    ok(lab, &["rm", "one"]);
+}
+
+/// `logs -f`, and what comes of it.
+fn following(lab: &Lab, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let mut command = lab.command(&[], BIN);
+    command.arg("logs").args(words).arg("one");
+    let mut follows = command.stdout(Stdio::piped()).spawn().unwrap();
+    let out = BufReader::new(follows.stdout.take().unwrap());
+    (follows, out)
+}
+
+fn line(out: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+#[file_serial(machine)]
+fn each_stream_comes_as_it_was_after_the_end_until_rm() {
+    let lab = Lab::new();
+    one(&lab, "echo out; echo err >&2; printf '\\377 no end'");
+    let run = lab.chapter(BIN).args(["logs", "one"]).assert().success();
+    assert_eq!(run.get_output().stdout, b"out\n\xff no end");
+    assert_eq!(run.get_output().stderr, b"err\n");
+    remove(&lab);
+    let gone = contains("there is no container \"one\"");
+    lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(gone);
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_order_of_both_is_kept_where_they_lead_to_one_place() {
+    let lab = Lab::new();
+    one(&lab, "echo");
+    let time = "2026-11-21T22:00:00.000000000Z";
+    let text = |i: u32| {
+        let stream = if i.is_multiple_of(3) { "stderr" } else { "stdout" };
+        format!("{time} {stream} F {i}\n")
+    };
+    fs::write(log(&lab), (0..5000).map(text).collect::<String>()).unwrap();
+    let file = lab.dir().join("both");
+    let both = fs::File::create(&file).unwrap();
+    let mut command = lab.command(&[], BIN);
+    command.args(["logs", "one"]).stdout(both.try_clone().unwrap()).stderr(both);
+    assert!(command.status().unwrap().success());
+    let expected: String = (0..5000).map(|i| format!("{i}\n")).collect();
+    assert!(fs::read_to_string(file).unwrap() == expected);
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn tail_counts_lines_and_not_their_parts() {
+    let lab = Lab::new();
+    one(&lab, "echo");
+    let time = "2026-11-21T22:00:00.000000000Z";
+    let entries = [
+        "stdout F first",
+        "stdout P sec",
+        "stderr F third",
+        "stdout F:+ ond",
+        "stdout P last",
+    ];
+    let text = entries.map(|entry| format!("{time} {entry}\n")).concat();
+    fs::write(log(&lab), text).unwrap();
+    for (count, out, err) in [
+        ("0", "", ""),
+        ("1", "last", ""),
+        // The end of a line whose beginning is not shown is not shown either.
+        ("2", "last", "third\n"),
+        ("3", "second\nlast", "third\n"),
+        ("4", "first\nsecond\nlast", "third\n"),
+        ("99", "first\nsecond\nlast", "third\n"),
+    ] {
+        let seen = both(&lab, &["logs", "--tail", count, "one"]);
+        assert_eq!(seen, [out, err], "{count}");
+    }
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_tail_of_a_huge_log_is_read_from_its_end() {
+    let lab = Lab::new();
+    one(&lab, "echo last");
+    // A gigabyte of nothing, sparse, in front of the last line.
+    let last = fs::read(log(&lab)).unwrap();
+    let mut file = fs::File::create(log(&lab)).unwrap();
+    file.set_len(1 << 30).unwrap();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
+    file.write_all(&[b"\n", &last[..], &last[..]].concat()).unwrap();
+    let mut command = lab.command(&[], BIN);
+    // Read as a whole, it would not fit into the memory that there is.
+    command.args(["logs", "--tail", "2", "one"]).stdout(Stdio::piped());
+    let out = command.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(out.stdout, b"last\nlast\n");
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn since_takes_a_time_or_a_duration() {
+    let lab = Lab::new();
+    one(&lab, "echo");
+    let text = "2001-01-01T00:00:00.5Z stdout F old\n\
+                2001-01-01T00:00:01.000000001Z stdout P half\n\
+                2001-01-01T00:00:02.000000000Z stdout F:+  a line\n\
+                2001-01-01T00:00:03.000000000Z stdout F new\n";
+    fs::write(log(&lab), text).unwrap();
+    for (since, seen) in [
+        ("2001-01-01T00:00:00Z", "old\nhalf a line\nnew\n"),
+        ("2001-01-01T01:00:01.000000001+01:00", "half a line\nnew\n"),
+        ("2001-01-01T00:00:01.000000002Z", "new\n"),
+        ("2001-01-01T00:00:03Z", "new\n"),
+        ("10m", ""),
+    ] {
+        assert_eq!(ok(&lab, &["logs", "--since", since, "one"]), seen, "{since}");
+    }
+    let words = ["logs", "--since", "2001-01-01T00:00:01Z", "--tail", "1", "one"];
+    assert_eq!(ok(&lab, &words), "new\n");
+    let refused = "invalid value 'yesterday' for '--since <TIME|DURATION>': \
+                   \"yesterday\" is neither a time such as 2026-11-21T22:00:00Z nor a \
+                   duration such as 90s, 10m or 1h30m";
+    let words = ["logs", "--since", "yesterday", "one"];
+    lab.chapter(BIN).args(words).assert().code(2).stderr(contains(refused));
+    remove(&lab);
+    // And what is printed now is not ten minutes old.
+    one(&lab, "echo now");
+    assert_eq!(ok(&lab, &["logs", "--since", "10m", "one"]), "now\n");
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn timestamps_stand_in_front_of_lines() {
+    let lab = Lab::new();
+    one(&lab, "echo");
+    let text = "2001-01-01T00:00:01Z stdout P half\n\
+                2001-01-01T00:00:02Z stdout F:+  a line\n\
+                2001-01-01T00:00:03.000000004Z stdout F new\n";
+    fs::write(log(&lab), text).unwrap();
+    assert_eq!(
+        ok(&lab, &["logs", "--timestamps", "one"]),
+        "2001-01-01T00:00:01.000000000Z half a line\n\
+         2001-01-01T00:00:03.000000004Z new\n"
+    );
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn damage_is_passed_over_and_last_words_are_shown() {
+    let lab = Lab::new();
+    one(&lab, "echo");
+    let text = "2001-01-01T00:00:01Z stdout F whole\n\0\0\0\0\nnonsense\n\n\
+                2001-01-01T00:00:02Z stdout F also whole\n\
+                2001-01-01T00:00:03Z stdout F cut o";
+    fs::write(log(&lab), text).unwrap();
+    for words in [&["logs", "one"][..], &["logs", "-f", "one"]] {
+        assert_eq!(ok(&lab, words), "whole\nalso whole\ncut o");
+    }
+    fs::write(log(&lab), "2001-01-01T00:00:01Z stdout F whole\n2001-01-").unwrap();
+    assert_eq!(ok(&lab, &["logs", "one"]), "whole\n");
+    assert_eq!(ok(&lab, &["logs", "--tail", "1", "one"]), "whole\n");
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn followed_it_comes_line_by_line_and_ends_with_the_container() {
+    let lab = Lab::new();
+    let script = "echo before; i=0; while [ $i -lt 5 ]; do \
+                  until [ -e /v/$i ]; do sleep 0.05; done; echo $i; i=$((i+1)); done; \
+                  seq 1000";
+    detached(&lab, script);
+    let (mut follows, mut out) = following(&lab, &["-f"]);
+    let (mut tails, mut tail) = following(&lab, &["-f", "--tail", "0"]);
+    assert_eq!(line(&mut out), "before\n");
+    // It has shown what there was, and waits: only then is more printed.
+    let asleep = |child: &Child| {
+        let stat =
+            fs::read_to_string(format!("/proc/{}/wchan", child.id())).unwrap();
+        stat.contains("poll")
+    };
+    until(|| asleep(&follows) && asleep(&tails));
+    for number in 0..5 {
+        fs::write(lab.dir().join(format!("v/{number}")), "").unwrap();
+        assert_eq!(line(&mut out), format!("{number}\n"));
+        assert_eq!(line(&mut tail), format!("{number}\n"));
+    }
+    let all: String = (1..=1000).map(|n| format!("{n}\n")).collect();
+    for (child, out) in [(&mut follows, &mut out), (&mut tails, &mut tail)] {
+        let mut rest = String::new();
+        out.read_to_string(&mut rest).unwrap();
+        assert!(rest == all, "{rest}");
+        assert!(child.wait().unwrap().success());
+    }
+    // After the end there is nothing to wait for.
+    let seen = ok(&lab, &["logs", "-f", "one"]);
+    assert_eq!(seen, format!("before\n0\n1\n2\n3\n4\n{all}"));
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn following_does_not_ask_again_and_again() {
+    let lab = Lab::new();
+    detached(&lab, "echo ready; exec sleep 1000");
+    let (mut follows, mut out) = following(&lab, &["-f"]);
+    assert_eq!(line(&mut out), "ready\n");
+    let status = format!("/proc/{}/status", follows.id());
+    let switches = || {
+        let text = fs::read_to_string(&status).unwrap();
+        let mut lines = text.lines();
+        lines.find(|line| line.starts_with("voluntary_ctxt")).unwrap().to_owned()
+    };
+    sleep(Duration::from_millis(300));
+    let before = switches();
+    sleep(Duration::from_secs(2));
+    assert_eq!(switches(), before);
+    kill(noted(&lab, "pid"), Signal::SIGKILL).unwrap();
+    assert!(follows.wait().unwrap().success());
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn following_ends_when_the_supervisor_is_killed() {
+    let lab = Lab::new();
+    detached(&lab, "echo ready; exec sleep 1000");
+    let (mut follows, mut out) = following(&lab, &["-f"]);
+    assert_eq!(line(&mut out), "ready\n");
+    kill(noted(&lab, "host"), Signal::SIGKILL).unwrap();
+    assert!(follows.wait().unwrap().success());
+    assert_eq!(line(&mut out), "");
+    // What the dead one printed can be read until it is removed.
+    assert_eq!(ok(&lab, &["logs", "one"]), "ready\n");
+    ok(&lab, &["rm", "one"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn following_ends_when_its_reader_goes_away() {
+    let lab = Lab::new();
+    detached(&lab, "echo ready; exec sleep 1000");
+    let (mut follows, mut out) = following(&lab, &["-f"]);
+    assert_eq!(line(&mut out), "ready\n");
+    // Nothing more is printed that would tell it.
+    drop(out);
+    assert!(follows.wait().unwrap().success());
+    kill(noted(&lab, "pid"), Signal::SIGKILL).unwrap();
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_that_goes_at_its_end_is_followed_to_its_last_line() {
+    let lab = Lab::new();
+    let volume = format!("{}:/v", lab.dir().join("v").display());
+    let script = "echo first; until [ -e /v/go ]; do sleep 0.05; done; seq 500";
+    let words =
+        ["run", "-d", "--rm", "--name", "one", "-v", &volume, "busybox", "sh", "-c"];
+    ok(&lab, &[&words[..], &[script]].concat());
+    let (mut follows, mut out) = following(&lab, &["-f"]);
+    assert_eq!(line(&mut out), "first\n");
+    fs::write(lab.dir().join("v/go"), "").unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest.lines().count(), 500);
+    assert!(follows.wait().unwrap().success());
+    let running = lab.state().join("running");
+    until(|| fs::read_dir(&running).unwrap().count() == 0);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_of_an_earlier_chapter_has_no_log_and_that_is_said() {
+    let lab = Lab::new();
+    let words = ["run", "--name", "one", "busybox", "true"];
+    lab.chapter("ch04-commit").args(words).assert().success();
+    let none =
+        "error: container one has no log: a chapter before ch05-detach ran it\n";
+    lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(none);
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_reads_logs_too() {
+    let lab = Lab::new();
+    let words = ["run", "--name", "one", "busybox", "echo", "hello"];
+    lab.as_user(BIN).args(words).assert().success();
+    let mut logs = lab.as_user(BIN);
+    logs.args(["logs", "-f", "one"]).assert().success().stdout("hello\n");
+    lab.as_user(BIN).args(["rm", "one"]).assert().success();
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    assert_snapshot!("ch05-logs-help", ok(&lab, &["--help"]));
+    assert_snapshot!("ch05-logs-logs-help", ok(&lab, &["logs", "-h"]));
+}
