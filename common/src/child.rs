@@ -25,9 +25,8 @@ pub(crate) fn main(
     plan: &Plan,
     parts: &[Box<dyn Part>],
     program: Program,
-    channel: Channel,
+    channel: &'static Channel,
 ) -> ! {
-    let channel: &'static Channel = Box::leak(Box::new(channel));
     let refuse = |code, text: String| -> ! {
         // When the parent is gone there is nobody left to tell.
         let _ = channel.send(&Frame::Refused { code, text });
@@ -78,14 +77,18 @@ fn enter(
     sys::close_on_exec_from(3).step(|| "close_range(2) from 3, CLOEXEC")?;
     // The kernel forgets the wish at every change of credentials, so it is made
     // again after the last; who sends `Exec` then without EPIPE has a parent.
-    die_with_parent()?;
+    if plan.outlives { outlive_parent() } else { die_with_parent() }?;
     step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
     channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
     program.exec()
 }
 // ANCHOR_END: enter
 
-fn die_with_parent() -> Result<()> {
+fn outlive_parent() -> Result<()> {
+    prctl::set_pdeathsig(None).step(|| "prctl(2) PR_SET_PDEATHSIG none")
+}
+
+pub(crate) fn die_with_parent() -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)
         .step(|| "prctl(2) PR_SET_PDEATHSIG SIGKILL")
 }
@@ -133,6 +136,12 @@ impl Child {
         if self.ended.is_none() {
             self.signal(Signal::SIGKILL);
         }
+    }
+
+    /// Let it live on, as somebody else's child one day.
+    pub(crate) fn leave(mut self) {
+        // Nothing that is dropped kills it from here on.
+        self.ended = Some(Exit::Unseen);
     }
 
     /// Wait for its end.

@@ -44,6 +44,11 @@ pub struct Lock {
 /// The engine's own notes: the name, and the process that runs.
 const NOTE: &str = "home";
 
+/// How the note of the process begins: of a container that stays when it ends, and of
+/// one that doesn't.
+const STAYS: &str = "pid ";
+const GOES: &str = "process ";
+
 impl Home {
     /// The container's own directory.
     #[must_use]
@@ -118,10 +123,23 @@ impl Home {
     }
 
     /// The program runs as this process: from here on the container stays.
-    pub(crate) fn note_process(&self, pid: Pid) -> Result<()> {
+    pub(crate) fn note_stays(&self, pid: Pid) -> Result<()> {
+        self.note_process(pid, STAYS)
+    }
+
+    /// The program of a container that does not stay runs as this process, which
+    /// others may want to join.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and write(2).
+    pub fn note_goes(&self, pid: Pid) -> Result<()> {
+        self.note_process(pid, GOES)
+    }
+
+    fn note_process(&self, pid: Pid, word: &str) -> Result<()> {
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         let since = process.map_or(0, |process| process.since);
-        self.note(NOTE, format!("pid {pid} {since}").as_bytes())
+        self.note(NOTE, format!("{word}{pid} {since}").as_bytes())
     }
 
     /// The process that runs in this container, as its host side has noted it; `None`
@@ -131,13 +149,13 @@ impl Home {
     /// Those of read(2) and pidfd_open(2).
     pub fn process(&self) -> Result<Option<Process>> {
         let notes = self.notes(NOTE)?;
-        let Some((pid, since)) = notes.iter().find_map(|note| process_in(note))
-        else {
-            return Ok(None);
-        };
+        let found = notes.iter().find_map(|note| {
+            process_in(note, STAYS).or_else(|| process_in(note, GOES))
+        });
+        let Some((pid, since)) = found else { return Ok(None) };
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         // The number may be another's by now, who was born later.
-        Ok(process.filter(|process| process.since == since))
+        Ok(process.filter(|process| process.since == since && !process.has_ended()))
     }
 
     /// Whether the container's host side lives.
@@ -287,7 +305,8 @@ impl State {
             dead.push(Dead {
                 home: Home { id, name, state: self.clone() },
                 parts: parts.split_whitespace().map(str::to_owned).collect(),
-                stays: noted(&text, NOTE).any(|note| process_in(note).is_some()),
+                stays: noted(&text, NOTE)
+                    .any(|note| process_in(note, STAYS).is_some()),
                 _lock: Lock { _file: file },
             });
         }
@@ -316,9 +335,9 @@ fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
-/// A note of [`Home::note_process`].
-fn process_in(note: &[u8]) -> Option<(Pid, u64)> {
-    let note = std::str::from_utf8(note).ok()?.strip_prefix("pid ")?;
+/// A note of [`Home::note_process`] that begins with this word.
+fn process_in(note: &[u8], word: &str) -> Option<(Pid, u64)> {
+    let note = std::str::from_utf8(note).ok()?.strip_prefix(word)?;
     let (pid, since) = note.split_once(' ')?;
     Some((Pid::from_raw(pid.parse().ok()?), since.parse().ok()?))
 }

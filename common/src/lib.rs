@@ -24,6 +24,7 @@ pub mod state;
 pub mod step;
 pub mod unpack;
 
+mod birth;
 mod channel;
 mod child;
 mod container;
@@ -41,7 +42,7 @@ pub use environment::PATH;
 pub use exit::Exit;
 pub use guard::Guard;
 pub use home::Home;
-pub use part::{Birth, Part, Plan, Up};
+pub use part::{Birth, Join, Part, Plan, Up};
 pub use process::Process;
 pub use running::{Running, Watch};
 #[cfg(target_arch = "x86_64")]

@@ -100,6 +100,17 @@ pub struct Birth {
     pub namespaces: CloneFlags,
     /// The directory of a cgroup v2.
     pub cgroup: Option<OwnedFd>,
+    /// Somebody else's namespaces, instead of new ones.
+    pub join: Option<Join>,
+}
+
+/// Whose namespaces the child is born into.
+#[derive(Debug)]
+pub struct Join {
+    /// A process that has them.
+    pub pidfd: OwnedFd,
+    /// Which of them, as `CLONE_NEW*` flags.
+    pub namespaces: CloneFlags,
 }
 
 /// What is to become of the child. Parts write into it in `prepare`; from the clone
@@ -127,6 +138,8 @@ pub struct Plan {
     /// Whether the program gets a session and a terminal of its own, so that the
     /// keys of the caller's terminal don't signal it directly.
     pub own_session: bool,
+    /// Whether the program goes on when this process has ended.
+    pub outlives: bool,
 }
 
 /// The way up: what a part's `enter` may send to its own `started`.
