@@ -52,7 +52,8 @@ pub(crate) fn make(birth: &Birth) -> Result<Born> {
         });
     };
     let none = CloneFlags::empty();
-    match sys::clone3(none, none, None).step(|| "clone3(2) of an intermediate")? {
+    let side = sys::clone3(none, none, None);
+    match told(side, || "clone3(2) of an intermediate".to_owned())? {
         Side::Parent(pid, pidfd) => {
             drop(theirs);
             let child = handed_up(Child::new(pid, pidfd), &ours)?;
@@ -69,9 +70,17 @@ pub(crate) fn make(birth: &Birth) -> Result<Born> {
 
 fn clone(birth: &Birth, namespaces: CloneFlags, extra: CloneFlags) -> Result<Side> {
     let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
-    sys::clone3(namespaces, extra, cgroup)
-        .step(|| format!("clone3(2) {}", names(namespaces | extra)))
+    let side = sys::clone3(namespaces, extra, cgroup);
+    told(side, || format!("clone3(2) {}", names(namespaces | extra)))
         .hint(|errno| hints::clone(errno, namespaces))
+}
+
+/// A step that both sides come out of; one tells of it.
+fn told(side: nix::Result<Side>, text: impl FnOnce() -> String) -> Result<Side> {
+    match side {
+        Ok(Side::Child) => Ok(Side::Child),
+        side => side.step(text),
+    }
 }
 
 /// Wait for the child that an intermediate makes.

@@ -1,5 +1,6 @@
 //! The child: what it does between clone and exec, and how its parent holds it.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::panic;
 
@@ -48,7 +49,7 @@ enum Never {}
 fn enter(
     plan: &Plan,
     parts: &[Box<dyn Part>],
-    program: Program,
+    mut program: Program,
     channel: &'static Channel,
 ) -> Result<Never> {
     step::scene(Scene { side: "child", hook: "born", part: "" });
@@ -67,8 +68,9 @@ fn enter(
     for part in parts {
         let name = part.name();
         step::scene(Scene { side: "child", hook: "enter", part: name });
-        let up = Up { part: name, channel };
+        let up = Up { part: name, channel, late: RefCell::default() };
         part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
+        program.set(&up.late.into_inner())?;
     }
     step::scene(Scene { side: "child", hook: "exec", part: "" });
     drop_groups(plan)?;
@@ -95,6 +97,10 @@ pub(crate) fn die_with_parent() -> Result<()> {
 
 /// The caller's supplementary groups are rights on the host.
 fn drop_groups(plan: &Plan) -> Result<()> {
+    if plan.user.is_some() {
+        // Who has changed the user has set that one's.
+        return Ok(());
+    }
     match setgroups(&[] as &[Gid]) {
         // In a user namespace that an ordinary user made, setgroups(2) is denied
         // for good: dropping a group may open what is closed to that group.

@@ -68,6 +68,7 @@ impl Container {
             stays: false,
             own_session: false,
             outlives: false,
+            user: None,
         };
         Ok(Container { plan, parts: Vec::new() })
     }

@@ -47,4 +47,6 @@ pub use process::Process;
 pub use running::{Running, Watch};
 #[cfg(target_arch = "x86_64")]
 pub use sys::write_port;
-pub use sys::{SystemV, ignore_signal, mount_read_only, setdomainname};
+pub use sys::{
+    SystemV, ignore_signal, mount_read_only, one_mount_read_only, setdomainname,
+};

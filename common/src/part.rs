@@ -1,6 +1,7 @@
 //! The one abstraction of the course: a container is a process and a stack of parts
 //! around it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -140,6 +141,8 @@ pub struct Plan {
     pub own_session: bool,
     /// Whether the program goes on when this process has ended.
     pub outlives: bool,
+    /// As whom the program runs, as the user wrote it; a part sees to it.
+    pub user: Option<String>,
 }
 
 /// The way up: what a part's `enter` may send to its own `started`.
@@ -147,6 +150,7 @@ pub struct Plan {
 pub struct Up {
     pub(crate) part: &'static str,
     pub(crate) channel: &'static Channel,
+    pub(crate) late: RefCell<BTreeMap<OsString, OsString>>,
 }
 
 impl Up {
@@ -157,5 +161,11 @@ impl Up {
     pub fn send(&self, fd: OwnedFd) -> Result<()> {
         let frame = Frame::Descriptor(self.part.to_owned(), fd);
         self.channel.send(&frame).context("send a descriptor up")
+    }
+
+    /// Set a variable of the program, whose value is only to be known in the
+    /// container.
+    pub fn set(&self, key: impl Into<OsString>, value: impl Into<OsString>) {
+        self.late.borrow_mut().insert(key.into(), value.into());
     }
 }

@@ -1,6 +1,6 @@
 //! The program to be: found through PATH, checked, executed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -58,6 +58,20 @@ impl Program {
             forbidden: own.transpose()?,
             company,
         })
+    }
+
+    /// Set more variables, in the place of those that have their names.
+    ///
+    /// # Errors
+    /// A NUL byte.
+    pub(crate) fn set(&mut self, more: &BTreeMap<OsString, OsString>) -> Result<()> {
+        for (key, value) in more {
+            let name = [key.as_bytes(), b"="].concat();
+            self.environment.retain(|pair| !pair.as_bytes().starts_with(&name));
+            let pair = CString::new([&name, value.as_bytes()].concat());
+            self.environment.push(pair.context("a variable holds a NUL byte")?);
+        }
+        Ok(())
     }
 
     /// Become the program. In the child, with the guest's root in place.

@@ -51,6 +51,8 @@ pub struct Record {
     pub environment: BTreeMap<OsString, OsString>,
     /// The program's working directory.
     pub directory: PathBuf,
+    /// As whom it runs, as the user wrote it; else as root.
+    pub user: Option<String>,
 }
 
 /// How a container is now.
@@ -188,6 +190,7 @@ impl Record {
             parts: words("parts")?,
             environment: variables(&record["environment"])?,
             directory: bytes(&record["directory"]).unwrap_or("/".into()).into(),
+            user: record["user"].as_str().map(str::to_owned),
         })
     }
 
@@ -204,6 +207,7 @@ impl Record {
             "parts": self.parts,
             "environment": variables_json(&self.environment),
             "directory": bytes_json(self.directory.as_os_str()),
+            "user": self.user,
         })
     }
 }
@@ -288,6 +292,7 @@ impl Part for Recorded {
             parts: plan.home.parts()?,
             environment: BTreeMap::new(),
             directory: "/".into(),
+            user: None,
         };
         write(&plan.home.dir().join(RECORD), &record.json())?;
         self.record = Some(record);
@@ -300,6 +305,7 @@ impl Part for Recorded {
         // By now all parts have said what the program gets.
         record.environment = plan.environment.clone();
         record.directory = plan.directory.clone();
+        record.user = plan.user.clone();
         self.goes = !plan.stays;
         write(&plan.home.dir().join(RECORD), &record.json())
     }
@@ -391,6 +397,7 @@ mod tests {
                 ("B".into(), OsString::from_vec(b"\xff=\n".into())),
             ]),
             directory: OsString::from_vec(b"/\xff".into()).into(),
+            user: Some("ann:9".into()),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{Inside, Variables};
 
 /// What `exec` takes.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct Exec {
     #[command(flatten)]
     terminal: ch03_run::Flags,
@@ -49,7 +50,6 @@ pub struct Exec {
 }
 
 impl Exec {
-    // ANCHOR: act
     /// Run the program in the container, and wait for its end; with `-d`, for its
     /// start.
     ///
@@ -57,25 +57,50 @@ impl Exec {
     /// The container doesn't run, or ends meanwhile; the program isn't there (127) or
     /// can't be executed (126).
     pub fn act(self, state: &State) -> Result<Exit> {
-        let (name, command) = self.words.split_first().context("no container")?;
-        let record = Record::find(state, &name.to_string_lossy())?;
+        let record = self.record(state)?;
+        self.act_in(state, record, |container| container)
+    }
+
+    /// The container.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn record(&self, state: &State) -> Result<Record> {
+        let name = self.words.first().context("no container")?;
+        Record::find(state, &name.to_string_lossy())
+    }
+
+    // ANCHOR: act
+    /// The same in the container of this record, and with more parts.
+    ///
+    /// # Errors
+    /// As [`Exec::act`].
+    pub fn act_in(
+        self,
+        state: &State,
+        record: Record,
+        parts: impl FnOnce(Container) -> Container,
+    ) -> Result<Exit> {
         let process = record.home(state).process()?;
         let process = Rc::new(process.ok_or_else(|| not_running(state, &record))?);
-        let run = cli::Run { trace: self.trace, command: command.to_vec() };
+        let mut environment = record.environment.clone();
+        self.variables.put(&mut environment);
+        let command = self.words.into_iter().skip(1).collect();
         let inside = Inside::new(
             state,
             record.clone(),
             process.clone(),
-            self.variables,
+            environment,
             self.directory,
         );
+        let run = cli::Run { trace: self.trace, command };
         let container = Container::new(run)?.part(inside);
         let container = if self.detach {
             container.part(Alone::default())
         } else {
             container.part(Terminal::new(&self.terminal))
         };
-        let started = container.create().and_then(|created| created.start());
+        let started = parts(container).create().and_then(|created| created.start());
         let started = started.map_err(|error| {
             // Whatever failed then, this is why.
             let ended = code_of(&error) == OURS && process.has_ended();

@@ -1,6 +1,8 @@
 //! The part that joins.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -19,7 +21,6 @@ use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, chroot, fchdir, setgid, setuid};
 
-use crate::Variables;
 use crate::groups::Groups;
 
 /// What is around a program that runs: its namespaces, its groups, its root, its
@@ -32,7 +33,7 @@ pub struct Inside {
     state: State,
     record: Record,
     process: Rc<Process>,
-    variables: Variables,
+    environment: BTreeMap<OsString, OsString>,
     directory: Option<PathBuf>,
     groups: Groups,
     root: Option<OwnedFd>,
@@ -42,21 +43,21 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Of this container, whose program is this process; with more variables, and
+    /// Of this container, whose program is this process; with this environment, and
     /// perhaps another working directory.
     #[must_use]
     pub fn new(
         state: &State,
         record: Record,
         process: Rc<Process>,
-        variables: Variables,
+        environment: BTreeMap<OsString, OsString>,
         directory: Option<PathBuf>,
     ) -> Inside {
         Inside {
             state: state.clone(),
             record,
             process,
-            variables,
+            environment,
             directory,
             groups: Groups::default(),
             root: None,
@@ -95,8 +96,7 @@ impl Part for Inside {
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
         let record = &self.record;
-        plan.environment = record.environment.clone();
-        self.variables.put(&mut plan.environment);
+        plan.environment = std::mem::take(&mut self.environment);
         plan.directory = self.directory.take().unwrap_or(record.directory.clone());
         let root = PathBuf::from(format!("/proc/{}/root", self.process.pid));
         let namespaces = self.namespaces()?;

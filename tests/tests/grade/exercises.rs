@@ -106,6 +106,9 @@ pub(crate) const ALL: &[Entry] = &[
         rslave,
         "neither ro nor rw",
     ),
+    ("ch05-exec-1", "detached_it_prints_its_number", number, "\"\""),
+    ("ch05-exec-2", "with_timeout_it_ends_in_time", timeout, "'--timeout'"),
+    ("ch05-exec-3", "with_only_net_the_root_is_the_hosts", only_net, "'--only'"),
 ];
 
 /// End a container whose end is not what matters.
@@ -508,4 +511,60 @@ fn rslave(room: &mut Room) -> Outcome {
     let at = room.directory("volume/later");
     let spec = format!("{}:/mnt:rslave", host.display());
     later_mount(room, &at, "/mnt/later", &["-v", &spec])
+}
+
+/// A container named `one`, which can be joined.
+fn one(room: &Room) -> Result<Running<'_>, crate::outcome::Trouble> {
+    let script = "echo ready; exec sleep 1000";
+    let words = ["run", "--rm", "--name", "one", "busybox", "sh", "-c", script];
+    let mut running = room.words(&words).start()?;
+    running.prints("ready")?;
+    // Its program may be faster than the note that it runs.
+    crate::room::wait_for(|| {
+        let joined = room.words(&["exec", "one", "true"]).end();
+        joined.is_ok_and(|ended| ended.code == 0).then_some(())
+    });
+    Ok(running)
+}
+
+fn number(room: &mut Room) -> Outcome {
+    let running = one(room)?;
+    let exec = ["exec", "-d", "one", "sh", "-c", "exec sleep 999"];
+    let ended = room.words(&exec).end();
+    let pid = ended.as_ref().map(|ended| ended.out.trim().to_owned());
+    let pid = pid.unwrap_or_default();
+    let is_it = crate::room::wait_for(|| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok();
+        match line.as_deref() {
+            // Not yet what it becomes.
+            Some(line) if line.starts_with(b"sh\0") => None,
+            line => Some(line == Some(b"sleep\0999\0")),
+        }
+    });
+    stop(running);
+    let ended = ended?;
+    ended.succeeds()?;
+    let whose = is_it == Some(true);
+    so(whose, "the number of sleep 999 on the host", format!("{:?}", ended.out))
+}
+
+fn timeout(room: &mut Room) -> Outcome {
+    let running = one(room)?;
+    let exec = ["exec", "--timeout", "1", "one", "sleep", "998"];
+    let ended = room.words(&exec).end();
+    stop(running);
+    ended?.exits(124)
+}
+
+fn only_net(room: &mut Room) -> Outcome {
+    let running = one(room)?;
+    let script = "hostname; cat /proc/net/dev";
+    let exec = ["exec", "--only", "net", "one", "sh", "-c", script];
+    let ended = room.words(&exec).end();
+    stop(running);
+    let ended = ended?;
+    ended.succeeds()?;
+    let devices = ended.out.lines().filter(|line| line.contains(':')).count();
+    ended.so(ended.out.starts_with("outside\n"), "the host's name first")?;
+    ended.so(devices == 1, "no device but lo")
 }
