@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use ch03_run::Terminal;
 use ch04_commit::{Record, Status};
 use clap::Args;
@@ -39,14 +39,12 @@ pub struct Exec {
     #[arg(long)]
     trace: bool,
 
-    /// The container, and the program with its arguments, handed on as they are
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        num_args = 2..,
-        value_name = "CONTAINER COMMAND"
-    )]
-    words: Vec<OsString>,
+    /// Its name, its id, or what only its id begins with
+    container: String,
+
+    /// The program and its arguments, handed on as they are
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
 }
 
 impl Exec {
@@ -66,8 +64,7 @@ impl Exec {
     /// # Errors
     /// There is none, or more than one.
     pub fn record(&self, state: &State) -> Result<Record> {
-        let name = self.words.first().context("no container")?;
-        Record::find(state, &name.to_string_lossy())
+        Record::find(state, &self.container)
     }
 
     // ANCHOR: act
@@ -85,7 +82,6 @@ impl Exec {
         let process = Rc::new(process.ok_or_else(|| not_running(state, &record))?);
         let mut environment = record.environment.clone();
         self.variables.put(&mut environment);
-        let command = self.words.into_iter().skip(1).collect();
         let inside = Inside::new(
             state,
             record.clone(),
@@ -93,7 +89,7 @@ impl Exec {
             environment,
             self.directory,
         );
-        let run = cli::Run { trace: self.trace, command };
+        let run = cli::Run { trace: self.trace, command: self.command };
         let container = Container::new(run)?.part(inside);
         let container = if self.detach {
             container.part(Alone::default())

@@ -11,7 +11,7 @@ use common::{Exit, cli};
 
 /// Chapter 5, exec: a second program in a container that runs.
 ///
-/// It gets all that the container's own program has: namespaces, cgroup, root, environment,
+/// It has what the container's own program has: namespaces, cgroup, root, environment,
 /// working directory.
 #[derive(Parser)]
 #[command(name = "ch05-exec", after_help = common::after_help!("\

@@ -17,6 +17,7 @@ mod ch04_commit;
 mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_volume;
+mod ch05_env;
 mod ch05_exec;
 mod doctor;
 mod lab;
