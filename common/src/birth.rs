@@ -19,8 +19,7 @@ use std::os::fd::AsFd;
 use std::panic;
 
 use anyhow::Result;
-use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::CloneFlags;
 use nix::sys::prctl;
 
 use crate::channel::{Channel, Frame};
@@ -129,20 +128,10 @@ fn joined(birth: &Birth, join: &Join) -> Result<Side> {
     // (CVE-2019-5736), so nobody below the host's root may; until execve(2), which
     // makes the program traceable again.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
-    // All at once: the user namespace gives the rights that the others ask for.
-    setns(&join.pidfd, join.namespaces)
-        .step(|| format!("setns(2) {}", names(join.namespaces)))
-        .hint(why)?;
+    join.go()?;
     clone(birth, CloneFlags::empty(), CloneFlags::CLONE_PARENT)
 }
 // ANCHOR_END: joined
-
-fn why(errno: Errno) -> Option<String> {
-    (errno == Errno::EPERM).then(|| {
-        "joining takes the rights of who made it: try as that user, or as root"
-            .to_owned()
-    })
-}
 
 fn names(flags: CloneFlags) -> impl Display {
     let names: Vec<&str> = flags.iter_names().map(|(name, _)| name).collect();

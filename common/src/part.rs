@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -101,17 +102,28 @@ pub struct Birth {
     pub namespaces: CloneFlags,
     /// The directory of a cgroup v2.
     pub cgroup: Option<OwnedFd>,
-    /// Somebody else's namespaces, instead of new ones.
+    /// The way into somebody else's namespaces, where it is not to get new ones.
     pub join: Option<Join>,
 }
 
-/// Whose namespaces the child is born into.
-#[derive(Debug)]
-pub struct Join {
-    /// A process that has them.
-    pub pidfd: OwnedFd,
-    /// Which of them, as `CLONE_NEW*` flags.
-    pub namespaces: CloneFlags,
+/// What an intermediate process does, whose child is then born where it went.
+pub struct Join(Box<dyn Fn() -> Result<()>>);
+
+impl Join {
+    /// By this way.
+    pub fn by(way: impl Fn() -> Result<()> + 'static) -> Join {
+        Join(Box::new(way))
+    }
+
+    pub(crate) fn go(&self) -> Result<()> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Join")
+    }
 }
 
 /// What is to become of the child. Parts write into it in `prepare`; from the clone

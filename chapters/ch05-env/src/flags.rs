@@ -52,12 +52,10 @@ impl Run {
     /// As [`ch04_commit::Run::container`].
     pub fn container(self, state: &State) -> Result<(Container, AsUser)> {
         let user = AsUser::new(self.flags.user.clone());
-        // ANCHOR: parts
         let container = self.run.container(state)?;
         let container = container
             .part(Settings::new(self.flags))
             .part(ReadOnly::new(self.read_only));
-        // ANCHOR_END: parts
         Ok((container, user))
     }
 }

@@ -13,11 +13,11 @@ use anyhow::{Result, bail};
 use ch02_setns::KINDS;
 use ch04_commit::Record;
 use common::state::State;
-use common::step::Step;
+use common::step::{Hint, Step};
 use common::{Birth, Join, Part, Plan, Process, Up};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sched::CloneFlags;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, chroot, fchdir, setgid, setuid};
 
@@ -119,7 +119,7 @@ impl Part for Inside {
         plan.user_namespace = namespaces.contains(CloneFlags::CLONE_NEWUSER);
         self.user_namespace = plan.user_namespace;
         let pidfd = self.process.fd.try_clone().look(|| "fcntl(2) F_DUPFD")?;
-        self.join.replace(Some(Join { pidfd, namespaces }));
+        self.join.replace(Some(Join::by(move || join(&pidfd, namespaces))));
         self.cradle.replace(self.groups.cradle.take());
         Ok(())
     }
@@ -141,6 +141,23 @@ impl Part for Inside {
     }
 }
 // ANCHOR_END: part
+
+// ANCHOR: join
+/// All at once: the user namespace gives the rights that the others ask for.
+fn join(process: &OwnedFd, namespaces: CloneFlags) -> Result<()> {
+    let names: Vec<_> = namespaces.iter_names().map(|(name, _)| name).collect();
+    setns(process, namespaces)
+        .step(|| format!("setns(2) {}", names.join("|")))
+        .hint(why)
+}
+// ANCHOR_END: join
+
+fn why(errno: Errno) -> Option<String> {
+    (errno == Errno::EPERM).then(|| {
+        "joining takes the rights of who made it: try as that user, or as root"
+            .to_owned()
+    })
+}
 
 /// Who is not mapped in the user namespace is nobody there.
 fn be_root() -> Result<()> {

@@ -109,6 +109,9 @@ pub(crate) const ALL: &[Entry] = &[
     ("ch05-exec-1", "detached_it_prints_its_number", number, "\"\""),
     ("ch05-exec-2", "with_timeout_it_ends_in_time", timeout, "'--timeout'"),
     ("ch05-exec-3", "with_only_net_the_root_is_the_hosts", only_net, "'--only'"),
+    ("ch05-env-1", "with_group_add_it_is_in_one_more", group_add, "'--group-add'"),
+    ("ch05-env-2", "with_unset_a_variable_is_gone", unset, "'--unset'"),
+    ("ch05-env-3", "with_umask_new_files_are_closed", umask, "'--umask'"),
 ];
 
 /// End a container whose end is not what matters.
@@ -567,4 +570,35 @@ fn only_net(room: &mut Room) -> Outcome {
     let devices = ended.out.lines().filter(|line| line.contains(':')).count();
     ended.so(ended.out.starts_with("outside\n"), "the host's name first")?;
     ended.so(devices == 1, "no device but lo")
+}
+
+/// A shell script in a container of busybox, with these flags.
+fn env<'a>(room: &'a Room, flags: &[&str], script: &str) -> crate::subject::Run<'a> {
+    let run = [&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat();
+    room.words(&run)
+}
+
+fn group_add(room: &mut Room) -> Outcome {
+    let flags = ["-u", "7:8", "--group-add", "29", "--group-add", "30"];
+    let ended = env(room, &flags, "grep Groups /proc/self/status").end()?;
+    ended.succeeds()?;
+    let words: Vec<&str> = ended.out.split_whitespace().skip(1).collect();
+    let there = ["29", "30"].iter().all(|group| words.contains(group));
+    ended.so(there, "the groups 29 and 30")
+}
+
+fn unset(room: &mut Room) -> Outcome {
+    let flags = ["-e", "A=1", "--unset", "HOME", "--unset", "A"];
+    let ended = env(room, &flags, "env").end()?;
+    ended.succeeds()?;
+    let gone = ended
+        .out
+        .lines()
+        .all(|line| !line.starts_with(['H', 'A']) || line.starts_with("HOSTNAME="));
+    ended.so(gone, "neither HOME nor A")
+}
+
+fn umask(room: &mut Room) -> Outcome {
+    let script = ": > /file; stat -c %a /file";
+    env(room, &["--umask", "077"], script).end()?.prints("600\n")
 }
