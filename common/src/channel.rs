@@ -3,6 +3,7 @@
 //!
 //! | frame | from, to | means |
 //! |---|---|---|
+//! | `Born` | intermediate, parent | the child is made, in a container that was there before: its pid and pidfd |
 //! | `Go` | parent, child | the barrier opens: every `attach` is done |
 //! | `Step` | child, parent | a line of narration, only with `--trace` |
 //! | `Descriptor` | child, parent | an open file for the part that it names |
@@ -14,6 +15,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::unistd::Pid;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
@@ -27,6 +29,7 @@ const LONGEST: usize = 8192;
 /// One message.
 #[derive(Debug)]
 pub(crate) enum Frame {
+    Born(Pid, OwnedFd),
     Go,
     Step(String),
     Descriptor(String, OwnedFd),
@@ -53,7 +56,12 @@ impl Channel {
 
     /// Send one frame. EPIPE: the other side is gone.
     pub(crate) fn send(&self, frame: &Frame) -> rustix::io::Result<()> {
+        let number;
         let (tag, code, text, fd) = match frame {
+            Frame::Born(pid, fd) => {
+                number = pid.to_string();
+                (b'b', 0, number.as_str(), Some(fd.as_fd()))
+            }
             Frame::Go => (b'g', 0, "", None),
             Frame::Step(text) => (b's', 0, text.as_str(), None),
             Frame::Descriptor(part, fd) => {
@@ -109,6 +117,10 @@ impl Channel {
         };
         let text = String::from_utf8_lossy(text).into_owned();
         Ok(Some(match (tag, fd) {
+            (b'b', Some(fd)) => {
+                let pid = text.parse().map_err(|_| Errno::PROTO)?;
+                Frame::Born(Pid::from_raw(pid), fd)
+            }
             (b'g', None) => Frame::Go,
             (b's', None) => Frame::Step(text),
             (b'd', Some(fd)) => Frame::Descriptor(text, fd),
@@ -150,6 +162,8 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         child.send(&Frame::Descriptor("terminal".into(), null.into())).unwrap();
         child.send(&Frame::Exec).unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        child.send(&Frame::Born(Pid::from_raw(7), null.into())).unwrap();
         drop(child);
         assert!(
             matches!(parent.receive(), Ok(Some(Frame::Step(t))) if t == "mount(2)")
@@ -163,6 +177,10 @@ mod tests {
             Ok(Some(Frame::Descriptor(part, _))) if part == "terminal"
         ));
         assert!(matches!(parent.receive(), Ok(Some(Frame::Exec))));
+        assert!(matches!(
+            parent.receive(),
+            Ok(Some(Frame::Born(pid, _))) if pid.as_raw() == 7
+        ));
         assert!(matches!(parent.receive(), Ok(None)));
         assert_eq!(parent.send(&Frame::Go).unwrap_err(), Errno::PIPE);
     }

@@ -1,5 +1,6 @@
 //! The child: what it does between clone and exec, and how its parent holds it.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::panic;
 
@@ -25,9 +26,8 @@ pub(crate) fn main(
     plan: &Plan,
     parts: &[Box<dyn Part>],
     program: Program,
-    channel: Channel,
+    channel: &'static Channel,
 ) -> ! {
-    let channel: &'static Channel = Box::leak(Box::new(channel));
     let refuse = |code, text: String| -> ! {
         // When the parent is gone there is nobody left to tell.
         let _ = channel.send(&Frame::Refused { code, text });
@@ -49,7 +49,7 @@ enum Never {}
 fn enter(
     plan: &Plan,
     parts: &[Box<dyn Part>],
-    program: Program,
+    mut program: Program,
     channel: &'static Channel,
 ) -> Result<Never> {
     step::scene(Scene { side: "child", hook: "born", part: "" });
@@ -68,8 +68,9 @@ fn enter(
     for part in parts {
         let name = part.name();
         step::scene(Scene { side: "child", hook: "enter", part: name });
-        let up = Up { part: name, channel };
+        let up = Up { part: name, channel, late: RefCell::default() };
         part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
+        program.set(&up.late.into_inner())?;
     }
     step::scene(Scene { side: "child", hook: "exec", part: "" });
     drop_groups(plan)?;
@@ -78,20 +79,28 @@ fn enter(
     sys::close_on_exec_from(3).step(|| "close_range(2) from 3, CLOEXEC")?;
     // The kernel forgets the wish at every change of credentials, so it is made
     // again after the last; who sends `Exec` then without EPIPE has a parent.
-    die_with_parent()?;
+    if plan.outlives { outlive_parent() } else { die_with_parent() }?;
     step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
     channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
     program.exec()
 }
 // ANCHOR_END: enter
 
-fn die_with_parent() -> Result<()> {
+fn outlive_parent() -> Result<()> {
+    prctl::set_pdeathsig(None).step(|| "prctl(2) PR_SET_PDEATHSIG none")
+}
+
+pub(crate) fn die_with_parent() -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)
         .step(|| "prctl(2) PR_SET_PDEATHSIG SIGKILL")
 }
 
 /// The caller's supplementary groups are rights on the host.
 fn drop_groups(plan: &Plan) -> Result<()> {
+    if plan.user.is_some() {
+        // Who has changed the user has set that one's.
+        return Ok(());
+    }
     match setgroups(&[] as &[Gid]) {
         // In a user namespace that an ordinary user made, setgroups(2) is denied
         // for good: dropping a group may open what is closed to that group.
@@ -133,6 +142,12 @@ impl Child {
         if self.ended.is_none() {
             self.signal(Signal::SIGKILL);
         }
+    }
+
+    /// Let it live on, as somebody else's child one day.
+    pub(crate) fn leave(mut self) {
+        // Nothing that is dropped kills it from here on.
+        self.ended = Some(Exit::Unseen);
     }
 
     /// Wait for its end.

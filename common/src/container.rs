@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fmt::Display;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Error, Result, anyhow};
 use nix::sched::CloneFlags;
@@ -12,9 +11,11 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use crate::birth::{self, Born};
 use crate::channel::{Channel, Frame};
 use crate::child::{self, Child};
 use crate::cli::Run;
+use crate::environment;
 use crate::exit::{Exit, Failure, OURS};
 use crate::home::{Home, Lock};
 use crate::id::{Id, Name};
@@ -24,8 +25,6 @@ use crate::running::{Running, poll};
 use crate::signals::Signals;
 use crate::state::State;
 use crate::step::{self, Hint, Scene, Step};
-use crate::sys::{self, Side};
-use crate::{environment, hints};
 
 /// A container to be: a command and the parts around it.
 ///
@@ -68,6 +67,8 @@ impl Container {
             keeps: false,
             stays: false,
             own_session: false,
+            outlives: false,
+            user: None,
         };
         Ok(Container { plan, parts: Vec::new() })
     }
@@ -169,7 +170,7 @@ impl Created {
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
             standing.each("started", |part, _| part.started(&mut running))?;
             if standing.plan.stays {
-                standing.plan.home.note_process(child.pid())?;
+                standing.plan.home.note_stays(child.pid())?;
             }
             tell()?;
             standing.settled = standing.plan.stays;
@@ -234,7 +235,7 @@ fn follow(
                 return Err(Failure { code, text }.into());
             }
             Some(Frame::Exec) => exec = true,
-            Some(Frame::Go) => {}
+            Some(Frame::Go | Frame::Born(..)) => {}
             None if exec && alive => return Ok(fds),
             None => {
                 child.kill();
@@ -251,7 +252,7 @@ fn interrupted(signal: Signal) -> Error {
 }
 
 /// The child ended before exec and did not say why.
-fn lost(how: Exit) -> Error {
+pub(crate) fn lost(how: Exit) -> Error {
     let how = match how {
         Exit::Signal(signal) => format!("{signal} ended it"),
         how => format!("it ended with {}", how.code()),
@@ -270,6 +271,19 @@ pub struct Started {
 }
 
 impl Started {
+    /// Let the program go on by itself, as [`Plan::outlives`] said that it would. Its
+    /// end is not this process' to see.
+    ///
+    /// # Errors
+    /// Those of the parts' `ended` and `removed`.
+    pub fn leave(self) -> Result<()> {
+        let Started { signals: _signals, mut standing, child, running } = self;
+        drop(running);
+        child.leave();
+        standing.how = Exit::Unseen;
+        standing.undo().map_or(Ok(()), Err)
+    }
+
     /// Wait for the end, forwarding signals, serving the parts that joined the poll
     /// loop; then undo all parts and remove what was kept.
     ///
@@ -331,32 +345,24 @@ impl Standing {
             part.prepare(&mut self.plan)
                 .with_context(|| format!("prepare {name}"))?;
         }
-        let program = Program::new(&self.plan)?;
-        let mut birth = Birth { namespaces: CloneFlags::empty(), cgroup: None };
+        let none = CloneFlags::empty();
+        let mut birth = Birth { namespaces: none, cgroup: None, join: None };
         for part in &self.parts {
             part.birth(&mut birth);
         }
         step::scene(Scene { side: "parent", hook: "clone", part: "" });
-        let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
-        let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
-        sys::assert_one_thread()?;
-        let side = sys::clone3(birth.namespaces, CloneFlags::empty(), cgroup);
-        let side = match side {
-            Ok(Side::Child) => {
-                drop(ours);
+        // Who joins a container has company in it.
+        let program = Program::new(&self.plan, birth.join.is_some())?;
+        let (child, channel) = match birth::make(&birth)? {
+            Born::Parent(child, channel) => (child, channel),
+            Born::Child(channel) => {
                 // The lock says that the host side lives, which this is not.
                 self.lock = None;
-                child::main(&self.plan, &self.parts, program, theirs)
+                child::main(&self.plan, &self.parts, program, channel)
             }
-            parent => parent
-                .step(|| format!("clone3(2) {}", flags(&birth)))
-                .hint(|errno| hints::clone(errno, birth.namespaces))?,
         };
-        drop(theirs);
-        let Side::Parent(pid, pidfd) = side else { unreachable!() };
-        let child = Child::new(pid, pidfd);
-        self.each("attach", |part, plan| part.attach(plan, pid))?;
-        Ok((child, ours))
+        self.each("attach", |part, plan| part.attach(plan, child.pid()))?;
+        Ok((child, channel))
     }
 
     /// Call one hook of every part, in order.
@@ -491,9 +497,4 @@ fn joined(errors: Vec<Error>) -> Option<Error> {
     Some(errors.fold(first, |all, next| {
         anyhow!("{}\nand: {}", step::report(&all), step::report(&next))
     }))
-}
-
-fn flags(birth: &Birth) -> impl Display {
-    let names: Vec<&str> = birth.namespaces.iter_names().map(|(n, _)| n).collect();
-    if names.is_empty() { "no namespace".to_owned() } else { names.join("|") }
 }

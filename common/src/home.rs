@@ -44,6 +44,12 @@ pub struct Lock {
 /// The engine's own notes: the name, and the process that runs.
 const NOTE: &str = "home";
 
+/// How a note of a process begins: the one that runs in a container that stays when
+/// it ends, the one in a container that doesn't, and the host side.
+const STAYS: &str = "pid";
+const GOES: &str = "process";
+const HOST: &str = "host";
+
 impl Home {
     /// The container's own directory.
     #[must_use]
@@ -119,13 +125,22 @@ impl Home {
     }
 
     /// The program runs as this process: from here on the container stays.
-    pub(crate) fn note_process(&self, pid: Pid) -> Result<()> {
-        self.note_as("pid", pid)
+    pub(crate) fn note_stays(&self, pid: Pid) -> Result<()> {
+        self.note_as(STAYS, pid)
+    }
+
+    /// The program of a container that does not stay runs as this process, which
+    /// others may want to join.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and write(2).
+    pub fn note_goes(&self, pid: Pid) -> Result<()> {
+        self.note_as(GOES, pid)
     }
 
     /// This process is the container's host side.
     fn note_host(&self) -> Result<()> {
-        self.note_as("host", Pid::this())
+        self.note_as(HOST, Pid::this())
     }
 
     fn note_as(&self, role: &str, pid: Pid) -> Result<()> {
@@ -140,7 +155,7 @@ impl Home {
     /// # Errors
     /// Those of read(2) and pidfd_open(2).
     pub fn process(&self) -> Result<Option<Process>> {
-        self.noted_as("pid")
+        self.noted_as(&[STAYS, GOES])
     }
 
     /// The host side of this container, which reaps its program and writes down how
@@ -150,19 +165,18 @@ impl Home {
     /// # Errors
     /// Those of read(2) and pidfd_open(2).
     pub fn host(&self) -> Result<Option<Process>> {
-        self.noted_as("host")
+        self.noted_as(&[HOST])
     }
 
-    fn noted_as(&self, role: &str) -> Result<Option<Process>> {
+    fn noted_as(&self, roles: &[&str]) -> Result<Option<Process>> {
         let notes = self.notes(NOTE)?;
-        let Some((pid, since)) =
-            notes.iter().find_map(|note| process_in(note, role))
-        else {
-            return Ok(None);
-        };
+        let found = notes
+            .iter()
+            .find_map(|note| roles.iter().find_map(|role| process_in(note, role)));
+        let Some((pid, since)) = found else { return Ok(None) };
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         // The number may be another's by now, who was born later.
-        Ok(process.filter(|process| process.since == since))
+        Ok(process.filter(|process| process.since == since && !process.has_ended()))
     }
 
     /// Whether the container's host side lives.
@@ -313,7 +327,7 @@ impl State {
                 home: Home { id, name, state: self.clone() },
                 parts: parts.split_whitespace().map(str::to_owned).collect(),
                 stays: noted(&text, NOTE)
-                    .any(|note| process_in(note, "pid").is_some()),
+                    .any(|note| process_in(note, STAYS).is_some()),
                 _lock: Lock { _file: file },
             });
         }

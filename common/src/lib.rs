@@ -24,6 +24,7 @@ pub mod state;
 pub mod step;
 pub mod unpack;
 
+mod birth;
 mod channel;
 mod child;
 mod container;
@@ -42,9 +43,11 @@ pub use environment::PATH;
 pub use exit::Exit;
 pub use guard::Guard;
 pub use home::Home;
-pub use part::{Birth, Part, Plan, Up};
+pub use part::{Birth, Join, Part, Plan, Up};
 pub use process::Process;
 pub use running::{Running, Watch};
 #[cfg(target_arch = "x86_64")]
 pub use sys::write_port;
-pub use sys::{SystemV, ignore_signal, mount_read_only, setdomainname};
+pub use sys::{
+    SystemV, ignore_signal, mount_read_only, one_mount_read_only, setdomainname,
+};

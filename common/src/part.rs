@@ -1,8 +1,10 @@
 //! The one abstraction of the course: a container is a process and a stack of parts
 //! around it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -100,6 +102,28 @@ pub struct Birth {
     pub namespaces: CloneFlags,
     /// The directory of a cgroup v2.
     pub cgroup: Option<OwnedFd>,
+    /// The way into somebody else's namespaces, where it is not to get new ones.
+    pub join: Option<Join>,
+}
+
+/// What an intermediate process does, whose child is then born where it went.
+pub struct Join(Box<dyn Fn() -> Result<()>>);
+
+impl Join {
+    /// By this way.
+    pub fn by(way: impl Fn() -> Result<()> + 'static) -> Join {
+        Join(Box::new(way))
+    }
+
+    pub(crate) fn go(&self) -> Result<()> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Join {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("Join")
+    }
 }
 
 /// What is to become of the child. Parts write into it in `prepare`; from the clone
@@ -127,6 +151,10 @@ pub struct Plan {
     /// Whether the program gets a session and a terminal of its own, so that the
     /// keys of the caller's terminal don't signal it directly.
     pub own_session: bool,
+    /// Whether the program goes on when this process has ended.
+    pub outlives: bool,
+    /// As whom the program runs, as the user wrote it; a part sees to it.
+    pub user: Option<String>,
 }
 
 /// The way up: what a part's `enter` may send to its own `started`.
@@ -134,6 +162,7 @@ pub struct Plan {
 pub struct Up {
     pub(crate) part: &'static str,
     pub(crate) channel: &'static Channel,
+    pub(crate) late: RefCell<BTreeMap<OsString, OsString>>,
 }
 
 impl Up {
@@ -144,5 +173,11 @@ impl Up {
     pub fn send(&self, fd: OwnedFd) -> Result<()> {
         let frame = Frame::Descriptor(self.part.to_owned(), fd);
         self.channel.send(&frame).context("send a descriptor up")
+    }
+
+    /// Set a variable of the program, whose value is only to be known in the
+    /// container.
+    pub fn set(&self, key: impl Into<OsString>, value: impl Into<OsString>) {
+        self.late.borrow_mut().insert(key.into(), value.into());
     }
 }

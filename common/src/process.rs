@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::time::Timespec;
 
 /// A process: its number may be another's one day, its descriptor never.
 #[derive(Debug)]
@@ -35,6 +37,16 @@ impl Process {
         // Read after the descriptor was got: what ended before had another number.
         let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
         Ok(started(&stat).map(|since| Process { pid, fd, since }))
+    }
+
+    /// Whether it has ended. A number that was seen to be its own before this says no
+    /// was its own.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        // Looked at, not waited for.
+        let looked = rustix::event::poll(&mut fds, Some(&Timespec::default()));
+        looked.is_ok() && !fds[0].revents().is_empty()
     }
 }
 
@@ -69,8 +81,10 @@ mod tests {
         let pid = Pid::from_raw(child.id() as i32);
         let first = Process::of(pid).unwrap().unwrap();
         assert_eq!(Process::of(pid).unwrap().unwrap().since, first.since);
+        assert!(!first.has_ended());
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(first.has_ended());
         assert!(Process::of(pid).unwrap().is_none());
     }
 }

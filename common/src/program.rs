@@ -1,15 +1,17 @@
 //! The program to be: found through PATH, checked, executed.
 
-use std::ffi::{CString, OsStr};
-use std::fs::{self, File};
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::unistd::execve;
+use nix::fcntl::AtFlags;
+use nix::unistd::{AccessFlags, access, execve, execveat};
 
 use crate::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
 use crate::part::Plan;
@@ -25,12 +27,14 @@ pub(crate) struct Program {
     path: Vec<PathBuf>,
     /// Device and inode of the host's own binary, where the guest must not run it.
     forbidden: Option<(u64, u64)>,
+    /// Whether there is somebody in the container who could swap the file.
+    company: bool,
 }
 
 impl Program {
     /// # Errors
     /// A NUL byte in an argument or variable, which no execve(2) can pass.
-    pub(crate) fn new(plan: &Plan) -> Result<Program> {
+    pub(crate) fn new(plan: &Plan, company: bool) -> Result<Program> {
         let arguments = plan.command.iter().map(|a| a.as_bytes());
         let arguments = arguments.map(CString::new).collect::<Result<_, _>>();
         let pairs = plan
@@ -52,7 +56,22 @@ impl Program {
             environment: environment.context("a variable holds a NUL byte")?,
             path: path.unwrap_or_default(),
             forbidden: own.transpose()?,
+            company,
         })
+    }
+
+    /// Set more variables, in the place of those that have their names.
+    ///
+    /// # Errors
+    /// A NUL byte.
+    pub(crate) fn set(&mut self, more: &BTreeMap<OsString, OsString>) -> Result<()> {
+        for (key, value) in more {
+            let name = [key.as_bytes(), b"="].concat();
+            self.environment.retain(|pair| !pair.as_bytes().starts_with(&name));
+            let pair = CString::new([&name, value.as_bytes()].concat());
+            self.environment.push(pair.context("a variable holds a NUL byte")?);
+        }
+        Ok(())
     }
 
     /// Become the program. In the child, with the guest's root in place.
@@ -96,21 +115,29 @@ impl Program {
             let text = format!("exec {}: {text}", path.display());
             Some(Failure { code: NOT_EXECUTABLE, text })
         };
-        match self.check(path, MOST_INTERPRETERS) {
+        let tried = if self.company {
+            self.hold(path).map(|(file, words)| {
+                let flags = AtFlags::AT_EMPTY_PATH;
+                let Err(e) = execveat(&file, c"", &words, &self.environment, flags);
+                e
+            })
+        } else {
+            self.check(path, MOST_INTERPRETERS).and_then(|()| {
+                let file = CString::new(path.as_os_str().as_bytes())?;
+                let Err(e) = execve(&file, &self.arguments, &self.environment);
+                Ok(e)
+            })
+        };
+        let errno = match tried {
             Err(e) if absent(&e) => return None,
             Err(e) => {
                 let errno = e.raw_os_error().map(Errno::from_raw);
                 return refused(errno.map_or(e.to_string(), |e| e.to_string()));
             }
-            Ok(()) => {}
-        }
-        let file = CString::new(path.as_os_str().as_bytes()).ok()?;
-        let Err(errno) = execve(&file, &self.arguments, &self.environment);
+            Ok(errno) => errno,
+        };
         match errno {
-            Errno::ENOENT => refused(
-                "it is there, but the interpreter or loader that it asks for is not"
-                    .to_owned(),
-            ),
+            Errno::ENOENT => refused(NO_INTERPRETER.to_owned()),
             Errno::ENOEXEC => refused(
                 "neither a program for this machine nor a script with a #! line"
                     .to_owned(),
@@ -135,23 +162,9 @@ impl Program {
     /// Nobody else runs in the container yet who could change the file between
     /// this look and the kernel's own.
     fn check(&self, path: &Path, depth: usize) -> io::Result<()> {
-        let meta = fs::metadata(path)?;
-        if meta.is_dir() {
-            return Err(io::Error::other("it is a directory"));
-        }
-        // Opening a fifo would wait for its writer.
-        if meta.file_type().is_fifo() || meta.mode() & 0o111 == 0 {
-            return Err(io::Error::other(
-                "it is not executable (chmod +x makes it so)",
-            ));
-        }
-        let Some(own) = self.forbidden else {
+        self.look(&fs::metadata(path)?)?;
+        if self.forbidden.is_none() {
             return Ok(());
-        };
-        if (meta.dev(), meta.ino()) == own {
-            return Err(io::Error::other(
-                "it leads to the host's own binary, which a container must not run",
-            ));
         }
         // Whoever may not read a file may still execute it; of a script the kernel
         // reads the first line all the same, but no interpreter reads the rest.
@@ -161,14 +174,86 @@ impl Program {
             file => read(&mut file?, &mut head)?,
         };
         match interpreter(&head[..length]) {
-            Some(script) if depth > 0 => match self.check(&script, depth - 1) {
+            Some((script, _)) if depth > 0 => match self.check(&script, depth - 1) {
                 Err(e) if absent(&e) => Ok(()),
                 checked => checked,
             },
             _ => Ok(()),
         }
     }
+
+    // ANCHOR: hold
+    /// Open the program, refused as by [`Program::check`], so that what was looked at is
+    /// what is executed. Of a script that is the interpreter, with the words that the
+    /// kernel would give it: by itself the kernel would look for it again.
+    fn hold(&self, path: &Path) -> io::Result<(File, Vec<CString>)> {
+        let mut path = path.to_owned();
+        let mut words: VecDeque<CString> = self.arguments.iter().cloned().collect();
+        for depth in 0..=MOST_INTERPRETERS {
+            let open = |mode: i32| {
+                let flags = mode | libc::O_CLOEXEC;
+                File::options().read(true).custom_flags(flags).open(&path)
+            };
+            // No more than the name of a file: nothing happens to what it names.
+            let file = match open(libc::O_PATH) {
+                Err(e) if depth > 0 && absent(&e) => {
+                    return Err(io::Error::other(NO_INTERPRETER));
+                }
+                file => file?,
+            };
+            let meta = file.metadata()?;
+            self.look(&meta)?;
+            // A mount may forbid it too.
+            access(&path, AccessFlags::X_OK)?;
+            let mut head = [0; 256];
+            let length = match open(libc::O_NONBLOCK) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => 0,
+                again => {
+                    let mut again = again?;
+                    let now = again.metadata()?;
+                    if (now.dev(), now.ino()) != (meta.dev(), meta.ino()) {
+                        return Err(io::Error::other("it was replaced meanwhile"));
+                    }
+                    read(&mut again, &mut head)?
+                }
+            };
+            let Some((script, option)) = interpreter(&head[..length]) else {
+                return Ok((file, words.into()));
+            };
+            words.pop_front();
+            words.push_front(CString::new(path.into_os_string().into_vec())?);
+            if let Some(option) = option {
+                words.push_front(CString::new(option.into_vec())?);
+            }
+            words.push_front(CString::new(script.as_os_str().as_bytes())?);
+            path = script;
+        }
+        Err(Errno::ELOOP.into())
+    }
+    // ANCHOR_END: hold
+
+    /// Whether what is there may be executed in the container.
+    fn look(&self, meta: &Metadata) -> io::Result<()> {
+        if meta.is_dir() {
+            return Err(io::Error::other("it is a directory"));
+        }
+        // Opening a fifo would wait for its writer.
+        if meta.file_type().is_fifo() || meta.mode() & 0o111 == 0 {
+            return Err(io::Error::other(
+                "it is not executable (chmod +x makes it so)",
+            ));
+        }
+        if self.forbidden == Some((meta.dev(), meta.ino())) {
+            return Err(io::Error::other(
+                "it leads to the host's own binary, which a container must not run",
+            ));
+        }
+        Ok(())
+    }
 }
+
+const NO_INTERPRETER: &str =
+    "it is there, but the interpreter or loader that it asks for is not";
 
 /// read(2), of which an interruption is as good as nothing.
 fn read(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
@@ -185,15 +270,23 @@ fn absent(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// The interpreter that a script's first line names.
+/// The interpreter that a script's first line names, and what follows it there: one
+/// word, whatever is in it.
 ///
 /// # Source
 /// execve(2), "Interpreter scripts"
-fn interpreter(head: &[u8]) -> Option<PathBuf> {
+fn interpreter(head: &[u8]) -> Option<(PathBuf, Option<OsString>)> {
     let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
-    let mut words = line.split(|byte| b" \t\0".contains(byte));
-    let word = words.find(|word| !word.is_empty())?;
-    Some(std::ffi::OsString::from_vec(word.to_vec()).into())
+    let line = line.split(|&byte| byte == 0).next()?;
+    let blank = |byte: &u8| b" \t".contains(byte);
+    let start = line.iter().position(|byte| !blank(byte))?;
+    let end = line.iter().rposition(|byte| !blank(byte))? + 1;
+    let line = &line[start..end];
+    let at = line.iter().position(blank).unwrap_or(line.len());
+    let (word, rest) = line.split_at(at);
+    let rest = rest.iter().position(|byte| !blank(byte)).map(|at| &rest[at..]);
+    let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    Some((owned(word).into(), rest.map(owned)))
 }
 
 #[cfg(test)]
@@ -202,10 +295,18 @@ mod tests {
 
     #[test]
     fn interpreters_are_read_as_the_kernel_reads_them() {
-        let path = |text: &[u8]| interpreter(text).map(|p| p.display().to_string());
-        assert_eq!(path(b"#!/bin/sh -e\necho"), Some("/bin/sh".into()));
-        assert_eq!(path(b"#! \t/proc/self/exe"), Some("/proc/self/exe".into()));
-        assert_eq!(path(b"\x7fELF#!/bin/sh"), None);
-        assert_eq!(path(b"#!\n/bin/sh"), None);
+        let read = |text: &[u8]| {
+            let (path, option) = interpreter(text)?;
+            let option = option.map(|word| word.into_string().unwrap());
+            Some((path.display().to_string(), option))
+        };
+        let plain = |path: &str| Some((path.to_owned(), None));
+        let with = |path: &str, word: &str| Some((path.into(), Some(word.into())));
+        assert_eq!(read(b"#!/bin/sh -e\necho"), with("/bin/sh", "-e"));
+        assert_eq!(read(b"#! /bin/awk  -f -v x \n"), with("/bin/awk", "-f -v x"));
+        assert_eq!(read(b"#! \t/proc/self/exe"), plain("/proc/self/exe"));
+        assert_eq!(read(b"#!/bin/sh \n"), plain("/bin/sh"));
+        assert_eq!(read(b"\x7fELF#!/bin/sh"), None);
+        assert_eq!(read(b"#!\n/bin/sh"), None);
     }
 }

@@ -193,6 +193,18 @@ fn close_range(first: RawFd, flags: libc::c_uint) -> nix::Result<()> {
 /// # Source
 /// mount_setattr(2); Linux 5.12
 pub fn mount_read_only(fd: impl AsFd) -> nix::Result<()> {
+    read_only(fd, libc::AT_RECURSIVE)
+}
+
+/// The same for the mount at `fd` alone.
+///
+/// # Errors
+/// As [`mount_read_only`].
+pub fn one_mount_read_only(fd: impl AsFd) -> nix::Result<()> {
+    read_only(fd, 0)
+}
+
+fn read_only(fd: impl AsFd, flags: libc::c_int) -> nix::Result<()> {
     let attr = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY,
         attr_clr: 0,
@@ -205,7 +217,7 @@ pub fn mount_read_only(fd: impl AsFd) -> nix::Result<()> {
             libc::SYS_mount_setattr,
             fd.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            libc::AT_EMPTY_PATH | flags,
             &raw const attr,
             size_of_val(&attr),
         )

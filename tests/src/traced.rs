@@ -152,6 +152,7 @@ impl Traced {
                 waitpid(pid, Some(WaitPidFlag::__WALL)).expect("waitpid(2)");
             self.note(status);
             if matches!(status, WaitStatus::Signaled(..)) {
+                self.inside.remove(&pid);
                 return;
             }
             // Its next stop was on the way already.
@@ -190,6 +191,40 @@ impl Traced {
                 WaitStatus::Stopped(_, Signal::SIGSTOP) => None,
                 WaitStatus::Stopped(_, signal) => Some(signal),
                 other => {
+                    self.note(other);
+                    None
+                }
+            };
+            let _ = ptrace::cont(pid, signal);
+        }
+        self.code.expect("the host side ended")
+    }
+
+    /// The same for who has other children too, which run on: until the host side and
+    /// all that were followed have ended, or executed the program.
+    pub fn end_beside_others(mut self) -> i32 {
+        if let Some((pid, _)) = self.held.take() {
+            let _ = ptrace::cont(pid, None);
+        }
+        while self.code.is_none() || !self.inside.is_empty() {
+            let Some(status) = wait() else { break };
+            let Some(pid) = status.pid() else { continue };
+            let signal = match status {
+                WaitStatus::Stopped(_, Signal::SIGSTOP) => {
+                    self.inside.insert(pid, false);
+                    None
+                }
+                WaitStatus::Stopped(_, signal) => Some(signal),
+                other => {
+                    let exec = Event::PTRACE_EVENT_EXEC as i32;
+                    let goes = match other {
+                        WaitStatus::PtraceEvent(.., event) => event == exec,
+                        WaitStatus::Exited(..) | WaitStatus::Signaled(..) => true,
+                        _ => false,
+                    };
+                    if goes {
+                        self.inside.remove(&pid);
+                    }
                     self.note(other);
                     None
                 }

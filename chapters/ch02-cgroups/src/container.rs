@@ -1,8 +1,8 @@
 //! A container's own group: made with its limits, and gone with it.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use common::{Exit, Home, Part, Plan};
@@ -85,13 +85,20 @@ fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
     Ok(group)
 }
 
+/// Where the container's group lies, one directory a hierarchy, as far as it could be
+/// made.
+///
+/// # Errors
+/// Those of read(2).
+pub fn places(home: &Home) -> Result<Vec<PathBuf>> {
+    let notes = home.notes(NOTE)?;
+    Ok(notes.into_iter().map(|path| OsString::from_vec(path).into()).collect())
+}
+
 /// Remove the container's group, with whoever is left in it.
 ///
 /// # Errors
 /// A process that doesn't die.
 pub fn unmake(home: &Home) -> Result<()> {
-    for path in home.notes(NOTE)? {
-        destroy(Path::new(OsStr::from_bytes(&path)))?;
-    }
-    Ok(())
+    places(home)?.iter().try_for_each(|path| destroy(path))
 }

@@ -16,7 +16,7 @@ mod place;
 mod table;
 mod values;
 
-pub use container::{Limited, make, unmake};
+pub use container::{Limited, make, places, unmake};
 pub use freeze::freeze;
 pub use group::{Group, Place};
 pub use layout::{Hierarchy, Layout, Version};

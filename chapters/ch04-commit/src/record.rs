@@ -5,8 +5,11 @@
 //! containers/ID/ended.json    how it ended: written by who saw it, or swept after it
 //! ```
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -17,8 +20,9 @@ use common::id::{Id, Name};
 use common::image::now;
 use common::state::State;
 use common::step::{Hint, Step};
-use common::{Exit, Part, Plan, hints};
+use common::{Exit, Part, Plan, Running, hints};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::store::Hold;
@@ -42,6 +46,13 @@ pub struct Record {
     pub driver: Driver,
     /// The names of its parts, in order.
     pub parts: Vec<String>,
+    /// The program's whole environment, byte for byte. It and what follows is known
+    /// when all parts are prepared.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// The program's working directory.
+    pub directory: PathBuf,
+    /// As whom it runs, as the user wrote it; else as root.
+    pub user: Option<String>,
 }
 
 /// How a container is now.
@@ -175,6 +186,9 @@ impl Record {
             created: record["created"].as_u64().context("created is missing")?,
             driver: known.with_context(|| format!("driver {driver} is none"))?,
             parts: words("parts")?,
+            environment: variables(&record["environment"])?,
+            directory: bytes(&record["directory"]).unwrap_or("/".into()).into(),
+            user: record["user"].as_str().map(str::to_owned),
         })
     }
 
@@ -189,8 +203,41 @@ impl Record {
             "created": self.created,
             "driver": driver.as_ref().map_or("", |value| value.get_name()),
             "parts": self.parts,
+            "environment": variables_json(&self.environment),
+            "directory": bytes_json(self.directory.as_os_str()),
+            "user": self.user,
         })
     }
+}
+
+/// Text as it is; what is no text, as a list of its bytes.
+fn bytes_json(word: &OsStr) -> Value {
+    word.to_str().map_or_else(|| json!(word.as_bytes()), |text| json!(text))
+}
+
+fn bytes(value: &Value) -> Option<OsString> {
+    if let Some(text) = value.as_str() {
+        return Some(text.into());
+    }
+    let byte = |value: &Value| u8::try_from(value.as_u64()?).ok();
+    let bytes: Option<Vec<u8>> = value.as_array()?.iter().map(byte).collect();
+    bytes.map(OsString::from_vec)
+}
+
+/// A list of pairs.
+fn variables_json(variables: &BTreeMap<OsString, OsString>) -> Value {
+    let pair = |(key, value): (&OsString, &OsString)| {
+        json!([bytes_json(key), bytes_json(value)])
+    };
+    variables.iter().map(pair).collect()
+}
+
+/// Later than the rest, and not in every record.
+fn variables(value: &Value) -> Result<BTreeMap<OsString, OsString>> {
+    let pair = |pair: &Value| Some((bytes(&pair[0])?, bytes(&pair[1])?));
+    let pairs = value.as_array().into_iter().flatten().map(pair);
+    let pairs: Option<BTreeMap<_, _>> = pairs.collect();
+    pairs.context("environment is no list of pairs")
 }
 
 const RECORD: &str = "record.json";
@@ -204,6 +251,10 @@ pub struct Recorded {
     driver: Driver,
     /// Nobody removes the image's layers until the record says that they are used.
     hold: Option<Hold>,
+    /// As far as it is known.
+    record: Option<Record>,
+    /// It is removed when its program ends.
+    goes: bool,
 }
 
 impl Recorded {
@@ -215,7 +266,8 @@ impl Recorded {
         hold: Hold,
     ) -> Recorded {
         let (image, layers) = (image.name.clone(), image.layers.clone());
-        Recorded { image, layers, driver, hold: Some(hold) }
+        let hold = Some(hold);
+        Recorded { image, layers, driver, hold, record: None, goes: false }
     }
 }
 
@@ -236,10 +288,29 @@ impl Part for Recorded {
             created: now(),
             driver: self.driver,
             parts: plan.home.parts()?,
+            environment: BTreeMap::new(),
+            directory: "/".into(),
+            user: None,
         };
         write(&plan.home.dir().join(RECORD), &record.json())?;
+        self.record = Some(record);
         self.hold = None;
         Ok(())
+    }
+
+    fn attach(&mut self, plan: &Plan, _child: Pid) -> Result<()> {
+        let Some(record) = &mut self.record else { return Ok(()) };
+        // By now all parts have said what the program gets.
+        record.environment = plan.environment.clone();
+        record.directory = plan.directory.clone();
+        record.user = plan.user.clone();
+        self.goes = !plan.stays;
+        write(&plan.home.dir().join(RECORD), &record.json())
+    }
+
+    fn started(&mut self, running: &mut Running) -> Result<()> {
+        // Of one that stays the engine notes it.
+        if self.goes { running.home().note_goes(running.pid()) } else { Ok(()) }
     }
 
     fn ended(&self, home: &Home, how: Exit) -> Result<()> {
@@ -320,7 +391,23 @@ mod tests {
             created: 7,
             driver: Driver::Copy,
             parts: vec!["record".into()],
+            environment: BTreeMap::from([
+                ("A".into(), "a b".into()),
+                ("B".into(), OsString::from_vec(b"\xff=\n".into())),
+            ]),
+            directory: OsString::from_vec(b"/\xff".into()).into(),
+            user: Some("ann:9".into()),
         }
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_time_is_read() {
+        let mut json = record("aaaa00000000", None).json();
+        let fields = json.as_object_mut().unwrap();
+        fields.remove("environment");
+        fields.remove("directory");
+        let read = Record::from(&"aaaa00000000".parse().unwrap(), &json).unwrap();
+        assert!(read.environment.is_empty() && read.directory == Path::new("/"));
     }
 
     fn save(state: &State, record: &Record) {

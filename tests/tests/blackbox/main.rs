@@ -18,6 +18,8 @@ mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_volume;
 mod ch05_detach;
+mod ch05_env;
+mod ch05_exec;
 mod ch05_logs;
 mod doctor;
 mod lab;

@@ -115,6 +115,12 @@ pub(crate) const ALL: &[Entry] = &[
     ("ch05-logs-1", "only_one_stream_is_shown", only, "'--only'"),
     ("ch05-logs-2", "until_a_time_is_what_came_before_it", before, "'--until'"),
     ("ch05-logs-3", "several_are_told_apart", several, "'two'"),
+    ("ch05-exec-1", "detached_it_prints_its_number", number, "\"\""),
+    ("ch05-exec-2", "with_timeout_it_ends_in_time", timeout, "'--timeout'"),
+    ("ch05-exec-3", "with_only_net_the_root_is_the_hosts", only_net, "'--only'"),
+    ("ch05-env-1", "with_group_add_it_is_in_one_more", group_add, "'--group-add'"),
+    ("ch05-env-2", "with_unset_a_variable_is_gone", unset, "'--unset'"),
+    ("ch05-env-3", "with_umask_new_files_are_closed", umask, "'--umask'"),
 ];
 
 /// End a container whose end is not what matters.
@@ -647,4 +653,91 @@ fn several(room: &mut Room) -> Outcome {
     let ended = room.words(&["logs", "one", "two"]).end();
     room.words(&["rm", "one", "two"]).end()?.succeeds()?;
     ended?.prints("one 1\ntwo 2\n")
+}
+
+/// A container named `one`, which can be joined.
+fn one(room: &Room) -> Result<Running<'_>, crate::outcome::Trouble> {
+    let script = "echo ready; exec sleep 1000";
+    let words = ["run", "--rm", "--name", "one", "busybox", "sh", "-c", script];
+    let mut running = room.words(&words).start()?;
+    running.prints("ready")?;
+    // Its program may be faster than the note that it runs.
+    crate::room::wait_for(|| {
+        let joined = room.words(&["exec", "one", "true"]).end();
+        joined.is_ok_and(|ended| ended.code == 0).then_some(())
+    });
+    Ok(running)
+}
+
+fn number(room: &mut Room) -> Outcome {
+    let running = one(room)?;
+    let exec = ["exec", "-d", "one", "sh", "-c", "exec sleep 999"];
+    let ended = room.words(&exec).end();
+    let pid = ended.as_ref().map(|ended| ended.out.trim().to_owned());
+    let pid = pid.unwrap_or_default();
+    let is_it = crate::room::wait_for(|| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok();
+        match line.as_deref() {
+            // Not yet what it becomes.
+            Some(line) if line.starts_with(b"sh\0") => None,
+            line => Some(line == Some(b"sleep\0999\0")),
+        }
+    });
+    stop(running);
+    let ended = ended?;
+    ended.succeeds()?;
+    let whose = is_it == Some(true);
+    so(whose, "the number of sleep 999 on the host", format!("{:?}", ended.out))
+}
+
+fn timeout(room: &mut Room) -> Outcome {
+    let running = one(room)?;
+    let exec = ["exec", "--timeout", "1", "one", "sleep", "998"];
+    let ended = room.words(&exec).end();
+    stop(running);
+    ended?.exits(124)
+}
+
+fn only_net(room: &mut Room) -> Outcome {
+    let running = one(room)?;
+    let script = "hostname; cat /proc/net/dev";
+    let exec = ["exec", "--only", "net", "one", "sh", "-c", script];
+    let ended = room.words(&exec).end();
+    stop(running);
+    let ended = ended?;
+    ended.succeeds()?;
+    let devices = ended.out.lines().filter(|line| line.contains(':')).count();
+    ended.so(ended.out.starts_with("outside\n"), "the host's name first")?;
+    ended.so(devices == 1, "no device but lo")
+}
+
+/// A shell script in a container of busybox, with these flags.
+fn env<'a>(room: &'a Room, flags: &[&str], script: &str) -> crate::subject::Run<'a> {
+    let run = [&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat();
+    room.words(&run)
+}
+
+fn group_add(room: &mut Room) -> Outcome {
+    let flags = ["-u", "7:8", "--group-add", "29", "--group-add", "30"];
+    let ended = env(room, &flags, "grep Groups /proc/self/status").end()?;
+    ended.succeeds()?;
+    let words: Vec<&str> = ended.out.split_whitespace().skip(1).collect();
+    let there = ["29", "30"].iter().all(|group| words.contains(group));
+    ended.so(there, "the groups 29 and 30")
+}
+
+fn unset(room: &mut Room) -> Outcome {
+    let flags = ["-e", "A=1", "--unset", "HOME", "--unset", "A"];
+    let ended = env(room, &flags, "env").end()?;
+    ended.succeeds()?;
+    let gone = ended
+        .out
+        .lines()
+        .all(|line| !line.starts_with(['H', 'A']) || line.starts_with("HOSTNAME="));
+    ended.so(gone, "neither HOME nor A")
+}
+
+fn umask(room: &mut Room) -> Outcome {
+    let script = ": > /file; stat -c %a /file";
+    env(room, &["--umask", "077"], script).end()?.prints("600\n")
 }

@@ -1,0 +1,73 @@
+//! `--env-file`: variables, a line each.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ch05_exec::Variable;
+use common::step::Step;
+
+/// Put a file's variables into an environment. A line is `KEY=VALUE`, or `KEY` for the
+/// caller's value; one that begins with `#` says nothing. There are no quotes: a value
+/// is what is written.
+///
+/// # Errors
+/// Those of read(2); a line without a name.
+pub(crate) fn put(
+    file: &Path,
+    environment: &mut BTreeMap<OsString, OsString>,
+) -> Result<()> {
+    let text = fs::read(file).look(|| format!("read(2) {}", file.display()))?;
+    for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        let place = || format!("{}:{}", file.display(), number + 1);
+        if let Some(variable) = read(line).with_context(place)? {
+            variable.put(environment);
+        }
+    }
+    Ok(())
+}
+
+fn read(line: &[u8]) -> Result<Option<Variable>> {
+    let line = line.trim_ascii_start();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() || line[0] == b'#' {
+        return Ok(None);
+    }
+    let name = line.split(|&byte| byte == b'=').next().unwrap_or_default();
+    if name.iter().any(u8::is_ascii_whitespace) {
+        let name = String::from_utf8_lossy(name);
+        bail!("the name {name:?} has a blank in it: KEY=VALUE, without quotes");
+    }
+    Variable::parse(OsStr::from_bytes(line)).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        let text = b"# A=0\n\n  A=1\nB=\"quoted\" # no comment\nE=\r\nC=\xff=\n#\n";
+        fs::write(&file, text).unwrap();
+        let mut found = BTreeMap::new();
+        put(&file, &mut found).unwrap();
+        let lines: Vec<Vec<u8>> = found
+            .iter()
+            .map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat())
+            .collect();
+        assert_eq!(
+            lines,
+            [&b"A=1"[..], b"B=\"quoted\" # no comment", b"C=\xff=", b"E="]
+        );
+        for bad in ["=x", "A B=1", "export A=1"] {
+            fs::write(&file, format!("OK=1\n{bad}\n")).unwrap();
+            let error = put(&file, &mut found).unwrap_err();
+            assert!(format!("{error:#}").contains("file:2: "), "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What `run` takes beside the earlier chapters' flags.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use common::Container;
+use common::state::State;
+
+use crate::{AsUser, ReadOnly, Settings, Who};
+
+/// Flags of the program's surroundings.
+#[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    #[command(flatten)]
+    pub(crate) variables: ch05_exec::Variables,
+
+    /// A file of variables, KEY=VALUE a line; -e comes after it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+
+    /// The working directory, made if it isn't there
+    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+
+    /// As whom: names or numbers, by the container's /etc/passwd and /etc/group
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<Who>,
+}
+
+/// What `run` takes from here on.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    #[command(flatten)]
+    flags: Flags,
+
+    /// Make the root read-only; volumes, /dev and /proc stay as they are
+    #[arg(long)]
+    read_only: bool,
+
+    #[command(flatten)]
+    run: ch04_commit::Run,
+}
+
+impl Run {
+    /// The container, with every part but the last two: what it talks through, and
+    /// [`AsUser`], which has to come after all others.
+    ///
+    /// # Errors
+    /// As [`ch04_commit::Run::container`].
+    pub fn container(self, state: &State) -> Result<(Container, AsUser)> {
+        let user = AsUser::new(self.flags.user.clone());
+        let container = self.run.container(state)?;
+        let container = container
+            .part(Settings::new(self.flags))
+            .part(ReadOnly::new(self.read_only));
+        Ok((container, user))
+    }
+}

@@ -1,0 +1,65 @@
+//! Environment and working directory.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use common::step::Step;
+use common::{Part, Plan, Up};
+
+use crate::env_file;
+use crate::flags::Flags;
+
+/// The program's variables, and its working directory.
+#[derive(Debug)]
+pub struct Settings {
+    flags: Flags,
+}
+
+impl Settings {
+    /// By these flags.
+    #[must_use]
+    pub fn new(flags: Flags) -> Settings {
+        Settings { flags }
+    }
+}
+
+// ANCHOR: part
+impl Part for Settings {
+    fn name(&self) -> &'static str {
+        "settings"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        for file in &self.flags.env_file {
+            env_file::put(file, &mut plan.environment)?;
+        }
+        self.flags.variables.put(&mut plan.environment);
+        if let Some(directory) = &self.flags.directory {
+            if !directory.is_absolute() {
+                let shown = directory.display();
+                bail!("the working directory {shown} is relative: /{shown} is not");
+            }
+            plan.directory = directory.clone();
+        }
+        Ok(())
+    }
+
+    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+        // The root is the container's by now: a link leads nowhere else.
+        self.flags.directory.as_deref().map_or(Ok(()), make)
+    }
+}
+// ANCHOR_END: part
+
+fn make(directory: &Path) -> Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)
+        .step(|| format!("mkdir(2) {}", directory.display()))
+}

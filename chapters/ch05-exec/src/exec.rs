@@ -1,0 +1,123 @@
+//! The command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Error, Result, anyhow};
+use ch03_run::Terminal;
+use ch04_commit::{Record, Status};
+use clap::Args;
+use common::exit::{OURS, code_of};
+use common::state::State;
+use common::{Container, Exit, cli};
+
+use crate::alone::Alone;
+use crate::{Inside, Variables};
+
+/// What `exec` takes.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Exec {
+    #[command(flatten)]
+    terminal: ch03_run::Flags,
+
+    /// Return when the program has started; its streams are /dev/null
+    #[arg(short, long, conflicts_with_all = ["tty", "interactive"])]
+    detach: bool,
+
+    #[command(flatten)]
+    variables: Variables,
+
+    /// The working directory [default: the container's]
+    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
+    directory: Option<PathBuf>,
+
+    /// Say each step on stderr: side of the clone, moment, part, system call
+    ///
+    /// MYDOCKER_TRACE=1 does the same.
+    #[arg(long)]
+    trace: bool,
+
+    /// Its name, its id, or what only its id begins with
+    container: String,
+
+    /// The program and its arguments, handed on as they are
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Exec {
+    /// Run the program in the container, and wait for its end; with `-d`, for its
+    /// start.
+    ///
+    /// # Errors
+    /// The container doesn't run, or ends meanwhile; the program isn't there (127) or
+    /// can't be executed (126).
+    pub fn act(self, state: &State) -> Result<Exit> {
+        let record = self.record(state)?;
+        self.act_in(state, record, |container| container)
+    }
+
+    /// The container.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn record(&self, state: &State) -> Result<Record> {
+        Record::find(state, &self.container)
+    }
+
+    // ANCHOR: act
+    /// The same in the container of this record, and with more parts.
+    ///
+    /// # Errors
+    /// As [`Exec::act`].
+    pub fn act_in(
+        self,
+        state: &State,
+        record: Record,
+        parts: impl FnOnce(Container) -> Container,
+    ) -> Result<Exit> {
+        let process = record.home(state).process()?;
+        let process = Rc::new(process.ok_or_else(|| not_running(state, &record))?);
+        let mut environment = record.environment.clone();
+        self.variables.put(&mut environment);
+        let inside = Inside::new(
+            state,
+            record.clone(),
+            process.clone(),
+            environment,
+            self.directory,
+        );
+        let run = cli::Run { trace: self.trace, command: self.command };
+        let container = Container::new(run)?.part(inside);
+        let container = if self.detach {
+            container.part(Alone::default())
+        } else {
+            container.part(Terminal::new(&self.terminal))
+        };
+        let started = parts(container).create().and_then(|created| created.start());
+        let started = started.map_err(|error| {
+            // Whatever failed then, this is why.
+            let ended = code_of(&error) == OURS && process.has_ended();
+            if ended { not_running(state, &record) } else { error }
+        })?;
+        if self.detach {
+            return started.leave().map(|()| Exit::Code(0));
+        }
+        started.wait()
+    }
+    // ANCHOR_END: act
+}
+
+fn not_running(state: &State, record: &Record) -> Error {
+    let why = match record.status(state) {
+        Ok(Status::Ended(how, _)) => {
+            format!("its program has ended with {}", how.code())
+        }
+        Ok(Status::Running) => "it is just starting, or ending".to_owned(),
+        Ok(Status::Dead) => "its host side was killed".to_owned(),
+        Err(error) => return error,
+    };
+    anyhow!("container {} is not running: {why}", record.called())
+}

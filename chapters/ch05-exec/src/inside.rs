@@ -1,0 +1,171 @@
+//! The part that joins.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Result, bail};
+use ch02_setns::KINDS;
+use ch04_commit::Record;
+use common::state::State;
+use common::step::{Hint, Step};
+use common::{Birth, Join, Part, Plan, Process, Up};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, chroot, fchdir, setgid, setuid};
+
+use crate::groups::Groups;
+
+/// What is around a program that runs: its namespaces, its groups, its root, its
+/// environment.
+///
+/// # Source
+/// setns(2), "fd refers to a PID file descriptor"
+#[derive(Debug)]
+pub struct Inside {
+    state: State,
+    record: Record,
+    process: Rc<Process>,
+    environment: BTreeMap<OsString, OsString>,
+    directory: Option<PathBuf>,
+    groups: Groups,
+    root: Option<OwnedFd>,
+    user_namespace: bool,
+    join: RefCell<Option<Join>>,
+    cradle: RefCell<Option<OwnedFd>>,
+}
+
+impl Inside {
+    /// Of this container, whose program is this process; with this environment, and
+    /// perhaps another working directory.
+    #[must_use]
+    pub fn new(
+        state: &State,
+        record: Record,
+        process: Rc<Process>,
+        environment: BTreeMap<OsString, OsString>,
+        directory: Option<PathBuf>,
+    ) -> Inside {
+        Inside {
+            state: state.clone(),
+            record,
+            process,
+            environment,
+            directory,
+            groups: Groups::default(),
+            root: None,
+            user_namespace: false,
+            join: RefCell::default(),
+            cradle: RefCell::default(),
+        }
+    }
+
+    /// The kinds in which the container differs from this process. One's own user
+    /// namespace can't be joined.
+    fn namespaces(&self) -> Result<CloneFlags> {
+        let pid = self.process.pid;
+        let mut found = CloneFlags::empty();
+        for kind in KINDS {
+            let theirs = format!("/proc/{pid}/ns/{}", kind.file);
+            let theirs = match fs::read_link(&theirs) {
+                // This kernel has no such kind.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                link => link.look(|| format!("readlink(2) {theirs}"))?,
+            };
+            let own = format!("/proc/self/ns/{}", kind.file);
+            if fs::read_link(&own).look(|| format!("readlink(2) {own}"))? != theirs {
+                found |= kind.flag;
+            }
+        }
+        Ok(found)
+    }
+}
+
+// ANCHOR: part
+impl Part for Inside {
+    fn name(&self) -> &'static str {
+        "inside"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        let record = &self.record;
+        plan.environment = std::mem::take(&mut self.environment);
+        plan.directory = self.directory.take().unwrap_or(record.directory.clone());
+        let root = PathBuf::from(format!("/proc/{}/root", self.process.pid));
+        let namespaces = self.namespaces()?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let opened = open(&root, flags, Mode::empty());
+        self.root = Some(opened.look(|| format!("open(2) {}", root.display()))?);
+        self.groups = Groups::find(&record.home(&self.state))?;
+        // All of that was found by its number. If it lives, that was no other's.
+        if self.process.has_ended() {
+            bail!("its program has just ended");
+        }
+        if self.groups.frozen {
+            let line = format!(
+                "container {} is frozen: the program starts when it is thawed\n",
+                record.called()
+            );
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        plan.root = Some(root);
+        plan.user_namespace = namespaces.contains(CloneFlags::CLONE_NEWUSER);
+        self.user_namespace = plan.user_namespace;
+        let pidfd = self.process.fd.try_clone().look(|| "fcntl(2) F_DUPFD")?;
+        self.join.replace(Some(Join::by(move || join(&pidfd, namespaces))));
+        self.cradle.replace(self.groups.cradle.take());
+        Ok(())
+    }
+
+    fn birth(&self, birth: &mut Birth) {
+        birth.join = self.join.take();
+        birth.cgroup = self.cradle.take();
+    }
+
+    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+        self.groups.enter()?;
+        // setns(2) sets the root to the namespace's, which is another's where the
+        // container has made its own by chroot(2).
+        if let Some(root) = &self.root {
+            fchdir(root).step(|| "fchdir(2) to the container's root")?;
+            chroot(".").step(|| "chroot(2) .")?;
+        }
+        if self.user_namespace { be_root() } else { Ok(()) }
+    }
+}
+// ANCHOR_END: part
+
+// ANCHOR: join
+/// All at once: the user namespace gives the rights that the others ask for.
+fn join(process: &OwnedFd, namespaces: CloneFlags) -> Result<()> {
+    let names: Vec<_> = namespaces.iter_names().map(|(name, _)| name).collect();
+    setns(process, namespaces)
+        .step(|| format!("setns(2) {}", names.join("|")))
+        .hint(why)
+}
+// ANCHOR_END: join
+
+fn why(errno: Errno) -> Option<String> {
+    (errno == Errno::EPERM).then(|| {
+        "joining takes the rights of who made it: try as that user, or as root"
+            .to_owned()
+    })
+}
+
+/// Who is not mapped in the user namespace is nobody there.
+fn be_root() -> Result<()> {
+    let tolerated = |done: nix::Result<()>, call: &str| match done {
+        // There is no root either, where nobody is mapped.
+        Err(Errno::EINVAL | Errno::EPERM) => Ok(()),
+        done => done.step(|| call.to_owned()),
+    };
+    tolerated(setgid(Gid::from_raw(0)), "setgid(2) 0")?;
+    tolerated(setuid(Uid::from_raw(0)), "setuid(2) 0")
+}

@@ -1,0 +1,13 @@
+//! `exec`: a second program in a container that runs.
+
+#![forbid(unsafe_code)]
+
+mod alone;
+mod exec;
+mod groups;
+mod inside;
+mod variables;
+
+pub use exec::Exec;
+pub use inside::Inside;
+pub use variables::{Variable, Variables};

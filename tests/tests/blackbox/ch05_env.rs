@@ -1,0 +1,347 @@
+//! ch05-env: as whom, where and in which environment a program runs.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use blackbox::{Lab, Terminal};
+use insta::assert_snapshot;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+const BIN: &str = "ch05-env";
+
+/// How a lab makes a command: as root or as an ordinary user.
+type By = fn(&Lab, &str) -> assert_cmd::Command;
+const BOTH: [By; 2] = [Lab::chapter, Lab::as_user];
+
+/// A run that goes when its program ends.
+fn run(lab: &Lab, new: By, words: &[&str]) -> assert_cmd::Command {
+    let mut command = new(lab, BIN);
+    command.args(["run", "--rm"]).args(words);
+    command
+}
+
+/// What it printed.
+fn ok(lab: &Lab, new: By, words: &[&str]) -> String {
+    let out = run(lab, new, words).assert().success();
+    String::from_utf8(out.get_output().stdout.clone()).unwrap()
+}
+
+/// A shell script in a container with these flags, as root.
+fn sh(lab: &Lab, flags: &[&str], script: &str) -> String {
+    let words = [flags, &["busybox", "sh", "-c", script]].concat();
+    ok(lab, Lab::chapter, &words)
+}
+
+/// Accounts of the image, which are not the host's.
+fn accounts(lab: &mut Lab) {
+    let etc = lab.image().join("etc");
+    let passwd =
+        "root:x:0:0:root:/root:/bin/sh\nann:x:1234:2345::/home/ann:/bin/sh\n";
+    fs::write(etc.join("passwd"), passwd).unwrap();
+    let group = "root:x:0:\nstaff:x:50:bob,ann\naudio:x:29:ann\n";
+    fs::write(etc.join("group"), group).unwrap();
+    lab.look_again();
+}
+
+/// `run --name one`, which can be joined.
+struct One<'a>(&'a Lab, Child);
+
+impl One<'_> {
+    fn new<'a>(lab: &'a Lab, flags: &[&str]) -> One<'a> {
+        let mut command = lab.command(&[], BIN);
+        command.args(["run", "--rm", "--name", "one"]).args(flags);
+        command.args(["busybox", "cat"]).stdin(Stdio::piped());
+        let one = One(lab, command.spawn().unwrap());
+        for _ in 0..3000 {
+            let entries = fs::read_dir(lab.state().join("running"));
+            let noted = entries.into_iter().flatten().flatten().any(|entry| {
+                let text = fs::read_to_string(entry.path());
+                text.is_ok_and(|text| text.contains("\nhome process "))
+            });
+            if noted {
+                return one;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        panic!("it never ran");
+    }
+
+    fn exec(&self, words: &[&str]) -> String {
+        let mut command = self.0.chapter(BIN);
+        let out = command.arg("exec").args(words).assert().success();
+        String::from_utf8(out.get_output().stdout.clone()).unwrap()
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        drop(self.1.stdin.take());
+        let _ = self.1.wait();
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn variables_come_from_flags_files_and_the_caller_where_they_are_named() {
+    for new in BOTH {
+        let lab = Lab::new();
+        let file = lab.dir().join("file");
+        let text =
+            b"# one\n\nA=file\nB=\"quoted\"  # no comment\nHOST\nNONE\n  C=\xff\r\n";
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let flags =
+            ["--env-file", file, "-e", "A=flag", "-e", "D= a=b", "-e", "HOST2"];
+        let words = [&flags[..], &["busybox", "env"]].concat();
+        let mut command = run(&lab, new, &words);
+        command.env("HOST", "caller's").env("HOST2", "two\nlines").env("LEAK", "x");
+        let out = command.assert().success();
+        let mut lines: Vec<&[u8]> =
+            out.get_output().stdout.split(|&byte| byte == b'\n').collect();
+        lines.retain(|line| !line.is_empty() && !line.starts_with(b"HOSTNAME="));
+        lines.sort_unstable();
+        let path =
+            b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let expected: [&[u8]; 9] = [
+            b"A=flag",
+            b"B=\"quoted\"  # no comment",
+            b"C=\xff",
+            b"D= a=b",
+            b"HOME=/root",
+            b"HOST2=two",
+            b"HOST=caller's",
+            path,
+            b"lines",
+        ];
+        assert_eq!(
+            lines,
+            expected,
+            "{}",
+            String::from_utf8_lossy(&lines.join(&b'\n'))
+        );
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_is_no_variable_and_no_user_is_refused_before_anything_is_made() {
+    let lab = Lab::new();
+    let file = lab.dir().join("file");
+    fs::write(&file, "OK=1\nexport A=1\n").unwrap();
+    let file = file.to_str().unwrap();
+    let none = lab.dir().join("none");
+    for (flags, code, reason) in [
+        (["-e", "=x"], 2, "a variable needs a name: KEY=VALUE"),
+        (["-e", ""], 2, "a variable needs a name: KEY=VALUE"),
+        (
+            ["--env-file", file],
+            125,
+            "file:2: the name \"export A\" has a blank in it",
+        ),
+        (["--env-file", none.to_str().unwrap()], 125, "none: ENOENT"),
+        (["-u", "a:b:c"], 2, "\"a:b:c\" is nobody: USER or USER:GROUP"),
+        (["-u", ""], 2, "is nobody"),
+        (["-u", "eve"], 125, "the container's /etc/passwd has no user eve"),
+        (["-u", "0:eve"], 125, "the container's /etc/group has no group eve"),
+        (["-w", "relative"], 125, "the working directory relative is relative"),
+        (["-w", "/etc/passwd/x"], 125, "mkdir(2) /etc/passwd/x: ENOTDIR"),
+    ] {
+        let words = [&flags[..], &["busybox", "true"]].concat();
+        let assert = run(&lab, Lab::chapter, &words).assert();
+        assert.code(code).stdout("").stderr(contains(reason));
+    }
+    assert_eq!(fs::read_dir(lab.state().join("containers")).unwrap().count(), 0);
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_working_directory_is_made_where_it_is_missing() {
+    for new in BOTH {
+        let lab = Lab::new();
+        assert_eq!(ok(&lab, new, &["-w", "/tmp", "busybox", "pwd"]), "/tmp\n");
+        let words =
+            ["--workdir=/srv/a b/c", "busybox", "sh", "-c", "pwd; stat -c %a ."];
+        assert_eq!(ok(&lab, new, &words), "/srv/a b/c\n755\n");
+        // A link of the image leads nowhere outside.
+        let outside = lab.dir().join("outside");
+        let inside = outside.to_str().unwrap();
+        assert_eq!(
+            ok(&lab, new, &["-w", inside, "busybox", "pwd"]),
+            format!("{inside}\n")
+        );
+        assert!(!outside.exists());
+    }
+}
+
+const ID: &str = "id -u; id -g; id -G; echo $HOME; grep CapEff /proc/self/status";
+
+#[test]
+#[file_serial(machine)]
+fn users_are_the_images_and_have_no_rights() {
+    let mut lab = Lab::new();
+    accounts(&mut lab);
+    let none = "CapEff:\t0000000000000000\n";
+    for (user, seen) in [
+        ("ann", "1234\n2345\n2345 29 50\n/home/ann\n"),
+        ("1234", "1234\n2345\n2345 29 50\n/home/ann\n"),
+        ("ann:staff", "1234\n50\n50\n/home/ann\n"),
+        ("ann:77", "1234\n77\n77\n/home/ann\n"),
+        ("4321", "4321\n0\n0\n/\n"),
+        ("4321:29", "4321\n29\n29\n/\n"),
+    ] {
+        let got = sh(&lab, &["-u", user], ID);
+        let mut lines: Vec<&str> = got.lines().collect();
+        let mut groups: Vec<&str> = lines[2].split(' ').collect();
+        groups[1..].sort_unstable();
+        let groups = groups.join(" ");
+        lines[2] = &groups;
+        assert_eq!(lines.join("\n") + "\n", format!("{seen}{none}"), "{user}");
+    }
+    assert_eq!(sh(&lab, &["-u", "ann", "-e", "HOME=/h"], "echo $HOME"), "/h\n");
+    assert!(sh(&lab, &["-u", "root"], ID).starts_with("0\n0\n0\n/root\n"));
+    let words = ["-u", "ann", "busybox", "touch", "/file"];
+    run(&lab, Lab::chapter, &words).assert().code(1).stderr(contains("denied"));
+    // By the mode of what it may not execute.
+    let words = ["-u", "ann", "busybox", "/root/x"];
+    run(&lab, Lab::chapter, &words).assert().code(127);
+}
+
+#[test]
+#[file_serial(machine)]
+fn accounts_that_are_no_files_stop_nobody() {
+    let mut lab = Lab::new();
+    let passwd = lab.image().join("etc/passwd");
+    fs::remove_file(&passwd).unwrap();
+    nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    lab.look_again();
+    let words = ["-u", "7", "busybox", "true"];
+    let refused = contains("the container's /etc/passwd is no file");
+    run(&lab, Lab::chapter, &words).assert().code(125).stderr(refused);
+    fs::remove_file(&passwd).unwrap();
+    std::os::unix::fs::symlink("../../../../../etc/passwd", &passwd).unwrap();
+    lab.look_again();
+    // The link leads to itself, inside.
+    let refused = contains("ELOOP");
+    run(&lab, Lab::chapter, &words).assert().code(125).stderr(refused);
+    fs::remove_file(&passwd).unwrap();
+    lab.look_again();
+    assert_eq!(sh(&lab, &["-u", "7:8"], "id -u; id -g"), "7\n8\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_users_container_has_root_alone() {
+    let lab = Lab::new();
+    let words = ["-u", "0:0", "busybox", "id", "-u"];
+    assert_eq!(ok(&lab, Lab::as_user, &words), "0\n");
+    let words = ["-u", "1", "busybox", "true"];
+    let refused =
+        contains("hint: an ordinary user's container has no user but root");
+    run(&lab, Lab::as_user, &words).assert().code(125).stderr(refused);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_read_only_root_leaves_what_is_mounted_on_it() {
+    for new in BOTH {
+        for driver in ["overlay", "copy"] {
+            let lab = Lab::new();
+            let volume = lab.dir().join("home/v");
+            drop(new(&lab, BIN));
+            fs::create_dir_all(&volume).unwrap();
+            std::os::unix::fs::chown(&volume, Some(blackbox::user()), None).unwrap();
+            let volume = format!("{}:/v", volume.display());
+            let script = "touch /file 2>&1; echo in > /v/file; echo > /dev/null; : > /dev/shm/x; \
+                          rm /etc/hosts 2>&1; mkdir /srv/x 2>&1; pwd; cat /v/file";
+            let words = [
+                "--read-only",
+                "--driver",
+                driver,
+                "-v",
+                &volume,
+                "-w",
+                "/made",
+                "busybox",
+                "sh",
+                "-c",
+                script,
+            ];
+            let seen = ok(&lab, new, &words);
+            assert_eq!(seen.matches("Read-only file system").count(), 3, "{seen}");
+            assert!(seen.ends_with("/made\nin\n"), "{seen}");
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn exec_has_the_same_user_and_variables_unless_it_is_told_otherwise() {
+    let mut lab = Lab::new();
+    accounts(&mut lab);
+    let lab = lab;
+    let one =
+        One::new(&lab, &["-u", "ann", "-e", "A=run", "-e", "B=run", "-w", "/srv"]);
+    let script = "id -u; id -g; echo $HOME $A $B $PWD";
+    let seen = one.exec(&["one", "sh", "-c", script]);
+    assert_eq!(seen, "1234\n2345\n/home/ann run run /srv\n");
+    let file = lab.dir().join("file");
+    fs::write(&file, "A=file\nB=file\n").unwrap();
+    let flags = [
+        "--env-file",
+        file.to_str().unwrap(),
+        "-e",
+        "B=exec",
+        "-u",
+        "root",
+        "-w",
+        "/",
+    ];
+    let seen = one.exec(&[&flags[..], &["one", "sh", "-c", script]].concat());
+    assert_eq!(seen, "0\n0\n/root file exec /\n");
+    let mut exec = lab.chapter(BIN);
+    let refused = contains("the container's /etc/passwd has no user eve");
+    exec.args(["exec", "-u", "eve", "one", "true"])
+        .assert()
+        .code(125)
+        .stderr(refused);
+    let arg = OsStr::from_bytes(b"C=\xff");
+    let mut exec = lab.chapter(BIN);
+    exec.args(["exec", "-e"]).arg(arg).args(["one", "sh", "-c", "printf %s \"$C\""]);
+    exec.assert().success().stdout(&b"\xff"[..]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn another_user_has_a_terminal_too() {
+    let mut lab = Lab::new();
+    accounts(&mut lab);
+    let mut command = lab.command(&[], BIN);
+    command.args(["run", "--rm", "-ti", "-u", "ann", "busybox", "sh"]);
+    let mut terminal = Terminal::run(command);
+    terminal.see("$ ");
+    terminal.type_keys("id -u; echo again > /dev/stdout; echo key > $(tty)\n");
+    let seen = terminal.see("key\r\n");
+    assert!(seen.contains("1234\r\nagain\r\n"), "{seen}");
+    terminal.type_keys("exit 4\n");
+    assert_eq!(terminal.end(), 4);
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    for (name, words) in [
+        ("ch05-env-help", &["--help"][..]),
+        ("ch05-env-run-help", &["run", "-h"]),
+        ("ch05-env-exec-help", &["exec", "-h"]),
+    ] {
+        let out = lab.chapter(BIN).args(words).assert().success();
+        assert_snapshot!(name, String::from_utf8_lossy(&out.get_output().stdout));
+    }
+}

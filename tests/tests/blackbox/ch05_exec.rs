@@ -1,0 +1,631 @@
+//! ch05-exec: a second program in a container that runs.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use blackbox::{Lab, Side, Terminal, cgroup_roots, probe};
+use insta::assert_snapshot;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+const BIN: &str = "ch05-exec";
+
+/// How a lab makes a command: as root or as an ordinary user.
+type By = fn(&Lab, &str) -> assert_cmd::Command;
+type Held = fn(&Lab) -> Command;
+
+/// Each, and its state directory.
+type Who = (By, Held, fn(&Lab) -> PathBuf);
+const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
+const USER: Who = (Lab::as_user, |lab| lab.user_command(BIN), Lab::user_state);
+
+/// Wait until it is so; half a minute without is a hang.
+fn until(mut so: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if so() {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("it never came");
+}
+
+/// A container named `one` that runs until this is dropped.
+struct One<'a> {
+    lab: &'a Lab,
+    who: Who,
+    host: Child,
+}
+
+impl One<'_> {
+    /// With these flags, its program is this script. It is there when its process is
+    /// noted, and what the script does before it makes /ready.
+    fn new<'a>(lab: &'a Lab, who: Who, flags: &[&str], script: &str) -> One<'a> {
+        let mut command = who.1(lab);
+        command.args(["run", "--name", "one"]).args(flags);
+        command.args([
+            "busybox",
+            "sh",
+            "-c",
+            &format!("{script}\n: > /ready; exec sleep 1000"),
+        ]);
+        let host = command.stdin(Stdio::null()).spawn().unwrap();
+        let one = One { lab, who, host };
+        until(|| {
+            let Some(id) = one.id() else { return false };
+            let state = one.who.2(lab);
+            let noted = fs::read_to_string(state.join("running").join(&id));
+            let ready = state.join("containers").join(&id).join("upper/ready");
+            noted.is_ok_and(|text| text.contains("\nhome p")) && ready.exists()
+        });
+        one
+    }
+
+    fn id(&self) -> Option<String> {
+        let link = fs::read_link(self.who.2(self.lab).join("names/one"));
+        Some(link.ok()?.to_str()?.to_owned())
+    }
+
+    /// Its program's process, on the host.
+    fn pid(&self) -> i32 {
+        let file = self.who.2(self.lab).join("running").join(self.id().unwrap());
+        let text = fs::read_to_string(file).unwrap();
+        let note =
+            text.lines().find_map(|line| line.strip_prefix("home p")).unwrap();
+        note.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// `exec` in it, with these words behind.
+    fn exec(&self, words: &[&str]) -> assert_cmd::Command {
+        let mut command = self.who.0(self.lab, BIN);
+        command.arg("exec").args(words);
+        command
+    }
+
+    /// What it printed.
+    fn ok(&self, words: &[&str]) -> String {
+        let out = self.exec(words).assert().success();
+        assert_eq!(String::from_utf8_lossy(&out.get_output().stderr), "");
+        String::from_utf8(out.get_output().stdout.clone()).unwrap()
+    }
+
+    fn sh(&self, script: &str) -> String {
+        self.ok(&["one", "sh", "-c", script])
+    }
+
+    /// The host side goes, and the program with it.
+    fn stop(&mut self) {
+        // Who follows system calls may have reaped it.
+        let _ = self.host.kill();
+        let _ = self.host.wait();
+        // Who has become its parent is this process, which reaps at the end.
+        let pid = self.pid();
+        until(|| matches!(state_of(pid), None | Some('Z')));
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.host.kill();
+            return;
+        }
+        if matches!(self.host.try_wait(), Ok(None)) {
+            self.stop();
+        }
+        if self.id().is_some() {
+            self.who.0(self.lab, BIN).args(["rm", "one"]).assert().success();
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_second_program_has_what_the_first_has() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let limits: &[&str] =
+            if who.0 as usize == ROOT.0 as usize { &["-m", "50m"] } else { &[] };
+        let flags = [limits, &["--hostname", "box"]].concat();
+        let one = One::new(
+            &lab,
+            who,
+            &flags,
+            "echo text > /file; mkdir /tmp/m; mount -t tmpfs none /tmp/m; : > /tmp/m/in",
+        );
+        // Namespaces, groups, root, working directory, environment.
+        for what in [
+            "ls -l NS | sed 's/.* //'",
+            "cat PROC/cgroup",
+            "cat PROC/mountinfo",
+            "readlink PROC/root; readlink PROC/cwd",
+            "grep '[UG]id\\|Groups\\|Cap\\|Umask\\|Sig[IB]' PROC/status",
+        ] {
+            let of = |proc: &str| {
+                let what = what.replace("NS", "PROC/ns/");
+                one.sh(&what.replace("PROC", proc))
+            };
+            let (first, second) = (of("/proc/1"), of("/proc/self"));
+            assert_eq!(first, second, "{what}");
+            assert!(!first.trim().is_empty(), "{what}");
+        }
+        let variables = "sort | grep -v '^SHLVL\\|^PWD'";
+        let first =
+            one.sh(&format!("tr '\\0' '\\n' < /proc/1/environ | {variables}"));
+        assert_eq!(one.sh(&format!("env | {variables}")), first);
+        assert!(first.contains("HOSTNAME=box"), "{first}");
+        assert_eq!(
+            one.sh("hostname; cat /file; ls /tmp/m; pwd; id -u"),
+            "box\ntext\nin\n/\n0\n"
+        );
+        // It is none of the first one's children, and not the first either.
+        let seen = one.sh("echo $$ $PPID");
+        let (own, parent) = seen.trim().split_once(' ').unwrap();
+        assert!(own.parse::<u32>().unwrap() > 1 && parent == "0", "{seen}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn its_exit_code_is_carried() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let one = One::new(&lab, who, &[], "");
+        for (script, code) in [
+            ("exit 0", 0),
+            ("exit 7", 7),
+            ("kill -9 $$", 137),
+            ("kill -TERM $$", 143),
+        ] {
+            one.exec(&["one", "sh", "-c", script]).assert().code(code).stderr("");
+        }
+        let missing = contains("error: exec no-such: not found in PATH=");
+        one.exec(&["one", "no-such"]).assert().code(127).stderr(missing);
+        let missing =
+            contains("error: exec /no/such: no such file in the container");
+        one.exec(&["one", "/no/such"]).assert().code(127).stderr(missing);
+        let refused = contains("error: exec /etc/passwd: it is not executable");
+        one.exec(&["one", "/etc/passwd"]).assert().code(126).stderr(refused);
+        one.exec(&["one", "/etc"])
+            .assert()
+            .code(126)
+            .stderr(contains("it is a directory"));
+        one.exec(&["-d", "one", "no-such"]).assert().code(127);
+        // Standard input goes in, and both outputs are apart.
+        let mut cat = one.exec(&["one", "sh", "-c", "cat; echo err >&2"]);
+        cat.write_stdin("in").assert().success().stdout("in").stderr("err\n");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn words_and_variables_arrive_exactly() {
+    let lab = Lab::new();
+    let one = One::new(&lab, ROOT, &[], "");
+    let words: [&[u8]; 7] =
+        [b"a b", b"'\"", b"", b"line\nline", b"\xff\xfe", b"-x", b"$HOME"];
+    let mut command = one.exec(&["one", "sh", "-c", "printf '<%s>' \"$@\"", "sh"]);
+    let command = command.args(words.map(OsStr::from_bytes));
+    let expected: Vec<u8> =
+        words.iter().flat_map(|word| [b"<", *word, b">"].concat()).collect();
+    command.assert().success().stdout(expected);
+    // Flags end where the container is named.
+    assert_eq!(one.ok(&["one", "echo", "-e", "-w", "--detach"]), "-w --detach\n");
+
+    let mut command = one.exec(&[
+        "-e", "A=1", "--env", "A= b=c", "-e", "HOST", "-e", "NONE", "-e=E=", "-e",
+    ]);
+    command
+        .arg(OsStr::from_bytes(b"B=\xff\n"))
+        .env("HOST", "from outside")
+        .env("LEAK", "x");
+    command.args(["one", "env"]);
+    let out = command.assert().success();
+    let seen = [b"\n", &out.get_output().stdout[..]].concat();
+    let has = |text: &[u8]| seen.windows(text.len()).any(|window| window == text);
+    for line in [
+        &b"\nA= b=c\n"[..],
+        b"\nHOST=from outside\n",
+        b"B=\xff\n\n",
+        b"E=\n",
+        b"PATH=/usr/local/sbin:",
+    ] {
+        assert!(has(line), "{line:?} in {seen:?}");
+    }
+    assert!(!has(b"LEAK") && !has(b"NONE") && !has(b"A=1"), "{seen:?}");
+    let refused = contains("a variable needs a name: KEY=VALUE");
+    one.exec(&["-e", "=x", "one", "true"]).assert().code(2).stderr(refused);
+
+    assert_eq!(one.ok(&["-w", "/tmp", "one", "pwd"]), "/tmp\n");
+    let missing = contains("error: chdir(2) /none: ENOENT");
+    one.exec(&["-w", "/none", "one", "pwd"]).assert().code(125).stderr(missing);
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_is_within_the_containers_limits() {
+    let lab = Lab::new();
+    let one = One::new(&lab, ROOT, &["-m", "20m"], "");
+    one.exec(&["one", "tail", "/dev/zero"]).assert().code(137);
+    assert_eq!(one.sh("echo alive"), "alive\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn one_that_does_not_run_is_not_joined() {
+    let lab = Lab::new();
+    let text = |words: &[&str]| {
+        let out =
+            lab.chapter(BIN).arg("exec").args(words).assert().code(125).stdout("");
+        String::from_utf8(out.get_output().stderr.clone()).unwrap()
+    };
+    let mut run = lab.chapter(BIN);
+    run.args(["run", "--name", "one", "busybox", "sh", "-c", "exit 3"])
+        .assert()
+        .code(3);
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its program has ended with 3");
+    assert_snapshot!(text(&["none", "true"]), @r#"error: there is no container "none": give a name or an id"#);
+    lab.chapter(BIN).args(["rm", "one"]).assert().success();
+
+    let mut one = One::new(&lab, ROOT, &[], "");
+    let noted = lab.state().join("running").join(one.id().unwrap());
+    // Its number is another's by now, who was born later.
+    let before = fs::read_to_string(&noted).unwrap();
+    let own = std::process::id().to_string();
+    fs::write(&noted, before.replace(&one.pid().to_string(), &own)).unwrap();
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: it is just starting, or ending");
+    fs::write(&noted, before).unwrap();
+    one.exec(&["one", "true"]).assert().success();
+
+    // Its program has ended, and nobody has seen it yet.
+    let host = Pid::from_raw(one.host.id() as i32);
+    kill(host, Signal::SIGSTOP).unwrap();
+    let program = one.pid();
+    kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
+    until(|| state_of(program) == Some('Z'));
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: it is just starting, or ending");
+    kill(host, Signal::SIGCONT).unwrap();
+    assert!(!one.host.wait().unwrap().success());
+    lab.chapter(BIN).args(["rm", "one"]).assert().success();
+
+    let mut one = One::new(&lab, ROOT, &[], "");
+    one.stop();
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
+}
+
+/// The letter in /proc/PID/stat.
+fn state_of(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+#[test]
+#[file_serial(machine)]
+fn whenever_the_container_ends_exec_does_and_says_why() {
+    let lab = Lab::new();
+    let mut stages = [0, 0];
+    for number in (0..).step_by(4) {
+        let one = One::new(&lab, ROOT, &[], "");
+        let mut exec = lab.traced(BIN, |command| {
+            command.args(["exec", "one", "sleep", "1000"]).stderr(Stdio::piped())
+        });
+        if !exec.to(Side::Host, number) {
+            break;
+        }
+        let program = one.pid();
+        kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
+        // A kill of the others waits for who is held by the tracer, so it is no more
+        // than a zombie now or later.
+        let code = exec.end_beside_others();
+        assert!([125, 137].contains(&code), "{number}: {code}");
+        stages[usize::from(code == 137)] += 1;
+        drop(one);
+        if stages[1] > 2 {
+            break;
+        }
+    }
+    assert!(stages[0] > 3 && stages[1] > 0, "{stages:?}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn killed_at_any_stage_it_leaves_nothing_in_the_container() {
+    let lab = Lab::new();
+    let one = One::new(&lab, ROOT, &[], "");
+    for side in [Side::Host, Side::Guest] {
+        for number in (0..).step_by(3) {
+            let mut exec = lab.traced(BIN, |command| {
+                command.args(["exec", "one", "true"]).stderr(Stdio::null())
+            });
+            if !exec.to(side, number) {
+                assert_eq!(exec.end_beside_others(), 0);
+                break;
+            }
+            exec.signal(side, Signal::SIGKILL);
+            let code = exec.end_beside_others();
+            let expected = if side == Side::Host { 137 } else { 125 };
+            assert!([expected, 137].contains(&code), "{side:?} {number}: {code}");
+            until(|| alone(&one));
+        }
+    }
+    assert_eq!(one.sh("echo alive"), "alive\n");
+}
+
+/// Whether nobody but its own program is in the container.
+fn alone(one: &One) -> bool {
+    let pid = one.pid();
+    let own = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let inside = processes.filter(|entry| {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        number.is_some_and(|pid| !matches!(state_of(pid), None | Some('Z')))
+            && fs::read_link(entry.path().join("ns/pid")).is_ok_and(|ns| ns == own)
+    });
+    inside.count() == 1
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_dies_with_its_host_side() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let one = One::new(&lab, who, &[], "");
+        let mut command = who.1(&lab);
+        command.args(["exec", "one", "sh", "-c", ": > /there; exec sleep 998"]);
+        let mut exec = command.spawn().unwrap();
+        until(|| one.sh("ls /there 2> /dev/null; true") == "/there\n");
+        kill(Pid::from_raw(exec.id() as i32), Signal::SIGKILL).unwrap();
+        exec.wait().unwrap();
+        until(|| alone(&one));
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn nothing_of_the_hosts_is_open_inside() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let volume = format!("{}:/v:ro", probe().parent().unwrap().display());
+        let one = One::new(&lab, who, &["-v", &volume], "");
+        let probe = format!("/v/{}", probe().file_name().unwrap().display());
+        let mut command = Command::new("sh");
+        let exec = one.who.1(&lab);
+        command.arg("-c").arg("exec \"$@\" 7< / 8> leak 9<> leak").arg("sh");
+        command.arg(exec.get_program()).args(exec.get_args());
+        command.args(["exec", "one", &probe, "fds"]).current_dir(lab.dir());
+        command.env_clear().stdin(Stdio::null());
+        for (key, value) in exec.get_envs() {
+            command.env(key, value.unwrap());
+        }
+        let out = command.output().unwrap();
+        let seen = String::from_utf8(out.stdout).unwrap();
+        let numbers: Vec<&str> = seen.lines().map(|line| &line[..2]).collect();
+        assert_eq!(numbers, ["0 ", "1 ", "2 "], "{seen} {:?}", out.stderr);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_hosts_own_binary_is_not_run_and_not_traced() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let script = "ln -s /proc/self/exe /bin/evil; ln -s /proc/thread-self/exe /bin/evil2
+            printf '#!/proc/self/exe exec\\n' > /bin/script; printf '#!/bin/script x\\n' > /bin/twice
+            chmod +x /bin/script /bin/twice";
+        let one = One::new(&lab, who, &[], script);
+        for program in ["evil", "evil2", "script", "twice", "/proc/self/exe"] {
+            let refused = contains(
+                "leads to the host's own binary, which a container must not run",
+            );
+            one.exec(&["one", program])
+                .assert()
+                .code(126)
+                .stdout("")
+                .stderr(refused);
+        }
+    }
+    // Root inside is this user outside, and may open what that one may: so it must not
+    // get hold of it.
+    let lab = Lab::new();
+    let scan = "while :; do for p in /proc/[0-9]*; do
+            f=$(readlink $p/exe) && [ \"$f\" != /bin/busybox ] && echo $f >> /seen
+            cat $p/environ 2> /dev/null | grep -q XDG_RUNTIME && echo $p >> /seen
+        done; done > /dev/null 2>&1 &";
+    let one = One::new(&lab, USER, &[], scan);
+    for _ in 0..40 {
+        one.exec(&["one", "true"]).env("XDG_RUNTIME", "x").assert().success();
+    }
+    assert_eq!(one.sh("cat /seen 2> /dev/null; true"), "");
+    // It does look: a program that is the container's own is seen.
+    one.sh("mkdir /x; cp /bin/busybox /x/sh; exec /x/sh -c 'until grep -q /x/sh /seen; do :; done'");
+}
+
+#[test]
+#[file_serial(machine)]
+fn scripts_are_run_as_the_kernel_would() {
+    let lab = Lab::new();
+    let script = r#"
+        printf '#! /bin/sh -e \necho "$0" "$@"; echo $-; false; echo not here\n' > /bin/with
+        printf '#!/bin/with one two\n' > /bin/nested
+        printf '#!/no/such\n' > /bin/lost; printf '#!/bin/loop\n' > /bin/loop
+        printf 'echo no line\n' > /bin/plain
+        chmod +x /bin/with /bin/nested /bin/lost /bin/loop /bin/plain"#;
+    let one = One::new(&lab, ROOT, &[], script);
+    let both = |words: &[&str]| {
+        let joined = one.exec(&[&["one"], words].concat()).output().unwrap();
+        // By the kernel, from inside.
+        let line = "exec \"$@\"";
+        let inner = one
+            .exec(&[&["one", "sh", "-c", line, "sh"], words].concat())
+            .output()
+            .unwrap();
+        (joined, inner)
+    };
+    for words in [&["with", "a b", ""][..], &["/bin/nested", "x"]] {
+        let (joined, inner) = both(words);
+        assert_eq!(joined.stdout, inner.stdout, "{words:?}");
+        assert_eq!(joined.status.code(), inner.status.code(), "{words:?}");
+        assert!(!joined.stdout.is_empty(), "{words:?}");
+    }
+    let lost =
+        contains("exec /bin/lost: it is there, but the interpreter or loader");
+    one.exec(&["one", "/bin/lost"]).assert().code(126).stderr(lost);
+    one.exec(&["one", "loop"]).assert().code(126).stderr(contains("ELOOP"));
+    one.exec(&["one", "plain"])
+        .assert()
+        .code(126)
+        .stderr(contains("neither a program"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_gets_a_terminal_of_its_own() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let one = One::new(&lab, who, &[], "");
+        let mut command = who.1(&lab);
+        command.env("TERM", "vt100").args(["exec", "-ti", "one", "sh"]);
+        let mut terminal = Terminal::run(command);
+        terminal.see("/ # ");
+        terminal.type_keys("tty; stty size; echo $TERM-\n");
+        let seen = terminal.see("vt100-\r\n");
+        assert!(seen.contains("/dev/pts/0\r\n24 80\r\n"), "{seen}");
+        // Ctrl-C ends what runs in it, and not the shell.
+        terminal.type_keys("sleep 1000\n");
+        terminal.see("sleep 1000");
+        until(|| {
+            one.sh("ps").contains("sleep 1000\n")
+                && one.sh("ps").matches("sleep 1000").count() == 2
+        });
+        terminal.type_keys("\x03");
+        terminal.see("/ # ");
+        terminal.type_keys("exit 5\n");
+        assert_eq!(terminal.end(), 5);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn detached_it_goes_on_by_itself() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let one = One::new(&lab, who, &[], "");
+        let script = "for f in 0 1 2; do readlink /proc/$$/fd/$f; done > /streams
+            read -r own name state parent group session tty rest < /proc/$$/stat
+            echo $((own == group)) $((own == session)) $tty $parent > /ids; exec sleep 999";
+        assert_eq!(one.ok(&["-d", "one", "sh", "-c", script]), "");
+        until(|| !one.sh("cat /ids 2> /dev/null; true").is_empty());
+        assert_eq!(one.sh("cat /streams"), "/dev/null\n".repeat(3));
+        // Nobody's terminal, session or group, and nobody's child.
+        assert_eq!(one.sh("cat /ids"), "1 1 0 0\n");
+        let refused = contains("cannot be used with");
+        one.exec(&["-d", "-t", "one", "true"]).assert().code(2).stderr(refused);
+    }
+}
+
+/// Freeze the container's groups, or let them go on.
+fn freeze(id: &str, frozen: bool) {
+    for root in cgroup_roots() {
+        let group = root.join(format!("mydocker-{id}"));
+        let (word, digit) = if frozen { ("FROZEN", "1") } else { ("THAWED", "0") };
+        let _ = fs::write(group.join("freezer.state"), word);
+        if group.join("cgroup.freeze").exists() {
+            fs::write(group.join("cgroup.freeze"), digit).unwrap();
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_frozen_container_is_waited_for_and_that_is_said() {
+    let lab = Lab::new();
+    let one = One::new(&lab, ROOT, &[], "");
+    let id = one.id().unwrap();
+    freeze(&id, true);
+    let mut command = lab.command(&[], BIN);
+    command.args(["exec", "one", "echo", "thawed"]);
+    let said = lab.dir().join("said");
+    command.stdout(Stdio::piped()).stderr(fs::File::create(&said).unwrap());
+    let exec = command.spawn().unwrap();
+    let line = "container one is frozen: the program starts when it is thawed\n";
+    until(|| fs::read_to_string(&said).unwrap() == line);
+    freeze(&id, false);
+    let out = exec.wait_with_output().unwrap();
+    assert_eq!((out.status.code(), &out.stdout[..]), (Some(0), &b"thawed\n"[..]));
+    assert_eq!(fs::read_to_string(&said).unwrap(), line);
+}
+
+#[test]
+#[file_serial(machine)]
+fn containers_of_every_making_are_joined() {
+    let lab = Lab::new();
+    for flags in [&["--rm"][..], &["--chroot"], &["--driver", "copy"]] {
+        let mut one = One::new(&lab, ROOT, flags, "echo own > /etc/own");
+        assert_eq!(
+            one.sh("cat /etc/own; ls /proc/1/exe"),
+            "own\n/proc/1/exe\n",
+            "{flags:?}"
+        );
+        if flags == ["--rm"] {
+            one.stop();
+            // The next run sweeps it.
+            lab.chapter(BIN)
+                .args(["run", "--rm", "busybox", "true"])
+                .assert()
+                .success();
+            assert!(one.id().is_none());
+        }
+    }
+    // Root joins what an ordinary user has made, and is that user's root there.
+    let one = One::new(&lab, USER, &[], "");
+    let mut command = lab.chapter(BIN);
+    command.env("MYDOCKER_ROOT", lab.user_state());
+    command.args(["exec", "one", "sh", "-c", "id -u; id -g; : > /made"]);
+    command.assert().success().stdout("0\n0\n");
+    let made = Path::new("containers").join(one.id().unwrap()).join("upper/made");
+    let owner = std::os::unix::fs::MetadataExt::uid(
+        &lab.user_state().join(made).metadata().unwrap(),
+    );
+    assert_eq!(owner, blackbox::user());
+}
+
+#[test]
+#[file_serial(machine)]
+fn fifty_in_a_row_and_five_at_once() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        let one = One::new(&lab, who, &[], "");
+        for number in 0..50 {
+            let number = number.to_string();
+            assert_eq!(one.ok(&["one", "echo", &number]), format!("{number}\n"));
+        }
+        let five = [0; 5].map(|_| {
+            let mut command = who.1(&lab);
+            command.args(["exec", "one", "sh", "-c", "exit 6"]).spawn().unwrap()
+        });
+        for mut exec in five {
+            assert_eq!(exec.wait().unwrap().code(), Some(6));
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    for (name, words) in [
+        ("ch05-exec-help", &["--help"][..]),
+        ("ch05-exec-exec-help", &["exec", "-h"]),
+    ] {
+        let out = lab.chapter(BIN).args(words).assert().success();
+        assert_snapshot!(name, String::from_utf8_lossy(&out.get_output().stdout));
+    }
+}
