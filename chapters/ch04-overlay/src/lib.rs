@@ -41,8 +41,6 @@ pub struct Overlay {
     lower: Vec<PathBuf>,
     driver: Driver,
     show: bool,
-    /// Whether the write layer outlives the container's end.
-    lasting: bool,
 }
 
 /// What lies in a container's own directory: the write layer, and the driver's
@@ -53,23 +51,14 @@ impl Overlay {
     /// Over these layers, the topmost first.
     #[must_use]
     pub fn new(lower: Vec<PathBuf>, flags: &Flags) -> Overlay {
-        let (driver, show) = (flags.driver, flags.show_layers);
-        Overlay { lower, driver, show, lasting: false }
-    }
-
-    /// With a write layer that somebody will read when the container has ended: it is
-    /// written to the disk by then.
-    #[must_use]
-    pub fn lasting(mut self) -> Overlay {
-        self.lasting = true;
-        self
+        Overlay { lower, driver: flags.driver, show: flags.show_layers }
     }
 
     /// The layers, and the container's own directories.
-    fn union(&self, home: &Home) -> Union {
-        let [upper, work] = OWN.map(|name| home.dir().join(name));
+    fn union(&self, plan: &Plan) -> Union {
+        let [upper, work] = OWN.map(|name| plan.home.dir().join(name));
         let elsewhere = "MYDOCKER_ROOT=/dev/shm/mydocker";
-        let (lower, volatile) = (self.lower.clone(), !self.lasting);
+        let (lower, volatile) = (self.lower.clone(), !plan.stays);
         Union { lower, upper, work, volatile, elsewhere }
     }
 }
@@ -92,7 +81,7 @@ impl Part for Overlay {
         let upper = &own[0];
         fs::set_permissions(upper, fs::Permissions::from_mode(0o755))
             .look(|| format!("chmod(2) {}", upper.display()))?;
-        self.driver.check(&self.union(&plan.home))?;
+        self.driver.check(&self.union(plan))?;
         // The merged tree covers the container's own directory, for the container.
         let place = plan.home.dir();
         adopt(plan, place);
@@ -101,7 +90,7 @@ impl Part for Overlay {
 
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
         let root = plan.root.as_deref().context("no place for the merged tree")?;
-        let mounted = self.driver.mount(&self.union(&plan.home), root, plan);
+        let mounted = self.driver.mount(&self.union(plan), root, plan);
         // What EPERM means the driver has said.
         mounted.hint(|errno| hints::state(errno).filter(|_| errno != Errno::EPERM))
     }
