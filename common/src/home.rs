@@ -44,6 +44,48 @@ pub struct Lock {
 /// The engine's own notes: the name, and the process that runs.
 const NOTE: &str = "home";
 
+/// A container's lock, open before it is waited for: what is noted in it can be read
+/// though it is removed meanwhile.
+#[derive(Debug)]
+pub struct Watched {
+    file: File,
+    path: PathBuf,
+}
+
+impl Watched {
+    /// Sleep until nobody holds the container, and give back what this part had noted
+    /// by then.
+    ///
+    /// # Errors
+    /// Those of flock(2) and read(2).
+    pub fn outlast(mut self, part: &str) -> Result<Vec<Vec<u8>>> {
+        loop {
+            match self.file.lock_shared() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                locked => {
+                    locked.look(|| format!("flock(2) {}", self.path.display()))?;
+                    break;
+                }
+            }
+        }
+        let text = read_all(&mut self.file, &self.path)?;
+        Ok(noted(&text, part).map(<[u8]>::to_vec).collect())
+    }
+}
+
+/// What a container's lock file tells of it.
+#[derive(Debug)]
+pub enum Life {
+    /// Nobody holds the lock: it has ended, or its host side was killed.
+    Over,
+    /// It is held, and no process is noted yet.
+    Starting,
+    /// It is held, and this is the container's first process.
+    Running(Process),
+    /// It is held, and the noted process is gone: the host side undoes what it did.
+    Ending,
+}
+
 impl Home {
     /// The container's own directory.
     #[must_use]
@@ -122,6 +164,55 @@ impl Home {
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         let since = process.map_or(0, |process| process.since);
         self.note(NOTE, format!("pid {pid} {since}").as_bytes())
+    }
+
+    /// The program runs as this process, in a container that goes with its program.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2), open(2) and write(2).
+    pub fn note_passing(&self, pid: Pid) -> Result<()> {
+        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        let since = process.map_or(0, |process| process.since);
+        self.note(NOTE, format!("passing {pid} {since}").as_bytes())
+    }
+
+    /// How far the container is, by one look at its lock file.
+    ///
+    /// # Errors
+    /// Those of open(2), read(2) and pidfd_open(2).
+    pub fn life(&self) -> Result<Life> {
+        let path = self.lock_path();
+        let mut file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Life::Over),
+            file => file.look(|| format!("open(2) {}", path.display()))?,
+        };
+        // Shared: two who look don't take each other for the host side.
+        if file.try_lock_shared().is_ok() {
+            return Ok(Life::Over);
+        }
+        let text = read_all(&mut file, &path)?;
+        let Some((pid, since)) = noted(&text, NOTE).find_map(process_in) else {
+            return Ok(Life::Starting);
+        };
+        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        // The number may be another's by now, who was born later.
+        let same = process.filter(|it| it.since == since && !it.has_ended());
+        Ok(same.map_or(Life::Ending, Life::Running))
+    }
+
+    /// The container's lock, to be waited for; `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn watch(&self) -> Result<Option<Watched>> {
+        let path = self.lock_path();
+        match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => {
+                let file = file.look(|| format!("open(2) {}", path.display()))?;
+                Ok(Some(Watched { file, path }))
+            }
+        }
     }
 
     /// The process that runs in this container, as its host side has noted it; `None`
@@ -276,9 +367,7 @@ impl State {
             if nlink(&file)? == 0 {
                 continue;
             }
-            let mut text = Vec::new();
-            file.read_to_end(&mut text)
-                .look(|| format!("read(2) {}", path.display()))?;
+            let text = read_all(&mut file, &path)?;
             let parts = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let parts = String::from_utf8_lossy(parts);
             let name = noted(&text, NOTE).find_map(|note| {
@@ -287,7 +376,7 @@ impl State {
             dead.push(Dead {
                 home: Home { id, name, state: self.clone() },
                 parts: parts.split_whitespace().map(str::to_owned).collect(),
-                stays: noted(&text, NOTE).any(|note| process_in(note).is_some()),
+                stays: noted(&text, NOTE).any(|note| note.starts_with(b"pid ")),
                 _lock: Lock { _file: file },
             });
         }
@@ -316,11 +405,18 @@ fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
-/// A note of [`Home::note_process`].
+/// A note of [`Home::note_process`] or of [`Home::note_passing`].
 fn process_in(note: &[u8]) -> Option<(Pid, u64)> {
-    let note = std::str::from_utf8(note).ok()?.strip_prefix("pid ")?;
+    let note = std::str::from_utf8(note).ok()?;
+    let note = note.strip_prefix("pid ").or(note.strip_prefix("passing "))?;
     let (pid, since) = note.split_once(' ')?;
     Some((Pid::from_raw(pid.parse().ok()?), since.parse().ok()?))
+}
+
+fn read_all(file: &mut File, path: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).look(|| format!("read(2) {}", path.display()))?;
+    Ok(text)
 }
 
 /// Whether there is no symlink that could be read.
@@ -422,6 +518,45 @@ mod tests {
         assert!(found.notes("volume").unwrap().is_empty());
         assert!(state.dead().unwrap().is_empty());
         assert_eq!(fs::read_dir(state.names()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_life_is_told_by_lock_and_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&State::at(dir.path()), None);
+        assert!(matches!(home.life().unwrap(), Life::Over));
+        let lock = home.make(&[]).unwrap();
+        assert!(matches!(home.life().unwrap(), Life::Starting));
+        home.note("home", format!("pid {} 1", Pid::this()).as_bytes()).unwrap();
+        // The number is another's now.
+        assert!(matches!(home.life().unwrap(), Life::Ending));
+        drop(lock);
+        assert!(matches!(home.life().unwrap(), Life::Over));
+        home.remove().unwrap();
+        let lock = home.make(&[]).unwrap();
+        home.note_passing(Pid::this()).unwrap();
+        let life = home.life().unwrap();
+        assert!(matches!(life, Life::Running(it) if it.pid == Pid::this()));
+        drop(lock);
+        // One that goes with its program is swept with all it has.
+        let dead = home.state.dead().unwrap();
+        assert!(!dead[0].stays);
+    }
+
+    #[test]
+    fn who_waits_reads_the_last_note_though_the_file_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&State::at(dir.path()), None);
+        assert!(home.watch().unwrap().is_none());
+        let lock = home.make(&[]).unwrap();
+        let watched = home.watch().unwrap().unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| watched.outlast("end").unwrap());
+            home.note("end", b"code 3").unwrap();
+            home.remove().unwrap();
+            drop(lock);
+            assert_eq!(waiter.join().unwrap(), [b"code 3"]);
+        });
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 /// A process: its number may be another's one day, its descriptor never.
@@ -35,6 +36,14 @@ impl Process {
         // Read after the descriptor was got: what ended before had another number.
         let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
         Ok(started(&stat).map(|since| Process { pid, fd, since }))
+    }
+
+    /// Whether it has ended, though perhaps nobody has reaped it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 }
 

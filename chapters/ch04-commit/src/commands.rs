@@ -106,3 +106,23 @@ pub struct Rmi {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }
+
+/// Which containers.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Rm {
+    /// Their names, their ids, or what only those begin with
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+impl Rm {
+    /// Remove them; all are tried.
+    ///
+    /// # Errors
+    /// As [`Store::remove_container`].
+    pub fn act(&self, state: &State) -> Result<()> {
+        let store = Store::open(state)?;
+        cli::each(&self.containers, |word| store.remove_container(word))
+    }
+}

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ch03_run::Terminal;
-use ch04_commit::{Images, Store};
+use ch04_commit::{Images, Rm};
 use clap::{Args, Parser, Subcommand};
 use common::state::State;
 use common::{Exit, cli};
@@ -45,13 +45,6 @@ struct Run {
     run: ch04_commit::Run,
 }
 
-#[derive(Args)]
-struct Rm {
-    /// Their names, their ids, or what only those begin with
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
-}
-
 fn main() -> ExitCode {
     cli::main(|Cli { action }| {
         let state = State::locate()?;
@@ -61,10 +54,7 @@ fn main() -> ExitCode {
                 return run.container(&state)?.part(Terminal::new(&terminal)).run();
             }
             Action::Images(action) => action.act(&state)?,
-            Action::Rm(Rm { containers }) => {
-                let store = Store::open(&state)?;
-                common::cli::each(&containers, |word| store.remove_container(word))?;
-            }
+            Action::Rm(rm) => rm.act(&state)?,
         }
         Ok(Exit::Code(0))
     })

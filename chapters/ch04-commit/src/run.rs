@@ -15,6 +15,7 @@ use crate::{FromImage, Recorded, Store, Words};
 
 /// What `run` takes: all chapters' flags up to here, image, program.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct Run {
     #[command(flatten)]
     volume: ch04_volume::Flags,

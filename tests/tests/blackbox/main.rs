@@ -17,5 +17,6 @@ mod ch04_commit;
 mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_volume;
+mod ch05_ps;
 mod doctor;
 mod lab;
