@@ -1,5 +1,6 @@
 //! A container's home: its id and the directory that is its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -262,6 +263,25 @@ impl Home {
         }
     }
 
+    /// Who has noted something that may have to be undone; nobody where there is no
+    /// container.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn noters(&self) -> Result<BTreeSet<String>> {
+        let path = self.lock_path();
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(BTreeSet::new());
+            }
+            text => text.look(|| format!("read(2) {}", path.display()))?,
+        };
+        let words = text.split(|byte| *byte == b'\n').skip(1);
+        let words = words.filter_map(|line| line.split(|byte| *byte == b' ').next());
+        let words = words.map(|word| String::from_utf8_lossy(word).into_owned());
+        Ok(words.filter(|word| !word.is_empty()).collect())
+    }
+
     /// The names of the container's parts, while its host side lives or nobody has
     /// swept after it.
     ///
@@ -513,6 +533,8 @@ mod tests {
         assert_eq!(parts, &["overlay", "volume"]);
         assert_eq!(found.notes("volume").unwrap(), [&b"a b"[..], b"\xff"]);
         assert!(found.notes("overlay").unwrap().is_empty());
+        let noters: Vec<String> = found.noters().unwrap().into_iter().collect();
+        assert_eq!(noters, ["home", "volume", "volumes"]);
         found.remove().unwrap();
         found.remove().unwrap();
         assert!(found.notes("volume").unwrap().is_empty());

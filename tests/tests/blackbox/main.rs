@@ -18,5 +18,7 @@ mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_volume;
 mod ch05_ps;
+mod ch05_rm;
+mod ch05_stop;
 mod doctor;
 mod lab;
