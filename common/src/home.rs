@@ -1,5 +1,6 @@
 //! A container's home: its id and the directory that is its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -49,6 +50,48 @@ const NOTE: &str = "home";
 const STAYS: &str = "pid";
 const GOES: &str = "process";
 const HOST: &str = "host";
+
+/// A container's lock, open before it is waited for: what is noted in it can be read
+/// though it is removed meanwhile.
+#[derive(Debug)]
+pub struct Watched {
+    file: File,
+    path: PathBuf,
+}
+
+impl Watched {
+    /// Sleep until nobody holds the container, and give back what this part had noted
+    /// by then.
+    ///
+    /// # Errors
+    /// Those of flock(2) and read(2).
+    pub fn outlast(mut self, part: &str) -> Result<Vec<Vec<u8>>> {
+        loop {
+            match self.file.lock_shared() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                locked => {
+                    locked.look(|| format!("flock(2) {}", self.path.display()))?;
+                    break;
+                }
+            }
+        }
+        let text = read_all(&mut self.file, &self.path)?;
+        Ok(noted(&text, part).map(<[u8]>::to_vec).collect())
+    }
+}
+
+/// What a container's lock file tells of it.
+#[derive(Debug)]
+pub enum Life {
+    /// Nobody holds the lock: it has ended, or its host side was killed.
+    Over,
+    /// It is held, and no process is noted yet.
+    Starting,
+    /// It is held, and this is the container's first process.
+    Running(Process),
+    /// It is held, and the noted process is gone: the host side undoes what it did.
+    Ending,
+}
 
 impl Home {
     /// The container's own directory.
@@ -149,6 +192,45 @@ impl Home {
         self.note(NOTE, format!("{role} {pid} {since}").as_bytes())
     }
 
+    /// How far the container is, by one look at its lock file.
+    ///
+    /// # Errors
+    /// Those of open(2), read(2) and pidfd_open(2).
+    pub fn life(&self) -> Result<Life> {
+        let path = self.lock_path();
+        let mut file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Life::Over),
+            file => file.look(|| format!("open(2) {}", path.display()))?,
+        };
+        // Shared: two who look don't take each other for the host side.
+        if file.try_lock_shared().is_ok() {
+            return Ok(Life::Over);
+        }
+        let text = read_all(&mut file, &path)?;
+        let Some((pid, since)) = noted(&text, NOTE).find_map(program_in) else {
+            return Ok(Life::Starting);
+        };
+        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        // The number may be another's by now, who was born later.
+        let same = process.filter(|it| it.since == since && !it.has_ended());
+        Ok(same.map_or(Life::Ending, Life::Running))
+    }
+
+    /// The container's lock, to be waited for; `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn watch(&self) -> Result<Option<Watched>> {
+        let path = self.lock_path();
+        match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => {
+                let file = file.look(|| format!("open(2) {}", path.display()))?;
+                Ok(Some(Watched { file, path }))
+            }
+        }
+    }
+
     /// The process that runs in this container, as its host side has noted it; `None`
     /// when it has ended, or was never started.
     ///
@@ -208,6 +290,25 @@ impl Home {
                 Ok(noted(&text, part).map(<[u8]>::to_vec).collect())
             }
         }
+    }
+
+    /// Who has noted something that may have to be undone; nobody where there is no
+    /// container.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn noters(&self) -> Result<BTreeSet<String>> {
+        let path = self.lock_path();
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(BTreeSet::new());
+            }
+            text => text.look(|| format!("read(2) {}", path.display()))?,
+        };
+        let words = text.split(|byte| *byte == b'\n').skip(1);
+        let words = words.filter_map(|line| line.split(|byte| *byte == b' ').next());
+        let words = words.map(|word| String::from_utf8_lossy(word).into_owned());
+        Ok(words.filter(|word| !word.is_empty()).collect())
     }
 
     /// The names of the container's parts, while its host side lives or nobody has
@@ -315,9 +416,7 @@ impl State {
             if nlink(&file)? == 0 {
                 continue;
             }
-            let mut text = Vec::new();
-            file.read_to_end(&mut text)
-                .look(|| format!("read(2) {}", path.display()))?;
+            let text = read_all(&mut file, &path)?;
             let parts = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let parts = String::from_utf8_lossy(parts);
             let name = noted(&text, NOTE).find_map(|note| {
@@ -356,11 +455,22 @@ fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
+/// The program's, whether its container stays or goes.
+fn program_in(note: &[u8]) -> Option<(Pid, u64)> {
+    [STAYS, GOES].iter().find_map(|role| process_in(note, role))
+}
+
 /// A note of [`Home::note_as`].
 fn process_in(note: &[u8], role: &str) -> Option<(Pid, u64)> {
     let note = std::str::from_utf8(note).ok()?.strip_prefix(role)?;
     let (pid, since) = note.strip_prefix(' ')?.split_once(' ')?;
     Some((Pid::from_raw(pid.parse().ok()?), since.parse().ok()?))
+}
+
+fn read_all(file: &mut File, path: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).look(|| format!("read(2) {}", path.display()))?;
+    Ok(text)
 }
 
 /// Whether there is no symlink that could be read.
@@ -457,11 +567,52 @@ mod tests {
         assert_eq!(parts, &["overlay", "volume"]);
         assert_eq!(found.notes("volume").unwrap(), [&b"a b"[..], b"\xff"]);
         assert!(found.notes("overlay").unwrap().is_empty());
+        let noters: Vec<String> = found.noters().unwrap().into_iter().collect();
+        assert_eq!(noters, ["home", "volume", "volumes"]);
         found.remove().unwrap();
         found.remove().unwrap();
         assert!(found.notes("volume").unwrap().is_empty());
         assert!(state.dead().unwrap().is_empty());
         assert_eq!(fs::read_dir(state.names()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_life_is_told_by_lock_and_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&State::at(dir.path()), None);
+        assert!(matches!(home.life().unwrap(), Life::Over));
+        let lock = home.make(&[]).unwrap();
+        assert!(matches!(home.life().unwrap(), Life::Starting));
+        home.note("home", format!("pid {} 1", Pid::this()).as_bytes()).unwrap();
+        // The number is another's now.
+        assert!(matches!(home.life().unwrap(), Life::Ending));
+        drop(lock);
+        assert!(matches!(home.life().unwrap(), Life::Over));
+        home.remove().unwrap();
+        let lock = home.make(&[]).unwrap();
+        home.note_goes(Pid::this()).unwrap();
+        let life = home.life().unwrap();
+        assert!(matches!(life, Life::Running(it) if it.pid == Pid::this()));
+        drop(lock);
+        // One that goes with its program is swept with all it has.
+        let dead = home.state.dead().unwrap();
+        assert!(!dead[0].stays);
+    }
+
+    #[test]
+    fn who_waits_reads_the_last_note_though_the_file_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&State::at(dir.path()), None);
+        assert!(home.watch().unwrap().is_none());
+        let lock = home.make(&[]).unwrap();
+        let watched = home.watch().unwrap().unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| watched.outlast("end").unwrap());
+            home.note("end", b"code 3").unwrap();
+            home.remove().unwrap();
+            drop(lock);
+            assert_eq!(waiter.join().unwrap(), [b"code 3"]);
+        });
     }
 
     #[test]

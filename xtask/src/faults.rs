@@ -34,6 +34,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1000)]
     runs: u64,
 
+    /// How many times a container is run, killed at random, and pruned
+    #[arg(long, default_value_t = 100)]
+    cycles: u64,
+
     /// The VM's kernel: a series such as 6.1 or 6.12, or a path
     #[arg(long, default_value = crate::test::PACKAGED[0])]
     kernel: String,
@@ -73,6 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut environment = vec![
         ("MYDOCKER_SEED".to_owned(), args.seed.to_string()),
         ("MYDOCKER_RUNS".to_owned(), args.runs.to_string()),
+        ("MYDOCKER_CYCLES".to_owned(), args.cycles.to_string()),
     ];
     environment.extend(args.all.then(|| ("MYDOCKER_ALL".into(), "1".into())));
     environment

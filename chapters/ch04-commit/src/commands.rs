@@ -109,18 +109,19 @@ pub struct Rmi {
 
 /// Which containers.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct Rm {
     /// Their names, their ids, or what only those begin with
     #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    pub containers: Vec<String>,
 }
 
 impl Rm {
-    /// Do it.
+    /// Remove them; all are tried.
     ///
     /// # Errors
-    /// Those of [`Store::remove_container`].
-    pub fn act(self, state: &State) -> Result<()> {
+    /// As [`Store::remove_container`].
+    pub fn act(&self, state: &State) -> Result<()> {
         let store = Store::open(state)?;
         cli::each(&self.containers, |word| store.remove_container(word))
     }

@@ -21,6 +21,6 @@ pub use commit::{commit, export};
 pub use from_image::{FromImage, Words};
 pub use images::{Flags as ListFlags, age, list, size};
 pub use import::import;
-pub use record::{Record, Recorded, Status};
+pub use record::{NOTE, Record, Recorded, Status};
 pub use run::Run;
 pub use store::{Hold, Store};

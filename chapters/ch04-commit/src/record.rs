@@ -147,13 +147,8 @@ impl Record {
         let home = self.home(state);
         // First: whoever ends writes before it lets go of the lock.
         let lives = home.lives()?;
-        match read(&home.dir().join(ENDED))? {
-            Some(ended) => {
-                let (how, at) = ended_from(&ended).with_context(|| {
-                    format!("{} is damaged", home.dir().join(ENDED).display())
-                })?;
-                Ok(Status::Ended(how, at))
-            }
+        match self.end(state)? {
+            Some((how, at)) => Ok(Status::Ended(how, at)),
             None if lives => Ok(Status::Running),
             None => Ok(Status::Dead),
         }
@@ -161,6 +156,44 @@ impl Record {
 }
 
 impl Record {
+    /// How it ended, and when, in seconds after 1970; `None` when nobody wrote that.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn end(&self, state: &State) -> Result<Option<(Exit, u64)>> {
+        let path = state.containers().join(self.id.as_str()).join(ENDED);
+        let Some(ended) = read(&path)? else { return Ok(None) };
+        let end = ended_from(&ended);
+        end.map(Some).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Whether it is there still: a removal takes the record first.
+    #[must_use]
+    pub fn exists(&self, state: &State) -> bool {
+        state.containers().join(self.id.as_str()).join(RECORD).exists()
+    }
+
+    /// Forget it: whoever looks from now on sees no container. Nothing there is fine.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub fn forget(home: &Home) -> Result<()> {
+        let path = home.dir().join(RECORD);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.step(|| format!("unlink(2) {}", path.display())),
+        }
+    }
+
+    /// How it ended, as its host side noted it in the lock.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn end_in(notes: &[Vec<u8>]) -> Result<Option<(Exit, u64)>> {
+        let Some(note) = notes.last() else { return Ok(None) };
+        ended_from(&serde_json::from_slice(note)?).map(Some)
+    }
+
     fn from(id: &Id, record: &Value) -> Result<Record> {
         let word = |value: &Value, name: &str| {
             let word = value.as_str().map(str::to_owned);
@@ -240,6 +273,9 @@ fn variables(value: &Value) -> Result<BTreeMap<OsString, OsString>> {
     pairs.context("environment is no list of pairs")
 }
 
+/// Whose the note is that [`Record::end_in`] reads.
+pub const NOTE: &str = "record";
+
 const RECORD: &str = "record.json";
 const ENDED: &str = "ended.json";
 
@@ -274,7 +310,7 @@ impl Recorded {
 // ANCHOR: part
 impl Part for Recorded {
     fn name(&self) -> &'static str {
-        "record"
+        NOTE
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
@@ -320,12 +356,20 @@ impl Part for Recorded {
             Exit::Unseen => json!({}),
             Exit::NotStarted => return Ok(()),
         };
-        // One that has no directory has no end to tell of.
-        if !home.dir().join(RECORD).exists() {
+        // One that has no record has no end to tell of; and one whose end was seen
+        // does not lose it to a sweep.
+        let seen = home.dir().join(ENDED).exists();
+        if !home.dir().join(RECORD).exists() || (how == json!({}) && seen) {
             return Ok(());
         }
         let ended = json!({ "how": how, "at": now() });
+        // For who waits: of one that goes with its program the file goes too.
+        home.note(NOTE, ended.to_string().as_bytes())?;
         write(&home.dir().join(ENDED), &ended)
+    }
+
+    fn removed(&self, home: &Home) -> Result<()> {
+        Record::forget(home)
     }
 }
 // ANCHOR_END: part
@@ -457,10 +501,18 @@ mod tests {
         fs::create_dir_all(&images).unwrap();
         let hold = crate::Store::open(&state).unwrap().hold().unwrap();
         let part = Recorded::new(&image, Driver::Overlay, hold);
-        for how in [Exit::Code(3), Exit::Signal(Signal::SIGKILL), Exit::Unseen] {
-            part.ended(&one.home(&state), how).unwrap();
+        let home = one.home(&state);
+        let _lock = home.lock(&[]).unwrap();
+        for how in [Exit::Unseen, Exit::Code(3), Exit::Signal(Signal::SIGKILL)] {
+            part.ended(&home, how).unwrap();
             let status = one.status(&state).unwrap();
             assert!(matches!(status, Status::Ended(h, at) if h == how && at > 0));
+            let notes = home.notes(NOTE).unwrap();
+            assert_eq!(Record::end_in(&notes).unwrap().unwrap().0, how);
         }
+        // A sweep, after a host side that was killed when all was written.
+        part.ended(&home, Exit::Unseen).unwrap();
+        let kept = Exit::Signal(Signal::SIGKILL);
+        assert_eq!(one.end(&state).unwrap().unwrap().0, kept);
     }
 }

@@ -7,15 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use common::busybox;
 use common::hints;
-use common::home::remove_tree;
+use common::home::{Life, remove_tree};
 use common::id::{Id, Name};
 use common::image::Image;
 use common::state::State;
 use common::step::{Hint, Step};
+use common::{Home, busybox};
 
-use crate::record::Record;
+use crate::record::{NOTE, Record};
 
 /// Images and layers, and the rules by which they come and go.
 ///
@@ -236,6 +236,15 @@ impl Store {
         Ok(None)
     }
 
+    /// Remove what nobody uses: layers that are no image's, what was being made.
+    ///
+    /// # Errors
+    /// Those of flock(2), unlink(2) and rmdir(2).
+    pub fn tidy(&self) -> Result<()> {
+        let _change = self.change()?;
+        self.sweep()
+    }
+
     // ANCHOR: sweep
     /// Remove what nobody uses: drafts of the dead, layers of no image and no
     /// container, what a killed removal left of a container. The caller holds the
@@ -295,36 +304,62 @@ impl Store {
     /// It runs; it is being committed.
     pub fn remove_container(&self, word: &str) -> Result<()> {
         let record = Record::find(&self.state, word)?;
-        let home = record.home(&self.state);
-        if home.lives()? {
-            bail!("container {word} is running: end its program first");
-        }
-        let _change = self.change()?;
+        self.remove_by(&record, ch02_cgroups::unmake)
+    }
+
+    // ANCHOR: remove_by
+    /// The same, where `undo` knows what a killed host side may have left.
+    ///
+    /// # Errors
+    /// It runs; it is being committed; what `undo` says.
+    pub fn remove_by(
+        &self,
+        record: &Record,
+        undo: impl Fn(&Home) -> Result<()>,
+    ) -> Result<()> {
+        let (home, called) = (record.home(&self.state), record.called());
         let dir = home.dir();
         let handle = match File::open(&dir) {
             // Somebody else was faster.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             handle => handle.look(|| format!("open(2) {}", dir.display()))?,
         };
-        match handle.try_lock() {
-            Err(TryLockError::WouldBlock) => bail!(
-                "container {word} is being read, for an image or a tar: try again later"
-            ),
-            Err(TryLockError::Error(e)) => {
-                return Err(e).look(|| format!("flock(2) {}", dir.display()));
+        if handle.try_lock().is_err() {
+            // Those who read share it; who removes has it alone.
+            if handle.try_lock_shared().is_ok() {
+                bail!(
+                    "container {called} is being read, for an image or a tar: try again \
+                     later"
+                );
             }
-            Ok(()) => {}
+            handle.lock().look(|| format!("flock(2) {}", dir.display()))?;
+            if !record.exists(&self.state) {
+                return Ok(());
+            }
+        }
+        // Opened before it is looked at, so that no other is waited for.
+        let watched = home.watch()?;
+        match (home.life()?, watched) {
+            (Life::Running(_) | Life::Starting, _) => {
+                bail!("container {called} is running: end its program first");
+            }
+            // Its host side, or a sweep, is about to be done with it.
+            (Life::Ending, Some(watched)) => drop(watched.outlast(NOTE)?),
+            _ => {}
         }
         // What a killed host side left is undone first; then the removal is noted, so
         // that a killed one is finished by the next run.
-        ch02_cgroups::unmake(&home)?;
+        undo(&home)?;
         home.let_go()?;
         let parts: Vec<&str> = record.parts.iter().map(String::as_str).collect();
         let lock = home.lock(&parts)?;
+        // Whoever looks from here on sees no container, and not half of one.
+        Record::forget(&home)?;
         home.remove()?;
         drop(lock);
-        self.sweep()
+        self.tidy()
     }
+    // ANCHOR_END: remove_by
 
     fn sync(&self, directory: &Path) -> Result<()> {
         File::open(directory)

@@ -21,5 +21,8 @@ mod ch05_detach;
 mod ch05_env;
 mod ch05_exec;
 mod ch05_logs;
+mod ch05_ps;
+mod ch05_rm;
+mod ch05_stop;
 mod doctor;
 mod lab;

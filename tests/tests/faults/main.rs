@@ -1,8 +1,9 @@
 //! The fault lane: every system call of a run of ch04-volume fails once with each
-//! plausible errno, and the process is killed once before each. `cargo xtask faults`
-//! runs it, in VMs.
+//! plausible errno, and the process is killed once before each; and runs of ch05-rm that
+//! are killed at random moments are pruned. `cargo xtask faults` runs it, in VMs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+mod cycles;
 mod images;
 mod lived_with;
 mod random;
@@ -51,6 +52,20 @@ mod random_kills {
     #[test]
     fn part_3() {
         part(3);
+    }
+}
+
+mod run_kill_prune {
+    use super::cycles::part;
+
+    #[test]
+    fn part_0() {
+        part(0);
+    }
+
+    #[test]
+    fn part_1() {
+        part(1);
     }
 }
 

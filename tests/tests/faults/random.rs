@@ -101,7 +101,7 @@ fn containers(lab: &Lab) -> usize {
 ///
 /// # Source
 /// proc_tid_children(5)
-fn program(host: Pid) -> Option<Pid> {
+pub(crate) fn program(host: Pid) -> Option<Pid> {
     let text = fs::read_to_string(format!("/proc/{host}/task/{host}/children"));
     text.ok()?.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
 }
@@ -110,10 +110,14 @@ fn program(host: Pid) -> Option<Pid> {
 ///
 /// # Source
 /// Steele, Lea, Flood, "Fast splittable pseudorandom number generators", SplitMix64
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,0 +1,203 @@
+//! `ps`: the list, for people and for programs.
+
+use std::io::Write as _;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use common::hints::quoted;
+use common::image::now;
+use common::state::State;
+use common::{Exit, step};
+use serde_json::{Value, json};
+
+use crate::list::{Listed, listed};
+use crate::now::Now;
+
+/// How to list them.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Ps {
+    /// Also those that have ended
+    #[arg(short, long)]
+    pub all: bool,
+
+    /// Ids only
+    #[arg(short, long, conflicts_with = "json")]
+    pub quiet: bool,
+
+    /// All that is known of each, for programs
+    ///
+    /// One array of objects: id, name (or null), image, command (an array), status
+    /// (starting, running, ending, exited, dead), pid (null unless it runs), code (null
+    /// until it has exited), signal (null unless one ended it), created and ended
+    /// (seconds after 1970; ended is null until then).
+    #[arg(long)]
+    pub json: bool,
+
+    /// The whole command, however long
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+impl Ps {
+    /// Print the list.
+    ///
+    /// # Errors
+    /// A record that is damaged, after all others are printed.
+    pub fn act(&self, state: &State) -> Result<()> {
+        let (all, errors) = listed(state, self.all)?;
+        // A reader who went away has seen enough.
+        let _ = std::io::stdout().write_all(self.text(&all, now())?.as_bytes());
+        let errors: Vec<String> = errors.iter().map(step::report).collect();
+        ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
+        Ok(())
+    }
+
+    fn text(&self, all: &[Listed], now: u64) -> Result<String> {
+        if self.quiet {
+            return Ok(all.iter().map(|it| format!("{}\n", it.record.id)).collect());
+        }
+        if self.json {
+            let all: Vec<Value> = all.iter().map(object).collect();
+            return Ok(serde_json::to_string_pretty(&all)? + "\n");
+        }
+        Ok(table(all, now, self.no_trunc))
+    }
+}
+
+fn object(it: &Listed) -> Value {
+    let Listed { record, now } = it;
+    let pid =
+        if let Now::Up(process) = now { Some(process.pid.as_raw()) } else { None };
+    let end = if let Now::Ended(how, at) = now { Some((*how, *at)) } else { None };
+    let signal = match end {
+        Some((Exit::Signal(signal), _)) => Some(signal.as_str()),
+        _ => None,
+    };
+    json!({
+        "id": record.id.as_str(),
+        "name": record.name.as_ref().map(|name| name.as_str()),
+        "image": record.image,
+        "command": record.command,
+        "status": now.word(),
+        "pid": pid,
+        "code": end.map(|(how, _)| how.code()),
+        "signal": signal,
+        "created": record.created,
+        "ended": end.map(|(_, at)| at),
+    })
+}
+
+/// How many characters of a command are shown.
+const COMMAND: usize = 20;
+
+fn table(all: &[Listed], now: u64, whole: bool) -> String {
+    let titles = ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED"];
+    let mut rows = vec![titles.map(str::to_owned)];
+    rows.extend(all.iter().map(|it| row(it, now, whole)));
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths);
+        let line: Vec<String> =
+            cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+        text += line.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn row(it: &Listed, now: u64, whole: bool) -> [String; 6] {
+    let Listed { record, now: how } = it;
+    let dash = || "-".to_owned();
+    let pid = if let Now::Up(it) = how { it.pid.to_string() } else { dash() };
+    let command = shown(&record.command);
+    [
+        record.id.to_string(),
+        record.name.as_ref().map_or_else(dash, ToString::to_string),
+        pid,
+        how.told(record.created, now),
+        if whole { command } else { shortened(command, COMMAND) },
+        ch04_commit::age(record.created, now),
+    ]
+}
+
+/// A command as a shell reads it back. What would move the cursor, or be a line of its
+/// own, is told in letters.
+fn shown(command: &[String]) -> String {
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    let told = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    words.join(" ").chars().map(told).collect()
+}
+
+fn shortened(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text;
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ch02_union::Driver;
+    use ch04_commit::Record;
+
+    use super::*;
+
+    fn one(name: Option<&str>, command: &[&str], now: Now) -> Listed {
+        let record = Record {
+            id: "aaaa00000000".parse().unwrap(),
+            name: name.map(|name| name.parse().unwrap()),
+            image: "busybox".into(),
+            layers: vec![],
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            created: 40,
+            driver: Driver::Overlay,
+            parts: vec![],
+        };
+        Listed { record, now }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_what_they_hold() {
+        let all = [
+            one(Some("web"), &["sh", "-c", "exit 3"], Now::Ended(Exit::Code(3), 99)),
+            one(None, &["printf", "a\nb\x1b[31m and more of it"], Now::Dead),
+        ];
+        let seen = table(&all, 100, false);
+        let lines: Vec<&str> = seen.lines().collect();
+        let columns = "ID            NAME  PID  STATUS                   COMMAND";
+        assert_eq!(lines[0], format!("{columns}               CREATED"));
+        let first =
+            "aaaa00000000  web   -    Exited (3) 1 second ago  sh -c 'exit 3'";
+        assert_eq!(lines[1], format!("{first}        1 minute ago"));
+        let second = "aaaa00000000  -     -    Dead                     printf ";
+        assert_eq!(lines[2], format!("{second}'a\\nb\\u{{1b}}[…  1 minute ago"));
+        let whole = table(&all, 100, true);
+        assert!(whole.contains("'a\\nb\\u{1b}[31m and more of it'"), "{whole}");
+    }
+
+    #[test]
+    fn the_object_has_every_field_whatever_the_state() {
+        let how = Now::Ended(Exit::Signal(nix::sys::signal::Signal::SIGTERM), 99);
+        let value = object(&one(None, &["true"], how));
+        assert_eq!(
+            value,
+            json!({
+                "id": "aaaa00000000", "name": null, "image": "busybox",
+                "command": ["true"], "status": "exited", "pid": null, "code": 143,
+                "signal": "SIGTERM", "created": 40, "ended": 99,
+            })
+        );
+        let dead = object(&one(Some("web"), &["true"], Now::Dead));
+        assert_eq!((&dead["code"], &dead["ended"]), (&Value::Null, &Value::Null));
+        assert_eq!(dead.as_object().unwrap().len(), 10);
+    }
+}

@@ -1,0 +1,156 @@
+//! The commands about a container's end.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use clap::{Args, Subcommand};
+use common::state::State;
+use common::step;
+use nix::sys::signal::Signal;
+
+use crate::target::Target;
+use crate::{signal, stop};
+
+/// The commands about a container's end.
+#[derive(Debug, Subcommand)]
+pub enum Ends {
+    /// End containers: SIGTERM, and after a while SIGKILL
+    Stop(Stop),
+    /// Send containers a signal
+    Kill(Kill),
+    /// Wait until containers have ended, and print their exit codes
+    Wait(Wait),
+}
+
+/// Which, and how long.
+#[derive(Args, Debug)]
+pub struct Stop {
+    /// So many seconds a program has for its end
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
+    time: u32,
+
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which, and what.
+#[derive(Args, Debug)]
+pub struct Kill {
+    /// A name, with or without SIG, or a number
+    ///
+    /// The first process of a container gets it, and the kernel drops what that has no
+    /// handler for; but for KILL and STOP.
+    #[arg(short, long, value_parser = signal::parse, default_value = "KILL")]
+    signal: Signal,
+
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which.
+#[derive(Args, Debug)]
+pub struct Wait {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which containers.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub(crate) struct Which {
+    /// Their names, their ids, or what only those begin with
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl Ends {
+    /// Do it.
+    ///
+    /// # Errors
+    /// What went wrong with some, when all are done with.
+    pub fn act(self, state: &State) -> Result<()> {
+        match self {
+            Ends::Stop(it) => it.act(state),
+            Ends::Kill(it) => it.act(state),
+            Ends::Wait(it) => it.act(state),
+        }
+    }
+}
+
+impl Stop {
+    fn act(self, state: &State) -> Result<()> {
+        let (targets, mut errors) = self.which.find(state);
+        let patience = Duration::from_secs(self.time.into());
+        let stopped = stop::stop(&targets, patience);
+        for (target, stopped) in targets.into_iter().zip(stopped) {
+            let word = target.word.clone();
+            // What is told is over: the host side has written how it ended.
+            match stopped.and_then(|()| target.outlast(state)) {
+                Ok(_) => tell(&word),
+                Err(error) => errors.push(step::report(&error)),
+            }
+        }
+        joined(&errors)
+    }
+}
+
+impl Kill {
+    fn act(self, state: &State) -> Result<()> {
+        let (targets, mut errors) = self.which.find(state);
+        for target in targets {
+            match self.one(&target) {
+                Ok(()) => tell(&target.word),
+                Err(error) => errors.push(step::report(&error)),
+            }
+        }
+        joined(&errors)
+    }
+
+    fn one(&self, target: &Target) -> Result<()> {
+        if !target.send(self.signal)? {
+            bail!("container {} is not running", target.word);
+        }
+        if self.signal == Signal::SIGKILL { target.thaw(true) } else { Ok(()) }
+    }
+}
+
+impl Wait {
+    fn act(self, state: &State) -> Result<()> {
+        // All are found first: one may be removed while another is waited for.
+        let (targets, mut errors) = self.which.find(state);
+        for target in targets {
+            match crate::wait(target, state) {
+                Ok(code) => tell(&code),
+                Err(error) => errors.push(step::report(&error)),
+            }
+        }
+        joined(&errors)
+    }
+}
+
+impl Which {
+    /// Those that there are, and what is wrong with the others.
+    fn find(&self, state: &State) -> (Vec<Target>, Vec<String>) {
+        let mut targets = Vec::new();
+        let mut errors = Vec::new();
+        for word in &self.containers {
+            match Target::find(state, word) {
+                Ok(target) => targets.push(target),
+                Err(error) => errors.push(step::report(&error)),
+            }
+        }
+        (targets, errors)
+    }
+}
+
+fn tell(what: &dyn Display) {
+    // A reader who went away has seen enough.
+    let _ = writeln!(std::io::stdout(), "{what}");
+}
+
+fn joined(errors: &[String]) -> Result<()> {
+    ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
+    Ok(())
+}

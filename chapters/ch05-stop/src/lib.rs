@@ -1,0 +1,15 @@
+//! A container's end: asked for, enforced, waited for.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod signal;
+mod stop;
+mod target;
+mod wait;
+
+pub use commands::Ends;
+pub use signal::parse;
+pub use stop::{kill, stop};
+pub use target::Target;
+pub use wait::wait;

@@ -1,0 +1,127 @@
+//! A container that is to end, held by more than its name.
+
+use std::fs::File;
+
+use anyhow::{Result, bail};
+use ch02_cgroups::{Group, freeze};
+use ch04_commit::{NOTE, Record};
+use common::home::{Life, Watched};
+use common::state::State;
+use common::step::{Hint, Step};
+use common::{Exit, Home, Process, rights};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use rustix::process::pidfd_send_signal;
+
+/// A container, what it is called by, and how far it is.
+#[derive(Debug)]
+pub struct Target {
+    /// What the user called it.
+    pub word: String,
+    /// As it was made.
+    pub record: Record,
+    home: Home,
+    watched: Option<Watched>,
+    life: Life,
+}
+
+impl Target {
+    /// The container of this name, this id, or what only its id begins with.
+    ///
+    /// # Errors
+    /// As [`Record::find`].
+    pub fn find(state: &State, word: &str) -> Result<Target> {
+        let record = Record::find(state, word)?;
+        let home = record.home(state);
+        // Opened before it is looked at: whatever ends it from here on is noted in it.
+        let watched = home.watch()?;
+        let life = home.life()?;
+        Ok(Target { word: word.to_owned(), record, home, watched, life })
+    }
+
+    /// Its first process; `None` if its program has ended.
+    ///
+    /// # Errors
+    /// It is just being started.
+    pub fn process(&self) -> Result<Option<&Process>> {
+        match &self.life {
+            Life::Running(process) => Ok(Some(process)),
+            Life::Over | Life::Ending => Ok(None),
+            Life::Starting => bail!(
+                "container {} is just being started: try again when `ps` lists it as up",
+                self.word
+            ),
+        }
+    }
+
+    // ANCHOR: send
+    /// Send its first process a signal; true if there was one to get it.
+    ///
+    /// # Errors
+    /// EPERM of another user's.
+    /// # Source
+    /// pidfd_send_signal(2)
+    pub fn send(&self, signal: Signal) -> Result<bool> {
+        let Some(process) = self.process()? else { return Ok(false) };
+        let named = rustix::process::Signal::from_named_raw(signal as i32);
+        let Some(named) = named else { return Ok(false) };
+        match pidfd_send_signal(&process.fd, named) {
+            // It has ended meanwhile, and its number may be another's: the descriptor
+            // never is.
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            sent => sent
+                .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+                .look(|| format!("pidfd_send_signal(2) {signal} to {}", process.pid))
+                .hint(|errno| {
+                    let foreign = errno == Errno::EPERM;
+                    foreign.then(|| "it is another user's container".to_owned())
+                })
+                .map(|()| true),
+        }
+    }
+    // ANCHOR_END: send
+
+    // ANCHOR: thaw
+    /// Let it go on, should it be frozen: it gets no signal before. Not while somebody
+    /// copies its files, who froze it, and thaws it afterwards; unless it must be.
+    ///
+    /// # Errors
+    /// Its group can't be thawed.
+    pub fn thaw(&self, whoever_reads: bool) -> Result<()> {
+        let read = File::open(self.home.dir());
+        let read = read.is_ok_and(|directory| directory.try_lock().is_err());
+        if !rights::privileged() || (read && !whoever_reads) {
+            return Ok(());
+        }
+        let Ok(group) = Group::find(self.record.id.as_str()) else { return Ok(()) };
+        let file = group.file("freezer.state").or(group.file("cgroup.freeze"));
+        if file.is_err() {
+            return Ok(());
+        }
+        match freeze(&group, false) {
+            // Its group goes with it.
+            Err(_) if self.process()?.is_none_or(Process::has_ended) => Ok(()),
+            thawed => thawed,
+        }
+    }
+    // ANCHOR_END: thaw
+
+    // ANCHOR: outlast
+    /// Sleep until its host side has undone all, and let go of its lock: how it ended,
+    /// `None` if nobody saw that.
+    ///
+    /// # Errors
+    /// Those of flock(2) and read(2).
+    pub fn outlast(self, state: &State) -> Result<Option<Exit>> {
+        let notes = match self.watched {
+            Some(watched) => watched.outlast(NOTE)?,
+            None => Vec::new(),
+        };
+        // One that goes with its program has told of it in its lock only.
+        let noted = Record::end_in(&notes)?;
+        let end =
+            noted.map_or_else(|| self.record.end(state), |end| Ok(Some(end)))?;
+        Ok(end.map(|(how, _)| how).filter(|how| *how != Exit::Unseen))
+    }
+    // ANCHOR_END: outlast
+}

@@ -1,0 +1,317 @@
+//! ch05-ps: which containers there are, and that what is said of each is true.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use blackbox::{Lab, Side};
+use insta::assert_snapshot;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use predicates::str::{contains, starts_with};
+use serde_json::Value;
+use serial_test::file_serial;
+
+const BIN: &str = "ch05-ps";
+
+/// A run in the background, by root or by an ordinary user, whose script has said that
+/// it is ready.
+pub(crate) fn started(mut command: Command, words: &[&str], script: &str) -> Child {
+    command.args(words).args(["busybox", "sh", "-c", script]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.as_mut().unwrap());
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    child
+}
+
+/// A program that ends with this code when its standard input does.
+pub(crate) const CAT: &str = "echo ready; cat; exit 3";
+
+/// Close its standard input, and wait.
+pub(crate) fn end(mut child: Child) -> Option<i32> {
+    drop(child.stdin.take());
+    child.wait().unwrap().code()
+}
+
+/// What is known of the containers, by any chapter that has `ps`.
+pub(crate) fn all(mut ps: assert_cmd::Command) -> Vec<Value> {
+    let out = ps.args(["ps", "--all", "--json"]).assert().success().stderr("");
+    serde_json::from_slice(&out.get_output().stdout).unwrap()
+}
+
+/// The one container's id, and what is known of it.
+pub(crate) fn only(ps: assert_cmd::Command) -> (String, Value) {
+    let mut all = all(ps);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let one = all.remove(0);
+    (one["id"].as_str().unwrap().to_owned(), one)
+}
+
+fn ok(lab: &Lab, words: &[&str]) -> String {
+    let out = lab.chapter(BIN).args(words).assert().success().stderr("");
+    String::from_utf8(out.get_output().stdout.clone()).unwrap()
+}
+
+fn lock(state: &Path, id: &str) -> PathBuf {
+    state.join("running").join(id)
+}
+
+/// The table as it is whatever the ids, the pids and the moment.
+fn snapshot(name: &str, table: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("[0-9a-f]{12}", "ID");
+    settings.add_filter(r"  [0-9]+ +Up", "  PID  Up");
+    settings.add_filter(r"(just now|\d+ seconds? ago)", "AGE");
+    settings.add_filter(r"Up \d+ seconds?", "Up");
+    settings.add_filter(" {2,}", "  ");
+    settings.bind(|| assert_snapshot!(name, table));
+}
+
+#[test]
+#[file_serial(machine)]
+fn running_ones_are_listed_and_with_a_those_that_have_ended() {
+    let lab = Lab::new();
+    let heading = "ID  NAME  PID  STATUS  COMMAND  CREATED\n";
+    assert_eq!(ok(&lab, &["ps"]), heading);
+    assert_eq!(ok(&lab, &["ps", "-a", "--json"]), "[]\n");
+    lab.chapter(BIN)
+        .args(["run", "--name", "killed", "busybox", "sh", "-c", "kill -9 $$"])
+        .assert()
+        .code(0);
+    ok(&lab, &["rm", "killed"]);
+    let web = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
+    snapshot("ch05-ps-up", &ok(&lab, &["ps"]));
+    let (id, up) = only(lab.chapter(BIN));
+    assert_eq!(ok(&lab, &["ps", "-q"]), format!("{id}\n"));
+    assert_eq!((&up["status"], &up["code"]), (&"running".into(), &Value::Null));
+    // The process is the container's first, and a child of the host side.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", up["pid"])).unwrap();
+    assert!(stat.contains("(sh) "), "{stat}");
+    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+    assert_eq!(parent, web.id().to_string());
+
+    assert_eq!(end(web), Some(3));
+    assert_eq!(ok(&lab, &["ps", "-q"]), "");
+    assert_eq!(ok(&lab, &["ps", "-a", "-q"]), format!("{id}\n"));
+    snapshot("ch05-ps-exited", &ok(&lab, &["ps", "-a"]));
+    let (_, ended) = only(lab.chapter(BIN));
+    assert_eq!(ended["status"], "exited");
+    assert_eq!((&ended["code"], &ended["pid"]), (&3.into(), &Value::Null));
+    assert!(ended["ended"].as_u64() >= ended["created"].as_u64());
+    ok(&lab, &["rm", "web"]);
+    assert_eq!(ok(&lab, &["ps", "-a"]), heading);
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_sees_the_own_containers_and_the_signal_that_ended_one() {
+    let lab = Lab::new();
+    let command = lab.user_command(BIN);
+    let mut run = started(command, &["run", "--rm", "--name", "mine"], CAT);
+    // Of one that goes with its program too it is known who runs.
+    let (_, up) = only(lab.as_user(BIN));
+    assert_eq!((&up["status"], &up["name"]), (&"running".into(), &"mine".into()));
+    let pid = i32::try_from(up["pid"].as_i64().unwrap()).unwrap();
+    assert!(all(lab.chapter(BIN)).is_empty(), "another's are not root's");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(137));
+    assert!(all(lab.as_user(BIN)).is_empty());
+    let words = ["run", "--name", "two", "busybox", "sh", "-c", "sleep 9 & exit 0"];
+    lab.as_user(BIN).args(words).assert().success();
+    let command = lab.user_command(BIN);
+    let mut run = started(command, &["run"], CAT);
+    let up = all(lab.as_user(BIN)).into_iter().find(|it| it["pid"] != Value::Null);
+    let pid = i32::try_from(up.unwrap()["pid"].as_i64().unwrap()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(137));
+    let all = all(lab.as_user(BIN));
+    let killed = all.iter().find(|it| it["name"] == Value::Null).unwrap();
+    assert_eq!(
+        (&killed["code"], &killed["signal"]),
+        (&137.into(), &"SIGKILL".into())
+    );
+    for one in all {
+        let id = one["id"].as_str().unwrap();
+        lab.as_user(BIN).args(["rm", id]).assert().success();
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn one_whose_host_side_was_killed_is_dead_before_and_after_a_sweep() {
+    let lab = Lab::new();
+    let mut web = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
+    web.kill().unwrap();
+    web.wait().unwrap();
+    for _ in 0..2 {
+        assert_eq!(ok(&lab, &["ps", "-q"]), "");
+        let (_, dead) = only(lab.chapter(BIN));
+        assert_eq!(dead["status"], "dead");
+        for field in ["pid", "code", "signal", "ended"] {
+            assert_eq!(dead[field], Value::Null, "{field}");
+        }
+        ok(&lab, &["run", "--rm", "busybox", "true"]);
+    }
+    snapshot("ch05-ps-dead", &ok(&lab, &["ps", "-a"]));
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_number_that_is_anothers_by_now_is_never_told() {
+    let lab = Lab::new();
+    let mut web = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
+    let (id, _) = only(lab.chapter(BIN));
+    let path = lock(&lab.state(), &id);
+    let text = fs::read_to_string(&path).unwrap();
+    web.kill().unwrap();
+    web.wait().unwrap();
+    // A host side that holds the lock still, whose program's number is this test's.
+    let own = std::process::id();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let since = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap();
+    let noted: Vec<&str> = text
+        .lines()
+        .find_map(|l| l.strip_prefix("home pid "))
+        .unwrap()
+        .split(' ')
+        .collect();
+    let held = File::open(&path).unwrap();
+    held.lock().unwrap();
+    let born = |since: &str| {
+        let note = format!("home pid {} {}", noted[0], noted[1]);
+        let other = format!("home pid {own} {since}");
+        fs::write(&path, text.replace(&note, &other)).unwrap();
+        only(lab.chapter(BIN)).1
+    };
+    let earlier = born(noted[1].min("1"));
+    assert_eq!(
+        (&earlier["status"], &earlier["pid"]),
+        (&"ending".into(), &Value::Null)
+    );
+    // That is what would be seen otherwise.
+    let same = born(since);
+    assert_eq!((&same["status"], &same["pid"]), (&"running".into(), &own.into()));
+    fs::write(&path, text).unwrap();
+    drop(held);
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn while_one_is_made_and_removed_no_look_is_an_error_or_tells_what_is_not_so() {
+    let lab = Lab::new();
+    // A run, its program's end, and its removal, held before each third call.
+    for words in
+        [&["run", "--rm", "busybox", "true"][..], &["run", "busybox", "true"]]
+    {
+        let mut seen: Vec<String> = Vec::new();
+        let mut run = lab.traced(BIN, |command| command.args(words));
+        for number in 0_u32.. {
+            let Some(_) = run.step() else { break };
+            if number % 3 > 0 {
+                continue;
+            }
+            for one in all(lab.chapter(BIN)) {
+                let status = one["status"].as_str().unwrap().to_owned();
+                if seen.last() != Some(&status) {
+                    seen.push(status);
+                }
+            }
+        }
+        assert_eq!(run.end(), 0);
+        // One after the other, though its program may have ended before a look.
+        let order = ["starting", "running", "ending", "exited"];
+        let mut places = seen.iter().map(|it| order.iter().position(|o| o == it));
+        assert!(places.all(|place| place.is_some()), "{words:?}: {seen:?}");
+        let mut sorted = seen.clone();
+        sorted.sort_by_key(|it| order.iter().position(|o| o == it));
+        sorted.dedup();
+        assert_eq!(seen, sorted, "{words:?}");
+        assert!(seen.len() >= 3 && seen[0] == "starting", "{words:?}: {seen:?}");
+    }
+    let (id, _) = only(lab.chapter(BIN));
+    let mut seen: Vec<String> = Vec::new();
+    let mut rm = lab.traced(BIN, |command| command.args(["rm", &id]));
+    while rm.to(Side::Host, 0) {
+        let all = all(lab.chapter(BIN));
+        let status =
+            all.first().map_or("gone", |one| one["status"].as_str().unwrap());
+        if seen.last().map(String::as_str) != Some(status) {
+            seen.push(status.to_owned());
+        }
+    }
+    assert_eq!(rm.end(), 0);
+    assert_eq!(seen, ["exited", "gone"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_damaged_record_is_named_and_the_others_are_listed() {
+    let lab = Lab::new();
+    for name in ["one", "two"] {
+        ok(&lab, &["run", "--name", name, "busybox", "true"]);
+    }
+    let id = |name| fs::read_link(lab.state().join("names").join(name)).unwrap();
+    let [one, two] =
+        ["one", "two"].map(|name| id(name).to_str().unwrap().to_owned());
+    let record = lab.state().join("containers").join(&one).join("record.json");
+    let was = fs::read(&record).unwrap();
+    for damaged in ["", "{", "[]", "{\"created\": -1}"] {
+        fs::write(&record, damaged).unwrap();
+        lab.chapter(BIN)
+            .args(["ps", "-a", "-q"])
+            .assert()
+            .code(125)
+            .stdout(format!("{two}\n"))
+            .stderr(starts_with(format!("error: container {one}: ")));
+        // Of those that run it is none.
+        assert_eq!(ok(&lab, &["ps", "-q"]), "");
+    }
+    fs::write(&record, was).unwrap();
+    ok(&lab, &["rm", "one", "two"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_command_is_a_line_whatever_is_in_it() {
+    let lab = Lab::new();
+    let words =
+        ["run", "--name", "one", "busybox", "echo", "a\nb", "\x1b[2J", "it's"];
+    ok(&lab, &words);
+    let whole = r"echo 'a\nb' '\u{1b}[2J' 'it'\''s'";
+    let table = ok(&lab, &["ps", "-a", "--no-trunc"]);
+    assert!(table.lines().count() == 2 && table.contains(whole), "{table}");
+    let table = ok(&lab, &["ps", "-a"]);
+    assert!(table.contains(r"echo 'a\nb' '\u{1b}…  "), "{table}");
+    let (_, one) = only(lab.chapter(BIN));
+    assert_eq!(one["command"][1], "a\nb");
+    ok(&lab, &["rm", "one"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_changes_nothing_and_says_which_flags_exclude_each_other() {
+    let mut lab = Lab::new();
+    lab.look_again();
+    // No state directory at all is an empty list, and is not made.
+    let none = lab.dir().join("none");
+    let mut ps = lab.chapter(BIN);
+    ps.env("MYDOCKER_ROOT", &none).args(["ps", "-aq"]).assert().success().stdout("");
+    assert!(!none.exists());
+    let refused = contains("the argument '--quiet' cannot be used with '--json'");
+    lab.chapter(BIN).args(["ps", "-q", "--json"]).assert().code(2).stderr(refused);
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    assert_snapshot!("ch05-ps-help", ok(&lab, &["--help"]));
+    assert_snapshot!("ch05-ps-ps-help", ok(&lab, &["ps", "--help"]));
+}

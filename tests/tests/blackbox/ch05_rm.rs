@@ -1,0 +1,290 @@
+//! ch05-rm: what is left of a container is removed, all of it.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use blackbox::{Lab, Side};
+use insta::assert_snapshot;
+use nix::sys::signal::Signal;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+use crate::ch05_ps::{CAT, all, end, only, started};
+
+const BIN: &str = "ch05-rm";
+
+/// It ends by SIGKILL only.
+const IGNORES: &str = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
+
+fn ok(lab: &Lab, words: &[&str]) -> String {
+    let out = lab.chapter(BIN).args(words).assert().success().stderr("");
+    String::from_utf8(out.get_output().stdout.clone()).unwrap()
+}
+
+fn run(lab: &Lab, name: &str, script: &str) -> Child {
+    started(lab.command(&[], BIN), &["run", "--name", name], script)
+}
+
+/// A container whose host side was killed.
+fn dead(lab: &Lab, name: &str) {
+    let mut run = run(lab, name, CAT);
+    run.kill().unwrap();
+    run.wait().unwrap();
+}
+
+/// No container has left anything in the state directory.
+fn is_empty(state: &Path) -> bool {
+    let places = ["containers", "running", "names"].map(|name| state.join(name));
+    places
+        .iter()
+        .all(|place| fs::read_dir(place).is_ok_and(|mut it| it.next().is_none()))
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_running_one_is_refused_and_by_force_killed_first() {
+    let lab = Lab::new();
+    let mut web = run(&lab, "web", IGNORES);
+    let out = lab.chapter(BIN).args(["rm", "web"]).assert().code(125).stdout("");
+    let said = String::from_utf8(out.get_output().stderr.clone()).unwrap();
+    assert_snapshot!("ch05-rm-running", said);
+    let (id, up) = only(lab.chapter(BIN));
+    assert_eq!(up["status"], "running");
+    // Who waits for it is told.
+    let mut wait = lab.command(&[], BIN);
+    let wait = wait.args(["wait", "web"]).stdout(Stdio::piped()).spawn().unwrap();
+    // Frozen, it does not hear of it.
+    lab.chapter("ch02-cgroups").args(["freeze", &id]).assert().success();
+    assert_eq!(ok(&lab, &["rm", "-f", "web"]), "web\n");
+    assert!(is_empty(&lab.state()));
+    assert_eq!(web.wait().unwrap().code(), Some(137));
+    let out = wait.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    // It may have come too late to find it.
+    assert!(told == "137\n" || out.status.code() == Some(125), "{out:?}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_removes_the_own_ones_running_or_dead() {
+    let lab = Lab::new();
+    let words = ["run", "--name", "web"];
+    let mut web = started(lab.user_command(BIN), &words, IGNORES);
+    lab.as_user(BIN).args(["rm", "-f", "web"]).assert().success().stdout("web\n");
+    assert_eq!(web.wait().unwrap().code(), Some(137));
+    assert!(is_empty(&lab.user_state()));
+    for remove in [&["rm", "web"][..], &["rm", "-f", "web"], &["prune"]] {
+        let mut web = started(lab.user_command(BIN), &words, IGNORES);
+        // The helper that changes the user became the host side.
+        web.kill().unwrap();
+        web.wait().unwrap();
+        lab.as_user(BIN).args(remove).assert().success().stdout("web\n");
+        assert!(is_empty(&lab.user_state()), "{remove:?}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn of_one_whose_host_side_was_killed_nothing_is_left() {
+    let lab = Lab::new();
+    for force in [&[][..], &["-f"]] {
+        dead(&lab, "web");
+        assert!(!lab.left().is_empty(), "a killed host side left nothing");
+        ok(&lab, &[&["rm"], force, &["web"]].concat());
+        assert!(is_empty(&lab.state()));
+        assert_eq!(lab.left(), Vec::<String>::new());
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn all_are_tried_and_what_is_wrong_is_told_together() {
+    let lab = Lab::new();
+    for name in ["one", "two"] {
+        ok(&lab, &["run", "--name", name, "busybox", "true"]);
+    }
+    let out = lab.chapter(BIN).args(["rm", "no", "one", "none", "two"]).assert();
+    let out = out.code(125).stdout("one\ntwo\n").get_output().stderr.clone();
+    assert_snapshot!("ch05-rm-errors", String::from_utf8(out).unwrap());
+    assert!(is_empty(&lab.state()));
+}
+
+#[test]
+#[file_serial(machine)]
+fn of_many_who_remove_one_some_win_and_the_others_say_that_it_is_gone() {
+    let lab = Lab::new();
+    for force in [false, true] {
+        let running = if force { Some(run(&lab, "web", CAT)) } else { None };
+        if !force {
+            ok(&lab, &["run", "--name", "web", "busybox", "true"]);
+        }
+        let remove = || {
+            let mut command = lab.command(&[], BIN);
+            command.arg("rm").args(force.then_some("-f")).arg("web");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let all: Vec<Child> = (0..6).map(|_| remove()).collect();
+        let mut won = 0;
+        for one in all {
+            let out = one.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            let gone =
+                "error: there is no container \"web\": give a name or an id\n";
+            let unfound = "error: container web has no record yet\n";
+            match out.status.code() {
+                Some(0) => won += 1,
+                code => assert!(
+                    code == Some(125) && (said == gone || said == unfound),
+                    "{out:?}"
+                ),
+            }
+        }
+        assert!(won > 0);
+        assert!(is_empty(&lab.state()));
+        assert!(
+            running.is_none_or(|mut run| run.wait().unwrap().code() == Some(137))
+        );
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn one_whose_files_are_open_is_removed_and_one_that_is_read_is_not() {
+    let lab = Lab::new();
+    let words = ["run", "--name", "web", "busybox", "sh", "-c", "echo x > /file"];
+    ok(&lab, &words);
+    let (id, _) = only(lab.chapter(BIN));
+    let dir = lab.state().join("containers").join(&id);
+    let reader = File::open(&dir).unwrap();
+    reader.lock_shared().unwrap();
+    for words in [&["rm", "web"][..], &["rm", "-f", "web"], &["prune"]] {
+        let refused = contains("container web is being read, for an image or a tar");
+        lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
+        assert_eq!(only(lab.chapter(BIN)).1["status"], "exited", "{words:?}");
+    }
+    drop(reader);
+    let open = File::open(dir.join("upper/file")).unwrap();
+    ok(&lab, &["rm", "web"]);
+    assert!(is_empty(&lab.state()));
+    drop(open);
+}
+
+#[test]
+#[file_serial(machine)]
+fn prune_removes_all_that_nobody_holds_and_the_second_finds_nothing() {
+    let lab = Lab::new();
+    assert_eq!(ok(&lab, &["prune"]), "");
+    let up = run(&lab, "up", CAT);
+    for name in ["one", "two"] {
+        ok(&lab, &["run", "--name", name, "busybox", "true"]);
+    }
+    dead(&lab, "dead");
+    // One of a chapter before images, which has no record.
+    let mut command = lab.command(&[], "ch04-volume");
+    command.args(["run", "-m", "50m", "--name", "old", "sh", "-c", CAT]);
+    let mut old =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(old.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let alive = ok(&lab, &["prune"]);
+    let mut alive: Vec<&str> = alive.lines().collect();
+    alive.sort_unstable();
+    // Neither of the two that live.
+    assert_eq!(alive, ["dead", "one", "two"]);
+    old.kill().unwrap();
+    assert_eq!(old.wait().unwrap().signal(), Some(9));
+    // Its id, as nothing tells its name any more.
+    assert_eq!(ok(&lab, &["prune"]).len(), "d6b3c2a7f415\n".len());
+    assert_eq!(ok(&lab, &["prune"]), "");
+    assert_eq!(only(lab.chapter(BIN)).1["status"], "running");
+    assert_eq!(end(up), Some(3));
+    assert_eq!(ok(&lab, &["prune"]), "up\n");
+    assert!(is_empty(&lab.state()));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_removal_that_is_killed_before_any_call_is_finished_by_the_next() {
+    let lab = Lab::new();
+    for number in (0..).step_by(4) {
+        match number % 8 {
+            0 => drop(ok(&lab, &["run", "--name", "web", "busybox", "true"])),
+            _ => dead(&lab, "web"),
+        }
+        let mut rm = lab.traced(BIN, |command| {
+            command.args(["rm", "web"]).stdout(Stdio::null()).stderr(Stdio::null())
+        });
+        let reached = rm.to(Side::Host, number);
+        if reached {
+            rm.signal(Side::Host, Signal::SIGKILL);
+        }
+        assert_eq!(rm.end(), if reached { 137 } else { 0 }, "{number}");
+        ok(&lab, &["prune"]);
+        assert!(is_empty(&lab.state()), "{number}");
+        assert_eq!(ok(&lab, &["prune"]), "", "{number}");
+        if !reached {
+            break;
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_a_later_chapter_left_is_not_lost_by_this_one() {
+    let lab = Lab::new();
+    dead(&lab, "web");
+    let (id, _) = only(lab.chapter(BIN));
+    let path = lab.state().join("running").join(&id);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{text}link veth0\n")).unwrap();
+    for words in [&["rm", "web"][..], &["rm", "-f", "web"], &["prune"]] {
+        let refused = contains("has left something of the kind \"link\"");
+        lab.chapter(BIN).args(words).assert().code(125).stdout("").stderr(refused);
+        assert_eq!(only(lab.chapter(BIN)).1["status"], "dead", "{words:?}");
+    }
+    fs::write(&path, text).unwrap();
+    ok(&lab, &["rm", "web"]);
+    assert!(is_empty(&lab.state()));
+}
+
+#[test]
+#[file_serial(machine)]
+fn many_at_once_are_started_stopped_and_removed_and_none_is_lost() {
+    let lab = Lab::new();
+    let names: Vec<String> = (0..16).map(|number| format!("c{number}")).collect();
+    let start = |name: &String| {
+        let mut command = lab.command(&[], BIN);
+        command.args(["run", "--name", name, "busybox", "sh", "-c"]);
+        command.arg("trap 'exit 4' TERM; echo ready; while :; do sleep 0.1; done");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let mut runs: Vec<Child> = names.iter().map(start).collect();
+    for run in &mut runs {
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(run.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    ok(&lab, &[&["stop", "-t", "45"], &names[..]].concat());
+    let ended = all(lab.chapter(BIN));
+    assert_eq!(ended.len(), names.len());
+    assert!(ended.iter().all(|one| one["code"] == 4), "{ended:?}");
+    for mut run in runs {
+        assert_eq!(run.wait().unwrap().code(), Some(4));
+    }
+    ok(&lab, &[&["rm"], &names[..]].concat());
+    assert!(is_empty(&lab.state()));
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    assert_snapshot!("ch05-rm-help", ok(&lab, &["--help"]));
+    for action in ["rm", "prune"] {
+        let help = ok(&lab, &[action, "-h"]);
+        assert_snapshot!(format!("ch05-rm-{action}-help"), help);
+    }
+}

@@ -1,0 +1,314 @@
+//! ch05-stop: a container's end, asked for, enforced, waited for.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use blackbox::{Lab, living};
+use insta::assert_snapshot;
+use predicates::str::contains;
+use serde_json::Value;
+use serial_test::file_serial;
+
+use crate::ch05_ps::{CAT, all, end, only, started};
+
+const BIN: &str = "ch05-stop";
+
+/// It ends by itself when it is asked to.
+const HANDLES: &str =
+    "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.02; done";
+
+/// It does not, and so have its children none who asks them.
+const IGNORES: &str =
+    "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo ready; wait; wait; wait";
+
+/// How a lab makes a command that runs to its end, and one that is held.
+type By = (fn(&Lab, &str) -> assert_cmd::Command, fn(&Lab) -> Command);
+const BOTH: [By; 2] = [
+    (Lab::chapter, |lab| lab.command(&[], BIN)),
+    (Lab::as_user, |lab| lab.user_command(BIN)),
+];
+
+fn ok(lab: &Lab, words: &[&str]) -> String {
+    let out = lab.chapter(BIN).args(words).assert().success().stderr("");
+    String::from_utf8(out.get_output().stdout.clone()).unwrap()
+}
+
+fn run(lab: &Lab, name: &str, script: &str) -> Child {
+    started(lab.command(&[], BIN), &["run", "--name", name], script)
+}
+
+/// What the container of this name is known for.
+fn known(lab: &Lab, name: &str) -> Value {
+    let mut all = all(lab.chapter(BIN)).into_iter();
+    all.find(|one| one["name"] == name).unwrap()
+}
+
+/// Wait until this process sleeps in flock(2), which no time ends.
+fn sleeps_in_flock(process: &Child) {
+    let path = format!("/proc/{}/syscall", process.id());
+    let number = format!("{} ", nix::libc::SYS_flock);
+    for _ in 0..3000 {
+        if fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&number)) {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("it never came to flock(2)");
+}
+
+/// A command of this chapter that is held.
+fn spawn(lab: &Lab, words: &[&str]) -> Child {
+    let mut command = lab.command(&[], BIN);
+    command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// What it printed, and its exit code.
+fn said(mut process: Child) -> (String, String, Option<i32>) {
+    let (mut out, mut err) = (String::new(), String::new());
+    process.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    process.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    (out, err, process.wait().unwrap().code())
+}
+
+#[test]
+#[file_serial(machine)]
+fn who_handles_sigterm_ends_by_itself_and_its_code_is_recorded_by_then() {
+    for (new, held) in BOTH {
+        let lab = Lab::new();
+        let mut run = started(held(&lab), &["run", "--name", "web"], HANDLES);
+        new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
+        // Nothing is waited for here: it is over, and written down.
+        let (_, web) = only(new(&lab, BIN));
+        assert_eq!((&web["status"], &web["code"]), (&"exited".into(), &7.into()));
+        let mut out = String::new();
+        run.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        assert_eq!((out.as_str(), run.wait().unwrap().code()), ("bye\n", Some(7)));
+        // Of one that has ended there is nothing to do, as often as it is asked for.
+        new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
+        new(&lab, BIN).args(["rm", "web"]).assert().success();
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn who_ignores_sigterm_is_killed_after_its_time_with_all_its_children() {
+    for (new, held) in BOTH {
+        for time in ["0", "1"] {
+            let lab = Lab::new();
+            let mut run = started(held(&lab), &["run", "--name", "web"], IGNORES);
+            let stop = ["stop", "-t", time, "web"];
+            new(&lab, BIN).args(stop).assert().success().stdout("web\n");
+            let (_, web) = only(new(&lab, BIN));
+            assert_eq!(
+                (&web["code"], &web["signal"]),
+                (&137.into(), &"SIGKILL".into())
+            );
+            assert_eq!(run.wait().unwrap().code(), Some(137));
+            assert!(living().into_values().all(|name| name != "sleep"));
+            new(&lab, BIN).args(["rm", "web"]).assert().success();
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_program_without_a_handler_is_killed_as_number_1_gets_no_sigterm() {
+    let lab = Lab::new();
+    let mut web = run(&lab, "web", "echo ready; exec sleep 1000");
+    // It is sent, and the kernel drops it.
+    ok(&lab, &["kill", "-s", "TERM", "web"]);
+    ok(&lab, &["stop", "-t", "1", "web"]);
+    assert_eq!(known(&lab, "web")["code"], 137);
+    web.wait().unwrap();
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn several_are_asked_at_once_and_not_one_after_the_other() {
+    let lab = Lab::new();
+    let volume = format!("{}:/v", lab.dir().join("v").display());
+    let words = |name| ["run", "-v", volume.as_str(), "--name", name];
+    // The first can't end before the second is asked; it would be killed.
+    let script = "trap 'until [ -e /v/asked ]; do sleep 0.02; done; exit 1' TERM; \
+                  echo ready; while :; do sleep 0.02; done";
+    let mut first = started(lab.command(&[], BIN), &words("first"), script);
+    let script = "trap 'touch /v/asked; exit 2' TERM; \
+                  echo ready; while :; do sleep 0.02; done";
+    let mut second = started(lab.command(&[], BIN), &words("second"), script);
+    let stopped = ok(&lab, &["stop", "-t", "45", "first", "second"]);
+    assert_eq!(stopped, "first\nsecond\n");
+    assert_eq!(known(&lab, "first")["code"], 1);
+    assert_eq!(known(&lab, "second")["code"], 2);
+    let codes = [&mut first, &mut second].map(|run| run.wait().unwrap().code());
+    assert_eq!(codes, [Some(1), Some(2)]);
+    ok(&lab, &["rm", "first", "second"]);
+    fs::remove_dir_all(lab.dir().join("v")).unwrap();
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_is_wrong_with_one_does_not_keep_the_others() {
+    let lab = Lab::new();
+    let mut web = run(&lab, "web", HANDLES);
+    let out =
+        lab.chapter(BIN).args(["stop", "none", "web", "no"]).assert().code(125);
+    let out = out.stdout("web\n").get_output().stderr.clone();
+    assert_snapshot!("ch05-stop-errors", String::from_utf8(out).unwrap());
+    assert_eq!(web.wait().unwrap().code(), Some(7));
+    let refused = "error: container web is not running\n";
+    lab.chapter(BIN).args(["kill", "web"]).assert().code(125).stderr(refused);
+    for signal in ["NONE", "0", "64", ""] {
+        let words = ["kill", "-s", signal, "web"];
+        lab.chapter(BIN).args(words).assert().code(2).stdout("");
+    }
+    lab.chapter(BIN).args(["stop", "-t", "-1", "web"]).assert().code(2);
+    lab.chapter(BIN).arg("stop").assert().code(2);
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_frozen_one_is_thawed_and_ends_as_any_other() {
+    let lab = Lab::new();
+    for (words, code) in [
+        (&["stop", "web"][..], 7),
+        (&["stop", "-t", "0", "web"], 137),
+        (&["kill", "web"], 137),
+    ] {
+        let mut web = run(&lab, "web", HANDLES);
+        let (id, _) = only(lab.chapter(BIN));
+        lab.chapter("ch02-cgroups").args(["freeze", &id]).assert().success();
+        ok(&lab, words);
+        let seen = web.wait().unwrap().code();
+        // Without any time it may have been faster than SIGKILL.
+        assert!(
+            seen == Some(code) || (words.len() == 4 && seen == Some(7)),
+            "{words:?}"
+        );
+        ok(&lab, &["rm", "web"]);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn one_that_is_frozen_to_be_copied_is_not_thawed_before_its_time_is_up() {
+    let lab = Lab::new();
+    let mut web = run(&lab, "web", HANDLES);
+    let (id, _) = only(lab.chapter(BIN));
+    // As commit does.
+    let reader = File::open(lab.state().join("containers").join(&id)).unwrap();
+    reader.lock_shared().unwrap();
+    lab.chapter("ch02-cgroups").args(["freeze", &id]).assert().success();
+    ok(&lab, &["stop", "-t", "1", "web"]);
+    // It never came to its handler.
+    assert_eq!(web.wait().unwrap().code(), Some(137));
+    drop(reader);
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn kill_sends_any_signal_and_sigkill_by_default() {
+    let lab = Lab::new();
+    let script = "trap 'echo one' USR1; trap 'echo two; exit 5' USR2; echo ready; \
+                  while :; do sleep 0.02; done";
+    let mut web = run(&lab, "web", script);
+    assert_eq!(ok(&lab, &["kill", "-s", "usr1", "web"]), "web\n");
+    let mut out = web.stdout.take().unwrap();
+    let mut seen = [0; 4];
+    out.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"one\n");
+    ok(&lab, &["kill", "--signal", "12", "web"]);
+    assert_eq!(web.wait().unwrap().code(), Some(5));
+    ok(&lab, &["rm", "web"]);
+    let mut web = run(&lab, "web", IGNORES);
+    ok(&lab, &["kill", "web"]);
+    assert_eq!(web.wait().unwrap().code(), Some(137));
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_process_that_has_the_number_now_gets_no_signal() {
+    let lab = Lab::new();
+    let mut web = run(&lab, "web", CAT);
+    let (id, one) = only(lab.chapter(BIN));
+    let path = lab.state().join("running").join(&id);
+    let text = fs::read_to_string(&path).unwrap();
+    web.kill().unwrap();
+    web.wait().unwrap();
+    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    let was = format!("home pid {} ", one["pid"]);
+    let now = format!("home pid {} ", other.id());
+    assert!(text.contains(&was), "{text}");
+    // It has the number, and was not born then.
+    fs::write(&path, text.replace(&was, &now)).unwrap();
+    let held = File::open(&path).unwrap();
+    held.lock().unwrap();
+    let refused = "error: container web is not running\n";
+    lab.chapter(BIN).args(["kill", "web"]).assert().code(125).stderr(refused);
+    drop(held);
+    ok(&lab, &["stop", "-t", "0", "web"]);
+    assert!(other.try_wait().unwrap().is_none(), "another's process was killed");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn wait_sleeps_until_the_end_and_tells_the_code_also_when_all_is_gone() {
+    let lab = Lab::new();
+    let web = run(&lab, "web", CAT);
+    let gone =
+        started(lab.command(&[], BIN), &["run", "--rm", "--name", "gone"], CAT);
+    let wait = spawn(&lab, &["wait", "web", "gone"]);
+    sleeps_in_flock(&wait);
+    // The second goes first, and all that is its with it.
+    assert_eq!(end(gone), Some(3));
+    assert_eq!(all(lab.chapter(BIN)).len(), 1);
+    assert_eq!(end(web), Some(3));
+    assert_eq!(said(wait), ("3\n3\n".into(), String::new(), Some(0)));
+    assert_eq!(ok(&lab, &["wait", "web", "web"]), "3\n3\n");
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn who_waits_for_one_whose_host_side_is_killed_is_told_that_nobody_knows() {
+    let lab = Lab::new();
+    let mut web = run(&lab, "web", CAT);
+    let wait = spawn(&lab, &["wait", "web"]);
+    sleeps_in_flock(&wait);
+    web.kill().unwrap();
+    web.wait().unwrap();
+    let (out, err, code) = said(wait);
+    assert_eq!((out.as_str(), code), ("", Some(125)));
+    assert!(
+        err.starts_with("error: how container web ended is not known: "),
+        "{err}"
+    );
+    // There is nothing to stop.
+    assert_eq!(ok(&lab, &["stop", "web"]), "web\n");
+    ok(&lab, &["run", "--rm", "busybox", "true"]);
+    let unknown = contains("how container web ended is not known");
+    lab.chapter(BIN).args(["wait", "web"]).assert().code(125).stderr(unknown);
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    assert_snapshot!("ch05-stop-help", ok(&lab, &["--help"]));
+    for action in ["stop", "kill", "wait"] {
+        let help = ok(&lab, &[action, "-h"]);
+        assert_snapshot!(format!("ch05-stop-{action}-help"), help);
+    }
+}
