@@ -41,10 +41,10 @@ impl Run {
     /// Do it.
     ///
     /// # Errors
-    /// As [`Flags::run`].
+    /// As [`Flags::start`].
     pub fn act(self, state: &State) -> Result<Exit> {
         self.flags.check()?;
-        self.flags.run(self.run.container(state)?)
+        self.flags.start(self.flags.parts(self.run.container(state)?))
     }
 }
 
@@ -63,17 +63,21 @@ impl Flags {
     }
 
     // ANCHOR: run
-    /// Run a container that has all its parts but what it talks through: to its end, or
-    /// in the background.
-    ///
-    /// # Errors
-    /// Those of [`Container::run`] and [`Container::detach`].
-    pub fn run(&self, container: Container) -> Result<Exit> {
+    /// The container, with the parts that it talks through.
+    #[must_use]
+    pub fn parts(&self, container: Container) -> Container {
         let log = Log::default();
         let copy = log.clone();
         let terminal = Terminal::new(&self.terminal)
             .copied_to(move |bytes| copy.write(Stream::Out, bytes));
-        let container = container.part(Logged::new(log, self.detach)).part(terminal);
+        container.part(Logged::new(log, self.detach)).part(terminal)
+    }
+
+    /// Run a container that has all its parts: to its end, or in the background.
+    ///
+    /// # Errors
+    /// Those of [`Container::run`] and [`Container::detach`].
+    pub fn start(&self, container: Container) -> Result<Exit> {
         if !self.detach {
             return container.run();
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use common::Container;
+use common::Exit;
 use common::state::State;
 
 use crate::{AsUser, ReadOnly, Settings, Who};
@@ -34,6 +34,9 @@ pub struct Flags {
 #[group(skip)]
 pub struct Run {
     #[command(flatten)]
+    streams: ch05_detach::Flags,
+
+    #[command(flatten)]
     flags: Flags,
 
     /// Make the root read-only; volumes, /dev and /proc stay as they are
@@ -45,17 +48,21 @@ pub struct Run {
 }
 
 impl Run {
-    /// The container, with every part but the last two: what it talks through, and
-    /// [`AsUser`], which has to come after all others.
+    // ANCHOR: parts
+    /// Do it.
     ///
     /// # Errors
-    /// As [`ch04_commit::Run::container`].
-    pub fn container(self, state: &State) -> Result<(Container, AsUser)> {
+    /// As [`ch05_detach::Run::act`].
+    pub fn act(self, state: &State) -> Result<Exit> {
+        self.streams.check()?;
         let user = AsUser::new(self.flags.user.clone());
-        let container = self.run.container(state)?;
-        let container = container
+        let container = self
+            .run
+            .container(state)?
             .part(Settings::new(self.flags))
             .part(ReadOnly::new(self.read_only));
-        Ok((container, user))
+        // Whoever runs as somebody else can do nothing more: all others come before.
+        self.streams.start(self.streams.parts(container).part(user))
     }
+    // ANCHOR_END: parts
 }

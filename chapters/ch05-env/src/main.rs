@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use ch03_run::Terminal;
-use ch04_commit::{Images, Store};
-use ch05_env::Exec;
-use clap::{Args, Parser, Subcommand};
+use ch04_commit::Images;
+use ch05_env::{Exec, Run};
+use ch05_logs::Logs;
+use ch05_ps::Ps;
+use ch05_rm::{Removal, UNDO};
+use ch05_stop::Ends;
+use clap::{Parser, Subcommand};
 use common::state::State;
 use common::{Exit, cli};
 
@@ -31,45 +34,29 @@ enum Action {
     Run(Box<Run>),
     /// Run another program in a container that runs
     Exec(Exec),
+    /// List the containers that run
+    Ps(Ps),
+    /// Show what a container has printed
+    Logs(Logs),
+    #[command(flatten)]
+    Ends(Ends),
     #[command(flatten)]
     Images(Images),
-    /// Remove containers that have ended
-    Rm(Rm),
-}
-
-#[derive(Args)]
-struct Run {
     #[command(flatten)]
-    terminal: ch03_run::Flags,
-
-    #[command(flatten)]
-    run: ch05_env::Run,
-}
-
-#[derive(Args)]
-struct Rm {
-    /// Their names, their ids, or what only those begin with
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    Removal(Removal),
 }
 
 fn main() -> ExitCode {
     cli::main(|Cli { action }| {
         let state = State::locate()?;
         match action {
-            Action::Run(flags) => {
-                let Run { terminal, run } = *flags;
-                // ANCHOR: parts
-                let (container, user) = run.container(&state)?;
-                return container.part(Terminal::new(&terminal)).part(user).run();
-                // ANCHOR_END: parts
-            }
+            Action::Run(run) => return run.act(&state),
             Action::Exec(exec) => return exec.act(&state),
+            Action::Ps(ps) => ps.act(&state)?,
+            Action::Logs(logs) => logs.act(&state)?,
+            Action::Ends(action) => action.act(&state)?,
             Action::Images(action) => action.act(&state)?,
-            Action::Rm(Rm { containers }) => {
-                let store = Store::open(&state)?;
-                cli::each(&containers, |word| store.remove_container(word))?;
-            }
+            Action::Removal(action) => action.act(&state, UNDO)?,
         }
         Ok(Exit::Code(0))
     })

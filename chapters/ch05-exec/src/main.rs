@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use ch03_run::Terminal;
-use ch04_commit::{Images, Store};
+use ch04_commit::{Images, Rm};
+use ch05_detach::Run;
 use ch05_exec::Exec;
-use clap::{Args, Parser, Subcommand};
+use ch05_logs::Logs;
+use ch05_ps::Ps;
+use clap::{Parser, Subcommand};
 use common::state::State;
 use common::{Exit, cli};
 
@@ -32,42 +34,26 @@ enum Action {
     Run(Box<Run>),
     /// Run another program in a container that runs
     Exec(Exec),
+    /// List the containers that run
+    Ps(Ps),
+    /// Show what a container has printed
+    Logs(Logs),
     #[command(flatten)]
     Images(Images),
     /// Remove containers that have ended
     Rm(Rm),
 }
 
-#[derive(Args)]
-struct Run {
-    #[command(flatten)]
-    terminal: ch03_run::Flags,
-
-    #[command(flatten)]
-    run: ch04_commit::Run,
-}
-
-#[derive(Args)]
-struct Rm {
-    /// Their names, their ids, or what only those begin with
-    #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
-}
-
 fn main() -> ExitCode {
     cli::main(|Cli { action }| {
         let state = State::locate()?;
         match action {
-            Action::Run(flags) => {
-                let Run { terminal, run } = *flags;
-                return run.container(&state)?.part(Terminal::new(&terminal)).run();
-            }
+            Action::Run(run) => return run.act(&state),
             Action::Exec(exec) => return exec.act(&state),
+            Action::Ps(ps) => ps.act(&state)?,
+            Action::Logs(logs) => logs.act(&state)?,
             Action::Images(action) => action.act(&state)?,
-            Action::Rm(Rm { containers }) => {
-                let store = Store::open(&state)?;
-                cli::each(&containers, |word| store.remove_container(word))?;
-            }
+            Action::Rm(rm) => rm.act(&state)?,
         }
         Ok(Exit::Code(0))
     })

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use ch04_commit::{Images, Rm};
 use ch05_detach::Run;
 use ch05_logs::Logs;
+use ch05_ps::Ps;
 use clap::{Parser, Subcommand};
 use common::state::State;
 use common::{Exit, cli};
@@ -29,6 +30,8 @@ struct Cli {
 enum Action {
     /// Run a program in a container of an image
     Run(Box<Run>),
+    /// List the containers that run
+    Ps(Ps),
     /// Show what a container has printed
     Logs(Logs),
     #[command(flatten)]
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         let state = State::locate()?;
         match action {
             Action::Run(run) => return run.act(&state),
+            Action::Ps(ps) => ps.act(&state)?,
             Action::Logs(logs) => logs.act(&state)?,
             Action::Images(action) => action.act(&state)?,
             Action::Rm(rm) => rm.act(&state)?,

@@ -161,6 +161,9 @@ mod tests {
             created: 40,
             driver: Driver::Overlay,
             parts: vec![],
+            environment: Default::default(),
+            directory: "/".into(),
+            user: None,
         };
         Listed { record, now }
     }

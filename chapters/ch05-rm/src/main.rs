@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use ch03_run::Terminal;
 use ch04_commit::Images;
+use ch05_detach::Run;
+use ch05_exec::Exec;
+use ch05_logs::Logs;
 use ch05_ps::Ps;
 use ch05_rm::{Removal, UNDO};
 use ch05_stop::Ends;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use common::state::State;
 use common::{Exit, cli};
 
@@ -33,36 +35,30 @@ struct Cli {
 enum Action {
     /// Run a program in a container of an image
     Run(Box<Run>),
-    #[command(flatten)]
-    Images(Images),
+    /// Run another program in a container that runs
+    Exec(Exec),
     /// List the containers that run
     Ps(Ps),
+    /// Show what a container has printed
+    Logs(Logs),
     #[command(flatten)]
     Ends(Ends),
     #[command(flatten)]
+    Images(Images),
+    #[command(flatten)]
     Removal(Removal),
-}
-
-#[derive(Args)]
-struct Run {
-    #[command(flatten)]
-    terminal: ch03_run::Flags,
-
-    #[command(flatten)]
-    run: ch04_commit::Run,
 }
 
 fn main() -> ExitCode {
     cli::main(|Cli { action }| {
         let state = State::locate()?;
         match action {
-            Action::Run(flags) => {
-                let Run { terminal, run } = *flags;
-                return run.container(&state)?.part(Terminal::new(&terminal)).run();
-            }
-            Action::Images(action) => action.act(&state)?,
+            Action::Run(run) => return run.act(&state),
+            Action::Exec(exec) => return exec.act(&state),
             Action::Ps(ps) => ps.act(&state)?,
+            Action::Logs(logs) => logs.act(&state)?,
             Action::Ends(action) => action.act(&state)?,
+            Action::Images(action) => action.act(&state)?,
             Action::Removal(action) => action.act(&state, UNDO)?,
         }
         Ok(Exit::Code(0))
