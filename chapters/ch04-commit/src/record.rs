@@ -61,8 +61,10 @@ impl Record {
     /// # Errors
     /// There is none; there are several; its record can't be read.
     pub fn find(state: &State, word: &str) -> Result<Record> {
-        let named = fs::read_link(state.names().join(word));
-        let named = named.ok().filter(|_| word.parse::<Name>().is_ok());
+        let named = match word.parse::<Name>() {
+            Ok(name) => state.named(&name)?,
+            Err(_) => None,
+        };
         if let Some(id) = named.as_deref().and_then(Path::to_str) {
             return Record::read(state, &id.parse()?)?
                 .with_context(|| format!("container {word} has no record yet"));
