@@ -240,7 +240,7 @@ impl Store {
     /// Remove what nobody uses: drafts of the dead, layers of no image and no
     /// container, what a killed removal left of a container. The caller holds the
     /// lock.
-    fn sweep(&self) -> Result<()> {
+    pub(crate) fn sweep(&self) -> Result<()> {
         let layers = self.state.layers();
         let used = self.used();
         // Who fetches busybox has a layer before it has a name for it.
@@ -269,11 +269,15 @@ impl Store {
         for id in names(&self.state.containers()) {
             // The lock file is there before the directory, and goes after it.
             let directory = self.state.containers().join(&id);
-            let owns =
-                [directory.join("record.json"), self.state.running().join(&id)];
+            let record = directory.join("record.json");
+            let lock = self.state.running().join(&id);
             // What can't be looked at may be there.
-            let is_not = |path: &PathBuf| path.try_exists().is_ok_and(|is| !is);
-            if owns.iter().all(is_not) {
+            let no_record = match fs::metadata(&record) {
+                Err(e) => e.kind() == io::ErrorKind::NotFound,
+                // A power failure came before its content.
+                Ok(about) => about.len() == 0,
+            };
+            if no_record && lock.try_exists().is_ok_and(|is| !is) {
                 remove_tree(&directory)?;
             }
         }
