@@ -332,12 +332,7 @@ impl Home {
     pub fn remove(&self) -> Result<()> {
         if let Some(name) = &self.name {
             let link = self.state.names().join(name.as_str());
-            let owner = match fs::read_link(&link) {
-                Err(e) if no_link(&e) => None,
-                owner => {
-                    Some(owner.look(|| format!("readlink(2) {}", link.display()))?)
-                }
-            };
+            let owner = self.state.named(name)?;
             if owner.is_some_and(|id| id == Path::new(self.id.as_str())) {
                 gone(fs::remove_file(&link))
                     .step(|| format!("unlink(2) {}", link.display()))?;
@@ -375,6 +370,20 @@ impl State {
     #[must_use]
     pub fn names(&self) -> PathBuf {
         self.root().join("names")
+    }
+
+    /// Whose name it is: an id, as it is written there; `None` when nobody has it.
+    ///
+    /// # Errors
+    /// Those of readlink(2).
+    pub fn named(&self, name: &Name) -> Result<Option<PathBuf>> {
+        let link = self.names().join(name.as_str());
+        match fs::read_link(&link) {
+            Err(e) if no_link(&e) => Ok(None),
+            owner => {
+                owner.look(|| format!("readlink(2) {}", link.display())).map(Some)
+            }
+        }
     }
 
     /// The containers whose host side is dead.

@@ -65,7 +65,7 @@ pub fn unpack_stream(tar: impl Read, root: &Path, keep: Keep) -> Result<()> {
         bail!("not a whole tar: it ends without its end mark, so it was cut off");
     }
     // What packs it may check itself at its own end.
-    io::copy(&mut stream, &mut io::sink()).context("behind the tar's end")?;
+    io::copy(&mut stream, &mut io::sink()).look(|| "behind the tar's end")?;
     Ok(())
 }
 

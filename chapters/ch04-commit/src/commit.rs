@@ -97,7 +97,9 @@ impl Held {
         let step = || format!("open(2) {}", dir.display());
         let lock = File::open(&dir).look(step)?;
         lock.lock_shared().look(|| format!("flock(2) {}", dir.display()))?;
-        if !dir.join("record.json").exists() {
+        let path = dir.join("record.json");
+        let there = path.try_exists();
+        if !there.look(|| format!("stat(2) {}", path.display()))? {
             bail!("container {container} is being removed");
         }
         let status = record.status(state)?;

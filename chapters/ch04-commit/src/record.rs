@@ -72,8 +72,10 @@ impl Record {
     /// # Errors
     /// There is none; there are several; its record can't be read.
     pub fn find(state: &State, word: &str) -> Result<Record> {
-        let named = fs::read_link(state.names().join(word));
-        let named = named.ok().filter(|_| word.parse::<Name>().is_ok());
+        let named = match word.parse::<Name>() {
+            Ok(name) => state.named(&name)?,
+            Err(_) => None,
+        };
         if let Some(id) = named.as_deref().and_then(Path::to_str) {
             return Record::read(state, &id.parse()?)?
                 .with_context(|| format!("container {word} has no record yet"));
@@ -407,6 +409,10 @@ fn read(path: &Path) -> Result<Option<Value>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.look(|| format!("read(2) {}", path.display()))?,
     };
+    // The power failed when the name had come to the disk, and nothing else.
+    if text.is_empty() {
+        return Ok(None);
+    }
     let value = serde_json::from_slice(&text);
     value.map(Some).with_context(|| format!("{} is damaged", path.display()))
 }
@@ -487,6 +493,25 @@ mod tests {
             let error = Record::find(&state, word).unwrap_err().to_string();
             assert!(error.contains(reason), "{word}: {error}");
         }
+    }
+
+    #[test]
+    fn what_a_power_failure_left_of_a_container_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let one = record("aaaa00000000", None);
+        save(&state, &one);
+        fs::write(one.home(&state).dir().join(RECORD), "").unwrap();
+        assert!(Record::all(&state).unwrap().is_empty());
+        let store = crate::Store::open(&state).unwrap();
+        store.sweep().unwrap();
+        assert!(!one.home(&state).dir().exists());
+        // One that is damaged otherwise stays, and is told.
+        save(&state, &one);
+        fs::write(one.home(&state).dir().join(RECORD), "{").unwrap();
+        store.sweep().unwrap();
+        let error = Record::all(&state).unwrap_err().to_string();
+        assert!(error.contains("record.json is damaged"), "{error}");
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(crate) fn unpacked(
     read: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
     let mut from = BufReader::with_capacity(PIECE, from);
-    let packing = Packing::found(from.fill_buf().context("read(2)")?)?;
+    let packing = Packing::found(from.fill_buf().look(|| "read(2)")?)?;
     if packing == Packing::Plain {
         return read(&mut from);
     }

@@ -1,7 +1,7 @@
 //! The images' directory: who may change it, what is made in it, what is swept.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -249,7 +249,7 @@ impl Store {
     /// Remove what nobody uses: drafts of the dead, layers of no image and no
     /// container, what a killed removal left of a container. The caller holds the
     /// lock.
-    fn sweep(&self) -> Result<()> {
+    pub(crate) fn sweep(&self) -> Result<()> {
         let layers = self.state.layers();
         let used = self.used();
         // Who fetches busybox has a layer before it has a name for it.
@@ -278,11 +278,15 @@ impl Store {
         for id in names(&self.state.containers()) {
             // The lock file is there before the directory, and goes after it.
             let directory = self.state.containers().join(&id);
-            let owns =
-                [directory.join("record.json"), self.state.running().join(&id)];
+            let record = directory.join("record.json");
+            let lock = self.state.running().join(&id);
             // What can't be looked at may be there.
-            let is_not = |path: &PathBuf| path.try_exists().is_ok_and(|is| !is);
-            if owns.iter().all(is_not) {
+            let no_record = match fs::metadata(&record) {
+                Err(e) => e.kind() == io::ErrorKind::NotFound,
+                // A power failure came before its content.
+                Ok(about) => about.len() == 0,
+            };
+            if no_record && lock.try_exists().is_ok_and(|is| !is) {
                 remove_tree(&directory)?;
             }
         }
@@ -324,17 +328,22 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             handle => handle.look(|| format!("open(2) {}", dir.display()))?,
         };
-        if handle.try_lock().is_err() {
+        let flock = || format!("flock(2) {}", dir.display());
+        match handle.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(e)) => return Err(e).look(flock),
             // Those who read share it; who removes has it alone.
-            if handle.try_lock_shared().is_ok() {
+            Err(TryLockError::WouldBlock) if handle.try_lock_shared().is_ok() => {
                 bail!(
                     "container {called} is being read, for an image or a tar: try again \
-                     later"
-                );
+                 later"
+                )
             }
-            handle.lock().look(|| format!("flock(2) {}", dir.display()))?;
-            if !record.exists(&self.state) {
-                return Ok(());
+            Err(TryLockError::WouldBlock) => {
+                handle.lock().look(flock)?;
+                if !record.exists(&self.state) {
+                    return Ok(());
+                }
             }
         }
         // Opened before it is looked at, so that no other is waited for.

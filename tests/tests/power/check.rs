@@ -159,6 +159,9 @@ fn swept() -> Result<(), String> {
     };
     fs::write("/run/tar", tar(7)).unwrap();
     chapter(&["import", "/run/tar", "after"])?;
+    // A container that had come to the disk by half is not in the way.
+    chapter(&["rmi", "after"])?;
+    chapter(&["run", "--rm", "busybox", "true"])?;
     for container in names("containers") {
         chapter(&["rm", &container])?;
     }

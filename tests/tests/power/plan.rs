@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// A change of the images. Its number tells what the image holds.
+/// A change of the images, or a new container. Its number tells what the image holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
+    /// Nothing of it is promised to last; but it must be in nobody's way.
+    Run(u64),
     Commit(String, u64),
     Import(String, u64),
     Remove(String),
@@ -14,13 +16,16 @@ pub(crate) enum Step {
 pub(crate) type Images = BTreeMap<String, (u64, usize)>;
 
 /// Each round makes two images of one container, one of them by a name that is taken
-/// already, imports one, and removes those of the round before.
+/// already, imports one, and removes those of the round before. The container is new,
+/// and not on the disk yet, when an image is removed, which syncs a directory and no
+/// more.
 pub(crate) fn steps(rounds: u64) -> Vec<Step> {
-    let mut all = Vec::new();
+    let mut all = vec![Step::Run(0)];
     for round in 0..rounds {
         all.push(Step::Commit("same".to_owned(), round));
         all.push(Step::Commit(format!("c{round}"), round));
         all.push(Step::Import(format!("t{round}"), round));
+        all.push(Step::Run(round + 1));
         if round > 0 {
             all.push(Step::Remove(format!("t{}", round - 1)));
             all.push(Step::Remove(format!("c{}", round - 1)));
@@ -34,6 +39,7 @@ pub(crate) fn after(steps: &[Step]) -> Images {
     let mut images = Images::new();
     for step in steps {
         match step {
+            Step::Run(_) => {}
             Step::Commit(name, content) => {
                 images.insert(name.clone(), (*content, 2));
             }
