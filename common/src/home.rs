@@ -61,7 +61,6 @@ impl Home {
     /// A name that is taken, and those of open(2), flock(2) and mkdir(2).
     pub fn make(&self, parts: &[&str]) -> Result<Lock> {
         let lock = self.lock(parts)?;
-        self.note_host()?;
         if let Some(name) = &self.name {
             self.note(NOTE, format!("name {name}").as_bytes())?;
             self.take(name)?;
@@ -120,18 +119,9 @@ impl Home {
 
     /// The program runs as this process: from here on the container stays.
     pub(crate) fn note_process(&self, pid: Pid) -> Result<()> {
-        self.note_as("pid", pid)
-    }
-
-    /// This process is the container's host side.
-    fn note_host(&self) -> Result<()> {
-        self.note_as("host", Pid::this())
-    }
-
-    fn note_as(&self, role: &str, pid: Pid) -> Result<()> {
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         let since = process.map_or(0, |process| process.since);
-        self.note(NOTE, format!("{role} {pid} {since}").as_bytes())
+        self.note(NOTE, format!("pid {pid} {since}").as_bytes())
     }
 
     /// The process that runs in this container, as its host side has noted it; `None`
@@ -140,23 +130,8 @@ impl Home {
     /// # Errors
     /// Those of read(2) and pidfd_open(2).
     pub fn process(&self) -> Result<Option<Process>> {
-        self.noted_as("pid")
-    }
-
-    /// The host side of this container, which reaps its program and writes down how
-    /// that ended; `None` when it is gone. To wait for its end is to wait for all that
-    /// it does.
-    ///
-    /// # Errors
-    /// Those of read(2) and pidfd_open(2).
-    pub fn host(&self) -> Result<Option<Process>> {
-        self.noted_as("host")
-    }
-
-    fn noted_as(&self, role: &str) -> Result<Option<Process>> {
         let notes = self.notes(NOTE)?;
-        let Some((pid, since)) =
-            notes.iter().find_map(|note| process_in(note, role))
+        let Some((pid, since)) = notes.iter().find_map(|note| process_in(note))
         else {
             return Ok(None);
         };
@@ -255,6 +230,39 @@ impl Home {
     }
 }
 
+/// The container's host side, for those who wait for its end: that comes after all
+/// that is done and written for the container, however it ends.
+impl Home {
+    /// This process is it.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and write(2).
+    pub fn note_host(&self) -> Result<()> {
+        let pid = Pid::this();
+        let host = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        let since = host.map_or(0, |host| host.since);
+        self.note(NOTE, format!("host {pid} {since}").as_bytes())
+    }
+
+    /// Who has noted so; `None` when it is gone.
+    ///
+    /// # Errors
+    /// Those of read(2) and pidfd_open(2).
+    pub fn host(&self) -> Result<Option<Process>> {
+        let numbers = |note: &Vec<u8>| {
+            let note = std::str::from_utf8(note).ok()?.strip_prefix("host ")?;
+            let (pid, since) = note.split_once(' ')?;
+            Some((Pid::from_raw(pid.parse().ok()?), since.parse::<u64>().ok()?))
+        };
+        let Some((pid, since)) = self.notes(NOTE)?.iter().find_map(numbers) else {
+            return Ok(None);
+        };
+        let host = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        // The number may be another's by now, who was born later.
+        Ok(host.filter(|host| host.since == since))
+    }
+}
+
 impl State {
     /// Names of containers: symlinks to their ids.
     #[must_use]
@@ -312,8 +320,7 @@ impl State {
             dead.push(Dead {
                 home: Home { id, name, state: self.clone() },
                 parts: parts.split_whitespace().map(str::to_owned).collect(),
-                stays: noted(&text, NOTE)
-                    .any(|note| process_in(note, "pid").is_some()),
+                stays: noted(&text, NOTE).any(|note| process_in(note).is_some()),
                 _lock: Lock { _file: file },
             });
         }
@@ -342,10 +349,10 @@ fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
-/// A note of [`Home::note_as`].
-fn process_in(note: &[u8], role: &str) -> Option<(Pid, u64)> {
-    let note = std::str::from_utf8(note).ok()?.strip_prefix(role)?;
-    let (pid, since) = note.strip_prefix(' ')?.split_once(' ')?;
+/// A note of [`Home::note_process`].
+fn process_in(note: &[u8]) -> Option<(Pid, u64)> {
+    let note = std::str::from_utf8(note).ok()?.strip_prefix("pid ")?;
+    let (pid, since) = note.split_once(' ')?;
     Some((Pid::from_raw(pid.parse().ok()?), since.parse().ok()?))
 }
 
@@ -448,6 +455,22 @@ mod tests {
         assert!(found.notes("volume").unwrap().is_empty());
         assert!(state.dead().unwrap().is_empty());
         assert_eq!(fs::read_dir(state.names()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_host_side_is_found_by_its_number_and_its_birth() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&State::at(dir.path()), None);
+        assert!(home.host().unwrap().is_none());
+        let lock = home.make(&[]).unwrap();
+        assert!(home.host().unwrap().is_none());
+        home.note("home", format!("host {} 1", Pid::this()).as_bytes()).unwrap();
+        assert!(home.host().unwrap().is_none(), "another one has that number");
+        home.remove().unwrap();
+        drop(lock);
+        let _lock = home.make(&[]).unwrap();
+        home.note_host().unwrap();
+        assert_eq!(home.host().unwrap().unwrap().pid, Pid::this());
     }
 
     #[test]
