@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use nix::sched::CloneFlags;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -84,10 +84,14 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
     let started = created.start_and(|| {
         let_go()?;
         step::hush();
-        // A caller that ends because it was told is no reason to end. One that died
-        // before has its signal sent, and no ear for what follows.
+        // A caller that ends because it was told is no reason to end. One that dies
+        // before closes its end, and what it was told counts only when it says so.
         prctl::set_pdeathsig(None).look(|| "prctl(2) PR_SET_PDEATHSIG")?;
-        caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")
+        caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")?;
+        match caller.receive().look(|| "recvmsg(2) from the caller")? {
+            Some(Frame::Go) => Ok(()),
+            _ => bail!("the caller is gone"),
+        }
     })?;
     started.wait().map(drop)
 }
@@ -111,7 +115,9 @@ fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
     loop {
         let failure =
             match supervisor.receive().look(|| "recvmsg(2) from the supervisor")? {
-                Some(Frame::Exec) => return Ok(()),
+                Some(Frame::Exec) if supervisor.send(&Frame::Go).is_ok() => {
+                    return Ok(());
+                }
                 Some(Frame::Step(line)) => {
                     step::say(&line);
                     continue;

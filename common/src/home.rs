@@ -110,7 +110,6 @@ impl Home {
     /// A name that is taken, and those of open(2), flock(2) and mkdir(2).
     pub fn make(&self, parts: &[&str]) -> Result<Lock> {
         let lock = self.lock(parts)?;
-        self.note_host()?;
         if let Some(name) = &self.name {
             self.note(NOTE, format!("name {name}").as_bytes())?;
             self.take(name)?;
@@ -181,11 +180,6 @@ impl Home {
         self.note_as(GOES, pid)
     }
 
-    /// This process is the container's host side.
-    fn note_host(&self) -> Result<()> {
-        self.note_as(HOST, Pid::this())
-    }
-
     fn note_as(&self, role: &str, pid: Pid) -> Result<()> {
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         let since = process.map_or(0, |process| process.since);
@@ -207,7 +201,8 @@ impl Home {
             return Ok(Life::Over);
         }
         let text = read_all(&mut file, &path)?;
-        let Some((pid, since)) = noted(&text, NOTE).find_map(program_in) else {
+        let program = |note| note_of(note, &[STAYS, GOES]);
+        let Some((pid, since)) = noted(&text, NOTE).find_map(program) else {
             return Ok(Life::Starting);
         };
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
@@ -240,21 +235,9 @@ impl Home {
         self.noted_as(&[STAYS, GOES])
     }
 
-    /// The host side of this container, which reaps its program and writes down how
-    /// that ended; `None` when it is gone. To wait for its end is to wait for all that
-    /// it does.
-    ///
-    /// # Errors
-    /// Those of read(2) and pidfd_open(2).
-    pub fn host(&self) -> Result<Option<Process>> {
-        self.noted_as(&[HOST])
-    }
-
     fn noted_as(&self, roles: &[&str]) -> Result<Option<Process>> {
         let notes = self.notes(NOTE)?;
-        let found = notes
-            .iter()
-            .find_map(|note| roles.iter().find_map(|role| process_in(note, role)));
+        let found = notes.iter().find_map(|note| note_of(note, roles));
         let Some((pid, since)) = found else { return Ok(None) };
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         // The number may be another's by now, who was born later.
@@ -365,6 +348,26 @@ impl Home {
     }
 }
 
+/// The container's host side, for those who wait for its end: that comes after all
+/// that is done and written for the container, however it ends.
+impl Home {
+    /// This process is it.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and write(2).
+    pub fn note_host(&self) -> Result<()> {
+        self.note_as(HOST, Pid::this())
+    }
+
+    /// Who has noted so; `None` when it is gone.
+    ///
+    /// # Errors
+    /// Those of read(2) and pidfd_open(2).
+    pub fn host(&self) -> Result<Option<Process>> {
+        self.noted_as(&[HOST])
+    }
+}
+
 impl State {
     /// Names of containers: symlinks to their ids.
     #[must_use]
@@ -464,9 +467,9 @@ fn noted<'a>(text: &'a [u8], part: &str) -> impl Iterator<Item = &'a [u8]> {
     })
 }
 
-/// The program's, whether its container stays or goes.
-fn program_in(note: &[u8]) -> Option<(Pid, u64)> {
-    [STAYS, GOES].iter().find_map(|role| process_in(note, role))
+/// The process that has one of these roles.
+fn note_of(note: &[u8], roles: &[&str]) -> Option<(Pid, u64)> {
+    roles.iter().find_map(|role| process_in(note, role))
 }
 
 /// A note of [`Home::note_as`].
@@ -583,6 +586,22 @@ mod tests {
         assert!(found.notes("volume").unwrap().is_empty());
         assert!(state.dead().unwrap().is_empty());
         assert_eq!(fs::read_dir(state.names()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_host_side_is_found_by_its_number_and_its_birth() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&State::at(dir.path()), None);
+        assert!(home.host().unwrap().is_none());
+        let lock = home.make(&[]).unwrap();
+        assert!(home.host().unwrap().is_none());
+        home.note("home", format!("host {} 1", Pid::this()).as_bytes()).unwrap();
+        assert!(home.host().unwrap().is_none(), "another one has that number");
+        home.remove().unwrap();
+        drop(lock);
+        let _lock = home.make(&[]).unwrap();
+        home.note_host().unwrap();
+        assert_eq!(home.host().unwrap().unwrap().pid, Pid::this());
     }
 
     #[test]

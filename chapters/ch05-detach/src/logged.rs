@@ -39,6 +39,8 @@ impl Part for Logged {
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
         self.log.open(&plan.home)?;
+        // Who follows the log waits for the end of who writes it.
+        plan.home.note_host()?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)");
         self.pipes = Some([pipe()?, pipe()?]);
         Ok(())

@@ -594,10 +594,27 @@ fn a_full_disk_ends_no_program_and_is_told_when_there_is_room() {
         String::from_utf8(out.success().get_output().stdout.clone()).unwrap()
     };
     chapter(&["images"]);
-    let script = "dd if=/dev/zero of=/fill bs=4k 2> /dev/null; echo lost; \
-                  rm /fill; echo kept";
-    let words = ["run", "-d", "--name", "one", "busybox", "sh", "-c", script];
-    let id = chapter(&words);
+    let wait = "until [ -e /v/$n ]; do sleep 0.05; done";
+    let script = format!(
+        "dd if=/dev/zero of=/fill bs=4k 2> /dev/null; n=print; : > /v/full; {wait}; \
+         echo lost; n=go; {wait}; rm /fill; echo kept"
+    );
+    let volume = lab.dir().join("v");
+    let spec = format!("{}:/v", volume.display());
+    let words = ["run", "-d", "--name", "one", "-v", &spec, "busybox", "sh", "-c"];
+    let id = chapter(&[&words[..], &[script.as_str()]].concat());
+    until(|| volume.join("full").exists());
+    let notes = fs::read_to_string(state.join("running").join(id.trim())).unwrap();
+    let host = notes.split("home host ").nth(1).unwrap();
+    let io = format!("/proc/{}/io", host.split(' ').next().unwrap());
+    let writes = || {
+        let io = fs::read_to_string(&io).unwrap();
+        io.lines().find(|line| line.starts_with("syscw")).unwrap().to_owned()
+    };
+    let before = writes();
+    fs::write(volume.join("print"), "").unwrap();
+    until(|| writes() != before);
+    fs::write(volume.join("go"), "").unwrap();
     until(|| !state.join("running").join(id.trim()).exists());
     let log =
         fs::read(state.join("containers").join(id.trim()).join("log")).unwrap();
