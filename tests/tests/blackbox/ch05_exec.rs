@@ -368,8 +368,10 @@ fn killed_at_any_stage_it_leaves_nothing_in_the_container() {
             }
             exec.signal(side, Signal::SIGKILL);
             let code = exec.end_beside_others();
-            let expected = if side == Side::Host { 137 } else { 125 };
-            assert!([expected, 137].contains(&code), "{side:?} {number}: {code}");
+            // The intermediate may have done all it had to do.
+            let expected =
+                if side == Side::Host { &[137][..] } else { &[0, 125, 137] };
+            assert!(expected.contains(&code), "{side:?} {number}: {code}");
             until(|| alone(&one));
         }
     }
