@@ -39,25 +39,43 @@ impl Process {
         Ok(started(&stat).map(|since| Process { pid, fd, since }))
     }
 
-    /// Whether it has ended. A number that was seen to be its own before this says no
-    /// was its own.
+    /// Whether it has ended, or is about to: its namespaces go before its number. A
+    /// number that was seen to be its own before this says no was its own.
     #[must_use]
     pub fn has_ended(&self) -> bool {
+        // Until then the number is its own.
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         // Looked at, not waited for.
         let looked = rustix::event::poll(&mut fds, Some(&Timespec::default()));
-        looked.is_ok() && !fds[0].revents().is_empty()
+        let gone = looked.is_ok() && !fds[0].revents().is_empty();
+        gone || field(&stat, 9).is_none_or(|flags| flags & EXITING != 0)
     }
 }
 
-/// Field 22 of /proc/PID/stat. The second, the name, may hold spaces and brackets.
+/// Of a process that is on its way out.
+///
+/// # Source
+/// include/linux/sched.h, "PF_EXITING"
+const EXITING: u64 = 4;
+
+/// When a process was started.
 ///
 /// # Source
 /// proc_pid_stat(5), "starttime"
 fn started(stat: &[u8]) -> Option<u64> {
+    field(stat, 22)
+}
+
+/// A field of /proc/PID/stat past the second, which is the name and may hold spaces and
+/// brackets.
+///
+/// # Source
+/// proc_pid_stat(5)
+fn field(stat: &[u8], number: usize) -> Option<u64> {
     let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(&stat[after..]).ok()?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    rest.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 #[cfg(test)]

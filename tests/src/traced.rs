@@ -95,6 +95,11 @@ impl Traced {
                 other => {
                     self.note(other);
                     resume(pid, None);
+                    self.inside.retain(|pid, _| is_traced(*pid));
+                    // What the test has started beside it may run on.
+                    if self.code.is_some() && self.inside.is_empty() {
+                        return None;
+                    }
                 }
             }
         }
@@ -206,7 +211,12 @@ impl Traced {
         if let Some((pid, _)) = self.held.take() {
             let _ = ptrace::cont(pid, None);
         }
-        while self.code.is_none() || !self.inside.is_empty() {
+        loop {
+            // Who ended while others were looked at has no tracer any more.
+            self.inside.retain(|pid, _| is_traced(*pid));
+            if self.code.is_some() && self.inside.is_empty() {
+                break;
+            }
             let Some(status) = wait() else { break };
             let Some(pid) = status.pid() else { continue };
             let signal = match status {
@@ -249,6 +259,12 @@ impl Traced {
     fn side(&self, pid: Pid) -> Side {
         if pid == self.host { Side::Host } else { Side::Guest }
     }
+}
+
+fn is_traced(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    let own = format!("TracerPid:\t{}\n", std::process::id());
+    status.is_ok_and(|status| status.contains(&own))
 }
 
 /// The next event of any child or tracee; none when there is no process left.

@@ -8,6 +8,7 @@ use blackbox::living;
 use common::SystemV;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::Entry;
@@ -807,21 +808,26 @@ fn number(room: &mut Room) -> Outcome {
     let running = one(room)?;
     let exec = ["exec", "-d", "one", "sh", "-c", "exec sleep 999"];
     let ended = room.words(&exec).end();
-    let pid = ended.as_ref().map(|ended| ended.out.trim().to_owned());
-    let pid = pid.unwrap_or_default();
-    let is_it = crate::room::wait_for(|| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).ok();
-        match line.as_deref() {
-            // Not yet what it becomes.
-            Some(line) if line.starts_with(b"sh\0") => None,
-            line => Some(line == Some(b"sleep\0999\0")),
-        }
-    });
+    let is = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline"));
+        line.is_ok_and(|line| line == b"sleep\0999\0")
+    };
+    let found = crate::room::wait_for(|| living().into_keys().find(is));
+    if let Some(pid) = found.map(Pid::from_raw) {
+        // Its parent is this process by now. Unless it is reaped, the container's own
+        // program, which is number 1 there, doesn't come to its end.
+        let _ = kill(pid, Signal::SIGKILL);
+        let _ = waitpid(pid, None);
+    }
     stop(running);
     let ended = ended?;
     ended.succeeds()?;
-    let whose = is_it == Some(true);
-    so(whose, "the number of sleep 999 on the host", format!("{:?}", ended.out))
+    let number = ended.out.trim().parse().ok();
+    so(
+        number.is_some() && number == found,
+        "the number of sleep 999 on the host",
+        format!("{:?}", ended.out),
+    )
 }
 
 fn timeout(room: &mut Room) -> Outcome {
