@@ -14,6 +14,9 @@ use crate::vm::{Cgroup, qemu};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Only parts whose names contain one of these words, as `run_kill_prune`
+    filter: Vec<String>,
+
     /// Only this fault, as `child:mount#3=ENOSPC`, `host:openat#7=kill-host`
     #[arg(long, value_name = "FAULT")]
     only: Option<String>,
@@ -57,8 +60,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let qemu = qemu::find()?;
     let built = build(Some(PROGRAM))?;
     let all = listed(&built, PROGRAM)?;
-    let wanted = |name: &String| name.starts_with(ONLY) == args.only.is_some();
+    let named = |name: &String| {
+        args.filter.is_empty() || args.filter.iter().any(|word| name.contains(word))
+    };
+    let wanted = |name: &String| {
+        name.starts_with(ONLY) == args.only.is_some()
+            && (args.only.is_some() || named(name))
+    };
     let tests: Vec<String> = all.into_iter().filter(wanted).collect();
+    if tests.is_empty() {
+        bail!(
+            "no part has such a name: each_call, random_kills and run_kill_prune have"
+        );
+    }
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;
     let set =
         crate::set::make(&built, &qemu, &args.kernel, Cgroup::V2, accelerator)?;
