@@ -14,7 +14,7 @@ use crate::vm::{Cgroup, qemu};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only the parts whose names contain one of these words, as `images` [default: all]
+    /// Only parts whose names contain one of these words, as `images` [default: all]
     filter: Vec<String>,
 
     /// Only this fault, as `child:mount#3=ENOSPC`, `host:openat#7=kill-host`
@@ -63,11 +63,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let named = |name: &String| {
         args.filter.is_empty() || args.filter.iter().any(|word| name.contains(word))
     };
-    let wanted =
-        |name: &String| name.starts_with(ONLY) == args.only.is_some() && named(name);
+    let wanted = |name: &String| {
+        name.starts_with(ONLY) == args.only.is_some()
+            && (args.only.is_some() || named(name))
+    };
     let tests: Vec<String> = all.into_iter().filter(wanted).collect();
     if tests.is_empty() {
-        bail!("no part has such a name: give images, each_call or random_kills");
+        bail!(
+            "no part has such a name: give images, each_call, random_kills or run_kill_prune"
+        );
     }
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;
     let set =
