@@ -219,6 +219,26 @@ fn ten_thousand_lines_of_both_streams_are_logged_in_order_and_none_is_lost() {
 
 #[test]
 #[file_serial(machine)]
+fn what_is_still_in_the_pipes_at_the_end_is_logged() {
+    let lab = Lab::new();
+    let volume = format!("{}:/v", lab.dir().join("v").display());
+    let script = "until [ -e /v/go ]; do sleep 0.05; done; seq 9000";
+    let id = detached(&lab, &["-v", &volume, "busybox", "sh", "-c", script]);
+    let (host, program) = (noted(&lab, &id, "host"), noted(&lab, &id, "pid"));
+    // Nobody reads until all is printed and the program is gone.
+    kill(host, Signal::SIGSTOP).unwrap();
+    until(|| stat(host)[0] == "T");
+    fs::write(lab.dir().join("v/go"), "").unwrap();
+    until(|| stat(program)[0] == "Z");
+    kill(host, Signal::SIGCONT).unwrap();
+    assert_eq!(ended(&lab, &id)["how"]["code"], 0);
+    let all: String = (1..=9000).map(|n| format!("{n}\n")).collect();
+    assert!(text(&log(&lab, &id), "stdout") == all);
+    remove(&lab, &id);
+}
+
+#[test]
+#[file_serial(machine)]
 fn the_order_of_the_two_streams_is_that_in_which_they_were_printed() {
     let lab = Lab::new();
     // The log shows when a line has been read; only then comes the next.
