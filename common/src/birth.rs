@@ -21,6 +21,7 @@ use std::panic;
 use anyhow::Result;
 use nix::sched::CloneFlags;
 use nix::sys::prctl;
+use rustix::event::{PollFd, PollFlags};
 
 use crate::channel::{Channel, Frame};
 use crate::child::{Child, die_with_parent};
@@ -28,6 +29,7 @@ use crate::container::lost;
 use crate::exit::{Failure, OURS, code_of};
 use crate::hints;
 use crate::part::{Birth, Join};
+use crate::running::poll;
 use crate::step::{self, Hint, Scene, Step};
 use crate::sys::{self, Side};
 
@@ -85,6 +87,17 @@ fn told(side: nix::Result<Side>, text: impl FnOnce() -> String) -> Result<Side> 
 /// Wait for the child that an intermediate makes.
 fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
     loop {
+        let fds = [channel.as_fd(), intermediate.pidfd().as_fd()];
+        let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        poll(&mut fds, None)?;
+        // Killed when it had made its child: that one has the channel's other end too,
+        // and waits at it, so no end of file comes.
+        if fds[0].revents().is_empty() && !fds[1].revents().is_empty() {
+            return Err(lost(intermediate.reap()?));
+        }
+        if fds[0].revents().is_empty() {
+            continue;
+        }
         match channel.receive() {
             Ok(Some(Frame::Step(line))) => step::say(&line),
             Ok(Some(Frame::Born(pid, pidfd))) => {

@@ -30,6 +30,8 @@ pub struct Traced {
     held: Option<(Pid, i64)>,
     executes: bool,
     code: Option<i32>,
+    /// Whether the test has other children.
+    beside: bool,
 }
 
 impl Traced {
@@ -52,6 +54,7 @@ impl Traced {
             held: Some((host, 0)),
             executes: false,
             code: None,
+            beside: false,
         }
     }
 
@@ -95,9 +98,8 @@ impl Traced {
                 other => {
                     self.note(other);
                     resume(pid, None);
-                    self.inside.retain(|pid, _| is_traced(*pid));
                     // What the test has started beside it may run on.
-                    if self.code.is_some() && self.inside.is_empty() {
+                    if self.beside && self.over() {
                         return None;
                     }
                 }
@@ -205,16 +207,28 @@ impl Traced {
         self.code.expect("the host side ended")
     }
 
-    /// The same for who has other children too, which run on: until the host side and
-    /// all that were followed have ended, or executed the program.
+    /// It runs beside other children of the test, which may outlive it.
+    #[must_use]
+    pub fn beside_others(mut self) -> Traced {
+        self.beside = true;
+        self
+    }
+
+    /// Whether the host side and all that were followed have ended, or executed the
+    /// program.
+    fn over(&mut self) -> bool {
+        // Who ended while others were looked at has no tracer any more.
+        self.inside.retain(|pid, _| is_traced(*pid));
+        self.code.is_some() && self.inside.is_empty()
+    }
+
+    /// [`Traced::end`] for who runs beside others.
     pub fn end_beside_others(mut self) -> i32 {
         if let Some((pid, _)) = self.held.take() {
             let _ = ptrace::cont(pid, None);
         }
         loop {
-            // Who ended while others were looked at has no tracer any more.
-            self.inside.retain(|pid, _| is_traced(*pid));
-            if self.code.is_some() && self.inside.is_empty() {
+            if self.over() {
                 break;
             }
             let Some(status) = wait() else { break };

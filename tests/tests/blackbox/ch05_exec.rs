@@ -333,10 +333,12 @@ fn whenever_the_container_ends_exec_does_and_says_why() {
     for number in (0..).step_by(7) {
         let mut one = One::new(&lab, ROOT, &[], "");
         let program = Pid::from_raw(one.pid());
-        let mut exec = lab.traced(BIN, |command| {
-            let said = fs::File::create(&said).unwrap();
-            command.args(["exec", "one", "true"]).stderr(said)
-        });
+        let mut exec = lab
+            .traced(BIN, |command| {
+                let said = fs::File::create(&said).unwrap();
+                command.args(["exec", "one", "true"]).stderr(said)
+            })
+            .beside_others();
         if !exec.to(Side::Host, number) {
             assert_eq!(exec.end_beside_others(), 0);
             break;
@@ -363,9 +365,11 @@ fn killed_at_any_stage_it_leaves_nothing_in_the_container() {
     let one = One::new(&lab, ROOT, &[], "");
     for side in [Side::Host, Side::Guest] {
         for number in (0..).step_by(7) {
-            let mut exec = lab.traced(BIN, |command| {
-                command.args(["exec", "one", "true"]).stderr(Stdio::null())
-            });
+            let mut exec = lab
+                .traced(BIN, |command| {
+                    command.args(["exec", "one", "true"]).stderr(Stdio::null())
+                })
+                .beside_others();
             if !exec.to(side, number) {
                 assert_eq!(exec.end_beside_others(), 0);
                 break;

@@ -250,8 +250,8 @@ fn followed_it_comes_line_by_line_and_ends_with_the_container() {
                   seq 1000";
     detached(&lab, script);
     let (mut follows, mut out) = following(&lab, &["-f"]);
-    let (mut tails, mut tail) = following(&lab, &["-f", "--tail", "0"]);
     assert_eq!(line(&mut out), "before\n");
+    let (mut tails, mut tail) = following(&lab, &["-f", "--tail", "0"]);
     // It has shown what there was, and waits: only then is more printed.
     let asleep = |child: &Child| {
         let stat =
