@@ -17,6 +17,7 @@
 use std::fmt::Display;
 use std::os::fd::AsFd;
 use std::panic;
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::sched::CloneFlags;
@@ -90,13 +91,17 @@ fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
         let fds = [channel.as_fd(), intermediate.pidfd().as_fd()];
         let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         poll(&mut fds, None)?;
-        // Killed when it had made its child: that one has the channel's other end too,
-        // and waits at it, so no end of file comes.
-        if fds[0].revents().is_empty() && !fds[1].revents().is_empty() {
-            return Err(lost(intermediate.reap()?));
+        let ended = !fds[1].revents().is_empty();
+        if ended {
+            // It may have said something between the looks at the one and the other.
+            poll(&mut fds, Some(Duration::ZERO))?;
         }
-        if fds[0].revents().is_empty() {
-            continue;
+        match (fds[0].revents().is_empty(), ended) {
+            (false, _) => {}
+            (true, false) => continue,
+            // Killed when it had made its child: that one has the channel's other end
+            // too, and waits at it, so no end of file comes.
+            (true, true) => return Err(lost(intermediate.reap()?)),
         }
         match channel.receive() {
             Ok(Some(Frame::Step(line))) => step::say(&line),
