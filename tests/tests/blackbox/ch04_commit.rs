@@ -654,6 +654,18 @@ fn the_image_says_what_runs_and_in_which_environment() {
 
 #[test]
 #[file_serial(machine)]
+fn only_a_container_that_stays_has_its_layer_synced() {
+    let lab = Lab::new();
+    let look = ["busybox", "grep", " / overlay ", "/proc/mounts"];
+    let goes = ok(&lab, &[&["run", "--rm"], &look[..]].concat());
+    assert!(goes.contains("volatile"), "{goes}");
+    let stays = ok(&lab, &[&["run", "--name", "one"], &look[..]].concat());
+    assert!(stays.contains("upperdir") && !stays.contains("volatile"), "{stays}");
+    ok(&lab, &["rm", "one"]);
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
     let lab = Lab::new();
     let count = || fs::read_dir(lab.state().join("containers")).unwrap().count();
