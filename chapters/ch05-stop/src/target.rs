@@ -35,7 +35,15 @@ impl Target {
         let home = record.home(state);
         // Opened before it is looked at: whatever ends it from here on is noted in it.
         let watched = home.watch()?;
-        let life = home.life()?;
+        let life = match home.life()? {
+            // Who removes it holds its lock anew.
+            Life::Starting
+                if record.end(state)?.is_some() || !record.exists(state) =>
+            {
+                Life::Ending
+            }
+            life => life,
+        };
         Ok(Target { word: word.to_owned(), record, home, watched, life })
     }
 

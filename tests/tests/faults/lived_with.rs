@@ -54,7 +54,7 @@ pub(crate) const RULES: &[Rule] = &[
         "openat2(2) that can't be sure about `..` is made again"),
     rule(None, &["close"], &[], any,
         "the descriptor is gone all the same, and no data of ours hang on it"),
-    rule(None, &["brk", "mmap", "munmap"], &[], any,
+    rule(None, &["mmap", "munmap"], &[], any,
         "malloc(3) takes memory another way, or keeps what it could give back"),
     rule(HOST, &["statx"], &[], |what| what.is_empty(),
         "the size of an open file only spares some reads"),

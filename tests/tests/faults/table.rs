@@ -30,7 +30,8 @@ const fn row(
 ///
 /// Not ENOENT of what is looked for: that is an answer, and the wrong one to give.
 /// Nor EBADF, EFAULT and the like: a program that gets these is broken itself. So is
-/// one that gets EINVAL for the signals that there are.
+/// one that gets EINVAL for the signals that there are. And the kernel's brk(2) has no
+/// errno: it says where the break is, be that as it was.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     row(libc::SYS_read, "read", &[EIO, EINTR], &["read(2)", "readlink", "exec"]),
@@ -38,11 +39,11 @@ const ROWS: &[Row] = &[
     row(libc::SYS_close, "close", &[EIO, EINTR], &[]),
     row(libc::SYS_poll, "poll", &[ENOMEM, EINTR], &["poll(2)"]),
     row(libc::SYS_ppoll, "ppoll", &[ENOMEM, EINTR], &["poll(2)"]),
+    row(libc::SYS_brk, "brk", &[], &[]),
     row(libc::SYS_mmap, "mmap", &[ENOMEM], &[]),
     row(libc::SYS_mprotect, "mprotect", &[ENOMEM], &[]),
     row(libc::SYS_munmap, "munmap", &[ENOMEM], &[]),
     row(libc::SYS_mremap, "mremap", &[ENOMEM], &[]),
-    row(libc::SYS_brk, "brk", &[ENOMEM], &[]),
     row(libc::SYS_rt_sigaction, "rt_sigaction", &[], &[]),
     row(libc::SYS_rt_sigprocmask, "rt_sigprocmask", &[], &[]),
     row(libc::SYS_capget, "capget", &[], &[]),
