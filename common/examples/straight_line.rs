@@ -433,6 +433,7 @@ fn child(
         symlinkat(target, &dev, name).unwrap();
     }
     drop(dev);
+    let mut empty = None;
     for path in [
         "proc/acpi",
         "proc/asound",
@@ -449,14 +450,21 @@ fn child(
     ] {
         let Ok(place) = look(path) else { continue };
         let to = at(&place);
-        if fstat(&place).unwrap().st_mode & libc::S_IFMT == libc::S_IFDIR {
-            let tmpfs = Some("tmpfs");
-            mount(tmpfs, to.as_str(), tmpfs, MsFlags::MS_RDONLY, Some("size=0"))
-                .unwrap();
-        } else {
-            mount(Some("/dev/null"), to.as_str(), none, bind, none).unwrap();
-        }
+        let directory =
+            fstat(&place).unwrap().st_mode & libc::S_IFMT == libc::S_IFDIR;
+        let nothing = match &empty {
+            Some(empty) if directory => at(empty),
+            None if directory => {
+                let (tmpfs, flags) = (Some("tmpfs"), MsFlags::MS_RDONLY);
+                mount(tmpfs, to.as_str(), tmpfs, flags, Some("size=0")).unwrap();
+                empty = Some(look(path).unwrap());
+                continue;
+            }
+            _ => "/dev/null".to_owned(),
+        };
+        mount(Some(nothing.as_str()), to.as_str(), none, bind, none).unwrap();
     }
+    drop(empty);
     for path in ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"]
     {
         let Ok(place) = look(path) else { continue };

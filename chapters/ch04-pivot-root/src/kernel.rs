@@ -65,8 +65,9 @@ impl Part for KernelMounts {
         make_mount(&root, "proc", "/proc", hardened, "")?;
         make_mount(&root, "sysfs", "/sys", hardened | MsFlags::MS_RDONLY, "")?;
         devices(&root, plan)?;
+        let mut empty = None;
         for path in MASKED {
-            mask(&root, Path::new(path))?;
+            mask(&root, Path::new(path), &mut empty)?;
         }
         for path in READ_ONLY {
             freeze(&root, Path::new(path))?;
@@ -146,16 +147,26 @@ fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
 
 // ANCHOR: mask
 /// Cover a path with nothing: a file with /dev/null, a directory with an empty,
-/// read-only tmpfs. What this kernel hasn't got need not be hidden.
-fn mask(root: &GuestRoot, guest: &Path) -> Result<()> {
+/// read-only tmpfs. One is enough for all, and a bind costs less than a file system.
+/// What this kernel hasn't got need not be hidden.
+fn mask(root: &GuestRoot, guest: &Path, empty: &mut Option<Place>) -> Result<()> {
     let Some(place) = root.find(guest)? else { return Ok(()) };
     if !place.is_directory()? {
         return bind(Path::new("/dev/null"), &place, guest);
     }
-    let flags = MsFlags::MS_RDONLY;
-    let tmpfs = Some("tmpfs");
-    mount(tmpfs, &place.path(), tmpfs, flags, Some("size=0"))
-        .step(|| format!("mount(2) tmpfs on {} read-only", guest.display()))
+    if let Some(empty) = empty {
+        let (none, flags) = (None::<&str>, MsFlags::MS_BIND);
+        return mount(Some(&empty.path()), &place.path(), none, flags, none).step(
+            || format!("mount(2) bind that empty tmpfs on {}", guest.display()),
+        );
+    }
+    let (tmpfs, flags) = (Some("tmpfs"), MsFlags::MS_RDONLY);
+    mount(tmpfs, &place.path(), tmpfs, flags, Some("size=0")).step(|| {
+        format!("mount(2) an empty tmpfs on {} read-only", guest.display())
+    })?;
+    // Looked up anew: the place from before lies below the tmpfs.
+    *empty = root.find(guest)?;
+    Ok(())
 }
 
 /// Bind a path on itself, and make that mount read-only.
