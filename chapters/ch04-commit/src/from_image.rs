@@ -1,13 +1,17 @@
 //! What a container has of its image beside the layers.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
 use clap::Args;
 use common::cli;
 use common::image::Image;
+use common::state::State;
 use common::{Part, Plan};
+
+use crate::layer::hides;
 
 /// What `run` takes last, from here on: an image before the program.
 #[derive(Args, Debug)]
@@ -58,16 +62,18 @@ impl Words {
 #[derive(Debug)]
 pub struct FromImage {
     environment: Vec<String>,
-    layers: usize,
+    /// Those that lie on another.
+    upper: Vec<PathBuf>,
     driver: Driver,
 }
 
 impl FromImage {
     /// Of this image, by this driver.
     #[must_use]
-    pub fn new(image: &Image, driver: Driver) -> FromImage {
-        let (environment, layers) = (image.environment.clone(), image.layers.len());
-        FromImage { environment, layers, driver }
+    pub fn new(image: &Image, state: &State, driver: Driver) -> FromImage {
+        let mut upper = image.directories(state);
+        upper.pop();
+        FromImage { environment: image.environment.clone(), upper, driver }
     }
 }
 
@@ -77,12 +83,16 @@ impl Part for FromImage {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        if self.driver == Driver::Aufs && self.layers > 1 {
-            bail!(
-                "the image's {} layers hold whiteouts as overlayfs writes them, which \
-                 aufs does not read: --driver overlay or copy",
-                self.layers
-            );
+        if self.driver == Driver::Aufs {
+            for layer in &self.upper {
+                if let Some(path) = hides(layer)? {
+                    bail!(
+                        "{} hides what lies below it in overlayfs's words, which aufs \
+                         does not read: --driver overlay or copy",
+                        path.display()
+                    );
+                }
+            }
         }
         for word in &self.environment {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));

@@ -176,6 +176,30 @@ impl Copy {
     }
 }
 
+/// What in this layer of an image hides something of the layers below it: the first
+/// whiteout or opaque directory.
+pub(crate) fn hides(layer: &Path) -> Result<Option<PathBuf>> {
+    let step = || format!("readdir(3) {}", layer.display());
+    for entry in fs::read_dir(layer).look(step)? {
+        let path = entry.look(step)?.path();
+        let about = fs::symlink_metadata(&path)
+            .look(|| format!("lstat(2) {}", path.display()))?;
+        if is_whiteout(&about) {
+            return Ok(Some(path));
+        }
+        if about.is_dir() {
+            let reader = |user_namespace| Reader { aufs: false, user_namespace };
+            if [true, false].iter().any(|user| reader(*user).is_opaque(&path)) {
+                return Ok(Some(path));
+            }
+            if let Some(below) = hides(&path)? {
+                return Ok(Some(below));
+            }
+        }
+    }
+    Ok(None)
+}
+
 fn node(path: &Path, kind: SFlag, device: u64) -> Result<()> {
     mknod(path, kind, Mode::S_IRUSR | Mode::S_IWUSR, device)
         .look(|| format!("mknod(2) {}", path.display()))

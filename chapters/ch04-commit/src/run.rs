@@ -59,7 +59,7 @@ impl Run {
         // ANCHOR: parts
         Ok(container
             .part(Recorded::new(&image, driver, hold))
-            .part(FromImage::new(&image, driver))
+            .part(FromImage::new(&image, state, driver))
             .part(User::if_needed())
             .part(Limits::new(limits))
             .part(Walls::new(self.uts))

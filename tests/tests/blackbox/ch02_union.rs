@@ -62,7 +62,7 @@ rules! {
     the_merged_tree_is_seen_at_the_place_that_was_named_and_by_nobody_else
 }
 
-fn has_aufs() -> bool {
+pub(crate) fn has_aufs() -> bool {
     let known = || {
         let kinds = fs::read_to_string("/proc/filesystems").unwrap();
         kinds.lines().any(|line| line.trim_start_matches("nodev\t") == "aufs")

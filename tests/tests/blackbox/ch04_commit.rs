@@ -626,10 +626,34 @@ fn the_copy_driver_commits_its_whole_tree_as_one_layer() {
     ok(&lab, &["commit", "two", "image"]);
     let words = ["run", "--rm", "--driver", "copy", "image", "ls", "/etc"];
     assert_eq!(ok(&lab, &words), "passwd\n");
-    let aufs = contains("aufs does not read");
-    let words = ["run", "--rm", "--driver", "aufs", "image", "true"];
-    lab.chapter(BIN).args(words).assert().code(125).stderr(aufs);
     ok(&lab, &["rm", "two"]);
+    ok(&lab, &["rmi", "image"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn aufs_takes_a_stack_of_layers_unless_one_hides_something_in_overlayfss_words() {
+    let lab = Lab::new();
+    let aufs = ["run", "--rm", "--driver", "aufs", "image", "cat", "/file"];
+    ok(&lab, &["run", "--name", "one", "busybox", "sh", "-c", "echo text > /file"]);
+    ok(&lab, &["commit", "one", "image"]);
+    if crate::ch02_union::has_aufs() {
+        assert_eq!(ok(&lab, &aufs), "text\n");
+    } else {
+        let none = contains("this kernel has no aufs");
+        lab.chapter(BIN).args(aufs).assert().code(125).stderr(none);
+    }
+    ok(&lab, &["run", "--name", "two", "image", "rm", "/etc/group"]);
+    ok(&lab, &["commit", "two", "image"]);
+    let whiteout = contains("/etc/group hides what lies below it")
+        .and(contains("--driver overlay or copy"));
+    lab.chapter(BIN).args(aufs).assert().code(125).stderr(whiteout);
+    let opaque = "rm -r /etc; mkdir /etc";
+    ok(&lab, &["run", "--name", "three", "busybox", "sh", "-c", opaque]);
+    ok(&lab, &["commit", "three", "image"]);
+    let opaque = contains("/etc hides what lies below it");
+    lab.chapter(BIN).args(aufs).assert().code(125).stderr(opaque);
+    ok(&lab, &["rm", "one", "two", "three"]);
     ok(&lab, &["rmi", "image"]);
 }
 
