@@ -7,7 +7,7 @@ use clap::Args;
 use common::Exit;
 use common::state::State;
 
-use crate::{AsUser, ReadOnly, Settings, Who};
+use crate::{AsUser, Init, ReadOnly, Settings, Who};
 
 /// Flags of the program's surroundings.
 #[derive(Args, Clone, Debug, Default)]
@@ -43,6 +43,10 @@ pub struct Run {
     #[arg(long)]
     read_only: bool,
 
+    /// Put a small process 1 above the program, which forwards signals and reaps
+    #[arg(long)]
+    init: bool,
+
     #[command(flatten)]
     run: ch04_commit::Run,
 }
@@ -60,7 +64,8 @@ impl Run {
             .run
             .container(state)?
             .part(Settings::new(self.flags))
-            .part(ReadOnly::new(self.read_only));
+            .part(ReadOnly::new(self.read_only))
+            .part(Init::new(self.init));
         // Whoever runs as somebody else can do nothing more: all others come before.
         self.streams.start(self.streams.parts(container).part(user))
     }

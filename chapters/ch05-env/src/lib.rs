@@ -7,6 +7,7 @@ mod as_user;
 mod env_file;
 mod exec;
 mod flags;
+mod init;
 mod read_only;
 mod settings;
 
@@ -14,5 +15,6 @@ pub use accounts::Who;
 pub use as_user::AsUser;
 pub use exec::Exec;
 pub use flags::{Flags, Run};
+pub use init::Init;
 pub use read_only::ReadOnly;
 pub use settings::Settings;

@@ -1,6 +1,8 @@
 //! ch05-env: as whom, where and in which environment a program runs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+mod init;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
