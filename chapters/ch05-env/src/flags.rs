@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use ch05_detach::Log;
 use clap::Args;
 use common::Exit;
 use common::state::State;
 
-use crate::{AsUser, Init, ReadOnly, Settings, Who};
+use crate::{AsUser, Attachable, Init, ReadOnly, Settings, Who};
 
 /// Flags of the program's surroundings.
 #[derive(Args, Clone, Debug, Default)]
@@ -58,7 +59,6 @@ impl Run {
     /// # Errors
     /// As [`ch05_detach::Run::act`].
     pub fn act(self, state: &State) -> Result<Exit> {
-        self.streams.check()?;
         let user = AsUser::new(self.flags.user.clone());
         let container = self
             .run
@@ -66,8 +66,15 @@ impl Run {
             .part(Settings::new(self.flags))
             .part(ReadOnly::new(self.read_only))
             .part(Init::new(self.init));
-        // Whoever runs as somebody else can do nothing more: all others come before.
-        self.streams.start(self.streams.parts(container).part(user))
+        // -d goes with -t and -i from here on: somebody may attach.
+        let log = Log::default();
+        let container = self
+            .streams
+            .parts(container, log.clone())
+            .part(Attachable::new(log, &self.streams))
+            // Whoever runs as somebody else can do nothing more: all others come before.
+            .part(user);
+        self.streams.start(container)
     }
     // ANCHOR_END: parts
 }
