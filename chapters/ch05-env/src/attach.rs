@@ -250,15 +250,17 @@ impl Visit {
         }
     }
 
-    /// Let the program's terminal be as large as this one. What is on the screen comes
-    /// from nobody: a program that is told of another size draws it again.
+    /// Let the program's terminal be as large as this one. To redraw, the program is told
+    /// of a size in any case: what was on the screen before can come from nobody else.
+    ///
+    /// # Source
+    /// ioctl_tty(2), "TIOCSWINSZ": SIGWINCH comes of a change only
     fn resize(&self, redraw: bool) {
         let Some(program) = self.terminal() else { return };
         let Ok(mut size) = tcgetwinsize(io::stdin()) else { return };
         if redraw && tcgetwinsize(program).is_ok_and(|now| now == size) {
-            size.ws_row += 1;
-            let _ = tcsetwinsize(program, size);
-            size.ws_row -= 1;
+            // Hardly anybody counts pixels.
+            size.ws_xpixel ^= 1;
         }
         let _ = tcsetwinsize(program, size);
     }

@@ -1,7 +1,6 @@
 //! `--init`: a small process 1 above the program.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use blackbox::{Lab, Terminal};
@@ -10,77 +9,8 @@ use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
+use super::detached::{Detached, until};
 use super::{BIN, BOTH, By, accounts, ok, run, sh};
-
-/// A container in the background, that goes with this.
-struct Detached<'a> {
-    lab: &'a Lab,
-    new: By,
-    id: String,
-}
-
-impl Detached<'_> {
-    fn new<'a>(lab: &'a Lab, new: By, words: &[&str]) -> Detached<'a> {
-        let mut command = new(lab, BIN);
-        command.args(["run", "-d", "--name", "one"]).args(words);
-        let out = command.assert().success();
-        let id = String::from_utf8(out.get_output().stdout.clone()).unwrap();
-        Detached { lab, new, id: id.trim().to_owned() }
-    }
-
-    /// What a command printed.
-    fn ok(&self, words: &[&str]) -> String {
-        let out = (self.new)(self.lab, BIN).args(words).assert().success();
-        assert_eq!(String::from_utf8_lossy(&out.get_output().stderr), "");
-        String::from_utf8(out.get_output().stdout.clone()).unwrap()
-    }
-
-    fn state(&self) -> PathBuf {
-        let root = self.new as usize == Lab::chapter as By as usize;
-        if root { self.lab.state() } else { self.lab.user_state() }
-    }
-
-    /// What its host side has noted of a process, on the host.
-    fn noted(&self, role: &str) -> i32 {
-        let file = self.state().join("running").join(&self.id);
-        let text = fs::read_to_string(file).unwrap();
-        let role = format!("home {role} ");
-        let note = text.lines().find_map(|line| line.strip_prefix(&role)).unwrap();
-        note.split(' ').next().unwrap().parse().unwrap()
-    }
-
-    /// How often a process of its own is in this state, seen from inside.
-    fn count(&self, state: char) -> usize {
-        let script =
-            "cat /proc/[0-9]*/stat 2> /dev/null | sed 's/.*) \\(.\\).*/\\1/'";
-        let seen = self.ok(&["exec", "one", "sh", "-c", script]);
-        seen.matches(state).count()
-    }
-}
-
-impl Drop for Detached<'_> {
-    fn drop(&mut self) {
-        let mut rm = (self.new)(self.lab, BIN);
-        rm.args(["rm", "-f", "one"]);
-        if std::thread::panicking() {
-            let _ = rm.output();
-        } else {
-            rm.assert().success();
-        }
-    }
-}
-
-/// Wait until it is so; half a minute without is a hang.
-#[track_caller]
-fn until(mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("it never came");
-}
 
 #[test]
 #[file_serial(machine)]
@@ -219,10 +149,13 @@ fn the_hosts_binary_is_not_written_to_by_who_has_all_rights() {
     let lab = Lab::new();
     // The running process 1 keeps it from being written to, for as long as there is
     // anybody inside.
+    let binary = lab.dir().join(BIN);
+    fs::copy(blackbox::bin_dir().join(BIN), &binary).unwrap();
     let script = "echo evil > /proc/1/exe; echo $?";
-    let out = run(&lab, Lab::chapter, &["--init", "busybox", "sh", "-c", script]);
-    let out = { out }.assert().success().stdout("1\n");
-    out.stderr(contains("Text file busy"));
+    let mut run = assert_cmd::Command::new(&binary);
+    run.env("MYDOCKER_ROOT", lab.state()).args(["run", "--rm", "--init"]);
+    let out = run.args(["busybox", "sh", "-c", script]).assert().success();
+    out.stdout("1\n").stderr(contains("Text file busy"));
 }
 
 #[test]
