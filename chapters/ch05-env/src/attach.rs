@@ -79,8 +79,13 @@ impl Attach {
         }
         // From before anything is typed.
         let follow = Follow::from_now(&home)?;
-        let Some(ends) = Ends::of(&home, &self.container)? else {
-            return Err(not_running(state, &record));
+        let ends = match Ends::of(&home, &self.container) {
+            Ok(Some(ends)) => ends,
+            // Whatever went wrong then, this is why.
+            Err(error) if target.process()?.is_some_and(|it| !it.has_ended()) => {
+                return Err(error);
+            }
+            _ => return Err(not_running(state, &record)),
         };
         let over = Visit::new(&self, ends, follow)?.run(&target)?;
         let say = |text: &str| {

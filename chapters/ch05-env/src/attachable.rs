@@ -179,16 +179,15 @@ fn nonblocking(fd: &OwnedFd, mode: OFlag) -> Result<()> {
 /// The program's terminal, seen from the host.
 struct Terminal {
     ours: OwnedFd,
-    /// The program's side is open here too: without anybody there, the kernel would
-    /// report a hang-up again and again.
+    /// The program's side, open here too, where all others have closed it: without
+    /// anybody there the kernel would report a hang-up again and again.
     _theirs: Option<OwnedFd>,
 }
 
 impl Terminal {
     fn new(ours: OwnedFd) -> Result<Terminal> {
         nonblocking(&ours, OFlag::O_RDWR)?;
-        let theirs = peer(&ours).step(|| "ioctl(2) TIOCGPTPEER")?;
-        Ok(Terminal { ours, _theirs: Some(theirs) })
+        Ok(Terminal { ours, _theirs: None })
     }
 
     /// Keep what is printed. False: there is no more for now.
@@ -200,20 +199,16 @@ impl Terminal {
                 true
             }
             Err(Errno::EINTR) => true,
-            // The program has hung its own terminal up, this side's copy included. It may
-            // open it again.
+            // Nobody has it open, or the program has hung it up. It may open it again.
             Ok(_) | Err(Errno::EIO) => {
-                self._theirs = peer(&self.ours).ok();
+                let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+                let flags = flags | OpenptFlags::CLOEXEC;
+                self._theirs = ioctl_tiocgptpeer(&self.ours, flags).ok();
                 false
             }
             Err(_) => false,
         }
     }
-}
-
-fn peer(ours: &OwnedFd) -> rustix::io::Result<OwnedFd> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    ioctl_tiocgptpeer(ours, flags)
 }
 
 /// Hands the program's other ends out. It keeps nothing of who asks, so nobody who
@@ -299,7 +294,7 @@ impl Ends {
         match connect(&socket, &address) {
             Err(rustix::io::Errno::NOENT) => bail!(
                 "container {called} is in the foreground, at the terminal where it was \
-                 started: attach is for those with -d"
+                 started, or an earlier chapter's: attach is for those with -d"
             ),
             Err(rustix::io::Errno::CONNREFUSED) => return Ok(None),
             connected => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use blackbox::{Lab, Terminal};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::LocalFlags;
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
@@ -96,6 +97,23 @@ fn who_attaches_types_sees_and_leaves_and_the_program_goes_on() {
     terminal.see("1\r\n");
     assert_eq!(terminal.end(), 7);
     assert_eq!(one.ok(&["wait", "one"]), "7\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn who_comes_amid_a_line_sees_the_rest_of_it() {
+    let lab = Lab::new();
+    let script = "printf 'name? '; read -r name; exit 3";
+    let words = ["-ti", "busybox", "sh", "-c", script];
+    let one = Detached::new(&lab, Lab::chapter, &words);
+    until(|| one.ok(&["logs", "one"]) == "name? ");
+    let mut terminal = attached(&lab, &[]);
+    // From here on only the program's own terminal echoes.
+    until(|| !terminal.modes().local_flags.contains(LocalFlags::ECHO));
+    terminal.type_keys("Ann");
+    terminal.see("Ann");
+    terminal.type_keys("\n");
+    assert_eq!(terminal.end(), 3);
 }
 
 #[test]
@@ -299,8 +317,9 @@ fn signals_go_to_the_program_unless_that_is_not_wanted() {
 #[file_serial(machine)]
 fn the_closing_of_the_terminal_ends_nothing_but_the_visit() {
     let lab = Lab::new();
-    for flags in [&["-ti"][..], &["-i"], &[]] {
-        let script = ["busybox", "sh", "-c", "echo here; exec sleep 1000"];
+    // One that SIGHUP would end.
+    for flags in [&["--init", "-ti"][..], &["--init", "-i"], &["--init"]] {
+        let script = ["busybox", "sleep", "1000"];
         let words = [flags, &script].concat();
         let one = Detached::new(&lab, Lab::chapter, &words);
         let terminal = attached(&lab, &[]);
@@ -421,10 +440,22 @@ fn with_a_terminal_a_supervisor_is_small_and_never_wakes() {
 #[file_serial(machine)]
 fn a_program_that_hangs_its_terminal_up_may_open_it_again() {
     let lab = Lab::new();
-    let script = "trap '' HUP; exec < /dev/null > /dev/null 2>&1; sleep 0.5; \
+    let script = "trap '' HUP; exec < /dev/null > /dev/null 2>&1; sleep 1.5; \
                   echo again > /dev/tty; sleep 0.2; exit 2";
     let words = ["-t", "busybox", "sh", "-c", script];
     let one = Detached::new(&lab, Lab::chapter, &words);
+    let (host, program) = (one.noted("host"), one.noted("pid"));
+    let stderr = format!("/proc/{program}/fd/2");
+    until(|| fs::read_link(&stderr).is_ok_and(|path| path.ends_with("null")));
+    // In hundredths of a second.
+    let busy = || {
+        let stat = fs::read_to_string(format!("/proc/{host}/stat")).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+        fields.map(|ticks| ticks.parse::<u32>().unwrap()).sum::<u32>()
+    };
+    let before = busy();
+    sleep(Duration::from_secs(1));
+    assert!(busy() - before < 10, "{before} {}", busy());
     assert_eq!(one.ok(&["wait", "one"]), "2\n");
     assert_eq!(one.ok(&["logs", "one"]), "again\r\n");
 }

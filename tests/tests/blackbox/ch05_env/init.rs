@@ -15,11 +15,13 @@ use super::{BIN, BOTH, By, accounts, ok, run, sh};
 #[test]
 #[file_serial(machine)]
 fn the_program_is_a_child_of_process_1_and_that_is_no_program_of_the_image() {
-    let script = "echo $$ $PPID; cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline";
+    // And its session is another: 0 is one from outside.
+    let script = "echo $$ $PPID; cut -d ' ' -f 6 /proc/1/stat /proc/2/stat; \
+                  cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline";
     for new in BOTH {
         let lab = Lab::new();
         let words = ["--init", "busybox", "sh", "-c", script];
-        assert_eq!(ok(&lab, new, &words), "2 1\ninit\ninit");
+        assert_eq!(ok(&lab, new, &words), "2 1\n1\n0\ninit\ninit");
         let words = ["busybox", "sh", "-c", "echo $$ $PPID"];
         assert_eq!(ok(&lab, new, &words), "1 0\n");
     }
