@@ -45,11 +45,13 @@ pub struct Lock {
 /// The engine's own notes: the name, and the process that runs.
 const NOTE: &str = "home";
 
-/// How a note of a process begins: the one that runs in a container that stays when
-/// it ends, the one in a container that doesn't, and the host side.
+/// How a note of a process begins: the first one of a container that stays when it
+/// ends, the first one of a container that doesn't, and the host side.
 const STAYS: &str = "pid";
 const GOES: &str = "process";
 const HOST: &str = "host";
+/// And that of the program, where the one that runs is an init above it.
+const INNER: &str = "inner";
 
 /// A container's lock, open before it is waited for: what is noted in it can be read
 /// though it is removed meanwhile.
@@ -180,6 +182,11 @@ impl Home {
         self.note_as(GOES, pid)
     }
 
+    /// The program runs as this process, and the container's first one is an init.
+    pub(crate) fn note_inner(&self, pid: Pid) -> Result<()> {
+        self.note_as(INNER, pid)
+    }
+
     fn note_as(&self, role: &str, pid: Pid) -> Result<()> {
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         let since = process.map_or(0, |process| process.since);
@@ -226,18 +233,20 @@ impl Home {
         }
     }
 
-    /// The process that runs in this container, as its host side has noted it; `None`
-    /// when it has ended, or was never started.
+    /// The process that the program runs as, as the host side has noted it; `None` when
+    /// it has ended, or was never started. An init above it may not be looked at.
     ///
     /// # Errors
     /// Those of read(2) and pidfd_open(2).
     pub fn process(&self) -> Result<Option<Process>> {
-        self.noted_as(&[STAYS, GOES])
+        self.noted_as(&[&[INNER], &[STAYS, GOES]])
     }
 
-    fn noted_as(&self, roles: &[&str]) -> Result<Option<Process>> {
+    /// Who is noted in the first of these ways of which there is a note.
+    fn noted_as(&self, ways: &[&[&str]]) -> Result<Option<Process>> {
         let notes = self.notes(NOTE)?;
-        let found = notes.iter().find_map(|note| note_of(note, roles));
+        let first = |roles| notes.iter().find_map(|note| note_of(note, roles));
+        let found = ways.iter().find_map(|roles| first(roles));
         let Some((pid, since)) = found else { return Ok(None) };
         let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
         // The number may be another's by now, who was born later.
@@ -364,7 +373,7 @@ impl Home {
     /// # Errors
     /// Those of read(2) and pidfd_open(2).
     pub fn host(&self) -> Result<Option<Process>> {
-        self.noted_as(&[HOST])
+        self.noted_as(&[&[HOST]])
     }
 }
 

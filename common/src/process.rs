@@ -1,13 +1,16 @@
 //! A process that is held by more than its number.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use anyhow::Result;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
+
+use crate::step::Step;
 
 /// A process: its number may be another's one day, its descriptor never.
 #[derive(Debug)]
@@ -36,6 +39,25 @@ impl Process {
         };
         // Read after the descriptor was got: what ended before had another number.
         let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+        Ok(started(&stat).map(|since| Process { pid, fd, since }))
+    }
+
+    /// The process that this pidfd holds; `None` when it is gone.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    /// # Source
+    /// pidfd_open(2), "fdinfo"
+    pub fn held_by(fd: OwnedFd) -> Result<Option<Process>> {
+        let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+        let text = fs::read_to_string(&path).look(|| format!("read(2) {path}"))?;
+        let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+        let pid = pid.and_then(|pid| pid.trim().parse().ok()).unwrap_or(-1);
+        if pid <= 0 {
+            return Ok(None);
+        }
+        let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let pid = Pid::from_raw(pid);
         Ok(started(&stat).map(|since| Process { pid, fd, since }))
     }
 

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::child::Child;
 use crate::exit::Exit;
 use crate::home::Home;
+use crate::process::Process;
 use crate::signals::Signals;
 use crate::step::Step;
 
@@ -46,6 +47,7 @@ pub trait Watch {
 pub struct Running {
     home: Home,
     pid: Pid,
+    program: Option<Process>,
     fds: BTreeMap<String, OwnedFd>,
     watches: Vec<Box<dyn Watch>>,
 }
@@ -56,7 +58,7 @@ impl Running {
         pid: Pid,
         fds: BTreeMap<String, OwnedFd>,
     ) -> Running {
-        Running { home, pid, fds, watches: Vec::new() }
+        Running { home, pid, program: None, fds, watches: Vec::new() }
     }
 
     /// Id, name, own directory.
@@ -65,10 +67,24 @@ impl Running {
         &self.home
     }
 
-    /// The program's process id on the host.
+    /// The process id of the container's first process on the host.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// The first process is an init, and the program is the one that this pidfd holds:
+    /// note it, for those who join.
+    ///
+    /// # Errors
+    /// Those of read(2) and write(2).
+    pub fn program_is(&mut self, pidfd: OwnedFd) -> Result<()> {
+        // One that has ended by now is joined by nobody.
+        if let Some(program) = Process::held_by(pidfd)? {
+            self.home.note_inner(program.pid)?;
+            self.program = Some(program);
+        }
+        Ok(())
     }
 
     /// The descriptor that the part of this name sent up.
@@ -134,7 +150,7 @@ impl Running {
                 if !(by_kernel && keys_reach_child) && signal != Signal::SIGWINCH {
                     child.signal(signal);
                 }
-                if !signals.ends(signal) || spared(self.pid, signal) {
+                if !signals.ends(signal) || self.spared(signal) {
                     continue;
                 }
                 // The kernel drops what PID 1 of a namespace has no handler for,
@@ -145,6 +161,15 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Ctrl-C in a shell is no wish for its end: a program that handles SIGINT decides
+    /// itself.
+    fn spared(&self, signal: Signal) -> bool {
+        let pid = self.program.as_ref().map_or(self.pid, |program| program.pid);
+        signal == Signal::SIGINT
+            && fs::read_to_string(format!("/proc/{pid}/status"))
+                .is_ok_and(|status| handles(&status, signal))
     }
 }
 
@@ -158,14 +183,6 @@ pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> 
         Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
         Err(errno) => Err(errno).step(|| "poll(2)"),
     }
-}
-
-/// Ctrl-C in a shell is no wish for its end: a program that handles SIGINT decides
-/// itself.
-fn spared(pid: Pid, signal: Signal) -> bool {
-    signal == Signal::SIGINT
-        && fs::read_to_string(format!("/proc/{pid}/status"))
-            .is_ok_and(|status| handles(&status, signal))
 }
 
 /// # Source

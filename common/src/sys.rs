@@ -2,8 +2,10 @@
 //! project is in this file.
 #![allow(unsafe_code, reason = "making a process is what no library does for us")]
 
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use anyhow::Context;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
@@ -301,6 +303,39 @@ pub fn setdomainname(name: &str) -> nix::Result<()> {
     // SAFETY: the kernel reads as many bytes as it is told.
     let result = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
     Errno::result(result).map(drop)
+}
+
+/// Show another name and nothing else where other processes read the command line and
+/// the environment that this one was executed with.
+///
+/// Who asks for an environment variable of the own process finds none from here on.
+///
+/// # Errors
+/// Without a /proc that tells where the two lie.
+/// # Source
+/// proc_pid_stat(5), "arg_start" to "env_end"; PR_SET_NAME(2const)
+pub(crate) fn rename(name: &str) -> anyhow::Result<()> {
+    let path = "/proc/self/stat";
+    let stat = std::fs::read_to_string(path).look(|| format!("read(2) {path}"))?;
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    // After the name in brackets comes the third field; these are 48 to 51.
+    let mut ends = fields.split_whitespace().skip(45).map_while(|n| n.parse().ok());
+    let mut area = || Some(ends.next()?..ends.next()?);
+    let (arguments, environment): (Range<usize>, Range<usize>) =
+        area().zip(area()).with_context(|| format!("{path} is cut short"))?;
+    for area in [&arguments, &environment] {
+        let start = std::ptr::with_exposed_provenance_mut::<u8>(area.start);
+        // SAFETY: the kernel says that these bytes are the C strings of execve(2), on
+        // the stack below main. Nobody has a reference to them: std copies what it gives
+        // out. Who follows a pointer into them finds an empty string.
+        unsafe { start.write_bytes(0, area.len()) };
+    }
+    let length = name.len().min(arguments.len().saturating_sub(1));
+    let start = std::ptr::with_exposed_provenance_mut::<u8>(arguments.start);
+    // SAFETY: as above, and the name is no longer than the area.
+    unsafe { start.copy_from_nonoverlapping(name.as_ptr(), length) };
+    let name = std::ffi::CString::new(name)?;
+    nix::sys::prctl::set_name(&name).look(|| "prctl(2) PR_SET_NAME")
 }
 
 /// Write a byte to an I/O port of the machine: how a test VM tells its verdict.

@@ -8,5 +8,5 @@ mod terminal;
 mod walls;
 
 pub use proc::Proc;
-pub use terminal::{Flags, Terminal};
+pub use terminal::{Flags, Raw, Terminal, own_terminal};
 pub use walls::Walls;

@@ -84,25 +84,7 @@ impl Part for Terminal {
         if !self.wanted {
             return Ok(());
         }
-        if plan.root.is_none() {
-            mount_devpts()?;
-        }
-        // The instance's own multiplexer: the pair exists in this container only.
-        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let ours = open("/dev/pts/ptmx", flags, Mode::empty())
-            .step(|| "open(2) /dev/pts/ptmx")?;
-        unlockpt(&ours).step(|| "ioctl(2) TIOCSPTLCK")?;
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let theirs =
-            ioctl_tiocgptpeer(&ours, flags).step(|| "ioctl(2) TIOCGPTPEER")?;
-        copy_manners(&theirs)?;
-        // The leader of a new session may take a terminal that nobody controls.
-        setsid().step(|| "setsid(2)")?;
-        ioctl_tiocsctty(&theirs).step(|| "ioctl(2) TIOCSCTTY")?;
-        dup2_stdin(&theirs).step(|| "dup2(2) to 0")?;
-        dup2_stdout(&theirs).step(|| "dup2(2) to 1")?;
-        dup2_stderr(&theirs).step(|| "dup2(2) to 2")?;
-        up.send(ours)
+        up.send(own_terminal(plan, copy_manners)?)
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
@@ -112,6 +94,36 @@ impl Part for Terminal {
         }
         Ok(())
     }
+}
+
+/// In the child: make a terminal of the container's own, and be the one that it controls,
+/// with its streams on it. Its other end is given back.
+///
+/// # Errors
+/// Those of open(2), ioctl(2), setsid(2) and dup2(2); those of `manners`, which may set
+/// its modes and its size before.
+pub fn own_terminal(
+    plan: &Plan,
+    manners: impl FnOnce(&OwnedFd) -> Result<()>,
+) -> Result<OwnedFd> {
+    if plan.root.is_none() {
+        mount_devpts()?;
+    }
+    // The instance's own multiplexer: the pair exists in this container only.
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let ours = open("/dev/pts/ptmx", flags, Mode::empty())
+        .step(|| "open(2) /dev/pts/ptmx")?;
+    unlockpt(&ours).step(|| "ioctl(2) TIOCSPTLCK")?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let theirs = ioctl_tiocgptpeer(&ours, flags).step(|| "ioctl(2) TIOCGPTPEER")?;
+    manners(&theirs)?;
+    // The leader of a new session may take a terminal that nobody controls.
+    setsid().step(|| "setsid(2)")?;
+    ioctl_tiocsctty(&theirs).step(|| "ioctl(2) TIOCSCTTY")?;
+    dup2_stdin(&theirs).step(|| "dup2(2) to 0")?;
+    dup2_stdout(&theirs).step(|| "dup2(2) to 1")?;
+    dup2_stderr(&theirs).step(|| "dup2(2) to 2")?;
+    Ok(ours)
 }
 // ANCHOR_END: part
 
@@ -143,13 +155,17 @@ fn copy_manners(theirs: &OwnedFd) -> Result<()> {
 
 /// The user's terminal in raw mode: each key goes to the program as it is, Ctrl-C
 /// too. Dropped, it puts the old mode back; killed, a guard does.
-struct Raw {
+pub struct Raw {
     before: Termios,
     _guard: Guard,
 }
 
 impl Raw {
-    fn new() -> Result<Raw> {
+    /// From now on.
+    ///
+    /// # Errors
+    /// ENOTTY where standard input is no terminal; those of the guard.
+    pub fn new() -> Result<Raw> {
         let before = tcgetattr(io::stdin()).step(|| "tcgetattr(3)")?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);

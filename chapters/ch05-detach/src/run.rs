@@ -44,7 +44,8 @@ impl Run {
     /// As [`Flags::start`].
     pub fn act(self, state: &State) -> Result<Exit> {
         self.flags.check()?;
-        self.flags.start(self.flags.parts(self.run.container(state)?))
+        let container = self.run.container(state)?;
+        self.flags.start(self.flags.parts(container, Log::default()))
     }
 }
 
@@ -63,12 +64,14 @@ impl Flags {
     }
 
     // ANCHOR: run
-    /// The container, with the parts that it talks through.
+    /// The container, with the parts that it talks through, into this log.
     #[must_use]
-    pub fn parts(&self, container: Container) -> Container {
-        let log = Log::default();
+    pub fn parts(&self, container: Container, log: Log) -> Container {
         let copy = log.clone();
-        let terminal = Terminal::new(&self.terminal)
+        // In the background there is no terminal of the user's to be one with.
+        let none = ch03_run::Flags::default();
+        let flags = if self.detach { &none } else { &self.terminal };
+        let terminal = Terminal::new(flags)
             .copied_to(move |bytes| copy.write(Stream::Out, bytes));
         container.part(Logged::new(log, self.detach)).part(terminal)
     }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use ch05_detach::Log;
 use clap::Args;
 use common::Exit;
 use common::state::State;
 
-use crate::{AsUser, ReadOnly, Settings, Who};
+use crate::{AsUser, Attachable, Init, ReadOnly, Settings, Who};
 
 /// Flags of the program's surroundings.
 #[derive(Args, Clone, Debug, Default)]
@@ -43,6 +44,10 @@ pub struct Run {
     #[arg(long)]
     read_only: bool,
 
+    /// Put a small process 1 above the program, which forwards signals and reaps
+    #[arg(long)]
+    init: bool,
+
     #[command(flatten)]
     run: ch04_commit::Run,
 }
@@ -54,15 +59,22 @@ impl Run {
     /// # Errors
     /// As [`ch05_detach::Run::act`].
     pub fn act(self, state: &State) -> Result<Exit> {
-        self.streams.check()?;
         let user = AsUser::new(self.flags.user.clone());
         let container = self
             .run
             .container(state)?
             .part(Settings::new(self.flags))
-            .part(ReadOnly::new(self.read_only));
-        // Whoever runs as somebody else can do nothing more: all others come before.
-        self.streams.start(self.streams.parts(container).part(user))
+            .part(ReadOnly::new(self.read_only))
+            .part(Init::new(self.init));
+        // -d goes with -t and -i from here on: somebody may attach.
+        let log = Log::default();
+        let container = self
+            .streams
+            .parts(container, log.clone())
+            .part(Attachable::new(log, &self.streams))
+            // Whoever runs as somebody else can do nothing more: all others come before.
+            .part(user);
+        self.streams.start(container)
     }
     // ANCHOR_END: parts
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ch04_commit::Images;
-use ch05_env::{Exec, Run};
+use ch05_env::{Attach, Exec, Run};
 use ch05_logs::Logs;
 use ch05_ps::Ps;
 use ch05_rm::{Removal, UNDO};
@@ -22,6 +22,8 @@ Try:
   ch05-env run --rm -u nobody busybox id
   ch05-env run --rm -w /srv/new busybox pwd
   ch05-env run --rm --read-only busybox touch /file       fails
+  ch05-env run -d -ti --init --name one busybox sh
+  ch05-env attach one                                     back: ctrl-p ctrl-q
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -34,6 +36,8 @@ enum Action {
     Run(Box<Run>),
     /// Run another program in a container that runs
     Exec(Exec),
+    /// Go back to a container in the background
+    Attach(Attach),
     /// List the containers that run
     Ps(Ps),
     /// Show what a container has printed
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         match action {
             Action::Run(run) => return run.act(&state),
             Action::Exec(exec) => return exec.act(&state),
+            Action::Attach(attach) => return attach.act(&state),
             Action::Ps(ps) => ps.act(&state)?,
             Action::Logs(logs) => logs.act(&state)?,
             Action::Ends(action) => action.act(&state)?,

@@ -110,7 +110,9 @@ impl Exec {
     // ANCHOR_END: act
 }
 
-fn not_running(state: &State, record: &Record) -> Error {
+/// Why nobody can join this container now.
+#[must_use]
+pub fn not_running(state: &State, record: &Record) -> Error {
     let why = match record.status(state) {
         Ok(Status::Ended(how, _)) => {
             format!("its program has ended with {}", how.code())

@@ -8,6 +8,6 @@ mod groups;
 mod inside;
 mod variables;
 
-pub use exec::Exec;
+pub use exec::{Exec, not_running};
 pub use inside::Inside;
 pub use variables::{Variable, Variables};

@@ -8,5 +8,6 @@ mod show;
 mod since;
 mod tail;
 
+pub use follow::Follow;
 pub use logs::Logs;
 pub use since::Since;

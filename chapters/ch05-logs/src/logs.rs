@@ -9,7 +9,7 @@ use clap::Args;
 use common::state::State;
 use common::step::Step;
 
-use crate::follow::follow;
+use crate::follow::Follow;
 use crate::show::{Looks, Show};
 use crate::since::Since;
 use crate::tail::tail;
@@ -61,12 +61,10 @@ impl Logs {
                 .look(|| format!("lseek(2) {}", path.display()))?;
         }
         let mut show = Show::new(self.timestamps, self.since.map(|since| since.0));
-        let looks = if self.follow {
-            follow(&home, &log, &mut show)?
-        } else {
-            show.all(&mut &log)?
-        };
-        match looks {
+        if self.follow {
+            return Follow::new(&home, log, show)?.to_the_end();
+        }
+        match show.all(&mut log)? {
             Looks::On => show.end(),
             // A reader who went away has seen enough.
             Looks::Away => Ok(()),

@@ -39,6 +39,11 @@ impl Show {
         Show { timestamps, since, shown, rest, pending, stream }
     }
 
+    /// From the middle of a line on, whose rest is shown as well.
+    pub(crate) fn amid_a_line() -> Show {
+        Show { shown: [true; 2], ..Show::new(false, None) }
+    }
+
     /// Show all that there is by now.
     pub(crate) fn all(&mut self, log: &mut impl Read) -> Result<Looks> {
         let mut bytes = vec![0; CHUNK];

@@ -1,5 +1,10 @@
-//! ch05-env: as whom, where and in which environment a program runs.
+//! ch05-env: as whom, where and in which environment a program runs, and a way back to
+//! it.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+mod attach;
+mod detached;
+mod init;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -340,6 +345,7 @@ fn help_is_a_page() {
         ("ch05-env-help", &["--help"][..]),
         ("ch05-env-run-help", &["run", "-h"]),
         ("ch05-env-exec-help", &["exec", "-h"]),
+        ("ch05-env-attach-help", &["attach", "-h"]),
     ] {
         let out = lab.chapter(BIN).args(words).assert().success();
         assert_snapshot!(name, String::from_utf8_lossy(&out.get_output().stdout));

@@ -1,0 +1,288 @@
+//! `--init`: a small process 1 above the program.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use blackbox::{Lab, Terminal};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+use super::detached::{Detached, until};
+use super::{BIN, BOTH, By, accounts, ok, run, sh};
+
+#[test]
+#[file_serial(machine)]
+fn the_program_is_a_child_of_process_1_and_that_is_no_program_of_the_image() {
+    // And its session is another: 0 is one from outside.
+    let script = "echo $$ $PPID; cut -d ' ' -f 6 /proc/1/stat /proc/2/stat; \
+                  cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline";
+    for new in BOTH {
+        let lab = Lab::new();
+        let words = ["--init", "busybox", "sh", "-c", script];
+        assert_eq!(ok(&lab, new, &words), "2 1\n1\n0\ninit\ninit");
+        let words = ["busybox", "sh", "-c", "echo $$ $PPID"];
+        assert_eq!(ok(&lab, new, &words), "1 0\n");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_others_leave_is_reaped_and_without_it_is_not() {
+    let lab = Lab::new();
+    // The shell's child is nobody's when the shell is another program.
+    let script = "(sleep 0.1 & sleep 0.1 &); exec sleep 1000";
+    for (flags, zombies) in [(&["--init"][..], 0), (&[], 2)] {
+        let one = [flags, &["busybox", "sh", "-c", script]].concat();
+        let one = Detached::new(&lab, Lab::chapter, &one);
+        // Both of them, or none of the three: init, program, who asks.
+        until(|| one.count('Z') == zombies && one.count('S') == 1 + flags.len());
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_program_without_a_handler_ends_at_once_when_it_is_asked_to() {
+    for new in BOTH {
+        let lab = Lab::new();
+        let one = Detached::new(&lab, new, &["--init", "busybox", "sleep", "1000"]);
+        let begun = Instant::now();
+        one.ok(&["stop", "one"]);
+        // After ten seconds it would be killed.
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert_eq!(one.ok(&["wait", "one"]), "143\n");
+        drop(one);
+        let one = Detached::new(&lab, new, &["busybox", "sleep", "1000"]);
+        one.ok(&["stop", "-t", "1", "one"]);
+        assert_eq!(one.ok(&["wait", "one"]), "137\n");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn each_signal_arrives_and_killed_it_takes_all_with_it() {
+    let lab = Lab::new();
+    let script = "for s in HUP INT QUIT USR1 USR2 TERM WINCH CONT; do
+        trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.05; done";
+    let words = ["--init", "busybox", "sh", "-c", script];
+    let one = Detached::new(&lab, Lab::chapter, &words);
+    let seen = || one.ok(&["logs", "one"]);
+    until(|| seen() == "ready\n");
+    let mut expected = "ready\n".to_owned();
+    for signal in ["HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "WINCH", "CONT"] {
+        one.ok(&["kill", "-s", signal, "one"]);
+        expected += &format!("{signal}\n");
+        until(|| seen() == expected);
+    }
+    one.ok(&["kill", "one"]);
+    assert_eq!(one.ok(&["wait", "one"]), "137\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_exit_codes_are_the_programs_and_what_does_not_start_is_told() {
+    for new in BOTH {
+        let lab = Lab::new();
+        for (script, code) in [
+            ("exit 0", 0),
+            ("exit 7", 7),
+            ("kill -9 $$", 137),
+            ("kill -TERM $$", 143),
+            // Another's end is not the program's.
+            ("(exit 3) & wait; (sleep 0.1 &); sleep 0.2; exit 4", 4),
+        ] {
+            let words = ["--init", "busybox", "sh", "-c", script];
+            run(&lab, new, &words).assert().code(code).stdout("");
+        }
+        for (words, code, reason) in [
+            (&["busybox", "no-such"][..], 127, "exec no-such: not found in PATH"),
+            (&["busybox", "/etc/passwd"], 126, "it is not executable"),
+            (&["busybox", "/proc/1/exe"], 126, "exec /proc/1/exe: "),
+            (&["busybox", "/proc/self/exe"], 126, "the host's own binary"),
+            (&["-u", "eve", "busybox", "true"], 125, "has no user eve"),
+        ] {
+            let words = [&["--init"], words].concat();
+            let assert = run(&lab, new, &words).assert();
+            assert.code(code).stdout("").stderr(contains(reason));
+            let words = [&["-d"], &words[..]].concat();
+            let assert = run(&lab, new, &words).assert();
+            assert.code(code).stdout("").stderr(contains(reason));
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn it_holds_nothing_open_and_shows_nothing_of_the_host() {
+    let mut lab = Lab::new();
+    accounts(&mut lab);
+    let lab = lab;
+    let words = ["--init", "busybox", "sleep", "1000"];
+    let one = Detached::new(&lab, Lab::chapter, &words);
+    let open = |pid| {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        entries.count()
+    };
+    assert_eq!((open(one.noted("pid")), open(one.noted("inner"))), (0, 3));
+    let variables = fs::read(format!("/proc/{}/environ", one.noted("pid")));
+    assert!(variables.unwrap().iter().all(|byte| *byte == 0));
+    drop(one);
+
+    // Who is not root outside gets hold of neither its binary nor its memory.
+    let script =
+        "for file in exe cwd root; do readlink /proc/1/$file && echo $file; done
+        for file in exe environ mem maps; do head -c 1 /proc/1/$file && echo $file; done
+        ls /proc/1/fd > /dev/null && echo fd; true";
+    let user = ["--init", "-u", "ann", "busybox", "sh", "-c", script];
+    let root = ["--init", "busybox", "sh", "-c", script];
+    for (new, words) in [(Lab::chapter as By, &user[..]), (Lab::as_user, &root)] {
+        let out = run(&lab, new, words).assert().success();
+        assert_eq!(String::from_utf8_lossy(&out.get_output().stdout), "");
+    }
+    // A program itself is no secret to its user.
+    let own = "readlink /proc/2/exe; head -c 0 /proc/2/maps";
+    assert_eq!(sh(&lab, &["--init"], own), "/bin/busybox\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_hosts_binary_is_not_written_to_by_who_has_all_rights() {
+    let lab = Lab::new();
+    // The running process 1 keeps it from being written to, for as long as there is
+    // anybody inside.
+    let binary = lab.dir().join(BIN);
+    fs::copy(blackbox::bin_dir().join(BIN), &binary).unwrap();
+    let script = "echo evil > /proc/1/exe; echo $?";
+    let mut run = assert_cmd::Command::new(&binary);
+    run.env("MYDOCKER_ROOT", lab.state()).args(["run", "--rm", "--init"]);
+    let out = run.args(["busybox", "sh", "-c", script]).assert().success();
+    out.stdout("1\n").stderr(contains("Text file busy"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn others_join_it_and_are_listed() {
+    for new in BOTH {
+        let lab = Lab::new();
+        let words = ["--init", "-e", "A=run", "busybox", "sleep", "1000"];
+        let one = Detached::new(&lab, new, &words);
+        let script = "echo $A; tr '\\0' ' ' < /proc/2/cmdline; echo; echo $PPID";
+        let seen = one.ok(&["exec", "one", "sh", "-c", script]);
+        assert_eq!(seen, "run\nsleep 1000 \n0\n");
+        let listed = one.ok(&["ps", "--json"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        assert!(listed.to_string().contains(&one.noted("pid").to_string()));
+        // An orphan of one that joined is reaped as well.
+        one.ok(&["exec", "one", "sh", "-c", "sleep 0.1 & true"]);
+        until(|| one.count('Z') == 0 && one.count('S') == 2);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn with_its_host_side_killed_all_are_gone() {
+    let lab = Lab::new();
+    let script = "trap '' TERM INT HUP; sleep 1000 & while :; do sleep 1; done";
+    let words = ["--init", "busybox", "sh", "-c", script];
+    let one = Detached::new(&lab, Lab::chapter, &words);
+    let pids = ["pid", "inner"].map(|role| one.noted(role));
+    kill(Pid::from_raw(one.noted("host")), Signal::SIGKILL).unwrap();
+    until(|| {
+        pids.iter().all(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_err())
+    });
+}
+
+/// A shell on a terminal of its own, above which is an init.
+fn shell(lab: &Lab, flags: &[&str]) -> Terminal {
+    let mut command = lab.command(&[], BIN);
+    command.args(["run", "--rm", "-ti", "--init"]).args(flags);
+    command.args(["busybox", "sh"]);
+    Terminal::run(command)
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_terminal_is_the_programs() {
+    let mut lab = Lab::new();
+    accounts(&mut lab);
+    for (flags, prompt) in [(&[][..], "/ # "), (&["-u", "ann"], "$ ")] {
+        let mut terminal = shell(&lab, flags);
+        terminal.see(prompt);
+        terminal.type_keys("sleep 1000\n");
+        terminal.see("sleep 1000");
+        std::thread::sleep(Duration::from_millis(300));
+        terminal.type_keys("\x03");
+        terminal.see(prompt);
+        terminal.type_keys("echo code $?\n");
+        terminal.see("code 130");
+        terminal.type_keys("sleep 1000\n");
+        terminal.see("sleep 1000");
+        std::thread::sleep(Duration::from_millis(300));
+        terminal.type_keys("\x1a");
+        terminal.see("Stopped");
+        terminal.type_keys("kill %1; fg; echo ov''er\n");
+        terminal.see("over");
+        terminal.resize(132, 50);
+        let wait = "until stty size | grep -q 132; do sleep 0.1; done; stty size\n";
+        terminal.type_keys(wait);
+        terminal.see("50 132");
+        terminal.type_keys("exit 7\n");
+        assert_eq!(terminal.end(), 7);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn keys_that_signal_reach_a_program_on_its_terminal_and_do_not_stop_it_for_good() {
+    let lab = Lab::new();
+    // Not a shell, which has its own idea of both keys.
+    let mut command = lab.command(&[], BIN);
+    command.args(["run", "--rm", "-ti", "--init", "busybox", "cat"]);
+    let mut terminal = Terminal::run(command);
+    terminal.type_keys("one\n");
+    terminal.see("one\r\none");
+    // Nobody is there to continue what has stopped, so the kernel stops nobody.
+    terminal.type_keys("\x1a");
+    terminal.type_keys("two\n");
+    terminal.see("two\r\ntwo");
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.end(), 130);
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_a_terminal_of_its_own_keys_reach_it_once() {
+    let lab = Lab::new();
+    let script = "n=0; trap 'n=$((n+1))' INT; echo ready; i=0;
+        while [ $i -lt 20 ]; do sleep 0.05; i=$((i+1)); done; echo got $n";
+    let mut command = lab.command(&[], BIN);
+    command.args(["run", "--rm", "--init", "busybox", "sh", "-c", script]);
+    let mut terminal = Terminal::run(command);
+    terminal.see("ready");
+    terminal.type_keys("\x03");
+    terminal.see("got 1");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_hung_up_terminal_ends_the_shell_below_it() {
+    let lab = Lab::new();
+    let mut terminal = shell(&lab, &[]);
+    terminal.see("/ # ");
+    drop(terminal);
+    // The lab waits for the processes to go.
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_root_that_stays_as_it_is_needs_nothing_of_it() {
+    for new in BOTH {
+        let lab = Lab::new();
+        let words = ["--init", "--read-only", "-w", "/made", "busybox", "sh", "-c"];
+        let script = ["pwd; touch /x 2> /dev/null; echo $?"];
+        let seen = ok(&lab, new, &[&words[..], &script].concat());
+        assert_eq!(seen, "/made\n1\n");
+    }
+}
