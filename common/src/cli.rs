@@ -69,6 +69,10 @@ where
     if let Some(lines) = command.get_after_help().cloned() {
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
+    #[cfg(feature = "generate")]
+    if let Some(done) = crate::generate::asked(&command) {
+        return done;
+    }
     command.build();
     let argv = flags::go_style(&command, env::args_os());
     let parsed = command.try_get_matches_from_mut(argv);

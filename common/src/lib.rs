@@ -30,6 +30,8 @@ mod child;
 mod container;
 mod detach;
 mod environment;
+#[cfg(feature = "generate")]
+mod generate;
 mod guard;
 mod part;
 mod process;

@@ -6,7 +6,7 @@ mod life;
 mod measure;
 mod peers;
 mod plot;
-mod record;
+pub(crate) mod record;
 mod start;
 mod vm;
 

@@ -150,13 +150,12 @@ impl Record {
         place: &Path,
         figures: Vec<Figure>,
     ) -> Record {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Record {
             format: FORMAT,
             bench: bench.to_owned(),
             title,
             unit: unit.to_owned(),
-            date: date(now.as_secs() / 86_400),
+            date: today(),
             machine: Machine::here(place),
             figures,
         }
@@ -183,6 +182,12 @@ impl Record {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(path, text).step(|| format!("write(2) {}", path.display()))
     }
+}
+
+/// The day, in UTC: `2026-01-31`.
+pub(crate) fn today() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    date(now.as_secs() / 86_400)
 }
 
 /// A day of the Gregorian calendar by its distance to 1970-01-01.
