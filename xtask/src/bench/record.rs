@@ -47,6 +47,9 @@ pub(crate) struct Figure {
     pub(crate) ratio: Option<f64>,
     /// What is aimed at: a ratio where there is one, else a median.
     pub(crate) aim: Option<f64>,
+    /// Where it is another than the record's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
 }
 
 impl Figure {
@@ -60,6 +63,7 @@ impl Figure {
             runs: values.len(),
             ratio: None,
             aim: None,
+            unit: None,
         }
     }
 
