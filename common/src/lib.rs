@@ -20,6 +20,7 @@ pub mod id;
 pub mod image;
 pub mod rights;
 pub mod room;
+pub mod small;
 pub mod state;
 pub mod step;
 pub mod unpack;
