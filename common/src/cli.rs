@@ -73,7 +73,7 @@ where
     if let Some(done) = crate::generate::asked(&command) {
         return done;
     }
-    command.build();
+    // Not built: clap builds of it what the command line asks for.
     let argv = flags::go_style(&command, env::args_os());
     let parsed = command.try_get_matches_from_mut(argv);
     let parsed = parsed.and_then(|found| C::from_arg_matches(&found));
