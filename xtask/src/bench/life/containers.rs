@@ -69,6 +69,8 @@ pub(super) fn all(program: &Path, parent: &Path, runs: u32) -> Result<Vec<Line>>
     };
     fs::create_dir_all(&work.volume)
         .step(|| format!("mkdir(2) {}", work.volume.display()))?;
+    // After the others, which know by it what they have.
+    let _gone = Gone(&work.run);
     let apart = Apart::if_hybrid()?;
     let others = others::all(&work, &SLEEP, apart.as_ref())?;
     let mut lines = bench.starts(&others)?;
@@ -77,10 +79,19 @@ pub(super) fn all(program: &Path, parent: &Path, runs: u32) -> Result<Vec<Line>>
     lines.extend(bench.lists(&others)?);
     drop(others);
     lines.extend(bench.idle()?);
-    remove_tree(&work.run)?;
     let left = bench.ids(&["-a"])?;
     ensure!(left.is_empty(), "{} containers are left", left.len());
     Ok(lines)
+}
+
+/// A directory that goes with this.
+struct Gone<'a>(&'a Path);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        // What can't go now goes with the next bench.
+        let _ = remove_tree(self.0);
+    }
 }
 
 /// End and remove all that a state directory has.
@@ -99,6 +110,8 @@ fn sweep(program: &Path, state: &Path) {
         // One that can't go now goes with the next bench.
         let _ = ours(&[&["rm", "-f"], ids].concat());
     }
+    // Those that have no record yet, or none any more.
+    let _ = ours(&["prune"]);
 }
 
 struct Bench<'a> {
