@@ -69,7 +69,11 @@ where
     if let Some(lines) = command.get_after_help().cloned() {
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
-    command.build();
+    #[cfg(feature = "generate")]
+    if let Some(done) = crate::generate::asked(&command) {
+        return done;
+    }
+    // Not built: clap builds of it what the command line asks for.
     let argv = flags::go_style(&command, env::args_os());
     let parsed = command.try_get_matches_from_mut(argv);
     let parsed = parsed.and_then(|found| C::from_arg_matches(&found));

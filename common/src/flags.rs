@@ -27,6 +27,8 @@ pub fn go_style(
         }
         let (arg, value_follows) = match arg.as_bytes() {
             b"--" | b"-" => (arg, None),
+            // clap adds it to the list as late as it reads the command line.
+            b"-help" => ("--help".into(), Some(false)),
             [b'-', b'-', name @ ..] => {
                 let follows =
                     long(command, name).is_some_and(|(a, v)| takes(a) && !v);
@@ -158,6 +160,13 @@ mod tests {
             ["x", "create", "box", "--cpuset", "0"]
         );
         let line = ["x", "create", "--", "box", "-cpuset", "0"];
+        assert_eq!(rewritten(&line), line);
+    }
+
+    #[test]
+    fn help_is_a_long_name_too() {
+        assert_eq!(rewritten(&["x", "run", "-help"]), ["x", "run", "--help"]);
+        let line = ["x", "run", "-m", "-help", "sh", "-help"];
         assert_eq!(rewritten(&line), line);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use crate::hints;
 use crate::id::{Id, Name};
 use crate::process::Process;
+use crate::small;
 use crate::state::State;
 use crate::step::{Hint, Step};
 
@@ -212,10 +213,9 @@ impl Home {
         let Some((pid, since)) = noted(&text, NOTE).find_map(program) else {
             return Ok(Life::Starting);
         };
-        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
-        // The number may be another's by now, who was born later.
-        let same = process.filter(|it| it.since == since && !it.has_ended());
-        Ok(same.map_or(Life::Ending, Life::Running))
+        let process = Process::noted(pid, since);
+        let process = process.look(|| format!("pidfd_open(2) {pid}"))?;
+        Ok(process.map_or(Life::Ending, Life::Running))
     }
 
     /// The container's lock, to be waited for; `None` when there is none.
@@ -248,9 +248,7 @@ impl Home {
         let first = |roles| notes.iter().find_map(|note| note_of(note, roles));
         let found = ways.iter().find_map(|roles| first(roles));
         let Some((pid, since)) = found else { return Ok(None) };
-        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
-        // The number may be another's by now, who was born later.
-        Ok(process.filter(|process| process.since == since && !process.has_ended()))
+        Process::noted(pid, since).look(|| format!("pidfd_open(2) {pid}"))
     }
 
     /// Whether the container's host side lives.
@@ -275,7 +273,7 @@ impl Home {
     /// Those of read(2).
     pub fn notes(&self, part: &str) -> Result<Vec<Vec<u8>>> {
         let path = self.lock_path();
-        match fs::read(&path) {
+        match small::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             text => {
                 let text = text.look(|| format!("read(2) {}", path.display()))?;
@@ -489,9 +487,7 @@ fn process_in(note: &[u8], role: &str) -> Option<(Pid, u64)> {
 }
 
 fn read_all(file: &mut File, path: &Path) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    file.read_to_end(&mut text).look(|| format!("read(2) {}", path.display()))?;
-    Ok(text)
+    small::rest(file).look(|| format!("read(2) {}", path.display()))
 }
 
 /// Whether there is no symlink that could be read.

@@ -20,6 +20,7 @@ pub mod id;
 pub mod image;
 pub mod rights;
 pub mod room;
+pub mod small;
 pub mod state;
 pub mod step;
 pub mod unpack;
@@ -30,6 +31,8 @@ mod child;
 mod container;
 mod detach;
 mod environment;
+#[cfg(feature = "generate")]
+mod generate;
 mod guard;
 mod init;
 mod part;

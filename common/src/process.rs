@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 
+use crate::small;
 use crate::step::Step;
 
 /// A process: its number may be another's one day, its descriptor never.
@@ -29,6 +30,25 @@ impl Process {
     /// # Errors
     /// Those of pidfd_open(2), but ESRCH.
     pub fn of(pid: Pid) -> nix::Result<Option<Process>> {
+        Ok(Process::found(pid)?.map(|(process, _)| process))
+    }
+
+    /// The process that had this number when it was noted, and was started then; `None`
+    /// when it has ended, or is about to.
+    ///
+    /// # Errors
+    /// As [`Process::of`].
+    pub fn noted(pid: Pid, since: u64) -> nix::Result<Option<Process>> {
+        let found = Process::found(pid)?;
+        // The number may be another's by now, who was born later.
+        let same = found.filter(|(process, stat)| {
+            process.since == since && !process.ended_by(stat)
+        });
+        Ok(same.map(|(process, _)| process))
+    }
+
+    /// The process, and what /proc tells of it.
+    fn found(pid: Pid) -> nix::Result<Option<(Process, Vec<u8>)>> {
         let Some(named) = rustix::process::Pid::from_raw(pid.as_raw()) else {
             return Ok(None);
         };
@@ -38,8 +58,8 @@ impl Process {
             Ok(fd) => fd,
         };
         // Read after the descriptor was got: what ended before had another number.
-        let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-        Ok(started(&stat).map(|since| Process { pid, fd, since }))
+        let stat = stat_of(pid);
+        Ok(started(&stat).map(|since| (Process { pid, fd, since }, stat)))
     }
 
     /// The process that this pidfd holds; `None` when it is gone.
@@ -56,23 +76,31 @@ impl Process {
         if pid <= 0 {
             return Ok(None);
         }
-        let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
         let pid = Pid::from_raw(pid);
-        Ok(started(&stat).map(|since| Process { pid, fd, since }))
+        Ok(started(&stat_of(pid)).map(|since| Process { pid, fd, since }))
     }
 
     /// Whether it has ended, or is about to: its namespaces go before its number. A
     /// number that was seen to be its own before this says no was its own.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        // Until then the number is its own.
-        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        self.ended_by(&stat_of(self.pid))
+    }
+
+    /// The same, by what /proc told before.
+    fn ended_by(&self, stat: &[u8]) -> bool {
+        // As long as it has not ended, the number was its own when that was read.
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         // Looked at, not waited for.
         let looked = rustix::event::poll(&mut fds, Some(&Timespec::default()));
         let gone = looked.is_ok() && !fds[0].revents().is_empty();
-        gone || field(&stat, 9).is_none_or(|flags| flags & EXITING != 0)
+        gone || field(stat, 9).is_none_or(|flags| flags & EXITING != 0)
     }
+}
+
+/// /proc/PID/stat; nothing, when there is no such process.
+fn stat_of(pid: Pid) -> Vec<u8> {
+    small::read(format!("/proc/{pid}/stat")).unwrap_or_default()
 }
 
 /// Of a process that is on its way out.
@@ -122,7 +150,14 @@ mod tests {
         let first = Process::of(pid).unwrap().unwrap();
         assert_eq!(Process::of(pid).unwrap().unwrap().since, first.since);
         assert!(!first.has_ended());
+        assert!(Process::noted(pid, first.since).unwrap().is_some());
+        assert!(Process::noted(pid, first.since + 1).unwrap().is_none());
         child.kill().unwrap();
+        // It is there until it is reaped, and does not live.
+        while !first.has_ended() {
+            std::thread::yield_now();
+        }
+        assert!(Process::noted(pid, first.since).unwrap().is_none());
         child.wait().unwrap();
         assert!(first.has_ended());
         assert!(Process::of(pid).unwrap().is_none());

@@ -6,7 +6,7 @@ mod life;
 mod measure;
 mod peers;
 mod plot;
-mod record;
+pub(crate) mod record;
 mod start;
 mod vm;
 
@@ -45,8 +45,12 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Images beside tar and copying: commit, import, export
+    /// Images beside tar and copying: commit, import, export. Containers beside crun,
+    /// runc, podman and nsenter: run -d, exec, ps, stop, and 500 that idle
     Life {
+        /// Only this [default: both]
+        only: Option<life::Theme>,
+
         /// How often each
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
@@ -107,7 +111,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Some(What::Start { runs, state, json }) => {
             (start::start(runs, state)?, json)
         }
-        Some(What::Life { runs, state, json }) => (life::life(runs, state)?, json),
+        Some(What::Life { only, runs, state, json }) => {
+            (life::life(only, runs, state)?, json)
+        }
         Some(What::Vm { runs, kernel, accel, json }) => {
             (vm::vm(runs, &kernel, accel)?, json)
         }

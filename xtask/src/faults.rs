@@ -70,7 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tests: Vec<String> = all.into_iter().filter(wanted).collect();
     if tests.is_empty() {
         bail!(
-            "no part has such a name: give images, each_call, random_kills or run_kill_prune"
+            "no part has such a name: give images, each_call, random_kills, run_kill_prune \
+             or many_in_a_row"
         );
     }
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;

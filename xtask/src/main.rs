@@ -8,6 +8,7 @@ mod doctor;
 mod exercise;
 mod faults;
 mod fetch;
+mod generate;
 mod grade;
 mod install;
 mod mutants;
@@ -47,6 +48,10 @@ enum Task {
     Doctor(doctor::Args),
     /// Build the book
     Book(book::Args),
+    /// Write completions of the chapters' command lines, for bash, zsh and fish
+    Completions(generate::Completions),
+    /// Write manual pages, one for each chapter and each of its commands
+    Man(generate::Man),
     /// Grade a program, in any language, by what its containers do
     Grade(grade::Args),
     /// Tell whether an exercise of the book is solved
@@ -97,6 +102,8 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Book(args) => book::run(&args),
+        Task::Completions(args) => generate::completions(&args),
+        Task::Man(args) => generate::man(&args),
         Task::Grade(args) => grade::run(&args),
         Task::Exercise(args) => exercise::run(&args),
         Task::Tidy(args) => tidy::run(&args),

@@ -1,8 +1,11 @@
 //! overlayfs, the kernel's own.
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use common::step::{Hint, Step};
@@ -35,13 +38,45 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
         let options = options(named, user_namespace);
         let kind = Some("overlay");
         let flags = MsFlags::empty();
-        nix::mount::mount(kind, at, kind, flags, Some(options.as_os_str()))
+        let mount =
+            || nix::mount::mount(kind, at, kind, flags, Some(options.as_os_str()));
+        patiently(mount)
             .step(|| {
                 format!("mount(2) overlay on {} {}", at.display(), options.display())
             })
             .hint(|errno| why(errno, union))
     };
     if fits { as_named(union) } else { short(union, at, as_named) }
+}
+
+/// The first mount on a machine has the kernel load the module, by modprobe(8). One that
+/// comes meanwhile has a modprobe of its own. That finds the module in the kernel's list,
+/// where it is before it has set itself up, and is content; then there is no such file
+/// system yet, and the mount gets ENODEV.
+///
+/// # Source
+/// fs/filesystems.c, "get_fs_type"; seen on Linux 6.1 and 6.12
+fn patiently(mount: impl Fn() -> nix::Result<()>) -> nix::Result<()> {
+    let mut mounted = mount();
+    for _ in 0..TRIES {
+        // A kernel that has none says so at once.
+        if mounted != Err(Errno::ENODEV) || !is_loading() {
+            break;
+        }
+        sleep(PAUSE);
+        mounted = mount();
+    }
+    mounted
+}
+
+/// Ten seconds: a module is loaded in one, also by a processor that is emulated.
+const TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether there is a module of this name, ready or not.
+fn is_loading() -> bool {
+    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+    modules.lines().any(|line| line.starts_with("overlay "))
 }
 
 /// The mount options.

@@ -20,7 +20,7 @@ use common::id::{Id, Name};
 use common::image::now;
 use common::state::State;
 use common::step::{Hint, Step};
-use common::{Exit, Part, Plan, Running, hints};
+use common::{Exit, Part, Plan, Running, hints, small};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -405,7 +405,7 @@ fn ids(state: &State) -> Result<Vec<Id>> {
 }
 
 fn read(path: &Path) -> Result<Option<Value>> {
-    let text = match fs::read(path) {
+    let text = match small::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.look(|| format!("read(2) {}", path.display()))?,
     };

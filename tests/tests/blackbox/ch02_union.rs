@@ -8,9 +8,13 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use assert_cmd::assert::Assert;
 use blackbox::{Lab, probe, user};
+use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, delete_module};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -62,11 +66,14 @@ rules! {
     the_merged_tree_is_seen_at_the_place_that_was_named_and_by_nobody_else
 }
 
+/// Whether the kernel knows this file system now.
+fn is_known(name: &str) -> bool {
+    let kinds = fs::read_to_string("/proc/filesystems").unwrap();
+    kinds.lines().any(|line| line.trim_start_matches("nodev\t") == name)
+}
+
 pub(crate) fn has_aufs() -> bool {
-    let known = || {
-        let kinds = fs::read_to_string("/proc/filesystems").unwrap();
-        kinds.lines().any(|line| line.trim_start_matches("nodev\t") == "aufs")
-    };
+    let known = || is_known("aufs");
     // Without a module of that name it fails, and nothing is known that wasn't.
     known()
         || Command::new("modprobe").args(["-q", "aufs"]).status().is_ok() && known()
@@ -699,6 +706,48 @@ fn a_signal_ends_a_copy_and_the_next_run_begins_anew() {
     assert!(half < 3000, "{half}");
     assert_eq!(play.shell("ls | wc -l"), "3000\n");
     assert_eq!(names(&play.work).len(), 0);
+}
+
+/// Let the kernel forget overlayfs, so that the next mount loads it again; whether it
+/// has.
+fn unload() -> bool {
+    // A mount that another test made goes a moment after its last process.
+    let busy = || {
+        delete_module(c"overlay", DeleteModuleFlags::O_NONBLOCK)
+            == Err(Errno::EWOULDBLOCK)
+    };
+    for _ in 0..50 {
+        if !busy() {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    !is_known("overlay")
+}
+
+#[test]
+#[file_serial(machine)]
+fn of_many_whose_mounts_come_first_all_wait_until_the_module_is_loaded() {
+    let play = Play::new("overlay");
+    for _ in 0..3 {
+        if !unload() {
+            return blackbox::skip("overlay is no module here, or in use");
+        }
+        let start = |number: usize| {
+            let mut command = play.lab.command(&[], "ch02-union");
+            command.args(["run", "--lower", "lower"]);
+            for name in ["upper", "work"] {
+                let path = play.lab.dir().join(format!("{name}-{number}"));
+                fs::create_dir_all(&path).unwrap();
+                command.arg(format!("--{name}")).arg(path);
+            }
+            command.arg("true").stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let all: Vec<_> = (0..12).map(start).collect();
+        let said = all.into_iter().map(|run| run.wait_with_output().unwrap().stderr);
+        let said: Vec<_> = said.map(|err| String::from_utf8(err).unwrap()).collect();
+        assert_eq!(said.concat(), "");
+    }
 }
 
 #[test]

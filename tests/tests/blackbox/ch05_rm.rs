@@ -1,15 +1,19 @@
 //! ch05-rm: what is left of a container is removed, all of it.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use blackbox::{Lab, Side};
 use insta::assert_snapshot;
 use nix::sys::signal::Signal;
 use predicates::str::contains;
+use serde_json::Value;
 use serial_test::file_serial;
 
 use crate::ch05_ps::{CAT, all, end, only, started};
@@ -250,32 +254,51 @@ fn what_a_later_chapter_left_is_not_lost_by_this_one() {
     assert!(is_empty(&lab.state()));
 }
 
+fn text(one: &Value, field: &str) -> String {
+    one[field].as_str().unwrap().to_owned()
+}
+
 #[test]
 #[file_serial(machine)]
-fn many_at_once_are_started_stopped_and_removed_and_none_is_lost() {
+fn fifty_at_once_are_started_stopped_and_removed_and_none_is_lost() {
     let lab = Lab::new();
-    let names: Vec<String> = (0..16).map(|number| format!("c{number}")).collect();
-    let start = |name: &String| {
+    let start = |number: u32| {
         let mut command = lab.command(&[], BIN);
-        command.args(["run", "--name", name, "busybox", "sh", "-c"]);
-        command.arg("trap 'exit 4' TERM; echo ready; while :; do sleep 0.1; done");
+        let name = format!("c{number}");
+        command.args(["run", "-d", "--name", &name, "busybox", "sh", "-c"]);
+        command.arg("trap 'exit 4' TERM; echo ready; sleep 1000 & wait");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
     };
-    let mut runs: Vec<Child> = names.iter().map(start).collect();
-    for run in &mut runs {
-        let mut ready = [0; 6];
-        std::io::Read::read_exact(run.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let runs: Vec<Child> = (0..50).map(start).collect();
+    let id = |run: Child| {
+        let out = run.wait_with_output().unwrap();
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    let ids: BTreeSet<String> = runs.into_iter().map(id).collect();
+    assert_eq!(ids.len(), 50);
+    let listed = |status: &str| {
+        let listed = all(lab.chapter(BIN));
+        let (ids, states): (BTreeSet<String>, BTreeSet<String>) =
+            listed.iter().map(|one| (text(one, "id"), text(one, "status"))).unzip();
+        assert_eq!(states, BTreeSet::from([status.to_owned()]));
+        (ids, listed)
+    };
+    assert_eq!(listed("running").0, ids);
+    // Until then a program ignores what asks it to end.
+    for id in &ids {
+        while ok(&lab, &["logs", id]).is_empty() {
+            sleep(Duration::from_millis(10));
+        }
     }
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    ok(&lab, &[&["stop", "-t", "45"], &names[..]].concat());
-    let ended = all(lab.chapter(BIN));
-    assert_eq!(ended.len(), names.len());
+    let words: Vec<&str> = ids.iter().map(String::as_str).collect();
+    ok(&lab, &[&["stop", "-t", "45"], &words[..]].concat());
+    let (stopped, ended) = listed("exited");
+    assert_eq!(stopped, ids);
     assert!(ended.iter().all(|one| one["code"] == 4), "{ended:?}");
-    for mut run in runs {
-        assert_eq!(run.wait().unwrap().code(), Some(4));
-    }
-    ok(&lab, &[&["rm"], &names[..]].concat());
+    ok(&lab, &[&["rm"], &words[..]].concat());
     assert!(is_empty(&lab.state()));
+    assert_eq!(lab.left(), Vec::<String>::new());
 }
 
 #[test]

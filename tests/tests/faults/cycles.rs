@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::Lab;
+use blackbox::{Lab, living};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,6 +20,9 @@ const PARTS: usize = 2;
 /// One in so many cycles the whole machine is looked at; the state directory at each.
 const LOOK: usize = 25;
 
+/// A container that lives longer than this hangs.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// A part of the cycles.
 pub(crate) fn part(part: usize) {
     let number = |name, or| {
@@ -31,24 +34,38 @@ pub(crate) fn part(part: usize) {
     let lab = Lab::new();
     let begun = Instant::now();
     for _ in 0..3 {
-        assert!(run(&lab).status().unwrap().success());
+        assert!(run(&lab, false).status().unwrap().success());
         assert_eq!(prune(&lab), "one\n");
     }
     // About as long as a run takes.
     let longest = begun.elapsed().as_micros() as u64 / 4;
-    let mut came = [0; 3];
+    let mut came = [0; 4];
     for cycle in 0..cycles {
-        let mut child = run(&lab).spawn().unwrap();
-        let host = Pid::from_raw(child.id().cast_signed());
+        // Every other one in the background.
+        let detached = cycle % 2 == 1;
+        let mut child = run(&lab, detached).spawn().unwrap();
+        let caller = Pid::from_raw(child.id().cast_signed());
         sleep(Duration::from_micros(random.below(longest)));
         let victim = random.below(2) as usize;
-        // Whoever has ended meanwhile is fine.
-        let _ = match victim {
-            0 => kill(host, Signal::SIGKILL),
-            _ => program(host).map_or(Ok(()), |pid| kill(pid, Signal::SIGKILL)),
+        let host = match detached {
+            true => program(caller).or_else(|| noted(&lab)),
+            false => Some(caller),
         };
+        let victims = [host, host.and_then(program)];
+        // Whoever has ended meanwhile is fine.
+        let _ = victims[victim].map(|pid| kill(pid, Signal::SIGKILL));
         child.wait().unwrap();
+        // A supervisor that lives writes down how it was, and its program ends soon.
+        let deadline = Instant::now() + LONGEST;
+        while detached && !living().is_empty() {
+            assert!(
+                Instant::now() < deadline,
+                "seed {seed}, cycle {cycle}: it lives"
+            );
+            sleep(Duration::from_millis(2));
+        }
         came[victim] += 1;
+        came[3] += usize::from(detached);
         let told = prune(&lab);
         came[2] += usize::from(!told.is_empty());
         let left = kept(&lab);
@@ -66,13 +83,23 @@ pub(crate) fn part(part: usize) {
     count("cycles: killed the host side", came[0]);
     count("cycles: killed the program", came[1]);
     count("cycles: prune found something", came[2]);
+    count("cycles: in the background", came[3]);
     assert!(cycles < 20 || came[2] > 0, "no run left anything");
 }
 
-fn run(lab: &Lab) -> Command {
+/// Who supervises the one container, by its own notes.
+fn noted(lab: &Lab) -> Option<Pid> {
+    let lock = fs::read_dir(lab.state().join("running")).ok()?.next()?.ok()?.path();
+    let notes = fs::read_to_string(lock).ok()?;
+    let host = notes.lines().find_map(|line| line.strip_prefix("home host "))?;
+    host.split(' ').next()?.parse().ok().map(Pid::from_raw)
+}
+
+fn run(lab: &Lab, detached: bool) -> Command {
     let mut command = lab.command(&[], "ch05-rm");
     command
         .args(["run", "-m", "50m", "-pids", "20", "--name", "one", "-v", "/:/v:ro"]);
+    command.args(detached.then_some("-d")).stdout(Stdio::null());
     command.args(["busybox", "sh", "-c", "echo x > /x; sleep 0.02 & sleep 0.02"]);
     command.process_group(0).stderr(Stdio::null());
     command

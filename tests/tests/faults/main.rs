@@ -1,12 +1,13 @@
 //! The fault lane: every system call of a run of ch04-volume fails once with each
 //! plausible errno, and the process is killed once before each; and runs of ch05-rm that
-//! are killed at random moments are pruned. `cargo xtask faults` runs it, in VMs.
+//! are killed at random moments are pruned; and one container is entered very often. `cargo xtask faults` runs it, in VMs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod cycles;
 mod images;
 mod lived_with;
 mod random;
+mod row;
 mod table;
 mod trial;
 
@@ -66,6 +67,13 @@ mod run_kill_prune {
     #[test]
     fn part_1() {
         part(1);
+    }
+}
+
+mod many_in_a_row {
+    #[test]
+    fn five_hundred_times_exec() {
+        super::row::exec(500);
     }
 }
 

@@ -3,7 +3,9 @@
 //! Each line is a group of contestants that have their turns in one round, ours first.
 //! A new one is a function that gives its [`Line`]s, in the list in [`life`].
 
+mod containers;
 mod images;
+mod others;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use common::busybox;
 use common::home::remove_tree;
 use common::state::State;
@@ -20,6 +23,15 @@ use super::measure::{median, ratio};
 use super::record::{Figure, Record};
 use crate::build::build_release;
 use crate::{must, target};
+
+/// What a bench of a life may keep to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Theme {
+    /// commit, import, export
+    Images,
+    /// run -d, exec, ps, stop
+    Containers,
+}
 
 /// Where a bench of a life takes place.
 pub(super) struct Place {
@@ -68,6 +80,8 @@ type Measure<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 /// What is aimed at.
 #[derive(Clone, Copy)]
 enum Aim {
+    /// This is to take so much itself at the most.
+    Below(f64),
     /// Ours is to take so much of this one's time at the most.
     Ratio(f64),
     /// Ours is to take so many ms more at the most.
@@ -82,6 +96,8 @@ struct Line {
     name: String,
     values: Vec<f64>,
     aim: Aim,
+    /// `None` for milliseconds.
+    unit: Option<&'static str>,
 }
 
 /// Let all have their turn in each round; the first round warms up.
@@ -92,7 +108,7 @@ fn in_turn(
 ) -> Result<Vec<Line>> {
     let (mut lines, mut measures) = (Vec::new(), Vec::new());
     for (name, aim, measure) in contestants {
-        lines.push(Line { group, name, values: Vec::new(), aim });
+        lines.push(Line { group, name, values: Vec::new(), aim, unit: None });
         measures.push(measure);
     }
     for round in 0..=runs {
@@ -116,24 +132,38 @@ fn time(command: &mut Command) -> Result<f64> {
 /// Measure.
 ///
 /// # Errors
-/// Not root; a command that fails; a tar that is not as large as it should be. Never a
-/// time.
-pub(super) fn life(runs: u32, state: Option<PathBuf>) -> Result<Record> {
+/// Not root; a command that fails; a tar that is not as large as it should be; a
+/// container too few or too many. Never a time.
+pub(super) fn life(
+    only: Option<Theme>,
+    runs: u32,
+    state: Option<PathBuf>,
+) -> Result<Record> {
     if !common::rights::privileged() {
-        bail!("tar unpacks what root packed as root only: run it with sudo");
+        bail!("what root packed, and groups, are root's: run it with sudo");
     }
-    let release = build_release(&["--package", "ch04-commit"])?;
-    let program = release.join("ch04-commit");
+    let release =
+        build_release(&["--package", "ch04-commit", "--package", "ch05-env"])?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?;
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
-    let place = Place::new(&program, &parent, runs)?;
-    let mut lines = images::commit(&place)?;
-    lines.extend(images::tars(&place)?);
-    println!("\nmedians of {runs} rounds, ms; ours / theirs: of the rounds' ratios");
+    let mut lines = Vec::new();
+    if only != Some(Theme::Images) {
+        lines.extend(containers::all(&release.join("ch05-env"), &parent, runs)?);
+    }
+    if only != Some(Theme::Containers) {
+        let place = Place::new(&release.join("ch04-commit"), &parent, runs)?;
+        lines.extend(images::commit(&place)?);
+        lines.extend(images::tars(&place)?);
+    }
+    println!("\nmedians, ms where nothing else is said; of images, {runs} rounds");
+    println!("ours / theirs: the median of the rounds' ratios");
     print!("{}", table(&lines));
-    let figures = figures(&lines);
-    Ok(Record::new("life", "images".to_owned(), "ms", &place.directory, figures))
+    let title = only.and_then(|only| only.to_possible_value());
+    let title = title.map_or("containers and images".to_owned(), |only| {
+        only.get_name().to_owned()
+    });
+    Ok(Record::new("life", title, "ms", &parent, figures(&lines)))
 }
 
 /// Ours of the same group.
@@ -149,6 +179,10 @@ fn judged(ours: &Line, line: &Line) -> (f64, String) {
     let word = |met: bool| if met { "met" } else { "not" };
     match line.aim {
         Aim::Ratio(aim) => (ratio, format!("<= {aim}, {}", word(ratio <= aim))),
+        Aim::Below(aim) => {
+            let own = median(&line.values);
+            (ratio, format!("<= {aim}, {}", word(own <= aim)))
+        }
         Aim::More(aim) => {
             (ratio, format!("{more:.1} ms more, <= {aim}, {}", word(more <= aim)))
         }
@@ -168,7 +202,9 @@ fn table(lines: &[Line]) -> String {
         let time = median(&line.values);
         let (number, aim) = judged(ours(lines, line), line);
         let ratio = if first { String::new() } else { format!("{number:.3}") };
-        let row = format!("  {:<38}{time:>10.1}  {ratio:>6}  {aim}", line.name);
+        let unit = line.unit.unwrap_or_default();
+        let row =
+            format!("  {:<38}{time:>10.1} {unit:<3}  {ratio:>6}  {aim}", line.name);
         table += &format!("{}\n", row.trim_end());
     }
     table
@@ -176,15 +212,19 @@ fn table(lines: &[Line]) -> String {
 
 fn figures(lines: &[Line]) -> Vec<Figure> {
     let of = |line: &Line| {
-        let figure = Figure::of(line.group, &line.name, &line.values);
+        let mut figure = Figure::of(line.group, &line.name, &line.values);
+        figure.unit = line.unit.map(str::to_owned);
         let first = ours(lines, line);
+        if let Aim::Below(aim) = line.aim {
+            return figure.aimed(Some(aim));
+        }
         if std::ptr::eq(first, line) {
             return figure;
         }
         let aim = match line.aim {
             Aim::Ratio(aim) => Some(aim),
             // A ratio is no aim there.
-            Aim::More(_) | Aim::None => None,
+            Aim::Below(_) | Aim::More(_) | Aim::None => None,
         };
         figure.ratio(ratio(&first.values, &line.values)).aimed(aim)
     };
@@ -202,18 +242,22 @@ mod tests {
             name: name.to_owned(),
             values: vec![value; 3],
             aim,
+            unit: None,
         };
         let lines = [
             line("a", "ours", 10.0, Aim::None),
             line("a", "other", 20.0, Aim::Ratio(0.4)),
             line("b", "ours", 30.0, Aim::None),
             line("b", "copy", 10.0, Aim::More(30.0)),
+            line("c", "ours", 9.0, Aim::Below(8.0)),
         ];
         let text = table(&lines);
         assert!(text.contains("0.500  <= 0.4, not"), "{text}");
         assert!(text.contains("3.000  20.0 ms more, <= 30, met"), "{text}");
         let figures = figures(&lines);
-        assert_eq!(figures.len(), 4);
+        assert!(text.contains(" 9.0              <= 8, not"), "{text}");
+        assert_eq!(figures.len(), 5);
+        assert!(figures[4].ratio.is_none() && figures[4].aim == Some(8.0));
         assert!(figures[0].ratio.is_none() && figures[1].aim == Some(0.4));
     }
 }

@@ -17,8 +17,8 @@ pub(super) enum Heat {
     Hot,
 }
 
-/// Idle so long before a cold run.
-const IDLE: Duration = Duration::from_millis(30);
+/// Idle so long before a cold run: what others have left to the kernel is done then.
+pub(super) const IDLE: Duration = Duration::from_millis(30);
 
 /// The times of each, in ms, of so many rounds in which all have their turn: a
 /// machine that slows down slows all.

@@ -154,7 +154,7 @@ pub(super) struct Work {
 ///
 /// # Source
 /// The OCI runtime specification, config.md and config-linux.md
-fn config(root: &Path, volume: &Path) -> Value {
+pub(super) fn config(root: &Path, volume: &Path) -> Value {
     let mounted = |kind: &str, guest: &str, options: &[&str]| {
         let mount: [(&str, Value); 4] = [
             ("source", kind.into()),

@@ -107,6 +107,7 @@ fn said(figure: &Figure, unit: &str) -> String {
         large if large >= 100.0 => format!("{large:.0}"),
         small => format!("{small:.2}"),
     };
+    let unit = figure.unit.as_deref().unwrap_or(unit);
     let mut text = format!("{number} {unit}");
     if let Some(ratio) = figure.ratio {
         text += &format!("; ours / theirs {ratio:.2}");

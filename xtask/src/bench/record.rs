@@ -47,6 +47,9 @@ pub(crate) struct Figure {
     pub(crate) ratio: Option<f64>,
     /// What is aimed at: a ratio where there is one, else a median.
     pub(crate) aim: Option<f64>,
+    /// Where it is another than the record's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
 }
 
 impl Figure {
@@ -60,6 +63,7 @@ impl Figure {
             runs: values.len(),
             ratio: None,
             aim: None,
+            unit: None,
         }
     }
 
@@ -150,13 +154,12 @@ impl Record {
         place: &Path,
         figures: Vec<Figure>,
     ) -> Record {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Record {
             format: FORMAT,
             bench: bench.to_owned(),
             title,
             unit: unit.to_owned(),
-            date: date(now.as_secs() / 86_400),
+            date: today(),
             machine: Machine::here(place),
             figures,
         }
@@ -183,6 +186,12 @@ impl Record {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(path, text).step(|| format!("write(2) {}", path.display()))
     }
+}
+
+/// The day, in UTC: `2026-01-31`.
+pub(crate) fn today() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    date(now.as_secs() / 86_400)
 }
 
 /// A day of the Gregorian calendar by its distance to 1970-01-01.

@@ -1,0 +1,422 @@
+//! Containers in the background: what their start, a second program inside, a list and
+//! their end take, and what they cost while nothing happens.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::home::remove_tree;
+use common::image::Image;
+use common::state::State;
+use common::step::Step;
+use common::{PATH, busybox, command};
+use serde_json::Value;
+
+use super::others::{self, Other};
+use super::{Aim, Line, Measure, Place, in_turn, time};
+use crate::bench::apart::Apart;
+use crate::bench::measure::IDLE;
+use crate::bench::peers::Work;
+use crate::install::on_path;
+use crate::must;
+
+/// What ours is to take at the most: parts of what others take, and ms.
+const START: f64 = 0.5;
+const EXEC: f64 = 1.25;
+const LIST: f64 = 0.5;
+const LIST_500: f64 = 7.0;
+const LIST_1000: f64 = 50.0;
+const STOP: f64 = 10.0;
+
+/// And a supervisor, in KiB.
+const SUPERVISOR: f64 = 256.0;
+
+/// So many at once.
+const MANY: usize = 500;
+
+/// Many are watched for so long while nothing happens.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// Fast ones have so many rounds.
+const ROUNDS: u32 = 30;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SLEEP: [&str; 2] = ["sleep", "1000"];
+
+/// Ends at once when it is asked to, and says when it can be asked.
+const POLITE: [&str; 3] =
+    ["sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 1000 & wait"];
+
+/// Measure all of it, with this program, below this directory.
+pub(super) fn all(program: &Path, parent: &Path, runs: u32) -> Result<Vec<Line>> {
+    // What a bench that was killed has left.
+    sweep(program, &parent.join("life/state"));
+    let mut place = Place::new(program, parent, runs)?;
+    // As it would be installed: what a linker wrote lies in the page cache in small
+    // pieces, and each start has more page faults.
+    place.program = place.path("ch05-env");
+    fs::copy(program, &place.program).context("copy the program")?;
+    let bench = Bench::new(&place)?;
+    let work = Work {
+        root: bench.root(parent)?,
+        volume: place.path("volume"),
+        run: parent.join("others"),
+    };
+    fs::create_dir_all(&work.volume)
+        .step(|| format!("mkdir(2) {}", work.volume.display()))?;
+    // After the others, which know by it what they have.
+    let _gone = Gone(&work.run);
+    let apart = Apart::if_hybrid()?;
+    let others = others::all(&work, &SLEEP, apart.as_ref())?;
+    let mut lines = bench.starts(&others)?;
+    lines.extend(bench.exec()?);
+    lines.extend(bench.stop()?);
+    lines.extend(bench.lists(&others)?);
+    drop(others);
+    lines.extend(bench.idle()?);
+    let left = bench.ids(&["-a"])?;
+    ensure!(left.is_empty(), "{} containers are left", left.len());
+    Ok(lines)
+}
+
+/// A directory that goes with this.
+struct Gone<'a>(&'a Path);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        // What can't go now goes with the next bench.
+        let _ = remove_tree(self.0);
+    }
+}
+
+/// End and remove all that a state directory has.
+fn sweep(program: &Path, state: &Path) {
+    if !state.join("containers").exists() {
+        return;
+    }
+    let ours = |words: &[&str]| {
+        let mut command = Command::new(program);
+        command::run(command.args(words).env("MYDOCKER_ROOT", state), PATIENCE)
+    };
+    let Ok(said) = ours(&["ps", "-aq"]) else { return };
+    let text = String::from_utf8_lossy(&said.out).into_owned();
+    let ids: Vec<&str> = text.split_whitespace().collect();
+    for ids in ids.chunks(100) {
+        // One that can't go now goes with the next bench.
+        let _ = ours(&[&["rm", "-f"], ids].concat());
+    }
+    // Those that have no record yet, or none any more.
+    let _ = ours(&["prune"]);
+}
+
+struct Bench<'a> {
+    place: &'a Place,
+    /// The limits and the volume of `bench start`.
+    flags: Vec<String>,
+    rounds: u32,
+}
+
+impl Drop for Bench<'_> {
+    fn drop(&mut self) {
+        sweep(&self.place.program, &self.place.state);
+    }
+}
+
+impl<'a> Bench<'a> {
+    fn new(place: &'a Place) -> Result<Bench<'a>> {
+        let volume = format!("{}:/v", place.path("volume").display());
+        let flags =
+            ["-m", "100m", "-cpushare", "512", "-cpuset", "0", "-v", &volume];
+        let flags = flags.map(str::to_owned).to_vec();
+        Ok(Bench { place, flags, rounds: place.runs.max(ROUNDS) })
+    }
+
+    /// busybox's files, a copy for the others.
+    fn root(&self, parent: &Path) -> Result<PathBuf> {
+        let state = State::at(parent.join("peers"));
+        let image: Image = busybox::image(&state)?;
+        image.directories(&state).into_iter().next().context("no layer")
+    }
+
+    /// `run -d` of this program; with limits and volume, or without.
+    fn run(&self, name: &str, limited: bool, program: &[&str]) -> Command {
+        let mut run = self.place.ours(&["run", "-d", "--name", name]);
+        run.args(self.flags.iter().filter(|_| limited)).arg("busybox").args(program);
+        run.stdin(Stdio::null());
+        run
+    }
+
+    /// What it printed.
+    fn said(&self, words: &[&str]) -> Result<String> {
+        let said = command::run(&mut self.place.ours(words), PATIENCE)?;
+        Ok(String::from_utf8_lossy(&said.out).into_owned())
+    }
+
+    fn ids(&self, flags: &[&str]) -> Result<Vec<String>> {
+        let text = self.said(&[&["ps", "-q"], flags].concat())?;
+        Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    fn remove(&self, names: &[String]) -> Result<()> {
+        for names in names.chunks(100) {
+            must(self.place.ours(&["rm", "-f"]).args(names))?;
+        }
+        Ok(())
+    }
+
+    /// `run -d` until it returns, cold and hot.
+    fn starts(&self, others: &[Other]) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        for (group, hot) in [
+            ("run -d with limits and a volume, cold", false),
+            ("run -d with limits and a volume, hot", true),
+        ] {
+            let ours: Measure = Box::new(move || {
+                sleep(IDLE);
+                if hot {
+                    must(&mut self.run("before", true, &SLEEP))?;
+                    self.remove(&["before".to_owned()])?;
+                }
+                let took = time(&mut self.run("one", true, &SLEEP))?;
+                self.remove(&["one".to_owned()])?;
+                Ok(took)
+            });
+            let mut contestants = vec![("run -d".to_owned(), Aim::None, ours)];
+            for other in others {
+                let theirs: Measure = Box::new(move || {
+                    other.within(|| {
+                        sleep(IDLE);
+                        if hot {
+                            other.start("before")?;
+                            other.remove("before")?;
+                        }
+                        let took = time(&mut other.starting("one"))?;
+                        other.remove("one")?;
+                        Ok(took)
+                    })
+                });
+                let aim = match other.name {
+                    "crun" => Aim::Ratio(START),
+                    _ => Aim::None,
+                };
+                contestants.push((format!("{} run -d", other.name), aim, theirs));
+            }
+            lines.extend(in_turn(self.rounds, group, contestants)?);
+        }
+        Ok(lines)
+    }
+
+    /// A second program, beside one that only joins the namespaces.
+    fn exec(&self) -> Result<Vec<Line>> {
+        must(&mut self.run("one", false, &SLEEP))?;
+        let pid = self.pid("one")?;
+        let ours: Measure =
+            Box::new(|| time(&mut self.place.ours(&["exec", "one", "true"])));
+        let mut contestants = vec![("exec".to_owned(), Aim::None, ours)];
+        match on_path("nsenter") {
+            None => println!("nsenter: not installed"),
+            Some(nsenter) => {
+                let flags = joined(&pid)?;
+                let theirs: Measure = Box::new(move || {
+                    let mut enter = Command::new(&nsenter);
+                    enter.args(["--target", &pid]).args(&flags).arg("true");
+                    time(enter.env_clear().env("PATH", PATH).stdout(Stdio::null()))
+                });
+                contestants.push(("nsenter".to_owned(), Aim::Ratio(EXEC), theirs));
+            }
+        }
+        let lines = in_turn(self.rounds, "exec true", contestants)?;
+        self.remove(&["one".to_owned()])?;
+        Ok(lines)
+    }
+
+    /// The process id of a container's program.
+    fn pid(&self, name: &str) -> Result<String> {
+        let all: Vec<Value> = serde_json::from_str(&self.said(&["ps", "--json"])?)?;
+        let one = all.iter().find(|one| one["name"] == name);
+        let pid = one.and_then(|one| one["pid"].as_u64());
+        Ok(pid.with_context(|| format!("no pid of {name}"))?.to_string())
+    }
+
+    /// The end of a program that ends when it is asked to.
+    fn stop(&self) -> Result<Vec<Line>> {
+        let ours: Measure = Box::new(|| {
+            must(&mut self.run("one", false, &POLITE))?;
+            while !self.said(&["logs", "one"])?.contains("ready") {
+                sleep(Duration::from_millis(1));
+            }
+            let took = time(&mut self.place.ours(&["stop", "one"]))?;
+            self.remove(&["one".to_owned()])?;
+            Ok(took)
+        });
+        let group = "stop of a program that ends at once";
+        let contestants = vec![("stop".to_owned(), Aim::Below(STOP), ours)];
+        in_turn(self.rounds, group, contestants)
+    }
+
+    /// The list of many that have ended.
+    fn lists(&self, others: &[Other]) -> Result<Vec<Line>> {
+        let crun = others.iter().find(|other| other.name == "crun");
+        let mut lines = Vec::new();
+        for (count, aim) in [(MANY, LIST_500), (2 * MANY, LIST_1000)] {
+            for number in self.ids(&["-a"])?.len()..count {
+                let name = format!("c{number}");
+                must(
+                    &mut self
+                        .place
+                        .ours(&["run", "--name", &name, "busybox", "true"]),
+                )?;
+            }
+            let ours: Measure =
+                Box::new(|| time(&mut self.place.ours(&["ps", "-a"])));
+            let mut contestants = vec![("ps -a".to_owned(), Aim::Below(aim), ours)];
+            let group = if count == MANY {
+                if let Some(crun) = crun {
+                    ended(crun, count)?;
+                    let theirs: Measure = Box::new(move || {
+                        crun.within(|| time(&mut crun.command(&["list"])))
+                    });
+                    contestants.push((
+                        "crun list".to_owned(),
+                        Aim::Ratio(LIST),
+                        theirs,
+                    ));
+                }
+                "500 that have ended, listed"
+            } else {
+                "1,000 that have ended, listed"
+            };
+            lines.extend(in_turn(self.rounds, group, contestants)?);
+        }
+        let begun = Instant::now();
+        self.remove(&self.ids(&["-a"])?)?;
+        lines.push(Line {
+            group: "1,000 that have ended, removed",
+            name: "rm, each".to_owned(),
+            values: vec![begun.elapsed().as_secs_f64() * 1e3 / (2.0 * MANY as f64)],
+            aim: Aim::None,
+            unit: None,
+        });
+        Ok(lines)
+    }
+
+    /// Many that do nothing: what they take then.
+    fn idle(&self) -> Result<Vec<Line>> {
+        let mut took = Vec::new();
+        for number in 0..MANY {
+            let name = format!("c{number}");
+            took.push(time(&mut self.run(&name, true, &SLEEP))?);
+        }
+        let running = self.ids(&[])?;
+        ensure!(running.len() == MANY, "{} of {MANY} run", running.len());
+        let hosts: Vec<PathBuf> =
+            running.iter().map(|id| self.host(id)).collect::<Result<_>>()?;
+        let list = (0..self.rounds)
+            .map(|_| time(&mut self.place.ours(&["ps"])))
+            .collect::<Result<_>>()?;
+        let dirty = |host: &PathBuf| number(host, "smaps_rollup", "Private_Dirty:");
+        let dirty: Vec<f64> = hosts.iter().map(dirty).collect::<Result<_>>()?;
+        let switches = || -> Result<Vec<f64>> {
+            let of =
+                |host: &PathBuf| number(host, "status", "voluntary_ctxt_switches:");
+            hosts.iter().map(of).collect()
+        };
+        let before = switches()?;
+        sleep(WATCHED);
+        let after = switches()?;
+        let woken = before.iter().zip(after).map(|(before, after)| after - before);
+        let woken: Vec<f64> = woken.collect();
+        // The worst counts, not the middle.
+        let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+        let begun = Instant::now();
+        self.remove(&running)?;
+        let removed = begun.elapsed().as_secs_f64() * 1e3 / MANY as f64;
+        let line = |name: &str, values, aim, unit| Line {
+            group: "500 at once that do nothing",
+            name: name.to_owned(),
+            values,
+            aim,
+            unit,
+        };
+        let kib = Some("KiB");
+        Ok(vec![
+            line("run -d, the first 50", took[..50].to_vec(), Aim::None, None),
+            line("run -d, the last 50", took[MANY - 50..].to_vec(), Aim::None, None),
+            line("ps", list, Aim::None, None),
+            line("rm -f, each", vec![removed], Aim::None, None),
+            line("a supervisor's own memory", dirty.clone(), Aim::None, kib),
+            line(
+                "the same, the largest",
+                vec![most(&dirty)],
+                Aim::Below(SUPERVISOR),
+                kib,
+            ),
+            line(
+                "woken in 3 s, the most",
+                vec![most(&woken)],
+                Aim::Below(0.0),
+                Some("x"),
+            ),
+        ])
+    }
+
+    /// /proc of a container's supervisor.
+    fn host(&self, id: &str) -> Result<PathBuf> {
+        let path = self.place.state.join("running").join(id);
+        let notes = fs::read_to_string(&path)
+            .step(|| format!("read(2) {}", path.display()))?;
+        let found = notes.lines().find_map(|line| line.strip_prefix("home host "));
+        let pid = found.and_then(|rest| rest.split(' ').next());
+        Ok(Path::new("/proc")
+            .join(pid.with_context(|| format!("no host side of {id}"))?))
+    }
+}
+
+/// nsenter's flags for the namespaces of this process that aren't ours.
+fn joined(pid: &str) -> Result<Vec<String>> {
+    let kinds = ["mnt", "uts", "ipc", "net", "pid", "cgroup", "user", "time"];
+    let link = |of: &str, kind: &str| fs::read_link(format!("/proc/{of}/ns/{kind}"));
+    let mut flags = Vec::new();
+    for kind in kinds {
+        let (own, theirs) = (link("self", kind), link(pid, kind));
+        if own.context("readlink(2)")? != theirs.context("readlink(2)")? {
+            let name = if kind == "mnt" { "mount" } else { kind };
+            flags.push(format!("--{name}"));
+        }
+    }
+    ensure!(!flags.is_empty(), "{pid} has no namespace of its own");
+    Ok(flags)
+}
+
+/// So many containers of crun that have ended.
+fn ended(crun: &Other, count: usize) -> Result<()> {
+    crun.within(|| {
+        for number in 0..count {
+            let name = format!("c{number}");
+            crun.start(&name)?;
+            command::run(&mut crun.command(&["kill", &name, "KILL"]), PATIENCE)?;
+        }
+        Ok(())
+    })?;
+    let there = crun.names()?.len();
+    if there != count {
+        bail!("crun has {there} of {count} containers");
+    }
+    Ok(())
+}
+
+/// The number behind a word in a file of /proc/PID.
+fn number(process: &Path, file: &str, word: &str) -> Result<f64> {
+    let path = process.join(file);
+    let text =
+        fs::read_to_string(&path).step(|| format!("read(2) {}", path.display()))?;
+    let found = text.lines().find_map(|line| line.strip_prefix(word));
+    let number = found.and_then(|rest| rest.split_whitespace().next());
+    let number = number.and_then(|number| number.parse().ok());
+    number.with_context(|| format!("no {word} in {}", path.display()))
+}

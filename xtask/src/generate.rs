@@ -1,0 +1,173 @@
+//! `cargo xtask completions` and `cargo xtask man`: what a shell and man(1) know of
+//! the chapters, from the same list of flags that `--help` prints.
+//!
+//! The chapters write it themselves, when they are built with the feature `generate`
+//! of `common`. That build has a directory of its own: the usual one has no package
+//! more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::bench::record::today;
+use crate::{cargo, must, root, target};
+
+#[derive(clap::Args)]
+pub(crate) struct Completions {
+    /// The chapters [default: all]
+    chapter: Vec<String>,
+
+    /// For which shell; may be given again [default: all three]
+    #[arg(long)]
+    shell: Vec<Shell>,
+
+    /// Where to [default: target/completions]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Man {
+    /// The chapters [default: all]
+    chapter: Vec<String>,
+
+    /// Where to: its man1 has the pages, as `man -M DIR` wants them [default:
+    /// target/man]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl Shell {
+    fn name(self) -> &'static str {
+        match self {
+            Shell::Bash => "bash",
+            Shell::Zsh => "zsh",
+            Shell::Fish => "fish",
+        }
+    }
+
+    /// What makes the completions known, for the reader.
+    fn how(self, directory: &Path) -> String {
+        let shown = directory.display();
+        match self {
+            Shell::Bash => format!("for file in {shown}/*.bash; do . $file; done"),
+            Shell::Zsh => format!("fpath=({shown} $fpath); compinit"),
+            Shell::Fish => format!("for file in {shown}/*.fish; source $file; end"),
+        }
+    }
+}
+
+/// # Errors
+/// No such chapter; those of cargo and of write(2).
+pub(crate) fn completions(args: &Completions) -> Result<()> {
+    let shells = match args.shell.as_slice() {
+        [] => Shell::value_variants(),
+        some => some,
+    };
+    let out = place(args.out.as_deref(), "completions")?;
+    let names: Vec<&str> = shells.iter().map(|shell| shell.name()).collect();
+    let count = generate(&args.chapter, &out, &names)?;
+    println!("completions of {count} chapters are in {}; try:", out.display());
+    for shell in shells {
+        println!("  {:<5} {}", shell.name(), shell.how(&out));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// No such chapter; those of cargo and of write(2).
+pub(crate) fn man(args: &Man) -> Result<()> {
+    let out = place(args.out.as_deref(), "man")?;
+    let count = generate(&args.chapter, &out.join("man1"), &["man"])?;
+    let shown = out.display();
+    println!("manual pages of {count} chapters are in {shown}; try:");
+    let first = args.chapter.first().map_or("ch04-volume", String::as_str);
+    println!("  man -M {shown} {first}");
+    Ok(())
+}
+
+fn place(out: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let out = out.map_or_else(|| target().join(name), Path::to_owned);
+    std::path::absolute(&out).context("--out")
+}
+
+/// Let these chapters write this to a directory; how many they are.
+fn generate(wanted: &[String], out: &Path, what: &[&str]) -> Result<usize> {
+    let chapters = chosen(wanted, &all()?)?;
+    let built = target().join("generate");
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--features", "common/generate"]);
+    build.args(["--config", "profile.dev.debug=false"]).arg("--target-dir");
+    build.arg(&built).args(["--package", "common"]);
+    build.args(chapters.iter().flat_map(|name| ["--package", name.as_str()]));
+    eprintln!("building what writes it");
+    must(&mut build)?;
+    for chapter in &chapters {
+        let program = built.join("debug").join(chapter);
+        must(
+            Command::new(program).arg("generate").arg(out).arg(today()).args(what),
+        )?;
+    }
+    Ok(chapters.len())
+}
+
+/// The chapters that read flags; ch03-fifty-lines has none, nor `common`.
+fn all() -> Result<Vec<String>> {
+    let chapters = root().join("chapters");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&chapters).context("chapters")? {
+        let path = entry?.path();
+        let Ok(manifest) = fs::read_to_string(path.join("Cargo.toml")) else {
+            continue;
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if manifest.contains("\ncommon.workspace") {
+            names.push(name.into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Those of all that are wanted: all, when none is named.
+fn chosen(wanted: &[String], all: &[String]) -> Result<Vec<String>> {
+    if wanted.is_empty() {
+        return Ok(all.to_vec());
+    }
+    if let Some(name) = wanted.iter().find(|name| !all.contains(name)) {
+        bail!("no chapter {name} that reads flags; there are: {}", all.join(", "));
+    }
+    Ok(wanted.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_chapters_but_the_fifty_lines_read_flags() {
+        let all = all().unwrap();
+        assert!(all.len() >= 22, "{all:?}");
+        assert!(all.contains(&"ch05-env".to_owned()));
+        assert!(!all.contains(&"ch03-fifty-lines".to_owned()));
+    }
+
+    #[test]
+    fn a_chapter_that_is_not_there_is_refused() {
+        let all = ["ch02-uts".to_owned(), "ch02-ipc".to_owned()];
+        assert_eq!(chosen(&[], &all).unwrap(), all);
+        assert_eq!(chosen(&all[1..], &all).unwrap(), all[1..]);
+        let error = chosen(&["ch99".to_owned()], &all).unwrap_err().to_string();
+        assert!(error.contains("ch99") && error.contains("ch02-uts"), "{error}");
+    }
+}
