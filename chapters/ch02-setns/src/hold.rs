@@ -25,7 +25,8 @@ pub(crate) fn path(name: &Name) -> Result<PathBuf> {
 /// is the host's mount table, on purpose: the mount has to outlive this process.
 ///
 /// # Errors
-/// The name is taken, or a number; there is no such process; EPERM for an ordinary user.
+/// The name is taken, or a number; there is no such process; EPERM for an ordinary
+/// user.
 /// # Source
 /// namespaces(7), "Namespace lifetime"
 pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
