@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, has_controller, skip};
+use blackbox::{Lab, bin_dir, has_controller, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, chown};
@@ -418,6 +418,18 @@ fn a_fork_bomb_is_held() {
         {}
         sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_that_its_group_has_no_room_for_is_told_why() {
+    let lab = Lab::new();
+    let uts = bin_dir().join("ch02-uts");
+    run(&lab, &["run", "-pids", "1", uts.to_str().unwrap(), "run", "true"])
+        .code(125)
+        .stderr(
+            contains("clone3(2) CLONE_NEWUTS: EAGAIN").and(contains("pids.max")),
+        );
 }
 
 #[test]
