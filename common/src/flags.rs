@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 /// Rewrite a command line into what clap reads, by clap's own list of options.
 ///
@@ -40,6 +40,12 @@ pub fn go_style(
                     let mut longer = OsString::from("-");
                     longer.push(&arg);
                     (longer, Some(follows))
+                }
+                // clap would read -hostnam as -h, print the help, and be content.
+                None if name.len() > 1 && is_help(command, name[0]) => {
+                    let mut longer = OsString::from("-");
+                    longer.push(&arg);
+                    (longer, Some(false))
                 }
                 _ => {
                     let follows = cluster(command, name);
@@ -94,14 +100,19 @@ fn cluster(command: &Command, letters: &[u8]) -> bool {
     false
 }
 
+/// Whether this short option is the one that asks for the help.
+fn is_help(command: &Command, letter: u8) -> bool {
+    let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
+    let option = command.get_arguments().find(short);
+    option.is_some_and(|option| matches!(option.get_action(), ArgAction::Help))
+}
+
 fn takes(option: &Arg) -> bool {
     option.get_action().takes_values()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ArgAction;
-
     use super::*;
 
     fn rewritten(line: &[&str]) -> Vec<String> {
@@ -119,7 +130,8 @@ mod tests {
         let create = Command::new("create")
             .arg(Arg::new("group"))
             .arg(Arg::new("cpuset").long("cpuset"));
-        let command = Command::new("mydocker").subcommands([run, create]);
+        let mut command = Command::new("mydocker").subcommands([run, create]);
+        command.build();
         let argv = line.iter().map(OsString::from);
         let out = go_style(&command, argv).into_iter();
         out.map(|arg| arg.into_string().unwrap()).collect()
@@ -174,5 +186,16 @@ mod tests {
     fn unknown_flags_are_left_for_clap_to_refuse() {
         let line = ["x", "run", "-memroy", "100m", "sh"];
         assert_eq!(rewritten(&line), line);
+    }
+
+    #[test]
+    fn a_misspelt_flag_that_begins_with_h_is_no_cry_for_help() {
+        assert_eq!(
+            rewritten(&["x", "run", "-hostnam", "box", "sh"]),
+            ["x", "run", "--hostnam", "box", "sh"]
+        );
+        for line in [["x", "run", "-h"], ["x", "create", "-h"]] {
+            assert_eq!(rewritten(&line), line);
+        }
     }
 }

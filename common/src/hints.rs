@@ -52,6 +52,9 @@ pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
                           other containers"
                 .to_owned()
         }
+        Errno::EAGAIN => "there may be no more processes: by the user's limit \
+                          (ulimit -u), by pids.max of the group, or by kernel.pid_max"
+            .to_owned(),
         // Only the group that the child is to be born into says these.
         Errno::EOPNOTSUPP | Errno::EBUSY => INVALID_GROUP.to_owned(),
         Errno::EINVAL => "this kernel lacks one of these namespaces: compare with \

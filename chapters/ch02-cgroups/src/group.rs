@@ -131,7 +131,9 @@ impl Group {
     /// There is no such file, or the kernel refuses the value.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let path = self.file(key)?;
-        fs::write(&path, value)
+        // Of nothing there would be no write(2) at all.
+        let line = if value.is_empty() { "\n" } else { value };
+        fs::write(&path, line)
             .step(|| format!("write(2) {value:?} to {}", path.display()))
             .hint(|errno| hints::set(errno, key))
     }

@@ -71,6 +71,11 @@ pub(crate) fn set(errno: Errno, key: &str) -> Option<String> {
 pub(crate) fn add(errno: Errno) -> Option<String> {
     match errno {
         Errno::ESRCH => Some("there is no such process".to_owned()),
+        Errno::EINVAL => Some(
+            "threads of the kernel's own stay in the top group, and in v1's cpu \
+             hierarchy so do realtime processes"
+                .to_owned(),
+        ),
         Errno::EBUSY => Some(
             "a group of v2 that hands controllers down to groups inside holds no \
              processes: choose one of those"

@@ -161,7 +161,13 @@ fn set(name: &GroupName, values: &[String]) -> Result<()> {
     for value in values {
         let (file, value) = value
             .split_once('=')
-            .with_context(|| format!("no \"=\" in {value:?}: give FILE=VALUE"))?;
+            .filter(|(file, _)| !file.is_empty())
+            .with_context(|| format!("{value:?}: give FILE=VALUE"))?;
+        if ["cgroup.procs", "cgroup.threads", "tasks"].contains(&file) {
+            bail!(
+                "{file} is who is in the group: move does that, in every hierarchy"
+            );
+        }
         if file.contains('/') {
             bail!("{file:?} is a path: give the file's name");
         }

@@ -171,6 +171,9 @@ impl FromStr for Io {
                 .with_context(|| format!("no \"=\" in {limit:?}: {form}"))?;
             let key = Key::ALL.into_iter().find(|key| key.v2() == name);
             let key = key.with_context(|| format!("{name:?} is no key: {form}"))?;
+            if found.iter().any(|(known, _)| *known == key) {
+                bail!("{name} is given twice: {form}");
+            }
             let most = size(number)?;
             // The kernel keeps these in 32 bits: v1 would cut off the rest without a
             // word, and 4g operations would be none.

@@ -27,12 +27,15 @@ struct Cli {
 enum Action {
     /// Run a program with message queues of its own
     Run(Run),
-    /// Make a queue, a semaphore set, or shared memory, and print its id
+    /// Make one, and print its id; of a POSIX queue its name
     Make {
         /// Which
         kind: Kind,
     },
-    /// List them all, of this process' namespace
+    /// List them all; POSIX queues where /dev/mqueue is mounted
+    ///
+    /// System V's are those of this process' namespace, POSIX queues those of the
+    /// namespace that /dev/mqueue was mounted in.
     List,
     /// Remove one
     Remove {

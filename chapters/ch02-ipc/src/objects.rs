@@ -70,7 +70,7 @@ pub fn remove(kind: Kind, id: &str) -> Result<()> {
         Kind::Queue => (SystemV::Queue, "msgctl(2)"),
         Kind::Semaphores => (SystemV::Semaphores, "semctl(2)"),
         Kind::Memory => (SystemV::Memory, "shmctl(2)"),
-        Kind::Posix => return mq_unlink(id).step(|| format!("mq_unlink(3) {id}")),
+        Kind::Posix => return remove_posix(id),
     };
     let number =
         id.parse().with_context(|| format!("{id:?} is no id, as list shows"))?;
@@ -80,6 +80,13 @@ pub fn remove(kind: Kind, id: &str) -> Result<()> {
                 .then(|| format!("there is none with the id {number}"))
         },
     )
+}
+
+fn remove_posix(name: &str) -> Result<()> {
+    mq_unlink(name).step(|| format!("mq_unlink(3) {name}")).hint(|errno| {
+        (errno == Errno::EINVAL && !name.starts_with('/'))
+            .then(|| format!("a queue's name begins with a slash: /{name}"))
+    })
 }
 
 /// A table of all in this process' namespace. POSIX queues show where their file

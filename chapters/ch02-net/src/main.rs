@@ -19,7 +19,7 @@ use common::{Container, Exit, cli};
 #[command(name = "ch02-net", after_help = common::after_help!("\
 Try:
   ch02-net run cat /proc/net/dev
-  ch02-net run sh -c 'ch02-net up lo; ping -c 1 127.0.0.1'
+  ch02-net run sh -c '$0 up lo; ping -c 1 127.0.0.1' $(which ch02-net)
   ch02-net pair                     two namespaces, a cable, a ping either way
   ch02-net pair sh                  a shell in one; the other is 172.18.0.12
 "))]

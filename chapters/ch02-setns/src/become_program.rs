@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 
@@ -28,11 +29,19 @@ pub fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
     let kept = ["HOME", "TERM"].into_iter();
     command.envs(kept.filter_map(|key| Some((key, std::env::var_os(key)?))));
     let failed = |error: io::Error| {
+        let shown = name.display();
         let code = match error.kind() {
             io::ErrorKind::NotFound => NOT_FOUND,
             _ => NOT_EXECUTABLE,
         };
-        Failure { code, text: format!("exec {}: {error}", name.display()) }
+        let text = match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT) if !name.as_bytes().contains(&b'/') => {
+                format!("exec {shown}: not found in PATH={PATH}")
+            }
+            Some(errno) => format!("exec {shown}: {errno}"),
+            None => format!("exec {shown}: {error}"),
+        };
+        Failure { code, text }
     };
     if !as_child {
         return Err(failed(command.exec()).into());

@@ -25,13 +25,17 @@ pub(crate) fn path(name: &Name) -> Result<PathBuf> {
 /// is the host's mount table, on purpose: the mount has to outlive this process.
 ///
 /// # Errors
-/// The name is taken; there is no such process; EPERM for an ordinary user.
+/// The name is taken, or a number; there is no such process; EPERM for an ordinary
+/// user.
 /// # Source
 /// namespaces(7), "Namespace lifetime"
 pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
     let [kind] = kinds else {
         bail!("a name holds one namespace: choose one kind, --uts for one");
     };
+    if name.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
+        bail!("enter {name} would mean process {name}: put a letter into the name");
+    }
     number(&pid.to_string(), *kind)?.context("this kernel has no such kind")?;
     let path = path(name)?;
     let state = State::locate()?;

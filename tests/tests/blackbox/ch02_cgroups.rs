@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, has_controller, skip};
+use blackbox::{Lab, bin_dir, has_controller, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, chown};
@@ -239,6 +239,17 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
     run(&lab, &["move", "box", "0"]).code(125).stderr(contains("no process 0"));
     run(&lab, &["set", "box", "pids.max"]).code(125).stderr(contains("FILE=VALUE"));
     run(&lab, &["set", "box", "../x=1"]).code(125).stderr(contains("is a path"));
+    run(&lab, &["set", "box", "=1"]).code(125).stderr(contains("FILE=VALUE"));
+    // Nothing, written, is a value too, which the kernel may refuse.
+    run(&lab, &["set", "box", "pids.max="]).code(125).stderr(contains("EINVAL"));
+    // In v1 that would be one hierarchy of many.
+    for file in ["cgroup.procs=1", "tasks=1"] {
+        run(&lab, &["set", "box", file])
+            .code(125)
+            .stderr(contains("move does that, in every hierarchy"));
+    }
+    // Process 2 makes the kernel's threads.
+    run(&lab, &["move", "box", "2"]).code(125).stderr(contains("kernel's own"));
     run(&lab, &["set", "box", "pids.max=x"]).code(125).stderr(
         contains("pids.max: EINVAL").and(contains("doesn't take this value")),
     );
@@ -280,6 +291,7 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
         ["-cpuset", "1-0"],
         ["-pids", "0"],
         ["--io", "rbps=1"],
+        ["--io", "/dev/a:rbps=1,rbps=2"],
     ] {
         run(&lab, &[&["run"], &words[..], &["true"]].concat())
             .code(2)
@@ -406,6 +418,18 @@ fn a_fork_bomb_is_held() {
         {}
         sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_that_its_group_has_no_room_for_is_told_why() {
+    let lab = Lab::new();
+    let uts = bin_dir().join("ch02-uts");
+    run(&lab, &["run", "-pids", "1", uts.to_str().unwrap(), "run", "true"])
+        .code(125)
+        .stderr(
+            contains("clone3(2) CLONE_NEWUTS: EAGAIN").and(contains("pids.max")),
+        );
 }
 
 #[test]

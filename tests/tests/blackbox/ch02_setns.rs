@@ -226,6 +226,10 @@ fn what_cannot_be_held_leaves_no_name_behind() {
         .code(125)
         .stderr(contains("no process"));
     call(&["hold", "../mine", &this, "--uts"]).code(2);
+    // enter would take it for a process.
+    call(&["hold", "123", &this, "--uts"])
+        .code(125)
+        .stderr(contains("123 would mean process 123"));
     let names = lab.state().join("namespaces");
     assert_eq!(fs::read_dir(&names).unwrap().count(), 0);
     fs::remove_dir(names).unwrap();
@@ -242,6 +246,25 @@ fn a_process_that_is_not_there_is_named() {
     let mut enter = lab.chapter("ch02-setns");
     let assert = enter.args(["enter", "no/name", "true"]).assert().code(125);
     assert.stderr(contains("neither a process id nor a name"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_program_that_can_not_be_executed_is_named_as_run_does() {
+    let lab = Lab::new();
+    let this = std::process::id().to_string();
+    for words in [&["enter", &this][..], &["unshare"], &["unshare", "--pid"]] {
+        for (program, code, reason) in [
+            ("nowhere", 127, "exec nowhere: not found in PATH=/usr/local/sbin:"),
+            ("", 127, "exec : not found in PATH=/usr/local/sbin:"),
+            ("/no/where", 127, "exec /no/where: ENOENT: No such file"),
+            ("/etc/passwd", 126, "exec /etc/passwd: EACCES: Permission denied"),
+        ] {
+            let mut call = lab.chapter("ch02-setns");
+            let assert = call.args(words).arg(program).assert().code(code);
+            assert.stderr(contains(reason));
+        }
+    }
 }
 
 #[test]

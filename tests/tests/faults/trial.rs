@@ -390,8 +390,20 @@ pub(crate) fn named(name: &str) {
     let trials = ground.trials(scene);
     let found = trials.iter().find(|trial| trial.to_string() == name);
     let trial = found.unwrap_or_else(|| {
+        // Of the same call, where it is made at all: there are thousands in all.
+        let call = |name: &str| name.split('#').next().map(str::to_owned);
         let known: Vec<String> = trials.iter().map(Trial::to_string).collect();
-        panic!("there is no fault {name:?}; there are: {}", known.join(" "))
+        let mut near: Vec<String> = known
+            .iter()
+            .filter(|known| call(known) == call(name))
+            .cloned()
+            .collect();
+        if near.is_empty() {
+            near.extend(known.iter().filter_map(|known| call(known)));
+            near.sort();
+            near.dedup();
+        }
+        panic!("there is no fault {name:?}; there are: {}", near.join(" "))
     });
     let came = ground.attempt(trial);
     let said = fs::read_to_string(ground.lab.dir().join("said")).unwrap();
