@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use crate::layout::{Version, hierarchy, membership, unescaped};
@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn limits_of_a_disk_read_back(
         disk in "[a-z/:=,]{1,12}",
-        numbers in vec((0..4_usize, 1..=u64::from(u32::MAX)), 1..6),
+        numbers in btree_map(0..4_usize, 1..=u64::from(u32::MAX), 1..5),
     ) {
         let keys = ["rbps", "wbps", "riops", "wiops"];
         let limits = numbers.iter().map(|(key, n)| format!("{}={n}", keys[*key]));
