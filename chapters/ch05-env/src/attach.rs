@@ -64,7 +64,6 @@ enum Over {
 }
 
 impl Attach {
-    // ANCHOR: act
     /// Show what its program prints and hand it what is typed, until it ends, with its
     /// exit code; or until the keys are typed.
     ///
@@ -106,7 +105,6 @@ impl Attach {
             Over::Away => Ok(Exit::Code(0)),
         }
     }
-    // ANCHOR_END: act
 }
 
 /// Somebody who is attached.

@@ -11,7 +11,6 @@ pub struct Keys(Vec<u8>);
 impl FromStr for Keys {
     type Err = Error;
 
-    // ANCHOR: parse
     /// Keys with commas between them: a letter or another sign, or `ctrl-` and one that
     /// has a control code.
     fn from_str(text: &str) -> Result<Keys> {
@@ -28,7 +27,6 @@ impl FromStr for Keys {
         };
         text.split(',').map(key).collect::<Result<_>>().map(Keys)
     }
-    // ANCHOR_END: parse
 }
 
 /// Looks for the keys in what is typed.

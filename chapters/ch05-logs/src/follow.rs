@@ -82,7 +82,7 @@ impl Follow {
     }
 
     /// Show what comes until the container's host side has ended: then all is written.
-    pub(crate) fn to_the_end(&mut self) -> Result<()> {
+    pub(crate) fn until_the_end(&mut self) -> Result<()> {
         while self.more()? {
             let mut polled = self.wants();
             match poll(&mut polled, None) {

@@ -62,7 +62,7 @@ impl Logs {
         }
         let mut show = Show::new(self.timestamps, self.since.map(|since| since.0));
         if self.follow {
-            return Follow::new(&home, log, show)?.to_the_end();
+            return Follow::new(&home, log, show)?.until_the_end();
         }
         match show.all(&mut log)? {
             Looks::On => show.end(),
