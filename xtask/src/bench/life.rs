@@ -18,6 +18,8 @@ use common::busybox;
 use common::home::remove_tree;
 use common::state::State;
 use common::step::Step;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::measure::{median, ratio};
 use super::record::{Figure, Record};
@@ -122,8 +124,30 @@ fn in_turn(
     Ok(lines)
 }
 
+fn ending() -> SigSet {
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
+}
+
+/// Signals that would end this process with all undone: they are held back, and the
+/// next command that is timed is none any more. Commands don't inherit that.
+fn hold_back() -> Result<()> {
+    ending().thread_block().step(|| "pthread_sigmask(3)")
+}
+
+/// # Errors
+/// One has come.
+fn go_on() -> Result<()> {
+    let waiting = SignalFd::with_flags(&ending(), SfdFlags::SFD_NONBLOCK);
+    let come = waiting.and_then(|waiting| waiting.read_signal());
+    match come.step(|| "signalfd(2)")? {
+        Some(_) => bail!("ended by a signal, all that was started is removed"),
+        None => Ok(()),
+    }
+}
+
 /// How long a command takes, in ms.
 fn time(command: &mut Command) -> Result<f64> {
+    go_on()?;
     let start = Instant::now();
     must(command)?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
@@ -144,6 +168,7 @@ pub(super) fn life(
     }
     let release =
         build_release(&["--package", "ch04-commit", "--package", "ch05-env"])?;
+    hold_back()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?;
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
