@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
-use proptest::collection::{btree_map, vec};
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::layout::{Version, hierarchy, membership, unescaped};
@@ -107,10 +107,13 @@ proptest! {
     #[test]
     fn limits_of_a_disk_read_back(
         disk in "[a-z/:=,]{1,12}",
-        numbers in btree_map(0..4_usize, 1..=u64::from(u32::MAX), 1..5),
+        // Each key once, in any order.
+        order in Just(vec![0, 1, 2, 3]).prop_shuffle(),
+        numbers in vec(1..=u64::from(u32::MAX), 1..=4),
     ) {
         let keys = ["rbps", "wbps", "riops", "wiops"];
-        let limits = numbers.iter().map(|(key, n)| format!("{}={n}", keys[*key]));
+        let numbers = order.into_iter().zip(numbers);
+        let limits = numbers.map(|(key, n): (usize, u64)| format!("{}={n}", keys[key]));
         let limits: Vec<String> = limits.collect();
         let io: Io = format!("{disk}:{}", limits.join(",")).parse().unwrap();
         prop_assert_eq!(io.disk, Path::new(&disk));
