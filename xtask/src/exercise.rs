@@ -290,4 +290,20 @@ mod tests {
         let error = apply("n", &text, dir.path()).unwrap_err().to_string();
         assert!(error.contains("make it anew"), "{error}");
     }
+
+    #[test]
+    fn every_solution_fits_the_checkout() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in patches().unwrap() {
+            for path in text.lines().filter_map(|line| line.strip_prefix("+++ b/")) {
+                // Solutions are applied together: what is there has the others'.
+                let copy = dir.path().join(path);
+                if !copy.exists() {
+                    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+                    fs::copy(root().join(path), &copy).unwrap();
+                }
+            }
+            apply(&name, &text, dir.path()).unwrap();
+        }
+    }
 }

@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn every_mutant_fits_the_checkout() {
+        for mutant in mutants(&root().join("tests/mutants")).unwrap() {
+            let dir = tempfile::tempdir().unwrap();
+            let copy = dir.path().join(&mutant.path);
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::copy(root().join(&mutant.path), copy).unwrap();
+            mutant.apply(dir.path()).unwrap();
+        }
+    }
+
+    #[test]
     fn a_copy_becomes_like_its_source_and_touches_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
