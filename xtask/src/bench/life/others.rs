@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ch02_cgroups::Layout;
 use common::step::{Step, report};
 use common::{PATH, command};
 use serde_json::json;
@@ -17,11 +18,16 @@ use crate::install::on_path;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// podman's settings, and the group that it puts its containers into.
+const CONF: &str = "containers.conf";
+const PARENT: &str = "mydocker-bench";
+
 /// One of them, with a state directory of its own. What it has there goes with it.
 pub(super) struct Other<'a> {
     pub(super) name: &'static str,
     program: PathBuf,
-    /// Where its state is.
+    state: PathBuf,
+    /// Where its state is, as it wants to be told.
     global: Vec<String>,
     /// Between these two words goes a name.
     run: [Vec<String>; 2],
@@ -72,16 +78,23 @@ impl<'a> Other<'a> {
         let (global, run, list, remove) = if name == "podman" {
             let root = ["--root", &shown(&state.join("root"))];
             let run = ["--runroot", &shown(&state.join("run"))];
+            // Else they lie in /run and /dev/shm, and stay there.
+            let tmp = ["--tmpdir", &shown(&state.join("tmp"))];
+            let file = state.join(CONF);
+            fs::write(&file, "[engine]\nlock_type = \"file\"\n")
+                .step(|| format!("write(2) {}", file.display()))?;
             // Its own defaults are more than a process here may ask for; and a network
             // of its own is what the others have.
             let limits =
                 ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
             let group = ["-m", "100m", "--cpu-shares", "512", "--cpuset-cpus", "0"];
             let volume = format!("{}:/v", shown(&work.volume));
+            let parent = format!("/{PARENT}");
+            let group = [&group[..], &["--cgroup-parent", &parent]].concat();
             let rest = ["-v", &volume, "--network", "none", "--rootfs"];
             let rest = [&limits[..], &group, &rest, &[&shown(&work.root)], program];
             (
-                owned(&[root, run].concat()),
+                owned(&[root, run, tmp].concat()),
                 [owned(&["run", "-d", "--name"]), owned(&rest.concat())],
                 &["ps", "-aq"][..],
                 &["rm", "-f", "-t", "0"][..],
@@ -102,13 +115,14 @@ impl<'a> Other<'a> {
                 &["delete", "-f"][..],
             )
         };
-        Ok(Other { name, program: path, global, run, list, remove, apart })
+        Ok(Other { name, program: path, state, global, run, list, remove, apart })
     }
 
     /// It, with these words.
     pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.global).args(words).env_clear().env("PATH", PATH);
+        command.env("CONTAINERS_CONF", self.state.join(CONF));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
@@ -162,6 +176,12 @@ impl<'a> Other<'a> {
             }
             Ok(())
         });
+        // Of podman the group above its containers stays, and its monitors' in that.
+        for hierarchy in Layout::find().map_or(Vec::new(), |it| it.hierarchies) {
+            let group = hierarchy.mount.join(PARENT);
+            let _ = fs::remove_dir(group.join("conmon"));
+            let _ = fs::remove_dir(group);
+        }
     }
 }
 
