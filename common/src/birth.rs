@@ -106,9 +106,7 @@ fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
         match channel.receive() {
             Ok(Some(Frame::Step(line))) => step::say(&line),
             Ok(Some(Frame::Born(pid, pidfd))) => {
-                let child = Child::new(pid, pidfd);
-                intermediate.reap()?;
-                return Ok(child);
+                return Ok(Child::born_of(pid, pidfd, intermediate));
             }
             Ok(Some(Frame::Refused { code, text })) => {
                 return Err(Failure { code, text }.into());

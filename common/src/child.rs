@@ -116,11 +116,20 @@ pub(crate) struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     ended: Option<Exit>,
+    _intermediate: Option<Box<Child>>,
 }
 
 impl Child {
     pub(crate) fn new(pid: Pid, pidfd: OwnedFd) -> Child {
-        Child { pid, pidfd, ended: None }
+        Child { pid, pidfd, ended: None, _intermediate: None }
+    }
+
+    /// The child that an intermediate has made, which is on its way out. That it is gone
+    /// nobody waits for before the child's end: taking a process' memory down takes time.
+    pub(crate) fn born_of(pid: Pid, pidfd: OwnedFd, intermediate: Child) -> Child {
+        let mut child = Child::new(pid, pidfd);
+        child._intermediate = Some(Box::new(intermediate));
+        child
     }
 
     pub(crate) fn pid(&self) -> Pid {
