@@ -1,6 +1,7 @@
 //! `freeze` and `thaw`: processes that make no step, and don't know it.
 
 use std::fs::read_to_string;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -44,4 +45,13 @@ pub fn freeze(group: &Group, frozen: bool) -> Result<()> {
         }
         sleep(Duration::from_millis(1));
     }
+}
+
+/// Whether nobody in the group at this path makes a step, or will not for long.
+#[must_use]
+pub fn is_frozen(place: &Path) -> bool {
+    let state = |file| read_to_string(place.join(file)).unwrap_or_default();
+    // v1: FREEZING, then FROZEN, by this group or one above it.
+    state("freezer.state").contains("FR")
+        || state("cgroup.events").contains("frozen 1")
 }

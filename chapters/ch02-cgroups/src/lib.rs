@@ -17,7 +17,7 @@ mod table;
 mod values;
 
 pub use container::{Limited, make, places, unmake};
-pub use freeze::freeze;
+pub use freeze::{freeze, is_frozen};
 pub use group::{Group, Place};
 pub use layout::{Hierarchy, Layout, Version};
 pub use limits::{Flags, weight};

@@ -1,12 +1,13 @@
 //! `ch02-cgroups`: groups by hand.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ch02_cgroups::{
-    CONTROLLERS, Flags, Group, GroupName, Layout, Limited, freeze, list, show, stats,
+    CONTROLLERS, Flags, Group, GroupName, Layout, Limited, freeze, is_frozen, list,
+    show, stats,
 };
 use ch02_setns::become_program;
 use clap::{Args, Parser, Subcommand};
@@ -118,7 +119,14 @@ fn main() -> ExitCode {
                 })?;
             }
             Action::Exec { group, command } => {
-                find(&group)?.add(0)?;
+                let found = find(&group)?;
+                if found.places.iter().any(|place| is_frozen(&place.path)) {
+                    let line = format!(
+                        "group {group} is frozen: the program starts when it is thawed\n"
+                    );
+                    let _ = io::stderr().write_all(line.as_bytes());
+                }
+                found.add(0)?;
                 return become_program(&command, false);
             }
             Action::Stats { group } => print(&stats(&find(&group)?)?)?,

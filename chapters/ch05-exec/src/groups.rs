@@ -1,6 +1,6 @@
 //! The container's cgroups, as who joins them needs them.
 
-use std::fs::{File, read_to_string};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -35,9 +35,7 @@ impl Groups {
                 }
                 file => groups.tasks.push((tasks.clone(), file.look(step)?)),
             }
-            let state = |file| read_to_string(place.join(file)).unwrap_or_default();
-            groups.frozen |= state("freezer.state").contains("FR")
-                || state("cgroup.events").contains("frozen 1");
+            groups.frozen |= ch02_cgroups::is_frozen(&place);
         }
         Ok(groups)
     }

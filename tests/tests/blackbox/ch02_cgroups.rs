@@ -551,6 +551,29 @@ fn a_frozen_process_makes_no_progress_until_it_is_thawed() {
 
 #[test]
 #[file_serial(machine)]
+fn who_is_put_into_a_frozen_group_is_told_so_and_starts_when_it_is_thawed() {
+    let lab = Lab::new();
+    let _group = Group::new(&lab, "ice", &[]);
+    run(&lab, &["freeze", "ice"]).success();
+    let said = lab.dir().join("said");
+    let mut exec = lab.command(&[], "ch02-cgroups");
+    exec.args(["exec", "ice", "echo", "thawed"]);
+    exec.stdout(Stdio::piped()).stderr(fs::File::create(&said).unwrap());
+    let exec = exec.spawn().unwrap();
+    let line = "group ice is frozen: the program starts when it is thawed\n";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_to_string(&said).unwrap() != line && Instant::now() < deadline {
+        sleep(Duration::from_millis(5));
+    }
+    // Before anything may fail: who is frozen in v1 can't be killed either.
+    run(&lab, &["thaw", "ice"]).success();
+    let out = exec.wait_with_output().unwrap();
+    assert_eq!(fs::read_to_string(&said).unwrap(), line);
+    assert_eq!((out.status.code(), &out.stdout[..]), (Some(0), &b"thawed\n"[..]));
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_value_that_is_set_is_the_groups() {
     if lack_memory_or_cpuset() {
         return;
