@@ -57,26 +57,35 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
 /// # Source
 /// fs/filesystems.c, "get_fs_type"; seen on Linux 6.1 and 6.12
 fn patiently(mount: impl Fn() -> nix::Result<()>) -> nix::Result<()> {
-    let mut mounted = mount();
     for _ in 0..TRIES {
-        // A kernel that has none says so at once.
-        if mounted != Err(Errno::ENODEV) || !is_loading() {
-            break;
+        let mounted = mount();
+        if mounted != Err(Errno::ENODEV) {
+            return mounted;
         }
-        sleep(PAUSE);
-        mounted = mount();
+        match module().as_deref() {
+            // A kernel that has none says so at once.
+            None => return mounted,
+            Some("Loading") => sleep(PAUSE),
+            // It is ready, by now at least.
+            Some(_) => break,
+        }
     }
-    mounted
+    mount()
 }
 
 /// Ten seconds: a module is loaded in one, also by a processor that is emulated.
 const TRIES: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Whether there is a module of this name, ready or not.
-fn is_loading() -> bool {
-    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
-    modules.lines().any(|line| line.starts_with("overlay "))
+/// The state of the module, where there is one.
+///
+/// # Source
+/// proc_modules(5)
+fn module() -> Option<String> {
+    // NAME SIZE USERS BY-WHOM STATE ADDRESS
+    let modules = fs::read_to_string("/proc/modules").ok()?;
+    let line = modules.lines().find(|line| line.starts_with("overlay "))?;
+    line.split(' ').nth(4).map(str::to_owned)
 }
 
 /// The mount options.
