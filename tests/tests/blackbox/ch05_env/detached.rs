@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use blackbox::Lab;
 
@@ -69,11 +70,9 @@ impl Drop for Detached<'_> {
 /// Wait until it is so; half a minute without is a hang.
 #[track_caller]
 pub(super) fn until(mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !so() {
+        assert!(Instant::now() < deadline, "it never came");
+        sleep(Duration::from_millis(10));
     }
-    panic!("it never came");
 }
