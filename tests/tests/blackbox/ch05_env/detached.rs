@@ -46,12 +46,22 @@ impl Detached<'_> {
         note.split(' ').next().unwrap().parse().unwrap()
     }
 
-    /// How often a process of its own is in this state, seen from inside.
+    /// How many processes of its own are in this state. Seen from the host: who looks is
+    /// none of them.
     pub(super) fn count(&self, state: char) -> usize {
-        let script =
-            "cat /proc/[0-9]*/stat 2> /dev/null | sed 's/.*) \\(.\\).*/\\1/'";
-        let seen = self.ok(&["exec", "one", "sh", "-c", script]);
-        seen.matches(state).count()
+        let own = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let namespace = own(&self.noted("pid").to_string());
+        assert!(namespace.is_some());
+        let all = fs::read_dir("/proc").unwrap();
+        let pids =
+            all.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        pids.filter(|pid| pid.parse::<u32>().is_ok() && own(pid) == namespace)
+            .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok())
+            .filter(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with(state))
+            })
+            .count()
     }
 }
 

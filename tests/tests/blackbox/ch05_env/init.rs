@@ -36,7 +36,7 @@ fn what_others_leave_is_reaped_and_without_it_is_not() {
     for (flags, zombies) in [(&["--init"][..], 0), (&[], 2)] {
         let one = [flags, &["busybox", "sh", "-c", script]].concat();
         let one = Detached::new(&lab, Lab::chapter, &one);
-        // Both of them, or none of the three: init, program, who asks.
+        // Both children, or none; and who sleeps on: the init if there is one, the program.
         until(|| one.count('Z') == zombies && one.count('S') == 1 + flags.len());
     }
 }
