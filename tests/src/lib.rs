@@ -9,6 +9,7 @@ mod netlink;
 mod snapshot;
 mod terminal;
 mod traced;
+mod until;
 mod watchdog;
 
 use std::env;
@@ -23,6 +24,7 @@ pub use netlink::{add_rule, add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};
 pub use terminal::Terminal;
 pub use traced::{Side, Traced};
+pub use until::until;
 
 /// Where the chapters' binaries are: `$MYDOCKER_BIN_DIR`, else where cargo put them.
 ///

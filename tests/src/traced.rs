@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 
 /// The side of the clone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +82,7 @@ impl Traced {
                     if e == Event::PTRACE_EVENT_EXEC as i32 =>
                 {
                     self.inside.remove(&pid);
-                    let _ = ptrace::cont(pid, None);
+                    self.let_go(pid);
                 }
                 WaitStatus::Stopped(_, signal) if self.inside.contains_key(&pid) => {
                     resume(pid, Some(signal));
@@ -147,7 +147,8 @@ impl Traced {
     /// # Panics
     /// When there is no such side.
     pub fn signal(&mut self, side: Side, signal: Signal) {
-        let mut pids = self.inside.keys().copied();
+        let held = self.held.map(|(pid, _)| pid);
+        let mut pids = held.into_iter().chain(self.inside.keys().copied());
         let pid = pids.find(|pid| self.side(*pid) == side).expect("a side");
         kill(pid, signal).expect("kill(2)");
         if signal != Signal::SIGKILL {
@@ -158,8 +159,7 @@ impl Traced {
             let status =
                 waitpid(pid, Some(WaitPidFlag::__WALL)).expect("waitpid(2)");
             self.note(status);
-            if matches!(status, WaitStatus::Signaled(..)) {
-                self.inside.remove(&pid);
+            if matches!(status, WaitStatus::Signaled(..) | WaitStatus::Exited(..)) {
                 return;
             }
             // Its next stop was on the way already.
@@ -214,12 +214,19 @@ impl Traced {
         self
     }
 
-    /// Whether the host side and all that were followed have ended, or executed the
-    /// program.
-    fn over(&mut self) -> bool {
-        // Who ended while others were looked at has no tracer any more.
-        self.inside.retain(|pid, _| is_traced(*pid));
-        self.code.is_some() && self.inside.is_empty()
+    /// Whether the host side has ended, and all that were followed have, or have
+    /// executed the program.
+    fn over(&self) -> bool {
+        self.code.is_some() && !traces_somebody()
+    }
+
+    /// A program that was executed: it runs on unseen, where it may.
+    fn let_go(&self, pid: Pid) {
+        let _ = if self.beside {
+            ptrace::detach(pid, None)
+        } else {
+            ptrace::cont(pid, None)
+        };
     }
 
     /// [`Traced::end`] for who runs beside others.
@@ -227,46 +234,37 @@ impl Traced {
         if let Some((pid, _)) = self.held.take() {
             let _ = ptrace::cont(pid, None);
         }
-        loop {
-            if self.over() {
-                break;
-            }
+        while !self.over() {
             let Some(status) = wait() else { break };
             let Some(pid) = status.pid() else { continue };
-            let signal = match status {
-                WaitStatus::Stopped(_, Signal::SIGSTOP) => {
-                    self.inside.insert(pid, false);
-                    None
+            match status {
+                WaitStatus::PtraceEvent(.., e)
+                    if e == Event::PTRACE_EVENT_EXEC as i32 =>
+                {
+                    self.let_go(pid);
                 }
-                WaitStatus::Stopped(_, signal) => Some(signal),
+                WaitStatus::Stopped(_, signal) if signal != Signal::SIGSTOP => {
+                    let _ = ptrace::cont(pid, signal);
+                }
                 other => {
-                    let exec = Event::PTRACE_EVENT_EXEC as i32;
-                    let goes = match other {
-                        WaitStatus::PtraceEvent(.., event) => event == exec,
-                        WaitStatus::Exited(..) | WaitStatus::Signaled(..) => true,
-                        _ => false,
-                    };
-                    if goes {
-                        self.inside.remove(&pid);
-                    }
                     self.note(other);
-                    None
+                    let _ = ptrace::cont(pid, None);
                 }
-            };
-            let _ = ptrace::cont(pid, signal);
+            }
         }
         self.code.expect("the host side ended")
     }
 
+    /// An end.
     fn note(&mut self, status: WaitStatus) {
-        match status {
-            WaitStatus::Exited(pid, code) if pid == self.host => {
-                self.code = Some(code);
-            }
-            WaitStatus::Signaled(pid, signal, _) if pid == self.host => {
-                self.code = Some(128 + signal as i32);
-            }
-            _ => {}
+        let (pid, code) = match status {
+            WaitStatus::Exited(pid, code) => (pid, code),
+            WaitStatus::Signaled(pid, signal, _) => (pid, 128 + signal as i32),
+            _ => return,
+        };
+        self.inside.remove(&pid);
+        if pid == self.host {
+            self.code = Some(code);
         }
     }
 
@@ -275,10 +273,18 @@ impl Traced {
     }
 }
 
-fn is_traced(pid: Pid) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"));
-    let own = format!("TracerPid:\t{}\n", std::process::id());
-    status.is_ok_and(|status| status.contains(&own))
+/// Whether this thread traces anybody. A child that was just made counts before any
+/// event tells of it: who made it may have been killed before it could.
+///
+/// # Source
+/// proc_pid_status(5), "TracerPid": a thread's number
+fn traces_somebody() -> bool {
+    let own = format!("TracerPid:\t{}\n", gettid());
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    processes.into_iter().any(|process| {
+        let status = fs::read_to_string(process.path().join("status"));
+        status.is_ok_and(|status| status.contains(&own))
+    })
 }
 
 /// The next event of any child or tracee; none when there is no process left.

@@ -8,9 +8,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
-use blackbox::{Lab, Side, Terminal, cgroup_roots, user};
+use blackbox::{Lab, Side, Terminal, cgroup_roots, until, user};
 use insta::assert_snapshot;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
@@ -512,17 +511,6 @@ fn frozen(id: &str) -> bool {
         at(root, "freezer.state").is_ok_and(|text| text == "FROZEN\n")
             || at(root, "cgroup.events").is_ok_and(|text| text.contains("frozen 1"))
     })
-}
-
-/// Wait until it is so; half a minute without is a hang.
-fn until(mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("it never came");
 }
 
 /// Whether the one container has come so far.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Call, Lab, Side, Terminal};
+use blackbox::{Call, Lab, Side, Terminal, until};
 use insta::assert_snapshot;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -34,17 +34,6 @@ fn detached(lab: &Lab, words: &[&str]) -> String {
 
 fn dir(lab: &Lab, id: &str) -> PathBuf {
     lab.state().join("containers").join(id)
-}
-
-/// Wait until it is so; half a minute without is a hang.
-fn until(mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        sleep(Duration::from_millis(10));
-    }
-    panic!("it never came");
 }
 
 fn log(lab: &Lab, id: &str) -> String {

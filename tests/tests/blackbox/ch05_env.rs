@@ -10,10 +10,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
-use blackbox::{Lab, Terminal};
+use blackbox::{Lab, Terminal, until};
 use insta::assert_snapshot;
 use predicates::str::contains;
 use serial_test::file_serial;
@@ -63,18 +61,14 @@ impl One<'_> {
         command.args(["run", "--rm", "--name", "one"]).args(flags);
         command.args(["busybox", "cat"]).stdin(Stdio::piped());
         let one = One(lab, command.spawn().unwrap());
-        for _ in 0..3000 {
+        until(|| {
             let entries = fs::read_dir(lab.state().join("running"));
-            let noted = entries.into_iter().flatten().flatten().any(|entry| {
+            entries.into_iter().flatten().flatten().any(|entry| {
                 let text = fs::read_to_string(entry.path());
                 text.is_ok_and(|text| text.contains("\nhome process "))
-            });
-            if noted {
-                return one;
-            }
-            sleep(Duration::from_millis(10));
-        }
-        panic!("it never ran");
+            })
+        });
+        one
     }
 
     fn exec(&self, words: &[&str]) -> String {

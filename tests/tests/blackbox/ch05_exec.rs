@@ -6,10 +6,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
-use blackbox::{Lab, Side, Terminal, cgroup_roots, probe};
+use blackbox::{Lab, Side, Terminal, cgroup_roots, probe, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -27,18 +25,6 @@ type Held = fn(&Lab) -> Command;
 type Who = (By, Held, fn(&Lab) -> PathBuf);
 const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
 const USER: Who = (Lab::as_user, |lab| lab.user_command(BIN), Lab::user_state);
-
-/// Wait until it is so; half a minute without is a hang.
-#[track_caller]
-fn until(mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        sleep(Duration::from_millis(10));
-    }
-    panic!("it never came");
-}
 
 /// A container named `one` that runs until this is dropped.
 struct One<'a> {

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::Lab;
+use blackbox::{Lab, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -46,17 +46,6 @@ fn detached(lab: &Lab, script: &str) -> String {
 fn log(lab: &Lab) -> PathBuf {
     let id = fs::read_link(lab.state().join("names/one")).unwrap();
     lab.state().join("containers").join(id).join("log")
-}
-
-/// Wait until it is so; half a minute without is a hang.
-fn until(mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        sleep(Duration::from_millis(10));
-    }
-    panic!("it never came");
 }
 
 /// What the host side of "one" has noted of a process: "pid" or "host".

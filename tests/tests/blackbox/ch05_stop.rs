@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, living};
+use blackbox::{Lab, living, until};
 use insta::assert_snapshot;
 use predicates::str::contains;
 use serde_json::Value;
@@ -51,13 +51,7 @@ fn known(lab: &Lab, name: &str) -> Value {
 fn sleeps_in_flock(process: &Child) {
     let path = format!("/proc/{}/syscall", process.id());
     let number = format!("{} ", nix::libc::SYS_flock);
-    for _ in 0..3000 {
-        if fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&number)) {
-            return;
-        }
-        sleep(Duration::from_millis(10));
-    }
-    panic!("it never came to flock(2)");
+    until(|| fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&number)));
 }
 
 /// A command of this chapter that is held.

@@ -212,3 +212,18 @@ fn a_message_queue_is_caught() {
     assert!(remove.unwrap().success());
     assert!(words.contains("queue left"), "{words}");
 }
+
+#[test]
+#[file_serial(machine)]
+fn who_was_just_made_when_its_parent_is_killed_is_not_left_stopped() {
+    let lab = Lab::new();
+    let run = lab.traced("/bin/sh", |command| {
+        command
+            .args(["-c", "for i in 1 2 3 4 5 6 7 8; do : > $i & done; kill -9 $$"])
+    });
+    assert_eq!(run.beside_others().end_beside_others(), 137);
+    for number in 1..=8 {
+        let file = lab.dir().join(number.to_string());
+        assert!(file.exists(), "{number} is held");
+    }
+}

@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, Terminal};
+use blackbox::{Lab, Terminal, until};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::LocalFlags;
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use super::detached::{Detached, until};
+use super::detached::Detached;
 use super::{BIN, BOTH, By, accounts};
 
 /// `attach` at a terminal, with these flags.

@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use blackbox::Lab;
 
@@ -74,15 +72,5 @@ impl Drop for Detached<'_> {
         } else {
             rm.assert().success();
         }
-    }
-}
-
-/// Wait until it is so; half a minute without is a hang.
-#[track_caller]
-pub(super) fn until(mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !so() {
-        assert!(Instant::now() < deadline, "it never came");
-        sleep(Duration::from_millis(10));
     }
 }

@@ -3,13 +3,13 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, Terminal};
+use blackbox::{Lab, Terminal, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use super::detached::{Detached, until};
+use super::detached::Detached;
 use super::{BIN, BOTH, By, accounts, ok, run, sh};
 
 #[test]
