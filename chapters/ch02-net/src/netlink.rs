@@ -2,12 +2,13 @@
 //! messages, and a message is a header, a fixed struct, and attributes.
 
 use std::cell::Cell;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv,
-    sendto, socket,
+use rustix::io::{Errno, Result};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto,
+    socket_with,
 };
 
 /// Flags of a request, and the kinds of messages that end an answer.
@@ -108,10 +109,10 @@ pub(crate) struct Socket {
 impl Socket {
     /// A socket for devices, addresses and routes, of the network namespace in which
     /// this process is now.
-    pub(crate) fn open() -> nix::Result<Socket> {
-        let family = AddressFamily::Netlink;
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let fd = socket(family, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    pub(crate) fn open() -> Result<Socket> {
+        let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
+        // NETLINK_ROUTE is protocol 0, the one that is taken when none is named.
+        let fd = socket_with(family, SocketType::RAW, flags, None)?;
         Ok(Socket { fd, sequence: Cell::new(0) })
     }
 
@@ -120,7 +121,7 @@ impl Socket {
     /// this was all, or that it won't.
     ///
     /// The request has either [`NLM_F_ACK`] or [`NLM_F_DUMP`], or nothing ends it.
-    pub(crate) fn ask(&self, request: Message) -> nix::Result<Vec<Vec<u8>>> {
+    pub(crate) fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
         let mut request = request.0;
         let length = request.len() as u32;
         request[..4].copy_from_slice(&length.to_ne_bytes());
@@ -128,9 +129,8 @@ impl Socket {
             self.sequence.set(self.sequence.get() + 1);
             let sequence = self.sequence.get().to_ne_bytes();
             request[8..12].copy_from_slice(&sequence);
-            let kernel = NetlinkAddr::new(0, 0);
-            let flags = MsgFlags::empty();
-            sendto(self.fd.as_raw_fd(), &request, &kernel, flags)?;
+            let kernel = SocketAddrNetlink::new(0, 0);
+            sendto(&self.fd, &request, SendFlags::empty(), &kernel)?;
             if let Some(answers) = self.answers()? {
                 return Ok(answers);
             }
@@ -139,11 +139,11 @@ impl Socket {
 
     /// None: something changed while the kernel wrote its list, which has to be
     /// asked for again.
-    fn answers(&self) -> nix::Result<Option<Vec<Vec<u8>>>> {
+    fn answers(&self) -> Result<Option<Vec<Vec<u8>>>> {
         let (mut found, mut whole) = (Vec::new(), true);
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let count = recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let (count, _) = recv(&self.fd, &mut buffer[..], RecvFlags::empty())?;
             let mut rest = &buffer[..count];
             while rest.len() >= HEADER {
                 let length = (number(rest, 0) as usize).clamp(HEADER, rest.len());
@@ -163,7 +163,7 @@ impl Socket {
                 // Both carry an errno, negated; an "error" of 0 is the yes.
                 return match number(body, 0) as i32 {
                     0.. => Ok(whole.then_some(found)),
-                    code => Err(Errno::from_raw(-code)),
+                    code => Err(Errno::from_raw_os_error(-code)),
                 };
             }
         }
