@@ -292,7 +292,7 @@ mod tests {
             let machine = with_one_on_path();
             let (places, state) = (machine.places(), machine.state());
             let image = fetch_from(&places, &state, false).unwrap();
-            fs::remove_file(state.images().join("busybox.json")).unwrap();
+            fs::remove_file(Image::path(&state, NAME)).unwrap();
             fs::remove_file(image.directories(&state)[0].join("bin/sh")).unwrap();
             assert_eq!(fetch_from(&places, &state, false).unwrap(), image);
             assert!(image.directories(&state)[0].join("bin/sh").is_symlink());

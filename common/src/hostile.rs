@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, Command};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::fields::Fields;
 use crate::flags::go_style;
 use crate::id::{Id, Name};
 
@@ -73,6 +74,34 @@ fn word() -> impl Strategy<Value = OsString> {
     let bytes = vec(prop_oneof![3 => special, 1 => 1..=255_u8], 0..9);
     let flags = prop::sample::select(vec!["-name", "-cpuset=0", "--", "-v", "run"]);
     prop_oneof![bytes.prop_map(OsString::from_vec), flags.prop_map(OsString::from)]
+}
+
+proptest! {
+    #![proptest_config(config(20_000))]
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_no_piece_of_it_passes_for_one(
+        values in vec(vec(prop_oneof![Just(b'\\'), Just(b'\n'), Just(b'n'), any::<u8>()], 0..12), 0..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let values: Vec<OsString> = values.into_iter().map(OsString::from_vec).collect();
+        let text = Fields::default().with_all("word", &values).with("last", "end").text();
+        let read = Fields::read(&text).unwrap();
+        prop_assert_eq!(read.all("word").collect::<Vec<_>>(), values);
+        prop_assert_eq!(read.word("last").unwrap(), "end");
+        prop_assert!(Fields::read(&text[..cut.index(text.len())]).is_err());
+    }
+
+    #[test]
+    fn of_any_bytes_a_record_is_read_that_is_written_as_those(
+        mut bytes in vec(prop_oneof![Just(b'\\'), Just(b'\n'), Just(b' '), any::<u8>()], 0..40),
+        whole in any::<bool>(),
+    ) {
+        bytes.extend(if whole { &b"\nend\n"[..] } else { b"" });
+        if let Ok(fields) = Fields::read(&bytes) {
+            prop_assert_eq!(fields.text(), bytes);
+        }
+    }
 }
 
 proptest! {

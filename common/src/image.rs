@@ -1,14 +1,15 @@
 //! Images: a name for a stack of layers.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, ensure};
 
+use crate::fields::Fields;
 use crate::hints;
+use crate::small;
 use crate::state::State;
 use crate::step::{Hint, Step};
 
@@ -29,7 +30,7 @@ pub struct Image {
     pub command: Vec<String>,
     /// What is added to its environment, as `KEY=VALUE`.
     pub environment: Vec<String>,
-    /// Seconds after 1970; 0 in the records of an earlier time.
+    /// Seconds after 1970.
     pub created: u64,
     /// Bytes of all files of all layers; 0 where nobody has counted.
     pub size: u64,
@@ -41,55 +42,49 @@ impl Image {
     /// # Errors
     /// A record that can't be read or isn't one.
     pub fn find(state: &State, name: &str) -> Result<Option<Image>> {
-        let path = state.images().join(format!("{name}.json"));
-        let text = match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        let path = Image::path(state, name);
+        let text = match small::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.look(|| format!("read(2) {}", path.display()))?,
         };
         let not_one = || format!("{} is not an image record", path.display());
-        let record = serde_json::from_slice(&text).with_context(not_one)?;
-        Image::read(&record).with_context(not_one).map(Some)
+        Image::read(&text).with_context(not_one).map(Some)
     }
 
-    /// From a record. By hand: a derive macro for one struct would make every
-    /// chapter's first build some seconds longer.
-    fn read(record: &Value) -> Result<Image> {
-        let word = |value: &Value, name: &str| {
-            let word = value.as_str().map(str::to_owned);
-            word.with_context(|| format!("{name} is missing, or no text"))
-        };
-        let layers = record["layers"].as_array().context("it has no layers")?;
-        let layers = layers.iter().map(|layer| word(layer, "a layer"));
-        // Later than the rest, and not in every record.
-        let words = |name: &str| {
-            let words = record[name].as_array().into_iter().flatten();
-            words.map(|value| word(value, name)).collect::<Result<_>>()
-        };
+    /// Where the record of this image is.
+    #[must_use]
+    pub fn path(state: &State, name: &str) -> PathBuf {
+        state.images().join(name)
+    }
+
+    fn read(text: &[u8]) -> Result<Image> {
+        let fields = Fields::read(text)?;
+        let layers = fields.words("layer")?;
+        ensure!(!layers.is_empty(), "it has no layers");
         Ok(Image {
-            name: word(&record["name"], "name")?,
-            layers: layers.collect::<Result<_>>()?,
-            source: word(&record["source"], "source")?,
-            sha256: word(&record["sha256"], "sha256")?,
-            command: words("command")?,
-            environment: words("environment")?,
-            created: record["created"].as_u64().unwrap_or(0),
-            size: record["size"].as_u64().unwrap_or(0),
+            name: fields.word("name")?,
+            layers,
+            source: fields.word("source")?,
+            sha256: fields.word("sha256")?,
+            command: fields.words("command")?,
+            environment: fields.words("environment")?,
+            created: fields.number("created")?,
+            size: fields.number("size")?,
         })
     }
 
     /// The record, as it is written.
-    #[must_use]
-    pub fn record(&self) -> Value {
-        json!({
-            "name": self.name,
-            "layers": self.layers,
-            "source": self.source,
-            "sha256": self.sha256,
-            "command": self.command,
-            "environment": self.environment,
-            "created": self.created,
-            "size": self.size,
-        })
+    fn record(&self) -> Vec<u8> {
+        Fields::default()
+            .with("name", &self.name)
+            .with_all("layer", &self.layers)
+            .with("source", &self.source)
+            .with("sha256", &self.sha256)
+            .with_all("command", &self.command)
+            .with_all("environment", &self.environment)
+            .with("created", self.created.to_string())
+            .with("size", self.size.to_string())
+            .text()
     }
 
     /// Write the record, so that after a power failure there is this one or the
@@ -99,14 +94,11 @@ impl Image {
     /// Those of write(2), fsync(2) and rename(2).
     pub fn save(&self, state: &State) -> Result<()> {
         let images = state.images();
-        let path = images.join(format!("{}.json", self.name));
+        let path = Image::path(state, &self.name);
         let new = images.join(format!(".{}.new", self.name));
         let step = || format!("write {}", path.display());
         let mut file = File::create(&new).step(step).hint(hints::state)?;
-        let record = serde_json::to_vec_pretty(&self.record());
-        file.write_all(&record.context("image record")?)
-            .step(step)
-            .hint(hints::state)?;
+        file.write_all(&self.record()).step(step).hint(hints::state)?;
         file.sync_all().step(step).hint(hints::state)?;
         fs::rename(&new, &path).step(step)?;
         File::open(&images).and_then(|directory| directory.sync_all()).step(step)
@@ -159,13 +151,17 @@ mod tests {
             created: 1,
             size: 2,
         };
-        let mut record = image.record();
+        let record = image.record();
         assert_eq!(Image::read(&record).unwrap(), image);
-        for (key, reason) in
-            [("source", "source is missing"), ("layers", "no layers")]
-        {
-            record[key] = 7.into();
-            let error = Image::read(&record).unwrap_err().to_string();
+        let record = String::from_utf8(record).unwrap();
+        for (was, is, reason) in [
+            ("source", "sauce", "source is missing"),
+            ("layer ", "lair ", "no layers"),
+            ("size 2", "size x", "size is \"x\", and no number"),
+            ("\nend", "\n", "its last line is not `end`"),
+        ] {
+            let damaged = record.replace(was, is);
+            let error = Image::read(damaged.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
     }

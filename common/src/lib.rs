@@ -10,6 +10,7 @@ pub mod busybox;
 pub mod cli;
 pub mod command;
 pub mod exit;
+pub mod fields;
 pub mod flags;
 pub mod guest;
 pub mod hints;

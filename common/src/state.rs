@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 /// `$XDG_DATA_HOME/mydocker`, else `~/.local/share/mydocker`.
 ///
 /// ```text
-/// images/NAME.json      a record: the image's layers, lowest last
+/// images/NAME           a record: the image's layers, lowest last
 /// layers/NAME/          one layer: a directory tree
 /// running/ID            a container's lock, and what there is to undo at its end
 /// containers/ID/        what it keeps: the write layer

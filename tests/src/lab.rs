@@ -82,6 +82,12 @@ impl Lab {
         layers.next().expect("a layer").expect("a layer").path()
     }
 
+    /// The layers of an image, the topmost first.
+    #[must_use]
+    pub fn layers(&self, image: &str) -> Vec<String> {
+        values(self.state().join("images").join(image), "layer")
+    }
+
     /// What was changed on purpose, before the part that is tested, is no leak.
     pub fn look_again(&mut self) {
         self.before = Some(Snapshot::take(&self.state()));
@@ -292,7 +298,7 @@ pub(crate) fn base_state() -> PathBuf {
     let base = base.map_or_else(|| bin_dir().join("blackbox-state"), PathBuf::from);
     // The chapter's own provisioning makes it; parallel test programs are its
     // business too.
-    if !base.join("images/busybox.json").exists() {
+    if !base.join("images/busybox").exists() {
         let mut command = Command::new(bin_dir().join("ch04-overlay"));
         command.env("MYDOCKER_ROOT", &base).args(["run", "true"]);
         let status = command.status().expect("ch04-overlay runs");
@@ -337,4 +343,17 @@ pub(crate) fn give(path: &Path, uid: u32) {
             give(&entry.path(), uid);
         }
     }
+}
+
+/// What a file says in its lines that begin with this name, without that.
+///
+/// # Panics
+/// It can't be read.
+#[must_use]
+pub fn values(path: impl AsRef<Path>, name: &str) -> Vec<String> {
+    let text = fs::read(path).expect("a file");
+    let text = String::from_utf8_lossy(&text);
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    values.map(str::to_owned).collect()
 }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 pub use descendants::living;
 pub use faulty::{Call, Faulty, Outcome};
-pub use lab::{Lab, copy_tree, probe, user};
+pub use lab::{Lab, copy_tree, probe, user, values};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};
 pub use terminal::Terminal;

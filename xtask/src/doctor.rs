@@ -10,7 +10,6 @@ use ::doctor::{Check, Report, Task, can_execute};
 use anyhow::{Context, Result};
 use common::command::run as quietly;
 use common::room::room;
-use common::state::State;
 use common::step::report as in_words;
 use common::{busybox, rights};
 
@@ -229,7 +228,7 @@ fn kernel() -> Check {
 
 fn vm_busybox() -> Check {
     let id = "vm-busybox";
-    match busybox::source(&State::at(vm::directory().join("state"))) {
+    match busybox::source(&vm::state()) {
         Ok(source) => Check::ok(id, source),
         Err(error) => Check::fail(
             id,

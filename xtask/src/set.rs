@@ -48,7 +48,7 @@ pub(crate) fn make_with(
 ) -> Result<Set> {
     let directory = vm::directory();
     let scratch = Scratch::new(&directory.join("runs"))?;
-    let state = State::at(directory.join("state"));
+    let state = vm::state();
     let image = busybox::image(&state)?;
     let busybox = program(&state, &image)?;
     let kernel = kernel::find(wanted, &directory.join("kernels"), &busybox)?;

@@ -212,8 +212,8 @@ fn on_this_machine(
             args.filter.join(" ")
         );
     }
-    let state = vm::directory().join("state");
-    common::busybox::image(&common::state::State::at(&state))?;
+    let state = vm::state();
+    common::busybox::image(&state)?;
     eprintln!(
         "running {} on this machine, as root, each between two looks at its \
          mounts, cgroups, links, rules, processes and files",
@@ -221,7 +221,8 @@ fn on_this_machine(
     );
     let begun = Instant::now();
     for name in tests {
-        let report = here::run(built, &args.program, name, args.timeout, &state)?;
+        let report =
+            here::run(built, &args.program, name, args.timeout, state.root())?;
         reports.add(report);
     }
     reports.close("here", begun.elapsed(), true);

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use common::state::State;
 use nix::errno::Errno;
 
 use crate::target;
@@ -32,6 +33,11 @@ use scratch::Scratch;
 /// Where all of the VM lies that is kept.
 pub(crate) fn directory() -> PathBuf {
     target().join("vm")
+}
+
+/// The state directory with the busybox that all tests start from.
+pub(crate) fn state() -> State {
+    State::at(directory().join("busybox"))
 }
 
 /// A line for the reader about what goes on.

@@ -19,7 +19,7 @@ use nix::unistd::{getgid, getuid};
 use crate::layer::{self, Reader};
 use crate::merged::Level;
 use crate::pack::pack;
-use crate::record::{Record, Status};
+use crate::record::{RECORD, Record, Status};
 use crate::squeeze::{self, Packing};
 use crate::store::Store;
 
@@ -97,7 +97,7 @@ impl Held {
         let step = || format!("open(2) {}", dir.display());
         let lock = File::open(&dir).look(step)?;
         lock.lock_shared().look(|| format!("flock(2) {}", dir.display()))?;
-        let path = dir.join("record.json");
+        let path = dir.join(RECORD);
         let there = path.try_exists();
         if !there.look(|| format!("stat(2) {}", path.display()))? {
             bail!("container {container} is being removed");

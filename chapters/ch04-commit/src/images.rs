@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::Args;
 use common::image::{Image, now};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::store::Store;
 
@@ -32,10 +32,23 @@ pub fn list(store: &Store, flags: &Flags) -> Result<String> {
         return Ok(images.iter().map(|image| format!("{}\n", image.name)).collect());
     }
     if flags.json {
-        let all: Vec<Value> = images.iter().map(Image::record).collect();
+        let all: Vec<Value> = images.iter().map(object).collect();
         return Ok(serde_json::to_string_pretty(&all)? + "\n");
     }
     Ok(table(&images, now()))
+}
+
+fn object(image: &Image) -> Value {
+    json!({
+        "name": image.name,
+        "layers": image.layers,
+        "source": image.source,
+        "sha256": image.sha256,
+        "command": image.command,
+        "environment": image.environment,
+        "created": image.created,
+        "size": image.size,
+    })
 }
 
 fn table(images: &[Image], now: u64) -> String {

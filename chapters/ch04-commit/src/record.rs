@@ -1,20 +1,21 @@
 //! What is known of a container: written when it is made, read by everybody else.
 //!
 //! ```text
-//! containers/ID/record.json   who it is: written before its program runs
-//! containers/ID/ended.json    how it ended: written by who saw it, or swept after it
+//! containers/ID/record   who it is: written before its program runs
+//! containers/ID/ended    how it ended: written by who saw it, or swept after it
 //! ```
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
 use clap::ValueEnum;
+use common::fields::Fields;
 use common::home::Home;
 use common::id::{Id, Name};
 use common::image::now;
@@ -23,7 +24,6 @@ use common::step::{Hint, Step};
 use common::{Exit, Part, Plan, Running, hints, small};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use serde_json::{Value, json};
 
 use crate::store::Hold;
 
@@ -124,9 +124,9 @@ impl Record {
     /// It can't be read, or is damaged.
     pub fn read(state: &State, id: &Id) -> Result<Option<Record>> {
         let path = state.containers().join(id.as_str()).join(RECORD);
-        let Some(record) = read(&path)? else { return Ok(None) };
-        let record = Record::from(id, &record);
-        record.map(Some).with_context(|| format!("{} is no record", path.display()))
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let record = Record::from(id, &text);
+        record.map(Some).with_context(|| format!("{} is damaged", path.display()))
     }
 
     /// Where its own things lie.
@@ -164,8 +164,8 @@ impl Record {
     /// Those of read(2).
     pub fn end(&self, state: &State) -> Result<Option<(Exit, u64)>> {
         let path = state.containers().join(self.id.as_str()).join(ENDED);
-        let Some(ended) = read(&path)? else { return Ok(None) };
-        let end = ended_from(&ended);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let end = Fields::read(&text).and_then(|ended| end_from(&ended));
         end.map(Some).with_context(|| format!("{} is damaged", path.display()))
     }
 
@@ -193,93 +193,71 @@ impl Record {
     /// It is damaged.
     pub fn end_in(notes: &[Vec<u8>]) -> Result<Option<(Exit, u64)>> {
         let Some(note) = notes.last() else { return Ok(None) };
-        ended_from(&serde_json::from_slice(note)?).map(Some)
+        let note = note.split(|byte| *byte == b' ').map(OsStr::from_bytes);
+        let fields = ["how", "at"].into_iter().zip(note);
+        let add = |fields: Fields<'static>, (name, value)| fields.with(name, value);
+        end_from(&fields.fold(Fields::default(), add)).map(Some)
     }
 
-    fn from(id: &Id, record: &Value) -> Result<Record> {
-        let word = |value: &Value, name: &str| {
-            let word = value.as_str().map(str::to_owned);
-            word.with_context(|| format!("{name} is missing, or no text"))
-        };
-        let words = |name: &str| -> Result<Vec<String>> {
-            let words = record[name].as_array();
-            let words = words.with_context(|| format!("{name} is missing"))?;
-            words.iter().map(|value| word(value, name)).collect()
-        };
-        let name = match &record["name"] {
-            Value::Null => None,
-            name => Some(word(name, "name")?.parse()?),
-        };
-        let driver = word(&record["driver"], "driver")?;
+    fn from(id: &Id, text: &[u8]) -> Result<Record> {
+        let fields = Fields::read(text)?;
+        let name = fields.word_if_any("name")?;
+        let driver = fields.word("driver")?;
         let known = Driver::from_str(&driver, false).ok();
+        let environment: Option<_> =
+            fields.all("environment").map(variable).collect();
+        let directory = fields.all("directory").next();
         Ok(Record {
             id: id.clone(),
-            name,
-            image: word(&record["image"], "image")?,
-            layers: words("layers")?,
-            command: words("command")?,
-            created: record["created"].as_u64().context("created is missing")?,
+            name: name.map(|name| name.parse()).transpose()?,
+            image: fields.word("image")?,
+            layers: fields.words("layer")?,
+            command: fields.words("command")?,
+            created: fields.number("created")?,
             driver: known.with_context(|| format!("driver {driver} is none"))?,
-            parts: words("parts")?,
-            environment: variables(&record["environment"])?,
-            directory: bytes(&record["directory"]).unwrap_or("/".into()).into(),
-            user: record["user"].as_str().map(str::to_owned),
+            parts: fields.words("part")?,
+            environment: environment.context("a variable has no value")?,
+            directory: directory.context("directory is missing")?.into(),
+            user: fields.word_if_any("user")?,
         })
     }
 
-    fn json(&self) -> Value {
+    fn text(&self) -> Vec<u8> {
         let driver = self.driver.to_possible_value();
-        json!({
-            "id": self.id.as_str(),
-            "name": self.name.as_ref().map(Name::as_str),
-            "image": self.image,
-            "layers": self.layers,
-            "command": self.command,
-            "created": self.created,
-            "driver": driver.as_ref().map_or("", |value| value.get_name()),
-            "parts": self.parts,
-            "environment": variables_json(&self.environment),
-            "directory": bytes_json(self.directory.as_os_str()),
-            "user": self.user,
-        })
+        let driver = driver.as_ref().map_or("", |value| value.get_name());
+        let variables = self.environment.iter();
+        let equals = OsStr::new("=");
+        Fields::default()
+            .with_all("name", self.name.as_ref().map(Name::as_str))
+            .with("image", &self.image)
+            .with_all("layer", &self.layers)
+            .with_all("command", &self.command)
+            .with("created", self.created.to_string())
+            .with("driver", driver)
+            .with_all("part", &self.parts)
+            .with_all(
+                "environment",
+                variables
+                    .map(|(key, value)| [key, equals, value].join(OsStr::new(""))),
+            )
+            .with("directory", &self.directory)
+            .with_all("user", &self.user)
+            .text()
     }
 }
 
-/// Text as it is; what is no text, as a list of its bytes.
-fn bytes_json(word: &OsStr) -> Value {
-    word.to_str().map_or_else(|| json!(word.as_bytes()), |text| json!(text))
-}
-
-fn bytes(value: &Value) -> Option<OsString> {
-    if let Some(text) = value.as_str() {
-        return Some(text.into());
-    }
-    let byte = |value: &Value| u8::try_from(value.as_u64()?).ok();
-    let bytes: Option<Vec<u8>> = value.as_array()?.iter().map(byte).collect();
-    bytes.map(OsString::from_vec)
-}
-
-/// A list of pairs.
-fn variables_json(variables: &BTreeMap<OsString, OsString>) -> Value {
-    let pair = |(key, value): (&OsString, &OsString)| {
-        json!([bytes_json(key), bytes_json(value)])
-    };
-    variables.iter().map(pair).collect()
-}
-
-/// Later than the rest, and not in every record.
-fn variables(value: &Value) -> Result<BTreeMap<OsString, OsString>> {
-    let pair = |pair: &Value| Some((bytes(&pair[0])?, bytes(&pair[1])?));
-    let pairs = value.as_array().into_iter().flatten().map(pair);
-    let pairs: Option<BTreeMap<_, _>> = pairs.collect();
-    pairs.context("environment is no list of pairs")
+/// `KEY=VALUE`, where a key has no `=`.
+fn variable(text: OsString) -> Option<(OsString, OsString)> {
+    let mut halves = text.as_bytes().splitn(2, |byte| *byte == b'=');
+    let mut half = || halves.next().map(|half| OsStr::from_bytes(half).to_owned());
+    half().zip(half())
 }
 
 /// Whose the note is that [`Record::end_in`] reads.
 pub const NOTE: &str = "record";
 
-const RECORD: &str = "record.json";
-const ENDED: &str = "ended.json";
+pub(crate) const RECORD: &str = "record";
+const ENDED: &str = "ended";
 
 /// The part that writes a container's record, and at its end how that was.
 #[derive(Debug)]
@@ -330,7 +308,7 @@ impl Part for Recorded {
             directory: "/".into(),
             user: None,
         };
-        write(&plan.home.dir().join(RECORD), &record.json())?;
+        write(&plan.home.dir().join(RECORD), &record.text())?;
         self.record = Some(record);
         self.hold = None;
         Ok(())
@@ -343,7 +321,7 @@ impl Part for Recorded {
         record.directory = plan.directory.clone();
         record.user = plan.user.clone();
         self.goes = !plan.stays;
-        write(&plan.home.dir().join(RECORD), &record.json())
+        write(&plan.home.dir().join(RECORD), &record.text())
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
@@ -352,22 +330,23 @@ impl Part for Recorded {
     }
 
     fn ended(&self, home: &Home, how: Exit) -> Result<()> {
-        let how = match how {
-            Exit::Code(code) => json!({ "code": code }),
-            Exit::Signal(signal) => json!({ "signal": signal.as_str() }),
-            Exit::Unseen => json!({}),
+        let text = match how {
+            Exit::Code(code) => code.to_string(),
+            Exit::Signal(signal) => signal.to_string(),
+            Exit::Unseen => UNSEEN.to_owned(),
             Exit::NotStarted => return Ok(()),
         };
         // One that has no record has no end to tell of; and one whose end was seen
         // does not lose it to a sweep.
         let seen = home.dir().join(ENDED).exists();
-        if !home.dir().join(RECORD).exists() || (how == json!({}) && seen) {
+        if !home.dir().join(RECORD).exists() || (how == Exit::Unseen && seen) {
             return Ok(());
         }
-        let ended = json!({ "how": how, "at": now() });
+        let at = now().to_string();
         // For who waits: of one that goes with its program the file goes too.
-        home.note(NOTE, ended.to_string().as_bytes())?;
-        write(&home.dir().join(ENDED), &ended)
+        home.note(NOTE, format!("{text} {at}").as_bytes())?;
+        let ended = Fields::default().with("how", text).with("at", at);
+        write(&home.dir().join(ENDED), &ended.text())
     }
 
     fn removed(&self, home: &Home) -> Result<()> {
@@ -376,15 +355,19 @@ impl Part for Recorded {
 }
 // ANCHOR_END: part
 
-fn ended_from(ended: &Value) -> Result<(Exit, u64)> {
-    let at = ended["at"].as_u64().context("no time")?;
-    let how = &ended["how"];
-    let how = match (how["code"].as_i64(), how["signal"].as_str()) {
-        (Some(code), _) => Exit::Code(i32::try_from(code)?),
-        (_, Some(signal)) => Exit::Signal(signal.parse::<Signal>()?),
-        _ => Exit::Unseen,
+/// How a program ended of which nobody saw it.
+const UNSEEN: &str = "unseen";
+
+/// An exit code, the name of a signal, or [`UNSEEN`].
+fn end_from(ended: &Fields) -> Result<(Exit, u64)> {
+    let how = match ended.word("how")? {
+        word if word == UNSEEN => Exit::Unseen,
+        word => match word.parse() {
+            Ok(code) => Exit::Code(code),
+            Err(_) => Exit::Signal(word.parse::<Signal>().context("how it ended")?),
+        },
     };
-    Ok((how, at))
+    Ok((how, ended.number("at")?))
 }
 
 /// The containers that have a directory.
@@ -404,31 +387,30 @@ fn ids(state: &State) -> Result<Vec<Id>> {
     Ok(ids)
 }
 
-fn read(path: &Path) -> Result<Option<Value>> {
-    let text = match small::read(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.look(|| format!("read(2) {}", path.display()))?,
-    };
-    // The power failed when the name had come to the disk, and nothing else.
-    if text.is_empty() {
-        return Ok(None);
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match small::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Where it is empty the power failed when the name had come to the disk, and
+        // nothing else.
+        text => text
+            .map(|text| Some(text).filter(|text| !text.is_empty()))
+            .look(|| format!("read(2) {}", path.display())),
     }
-    let value = serde_json::from_slice(&text);
-    value.map(Some).with_context(|| format!("{} is damaged", path.display()))
 }
 
 /// Under another name first, so that nobody reads half of it. It is not synced: what
 /// a boot ends needs no record of how.
-fn write(path: &Path, value: &Value) -> Result<()> {
+fn write(path: &Path, text: &[u8]) -> Result<()> {
     let step = || format!("write {}", path.display());
     let new: PathBuf = path.with_extension("new");
-    let text = serde_json::to_vec(value).with_context(step)?;
     fs::write(&new, text).step(step).hint(hints::state)?;
     fs::rename(&new, path).step(step)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     fn record(id: &str, name: Option<&str>) -> Record {
@@ -450,20 +432,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_record_of_an_earlier_time_is_read() {
-        let mut json = record("aaaa00000000", None).json();
-        let fields = json.as_object_mut().unwrap();
-        fields.remove("environment");
-        fields.remove("directory");
-        let read = Record::from(&"aaaa00000000".parse().unwrap(), &json).unwrap();
-        assert!(read.environment.is_empty() && read.directory == Path::new("/"));
-    }
-
     fn save(state: &State, record: &Record) {
         let dir = record.home(state).dir();
         fs::create_dir_all(&dir).unwrap();
-        write(&dir.join(RECORD), &record.json()).unwrap();
+        write(&dir.join(RECORD), &record.text()).unwrap();
         if let Some(name) = &record.name {
             fs::create_dir_all(state.names()).unwrap();
             let link = state.names().join(name.as_str());
@@ -508,10 +480,10 @@ mod tests {
         assert!(!one.home(&state).dir().exists());
         // One that is damaged otherwise stays, and is told.
         save(&state, &one);
-        fs::write(one.home(&state).dir().join(RECORD), "{").unwrap();
+        fs::write(one.home(&state).dir().join(RECORD), "name").unwrap();
         store.sweep().unwrap();
         let error = Record::all(&state).unwrap_err().to_string();
-        assert!(error.contains("record.json is damaged"), "{error}");
+        assert!(error.contains("record is damaged"), "{error}");
     }
 
     #[test]

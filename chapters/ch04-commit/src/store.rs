@@ -15,7 +15,7 @@ use common::state::State;
 use common::step::{Hint, Step};
 use common::{Home, busybox};
 
-use crate::record::{NOTE, Record};
+use crate::record::{NOTE, RECORD, Record};
 
 /// Images and layers, and the rules by which they come and go.
 ///
@@ -148,8 +148,7 @@ impl Store {
         for entry in fs::read_dir(&images).look(step)? {
             // One that is left out has layers that a sweep would take for nobody's.
             let file = entry.look(step)?.file_name();
-            let name = file.to_str().and_then(|name| name.strip_suffix(".json"));
-            if let Some(name) = name.filter(|name| !name.starts_with('.')) {
+            if let Some(name) = file.to_str().filter(|name| !name.starts_with('.')) {
                 all.extend(Image::find(&self.state, name)?);
             }
         }
@@ -213,7 +212,7 @@ impl Store {
         if let Some(user) = self.user(&image)? {
             bail!("image {name} is used by container {user}: remove that first");
         }
-        let path = self.state.images().join(format!("{name}.json"));
+        let path = Image::path(&self.state, name.as_str());
         fs::remove_file(&path).step(|| format!("unlink(2) {}", path.display()))?;
         self.sync(&self.state.images())?;
         self.sweep()
@@ -278,7 +277,7 @@ impl Store {
         for id in names(&self.state.containers()) {
             // The lock file is there before the directory, and goes after it.
             let directory = self.state.containers().join(&id);
-            let record = directory.join("record.json");
+            let record = directory.join(RECORD);
             let lock = self.state.running().join(&id);
             // What can't be looked at may be there.
             let no_record = match fs::metadata(&record) {

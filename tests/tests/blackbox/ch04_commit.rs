@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use blackbox::{Lab, Side, Terminal, cgroup_roots, until, user};
+use blackbox::{Lab, Side, Terminal, cgroup_roots, until, user, values};
 use insta::assert_snapshot;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
@@ -66,10 +66,7 @@ const KINDS: &str = "
 const RIGHTS: &[u8; 20] = b"\x01\0\0\x02\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 fn top_layer(lab: &Lab, image: &str) -> String {
-    let record = lab.state().join(format!("images/{image}.json"));
-    let record: serde_json::Value =
-        serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
-    record["layers"][0].as_str().unwrap().to_owned()
+    lab.layers(image).swap_remove(0)
 }
 
 #[test]
@@ -87,10 +84,9 @@ fn each_kind_of_file_is_in_the_image_as_it_was_in_the_container() {
     fs::create_dir(image.join("home/hidden")).unwrap();
     ok(&lab, &["commit", "one", "kinds"]);
 
-    let record = fs::read(lab.state().join("images/kinds.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-    let top = lab.state().join("layers").join(record["layers"][0].as_str().unwrap());
-    assert_eq!(record["layers"].as_array().unwrap().len(), 2);
+    let layers = lab.layers("kinds");
+    let top = lab.state().join("layers").join(&layers[0]);
+    assert_eq!(layers.len(), 2);
     for name in
         ["file", "symlink", "d", "d/e", "d/fifo", "d/node", "sparse", "closed"]
     {
@@ -390,9 +386,8 @@ fn hostile_tars_make_no_image_and_touch_nothing_outside() {
         import.args(["import", "-", "tame"]).write_stdin(tamed.clone());
         import.assert().success();
         let state = state(&lab);
-        let record = fs::read(state.join("images/tame.json")).unwrap();
-        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        let top = state.join("layers").join(record["layers"][0].as_str().unwrap());
+        let layers = values(state.join("images/tame"), "layer");
+        let top = state.join("layers").join(&layers[0]);
         for (name, text) in
             [("absolute", "in"), ("out", "replaced"), ("written", "in")]
         {
@@ -602,9 +597,7 @@ fn the_copy_driver_commits_its_whole_tree_as_one_layer() {
     let words = ["run", "--driver", "copy", "--name", "one", "busybox", "sh", "-c"];
     ok(&lab, &[&words[..], &["rm /etc/hosts; echo text > /file"]].concat());
     ok(&lab, &["commit", "one", "image"]);
-    let record = fs::read(lab.state().join("images/image.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-    assert_eq!(record["layers"].as_array().unwrap().len(), 1);
+    assert_eq!(lab.layers("image").len(), 1);
     let script = "ls /etc; cat /file";
     let seen = ok(&lab, &["run", "--rm", "image", "sh", "-c", script]);
     assert_eq!(seen, "group\npasswd\ntext\n");
@@ -652,12 +645,11 @@ fn the_image_says_what_runs_and_in_which_environment() {
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     ok(&lab, &["commit", "one", "image"]);
     ok(&lab, &["rm", "one"]);
-    let path = lab.state().join("images/image.json");
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    record["command"] = serde_json::json!(["sh", "-c", "echo default $WORD"]);
-    record["environment"] = serde_json::json!(["WORD=a b"]);
-    fs::write(&path, serde_json::to_vec(&record).unwrap()).unwrap();
+    let path = lab.state().join("images/image");
+    let record = fs::read_to_string(&path).unwrap();
+    let says =
+        "command sh\ncommand -c\ncommand echo default $WORD\nenvironment WORD=a b\n";
+    fs::write(&path, record.replace("command sh\n", says)).unwrap();
     assert_eq!(ok(&lab, &["run", "--rm", "image"]), "default a b\n");
     let words = ["run", "--rm", "image", "sh", "-c", "echo $WORD"];
     assert_eq!(ok(&lab, &words), "a b\n");
@@ -688,9 +680,7 @@ fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
     lab.chapter(BIN).args(["run", "busybox", "sh", "-c", "exit 3"]).assert().code(3);
     assert_eq!(count(), 1);
     let id = id(&lab.state());
-    let ended = container(&lab.state()).join("ended.json");
-    let ended = fs::read_to_string(ended).unwrap();
-    assert!(ended.contains("\"code\":3"), "{ended}");
+    assert_eq!(values(container(&lab.state()).join("ended"), "how"), ["3"]);
     // Another's run sweeps, and leaves it alone.
     ok(&lab, &["run", "--rm", "busybox", "true"]);
     let refused = contains("image busybox is used by container");

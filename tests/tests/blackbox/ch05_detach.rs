@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Call, Lab, Side, Terminal, until};
+use blackbox::{Call, Lab, Side, Terminal, until, values};
 use insta::assert_snapshot;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -61,11 +61,10 @@ fn text(log: &str, stream: &str) -> String {
 }
 
 /// How it ended, once it has, and its host side is gone.
-fn ended(lab: &Lab, id: &str) -> serde_json::Value {
+fn ended(lab: &Lab, id: &str) -> String {
     let running = lab.state().join("running").join(id);
     until(|| !running.exists());
-    let text = fs::read(dir(lab, id).join("ended.json")).unwrap();
-    serde_json::from_slice(&text).unwrap()
+    values(dir(lab, id).join("ended"), "how").swap_remove(0)
 }
 
 /// What its host side has noted of a process: "pid" or "host".
@@ -100,9 +99,9 @@ fn it_returns_when_the_program_runs_and_writes_down_how_that_ended() {
     let lab = Lab::new();
     let words = ["--name", "one", "busybox", "sh", "-c", "echo hello; exit 7"];
     let id = detached(&lab, &words);
-    let how = ended(&lab, &id);
-    assert_eq!(how["how"]["code"], 7);
-    assert!(how["at"].as_u64().unwrap() > 1_700_000_000);
+    assert_eq!(ended(&lab, &id), "7");
+    let at = values(dir(&lab, &id).join("ended"), "at");
+    assert!(at[0].parse::<u64>().unwrap() > 1_700_000_000);
     assert_eq!(entries(&log(&lab, &id)), ["stdout F hello"]);
     let mode = dir(&lab, &id).join("log").metadata().unwrap().permissions();
     use std::os::unix::fs::PermissionsExt;
@@ -117,7 +116,7 @@ fn a_program_that_a_signal_ended_is_told_so() {
     let lab = Lab::new();
     let id = detached(&lab, &["busybox", "sleep", "1000"]);
     kill(noted(&lab, &id, "pid"), Signal::SIGKILL).unwrap();
-    assert_eq!(ended(&lab, &id)["how"]["signal"], "SIGKILL");
+    assert_eq!(ended(&lab, &id), "SIGKILL");
     remove(&lab, &id);
 }
 
@@ -167,7 +166,7 @@ fn standard_input_is_empty_and_what_the_caller_typed_stays_there() {
     let out = command.write_stdin("typed").assert().success();
     let id = String::from_utf8(out.get_output().stdout.clone()).unwrap();
     let id = id.trim();
-    assert_eq!(ended(&lab, id)["how"]["code"], 1);
+    assert_eq!(ended(&lab, id), "1");
     let seen = ["stdout F /dev/null", "stdout F 0", "stdout F not a tty"];
     assert_eq!(entries(&log(&lab, id)), seen);
     remove(&lab, id);
@@ -180,7 +179,7 @@ fn ten_thousand_lines_of_both_streams_are_logged_in_order_and_none_is_lost() {
     let script = "i=0; while [ $i -lt 5000 ]; do echo out $i; echo err $i >&2; \
                   i=$((i+1)); done; printf 'no end'";
     let id = detached(&lab, &["busybox", "sh", "-c", script]);
-    assert_eq!(ended(&lab, &id)["how"]["code"], 0);
+    assert_eq!(ended(&lab, &id), "0");
     let log = log(&lab, &id);
     // Lines may be in parts where a read ended.
     let mut streams = [String::new(), String::new()];
@@ -221,7 +220,7 @@ fn what_is_still_in_the_pipes_at_the_end_is_logged() {
     fs::write(lab.dir().join("v/go"), "").unwrap();
     until(|| stat(program)[0] == "Z");
     kill(host, Signal::SIGCONT).unwrap();
-    assert_eq!(ended(&lab, &id)["how"]["code"], 0);
+    assert_eq!(ended(&lab, &id), "0");
     let all: String = (1..=9000).map(|n| format!("{n}\n")).collect();
     assert!(text(&log(&lab, &id), "stdout") == all);
     remove(&lab, &id);
@@ -247,7 +246,7 @@ fn the_order_of_the_two_streams_is_that_in_which_they_were_printed() {
             fs::write(lab.dir().join(file), "").unwrap();
         }
     }
-    assert_eq!(ended(&lab, &id)["how"]["code"], 0);
+    assert_eq!(ended(&lab, &id), "0");
     remove(&lab, &id);
 }
 
@@ -343,7 +342,7 @@ fn the_closing_of_the_terminal_does_not_end_it() {
     until(|| fs::read_link(&gone).is_err());
     // What came before this would be heard before it.
     kill(noted(&lab, id, "host"), Signal::SIGTERM).unwrap();
-    assert_eq!(ended(&lab, id)["how"]["code"], 9);
+    assert_eq!(ended(&lab, id), "9");
     assert_eq!(entries(&log(&lab, id)), ["stdout F ready"]);
     remove(&lab, id);
 }
@@ -437,7 +436,7 @@ fn fifty_at_once_are_all_there() {
     }
     assert_eq!(ids.len(), 50);
     for id in &ids {
-        assert!(dir(&lab, id).join("record.json").exists());
+        assert!(dir(&lab, id).join("record").exists());
         let program = noted(&lab, id, "pid");
         assert_eq!(status(program, "PPid"), noted(&lab, id, "host").to_string());
     }
@@ -482,7 +481,7 @@ fn with_its_supervisor_killed_the_container_is_gone_and_rm_sweeps_it() {
     let [host, program] = ["host", "pid"].map(|role| noted(&lab, &id, role));
     kill(host, Signal::SIGKILL).unwrap();
     until(|| !Path::new(&format!("/proc/{program}/exe")).exists());
-    assert!(!dir(&lab, &id).join("ended.json").exists());
+    assert!(!dir(&lab, &id).join("ended").exists());
     ok(&lab, &["rm", "one"]);
     assert!(left(&lab).is_empty(), "{:?}", left(&lab));
 }
@@ -496,7 +495,7 @@ fn a_request_to_end_reaches_the_program_through_the_supervisor() {
     let id = detached(&lab, &["busybox", "sh", "-c", script]);
     until(|| log(&lab, &id).contains("ready"));
     kill(noted(&lab, &id, "host"), Signal::SIGTERM).unwrap();
-    assert_eq!(ended(&lab, &id)["how"]["code"], 9);
+    assert_eq!(ended(&lab, &id), "9");
     assert_eq!(entries(&log(&lab, &id)), ["stdout F ready", "stdout F asked"]);
     remove(&lab, &id);
 }
@@ -538,7 +537,7 @@ fn a_caller_that_is_killed_when_it_was_told_leaves_a_whole_container() {
     let lab = Lab::new();
     caller_killed_at(&lab, Side::Host, libc::SYS_write, 1);
     let id = fs::read_link(lab.state().join("names/one")).unwrap();
-    assert_eq!(ended(&lab, id.to_str().unwrap())["how"]["code"], 0);
+    assert_eq!(ended(&lab, id.to_str().unwrap()), "0");
     ok(&lab, &["rm", "one"]);
 }
 

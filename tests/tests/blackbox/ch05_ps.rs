@@ -264,9 +264,9 @@ fn a_damaged_record_is_named_and_the_others_are_listed() {
     let id = |name| fs::read_link(lab.state().join("names").join(name)).unwrap();
     let [one, two] =
         ["one", "two"].map(|name| id(name).to_str().unwrap().to_owned());
-    let record = lab.state().join("containers").join(&one).join("record.json");
+    let record = lab.state().join("containers").join(&one).join("record");
     let was = fs::read(&record).unwrap();
-    for damaged in ["{", "[]", "{\"created\": -1}"] {
+    for damaged in ["name", "end\n", "created -1\nend\n"] {
         fs::write(&record, damaged).unwrap();
         lab.chapter(BIN)
             .args(["ps", "-a", "-q"])

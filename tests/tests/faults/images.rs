@@ -193,18 +193,13 @@ impl Ground {
     /// Whether there are the image, the container `two`, and the tar.
     fn there(&self, now: &[BTreeSet<String>; 5]) -> [bool; 3] {
         let two = self.lab.state().join("names/two").symlink_metadata().is_ok();
-        [now[1].contains("image.json"), two, now[4].contains("out.tar")]
+        [now[1].contains("image"), two, now[4].contains("out.tar")]
     }
 
     /// The image has what it should have.
     fn whole(&self) -> Result<(), String> {
-        let path = self.lab.state().join("images/image.json");
-        let record = fs::read(&path).unwrap();
-        let record: serde_json::Value =
-            serde_json::from_slice(&record).map_err(|error| error.to_string())?;
-        let layers = record["layers"].as_array().ok_or("no layers")?;
-        let top =
-            layers.first().and_then(|layer| layer.as_str()).ok_or("no layer")?;
+        let layers = self.lab.layers("image");
+        let top = layers.first().ok_or("no layer")?;
         let file = self.lab.state().join("layers").join(top).join("file");
         match fs::read_to_string(file) {
             Ok(text) if text == "text\n" => Ok(()),

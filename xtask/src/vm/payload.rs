@@ -122,7 +122,7 @@ impl Payload<'_> {
             tree.program(&format!("{}/{name}", place::TESTS), path)?;
         }
         // The record, and the layers it names: the state may hold more.
-        let record = format!("images/{}.json", self.busybox.name);
+        let record = format!("images/{}", self.busybox.name);
         let text =
             fs::read(self.state.root().join(&record)).step(|| record.clone())?;
         tree.add(&format!("{}/{record}", place::STATE), Node::File(0o644, text));
