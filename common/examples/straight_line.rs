@@ -40,8 +40,10 @@ fn main() {
     env::current_dir().unwrap();
     let volume = PathBuf::from(env::args_os().nth(1).unwrap());
     let root = PathBuf::from(env::var_os("MYDOCKER_ROOT").unwrap());
-    let record = fs::read_to_string(root.join("images/busybox.json")).unwrap();
-    let layer = record.split('"').find(|word| word.starts_with("busybox-")).unwrap();
+    let record = common::small::read(root.join("images/busybox")).unwrap();
+    let record = String::from_utf8(record).unwrap();
+    let mut layers = record.lines().filter_map(|line| line.strip_prefix("layer "));
+    let layer = layers.next().unwrap();
     let layer = root.join("layers").join(layer);
     assert!(layer.is_dir());
     rustix::thread::capabilities(None).unwrap();
@@ -145,7 +147,7 @@ fn main() {
     let how =
         nix::sys::wait::waitid(id, nix::sys::wait::WaitPidFlag::WEXITED).unwrap();
     drop(pidfd);
-    assert!(!fs::read(&lock).unwrap().is_empty());
+    assert!(!common::small::read(&lock).unwrap().is_empty());
     for group in groups {
         let entries = fs::read_dir(&group.path).unwrap().flatten();
         assert!(entries.filter(|e| e.file_type().unwrap().is_dir()).count() == 0);
@@ -380,49 +382,42 @@ fn child(
             .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         openat2(&root, path, how)
     };
-    // A path of two components, made when it is missing.
-    let make = |path: &str, directory: bool| {
-        let place = look(path).unwrap_or_else(|_| {
-            let (parent, name) = path.split_once('/').unwrap();
-            let top = look(".").unwrap();
-            assert_eq!(readlinkat(&top, parent), Err(Errno::EINVAL));
-            drop(top);
-            let parent = look(parent).unwrap();
-            assert_eq!(readlinkat(&parent, name), Err(Errno::ENOENT));
-            if directory {
-                mkdirat(&parent, name, Mode::from_bits_truncate(0o755)).unwrap();
-            } else {
-                let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
-                let mode = Mode::from_bits_truncate(0o644);
-                openat(&parent, name, flags | OFlag::O_CLOEXEC, mode).unwrap();
-            }
-            drop(parent);
-            look(path).unwrap()
-        });
+    let there = |path: &str| {
+        let place = look(path).unwrap();
         fstat(&place).unwrap();
         place
     };
     let at = |place: &OwnedFd| format!("/proc/self/fd/{}", place.as_raw_fd());
-    let fresh = |kind: &str, path: &str, flags: MsFlags, options: &str| {
-        let place = make(path, true);
-        mount(Some(kind), at(&place).as_str(), Some(kind), flags, Some(options))
+    let fresh = |kind: &str, place: &OwnedFd, flags: MsFlags, options: &str| {
+        mount(Some(kind), at(place).as_str(), Some(kind), flags, Some(options))
             .unwrap();
     };
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
     let hardened = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    fresh("proc", "proc", hardened, "");
-    fresh("sysfs", "sys", hardened | MsFlags::MS_RDONLY, "");
-    let dev = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
-    fresh("tmpfs", "dev", dev, "mode=755,size=64k");
+    fresh("proc", &there("proc"), hardened, "");
+    fresh("sysfs", &there("sys"), hardened | MsFlags::MS_RDONLY, "");
+    let below = there("dev");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
+    fresh("tmpfs", &below, flags, "mode=755,size=64k");
+    let dev = there("dev");
     let pts = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    fresh("devpts", "dev/pts", pts, "newinstance,ptmxmode=0666,mode=0620,gid=5");
-    fresh("tmpfs", "dev/shm", hardened, "mode=1777,size=64m");
+    let pts_options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    for (kind, name, flags, options) in [
+        ("devpts", "pts", pts, pts_options),
+        ("tmpfs", "shm", hardened, "mode=1777,size=64m"),
+    ] {
+        mkdirat(&dev, name, Mode::from_bits_truncate(0o755)).unwrap();
+        let open = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let place = openat(&dev, name, open, Mode::empty()).unwrap();
+        fresh(kind, &place, flags, options);
+    }
     for device in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let place = make(&format!("dev/{device}"), false);
+        let create = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
+        let mode = Mode::from_bits_truncate(0o644);
+        let place = openat(&dev, device, create | OFlag::O_CLOEXEC, mode).unwrap();
         let host = format!("/dev/{device}");
         mount(Some(host.as_str()), at(&place).as_str(), none, bind, none).unwrap();
     }
-    let dev = make("dev", true);
     for (name, target) in [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -433,6 +428,7 @@ fn child(
         symlinkat(target, &dev, name).unwrap();
     }
     drop(dev);
+    drop(below);
     let mut empty = None;
     for path in [
         "proc/acpi",

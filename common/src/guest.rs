@@ -5,7 +5,7 @@
 //! so every guest path goes through here.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -37,6 +37,27 @@ impl Place {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    /// Make something right below this directory, in a file system that is new: where
+    /// nothing is yet, no link can lead anywhere else.
+    ///
+    /// # Errors
+    /// EEXIST when there is something of that name; ENOSPC.
+    pub fn make(&self, name: &str, kind: Kind) -> Result<Place> {
+        let fd = match kind {
+            Kind::Directory => {
+                let mode = Mode::from_bits_truncate(0o755);
+                mkdirat(self, name, mode).step(|| format!("mkdir(2) {name}"))?;
+                let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                openat(self, name, flags, Mode::empty())
+                    .look(|| format!("open(2) {name}"))?
+            }
+            Kind::File => {
+                create(self, name).step(|| format!("open(2) O_CREAT {name}"))?
+            }
+        };
+        Ok(Place(fd))
     }
 
     /// Whether it is a directory.
@@ -156,12 +177,7 @@ impl GuestRoot {
                 Err(Errno::ENOENT) => {
                     let path = here.join(&name);
                     if todo.is_empty() && kind == Kind::File {
-                        let flags = OFlag::O_CREAT
-                            | OFlag::O_EXCL
-                            | OFlag::O_WRONLY
-                            | OFlag::O_CLOEXEC;
-                        let mode = Mode::from_bits_truncate(0o644);
-                        openat(&parent, name.as_os_str(), flags, mode)
+                        create(&parent, &name)
                             .step(|| self.shown("open(2) O_CREAT", &path))?;
                     } else {
                         let mode = Mode::from_bits_truncate(0o755);
@@ -200,6 +216,12 @@ impl GuestRoot {
         let guest = guest.strip_prefix("/").unwrap_or(guest);
         format!("{call} /{} in {}", guest.display(), self.host.display())
     }
+}
+
+/// An empty file that was not there before.
+fn create(parent: impl AsFd, name: impl AsRef<OsStr>) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    openat(parent, name.as_ref(), flags, Mode::from_bits_truncate(0o644))
 }
 
 fn names(path: &Path) -> impl Iterator<Item = OsString> + '_ {

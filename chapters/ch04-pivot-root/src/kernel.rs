@@ -62,8 +62,10 @@ impl Part for KernelMounts {
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
         let root = GuestRoot::open(plan.root.as_deref().context("no root")?)?;
         let hardened = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        make_mount(&root, "proc", "/proc", hardened, "")?;
-        make_mount(&root, "sysfs", "/sys", hardened | MsFlags::MS_RDONLY, "")?;
+        let on = |path| root.make(Path::new(path), Kind::Directory);
+        mount_new("proc", &on("/proc")?, "/proc", hardened, "")?;
+        let read_only = hardened | MsFlags::MS_RDONLY;
+        mount_new("sysfs", &on("/sys")?, "/sys", read_only, "")?;
         devices(&root, plan)?;
         let mut empty = None;
         for path in MASKED {
@@ -77,15 +79,14 @@ impl Part for KernelMounts {
 }
 // ANCHOR_END: part
 
-/// A new file system of this kind, on a directory that is made if need be.
-fn make_mount(
-    root: &GuestRoot,
+/// A new file system of this kind, on a directory.
+fn mount_new(
     kind: &str,
+    place: &Place,
     guest: &str,
     flags: MsFlags,
     options: &str,
 ) -> Result<()> {
-    let place = root.make(Path::new(guest), Kind::Directory)?;
     mount(Some(kind), &place.path(), Some(kind), flags, Some(options))
         .step(|| {
             let options = words(flags) + options;
@@ -111,25 +112,30 @@ fn words(flags: MsFlags) -> String {
 // ANCHOR: devices
 /// A /dev of the container's own.
 fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
-    let dev = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
-    make_mount(root, "tmpfs", "/dev", dev, "mode=755,size=64k")?;
+    let on = Path::new("/dev");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
+    let below = root.make(on, Kind::Directory)?;
+    mount_new("tmpfs", &below, "/dev", flags, "mode=755,size=64k")?;
+    // Looked up anew: the tmpfs, in which everything is made by us.
+    let dev = root.make(on, Kind::Directory)?;
 
     // 5 is the group "tty" everywhere, and does not exist in a map of one.
     let tty = if plan.user_namespace { "" } else { ",gid=5" };
     let options = format!("newinstance,ptmxmode=0666,mode=0620{tty}");
     let pts = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    make_mount(root, "devpts", "/dev/pts", pts, &options)?;
+    let place = dev.make("pts", Kind::Directory)?;
+    mount_new("devpts", &place, "/dev/pts", pts, &options)?;
 
     let shm = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    make_mount(root, "tmpfs", "/dev/shm", shm, "mode=1777,size=64m")?;
+    let place = dev.make("shm", Kind::Directory)?;
+    mount_new("tmpfs", &place, "/dev/shm", shm, "mode=1777,size=64m")?;
 
     // Bound, not made: in a user namespace mknod(2) is denied, and a bound device
     // is the same device.
     for device in DEVICES {
-        let device = Path::new("/dev").join(device);
-        bind(&device, &root.make(&device, Kind::File)?, &device)?;
+        let place = dev.make(device, Kind::File)?;
+        bind(&on.join(device), &place, &on.join(device))?;
     }
-    let dev = root.make(Path::new("/dev"), Kind::Directory)?;
     for (name, target) in LINKS {
         symlinkat(target, &dev, name)
             .step(|| format!("symlink(2) /dev/{name} to {target}"))?;

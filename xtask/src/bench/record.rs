@@ -1,6 +1,7 @@
 //! What was measured, and where, for machines and for the plot.
 
 use std::fs;
+use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use common::command::run;
 use common::step::Step;
+use nix::sys::stat::{major, minor};
 use nix::sys::statfs::statfs;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -122,11 +124,14 @@ fn field(text: &str, name: &str) -> String {
 ///
 /// # Source
 /// statfs(2), "f_type"
-fn file_system(place: &Path) -> String {
+pub(super) fn file_system(place: &Path) -> String {
     let there = place.ancestors().find(|path| path.exists());
     let kind = there.and_then(|path| statfs(path).ok());
     let kind = kind.map(|about| about.filesystem_type().0 as u64);
     match kind {
+        Some(0xef53) if there.is_some_and(has_no_journal) => {
+            "ext4 without a journal".into()
+        }
         Some(0xef53) => "ext4".into(),
         Some(0x0102_1994) => "tmpfs".into(),
         Some(0x9123_683e) => "btrfs".into(),
@@ -136,6 +141,19 @@ fn file_system(place: &Path) -> String {
         Some(other) => format!("{other:#x}"),
         None => "unknown".into(),
     }
+}
+
+/// # Source
+/// The kernel's Documentation/ABI/testing/sysfs-fs-ext4, "journal_task"
+fn has_no_journal(path: &Path) -> bool {
+    let Ok(about) = fs::metadata(path) else { return false };
+    let device = about.st_dev();
+    let (major, minor) = (major(device), minor(device));
+    let device = fs::read_link(format!("/sys/dev/block/{major}:{minor}"));
+    let device = device.unwrap_or_default();
+    let Some(name) = device.file_name() else { return false };
+    let path = Path::new("/sys/fs/ext4").join(name).join("journal_task");
+    fs::read_to_string(path).is_ok_and(|task| task.trim() == "<none>")
 }
 
 fn commit() -> Result<String> {

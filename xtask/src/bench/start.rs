@@ -1,6 +1,6 @@
 //! `cargo xtask bench start`: what a start costs, and what others take for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -109,6 +109,10 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     );
     print!("{}", table(&contenders, &aims, [&cold, &hot]));
     println!("cold: 30 ms idle before each; hot: right behind one of the same kind");
+    println!(
+        "the containers' directories lie on {}; --state DIR is for others",
+        super::record::file_system(&state)
+    );
     for line in absent {
         println!("{line}");
     }
@@ -225,13 +229,18 @@ fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> 
             "ch04-volume and the straight line make the same {count} system calls"
         )));
     }
-    let names = ours.keys().chain(line.keys());
-    let differs = |name: &&String| ours.get(*name) != line.get(*name);
-    let mut different: Vec<&String> = names.filter(differs).collect();
-    different.sort();
-    different.dedup();
+    let names: BTreeSet<&String> = ours.keys().chain(line.keys()).collect();
+    let of = |calls: &BTreeMap<String, usize>, name| {
+        calls.get(name).copied().unwrap_or(0)
+    };
+    let each =
+        names.into_iter().map(|name| (name, of(&ours, name), of(&line, name)));
+    let different = each.filter(|(_, ours, line)| ours != line);
+    let told =
+        different.map(|(name, ours, line)| format!("{name} {ours} and {line}"));
     Ok(Err(format!(
-        "the straight line is out of step; not the same number of: {different:?}"
+        "the straight line is out of step; ch04-volume and it make: {}",
+        told.collect::<Vec<_>>().join(", ")
     )))
 }
 
