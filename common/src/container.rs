@@ -22,9 +22,10 @@ use crate::id::{Id, Name};
 use crate::part::{Birth, Part, Plan};
 use crate::program::Program;
 use crate::running::{Running, poll};
-use crate::signals::Signals;
+use crate::signals::{CAUGHT, Signals, ends};
 use crate::state::State;
 use crate::step::{self, Hint, Scene, Step};
+use crate::sys;
 
 /// A container to be: a command and the parts around it.
 ///
@@ -116,7 +117,10 @@ impl Container {
     /// # Errors
     /// Any part's `prepare` or `attach`, and clone(2)'s; by then all is undone.
     pub fn create(self) -> Result<Created> {
-        let signals = Signals::catch()?;
+        // A caller may ignore SIGCHLD, and exec keeps that; the kernel would then
+        // reap the child before anybody learns how it ended.
+        sys::default_signal(Signal::SIGCHLD);
+        let signals = Signals::catch(CAUGHT)?;
         let mut standing = Standing {
             plan: self.plan,
             parts: self.parts,
@@ -214,7 +218,7 @@ fn follow(
         if !message {
             if signal
                 && let Some((signal, _)) = signals.next()?
-                && signals.ends(signal)
+                && ends(signal)
             {
                 return Err(interrupted(signal));
             }

@@ -1,6 +1,7 @@
 //! A small process 1: it stays, and its child goes on as the program.
 
 use std::convert::Infallible;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use anyhow::Result;
@@ -30,6 +31,8 @@ pub fn stay_as_init(up: &Up) -> Result<()> {
     // From before the child is there, so that no signal and no end of it gets lost.
     let signals = waited_for();
     signals.thread_set_mask().step(|| "sigprocmask(2) to all")?;
+    // Its other end is closed when this process is what the program is to see.
+    let (mut ready, end) = io::pipe().step(|| "pipe2(2)")?;
     sys::assert_one_thread()?;
     let none = CloneFlags::empty();
     match sys::clone3(none, none, None) {
@@ -39,6 +42,8 @@ pub fn stay_as_init(up: &Up) -> Result<()> {
         }
         child => child.step(|| "clone3(2) of the program, by init").map(drop)?,
     }
+    drop(end);
+    ready.read_to_end(&mut Vec::new()).look(|| "read(2) until init is ready")?;
     SigSet::empty().thread_set_mask().step(|| "sigprocmask(2) to none")
 }
 // ANCHOR_END: split
@@ -65,7 +70,7 @@ fn init(
     sys::rename("init")?;
     up.send(pidfd)?;
     // The container's lock, the channel, the program's streams: a pipe that the program
-    // closes is closed then.
+    // closes is closed then. And the one at which the program waits.
     sys::close_from(0).look(|| "close_range(2) from 0")?;
     sys::leave(serve(program, signals))
 }

@@ -52,6 +52,7 @@ pub use init::stay_as_init;
 pub use part::{Birth, Join, Part, Plan, Up};
 pub use process::Process;
 pub use running::{Running, Watch};
+pub use signals::Signals;
 #[cfg(target_arch = "x86_64")]
 pub use sys::write_port;
 pub use sys::{

@@ -14,7 +14,7 @@ use crate::child::Child;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::process::Process;
-use crate::signals::Signals;
+use crate::signals::{Signals, ends};
 use crate::step::Step;
 
 /// How long a program has for its end, once asked for it, before SIGKILL.
@@ -150,7 +150,7 @@ impl Running {
                 if !(by_kernel && keys_reach_child) && signal != Signal::SIGWINCH {
                     child.signal(signal);
                 }
-                if !signals.ends(signal) || self.spared(signal) {
+                if !ends(signal) || self.spared(signal) {
                     continue;
                 }
                 // The kernel drops what PID 1 of a namespace has no handler for,

@@ -1,4 +1,4 @@
-//! Signals of the host side, read from a descriptor like everything else.
+//! Signals of this process, read from a descriptor like everything else.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -7,10 +7,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::step::Step;
-use crate::sys;
 
-/// Those that are forwarded, or that somebody in the poll loop wants to hear of.
-const CAUGHT: [Signal; 7] = [
+/// Those that a host side forwards, or that somebody in its poll loop wants to hear of.
+pub(crate) const CAUGHT: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -26,20 +25,21 @@ const CAUGHT: [Signal; 7] = [
 /// sigaction(2), "SI_KERNEL"
 const SI_KERNEL: i32 = 0x80;
 
-/// The caught signals, blocked and waiting in a descriptor. Dropped, it puts the
-/// old mask back.
+/// Signals that are blocked and wait in a descriptor. Dropped, it puts the old mask
+/// back.
 #[derive(Debug)]
-pub(crate) struct Signals {
+pub struct Signals {
     fd: SignalFd,
     before: SigSet,
 }
 
 impl Signals {
-    pub(crate) fn catch() -> Result<Signals> {
-        // A caller may ignore SIGCHLD, and exec keeps that; the kernel would then
-        // reap the child before anybody learns how it ended.
-        sys::default_signal(Signal::SIGCHLD);
-        let caught = SigSet::from_iter(CAUGHT);
+    /// Catch these from here on.
+    ///
+    /// # Errors
+    /// Those of signalfd(2).
+    pub fn catch(signals: impl IntoIterator<Item = Signal>) -> Result<Signals> {
+        let caught = SigSet::from_iter(signals);
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&caught), Some(&mut before))
             .look(|| "sigprocmask(2)")?;
@@ -48,8 +48,12 @@ impl Signals {
         Ok(Signals { fd, before })
     }
 
-    /// The next one, and whether the kernel sent it to the whole process group.
-    pub(crate) fn next(&self) -> Result<Option<(Signal, bool)>> {
+    /// The next one, and whether the kernel sent it to the whole process group; `None`
+    /// when no more has come.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn next(&self) -> Result<Option<(Signal, bool)>> {
         let Some(info) = self.fd.read_signal().look(|| "read(2) of signalfd")?
         else {
             return Ok(None);
@@ -58,12 +62,12 @@ impl Signals {
             .look(|| "read(2) of signalfd")?;
         Ok(Some((signal, info.ssi_code == SI_KERNEL)))
     }
+}
 
-    /// Whether this signal asks for an end.
-    pub(crate) fn ends(&self, signal: Signal) -> bool {
-        use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-        matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
-    }
+/// Whether this signal asks for an end.
+pub(crate) fn ends(signal: Signal) -> bool {
+    use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
 }
 
 impl AsFd for Signals {

@@ -3,18 +3,17 @@
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use ch03_run::Raw;
 use ch05_exec::not_running;
 use ch05_logs::Follow;
 use ch05_stop::{Target, wait};
 use clap::{ArgAction, Args};
-use common::Exit;
 use common::state::State;
 use common::step::Step;
+use common::{Exit, Signals};
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use nix::unistd::{read, write};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{tcgetwinsize, tcsetwinsize};
@@ -138,7 +137,7 @@ impl Visit {
         let keys = (types && at_terminal).then(|| flags.detach_keys.clone());
         let proxy = flags.sig_proxy && !ends.tty;
         // Caught before the terminal is changed, so that none comes in between.
-        let signals = Signals::catch(proxy || ends.tty)?;
+        let signals = Signals::catch(caught(proxy || ends.tty))?;
         let raw = if types && ends.tty { Some(Raw::new()?) } else { None };
         let typed = keys.map(Typed::new);
         let pending = Vec::new();
@@ -160,7 +159,7 @@ impl Visit {
                 return Ok(Over::Away);
             }
             if !signal.is_empty()
-                && let Some(signal) = self.signals.next()?
+                && let Some((signal, _)) = self.signals.next()?
             {
                 match signal {
                     Signal::SIGWINCH => self.resize(false),
@@ -186,7 +185,7 @@ impl Visit {
     /// something typed, room for it at the program.
     fn wait(&self) -> Result<[PollFlags; 6]> {
         let [news, host, screen] = self.follow.wants();
-        let mut fds = vec![PollFd::new(&self.signals.fd, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         fds.extend([news, host, screen]);
         // A full hand is emptied before more is read.
         let reads = self.types && self.pending.is_empty();
@@ -273,37 +272,9 @@ impl Visit {
     }
 }
 
-/// Signals of this process, which wait in a descriptor like everything else. Dropped, it
-/// puts the old mask back.
-struct Signals {
-    fd: SignalFd,
-    before: SigSet,
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
-    }
-}
-
-impl Signals {
-    /// All that somebody sends, or only those that tell about the terminal.
-    fn catch(all: bool) -> Result<Signals> {
-        use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
-        let sent = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
-        let caught = sent.into_iter().filter(|_| all).chain([SIGWINCH]);
-        let caught: SigSet = caught.collect();
-        let mut before = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&caught), Some(&mut before))
-            .look(|| "sigprocmask(2)")?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let fd = SignalFd::with_flags(&caught, flags).look(|| "signalfd(2)")?;
-        Ok(Signals { fd, before })
-    }
-
-    fn next(&self) -> Result<Option<Signal>> {
-        let info = self.fd.read_signal().look(|| "read(2) of signalfd")?;
-        let signal = info.map(|info| Signal::try_from(info.ssi_signo as i32));
-        signal.transpose().map_err(|errno| anyhow!("a signal: {errno}"))
-    }
+/// All that somebody sends, or only those that tell about the terminal.
+fn caught(all: bool) -> impl Iterator<Item = Signal> {
+    use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+    let sent = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+    sent.into_iter().filter(move |_| all).chain([SIGWINCH])
 }
