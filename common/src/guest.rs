@@ -39,23 +39,22 @@ impl Place {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 
-    /// Make something right below this directory, in a file system that is new: where
-    /// nothing is yet, no link can lead anywhere else.
+    /// Make the guest path that lies right below this directory, in a file system that
+    /// is new: where nothing is yet, no link can lead anywhere else.
     ///
     /// # Errors
     /// EEXIST when there is something of that name; ENOSPC.
-    pub fn make(&self, name: &str, kind: Kind) -> Result<Place> {
+    pub fn make(&self, guest: &Path, kind: Kind) -> Result<Place> {
+        let name = guest.file_name().unwrap_or_default();
+        let step = |call| move || format!("{call} {}", guest.display());
         let fd = match kind {
             Kind::Directory => {
                 let mode = Mode::from_bits_truncate(0o755);
-                mkdirat(self, name, mode).step(|| format!("mkdir(2) {name}"))?;
+                mkdirat(self, name, mode).step(step("mkdir(2)"))?;
                 let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                openat(self, name, flags, Mode::empty())
-                    .look(|| format!("open(2) {name}"))?
+                openat(self, name, flags, Mode::empty()).look(step("open(2)"))?
             }
-            Kind::File => {
-                create(self, name).step(|| format!("open(2) O_CREAT {name}"))?
-            }
+            Kind::File => create(self, name).step(step("open(2) O_CREAT"))?,
         };
         Ok(Place(fd))
     }

@@ -123,18 +123,18 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
     let tty = if plan.user_namespace { "" } else { ",gid=5" };
     let options = format!("newinstance,ptmxmode=0666,mode=0620{tty}");
     let pts = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    let place = dev.make("pts", Kind::Directory)?;
+    let place = dev.make(Path::new("/dev/pts"), Kind::Directory)?;
     mount_new("devpts", &place, "/dev/pts", pts, &options)?;
 
     let shm = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let place = dev.make("shm", Kind::Directory)?;
+    let place = dev.make(Path::new("/dev/shm"), Kind::Directory)?;
     mount_new("tmpfs", &place, "/dev/shm", shm, "mode=1777,size=64m")?;
 
     // Bound, not made: in a user namespace mknod(2) is denied, and a bound device
     // is the same device.
     for device in DEVICES {
-        let place = dev.make(device, Kind::File)?;
-        bind(&on.join(device), &place, &on.join(device))?;
+        let device = on.join(device);
+        bind(&device, &dev.make(&device, Kind::File)?, &device)?;
     }
     for (name, target) in LINKS {
         symlinkat(target, &dev, name)
