@@ -53,6 +53,9 @@ struct Record {
     /// The names of the modules that were looked for.
     #[serde(default)]
     modules: Vec<String>,
+    /// What [`beside`] said of an image then.
+    #[serde(default)]
+    beside: String,
 }
 
 /// The kernel that `wanted` names: `6.1`, `6.12`, another series that the package
@@ -75,7 +78,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
         (hexadecimal(&Sha256::digest(key))[..16].to_owned(), Some(path))
     };
     let directory = cache.join(&name);
-    if let Some(kernel) = open(wanted, &directory)? {
+    if let Some(kernel) = open(wanted, image.as_deref(), &directory)? {
         return Ok(kernel);
     }
     // One works, the others wait and find what it made.
@@ -84,7 +87,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     let lock = File::create(&lock_path)
         .step(|| format!("open(2) {}", lock_path.display()))?;
     lock.lock().step(|| format!("flock(2) {}", lock_path.display()))?;
-    if let Some(kernel) = open(wanted, &directory)? {
+    if let Some(kernel) = open(wanted, image.as_deref(), &directory)? {
         return Ok(kernel);
     }
     room(cache, ROOM, "a kernel").hint(super::full)?;
@@ -107,19 +110,28 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
         .step(|| format!("rename(2) to {}", directory.display()))?;
     let short = &record.sha256[..12];
     say(&format!("kernel {wanted} from {}, sha256 {short}", record.source));
-    open(wanted, &directory)?.context("what was just made is not there")
+    let made = open(wanted, image.as_deref(), &directory)?;
+    made.context("what was just made is not there")
 }
 
 fn is_series(wanted: &str) -> bool {
     wanted.starts_with(|first: char| first.is_ascii_digit()) && !wanted.contains('/')
 }
 
-fn open(wanted: &str, directory: &Path) -> Result<Option<Kernel>> {
+fn open(
+    wanted: &str,
+    image: Option<&Path>,
+    directory: &Path,
+) -> Result<Option<Kernel>> {
     let Ok(text) = fs::read(directory.join("record.json")) else { return Ok(None) };
     let record: Record = serde_json::from_slice(&text)
         .with_context(|| format!("{}: remove it", directory.display()))?;
     // Made when fewer modules were wanted.
     if record.modules != modules::WANTED {
+        return Ok(None);
+    }
+    // Modules have come since, or were built anew.
+    if image.is_some_and(|image| record.beside != beside(image, &record.release)) {
         return Ok(None);
     }
     let there = |name: &str| Some(directory.join(name)).filter(|path| path.exists());
@@ -274,7 +286,31 @@ fn from_image(
     }
     let sha256 = hexadecimal(&Sha256::digest(&bytes));
     let modules = modules::WANTED.map(str::to_owned).to_vec();
-    Ok(Record { source: shown(), sha256, release, modules })
+    let beside = beside(image, &release);
+    Ok(Record { source: shown(), sha256, release, modules, beside })
+}
+
+/// The modules beside an image, as a digest of their names, sizes and times.
+fn beside(image: &Path, release: &str) -> String {
+    let mut files = Vec::new();
+    if let Some(directory) = modules_beside(image, release) {
+        list(&directory, &mut files);
+    }
+    files.sort();
+    hexadecimal(&Sha256::digest(files.join("\n")))
+}
+
+/// What can't be looked at now is told when it is copied.
+fn list(directory: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(about) = entry.metadata() else { continue };
+        if about.is_dir() {
+            list(&entry.path(), files);
+        } else {
+            let (size, time) = (about.len(), about.modified());
+            files.push(format!("{:?} {size} {time:?}", entry.path()));
+        }
+    }
 }
 
 fn modules_beside(image: &Path, release: &str) -> Option<PathBuf> {
@@ -351,6 +387,29 @@ mod tests {
         let twelve = super::newest(&names, "linux-image-6.12");
         assert_eq!(twelve, Some("linux-image-6.12.117+deb12-cloud-amd64"));
         assert_eq!(super::newest(&names, "linux-image-5.10"), None);
+    }
+
+    #[test]
+    fn modules_that_come_or_change_beside_an_image_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, image) =
+            (dir.path().join("kernels"), dir.path().join("vmlinux"));
+        fs::write(&image, "\x7fELF\0Linux version 9.9.9-x (somebody)\0").unwrap();
+        let find = || {
+            let wanted = image.to_str().unwrap();
+            find(wanted, &cache, Path::new("/bin/false")).unwrap().modules
+        };
+        assert_eq!(find(), None);
+        let modules = dir.path().join("lib/modules/9.9.9-x");
+        fs::create_dir_all(&modules).unwrap();
+        for (name, text) in [("modules.dep", "aufs.ko:\n"), ("modules.alias", "")] {
+            fs::write(modules.join(name), text).unwrap();
+        }
+        for text in ["built", "built anew"] {
+            fs::write(modules.join("aufs.ko"), text).unwrap();
+            let taken = find().unwrap().join("aufs.ko");
+            assert_eq!(fs::read_to_string(taken).unwrap(), text);
+        }
     }
 
     #[test]
