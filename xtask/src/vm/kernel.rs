@@ -140,13 +140,21 @@ fn open(
     if images.is_empty() {
         return Ok(None);
     }
+    let modules = there("modules");
+    if image.is_some() && modules.is_none() {
+        let release = &record.release;
+        say(&format!(
+            "no ../lib/modules/{release} beside the kernel: what it has not built in, \
+             it hasn't got"
+        ));
+    }
     Ok(Some(Kernel {
         wanted: wanted.to_owned(),
         release: record.release,
         // Distributions leave it to the boot parameters; who builds a kernel may not.
         any_module: is_series(wanted),
         images,
-        modules: there("modules"),
+        modules,
     }))
 }
 
