@@ -134,6 +134,7 @@ fn main() {
         }
         Join::Tasks(tasks) => tasks,
     };
+    assert!(signals.read_signal().unwrap().is_none());
     send(&ours, b"g");
     loop {
         poll(&[&ours, &signals]);

@@ -198,6 +198,12 @@ fn follow(
 ) -> Result<BTreeMap<String, OwnedFd>> {
     let mut fds = BTreeMap::new();
     let mut exec = false;
+    // One that has come by now is heard, however quick the child is.
+    while let Some((signal, _)) = signals.next()? {
+        if ends(signal) {
+            return Err(interrupted(signal));
+        }
+    }
     step::scene(Scene { side: "parent", hook: "release", part: "" });
     step::tell(&"all parts are attached, the barrier opens");
     let mut alive = match channel.send(&Frame::Go) {

@@ -168,11 +168,7 @@ fn swept() -> Result<(), String> {
     let images = names("images");
     let mut used = BTreeSet::new();
     for image in &images {
-        let record = fs::read(state.join("images").join(image)).unwrap();
-        let record: Value = serde_json::from_slice(&record)
-            .map_err(|error| format!("{image}: {error}"))?;
-        let layers = record["layers"].as_array().into_iter().flatten();
-        used.extend(layers.filter_map(Value::as_str).map(str::to_owned));
+        used.extend(blackbox::values(state.join("images").join(image), "layer"));
     }
     match names("layers") {
         layers if layers == used => Ok(()),
