@@ -11,6 +11,8 @@ use nix::sys::termios::{Termios, tcgetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::until::everybody;
+
 /// What is to be seen comes within this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -45,6 +47,7 @@ impl Terminal {
     ///
     /// # Panics
     /// When it doesn't within 20 seconds.
+    #[track_caller]
     pub fn see(&mut self, text: &str) -> String {
         let found = self.session.expect(text);
         let found =
@@ -105,6 +108,7 @@ impl Terminal {
     ///
     /// # Panics
     /// When it doesn't end within 20 seconds.
+    #[track_caller]
     pub fn end(self) -> i32 {
         let pid = Pid::from_raw(self.pid());
         let end = Instant::now() + PATIENCE;
@@ -112,7 +116,9 @@ impl Terminal {
             match waitpid(pid, Some(WaitPidFlag::WNOHANG)).expect("waitpid(2)") {
                 WaitStatus::Exited(_, code) => return code,
                 WaitStatus::Signaled(_, signal, _) => return 128 + signal as i32,
-                _ if Instant::now() > end => panic!("it doesn't end"),
+                _ if Instant::now() > end => {
+                    panic!("it doesn't end; {}", everybody())
+                }
                 _ => sleep(Duration::from_millis(2)),
             }
         }
