@@ -345,12 +345,21 @@ impl Home {
     fn take(&self, name: &Name) -> Result<()> {
         let names = self.state.make(self.state.names())?;
         let link = names.join(name.as_str());
-        match std::os::unix::fs::symlink(self.id.as_str(), &link) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => bail!(
-                "the name {name} is taken by container {}: choose another --name",
-                fs::read_link(&link).unwrap_or_default().display()
-            ),
-            made => made.step(|| format!("symlink(2) {}", link.display())),
+        loop {
+            match std::os::unix::fs::symlink(self.id.as_str(), &link) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    return made.step(|| format!("symlink(2) {}", link.display()));
+                }
+            }
+            match fs::read_link(&link) {
+                // Given back in between.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                owner => bail!(
+                    "the name {name} is taken by container {}: choose another --name",
+                    owner.unwrap_or_default().display()
+                ),
+            }
         }
     }
 }
@@ -665,6 +674,27 @@ mod tests {
         );
         second.remove().unwrap();
         assert!(state.names().join("web").symlink_metadata().is_ok());
+    }
+
+    #[test]
+    fn whoever_comes_too_late_for_a_name_is_told_whose_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let name: Name = "web".parse().unwrap();
+        // Each takes it and gives it back, so it often is gone when it was found taken.
+        let contend = || {
+            let one = home(&state, Some("web"));
+            for _ in 0..5_000 {
+                match one.take(&name) {
+                    Ok(()) => one.remove().unwrap(),
+                    Err(e) => assert!(!e.to_string().contains("container :"), "{e}"),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(contend);
+            scope.spawn(contend);
+        });
     }
 
     #[test]
