@@ -242,6 +242,16 @@ impl Home {
         self.noted_as(&[&[INNER], &[STAYS, GOES]])
     }
 
+    /// Whether it was not to stay when its program ends: then its host side removes it,
+    /// and asks nobody.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn goes(&self) -> Result<bool> {
+        let notes = self.notes(NOTE)?;
+        Ok(notes.iter().any(|note| process_in(note, GOES).is_some()))
+    }
+
     /// Who is noted in the first of these ways of which there is a note.
     fn noted_as(&self, ways: &[&[&str]]) -> Result<Option<Process>> {
         let notes = self.notes(NOTE)?;

@@ -3,23 +3,26 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use ch02_cgroups::{Group, freeze};
 use ch02_union::Driver;
 use common::busybox;
+use common::home::Life;
 use common::id::Name;
 use common::image::{Image, now};
 use common::state::State;
 use common::step::Step;
-use common::{Guard, rights};
+use common::{Guard, Home, rights};
 use nix::sched::CloneFlags;
 use nix::unistd::{getgid, getuid};
 
 use crate::layer::{self, Reader};
 use crate::merged::Level;
 use crate::pack::pack;
-use crate::record::{RECORD, Record, Status};
+use crate::record::{RECORD, Record};
 use crate::squeeze::{self, Packing};
 use crate::store::Store;
 
@@ -39,7 +42,8 @@ pub fn commit(state: &State, container: &str, name: &Name) -> Result<Image> {
     let draft = store.draft()?;
     let bytes = {
         let _still = held.freeze()?;
-        layer::copy(&held.upper(), &draft.path, record.driver, user_namespace)?
+        let (from, to) = (held.upper(), &draft.path);
+        held.whole(layer::copy(&from, to, record.driver, user_namespace))?
     };
     // A tree that was copied as a whole needs nothing below.
     let (layers, base) = match record.driver {
@@ -78,46 +82,84 @@ pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
     }
     squeeze::file(to, |out| {
         let _still = held.freeze()?;
-        squeeze::packed(Packing::of(to), out, |out| pack(&levels, out))
+        let packed = squeeze::packed(Packing::of(to), out, |out| pack(&levels, out));
+        held.whole(packed)
     })
 }
 
-/// A container that nobody removes meanwhile.
+/// So long a start is waited for.
+const STARTING: Duration = Duration::from_secs(2);
+
+/// A container that nobody removes meanwhile, but for its own host side.
 struct Held {
     record: Record,
-    status: Status,
-    dir: PathBuf,
+    home: Home,
+    /// Its host side removes it when its program ends.
+    goes: bool,
     _lock: File,
 }
 
 impl Held {
     fn new(state: &State, container: &str) -> Result<Held> {
         let record = Record::find(state, container)?;
-        let dir = record.home(state).dir();
-        let step = || format!("open(2) {}", dir.display());
-        let lock = File::open(&dir).look(step)?;
+        let home = record.home(state);
+        let dir = home.dir();
+        let lock = match File::open(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(removed(&record));
+            }
+            lock => lock.look(|| format!("open(2) {}", dir.display()))?,
+        };
         lock.lock_shared().look(|| format!("flock(2) {}", dir.display()))?;
+        // It has a record before it has a write layer.
+        let deadline = Instant::now() + STARTING;
+        while matches!(home.life()?, Life::Starting) {
+            if Instant::now() > deadline {
+                bail!(
+                    "container {container} is just being started: try again later"
+                );
+            }
+            sleep(Duration::from_millis(5));
+        }
+        // Before the record is looked for, which goes before the note of this does.
+        let goes = home.goes()?;
         let path = dir.join(RECORD);
         let there = path.try_exists();
         if !there.look(|| format!("stat(2) {}", path.display()))? {
-            bail!("container {container} is being removed");
+            return Err(removed(&record));
         }
-        let status = record.status(state)?;
-        Ok(Held { record, status, dir, _lock: lock })
+        Ok(Held { record, home, goes, _lock: lock })
     }
 
     fn upper(&self) -> PathBuf {
-        self.dir.join("upper")
+        self.home.dir().join("upper")
+    }
+
+    fn runs(&self) -> Result<bool> {
+        Ok(matches!(self.home.life()?, Life::Running(_)))
+    }
+
+    /// What was read of it, unless it was being removed by then: what is gone already
+    /// nobody would miss in a copy.
+    fn whole<T>(&self, read: Result<T>) -> Result<T> {
+        if self.goes && !self.runs()? {
+            return Err(removed(&self.record));
+        }
+        read
     }
 
     /// Stop it as long as the answer lives, if it runs and can be stopped.
     fn freeze(&self) -> Result<Option<Still>> {
-        if self.status != Status::Running {
+        if !self.runs()? {
             return Ok(None);
         }
         let group = Group::find(self.record.id.as_str());
         let group = group.ok().filter(|_| rights::privileged());
         let Some(group) = group.filter(can_freeze) else {
+            // It has ended meanwhile, and its group went with it.
+            if !self.runs()? {
+                return Ok(None);
+            }
             // Not SIGSTOP: the program sees it, its parent sees it, and one that was
             // stopped already would go on afterwards.
             let line = format!(
@@ -128,8 +170,15 @@ impl Held {
             let _ = io::stderr().write_all(line.as_bytes());
             return Ok(None);
         };
-        Still::new(group).map(Some)
+        match Still::new(group) {
+            Err(_) if !self.runs()? => Ok(None),
+            still => still.map(Some),
+        }
     }
+}
+
+fn removed(record: &Record) -> Error {
+    anyhow!("container {} is being removed", record.called())
 }
 
 fn can_freeze(group: &Group) -> bool {
