@@ -77,8 +77,12 @@ impl Record {
             Err(_) => None,
         };
         if let Some(id) = named.as_deref().and_then(Path::to_str) {
-            return Record::read(state, &id.parse()?)?
-                .with_context(|| format!("container {word} has no record yet"));
+            return Record::read(state, &id.parse()?)?.with_context(|| {
+                format!(
+                    "container {word} has no record: it is just being made, or \
+                         removed"
+                )
+            });
         }
         let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
         let ids = ids(state)?;
@@ -93,7 +97,8 @@ impl Record {
             }
             (Some(id), 0) => Record::read(state, id)?.with_context(|| {
                 format!(
-                    "container {id} has no record: a chapter before images runs it"
+                    "container {id} has no record: it is just being made or removed, or \
+                     a chapter before images runs it"
                 )
             }),
             (_, more) => bail!(

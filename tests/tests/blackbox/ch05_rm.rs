@@ -137,7 +137,8 @@ fn of_many_who_remove_one_some_win_and_the_others_say_that_it_is_gone() {
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
             let gone =
                 "error: there is no container \"web\": give a name or an id\n";
-            let unfound = "error: container web has no record yet\n";
+            let unfound = "error: container web has no record: it is just being made, or \
+                           removed\n";
             match out.status.code() {
                 Some(0) => won += 1,
                 code => assert!(
