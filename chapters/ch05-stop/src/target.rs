@@ -23,6 +23,8 @@ pub struct Target {
     home: Home,
     watched: Option<Watched>,
     life: Life,
+    /// How it ended, if it had when it was found.
+    end: Option<(Exit, u64)>,
 }
 
 impl Target {
@@ -35,16 +37,18 @@ impl Target {
         let home = record.home(state);
         // Opened before it is looked at: whatever ends it from here on is noted in it.
         let watched = home.watch()?;
-        let life = match home.life()? {
+        let life = home.life()?;
+        // Read now: who removes it takes it away, and has no note of it.
+        let end = match &life {
+            Life::Starting | Life::Over => record.end(state)?,
+            Life::Running(_) | Life::Ending => None,
+        };
+        let life = match life {
             // Who removes it holds its lock anew.
-            Life::Starting
-                if record.end(state)?.is_some() || !record.exists(state) =>
-            {
-                Life::Ending
-            }
+            Life::Starting if end.is_some() || !record.exists(state) => Life::Ending,
             life => life,
         };
-        Ok(Target { word: word.to_owned(), record, home, watched, life })
+        Ok(Target { word: word.to_owned(), record, home, watched, life, end })
     }
 
     /// Its first process; `None` if its program has ended.
@@ -126,9 +130,9 @@ impl Target {
             None => Vec::new(),
         };
         // One that goes with its program has told of it in its lock only.
-        let noted = Record::end_in(&notes)?;
+        let known = Record::end_in(&notes)?.or(self.end);
         let end =
-            noted.map_or_else(|| self.record.end(state), |end| Ok(Some(end)))?;
+            known.map_or_else(|| self.record.end(state), |end| Ok(Some(end)))?;
         Ok(end.map(|(how, _)| how).filter(|how| *how != Exit::Unseen))
     }
     // ANCHOR_END: outlast

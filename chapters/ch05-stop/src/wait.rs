@@ -10,12 +10,13 @@ use crate::target::Target;
 /// # Errors
 /// Nobody saw its end.
 pub fn wait(target: Target, state: &State) -> Result<u8> {
-    let word = target.word.clone();
+    let (word, record) = (target.word.clone(), target.record.clone());
     let how = target.outlast(state)?;
     how.map(|how| how.code()).with_context(|| {
-        format!(
-            "how container {word} ended is not known: its host side was killed, or it \
-             never started"
-        )
+        let why = match record.exists(state) {
+            true => "its host side was killed",
+            false => "it was removed meanwhile, or never started",
+        };
+        format!("how container {word} ended is not known: {why}")
     })
 }

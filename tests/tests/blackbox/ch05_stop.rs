@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, living, until};
+use blackbox::{Lab, Side, living, until};
 use insta::assert_snapshot;
 use predicates::str::contains;
 use serde_json::Value;
@@ -307,5 +307,49 @@ fn help_is_a_page() {
     for action in ["stop", "kill", "wait"] {
         let help = ok(&lab, &[action, "-h"]);
         assert_snapshot!(format!("ch05-stop-{action}-help"), help);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn who_waits_for_one_that_is_removed_meanwhile_is_told_no_untruth() {
+    let lab = Lab::new();
+    let words = ["run", "--name", "web", "busybox", "sh", "-c", "exit 3"];
+    let ended = || lab.chapter(BIN).args(words).assert().code(3);
+    ended();
+    let (id, _) = only(lab.chapter(BIN));
+    // Who removes it holds its lock anew, and has no note of its end.
+    let running = lab.state().join("running").join(&id);
+    let lock = File::create(&running).unwrap();
+    lock.lock().unwrap();
+    let wait = spawn(&lab, &["wait", "web"]);
+    sleeps_in_flock(&wait);
+    fs::remove_dir_all(lab.state().join("containers").join(&id)).unwrap();
+    fs::remove_file(lab.state().join("names/web")).unwrap();
+    fs::remove_file(&running).unwrap();
+    drop(lock);
+    assert_eq!(said(wait), ("3\n".into(), String::new(), Some(0)));
+
+    let file = lab.dir().join("said");
+    for number in (0..).step_by(2) {
+        ended();
+        let mut wait = lab.traced(BIN, |command| {
+            let said = File::create(&file).unwrap();
+            command.args(["wait", "web"]).stderr(said).stdout(Stdio::null())
+        });
+        let reached = wait.to(Side::Host, number);
+        ok(&lab, &["rm", "web"]);
+        if !reached {
+            break;
+        }
+        let code = wait.end();
+        let said = fs::read_to_string(&file).unwrap();
+        let gone = [
+            "there is no container \"web\"",
+            "container web has no record: it is just being made, or removed",
+            "how container web ended is not known: it was removed meanwhile",
+        ];
+        let told = gone.iter().any(|text| said.contains(text));
+        assert!(if code == 0 { said.is_empty() } else { told }, "{number}: {said}");
     }
 }
