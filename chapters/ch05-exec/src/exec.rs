@@ -113,12 +113,18 @@ impl Exec {
 /// Why nobody can join this container now.
 #[must_use]
 pub fn not_running(state: &State, record: &Record) -> Error {
-    let why = match record.status(state) {
+    let status = record.status(state);
+    let why = match status {
+        // Looked at last: a removal takes the record first, then what tells of the end.
+        Ok(_) if !record.exists(state) => "it was removed".to_owned(),
+        // Somebody has looked after it.
+        Ok(Status::Ended(Exit::Unseen, _) | Status::Dead) => {
+            "its host side was killed".to_owned()
+        }
         Ok(Status::Ended(how, _)) => {
             format!("its program has ended with {}", how.code())
         }
         Ok(Status::Running) => "it is just starting, or ending".to_owned(),
-        Ok(Status::Dead) => "its host side was killed".to_owned(),
         Err(error) => return error,
     };
     anyhow!("container {} is not running: {why}", record.called())

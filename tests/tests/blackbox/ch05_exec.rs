@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use blackbox::{Lab, Side, Terminal, cgroup_roots, probe, until};
 use insta::assert_snapshot;
@@ -302,6 +304,10 @@ fn one_that_does_not_run_is_not_joined() {
     let mut one = One::new(&lab, ROOT, &[], "");
     one.stop();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
+    // The next one's start sweeps it, and that is as true as before.
+    let mut next = lab.chapter(BIN);
+    next.args(["run", "--rm", "busybox", "true"]).assert().success();
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
 }
 
 /// The letter in /proc/PID/stat.
@@ -342,6 +348,40 @@ fn whenever_the_container_ends_exec_does_and_says_why() {
         refused += usize::from(code == 125);
     }
     assert!(refused > 3, "{refused}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn of_one_that_was_removed_nobody_says_that_its_host_side_was_killed() {
+    let lab = Lab::new();
+    let said = lab.dir().join("said");
+    let name = lab.state().join("names/one");
+    for number in (30..).step_by(7) {
+        let mut one = One::new(&lab, ROOT, &["--rm"], "");
+        let program = Pid::from_raw(one.pid());
+        let mut exec = lab
+            .traced(BIN, |command| {
+                let said = fs::File::create(&said).unwrap();
+                command.args(["exec", "one", "true"]).stderr(said)
+            })
+            .beside_others();
+        if !exec.to(Side::Host, number) {
+            assert_eq!(exec.end_beside_others(), 0);
+            break;
+        }
+        kill(program, Signal::SIGKILL).unwrap();
+        one.ends = true;
+        // It is removed, unless a process of this exec has to be reaped first.
+        for _ in 0..30 {
+            if name.symlink_metadata().is_err() {
+                break;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        let code = exec.end_beside_others();
+        let said = fs::read_to_string(&said).unwrap();
+        assert!(!said.contains("host side was killed"), "{number}: {code} {said}");
+    }
 }
 
 #[test]
