@@ -38,9 +38,10 @@ impl Part for Logged {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        self.log.open(&plan.home)?;
-        // Who follows the log waits for the end of who writes it.
+        // Who follows the log waits for the end of who writes it, so it is known who that
+        // is from before there is a log.
         plan.home.note_host()?;
+        self.log.open(&plan.home)?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)");
         self.pipes = Some([pipe()?, pipe()?]);
         Ok(())

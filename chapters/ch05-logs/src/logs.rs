@@ -48,10 +48,10 @@ impl Logs {
         let home = record.home(state);
         let path = ch05_detach::path(&home);
         let mut log = match File::open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => bail!(
-                "container {} has no log: a chapter before ch05-detach ran it",
-                record.called()
-            ),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let called = record.called();
+                bail!("container {called} has no log: {}", why(state, &record));
+            }
             log => log.look(|| format!("open(2) {}", path.display()))?,
         };
         if let Some(lines) = self.tail {
@@ -69,5 +69,16 @@ impl Logs {
             // A reader who went away has seen enough.
             Looks::Away => Ok(()),
         }
+    }
+}
+
+/// Why a container has no log.
+fn why(state: &State, record: &Record) -> &'static str {
+    // The record has one part more where there is to be a log.
+    let logged = record.parts.iter().any(|part| part == "log");
+    match (record.exists(state), logged) {
+        (false, _) => "it was removed",
+        (true, true) => "it is just being started",
+        (true, false) => "a chapter before ch05-detach ran it",
     }
 }

@@ -347,6 +347,45 @@ fn a_container_of_an_earlier_chapter_has_no_log_and_that_is_said() {
         "error: container one has no log: a chapter before ch05-detach ran it\n";
     lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(none);
     remove(&lab);
+    // Nobody says that of one that has no log yet.
+    one(&lab, "true");
+    fs::remove_file(log(&lab)).unwrap();
+    let none = "error: container one has no log: it is just being started\n";
+    lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(none);
+    remove(&lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn who_follows_as_soon_as_there_is_a_log_sees_all_of_it() {
+    let lab = Lab::new();
+    let run = lab.traced(BIN, |command| {
+        let words = ["run", "--name", "one", "busybox", "echo", "line"];
+        command.args(words).stdout(Stdio::null())
+    });
+    let mut run = run.beside_others();
+    let name = lab.state().join("names/one");
+    while name.symlink_metadata().is_err() || !log(&lab).exists() {
+        run.step().unwrap();
+    }
+    let mut command = lab.command(&[], BIN);
+    command.args(["logs", "-f", "one"]).stdout(Stdio::piped());
+    let mut follows = command.spawn().unwrap();
+    // It sleeps in poll(2), or is done.
+    let path = format!("/proc/{}/syscall", follows.id());
+    let polls = [nix::libc::SYS_poll, nix::libc::SYS_ppoll];
+    let polls = polls.map(|number| format!("{number} "));
+    until(|| {
+        let call = fs::read_to_string(&path).unwrap_or_default();
+        polls.iter().any(|poll| call.starts_with(poll))
+            || follows.try_wait().unwrap().is_some()
+    });
+    assert_eq!(run.end_beside_others(), 0);
+    let mut seen = String::new();
+    follows.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
+    let _ = follows.wait();
+    assert_eq!(seen, "line\n");
+    remove(&lab);
 }
 
 #[test]
