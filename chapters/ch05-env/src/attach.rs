@@ -75,10 +75,11 @@ impl Attach {
         if target.process()?.is_none() {
             return Err(not_running(state, &record));
         }
-        // From before anything is typed.
-        let follow = Follow::from_now(&home)?;
-        let ends = match Ends::of(&home, &self.container) {
-            Ok(Some(ends)) => ends,
+        // It is followed from before anything is typed.
+        let reached = Follow::from_now(&home)
+            .and_then(|follow| Ok((follow, Ends::of(&home, &self.container)?)));
+        let (follow, ends) = match reached {
+            Ok((follow, Some(ends))) => (follow, ends),
             // Whatever went wrong then, this is why.
             Err(error) if target.process()?.is_some_and(|it| !it.has_ended()) => {
                 return Err(error);
