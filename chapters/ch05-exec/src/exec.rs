@@ -9,6 +9,7 @@ use ch03_run::Terminal;
 use ch04_commit::{Record, Status};
 use clap::Args;
 use common::exit::{OURS, code_of};
+use common::home::Life;
 use common::state::State;
 use common::{Container, Exit, cli};
 
@@ -78,7 +79,8 @@ impl Exec {
         record: Record,
         parts: impl FnOnce(Container) -> Container,
     ) -> Result<Exit> {
-        let process = record.home(state).process()?;
+        let home = record.home(state);
+        let process = home.process()?;
         let process = Rc::new(process.ok_or_else(|| not_running(state, &record))?);
         let mut environment = record.environment.clone();
         self.variables.put(&mut environment);
@@ -98,8 +100,10 @@ impl Exec {
         };
         let started = parts(container).create().and_then(|created| created.start());
         let started = started.map_err(|error| {
-            // Whatever failed then, this is why.
-            let ended = code_of(&error) == OURS && process.has_ended();
+            // Whatever failed then, this is why. An init that was killed ends before the
+            // program does, and all who joined may be killed before it.
+            let runs = || matches!(home.life(), Ok(Life::Running(_)));
+            let ended = code_of(&error) == OURS && (process.has_ended() || !runs());
             if ended { not_running(state, &record) } else { error }
         })?;
         if self.detach {

@@ -286,3 +286,23 @@ fn a_root_that_stays_as_it_is_needs_nothing_of_it() {
         assert_eq!(seen, "/made\n1\n");
     }
 }
+
+#[test]
+#[file_serial(machine)]
+fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
+    let lab = Lab::new();
+    let one =
+        Detached::new(&lab, Lab::chapter, &["--init", "busybox", "sleep", "99"]);
+    let file = one.state().join("running").join(&one.id);
+    let before = fs::read_to_string(&file).unwrap();
+    // As when it was killed and the program was not yet: the number is another's, who was
+    // born later.
+    let init = format!("home pid {} ", one.noted("pid"));
+    let own = format!("home pid {} ", std::process::id());
+    fs::write(&file, before.replace(&init, &own)).unwrap();
+    let why =
+        "error: container one is not running: it is just starting, or ending\n";
+    let mut exec = lab.chapter(BIN);
+    exec.args(["exec", "-w", "/none", "one", "true"]).assert().code(125).stderr(why);
+    fs::write(&file, before).unwrap();
+}
