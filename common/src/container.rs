@@ -173,8 +173,11 @@ impl Created {
             let mut running =
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
             standing.each("started", |part, _| part.started(&mut running))?;
+            // After the parts: whoever finds this note joins by what they have noted.
             if standing.plan.stays {
                 standing.plan.home.note_stays(child.pid())?;
+            } else if running.joinable {
+                standing.plan.home.note_goes(child.pid())?;
             }
             tell()?;
             standing.settled = standing.plan.stays;

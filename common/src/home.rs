@@ -179,7 +179,7 @@ impl Home {
     ///
     /// # Errors
     /// Those of pidfd_open(2) and write(2).
-    pub fn note_goes(&self, pid: Pid) -> Result<()> {
+    pub(crate) fn note_goes(&self, pid: Pid) -> Result<()> {
         self.note_as(GOES, pid)
     }
 

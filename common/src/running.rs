@@ -48,6 +48,7 @@ pub struct Running {
     home: Home,
     pid: Pid,
     program: Option<Process>,
+    pub(crate) joinable: bool,
     fds: BTreeMap<String, OwnedFd>,
     watches: Vec<Box<dyn Watch>>,
 }
@@ -58,7 +59,8 @@ impl Running {
         pid: Pid,
         fds: BTreeMap<String, OwnedFd>,
     ) -> Running {
-        Running { home, pid, program: None, fds, watches: Vec::new() }
+        let (program, joinable, watches) = (None, false, Vec::new());
+        Running { home, pid, program, joinable, fds, watches }
     }
 
     /// Id, name, own directory.
@@ -71,6 +73,12 @@ impl Running {
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Others may want to join it, though it does not stay: once all parts are started,
+    /// the process is noted.
+    pub fn let_join(&mut self) {
+        self.joinable = true;
     }
 
     /// The first process is an init, and the program is the one that this pidfd holds:

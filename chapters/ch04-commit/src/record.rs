@@ -330,8 +330,11 @@ impl Part for Recorded {
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
-        // Of one that stays the engine notes it.
-        if self.goes { running.home().note_goes(running.pid()) } else { Ok(()) }
+        // One that stays is joined in any case.
+        if self.goes {
+            running.let_join();
+        }
+        Ok(())
     }
 
     fn ended(&self, home: &Home, how: Exit) -> Result<()> {

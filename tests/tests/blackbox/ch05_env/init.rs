@@ -306,3 +306,18 @@ fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
     exec.args(["exec", "-w", "/none", "one", "true"]).assert().code(125).stderr(why);
     fs::write(&file, before).unwrap();
 }
+
+#[test]
+#[file_serial(machine)]
+fn nobody_finds_the_init_before_the_program_is_noted() {
+    let lab = Lab::new();
+    // Whoever joins looks for the program, and takes the init where there is none.
+    for (flags, init) in [(&[][..], "home pid "), (&["--rm"], "home process ")] {
+        let words = [flags, &["--init", "busybox", "sleep", "99"]].concat();
+        let one = Detached::new(&lab, Lab::chapter, &words);
+        let file = one.state().join("running").join(&one.id);
+        let text = fs::read_to_string(file).unwrap();
+        let at = |note: &str| text.find(note).unwrap();
+        assert!(at("home inner ") < at(init), "{text}");
+    }
+}
