@@ -56,5 +56,6 @@ pub use signals::Signals;
 #[cfg(target_arch = "x86_64")]
 pub use sys::write_port;
 pub use sys::{
-    SystemV, ignore_signal, mount_read_only, one_mount_read_only, setdomainname,
+    SystemV, default_signal, ignore_signal, mount_read_only, one_mount_read_only,
+    setdomainname,
 };

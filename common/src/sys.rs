@@ -124,8 +124,12 @@ pub(crate) fn default_signals() -> nix::Result<()> {
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
 
-/// The signal's disposition back to the default in this process.
-pub(crate) fn default_signal(signal: nix::sys::signal::Signal) {
+/// The signal's disposition back to the default, in this process and in what it
+/// executes.
+///
+/// # Source
+/// signal(2), "SIG_DFL"
+pub fn default_signal(signal: nix::sys::signal::Signal) {
     // SAFETY: SIG_DFL installs no handler.
     unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
 }

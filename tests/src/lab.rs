@@ -12,6 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
@@ -53,6 +54,11 @@ impl Lab {
     pub fn with_patience(patience: Duration) -> Lab {
         assert!(geteuid().is_root(), "needs root: run `cargo xtask test`");
         set_child_subreaper(true).expect("prctl(2) PR_SET_CHILD_SUBREAPER");
+        // A shell that starts the tests in the background ignores them, and so would
+        // all that is started from here.
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            common::default_signal(signal);
+        }
         let dir = tempfile::tempdir().expect("a temporary directory");
         // An ordinary user's test runs in it too.
         open_to_all(dir.path());
