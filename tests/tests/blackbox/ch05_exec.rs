@@ -316,29 +316,42 @@ fn state_of(pid: i32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// How exec ends and what it says when the container's program is killed before its
+/// `number`th call, and `then` is done before it goes on; `None` when it makes no so many.
+fn beside_a_kill(
+    lab: &Lab,
+    flags: &[&str],
+    number: usize,
+    then: impl FnOnce(),
+) -> Option<(i32, String)> {
+    let said = lab.dir().join("said");
+    let mut one = One::new(lab, ROOT, flags, "");
+    let program = Pid::from_raw(one.pid());
+    let exec = lab.traced(BIN, |command| {
+        let said = fs::File::create(&said).unwrap();
+        command.args(["exec", "one", "true"]).stderr(said)
+    });
+    let mut exec = exec.beside_others();
+    if !exec.to(Side::Host, number) {
+        assert_eq!(exec.end_beside_others(), 0);
+        return None;
+    }
+    kill(program, Signal::SIGKILL).unwrap();
+    one.ends = true;
+    then();
+    let code = exec.end_beside_others();
+    Some((code, fs::read_to_string(&said).unwrap()))
+}
+
 #[test]
 #[file_serial(machine)]
 fn whenever_the_container_ends_exec_does_and_says_why() {
     let lab = Lab::new();
-    let said = lab.dir().join("said");
     let mut refused = 0;
     for number in (0..).step_by(7) {
-        let mut one = One::new(&lab, ROOT, &[], "");
-        let program = Pid::from_raw(one.pid());
-        let mut exec = lab
-            .traced(BIN, |command| {
-                let said = fs::File::create(&said).unwrap();
-                command.args(["exec", "one", "true"]).stderr(said)
-            })
-            .beside_others();
-        if !exec.to(Side::Host, number) {
-            assert_eq!(exec.end_beside_others(), 0);
+        let Some((code, said)) = beside_a_kill(&lab, &[], number, || {}) else {
             break;
-        }
-        kill(program, Signal::SIGKILL).unwrap();
-        one.ends = true;
-        let code = exec.end_beside_others();
-        let said = fs::read_to_string(&said).unwrap();
+        };
         match code {
             125 => assert!(said.contains("container one is not running"), "{said}"),
             // It ran: to its end, or to the container's.
@@ -354,32 +367,19 @@ fn whenever_the_container_ends_exec_does_and_says_why() {
 #[file_serial(machine)]
 fn of_one_that_was_removed_nobody_says_that_its_host_side_was_killed() {
     let lab = Lab::new();
-    let said = lab.dir().join("said");
     let name = lab.state().join("names/one");
-    for number in (30..).step_by(7) {
-        let mut one = One::new(&lab, ROOT, &["--rm"], "");
-        let program = Pid::from_raw(one.pid());
-        let mut exec = lab
-            .traced(BIN, |command| {
-                let said = fs::File::create(&said).unwrap();
-                command.args(["exec", "one", "true"]).stderr(said)
-            })
-            .beside_others();
-        if !exec.to(Side::Host, number) {
-            assert_eq!(exec.end_beside_others(), 0);
-            break;
-        }
-        kill(program, Signal::SIGKILL).unwrap();
-        one.ends = true;
-        // It is removed, unless a process of this exec has to be reaped first.
+    // It is removed, unless a process of this exec has to be reaped first.
+    let removed = || {
         for _ in 0..30 {
             if name.symlink_metadata().is_err() {
                 break;
             }
             sleep(Duration::from_millis(10));
         }
-        let code = exec.end_beside_others();
-        let said = fs::read_to_string(&said).unwrap();
+    };
+    for number in (30..).step_by(7) {
+        let ended = beside_a_kill(&lab, &["--rm"], number, removed);
+        let Some((code, said)) = ended else { break };
         assert!(!said.contains("host side was killed"), "{number}: {code} {said}");
     }
 }
