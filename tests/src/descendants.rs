@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -19,14 +20,8 @@ pub fn living() -> BTreeMap<i32, String> {
         else {
             continue;
         };
-        // pid (name) state parent …; the name may hold anything.
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let Some((head, tail)) = stat.rsplit_once(") ") else { continue };
-        let mut fields = tail.split(' ');
-        let dead = matches!(fields.next(), Some("Z" | "X"));
-        let parent: i32 = fields.next().and_then(|p| p.parse().ok()).unwrap_or(0);
-        let name = head.split_once('(').map_or("?", |(_, name)| name).to_owned();
-        all.insert(pid, (parent, dead, name));
+        let Some(stat) = Stat::of(&entry.path()) else { continue };
+        all.insert(pid, (stat.parent, matches!(stat.state, 'Z' | 'X'), stat.name));
     }
     let descends = |mut pid: i32| {
         while let Some((parent, ..)) = all.get(&pid) {
@@ -39,6 +34,31 @@ pub fn living() -> BTreeMap<i32, String> {
     };
     let living = all.iter().filter(|(pid, (_, dead, _))| !dead && descends(**pid));
     living.map(|(pid, (_, _, name))| (*pid, name.clone())).collect()
+}
+
+/// What /proc tells of a process first.
+///
+/// # Source
+/// proc_pid_stat(5)
+pub(crate) struct Stat {
+    pub(crate) name: String,
+    pub(crate) state: char,
+    pub(crate) parent: i32,
+}
+
+impl Stat {
+    /// Of this directory in /proc; `None` when it is no process, or gone.
+    pub(crate) fn of(process: &Path) -> Option<Stat> {
+        // pid (name) state parent …; the name may hold anything.
+        let stat = fs::read_to_string(process.join("stat")).ok()?;
+        let (head, tail) = stat.rsplit_once(") ")?;
+        let mut fields = tail.split(' ');
+        Some(Stat {
+            name: head.split_once('(')?.1.to_owned(),
+            state: fields.next()?.chars().next()?,
+            parent: fields.next()?.parse().ok()?,
+        })
+    }
 }
 
 /// Kill all of them.

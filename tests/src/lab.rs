@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -154,6 +154,23 @@ impl Lab {
             self.command(&[probe.as_os_str(), "traced".as_ref()], name);
         change(&mut command);
         Traced::start(command)
+    }
+
+    /// The same, beside other children of the test; what it says can be had by
+    /// [`Lab::said`].
+    #[must_use]
+    pub fn overheard(&self, name: &str, words: &[&str]) -> Traced {
+        let said = fs::File::create(self.dir().join("said")).expect("a file");
+        let run = self.traced(name, |command| {
+            command.args(words).stdout(Stdio::null()).stderr(said)
+        });
+        run.beside_others()
+    }
+
+    /// What the last one who was overheard has said on standard error.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.dir().join("said")).expect("a file")
     }
 
     /// A chapter's binary, run by an ordinary user with a home of its own.
@@ -351,14 +368,15 @@ pub(crate) fn give(path: &Path, uid: u32) {
     }
 }
 
-/// What a file says in its lines that begin with this name, without that.
+/// What a record says in its lines that begin with this name, without that.
 ///
 /// # Panics
-/// It can't be read.
+/// It can't be read, or was cut short.
 #[must_use]
 pub fn values(path: impl AsRef<Path>, name: &str) -> Vec<String> {
-    let text = fs::read(path).expect("a file");
+    let text = fs::read(path).expect("a record");
     let text = String::from_utf8_lossy(&text);
+    assert!(text.ends_with("\nend\n"), "a record that was cut short: {text:?}");
     let values =
         text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     values.map(str::to_owned).collect()

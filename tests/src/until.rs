@@ -5,6 +5,8 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::descendants::Stat;
+
 /// What takes longer is a hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -25,21 +27,20 @@ pub fn until(mut so: impl FnMut() -> bool) {
 /// hang that comes once in a thousand runs has to be understood from what it leaves.
 ///
 /// # Source
-/// proc_pid_stat(5), proc_pid_syscall(5)
+/// proc_pid_syscall(5)
 pub(crate) fn everybody() -> String {
     let mut text = "there are (pid, name, state, parent, call):".to_owned();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let read = |name| fs::read_to_string(process.path().join(name));
-        let Ok(stat) = read("stat") else { continue };
-        let stat: Vec<&str> = stat.split(' ').take(4).collect();
         // Threads of the kernel are children of number 2.
-        if stat.get(3).is_none_or(|parent| *parent == "2") {
-            continue;
-        }
-        let call = read("syscall").unwrap_or_default();
+        let stat = Stat::of(&process.path()).filter(|stat| stat.parent != 2);
+        let Some(Stat { name, state, parent }) = stat else { continue };
+        let call = fs::read_to_string(process.path().join("syscall"));
+        let call = call.unwrap_or_default();
         let call = call.split(' ').next().unwrap_or_default().trim();
+        let pid = process.file_name();
         // A String takes all that is written to it.
-        let _ = write!(text, "\n{} {call}", stat.join(" "));
+        let _ =
+            write!(text, "\n{} {name}, {state}, {parent}, {call}", pid.display());
     }
     text
 }
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn who_is_there_is_told() {
-        let own = format!("\n{} (blackbox", std::process::id());
+        let own = format!("\n{} blackbox", std::process::id());
         let told = everybody();
         assert!(told.contains(&own), "{told}");
     }

@@ -570,7 +570,6 @@ fn a_running_container_is_frozen_while_it_is_copied_and_not_longer() {
 #[file_serial(machine)]
 fn one_that_ends_while_it_is_copied_is_copied_whole_or_not_at_all() {
     let lab = Lab::new();
-    let said = lab.dir().join("said");
     let script = "mkdir a b c; touch a/1 b/1 c/1; echo > /ready; sleep 1000";
     for flags in [&[][..], &["--rm"]] {
         for number in (40..).step_by(13) {
@@ -579,17 +578,13 @@ fn one_that_ends_while_it_is_copied_is_copied_whole_or_not_at_all() {
             command.args(["busybox", "sh", "-c", script]);
             let mut run = command.spawn().unwrap();
             until(|| ready(&lab.state()));
-            let commit = lab.traced(BIN, |command| {
-                let said = File::create(&said).unwrap();
-                command.args(["commit", "one", "image"]).stderr(said)
-            });
-            let mut commit = commit.beside_others();
+            let mut commit = lab.overheard(BIN, &["commit", "one", "image"]);
             let reached = commit.to(Side::Host, number);
             let mut kill = lab.chapter("ch05-stop");
             kill.args(["kill", "one"]).assert().success();
             assert_eq!(run.wait().unwrap().code(), Some(137));
             let code = commit.end_beside_others();
-            let said = fs::read_to_string(&said).unwrap();
+            let said = lab.said();
             if code == 0 {
                 assert_eq!(said, "", "{number}");
                 let words = ["run", "--rm", "image", "sh", "-c", "echo /[abc]/1"];

@@ -324,14 +324,9 @@ fn beside_a_kill(
     number: usize,
     then: impl FnOnce(),
 ) -> Option<(i32, String)> {
-    let said = lab.dir().join("said");
     let mut one = One::new(lab, ROOT, flags, "");
     let program = Pid::from_raw(one.pid());
-    let exec = lab.traced(BIN, |command| {
-        let said = fs::File::create(&said).unwrap();
-        command.args(["exec", "one", "true"]).stderr(said)
-    });
-    let mut exec = exec.beside_others();
+    let mut exec = lab.overheard(BIN, &["exec", "one", "true"]);
     if !exec.to(Side::Host, number) {
         assert_eq!(exec.end_beside_others(), 0);
         return None;
@@ -340,7 +335,7 @@ fn beside_a_kill(
     one.ends = true;
     then();
     let code = exec.end_beside_others();
-    Some((code, fs::read_to_string(&said).unwrap()))
+    Some((code, lab.said()))
 }
 
 #[test]

@@ -330,20 +330,16 @@ fn who_waits_for_one_that_is_removed_meanwhile_is_told_no_untruth() {
     drop(lock);
     assert_eq!(said(wait), ("3\n".into(), String::new(), Some(0)));
 
-    let file = lab.dir().join("said");
     for number in (0..).step_by(2) {
         ended();
-        let mut wait = lab.traced(BIN, |command| {
-            let said = File::create(&file).unwrap();
-            command.args(["wait", "web"]).stderr(said).stdout(Stdio::null())
-        });
+        let mut wait = lab.overheard(BIN, &["wait", "web"]);
         let reached = wait.to(Side::Host, number);
         ok(&lab, &["rm", "web"]);
         if !reached {
             break;
         }
-        let code = wait.end();
-        let said = fs::read_to_string(&file).unwrap();
+        let code = wait.end_beside_others();
+        let said = lab.said();
         let gone = [
             "there is no container \"web\"",
             "container web has no record: it is just being made, or removed",

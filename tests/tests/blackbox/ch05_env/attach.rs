@@ -464,22 +464,17 @@ fn a_program_that_hangs_its_terminal_up_may_open_it_again() {
 #[file_serial(machine)]
 fn whenever_one_is_removed_who_attaches_is_told_so_in_words() {
     let lab = Lab::new();
-    let said = lab.dir().join("said");
     let name = lab.state().join("names/one");
     for number in (30..).step_by(3) {
         let mut run = lab.chapter(BIN);
         run.args(["run", "-d", "--rm", "--name", "one", "busybox", "sleep", "99"]);
         run.assert().success();
-        let attach = lab.traced(BIN, |command| {
-            let said = fs::File::create(&said).unwrap();
-            command.args(["attach", "--no-stdin", "one"]).stderr(said)
-        });
-        let mut attach = attach.beside_others();
+        let mut attach = lab.overheard(BIN, &["attach", "--no-stdin", "one"]);
         assert!(attach.to(Side::Host, number));
         lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success();
         until(|| name.symlink_metadata().is_err());
         let code = attach.end_beside_others();
-        let said = fs::read_to_string(&said).unwrap();
+        let said = lab.said();
         let gone = [
             "there is no container \"one\"",
             "container one has no record",
