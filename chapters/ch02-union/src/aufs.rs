@@ -1,6 +1,7 @@
 //! aufs, "another union file system", which Docker began with.
 
 use std::ffi::OsString;
+use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -15,6 +16,10 @@ use crate::short::{PAGE, short};
 /// aufs cuts its options at `,`, its branches at `:`, and a branch at the first
 /// `=`, after which it expects the permission. It knows no escape.
 const SEPARATORS: [u8; 3] = *b":,=";
+
+/// So many branches one call may name. aufs keeps what a call says in a page of 85
+/// entries, and told more than that it crashes the kernel rather than refuse.
+const AT_ONCE: usize = 64;
 
 pub(crate) fn check(union: &Union) -> Result<()> {
     for path in union.lower.iter().chain([&union.upper]) {
@@ -33,32 +38,45 @@ pub(crate) fn check(union: &Union) -> Result<()> {
 
 // ANCHOR: mount
 pub(crate) fn mount(union: &Union, at: &Path) -> Result<()> {
-    let fits = options(union).len() < PAGE;
+    let fits = calls(union).iter().all(|options| options.len() < PAGE);
     let as_named = |named: &Union| {
-        let options = options(named);
-        let (none, kind) = (Some("none"), Some("aufs"));
-        let flags = MsFlags::empty();
-        nix::mount::mount(none, at, kind, flags, Some(options.as_os_str()))
-            .step(|| {
-                format!("mount(2) aufs on {} {}", at.display(), options.display())
-            })
-            .hint(why)
+        let flags =
+            iter::once(MsFlags::empty()).chain(iter::repeat(MsFlags::MS_REMOUNT));
+        calls(named).iter().zip(flags).try_for_each(|(options, flags)| {
+            let (none, kind) = (Some("none"), Some("aufs"));
+            nix::mount::mount(none, at, kind, flags, Some(options.as_os_str()))
+                .step(|| {
+                    format!(
+                        "mount(2) aufs on {} {}",
+                        at.display(),
+                        options.display()
+                    )
+                })
+                .hint(why)
+        })
     };
     if fits { as_named(union) } else { short(union, at, as_named) }
 }
 
-/// The branches, the topmost first. `ro+wh`: whiteouts count in the branches that
-/// are only read too, as they do in overlayfs; each may once have been written on.
+/// What each call of mount(2) is told. The first takes the topmost branches, and those
+/// that are too many for it are put below them by remounting. `ro+wh`: whiteouts count
+/// in the branches that are only read too, as they do in overlayfs; each may once have
+/// been written on.
 ///
 /// # Source
-/// aufs(5), "dirs=BRANCH[:BRANCH ...]"
-fn options(union: &Union) -> OsString {
-    let mut options = b"dirs=".to_vec();
-    options.extend([union.upper.as_os_str().as_bytes(), b"=rw"].concat());
-    for lower in &union.lower {
-        options.extend([b":", lower.as_os_str().as_bytes(), b"=ro+wh"].concat());
-    }
-    OsString::from_vec(options)
+/// aufs(5), "dirs=BRANCH[:BRANCH ...]", "append:BRANCH"
+fn calls(union: &Union) -> Vec<OsString> {
+    let upper = [union.upper.as_os_str().as_bytes(), b"=rw"].concat();
+    let lower = union.lower.iter().map(|lower| {
+        let lower = lower.as_os_str().as_bytes();
+        [lower, b"=ro+wh"].concat()
+    });
+    let branches: Vec<Vec<u8>> = iter::once(upper).chain(lower).collect();
+    let mut calls = branches.chunks(AT_ONCE);
+    let first = calls.next().map(|some| [b"dirs=", &*some.join(&b':')].concat());
+    let more =
+        calls.map(|some| [b"append:", &*some.join(&b",append:"[..])].concat());
+    first.into_iter().chain(more).map(OsString::from_vec).collect()
 }
 // ANCHOR_END: mount
 
@@ -100,7 +118,19 @@ mod tests {
 
     #[test]
     fn the_write_branch_comes_first() {
-        assert_eq!(options(&union(&["/a", "/b"])), "dirs=/u=rw:/a=ro+wh:/b=ro+wh");
+        assert_eq!(calls(&union(&["/a", "/b"])), ["dirs=/u=rw:/a=ro+wh:/b=ro+wh"]);
+    }
+
+    #[test]
+    fn what_one_call_has_no_room_for_the_next_ones_append() {
+        let lower: Vec<String> = (1..130).map(|n| format!("/{n}")).collect();
+        let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+        let calls = calls(&union(&lower));
+        let calls: Vec<&str> =
+            calls.iter().map(|call| call.to_str().unwrap()).collect();
+        assert!(calls[0].ends_with(":/62=ro+wh:/63=ro+wh"), "{}", calls[0]);
+        assert!(calls[1].starts_with("append:/64=ro+wh,append:/65=ro+wh,"));
+        assert_eq!(calls[2..], ["append:/128=ro+wh,append:/129=ro+wh"]);
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Play {
     fn assert_opaque(&self, path: &str) {
         let path = self.upper.join(path);
         if self.driver == "aufs" {
-            assert!(path.join(".wh..wh.opq").exists());
+            assert!(path.join(".wh..wh..opq").exists());
         } else {
             assert_eq!(attribute(&path, "trusted.overlay.opaque"), b"y");
         }
