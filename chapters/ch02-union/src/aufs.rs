@@ -21,6 +21,9 @@ const SEPARATORS: [u8; 3] = *b":,=";
 /// entries, and told more than that it crashes the kernel rather than refuse.
 const AT_ONCE: usize = 64;
 
+/// So many branches aufs takes, unless it was built for 511, 1,023 or 32,767.
+const FEW: usize = 127;
+
 pub(crate) fn check(union: &Union) -> Result<()> {
     for path in union.lower.iter().chain([&union.upper]) {
         let bytes = path.as_os_str().as_bytes();
@@ -52,7 +55,7 @@ pub(crate) fn mount(union: &Union, at: &Path) -> Result<()> {
                         options.display()
                     )
                 })
-                .hint(why)
+                .hint(|errno| why(errno, union.lower.len() + 1))
         })
     };
     if fits { as_named(union) } else { short(union, at, as_named) }
@@ -80,8 +83,8 @@ fn calls(union: &Union) -> Vec<OsString> {
 }
 // ANCHOR_END: mount
 
-/// What the kernel's errno means here.
-fn why(errno: Errno) -> Option<String> {
+/// What the kernel's errno means where there are so many branches.
+fn why(errno: Errno, branches: usize) -> Option<String> {
     let text = match errno {
         Errno::ENODEV => {
             "this kernel has no aufs, which was never part of Linux itself; \
@@ -92,10 +95,14 @@ fn why(errno: Errno) -> Option<String> {
              systems that are known to be safe there; overlay is one of them: \
              --driver overlay"
         }
+        Errno::ENOSPC if branches > FEW => {
+            "aufs takes 127 branches, the write layer among them, unless the kernel was \
+             built for more: take fewer layers, or --driver overlay, which takes 500"
+        }
         Errno::EINVAL => {
             "aufs says what it wants in the kernel log alone: dmesg | tail; most \
-             often that no branch lies inside another, or fewer branches (127, \
-             unless the kernel was built for more)"
+             often that no branch lies inside another, is given twice, or is a union \
+             itself"
         }
         _ => return None,
     };

@@ -511,6 +511,19 @@ fn aufs_works_or_the_error_says_that_there_is_none_and_names_overlay() {
         let root_only =
             contains("EPERM").and(contains("only real root mounts aufs"));
         run.arg("true").assert().code(125).stderr(root_only);
+        // One inside another.
+        let (outer, inner) = (play.lower().to_owned(), play.lower().join("in"));
+        play.write(&inner.join("file"), "");
+        play.lower = vec![outer, inner];
+        let said = play.refused();
+        assert!(said.contains("no branch lies inside another"), "{said}");
+        // With the write layer one more than most are built for.
+        play.lower = (0..127).map(|n| play.lab.dir().join(n.to_string())).collect();
+        play.lower.iter().for_each(|lower| fs::create_dir(lower).unwrap());
+        let many = play.run(&["true"]);
+        let output = many.get_output();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || said.contains("127 branches"), "{said}");
         return;
     }
     let none = || {
