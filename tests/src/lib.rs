@@ -3,6 +3,7 @@
 
 pub mod book;
 mod descendants;
+mod devices;
 mod faulty;
 mod lab;
 mod netlink;
@@ -18,6 +19,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 pub use descendants::living;
+pub use devices::devices_untouched;
 pub use faulty::{Call, Faulty, Outcome};
 pub use lab::{Lab, copy_tree, probe, user, values};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};

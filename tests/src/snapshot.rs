@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{descendants, netlink};
 
-/// Mounts, cgroups and their hierarchies, links, firewall rules, System V objects, processes, and the
-/// files of the state directory.
+/// Mounts, cgroups and their hierarchies, links, firewall rules, System V objects,
+/// processes, who may use the devices, and the files of the state directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeMap<&'static str, BTreeSet<String>>);
 
@@ -26,6 +26,7 @@ impl Snapshot {
             ("semaphore", objects("/proc/sysvipc/sem")),
             ("shared memory", objects("/proc/sysvipc/shm")),
             ("process", processes()),
+            ("device", devices()),
             ("file", files(state)),
         ]))
     }
@@ -69,6 +70,13 @@ pub(crate) fn compare(
     let left = after.difference(before).map(|it| format!("{kind} left: {it}"));
     let gone = before.difference(after).map(|it| format!("{kind} gone: {it}"));
     left.chain(gone).collect()
+}
+
+fn devices() -> BTreeSet<String> {
+    let line = |(path, mode, user, group): (PathBuf, u32, u32, u32)| {
+        format!("{} {mode:o} {user}:{group}", path.display())
+    };
+    crate::devices::devices().into_iter().map(line).collect()
 }
 
 fn lines(file: &str) -> BTreeSet<String> {

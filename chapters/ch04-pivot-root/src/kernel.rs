@@ -8,6 +8,7 @@ use common::step::{Hint, Step};
 use common::{Part, Plan, Up, mount_read_only};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
 use nix::unistd::symlinkat;
 
 /// /proc, /dev and /sys in the container's root: enough for programs, and nothing
@@ -39,8 +40,18 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Devices that hold nothing of the host's.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Devices that hold nothing of the host's, by their numbers.
+///
+/// # Source
+/// Documentation/admin-guide/devices.txt
+const DEVICES: [(&str, u64, u64); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 /// What programs expect beside the devices.
 const LINKS: [(&str, &str); 5] = [
@@ -67,9 +78,10 @@ impl Part for KernelMounts {
         let read_only = hardened | MsFlags::MS_RDONLY;
         mount_new("sysfs", &on("/sys")?, "/sys", read_only, "")?;
         devices(&root, plan)?;
+        let null = root.find(Path::new("/dev/null"))?.context("no /dev/null")?;
         let mut empty = None;
         for path in MASKED {
-            mask(&root, Path::new(path), &mut empty)?;
+            mask(&root, Path::new(path), &null, &mut empty)?;
         }
         for path in READ_ONLY {
             freeze(&root, Path::new(path))?;
@@ -130,12 +142,22 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
     let place = dev.make(Path::new("/dev/shm"), Kind::Directory)?;
     mount_new("tmpfs", &place, "/dev/shm", shm, "mode=1777,size=64m")?;
 
-    // Bound, not made: in a user namespace mknod(2) is denied, and a bound device
-    // is the same device.
-    for device in DEVICES {
-        let device = on.join(device);
-        bind(&device, &dev.make(&device, Kind::File)?, &device)?;
+    // Made: a device that is bound is the host's own, and so is a chmod(2) of it. In a
+    // user namespace mknod(2) is denied, and so is chmod(2) of what the host's root
+    // has: there it is bound.
+    let before = umask(Mode::empty());
+    for (name, major, minor) in DEVICES {
+        let everybody = Mode::from_bits_truncate(0o666);
+        let number = makedev(major, minor);
+        match mknodat(&dev, name, SFlag::S_IFCHR, everybody, number) {
+            Err(Errno::EPERM) => {
+                let device = on.join(name);
+                bind(&device, &dev.make(&device, Kind::File)?, &device)?;
+            }
+            made => made.step(|| format!("mknod(2) /dev/{name}"))?,
+        }
     }
+    umask(before);
     for (name, target) in LINKS {
         symlinkat(target, &dev, name)
             .step(|| format!("symlink(2) /dev/{name} to {target}"))?;
@@ -152,19 +174,26 @@ fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
 }
 
 // ANCHOR: mask
-/// Cover a path with nothing: a file with /dev/null, a directory with an empty,
-/// read-only tmpfs. One is enough for all, and a bind costs less than a file system.
-/// What this kernel hasn't got need not be hidden.
-fn mask(root: &GuestRoot, guest: &Path, empty: &mut Option<Place>) -> Result<()> {
+/// Cover a path with nothing: a file with the container's /dev/null, a directory with
+/// an empty, read-only tmpfs. One is enough for all, and a bind costs less than a file
+/// system. What this kernel hasn't got need not be hidden.
+fn mask(
+    root: &GuestRoot,
+    guest: &Path,
+    null: &Place,
+    empty: &mut Option<Place>,
+) -> Result<()> {
     let Some(place) = root.find(guest)? else { return Ok(()) };
+    let cover = |with: &Place, called: &str| {
+        let (none, flags) = (None::<&str>, MsFlags::MS_BIND);
+        mount(Some(&with.path()), &place.path(), none, flags, none)
+            .step(|| format!("mount(2) bind {called} on {}", guest.display()))
+    };
     if !place.is_directory()? {
-        return bind(Path::new("/dev/null"), &place, guest);
+        return cover(null, "/dev/null");
     }
     if let Some(empty) = empty {
-        let (none, flags) = (None::<&str>, MsFlags::MS_BIND);
-        return mount(Some(&empty.path()), &place.path(), none, flags, none).step(
-            || format!("mount(2) bind that empty tmpfs on {}", guest.display()),
-        );
+        return cover(empty, "that empty tmpfs");
     }
     let (tmpfs, flags) = (Some("tmpfs"), MsFlags::MS_RDONLY);
     mount(tmpfs, &place.path(), tmpfs, flags, Some("size=0")).step(|| {

@@ -8,5 +8,5 @@ mod pivot;
 mod tree;
 
 pub use kernel::KernelMounts;
-pub use pivot::{Flags, PivotRoot};
+pub use pivot::{Flags, PivotRoot, own_null};
 pub use tree::{Tree, adopt};

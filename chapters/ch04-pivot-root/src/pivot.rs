@@ -1,12 +1,18 @@
 //! The change of root.
 
+use std::fs::{File, metadata};
+use std::io::{stderr, stdin, stdout};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use common::step::{Hint, Step};
 use common::{Part, Plan, Up};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
-use nix::unistd::{chdir, chroot, pivot_root};
+use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::unistd::{chdir, chroot, dup2_stderr, dup2_stdin, dup2_stdout, pivot_root};
 
 /// Flags of this part.
 #[derive(Args, Debug, Default)]
@@ -56,10 +62,52 @@ impl Part for PivotRoot {
             // loader and libraries that it has mapped, keep it busy.
             umount2(".", MntFlags::MNT_DETACH).step(|| "umount2(2) . MNT_DETACH")?;
         }
-        chdir("/").step(|| "chdir(2) /")
+        chdir("/").step(|| "chdir(2) /")?;
+        own_null()
     }
 }
 // ANCHOR_END: part
+
+// ANCHOR: null
+/// Where a stream of this process is the host's /dev/null, take that of the new root.
+/// Root inside may chmod(2) whatever it holds open: `chmod 600 /dev/stdin`.
+///
+/// # Errors
+/// Those of dup2(2).
+pub fn own_null() -> Result<()> {
+    let (stdin, stdout, stderr) =
+        (is_null(stdin()), is_null(stdout()), is_null(stderr()));
+    if !(stdin || stdout || stderr) {
+        return Ok(());
+    }
+    // Who has made something else of it inside has to live with the host's.
+    let there = metadata("/dev/null");
+    if !there.is_ok_and(|about| is_null_device(about.mode(), about.rdev())) {
+        return Ok(());
+    }
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.look(|| "open(2) /dev/null")?;
+    if stdin {
+        dup2_stdin(&null).step(|| "dup2(2) /dev/null to 0")?;
+    }
+    if stdout {
+        dup2_stdout(&null).step(|| "dup2(2) /dev/null to 1")?;
+    }
+    if stderr {
+        dup2_stderr(&null).step(|| "dup2(2) /dev/null to 2")?;
+    }
+    Ok(())
+}
+
+fn is_null(stream: impl AsFd) -> bool {
+    fstat(stream).is_ok_and(|about| is_null_device(about.st_mode, about.st_rdev))
+}
+
+fn is_null_device(mode: u32, number: u64) -> bool {
+    let kind = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT;
+    kind == SFlag::S_IFCHR && number == makedev(1, 3)
+}
+// ANCHOR_END: null
 
 /// EINVAL has four reasons; the manual lists them, the kernel does not say which.
 fn einval(errno: Errno) -> Option<String> {

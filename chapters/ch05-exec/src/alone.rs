@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use anyhow::{Context, Result};
+use ch04_pivot_root::own_null;
 use common::step::Step;
 use common::{Part, Plan, Up};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -32,6 +33,7 @@ impl Part for Alone {
         let null = self.null.as_ref().context("prepare opens it")?;
         dup2_stdin(null).step(|| "dup2(2) /dev/null to 0")?;
         dup2_stdout(null).step(|| "dup2(2) /dev/null to 1")?;
-        dup2_stderr(null).step(|| "dup2(2) /dev/null to 2")
+        dup2_stderr(null).step(|| "dup2(2) /dev/null to 2")?;
+        own_null()
     }
 }

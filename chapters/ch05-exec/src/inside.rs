@@ -12,6 +12,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use ch02_setns::KINDS;
 use ch04_commit::Record;
+use ch04_pivot_root::own_null;
 use common::state::State;
 use common::step::{Hint, Step};
 use common::{Birth, Join, Part, Plan, Process, Up};
@@ -137,6 +138,7 @@ impl Part for Inside {
             fchdir(root).step(|| "fchdir(2) to the container's root")?;
             chroot(".").step(|| "chroot(2) .")?;
         }
+        own_null()?;
         if self.user_namespace { be_root() } else { Ok(()) }
     }
 }

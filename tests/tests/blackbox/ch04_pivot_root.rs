@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use blackbox::{Lab, probe};
+use blackbox::{Lab, devices_untouched, probe};
 use insta::assert_snapshot;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -69,9 +69,6 @@ fn the_mount_table_is_exactly_this() {
     ]
     .map(str::to_owned)
     .into();
-    for device in ["null", "zero", "full", "random", "urandom", "tty"] {
-        expected.insert(format!("/dev/{device} device"));
-    }
     for path in masked() {
         let kind =
             if Path::new(path).is_dir() { "tmpfs ro,relatime" } else { "device" };
@@ -84,11 +81,16 @@ fn the_mount_table_is_exactly_this() {
             ));
         }
     }
-    for run in [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")] {
+    let table = |run| {
         let table = script(run, &[], "cat /proc/self/mountinfo");
-        let found: BTreeSet<String> = table.lines().map(described).collect();
-        assert_eq!(found, expected);
+        table.lines().map(described).collect::<BTreeSet<String>>()
+    };
+    assert_eq!(table(lab.chapter("ch04-pivot-root")), expected);
+    // An ordinary user may make no device.
+    for device in ["null", "zero", "full", "random", "urandom", "tty"] {
+        expected.insert(format!("/dev/{device} device"));
     }
+    assert_eq!(table(lab.as_user("ch04-pivot-root")), expected);
 }
 
 /// A line of mountinfo as "path kind flags"; for a device that is the host's own,
@@ -197,6 +199,27 @@ fn the_devices_are_these_and_work() {
              pts/ptmx\n/proc/self/fd\n/proc/self/fd/0\n3\n3\n\
              sh: write error: No space left on device\nshm\n"
         );
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_chmod_of_what_the_container_sees_does_not_reach_the_host() {
+    let lab = Lab::new();
+    // The devices, what covers files of /proc, and streams that the caller has given.
+    let covers = masked().into_iter().filter(|path| Path::new(path).is_file());
+    let covers = covers.collect::<Vec<_>>().join(" ");
+    let closing = format!(
+        "cd /dev; all=\"null zero full random urandom tty stdin stdout stderr {covers}\"
+         chmod 0 $all; chown 1 $all; true"
+    );
+    let null = "exec \"$@\" </dev/null >/dev/null 2>&1";
+    let null = ["sh", "-c", null, "sh"].map(OsStr::new);
+    let runs =
+        [lab.wrapped(&null, "ch04-pivot-root"), lab.as_user("ch04-pivot-root")];
+    for mut run in runs {
+        run.args(["run", "sh", "-c", &closing]);
+        devices_untouched(|| assert!(run.output().unwrap().status.success()));
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, Side, Terminal, cgroup_roots, probe, until};
+use blackbox::{Lab, Side, Terminal, cgroup_roots, devices_untouched, probe, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -580,6 +580,33 @@ fn detached_it_goes_on_by_itself() {
         let refused = contains("cannot be used with");
         one.exec(&["-d", "-t", "one", "true"]).assert().code(2).stderr(refused);
     }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_chmod_of_its_streams_does_not_reach_the_host() {
+    let lab = Lab::new();
+    let one = One::new(&lab, ROOT, &[], "");
+    let null = "exec \"$@\" </dev/null >/dev/null 2>&1";
+    let null = ["sh", "-c", null, "sh"].map(OsStr::new);
+    let mut exec = lab.wrapped(&null, BIN);
+    let closing = "chmod 600 /dev/stdin /dev/stdout /dev/stderr && : > /closed";
+    exec.args(["exec", "one", "sh", "-c", closing]);
+    devices_untouched(|| assert!(exec.output().unwrap().status.success()));
+    assert_eq!(
+        one.sh("stat -c %a /dev/null; chmod 666 /dev/null; rm /closed"),
+        "600\n"
+    );
+    devices_untouched(|| {
+        one.ok(&["-d", "one", "sh", "-c", closing]);
+        until(|| one.exec(&["one", "test", "-e", "/closed"]).ok().is_ok());
+    });
+    assert_eq!(one.sh("stat -c %a /dev/null; chmod 666 /dev/null"), "600\n");
+    // Where that name is something else by now, the program starts all the same.
+    assert_eq!(one.sh("rm /dev/null; mkfifo /dev/null; echo fifo"), "fifo\n");
+    let mut exec = lab.wrapped(&null, BIN);
+    exec.args(["exec", "one", "true"]);
+    assert!(exec.output().unwrap().status.success());
 }
 
 /// Freeze the container's groups, or let them go on.
