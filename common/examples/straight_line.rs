@@ -6,20 +6,21 @@
 use std::env;
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
-use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write, stderr, stdin, stdout};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use common::small;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::{Mode, fstat, mkdirat, umask};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat, umask};
 use nix::unistd::{
     Gid, chdir, execve, pivot_root, setgroups, sethostname, symlinkat,
 };
@@ -40,7 +41,7 @@ fn main() {
     env::current_dir().unwrap();
     let volume = PathBuf::from(env::args_os().nth(1).unwrap());
     let root = PathBuf::from(env::var_os("MYDOCKER_ROOT").unwrap());
-    let record = common::small::read(root.join("images/busybox")).unwrap();
+    let record = small::read(root.join("images/busybox")).unwrap();
     let record = String::from_utf8(record).unwrap();
     let mut layers = record.lines().filter_map(|line| line.strip_prefix("layer "));
     let layer = layers.next().unwrap();
@@ -75,9 +76,7 @@ fn main() {
     lock_file
         .write_all(b"user limits walls overlay kernel volume pivot-root terminal\n")
         .unwrap();
-    let containers = root.join("containers");
-    fs::create_dir_all(&containers).unwrap();
-    let home = containers.join(&id);
+    let home = root.join("containers").join(&id);
     fs::DirBuilder::new().mode(0o700).create(&home).unwrap();
     let groups = groups(&id, &lock);
     let joins = limit(&groups);
@@ -148,18 +147,19 @@ fn main() {
     let how =
         nix::sys::wait::waitid(id, nix::sys::wait::WaitPidFlag::WEXITED).unwrap();
     drop(pidfd);
-    assert!(!common::small::read(&lock).unwrap().is_empty());
+    assert!(!small::read(&lock).unwrap().is_empty());
     for group in groups {
-        let entries = fs::read_dir(&group.path).unwrap().flatten();
-        assert!(entries.filter(|e| e.file_type().unwrap().is_dir()).count() == 0);
-        let living = fs::read_to_string(group.path.join("cgroup.procs")).unwrap();
-        assert!(living.is_empty());
         fs::remove_dir(&group.path).unwrap();
     }
-    for directory in [&upper, &work] {
-        fs::remove_dir_all(directory).unwrap();
+    let inner = work.join("work");
+    fs::remove_file(inner.join("incompat/volatile/dirty")).unwrap();
+    for made in ["incompat/volatile", "incompat", ""] {
+        fs::remove_dir(inner.join(made)).unwrap();
     }
-    fs::remove_dir_all(&home).unwrap();
+    assert!(fs::remove_dir(&upper).is_err(), "the volume's mount point lies in it");
+    fs::remove_dir_all(&upper).unwrap();
+    fs::remove_dir(&work).unwrap();
+    fs::remove_dir(&home).unwrap();
     fs::remove_file(&lock).unwrap();
     drop(lock_file);
     drop(tasks);
@@ -184,7 +184,10 @@ enum Join {
 
 /// Where the groups are to lie, noted in the container's lock file.
 fn groups(id: &str, lock: &Path) -> Vec<Group> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mut table = String::with_capacity(4096);
+    let mut mountinfo = File::open("/proc/self/mountinfo").unwrap();
+    mountinfo.read_to_string(&mut table).unwrap();
+    drop(mountinfo);
     let mut hierarchies = Vec::new();
     for line in table.lines() {
         let (mount, file_system) = line.split_once(" - ").unwrap();
@@ -197,7 +200,7 @@ fn groups(id: &str, lock: &Path) -> Vec<Group> {
             "cgroup" => hierarchies.push((1, mount, words(options, ','))),
             "cgroup2" => {
                 let list = mount.join("cgroup.controllers");
-                let list = fs::read_to_string(list).unwrap();
+                let list = small::text(list).unwrap();
                 hierarchies.push((2, mount, words(&list, ' ')));
             }
             _ => {}
@@ -213,7 +216,7 @@ fn groups(id: &str, lock: &Path) -> Vec<Group> {
     } else {
         "cpuset.cpus.effective"
     };
-    let _ = fs::read_to_string(top(*version, mount).join(file)).unwrap();
+    let _ = small::text(top(*version, mount).join(file)).unwrap();
     let mut groups = Vec::new();
     for (version, mount, controllers) in hierarchies {
         if ["memory", "cpu", "cpuset"].iter().any(|name| has(&controllers, name)) {
@@ -221,12 +224,11 @@ fn groups(id: &str, lock: &Path) -> Vec<Group> {
             groups.push(Group { version, mount, path, controllers });
         }
     }
-    for group in &groups {
-        let path = group.path.as_os_str().as_bytes();
-        let note = [b"group ", path, b"\n"].concat();
-        let mut lock = File::options().append(true).open(lock).unwrap();
-        lock.write_all(&note).unwrap();
-    }
+    let notes = groups.iter().flat_map(|group| {
+        [b"group ", group.path.as_os_str().as_bytes(), b"\n"].concat()
+    });
+    let notes: Vec<u8> = notes.collect();
+    File::options().append(true).open(lock).unwrap().write_all(&notes).unwrap();
     groups
 }
 
@@ -268,37 +270,36 @@ fn limit(groups: &[Group]) -> Join {
         fs::create_dir(path).unwrap();
         if *version == 1 && controllers.iter().any(|own| own == "cpuset") {
             for file in ["cpuset.mems", "cpuset.cpus"] {
-                let value = fs::read_to_string(mount.join(file)).unwrap();
+                let value = small::text(mount.join(file)).unwrap();
                 fs::write(path.join(file), value.trim()).unwrap();
             }
         }
     }
-    let find = |file: &str| {
-        let mut files = groups.iter().map(|group| group.path.join(file));
-        files.find(|file| file.is_file())
+    let of = |name: &str| {
+        let mut all = groups.iter();
+        all.find(|group| group.controllers.iter().any(|own| own == name)).unwrap()
     };
-    let set =
-        |file: &str, value: &str| fs::write(find(file).unwrap(), value).unwrap();
-    let version = |name: &str| {
-        let own = groups
-            .iter()
-            .find(|group| group.controllers.iter().any(|own| own == name));
-        own.unwrap().version
+    let version = |name: &str| of(name).version;
+    let set = |file: &str, value: &str| {
+        let path = of(file.split('.').next().unwrap()).path.join(file);
+        let file = File::options().write(true).open(path);
+        file.and_then(|mut file| file.write_all(value.as_bytes()))
     };
     let bytes = (100 << 20).to_string();
     let (memory, swap, most) = match version("memory") {
         1 => ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", &*bytes),
         _ => ("memory.max", "memory.swap.max", "0"),
     };
-    set(memory, &bytes);
-    if find(swap).is_some() {
-        set(swap, most);
+    set(memory, &bytes).unwrap();
+    if let Err(e) = set(swap, most) {
+        assert_eq!(e.kind(), ErrorKind::NotFound);
     }
     match version("cpu") {
         1 => set("cpu.shares", "512"),
         _ => set("cpu.weight", "20"),
     }
-    set("cpuset.cpus", "0");
+    .unwrap();
+    set("cpuset.cpus", "0").unwrap();
     let mut tasks = Vec::new();
     for Group { version, path, .. } in groups {
         if *version == 2 {
@@ -412,13 +413,19 @@ fn child(
         let place = openat(&dev, name, open, Mode::empty()).unwrap();
         fresh(kind, &place, flags, options);
     }
-    for device in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let create = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
-        let mode = Mode::from_bits_truncate(0o644);
-        let place = openat(&dev, device, create | OFlag::O_CLOEXEC, mode).unwrap();
-        let host = format!("/dev/{device}");
-        mount(Some(host.as_str()), at(&place).as_str(), none, bind, none).unwrap();
+    let before = umask(Mode::empty());
+    for (device, major, minor) in [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ] {
+        let mode = Mode::from_bits_truncate(0o666);
+        mknodat(&dev, device, SFlag::S_IFCHR, mode, makedev(major, minor)).unwrap();
     }
+    umask(before);
     for (name, target) in [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -430,6 +437,7 @@ fn child(
     }
     drop(dev);
     drop(below);
+    let null = look("dev/null").unwrap();
     let mut empty = None;
     for path in [
         "proc/acpi",
@@ -457,11 +465,13 @@ fn child(
                 empty = Some(look(path).unwrap());
                 continue;
             }
-            _ => "/dev/null".to_owned(),
+            _ => at(&null),
         };
+        let bind = MsFlags::MS_BIND;
         mount(Some(nothing.as_str()), to.as_str(), none, bind, none).unwrap();
     }
     drop(empty);
+    drop(null);
     for path in ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"]
     {
         let Ok(place) = look(path) else { continue };
@@ -492,6 +502,19 @@ fn child(
     pivot_root(".", ".").unwrap();
     umount2(".", MntFlags::MNT_DETACH).unwrap();
     chdir("/").unwrap();
+    let is_null =
+        |fd: BorrowedFd| fstat(fd).is_ok_and(|about| about.st_rdev == makedev(1, 3));
+    let streams = (stdin(), stdout(), stderr());
+    let null =
+        [streams.0.as_fd(), streams.1.as_fd(), streams.2.as_fd()].map(is_null);
+    if null.contains(&true) {
+        fs::metadata("/dev/null").unwrap();
+        let own = File::options().read(true).write(true).open("/dev/null").unwrap();
+        for (number, _) in (0..).zip(null).filter(|(_, null)| *null) {
+            // SAFETY: the streams are nobody's own.
+            unsafe { libc::dup2(own.as_raw_fd(), number) };
+        }
+    }
     setgroups(&[] as &[Gid]).unwrap();
     chdir("/").unwrap();
     // SAFETY: nothing is closed now.

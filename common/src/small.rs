@@ -18,6 +18,15 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     rest(&mut File::open(path)?)
 }
 
+/// All that a file holds, as text.
+///
+/// # Errors
+/// Those of open(2) and read(2), and what is no UTF-8.
+pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|e| io::Error::new(ErrorKind::InvalidData, e))
+}
+
 /// What a file holds from where it stands.
 ///
 /// # Errors

@@ -73,10 +73,9 @@ pub fn make(flags: &Flags, home: &Home) -> Result<Option<Group>> {
 
 fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
     let group = flags.plan(home.id.as_str())?;
-    for place in &group.places {
-        // Before there is anything: whoever finds the note removes what it names.
-        home.note(NOTE, place.path.as_os_str().as_bytes())?;
-    }
+    // Before there is anything: whoever finds the notes removes what they name.
+    let places = group.places.iter().map(|place| place.path.as_os_str().as_bytes());
+    home.note_all(NOTE, &places.collect::<Vec<_>>())?;
     for place in &group.places {
         make_way(&place.hierarchy)?;
     }

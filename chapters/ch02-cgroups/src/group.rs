@@ -1,11 +1,12 @@
 //! A group: a directory in one hierarchy or in several, made, filled and removed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata, read_to_string};
-use std::io;
+use std::fs::{self, File, Metadata, read_to_string};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use common::small;
 use common::step::{Hint, Step};
 
 use crate::destroy::{destroy, processes};
@@ -116,13 +117,9 @@ impl Group {
     /// # Errors
     /// Those of stat(2).
     pub(crate) fn find_file(&self, key: &str) -> Result<Option<PathBuf>> {
-        for place in &self.places {
-            let file = place.path.join(key);
-            if about(&file)?.is_some_and(|about| about.is_file()) {
-                return Ok(Some(file));
-            }
-        }
-        Ok(None)
+        let mut files =
+            self.places.iter().filter_map(|place| place.file(key).transpose());
+        files.next().transpose()
     }
 
     /// Write a value into the group's file of this name.
@@ -130,12 +127,12 @@ impl Group {
     /// # Errors
     /// There is no such file, or the kernel refuses the value.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
-        let path = self.file(key)?;
-        // Of nothing there would be no write(2) at all.
-        let line = if value.is_empty() { "\n" } else { value };
-        fs::write(&path, line)
-            .step(|| format!("write(2) {value:?} to {}", path.display()))
-            .hint(|errno| hints::set(errno, key))
+        for place in &self.places {
+            if place.file(key)?.is_some() && place.set(key, value)? {
+                return Ok(());
+            }
+        }
+        bail!(hints::no_file(key))
     }
 
     // ANCHOR: add
@@ -208,6 +205,30 @@ fn about(path: &Path) -> Result<Option<Metadata>> {
 }
 
 impl Place {
+    fn file(&self, key: &str) -> Result<Option<PathBuf>> {
+        let file = self.path.join(key);
+        Ok(about(&file)?.is_some_and(|about| about.is_file()).then_some(file))
+    }
+
+    /// Write a value into this directory's file of that name, and tell whether there
+    /// is one.
+    ///
+    /// # Errors
+    /// The kernel refuses the value.
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<bool> {
+        let path = self.path.join(key);
+        // Of nothing there would be no write(2) at all.
+        let line = if value.is_empty() { "\n" } else { value };
+        let file = File::options().write(true).open(&path);
+        match file.and_then(|mut file| file.write_all(line.as_bytes())) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            written => written
+                .step(|| format!("write(2) {value:?} to {}", path.display()))
+                .hint(|errno| hints::set(errno, key))
+                .map(|()| true),
+        }
+    }
+
     fn make(&self) -> Result<()> {
         let path = &self.path;
         if self.hierarchy.version == Version::V2 {
@@ -234,8 +255,7 @@ impl Place {
 
 fn inherit(path: &Path, file: &str) -> Result<()> {
     let from = path.parent().context("a group lies in a hierarchy")?.join(file);
-    let value =
-        read_to_string(&from).look(|| format!("read(2) {}", from.display()))?;
+    let value = small::text(&from).look(|| format!("read(2) {}", from.display()))?;
     let to = path.join(file);
     fs::write(&to, value.trim())
         .step(|| format!("write(2) {:?} to {}", value.trim(), to.display()))

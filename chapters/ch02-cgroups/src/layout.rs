@@ -1,12 +1,13 @@
 //! Where this machine has its cgroup hierarchies, told by what is mounted.
 
 use std::ffi::OsString;
-use std::fs::{self, read_to_string};
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use common::small;
 use common::step::Step;
 
 /// The two versions of the interface. A controller belongs to one of them at a time.
@@ -53,7 +54,10 @@ impl Layout {
     pub fn find() -> Result<Layout> {
         let path = "/proc/self/mountinfo";
         // Somebody else's mount point may be no text.
-        let table = fs::read(path).look(|| format!("read(2) {path}"))?;
+        let mut table = Vec::with_capacity(4096);
+        File::open(path)
+            .and_then(|mut file| file.read_to_end(&mut table))
+            .look(|| format!("read(2) {path}"))?;
         let lines = table.split(|byte| *byte == b'\n');
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         for mut found in lines.filter_map(hierarchy) {
@@ -61,7 +65,7 @@ impl Layout {
                 // What v1 has mounted, or the group above hasn't handed down, is not
                 // in this list.
                 let list = found.mount.join("cgroup.controllers");
-                let list = read_to_string(&list)
+                let list = small::text(&list)
                     .look(|| format!("read(2) {}", list.display()))?;
                 found.controllers.extend(list.split_whitespace().map(Into::into));
             }

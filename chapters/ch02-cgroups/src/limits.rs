@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use common::small;
 use common::step::Step;
 use nix::sys::stat::{major, minor};
 
 use crate::group::Group;
+use crate::hints;
 use crate::layout::{Layout, Version};
 use crate::values::{Cpus, Io, List, size};
 
@@ -127,23 +129,19 @@ impl Flags {
     /// A value that the kernel refuses.
     pub fn set(&self, group: &Group) -> Result<()> {
         for setting in self.settings()? {
-            let version = group.places.iter().find_map(|place| {
+            let place = group.places.iter().find(|place| {
                 let own = &place.hierarchy.controllers;
-                let has =
-                    own.iter().any(|c| setting.controller.contains(&c.as_str()));
-                has.then_some(place.hierarchy.version)
+                own.iter().any(|c| setting.controller.contains(&c.as_str()))
             });
-            let lines = match version.context("planned with its controllers")? {
+            let place = place.context("planned with its controllers")?;
+            let lines = match place.hierarchy.version {
                 Version::V1 => &setting.v1,
                 Version::V2 => &setting.v2,
             };
             for (file, value) in lines {
-                if setting.optional.contains(file)
-                    && group.find_file(file)?.is_none()
-                {
-                    continue;
+                if !place.set(file, value)? && !setting.optional.contains(file) {
+                    bail!(hints::no_file(file));
                 }
-                group.set(file, value)?;
             }
         }
         Ok(())
@@ -247,7 +245,7 @@ impl List {
             Version::V1 => "cpuset.effective_cpus",
             Version::V2 => "cpuset.cpus.effective",
         };
-        let there = match read_to_string(crate::place::top(hierarchy)?.join(file)) {
+        let there = match small::text(crate::place::top(hierarchy)?.join(file)) {
             Ok(there) => there,
             // Below a group that was handed over there may be no such file.
             Err(_) => read_to_string("/sys/devices/system/cpu/online")

@@ -111,6 +111,12 @@ impl Part for Overlay {
     }
 
     fn removed(&self, home: &Home) -> Result<()> {
+        // What overlayfs has left, most often. Anything else is looked for.
+        let work = home.dir().join("work/work");
+        let _ = fs::remove_file(work.join("incompat/volatile/dirty"));
+        for made in ["incompat/volatile", "incompat", ""] {
+            let _ = fs::remove_dir(work.join(made));
+        }
         OWN.iter().try_for_each(|name| remove_tree(&home.dir().join(name)))
     }
 }
