@@ -31,8 +31,9 @@ pub(crate) fn processes(path: &Path) -> Result<Vec<i32>> {
 /// A process that doesn't die: it is in a system call that can't be interrupted.
 pub(crate) fn destroy(path: &Path) -> Result<()> {
     // The kernel removes a group in which there is nobody and nothing.
-    if fs::remove_dir(path).is_ok() {
-        return Ok(());
+    let removed = fs::remove_dir(path);
+    if removed.is_ok() {
+        return removed.step(|| format!("rmdir(2) {}", path.display()));
     }
     let inner = match fs::read_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -50,8 +50,42 @@ pub fn freeze(group: &Group, frozen: bool) -> Result<()> {
 /// Whether nobody in the group at this path makes a step, or will not for long.
 #[must_use]
 pub fn is_frozen(place: &Path) -> bool {
-    let state = |file| read_to_string(place.join(file)).unwrap_or_default();
+    let state = |group: &Path, file| read_to_string(group.join(file));
     // v1: FREEZING, then FROZEN, by this group or one above it.
-    state("freezer.state").contains("FR")
-        || state("cgroup.events").contains("frozen 1")
+    let v1 = state(place, "freezer.state").is_ok_and(|state| state.contains("FR"));
+    // v2 has a word each, and none for what is only asked for. The topmost group, which
+    // can't be frozen, has no such file.
+    let groups = place.ancestors();
+    let mut asked = groups.map_while(|group| state(group, "cgroup.freeze").ok());
+    v1 || asked.any(|asked| asked.trim() == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_counts_here_and_above() {
+        let top = tempfile::tempdir().unwrap();
+        let group = top.path().join("a/b");
+        fs::create_dir_all(&group).unwrap();
+        assert!(!is_frozen(&group));
+        for (here, above, frozen) in
+            [("0", "0", false), ("1", "0", true), ("0", "1", true)]
+        {
+            fs::write(group.join("cgroup.freeze"), format!("{here}\n")).unwrap();
+            fs::write(top.path().join("a/cgroup.freeze"), format!("{above}\n"))
+                .unwrap();
+            assert_eq!(is_frozen(&group), frozen, "{here} {above}");
+        }
+        fs::remove_file(group.join("cgroup.freeze")).unwrap();
+        for (state, frozen) in
+            [("THAWED", false), ("FREEZING", true), ("FROZEN", true)]
+        {
+            fs::write(group.join("freezer.state"), state).unwrap();
+            assert_eq!(is_frozen(&group), frozen, "{state}");
+        }
+    }
 }

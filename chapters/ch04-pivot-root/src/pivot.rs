@@ -73,7 +73,7 @@ impl Part for PivotRoot {
 /// Root inside may chmod(2) whatever it holds open: `chmod 600 /dev/stdin`.
 ///
 /// # Errors
-/// Those of dup2(2).
+/// Those of open(2) and dup2(2).
 pub fn own_null() -> Result<()> {
     let (stdin, stdout, stderr) =
         (is_null(stdin()), is_null(stdout()), is_null(stderr()));
