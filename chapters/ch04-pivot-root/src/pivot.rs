@@ -1,7 +1,7 @@
 //! The change of root.
 
 use std::fs::{File, metadata};
-use std::io::{stderr, stdin, stdout};
+use std::io::{ErrorKind, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -73,16 +73,26 @@ impl Part for PivotRoot {
 /// Root inside may chmod(2) whatever it holds open: `chmod 600 /dev/stdin`.
 ///
 /// # Errors
-/// Those of open(2) and dup2(2).
+/// Those of fstat(2), open(2) and dup2(2).
 pub fn own_null() -> Result<()> {
     let (stdin, stdout, stderr) =
-        (is_null(stdin()), is_null(stdout()), is_null(stderr()));
+        (is_null(stdin())?, is_null(stdout())?, is_null(stderr())?);
     if !(stdin || stdout || stderr) {
         return Ok(());
     }
-    // Who has made something else of it inside has to live with the host's.
-    let there = metadata("/dev/null");
-    if !there.is_ok_and(|about| is_null_device(about.mode(), about.rdev())) {
+    let there = match metadata("/dev/null") {
+        // Who has made something else of it inside has to live with the host's.
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::NotFound | ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(());
+        }
+        there => there.look(|| "stat(2) /dev/null")?,
+    };
+    if !is_null_device(there.mode(), there.rdev()) {
         return Ok(());
     }
     let null = File::options().read(true).write(true).open("/dev/null");
@@ -99,8 +109,9 @@ pub fn own_null() -> Result<()> {
     Ok(())
 }
 
-fn is_null(stream: impl AsFd) -> bool {
-    fstat(stream).is_ok_and(|about| is_null_device(about.st_mode, about.st_rdev))
+fn is_null(stream: impl AsFd) -> Result<bool> {
+    let about = fstat(stream).look(|| "fstat(2) of a stream")?;
+    Ok(is_null_device(about.st_mode, about.st_rdev))
 }
 
 fn is_null_device(mode: u32, number: u64) -> bool {
