@@ -15,6 +15,7 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches};
 
+use crate::engine::plan::Plan;
 use crate::process::exit::{Exit, code_of};
 
 /// What `run` of every chapter takes last.
@@ -33,6 +34,20 @@ pub struct Run {
     /// the program.
     #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,
+}
+
+impl Run {
+    /// The container that these flags describe, without parts yet. `--trace` takes
+    /// effect here.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn plan(self) -> Result<Plan> {
+        if self.trace {
+            step::narrate();
+        }
+        Plan::new(self.command)
+    }
 }
 
 /// What a chapter's `--help` says below its flags: the lines to try, which are its
@@ -58,10 +73,7 @@ Exit status:
 /// # Errors
 /// Those of `act`.
 pub fn each(words: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
-    let errors = words.iter().filter_map(|word| act(word).err());
-    let errors: Vec<_> = errors.map(|error| step::report(&error)).collect();
-    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
-    Ok(())
+    step::join_errors(words.iter().map(|word| act(word)))
 }
 
 /// Read the command line, run, report. Nothing but this prints errors.

@@ -25,8 +25,12 @@ pub mod state;
 pub mod unpack;
 
 pub use cli::{hints, step};
+pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
-pub use engine::part::{Birth, Join, Part, Plan, Up};
+pub use engine::part::{Birth, Join, Part, Up};
+pub use engine::plan::{
+    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, Users,
+};
 pub use engine::poll_loop::{Running, Watch};
 pub use process::environment::PATH;
 pub use process::exit::{self, Exit};

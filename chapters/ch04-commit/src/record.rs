@@ -21,7 +21,7 @@ use common::state::State;
 use common::state::fields::Fields;
 use common::state::{Id, Name};
 use common::step::{Hint, Step};
-use common::{Exit, Part, Plan, Running, hints, read_whole};
+use common::{Exit, Lifetime, Part, Plan, Running, hints, read_whole};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -325,7 +325,7 @@ impl Part for Recorded {
         record.environment = plan.environment.clone();
         record.directory = plan.directory.clone();
         record.user = plan.user.clone();
-        self.goes = !plan.stays;
+        self.goes = plan.lifetime != Lifetime::UntilRemoved;
         write(&plan.home.dir().join(RECORD), &record.text())
     }
 

@@ -92,7 +92,7 @@ impl Exec {
             self.directory,
         );
         let run = cli::Run { trace: self.trace, command: self.command };
-        let container = Container::new(run)?.part(inside);
+        let container = Container::new(run.plan()?).part(inside);
         let container = if self.detach {
             container.part(Alone::default())
         } else {

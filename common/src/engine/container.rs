@@ -1,31 +1,31 @@
 //! A container's life, seen from the host: create, start, wait.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use crate::cli::Run;
-use crate::cli::step::{self, Hint, Scene, Step};
-use crate::engine::part::{Birth, Part, Plan};
+use crate::cli::step::{self, Scene, Step};
+use crate::engine::enter;
+use crate::engine::part::{Birth, Part};
+use crate::engine::plan::{Lifetime, Plan, Session};
 use crate::engine::poll_loop::{Running, poll};
 use crate::process::channel::{Channel, Frame};
-use crate::process::child::{self, Child};
+use crate::process::child::{Child, lost};
 use crate::process::clone::{self, Born};
-use crate::process::environment;
-use crate::process::exit::{Exit, Failure, OURS};
+
+use crate::process::exit::{Exit, Failure};
 use crate::process::program::Program;
 use crate::process::signals::{CAUGHT, Signals, ends};
 use crate::process::sys;
+use crate::state::Name;
 use crate::state::State;
 use crate::state::{Home, Lock};
-use crate::state::{Id, Name};
 
 /// A container to be: a command and the parts around it.
 ///
@@ -33,8 +33,8 @@ use crate::state::{Id, Name};
 /// # fn main() -> anyhow::Result<()> {
 /// use common::Container;
 ///
-/// let run = common::cli::Run { trace: false, command: vec!["sh".into()] };
-/// let exit = Container::new(run)?.run()?;
+/// let plan = common::Plan::new(vec!["sh".into()])?;
+/// let exit = Container::new(plan).run()?;
 /// # Ok(()) }
 /// ```
 pub struct Container {
@@ -43,35 +43,10 @@ pub struct Container {
 }
 
 impl Container {
-    /// A container without any wall yet. An empty command means `sh`.
-    ///
-    /// # Errors
-    /// No place for a state directory, no random number, no working directory.
-    pub fn new(run: Run) -> Result<Container> {
-        if run.trace {
-            step::narrate();
-        }
-        let mut command = run.command;
-        if command.is_empty() {
-            command.push("sh".into());
-        }
-        let home = Home { id: Id::new()?, name: None, state: State::locate()? };
-        let plan = Plan {
-            home,
-            command,
-            environment: environment::clean(),
-            directory: env::current_dir().look(|| "getcwd(3)").hint(|_| {
-                Some("your working directory was removed: cd to another".to_owned())
-            })?,
-            root: None,
-            user_namespace: false,
-            keeps: false,
-            stays: false,
-            own_session: false,
-            outlives: false,
-            user: None,
-        };
-        Ok(Container { plan, parts: Vec::new() })
+    /// A container without parts.
+    #[must_use]
+    pub fn new(plan: Plan) -> Container {
+        Container { plan, parts: Vec::new() }
     }
 
     /// Add a part. The order is the order in which the walls are built.
@@ -85,7 +60,7 @@ impl Container {
     /// the parts that keep something, and a name.
     #[must_use]
     pub fn keep(mut self, name: Option<Name>) -> Container {
-        self.plan.keeps = true;
+        self.plan.lifetime = Lifetime::UntilExit;
         self.plan.home.name = name;
         self
     }
@@ -94,7 +69,7 @@ impl Container {
     /// then, and `removed` only by who removes the container.
     #[must_use]
     pub fn stay(mut self) -> Container {
-        self.plan.stays = true;
+        self.plan.lifetime = Lifetime::UntilRemoved;
         self
     }
 
@@ -174,13 +149,13 @@ impl Created {
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
             standing.each("started", |part, _| part.started(&mut running))?;
             // After the parts: whoever finds this note joins by what they have noted.
-            if standing.plan.stays {
+            if standing.plan.lifetime == Lifetime::UntilRemoved {
                 standing.plan.home.note_stays(child.pid())?;
             } else if running.joinable {
                 standing.plan.home.note_goes(child.pid())?;
             }
             tell()?;
-            standing.settled = standing.plan.stays;
+            standing.settled = standing.plan.lifetime == Lifetime::UntilRemoved;
             Ok(running)
         });
         match started {
@@ -264,17 +239,6 @@ fn interrupted(signal: Signal) -> Error {
         .into()
 }
 
-/// The child ended before exec and did not say why.
-pub(crate) fn lost(how: Exit) -> Error {
-    let how = match how {
-        Exit::Signal(signal) => format!("{signal} ended it"),
-        how => format!("it ended with {}", how.code()),
-    };
-    let text = format!("the child was lost before its program started: {how}");
-    let hint = "run it again with --trace to see the last step";
-    Failure { code: OURS, text: format!("{text}\nhint: {hint}") }.into()
-}
-
 /// A container whose program runs.
 pub struct Started {
     running: Running,
@@ -307,7 +271,7 @@ impl Started {
         // child killed, and then what it stood in undone.
         let Started { signals, mut standing, mut child, mut running } = self;
         step::scene(Scene { side: "parent", hook: "wait", part: "" });
-        let keys_reach_child = !standing.plan.own_session;
+        let keys_reach_child = standing.plan.session == Session::Shared;
         let waited = running.wait(&mut child, &signals, keys_reach_child);
         drop(child);
         // Before the clean-up is told of: the terminal is the user's again.
@@ -340,7 +304,7 @@ struct Standing {
 impl Standing {
     fn build(&mut self) -> Result<(Child, Channel)> {
         step::scene(Scene { side: "parent", hook: "prepare", part: "home" });
-        if self.plan.keeps {
+        if self.plan.lifetime != Lifetime::NoFiles {
             self.sweep()?;
             let names: Vec<&str> = self.parts.iter().map(|p| p.name()).collect();
             self.lock = Some(self.plan.home.make(&names)?);
@@ -371,7 +335,7 @@ impl Standing {
             Born::Child(channel) => {
                 // The lock says that the host side lives, which this is not.
                 self.lock = None;
-                child::main(&self.plan, &self.parts, program, channel)
+                enter::main(&self.plan, &self.parts, program, channel)
             }
         };
         self.each("attach", |part, plan| part.attach(plan, child.pid()))?;
@@ -412,7 +376,8 @@ impl Standing {
                 removed(&self.parts, home, &mut errors);
                 forget(home, &mut errors);
             }
-            if let Some(error) = joined(errors) {
+            if let Some(error) = step::join_errors(errors.into_iter().map(Err)).err()
+            {
                 let error = error.context(format!("sweep container {}", home.id));
                 let text = step::report(&error);
                 // A closed stderr is no reason either.
@@ -438,12 +403,12 @@ impl Standing {
             let_go(home, &mut errors);
         } else {
             removed(parts, home, &mut errors);
-            if self.plan.keeps {
+            if self.plan.lifetime != Lifetime::NoFiles {
                 forget(home, &mut errors);
             }
         }
         self.lock = None;
-        joined(errors)
+        step::join_errors(errors.into_iter().map(Err)).err()
     }
 
     /// Undo what stands because of an error, which is given back.
@@ -502,12 +467,4 @@ fn forget(home: &Home, errors: &mut Vec<Error>) {
         step::scene(Scene { side: "parent", hook: "removed", part: "home" });
         errors.extend(home.remove().err());
     }
-}
-
-fn joined(errors: Vec<Error>) -> Option<Error> {
-    let mut errors = errors.into_iter();
-    let first = errors.next()?;
-    Some(errors.fold(first, |all, next| {
-        anyhow!("{}\nand: {}", step::report(&all), step::report(&next))
-    }))
 }
