@@ -5,6 +5,7 @@
 //! Chapters make the walls; this crate makes the process, and undoes what was done.
 
 pub mod apt;
+pub mod archive;
 pub mod base64;
 pub mod busybox;
 pub mod cli;
@@ -24,7 +25,6 @@ pub mod room;
 pub mod small;
 pub mod state;
 pub mod step;
-pub mod unpack;
 
 mod birth;
 mod channel;

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
+use common::archive::{Keep, unpack_stream};
 use common::id::Name;
 use common::image::{Image, now, weigh};
 use common::state::State;
 use common::step::Step;
-use common::unpack::{Keep, unpack_stream};
 
 use crate::commit::{become_root, refuse_busybox};
 use crate::layer;

@@ -14,11 +14,11 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::say;
 use crate::apt::{Apt, PATIENCE, only_file};
+use crate::archive::unpack_file;
 use crate::command::{Said, run};
 use crate::hints;
 use crate::room::{is_full, room};
 use crate::step::{Hint, Step};
-use crate::unpack::unpack;
 
 /// Room for a package, what is in it, and the image.
 const ROOM: u64 = 8 << 20;
@@ -198,7 +198,7 @@ fn apk(places: &Places, scratch: &Path) -> Result<Found> {
     let plain = work.join("plain.tar");
     let said = places.run(Command::new("gzip").arg("-dc").arg(&package))?;
     fs::write(&plain, said.out).step(|| format!("write(2) {}", plain.display()))?;
-    unpack(&plain, &tree)?;
+    unpack_file(&plain, &tree)?;
     unpacked(&tree, &package)
 }
 
@@ -223,7 +223,7 @@ fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
         fs::write(&plain, said.out)
             .step(|| format!("write(2) {}", plain.display()))?;
     }
-    unpack(&plain, &tree)?;
+    unpack_file(&plain, &tree)?;
     unpacked(&tree, &package)
 }
 
