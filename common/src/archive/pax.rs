@@ -237,6 +237,7 @@ fn percent_decoded(name: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::tests::record;
 
     fn parsed(header: &[u8]) -> Result<Pax> {
         let mut pax = Pax::default();
@@ -257,9 +258,9 @@ mod tests {
     #[test]
     fn damaged_records_are_refused() {
         for header in [
-            &b"9 path=a\n"[..],
+            &b"8 path=a\n"[..],
             b"11 path=a\n",
-            b"10 path=ab\n",
+            b"10 path=a\n\n",
             b"x path=a\n",
             b"-10 path=a\n",
             b"7 path\n",
@@ -294,31 +295,32 @@ mod tests {
 
     #[test]
     fn a_keyword_that_may_change_the_files_is_refused_by_name() {
-        for (header, reason) in [
-            (&b"18 VENDOR.magic=1\n"[..], "unknown"),
-            (b"24 SCHILY.acl.access=x\n\n", "access control lists"),
-            (b"24 SCHILY.realsize=1234\n", "unknown"),
-            (b"21 GNU.dumpdir=Yname\n", "incremental"),
-            (b"23 GNU.volume.offset=9\n", "split over several"),
-            (b"23 GNU.sparse.surprise=\n", "unknown"),
-            (b"21 hdrcharset=EBCDIC\n", "unknown character set"),
-            (b"10 size=1x\n", "expected a number"),
-            (b"29 LIBARCHIVE.xattr.user.a=!\n", "expected base64"),
+        for (keyword, value, reason) in [
+            ("VENDOR.magic", "1", "unknown"),
+            ("SCHILY.acl.access", "u::rwx", "access control lists"),
+            ("SCHILY.xattr.system.posix_acl_access", "x", "access control lists"),
+            ("SCHILY.realsize", "1234", "unknown"),
+            ("GNU.dumpdir", "Yname", "incremental"),
+            ("GNU.volume.offset", "9", "split over several"),
+            ("GNU.sparse.surprise", "", "unknown"),
+            ("hdrcharset", "EBCDIC", "unknown character set"),
+            ("size", "1x", "expected a number"),
+            ("path\u{1b}", "x", "unknown"),
+            ("LIBARCHIVE.xattr.user.a", "!", "expected base64"),
         ] {
-            let keyword = records(header).next().unwrap().unwrap().0;
-            let keyword = format!("\"{}\"", keyword.escape_ascii());
-            let error = refusal(header);
-            assert!(error.contains(&keyword) && error.contains(reason), "{error}");
+            let error = refusal(&record(keyword, value));
+            let shown = format!("\"{}\"", keyword.as_bytes().escape_ascii());
+            assert!(error.contains(&shown) && error.contains(reason), "{error}");
         }
     }
 
     #[test]
     fn attributes_are_decoded_as_their_writers_encode_them() {
-        let pax = parsed(
-            b"31 SCHILY.xattr.user.a%3D%25=\n\0\n\
-              37 LIBARCHIVE.xattr.user.%41%3d=Zm8\n",
-        )
-        .unwrap();
+        let header = [
+            record("SCHILY.xattr.user.a%3D%25", "\n\0"),
+            record("LIBARCHIVE.xattr.user.%41%3d", "Zm8"),
+        ];
+        let pax = parsed(&header.concat()).unwrap();
         let expected = [
             ("user.a=%".to_owned(), b"\n\0".to_vec()),
             ("user.A=".to_owned(), b"fo".to_vec()),

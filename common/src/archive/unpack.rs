@@ -297,7 +297,7 @@ mod tests {
 
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use tar::{Builder, Header};
+    use tar::{Builder, EntryType, Header};
 
     use super::*;
 
