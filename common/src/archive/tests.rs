@@ -349,7 +349,8 @@ proptest! {
 #[test]
 fn a_damaged_map_is_refused_by_name() {
     let data = pattern(1024);
-    let cases: [(&str, u64, Vec<(u64, u64)>); 6] = [
+    type Map = Vec<(u64, u64)>;
+    let cases: [(&str, u64, Map); 6] = [
         ("starts before the end", 4096, vec![(512, 512), (512, 512)]),
         ("starts before the end", 4096, vec![(1024, 512), (0, 512)]),
         ("beyond the end of the file", 1024, vec![(512, 1024)]),
