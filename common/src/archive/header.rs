@@ -69,6 +69,10 @@ impl Header {
     }
 
     pub(super) fn size(&self) -> Result<u64> {
+        // A label of the archive ("V") has an empty field.
+        if self.flag() == b'V' && number(&self.0[SIZE])?.is_none() {
+            return Ok(0);
+        }
         let size = self.field(SIZE, "size")?;
         u64::try_from(size).context("a negative size")
     }

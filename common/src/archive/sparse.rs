@@ -29,7 +29,6 @@ pub(super) struct Map {
 /// can claim (16 MiB).
 const MOST_REGIONS: usize = 1 << 20;
 
-// ANCHOR: check
 impl Map {
     /// Check a map. `stored` is the number of bytes that the archive has for the file.
     pub(super) fn new(size: u64, regions: Vec<Region>, stored: u64) -> Result<Map> {
@@ -60,6 +59,13 @@ impl Map {
             };
             sum += length;
         }
+        // GNU tar ends the file at the end of the last region. A hole at the end is a
+        // region of 0 bytes.
+        if end != size {
+            bail!(
+                "damaged sparse map: it ends at {end}, but the size of the file is {size}"
+            );
+        }
         if sum != stored {
             bail!(
                 "damaged sparse map: its regions have {sum} bytes, but the archive \
@@ -69,7 +75,6 @@ impl Map {
         Ok(Map { size, regions })
     }
 }
-// ANCHOR_END: check
 
 /// Where the map is.
 #[derive(Debug, PartialEq, Eq)]

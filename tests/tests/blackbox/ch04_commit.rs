@@ -469,6 +469,8 @@ fn sparse_files_of_a_tar_have_their_content_and_their_holes() {
     fields.set_real_size(SIZE as u64);
     fields.sparse[0].set_offset(SIZE as u64 / 2);
     fields.sparse[0].set_length(512);
+    fields.sparse[1].set_offset(SIZE as u64);
+    fields.sparse[1].set_length(0);
     old.set_cksum();
     let mut builder = Builder::new(Vec::new());
     builder.append(&old, &middle[..]).unwrap();
