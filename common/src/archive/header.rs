@@ -4,7 +4,11 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 
-use super::BLOCK;
+/// The size of a header, and the unit in which an archive stores data.
+///
+/// # Source
+/// POSIX.1-2024, pax, "ustar Interchange Format"
+pub(super) const BLOCK: u64 = 512;
 
 /// A block that starts an entry.
 ///

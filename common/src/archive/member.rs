@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nix::sys::time::TimeSpec;
 
-use super::header::Header;
+use super::escape::escaped;
+use super::header::{BLOCK, Header};
 use super::pax::{self, Pax, Scope};
 use super::sparse::{self, Map, Place};
-use super::{BLOCK, escaped};
 use crate::step::Step;
 
 /// The kinds of files that an archive holds.

@@ -12,7 +12,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat};
 use rustix::fs::{XattrFlags, setxattr};
 
-use super::at;
+use super::escape::{at, escaped};
 use super::member::Member;
 use crate::guest::Place;
 use crate::step::Step;
@@ -92,9 +92,8 @@ pub(super) fn set_attributes(
         match setxattr(file, name.as_str(), value, XattrFlags::empty()) {
             // The file system has no such attributes.
             Err(rustix::io::Errno::OPNOTSUPP) => {}
-            set => set.step(|| {
-                format!("{} {}", at("setxattr(2)", path), super::escaped(name))
-            })?,
+            set => set
+                .step(|| format!("{} {}", at("setxattr(2)", path), escaped(name)))?,
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::str;
 use anyhow::{Context, Result, bail};
 use nix::sys::time::TimeSpec;
 
-use super::escaped;
+use super::escape::escaped;
 use super::sparse::{self, decimal};
 use crate::base64;
 

@@ -6,8 +6,7 @@ use std::str;
 
 use anyhow::{Context, Result, bail};
 
-use super::BLOCK;
-use super::header::{Header, number};
+use super::header::{BLOCK, Header, number};
 
 /// A part of a file that the archive stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

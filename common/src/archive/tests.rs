@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -497,11 +496,4 @@ fn an_attribute_is_set_and_an_access_control_list_is_refused() {
         let named = format!("entry f: pax keyword \"{keyword}\": access control");
         assert!(error.contains(&named), "{error}");
     }
-}
-
-#[test]
-fn names_in_errors_cannot_control_a_terminal() {
-    let name = OsStr::from_bytes(b"a\x1b\xff\\'\x7f");
-    assert_eq!(escaped(name), r"a\u{1b}\xff\\'\u{7f}");
-    assert_eq!(escaped(Path::new("plain/\u{e9}")), "plain/\u{e9}");
 }

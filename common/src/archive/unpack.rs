@@ -17,10 +17,10 @@ use nix::sys::stat::{
 };
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
 
+use super::escape::{at, escaped};
 use super::member::{self, Member, Members};
 use super::metadata::{self, Keep, Stamp};
 use super::sparse::Map;
-use super::{at, escaped};
 use crate::guest::{GuestRoot, Kind, Place};
 use crate::hints;
 use crate::rights;
