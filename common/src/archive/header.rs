@@ -49,6 +49,12 @@ impl Header {
         number(&self.0[CHECKSUM]).is_ok_and(|stored| stored == Some(sum))
     }
 
+    /// Whether the format is known: POSIX, GNU, or the one before both.
+    pub(super) fn format_is_known(&self) -> bool {
+        let magic = &self.0[MAGIC];
+        !magic.starts_with(b"ustar") || magic[5] == 0 || self.is_gnu()
+    }
+
     /// The entry type.
     pub(super) fn flag(&self) -> u8 {
         self.0[TYPE]

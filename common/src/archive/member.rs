@@ -147,6 +147,9 @@ impl<R: Read> Members<R> {
                     true => "damaged archive: the checksum of a header is wrong",
                 });
             }
+            if !header.format_is_known() {
+                bail!("damaged archive: the format of a header is unknown");
+            }
             self.begun = true;
             return Ok(Some(header));
         }

@@ -388,6 +388,9 @@ fn incomplete_or_contradicting_sparse_keywords_are_refused() {
         let error = refusal(&one(&records, b'0', b"123456789"));
         assert!(error.contains("entry f: "), "{what}: {error}");
     }
+    let two = number("GNU.sparse.numblocks", 2);
+    let error = refusal(&one(&[size.clone(), two, map.clone()], b'0', b"123456789"));
+    assert!(error.contains("numblocks is 2, but there are 1"), "{error}");
     let records = [size, count, map];
     let error = refusal(&one(&records, b'5', b""));
     assert!(error.contains("only a regular file has holes"), "{error}");
@@ -470,6 +473,18 @@ fn the_size_of_an_extended_header_wins_and_only_files_have_data() {
         let error = refusal(&one(&[], flag, b"text"));
         assert!(error.contains("only a regular file has data"), "{error}");
     }
+}
+
+#[test]
+fn damaged_headers_are_refused() {
+    let mut block = header(b"f", b'0', 0, false);
+    block[262] = b'1';
+    assert!(refusal(&ended(checked(block))).contains("format of a header"));
+    block[262] = 0;
+    let mut archive = checked(block);
+    unpacked(&ended(archive.clone())).1.unwrap();
+    archive[0] = b'g';
+    assert!(refusal(&ended(archive)).contains("not a tar archive"));
 }
 
 #[test]
