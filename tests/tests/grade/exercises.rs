@@ -17,6 +17,14 @@ use crate::room::Room;
 use crate::subject::Running;
 
 pub(crate) const ALL: &[Entry] = &[
+    ("ch01-fifty-lines-1", "killed_by_signal_9_is_137", killed, "exit code 1"),
+    (
+        "ch01-fifty-lines-2",
+        "a_program_that_is_not_there_is_127",
+        missing,
+        "exit code 1",
+    ),
+    ("ch01-fifty-lines-3", "the_network_is_another", another_net, "net:["),
     (
         "ch02-uts-1",
         "without_a_flag_there_is_no_domain_name",
@@ -64,14 +72,6 @@ pub(crate) const ALL: &[Entry] = &[
     ("ch02-union-1", "changes_tells_what_a_layer_says", changes, "'changes'"),
     ("ch02-union-2", "with_read_only_nothing_is_written", union_ro, "'--read-only'"),
     ("ch02-union-3", "with_volatile_nothing_is_synced", volatile, "'--volatile'"),
-    ("ch03-fifty-lines-1", "killed_by_signal_9_is_137", killed, "exit code 1"),
-    (
-        "ch03-fifty-lines-2",
-        "a_program_that_is_not_there_is_127",
-        missing,
-        "exit code 1",
-    ),
-    ("ch03-fifty-lines-3", "the_network_is_another", another_net, "net:["),
     ("ch03-run-1", "proc_hides_what_is_others", hidepid, " /proc "),
     ("ch03-run-2", "a_flag_sets_the_working_directory", directory, "'-w'"),
     ("ch03-run-3", "a_flag_sets_a_variable", variable, "'-e'"),
