@@ -1,5 +1,11 @@
 //! The outermost layer of every chapter's binary: flags in, exit code out.
 
+pub mod flags;
+#[cfg(feature = "generate")]
+mod generate;
+pub mod hints;
+pub mod step;
+
 use std::env;
 use std::ffi::OsString;
 use std::io::Write;
@@ -9,8 +15,7 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches};
 
-use crate::exit::{Exit, code_of};
-use crate::{flags, step};
+use crate::process::exit::{Exit, code_of};
 
 /// What `run` of every chapter takes last.
 #[derive(Args, Debug)]
@@ -70,7 +75,7 @@ where
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
     #[cfg(feature = "generate")]
-    if let Some(done) = crate::generate::asked(&command) {
+    if let Some(done) = crate::cli::generate::asked(&command) {
         return done;
     }
     // Not built: clap builds of it what the command line asks for.

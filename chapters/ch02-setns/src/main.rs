@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ch02_setns::{Choice, Namespaces, enter, hold, list, release, unshare};
 use clap::{Args, Parser, Subcommand};
-use common::id::Name;
+use common::state::Name;
 use common::{Container, Exit, cli};
 
 /// Chapter 2, the three calls: make namespaces, leave them, join somebody else's.

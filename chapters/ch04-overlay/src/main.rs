@@ -8,7 +8,8 @@ use ch03_run::{Terminal, Walls};
 use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
 use clap::{Args, Parser, Subcommand};
-use common::{Container, busybox, cli};
+use common::{Container, cli};
+use provision::busybox;
 
 /// Chapter 4, overlay: an image that stays as it is.
 ///

@@ -8,7 +8,8 @@ use ch03_run::{Terminal, Walls};
 use ch04_pivot_root::{KernelMounts, PivotRoot, Tree};
 use clap::{Args, Parser, Subcommand};
 use common::state::State;
-use common::{Container, busybox, cli};
+use common::{Container, cli};
+use provision::busybox;
 
 /// Chapter 4, pivot_root: a root file system of its own.
 ///

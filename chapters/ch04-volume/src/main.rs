@@ -9,7 +9,8 @@ use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
 use ch04_volume::Volumes;
 use clap::{Args, Parser, Subcommand};
-use common::{Container, busybox, cli};
+use common::{Container, cli};
+use provision::busybox;
 
 /// Chapter 4, volume: a directory of the host inside.
 ///

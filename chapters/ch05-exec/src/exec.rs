@@ -9,7 +9,7 @@ use ch03_run::Terminal;
 use ch04_commit::{Record, Status};
 use clap::Args;
 use common::exit::{OURS, code_of};
-use common::home::Life;
+use common::state::Life;
 use common::state::State;
 use common::{Container, Exit, cli};
 

@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 
 use super::at;
 use super::source::{Found, applets};
-use crate::hints;
-use crate::step::{Hint, Step};
-use crate::unpack::unpack;
+use common::hints;
+use common::step::{Hint, Step};
+use common::unpack::unpack;
 
 /// Directories of the image and their modes.
 const DIRECTORIES: [(&str, u32); 18] = [

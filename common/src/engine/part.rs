@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
-use crate::channel::{Channel, Frame};
-use crate::exit::Exit;
-use crate::home::Home;
-use crate::running::Running;
+use crate::engine::poll_loop::Running;
+use crate::process::channel::{Channel, Frame};
+use crate::process::exit::Exit;
+use crate::state::Home;
 
 /// One thing a container is made of. Each method runs in exactly one place, at one
 /// moment, and does nothing unless a part says otherwise.

@@ -13,12 +13,12 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
-use crate::hints;
-use crate::id::{Id, Name};
-use crate::process::Process;
-use crate::small;
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
+use crate::process::pidfd::Process;
+use crate::read_whole;
 use crate::state::State;
-use crate::step::{Hint, Step};
+use crate::state::{Id, Name};
 
 /// Who a container is, and where its own things lie.
 ///
@@ -297,7 +297,7 @@ impl Home {
     /// Those of read(2).
     pub fn notes(&self, part: &str) -> Result<Vec<Vec<u8>>> {
         let path = self.lock_path();
-        match small::read(&path) {
+        match read_whole::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             text => {
                 let text = text.look(|| format!("read(2) {}", path.display()))?;
@@ -520,7 +520,7 @@ fn process_in(note: &[u8], role: &str) -> Option<(Pid, u64)> {
 }
 
 fn read_all(file: &mut File, path: &Path) -> Result<Vec<u8>> {
-    small::rest(file).look(|| format!("read(2) {}", path.display()))
+    read_whole::rest(file).look(|| format!("read(2) {}", path.display()))
 }
 
 /// Whether there is no symlink that could be read.

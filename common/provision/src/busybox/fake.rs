@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 use super::source::Places;
-use crate::state::State;
+use common::state::State;
 
 /// One test at a time: a child that another thread forks holds, until its exec, a
 /// copy of the descriptor that a fake is written by, and running it is ETXTBSY.

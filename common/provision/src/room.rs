@@ -6,7 +6,7 @@ use anyhow::{Error, Result};
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-use crate::step::Step;
+use common::step::Step;
 
 /// Make sure of this many bytes for `what`: on a full disk apt-get 2.6 never ends.
 ///
@@ -43,7 +43,7 @@ mod tests {
     fn a_full_disk_is_the_disks_fault() {
         let error = room(Path::new("/tmp"), u64::MAX, "all").unwrap_err();
         assert!(is_full(&error));
-        let text = crate::step::report(&error);
+        let text = common::step::report(&error);
         assert!(text.contains("ENOSPC"), "{text}");
     }
 }

@@ -8,9 +8,9 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, dup2_stdout, pipe2, read, setpgid};
 
-use crate::child::Child;
-use crate::step::Step;
-use crate::sys::{self, Side};
+use crate::cli::step::Step;
+use crate::process::child::Child;
+use crate::process::sys::{self, Side};
 
 /// Does something to standard input should this process be killed.
 ///

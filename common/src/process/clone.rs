@@ -24,15 +24,15 @@ use nix::sched::CloneFlags;
 use nix::sys::prctl;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::channel::{Channel, Frame};
-use crate::child::{Child, die_with_parent};
-use crate::container::lost;
-use crate::exit::{Failure, OURS, code_of};
-use crate::hints;
-use crate::part::{Birth, Join};
-use crate::running::poll;
-use crate::step::{self, Hint, Scene, Step};
-use crate::sys::{self, Side};
+use crate::cli::hints;
+use crate::cli::step::{self, Hint, Scene, Step};
+use crate::engine::container::lost;
+use crate::engine::part::{Birth, Join};
+use crate::engine::poll_loop::poll;
+use crate::process::channel::{Channel, Frame};
+use crate::process::child::{Child, die_with_parent};
+use crate::process::exit::{Failure, OURS, code_of};
+use crate::process::sys::{self, Side};
 
 /// Which side of the clone this is, and its end of the channel.
 pub(crate) enum Born {

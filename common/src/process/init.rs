@@ -12,10 +12,10 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, setgroups, setsid};
 
-use crate::exit::{Exit, OURS};
-use crate::part::Up;
-use crate::step::Step;
-use crate::sys::{self, Side};
+use crate::cli::step::Step;
+use crate::engine::part::Up;
+use crate::process::exit::{Exit, OURS};
+use crate::process::sys::{self, Side};
 
 /// Stay behind as process 1, and let a child go on from here as the program. What is
 /// sent up is the child's pidfd, for [`Running::program_is`](crate::Running::program_is).

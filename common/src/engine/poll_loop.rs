@@ -10,12 +10,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::child::Child;
-use crate::exit::Exit;
-use crate::home::Home;
-use crate::process::Process;
-use crate::signals::{Signals, ends};
-use crate::step::Step;
+use crate::cli::step::Step;
+use crate::process::child::Child;
+use crate::process::exit::Exit;
+use crate::process::pidfd::Process;
+use crate::process::signals::{Signals, ends};
+use crate::state::Home;
 
 /// How long a program has for its end, once asked for it, before SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(10);

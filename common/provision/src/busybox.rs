@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use hmac_sha256::Hash;
 
-use crate::hints;
-use crate::home::remove_tree;
-use crate::id::Id;
-use crate::image::{self, Image};
-use crate::state::State;
-use crate::step::{Hint, Step};
+use common::hints;
+use common::images::{self, Image};
+use common::state::Id;
+use common::state::State;
+use common::state::remove_tree;
+use common::step::{Hint, Step};
 #[cfg(test)]
 pub(crate) use fake::turn;
 use source::Places;
@@ -166,8 +166,8 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
         source: found.name,
         sha256,
         command: vec!["sh".to_owned()],
-        created: image::now(),
-        size: image::weigh(&target)?,
+        created: images::now(),
+        size: images::weigh(&target)?,
         ..Image::default()
     };
     image.save(state)?;

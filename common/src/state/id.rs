@@ -15,7 +15,7 @@ impl Id {
     /// # Errors
     /// Those of getrandom(2).
     pub fn new() -> Result<Id> {
-        use crate::step::Step;
+        use crate::cli::step::Step;
         let mut bytes = [0_u8; 6];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .look(|| "getrandom(2) for an id")?;

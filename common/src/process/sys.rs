@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
-use crate::step::Step;
+use crate::cli::step::Step;
 
 /// Which side of the clone this process is on.
 pub(crate) enum Side {

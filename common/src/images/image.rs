@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::fields::Fields;
-use crate::hints;
-use crate::small;
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
+use crate::read_whole;
 use crate::state::State;
-use crate::step::{Hint, Step};
+use crate::state::fields::Fields;
 
 /// An image: a name for a stack of read-only layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Image {
     /// A record that can't be read or isn't one.
     pub fn find(state: &State, name: &str) -> Result<Option<Image>> {
         let path = Image::path(state, name);
-        let text = match small::read(&path) {
+        let text = match read_whole::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.look(|| format!("read(2) {}", path.display()))?,
         };

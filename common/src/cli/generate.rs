@@ -15,7 +15,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::step::{Step, report};
+use crate::cli::step::{Step, report};
 
 /// The hidden first word; then the directory, the day for the pages, and what:
 /// `bash`, `zsh`, `fish`, `man`.
@@ -103,7 +103,7 @@ fn script(shell: Shell, mut command: Command, name: &str) -> Result<String> {
     String::from_utf8(script).context("a script that is no text")
 }
 
-/// One dash is enough for a long name, as [`crate::flags`] reads it: values are
+/// One dash is enough for a long name, as [`crate::cli::flags`] reads it: values are
 /// offered after `-driver`, and `--driver` for `-dri`.
 fn one_dash_in_bash(script: &str) -> Result<String> {
     let at = "    case \"${cmd}\" in\n";

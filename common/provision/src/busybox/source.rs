@@ -15,10 +15,10 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::say;
 use crate::apt::{Apt, PATIENCE, only_file};
 use crate::command::{Said, run};
-use crate::hints;
 use crate::room::{is_full, room};
-use crate::step::{Hint, Step};
-use crate::unpack::unpack;
+use common::hints;
+use common::step::{Hint, Step};
+use common::unpack::unpack;
 
 /// Room for a package, what is in it, and the image.
 const ROOM: u64 = 8 << 20;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::step::Step;
+use crate::cli::step::Step;
 
 /// Those that a host side forwards, or that somebody in its poll loop wants to hear of.
 pub(crate) const CAUGHT: [Signal; 7] = [

@@ -11,21 +11,21 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use crate::birth::{self, Born};
-use crate::channel::{Channel, Frame};
-use crate::child::{self, Child};
 use crate::cli::Run;
-use crate::environment;
-use crate::exit::{Exit, Failure, OURS};
-use crate::home::{Home, Lock};
-use crate::id::{Id, Name};
-use crate::part::{Birth, Part, Plan};
-use crate::program::Program;
-use crate::running::{Running, poll};
-use crate::signals::{CAUGHT, Signals, ends};
+use crate::cli::step::{self, Hint, Scene, Step};
+use crate::engine::part::{Birth, Part, Plan};
+use crate::engine::poll_loop::{Running, poll};
+use crate::process::channel::{Channel, Frame};
+use crate::process::child::{self, Child};
+use crate::process::clone::{self, Born};
+use crate::process::environment;
+use crate::process::exit::{Exit, Failure, OURS};
+use crate::process::program::Program;
+use crate::process::signals::{CAUGHT, Signals, ends};
+use crate::process::sys;
 use crate::state::State;
-use crate::step::{self, Hint, Scene, Step};
-use crate::sys;
+use crate::state::{Home, Lock};
+use crate::state::{Id, Name};
 
 /// A container to be: a command and the parts around it.
 ///
@@ -366,7 +366,7 @@ impl Standing {
         step::scene(Scene { side: "parent", hook: "clone", part: "" });
         // Who joins a container has company in it.
         let program = Program::new(&self.plan, birth.join.is_some())?;
-        let (child, channel) = match birth::make(&birth)? {
+        let (child, channel) = match clone::make(&birth)? {
             Born::Parent(child, channel) => (child, channel),
             Born::Child(channel) => {
                 // The lock says that the host side lives, which this is not.
@@ -451,7 +451,7 @@ impl Standing {
         match self.undo() {
             None => error,
             Some(also) => {
-                let code = crate::exit::code_of(&error);
+                let code = crate::process::exit::code_of(&error);
                 let error = step::report(&error);
                 let also = step::report(&also);
                 Failure { code, text: format!("{error}\nand then: {also}") }.into()

@@ -13,12 +13,12 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{Id as WaitId, WaitPidFlag, waitid};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-use crate::channel::{Channel, Frame};
-use crate::container::Container;
-use crate::exit::{Exit, Failure, OURS, code_of};
-use crate::id::Id;
-use crate::step::{self, Step};
-use crate::sys::{self, Side};
+use crate::cli::step::{self, Step};
+use crate::engine::container::Container;
+use crate::process::channel::{Channel, Frame};
+use crate::process::exit::{Exit, Failure, OURS, code_of};
+use crate::process::sys::{self, Side};
+use crate::state::Id;
 
 impl Container {
     /// Run in the background: another process, the *supervisor*, is the container's

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::command::{Said, run};
 use crate::room::room;
-use crate::step::Step;
+use common::step::Step;
 
 /// As long as a package manager may take: lists of 20 MB over a slow line.
 pub const PATIENCE: Duration = Duration::from_secs(300);

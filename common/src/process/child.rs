@@ -13,12 +13,12 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Gid, Pid, chdir, setgroups};
 use rustix::process::pidfd_send_signal;
 
-use crate::channel::{Channel, Frame};
-use crate::exit::{Exit, OURS, code_of};
-use crate::part::{Part, Plan, Up};
-use crate::program::Program;
-use crate::step::{self, Scene, Step};
-use crate::sys;
+use crate::cli::step::{self, Scene, Step};
+use crate::engine::part::{Part, Plan, Up};
+use crate::process::channel::{Channel, Frame};
+use crate::process::exit::{Exit, OURS, code_of};
+use crate::process::program::Program;
+use crate::process::sys;
 
 /// The child's whole life before exec. It never returns into the parent's code,
 /// whose destructors are not its own.

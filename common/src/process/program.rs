@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, access, execve, execveat};
 
-use crate::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
-use crate::part::Plan;
-use crate::step::Step;
+use crate::cli::step::Step;
+use crate::engine::part::Plan;
+use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
 
 /// How often a script's interpreter may be a script itself; execve(2).
 const MOST_INTERPRETERS: usize = 5;
