@@ -308,7 +308,7 @@ impl Store {
     /// It runs; it is being committed.
     pub fn remove_container(&self, word: &str) -> Result<()> {
         let record = Record::find(&self.state, word)?;
-        self.remove_by(&record, ch02_cgroups::unmake)
+        self.remove_by(&record, ch03_limits::unmake)
     }
 
     // ANCHOR: remove_by

@@ -8,7 +8,7 @@ pub type Undo = (&'static str, fn(&Home) -> Result<()>);
 
 // ANCHOR: undo
 /// What the chapters up to this one note. A later one that notes more adds to it.
-pub const UNDO: &[Undo] = &[("group", ch02_cgroups::unmake)];
+pub const UNDO: &[Undo] = &[("group", ch03_limits::unmake)];
 
 /// Notes that tell something, and leave nothing to undo: name and process, how it ended.
 const TOLD: [&str; 2] = ["home", ch04_commit::NOTE];
