@@ -25,4 +25,5 @@ mod ch05_ps;
 mod ch05_rm;
 mod ch05_stop;
 mod doctor;
+mod engine;
 mod lab;
