@@ -11,9 +11,9 @@ use clap::{Arg, ArgAction, Command};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::fields::Fields;
-use crate::flags::go_style;
-use crate::id::{Id, Name};
+use crate::cli::flags::go_style;
+use crate::state::fields::Fields;
+use crate::state::{Id, Name};
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -98,8 +98,9 @@ proptest! {
         whole in any::<bool>(),
     ) {
         bytes.extend(if whole { &b"\nend\n"[..] } else { b"" });
-        if let Ok(fields) = Fields::read(&bytes) {
-            prop_assert_eq!(fields.text(), bytes);
+        let text = [&b"format 1\n"[..], &bytes].concat();
+        if let Ok(fields) = Fields::read(&text) {
+            prop_assert_eq!(fields.text(), text);
         }
     }
 }

@@ -134,8 +134,8 @@ fn main() -> ExitCode {
             Action::Thaw { group } => freeze(&find(&group)?, false)?,
             Action::Delete { group } => find(&group)?.delete(&group.to_string())?,
             Action::Run(flags) => {
-                return Container::new(flags.run)?
-                    .keep(None)
+                return Container::new(flags.run.plan()?)
+                    .keep(None, &[ch02_cgroups::UNDO])
                     .part(Limited::new(flags.limits))
                     .run();
             } // ANCHOR_END: parts

@@ -348,7 +348,7 @@ mod tests {
 
     /// Whatever root is left of it, however it is closed.
     fn gone(dir: &Path) {
-        crate::home::remove_tree(dir).unwrap();
+        crate::state::remove_tree(dir).unwrap();
     }
 
     proptest! {
@@ -475,7 +475,7 @@ mod tests {
         }
         assert!(root.join("usr/bin/x").is_file());
         // tempfile could not remove it as an ordinary user.
-        crate::home::remove_tree(&root).unwrap();
+        crate::state::remove_tree(&root).unwrap();
     }
 
     #[test]

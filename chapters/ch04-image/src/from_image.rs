@@ -1,0 +1,106 @@
+//! What a container has of its image beside the layers.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use ch02_union::Driver;
+use clap::Args;
+use common::cli;
+use common::images::Image;
+use common::state::State;
+use common::{Part, Plan};
+
+use crate::layer::hides;
+
+/// What `run` takes last, from here on: an image before the program.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Words {
+    /// Say each step on stderr: side of the clone, moment, part, system call
+    ///
+    /// MYDOCKER_TRACE=1 does the same.
+    #[arg(long)]
+    pub trace: bool,
+
+    /// The image, and the program with its arguments [default: what the image says]
+    ///
+    /// The first word that is no flag ends the flags: all that follows belongs to
+    /// the program.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        num_args = 1..,
+        value_name = "IMAGE [COMMAND]"
+    )]
+    pub words: Vec<OsString>,
+}
+
+impl Words {
+    /// The image's name.
+    ///
+    /// # Errors
+    /// It is no text.
+    pub fn image(&self) -> Result<&str> {
+        let word = self.words.first().context("no image")?;
+        let text = word.to_str();
+        text.with_context(|| format!("{word:?} is not the name of an image"))
+    }
+
+    /// A container of this image that runs the given command, without parts yet.
+    /// `--trace` takes effect here.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn plan(self, image: &Image) -> Result<Plan> {
+        let mut command: Vec<OsString> = self.words.into_iter().skip(1).collect();
+        if command.is_empty() {
+            command.extend(image.command.iter().map(Into::into));
+        }
+        cli::Run { trace: self.trace, command }.plan()
+    }
+}
+
+/// The image's environment; and a look whether this driver can read its layers.
+#[derive(Debug)]
+pub struct FromImage {
+    environment: Vec<String>,
+    /// Those that lie on another.
+    upper: Vec<PathBuf>,
+    driver: Driver,
+}
+
+impl FromImage {
+    /// Of this image, by this driver.
+    #[must_use]
+    pub fn new(image: &Image, state: &State, driver: Driver) -> FromImage {
+        let mut upper = image.directories(state);
+        upper.pop();
+        FromImage { environment: image.environment.clone(), upper, driver }
+    }
+}
+
+impl Part for FromImage {
+    fn name(&self) -> &'static str {
+        "image"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        if self.driver == Driver::Aufs {
+            for layer in &self.upper {
+                if let Some(path) = hides(layer)? {
+                    bail!(
+                        "{} hides what lies below it in overlayfs's words, which aufs \
+                         does not read: --driver overlay or copy",
+                        path.display()
+                    );
+                }
+            }
+        }
+        for word in &self.environment {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            plan.environment.insert(key.into(), value.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! `run`: a container of an image.
+
+use anyhow::Result;
+use ch02_user::User;
+use ch03_limits::Limits;
+use ch03_run::{Terminal, walls};
+use ch04_overlay::Overlay;
+use ch04_pivot_root::{KernelMounts, PivotRoot};
+use ch04_volume::Volumes;
+use clap::Args;
+use common::cli::{Act, Context};
+use common::state::Table;
+use common::{Container, Exit, rights};
+
+use crate::{FromImage, Recorded, Store, Words};
+
+/// The clean-up table of the chapters up to this one.
+pub const UNDO: Table = &[ch03_limits::UNDO];
+
+/// What `run` takes: all chapters' flags up to here, image, program.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    #[command(flatten)]
+    volume: ch04_volume::Flags,
+
+    #[command(flatten)]
+    overlay: ch04_overlay::Flags,
+
+    #[command(flatten)]
+    pivot: ch04_pivot_root::Flags,
+
+    #[command(flatten)]
+    limits: ch03_limits::Flags,
+
+    #[command(flatten)]
+    uts: ch02_uts::Flags,
+
+    /// Remove the container when its program has ended
+    #[arg(long)]
+    rm: bool,
+
+    #[command(flatten)]
+    words: Words,
+}
+
+impl Run {
+    /// The container, with every part but the last: what it talks through.
+    ///
+    /// # Errors
+    /// There is no such image, or it can't be had; a state directory that can't be
+    /// written.
+    pub fn container(self, context: &Context) -> Result<Container> {
+        let state = &context.state;
+        let (image, hold) = Store::open(state)?.take(self.words.image()?)?;
+        let layers = image.directories(state);
+        let driver = self.overlay.driver;
+        let mut limits = self.limits;
+        // What runs can be frozen while its layer is copied.
+        limits.freezable = rights::privileged();
+        let plan = self.words.plan(&image)?;
+        let container =
+            Container::new(plan).keep(self.overlay.name.clone(), context.undo);
+        let container = if self.rm { container } else { container.stay() };
+        // ANCHOR: parts
+        Ok(container
+            .part(Recorded::new(&image, driver, hold))
+            .part(FromImage::new(&image, state, driver))
+            .part(User::if_needed())
+            .part(Limits::new(limits))
+            .part(walls(self.uts))
+            .part(Overlay::new(layers, &self.overlay))
+            .part(KernelMounts)
+            .part(Volumes::new(self.volume))
+            .part(PivotRoot::new(self.pivot)))
+        // ANCHOR_END: parts
+    }
+}
+
+/// Run a program in a container of an image
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct RunAtTerminal {
+    #[command(flatten)]
+    terminal: ch03_run::Flags,
+
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Act for RunAtTerminal {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let container = self.run.container(context)?;
+        container.part(Terminal::new(&self.terminal)).run()
+    }
+}

@@ -1,0 +1,333 @@
+//! The supervisor's side of `attach`: a container in the background that somebody may
+//! come back to.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use ch03_run::own_terminal;
+use ch05_detach::{Log, Stream};
+use common::step::Step;
+use common::{Exit, Home, Part, Plan, Running, Session, Up, Watch};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{dup2_stdin, pipe2, read};
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, accept_with, bind, connect, listen, recvmsg, sendmsg,
+    socket_with,
+};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
+use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
+
+/// A program in the background that can be typed to: a terminal or a pipe, and a socket
+/// by which others get its other end.
+///
+/// # Source
+/// unix(7), "SCM_RIGHTS"
+pub struct Attachable {
+    log: Log,
+    wanted: bool,
+    tty: bool,
+    stdin: bool,
+    size: Option<Winsize>,
+    socket: Option<OwnedFd>,
+    pipe: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Attachable {
+    /// If the flags ask for the background. What a terminal shows goes to this log.
+    #[must_use]
+    pub fn new(log: Log, flags: &ch05_detach::Flags) -> Attachable {
+        Attachable {
+            log,
+            wanted: flags.detach,
+            tty: flags.detach && flags.terminal.tty,
+            stdin: flags.detach && flags.terminal.interactive,
+            size: None,
+            socket: None,
+            pipe: None,
+        }
+    }
+}
+
+// ANCHOR: part
+impl Part for Attachable {
+    fn name(&self) -> &'static str {
+        "attach"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        if !self.wanted {
+            return Ok(());
+        }
+        plan.home.note(NOTE, SOCKET.as_bytes())?;
+        self.socket = Some(door(&plan.home)?);
+        if self.tty {
+            let term = env::var_os("TERM").unwrap_or_else(|| "xterm".into());
+            plan.environment.insert("TERM".into(), term);
+            plan.session = Session::Own;
+            // Until somebody attaches, it is as large as that of who starts it.
+            self.size = tcgetwinsize(io::stdin()).ok();
+        } else if self.stdin {
+            self.pipe = Some(pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?);
+        }
+        Ok(())
+    }
+
+    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+        if self.tty {
+            let manners = |theirs: &OwnedFd| match self.size {
+                Some(size) => {
+                    tcsetwinsize(theirs, size).step(|| "ioctl(2) TIOCSWINSZ")
+                }
+                None => Ok(()),
+            };
+            return up.send(own_terminal(plan, manners)?);
+        }
+        match &self.pipe {
+            Some((theirs, _)) => dup2_stdin(theirs).step(|| "dup2(2) to 0"),
+            None => Ok(()),
+        }
+    }
+
+    fn started(&mut self, running: &mut Running) -> Result<()> {
+        let Some(socket) = self.socket.take() else { return Ok(()) };
+        let terminal = match self.tty {
+            true => Some(Terminal::new(running.take(self.name())?)?),
+            false => None,
+        };
+        let pipe = self.pipe.take().map(|(_, ours)| ours);
+        if let Some(pipe) = &pipe {
+            // For those who get it: a program that doesn't read stops none of them.
+            nonblocking(pipe, OFlag::O_WRONLY)?;
+        }
+        let (log, stdin) = (self.log.clone(), self.stdin);
+        running.watch(Desk { socket, terminal, pipe, stdin, log });
+        Ok(())
+    }
+
+    fn ended(&self, home: &Home, _how: Exit) -> Result<()> {
+        remove_socket(home)
+    }
+}
+// ANCHOR_END: part
+
+/// The kind of this part's note.
+pub(crate) const NOTE: &str = "socket";
+/// The socket's name in the container's directory.
+const SOCKET: &str = "attach";
+
+fn path(home: &Home) -> PathBuf {
+    home.dir().join(SOCKET)
+}
+
+/// The socket's address. A path may be longer than the 108 bytes that there are for it,
+/// so it is said by the directory's descriptor, which has to stay open meanwhile.
+///
+/// # Source
+/// unix(7), "sun_path"
+fn address(home: &Home) -> Result<(OwnedFd, SocketAddrUnix)> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let path = home.dir();
+    let dir = open(&path, flags, Mode::empty())
+        .look(|| format!("open(2) {}", path.display()))?;
+    let short = format!("/proc/self/fd/{}/attach", dir.as_raw_fd());
+    let address = SocketAddrUnix::new(&short).look(|| "an address")?;
+    Ok((dir, address))
+}
+
+fn socket(flags: SocketFlags) -> Result<OwnedFd> {
+    // SEQPACKET keeps a message together.
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    socket_with(family, kind, flags | SocketFlags::CLOEXEC, None)
+        .look(|| "socket(2)")
+}
+
+/// The container's directory is its owner's alone, and so is the socket.
+fn door(home: &Home) -> Result<OwnedFd> {
+    let path = path(home);
+    let socket = socket(SocketFlags::NONBLOCK)?;
+    let (_dir, address) = address(home)?;
+    bind(&socket, &address).step(|| format!("bind(2) {}", path.display()))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))
+        .look(|| format!("chmod(2) {}", path.display()))?;
+    listen(&socket, 16).look(|| "listen(2)")?;
+    Ok(socket)
+}
+
+/// Remove the socket; none there is fine.
+///
+/// # Errors
+/// Those of unlink(2).
+pub fn remove_socket(home: &Home) -> Result<()> {
+    let path = path(home);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.step(|| format!("unlink(2) {}", path.display())),
+    }
+}
+
+fn nonblocking(fd: &OwnedFd, mode: OFlag) -> Result<()> {
+    fcntl(fd, FcntlArg::F_SETFL(mode | OFlag::O_NONBLOCK))
+        .look(|| "fcntl(2) O_NONBLOCK")
+        .map(drop)
+}
+
+/// The program's terminal, seen from the host.
+struct Terminal {
+    ours: OwnedFd,
+    /// The program's side, open here too, where all others have closed it: without
+    /// anybody there the kernel would report a hang-up again and again.
+    _theirs: Option<OwnedFd>,
+}
+
+impl Terminal {
+    fn new(ours: OwnedFd) -> Result<Terminal> {
+        nonblocking(&ours, OFlag::O_RDWR)?;
+        Ok(Terminal { ours, _theirs: None })
+    }
+
+    /// Keep what is printed. False: there is no more for now.
+    fn read(&mut self, log: &Log) -> bool {
+        let mut bytes = [0; 4096];
+        match read(&self.ours, &mut bytes) {
+            Ok(count) if count > 0 => {
+                log.write(Stream::Out, &bytes[..count]);
+                true
+            }
+            Err(Errno::EINTR) => true,
+            // Nobody has it open, or the program has hung it up. It may open it again.
+            Ok(_) | Err(Errno::EIO) => {
+                let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+                let flags = flags | OpenptFlags::CLOEXEC;
+                self._theirs = ioctl_tiocgptpeer(&self.ours, flags).ok();
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Hands the program's other ends out. It keeps nothing of who asks, so nobody who
+/// asks can keep it waiting.
+struct Desk {
+    socket: OwnedFd,
+    terminal: Option<Terminal>,
+    pipe: Option<OwnedFd>,
+    stdin: bool,
+    log: Log,
+}
+
+// ANCHOR: desk
+impl Desk {
+    /// One who asks gets all at once, and the connection is closed.
+    fn serve(&self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // Who went away again needs no answer.
+        let Ok(client) = accept_with(&self.socket, flags) else { return };
+        let terminal = self.terminal.as_ref().map(|terminal| terminal.ours.as_fd());
+        let fds: Vec<BorrowedFd> = terminal
+            .into_iter()
+            .chain(self.pipe.as_ref().map(AsFd::as_fd))
+            .collect();
+        let head = [u8::from(terminal.is_some()), u8::from(self.stdin)];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        let head = [IoSlice::new(&head)];
+        let _ = sendmsg(&client, &head, &mut ancillary, SendFlags::NOSIGNAL);
+    }
+}
+// ANCHOR_END: desk
+
+impl Watch for Desk {
+    fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        fds.push(PollFd::new(&self.socket, PollFlags::IN));
+        if let Some(terminal) = &self.terminal {
+            fds.push(PollFd::new(&terminal.ours, PollFlags::IN));
+        }
+    }
+
+    fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
+        if !events[0].is_empty() {
+            self.serve();
+        }
+        if let Some(terminal) = &mut self.terminal
+            && !events[1].is_empty()
+        {
+            terminal.read(&self.log);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if let Some(terminal) = &mut self.terminal {
+            while terminal.read(&self.log) {}
+        }
+        Ok(())
+    }
+}
+
+/// What who attaches gets.
+pub(crate) struct Ends {
+    /// Whether it is a terminal.
+    pub(crate) tty: bool,
+    /// Whether the program's standard input was kept open.
+    pub(crate) stdin: bool,
+    /// The other end of the terminal, or of standard input.
+    pub(crate) program: Option<OwnedFd>,
+}
+
+impl Ends {
+    /// Ask for them; `None` when nobody answers any more.
+    ///
+    /// # Errors
+    /// The container is in the foreground; those of connect(2) and recvmsg(2).
+    pub(crate) fn of(home: &Home, called: &str) -> Result<Option<Ends>> {
+        let socket = socket(SocketFlags::empty())?;
+        let (_dir, address) = address(home)?;
+        match connect(&socket, &address) {
+            Err(rustix::io::Errno::NOENT) => bail!(
+                "container {called} is in the foreground, at the terminal where it was \
+                 started, or an earlier chapter's: attach is for those with -d"
+            ),
+            Err(rustix::io::Errno::CONNREFUSED) => return Ok(None),
+            connected => {
+                connected.look(|| format!("connect(2) {}", path(home).display()))?;
+            }
+        }
+        let mut head = [0; 2];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let mut parts = [IoSliceMut::new(&mut head)];
+        let count = match recvmsg(&socket, &mut parts, &mut ancillary, flags) {
+            Err(rustix::io::Errno::CONNRESET) => 0,
+            got => got.look(|| "recvmsg(2) from the supervisor")?.bytes,
+        };
+        if count < head.len() {
+            return Ok(None);
+        }
+        let program = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let [tty, stdin] = head.map(|byte| byte != 0);
+        let ends = Ends { tty, stdin, program };
+        if ends.tty && ends.program.is_none() {
+            return Err(Errno::EPROTO).context("the supervisor sent no terminal");
+        }
+        Ok(Some(ends))
+    }
+}
