@@ -14,7 +14,6 @@
 //! | `cli` | command lines, `--trace`, hints |
 
 pub mod archive;
-pub mod base64;
 pub mod cli;
 pub mod engine;
 pub mod guest;
