@@ -12,7 +12,7 @@ use super::escape::escaped;
 use super::header::{BLOCK, Header};
 use super::pax::{self, Pax, Scope};
 use super::sparse::{self, Map, Place};
-use crate::step::Step;
+use crate::cli::step::Step;
 
 /// The kinds of files that an archive holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

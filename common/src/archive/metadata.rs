@@ -14,8 +14,8 @@ use rustix::fs::{XattrFlags, setxattr};
 
 use super::escape::{at, escaped};
 use super::member::Member;
+use crate::cli::step::Step;
 use crate::guest::Place;
-use crate::step::Step;
 
 /// The properties of files that unpacking keeps, in addition to names, modes and
 /// content.

@@ -21,10 +21,10 @@ use super::escape::{at, escaped};
 use super::member::{self, Member, Members};
 use super::metadata::{self, Keep, Stamp};
 use super::sparse::Map;
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
 use crate::guest::{GuestRoot, Kind, Place};
-use crate::hints;
-use crate::rights;
-use crate::step::{Hint, Step};
+use crate::process::rights;
 
 /// The number of bytes that are copied at once.
 const BUFFER: usize = 64 << 10;
