@@ -16,6 +16,7 @@ mod ch03_run;
 mod ch04_commit;
 mod ch04_overlay;
 mod ch04_pivot_root;
+mod ch04_tar_archives;
 mod ch04_volume;
 mod ch05_detach;
 mod ch05_env;
