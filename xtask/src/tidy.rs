@@ -4,8 +4,11 @@
 mod chapters;
 mod count;
 mod excerpts;
+mod imports;
+mod items;
 mod links;
 mod rust;
+mod size;
 
 use std::fmt;
 use std::fs;
@@ -102,6 +105,8 @@ impl Checkout {
             rust::unsafe_outside_common,
             rust::walls_in_common,
             links::dead,
+            imports::cycles,
+            size::too_long,
         ];
         rules.iter().flat_map(|rule| rule(self)).collect()
     }
