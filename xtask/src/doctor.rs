@@ -13,11 +13,12 @@ use common::room::room;
 use common::step::report as in_words;
 use common::{busybox, rights};
 
+use crate::checkout::target;
 use crate::install::{Installer, on_path};
 use crate::vm::accelerator::{self, DEVICE};
 use crate::vm::qemu::{self, Qemu};
 use crate::vm::scratch::Scratch;
-use crate::{book, build, target, vm};
+use crate::{book, build, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -9,11 +9,12 @@ use common::step::Step;
 use vm_init::grade::{Check, Status};
 
 use crate::build::{Built, build, build_chapters};
+use crate::checkout::{root, target};
 use crate::grade::row::{Row, Vm};
 use crate::grade::{PROGRAM, Which, listed};
 use crate::mutants::{SOURCES, sync};
+use crate::set;
 use crate::vm::qemu::{self, Qemu};
-use crate::{root, set, target};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

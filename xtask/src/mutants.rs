@@ -16,7 +16,7 @@ use common::step::Step;
 use serde_json::Value;
 
 use crate::build::build_chapters;
-use crate::{root, target};
+use crate::checkout::{root, target};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

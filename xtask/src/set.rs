@@ -62,7 +62,7 @@ pub(crate) fn make_with(
         .collect();
     let pages = PAGES.map(|page| (page.to_owned(), built.pages.join(page)));
     let mut sources = pages.to_vec();
-    let root = crate::root();
+    let root = crate::checkout::root();
     sources.extend(SNAPSHOTS.map(|path| (path.to_owned(), root.join(path))));
     let medium = Payload {
         kernel: &kernel,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use common::step::Step;
 
-use crate::root;
+use crate::checkout::root;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {}

@@ -24,7 +24,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::measure::{median, ratio};
 use super::record::{Figure, Record};
 use crate::build::build_release;
-use crate::{must, target};
+use crate::checkout::target;
+use crate::command::must;
 
 /// What a bench of a life may keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

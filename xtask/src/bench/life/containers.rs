@@ -20,8 +20,8 @@ use super::{Aim, Line, Measure, Place, in_turn, time};
 use crate::bench::apart::Apart;
 use crate::bench::measure::IDLE;
 use crate::bench::peers::Work;
+use crate::command::must;
 use crate::install::on_path;
-use crate::must;
 
 /// What ours is to take at the most: parts of what others take, and ms.
 const START: f64 = 0.5;
