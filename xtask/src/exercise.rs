@@ -12,6 +12,7 @@ use crate::build::{Built, build, build_chapters};
 use crate::checkout::{root, target};
 use crate::grade::row::{Row, Vm};
 use crate::grade::{PROGRAM, Which, listed};
+use crate::minimum;
 use crate::mutants::{SOURCES, sync};
 use crate::set;
 use crate::vm::qemu::{self, Qemu};
@@ -46,7 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let qemu = qemu::find()?;
     if args.check && args.names.is_empty() {
-        unsolved(&rows(&built, &qemu, &all, &args.which)?)?;
+        let rows = rows(&built, &qemu, &all, &args.which)?;
+        unsolved(&rows)?;
+        minimum::check("exercises", rows.len(), 0)?;
         return solutions(&mut built, &qemu, &all, &args.which);
     }
     let chosen = select(&all, &args.names)?;
@@ -168,6 +171,7 @@ fn solutions(
     let missing =
         rows.iter().filter(|row| row.answer.status != Status::Pass).count();
     println!("\nsolutions: {} solve, {missing} don't", rows.len() - missing);
+    minimum::check("solutions", rows.len(), 0)?;
     match missing {
         0 => Ok(()),
         count => bail!("{count} solutions don't solve their exercise"),

@@ -14,6 +14,8 @@ mod fetch;
 mod generate;
 mod grade;
 mod install;
+mod lane;
+mod minimum;
 mod mutants;
 mod mutex;
 mod power;
@@ -62,6 +64,8 @@ enum Task {
     Tidy(tidy::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
+    /// Run the tests of one kind that cargo runs, and count them
+    Lane(lane::Args),
     /// Let each system call of a run fail, and kill it at each; see that all is undone
     Faults(faults::Args),
     /// Let the power fail at many moments, and see that what was made is whole
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
         Task::Exercise(args) => exercise::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
+        Task::Lane(args) => lane::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Power(args) => power::run(&args),
         Task::Bench(args) => bench::run(args),

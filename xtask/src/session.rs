@@ -138,18 +138,22 @@ pub(crate) fn attend(
     if let Some(raw) = &terminal {
         *lock(&watch.0) = Some((Arc::clone(&line), raw.before.clone()));
     }
-    let how = relay_output(vm)?;
+    let how = relay_output(vm, |_| ())?;
     lock(&line).order(&Order::Finish)?;
     vm.goodbye(tests)?;
     drop(terminal);
     Ok(how)
 }
 
-/// Print what the program prints, until it ends.
+/// Print what the program prints, until it ends; its standard output is shown to
+/// `look` too.
 ///
 /// # Errors
 /// The VM ends before it, or somebody else writes on the channel.
-pub(crate) fn relay_output(vm: &mut Machine) -> Result<How> {
+pub(crate) fn relay_output(
+    vm: &mut Machine,
+    mut look: impl FnMut(&[u8]),
+) -> Result<How> {
     loop {
         match vm.next(Duration::from_secs(3600)) {
             Word::Bytes(Stream::Error, bytes) => {
@@ -157,6 +161,7 @@ pub(crate) fn relay_output(vm: &mut Machine) -> Result<How> {
                 stderr.write_all(&bytes).and_then(|()| stderr.flush())?;
             }
             Word::Bytes(_, bytes) => {
+                look(&bytes);
                 let mut stdout = io::stdout();
                 stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
             }
