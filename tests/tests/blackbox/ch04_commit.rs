@@ -243,8 +243,8 @@ fn a_tree_goes_round_by_every_way_a_tar_can_be_packed() {
         // An ordinary user's files are all the user's own.
         let owner = if root { "%u %g" } else { "" };
         let tree = format!(
-            "cd /; find . -xdev | sort | \
-             while read f; do stat -c '%n %f %h %s %y {owner} %t %T' \"$f\"; done"
+            "cd /; find . -xdev -print0 | sort -z | \
+             xargs -0 stat -c '%n %f %h %s %y {owner} %t %T'"
         );
         // What differs is the host name's own, and what the kernel mounts.
         let seen = |image: &str| {
