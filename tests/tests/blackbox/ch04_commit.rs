@@ -55,7 +55,7 @@ const KINDS: &str = "
     echo text > /file; chmod 4751 /file; ln /file /linked; ln -s /none /symlink
     mkdir -p /d/e; chmod 1777 /d; touch -d '2001-02-03 04:05:06' /d/e
     mkfifo /d/fifo; rm /etc/hosts; rm -r /home; mkdir /home; echo in > /home/new
-    dd if=/dev/zero of=/sparse bs=1 count=1 seek=20000000 2> /dev/null
+    dd if=/dev/zero of=/sparse bs=1 count=1 seek=4000000 2> /dev/null
     echo closed > /closed; chmod 000 /closed";
 
 /// CAP_DAC_OVERRIDE and CAP_FOWNER, whose bits are a line break.

@@ -4,6 +4,7 @@
 //! A new one is a function that gives its [`Line`]s, in the list in [`life`].
 
 mod containers;
+mod crowd;
 mod images;
 mod others;
 
@@ -169,13 +170,16 @@ pub(super) fn life(
     }
     let release =
         build_release(&["--package", "ch04-commit", "--package", "ch05-env"])?;
+    build_release(&["--package", "common", "--example", "straight_line"])?;
     hold_back()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?;
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
     let mut lines = Vec::new();
     if only != Some(Theme::Images) {
-        lines.extend(containers::all(&release.join("ch05-env"), &parent, runs)?);
+        let line = release.join("examples/straight_line");
+        let program = release.join("ch05-env");
+        lines.extend(containers::all(&program, &line, &parent, runs)?);
     }
     if only != Some(Theme::Containers) {
         let place = Place::new(&release.join("ch04-commit"), &parent, runs)?;

@@ -16,7 +16,7 @@ use common::{PATH, busybox, command};
 use serde_json::Value;
 
 use super::others::{self, Other};
-use super::{Aim, Line, Measure, Place, in_turn, time};
+use super::{Aim, Line, Measure, Place, crowd, in_turn, time};
 use crate::bench::apart::Apart;
 use crate::bench::measure::IDLE;
 use crate::bench::peers::Work;
@@ -52,8 +52,14 @@ const SLEEP: [&str; 2] = ["sleep", "1000"];
 const POLITE: [&str; 3] =
     ["sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 1000 & wait"];
 
-/// Measure all of it, with this program, below this directory.
-pub(super) fn all(program: &Path, parent: &Path, runs: u32) -> Result<Vec<Line>> {
+/// Measure all of it, with this program, below this directory; `line` is the
+/// straight-line program.
+pub(super) fn all(
+    program: &Path,
+    line: &Path,
+    parent: &Path,
+    runs: u32,
+) -> Result<Vec<Line>> {
     // What a bench that was killed has left.
     sweep(program, &parent.join("life/state"));
     let mut place = Place::new(program, parent, runs)?;
@@ -78,6 +84,14 @@ pub(super) fn all(program: &Path, parent: &Path, runs: u32) -> Result<Vec<Line>>
     lines.extend(bench.stop()?);
     lines.extend(bench.lists(&others)?);
     drop(others);
+    lines.extend(crowd::lines(
+        &place.program,
+        line,
+        &place.path("crowd"),
+        &bench.flags,
+        &place.path("volume"),
+        bench.rounds,
+    )?);
     lines.extend(bench.idle()?);
     let left = bench.ids(&["-a"])?;
     ensure!(left.is_empty(), "{} containers are left", left.len());
