@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use common::small;
+use common::read_whole;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -41,7 +41,7 @@ fn main() {
     env::current_dir().unwrap();
     let volume = PathBuf::from(env::args_os().nth(1).unwrap());
     let root = PathBuf::from(env::var_os("MYDOCKER_ROOT").unwrap());
-    let record = small::read(root.join("images/busybox")).unwrap();
+    let record = read_whole::read(root.join("images/busybox")).unwrap();
     let record = String::from_utf8(record).unwrap();
     let mut layers = record.lines().filter_map(|line| line.strip_prefix("layer "));
     let layer = layers.next().unwrap();
@@ -147,7 +147,7 @@ fn main() {
     let how =
         nix::sys::wait::waitid(id, nix::sys::wait::WaitPidFlag::WEXITED).unwrap();
     drop(pidfd);
-    assert!(!small::read(&lock).unwrap().is_empty());
+    assert!(!read_whole::read(&lock).unwrap().is_empty());
     for group in groups {
         fs::remove_dir(&group.path).unwrap();
     }
@@ -200,7 +200,7 @@ fn groups(id: &str, lock: &Path) -> Vec<Group> {
             "cgroup" => hierarchies.push((1, mount, words(options, ','))),
             "cgroup2" => {
                 let list = mount.join("cgroup.controllers");
-                let list = small::text(list).unwrap();
+                let list = read_whole::text(list).unwrap();
                 hierarchies.push((2, mount, words(&list, ' ')));
             }
             _ => {}
@@ -216,7 +216,7 @@ fn groups(id: &str, lock: &Path) -> Vec<Group> {
     } else {
         "cpuset.cpus.effective"
     };
-    let _ = small::text(top(*version, mount).join(file)).unwrap();
+    let _ = read_whole::text(top(*version, mount).join(file)).unwrap();
     let mut groups = Vec::new();
     for (version, mount, controllers) in hierarchies {
         if ["memory", "cpu", "cpuset"].iter().any(|name| has(&controllers, name)) {
@@ -270,7 +270,7 @@ fn limit(groups: &[Group]) -> Join {
         fs::create_dir(path).unwrap();
         if *version == 1 && controllers.iter().any(|own| own == "cpuset") {
             for file in ["cpuset.mems", "cpuset.cpus"] {
-                let value = small::text(mount.join(file)).unwrap();
+                let value = read_whole::text(mount.join(file)).unwrap();
                 fs::write(path.join(file), value.trim()).unwrap();
             }
         }

@@ -82,7 +82,8 @@ fn main() -> ExitCode {
     let (hook, how) = (word(), word());
     let part = |name| Witness { name, hook: hook.clone(), how: how.clone() };
     let run = cli::Run { trace: false, command: words.collect() };
-    let ran = Container::new(run).and_then(|mut container| {
+    let ran = run.plan().and_then(|plan| {
+        let mut container = Container::new(plan);
         if env::var_os("WITNESS_KEEPS").is_some() {
             container = container.keep(None);
         }

@@ -1,5 +1,11 @@
 //! The outermost layer of every chapter's binary: flags in, exit code out.
 
+pub mod flags;
+#[cfg(feature = "generate")]
+mod generate;
+pub mod hints;
+pub mod step;
+
 use std::env;
 use std::ffi::OsString;
 use std::io::Write;
@@ -9,8 +15,8 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches};
 
-use crate::exit::{Exit, code_of};
-use crate::{flags, step};
+use crate::engine::plan::Plan;
+use crate::process::exit::{Exit, code_of};
 
 /// What `run` of every chapter takes last.
 #[derive(Args, Debug)]
@@ -28,6 +34,20 @@ pub struct Run {
     /// the program.
     #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,
+}
+
+impl Run {
+    /// The container that these flags describe, without parts yet. `--trace` takes
+    /// effect here.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn plan(self) -> Result<Plan> {
+        if self.trace {
+            step::narrate();
+        }
+        Plan::new(self.command)
+    }
 }
 
 /// What a chapter's `--help` says below its flags: the lines to try, which are its
@@ -53,10 +73,7 @@ Exit status:
 /// # Errors
 /// Those of `act`.
 pub fn each(words: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
-    let errors = words.iter().filter_map(|word| act(word).err());
-    let errors: Vec<_> = errors.map(|error| step::report(&error)).collect();
-    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
-    Ok(())
+    step::join_errors(words.iter().map(|word| act(word)))
 }
 
 /// Read the command line, run, report. Nothing but this prints errors.
@@ -70,7 +87,7 @@ where
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
     #[cfg(feature = "generate")]
-    if let Some(done) = crate::generate::asked(&command) {
+    if let Some(done) = crate::cli::generate::asked(&command) {
         return done;
     }
     // Not built: clap builds of it what the command line asks for.

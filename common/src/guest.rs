@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 
-use crate::step::Step;
+use crate::cli::step::Step;
 
 /// As many symlinks as the kernel follows in one path; path_resolution(7).
 const MOST_LINKS: u32 = 40;

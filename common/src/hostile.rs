@@ -11,9 +11,9 @@ use clap::{Arg, ArgAction, Command};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::fields::Fields;
-use crate::flags::go_style;
-use crate::id::{Id, Name};
+use crate::cli::flags::go_style;
+use crate::state::fields::Fields;
+use crate::state::{Id, Name};
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }

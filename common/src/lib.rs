@@ -3,59 +3,46 @@
 //! There is no such thing as a container. There is a process, and a stack of parts
 //! around it: [`Part`] is one wall, [`Container`] puts them around a program.
 //! Chapters make the walls; this crate makes the process, and undoes what was done.
+//!
+//! | folder | content |
+//! |---|---|
+//! | `process` | creating a process: clone3(2), the child's path to execve(2), pidfds, signals, exit status |
+//! | `engine` | [`Part`], [`Plan`], [`Container`]: create, start, wait; the poll loop; detach |
+//! | `state` | the state directory: IDs, names, locks, notes, records |
+//! | `images` | image records and layers |
+//! | `cli` | command lines, `--trace`, hints |
 
-pub mod apt;
 pub mod base64;
-pub mod busybox;
 pub mod cli;
-pub mod command;
-pub mod exit;
-pub mod fields;
-pub mod flags;
+pub mod engine;
 pub mod guest;
-pub mod hints;
-pub mod home;
 #[cfg(test)]
 mod hostile;
-pub mod id;
-pub mod image;
-pub mod rights;
-pub mod room;
-pub mod small;
+pub mod images;
+pub mod process;
+pub mod read_whole;
 pub mod state;
-pub mod step;
 pub mod unpack;
 
-mod birth;
-mod channel;
-mod child;
-mod container;
-mod detach;
-mod environment;
-#[cfg(feature = "generate")]
-mod generate;
-mod guard;
-mod init;
-mod part;
-mod process;
-mod program;
-mod running;
-mod signals;
-mod sys;
-
-pub use container::{Container, Created, Started};
-pub use environment::PATH;
-pub use exit::Exit;
-pub use guard::Guard;
-pub use home::Home;
-pub use init::stay_as_init;
-pub use part::{Birth, Join, Part, Plan, Up};
-pub use process::Process;
-pub use running::{Running, Watch};
-pub use signals::Signals;
+pub use cli::{hints, step};
+pub use engine::composite::Composite;
+pub use engine::container::{Container, Created, Started};
+pub use engine::part::{Birth, Join, Part, Up};
+pub use engine::plan::{
+    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, Users,
+};
+pub use engine::poll_loop::{Running, Watch};
+pub use process::environment::PATH;
+pub use process::exit::{self, Exit};
+pub use process::guard::Guard;
+pub use process::init::stay_as_init;
+pub use process::pidfd::Process;
+pub use process::rights;
+pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]
-pub use sys::write_port;
-pub use sys::{
+pub use process::sys::write_port;
+pub use process::sys::{
     SystemV, default_signal, ignore_signal, mount_read_only, one_mount_read_only,
     setdomainname,
 };
+pub use state::Home;

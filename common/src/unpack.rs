@@ -42,7 +42,7 @@ pub struct Keep {
 
 /// Unpack a file. No times, no attributes, owners if the caller may: for what is not
 /// to be packed again.
-pub(crate) fn unpack(tar: &Path, root: &Path) -> Result<()> {
+pub fn unpack(tar: &Path, root: &Path) -> Result<()> {
     let file = File::open(tar).step(|| at("open(2)", tar))?;
     let mut archive = Archive::new(io::BufReader::new(file));
     // An .apk ends each of its sections with zeros, and goes on.
@@ -477,7 +477,7 @@ mod tests {
 
     /// Whatever root is left of it, however it is closed.
     fn gone(dir: &Path) {
-        crate::home::remove_tree(dir).unwrap();
+        crate::state::remove_tree(dir).unwrap();
     }
 
     proptest! {
@@ -604,7 +604,7 @@ mod tests {
         }
         assert!(root.join("usr/bin/x").is_file());
         // tempfile could not remove it as an ordinary user.
-        crate::home::remove_tree(&root).unwrap();
+        crate::state::remove_tree(&root).unwrap();
     }
 
     #[test]

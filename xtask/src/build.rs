@@ -161,7 +161,7 @@ impl Built {
             if !is_program || !name.starts_with("ch") {
                 continue;
             }
-            if static_only && common::busybox::wants_loader(&fs::read(&path)?) {
+            if static_only && provision::busybox::wants_loader(&fs::read(&path)?) {
                 bail!(
                     "--bin-dir: {} is not static, and the VM has no libraries: link \
                      it statically, or use --here",

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use ::doctor::{Check, Report, Task, can_execute};
 use anyhow::{Context, Result};
-use common::command::run as quietly;
-use common::room::room;
+use common::rights;
 use common::step::report as in_words;
-use common::{busybox, rights};
+use provision::busybox;
+use provision::command::run as quietly;
+use provision::room::room;
 
 use crate::checkout::target;
 use crate::install::{Installer, on_path};

@@ -1,8 +1,8 @@
 //! `cargo xtask fetch`
 
 use anyhow::Result;
-use common::busybox;
 use common::state::State;
+use provision::busybox;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::command::run;
+use provision::command::run;
 
 /// A package's name for each of the managers; empty where there is none.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use common::home::remove_tree;
+use common::state::remove_tree;
 use common::step::Step;
 use serde_json::Value;
 

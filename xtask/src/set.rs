@@ -3,10 +3,10 @@
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
-use common::busybox;
-use common::image::Image;
+use common::images::Image;
 use common::state::State;
 use common::step::{Hint, Step};
+use provision::busybox;
 
 use crate::build::Built;
 use crate::vm::accelerator::{self, Accelerator, Choice};

@@ -222,7 +222,7 @@ fn on_this_machine(
         );
     }
     let state = vm::state();
-    common::busybox::image(&state)?;
+    provision::busybox::image(&state)?;
     eprintln!(
         "running {} on this machine, as root, each between two looks at its \
          mounts, cgroups, links, rules, processes and files",

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use common::small;
+use common::read_whole;
 use common::step::{Hint, Step};
 
 use crate::destroy::{destroy, processes};
@@ -255,7 +255,8 @@ impl Place {
 
 fn inherit(path: &Path, file: &str) -> Result<()> {
     let from = path.parent().context("a group lies in a hierarchy")?.join(file);
-    let value = small::text(&from).look(|| format!("read(2) {}", from.display()))?;
+    let value =
+        read_whole::text(&from).look(|| format!("read(2) {}", from.display()))?;
     let to = path.join(file);
     fs::write(&to, value.trim())
         .step(|| format!("write(2) {:?} to {}", value.trim(), to.display()))

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use common::small;
+use common::read_whole;
 use common::step::Step;
 
 /// The two versions of the interface. A controller belongs to one of them at a time.
@@ -65,7 +65,7 @@ impl Layout {
                 // What v1 has mounted, or the group above hasn't handed down, is not
                 // in this list.
                 let list = found.mount.join("cgroup.controllers");
-                let list = small::text(&list)
+                let list = read_whole::text(&list)
                     .look(|| format!("read(2) {}", list.display()))?;
                 found.controllers.extend(list.split_whitespace().map(Into::into));
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use common::small;
+use common::read_whole;
 use common::step::Step;
 use nix::sys::stat::{major, minor};
 
@@ -245,7 +245,8 @@ impl List {
             Version::V1 => "cpuset.effective_cpus",
             Version::V2 => "cpuset.cpus.effective",
         };
-        let there = match small::text(crate::place::top(hierarchy)?.join(file)) {
+        let there = match read_whole::text(crate::place::top(hierarchy)?.join(file))
+        {
             Ok(there) => there,
             // Below a group that was handed over there may be no such file.
             Err(_) => read_to_string("/sys/devices/system/cpu/online")

@@ -134,7 +134,7 @@ fn main() -> ExitCode {
             Action::Thaw { group } => freeze(&find(&group)?, false)?,
             Action::Delete { group } => find(&group)?.delete(&group.to_string())?,
             Action::Run(flags) => {
-                return Container::new(flags.run)?
+                return Container::new(flags.run.plan()?)
                     .keep(None)
                     .part(Limited::new(flags.limits))
                     .run();

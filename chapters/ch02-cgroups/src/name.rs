@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, Result};
-use common::id::Name;
+use common::state::Name;
 
 /// What a group is called: names, with `/` between a group and one inside it.
 #[derive(Clone, Debug, PartialEq, Eq)]

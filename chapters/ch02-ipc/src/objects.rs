@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use common::SystemV;
-use common::id::Id;
+use common::state::Id;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, mq_open, mq_unlink};

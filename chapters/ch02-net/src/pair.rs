@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use common::state::State;
 use common::step::Step;
-use common::{PATH, Part, Plan, Up, busybox};
+use common::{PATH, Part, Plan, Up};
 use nix::sched::{CloneFlags, setns, unshare};
+use provision::busybox;
 
 use crate::route::{Place, Route};
 

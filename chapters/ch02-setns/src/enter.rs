@@ -5,7 +5,7 @@ use std::fs::File;
 
 use anyhow::{Context, Result, bail};
 use common::Exit;
-use common::id::Name;
+use common::state::Name;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use common::hints;
-use common::id::Name;
+use common::state::Name;
 use common::state::State;
 use common::step::{Hint, Step};
 use nix::errno::Errno;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ch02_setns::{Choice, Namespaces, enter, hold, list, release, unshare};
 use clap::{Args, Parser, Subcommand};
-use common::id::Name;
+use common::state::Name;
 use common::{Container, Exit, cli};
 
 /// Chapter 2, the three calls: make namespaces, leave them, join somebody else's.
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
             std::io::stdout().write_all(list(process)?.as_bytes())?;
             Ok(Exit::Code(0))
         }
-        Action::Run(flags) => Container::new(flags.run)?
+        Action::Run(flags) => Container::new(flags.run.plan()?)
             .part(flags.choice.user())
             .part(Namespaces(flags.choice.kinds()))
             .run(),

@@ -9,7 +9,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use common::home::remove_tree;
+use common::state::remove_tree;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 use nix::libc::O_NOFOLLOW;

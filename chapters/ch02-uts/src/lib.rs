@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use common::id::Name;
+use common::state::Name;
 use common::step::Step;
 use common::{Birth, Part, Plan, Up, setdomainname};
 use nix::sched::CloneFlags;

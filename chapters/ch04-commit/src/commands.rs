@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use common::cli;
-use common::id::Name;
+use common::state::Name;
 use common::state::State;
 
 use crate::{ListFlags, Store};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
 use clap::Args;
 use common::cli;
-use common::image::Image;
+use common::images::Image;
 use common::state::State;
 use common::{Part, Plan};
 

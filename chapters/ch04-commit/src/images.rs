@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use clap::Args;
-use common::image::{Image, now};
+use common::images::{Image, now};
 use serde_json::{Value, json};
 
 use crate::store::Store;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
-use common::id::Name;
-use common::image::{Image, now, weigh};
+use common::images::{Image, now, weigh};
+use common::state::Name;
 use common::state::State;
 use common::step::Step;
 use common::unpack::{Keep, unpack_stream};

@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
 use clap::ValueEnum;
-use common::fields::Fields;
-use common::home::Home;
-use common::id::{Id, Name};
-use common::image::now;
+use common::images::now;
+use common::state::Home;
 use common::state::State;
+use common::state::fields::Fields;
+use common::state::{Id, Name};
 use common::step::{Hint, Step};
-use common::{Exit, Part, Plan, Running, hints, small};
+use common::{Exit, Lifetime, Part, Plan, Running, hints, read_whole};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -282,7 +282,7 @@ impl Recorded {
     /// A container of this image, whose layers are held until the record is written.
     #[must_use]
     pub fn new(
-        image: &common::image::Image,
+        image: &common::images::Image,
         driver: Driver,
         hold: Hold,
     ) -> Recorded {
@@ -325,7 +325,7 @@ impl Part for Recorded {
         record.environment = plan.environment.clone();
         record.directory = plan.directory.clone();
         record.user = plan.user.clone();
-        self.goes = !plan.stays;
+        self.goes = plan.lifetime != Lifetime::UntilRemoved;
         write(&plan.home.dir().join(RECORD), &record.text())
     }
 
@@ -396,7 +396,7 @@ fn ids(state: &State) -> Result<Vec<Id>> {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match small::read(path) {
+    match read_whole::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         // Where it is empty the power failed when the name had come to the disk, and
         // nothing else.
@@ -501,7 +501,7 @@ mod tests {
         let one = record("aaaa00000000", None);
         save(&state, &one);
         assert_eq!(one.status(&state).unwrap(), Status::Dead);
-        let image = common::image::Image::default();
+        let image = common::images::Image::default();
         let images = state.images();
         fs::create_dir_all(&images).unwrap();
         let hold = crate::Store::open(&state).unwrap().hold().unwrap();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ch02_user::User;
 use ch03_limits::Limits;
-use ch03_run::Walls;
+use ch03_run::walls;
 use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
 use ch04_volume::Volumes;
@@ -54,7 +54,7 @@ impl Run {
         // What runs can be frozen while its layer is copied.
         limits.freezable = rights::privileged();
         let run = self.words.run(&image);
-        let container = Container::new(run)?.keep(self.overlay.name.clone());
+        let container = Container::new(run.plan()?).keep(self.overlay.name.clone());
         let container = if self.rm { container } else { container.stay() };
         // ANCHOR: parts
         Ok(container
@@ -62,7 +62,7 @@ impl Run {
             .part(FromImage::new(&image, state, driver))
             .part(User::if_needed())
             .part(Limits::new(limits))
-            .part(Walls::new(self.uts))
+            .part(walls(self.uts))
             .part(Overlay::new(layers, &self.overlay))
             .part(KernelMounts)
             .part(Volumes::new(self.volume))

@@ -7,13 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use common::Home;
 use common::hints;
-use common::home::{Life, remove_tree};
-use common::id::{Id, Name};
-use common::image::Image;
+use common::images::Image;
 use common::state::State;
+use common::state::{Id, Name};
+use common::state::{Life, remove_tree};
 use common::step::{Hint, Step};
-use common::{Home, busybox};
+use provision::busybox;
 
 use crate::record::{NOTE, RECORD, Record};
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use common::hints;
-use common::home::Home;
+use common::state::Home;
 use common::step::{Hint, Step};
 use jiff::Timestamp;
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use ch03_run::own_terminal;
 use ch05_detach::{Log, Stream};
 use common::step::Step;
-use common::{Exit, Home, Part, Plan, Running, Up, Watch};
+use common::{Exit, Home, Part, Plan, Running, Session, Up, Watch};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
@@ -73,7 +73,7 @@ impl Part for Attachable {
         if self.tty {
             let term = env::var_os("TERM").unwrap_or_else(|| "xterm".into());
             plan.environment.insert("TERM".into(), term);
-            plan.own_session = true;
+            plan.session = Session::Own;
             // Until somebody attaches, it is as large as that of who starts it.
             self.size = tcgetwinsize(io::stdin()).ok();
         } else if self.stdin {

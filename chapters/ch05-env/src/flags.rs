@@ -72,7 +72,6 @@ impl Run {
             .streams
             .parts(container, log.clone())
             .part(Attachable::new(log, &self.streams))
-            // Whoever runs as somebody else can do nothing more: all others come before.
             .part(user);
         self.streams.start(container)
     }

@@ -9,7 +9,7 @@ use ch03_run::Terminal;
 use ch04_commit::{Record, Status};
 use clap::Args;
 use common::exit::{OURS, code_of};
-use common::home::Life;
+use common::state::Life;
 use common::state::State;
 use common::{Container, Exit, cli};
 
@@ -92,7 +92,7 @@ impl Exec {
             self.directory,
         );
         let run = cli::Run { trace: self.trace, command: self.command };
-        let container = Container::new(run)?.part(inside);
+        let container = Container::new(run.plan()?).part(inside);
         let container = if self.detach {
             container.part(Alone::default())
         } else {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Error, Result};
 use ch04_commit::Record;
-use common::id::Id;
+use common::state::Id;
 use common::state::State;
 use common::step::Step;
 

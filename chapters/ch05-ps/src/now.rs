@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ch04_commit::{Record, age};
-use common::home::Life;
+use common::state::Life;
 use common::state::State;
 use common::{Exit, Process};
 

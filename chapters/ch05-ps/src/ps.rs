@@ -5,7 +5,7 @@ use std::io::Write as _;
 use anyhow::{Result, ensure};
 use clap::Args;
 use common::hints::quoted;
-use common::image::now;
+use common::images::now;
 use common::state::State;
 use common::{Exit, step};
 use serde_json::{Value, json};

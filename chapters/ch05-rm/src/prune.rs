@@ -3,7 +3,7 @@
 use anyhow::{Error, Result};
 use ch04_commit::{Record, Store};
 use ch05_ps::listed;
-use common::home::Dead;
+use common::state::Dead;
 use common::state::State;
 
 use crate::undo::{Undo, undo};

@@ -34,7 +34,7 @@ pub(crate) fn undo(home: &Home, known: &[Undo]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use common::id::Id;
+    use common::state::Id;
     use common::state::State;
 
     use super::*;

@@ -292,7 +292,7 @@ pub(crate) fn in_place(directory: &Path, what: &str, words: &[&str]) -> Outcome 
     all.push(place.as_os_str());
     let mut outcome = crate::child::attempt(&all);
     // What a child that was ended has mounted goes a moment after it, and this waits.
-    if let Err(error) = common::home::remove_tree(&place) {
+    if let Err(error) = common::state::remove_tree(&place) {
         outcome.error.get_or_insert(format!("{error:#}"));
     }
     outcome

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::process::Command;
 use std::time::Duration;
 
-use common::command::run;
 use nix::errno::Errno;
+use provision::command::run;
 use serde::{Deserialize, Serialize};
 
 /// The first argument of a program that is called to make an attempt. It passes the

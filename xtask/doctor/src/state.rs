@@ -5,10 +5,10 @@ use std::env::temp_dir;
 use std::path::Path;
 
 use anyhow::Result;
-use common::busybox;
-use common::room::room;
 use common::state::State;
 use nix::errno::Errno;
+use provision::busybox;
+use provision::room::room;
 
 use crate::Who;
 use crate::attempt::{can_execute, in_place};

@@ -7,11 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use common::command::run;
-use common::home::remove_tree;
+use common::state::remove_tree;
 use common::step::Step;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use provision::command::run;
 
 use super::measure::median;
 use super::record::{Figure, Record};

@@ -15,12 +15,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use common::busybox;
-use common::home::remove_tree;
 use common::state::State;
+use common::state::remove_tree;
 use common::step::Step;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use provision::busybox;
 
 use super::measure::{median, ratio};
 use super::record::{Figure, Record};

@@ -135,7 +135,7 @@ impl Peer {
             Contender { apart, ..own }
         };
         contender.within(|command| {
-            common::command::run(command, Duration::from_secs(30)).map(drop)
+            provision::command::run(command, Duration::from_secs(30)).map(drop)
         })?;
         Ok(Some(contender))
     }

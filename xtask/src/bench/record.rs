@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use common::command::run;
 use common::step::Step;
 use nix::sys::stat::{major, minor};
 use nix::sys::statfs::statfs;
+use provision::command::run;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

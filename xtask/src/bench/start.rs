@@ -8,9 +8,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::busybox;
 use common::state::State;
 use common::step::{Step, report};
+use provision::busybox;
 
 use super::aim::Aim;
 use super::apart::Apart;

@@ -8,7 +8,7 @@ use super::{Checkout, File, Finding};
 
 /// The one file of `common` with raw system calls. It gives chapters a safe function
 /// where libraries have none, and calls none of them itself.
-const RAW: &str = "common/src/sys.rs";
+const RAW: &str = "common/src/process/sys.rs";
 
 /// Calls that build a wall or change one.
 const WALLS: [&str; 22] = [
@@ -161,14 +161,14 @@ mod tests {
             let wanted = format!("{path}:2: unsafe outside common");
             assert!(found(path, text).starts_with(&wanted), "{}", found(path, text));
         }
-        assert_eq!(found("common/src/sys.rs", text), "");
+        assert_eq!(found("common/src/process/sys.rs", text), "");
         assert!(found("tests/src/a.rs", "fn f() {").contains("this is not Rust"));
     }
 
     #[test]
     fn a_wall_in_common_is_found_and_asking_for_one_is_none() {
         let found = |text| {
-            let wall = ("common/src/child.rs", text);
+            let wall = ("common/src/process/child.rs", text);
             let raw = (RAW, "pub fn setdomainname() { libc::setdomainname() }");
             said(&walls_in_common(&made_up(&[wall, raw])))
         };
@@ -190,7 +190,7 @@ mod tests {
             "\nuse nix::mount::MsFlags;",
             "\nfn f() { sethostname(\"box\") }",
         ] {
-            let wanted = "common/src/child.rs:2: a wall is built in common";
+            let wanted = "common/src/process/child.rs:2: a wall is built in common";
             assert!(found(text).starts_with(wanted), "{text}: {}", found(text));
         }
     }

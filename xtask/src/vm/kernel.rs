@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use common::apt::{Apt, PATIENCE};
-use common::command::run;
-use common::home::remove_tree;
-use common::room::room;
+use common::state::remove_tree;
 use common::step::{Hint, Step};
+use provision::apt::{Apt, PATIENCE};
+use provision::command::run;
+use provision::room::room;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

@@ -37,7 +37,7 @@ impl Monitor {
     /// # Errors
     /// Those of mkfifo(3) and open(2).
     pub(super) fn new(directory: &Path, qemu: &mut Command) -> Result<Monitor> {
-        let path = directory.join(format!("monitor-{}", common::id::Id::new()?));
+        let path = directory.join(format!("monitor-{}", common::state::Id::new()?));
         let pipes = ["in", "out"].map(|end| path.with_extension(end));
         for pipe in &pipes {
             mkfifo(pipe, Mode::S_IRUSR | Mode::S_IWUSR)

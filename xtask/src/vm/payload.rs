@@ -5,7 +5,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use common::image::Image;
+use common::images::Image;
 use common::state::State;
 use common::step::Step;
 use vm_init::place;

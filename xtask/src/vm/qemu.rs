@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::command::run;
 use common::rights;
 use common::step::Step;
+use provision::command::run;
 
 use super::say;
 use crate::install::{Installer, Package, on_path};

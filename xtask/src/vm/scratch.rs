@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use common::home::remove_tree;
+use common::state::remove_tree;
 use common::step::Step;
 
 /// The directory; dropping it removes it.
@@ -25,7 +25,7 @@ impl Scratch {
             .step(|| format!("mkdir(2) {}", parent.display()))?;
         sweep(parent)?;
         loop {
-            let path = parent.join(format!("{}.run", common::id::Id::new()?));
+            let path = parent.join(format!("{}.run", common::state::Id::new()?));
             let lock_path = path.with_extension("lock");
             let lock = File::create_new(&lock_path)
                 .step(|| format!("open(2) {}", lock_path.display()))?;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use common::home::remove_tree;
+use common::state::remove_tree;
 use common::step::{Hint, Step};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

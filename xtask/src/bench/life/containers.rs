@@ -8,11 +8,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::home::remove_tree;
-use common::image::Image;
+use common::PATH;
+use common::images::Image;
 use common::state::State;
+use common::state::remove_tree;
 use common::step::Step;
-use common::{PATH, busybox, command};
+use provision::{busybox, command};
 use serde_json::Value;
 
 use super::others::{self, Other};

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use common::home::remove_tree;
-use common::image::Image;
+use common::images::Image;
 use common::state::State;
+use common::state::remove_tree;
 use common::step::Step;
 
 use super::{Aim, Line, Measure, Place, in_turn, time};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ch02_cgroups::Layout;
+use common::PATH;
 use common::step::{Step, report};
-use common::{PATH, command};
+use provision::command;
 use serde_json::json;
 
 use crate::bench::apart::Apart;

@@ -1,0 +1,333 @@
+//! The image that every chapter with a root of its own starts from, fetched when it
+//! is missing.
+
+#[cfg(test)]
+mod fake;
+mod source;
+mod tree;
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use hmac_sha256::Hash;
+
+use common::hints;
+use common::images::{self, Image};
+use common::state::Id;
+use common::state::State;
+use common::state::remove_tree;
+use common::step::{Hint, Step};
+#[cfg(test)]
+pub(crate) use fake::turn;
+use source::Places;
+pub use source::wants_loader;
+
+/// The image's name.
+pub const NAME: &str = "busybox";
+
+/// The busybox image; fetched first, which is said, when the state directory has
+/// none.
+///
+/// # Errors
+/// Those of [`fetch`].
+pub fn image(state: &State) -> Result<Image> {
+    match usable(state)? {
+        Some(image) => Ok(image),
+        None => fetch(state, false),
+    }
+}
+
+/// The record, if its layers are there too.
+fn usable(state: &State) -> Result<Option<Image>> {
+    let image = Image::find(state, NAME)?;
+    let Some(image) = image else { return Ok(None) };
+    for layer in image.directories(state) {
+        match fs::metadata(&layer) {
+            Ok(meta) if meta.is_dir() => {}
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(e).look(|| format!("stat(2) {}", layer.display()));
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(image))
+}
+
+/// Where the busybox of the image is, or would be taken from. Nothing is downloaded.
+///
+/// # Errors
+/// `$MYDOCKER_BUSYBOX` is no good; there is no source at all.
+pub fn source(state: &State) -> Result<String> {
+    match usable(state)? {
+        Some(image) => Ok(format!("the image is there, made of {}", image.source)),
+        None => source::first(&Places::here()),
+    }
+}
+
+/// Get busybox and make the image; `anew` even when there is one.
+///
+/// Many may do so at once: one works, the others wait and find what it made. A
+/// process that is killed leaves nothing that counts as an image, and the next one
+/// clears what it left.
+///
+/// # Errors
+/// No source has one, each with its reason; a full disk; a state directory that
+/// can't be written.
+pub fn fetch(state: &State, anew: bool) -> Result<Image> {
+    fetch_from(&Places::here(), state, anew)
+}
+
+fn fetch_from(places: &Places, state: &State, anew: bool) -> Result<Image> {
+    let layers = state.make(state.layers())?;
+    state.make(state.images())?;
+    let path = state.root().join("fetch.lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .step(|| format!("open(2) {}", path.display()))
+        .hint(hints::state)?;
+    if lock.try_lock().is_err() {
+        say("another process is fetching it, waiting");
+        lock.lock().step(|| format!("flock(2) {}", path.display()))?;
+    }
+    if let Some(image) = usable(state)?.filter(|_| !anew) {
+        return Ok(image);
+    }
+    if !anew {
+        say(&format!("there is none in {} yet", state.root().display()));
+    }
+    sweep(&layers)?;
+    // A name of its own: when a fetch was killed, its package manager may still be
+    // at work in the last one.
+    let new = layers.join(format!("{NEW}{}", Id::new()?));
+    let made = make(places, state, &new);
+    let removed = remove_tree(&new);
+    let image = made?;
+    removed?;
+    Ok(image)
+}
+
+/// How the names of directories start that a fetch works in.
+const NEW: &str = ".new";
+
+/// Remove what killed fetches left. The caller holds the lock, so nobody's is in use.
+fn sweep(layers: &Path) -> Result<()> {
+    let entries =
+        fs::read_dir(layers).step(|| format!("readdir(3) {}", layers.display()))?;
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(NEW) {
+            // What can't go now, as somebody still writes to it, goes next time.
+            let _ = remove_tree(&entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Make the image; `new` is a directory to work in.
+fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
+    let directory = |name: &str| -> Result<PathBuf> {
+        let path = new.join(name);
+        fs::create_dir_all(&path)
+            .step(|| format!("mkdir(2) {}", path.display()))
+            .hint(hints::state)?;
+        Ok(path)
+    };
+    let found = source::find(places, &directory("source")?)?;
+    let root = directory("tree")?;
+    let (sha256, size) = digest(&found.file)?;
+    tree::build(&found, &root)?;
+
+    let layer = format!("{NAME}-{}", &sha256[..12]);
+    let target = state.layers().join(&layer);
+    // All data are on the disk before a name leads to them: after a power failure
+    // there is the whole image or none.
+    let layers = state.layers();
+    let handle =
+        File::open(&layers).step(|| format!("open(2) {}", layers.display()))?;
+    nix::unistd::syncfs(&handle)
+        .step(|| format!("syncfs(2) {}", layers.display()))
+        .hint(hints::state)?;
+    // One that is there is damaged or not wanted. Between the two renames a record
+    // leads to no layer, which counts as no image.
+    if target.exists() {
+        fs::rename(&target, new.join("old"))
+            .step(|| format!("rename(2) {}", target.display()))?;
+    }
+    fs::rename(&root, &target)
+        .step(|| format!("rename(2) to {}", target.display()))?;
+    handle.sync_all().step(|| format!("fsync(2) {}", layers.display()))?;
+    let image = Image {
+        name: NAME.to_owned(),
+        layers: vec![layer],
+        source: found.name,
+        sha256,
+        command: vec!["sh".to_owned()],
+        created: images::now(),
+        size: images::weigh(&target)?,
+        ..Image::default()
+    };
+    image.save(state)?;
+    let megabytes = size as f64 / 1e6;
+    let Image { source, sha256, .. } = &image;
+    say(&format!("{megabytes:.1} MB from {source}, sha256 {}", &sha256[..12]));
+    Ok(image)
+}
+
+/// SHA-256 in hexadecimal, and the size in bytes.
+fn digest(file: &Path) -> Result<(String, u64)> {
+    let bytes = fs::read(file).step(|| format!("read(2) {}", file.display()))?;
+    let hash = Hash::hash(&bytes);
+    let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((hex, bytes.len() as u64))
+}
+
+/// A step's text.
+fn at(call: &str, path: &Path) -> String {
+    format!("{call} {}", path.display())
+}
+
+/// A line of progress. On a terminal it is dim: it is not what was asked for.
+fn say(line: &str) {
+    let mut stderr = io::stderr();
+    let (dim, plain) =
+        if stderr.is_terminal() { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+    let line = format!("{dim}busybox: {line}{plain}\n");
+    if cfg!(test) {
+        return eprint!("{line}");
+    }
+    // At once, so that the lines of two fetches don't mix. Progress that nobody can
+    // see is no reason to stop.
+    let _ = stderr.write_all(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fake::Machine;
+    use super::*;
+
+    #[test]
+    fn a_record_whose_layer_is_gone_is_no_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let image = Image {
+            name: NAME.into(),
+            layers: vec!["busybox-0".into()],
+            source: "test".into(),
+            sha256: "0".into(),
+            ..Image::default()
+        };
+        fs::create_dir_all(state.images()).unwrap();
+        image.save(&state).unwrap();
+        assert!(usable(&state).unwrap().is_none());
+        fs::create_dir_all(state.layers().join("busybox-0")).unwrap();
+        assert_eq!(usable(&state).unwrap(), Some(image));
+    }
+
+    #[test]
+    fn a_fetch_that_fails_leaves_nothing() {
+        let machine = Machine::new();
+        fetch_from(&machine.places(), &machine.state(), false).unwrap_err();
+        assert_eq!(machine.layers(), [""; 0]);
+        assert_eq!(Image::find(&machine.state(), NAME).unwrap(), None);
+    }
+
+    /// These need a program that runs without a compiler.
+    #[cfg(target_arch = "x86_64")]
+    mod with_a_busybox {
+        use std::os::unix::fs::PermissionsExt;
+        use std::thread;
+
+        use super::super::fake::busybox;
+        use super::*;
+
+        fn with_one_on_path() -> Machine {
+            let machine = Machine::new();
+            machine.program("path/busybox", busybox());
+            machine
+        }
+
+        #[test]
+        fn the_tree_has_what_a_root_needs() {
+            let machine = with_one_on_path();
+            let state = machine.state();
+            let image = fetch_from(&machine.places(), &state, false).unwrap();
+            assert_eq!(usable(&state).unwrap(), Some(image.clone()));
+            let root = &image.directories(&state)[0];
+            assert!(root.ends_with(format!("busybox-{}", &image.sha256[..12])));
+            assert_eq!(fs::read(root.join("bin/busybox")).unwrap(), busybox());
+            for link in ["bin/sh", "usr/bin/env"] {
+                let target = fs::read_link(root.join(link)).unwrap();
+                assert_eq!(target, Path::new("/bin/busybox"));
+            }
+            for (name, mode) in [("", 0o755), ("tmp", 0o1777), ("root", 0o700)] {
+                let found = root.join(name).metadata().unwrap().permissions();
+                assert_eq!(found.mode() & 0o7777, mode, "/{name}");
+            }
+            for name in ["dev", "proc", "sys", "run", "mnt", "home", "var/tmp"] {
+                assert!(root.join(name).is_dir(), "/{name}");
+            }
+            for name in ["etc/passwd", "etc/group", "etc/hosts"] {
+                assert!(root.join(name).is_file(), "/{name}");
+            }
+        }
+
+        #[test]
+        fn what_killed_fetches_left_goes_with_the_next() {
+            let machine = with_one_on_path();
+            let layers = machine.state().layers();
+            fs::create_dir_all(layers.join(".newdead/tree/bin")).unwrap();
+            fs::create_dir_all(layers.join("of-another-image")).unwrap();
+            let state = machine.state();
+            let image = fetch_from(&machine.places(), &state, false).unwrap();
+            let expected = [image.layers[0].clone(), "of-another-image".into()];
+            assert_eq!(machine.layers(), expected);
+        }
+
+        #[test]
+        fn a_layer_without_a_record_is_made_anew() {
+            let machine = with_one_on_path();
+            let (places, state) = (machine.places(), machine.state());
+            let image = fetch_from(&places, &state, false).unwrap();
+            fs::remove_file(Image::path(&state, NAME)).unwrap();
+            fs::remove_file(image.directories(&state)[0].join("bin/sh")).unwrap();
+            let again = fetch_from(&places, &state, false).unwrap();
+            // A second may have begun.
+            assert!(again.created >= image.created);
+            assert_eq!(Image { created: image.created, ..again }, image);
+            assert!(image.directories(&state)[0].join("bin/sh").is_symlink());
+        }
+
+        #[test]
+        fn force_repairs_a_damaged_layer() {
+            let machine = with_one_on_path();
+            let (places, state) = (machine.places(), machine.state());
+            let image = fetch_from(&places, &state, false).unwrap();
+            let sh = image.directories(&state)[0].join("bin/sh");
+            fs::remove_file(&sh).unwrap();
+            fetch_from(&places, &state, false).unwrap();
+            assert!(!sh.is_symlink());
+            fetch_from(&places, &state, true).unwrap();
+            assert!(sh.is_symlink());
+            assert_eq!(machine.layers(), image.layers);
+        }
+
+        #[test]
+        fn of_many_at_once_one_downloads_and_all_get_it() {
+            let machine = Machine::new();
+            machine.with_apt();
+            let (places, state) = (machine.places(), machine.state());
+            let images: Vec<Image> = thread::scope(|scope| {
+                let fetch = || fetch_from(&places, &state, false).unwrap();
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(fetch)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(images.iter().all(|image| image == &images[0]));
+            assert_eq!(machine.calls().matches("update").count(), 1);
+            assert_eq!(machine.layers(), images[0].layers);
+        }
+    }
+}

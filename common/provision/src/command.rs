@@ -1,0 +1,134 @@
+//! Other programs, run quietly: what they say is kept for the error.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use common::step::Step;
+
+/// What a program said.
+#[derive(Debug)]
+pub struct Said {
+    /// On stdout.
+    pub out: Vec<u8>,
+    /// On stderr.
+    pub err: String,
+}
+
+impl Said {
+    /// The last line on stderr that starts like this.
+    #[must_use]
+    pub fn last(&self, start: &str) -> Option<&str> {
+        self.err.lines().rfind(|line| line.starts_with(start))
+    }
+}
+
+/// Run a command to its end, for `limit` at the longest; its last words are the
+/// error.
+///
+/// # Errors
+/// It can't be started, fails, or takes longer and is killed.
+pub fn run(command: &mut Command, limit: Duration) -> Result<Said> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    // In memory: no pipe fills up, and a full disk can't swallow the reason.
+    let (mut out, mut err) = (memory()?, memory()?);
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+    // The words of a package manager are read by people of one language here.
+    let mut child = match command.env("LC_ALL", "C").spawn() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => bail!("no {name} here"),
+        child => child.step(|| format!("execve(2) {name}"))?,
+    };
+    let Some(status) = wait(&mut child, limit)? else {
+        bail!("{name} had not ended after {} seconds", limit.as_secs());
+    };
+    let mut said = Said { out: Vec::new(), err: String::new() };
+    let mut words = Vec::new();
+    out.rewind().and_then(|()| out.read_to_end(&mut said.out)).context("memfd")?;
+    err.rewind().and_then(|()| err.read_to_end(&mut words)).context("memfd")?;
+    said.err = String::from_utf8_lossy(&words).into_owned();
+    if !status.success() {
+        let last = said.err.lines().rfind(|line| !line.trim().is_empty());
+        match last {
+            Some(last) => bail!("{name}: {}", last.trim()),
+            None => bail!("{name} failed without a word: {status}"),
+        }
+    }
+    Ok(said)
+}
+
+fn memory() -> Result<File> {
+    let fd = memfd_create("said", MFdFlags::MFD_CLOEXEC);
+    Ok(File::from(fd.step(|| "memfd_create(2)")?))
+}
+
+/// Wait for a child; `None` when the time was up and it had to be killed.
+fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let end = Instant::now() + limit;
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
+        .step(|| "pidfd_open(2)")?;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let time = Timespec::try_from(left).context("a limit that is too long")?;
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&time)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) => {
+                child.kill().step(|| "kill(2)")?;
+                child.wait().step(|| "wait(2)")?;
+                return Ok(None);
+            }
+            ended => {
+                ended.step(|| "poll(2)")?;
+                return Ok(Some(child.wait().step(|| "wait(2)")?));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::busybox::turn;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn sh(script: &str, limit: Duration) -> Result<Said> {
+        let _turn = turn();
+        run(Command::new("/bin/sh").args(["-c", script]), limit)
+    }
+
+    #[test]
+    fn the_last_words_are_the_error() {
+        let error = sh("echo first >&2; echo last >&2; exit 3", SOON).unwrap_err();
+        assert_eq!(error.to_string(), "/bin/sh: last");
+    }
+
+    #[test]
+    fn more_than_a_pipe_holds_is_kept() {
+        let said = sh("yes | head -c 300000; echo W: x >&2; echo y >&2", SOON);
+        let said = said.unwrap();
+        assert_eq!(said.out.len(), 300_000);
+        assert_eq!(said.last("W: "), Some("W: x"));
+    }
+
+    #[test]
+    fn a_program_that_never_ends_is_ended() {
+        let limit = Duration::from_millis(200);
+        let begun = Instant::now();
+        let error = sh("exec sleep 60", limit).unwrap_err();
+        assert!(error.to_string().contains("had not ended"), "{error}");
+        assert!(begun.elapsed() < SOON);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let _turn = turn();
+        let error = run(&mut Command::new("no-such-program"), SOON).unwrap_err();
+        assert_eq!(error.to_string(), "no no-such-program here");
+    }
+}

@@ -1,0 +1,231 @@
+//! One step of building a container: a system call, narrated and put in context.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, Write};
+
+use anyhow::{Error, Result};
+use nix::errno::Errno;
+
+use crate::process::exit::{Failure, code_of};
+
+/// Where and when the code runs that makes a step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene {
+    pub(crate) side: &'static str,
+    pub(crate) hook: &'static str,
+    pub(crate) part: &'static str,
+}
+
+type Narrator = Box<dyn Fn(&str)>;
+
+thread_local! {
+    static SCENE: Cell<Scene> =
+        const { Cell::new(Scene { side: "parent", hook: "begin", part: "" }) };
+    static NARRATOR: RefCell<Option<Narrator>> = const { RefCell::new(None) };
+}
+
+/// From now on steps belong to this scene.
+pub(crate) fn scene(scene: Scene) {
+    SCENE.set(scene);
+}
+
+/// Narrate: one line a step on stderr. This is `--trace`.
+pub fn narrate() {
+    NARRATOR.set(Some(Box::new(|line| {
+        // A reader who went away is no reason to stop.
+        let _ = writeln!(io::stderr(), "{line}");
+    })));
+}
+
+/// Send the lines elsewhere, if there are any.
+pub(crate) fn narrate_by(narrator: impl Fn(&str) + 'static) {
+    if narrated() {
+        NARRATOR.set(Some(Box::new(narrator)));
+    }
+}
+
+/// Narrate no more.
+pub(crate) fn hush() {
+    NARRATOR.set(None);
+}
+
+fn narrated() -> bool {
+    NARRATOR.with_borrow(Option::is_some)
+}
+
+/// Hand a finished line on.
+pub(crate) fn say(line: &str) {
+    NARRATOR.with_borrow(|narrator| {
+        if let Some(narrator) = narrator {
+            narrator(line);
+        }
+    });
+}
+
+/// Say that something is done that is no step of its own.
+pub(crate) fn tell(text: &dyn fmt::Display) {
+    if !narrated() {
+        return;
+    }
+    let Scene { side, hook, part } = SCENE.get();
+    say(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
+}
+
+/// One error from several: each on a line of its own, joined by "and:". The exit
+/// status is that of the first.
+///
+/// # Errors
+/// There is at least one error among the results.
+pub fn join_errors(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+    let mut errors = results.into_iter().filter_map(Result::err);
+    // All results are evaluated, also those after the first error.
+    let Some(first) = errors.next() else { return Ok(()) };
+    let texts: Vec<String> = errors.map(|error| report(&error)).collect();
+    if texts.is_empty() {
+        return Err(first);
+    }
+    let code = code_of(&first);
+    let text = format!("{}\nand: {}", report(&first), texts.join("\nand: "));
+    Err(Failure { code, text }.into())
+}
+
+/// Turns a system call's result into a step: `--trace` shows the text when the
+/// call went well, the error carries it when it did not.
+///
+/// The text is the call as the manual spells it, both paths, flags:
+/// `mount(2) bind /tmp/v on /test`.
+pub trait Step<T> {
+    /// Name the step.
+    ///
+    /// # Errors
+    /// The call's own, as `TEXT: ENOENT: No such file or directory`.
+    fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
+
+    /// The same for a call that builds nothing: a look, a check. `--trace` says
+    /// nothing of it.
+    ///
+    /// # Errors
+    /// As [`Step::step`].
+    fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
+    fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
+        if self.is_ok() && narrated() {
+            tell(&text());
+            return self.look(|| "");
+        }
+        self.look(text)
+    }
+
+    fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|cause| cause.into().0.context(text().to_string()))
+    }
+}
+
+/// The ways in which the libraries report an errno, as one.
+#[derive(Debug)]
+pub struct Cause(Error);
+
+impl From<Errno> for Cause {
+    fn from(errno: Errno) -> Cause {
+        Cause(errno.into())
+    }
+}
+
+impl From<rustix::io::Errno> for Cause {
+    fn from(errno: rustix::io::Errno) -> Cause {
+        Errno::from_raw(errno.raw_os_error()).into()
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Cause {
+        match error.raw_os_error() {
+            Some(errno) => Errno::from_raw(errno).into(),
+            None => Cause(error.into()),
+        }
+    }
+}
+
+/// A second line below an error, for errnos that mislead: what the kernel
+/// usually means, and what to do.
+pub trait Hint<T> {
+    /// Add the hint that `find` has for this errno, if any.
+    ///
+    /// # Errors
+    /// The same error.
+    fn hint(self, find: impl FnOnce(Errno) -> Option<String>) -> Result<T>;
+}
+
+impl<T> Hint<T> for Result<T> {
+    fn hint(self, find: impl FnOnce(Errno) -> Option<String>) -> Result<T> {
+        self.map_err(|error| {
+            let errno = error.root_cause().downcast_ref::<Errno>().copied();
+            match errno.and_then(find) {
+                Some(hint) => Hinted { hint, error }.into(),
+                None => error,
+            }
+        })
+    }
+}
+
+/// An error with a hint, on its way to [`report`].
+#[derive(Debug)]
+struct Hinted {
+    hint: String,
+    error: Error,
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.hint)
+    }
+}
+
+impl std::error::Error for Hinted {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.error.as_ref())
+    }
+}
+
+/// An error as the user reads it: the chain on one line, hints below it.
+#[must_use]
+pub fn report(error: &Error) -> String {
+    let mut line = Vec::new();
+    let mut hints = String::new();
+    for cause in error.chain() {
+        if cause.is::<Hinted>() {
+            hints += &format!("\nhint: {cause}");
+        } else {
+            line.push(cause.to_string());
+        }
+    }
+    line.join(": ") + &hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_puts_the_chain_on_one_line_and_the_hint_below() {
+        let error = Err::<(), _>(Errno::ENOENT)
+            .step(|| "mount(2) bind /tmp/v on /test")
+            .hint(|errno| (errno == Errno::ENOENT).then(|| "make it".to_owned()))
+            .map_err(|error| error.context("enter volume"))
+            .unwrap_err();
+        assert_eq!(
+            report(&error),
+            "enter volume: mount(2) bind /tmp/v on /test: \
+             ENOENT: No such file or directory\nhint: make it"
+        );
+    }
+
+    #[test]
+    fn io_errors_read_like_errnos() {
+        let error = std::fs::read("/nonexistent").step(|| "read it").unwrap_err();
+        assert_eq!(report(&error), "read it: ENOENT: No such file or directory");
+    }
+}

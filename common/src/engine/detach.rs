@@ -1,0 +1,146 @@
+//! A container in the background: who is its host side then, and what the caller
+//! learns.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Result, anyhow, bail};
+use nix::sched::CloneFlags;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{Id as WaitId, WaitPidFlag, waitid};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use crate::cli::step::{self, Step};
+use crate::engine::container::Container;
+use crate::process::channel::{Channel, Frame};
+use crate::process::exit::{Exit, Failure, OURS, code_of};
+use crate::process::sys::{self, Side};
+use crate::state::Id;
+
+impl Container {
+    /// Run in the background: another process, the *supervisor*, is the container's
+    /// host side and leads the same life, create, start, wait. This one learns that the
+    /// program runs, or why not.
+    ///
+    /// # Errors
+    /// Those of [`Container::create`] and [`start`](crate::Created::start), with their
+    /// exit codes; by then all is undone.
+    // ANCHOR: detach
+    pub fn detach(self) -> Result<Id> {
+        let id = self.plan.home.id.clone();
+        let (ours, theirs) = Channel::pair().look(|| "socketpair(2)")?;
+        sys::assert_one_thread()?;
+        let none = CloneFlags::empty();
+        match sys::clone3(none, none, None).look(|| "clone3(2) of the supervisor")? {
+            Side::Child => {
+                drop(ours);
+                supervise(self, theirs)
+            }
+            Side::Parent(_, pidfd) => {
+                drop(theirs);
+                // Nothing of `self` is dropped before the answer: locks that its parts
+                // hold are the supervisor's as well, and unlocked for both.
+                answer(&ours, &pidfd).map(|()| id)
+            }
+        }
+    }
+    // ANCHOR_END: detach
+}
+
+/// The supervisor's whole life. It never returns into the caller's code, whose
+/// destructors are not its own.
+fn supervise(container: Container, caller: Channel) -> ! {
+    let caller: &'static Channel = Box::leak(Box::new(caller));
+    let life = AssertUnwindSafe(|| live(container, caller));
+    let error = match catch_unwind(life) {
+        Ok(Ok(())) => sys::leave(0),
+        Ok(Err(error)) => error,
+        Err(_) => anyhow!("the supervisor panicked"),
+    };
+    // When the caller is gone there is nobody left to tell; nor once the program has
+    // run, and then what could not be undone is found by the next run.
+    let (code, text) = (code_of(&error), step::report(&error));
+    let _ = caller.send(&Frame::Refused { code, text });
+    sys::leave(OURS)
+}
+
+// ANCHOR: live
+fn live(container: Container, caller: &'static Channel) -> Result<()> {
+    step::narrate_by(|line| {
+        // A caller that is gone is noticed below.
+        let _ = caller.send(&Frame::Step(line.to_owned()));
+    });
+    // Should the caller die before it was told, the start is broken off as by Ctrl-C.
+    prctl::set_pdeathsig(Signal::SIGTERM)
+        .look(|| "prctl(2) PR_SET_PDEATHSIG SIGTERM")?;
+    // No terminal whose closing or whose Ctrl-C would be heard of.
+    setsid().look(|| "setsid(2)")?;
+    umask(Mode::from_bits_truncate(0o022));
+    sys::close_inherited()?;
+    let created = container.create()?;
+    let started = created.start_and(|| {
+        let_go()?;
+        step::hush();
+        // A caller that ends because it was told is no reason to end. One that dies
+        // before closes its end, and what it was told counts only when it says so.
+        prctl::set_pdeathsig(None).look(|| "prctl(2) PR_SET_PDEATHSIG")?;
+        caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")?;
+        match caller.receive().look(|| "recvmsg(2) from the caller")? {
+            Some(Frame::Go) => Ok(()),
+            _ => bail!("the caller is gone"),
+        }
+    })?;
+    started.wait().map(drop)
+}
+// ANCHOR_END: live
+
+/// Keep nothing of the caller's: no file, no terminal, no directory.
+fn let_go() -> Result<()> {
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .look(|| "open(2) /dev/null")?;
+    dup2_stdin(&null).look(|| "dup2(2) to 0")?;
+    dup2_stdout(&null).look(|| "dup2(2) to 1")?;
+    dup2_stderr(&null).look(|| "dup2(2) to 2")?;
+    chdir("/").look(|| "chdir(2) /")
+}
+
+/// What the supervisor says, until the program runs.
+fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
+    loop {
+        let failure =
+            match supervisor.receive().look(|| "recvmsg(2) from the supervisor")? {
+                Some(Frame::Exec) if supervisor.send(&Frame::Go).is_ok() => {
+                    return Ok(());
+                }
+                Some(Frame::Step(line)) => {
+                    step::say(&line);
+                    continue;
+                }
+                Some(Frame::Refused { code, text }) => Some(Failure { code, text }),
+                Some(_) => continue,
+                None => None,
+            };
+        let how = waitid(WaitId::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
+        let how = how.look(|| "waitid(2) for the supervisor")?;
+        return Err(failure.unwrap_or_else(|| lost(how.into())).into());
+    }
+}
+
+/// The supervisor ended and did not say why.
+fn lost(how: Exit) -> Failure {
+    let how = match how {
+        Exit::Signal(signal) => format!("{signal} ended it"),
+        how => format!("it ended with {}", how.code()),
+    };
+    let text = format!(
+        "the supervisor was lost before the program started: {how}\n\
+         hint: the next run removes what it left"
+    );
+    Failure { code: OURS, text }
+}

@@ -1,0 +1,314 @@
+//! The program to be: found through PATH, checked, executed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::unistd::{AccessFlags, access, execve, execveat};
+
+use crate::cli::step::Step;
+use crate::engine::plan::{Plan, Root};
+use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
+
+/// How often a script's interpreter may be a script itself; execve(2).
+const MOST_INTERPRETERS: usize = 5;
+
+/// What is executed at the end, ready before the clone.
+pub(crate) struct Program {
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    path: Vec<PathBuf>,
+    /// Device and inode of the host's own binary, where the guest must not run it.
+    forbidden: Option<(u64, u64)>,
+    /// Whether there is somebody in the container who could swap the file.
+    company: bool,
+}
+
+impl Program {
+    /// # Errors
+    /// A NUL byte in an argument or variable, which no execve(2) can pass.
+    pub(crate) fn new(plan: &Plan, company: bool) -> Result<Program> {
+        let arguments = plan.command.iter().map(|a| a.as_bytes());
+        let arguments = arguments.map(CString::new).collect::<Result<_, _>>();
+        let pairs = plan
+            .environment
+            .iter()
+            .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+        let environment = pairs.map(CString::new).collect::<Result<_, _>>();
+        let path = plan.environment.get(OsStr::new("PATH"));
+        let path = path.map(|path| std::env::split_paths(path).collect());
+        // With the host's own root the guest may run any of the host's programs,
+        // this one too.
+        let forbidden = if plan.root == Root::Host {
+            None
+        } else {
+            let own =
+                fs::metadata("/proc/self/exe").look(|| "stat(2) /proc/self/exe")?;
+            Some((own.dev(), own.ino()))
+        };
+        Ok(Program {
+            arguments: arguments.context("an argument holds a NUL byte")?,
+            environment: environment.context("a variable holds a NUL byte")?,
+            path: path.unwrap_or_default(),
+            forbidden,
+            company,
+        })
+    }
+
+    /// Set more variables, in the place of those that have their names.
+    ///
+    /// # Errors
+    /// A NUL byte.
+    pub(crate) fn set(&mut self, more: &BTreeMap<OsString, OsString>) -> Result<()> {
+        for (key, value) in more {
+            let name = [key.as_bytes(), b"="].concat();
+            self.environment.retain(|pair| !pair.as_bytes().starts_with(&name));
+            let pair = CString::new([&name, value.as_bytes()].concat());
+            self.environment.push(pair.context("a variable holds a NUL byte")?);
+        }
+        Ok(())
+    }
+
+    /// Become the program. In the child, with the guest's root in place.
+    pub(crate) fn exec<T>(&self) -> Result<T> {
+        let name = OsStr::from_bytes(self.arguments[0].as_bytes());
+        // As a shell: a name with a slash is a path, any other is looked for; what
+        // is there but can't be executed is remembered while looking on.
+        let candidates = if name.as_bytes().contains(&b'/') {
+            vec![PathBuf::from(name)]
+        } else if name.is_empty() {
+            Vec::new()
+        } else {
+            self.path.iter().map(|dir| dir.join(name)).collect()
+        };
+        let mut refused = None;
+        for path in &candidates {
+            match self.attempt(path) {
+                None => {}
+                Some(failure) if failure.code == OURS => return Err(failure.into()),
+                Some(failure) => drop(refused.get_or_insert(failure)),
+            }
+        }
+        let shown = Path::new(name).display();
+        Err(refused
+            .unwrap_or_else(|| Failure {
+                code: NOT_FOUND,
+                text: if candidates.len() == 1 {
+                    format!("exec {shown}: no such file in the container")
+                } else {
+                    let path: Vec<_> =
+                        self.path.iter().map(|p| p.display().to_string()).collect();
+                    format!("exec {shown}: not found in PATH={}", path.join(":"))
+                },
+            })
+            .into())
+    }
+
+    /// Execute this very file. `None`: it isn't there.
+    fn attempt(&self, path: &Path) -> Option<Failure> {
+        let refused = |text: String| {
+            let text = format!("exec {}: {text}", path.display());
+            Some(Failure { code: NOT_EXECUTABLE, text })
+        };
+        let tried = if self.company {
+            self.hold(path).map(|(file, words)| {
+                let flags = AtFlags::AT_EMPTY_PATH;
+                let Err(e) = execveat(&file, c"", &words, &self.environment, flags);
+                e
+            })
+        } else {
+            self.check(path, MOST_INTERPRETERS).and_then(|()| {
+                let file = CString::new(path.as_os_str().as_bytes())?;
+                let Err(e) = execve(&file, &self.arguments, &self.environment);
+                Ok(e)
+            })
+        };
+        let errno = match tried {
+            Err(e) if absent(&e) => return None,
+            Err(e) => {
+                let errno = e.raw_os_error().map(Errno::from_raw);
+                return refused(errno.map_or(e.to_string(), |e| e.to_string()));
+            }
+            Ok(errno) => errno,
+        };
+        match errno {
+            Errno::ENOENT => refused(NO_INTERPRETER.to_owned()),
+            Errno::ENOEXEC => refused(
+                "neither a program for this machine nor a script with a #! line"
+                    .to_owned(),
+            ),
+            Errno::E2BIG => Some(Failure {
+                code: OURS,
+                text: format!(
+                    "exec {}: E2BIG: the arguments are longer than the kernel takes",
+                    path.display()
+                ),
+            }),
+            errno => refused(errno.to_string()),
+        }
+    }
+
+    /// Refuse what leads back to the host's own binary, by itself or as a script's
+    /// interpreter.
+    ///
+    /// `/proc/self/exe` is a way out of the root that no mount hides: before exec
+    /// it is the host's binary, and an image may hold `sh -> /proc/self/exe`. Who
+    /// runs that can later write to it through `/proc/PID/exe` (CVE-2019-5736).
+    /// Nobody else runs in the container yet who could change the file between
+    /// this look and the kernel's own.
+    fn check(&self, path: &Path, depth: usize) -> io::Result<()> {
+        self.look(&fs::metadata(path)?)?;
+        if self.forbidden.is_none() {
+            return Ok(());
+        }
+        // Whoever may not read a file may still execute it; of a script the kernel
+        // reads the first line all the same, but no interpreter reads the rest.
+        let mut head = [0; 256];
+        let length = match File::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => 0,
+            file => read(&mut file?, &mut head)?,
+        };
+        match interpreter(&head[..length]) {
+            Some((script, _)) if depth > 0 => match self.check(&script, depth - 1) {
+                Err(e) if absent(&e) => Ok(()),
+                checked => checked,
+            },
+            _ => Ok(()),
+        }
+    }
+
+    // ANCHOR: hold
+    /// Open the program, refused as by [`Program::check`], so that what was looked at is
+    /// what is executed. Of a script that is the interpreter, with the words that the
+    /// kernel would give it: by itself the kernel would look for it again.
+    fn hold(&self, path: &Path) -> io::Result<(File, Vec<CString>)> {
+        let mut path = path.to_owned();
+        let mut words: VecDeque<CString> = self.arguments.iter().cloned().collect();
+        for depth in 0..=MOST_INTERPRETERS {
+            let open = |mode: i32| {
+                let flags = mode | libc::O_CLOEXEC;
+                File::options().read(true).custom_flags(flags).open(&path)
+            };
+            // No more than the name of a file: nothing happens to what it names.
+            let file = match open(libc::O_PATH) {
+                Err(e) if depth > 0 && absent(&e) => {
+                    return Err(io::Error::other(NO_INTERPRETER));
+                }
+                file => file?,
+            };
+            let meta = file.metadata()?;
+            self.look(&meta)?;
+            // A mount may forbid it too.
+            access(&path, AccessFlags::X_OK)?;
+            let mut head = [0; 256];
+            let length = match open(libc::O_NONBLOCK) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => 0,
+                again => {
+                    let mut again = again?;
+                    let now = again.metadata()?;
+                    if (now.dev(), now.ino()) != (meta.dev(), meta.ino()) {
+                        return Err(io::Error::other("it was replaced meanwhile"));
+                    }
+                    read(&mut again, &mut head)?
+                }
+            };
+            let Some((script, option)) = interpreter(&head[..length]) else {
+                return Ok((file, words.into()));
+            };
+            words.pop_front();
+            words.push_front(CString::new(path.into_os_string().into_vec())?);
+            if let Some(option) = option {
+                words.push_front(CString::new(option.into_vec())?);
+            }
+            words.push_front(CString::new(script.as_os_str().as_bytes())?);
+            path = script;
+        }
+        Err(Errno::ELOOP.into())
+    }
+    // ANCHOR_END: hold
+
+    /// Whether what is there may be executed in the container.
+    fn look(&self, meta: &Metadata) -> io::Result<()> {
+        if meta.is_dir() {
+            return Err(io::Error::other("it is a directory"));
+        }
+        // Opening a fifo would wait for its writer.
+        if meta.file_type().is_fifo() || meta.mode() & 0o111 == 0 {
+            return Err(io::Error::other(
+                "it is not executable (chmod +x makes it so)",
+            ));
+        }
+        if self.forbidden == Some((meta.dev(), meta.ino())) {
+            return Err(io::Error::other(
+                "it leads to the host's own binary, which a container must not run",
+            ));
+        }
+        Ok(())
+    }
+}
+
+const NO_INTERPRETER: &str =
+    "it is there, but the interpreter or loader that it asks for is not";
+
+/// read(2), of which an interruption is as good as nothing.
+fn read(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(into) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+fn absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+/// The interpreter that a script's first line names, and what follows it there: one
+/// word, whatever is in it.
+///
+/// # Source
+/// execve(2), "Interpreter scripts"
+fn interpreter(head: &[u8]) -> Option<(PathBuf, Option<OsString>)> {
+    let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    let line = line.split(|&byte| byte == 0).next()?;
+    let blank = |byte: &u8| b" \t".contains(byte);
+    let start = line.iter().position(|byte| !blank(byte))?;
+    let end = line.iter().rposition(|byte| !blank(byte))? + 1;
+    let line = &line[start..end];
+    let at = line.iter().position(blank).unwrap_or(line.len());
+    let (word, rest) = line.split_at(at);
+    let rest = rest.iter().position(|byte| !blank(byte)).map(|at| &rest[at..]);
+    let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    Some((owned(word).into(), rest.map(owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpreters_are_read_as_the_kernel_reads_them() {
+        let read = |text: &[u8]| {
+            let (path, option) = interpreter(text)?;
+            let option = option.map(|word| word.into_string().unwrap());
+            Some((path.display().to_string(), option))
+        };
+        let plain = |path: &str| Some((path.to_owned(), None));
+        let with = |path: &str, word: &str| Some((path.into(), Some(word.into())));
+        assert_eq!(read(b"#!/bin/sh -e\necho"), with("/bin/sh", "-e"));
+        assert_eq!(read(b"#! /bin/awk  -f -v x \n"), with("/bin/awk", "-f -v x"));
+        assert_eq!(read(b"#! \t/proc/self/exe"), plain("/proc/self/exe"));
+        assert_eq!(read(b"#!/bin/sh \n"), plain("/bin/sh"));
+        assert_eq!(read(b"\x7fELF#!/bin/sh"), None);
+        assert_eq!(read(b"#!\n/bin/sh"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! Whether this process may make containers by itself.
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+/// Whether this process holds CAP_SYS_ADMIN in its effective set: what clone(2)
+/// asks for every namespace but the user namespace.
+///
+/// Being uid 0 is not enough: inside another container root usually lacks it.
+///
+/// # Source
+/// capget(2)
+#[must_use]
+pub fn privileged() -> bool {
+    // Not from /proc/self/status: without a descriptor to read it by, root would be
+    // taken for an ordinary user, and get a user namespace without a word.
+    let sets = capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Whether this process is in the initial user namespace: only there is UID 0 the
+/// host's root. A full ID map is no sign of it, since root may give one to any
+/// namespace.
+///
+/// # Source
+/// include/linux/proc_ns.h, `PROC_USER_INIT_INO`
+#[must_use]
+pub fn in_initial_user_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/user")
+        .is_ok_and(|link| link.as_os_str() == "user:[4026531837]")
+}
