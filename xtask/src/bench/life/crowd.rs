@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use common::busybox;
 use common::state::State;
 use common::step::Step;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use provision::busybox;
 
 use super::{Aim, Line, Measure, in_turn, time};
 use crate::bench::calls::{calls, strace_is_there};
