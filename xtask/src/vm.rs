@@ -11,6 +11,7 @@ pub(crate) mod kernel;
 pub(crate) mod machine;
 pub(crate) mod modules;
 mod monitor;
+mod package;
 pub(crate) mod payload;
 pub(crate) mod qemu;
 mod rung;

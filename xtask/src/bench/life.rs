@@ -5,6 +5,7 @@
 
 mod containers;
 mod crowd;
+mod idle;
 mod images;
 mod others;
 
