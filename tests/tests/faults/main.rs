@@ -9,6 +9,8 @@
 
 mod chapters;
 mod cycles;
+mod every_fault;
+mod ground;
 mod images;
 mod lived_with;
 mod random;
@@ -16,7 +18,7 @@ mod row;
 mod table;
 mod trial;
 
-use trial::{all, named};
+use every_fault::{all, named};
 
 /// A test a part, so that as many VMs as there are have work.
 macro_rules! parts {
