@@ -31,7 +31,7 @@ pub use engine::part::{Birth, Join, Part, Up};
 pub use engine::plan::{
     Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, Users,
 };
-pub use engine::poll_loop::{Running, Watch};
+pub use engine::poll_loop::{Running, Watch, poll};
 pub use process::environment::PATH;
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;

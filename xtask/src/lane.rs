@@ -25,7 +25,7 @@ pub(crate) const NAMES: [&str; 5] =
 /// The arguments of cargo for a lane.
 fn arguments(name: &str) -> &'static [&'static str] {
     match name {
-        "unit" => &["test"],
+        "unit" => &["test", "--no-fail-fast"],
         // The library of the black-box tests, which need root themselves.
         "laboratory" => &["test", "--package", "blackbox", "--lib"],
         // Shells complete the chapters' command lines, and man(1) shows their pages.
