@@ -5,6 +5,7 @@ pub mod flags;
 mod generate;
 pub mod hints;
 pub mod step;
+pub mod table;
 
 use std::env;
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory, FromArgMatches};
 
 use crate::engine::plan::Plan;
 use crate::process::exit::{Exit, code_of};
+use crate::state::{State, Table};
 
 /// What `run` of every chapter takes last.
 #[derive(Args, Debug)]
@@ -65,6 +67,70 @@ Exit status:
   127  there is no such program
   2    the command line is wrong"
         )
+    };
+}
+
+/// What every command gets beside its own flags.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The state directory.
+    pub state: State,
+    /// The clean-up table of the binary.
+    pub undo: Table,
+}
+
+impl Context {
+    /// The state directory of this caller, and this table.
+    ///
+    /// # Errors
+    /// As [`State::locate`].
+    pub fn locate(undo: Table) -> Result<Context> {
+        Ok(Context { state: State::locate()?, undo })
+    }
+}
+
+/// A command of a binary.
+pub trait Act {
+    /// Execute it.
+    ///
+    /// # Errors
+    /// The command's own.
+    fn act(self, context: &Context) -> Result<Exit>;
+}
+
+impl<C: Act> Act for Box<C> {
+    fn act(self, context: &Context) -> Result<Exit> {
+        (*self).act(context)
+    }
+}
+
+/// An enum of commands, each of which is executed by its own [`Act`].
+#[macro_export]
+macro_rules! commands {
+    (
+        $(#[$attribute:meta])*
+        $visible:vis enum $name:ident {
+            $($(#[$on_variant:meta])* $variant:ident($command:ty)),* $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(clap::Subcommand)]
+        $visible enum $name {
+            $($(#[$on_variant])* $variant($command)),*
+        }
+
+        impl $crate::cli::Act for $name {
+            fn act(
+                self,
+                context: &$crate::cli::Context,
+            ) -> anyhow::Result<$crate::Exit> {
+                match self {
+                    $($name::$variant(command) => {
+                        $crate::cli::Act::act(command, context)
+                    })*
+                }
+            }
+        }
     };
 }
 

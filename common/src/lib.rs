@@ -36,7 +36,7 @@ pub use process::environment::PATH;
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::init::stay_as_init;
-pub use process::pidfd::Process;
+pub use process::pidfd::{Noted, Process};
 pub use process::rights;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]

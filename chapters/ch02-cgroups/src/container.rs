@@ -1,10 +1,10 @@
 //! A container's own group: made with its limits, and gone with it.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use common::state::Undo;
 use common::{Exit, Home, Part, Plan};
 use nix::unistd::Pid;
 
@@ -58,6 +58,9 @@ impl Part for Limited {
 /// What the container's directory has noted of its groups, by path.
 const NOTE: &str = "group";
 
+/// The clean-up row of this chapter.
+pub const UNDO: &[Undo] = &[Undo { kind: NOTE, undo: unmake }];
+
 /// Make the container's group and set its limits. Without limits there is none, or
 /// one to be frozen by, if that can be had.
 ///
@@ -90,8 +93,7 @@ fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
 /// # Errors
 /// Those of read(2).
 pub fn places(home: &Home) -> Result<Vec<PathBuf>> {
-    let notes = home.notes(NOTE)?;
-    Ok(notes.into_iter().map(|path| OsString::from_vec(path).into()).collect())
+    Ok(home.noted(NOTE)?.into_iter().map(PathBuf::from).collect())
 }
 
 /// Remove the container's group, with whoever is left in it.

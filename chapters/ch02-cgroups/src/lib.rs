@@ -16,7 +16,7 @@ mod place;
 mod table;
 mod values;
 
-pub use container::{Limited, make, places, unmake};
+pub use container::{Limited, UNDO, make, places, unmake};
 pub use freeze::{freeze, is_frozen};
 pub use group::{Group, Place};
 pub use layout::{Hierarchy, Layout, Version};

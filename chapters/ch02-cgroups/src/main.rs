@@ -135,7 +135,7 @@ fn main() -> ExitCode {
             Action::Delete { group } => find(&group)?.delete(&group.to_string())?,
             Action::Run(flags) => {
                 return Container::new(flags.run.plan()?)
-                    .keep(None)
+                    .keep(None, &[ch02_cgroups::UNDO])
                     .part(Limited::new(flags.limits))
                     .run();
             } // ANCHOR_END: parts

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         let mut container = Container::new(flags.run.plan()?);
         if flags.union.merged.is_none() {
             // A place for the merged tree.
-            container = container.keep(None);
+            container = container.keep(None, &[]);
         }
         container
             .part(User::if_needed())

@@ -14,7 +14,7 @@ use common::step::{Hint, Step};
 use common::{Birth, Exit, Home, Part, Plan, Up};
 use nix::errno::Errno;
 
-pub use ch02_cgroups::Flags;
+pub use ch02_cgroups::{Flags, UNDO};
 
 /// A group for the container, which it joins by itself.
 ///

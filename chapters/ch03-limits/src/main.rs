@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
         // ANCHOR: parts
         Container::new(flags.run.plan()?)
-            .keep(None)
+            .keep(None, &[ch03_limits::UNDO])
             .part(User::if_needed())
             .part(Limits::new(flags.limits))
             .part(walls(flags.uts))

@@ -56,8 +56,8 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
-        let container =
-            Container::new(flags.run.plan()?).keep(flags.overlay.name.clone());
+        let container = Container::new(flags.run.plan()?)
+            .keep(flags.overlay.name.clone(), &[ch03_limits::UNDO]);
         let image = busybox::image(container.state())?;
         let layers = image.directories(container.state());
         // ANCHOR: parts

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         let image = busybox::image(&state)?;
         // ANCHOR: parts
         Container::new(flags.run.plan()?)
-            .keep(None)
+            .keep(None, &[ch03_limits::UNDO])
             .part(User::if_needed())
             .part(Limits::new(flags.limits))
             .part(walls(flags.uts))

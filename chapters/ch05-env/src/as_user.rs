@@ -3,9 +3,7 @@
 use std::ffi::OsStr;
 
 use anyhow::Result;
-use common::step::Step;
-use common::{Credentials, Part, Plan, Session, Up};
-use nix::unistd::{Uid, fchown, isatty};
+use common::{Credentials, Part, Plan, Up};
 
 use crate::Who;
 
@@ -49,9 +47,6 @@ impl Part for AsUser {
         {
             up.set("HOME", &identity.home);
         }
-        if plan.session == Session::Own {
-            give_terminal(Uid::from_raw(identity.user))?;
-        }
         up.seal().credentials = Some(Credentials {
             user: identity.user,
             group: identity.group,
@@ -61,13 +56,3 @@ impl Part for AsUser {
     }
 }
 // ANCHOR_END: part
-
-/// So that the program may open its own terminal again, by /dev/stdout for one.
-fn give_terminal(user: Uid) -> Result<()> {
-    let stdin = std::io::stdin();
-    if isatty(&stdin).unwrap_or(false) {
-        fchown(&stdin, Some(user), None)
-            .step(|| format!("fchown(2) 0 to {user}"))?;
-    }
-    Ok(())
-}

@@ -11,9 +11,8 @@ use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use ch02_setns::KINDS;
-use ch04_commit::Record;
 use ch04_pivot_root::own_null;
-use common::state::State;
+use common::state::{Record, State};
 use common::step::{Hint, Step};
 use common::{Birth, Join, Part, Plan, Process, Root, Up, Users};
 use nix::errno::Errno;

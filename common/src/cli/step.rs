@@ -72,6 +72,12 @@ pub(crate) fn tell(text: &dyn fmt::Display) {
     say(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
 }
 
+/// Write a warning to stderr.
+pub(crate) fn warn(text: &str) {
+    // A closed stderr is no reason to stop.
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
 /// One error from several: each on a line of its own, joined by "and:". The exit
 /// status is that of the first.
 ///

@@ -1,7 +1,6 @@
 //! A container's life, seen from the host: create, start, wait.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Error, Result};
@@ -23,9 +22,8 @@ use crate::process::exit::{Exit, Failure};
 use crate::process::program::Program;
 use crate::process::signals::{CAUGHT, Signals, ends};
 use crate::process::sys;
-use crate::state::Name;
-use crate::state::State;
-use crate::state::{Home, Lock};
+use crate::state::sweep::{remove_files, sweep_quietly};
+use crate::state::{Home, Lock, Name, State, Table};
 
 /// A container to be: a command and the parts around it.
 ///
@@ -40,13 +38,14 @@ use crate::state::{Home, Lock};
 pub struct Container {
     pub(crate) plan: Plan,
     pub(crate) parts: Vec<Box<dyn Part>>,
+    table: Table,
 }
 
 impl Container {
     /// A container without parts.
     #[must_use]
     pub fn new(plan: Plan) -> Container {
-        Container { plan, parts: Vec::new() }
+        Container { plan, parts: Vec::new(), table: &[] }
     }
 
     /// Add a part. The order is the order in which the walls are built.
@@ -57,9 +56,10 @@ impl Container {
     }
 
     /// Give the container a directory of its own below the state directory, for
-    /// the parts that keep something, and a name.
+    /// the parts that keep something, and a name. Dead containers are swept by the table.
     #[must_use]
-    pub fn keep(mut self, name: Option<Name>) -> Container {
+    pub fn keep(mut self, name: Option<Name>, table: Table) -> Container {
+        self.table = table;
         self.plan.lifetime = Lifetime::UntilExit;
         self.plan.home.name = name;
         self
@@ -99,6 +99,7 @@ impl Container {
         let mut standing = Standing {
             plan: self.plan,
             parts: self.parts,
+            table: self.table,
             prepared: 0,
             lock: None,
             how: Exit::NotStarted,
@@ -148,11 +149,10 @@ impl Created {
             let mut running =
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
             standing.each("started", |part, _| part.started(&mut running))?;
-            // After the parts: whoever finds this note joins by what they have noted.
-            if standing.plan.lifetime == Lifetime::UntilRemoved {
-                standing.plan.home.note_stays(child.pid())?;
-            } else if running.joinable {
-                standing.plan.home.note_goes(child.pid())?;
+            // After the parts: a process that finds this note joins by what they noted.
+            let kept = standing.plan.lifetime == Lifetime::UntilRemoved;
+            if kept || running.joinable {
+                standing.plan.home.note_process(child.pid(), kept)?;
             }
             tell()?;
             standing.settled = standing.plan.lifetime == Lifetime::UntilRemoved;
@@ -293,6 +293,7 @@ impl Started {
 struct Standing {
     plan: Plan,
     parts: Vec<Box<dyn Part>>,
+    table: Table,
     prepared: usize,
     lock: Option<Lock>,
     how: Exit,
@@ -305,9 +306,10 @@ impl Standing {
     fn build(&mut self) -> Result<(Child, Channel)> {
         step::scene(Scene { side: "parent", hook: "prepare", part: "home" });
         if self.plan.lifetime != Lifetime::NoFiles {
-            self.sweep()?;
-            let names: Vec<&str> = self.parts.iter().map(|p| p.name()).collect();
-            self.lock = Some(self.plan.home.make(&names)?);
+            for dead in self.plan.home.state.dead_by_chance()? {
+                sweep_quietly(&dead, self.table);
+            }
+            self.lock = Some(self.plan.home.claim(self.table)?);
         }
         for index in 0..self.parts.len() {
             // Counted before it is called: a part that fails half-way is undone.
@@ -353,39 +355,6 @@ impl Standing {
             step::scene(Scene { side: "parent", hook, part: name });
             call(part.as_mut(), &self.plan)
                 .with_context(|| format!("{hook} {name}"))?;
-        }
-        Ok(())
-    }
-
-    /// Undo everything that dead containers left. What can't be undone now, the next
-    /// run tries again: it is no reason not to run this one.
-    fn sweep(&self) -> Result<()> {
-        for dead in self.plan.home.state.dead()? {
-            // A chapter that does not know all parts of a container would leave
-            // theirs behind, unfindable: it leaves the whole to one that does.
-            let known = |name: &String| self.parts.iter().any(|p| p.name() == name);
-            if !dead.parts.iter().all(known) {
-                continue;
-            }
-            let home = &dead.home;
-            let mut errors = Vec::new();
-            ended(&self.parts, home, Exit::Unseen, &mut errors);
-            if dead.stays {
-                let_go(home, &mut errors);
-            } else {
-                removed(&self.parts, home, &mut errors);
-                forget(home, &mut errors);
-            }
-            if let Some(error) = step::join_errors(errors.into_iter().map(Err)).err()
-            {
-                let error = error.context(format!("sweep container {}", home.id));
-                let text = step::report(&error);
-                // A closed stderr is no reason either.
-                let _ = writeln!(
-                    io::stderr(),
-                    "warning: {text}\nhint: the next run tries again"
-                );
-            }
         }
         Ok(())
     }
@@ -457,7 +426,7 @@ fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
 /// file is what the next run finds it by, and tries again.
 fn let_go(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
-        errors.extend(home.let_go().err());
+        errors.extend(home.release().err());
     }
 }
 
@@ -465,6 +434,6 @@ fn let_go(home: &Home, errors: &mut Vec<Error>) {
 fn forget(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         step::scene(Scene { side: "parent", hook: "removed", part: "home" });
-        errors.extend(home.remove().err());
+        errors.extend(remove_files(home).err());
     }
 }

@@ -19,14 +19,16 @@
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, chdir, fchown, isatty, setgid, setgroups, setuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set,
     set_capabilities,
 };
 
 use crate::cli::step::{Hint, Step};
-use crate::engine::plan::{Credentials, OnParentDeath, Plan, Root, Seal, Users};
+use crate::engine::plan::{
+    Credentials, OnParentDeath, Plan, Root, Seal, Session, Users,
+};
 use crate::process::signals::die_with_parent;
 use crate::process::sys;
 
@@ -38,6 +40,7 @@ use crate::process::sys;
 pub(crate) fn seal(plan: &Plan, seal: &Seal) -> Result<()> {
     drop_from_bounding_set(seal)?;
     set_groups(plan, seal)?;
+    give_terminal(plan, seal)?;
     set_user(seal)?;
     if let Some(set) = seal.capabilities {
         let sets =
@@ -85,6 +88,21 @@ fn set_groups(plan: &Plan, seal: &Seal) -> Result<()> {
         // The first chapters run for an ordinary user without any privilege.
         Err(Errno::EPERM) if plan.root == Root::Host && groups.is_empty() => Ok(()),
         set => set.step(|| format!("setgroups(2) {groups:?}")).hint(unmapped),
+    }
+}
+
+/// The container's own terminal belongs to the program's user, which may therefore open
+/// it again, by /dev/stdout for one.
+fn give_terminal(plan: &Plan, seal: &Seal) -> Result<()> {
+    let stdin = std::io::stdin();
+    match &seal.credentials {
+        Some(it)
+            if plan.session == Session::Own && isatty(&stdin).unwrap_or(false) =>
+        {
+            fchown(&stdin, Some(Uid::from_raw(it.user)), None)
+                .step(|| format!("fchown(2) 0 to {}", it.user))
+        }
+        _ => Ok(()),
     }
 }
 

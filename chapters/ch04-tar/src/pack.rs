@@ -16,8 +16,8 @@ use nix::sys::stat::{SFlag, major, minor};
 use rustix::fs::{lgetxattr, llistxattr};
 use tar::{Builder, EntryType, Header};
 
-use crate::layer::is;
 use crate::merged::{Level, walk};
+use ch04_commit::layer::is;
 
 /// Write the tree that these layers make.
 pub(crate) fn pack(levels: &[Level], out: impl Write) -> Result<()> {
