@@ -9,9 +9,11 @@
 //! | `process` | creating a process: clone3(2), the child's path to execve(2), pidfds, signals, exit status |
 //! | `engine` | [`Part`], [`Plan`], [`Container`]: create, start, wait; the poll loop; detach |
 //! | `state` | the state directory: IDs, names, locks, notes, records |
+//! | `archive` | reading tar archives |
 //! | `images` | image records and layers |
 //! | `cli` | command lines, `--trace`, hints |
 
+pub mod archive;
 pub mod base64;
 pub mod cli;
 pub mod engine;
@@ -22,7 +24,6 @@ pub mod images;
 pub mod process;
 pub mod read_whole;
 pub mod state;
-pub mod unpack;
 
 pub use cli::{hints, step};
 pub use engine::composite::Composite;

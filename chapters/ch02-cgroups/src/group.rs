@@ -1,18 +1,20 @@
-//! A group: a directory in one hierarchy or in several, made, filled and removed.
+//! A group: a directory in one or more hierarchies, which is created, gets processes,
+//! and is removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, read_to_string};
-use std::io::{self, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use common::read_whole;
 use common::step::{Hint, Step};
 
-use crate::destroy::{destroy, processes};
 use crate::hints;
 use crate::layout::{Hierarchy, Layout, Version};
-use crate::place::top;
+use crate::top::top;
 
 /// Where a group lies in one hierarchy, or is to lie.
 #[derive(Clone, Debug)]
@@ -55,12 +57,11 @@ impl Group {
         Ok(Group { places })
     }
 
-    /// Let it lie in this hierarchy too, whatever controllers that has.
-    pub(crate) fn add_place(
-        &mut self,
-        hierarchy: Hierarchy,
-        name: &str,
-    ) -> Result<()> {
+    /// Put it into this hierarchy too, without asking for a controller.
+    ///
+    /// # Errors
+    /// ENOENT if /proc is not mounted.
+    pub fn add_hierarchy(&mut self, hierarchy: Hierarchy, name: &str) -> Result<()> {
         if self.places.iter().all(|place| place.hierarchy != hierarchy) {
             let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
             self.places.push(Place { hierarchy, path, wanted: Vec::new() });
@@ -109,7 +110,7 @@ impl Group {
     /// # Errors
     /// None has it: what the other version calls it, or which controller is missing.
     pub fn file(&self, key: &str) -> Result<PathBuf> {
-        self.find_file(key)?.with_context(|| hints::no_file(key))
+        self.find_file(key)?.with_context(|| hints::missing_file(key))
     }
 
     /// The same; none where no directory has such a file.
@@ -132,7 +133,7 @@ impl Group {
                 return Ok(());
             }
         }
-        bail!(hints::no_file(key))
+        bail!(hints::missing_file(key))
     }
 
     // ANCHOR: add
@@ -192,14 +193,41 @@ impl Group {
                 }
             }
         }
-        self.places.iter().try_for_each(|place| destroy(&place.path))
+        self.places.iter().try_for_each(|place| remove(&place.path))
+    }
+}
+
+/// The IDs of the processes in the group with this directory.
+///
+/// # Errors
+/// ENOENT or ENODEV if the group was removed.
+pub fn processes(path: &Path) -> Result<Vec<i32>> {
+    let path = path.join("cgroup.procs");
+    let text =
+        read_to_string(&path).look(|| format!("read(2) {}", path.display()))?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+/// A process that has just ended keeps its group busy for a moment.
+const ENDING: Duration = Duration::from_secs(2);
+
+fn remove(path: &Path) -> Result<()> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        let removed = fs::remove_dir(path);
+        let busy =
+            removed.as_ref().is_err_and(|e| e.kind() == ErrorKind::ResourceBusy);
+        if !busy || Instant::now() > deadline {
+            return removed.step(|| format!("rmdir(2) {}", path.display()));
+        }
+        sleep(Duration::from_millis(1));
     }
 }
 
 /// What lies at a path; none where nothing does.
 fn about(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         about => about.map(Some).look(|| format!("stat(2) {}", path.display())),
     }
 }
@@ -210,18 +238,18 @@ impl Place {
         Ok(about(&file)?.is_some_and(|about| about.is_file()).then_some(file))
     }
 
-    /// Write a value into this directory's file of that name, and tell whether there
-    /// is one.
+    /// Write a value into this directory's file of that name. Returns whether the file
+    /// exists.
     ///
     /// # Errors
-    /// The kernel refuses the value.
-    pub(crate) fn set(&self, key: &str, value: &str) -> Result<bool> {
+    /// The kernel refuses the value, often with EINVAL.
+    pub fn set(&self, key: &str, value: &str) -> Result<bool> {
         let path = self.path.join(key);
         // Of nothing there would be no write(2) at all.
         let line = if value.is_empty() { "\n" } else { value };
         let file = File::options().write(true).open(&path);
         match file.and_then(|mut file| file.write_all(line.as_bytes())) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             written => written
                 .step(|| format!("write(2) {value:?} to {}", path.display()))
                 .hint(|errno| hints::set(errno, key))

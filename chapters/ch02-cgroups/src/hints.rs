@@ -1,10 +1,10 @@
-//! What the kernel's errnos mean here.
+//! Hints: what an errno of the kernel means for a group, and the remedy.
 
 use std::path::Path;
 
 use nix::errno::Errno;
 
-/// The files of v1 and what v2 has in their place, with the controller.
+/// The files of v1, the files of v2 that replace them, and the controller.
 const NAMES: [(&str, &str, &str); 8] = [
     ("memory.limit_in_bytes", "memory.max", "memory"),
     ("memory.usage_in_bytes", "memory.current", "memory"),
@@ -16,92 +16,97 @@ const NAMES: [(&str, &str, &str); 8] = [
     ("blkio.throttle.read_bps_device", "io.max", "io"),
 ];
 
-/// For a file that a group doesn't have.
-pub(crate) fn no_file(key: &str) -> String {
-    let names = NAMES.iter().find(|(v1, v2, _)| *v1 == key || *v2 == key);
-    match names {
-        Some((v1, v2, _)) if *v1 == key => {
-            format!("the group has no {key}, which is v1's; v2 has {v2}")
+/// The error for a file that a group does not have.
+#[must_use]
+pub fn missing_file(key: &str) -> String {
+    for (v1, v2, _) in NAMES {
+        if v1 == key {
+            return format!("the group has no {key}, which is v1's; v2 has {v2}");
         }
-        Some((v1, ..)) => {
-            format!("the group has no {key}, which is v2's; v1 has {v1}")
-        }
-        None => {
-            let controller = key.split('.').next().unwrap_or(key);
-            format!(
-                "the group has no {key}: list shows whether there is a controller \
-                 {controller}, and ls of the group's directory what its files are"
-            )
+        if v2 == key {
+            return format!("the group has no {key}, which is v2's; v1 has {v1}");
         }
     }
+    let controller = key.split('.').next().unwrap_or(key);
+    format!(
+        "the group has no {key}: list shows whether there is a controller \
+         {controller}, and ls of the group's directory shows its files"
+    )
 }
 
 /// For mkdir(2) of a group.
 pub(crate) fn make(errno: Errno, path: &Path) -> Option<String> {
-    match errno {
-        Errno::EEXIST => Some("there is such a group: delete removes it".to_owned()),
-        Errno::ENOENT => Some("create the group above it first".to_owned()),
-        Errno::EAGAIN => Some(format!(
-            "{} has as many groups inside as it may",
-            path.parent().unwrap_or(path).display()
-        )),
-        errno => rights(errno),
-    }
-}
-
-/// For a value that is written.
-pub(crate) fn set(errno: Errno, key: &str) -> Option<String> {
-    match errno {
-        Errno::EINVAL | Errno::ERANGE | Errno::EOPNOTSUPP => Some(format!(
-            "the kernel doesn't take this value for {key}, or not in this group"
-        )),
-        Errno::EBUSY => Some(
-            "what the group uses already, or groups inside it, stand against this \
-             value"
-                .to_owned(),
-        ),
-        Errno::ENODEV => {
-            Some("limits are for whole disks, by MAJOR:MINOR".to_owned())
+    let text = match errno {
+        Errno::EEXIST => "the group exists already: delete removes it",
+        Errno::ENOENT => {
+            "the group above it does not exist in this hierarchy: create that first, \
+             with the same controllers"
         }
-        errno => rights(errno),
-    }
+        Errno::EAGAIN => {
+            let above = path.parent().unwrap_or(path).display();
+            return Some(format!("{above} has its maximum number of groups inside"));
+        }
+        errno => return rights(errno),
+    };
+    Some(text.to_owned())
 }
 
-/// For a process that is moved.
-pub(crate) fn add(errno: Errno) -> Option<String> {
-    match errno {
-        Errno::ESRCH => Some("there is no such process".to_owned()),
-        Errno::EINVAL => Some(
-            "threads of the kernel's own stay in the top group, and in v1's cpu \
-             hierarchy so do realtime processes"
-                .to_owned(),
-        ),
-        Errno::EBUSY => Some(
+/// For write(2) of a value.
+pub(crate) fn set(errno: Errno, key: &str) -> Option<String> {
+    let text = match errno {
+        Errno::EINVAL | Errno::ERANGE | Errno::EOPNOTSUPP => {
+            return Some(format!(
+                "the kernel does not accept this value for {key}, or not in this group"
+            ));
+        }
+        Errno::EBUSY => {
+            "the group already uses more, or a group inside it needs more, than this \
+             value allows"
+        }
+        Errno::ENODEV => "limits apply to whole disks, by MAJOR:MINOR",
+        errno => return rights(errno),
+    };
+    Some(text.to_owned())
+}
+
+/// For moving a process into a group.
+#[must_use]
+pub fn add(errno: Errno) -> Option<String> {
+    let text = match errno {
+        Errno::ESRCH => "the process does not exist",
+        Errno::EINVAL => {
+            "kernel threads stay in the root group; in v1's cpu hierarchy, so do \
+             realtime processes"
+        }
+        Errno::EBUSY => {
             "a group of v2 that hands controllers down to groups inside holds no \
              processes: choose one of those"
-                .to_owned(),
-        ),
-        Errno::EOPNOTSUPP => Some(common::hints::INVALID_GROUP.to_owned()),
-        Errno::ENOSPC => Some(
-            "a group of v1's cpuset takes nobody before it has cpuset.cpus and \
-             cpuset.mems"
-                .to_owned(),
-        ),
-        errno => rights(errno),
-    }
+        }
+        Errno::EOPNOTSUPP => common::hints::INVALID_GROUP,
+        Errno::ENOSPC => {
+            "a group of v1's cpuset accepts no process before cpuset.cpus and \
+             cpuset.mems are set"
+        }
+        errno => return rights(errno),
+    };
+    Some(text.to_owned())
 }
 
-/// For a controller that is handed down.
+/// For enabling a controller in `cgroup.subtree_control`.
 pub(crate) fn hand_down(errno: Errno, group: &Path) -> Option<String> {
+    let group = group.display();
     match errno {
         Errno::EBUSY => Some(format!(
-            "{} has processes of its own, and in v2 such a group hands nothing \
-             down: move them into a group inside it",
-            group.display()
+            "{group} has processes of its own, and in v2 such a group hands nothing \
+             down: move them into a group inside it"
+        )),
+        Errno::ENOENT => Some(format!(
+            "{group} does not have all of these controllers: compare its \
+             cgroup.controllers"
         )),
         Errno::EINVAL => Some(
-            "with realtime processes outside the top group the cpu controller can't \
-             be enabled"
+            "the cpu controller cannot be enabled while realtime processes are \
+             outside the root group"
                 .to_owned(),
         ),
         errno => rights(errno),
@@ -109,17 +114,16 @@ pub(crate) fn hand_down(errno: Errno, group: &Path) -> Option<String> {
 }
 
 fn rights(errno: Errno) -> Option<String> {
-    match errno {
-        Errno::EACCES | Errno::EPERM => Some(
-            "groups are root's, unless some were handed to you: with systemd and \
-             cgroup v2, put this before the command: \
+    let text = match errno {
+        Errno::EACCES | Errno::EPERM => {
+            "only root creates groups, unless some were delegated to you: with \
+             systemd and cgroup v2, put this before the command: \
              systemd-run --user --scope -p Delegate=yes"
-                .to_owned(),
-        ),
-        Errno::EROFS => Some(
+        }
+        Errno::EROFS => {
             "the cgroup file system is read-only here, as inside most containers"
-                .to_owned(),
-        ),
-        _ => None,
-    }
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }

@@ -132,24 +132,24 @@ pub(crate) fn unescaped(text: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// A process' membership in one hierarchy: a line of /proc/PID/cgroup.
+/// A process's membership in one hierarchy: a line of /proc/PID/cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Membership {
-    /// The hierarchy's number; 0 for v2.
-    pub(crate) number: u32,
-    /// Its controllers, or `name=NAME`; empty for v2.
-    pub(crate) controllers: String,
+pub struct Membership {
+    /// The ID of the hierarchy; 0 for v2.
+    pub number: u32,
+    /// The controllers of the hierarchy, or `name=NAME`; empty for v2.
+    pub controllers: String,
     /// The group's path in the hierarchy.
-    pub(crate) group: OsString,
+    pub group: OsString,
 }
 
 /// The groups of a process.
 ///
 /// # Errors
-/// There is no such process.
+/// The process does not exist.
 /// # Source
 /// cgroups(7), "/proc/pid/cgroup"
-pub(crate) fn memberships(process: &str) -> Result<Vec<Membership>> {
+pub fn memberships(process: &str) -> Result<Vec<Membership>> {
     let path = format!("/proc/{process}/cgroup");
     let text = match fs::read(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {

@@ -1,26 +1,27 @@
 //! `ch02-cgroups`: groups by hand.
 
+mod tables;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use ch02_cgroups::{
-    CONTROLLERS, Flags, Group, GroupName, Layout, Limited, freeze, is_frozen, list,
-    show, stats,
-};
+use ch02_cgroups::{ControllerNames, Group, GroupName, Layout, freeze, is_frozen};
 use ch02_setns::become_program;
-use clap::{Args, Parser, Subcommand};
-use common::{Container, Exit, cli};
+use clap::{Parser, Subcommand};
+use common::{Exit, cli};
 
-/// Chapter 2, cgroups: what a group of processes may use, and what it has used.
+/// Chapter 2, cgroups: limit, weigh, count and freeze a set of processes.
 #[derive(Parser)]
 #[command(name = "ch02-cgroups", after_help = common::after_help!("\
 Try:
   ch02-cgroups list; ch02-cgroups show --explain
-  ch02-cgroups create demo; ch02-cgroups exec demo sh
-  ch02-cgroups stats demo; ch02-cgroups freeze demo     from another terminal
-  ch02-cgroups run -m 20m sh -c 'tail /dev/zero'        killed: 137
+  ch02-cgroups create demo --controllers memory,pids
+  ch02-cgroups set demo memory.max=20m                  v1: memory.limit_in_bytes
+  ch02-cgroups exec demo tail /dev/zero                 killed: 137
+  ch02-cgroups stats demo; ch02-cgroups delete demo
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -29,87 +30,89 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show the controllers, and where each is mounted
+    /// List the controllers and their mount points
     List,
     /// Show the groups of a process [default: this one]
     Show {
-        /// The process
+        /// Process ID
         #[arg(value_name = "PID")]
         process: Option<u32>,
-        /// Say what the columns mean
+        /// Explain the columns
         #[arg(long)]
         explain: bool,
     },
-    /// Make a group, and print its directories
+    /// Create a group and print its directories
     Create {
-        /// Its name; a/b is a group inside a
+        /// Name of the group; a/b is a group inside a
         group: GroupName,
-        #[command(flatten)]
-        limits: Flags,
+        /// Controllers of the group, separated by commas: cpu,memory
+        ///
+        /// v1: the group is created only in the hierarchies of these controllers. v2:
+        /// only these controllers are enabled in the groups above. [default: those of
+        /// blkio, cpu, cpuacct, cpuset, freezer, io, memory and pids that are mounted]
+        #[arg(long, value_name = "LIST")]
+        controllers: Option<ControllerNames>,
     },
     /// Write values into a group's files
     Set {
-        /// The group
+        /// Name of the group
         group: GroupName,
-        /// The kernel's name of the file, and what to write
+        /// File name, as the kernel has it, and the value to write
         #[arg(value_name = "FILE=VALUE", required = true)]
         values: Vec<String>,
     },
     /// Move processes into a group
     Move {
-        /// The group
+        /// Name of the group
         group: GroupName,
-        /// The processes
+        /// Process IDs
         #[arg(value_name = "PID", required = true)]
         processes: Vec<u32>,
     },
-    /// Join a group, and become a program
+    /// Join a group and execute a program
     Exec {
-        /// The group
+        /// Name of the group
         group: GroupName,
-        /// The program and its arguments [default: sh]
+        /// Program and its arguments [default: sh]
         #[arg(trailing_var_arg = true)]
         command: Vec<OsString>,
     },
     /// Show what a group uses and has used
     Stats {
-        /// The group
+        /// Name of the group
         group: GroupName,
     },
-    /// Stop all processes of a group
+    /// Stop all processes of a group until thaw
     Freeze {
-        /// The group
+        /// Name of the group
         group: GroupName,
     },
-    /// Let them go on
+    /// Continue all processes of a group
     Thaw {
-        /// The group
+        /// Name of the group
         group: GroupName,
     },
     /// Remove a group that has no processes
     Delete {
-        /// The group
+        /// Name of the group
         group: GroupName,
     },
-    /// Run a program in a group of its own, which goes with it
-    Run(Run),
 }
 
-#[derive(Args)]
-struct Run {
-    #[command(flatten)]
-    limits: Flags,
-
-    #[command(flatten)]
-    run: cli::Run,
-}
+/// The controllers of a new group, as far as they are mounted.
+const CONTROLLERS: [&str; 8] =
+    ["blkio", "cpu", "cpuacct", "cpuset", "freezer", "io", "memory", "pids"];
 
 fn main() -> ExitCode {
     cli::main(|Cli { action }| {
         match action {
-            Action::List => print(&list()?)?,
-            Action::Show { process, explain } => print(&show(process, explain)?)?,
-            Action::Create { group, limits } => create(&group, &limits)?,
+            Action::List => print(&tables::list()?)?,
+            Action::Show { process, explain } => {
+                print(&tables::show(process, explain)?)?;
+            }
+            Action::Create { group, controllers } => {
+                create(&group, controllers.as_ref())?;
+            }
             Action::Set { group, values } => set(&group, &values)?,
             Action::Move { group, processes } => {
                 let group = find(&group)?;
@@ -129,16 +132,10 @@ fn main() -> ExitCode {
                 found.add(0)?;
                 return become_program(&command, false);
             }
-            Action::Stats { group } => print(&stats(&find(&group)?)?)?,
+            Action::Stats { group } => print(&tables::stats(&find(&group)?)?)?,
             Action::Freeze { group } => freeze(&find(&group)?, true)?,
             Action::Thaw { group } => freeze(&find(&group)?, false)?,
             Action::Delete { group } => find(&group)?.delete(&group.to_string())?,
-            Action::Run(flags) => {
-                return Container::new(flags.run.plan()?)
-                    .keep(None, &[ch02_cgroups::UNDO])
-                    .part(Limited::new(flags.limits))
-                    .run();
-            } // ANCHOR_END: parts
         }
         Ok(Exit::Code(0))
     })
@@ -148,18 +145,28 @@ fn find(name: &GroupName) -> Result<Group> {
     Group::find(&name.to_string())
 }
 
-fn create(name: &GroupName, limits: &Flags) -> Result<()> {
-    // What the limits need is an error when it's missing, all else is not.
-    limits.plan(&name.to_string())?;
-    let group = Group::plan(Layout::find()?, &name.to_string(), &CONTROLLERS)?;
-    if group.places.is_empty() {
-        bail!("no hierarchy that is mounted here has a controller: list shows them");
-    }
+fn create(name: &GroupName, wanted: Option<&ControllerNames>) -> Result<()> {
+    let (layout, name) = (Layout::find()?, name.to_string());
+    let group = match wanted {
+        Some(wanted) => Group::with_controllers(layout, &name, wanted)?,
+        None => {
+            let mut group = Group::plan(layout, &name, &CONTROLLERS)?;
+            if group.places.is_empty() {
+                bail!("no controller is mounted: list shows the hierarchies");
+            }
+            // A group inside another one is in the hierarchies of that one.
+            group
+                .places
+                .retain(|place| place.path.parent().is_some_and(Path::is_dir));
+            if let (true, Some((above, _))) =
+                (group.places.is_empty(), name.rsplit_once('/'))
+            {
+                bail!("group {above} not found: create it first");
+            }
+            group
+        }
+    };
     group.make()?;
-    if let Err(error) = limits.set(&group) {
-        group.delete(&name.to_string())?;
-        return Err(error);
-    }
     let paths = group.places.iter().map(|place| place.path.display().to_string());
     print(&(paths.collect::<Vec<_>>().join("\n") + "\n"))
 }
@@ -170,14 +177,15 @@ fn set(name: &GroupName, values: &[String]) -> Result<()> {
         let (file, value) = value
             .split_once('=')
             .filter(|(file, _)| !file.is_empty())
-            .with_context(|| format!("{value:?}: give FILE=VALUE"))?;
+            .with_context(|| format!("{value:?}: expected FILE=VALUE"))?;
         if ["cgroup.procs", "cgroup.threads", "tasks"].contains(&file) {
             bail!(
-                "{file} is who is in the group: move does that, in every hierarchy"
+                "{file} lists the processes of the group: use move, which writes to \
+                 every hierarchy"
             );
         }
         if file.contains('/') {
-            bail!("{file:?} is a path: give the file's name");
+            bail!("{file:?} is a path: expected the name of a file in the group");
         }
         group.set(file, value)?;
     }

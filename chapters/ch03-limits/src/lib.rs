@@ -1,6 +1,13 @@
-//! Limits on a container, which it has from its first instruction on.
+//! Limits for a container, which apply from its first instruction on.
 
 #![forbid(unsafe_code)]
+
+mod container;
+mod destroy;
+mod flags;
+#[cfg(test)]
+mod hostile;
+mod values;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -9,32 +16,35 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use ch02_cgroups::{Version, make, unmake};
+use ch02_cgroups::{Version, add_hint};
 use common::step::{Hint, Step};
 use common::{Birth, Exit, Home, Part, Plan, Up};
-use nix::errno::Errno;
 
-pub use ch02_cgroups::{Flags, UNDO};
+use container::make;
 
-/// A group for the container, which it joins by itself.
+pub use container::{UNDO, places, unmake};
+pub use flags::{Flags, weight};
+pub use values::{Cpus, Io, Key, List};
+
+/// A group for the container. The child joins it without the parent's help.
 ///
-/// Moving another process takes a lock that waits for all processors: 5 to 15 ms. A
-/// process with one thread that moves itself needs no such lock, and one that is
-/// born into its group isn't moved at all.
+/// Moving another process takes a lock that waits for all CPUs: 5 to 15 ms. A process
+/// with one thread that moves itself needs no such lock, and a process that is born
+/// in its group is not moved at all.
 #[derive(Debug)]
 pub struct Limits {
     flags: Flags,
-    /// v1: the groups' `tasks`, opened by the parent.
+    /// v1: the `tasks` files of the group, which the parent opened.
     tasks: Vec<(PathBuf, File)>,
-    /// v2: the group's directory, until the child is born.
-    cradle: RefCell<Option<OwnedFd>>,
+    /// v2: the group's directory, which the clone takes.
+    directory: RefCell<Option<OwnedFd>>,
 }
 
 impl Limits {
-    /// With these limits; without any there is no group.
+    /// A part with these limits. Without limits there is no group.
     #[must_use]
     pub fn new(flags: Flags) -> Limits {
-        Limits { flags, tasks: Vec::new(), cradle: RefCell::default() }
+        Limits { flags, tasks: Vec::new(), directory: RefCell::default() }
     }
 }
 
@@ -52,8 +62,8 @@ impl Part for Limits {
                 opened.step(|| format!("open(2) {}", path.display()))
             };
             match place.hierarchy.version {
-                // Opened here: the kernel asks whether the opener may write, and the
-                // child may have given its rights up by then.
+                // The parent opens the file: the kernel checks the rights of the
+                // opener, and the child may have dropped its rights later.
                 Version::V1 => {
                     let path = place.path.join("tasks");
                     let file = open(&path, true)?;
@@ -61,7 +71,7 @@ impl Part for Limits {
                 }
                 Version::V2 => {
                     let directory = open(&place.path, false)?;
-                    self.cradle.replace(Some(directory.into()));
+                    self.directory.replace(Some(directory.into()));
                 }
             }
         }
@@ -69,7 +79,7 @@ impl Part for Limits {
     }
 
     fn birth(&self, birth: &mut Birth) {
-        birth.cgroup = self.cradle.take();
+        birth.cgroup = self.directory.take();
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
@@ -77,7 +87,7 @@ impl Part for Limits {
             let mut file = file;
             file.write_all(b"0")
                 .step(|| format!("write(2) 0 to {}", path.display()))
-                .hint(why)?;
+                .hint(add_hint)?;
         }
         Ok(())
     }
@@ -87,11 +97,3 @@ impl Part for Limits {
     }
 }
 // ANCHOR_END: part
-
-fn why(errno: Errno) -> Option<String> {
-    (errno == Errno::ENOSPC).then(|| {
-        "a cpuset takes nobody without processors and memory nodes: compare with \
-         cpuset.cpus and cpuset.mems of the group above"
-            .to_owned()
-    })
-}

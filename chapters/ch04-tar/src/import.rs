@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
 use ch04_commit::{Draft, become_root, layer, refuse_busybox};
 use ch04_image::Store;
+use common::archive::{Keep, unpack_stream};
 use common::images::{Image, now, weigh};
 use common::state::Name;
 use common::state::State;
 use common::step::Step;
-use common::unpack::{Keep, unpack_stream};
 
 use crate::compression::unpacked;
 

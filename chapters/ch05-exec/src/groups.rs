@@ -26,7 +26,7 @@ impl Groups {
     /// v1, which has a file for threads, or of v2.
     pub(crate) fn find(home: &Home) -> Result<Groups> {
         let mut groups = Groups::default();
-        for place in ch02_cgroups::places(home)? {
+        for place in ch03_limits::places(home)? {
             let tasks = place.join("tasks");
             let step = || format!("open(2) {}", tasks.display());
             match File::options().write(true).open(&tasks) {

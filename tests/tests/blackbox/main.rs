@@ -1,6 +1,7 @@
 //! The black-box tests, a file a chapter. One program: it is built once, and goes
 //! into the test VM as one file.
 
+mod ch01_fifty_lines;
 mod ch02_cgroups;
 mod ch02_ipc;
 mod ch02_mount;
@@ -10,7 +11,6 @@ mod ch02_setns;
 mod ch02_union;
 mod ch02_user;
 mod ch02_uts;
-mod ch03_fifty_lines;
 mod ch03_limits;
 mod ch03_run;
 mod ch04_commit;

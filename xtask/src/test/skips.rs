@@ -68,7 +68,7 @@ const EXPECTED: [Skip; 14] = [
     no_aufs(PACKAGED[0]),
     no_aufs(PACKAGED[1]),
     perhaps_here(
-        "ch02_cgroups::a_disk_is_read_no_faster_than_it_may_be",
+        "ch03_limits::a_disk_is_read_no_faster_than_it_may_be",
         "there is no disk that may be read",
     ),
     perhaps_here(
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(of("/boot/vmlinuz", aufs), Expected::Perhaps(reason));
         assert_eq!(of("here", aufs), Expected::Perhaps(reason));
         assert_eq!(of("6.1", "ch02_union::overlay::x"), Expected::No);
-        let disk = "ch02_cgroups::a_disk_is_read_no_faster_than_it_may_be";
+        let disk = "ch03_limits::a_disk_is_read_no_faster_than_it_may_be";
         let reason = "there is no disk that may be read";
         assert_eq!(of("here", disk), Expected::Perhaps(reason));
         assert_eq!(of("6.1", disk), Expected::No);

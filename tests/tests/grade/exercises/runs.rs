@@ -8,14 +8,14 @@ use crate::outcome::{Outcome, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch03-fifty-lines-1", "killed_by_signal_9_is_137", killed, "exit code 1"),
+    ("ch01-fifty-lines-1", "killed_by_signal_9_is_137", killed, "exit code 1"),
     (
-        "ch03-fifty-lines-2",
+        "ch01-fifty-lines-2",
         "a_program_that_is_not_there_is_127",
         missing,
         "exit code 1",
     ),
-    ("ch03-fifty-lines-3", "the_network_is_another", another_net, "net:["),
+    ("ch01-fifty-lines-3", "the_network_is_another", another_net, "net:["),
     ("ch03-run-1", "proc_hides_what_is_others", hidepid, " /proc "),
     ("ch03-run-2", "a_flag_sets_the_working_directory", directory, "'-w'"),
     ("ch03-run-3", "a_flag_sets_a_variable", variable, "'-e'"),

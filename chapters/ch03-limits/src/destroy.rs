@@ -1,36 +1,30 @@
-//! The end of a group, and of whoever is in it.
+//! The removal of a group and of the processes in it.
 
-use std::fs::{self, read_to_string};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ch02_cgroups::processes;
 use common::step::Step;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A process that was killed is in its group until it has ended.
-const DYING: Duration = Duration::from_secs(2);
-
-/// The processes of the group in this directory.
-pub(crate) fn processes(path: &Path) -> Result<Vec<i32>> {
-    let path = path.join("cgroup.procs");
-    let text =
-        read_to_string(&path).look(|| format!("read(2) {}", path.display()))?;
-    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
-}
+/// A killed process remains in its group until it has ended.
+const ENDING: Duration = Duration::from_secs(2);
 
 // ANCHOR: destroy
-/// Remove a group's directory, whoever is in it, and whatever groups are inside. That
-/// it isn't there is fine.
+/// Remove a group's directory, the processes in it and the groups inside it. It is no
+/// error if the directory does not exist.
 ///
 /// # Errors
-/// A process that doesn't die: it is in a system call that can't be interrupted.
+/// EBUSY from rmdir(2) if a process does not end: it is in a system call that cannot be
+/// interrupted.
 pub(crate) fn destroy(path: &Path) -> Result<()> {
-    // The kernel removes a group in which there is nobody and nothing.
+    // The usual case: the group is empty.
     let removed = fs::remove_dir(path);
     if removed.is_ok() {
         return removed.step(|| format!("rmdir(2) {}", path.display()));
@@ -45,10 +39,10 @@ pub(crate) fn destroy(path: &Path) -> Result<()> {
             destroy(&entry.path())?;
         }
     }
-    let deadline = Instant::now() + DYING;
+    let deadline = Instant::now() + ENDING;
     loop {
-        // Without a PID namespace the container's daemons live on when it ends.
-        end_all(path)?;
+        // Without a PID namespace, background processes outlive the container.
+        kill_all(path)?;
         match fs::remove_dir(path) {
             Err(e)
                 if e.kind() == io::ErrorKind::ResourceBusy
@@ -64,12 +58,12 @@ pub(crate) fn destroy(path: &Path) -> Result<()> {
     }
 }
 
-/// Kill everybody in the group: at once where the kernel can, else one after the
-/// other, as often as new ones turn up.
+/// Kill every process in the group: all at once if the kernel can do this, otherwise
+/// one by one. The caller repeats this until no process remains.
 ///
 /// # Source
 /// cgroup-v2.rst, "cgroup.kill"; Linux 5.14
-fn end_all(path: &Path) -> Result<()> {
+fn kill_all(path: &Path) -> Result<()> {
     let living = match processes(path) {
         Ok(living) => living,
         Err(e) if e.root_cause().downcast_ref() == Some(&Errno::ENOENT) => {
@@ -81,7 +75,8 @@ fn end_all(path: &Path) -> Result<()> {
         return Ok(());
     }
     for process in living {
-        // 0 is a process of another PID namespace: to it, our own group. Never that.
+        // 0 stands for a process in another PID namespace. kill(0) would signal our
+        // own process group.
         if process > 0 {
             let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
         }

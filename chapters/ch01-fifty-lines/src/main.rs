@@ -1,6 +1,6 @@
-//! A container in fifty lines, with no engine: `ch03-fifty-lines run CMD…` makes
-//! namespaces and runs itself again, as `child`, which is born into them.
-//! `ROOT=DIR` names a directory to chroot into; without it that is the host's own `/`.
+//! A container in fifty lines, without the engine: `ch01-fifty-lines run CMD…` creates
+//! namespaces and runs itself again as `child`, which is born into them.
+//! `ROOT=DIR` names the new root directory. The default is the host's own `/`.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ fn main() -> Result<ExitCode> {
     match (verb.to_str(), words.collect::<Vec<_>>()) {
         (Some("run"), command) if !command.is_empty() => run(command),
         (Some("child"), command) if !command.is_empty() => child(&command),
-        _ => bail!("usage: ch03-fifty-lines run COMMAND…"),
+        _ => bail!("usage: ch01-fifty-lines run COMMAND…"),
     }
 }
 

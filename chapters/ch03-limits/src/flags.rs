@@ -1,29 +1,27 @@
-//! What a group may use: flags, and the files that say it to the kernel.
+//! The flags for limits, and the files of cgroup v1 and v2 that they are written to.
 
 use std::fs::{metadata, read_to_string};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use ch02_cgroups::{Group, Layout, Version, missing_file, top};
 use clap::Args;
 use common::read_whole;
 use common::step::Step;
 use nix::sys::stat::{major, minor};
 
-use crate::group::Group;
-use crate::hints;
-use crate::layout::{Layout, Version};
 use crate::values::{Cpus, Io, List, size};
 
 /// Flags of this part.
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// So much memory, and no swap; who takes more is killed: 512k, 100m, 1g
+    /// Memory limit, without swap; a process that exceeds it is killed (512k, 100m, 1g)
     #[arg(short = 'm', long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
 
-    /// Weight against other groups when processors are short; 1024 is usual
+    /// CPU weight relative to other groups, 2 to 262144 (usual: 1024)
     #[arg(
         long,
         value_name = "SHARES",
@@ -31,15 +29,15 @@ pub struct Flags {
     )]
     pub cpushare: Option<u64>,
 
-    /// Only these processors: 0, 0-1, 0,2-3
+    /// CPUs that the container may use (0, 0-1, 0,2-3)
     #[arg(long, value_name = "LIST")]
     pub cpuset: Option<List>,
 
-    /// As much time as so many processors have: 0.5, 2
+    /// CPU limit, in number of CPUs (0.5, 2)
     #[arg(long, value_name = "NUMBER")]
     pub cpus: Option<Cpus>,
 
-    /// So many processes and threads at once
+    /// Maximum number of processes and threads
     #[arg(
         long,
         value_name = "NUMBER",
@@ -47,42 +45,43 @@ pub struct Flags {
     )]
     pub pids: Option<u64>,
 
-    /// A disk's traffic a second, in bytes and in operations: rbps, wbps, riops, wiops
+    /// Limit of a disk's traffic per second: rbps, wbps (bytes), riops, wiops (operations)
     ///
-    /// As /dev/vda:rbps=1m,wiops=100; may be given again for another disk.
+    /// Example: /dev/vda:rbps=1m,wiops=100. Repeat the flag for another disk.
     #[arg(long, value_name = "DISK:KEY=NUMBER[,...]")]
     pub io: Vec<Io>,
 
-    /// A group also without a limit, where one can be had: to be frozen by.
+    /// Create a group without limits too, if possible, so that the container can be
+    /// frozen.
     #[arg(skip)]
     pub freezable: bool,
 }
 
-/// With less, the kernel kills the child before its program starts.
-const LEAST: u64 = 512 << 10;
+/// With a lower limit, the kernel kills the child before its program starts.
+const MINIMUM: u64 = 512 << 10;
 
 fn memory(text: &str) -> Result<u64> {
     match size(text)? {
-        bytes if bytes < LEAST => {
-            bail!("{text} is too little to start in: 512k is the least")
+        bytes if bytes < MINIMUM => {
+            bail!("{text} is too small to start a program: the minimum is 512k")
         }
         bytes => Ok(bytes),
     }
 }
 
-/// What one flag asks for, in both versions' words.
+/// The files and values of one flag, for both versions.
 struct Setting {
     flag: &'static str,
-    /// The controller's name in v1, and in v2.
+    /// The name of the controller in v1 and in v2.
     controller: [&'static str; 2],
     v1: Vec<(&'static str, String)>,
     v2: Vec<(&'static str, String)>,
-    /// The kernel may have been built without these files.
+    /// Files that some kernels do not have.
     optional: [&'static str; 2],
 }
 
 impl Flags {
-    /// Whether no limit is given.
+    /// Whether there is no limit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.memory.is_none()
@@ -93,10 +92,11 @@ impl Flags {
             && self.io.is_empty()
     }
 
-    /// Where a group with these limits is to lie.
+    /// A group in the hierarchies of the controllers that these limits need. Nothing is
+    /// created yet.
     ///
     /// # Errors
-    /// A controller that isn't there, a processor or a disk that isn't.
+    /// A controller is not mounted, or a CPU or a disk does not exist.
     pub fn plan(&self, name: &str) -> Result<Group> {
         let layout = Layout::find()?;
         let mut controllers = Vec::new();
@@ -110,7 +110,7 @@ impl Flags {
         if !self.freezable {
             return Group::plan(layout, name, &controllers);
         }
-        // v2 freezes every group.
+        // Every v2 group can be frozen.
         let freezer = layout.of("freezer").or_else(|| {
             layout.hierarchies.iter().find(|h| h.version == Version::V2)
         });
@@ -118,29 +118,30 @@ impl Flags {
         controllers.push("freezer");
         let mut group = Group::plan(layout, name, &controllers)?;
         if let Some(hierarchy) = freezer {
-            group.add_place(hierarchy, name)?;
+            group.add_hierarchy(hierarchy, name)?;
         }
         Ok(group)
     }
 
-    /// Set the limits of a group.
+    /// Write the limits into the files of a group.
     ///
     /// # Errors
-    /// A value that the kernel refuses.
+    /// The kernel refuses a value.
     pub fn set(&self, group: &Group) -> Result<()> {
         for setting in self.settings()? {
             let place = group.places.iter().find(|place| {
                 let own = &place.hierarchy.controllers;
                 own.iter().any(|c| setting.controller.contains(&c.as_str()))
             });
-            let place = place.context("planned with its controllers")?;
+            let place = place
+                .context("the group lacks a controller that it was planned with")?;
             let lines = match place.hierarchy.version {
                 Version::V1 => &setting.v1,
                 Version::V2 => &setting.v2,
             };
             for (file, value) in lines {
                 if !place.set(file, value)? && !setting.optional.contains(file) {
-                    bail!(hints::no_file(file));
+                    bail!(missing_file(file));
                 }
             }
         }
@@ -148,7 +149,7 @@ impl Flags {
     }
 
     // ANCHOR: settings
-    /// The files, in the order in which they are to be written.
+    /// The files, in the order in which they are written.
     ///
     /// # Source
     /// Documentation/admin-guide/cgroup-v1/ and cgroup-v2.rst
@@ -207,11 +208,11 @@ impl Flags {
 }
 
 // ANCHOR: weight
-/// v1's shares, 2 to 262144, as v2's weight, 1 to 10000: a straight line between the
-/// ends, as the OCI runtimes have it.
+/// Convert v1's shares (2 to 262144) to v2's weight (1 to 10000), by the linear formula
+/// of the OCI runtimes.
 ///
-/// The usual 1024 shares become a weight of 39, and not the usual 100: so a container
-/// competes with other containers as in v1, and a little less with all else.
+/// The usual 1024 shares become a weight of 39 instead of the usual 100. Containers
+/// compete with each other as in v1, and get a little less than other processes.
 #[must_use]
 pub fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
@@ -221,10 +222,9 @@ pub fn weight(shares: u64) -> u64 {
 fn missing(flag: &str, controller: [&str; 2]) -> String {
     let [v1, v2] = controller;
     format!(
-        "{flag} takes the controller {v1}, and no hierarchy that is mounted here has \
-         it: list shows those that are; as root, one of these adds it: \
-         mount -t cgroup -o {v1} none DIRECTORY (v1), or, where v1 hasn't got it, \
-         mount -t cgroup2 none DIRECTORY ({v2} of v2)"
+        "{flag} needs the controller {v1}, which is not mounted: as root, use mount -t \
+         cgroup -o {v1} none DIRECTORY (v1) or mount -t cgroup2 none DIRECTORY ({v2} \
+         of v2); ch02-cgroups list shows what is mounted"
     )
 }
 
@@ -232,23 +232,22 @@ fn missing(flag: &str, controller: [&str; 2]) -> String {
 fn device(path: &PathBuf) -> Result<String> {
     let meta = metadata(path).look(|| format!("-io: stat(2) {}", path.display()))?;
     if !meta.file_type().is_block_device() {
-        bail!("-io: {} is no block device: name a disk", path.display());
+        bail!("-io: {} is not a block device: name a disk", path.display());
     }
     Ok(format!("{}:{}", major(meta.rdev()), minor(meta.rdev())))
 }
 
 impl List {
-    /// The kernel takes a processor that isn't there; v2 then ignores the whole list.
+    /// The kernel accepts a CPU that does not exist; v2 then ignores the whole list.
     fn check(&self, layout: &Layout) -> Result<()> {
         let Some(hierarchy) = layout.of("cpuset") else { return Ok(()) };
         let file = match hierarchy.version {
             Version::V1 => "cpuset.effective_cpus",
             Version::V2 => "cpuset.cpus.effective",
         };
-        let there = match read_whole::text(crate::place::top(hierarchy)?.join(file))
-        {
+        let there = match read_whole::text(top(hierarchy)?.join(file)) {
             Ok(there) => there,
-            // Below a group that was handed over there may be no such file.
+            // A delegated group may lack this file.
             Err(_) => read_to_string("/sys/devices/system/cpu/online")
                 .look(|| "read(2) /sys/devices/system/cpu/online")?,
         };
@@ -256,7 +255,7 @@ impl List {
         if let Some(number) =
             self.numbers().find(|n| !known.numbers().any(|k| k == *n))
         {
-            bail!("-cpuset: there is no processor {number} here, but {known}");
+            bail!("-cpuset: CPU {number} does not exist: expected some of {known}");
         }
         Ok(())
     }
@@ -267,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_become_weights_as_the_runtimes_have_it() {
+    fn shares_become_weights_by_the_formula_of_the_oci_runtimes() {
         for (shares, expected) in
             [(2, 1), (512, 20), (1024, 39), (2048, 79), (262_144, 10_000)]
         {

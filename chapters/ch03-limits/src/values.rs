@@ -1,4 +1,4 @@
-//! The values of the flags, read from text.
+//! The values of the flags, parsed from text.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail};
 
-/// A number of bytes: digits and one of b, k, m, g, t, by 1024 each.
+/// A number of bytes: digits and an optional unit b, k, m, g or t, in steps of 1024.
 ///
 /// # Errors
-/// Anything else, nothing, and zero.
+/// The text is not of this form, the number is 0, or the kernel cannot represent it.
 pub(crate) fn size(text: &str) -> Result<u64> {
-    let form = "a number and b, k, m, g or t, as 100m";
+    let form = "expected a number with b, k, m, g or t, as 100m";
     let lower = text.to_ascii_lowercase();
     let end = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
     let (digits, unit) = lower.split_at(end);
@@ -21,22 +21,23 @@ pub(crate) fn size(text: &str) -> Result<u64> {
         "m" | "mb" | "mib" => 2,
         "g" | "gb" | "gib" => 3,
         "t" | "tb" | "tib" => 4,
-        _ => bail!("{text:?} is no size: {form}"),
+        _ => bail!("invalid size {text:?}: {form}"),
     };
-    let number: u64 = digits.parse().with_context(|| format!("{text:?}: {form}"))?;
+    let number: u64 =
+        digits.parse().with_context(|| format!("invalid size {text:?}: {form}"))?;
     match number.checked_mul(1024_u64.pow(power)) {
-        Some(0) => bail!("a size of nothing: {form}"),
+        Some(0) => bail!("the size must not be 0: {form}"),
         Some(bytes) if i64::try_from(bytes).is_ok() => Ok(bytes),
-        _ => bail!("{text:?} is more than the kernel can count"),
+        _ => bail!("the size {text:?} is larger than the kernel can represent"),
     }
 }
 
-/// Numbers of processors: `0`, `0-1`, `0,2-3`.
+/// A list of CPU numbers: `0`, `0-1`, `0,2-3`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List(Vec<(u32, u32)>);
 
 impl List {
-    /// Each of them.
+    /// Each number, in the order of the list.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
         self.0.iter().flat_map(|&(first, last)| first..=last)
     }
@@ -46,20 +47,22 @@ impl FromStr for List {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<List> {
-        let form = "numbers and ranges, as 0,2-3";
-        let wrong = || format!("{text:?} is no list of processors: {form}");
+        let form = "expected numbers and ranges, as 0,2-3";
+        let wrong = || format!("invalid list of CPUs {text:?}: {form}");
         let mut ranges = Vec::new();
         for range in text.split(',') {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let number = |digits: &str| {
-                // parse() takes a plus sign too.
+                // parse() would accept a plus sign.
                 let all = digits.bytes().all(|byte| byte.is_ascii_digit());
                 let number = all.then(|| digits.parse::<u32>().ok()).flatten();
                 number.filter(|number| *number < 8192).with_context(wrong)
             };
             let (first, last) = (number(first)?, number(last)?);
             if first > last {
-                bail!("{text:?}: the range {range} runs backwards");
+                bail!(
+                    "invalid list of CPUs {text:?}: the range {range} is backwards"
+                );
             }
             ranges.push((first, last));
         }
@@ -78,15 +81,15 @@ impl fmt::Display for List {
     }
 }
 
-/// Processor time, in processors.
+/// CPU time, in number of CPUs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cpus(f64);
 
 impl Cpus {
-    /// Of so many microseconds the group gets its quota.
+    /// The period of the quota, in microseconds.
     pub(crate) const PERIOD: u64 = 100_000;
 
-    /// Microseconds of processor time a period.
+    /// Microseconds of CPU time in each period.
     pub(crate) fn quota(self) -> u64 {
         (self.0 * Cpus::PERIOD as f64).round() as u64
     }
@@ -96,26 +99,26 @@ impl FromStr for Cpus {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Cpus> {
-        let form = "0.01 to 8192, as 0.5";
+        let form = "expected 0.01 to 8192, as 0.5";
         let number: f64 = text.parse().with_context(|| form)?;
-        // The kernel's shortest quota is a millisecond.
+        // The kernel accepts no quota below one millisecond.
         if !(0.01..=8192.0).contains(&number) {
-            bail!("{text} is not a number of processors: {form}");
+            bail!("invalid number of CPUs {text}: {form}");
         }
         Ok(Cpus(number))
     }
 }
 
-/// Limits of one disk.
+/// Limits for one disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Io {
-    /// Its device file.
+    /// The device file of the disk.
     pub disk: PathBuf,
-    /// What is limited, and to how much a second.
+    /// Each limited quantity with its maximum per second.
     pub limits: Vec<(Key, u64)>,
 }
 
-/// What of a disk's traffic is limited.
+/// A quantity of disk traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// Bytes read.
@@ -131,7 +134,7 @@ pub enum Key {
 impl Key {
     const ALL: [Key; 4] = [Key::Rbps, Key::Wbps, Key::Riops, Key::Wiops];
 
-    /// v1's file.
+    /// The file of v1.
     pub(crate) fn v1(self) -> &'static str {
         match self {
             Key::Rbps => "blkio.throttle.read_bps_device",
@@ -141,7 +144,7 @@ impl Key {
         }
     }
 
-    /// v2's key in io.max.
+    /// The key in v2's io.max.
     pub(crate) fn v2(self) -> &'static str {
         match self {
             Key::Rbps => "rbps",
@@ -156,13 +159,13 @@ impl FromStr for Io {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Io> {
-        let form = "DISK:KEY=NUMBER, with rbps, wbps, riops or wiops";
-        // A path may hold a colon; what follows it holds none.
+        let form = "expected DISK:KEY=NUMBER, with rbps, wbps, riops or wiops";
+        // The path may contain a colon. The limits contain none.
         let (disk, limits) = text
             .rsplit_once(':')
             .with_context(|| format!("no \":\" in {text:?}: {form}"))?;
         if disk.is_empty() {
-            bail!("no disk before the \":\": {form}");
+            bail!("empty disk before the \":\": {form}");
         }
         let mut found = Vec::new();
         for limit in limits.split(',') {
@@ -170,16 +173,19 @@ impl FromStr for Io {
                 .split_once('=')
                 .with_context(|| format!("no \"=\" in {limit:?}: {form}"))?;
             let key = Key::ALL.into_iter().find(|key| key.v2() == name);
-            let key = key.with_context(|| format!("{name:?} is no key: {form}"))?;
+            let key =
+                key.with_context(|| format!("unknown key {name:?}: {form}"))?;
             if found.iter().any(|(known, _)| *known == key) {
-                bail!("{name} is given twice: {form}");
+                bail!("duplicate key {name}: {form}");
             }
             let most = size(number)?;
-            // The kernel keeps these in 32 bits: v1 would cut off the rest without a
-            // word, and 4g operations would be none.
+            // The kernel stores these in 32 bits. v1 drops the upper bits silently:
+            // 4g operations would become 0.
             if matches!(key, Key::Riops | Key::Wiops) && u32::try_from(most).is_err()
             {
-                bail!("{number:?} operations are more than the kernel can count");
+                bail!(
+                    "{number:?} operations are more than the kernel can represent"
+                );
             }
             found.push((key, most));
         }
@@ -192,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_units_and_typing_errors_have_none() {
+    fn a_size_is_a_number_with_a_unit() {
         for (text, bytes) in [
             ("100", 100),
             ("7b", 7),
@@ -220,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_processors_read_back() {
+    fn a_list_of_cpus_prints_as_it_was_given() {
         for text in ["0", "0-1", "0,2-3", "7,1"] {
             assert_eq!(text.parse::<List>().unwrap().to_string(), text);
         }
@@ -232,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn processors_become_a_quota() {
+    fn a_number_of_cpus_becomes_a_quota() {
         for (text, quota) in [("0.5", 50_000), ("2", 200_000), ("0.01", 1000)] {
             assert_eq!(text.parse::<Cpus>().unwrap().quota(), quota);
         }
@@ -242,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_disks_are_read_in_both_versions_words() {
+    fn limits_of_a_disk_are_parsed() {
         let io: Io = "/dev/a:b:rbps=1m,wiops=5".parse().unwrap();
         assert_eq!(io.disk, PathBuf::from("/dev/a:b"));
         assert_eq!(io.limits, [(Key::Rbps, 1 << 20), (Key::Wiops, 5)]);

@@ -1,4 +1,4 @@
-//! Where in a hierarchy this process may make groups.
+//! The group of a hierarchy below which this process creates groups.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,24 +6,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use common::rights;
-use common::step::{Hint, Step};
 use nix::unistd::geteuid;
 
-use crate::hints;
 use crate::layout::{Hierarchy, Version, memberships};
 
-/// The group that this process waits in while others are made beside it.
-const HOST: &str = "mydocker-host";
+/// The group for the process that creates other groups in a delegated group.
+pub const HOST_GROUP: &str = "mydocker-host";
 
 // ANCHOR: top
-/// The group below which new ones are made: the hierarchy's top for root, unless
-/// somebody, systemd for one, has handed the own group over for such use.
+/// The group below which new groups are created. For root this is the root group of
+/// the hierarchy, unless this process is in a group that was delegated to it (systemd
+/// does this on request).
 ///
 /// # Errors
-/// Those of /proc/self/cgroup.
+/// ENOENT if /proc is not mounted.
 /// # Source
 /// systemd's CGROUP_DELEGATION, "Delegation"
-pub(crate) fn top(hierarchy: &Hierarchy) -> Result<PathBuf> {
+pub fn top(hierarchy: &Hierarchy) -> Result<PathBuf> {
     let mount = hierarchy.mount.clone();
     if hierarchy.version == Version::V1 {
         return Ok(mount);
@@ -34,7 +33,7 @@ pub(crate) fn top(hierarchy: &Hierarchy) -> Result<PathBuf> {
         mount.join(group.strip_prefix("/").unwrap_or(group))
     });
     let Some(mut own) = own else { return Ok(mount) };
-    if own.ends_with(HOST) {
+    if own.ends_with(HOST_GROUP) {
         own.pop();
     }
     Ok(if own != mount && is_delegated(&own) { own } else { mount })
@@ -51,22 +50,4 @@ fn is_delegated(group: &Path) -> bool {
         let read = rustix::fs::getxattr(group, *name, &mut value[..]);
         read == Ok(1) && value == *b"1"
     })
-}
-
-/// In a group that was handed over, this process makes way: a group that hands
-/// controllers down holds no processes.
-///
-/// # Errors
-/// Those of mkdir(2), and of moving a process.
-pub(crate) fn make_way(hierarchy: &Hierarchy) -> Result<()> {
-    let top = top(hierarchy)?;
-    if hierarchy.version == Version::V1 || top == hierarchy.mount {
-        return Ok(());
-    }
-    let host = top.join(HOST);
-    fs::create_dir_all(&host).step(|| format!("mkdir(2) {}", host.display()))?;
-    let file = host.join("cgroup.procs");
-    fs::write(&file, "0")
-        .step(|| format!("write(2) 0 to {}", file.display()))
-        .hint(hints::add)
 }

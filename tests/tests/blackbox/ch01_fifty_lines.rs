@@ -1,4 +1,4 @@
-//! ch03-fifty-lines: the same by hand, and what it costs.
+//! ch01-fifty-lines: a whole container in fifty lines, and its faults.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -13,10 +13,10 @@ use serial_test::file_serial;
 fn it_runs_itself_again_as_process_1_with_another_host_name() {
     let lab = Lab::new();
     let before = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let mut run = lab.chapter("ch03-fifty-lines");
+    let mut run = lab.chapter("ch01-fifty-lines");
     run.args(["run", "sh", "-c", "hostname; readlink /proc/self/ns/net; exit 7"]);
     let net = std::fs::read_link("/proc/self/ns/net").unwrap();
-    // Both process ids are told: the host's, and 1.
+    // Both process IDs are printed: the host's, and 1.
     let ids = predicate::str::is_match(r"(?s)as [0-9]{2,}\n.* as 1\n").unwrap();
     run.assert()
         .code(7)
@@ -30,15 +30,15 @@ fn it_runs_itself_again_as_process_1_with_another_host_name() {
 #[file_serial(machine)]
 fn it_changes_the_root_to_a_directory() {
     let lab = Lab::new();
-    let mut run = lab.chapter("ch03-fifty-lines");
-    // Of the host nothing is there, though its root may have busybox too.
+    let mut run = lab.chapter("ch01-fifty-lines");
+    // Nothing of the host is visible. (The host may have busybox too.)
     let script = format!("ls /; ls -d /proc/1; ls -d {}", lab.dir().display());
     run.env("ROOT", lab.image()).args(["run", "sh", "-c", &script]);
     let hidden = contains(lab.dir().display().to_string()).not();
     let inside = contains("linuxrc").and(contains("/proc/1")).and(hidden);
     run.assert().code(1).stdout(inside);
-    // Without one it is the host's, all of it.
-    let mut run = lab.chapter("ch03-fifty-lines");
+    // Without ROOT, every file of the host is visible.
+    let mut run = lab.chapter("ch01-fifty-lines");
     run.args(["run", "ls", "-d"]).arg(lab.dir());
     run.assert().success().stdout(format!("{}\n", lab.dir().display()));
 }
@@ -49,17 +49,17 @@ fn it_leaves_no_mount_on_a_host_with_a_shared_root() {
     let lab = Lab::new();
     let probe = probe();
     let mut run =
-        lab.wrapped(&[probe.as_os_str(), OsStr::new("shared")], "ch03-fifty-lines");
+        lab.wrapped(&[probe.as_os_str(), OsStr::new("shared")], "ch01-fifty-lines");
     run.args(["run", "true"]).assert().success();
 }
 
 #[test]
 #[file_serial(machine)]
-fn what_it_costs_is_as_the_page_says() {
+fn its_faults_are_as_the_page_says() {
     let lab = Lab::new();
-    // The program is not number 1 but its child; a signal's number is lost; the
-    // environment of the caller leaks.
-    let mut run = lab.chapter("ch03-fifty-lines");
+    // The program is not PID 1, but its child. The number of a signal is lost. The
+    // caller's environment is visible inside.
+    let mut run = lab.chapter("ch01-fifty-lines");
     let script = "test $$ != 1 && echo $SECRET; kill -9 $$";
     run.env("SECRET", "leaked").args(["run", "sh", "-c", script]);
     run.assert().code(1).stdout("leaked\n");
@@ -69,8 +69,8 @@ fn what_it_costs_is_as_the_page_says() {
 #[file_serial(machine)]
 fn without_root_or_a_command_it_says_what_to_do() {
     let lab = Lab::new();
-    let mut run = lab.as_user("ch03-fifty-lines");
+    let mut run = lab.as_user("ch01-fifty-lines");
     run.args(["run", "true"]).assert().code(1).stderr(contains("run it with sudo"));
-    let mut run = lab.chapter("ch03-fifty-lines");
-    run.assert().code(1).stderr(contains("usage: ch03-fifty-lines run COMMAND"));
+    let mut run = lab.chapter("ch01-fifty-lines");
+    run.assert().code(1).stderr(contains("usage: ch01-fifty-lines run COMMAND"));
 }

@@ -1,0 +1,79 @@
+//! The container's own group: created with its limits, and removed with the container.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use ch02_cgroups::{Group, HOST_GROUP, Hierarchy, Version, add_hint, top};
+use common::Home;
+use common::state::Undo;
+use common::step::{Hint, Step};
+
+use crate::destroy::destroy;
+use crate::flags::Flags;
+
+/// The kind of the notes that contain the paths of a container's groups.
+const NOTE: &str = "group";
+
+/// The clean-up row of this chapter.
+pub const UNDO: &[Undo] = &[Undo { kind: NOTE, undo: unmake }];
+
+/// Create the container's group and set its limits.
+///
+/// Without limits there is no group, except a group for freezing if `freezable` is set
+/// and the group can be created.
+///
+/// # Errors
+/// A controller is missing, or the kernel refuses a value.
+pub(crate) fn make(flags: &Flags, home: &Home) -> Result<Option<Group>> {
+    if !flags.is_empty() {
+        return make_for(flags, home).map(Some);
+    }
+    // No limit was requested: a failure here is no reason to refuse the container.
+    Ok(flags.freezable.then(|| make_for(flags, home).ok()).flatten())
+}
+
+fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
+    let group = flags.plan(home.id.as_str())?;
+    // The notes come first: a sweep removes what they name.
+    let places = group.places.iter().map(|place| place.path.as_os_str().as_bytes());
+    home.note_all(NOTE, &places.collect::<Vec<_>>())?;
+    for place in &group.places {
+        make_way(&place.hierarchy)?;
+    }
+    group.make()?;
+    flags.set(&group)?;
+    Ok(group)
+}
+
+/// In a delegated group, move this process into a group of its own: in v2 a group that
+/// hands controllers down holds no processes.
+fn make_way(hierarchy: &Hierarchy) -> Result<()> {
+    let top = top(hierarchy)?;
+    if hierarchy.version == Version::V1 || top == hierarchy.mount {
+        return Ok(());
+    }
+    let host = top.join(HOST_GROUP);
+    fs::create_dir_all(&host).step(|| format!("mkdir(2) {}", host.display()))?;
+    let file = host.join("cgroup.procs");
+    fs::write(&file, "0")
+        .step(|| format!("write(2) 0 to {}", file.display()))
+        .hint(add_hint)
+}
+
+/// The directories of the container's group, one in each hierarchy. Some may not exist.
+///
+/// # Errors
+/// EIO if the notes cannot be read.
+pub fn places(home: &Home) -> Result<Vec<PathBuf>> {
+    Ok(home.noted(NOTE)?.into_iter().map(PathBuf::from).collect())
+}
+
+/// Kill the processes that remain in the container's group, and remove the group.
+///
+/// # Errors
+/// EBUSY from rmdir(2) if a process does not end within two seconds.
+pub fn unmake(home: &Home) -> Result<()> {
+    places(home)?.iter().try_for_each(|path| destroy(path))
+}
