@@ -170,7 +170,7 @@ pub(super) fn life(
         bail!("what root packed, and groups, are root's: run it with sudo");
     }
     let release =
-        build_release(&["--package", "ch04-commit", "--package", "ch05-env"])?;
+        build_release(&["--package", "ch04-tar", "--package", "ch05-env"])?;
     build_release(&["--package", "common", "--example", "straight_line"])?;
     hold_back()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
@@ -183,7 +183,7 @@ pub(super) fn life(
         lines.extend(containers::all(&program, &line, &parent, runs)?);
     }
     if only != Some(Theme::Containers) {
-        let place = Place::new(&release.join("ch04-commit"), &parent, runs)?;
+        let place = Place::new(&release.join("ch04-tar"), &parent, runs)?;
         lines.extend(images::commit(&place)?);
         lines.extend(images::tars(&place)?);
     }
