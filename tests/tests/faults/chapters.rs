@@ -7,7 +7,7 @@ mod ch02_net;
 mod ch03_limits;
 mod ch04_commit;
 mod ch04_volume;
-mod ch05_env;
+mod ch05_attach;
 mod ch05_exec;
 mod ch05_ps;
 mod ch05_rm;

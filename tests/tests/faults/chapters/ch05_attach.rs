@@ -1,8 +1,8 @@
-//! `attach` of ch05-env, while the container is removed.
+//! `attach` of ch05-attach, while the container is removed.
 
 use blackbox::{Lab, Side, until};
 
-const BIN: &str = "ch05-env";
+const BIN: &str = "ch05-attach";
 
 #[test]
 fn whenever_one_is_removed_who_attaches_is_told_so_in_words() {
