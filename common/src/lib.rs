@@ -32,12 +32,13 @@ pub use engine::part::{Birth, Join, Part, Up};
 pub use engine::plan::{
     Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, Users,
 };
-pub use engine::poll_loop::{Running, Watch, poll};
+pub use engine::poll_loop::{Running, Watch};
 pub use process::environment::PATH;
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::init::stay_as_init;
 pub use process::pidfd::{Noted, Process};
+pub use process::poll::poll;
 pub use process::rights;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]

@@ -181,11 +181,8 @@ impl Running {
     }
 }
 
-/// poll(2). When a signal interrupts it, no descriptor is ready.
-///
-/// # Errors
-/// Those of poll(2) but EINTR.
-pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
+/// poll(2), of which an interruption is as good as nothing.
+pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
     let timeout = timeout.map(|time| rustix::time::Timespec {
         tv_sec: time.as_secs() as i64,
         tv_nsec: time.subsec_nanos().into(),
