@@ -6,8 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// A run in the background, by root or by an ordinary user, whose script has said that
-/// it is ready.
+/// A container in the background, whose script has printed `ready`.
 pub fn started(mut command: Command, words: &[&str], script: &str) -> Child {
     command.args(words).args(["busybox", "sh", "-c", script]);
     let mut child =
@@ -19,22 +18,22 @@ pub fn started(mut command: Command, words: &[&str], script: &str) -> Child {
     child
 }
 
-/// A program that ends with this code when its standard input does.
+/// A script that ends with exit code 3 at the end of its standard input.
 pub const CAT: &str = "echo ready; cat; exit 3";
 
-/// Close its standard input, and wait.
+/// Close the standard input of a container, and wait for its end.
 pub fn end(mut child: Child) -> Option<i32> {
     drop(child.stdin.take());
     child.wait().unwrap().code()
 }
 
-/// What is known of the containers, by any chapter that has `ps`.
+/// What `ps --all --json` of a chapter prints.
 pub fn all(mut ps: assert_cmd::Command) -> Vec<Value> {
     let out = ps.args(["ps", "--all", "--json"]).assert().success().stderr("");
     serde_json::from_slice(&out.get_output().stdout).unwrap()
 }
 
-/// The one container's id, and what is known of it.
+/// The ID of the only container, and its entry.
 pub fn only(ps: assert_cmd::Command) -> (String, Value) {
     let mut all = all(ps);
     assert_eq!(all.len(), 1, "{all:?}");

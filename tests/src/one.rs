@@ -16,7 +16,7 @@ const BIN: &str = "ch05-exec";
 type By = fn(&Lab, &str) -> assert_cmd::Command;
 type Held = fn(&Lab) -> Command;
 
-/// Each, and its state directory.
+/// Both ways, and the state directory.
 pub type Who = (By, Held, fn(&Lab) -> PathBuf);
 
 /// Root makes the commands.
@@ -25,7 +25,7 @@ pub const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
 /// An ordinary user makes the commands.
 pub const USER: Who = (Lab::as_user, |lab| lab.user_command(BIN), Lab::user_state);
 
-/// A container named `one` that runs until this is dropped.
+/// A container with the name `one`. It runs until this is dropped.
 pub struct One<'a> {
     /// Where it runs.
     pub lab: &'a Lab,
@@ -38,8 +38,8 @@ pub struct One<'a> {
 }
 
 impl One<'_> {
-    /// With these flags, its program is this script. It is there when its process is
-    /// noted, and what the script does before it makes /ready.
+    /// Start it with these flags and this script. This returns when the lock file names
+    /// its process, and the script has ended and made /ready.
     pub fn new<'a>(lab: &'a Lab, who: Who, flags: &[&str], script: &str) -> One<'a> {
         let mut command = who.1(lab);
         command.args(["run", "--name", "one"]).args(flags);
@@ -67,7 +67,7 @@ impl One<'_> {
         Some(link.ok()?.to_str()?.to_owned())
     }
 
-    /// Its program's process, on the host.
+    /// The PID of its program, on the host.
     pub fn pid(&self) -> i32 {
         let file = self.who.2(self.lab).join("running").join(self.id().unwrap());
         let text = fs::read_to_string(file).unwrap();
@@ -76,33 +76,33 @@ impl One<'_> {
         note.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    /// `exec` in it, with these words behind.
+    /// The command `exec` with these arguments.
     pub fn exec(&self, words: &[&str]) -> assert_cmd::Command {
         let mut command = self.who.0(self.lab, BIN);
         command.arg("exec").args(words);
         command
     }
 
-    /// What it printed.
+    /// What `exec` with these arguments prints.
     pub fn ok(&self, words: &[&str]) -> String {
         let out = self.exec(words).assert().success();
         assert_eq!(String::from_utf8_lossy(&out.get_output().stderr), "");
         String::from_utf8(out.get_output().stdout.clone()).unwrap()
     }
 
-    /// What a shell prints that runs this script in it.
+    /// What this script prints in the container.
     pub fn sh(&self, script: &str) -> String {
         self.ok(&["one", "sh", "-c", script])
     }
 
-    /// The host side goes, and the program with it.
+    /// Kill the host side, and the program with it.
     pub fn stop(&mut self) {
         let pid = self.pid();
-        // Who follows system calls may have reaped it.
+        // A tracer in this test may have reaped it.
         let _ = self.host.kill();
         let _ = self.host.wait();
-        // What it had from outside has this process as its parent by now, and process 1
-        // of a PID namespace ends last: when all others are reaped.
+        // Processes that `exec` has started are children of this process by now. PID 1
+        // of a PID namespace ends after all other processes there are reaped.
         until(|| {
             let flag = Some(WaitPidFlag::WNOHANG);
             while waitpid(None, flag).is_ok_and(|it| it != WaitStatus::StillAlive) {}
@@ -127,13 +127,13 @@ impl Drop for One<'_> {
     }
 }
 
-/// The letter in /proc/PID/stat.
+/// The state of a process: the letter in /proc/PID/stat.
 pub fn state_of(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Whether nobody but its own program is in the container.
+/// Whether the container has no process but its program.
 pub fn alone(one: &One) -> bool {
     let pid = one.pid();
     let own = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();

@@ -1,10 +1,10 @@
-//! A program that was graded and has ended: what became of it.
+//! The result of a graded program that has ended.
 
 use nix::sys::signal::Signal;
 
 use crate::outcome::{Outcome, Trouble};
 
-/// Signals that a program gets for a mistake of its own.
+/// Signals of a program that crashed.
 const CRASHES: [Signal; 7] = [
     Signal::SIGSEGV,
     Signal::SIGABRT,
@@ -15,10 +15,10 @@ const CRASHES: [Signal; 7] = [
     Signal::SIGTRAP,
 ];
 
-/// One that has ended.
+/// A program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// As a shell tells it: a signal is 128 + n.
+    /// The exit code; 128 + n after signal n.
     pub(crate) code: i32,
     pub(crate) signal: Option<i32>,
     pub(crate) out: String,
@@ -48,18 +48,18 @@ impl Ended {
         }
     }
 
-    /// It is so, else this was expected.
+    /// An error with what was expected, unless the condition holds.
     pub(crate) fn so(&self, holds: bool, expected: &str) -> Outcome {
         if holds { Ok(()) } else { Err(self.trouble(expected.to_owned())) }
     }
 
-    /// It is not what was expected: was it another result, or none?
+    /// The error for a result that was not expected. A crash is told apart.
     pub(crate) fn trouble(&self, expected: String) -> Trouble {
         let signal = self.signal.and_then(|n| Signal::try_from(n).ok());
         if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal)) {
             return Trouble::error(expected, format!("crashed: {signal} ended it"));
         }
-        // The line that calls itself an error says more than the last, if there is one.
+        // A line that begins with "error: " is more useful than the last line.
         let mut lines = self.err.lines().filter(|line| !line.trim().is_empty());
         let error = lines.clone().find(|line| line.starts_with("error: "));
         let last = error.or(lines.next_back());
@@ -75,7 +75,7 @@ impl Ended {
         if let Some(line) =
             self.err.lines().chain(self.out.lines()).find(|line| is_usage(line))
         {
-            // The line before says why, with most.
+            // Most programs print the reason before the usage.
             let why = self.err.lines().find(|line| !line.trim().is_empty());
             let why = why.unwrap_or(line).trim();
             return Trouble::error(

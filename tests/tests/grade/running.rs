@@ -1,4 +1,4 @@
-//! A program that is graded, while it runs.
+//! A graded program while it runs.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -14,10 +14,10 @@ use crate::room::{Room, wait_for};
 /// A run that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Of what a program prints, so much is looked at.
+/// The number of bytes of output that are checked.
 const OUTPUT: u64 = 64 << 10;
 
-/// One that runs.
+/// A program that runs.
 pub(crate) struct Running<'a> {
     room: &'a Room,
     child: Child,
@@ -40,7 +40,7 @@ impl<'a> Running<'a> {
         self.child.id().cast_signed()
     }
 
-    /// The number of the container's process of this name, once there is one.
+    /// Wait for a process of this name in the container: its PID.
     pub(crate) fn has(&mut self, name: &str) -> Result<i32, Trouble> {
         let found = wait_for(|| {
             let is = |(_, it): &(i32, String)| it == name;
@@ -55,7 +55,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// What it has printed by now.
+    /// What it has printed so far.
     pub(crate) fn stdout(&mut self) -> String {
         tail(&mut self.out)
     }
@@ -63,7 +63,7 @@ impl<'a> Running<'a> {
     /// Wait until it has printed this.
     pub(crate) fn prints(&mut self, text: &str) -> Outcome {
         let seen = wait_for(|| {
-            // Asked first: what it printed before its end is there then.
+            // First the end, then the output: all output is there by then.
             let ended = matches!(self.child.try_wait(), Ok(Some(_)));
             let seen = self.stdout().contains(text);
             (seen || ended).then_some(seen)
@@ -79,7 +79,7 @@ impl<'a> Running<'a> {
         let (out, err) = (self.stdout(), tail(&mut self.err));
         note(self.room, &out, &err);
         let own = self.room.subject.adapter.own_error;
-        // One that has ended says by its end what it was.
+        // If the program has ended, its exit status is the reason.
         if let Ok(Some(status)) = self.child.try_wait() {
             let signal = status.signal();
             let code = status.code().or(signal.map(|n| 128 + n)).unwrap_or(-1);
@@ -119,8 +119,7 @@ impl<'a> Running<'a> {
 
 fn tail(file: &mut File) -> String {
     let length = file.metadata().map_or(0, |meta| meta.len());
-    // The program has the same open file, and writes where it stands: it is looked at
-    // by another one.
+    // The program shares this open file and its position, so another open file reads.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
     let mut bytes = Vec::new();
     if let Ok(mut file) = File::open(path) {

@@ -14,7 +14,7 @@ pub(super) fn strace_is_there() -> bool {
     Command::new("strace").arg("-V").output().is_ok()
 }
 
-/// How often each system call is made, both sides of the clone together.
+/// The number of each system call, of the parent and the child together.
 pub(super) fn calls(command: &Command) -> Result<BTreeMap<String, usize>> {
     let log = target().join("bench-strace");
     let mut strace = Command::new("strace");
@@ -25,12 +25,13 @@ pub(super) fn calls(command: &Command) -> Result<BTreeMap<String, usize>> {
     let text = fs::read_to_string(&log).context("strace's log")?;
     fs::remove_file(&log)?;
     let mut calls = BTreeMap::new();
-    // Before that the runtime reads /proc/self/maps, whose size is the program's.
+    // The calls before depend on the size of the program: the runtime reads its maps.
     let own = text.find("sigaltstack(").map_or("", |main| &text[main..]);
     for line in own.lines() {
-        // PID NAME(ARGUMENTS…; what was interrupted goes on as <... NAME resumed>.
+        // The form is PID NAME(ARGUMENTS…. The second half of an interrupted call has
+        // the form PID <... NAME resumed>.
         let name = line.split_whitespace().nth(1).and_then(|w| w.split_once('('));
-        // How often the heap grows depends on the lengths of paths.
+        // The number of brk(2) calls depends on the lengths of paths.
         if let Some((name, _)) = name.filter(|(name, _)| *name != "brk") {
             *calls.entry(name.to_owned()).or_default() += 1;
         }

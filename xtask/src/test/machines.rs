@@ -32,8 +32,8 @@ impl Layout {
 /// A machine, by its kernel and cgroup layout, and the tests for it.
 pub(super) type Lane = (String, Cgroup, Vec<String>);
 
-/// The machines that are asked for; and those that pages ask for, whatever is given
-/// on the command line: what such a block shows is to be seen nowhere else.
+/// The machines of the command line, and those that pages name. A block of a page that
+/// names a machine runs on that machine only.
 pub(super) fn machines(args: &Args, tests: &[String]) -> Result<Vec<Lane>> {
     let kernels = match args.kernel.as_deref() {
         None => vec![PACKAGED[0]],
@@ -62,7 +62,7 @@ pub(super) fn machines(args: &Args, tests: &[String]) -> Result<Vec<Lane>> {
     Ok(lanes)
 }
 
-/// The machine that stands behind a page's name: `book::not-so::6.12-v1`.
+/// The machine after a page's name: `book::not-so::6.12-v1`.
 fn named_machine(args: &Args, test: &str) -> Result<Option<(String, Cgroup)>> {
     let Some(name) = test.split("::").nth(2).filter(|_| args.program == BOOK) else {
         return Ok(None);

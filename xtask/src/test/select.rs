@@ -1,4 +1,4 @@
-//! Which tests there are, and which of them are meant.
+//! The list of tests, and the selection of some of them.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::vm::Cgroup;
 /// The names of a test program's tests.
 ///
 /// # Errors
-/// There is no such program, or it can't list them.
+/// There is no such program, or it fails to list them.
 pub(crate) fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
     let program = built.test(program)?;
     let output = Command::new(program)
@@ -28,7 +28,7 @@ pub(crate) fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
     Ok(tests.map(str::to_owned).collect())
 }
 
-/// Those that the usual machine skips.
+/// The tests that the default machine skips.
 pub(crate) fn usually_skipped(tests: &[String]) -> Vec<String> {
     let skipped = |test: &&String| {
         let expected = skips::expected(PACKAGED[0], Some(Cgroup::V2), test);
@@ -37,7 +37,7 @@ pub(crate) fn usually_skipped(tests: &[String]) -> Vec<String> {
     tests.iter().filter(skipped).cloned().collect()
 }
 
-/// Those that one of the words means; without words, all.
+/// The tests that match one of the words; all tests if there are no words.
 pub(crate) fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
     if words.is_empty() {
         return Ok(all);
@@ -46,7 +46,7 @@ pub(crate) fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> 
         let chapter = name.split("::").next().unwrap_or(name);
         name.contains(word.as_str()) || chapter.contains(&word.replace('-', "_"))
     };
-    // A word with a typo must not hide behind others that fit.
+    // A word with a typo is an error, also if other words match.
     for word in words {
         if !all.iter().any(|name| means(word, name)) {
             bail!(

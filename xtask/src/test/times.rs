@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::report::Report;
 use crate::vm;
 
-/// How long each test took last, in milliseconds: the long ones go first, lest one
-/// VM works on while the others have nothing to do.
+/// How long each test took last, in milliseconds. Long tests start first, so that all
+/// VMs end at about the same time.
 pub(super) struct Times(std::cell::RefCell<BTreeMap<String, u64>>);
 
 impl Times {
@@ -24,7 +24,7 @@ impl Times {
     pub(super) fn longest_first(&self, tests: &[String]) -> Vec<String> {
         let mut tests = tests.to_vec();
         let times = self.0.borrow();
-        // The order of the book for those that took about as long, and for new ones.
+        // New tests, and tests that took about as long, keep the order of the book.
         let seconds = |name: &String| times.get(name).map_or(0, |time| time / 2000);
         tests.sort_by_key(|name| std::cmp::Reverse(seconds(name)));
         tests
@@ -38,7 +38,7 @@ impl Times {
     }
 
     pub(super) fn write(&self) {
-        // Only an order depends on it.
+        // The file decides an order only, so an error does not matter.
         if let Ok(text) = serde_json::to_vec(&*self.0.borrow()) {
             let _ = fs::write(Times::path(), text);
         }

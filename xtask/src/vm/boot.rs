@@ -1,4 +1,4 @@
-//! From a set to a VM that runs: restored from a snapshot, or booted.
+//! Start a VM of a set: restore it from a snapshot, or boot it.
 
 use anyhow::{Result, bail};
 use common::step::report;
@@ -9,15 +9,15 @@ use super::rung::{Rung, ladder};
 use super::{Set, say, snapshot};
 use crate::mutex::lock;
 
-/// Boot a VM, on the rung that stood last or on the first that stands.
+/// Start a VM with the rung that worked last, else with the first that works.
 ///
 /// # Errors
-/// No rung stands: what each of them said.
+/// No rung works. The error has the reason of each.
 pub(crate) fn boot(set: &Set) -> Result<Machine> {
     let known = lock(&set.rung).clone();
     let mut rungs = ladder(set);
     if let Some(known) = known {
-        // One that has stood before gets a second chance.
+        // A rung that has worked before is tried twice.
         rungs = [&known, &known].into_iter().chain(&rungs).cloned().collect();
     }
     let mut tried = Vec::new();
@@ -45,9 +45,9 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
     )
 }
 
-/// One VM on this rung: restored, where that can be, else booted.
+/// Start one VM with this rung: restore it where that is possible, else boot it.
 fn up(set: &Set, rung: &Rung) -> Result<Machine> {
-    // The processor itself boots a kernel about as fast.
+    // With KVM, a boot is about as fast as a restore.
     let kept = set.kept
         && set.medium.disk.is_some()
         && rung.accelerator == Accelerator::Tcg;

@@ -1,4 +1,4 @@
-//! The command lines: QEMU's, and in it the kernel's.
+//! The command lines of QEMU and of the kernel.
 
 use std::fs;
 use std::path::Path;
@@ -13,29 +13,29 @@ use super::rung::Rung;
 use super::{Disk, Set};
 use crate::bound;
 
-/// A VM's memory.
+/// The size of a VM's memory.
 const MEMORY: &str = "512M";
 
-/// What a VM's memory is.
+/// Where a VM's memory is.
 pub(super) enum Memory<'a> {
-    /// Its own.
+    /// In QEMU only.
     Own,
-    /// This file, which it fills.
+    /// In this file, which the VM writes.
     Filling(&'a Path),
-    /// This file to begin with; what it writes is its own.
+    /// Read from this file at first. What the VM writes stays private.
     From(&'a Path),
 }
 
-/// What the kernel is not to set up: a tenth of the boot, and nothing of it is part of
-/// a container. A name that a kernel doesn't have is passed over.
+/// Init functions that the kernel skips. They take a tenth of the boot, and containers
+/// do not use them. The kernel ignores a name that it does not have.
 const SKIPPED: [&str; 11] = [
     // Thousands of files for tracing.
     "tracer_init_tracefs",
-    // A self-test, keys for modules that nobody signed, and another kind of keys.
+    // A self-test, keys for module signatures, and encrypted keys.
     "crypto_kdf108_init",
     "load_system_certificate_list",
     "init_encrypted",
-    // Who registers functions for BPF programs has all the kernel's types read.
+    // Registering functions for BPF programs reads all of the kernel's types.
     "bpf_fs_kfuncs_init",
     "bpf_key_sig_kfuncs_init",
     "bpf_prog_test_run_init",
@@ -48,7 +48,7 @@ const SKIPPED: [&str; 11] = [
 /// QEMU's command line.
 pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
     let mut command = bound::command(&set.qemu.program);
-    // Two processors, so that a container can be kept on one of them.
+    // Two processors, so that a test can restrict a container to one of them.
     let mut kind = rung.machine.to_owned();
     let file = match memory {
         Memory::Own => None,
@@ -66,9 +66,9 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
     command.args(["-display", "none", "-no-reboot"]);
     match rung.accelerator {
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        // Both by one thread in turn: with a thread for each, this emulation now and
-        // then executes a breakpoint that the kernel, patching its own code, has
-        // already taken back, and the kernel panics.
+        // One thread emulates both processors in turn. With a thread for each
+        // processor, the emulation sometimes executes a breakpoint that the kernel
+        // has already removed from its code, and the kernel panics.
         Accelerator::Tcg => {
             command.args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
         }
@@ -83,7 +83,7 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
         } else {
             (BUSES[1], "virtio-blk-pci,drive=usr")
         };
-        // QEMU reads a comma as the end of the path, and two as one in it.
+        // In a path, QEMU reads two commas as one comma.
         let disk = disk.to_string_lossy().replace(',', ",,");
         let drive = "if=none,id=usr,format=raw,readonly=on";
         command.args(["-drive", &format!("{drive},file={disk}")]);
@@ -105,8 +105,7 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
     Ok(command)
 }
 
-/// Attach a disk that is written to. The VM may flush it; what the host does with that
-/// is of no matter.
+/// Attach a writable disk. The host ignores the VM's flushes.
 ///
 /// # Source
 /// qapi/block-core.json of QEMU, "BlockdevOptionsBlklogwrites"
@@ -133,18 +132,18 @@ fn attach(command: &mut Command, rung: &Rung, disk: &Disk) {
     command.args(["-device", &device]);
 }
 
-/// The kernel's command line. What is switched off costs time at boot, and guards
-/// against nothing in a machine that lives for seconds.
+/// The kernel's command line. It disables features that take time at boot and that do
+/// not matter in a machine that runs for seconds.
 pub(super) fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
     let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
                     init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"
         .to_owned();
-    // No VM wakes up from its disk.
+    // No VM resumes from a disk.
     line += " noresume initcall_blacklist=";
     line += &SKIPPED.join(",");
     if accelerator == Accelerator::Tcg {
-        // The guest reads the host's time stamp counter. Told how fast it is, the
-        // kernel need not measure it by timers that the small machine lacks.
+        // The guest reads the host's time stamp counter. The kernel gets its
+        // frequency here, since the small machine has no timer to measure it.
         line += " tsc=reliable";
         if let Some(khz) = host_khz() {
             line += &format!(" tsc_early_khz={khz} lpj={}", khz * 4);

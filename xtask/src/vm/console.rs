@@ -1,14 +1,14 @@
-//! What the VM's console shows: the end of it is kept.
+//! The end of what the VM's console shows.
 
 use std::io::Read;
 use std::sync::Mutex;
 
 use crate::mutex::lock;
 
-/// Of the console so much is kept: its end.
+/// The number of bytes that are kept.
 const CONSOLE: usize = 64 << 10;
 
-/// How the kernel begins to say that it can't go on.
+/// The beginning of the message of a kernel panic.
 const PANIC: &str = "Kernel panic - not syncing";
 
 /// The end of what the console showed.
@@ -19,12 +19,12 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Whether the kernel said that it can't go on.
+    /// Whether the kernel has panicked.
     pub(super) fn panicked(&self) -> bool {
         self.text().contains(PANIC)
     }
 
-    /// The last lines; after a panic of the kernel the first that tell of it.
+    /// The last lines. After a kernel panic, the lines from its message on.
     pub(super) fn last_lines(&self, count: usize) -> String {
         let text = self.text();
         let lines: Vec<&str> = text
@@ -43,7 +43,7 @@ impl Console {
     }
 }
 
-/// Read what the console shows, to its end.
+/// Read what the console shows until QEMU closes it.
 pub(super) fn keep(mut source: impl Read, console: &Mutex<Console>) {
     let mut bytes = [0; 4096];
     while let Ok(count @ 1..) = source.read(&mut bytes) {

@@ -1,4 +1,4 @@
-//! The package of a kernel: the known one of its series, or the newest that there is.
+//! Which package a kernel comes from: the known one of its series, or the newest one.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use provision::apt::Apt;
 
 use super::say;
 
-/// The package of each series that the tests are known to pass with. One that is
-/// not packaged any more makes way for the newest of its series.
+/// The package of each series with which the tests are known to pass. If it does not
+/// exist any more, the newest package of the series is taken.
 const KNOWN: [(&str, &str); 2] = [
     ("6.1", "linux-image-6.1.0-47-cloud-amd64-unsigned"),
     ("6.12", "linux-image-6.12.117+deb12-cloud-amd64"),
@@ -17,7 +17,7 @@ const KNOWN: [(&str, &str); 2] = [
 /// Download the package of this series.
 ///
 /// # Errors
-/// The package manager has none, and which series it has.
+/// The package manager has no kernel of this series. The error names those it has.
 pub(super) fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
     let known = KNOWN.iter().find(|(name, _)| *name == series);
     let mut reason = None;
@@ -55,12 +55,12 @@ pub(super) fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
     apt.download(newest)
 }
 
-/// The newest of a series: for clouds if there is one, as that is the smallest.
+/// The newest package of a series. A package for clouds comes first: it is the smallest.
 fn newest<'a>(names: &'a [String], start: &str) -> Option<&'a str> {
     let fits = |name: &&str| {
         let rest = name.strip_prefix(start);
-        // Without a number after the series it is no kernel, but a name for the
-        // newest, and empty.
+        // A name without a number after the series is a metapackage, which
+        // contains no kernel.
         let own = rest.is_some_and(|rest| {
             let rest = rest.strip_prefix(['.', '-']).unwrap_or_default();
             rest.starts_with(|first: char| first.is_ascii_digit())
@@ -91,7 +91,7 @@ fn series_of(package: &str) -> Option<&str> {
     (is_number(major) && is_number(minor)).then_some(series)
 }
 
-/// The numbers in a name, to compare versions by.
+/// The numbers in a name, which order versions.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|word| word.parse().ok())

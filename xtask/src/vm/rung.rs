@@ -1,4 +1,4 @@
-//! The ways to boot a VM: a ladder, whose best rung comes first.
+//! The ways to boot a VM, as a ladder. The fastest way is the first rung.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,11 +7,11 @@ use std::sync::Mutex;
 use super::Set;
 use super::accelerator::Accelerator;
 
-/// One way to boot; the ladder's rungs are tried in turn.
+/// One way to boot. The rungs of the ladder are tried in turn.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rung {
     pub(super) accelerator: Accelerator,
-    /// QEMU's `-M`: the small machine boots in half the time, the usual one anywhere.
+    /// QEMU's `-M`. The small machine boots in half the time; the usual one boots everywhere.
     pub(super) machine: &'static str,
     pub(super) image: PathBuf,
 }
@@ -31,10 +31,10 @@ impl fmt::Display for Rung {
     }
 }
 
-/// The rung on which the last boot of a set stood.
+/// The rung with which the last VM of a set booted.
 pub(crate) type LastRung = Mutex<Option<Rung>>;
 
-/// The rungs for a set, the best first.
+/// The rungs for a set, the fastest first.
 pub(super) fn ladder(set: &Set) -> Vec<Rung> {
     let mut rungs = Vec::new();
     let mut accelerators = vec![set.accelerator];

@@ -1,4 +1,4 @@
-//! Many containers at once that do nothing: what they take then.
+//! The cost of many idle containers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use common::step::Step;
 use super::containers::{Bench, MANY, SLEEP};
 use super::{Aim, Line, time};
 
-/// And a supervisor, in KiB.
+/// The most memory that a supervisor may have of its own, in KiB.
 const SUPERVISOR: f64 = 256.0;
 
-/// Many are watched for so long while nothing happens.
+/// How long idle containers are watched.
 const WATCHED: Duration = Duration::from_secs(3);
 
 impl Bench<'_> {
-    /// Many that do nothing: what they take then.
+    /// Start many idle containers, and measure memory and wake-ups.
     pub(super) fn idle(&self) -> Result<Vec<Line>> {
         let mut took = Vec::new();
         for number in 0..MANY {
@@ -44,7 +44,7 @@ impl Bench<'_> {
         let after = switches()?;
         let woken = before.iter().zip(after).map(|(before, after)| after - before);
         let woken: Vec<f64> = woken.collect();
-        // The worst counts, not the middle.
+        // The maximum counts, not the median.
         let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
         let begun = Instant::now();
         self.remove(&running)?;
@@ -90,7 +90,7 @@ impl Bench<'_> {
     }
 }
 
-/// The number behind a word in a file of /proc/PID.
+/// The number after a word in a file of /proc/PID.
 fn number(process: &Path, file: &str, word: &str) -> Result<f64> {
     let path = process.join(file);
     let text =
