@@ -37,6 +37,7 @@ pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::init::stay_as_init;
 pub use process::pidfd::{Noted, Process};
+pub use process::poll::poll;
 pub use process::rights;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]
