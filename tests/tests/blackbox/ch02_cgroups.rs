@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, bin_dir, has_controller, skip};
+use blackbox::{Lab, bin_dir, lack_memory_or_cpuset, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, chown};
@@ -19,15 +19,6 @@ use serial_test::file_serial;
 /// Whether all controllers are in the one tree of v2.
 pub(crate) fn is_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-}
-
-/// Skip a test for which there is no memory or cpuset controller.
-pub(crate) fn lack_memory_or_cpuset() -> bool {
-    let missing = !["memory", "cpuset"].into_iter().all(has_controller);
-    if missing {
-        skip("this kernel has no cgroup v1 memory and cpuset");
-    }
-    missing
 }
 
 /// What a command of the chapter prints.

@@ -239,9 +239,8 @@ fn records_with_a_newer_format_are_named_and_kept() {
 /// The system calls of a run: the least of three, as a signal may interrupt one.
 fn calls_of_a_run(lab: &Lab) -> usize {
     let count = |_| {
-        let mut run = lab.traced(BIN, |command| {
-            command.args(["run", "--rm", "busybox", "true"])
-        });
+        let mut run = lab
+            .traced(BIN, |command| command.args(["run", "--rm", "busybox", "true"]));
         let mut calls = 0;
         while run.step().is_some() {
             calls += 1;
@@ -308,7 +307,8 @@ fn help_is_a_page() {
     let lab = Lab::new();
     assert_snapshot!("ch04-image-help", ok(&lab, &["--help"]));
     for action in ["run", "images", "rmi", "rm"] {
-        let words = if action == "run" { [action, "--help"] } else { [action, "-h"] };
+        let words =
+            if action == "run" { [action, "--help"] } else { [action, "-h"] };
         assert_snapshot!(format!("ch04-image-{action}-help"), ok(&lab, &words));
     }
 }

@@ -4,6 +4,8 @@
 //! A new one is a function that gives its [`Line`]s, in the list in [`life`].
 
 mod containers;
+mod crowd;
+mod idle;
 mod images;
 mod others;
 
@@ -24,7 +26,8 @@ use provision::busybox;
 use super::measure::{median, ratio};
 use super::record::{Figure, Record};
 use crate::build::build_release;
-use crate::{must, target};
+use crate::checkout::target;
+use crate::command::must;
 
 /// What a bench of a life may keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -168,13 +171,16 @@ pub(super) fn life(
     }
     let release =
         build_release(&["--package", "ch04-tar", "--package", "ch05-env"])?;
+    build_release(&["--package", "common", "--example", "straight_line"])?;
     hold_back()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?;
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
     let mut lines = Vec::new();
     if only != Some(Theme::Images) {
-        lines.extend(containers::all(&release.join("ch05-env"), &parent, runs)?);
+        let line = release.join("examples/straight_line");
+        let program = release.join("ch05-env");
+        lines.extend(containers::all(&program, &line, &parent, runs)?);
     }
     if only != Some(Theme::Containers) {
         let place = Place::new(&release.join("ch04-tar"), &parent, runs)?;
