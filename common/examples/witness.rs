@@ -9,9 +9,25 @@ use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use common::{Container, Exit, Home, Part, Plan, Running, Up, cli, exit, step};
+use common::state::{Table, Undo};
+use common::{
+    Container, Exit, Home, Lifetime, Part, Plan, Running, Up, cli, exit, step,
+};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
+
+/// What a sweep calls for each note of the kind "witness".
+const UNDO: Table = &[&[Undo {
+    kind: "witness",
+    undo: |home| {
+        eprintln!("undone");
+        // A file of this name makes it fail.
+        match home.state.root().join("stuck").exists() {
+            true => bail!("as told"),
+            false => Ok(()),
+        }
+    },
+}]];
 
 struct Witness {
     name: &'static str,
@@ -40,7 +56,10 @@ impl Part for Witness {
         self.name
     }
 
-    fn prepare(&mut self, _plan: &mut Plan) -> Result<()> {
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        if plan.lifetime != Lifetime::NoFiles {
+            plan.home.note("witness", self.name.as_bytes())?;
+        }
         self.called("prepare")
     }
 
@@ -82,12 +101,13 @@ fn main() -> ExitCode {
     let (hook, how) = (word(), word());
     let part = |name| Witness { name, hook: hook.clone(), how: how.clone() };
     let run = cli::Run { trace: false, command: words.collect() };
-    let ran = Container::new(run).and_then(|mut container| {
+    let ran = run.plan().and_then(|plan| {
+        let mut container = Container::new(plan);
         if env::var_os("WITNESS_KEEPS").is_some() {
-            container = container.keep(None);
+            container = container.keep(None, UNDO);
         }
         if env::var_os("WITNESS_STAYS").is_some() {
-            container = container.keep(None).stay();
+            container = container.keep(None, UNDO).stay();
         }
         container.part(part("first")).part(part("second")).run()
     });

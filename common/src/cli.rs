@@ -5,6 +5,7 @@ pub mod flags;
 mod generate;
 pub mod hints;
 pub mod step;
+pub mod table;
 
 use std::env;
 use std::ffi::OsString;
@@ -15,7 +16,9 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches};
 
+use crate::engine::plan::Plan;
 use crate::process::exit::{Exit, code_of};
+use crate::state::{State, Table};
 
 /// What `run` of every chapter takes last.
 #[derive(Args, Debug)]
@@ -33,6 +36,20 @@ pub struct Run {
     /// the program.
     #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,
+}
+
+impl Run {
+    /// The container that these flags describe, without parts yet. `--trace` takes
+    /// effect here.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn plan(self) -> Result<Plan> {
+        if self.trace {
+            step::narrate();
+        }
+        Plan::new(self.command)
+    }
 }
 
 /// What a chapter's `--help` says below its flags: the lines to try, which are its
@@ -53,15 +70,76 @@ Exit status:
     };
 }
 
+/// What every command gets beside its own flags.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The state directory.
+    pub state: State,
+    /// The clean-up table of the binary.
+    pub undo: Table,
+}
+
+impl Context {
+    /// The state directory of this caller, and this table.
+    ///
+    /// # Errors
+    /// As [`State::locate`].
+    pub fn locate(undo: Table) -> Result<Context> {
+        Ok(Context { state: State::locate()?, undo })
+    }
+}
+
+/// A command of a binary.
+pub trait Act {
+    /// Execute it.
+    ///
+    /// # Errors
+    /// The command's own.
+    fn act(self, context: &Context) -> Result<Exit>;
+}
+
+impl<C: Act> Act for Box<C> {
+    fn act(self, context: &Context) -> Result<Exit> {
+        (*self).act(context)
+    }
+}
+
+/// An enum of commands, each of which is executed by its own [`Act`].
+#[macro_export]
+macro_rules! commands {
+    (
+        $(#[$attribute:meta])*
+        $visible:vis enum $name:ident {
+            $($(#[$on_variant:meta])* $variant:ident($command:ty)),* $(,)?
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(clap::Subcommand)]
+        $visible enum $name {
+            $($(#[$on_variant])* $variant($command)),*
+        }
+
+        impl $crate::cli::Act for $name {
+            fn act(
+                self,
+                context: &$crate::cli::Context,
+            ) -> anyhow::Result<$crate::Exit> {
+                match self {
+                    $($name::$variant(command) => {
+                        $crate::cli::Act::act(command, context)
+                    })*
+                }
+            }
+        }
+    };
+}
+
 /// Do the same with each: all are tried; the errors come as one.
 ///
 /// # Errors
 /// Those of `act`.
 pub fn each(words: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
-    let errors = words.iter().filter_map(|word| act(word).err());
-    let errors: Vec<_> = errors.map(|error| step::report(&error)).collect();
-    anyhow::ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
-    Ok(())
+    step::join_errors(words.iter().map(|word| act(word)))
 }
 
 /// Read the command line, run, report. Nothing but this prints errors.

@@ -1,6 +1,10 @@
 //! The engine: the parts of a container, and the order in which their hooks run.
 
+pub(crate) mod composite;
 pub(crate) mod container;
 mod detach;
+mod enter;
 pub(crate) mod part;
+pub(crate) mod plan;
 pub(crate) mod poll_loop;
+mod seal;

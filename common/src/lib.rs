@@ -9,9 +9,11 @@
 //! | `process` | creating a process: clone3(2), the child's path to execve(2), pidfds, signals, exit status |
 //! | `engine` | [`Part`], [`Plan`], [`Container`]: create, start, wait; the poll loop; detach |
 //! | `state` | the state directory: IDs, names, locks, notes, records |
+//! | `archive` | reading tar archives |
 //! | `images` | image records and layers |
 //! | `cli` | command lines, `--trace`, hints |
 
+pub mod archive;
 pub mod base64;
 pub mod cli;
 pub mod engine;
@@ -22,17 +24,20 @@ pub mod images;
 pub mod process;
 pub mod read_whole;
 pub mod state;
-pub mod unpack;
 
 pub use cli::{hints, step};
+pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
-pub use engine::part::{Birth, Join, Part, Plan, Up};
+pub use engine::part::{Birth, Join, Part, Up};
+pub use engine::plan::{
+    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, Users,
+};
 pub use engine::poll_loop::{Running, Watch};
 pub use process::environment::PATH;
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::init::stay_as_init;
-pub use process::pidfd::Process;
+pub use process::pidfd::{Noted, Process};
 pub use process::rights;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]

@@ -1,10 +1,32 @@
 //! The state directory: where it is, and what is known of each container.
 
+mod claim;
 mod directory;
 pub mod fields;
-pub(crate) mod home;
+mod find;
+mod home;
 mod id;
+mod lock;
+mod name;
+mod names;
+mod notes;
+pub mod record;
+mod remove;
+mod status;
+pub(crate) mod sweep;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod undo;
 
 pub use directory::State;
-pub use home::{Dead, Home, Life, Lock, Watched, remove_tree};
-pub use id::{Id, Name};
+pub use home::Home;
+pub use id::Id;
+pub use lock::{Held, Lock, Watched};
+pub use name::Name;
+pub use notes::Notes;
+pub use record::{End, Record};
+pub use status::Status;
+pub use sweep::Dead;
+pub use tree::remove_tree;
+pub use undo::{Table, Undo};

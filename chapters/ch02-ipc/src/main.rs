@@ -57,7 +57,7 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action }| match action {
-        Action::Run(flags) => Container::new(flags.run)?
+        Action::Run(flags) => Container::new(flags.run.plan()?)
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .part(Ipc)

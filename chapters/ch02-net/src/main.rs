@@ -106,7 +106,7 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action }| match action {
-        Action::Run(flags) => Container::new(flags.run)?
+        Action::Run(flags) => Container::new(flags.run.plan()?)
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .part(Ipc)
@@ -117,7 +117,7 @@ fn main() -> ExitCode {
         // ANCHOR: pair
         Action::Pair(Words { trace, command }) => {
             let pair = Pair::new(command.is_empty());
-            Container::new(cli::Run { trace, command })?
+            Container::new(cli::Run { trace, command }.plan()?)
                 .part(User::if_needed())
                 .part(Pid)
                 .part(Mount)

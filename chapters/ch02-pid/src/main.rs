@@ -39,7 +39,7 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
-        Container::new(flags.run)?
+        Container::new(flags.run.plan()?)
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .part(Ipc)

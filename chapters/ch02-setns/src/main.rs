@@ -89,7 +89,7 @@ fn main() -> ExitCode {
             std::io::stdout().write_all(list(process)?.as_bytes())?;
             Ok(Exit::Code(0))
         }
-        Action::Run(flags) => Container::new(flags.run)?
+        Action::Run(flags) => Container::new(flags.run.plan()?)
             .part(flags.choice.user())
             .part(Namespaces(flags.choice.kinds()))
             .run(),

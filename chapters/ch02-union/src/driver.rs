@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use common::Plan;
+use common::{Plan, Users};
 
 use crate::{aufs, copy, directory, overlay};
 
@@ -70,10 +70,11 @@ impl Driver {
     /// # Errors
     /// Those of mount(2), with what they usually mean.
     pub fn mount(self, union: &Union, at: &Path, plan: &Plan) -> Result<()> {
+        let nested = plan.users == Users::Nested;
         match self {
-            Driver::Overlay => overlay::mount(union, at, plan.user_namespace),
+            Driver::Overlay => overlay::mount(union, at, nested),
             Driver::Aufs => aufs::mount(union, at),
-            Driver::Copy => copy::mount(union, at, plan.user_namespace),
+            Driver::Copy => copy::mount(union, at, nested),
         }
     }
 }

@@ -45,10 +45,10 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
-        let mut container = Container::new(flags.run)?;
+        let mut container = Container::new(flags.run.plan()?);
         if flags.union.merged.is_none() {
             // A place for the merged tree.
-            container = container.keep(None);
+            container = container.keep(None, &[]);
         }
         container
             .part(User::if_needed())

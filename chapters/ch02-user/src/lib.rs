@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use common::step::{Hint, Step};
-use common::{Birth, Part, Plan, hints, rights};
+use common::{Birth, Lifetime, Part, Plan, Users, hints, rights};
 use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getgid, getuid};
 
@@ -55,10 +55,13 @@ impl Part for User {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        plan.user_namespace = self.map != Map::NotNeeded;
-        if plan.user_namespace && !rights::privileged() {
+        if self.map == Map::NotNeeded {
+            return Ok(());
+        }
+        plan.users = Users::Nested;
+        if !rights::privileged() {
             let state = plan.home.state.root().display();
-            let kept = if plan.keeps {
+            let kept = if plan.lifetime != Lifetime::NoFiles {
                 format!(", state in {state}")
             } else {
                 String::new()

@@ -48,6 +48,6 @@ fn main() -> ExitCode {
         } else {
             Map::Root
         };
-        Container::new(flags.run)?.part(User::new(map)).run()
+        Container::new(flags.run.plan()?).part(User::new(map)).run()
     })
 }

@@ -38,7 +38,7 @@ struct Run {
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
         // ANCHOR: parts
-        Container::new(flags.run)?
+        Container::new(flags.run.plan()?)
             .part(User::if_needed())
             .part(Uts::new(flags.uts))
             .run()

@@ -1,13 +1,13 @@
 //! The container's own group: created with its limits, and removed with the container.
 
-use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use ch02_cgroups::{Group, HOST_GROUP, Hierarchy, Version, add_hint, top};
 use common::Home;
+use common::state::Undo;
 use common::step::{Hint, Step};
 
 use crate::destroy::destroy;
@@ -15,6 +15,9 @@ use crate::flags::Flags;
 
 /// The kind of the notes that contain the paths of a container's groups.
 const NOTE: &str = "group";
+
+/// The clean-up row of this chapter.
+pub const UNDO: &[Undo] = &[Undo { kind: NOTE, undo: unmake }];
 
 /// Create the container's group and set its limits.
 ///
@@ -64,8 +67,7 @@ fn make_way(hierarchy: &Hierarchy) -> Result<()> {
 /// # Errors
 /// EIO if the notes cannot be read.
 pub fn places(home: &Home) -> Result<Vec<PathBuf>> {
-    let notes = home.notes(NOTE)?;
-    Ok(notes.into_iter().map(|path| OsString::from_vec(path).into()).collect())
+    Ok(home.noted(NOTE)?.into_iter().map(PathBuf::from).collect())
 }
 
 /// Kill the processes that remain in the container's group, and remove the group.

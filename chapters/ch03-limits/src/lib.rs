@@ -22,7 +22,7 @@ use common::{Birth, Exit, Home, Part, Plan, Up};
 
 use container::make;
 
-pub use container::{places, unmake};
+pub use container::{UNDO, places, unmake};
 pub use flags::{Flags, weight};
 pub use values::{Cpus, Io, Key, List};
 

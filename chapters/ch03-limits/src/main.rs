@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ch02_user::User;
 use ch03_limits::Limits;
-use ch03_run::{Proc, Terminal, Walls};
+use ch03_run::{Proc, Terminal, walls};
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
@@ -45,11 +45,11 @@ struct Run {
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
         // ANCHOR: parts
-        Container::new(flags.run)?
-            .keep(None)
+        Container::new(flags.run.plan()?)
+            .keep(None, &[ch03_limits::UNDO])
             .part(User::if_needed())
             .part(Limits::new(flags.limits))
-            .part(Walls::new(flags.uts))
+            .part(walls(flags.uts))
             .part(Proc)
             .part(Terminal::new(&flags.terminal))
             .run()

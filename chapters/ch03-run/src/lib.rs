@@ -9,4 +9,4 @@ mod walls;
 
 pub use proc::Proc;
 pub use terminal::{Flags, Raw, Terminal, own_terminal};
-pub use walls::Walls;
+pub use walls::walls;

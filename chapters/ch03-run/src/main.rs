@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ch02_user::User;
-use ch03_run::{Proc, Terminal, Walls};
+use ch03_run::{Proc, Terminal, walls};
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
@@ -41,9 +41,9 @@ struct Run {
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
         // ANCHOR: parts
-        Container::new(flags.run)?
+        Container::new(flags.run.plan()?)
             .part(User::if_needed())
-            .part(Walls::new(flags.uts))
+            .part(walls(flags.uts))
             .part(Proc)
             .part(Terminal::new(&flags.terminal))
             .run()

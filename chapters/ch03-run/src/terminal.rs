@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::Result;
 use clap::Args;
 use common::step::Step;
-use common::{Guard, Part, Plan, Running, Up, Watch};
+use common::{Guard, Part, Plan, Root, Running, Session, Up, Watch};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::mount::{MsFlags, mount};
@@ -75,7 +75,7 @@ impl Part for Terminal {
         if self.wanted {
             let term = env::var_os("TERM").unwrap_or_else(|| "xterm".into());
             plan.environment.insert("TERM".into(), term);
-            plan.own_session = true;
+            plan.session = Session::Own;
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ pub fn own_terminal(
     plan: &Plan,
     manners: impl FnOnce(&OwnedFd) -> Result<()>,
 ) -> Result<OwnedFd> {
-    if plan.root.is_none() {
+    if plan.root == Root::Host {
         mount_devpts()?;
     }
     // The instance's own multiplexer: the pair exists in this container only.

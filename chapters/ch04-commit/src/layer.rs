@@ -7,70 +7,13 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use ch02_union::{Driver, copy_file, is_whiteout, keep, make_directory};
+use ch02_union::{Driver, copy_file, keep, make_directory};
+use ch04_image::layer::{Meaning, Reader};
 use common::hints;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknod};
-use rustix::fs::{XattrFlags, lgetxattr, lsetxattr};
-
-/// Reads layers: what they say about those below them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader {
-    /// aufs has other words for it than overlayfs.
-    pub(crate) aufs: bool,
-    /// Whether the layer was written in a user namespace.
-    pub(crate) user_namespace: bool,
-}
-
-/// What an entry of a layer stands for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Meaning {
-    /// Itself.
-    File,
-    /// Below this layer there is nothing of this name.
-    Whiteout(PathBuf),
-    /// The driver's own book-keeping.
-    Nothing,
-}
-
-/// aufs's words: `.wh.NAME` for a file that was removed, and three of its own.
-const AUFS: &str = ".wh.";
-const AUFS_OWN: &str = ".wh..wh.";
-
-impl Reader {
-    /// The attribute by which a directory hides what lies below it.
-    fn opaque(self) -> &'static str {
-        if self.user_namespace {
-            "user.overlay.opaque"
-        } else {
-            "trusted.overlay.opaque"
-        }
-    }
-
-    pub(crate) fn is_opaque(self, directory: &Path) -> bool {
-        if self.aufs {
-            return directory.join(".wh..wh..opq").exists();
-        }
-        let mut value = [0; 8];
-        let found = lgetxattr(directory, self.opaque(), &mut value[..]);
-        found.is_ok_and(|length| &value[..length] == b"y")
-    }
-
-    pub(crate) fn meaning(self, path: &Path, about: &Metadata) -> Meaning {
-        if is_whiteout(about) {
-            return Meaning::Whiteout(path.to_owned());
-        }
-        let name = path.file_name().and_then(|name| name.to_str());
-        match name.and_then(|name| name.strip_prefix(AUFS)).filter(|_| self.aufs) {
-            None => Meaning::File,
-            Some(_) if name.is_some_and(|name| name.starts_with(AUFS_OWN)) => {
-                Meaning::Nothing
-            }
-            Some(hidden) => Meaning::Whiteout(path.with_file_name(hidden)),
-        }
-    }
-}
+use rustix::fs::{XattrFlags, lsetxattr};
 
 /// A copy under way.
 struct Copy {
@@ -84,7 +27,7 @@ struct Copy {
 ///
 /// Who runs meanwhile and isn't frozen may remove what was just listed: it is not
 /// there then.
-pub(crate) fn copy(
+pub fn copy(
     from: &Path,
     to: &Path,
     driver: Driver,
@@ -176,65 +119,17 @@ impl Copy {
     }
 }
 
-/// What in this layer of an image hides something of the layers below it: the first
-/// whiteout or opaque directory.
-pub(crate) fn hides(layer: &Path) -> Result<Option<PathBuf>> {
-    let step = || format!("readdir(3) {}", layer.display());
-    for entry in fs::read_dir(layer).look(step)? {
-        let path = entry.look(step)?.path();
-        let about = fs::symlink_metadata(&path)
-            .look(|| format!("lstat(2) {}", path.display()))?;
-        if is_whiteout(&about) {
-            return Ok(Some(path));
-        }
-        if about.is_dir() {
-            let reader = |user_namespace| Reader { aufs: false, user_namespace };
-            if [true, false].iter().any(|user| reader(*user).is_opaque(&path)) {
-                return Ok(Some(path));
-            }
-            if let Some(below) = hides(&path)? {
-                return Ok(Some(below));
-            }
-        }
-    }
-    Ok(None)
-}
-
 fn node(path: &Path, kind: SFlag, device: u64) -> Result<()> {
     mknod(path, kind, Mode::S_IRUSR | Mode::S_IWUSR, device)
         .look(|| format!("mknod(2) {}", path.display()))
 }
 
-pub(crate) fn is(error: &anyhow::Error, errno: Errno) -> bool {
+/// Whether this errno is the cause of the error.
+#[must_use]
+pub fn is(error: &anyhow::Error, errno: Errno) -> bool {
     let cause = error.root_cause();
     cause.downcast_ref() == Some(&errno)
         || cause
             .downcast_ref::<io::Error>()
             .is_some_and(|e| e.raw_os_error() == Some(errno as i32))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_words_of_aufs_are_told_from_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let reader = |aufs| Reader { aufs, user_namespace: true };
-        for (name, meaning) in [
-            ("a", Meaning::File),
-            (".wh.a", Meaning::Whiteout(dir.path().join("a"))),
-            (".wh..wh..opq", Meaning::Nothing),
-            (".wh..wh.plnk", Meaning::Nothing),
-        ] {
-            let path = dir.path().join(name);
-            fs::write(&path, "").unwrap();
-            let about = fs::symlink_metadata(&path).unwrap();
-            assert_eq!(reader(true).meaning(&path, &about), meaning);
-            // In overlayfs these are names as any.
-            assert_eq!(reader(false).meaning(&path, &about), Meaning::File);
-        }
-        assert!(reader(true).is_opaque(dir.path()));
-        assert!(!reader(false).is_opaque(dir.path()));
-    }
 }

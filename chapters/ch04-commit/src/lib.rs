@@ -1,26 +1,18 @@
-//! Images by name: made of containers and of tars, listed, removed; and what is
-//! known of a container after its end.
+//! A container made into an image: its write layer, copied while it stands still.
 
 #![forbid(unsafe_code)]
 
-mod commands;
+mod as_root;
+mod command;
 mod commit;
-mod from_image;
-mod images;
-mod import;
-mod layer;
-mod merged;
-mod pack;
-mod record;
-mod run;
-mod squeeze;
-mod store;
+mod draft;
+mod frozen;
+mod held;
+pub mod layer;
 
-pub use commands::{Images, Rm};
-pub use commit::{commit, export};
-pub use from_image::{FromImage, Words};
-pub use images::{Flags as ListFlags, age, list, size};
-pub use import::import;
-pub use record::{NOTE, Record, Recorded, Status};
-pub use run::Run;
-pub use store::{Hold, Store};
+pub use as_root::become_root;
+pub use command::Commit;
+pub use commit::{commit, refuse_busybox};
+pub use draft::Draft;
+pub use frozen::Frozen;
+pub use held::Held;

@@ -2,23 +2,20 @@
 
 use std::process::ExitCode;
 
-use ch03_run::Terminal;
-use ch04_commit::{Images, Rm};
-use clap::{Args, Parser, Subcommand};
-use common::state::State;
-use common::{Exit, cli};
+use ch04_commit::Commit;
+use ch04_image::{Images, Rm, Rmi, RunAtTerminal, UNDO};
+use clap::Parser;
+use common::cli::{self, Act, Context};
 
-/// Chapter 4, commit: images.
+/// Chapter 4, commit: a container becomes an image.
 ///
-/// A container stays when its program has ended, until `rm`. What it has written
-/// becomes the topmost layer of a new image, or a tar.
+/// What a container has written becomes the topmost layer of a new image.
 #[derive(Parser)]
 #[command(name = "ch04-commit", after_help = common::after_help!("\
 Try:
   ch04-commit run --name one busybox sh -c 'echo hello > /greeting'
   ch04-commit commit one greeting
   ch04-commit run --rm greeting cat /greeting
-  ch04-commit export one | tar -t | head
   ch04-commit rm one; ch04-commit rmi greeting; ch04-commit images
 "))]
 struct Cli {
@@ -26,36 +23,16 @@ struct Cli {
     action: Action,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Run a program in a container of an image
-    Run(Box<Run>),
-    #[command(flatten)]
-    Images(Images),
-    /// Remove containers that have ended
-    Rm(Rm),
-}
-
-#[derive(Args)]
-struct Run {
-    #[command(flatten)]
-    terminal: ch03_run::Flags,
-
-    #[command(flatten)]
-    run: ch04_commit::Run,
+common::commands! {
+    enum Action {
+        Run(Box<RunAtTerminal>),
+        Commit(Commit),
+        Images(Images),
+        Rmi(Rmi),
+        Rm(Rm),
+    }
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| {
-        let state = State::locate()?;
-        match action {
-            Action::Run(flags) => {
-                let Run { terminal, run } = *flags;
-                return run.container(&state)?.part(Terminal::new(&terminal)).run();
-            }
-            Action::Images(action) => action.act(&state)?,
-            Action::Rm(rm) => rm.act(&state)?,
-        }
-        Ok(Exit::Code(0))
-    })
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
 }

@@ -7,14 +7,14 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ch02_union::{Driver, Union};
 use ch04_pivot_root::adopt;
 use clap::Args;
 use common::state::Name;
 use common::state::{Home, remove_tree};
 use common::step::{Hint, Step};
-use common::{Part, Plan, Running, Up, hints};
+use common::{Lifetime, Part, Plan, Running, Up, hints};
 use nix::errno::Errno;
 
 /// Flags of this part.
@@ -58,7 +58,8 @@ impl Overlay {
     fn union(&self, plan: &Plan) -> Union {
         let [upper, work] = OWN.map(|name| plan.home.dir().join(name));
         let elsewhere = "MYDOCKER_ROOT=/dev/shm/mydocker";
-        let (lower, volatile) = (self.lower.clone(), !plan.stays);
+        let (lower, volatile) =
+            (self.lower.clone(), plan.lifetime != Lifetime::UntilRemoved);
         Union { lower, upper, work, volatile, elsewhere }
     }
 }
@@ -89,7 +90,7 @@ impl Part for Overlay {
     }
 
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
-        let root = plan.root.as_deref().context("no place for the merged tree")?;
+        let root = plan.root.assembled()?;
         let mounted = self.driver.mount(&self.union(plan), root, plan);
         // What EPERM means the driver has said.
         mounted.hint(|errno| hints::state(errno).filter(|_| errno != Errno::EPERM))

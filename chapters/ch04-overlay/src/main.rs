@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ch02_user::User;
 use ch03_limits::Limits;
-use ch03_run::{Terminal, Walls};
+use ch03_run::{Terminal, walls};
 use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
 use clap::{Args, Parser, Subcommand};
@@ -56,14 +56,15 @@ struct Run {
 
 fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
-        let container = Container::new(flags.run)?.keep(flags.overlay.name.clone());
+        let container = Container::new(flags.run.plan()?)
+            .keep(flags.overlay.name.clone(), &[ch03_limits::UNDO]);
         let image = busybox::image(container.state())?;
         let layers = image.directories(container.state());
         // ANCHOR: parts
         container
             .part(User::if_needed())
             .part(Limits::new(flags.limits))
-            .part(Walls::new(flags.uts))
+            .part(walls(flags.uts))
             .part(Overlay::new(layers, &flags.overlay))
             .part(KernelMounts)
             .part(PivotRoot::new(flags.pivot))

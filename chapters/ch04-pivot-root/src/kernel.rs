@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use common::guest::{GuestRoot, Kind, Place};
 use common::step::{Hint, Step};
-use common::{Part, Plan, Up, mount_read_only};
+use common::{Part, Plan, Up, Users, mount_read_only};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
@@ -71,7 +71,7 @@ impl Part for KernelMounts {
     // All of it comes before the old root goes: in a user namespace the kernel
     // mounts a new /proc only for who still sees the old one in full.
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
-        let root = GuestRoot::open(plan.root.as_deref().context("no root")?)?;
+        let root = GuestRoot::open(plan.root.assembled()?)?;
         let hardened = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let on = |path| root.make(Path::new(path), Kind::Directory);
         mount_new("proc", &on("/proc")?, "/proc", hardened, "")?;
@@ -132,7 +132,7 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
     let dev = root.make(on, Kind::Directory)?;
 
     // 5 is the group "tty" everywhere, and does not exist in a map of one.
-    let tty = if plan.user_namespace { "" } else { ",gid=5" };
+    let tty = if plan.users == Users::Nested { "" } else { ",gid=5" };
     let options = format!("newinstance,ptmxmode=0666,mode=0620{tty}");
     let pts = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let place = dev.make(Path::new("/dev/pts"), Kind::Directory)?;

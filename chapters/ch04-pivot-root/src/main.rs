@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ch02_user::User;
 use ch03_limits::Limits;
-use ch03_run::{Terminal, Walls};
+use ch03_run::{Terminal, walls};
 use ch04_pivot_root::{KernelMounts, PivotRoot, Tree};
 use clap::{Args, Parser, Subcommand};
 use common::state::State;
@@ -58,11 +58,11 @@ fn main() -> ExitCode {
         let state = State::locate()?;
         let image = busybox::image(&state)?;
         // ANCHOR: parts
-        Container::new(flags.run)?
-            .keep(None)
+        Container::new(flags.run.plan()?)
+            .keep(None, &[ch03_limits::UNDO])
             .part(User::if_needed())
             .part(Limits::new(flags.limits))
-            .part(Walls::new(flags.uts))
+            .part(walls(flags.uts))
             .part(Tree::new(image.directories(&state).remove(0)))
             .part(KernelMounts)
             .part(PivotRoot::new(flags.pivot))

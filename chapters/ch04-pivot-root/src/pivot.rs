@@ -5,7 +5,7 @@ use std::io::{ErrorKind, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use common::step::{Hint, Step};
 use common::{Part, Plan, Up};
@@ -48,7 +48,7 @@ impl Part for PivotRoot {
     }
 
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
-        let root = plan.root.as_deref().context("no root to change to")?;
+        let root = plan.root.assembled()?;
         chdir(root).step(|| format!("chdir(2) {}", root.display()))?;
         if self.flags.chroot {
             chroot(".").step(|| format!("chroot(2) {}", root.display()))?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use common::step::Step;
-use common::{Part, Plan, Up};
+use common::{Part, Plan, Root, Up};
 use nix::mount::{MsFlags, mount};
 
 /// A directory of the host that becomes the container's `/` as it is: what the
@@ -25,7 +25,7 @@ impl Tree {
 /// From here on the container has the root at `root`, its own working directory
 /// and its own home.
 pub fn adopt(plan: &mut Plan, root: PathBuf) {
-    plan.root = Some(root);
+    plan.root = Root::Assembled(root);
     plan.directory = "/".into();
     plan.environment.insert("HOME".into(), "/root".into());
 }

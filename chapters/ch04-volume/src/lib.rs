@@ -79,7 +79,7 @@ impl Part for Volumes {
     }
 
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
-        let root = GuestRoot::open(plan.root.as_deref().context("no root")?)?;
+        let root = GuestRoot::open(plan.root.assembled()?)?;
         for (spec, kind) in &self.volumes {
             let Spec { host, guest, read_only } = spec;
             let place = root.make(guest, *kind)?;

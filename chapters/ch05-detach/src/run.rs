@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use ch03_run::Terminal;
 use clap::Args;
+use common::cli::{Act, Context};
 use common::exit::Failure;
-use common::state::State;
 use common::{Container, Exit};
 
 use crate::entry::Stream;
@@ -26,7 +26,7 @@ pub struct Flags {
     pub terminal: ch03_run::Flags,
 }
 
-/// What `run` takes from this chapter on.
+/// Run a program in a container of an image
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Run {
@@ -34,17 +34,13 @@ pub struct Run {
     flags: Flags,
 
     #[command(flatten)]
-    run: ch04_commit::Run,
+    run: ch04_image::Run,
 }
 
-impl Run {
-    /// Do it.
-    ///
-    /// # Errors
-    /// As [`Flags::start`].
-    pub fn act(self, state: &State) -> Result<Exit> {
+impl Act for Run {
+    fn act(self, context: &Context) -> Result<Exit> {
         self.flags.check()?;
-        let container = self.run.container(state)?;
+        let container = self.run.container(context)?;
         self.flags.start(self.flags.parts(container, Log::default()))
     }
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use common::Exit;
-use common::state::State;
+use common::cli::{Act, Context};
 
 use crate::env_file;
 use crate::{AsUser, Who};
 
-/// What `exec` takes from here on.
+/// Run another program in a container that runs
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Exec {
@@ -27,12 +27,9 @@ pub struct Exec {
     exec: ch05_exec::Exec,
 }
 
-impl Exec {
-    /// Run the program in the container.
-    ///
-    /// # Errors
-    /// As [`ch05_exec::Exec::act`].
-    pub fn act(self, state: &State) -> Result<Exit> {
+impl Act for Exec {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
         let Exec { env_file: files, user, exec } = self;
         let mut record = exec.record(state)?;
         for file in &files {

@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-use ch05_detach::Log;
 use clap::Args;
-use common::Exit;
-use common::state::State;
+use common::Container;
 
-use crate::{AsUser, Attachable, Init, ReadOnly, Settings, Who};
+use crate::{AsUser, ReadOnly, Settings, Who};
 
 /// Flags of the program's surroundings.
 #[derive(Args, Clone, Debug, Default)]
@@ -30,51 +27,28 @@ pub struct Flags {
     pub(crate) user: Option<Who>,
 }
 
-/// What `run` takes from here on.
+/// The program's surroundings: what `run` takes from here on.
 #[derive(Args, Debug)]
 #[group(skip)]
-pub struct Run {
-    #[command(flatten)]
-    streams: ch05_detach::Flags,
-
+pub struct Surroundings {
     #[command(flatten)]
     flags: Flags,
 
     /// Make the root read-only; volumes, /dev and /proc stay as they are
     #[arg(long)]
     read_only: bool,
-
-    /// Put a small process 1 above the program, which forwards signals and reaps
-    #[arg(long)]
-    init: bool,
-
-    #[command(flatten)]
-    run: ch04_commit::Run,
 }
 
-impl Run {
+impl Surroundings {
     // ANCHOR: parts
-    /// Do it.
-    ///
-    /// # Errors
-    /// As [`ch05_detach::Run::act`].
-    pub fn act(self, state: &State) -> Result<Exit> {
+    /// The container with these surroundings. They come after the root filesystem.
+    #[must_use]
+    pub fn parts(self, container: Container) -> Container {
         let user = AsUser::new(self.flags.user.clone());
-        let container = self
-            .run
-            .container(state)?
+        container
             .part(Settings::new(self.flags))
             .part(ReadOnly::new(self.read_only))
-            .part(Init::new(self.init));
-        // -d goes with -t and -i from here on: somebody may attach.
-        let log = Log::default();
-        let container = self
-            .streams
-            .parts(container, log.clone())
-            .part(Attachable::new(log, &self.streams))
-            // Whoever runs as somebody else can do nothing more: all others come before.
-            .part(user);
-        self.streams.start(container)
+            .part(user)
     }
     // ANCHOR_END: parts
 }

@@ -1,27 +1,20 @@
-//! As whom, where and in which environment a container's program runs, and a way back
-//! to it.
+//! The user, the directory and the environment of a container's program.
 
 #![forbid(unsafe_code)]
 
 mod accounts;
 mod as_user;
-mod attach;
-mod attachable;
 mod env_file;
 mod exec;
 mod flags;
-mod init;
-mod keys;
 mod read_only;
+mod run;
 mod settings;
 
 pub use accounts::Who;
 pub use as_user::AsUser;
-pub use attach::Attach;
-pub use attachable::{Attachable, close_door};
 pub use exec::Exec;
-pub use flags::{Flags, Run};
-pub use init::Init;
-pub use keys::Keys;
+pub use flags::{Flags, Surroundings};
 pub use read_only::ReadOnly;
+pub use run::Run;
 pub use settings::Settings;

@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use ch04_commit::Images;
-use ch05_env::{Attach, Exec, Run};
+use ch04_image::{Images, Rmi, UNDO};
+use ch04_tar::{Commit, Export, Import};
+use ch05_env::{Exec, Run};
 use ch05_logs::Logs;
 use ch05_ps::Ps;
-use ch05_rm::{Removal, UNDO};
+use ch05_rm::Removal;
 use ch05_stop::Ends;
-use clap::{Parser, Subcommand};
-use common::state::State;
-use common::{Exit, cli};
+use clap::Parser;
+use common::cli::{self, Act, Context};
 
 /// Chapter 5, env: as whom, where, and in which environment a program runs.
 ///
@@ -22,47 +22,30 @@ Try:
   ch05-env run --rm -u nobody busybox id
   ch05-env run --rm -w /srv/new busybox pwd
   ch05-env run --rm --read-only busybox touch /file       fails
-  ch05-env run -d -ti --init --name one busybox sh
-  ch05-env attach one                                     back: ctrl-p ctrl-q
 "))]
 struct Cli {
     #[command(subcommand)]
     action: Action,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Run a program in a container of an image
-    Run(Box<Run>),
-    /// Run another program in a container that runs
-    Exec(Exec),
-    /// Go back to a container in the background
-    Attach(Attach),
-    /// List the containers that run
-    Ps(Ps),
-    /// Show what a container has printed
-    Logs(Logs),
-    #[command(flatten)]
-    Ends(Ends),
-    #[command(flatten)]
-    Images(Images),
-    #[command(flatten)]
-    Removal(Removal),
+common::commands! {
+    enum Action {
+        Run(Box<Run>),
+        Exec(Exec),
+        Ps(Ps),
+        Logs(Logs),
+        #[command(flatten)]
+        Ends(Ends),
+        Commit(Commit),
+        Export(Export),
+        Import(Import),
+        Images(Images),
+        Rmi(Rmi),
+        #[command(flatten)]
+        Removal(Removal),
+    }
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| {
-        let state = State::locate()?;
-        match action {
-            Action::Run(run) => return run.act(&state),
-            Action::Exec(exec) => return exec.act(&state),
-            Action::Attach(attach) => return attach.act(&state),
-            Action::Ps(ps) => ps.act(&state)?,
-            Action::Logs(logs) => logs.act(&state)?,
-            Action::Ends(action) => action.act(&state)?,
-            Action::Images(action) => action.act(&state)?,
-            Action::Removal(action) => action.act(&state, UNDO)?,
-        }
-        Ok(Exit::Code(0))
-    })
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use anyhow::{Context, Result};
 use ch04_pivot_root::own_null;
 use common::step::Step;
-use common::{Part, Plan, Up};
+use common::{OnParentDeath, Part, Plan, Session, Up};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 /// Nothing of the caller's: no stream, no terminal, no wish to die with it.
@@ -23,8 +23,8 @@ impl Part for Alone {
         // The host's: what has that name inside may be anything.
         let null = File::options().read(true).write(true).open("/dev/null");
         self.null = Some(null.look(|| "open(2) /dev/null")?);
-        plan.own_session = true;
-        plan.outlives = true;
+        plan.session = Session::Own;
+        plan.on_parent_death = OnParentDeath::Continue;
         Ok(())
     }
 

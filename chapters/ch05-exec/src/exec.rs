@@ -6,17 +6,16 @@ use std::rc::Rc;
 
 use anyhow::{Error, Result, anyhow};
 use ch03_run::Terminal;
-use ch04_commit::{Record, Status};
 use clap::Args;
+use common::cli::{self, Act, Context};
 use common::exit::{OURS, code_of};
-use common::state::Life;
-use common::state::State;
-use common::{Container, Exit, cli};
+use common::state::{Record, State, Status};
+use common::{Container, Exit};
 
 use crate::alone::Alone;
 use crate::{Inside, Variables};
 
-/// What `exec` takes.
+/// Run another program in a container that runs
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Exec {
@@ -48,18 +47,14 @@ pub struct Exec {
     command: Vec<OsString>,
 }
 
-impl Exec {
-    /// Run the program in the container, and wait for its end; with `-d`, for its
-    /// start.
-    ///
-    /// # Errors
-    /// The container doesn't run, or ends meanwhile; the program isn't there (127) or
-    /// can't be executed (126).
-    pub fn act(self, state: &State) -> Result<Exit> {
-        let record = self.record(state)?;
-        self.act_in(state, record, |container| container)
+impl Act for Exec {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let record = self.record(&context.state)?;
+        self.act_in(&context.state, record, |container| container)
     }
+}
 
+impl Exec {
     /// The container.
     ///
     /// # Errors
@@ -69,10 +64,12 @@ impl Exec {
     }
 
     // ANCHOR: act
-    /// The same in the container of this record, and with more parts.
+    /// Run the program in the container of this record, with more parts, and wait for
+    /// its end; with `-d`, for its start.
     ///
     /// # Errors
-    /// As [`Exec::act`].
+    /// The container does not run, or ends meanwhile; the program is not there (127) or
+    /// cannot be executed (126).
     pub fn act_in(
         self,
         state: &State,
@@ -80,7 +77,7 @@ impl Exec {
         parts: impl FnOnce(Container) -> Container,
     ) -> Result<Exit> {
         let home = record.home(state);
-        let process = home.process()?;
+        let process = home.program()?;
         let process = Rc::new(process.ok_or_else(|| not_running(state, &record))?);
         let mut environment = record.environment.clone();
         self.variables.put(&mut environment);
@@ -92,7 +89,7 @@ impl Exec {
             self.directory,
         );
         let run = cli::Run { trace: self.trace, command: self.command };
-        let container = Container::new(run)?.part(inside);
+        let container = Container::new(run.plan()?).part(inside);
         let container = if self.detach {
             container.part(Alone::default())
         } else {
@@ -102,7 +99,7 @@ impl Exec {
         let started = started.map_err(|error| {
             // Whatever failed then, this is why. An init that was killed ends before the
             // program does, and all who joined may be killed before it.
-            let runs = || matches!(home.life(), Ok(Life::Running(_)));
+            let runs = || matches!(Status::by_lock(&home), Ok(Status::Running(_)));
             let ended = code_of(&error) == OURS && (process.has_ended() || !runs());
             if ended { not_running(state, &record) } else { error }
         })?;
@@ -117,18 +114,16 @@ impl Exec {
 /// Why nobody can join this container now.
 #[must_use]
 pub fn not_running(state: &State, record: &Record) -> Error {
-    let status = record.status(state);
-    let why = match status {
+    let why = match Status::of(&record.home(state)) {
         // Looked at last: a removal takes the record first, then what tells of the end.
-        Ok(_) if !record.exists(state) => "it was removed".to_owned(),
-        // Somebody has looked after it.
-        Ok(Status::Ended(Exit::Unseen, _) | Status::Dead) => {
-            "its host side was killed".to_owned()
+        Ok(status) if status.is_none() || !record.exists(state) => {
+            "it was removed".to_owned()
         }
-        Ok(Status::Ended(how, _)) => {
-            format!("its program has ended with {}", how.code())
+        Ok(Some(Status::Dead)) => "its host side was killed".to_owned(),
+        Ok(Some(Status::Exited(end))) => {
+            format!("its program has ended with {}", end.how.code())
         }
-        Ok(Status::Running) => "it is just starting, or ending".to_owned(),
+        Ok(_) => "it is just starting, or ending".to_owned(),
         Err(error) => return error,
     };
     anyhow!("container {} is not running: {why}", record.called())

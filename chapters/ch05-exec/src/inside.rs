@@ -11,11 +11,10 @@ use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use ch02_setns::KINDS;
-use ch04_commit::Record;
 use ch04_pivot_root::own_null;
-use common::state::State;
+use common::state::{Record, State};
 use common::step::{Hint, Step};
-use common::{Birth, Join, Part, Plan, Process, Up};
+use common::{Birth, Join, Part, Plan, Process, Root, Up, Users};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
@@ -116,9 +115,11 @@ impl Part for Inside {
             );
             let _ = io::stderr().write_all(line.as_bytes());
         }
-        plan.root = Some(root);
-        plan.user_namespace = namespaces.contains(CloneFlags::CLONE_NEWUSER);
-        self.user_namespace = plan.user_namespace;
+        plan.root = Root::Joined(root);
+        self.user_namespace = namespaces.contains(CloneFlags::CLONE_NEWUSER);
+        if self.user_namespace {
+            plan.users = Users::Nested;
+        }
         let pidfd = self.process.fd.try_clone().look(|| "fcntl(2) F_DUPFD")?;
         self.join.replace(Some(Join::by(move || join(&pidfd, namespaces))));
         self.cradle.replace(self.groups.cradle.take());

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 
-use anyhow::{Context, Result, bail};
-use ch04_commit::Record;
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use common::state::State;
+use common::Exit;
+use common::cli::{Act, Context};
+use common::state::{Record, State, Status};
 use common::step::Step;
 
 use crate::follow::Follow;
@@ -14,7 +15,7 @@ use crate::show::{Looks, Show};
 use crate::since::Since;
 use crate::tail::tail;
 
-/// Which log, and what of it.
+/// Show what a container has printed
 #[derive(Args, Debug)]
 pub struct Logs {
     /// Go on as long as the container does
@@ -38,12 +39,15 @@ pub struct Logs {
     container: String,
 }
 
+impl Act for Logs {
+    fn act(self, context: &Context) -> Result<Exit> {
+        self.show(&context.state)?;
+        Ok(Exit::Code(0))
+    }
+}
+
 impl Logs {
-    /// Do it.
-    ///
-    /// # Errors
-    /// There is no such container, or it has no log; those of read(2) and write(2).
-    pub fn act(self, state: &State) -> Result<()> {
+    fn show(self, state: &State) -> Result<()> {
         let record = Record::find(state, &self.container)?;
         let home = record.home(state);
         let path = ch05_detach::path(&home);
@@ -74,11 +78,9 @@ impl Logs {
 
 /// Why a container has no log.
 fn why(state: &State, record: &Record) -> &'static str {
-    // The record has one part more where there is to be a log.
-    let logged = record.parts.iter().any(|part| part == "log");
-    match (record.exists(state), logged) {
-        (false, _) => "it was removed",
-        (true, true) => "it is just being started",
-        (true, false) => "a chapter before ch05-detach ran it",
+    match Status::of(&record.home(state)) {
+        Ok(None) => "it was removed",
+        Ok(Some(Status::Starting)) => "it is being started",
+        _ => "a chapter before ch05-detach ran it",
     }
 }

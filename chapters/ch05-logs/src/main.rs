@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use ch04_commit::{Images, Rm};
+use ch04_image::{Images, Rm, Rmi, UNDO};
+use ch04_tar::{Commit, Export, Import};
 use ch05_detach::Run;
 use ch05_logs::Logs;
 use ch05_ps::Ps;
-use clap::{Parser, Subcommand};
-use common::state::State;
-use common::{Exit, cli};
+use clap::Parser;
+use common::cli::{self, Act, Context};
 
 /// Chapter 5, logs: what a container has printed.
 ///
@@ -26,30 +26,20 @@ struct Cli {
     action: Action,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Run a program in a container of an image
-    Run(Box<Run>),
-    /// List the containers that run
-    Ps(Ps),
-    /// Show what a container has printed
-    Logs(Logs),
-    #[command(flatten)]
-    Images(Images),
-    /// Remove containers that have ended
-    Rm(Rm),
+common::commands! {
+    enum Action {
+        Run(Box<Run>),
+        Ps(Ps),
+        Logs(Logs),
+        Commit(Commit),
+        Export(Export),
+        Import(Import),
+        Images(Images),
+        Rmi(Rmi),
+        Rm(Rm),
+    }
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| {
-        let state = State::locate()?;
-        match action {
-            Action::Run(run) => return run.act(&state),
-            Action::Ps(ps) => ps.act(&state)?,
-            Action::Logs(logs) => logs.act(&state)?,
-            Action::Images(action) => action.act(&state)?,
-            Action::Rm(rm) => rm.act(&state)?,
-        }
-        Ok(Exit::Code(0))
-    })
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
 }

@@ -3,9 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod list;
-mod now;
 mod ps;
+mod words;
 
 pub use list::{Listed, listed};
-pub use now::Now;
 pub use ps::Ps;

@@ -1,17 +1,10 @@
-//! Which containers there are, each with how it is now.
+//! The list of containers, each with its status.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::thread;
 
 use anyhow::{Error, Result};
-use ch04_commit::Record;
-use common::state::Id;
-use common::state::State;
-use common::step::Step;
-
-use crate::Now;
+use common::state::{Id, Record, State, Status};
 
 /// A container of the list.
 #[derive(Debug)]
@@ -19,24 +12,28 @@ pub struct Listed {
     /// As it was made.
     pub record: Record,
     /// How it is.
-    pub now: Now,
+    pub status: Status,
 }
 
 // ANCHOR: listed
-/// The containers, the newest first: those that somebody holds, or all; and what went
+/// The containers, the newest first: those that a process holds, or all; and what went
 /// wrong with others.
 ///
 /// # Errors
 /// Those of readdir(3).
 pub fn listed(state: &State, all: bool) -> Result<(Vec<Listed>, Vec<Error>)> {
-    let stayed = if all { ids(&state.containers())? } else { BTreeSet::new() };
-    // After the others: who has a directory by then has a lock file, until the end.
-    let held = ids(&state.running())?;
+    let kept = if all { state.kept_ids()? } else { Vec::new() };
+    // After the others: a container that has a directory by then has a lock file, until
+    // its end.
+    let held: BTreeSet<Id> = state.locked_ids()?.into_iter().collect();
+    let ids: Vec<Id> = held.iter().cloned().chain(kept).collect();
+    let ids: Vec<Id> =
+        ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
     let mut found = Vec::new();
     let mut errors = Vec::new();
-    for id in stayed.union(&held) {
-        match look(state, id, held.contains(id)) {
-            Ok(one) => found.extend(one.filter(|one| all || one.now.lives())),
+    for (id, one) in ids.iter().zip(look_at_all(state, &ids, &held)) {
+        match one {
+            Ok(one) => found.extend(one.filter(|one| all || one.status.is_held())),
             Err(error) => errors.push(error.context(format!("container {id}"))),
         }
     }
@@ -46,28 +43,36 @@ pub fn listed(state: &State, all: bool) -> Result<(Vec<Listed>, Vec<Error>)> {
     });
     Ok((found, errors))
 }
-
-/// One; `None` when it has no record: it is being made, or removed, or of a chapter
-/// before images.
-fn look(state: &State, id: &Id, held: bool) -> Result<Option<Listed>> {
-    let Some(record) = Record::read(state, id)? else { return Ok(None) };
-    let now = match held {
-        true => Now::look(&record, state)?,
-        false => Now::ended(&record, state, Now::Dead)?,
-    };
-    Ok(now.map(|now| Listed { record, now }))
-}
 // ANCHOR_END: listed
 
-fn ids(place: &Path) -> Result<BTreeSet<Id>> {
-    let entries = match fs::read_dir(place) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        entries => entries.look(|| format!("readdir(3) {}", place.display()))?,
+type Look = Result<Option<Listed>>;
+
+/// With fewer containers, a second thread costs more than it saves.
+const MANY: usize = 64;
+
+/// A look at a container is ten short system calls: with many containers, two threads
+/// share them.
+fn look_at_all(state: &State, ids: &[Id], held: &BTreeSet<Id>) -> Vec<Look> {
+    let look = |ids: &[Id]| -> Vec<Look> {
+        ids.iter().map(|id| look(state, id, held.contains(id))).collect()
     };
-    let mut found = BTreeSet::new();
-    for entry in entries {
-        let entry = entry.look(|| format!("readdir(3) {}", place.display()))?;
-        found.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+    if ids.len() < MANY {
+        return look(ids);
     }
-    Ok(found)
+    let (first, second) = ids.split_at(ids.len() / 2);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| look(second));
+        let mut all = look(first);
+        all.extend(other.join().unwrap_or_default());
+        all
+    })
+}
+
+/// One; `None` when it has no record: it is being created or removed, or belongs to a
+/// chapter before images.
+fn look(state: &State, id: &Id, held: bool) -> Look {
+    let Some(record) = Record::read(state, id)? else { return Ok(None) };
+    let home = record.home(state);
+    let status = if held { Status::of(&home)? } else { Status::of_unlocked(&home)? };
+    Ok(status.map(|status| Listed { record, status }))
 }

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use ch04_commit::{Images, Rm};
+use ch04_image::{Images, Rm, Rmi, UNDO};
+use ch04_tar::{Commit, Export, Import};
 use ch05_detach::Run;
 use ch05_ps::Ps;
-use clap::{Parser, Subcommand};
-use common::state::State;
-use common::{Exit, cli};
+use clap::Parser;
+use common::cli::{self, Act, Context};
 
 /// Chapter 5, ps: which containers there are.
 ///
@@ -27,27 +27,19 @@ struct Cli {
     action: Action,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Run a program in a container of an image
-    Run(Box<Run>),
-    /// List the containers that run
-    Ps(Ps),
-    #[command(flatten)]
-    Images(Images),
-    /// Remove containers that have ended
-    Rm(Rm),
+common::commands! {
+    enum Action {
+        Run(Box<Run>),
+        Ps(Ps),
+        Commit(Commit),
+        Export(Export),
+        Import(Import),
+        Images(Images),
+        Rmi(Rmi),
+        Rm(Rm),
+    }
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| {
-        let state = State::locate()?;
-        match action {
-            Action::Run(run) => return run.act(&state),
-            Action::Ps(ps) => ps.act(&state)?,
-            Action::Images(action) => action.act(&state)?,
-            Action::Rm(rm) => rm.act(&state)?,
-        }
-        Ok(Exit::Code(0))
-    })
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
 }

@@ -2,18 +2,20 @@
 
 use std::io::Write as _;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
+use common::cli::table::age;
+use common::cli::{Act, Context};
 use common::hints::quoted;
 use common::images::now;
-use common::state::State;
+use common::state::Status;
 use common::{Exit, step};
 use serde_json::{Value, json};
 
 use crate::list::{Listed, listed};
-use crate::now::Now;
+use crate::words::{phrase, word};
 
-/// How to list them.
+/// List the containers that run
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Ps {
@@ -39,20 +41,17 @@ pub struct Ps {
     pub no_trunc: bool,
 }
 
-impl Ps {
-    /// Print the list.
-    ///
-    /// # Errors
-    /// A record that is damaged, after all others are printed.
-    pub fn act(&self, state: &State) -> Result<()> {
-        let (all, errors) = listed(state, self.all)?;
+impl Act for Ps {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let (all, errors) = listed(&context.state, self.all)?;
         // A reader who went away has seen enough.
         let _ = std::io::stdout().write_all(self.text(&all, now())?.as_bytes());
-        let errors: Vec<String> = errors.iter().map(step::report).collect();
-        ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
-        Ok(())
+        step::join_errors(errors.into_iter().map(Err))?;
+        Ok(Exit::Code(0))
     }
+}
 
+impl Ps {
     fn text(&self, all: &[Listed], now: u64) -> Result<String> {
         if self.quiet {
             return Ok(all.iter().map(|it| format!("{}\n", it.record.id)).collect());
@@ -66,10 +65,14 @@ impl Ps {
 }
 
 fn object(it: &Listed) -> Value {
-    let Listed { record, now } = it;
+    let Listed { record, status } = it;
     let pid =
-        if let Now::Up(process) = now { Some(process.pid.as_raw()) } else { None };
-    let end = if let Now::Ended(how, at) = now { Some((*how, *at)) } else { None };
+        if let Status::Running(it) = status { Some(it.pid.as_raw()) } else { None };
+    let end = if let Status::Exited(end) = status {
+        Some((end.how, end.at))
+    } else {
+        None
+    };
     let signal = match end {
         Some((Exit::Signal(signal), _)) => Some(signal.as_str()),
         _ => None,
@@ -79,7 +82,7 @@ fn object(it: &Listed) -> Value {
         "name": record.name.as_ref().map(|name| name.as_str()),
         "image": record.image,
         "command": record.command,
-        "status": now.word(),
+        "status": word(status),
         "pid": pid,
         "code": end.map(|(how, _)| how.code()),
         "signal": signal,
@@ -112,17 +115,18 @@ fn table(all: &[Listed], now: u64, whole: bool) -> String {
 }
 
 fn row(it: &Listed, now: u64, whole: bool) -> [String; 6] {
-    let Listed { record, now: how } = it;
+    let Listed { record, status } = it;
     let dash = || "-".to_owned();
-    let pid = if let Now::Up(it) = how { it.pid.to_string() } else { dash() };
+    let pid =
+        if let Status::Running(it) = status { it.pid.to_string() } else { dash() };
     let command = shown(&record.command);
     [
         record.id.to_string(),
         record.name.as_ref().map_or_else(dash, ToString::to_string),
         pid,
-        how.told(record.created, now),
+        phrase(status, record.created, now),
         if whole { command } else { shortened(command, COMMAND) },
-        ch04_commit::age(record.created, now),
+        age(record.created, now),
     ]
 }
 
@@ -146,12 +150,11 @@ fn shortened(text: String, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ch02_union::Driver;
-    use ch04_commit::Record;
+    use common::state::{End, Record};
 
     use super::*;
 
-    fn one(name: Option<&str>, command: &[&str], now: Now) -> Listed {
+    fn one(name: Option<&str>, command: &[&str], status: Status) -> Listed {
         let record = Record {
             id: "aaaa00000000".parse().unwrap(),
             name: name.map(|name| name.parse().unwrap()),
@@ -159,20 +162,23 @@ mod tests {
             layers: vec![],
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             created: 40,
-            driver: Driver::Overlay,
-            parts: vec![],
+            driver: "overlay".into(),
             environment: Default::default(),
             directory: "/".into(),
             user: None,
         };
-        Listed { record, now }
+        Listed { record, status }
     }
 
     #[test]
     fn columns_are_as_wide_as_what_they_hold() {
         let all = [
-            one(Some("web"), &["sh", "-c", "exit 3"], Now::Ended(Exit::Code(3), 99)),
-            one(None, &["printf", "a\nb\x1b[31m and more of it"], Now::Dead),
+            one(
+                Some("web"),
+                &["sh", "-c", "exit 3"],
+                Status::Exited(End { how: Exit::Code(3), at: 99 }),
+            ),
+            one(None, &["printf", "a\nb\x1b[31m and more of it"], Status::Dead),
         ];
         let seen = table(&all, 100, false);
         let lines: Vec<&str> = seen.lines().collect();
@@ -189,7 +195,10 @@ mod tests {
 
     #[test]
     fn the_object_has_every_field_whatever_the_state() {
-        let how = Now::Ended(Exit::Signal(nix::sys::signal::Signal::SIGTERM), 99);
+        let how = Status::Exited(End {
+            how: Exit::Signal(nix::sys::signal::Signal::SIGTERM),
+            at: 99,
+        });
         let value = object(&one(None, &["true"], how));
         assert_eq!(
             value,
@@ -199,7 +208,7 @@ mod tests {
                 "signal": "SIGTERM", "created": 40, "ended": 99,
             })
         );
-        let dead = object(&one(Some("web"), &["true"], Now::Dead));
+        let dead = object(&one(Some("web"), &["true"], Status::Dead));
         assert_eq!((&dead["code"], &dead["ended"]), (&Value::Null, &Value::Null));
         assert_eq!(dead.as_object().unwrap().len(), 10);
     }

@@ -2,65 +2,47 @@
 
 use std::io::Write;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result};
 use ch05_stop::{Target, kill};
-use clap::{Args, Subcommand};
-use common::state::State;
-use common::step;
+use clap::Args;
+use common::cli::{Act, Context};
+use common::{Exit, step};
 
-use crate::undo::Undo;
 use crate::{prune, rm};
 
-/// The commands that remove.
-#[derive(Debug, Subcommand)]
-pub enum Removal {
-    /// Remove containers that have ended
-    Rm(Rm),
-    /// Remove all containers that have ended, and what killed ones left
-    Prune,
+common::commands! {
+    /// The commands that remove.
+    #[derive(Debug)]
+    pub enum Removal {
+        /// Remove containers that have ended
+        Rm(Rm),
+        /// Remove all containers that have ended, and what killed ones left
+        Prune(Prune),
+    }
 }
 
-/// Which.
+/// Remove containers that have ended
 #[derive(Args, Debug)]
 pub struct Rm {
     /// Kill those that run first
     #[arg(short, long)]
     force: bool,
 
-    /// Their names, their ids, or what only those begin with
+    /// The names of the containers, their IDs, or unique ID prefixes
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
-impl Removal {
-    /// Do it; `known` undoes what killed host sides left, as [`crate::UNDO`].
-    ///
-    /// # Errors
-    /// What went wrong with some, when all are done with.
-    pub fn act(self, state: &State, known: &[Undo]) -> Result<()> {
-        let (removed, errors) = match self {
-            Removal::Rm(it) => it.act(state, known),
-            Removal::Prune => prune(state, known)?,
-        };
-        for name in removed {
-            // A reader who went away has seen enough.
-            let _ = writeln!(std::io::stdout(), "{name}");
-        }
-        let errors: Vec<String> = errors.iter().map(step::report).collect();
-        ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
-        Ok(())
-    }
-}
+/// Remove all containers that have ended, and what killed ones left
+#[derive(Args, Debug)]
+pub struct Prune {}
 
-impl Rm {
-    fn act(
-        self,
-        state: &State,
-        known: &[Undo],
-    ) -> (Vec<String>, Vec<anyhow::Error>) {
+impl Act for Rm {
+    fn act(self, context: &Context) -> Result<Exit> {
         let mut removed = Vec::new();
         let mut errors = Vec::new();
-        let found = self.containers.iter().map(|word| Target::find(state, word));
+        let found = self.containers.iter();
+        let found = found.map(|word| Target::find(&context.state, word));
         let found: Vec<_> = found.collect();
         if self.force {
             // All at once, and each is waited for afterwards. What fails is told there.
@@ -69,11 +51,27 @@ impl Rm {
             }
         }
         for (target, word) in found.into_iter().zip(self.containers) {
-            match target.and_then(|target| rm(state, target, self.force, known)) {
+            match target.and_then(|target| rm(context, target, self.force)) {
                 Ok(()) => removed.push(word),
                 Err(error) => errors.push(error),
             }
         }
-        (removed, errors)
+        tell(&removed, errors)
     }
+}
+
+impl Act for Prune {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let (removed, errors) = prune(context)?;
+        tell(&removed, errors)
+    }
+}
+
+fn tell(removed: &[String], errors: Vec<Error>) -> Result<Exit> {
+    for name in removed {
+        // A reader that went away has seen enough.
+        let _ = writeln!(std::io::stdout(), "{name}");
+    }
+    step::join_errors(errors.into_iter().map(Err))?;
+    Ok(Exit::Code(0))
 }

@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
-use ch04_commit::Images;
+use ch04_image::{Images, Rmi, UNDO};
+use ch04_tar::{Commit, Export, Import};
 use ch05_detach::Run;
 use ch05_exec::Exec;
 use ch05_logs::Logs;
 use ch05_ps::Ps;
-use ch05_rm::{Removal, UNDO};
+use ch05_rm::Removal;
 use ch05_stop::Ends;
-use clap::{Parser, Subcommand};
-use common::state::State;
-use common::{Exit, cli};
+use clap::Parser;
+use common::cli::{self, Act, Context};
 
 /// Chapter 5, rm: what is left of a container.
 ///
@@ -31,36 +31,24 @@ struct Cli {
     action: Action,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Run a program in a container of an image
-    Run(Box<Run>),
-    /// Run another program in a container that runs
-    Exec(Exec),
-    /// List the containers that run
-    Ps(Ps),
-    /// Show what a container has printed
-    Logs(Logs),
-    #[command(flatten)]
-    Ends(Ends),
-    #[command(flatten)]
-    Images(Images),
-    #[command(flatten)]
-    Removal(Removal),
+common::commands! {
+    enum Action {
+        Run(Box<Run>),
+        Exec(Exec),
+        Ps(Ps),
+        Logs(Logs),
+        #[command(flatten)]
+        Ends(Ends),
+        Commit(Commit),
+        Export(Export),
+        Import(Import),
+        Images(Images),
+        Rmi(Rmi),
+        #[command(flatten)]
+        Removal(Removal),
+    }
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| {
-        let state = State::locate()?;
-        match action {
-            Action::Run(run) => return run.act(&state),
-            Action::Exec(exec) => return exec.act(&state),
-            Action::Ps(ps) => ps.act(&state)?,
-            Action::Logs(logs) => logs.act(&state)?,
-            Action::Ends(action) => action.act(&state)?,
-            Action::Images(action) => action.act(&state)?,
-            Action::Removal(action) => action.act(&state, UNDO)?,
-        }
-        Ok(Exit::Code(0))
-    })
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
 }

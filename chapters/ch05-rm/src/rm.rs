@@ -1,19 +1,18 @@
-//! `rm`: one container, with all that is its.
+//! `rm`: one container, with everything that it has.
 
 use anyhow::{Result, bail};
-use ch04_commit::Store;
+use ch04_image::Store;
 use ch05_stop::{Target, kill};
-use common::state::State;
-
-use crate::undo::{Undo, undo};
+use common::cli::Context;
 
 // ANCHOR: rm
-/// Remove one that was found: record, layers, log, group, name. By `force` one that runs
-/// is killed first.
+/// Remove a container that was found: record, layers, log, group, name. With `force` a
+/// running one is killed first.
 ///
 /// # Errors
-/// It runs, or is just being started; it is being committed; a later chapter's.
-pub fn rm(state: &State, target: Target, force: bool, known: &[Undo]) -> Result<()> {
+/// It runs, or is just being started; it is being committed; it has a note of an unknown
+/// kind.
+pub fn rm(context: &Context, target: Target, force: bool) -> Result<()> {
     let word = target.word.clone();
     if target.process()?.is_some() {
         if !force {
@@ -23,7 +22,8 @@ pub fn rm(state: &State, target: Target, force: bool, known: &[Undo]) -> Result<
     }
     let record = target.record.clone();
     // Its host side undoes what it did, and writes how it ended, for those who wait.
-    target.outlast(state)?;
-    Store::open(state)?.remove_by(&record, |home| undo(home, known))
+    target.outlast(&context.state)?;
+    record.home(&context.state).remove(record.called(), context.undo)?;
+    Store::open(&context.state)?.tidy()
 }
 // ANCHOR_END: rm

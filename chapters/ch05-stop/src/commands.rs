@@ -4,30 +4,33 @@ use std::fmt::Display;
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
-use clap::{Args, Subcommand};
+use anyhow::{Error, Result, bail};
+use clap::Args;
+use common::cli::{Act, Context};
 use common::state::State;
-use common::step;
+use common::{Exit, step};
 use nix::sys::signal::Signal;
 
 use crate::target::Target;
 use crate::{signal, stop};
 
-/// The commands about a container's end.
-#[derive(Debug, Subcommand)]
-pub enum Ends {
-    /// End containers: SIGTERM, and after a while SIGKILL
-    Stop(Stop),
-    /// Send containers a signal
-    Kill(Kill),
-    /// Wait until containers have ended, and print their exit codes
-    Wait(Wait),
+common::commands! {
+    /// The commands about a container's end.
+    #[derive(Debug)]
+    pub enum Ends {
+        /// End containers: SIGTERM, and after a while SIGKILL
+        Stop(Stop),
+        /// Send containers a signal
+        Kill(Kill),
+        /// Wait until containers have ended, and print their exit statuses
+        Wait(Wait),
+    }
 }
 
-/// Which, and how long.
+/// End containers: SIGTERM, and after a while SIGKILL
 #[derive(Args, Debug)]
 pub struct Stop {
-    /// So many seconds a program has for its end
+    /// Seconds to wait before SIGKILL
     #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
     time: u32,
 
@@ -35,7 +38,7 @@ pub struct Stop {
     which: Which,
 }
 
-/// Which, and what.
+/// Send containers a signal
 #[derive(Args, Debug)]
 pub struct Kill {
     /// A name, with or without SIG, or a number
@@ -49,7 +52,7 @@ pub struct Kill {
     which: Which,
 }
 
-/// Which.
+/// Wait until containers have ended, and print their exit statuses
 #[derive(Args, Debug)]
 pub struct Wait {
     #[command(flatten)]
@@ -65,22 +68,9 @@ pub(crate) struct Which {
     containers: Vec<String>,
 }
 
-impl Ends {
-    /// Do it.
-    ///
-    /// # Errors
-    /// What went wrong with some, when all are done with.
-    pub fn act(self, state: &State) -> Result<()> {
-        match self {
-            Ends::Stop(it) => it.act(state),
-            Ends::Kill(it) => it.act(state),
-            Ends::Wait(it) => it.act(state),
-        }
-    }
-}
-
-impl Stop {
-    fn act(self, state: &State) -> Result<()> {
+impl Act for Stop {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
         let (targets, mut errors) = self.which.find(state);
         let patience = Duration::from_secs(self.time.into());
         let stopped = stop::stop(&targets, patience);
@@ -89,25 +79,28 @@ impl Stop {
             // What is told is over: the host side has written how it ended.
             match stopped.and_then(|()| target.outlast(state)) {
                 Ok(_) => tell(&word),
-                Err(error) => errors.push(step::report(&error)),
+                Err(error) => errors.push(error),
             }
         }
-        joined(&errors)
+        finish(errors)
     }
 }
 
-impl Kill {
-    fn act(self, state: &State) -> Result<()> {
+impl Act for Kill {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
         let (targets, mut errors) = self.which.find(state);
         for target in targets {
             match self.one(&target) {
                 Ok(()) => tell(&target.word),
-                Err(error) => errors.push(step::report(&error)),
+                Err(error) => errors.push(error),
             }
         }
-        joined(&errors)
+        finish(errors)
     }
+}
 
+impl Kill {
     fn one(&self, target: &Target) -> Result<()> {
         if !target.send(self.signal)? {
             bail!("container {} is not running", target.word);
@@ -116,29 +109,30 @@ impl Kill {
     }
 }
 
-impl Wait {
-    fn act(self, state: &State) -> Result<()> {
+impl Act for Wait {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
         // All are found first: one may be removed while another is waited for.
         let (targets, mut errors) = self.which.find(state);
         for target in targets {
             match crate::wait(target, state) {
                 Ok(code) => tell(&code),
-                Err(error) => errors.push(step::report(&error)),
+                Err(error) => errors.push(error),
             }
         }
-        joined(&errors)
+        finish(errors)
     }
 }
 
 impl Which {
     /// Those that there are, and what is wrong with the others.
-    fn find(&self, state: &State) -> (Vec<Target>, Vec<String>) {
+    fn find(&self, state: &State) -> (Vec<Target>, Vec<Error>) {
         let mut targets = Vec::new();
         let mut errors = Vec::new();
         for word in &self.containers {
             match Target::find(state, word) {
                 Ok(target) => targets.push(target),
-                Err(error) => errors.push(step::report(&error)),
+                Err(error) => errors.push(error),
             }
         }
         (targets, errors)
@@ -150,7 +144,7 @@ fn tell(what: &dyn Display) {
     let _ = writeln!(std::io::stdout(), "{what}");
 }
 
-fn joined(errors: &[String]) -> Result<()> {
-    ensure!(errors.is_empty(), "{}", errors.join("\nand: "));
-    Ok(())
+fn finish(errors: Vec<Error>) -> Result<Exit> {
+    step::join_errors(errors.into_iter().map(Err))?;
+    Ok(Exit::Code(0))
 }

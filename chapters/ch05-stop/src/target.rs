@@ -4,9 +4,7 @@ use std::fs::File;
 
 use anyhow::{Result, bail};
 use ch02_cgroups::{Group, freeze};
-use ch04_commit::{NOTE, Record};
-use common::state::State;
-use common::state::{Life, Watched};
+use common::state::{End, Record, State, Status, Watched};
 use common::step::{Hint, Step};
 use common::{Exit, Home, Process, rights};
 use nix::errno::Errno;
@@ -22,9 +20,11 @@ pub struct Target {
     pub record: Record,
     home: Home,
     watched: Option<Watched>,
-    life: Life,
+    status: Status,
+    /// Its first process, held by a pidfd while it runs.
+    process: Option<Process>,
     /// How it ended, if it had when it was found.
-    end: Option<(Exit, u64)>,
+    end: Option<End>,
 }
 
 impl Target {
@@ -37,18 +37,28 @@ impl Target {
         let home = record.home(state);
         // Opened before it is looked at: whatever ends it from here on is noted in it.
         let watched = home.watch()?;
-        let life = home.life()?;
-        // Read now: who removes it takes it away, and has no note of it.
-        let end = match &life {
-            Life::Starting | Life::Over => record.end(state)?,
-            Life::Running(_) | Life::Ending => None,
+        let by_lock = Status::by_lock(&home)?;
+        let process = match by_lock {
+            Status::Running(noted) => {
+                noted.hold().look(|| format!("pidfd_open(2) {}", noted.pid))?
+            }
+            _ => None,
         };
-        let life = match life {
-            // Who removes it holds its lock anew.
-            Life::Starting if end.is_some() || !record.exists(state) => Life::Ending,
-            life => life,
+        // Read now: a removal takes the file away and does not note the end.
+        let end = match by_lock {
+            Status::Starting | Status::Dead => End::read(&home)?,
+            _ => None,
         };
-        Ok(Target { word: word.to_owned(), record, home, watched, life, end })
+        let status = match by_lock {
+            // The process that removes a container holds its lock anew.
+            Status::Starting if end.is_some() || !record.exists(state) => {
+                Status::Ending
+            }
+            Status::Running(_) if process.is_none() => Status::Ending,
+            status => status,
+        };
+        let word = word.to_owned();
+        Ok(Target { word, record, home, watched, status, process, end })
     }
 
     /// Its first process; `None` if its program has ended.
@@ -56,14 +66,13 @@ impl Target {
     /// # Errors
     /// It is just being started.
     pub fn process(&self) -> Result<Option<&Process>> {
-        match &self.life {
-            Life::Running(process) => Ok(Some(process)),
-            Life::Over | Life::Ending => Ok(None),
-            Life::Starting => bail!(
+        if self.status == Status::Starting {
+            bail!(
                 "container {} is just being started: try again when `ps` lists it as up",
                 self.word
-            ),
+            );
         }
+        Ok(self.process.as_ref())
     }
 
     // ANCHOR: send
@@ -125,15 +134,16 @@ impl Target {
     /// # Errors
     /// Those of flock(2) and read(2).
     pub fn outlast(self, state: &State) -> Result<Option<Exit>> {
-        let notes = match self.watched {
-            Some(watched) => watched.outlast(NOTE)?,
-            None => Vec::new(),
+        // A container that goes with its program has told its end in its lock file only.
+        let noted = match self.watched {
+            Some(watched) => End::noted(&watched.outlast()?)?,
+            None => None,
         };
-        // One that goes with its program has told of it in its lock only.
-        let known = Record::end_in(&notes)?.or(self.end);
-        let end =
-            known.map_or_else(|| self.record.end(state), |end| Ok(Some(end)))?;
-        Ok(end.map(|(how, _)| how).filter(|how| *how != Exit::Unseen))
+        let end = match noted.or(self.end) {
+            Some(end) => Some(end),
+            None => End::read(&self.record.home(state))?,
+        };
+        Ok(end.map(|end| end.how).filter(|how| *how != Exit::Unseen))
     }
     // ANCHOR_END: outlast
 }

@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use anyhow::{Error, Result};
 use nix::errno::Errno;
 
+use crate::process::exit::{Failure, code_of};
+
 /// Where and when the code runs that makes a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
@@ -68,6 +70,30 @@ pub(crate) fn tell(text: &dyn fmt::Display) {
     }
     let Scene { side, hook, part } = SCENE.get();
     say(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
+}
+
+/// Write a warning to stderr.
+pub(crate) fn warn(text: &str) {
+    // A closed stderr is no reason to stop.
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
+/// One error from several: each on a line of its own, joined by "and:". The exit
+/// status is that of the first.
+///
+/// # Errors
+/// There is at least one error among the results.
+pub fn join_errors(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+    let mut errors = results.into_iter().filter_map(Result::err);
+    // All results are evaluated, also those after the first error.
+    let Some(first) = errors.next() else { return Ok(()) };
+    let texts: Vec<String> = errors.map(|error| report(&error)).collect();
+    if texts.is_empty() {
+        return Err(first);
+    }
+    let code = code_of(&first);
+    let text = format!("{}\nand: {}", report(&first), texts.join("\nand: "));
+    Err(Failure { code, text }.into())
 }
 
 /// Turns a system call's result into a step: `--trace` shows the text when the

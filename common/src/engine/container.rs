@@ -1,31 +1,29 @@
 //! A container's life, seen from the host: create, start, wait.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use crate::cli::Run;
-use crate::cli::step::{self, Hint, Scene, Step};
-use crate::engine::part::{Birth, Part, Plan};
+use crate::cli::step::{self, Scene, Step};
+use crate::engine::enter;
+use crate::engine::part::{Birth, Part};
+use crate::engine::plan::{Lifetime, Plan, Session};
 use crate::engine::poll_loop::{Running, poll};
 use crate::process::channel::{Channel, Frame};
-use crate::process::child::{self, Child};
+use crate::process::child::{Child, lost};
 use crate::process::clone::{self, Born};
-use crate::process::environment;
-use crate::process::exit::{Exit, Failure, OURS};
+
+use crate::process::exit::{Exit, Failure};
 use crate::process::program::Program;
 use crate::process::signals::{CAUGHT, Signals, ends};
 use crate::process::sys;
-use crate::state::State;
-use crate::state::{Home, Lock};
-use crate::state::{Id, Name};
+use crate::state::sweep::{remove_files, sweep_quietly};
+use crate::state::{Home, Lock, Name, State, Table};
 
 /// A container to be: a command and the parts around it.
 ///
@@ -33,45 +31,21 @@ use crate::state::{Id, Name};
 /// # fn main() -> anyhow::Result<()> {
 /// use common::Container;
 ///
-/// let run = common::cli::Run { trace: false, command: vec!["sh".into()] };
-/// let exit = Container::new(run)?.run()?;
+/// let plan = common::Plan::new(vec!["sh".into()])?;
+/// let exit = Container::new(plan).run()?;
 /// # Ok(()) }
 /// ```
 pub struct Container {
     pub(crate) plan: Plan,
     pub(crate) parts: Vec<Box<dyn Part>>,
+    table: Table,
 }
 
 impl Container {
-    /// A container without any wall yet. An empty command means `sh`.
-    ///
-    /// # Errors
-    /// No place for a state directory, no random number, no working directory.
-    pub fn new(run: Run) -> Result<Container> {
-        if run.trace {
-            step::narrate();
-        }
-        let mut command = run.command;
-        if command.is_empty() {
-            command.push("sh".into());
-        }
-        let home = Home { id: Id::new()?, name: None, state: State::locate()? };
-        let plan = Plan {
-            home,
-            command,
-            environment: environment::clean(),
-            directory: env::current_dir().look(|| "getcwd(3)").hint(|_| {
-                Some("your working directory was removed: cd to another".to_owned())
-            })?,
-            root: None,
-            user_namespace: false,
-            keeps: false,
-            stays: false,
-            own_session: false,
-            outlives: false,
-            user: None,
-        };
-        Ok(Container { plan, parts: Vec::new() })
+    /// A container without parts.
+    #[must_use]
+    pub fn new(plan: Plan) -> Container {
+        Container { plan, parts: Vec::new(), table: &[] }
     }
 
     /// Add a part. The order is the order in which the walls are built.
@@ -82,10 +56,11 @@ impl Container {
     }
 
     /// Give the container a directory of its own below the state directory, for
-    /// the parts that keep something, and a name.
+    /// the parts that keep something, and a name. Dead containers are swept by the table.
     #[must_use]
-    pub fn keep(mut self, name: Option<Name>) -> Container {
-        self.plan.keeps = true;
+    pub fn keep(mut self, name: Option<Name>, table: Table) -> Container {
+        self.table = table;
+        self.plan.lifetime = Lifetime::UntilExit;
         self.plan.home.name = name;
         self
     }
@@ -94,7 +69,7 @@ impl Container {
     /// then, and `removed` only by who removes the container.
     #[must_use]
     pub fn stay(mut self) -> Container {
-        self.plan.stays = true;
+        self.plan.lifetime = Lifetime::UntilRemoved;
         self
     }
 
@@ -124,6 +99,7 @@ impl Container {
         let mut standing = Standing {
             plan: self.plan,
             parts: self.parts,
+            table: self.table,
             prepared: 0,
             lock: None,
             how: Exit::NotStarted,
@@ -173,14 +149,13 @@ impl Created {
             let mut running =
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
             standing.each("started", |part, _| part.started(&mut running))?;
-            // After the parts: whoever finds this note joins by what they have noted.
-            if standing.plan.stays {
-                standing.plan.home.note_stays(child.pid())?;
-            } else if running.joinable {
-                standing.plan.home.note_goes(child.pid())?;
+            // After the parts: a process that finds this note joins by what they noted.
+            let kept = standing.plan.lifetime == Lifetime::UntilRemoved;
+            if kept || running.joinable {
+                standing.plan.home.note_process(child.pid(), kept)?;
             }
             tell()?;
-            standing.settled = standing.plan.stays;
+            standing.settled = standing.plan.lifetime == Lifetime::UntilRemoved;
             Ok(running)
         });
         match started {
@@ -264,17 +239,6 @@ fn interrupted(signal: Signal) -> Error {
         .into()
 }
 
-/// The child ended before exec and did not say why.
-pub(crate) fn lost(how: Exit) -> Error {
-    let how = match how {
-        Exit::Signal(signal) => format!("{signal} ended it"),
-        how => format!("it ended with {}", how.code()),
-    };
-    let text = format!("the child was lost before its program started: {how}");
-    let hint = "run it again with --trace to see the last step";
-    Failure { code: OURS, text: format!("{text}\nhint: {hint}") }.into()
-}
-
 /// A container whose program runs.
 pub struct Started {
     running: Running,
@@ -307,7 +271,7 @@ impl Started {
         // child killed, and then what it stood in undone.
         let Started { signals, mut standing, mut child, mut running } = self;
         step::scene(Scene { side: "parent", hook: "wait", part: "" });
-        let keys_reach_child = !standing.plan.own_session;
+        let keys_reach_child = standing.plan.session == Session::Shared;
         let waited = running.wait(&mut child, &signals, keys_reach_child);
         drop(child);
         // Before the clean-up is told of: the terminal is the user's again.
@@ -329,6 +293,7 @@ impl Started {
 struct Standing {
     plan: Plan,
     parts: Vec<Box<dyn Part>>,
+    table: Table,
     prepared: usize,
     lock: Option<Lock>,
     how: Exit,
@@ -340,10 +305,11 @@ struct Standing {
 impl Standing {
     fn build(&mut self) -> Result<(Child, Channel)> {
         step::scene(Scene { side: "parent", hook: "prepare", part: "home" });
-        if self.plan.keeps {
-            self.sweep()?;
-            let names: Vec<&str> = self.parts.iter().map(|p| p.name()).collect();
-            self.lock = Some(self.plan.home.make(&names)?);
+        if self.plan.lifetime != Lifetime::NoFiles {
+            for dead in self.plan.home.state.dead_by_chance()? {
+                sweep_quietly(&dead, self.table);
+            }
+            self.lock = Some(self.plan.home.claim(self.table)?);
         }
         for index in 0..self.parts.len() {
             // Counted before it is called: a part that fails half-way is undone.
@@ -371,7 +337,7 @@ impl Standing {
             Born::Child(channel) => {
                 // The lock says that the host side lives, which this is not.
                 self.lock = None;
-                child::main(&self.plan, &self.parts, program, channel)
+                enter::main(&self.plan, &self.parts, program, channel)
             }
         };
         self.each("attach", |part, plan| part.attach(plan, child.pid()))?;
@@ -393,38 +359,6 @@ impl Standing {
         Ok(())
     }
 
-    /// Undo everything that dead containers left. What can't be undone now, the next
-    /// run tries again: it is no reason not to run this one.
-    fn sweep(&self) -> Result<()> {
-        for dead in self.plan.home.state.dead()? {
-            // A chapter that does not know all parts of a container would leave
-            // theirs behind, unfindable: it leaves the whole to one that does.
-            let known = |name: &String| self.parts.iter().any(|p| p.name() == name);
-            if !dead.parts.iter().all(known) {
-                continue;
-            }
-            let home = &dead.home;
-            let mut errors = Vec::new();
-            ended(&self.parts, home, Exit::Unseen, &mut errors);
-            if dead.stays {
-                let_go(home, &mut errors);
-            } else {
-                removed(&self.parts, home, &mut errors);
-                forget(home, &mut errors);
-            }
-            if let Some(error) = joined(errors) {
-                let error = error.context(format!("sweep container {}", home.id));
-                let text = step::report(&error);
-                // A closed stderr is no reason either.
-                let _ = writeln!(
-                    io::stderr(),
-                    "warning: {text}\nhint: the next run tries again"
-                );
-            }
-        }
-        Ok(())
-    }
-
     /// Undo what stands, once. What goes wrong is given back as one error.
     fn undo(&mut self) -> Option<Error> {
         if self.undone {
@@ -438,12 +372,12 @@ impl Standing {
             let_go(home, &mut errors);
         } else {
             removed(parts, home, &mut errors);
-            if self.plan.keeps {
+            if self.plan.lifetime != Lifetime::NoFiles {
                 forget(home, &mut errors);
             }
         }
         self.lock = None;
-        joined(errors)
+        step::join_errors(errors.into_iter().map(Err)).err()
     }
 
     /// Undo what stands because of an error, which is given back.
@@ -492,7 +426,7 @@ fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
 /// file is what the next run finds it by, and tries again.
 fn let_go(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
-        errors.extend(home.let_go().err());
+        errors.extend(home.release().err());
     }
 }
 
@@ -500,14 +434,6 @@ fn let_go(home: &Home, errors: &mut Vec<Error>) {
 fn forget(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         step::scene(Scene { side: "parent", hook: "removed", part: "home" });
-        errors.extend(home.remove().err());
+        errors.extend(remove_files(home).err());
     }
-}
-
-fn joined(errors: Vec<Error>) -> Option<Error> {
-    let mut errors = errors.into_iter();
-    let first = errors.next()?;
-    Some(errors.fold(first, |all, next| {
-        anyhow!("{}\nand: {}", step::report(&all), step::report(&next))
-    }))
 }

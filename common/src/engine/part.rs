@@ -1,17 +1,18 @@
 //! The one abstraction of the course: a container is a process and a stack of parts
 //! around it.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
+use crate::engine::plan::{Plan, Seal};
 use crate::engine::poll_loop::Running;
 use crate::process::channel::{Channel, Frame};
 use crate::process::exit::Exit;
@@ -126,46 +127,21 @@ impl fmt::Debug for Join {
     }
 }
 
-/// What is to become of the child. Parts write into it in `prepare`; from the clone
-/// on it stands.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Id, name, own directory.
-    pub home: Home,
-    /// Program and arguments, any bytes.
-    pub command: Vec<OsString>,
-    /// The whole environment of the program.
-    pub environment: BTreeMap<OsString, OsString>,
-    /// Working directory, as a path of the guest.
-    pub directory: PathBuf,
-    /// Where on the host the guest's `/` is put together; `None`: the guest keeps
-    /// the host's own root.
-    pub root: Option<PathBuf>,
-    /// Whether the child is born into a user namespace: devices can't be made, and
-    /// groups can't be dropped.
-    pub user_namespace: bool,
-    /// Whether the container has a directory of its own below the state directory.
-    pub keeps: bool,
-    /// Whether that stays when the program has ended.
-    pub stays: bool,
-    /// Whether the program gets a session and a terminal of its own, so that the
-    /// keys of the caller's terminal don't signal it directly.
-    pub own_session: bool,
-    /// Whether the program goes on when this process has ended.
-    pub outlives: bool,
-    /// As whom the program runs, as the user wrote it; a part sees to it.
-    pub user: Option<String>,
-}
-
 /// The way up: what a part's `enter` may send to its own `started`.
 #[derive(Debug)]
 pub struct Up {
     pub(crate) part: &'static str,
     pub(crate) channel: &'static Channel,
-    pub(crate) late: RefCell<BTreeMap<OsString, OsString>>,
+    pub(crate) late: Rc<RefCell<BTreeMap<OsString, OsString>>>,
+    pub(crate) seal: &'static RefCell<Seal>,
 }
 
 impl Up {
+    /// The same way up for a part of a composite: what it sends has its own name.
+    pub(crate) fn of(&self, part: &'static str) -> Up {
+        Up { part, channel: self.channel, late: self.late.clone(), seal: self.seal }
+    }
+
     /// Send an open file.
     ///
     /// # Errors
@@ -173,6 +149,14 @@ impl Up {
     pub fn send(&self, fd: OwnedFd) -> Result<()> {
         let frame = Frame::Descriptor(self.part.to_owned(), fd);
         self.channel.send(&frame).context("send a descriptor up")
+    }
+
+    /// The steps that the engine takes after every `enter`. A part contributes here
+    /// what it learns only inside the container; what it knows before, it writes to
+    /// [`Plan::seal`].
+    #[must_use]
+    pub fn seal(&self) -> RefMut<'_, Seal> {
+        self.seal.borrow_mut()
     }
 
     /// Set a variable of the program, whose value is only to be known in the

@@ -89,7 +89,7 @@ impl Running {
     pub fn program_is(&mut self, pidfd: OwnedFd) -> Result<()> {
         // One that has ended by now is joined by nobody.
         if let Some(program) = Process::held_by(pidfd)? {
-            self.home.note_inner(program.pid)?;
+            self.home.note_program(program.pid)?;
             self.program = Some(program);
         }
         Ok(())

@@ -1,115 +1,16 @@
-//! The child: what it does between clone and exec, and how its parent holds it.
+//! The child as its parent holds it.
 
-use std::cell::RefCell;
-use std::os::fd::OwnedFd;
-use std::panic;
+use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Error, Result};
 use nix::errno::Errno;
-use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::{Gid, Pid, chdir, setgroups};
+use nix::unistd::Pid;
 use rustix::process::pidfd_send_signal;
 
-use crate::cli::step::{self, Scene, Step};
-use crate::engine::part::{Part, Plan, Up};
-use crate::process::channel::{Channel, Frame};
-use crate::process::exit::{Exit, OURS, code_of};
-use crate::process::program::Program;
-use crate::process::sys;
-
-/// The child's whole life before exec. It never returns into the parent's code,
-/// whose destructors are not its own.
-pub(crate) fn main(
-    plan: &Plan,
-    parts: &[Box<dyn Part>],
-    program: Program,
-    channel: &'static Channel,
-) -> ! {
-    let refuse = |code, text: String| -> ! {
-        // When the parent is gone there is nobody left to tell.
-        let _ = channel.send(&Frame::Refused { code, text });
-        sys::leave(code)
-    };
-    // A panic says what it has to say and leaves from here: unwinding would run
-    // the parent's destructors in the child.
-    panic::set_hook(Box::new(move |panic| {
-        refuse(OURS, format!("the child panicked: {panic}"))
-    }));
-    let Err(error) = enter(plan, parts, program, channel);
-    refuse(code_of(&error), step::report(&error))
-}
-
-/// What an infallible return would be, were it stable.
-enum Never {}
-
-// ANCHOR: enter
-fn enter(
-    plan: &Plan,
-    parts: &[Box<dyn Part>],
-    mut program: Program,
-    channel: &'static Channel,
-) -> Result<Never> {
-    step::scene(Scene { side: "child", hook: "born", part: "" });
-    step::narrate_by(move |line| {
-        // A parent that is gone is noticed below.
-        let _ = channel.send(&Frame::Step(line.to_owned()));
-    });
-    die_with_parent()?;
-    // The barrier. End of file: the parent died, perhaps before the line above.
-    let frame = channel.receive().look(|| "recvmsg(2) at the barrier")?;
-    if !matches!(frame, Some(Frame::Go)) {
-        sys::leave(OURS);
-    }
-    sys::default_signals().step(|| "sigprocmask(2) to none")?;
-    umask(Mode::from_bits_truncate(0o022));
-    for part in parts {
-        let name = part.name();
-        step::scene(Scene { side: "child", hook: "enter", part: name });
-        let up = Up { part: name, channel, late: RefCell::default() };
-        part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
-        program.set(&up.late.into_inner())?;
-    }
-    step::scene(Scene { side: "child", hook: "exec", part: "" });
-    drop_groups(plan)?;
-    chdir(&plan.directory)
-        .step(|| format!("chdir(2) {}", plan.directory.display()))?;
-    sys::close_on_exec_from(3).step(|| "close_range(2) from 3, CLOEXEC")?;
-    // The kernel forgets the wish at every change of credentials, so it is made
-    // again after the last; who sends `Exec` then without EPIPE has a parent.
-    if plan.outlives { outlive_parent() } else { die_with_parent() }?;
-    step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
-    channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
-    program.exec()
-}
-// ANCHOR_END: enter
-
-fn outlive_parent() -> Result<()> {
-    prctl::set_pdeathsig(None).step(|| "prctl(2) PR_SET_PDEATHSIG none")
-}
-
-pub(crate) fn die_with_parent() -> Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)
-        .step(|| "prctl(2) PR_SET_PDEATHSIG SIGKILL")
-}
-
-/// The caller's supplementary groups are rights on the host.
-fn drop_groups(plan: &Plan) -> Result<()> {
-    if plan.user.is_some() {
-        // Who has changed the user has set that one's.
-        return Ok(());
-    }
-    match setgroups(&[] as &[Gid]) {
-        // In a user namespace that an ordinary user made, setgroups(2) is denied
-        // for good: dropping a group may open what is closed to that group.
-        Err(Errno::EPERM) if plan.user_namespace => Ok(()),
-        // Chapters without any wall run for anybody.
-        Err(Errno::EPERM) if plan.root.is_none() => Ok(()),
-        dropped => dropped.step(|| "setgroups(2) to none"),
-    }
-}
+use crate::cli::step::Step;
+use crate::process::exit::{Exit, Failure, OURS};
 
 /// The child as its parent holds it. Dropped, it is killed and reaped.
 pub(crate) struct Child {
@@ -161,7 +62,6 @@ impl Child {
 
     /// Wait for its end.
     pub(crate) fn reap(&mut self) -> Result<Exit> {
-        use std::os::fd::AsFd;
         loop {
             if let Some(how) = self.ended {
                 return Ok(how);
@@ -179,4 +79,15 @@ impl Drop for Child {
         self.kill();
         let _ = self.reap();
     }
+}
+
+/// The child ended before exec and did not say why.
+pub(crate) fn lost(how: Exit) -> Error {
+    let how = match how {
+        Exit::Signal(signal) => format!("{signal} ended it"),
+        how => format!("it ended with {}", how.code()),
+    };
+    let text = format!("the child was lost before its program started: {how}");
+    let hint = "run it again with --trace to see the last step";
+    Failure { code: OURS, text: format!("{text}\nhint: {hint}") }.into()
 }

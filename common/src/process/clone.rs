@@ -26,12 +26,12 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::cli::hints;
 use crate::cli::step::{self, Hint, Scene, Step};
-use crate::engine::container::lost;
 use crate::engine::part::{Birth, Join};
 use crate::engine::poll_loop::poll;
 use crate::process::channel::{Channel, Frame};
-use crate::process::child::{Child, die_with_parent};
+use crate::process::child::{Child, lost};
 use crate::process::exit::{Failure, OURS, code_of};
+use crate::process::signals::die_with_parent;
 use crate::process::sys::{self, Side};
 
 /// Which side of the clone this is, and its end of the channel.

@@ -33,20 +33,6 @@ impl Process {
         Ok(Process::found(pid)?.map(|(process, _)| process))
     }
 
-    /// The process that had this number when it was noted, and was started then; `None`
-    /// when it has ended, or is about to.
-    ///
-    /// # Errors
-    /// As [`Process::of`].
-    pub fn noted(pid: Pid, since: u64) -> nix::Result<Option<Process>> {
-        let found = Process::found(pid)?;
-        // The number may be another's by now, who was born later.
-        let same = found.filter(|(process, stat)| {
-            process.since == since && !process.ended_by(stat)
-        });
-        Ok(same.map(|(process, _)| process))
-    }
-
     /// The process, and what /proc tells of it.
     fn found(pid: Pid) -> nix::Result<Option<(Process, Vec<u8>)>> {
         let Some(named) = rustix::process::Pid::from_raw(pid.as_raw()) else {
@@ -95,6 +81,38 @@ impl Process {
         let looked = rustix::event::poll(&mut fds, Some(&Timespec::default()));
         let gone = looked.is_ok() && !fds[0].revents().is_empty();
         gone || field(stat, 9).is_none_or(|flags| flags & EXITING != 0)
+    }
+}
+
+/// A process as a note tells of it: its number may be another's by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The number.
+    pub pid: Pid,
+    /// When it was started, in clock ticks after boot.
+    pub since: u64,
+}
+
+impl Noted {
+    /// Whether this very process lives: one look at /proc, without a descriptor.
+    #[must_use]
+    pub fn lives(self) -> bool {
+        let stat = stat_of(self.pid);
+        started(&stat) == Some(self.since)
+            && field(&stat, 9).is_some_and(|flags| flags & EXITING == 0)
+    }
+
+    /// Hold the process; `None` if it has ended, or is about to.
+    ///
+    /// # Errors
+    /// As [`Process::of`].
+    pub fn hold(self) -> nix::Result<Option<Process>> {
+        let found = Process::found(self.pid)?;
+        // The number may belong to a process that was started later.
+        let same = found.filter(|(process, stat)| {
+            process.since == self.since && !process.ended_by(stat)
+        });
+        Ok(same.map(|(process, _)| process))
     }
 }
 
@@ -150,14 +168,16 @@ mod tests {
         let first = Process::of(pid).unwrap().unwrap();
         assert_eq!(Process::of(pid).unwrap().unwrap().since, first.since);
         assert!(!first.has_ended());
-        assert!(Process::noted(pid, first.since).unwrap().is_some());
-        assert!(Process::noted(pid, first.since + 1).unwrap().is_none());
+        let noted = Noted { pid, since: first.since };
+        let later = Noted { pid, since: first.since + 1 };
+        assert!(noted.hold().unwrap().is_some() && noted.lives());
+        assert!(later.hold().unwrap().is_none() && !later.lives());
         child.kill().unwrap();
         // It is there until it is reaped, and does not live.
         while !first.has_ended() {
             std::thread::yield_now();
         }
-        assert!(Process::noted(pid, first.since).unwrap().is_none());
+        assert!(noted.hold().unwrap().is_none() && !noted.lives());
         child.wait().unwrap();
         assert!(first.has_ended());
         assert!(Process::of(pid).unwrap().is_none());

@@ -14,7 +14,7 @@ use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, access, execve, execveat};
 
 use crate::cli::step::Step;
-use crate::engine::part::Plan;
+use crate::engine::plan::{Plan, Root};
 use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
 
 /// How often a script's interpreter may be a script itself; execve(2).
@@ -46,16 +46,18 @@ impl Program {
         let path = path.map(|path| std::env::split_paths(path).collect());
         // With the host's own root the guest may run any of the host's programs,
         // this one too.
-        let own = plan.root.as_ref().map(|_| {
+        let forbidden = if plan.root == Root::Host {
+            None
+        } else {
             let own =
-                fs::metadata("/proc/self/exe").look(|| "stat(2) /proc/self/exe");
-            own.map(|own| (own.dev(), own.ino()))
-        });
+                fs::metadata("/proc/self/exe").look(|| "stat(2) /proc/self/exe")?;
+            Some((own.dev(), own.ino()))
+        };
         Ok(Program {
             arguments: arguments.context("an argument holds a NUL byte")?,
             environment: environment.context("a variable holds a NUL byte")?,
             path: path.unwrap_or_default(),
-            forbidden: own.transpose()?,
+            forbidden,
             company,
         })
     }

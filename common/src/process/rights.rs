@@ -16,3 +16,15 @@ pub fn privileged() -> bool {
     let sets = capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
+
+/// Whether this process is in the initial user namespace: only there is UID 0 the
+/// host's root. A full ID map is no sign of it, since root may give one to any
+/// namespace.
+///
+/// # Source
+/// include/linux/proc_ns.h, `PROC_USER_INIT_INO`
+#[must_use]
+pub fn in_initial_user_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/user")
+        .is_ok_and(|link| link.as_os_str() == "user:[4026531837]")
+}

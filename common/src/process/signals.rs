@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Result;
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -80,4 +81,14 @@ impl Drop for Signals {
     fn drop(&mut self) {
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
     }
+}
+
+/// Be killed when the parent ends. The kernel forgets this at each change of
+/// credentials.
+///
+/// # Source
+/// PR_SET_PDEATHSIG(2const)
+pub(crate) fn die_with_parent() -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)
+        .step(|| "prctl(2) PR_SET_PDEATHSIG SIGKILL")
 }

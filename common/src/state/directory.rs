@@ -86,6 +86,12 @@ impl State {
         self.root.join("running")
     }
 
+    /// Names of containers: symlinks to their IDs.
+    #[must_use]
+    pub fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
     /// Make one of the directories above, parents included, and give it back.
     ///
     /// # Errors

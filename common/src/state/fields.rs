@@ -5,7 +5,11 @@
 //! stands for itself, whether UTF-8 or not, as in an environment or a path. The last
 //! line says `end`: a record without it was cut short.
 //!
+//! The first line is the format version. A record without that line was written before
+//! there were versions, in the format of version 1.
+//!
 //! ```text
+//! format 1
 //! name busybox
 //! layer busybox-3d6f5b8f2c1a
 //! command sh
@@ -16,7 +20,14 @@ use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+/// The format version of records, images and lock files.
+pub(crate) const FORMAT: u32 = 1;
+
+/// What is wrong with a format that is larger than [`FORMAT`].
+pub(crate) const NEWER: &str = "a newer version of this program made it: use that \
+                                version, and nothing is lost";
 
 /// The fields of a record, in order.
 #[derive(Debug, Default)]
@@ -44,7 +55,7 @@ impl<'a> Fields<'a> {
     /// The record as it is written.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
-        let mut text = Vec::new();
+        let mut text = format!("format {FORMAT}\n").into_bytes();
         for (name, value) in &self.0 {
             text.extend(name.as_bytes());
             text.push(b' ');
@@ -64,11 +75,19 @@ impl<'a> Fields<'a> {
     /// Read it back.
     ///
     /// # Errors
-    /// It was cut short, or a line is none of a record.
+    /// It was cut short, a line is not a field, or its format is newer.
     pub fn read(text: &'a [u8]) -> Result<Fields<'a>> {
         let lines = text.strip_suffix(END).context("its last line is not `end`")?;
         let lines = lines.split_inclusive(|byte| *byte == b'\n');
-        lines.map(field).collect::<Result<_>>().map(Fields)
+        let mut fields = lines.map(field).collect::<Result<Vec<_>>>()?;
+        if fields.first().is_some_and(|(name, _)| *name == "format") {
+            let (_, version) = fields.remove(0);
+            let version =
+                str::from_utf8(&version).ok().and_then(|it| it.parse().ok());
+            let version: u32 = version.context("its format is no number")?;
+            ensure!(version <= FORMAT, "it has format {version}: {NEWER}");
+        }
+        Ok(Fields(fields))
     }
 
     /// All values of this name, which may be none.

@@ -16,9 +16,9 @@ use super::say;
 use crate::apt::{Apt, PATIENCE, only_file};
 use crate::command::{Said, run};
 use crate::room::{is_full, room};
+use common::archive::unpack_file;
 use common::hints;
 use common::step::{Hint, Step};
-use common::unpack::unpack;
 
 /// Room for a package, what is in it, and the image.
 const ROOM: u64 = 8 << 20;
@@ -198,7 +198,7 @@ fn apk(places: &Places, scratch: &Path) -> Result<Found> {
     let plain = work.join("plain.tar");
     let said = places.run(Command::new("gzip").arg("-dc").arg(&package))?;
     fs::write(&plain, said.out).step(|| format!("write(2) {}", plain.display()))?;
-    unpack(&plain, &tree)?;
+    unpack_file(&plain, &tree)?;
     unpacked(&tree, &package)
 }
 
@@ -223,7 +223,7 @@ fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
         fs::write(&plain, said.out)
             .step(|| format!("write(2) {}", plain.display()))?;
     }
-    unpack(&plain, &tree)?;
+    unpack_file(&plain, &tree)?;
     unpacked(&tree, &package)
 }
 

@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 
 use super::at;
 use super::source::{Found, applets};
+use common::archive::unpack_file;
 use common::hints;
 use common::step::{Hint, Step};
-use common::unpack::unpack;
 
 /// Directories of the image and their modes.
 const DIRECTORIES: [(&str, u32); 18] = [
@@ -49,7 +49,7 @@ const FILES: [(&str, &str); 3] = [
 /// Fill the empty directory `root`.
 pub(super) fn build(found: &Found, root: &Path) -> Result<()> {
     if found.is_tar {
-        return unpack(&found.file, root)
+        return unpack_file(&found.file, root)
             .with_context(|| format!("unpack {}", found.file.display()));
     }
     for (name, mode) in DIRECTORIES {

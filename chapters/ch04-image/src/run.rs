@@ -3,15 +3,19 @@
 use anyhow::Result;
 use ch02_user::User;
 use ch03_limits::Limits;
-use ch03_run::Walls;
+use ch03_run::{Terminal, walls};
 use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
 use ch04_volume::Volumes;
 use clap::Args;
-use common::state::State;
-use common::{Container, rights};
+use common::cli::{Act, Context};
+use common::state::Table;
+use common::{Container, Exit, rights};
 
 use crate::{FromImage, Recorded, Store, Words};
+
+/// The clean-up table of the chapters up to this one.
+pub const UNDO: Table = &[ch03_limits::UNDO];
 
 /// What `run` takes: all chapters' flags up to here, image, program.
 #[derive(Args, Debug)]
@@ -46,15 +50,17 @@ impl Run {
     /// # Errors
     /// There is no such image, or it can't be had; a state directory that can't be
     /// written.
-    pub fn container(self, state: &State) -> Result<Container> {
+    pub fn container(self, context: &Context) -> Result<Container> {
+        let state = &context.state;
         let (image, hold) = Store::open(state)?.take(self.words.image()?)?;
         let layers = image.directories(state);
         let driver = self.overlay.driver;
         let mut limits = self.limits;
         // What runs can be frozen while its layer is copied.
         limits.freezable = rights::privileged();
-        let run = self.words.run(&image);
-        let container = Container::new(run)?.keep(self.overlay.name.clone());
+        let plan = self.words.plan(&image)?;
+        let container =
+            Container::new(plan).keep(self.overlay.name.clone(), context.undo);
         let container = if self.rm { container } else { container.stay() };
         // ANCHOR: parts
         Ok(container
@@ -62,11 +68,29 @@ impl Run {
             .part(FromImage::new(&image, state, driver))
             .part(User::if_needed())
             .part(Limits::new(limits))
-            .part(Walls::new(self.uts))
+            .part(walls(self.uts))
             .part(Overlay::new(layers, &self.overlay))
             .part(KernelMounts)
             .part(Volumes::new(self.volume))
             .part(PivotRoot::new(self.pivot)))
         // ANCHOR_END: parts
+    }
+}
+
+/// Run a program in a container of an image
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct RunAtTerminal {
+    #[command(flatten)]
+    terminal: ch03_run::Flags,
+
+    #[command(flatten)]
+    run: Run,
+}
+
+impl Act for RunAtTerminal {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let container = self.run.container(context)?;
+        container.part(Terminal::new(&self.terminal)).run()
     }
 }

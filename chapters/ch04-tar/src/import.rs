@@ -6,16 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
+use ch04_commit::{Draft, become_root, layer, refuse_busybox};
+use ch04_image::Store;
+use common::archive::{Keep, unpack_stream};
 use common::images::{Image, now, weigh};
 use common::state::Name;
 use common::state::State;
 use common::step::Step;
-use common::unpack::{Keep, unpack_stream};
 
-use crate::commit::{become_root, refuse_busybox};
-use crate::layer;
-use crate::squeeze::unpacked;
-use crate::store::Store;
+use crate::compression::unpacked;
 
 // ANCHOR: import
 /// Make an image of one layer from a tar, packed or not, from a directory, or from
@@ -30,7 +29,7 @@ pub fn import(state: &State, from: &Path, name: &Name) -> Result<Image> {
     let from = if standard { from.to_owned() } else { found(state, from)? };
     let user_namespace = become_root();
     let store = Store::open(state)?;
-    let draft = store.draft()?;
+    let draft = Draft::begin(&store)?;
     if !standard && from.is_dir() {
         layer::copy(&from, &draft.path, Driver::Overlay, user_namespace)?;
     } else {
@@ -48,7 +47,7 @@ pub fn import(state: &State, from: &Path, name: &Name) -> Result<Image> {
         size: weigh(&draft.path)?,
         ..Image::default()
     };
-    store.publish(draft, image)
+    draft.publish(&store, image)
 }
 // ANCHOR_END: import
 

@@ -1,18 +1,22 @@
 //! `images`: what is there.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use anyhow::Result;
 use clap::Args;
+use common::Exit;
+use common::cli::table::{age, size};
+use common::cli::{Act, Context};
 use common::images::{Image, now};
 use serde_json::{Value, json};
 
 use crate::store::Store;
 
-/// How to list them.
+/// List the images
 #[derive(Args, Debug)]
 #[group(skip)]
-pub struct Flags {
+pub struct Images {
     /// Names only
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
@@ -22,11 +26,20 @@ pub struct Flags {
     pub json: bool,
 }
 
+impl Act for Images {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let text = list(&Store::open(&context.state)?, &self)?;
+        // A reader that went away has seen enough.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        Ok(Exit::Code(0))
+    }
+}
+
 /// The list, as text.
 ///
 /// # Errors
 /// A record that is damaged.
-pub fn list(store: &Store, flags: &Flags) -> Result<String> {
+fn list(store: &Store, flags: &Images) -> Result<String> {
     let images = store.images()?;
     if flags.quiet {
         return Ok(images.iter().map(|image| format!("{}\n", image.name)).collect());
@@ -69,56 +82,9 @@ fn table(images: &[Image], now: u64) -> String {
     text
 }
 
-/// Bytes, to three digits or so.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0 => "?".to_owned(),
-        1..1000 => format!("{bytes} B"),
-        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
-}
-
-/// How long ago, in the largest unit of which there is one.
-#[must_use]
-pub fn age(then: u64, now: u64) -> String {
-    if then == 0 {
-        return "?".to_owned();
-    }
-    let seconds = now.saturating_sub(then);
-    let units = [("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)];
-    let unit = units.iter().find(|(_, length)| seconds >= *length);
-    let Some((name, length)) = unit else { return "just now".to_owned() };
-    match seconds / length {
-        1 => format!("1 {name} ago"),
-        many => format!("{many} {name}s ago"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_ages_are_told_in_one_unit() {
-        for (bytes, text) in
-            [(0, "?"), (999, "999 B"), (1000, "1.0 kB"), (2_345_678, "2.3 MB")]
-        {
-            assert_eq!(size(bytes), text);
-        }
-        for (then, text) in [
-            (0, "?"),
-            (100_000, "just now"),
-            (99_999, "1 second ago"),
-            (99_900, "1 minute ago"),
-            (90_000, "2 hours ago"),
-            (1, "1 day ago"),
-        ] {
-            assert_eq!(age(then, 100_000), text);
-        }
-    }
 
     #[test]
     fn columns_are_as_wide_as_the_longest_name() {

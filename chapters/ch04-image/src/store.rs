@@ -1,22 +1,18 @@
 //! The images' directory: who may change it, what is made in it, what is swept.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use common::Home;
 use common::hints;
 use common::images::Image;
-use common::state::State;
-use common::state::{Id, Name};
-use common::state::{Life, remove_tree};
+use common::state::record::{self, Record};
+use common::state::{Name, State, Table, remove_tree};
 use common::step::{Hint, Step};
 use provision::busybox;
-
-use crate::record::{NOTE, RECORD, Record};
 
 /// Images and layers, and the rules by which they come and go.
 ///
@@ -40,27 +36,8 @@ impl Drop for Hold {
     }
 }
 
-/// A layer that is being made: a directory of its own, removed unless it is
-/// published.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    pub(crate) path: PathBuf,
-    /// Says that its maker lives.
-    lock: Option<File>,
-    id: Id,
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if self.lock.is_some() {
-            // Why it is not finished is what the user must read.
-            let _ = remove_tree(&self.path);
-        }
-    }
-}
-
-/// How the names of drafts begin.
-const DRAFT: &str = ".layer-";
+/// How the names of layers begin that a commit or an import is making.
+pub const DRAFT: &str = ".layer-";
 
 impl Store {
     /// Open it, made if it isn't there.
@@ -89,8 +66,18 @@ impl Store {
         self.lock(File::lock_shared)
     }
 
-    fn change(&self) -> Result<Hold> {
+    /// The same alone: to change something.
+    ///
+    /// # Errors
+    /// Those of open(2) and flock(2).
+    pub fn change(&self) -> Result<Hold> {
         self.lock(File::lock)
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     fn lock(&self, how: impl Fn(&File) -> io::Result<()>) -> Result<Hold> {
@@ -157,56 +144,19 @@ impl Store {
         Ok(all)
     }
 
-    // ANCHOR: draft
-    /// Begin a layer, after a sweep.
-    pub(crate) fn draft(&self) -> Result<Draft> {
-        let _change = self.change()?;
-        self.sweep()?;
-        let id = Id::new()?;
-        let path = self.state.layers().join(format!("{DRAFT}{id}"));
-        ch02_union::make_directory(&path).hint(hints::state)?;
-        let lock =
-            File::open(&path).look(|| format!("open(2) {}", path.display()))?;
-        lock.lock().look(|| format!("flock(2) {}", path.display()))?;
-        Ok(Draft { path, lock: Some(lock), id })
-    }
-
-    /// The draft becomes the topmost layer of an image.
-    pub(crate) fn publish(
-        &self,
-        mut draft: Draft,
-        mut image: Image,
-    ) -> Result<Image> {
-        let layers = self.state.layers();
-        let handle =
-            File::open(&layers).look(|| format!("open(2) {}", layers.display()))?;
-        // All that was written is on the disk before a name leads to it.
-        nix::unistd::syncfs(&handle)
-            .step(|| format!("syncfs(2) {}", layers.display()))
-            .hint(hints::state)?;
-        let _change = self.change()?;
-        let target = layers.join(draft.id.as_str());
-        fs::rename(&draft.path, &target)
-            .step(|| format!("rename(2) to {}", target.display()))?;
-        draft.path = target;
-        handle.sync_all().step(|| format!("fsync(2) {}", layers.display()))?;
-        image.layers.insert(0, draft.id.to_string());
-        // From here on the record may lead to it, whatever comes next.
-        draft.lock = None;
-        let saved = image.save(&self.state);
-        // What the name meant before may be nobody's now; or the layer, if it was not
-        // saved. That is told before what comes of this.
-        let _ = self.sweep();
-        saved.map(|()| image)
-    }
-    // ANCHOR_END: draft
-
     /// Forget an image, and remove the layers that nobody else has.
     ///
     /// # Errors
-    /// There is none; a container uses it.
-    pub fn remove(&self, name: &str) -> Result<()> {
+    /// There is none; a container uses it. Dead containers are swept by the table first;
+    /// one that the table cannot undo goes on using its image.
+    pub fn remove(&self, name: &str, table: Table) -> Result<()> {
         let name: Name = name.parse().context("the image's name")?;
+        // A dead container that was not to be kept must not hold its image.
+        for dead in self.state.dead()? {
+            if dead.is_known(table) {
+                dead.sweep(table)?;
+            }
+        }
         let _change = self.change()?;
         let image = Image::find(&self.state, name.as_str())?
             .with_context(|| format!("there is no image {name}"))?;
@@ -249,7 +199,10 @@ impl Store {
     /// Remove what nobody uses: drafts of the dead, layers of no image and no
     /// container, what a killed removal left of a container. The caller holds the
     /// lock.
-    pub(crate) fn sweep(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Those of unlink(2) and rmdir(2).
+    pub fn sweep(&self) -> Result<()> {
         let layers = self.state.layers();
         let used = self.used();
         // Who fetches busybox has a layer before it has a name for it.
@@ -278,15 +231,10 @@ impl Store {
         for id in names(&self.state.containers()) {
             // The lock file is there before the directory, and goes after it.
             let directory = self.state.containers().join(&id);
-            let record = directory.join(RECORD);
             let lock = self.state.running().join(&id);
-            // What can't be looked at may be there.
-            let no_record = match fs::metadata(&record) {
-                Err(e) => e.kind() == io::ErrorKind::NotFound,
-                // A power failure came before its content.
-                Ok(about) => about.len() == 0,
-            };
-            if no_record && lock.try_exists().is_ok_and(|is| !is) {
+            if record::is_missing(&directory)
+                && lock.try_exists().is_ok_and(|is| !is)
+            {
                 remove_tree(&directory)?;
             }
         }
@@ -301,74 +249,6 @@ impl Store {
         let records = Record::all(&self.state).ok()?;
         Some(images.chain(records.into_iter().flat_map(|r| r.layers)).collect())
     }
-
-    /// Remove a container that has ended, and its layers as far as no image has them.
-    ///
-    /// # Errors
-    /// It runs; it is being committed.
-    pub fn remove_container(&self, word: &str) -> Result<()> {
-        let record = Record::find(&self.state, word)?;
-        self.remove_by(&record, ch03_limits::unmake)
-    }
-
-    // ANCHOR: remove_by
-    /// The same, where `undo` knows what a killed host side may have left.
-    ///
-    /// # Errors
-    /// It runs; it is being committed; what `undo` says.
-    pub fn remove_by(
-        &self,
-        record: &Record,
-        undo: impl Fn(&Home) -> Result<()>,
-    ) -> Result<()> {
-        let (home, called) = (record.home(&self.state), record.called());
-        let dir = home.dir();
-        let handle = match File::open(&dir) {
-            // Somebody else was faster.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            handle => handle.look(|| format!("open(2) {}", dir.display()))?,
-        };
-        let flock = || format!("flock(2) {}", dir.display());
-        match handle.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(e)) => return Err(e).look(flock),
-            // Those who read share it; who removes has it alone.
-            Err(TryLockError::WouldBlock) if handle.try_lock_shared().is_ok() => {
-                bail!(
-                    "container {called} is being read, for an image or a tar: try again \
-                 later"
-                )
-            }
-            Err(TryLockError::WouldBlock) => {
-                handle.lock().look(flock)?;
-                if !record.exists(&self.state) {
-                    return Ok(());
-                }
-            }
-        }
-        // Opened before it is looked at, so that no other is waited for.
-        let watched = home.watch()?;
-        match (home.life()?, watched) {
-            (Life::Running(_) | Life::Starting, _) => {
-                bail!("container {called} is running: end its program first");
-            }
-            // Its host side, or a sweep, is about to be done with it.
-            (Life::Ending, Some(watched)) => drop(watched.outlast(NOTE)?),
-            _ => {}
-        }
-        // What a killed host side left is undone first; then the removal is noted, so
-        // that a killed one is finished by the next run.
-        undo(&home)?;
-        home.let_go()?;
-        let parts: Vec<&str> = record.parts.iter().map(String::as_str).collect();
-        let lock = home.lock(&parts)?;
-        // Whoever looks from here on sees no container, and not half of one.
-        Record::forget(&home)?;
-        home.remove()?;
-        drop(lock);
-        self.tidy()
-    }
-    // ANCHOR_END: remove_by
 
     fn sync(&self, directory: &Path) -> Result<()> {
         File::open(directory)

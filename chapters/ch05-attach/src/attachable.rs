@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use ch03_run::own_terminal;
 use ch05_detach::{Log, Stream};
 use common::step::Step;
-use common::{Exit, Home, Part, Plan, Running, Up, Watch};
+use common::{Exit, Home, Part, Plan, Running, Session, Up, Watch};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
@@ -69,11 +69,12 @@ impl Part for Attachable {
         if !self.wanted {
             return Ok(());
         }
+        plan.home.note(NOTE, SOCKET.as_bytes())?;
         self.socket = Some(door(&plan.home)?);
         if self.tty {
             let term = env::var_os("TERM").unwrap_or_else(|| "xterm".into());
             plan.environment.insert("TERM".into(), term);
-            plan.own_session = true;
+            plan.session = Session::Own;
             // Until somebody attaches, it is as large as that of who starts it.
             self.size = tcgetwinsize(io::stdin()).ok();
         } else if self.stdin {
@@ -115,13 +116,18 @@ impl Part for Attachable {
     }
 
     fn ended(&self, home: &Home, _how: Exit) -> Result<()> {
-        close_door(home)
+        remove_socket(home)
     }
 }
 // ANCHOR_END: part
 
+/// The kind of this part's note.
+pub(crate) const NOTE: &str = "socket";
+/// The socket's name in the container's directory.
+const SOCKET: &str = "attach";
+
 fn path(home: &Home) -> PathBuf {
-    home.dir().join("attach")
+    home.dir().join(SOCKET)
 }
 
 /// The socket's address. A path may be longer than the 108 bytes that there are for it,
@@ -162,7 +168,7 @@ fn door(home: &Home) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// Those of unlink(2).
-pub fn close_door(home: &Home) -> Result<()> {
+pub fn remove_socket(home: &Home) -> Result<()> {
     let path = path(home);
     match fs::remove_file(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),

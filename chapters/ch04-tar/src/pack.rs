@@ -16,8 +16,8 @@ use nix::sys::stat::{SFlag, major, minor};
 use rustix::fs::{lgetxattr, llistxattr};
 use tar::{Builder, EntryType, Header};
 
-use crate::layer::is;
 use crate::merged::{Level, walk};
+use ch04_commit::layer::is;
 
 /// Write the tree that these layers make.
 pub(crate) fn pack(levels: &[Level], out: impl Write) -> Result<()> {
@@ -89,6 +89,8 @@ impl<W: Write> Packer<W> {
         let packed = match opened {
             Some(opened) => {
                 header.set_size(about.len());
+                // Holes are written as zeros, as busybox's tar does not know maps of
+                // sparse files.
                 // Who is not frozen may cut it off meanwhile: the rest is zeros.
                 let data = opened.chain(io::repeat(0)).take(about.len());
                 self.tar.append_data(&mut header, path, data)
@@ -143,11 +145,12 @@ fn open(file: &Path) -> Result<File> {
     options.open(file).look(|| format!("open(2) {}", file.display()))
 }
 
-/// What a plain header can't say: the time to the nanosecond, extended attributes.
+/// The records for what a plain header cannot hold: times with nanoseconds or before
+/// 1970, and extended attributes.
 fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
     let mut all = Vec::new();
-    if about.mtime_nsec() != 0 && about.mtime() >= 0 {
-        let time = format!("{}.{:09}", about.mtime(), about.mtime_nsec());
+    if about.mtime_nsec() != 0 || about.mtime() < 0 {
+        let time = decimal_time(about.mtime(), about.mtime_nsec());
         all.push(("mtime".to_owned(), time.into_bytes()));
     }
     if about.is_symlink() {
@@ -165,23 +168,33 @@ fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
     while let Ok(raw) = CStr::from_bytes_until_nul(names) {
         names = &names[raw.to_bytes_with_nul().len()..];
         let Ok(name) = raw.to_str() else { continue };
-        // The rest is this machine's.
+        // Other names hold labels and private data of this machine.
         if !(name.starts_with("user.") || name == "security.capability")
             || name.contains(".overlay.")
-            || name.contains('=')
         {
             continue;
         }
         let mut value = vec![0; MOST];
         let length = lgetxattr(file, raw, &mut value[..]).look(step)?;
         value.truncate(length);
-        // Many readers take a line break for the end of the value.
+        // A keyword cannot hold these two; GNU tar writes them in the same way.
+        let name = name.replace('%', "%25").replace('=', "%3D");
+        // Some readers take a line feed for the end of the value.
         all.push(match value.contains(&b'\n') {
             false => (format!("SCHILY.xattr.{name}"), value),
             true => (format!("LIBARCHIVE.xattr.{name}"), base64::encode(&value)),
         });
     }
     Ok(all)
+}
+
+/// Seconds since 1970 with a fraction. The kernel counts nanoseconds forward from the
+/// second, also before 1970: half a second before 1970 is second -1 and 500,000,000 ns.
+fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
+    match seconds < 0 && nanoseconds > 0 {
+        true => format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanoseconds),
+        false => format!("{seconds}.{nanoseconds:09}"),
+    }
 }
 
 /// The most bytes of the names of a file's extended attributes, and of a value.
@@ -193,6 +206,18 @@ const MOST: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_before_1970_is_a_negative_decimal_number() {
+        for (seconds, nanoseconds, text) in [
+            (1, 500_000_000, "1.500000000"),
+            (-1, 0, "-1.000000000"),
+            (-1, 500_000_000, "-0.500000000"),
+            (-2, 1, "-1.999999999"),
+        ] {
+            assert_eq!(decimal_time(seconds, nanoseconds), text);
+        }
+    }
 
     #[test]
     fn a_records_length_counts_its_own_digits() {

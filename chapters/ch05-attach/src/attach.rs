@@ -9,7 +9,7 @@ use ch05_exec::not_running;
 use ch05_logs::Follow;
 use ch05_stop::{Target, wait};
 use clap::{ArgAction, Args};
-use common::state::State;
+use common::cli::{Act, Context};
 use common::step::Step;
 use common::{Exit, Signals};
 use nix::errno::Errno;
@@ -21,7 +21,7 @@ use rustix::termios::{tcgetwinsize, tcsetwinsize};
 use crate::attachable::Ends;
 use crate::keys::{Keys, Typed};
 
-/// What `attach` takes.
+/// Go back to a container in the background
 #[derive(Args, Debug)]
 pub struct Attach {
     /// The keys that leave it running: letters, or ctrl- and a letter, with commas
@@ -62,13 +62,11 @@ enum Over {
     Away,
 }
 
-impl Attach {
-    /// Show what its program prints and hand it what is typed, until it ends, with its
-    /// exit code; or until the keys are typed.
-    ///
-    /// # Errors
-    /// It doesn't run, or is in the foreground; nobody saw its end.
-    pub fn act(self, state: &State) -> Result<Exit> {
+impl Act for Attach {
+    /// Show what the program prints and hand it what is typed, until it ends, with its
+    /// exit status; or until the detach keys are typed.
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
         let target = Target::find(state, &self.container)?;
         let record = target.record.clone();
         let home = record.home(state);

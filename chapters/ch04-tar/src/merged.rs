@@ -10,7 +10,8 @@ use anyhow::Result;
 use common::step::Step;
 use nix::errno::Errno;
 
-use crate::layer::{Meaning, Reader, is};
+use ch04_commit::layer::is;
+use ch04_image::layer::{Meaning, Reader};
 
 /// A directory of one layer, and how that layer is read.
 pub(crate) type Level = (PathBuf, Reader);

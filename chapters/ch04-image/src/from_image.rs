@@ -47,14 +47,17 @@ impl Words {
         text.with_context(|| format!("{word:?} is not the name of an image"))
     }
 
-    /// What to run in a container of this image.
-    #[must_use]
-    pub fn run(self, image: &Image) -> cli::Run {
+    /// A container of this image that runs the given command, without parts yet.
+    /// `--trace` takes effect here.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn plan(self, image: &Image) -> Result<Plan> {
         let mut command: Vec<OsString> = self.words.into_iter().skip(1).collect();
         if command.is_empty() {
             command.extend(image.command.iter().map(Into::into));
         }
-        cli::Run { trace: self.trace, command }
+        cli::Run { trace: self.trace, command }.plan()
     }
 }
 

@@ -1,0 +1,47 @@
+//! The commands that remove: containers that have ended, and images.
+
+use anyhow::Result;
+use clap::Args;
+use common::Exit;
+use common::cli::{self, Act, Context};
+use common::state::Record;
+
+use crate::Store;
+
+/// Remove images that no container uses
+#[derive(Args, Debug)]
+pub struct Rmi {
+    /// The names of the images
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+impl Act for Rmi {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let store = Store::open(&context.state)?;
+        cli::each(&self.images, |name| store.remove(name, context.undo))?;
+        Ok(Exit::Code(0))
+    }
+}
+
+/// Remove containers that have ended
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Rm {
+    /// The names of the containers, their IDs, or unique ID prefixes
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+impl Act for Rm {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let Context { state, undo } = context;
+        let store = Store::open(state)?;
+        cli::each(&self.containers, |word| {
+            let record = Record::find(state, word)?;
+            record.home(state).remove(record.called(), undo)?;
+            store.tidy()
+        })?;
+        Ok(Exit::Code(0))
+    }
+}

@@ -1,0 +1,18 @@
+//! Images by name, and containers that other commands know.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod from_image;
+mod images;
+pub mod layer;
+mod recorded;
+mod run;
+mod store;
+
+pub use commands::{Rm, Rmi};
+pub use from_image::{FromImage, Words};
+pub use images::Images;
+pub use recorded::{Recorded, driver};
+pub use run::{Run, RunAtTerminal, UNDO};
+pub use store::{DRAFT, Hold, Store};

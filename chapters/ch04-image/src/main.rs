@@ -1,0 +1,36 @@
+//! `ch04-image run IMAGE COMMAND`: images by name, and containers that stay.
+
+use std::process::ExitCode;
+
+use ch04_image::{Images, Rm, Rmi, RunAtTerminal, UNDO};
+use clap::Parser;
+use common::cli::{self, Act, Context};
+
+/// Chapter 4, image: images by name.
+///
+/// A container is made of an image, and stays when its program has ended, until `rm`.
+#[derive(Parser)]
+#[command(name = "ch04-image", after_help = common::after_help!("\
+Try:
+  ch04-image images
+  ch04-image run --name one busybox sh -c 'echo hello > /greeting'
+  ch04-image run --rm busybox cat /greeting      fails: another container
+  ch04-image rm one
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+common::commands! {
+    enum Action {
+        Run(Box<RunAtTerminal>),
+        Images(Images),
+        Rmi(Rmi),
+        Rm(Rm),
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+}

@@ -1,0 +1,109 @@
+//! The part that records a container, so that other commands know it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use ch02_union::Driver;
+use clap::ValueEnum;
+use common::images::now;
+use common::state::record::{self, Record};
+use common::{Exit, Home, Lifetime, Part, Plan, Running};
+use nix::unistd::Pid;
+
+use crate::store::Hold;
+
+/// The part that writes a container's record, and at its end how that was.
+#[derive(Debug)]
+pub struct Recorded {
+    image: String,
+    layers: Vec<String>,
+    driver: Driver,
+    /// Nobody removes the image's layers until the record says that they are used.
+    hold: Option<Hold>,
+    /// As far as it is known.
+    record: Option<Record>,
+    /// It is removed when its program ends.
+    goes: bool,
+}
+
+impl Recorded {
+    /// A container of this image, whose layers are held until the record is written.
+    #[must_use]
+    pub fn new(
+        image: &common::images::Image,
+        driver: Driver,
+        hold: Hold,
+    ) -> Recorded {
+        let (image, layers) = (image.name.clone(), image.layers.clone());
+        let hold = Some(hold);
+        Recorded { image, layers, driver, hold, record: None, goes: false }
+    }
+}
+
+// ANCHOR: part
+impl Part for Recorded {
+    fn name(&self) -> &'static str {
+        "record"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        let lossy = |word: &std::ffi::OsString| word.to_string_lossy().into_owned();
+        let record = Record {
+            id: plan.home.id.clone(),
+            name: plan.home.name.clone(),
+            image: self.image.clone(),
+            layers: self.layers.clone(),
+            command: plan.command.iter().map(lossy).collect(),
+            created: now(),
+            driver: driver_name(self.driver),
+            environment: BTreeMap::new(),
+            directory: "/".into(),
+            user: None,
+        };
+        record.write(&plan.home)?;
+        self.record = Some(record);
+        self.hold = None;
+        Ok(())
+    }
+
+    fn attach(&mut self, plan: &Plan, _child: Pid) -> Result<()> {
+        let Some(record) = &mut self.record else { return Ok(()) };
+        // By now all parts have said what the program gets.
+        record.environment = plan.environment.clone();
+        record.directory = plan.directory.clone();
+        record.user = plan.user.clone();
+        self.goes = plan.lifetime != Lifetime::UntilRemoved;
+        record.write(&plan.home)
+    }
+
+    fn started(&mut self, running: &mut Running) -> Result<()> {
+        // One that stays is joined in any case.
+        if self.goes {
+            running.let_join();
+        }
+        Ok(())
+    }
+
+    fn ended(&self, home: &Home, how: Exit) -> Result<()> {
+        record::write_end(home, how)
+    }
+
+    fn removed(&self, home: &Home) -> Result<()> {
+        record::forget(home)
+    }
+}
+// ANCHOR_END: part
+
+fn driver_name(driver: Driver) -> String {
+    let value = driver.to_possible_value();
+    value.as_ref().map_or("", |value| value.get_name()).to_owned()
+}
+
+/// The union driver of a recorded container.
+///
+/// # Errors
+/// This program does not know it.
+pub fn driver(record: &Record) -> Result<Driver> {
+    let known = Driver::from_str(&record.driver, false).ok();
+    known.with_context(|| format!("unknown union driver {:?}", record.driver))
+}

@@ -1,0 +1,76 @@
+//! The command lines of `commit`, `export` and `import`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use common::Exit;
+use common::cli::{Act, Context};
+use common::state::Name;
+
+/// Make an image, or a tar, of a container
+#[derive(Args, Debug)]
+pub struct Commit {
+    /// Write a tar instead, compressed as its name ends: .tar, .tar.gz, .tar.zst
+    ///
+    /// "-" is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// The container's name, its ID, or a unique ID prefix
+    container: String,
+
+    /// The name of the new image; it replaces an image of that name
+    #[arg(required_unless_present = "output", conflicts_with = "output")]
+    image: Option<Name>,
+}
+
+impl Act for Commit {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
+        match self.output {
+            Some(file) => crate::export(state, &self.container, &file)?,
+            None => {
+                let image = self.image.context("no image is named")?;
+                ch04_commit::commit(state, &self.container, &image)?;
+            }
+        }
+        Ok(Exit::Code(0))
+    }
+}
+
+/// Write a container's filesystem as a tar
+#[derive(Args, Debug)]
+pub struct Export {
+    /// Where to; compressed as the name ends: .tar, .tar.gz, .tar.zst
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+
+    /// The container's name, its ID, or a unique ID prefix
+    container: String,
+}
+
+impl Act for Export {
+    fn act(self, context: &Context) -> Result<Exit> {
+        crate::export(&context.state, &self.container, &self.output)?;
+        Ok(Exit::Code(0))
+    }
+}
+
+/// Make an image of a tar or a directory
+#[derive(Args, Debug)]
+pub struct Import {
+    /// A tar, also compressed by gzip or zstd; a directory; "-" is standard input
+    #[arg(value_name = "FILE|DIR|-")]
+    from: PathBuf,
+
+    /// The name of the new image; it replaces an image of that name
+    image: Name,
+}
+
+impl Act for Import {
+    fn act(self, context: &Context) -> Result<Exit> {
+        crate::import(&context.state, &self.from, &self.image)?;
+        Ok(Exit::Code(0))
+    }
+}

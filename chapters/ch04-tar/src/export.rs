@@ -1,0 +1,39 @@
+//! `export`: a container's whole tree as a tar.
+
+use std::path::Path;
+
+use anyhow::Result;
+use ch02_union::Driver;
+use ch04_commit::{Held, become_root};
+use ch04_image::driver;
+use ch04_image::layer::Reader;
+use common::state::State;
+
+use crate::compression::{self, Packing};
+use crate::merged::Level;
+use crate::pack::pack;
+
+/// Write a container's whole tree as a tar; `-` is standard output. The name tells
+/// how it is packed.
+///
+/// # Errors
+/// No such container; a terminal; a full disk, and other system calls'.
+pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
+    let user_namespace = become_root();
+    let held = Held::new(state, container)?;
+    let record = &held.record;
+    let reader = |aufs| Reader { aufs, user_namespace };
+    let driver = driver(record)?;
+    let aufs = driver == Driver::Aufs;
+    let mut levels: Vec<Level> = vec![(held.upper(), reader(aufs))];
+    if driver != Driver::Copy {
+        let below = record.layers.iter().map(|layer| state.layers().join(layer));
+        levels.extend(below.map(|layer| (layer, reader(false))));
+    }
+    compression::file(to, |out| {
+        let _frozen = held.freeze()?;
+        let packed =
+            compression::packed(Packing::of(to), out, |out| pack(&levels, out));
+        held.whole(packed)
+    })
+}

@@ -1,0 +1,14 @@
+//! Tars: a container's tree written as one, and an image made of one.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod compression;
+mod export;
+mod import;
+mod merged;
+mod pack;
+
+pub use commands::{Commit, Export, Import};
+pub use export::export;
+pub use import::import;

@@ -1,0 +1,42 @@
+//! `ch04-tar export CONTAINER`, `ch04-tar import FILE IMAGE`: images as tars.
+
+use std::process::ExitCode;
+
+use ch04_image::{Images, Rm, Rmi, RunAtTerminal, UNDO};
+use ch04_tar::{Commit, Export, Import};
+use clap::Parser;
+use common::cli::{self, Act, Context};
+
+/// Chapter 4, tar: a container's filesystem as a tar, and an image of a tar.
+///
+/// Compressed by gzip or zstd, or not; from a file, a directory or standard input.
+#[derive(Parser)]
+#[command(name = "ch04-tar", after_help = common::after_help!("\
+Try:
+  ch04-tar run --name one busybox sh -c 'echo hello > /greeting'
+  ch04-tar export one | tar -t | head
+  ch04-tar commit -o one.tar.gz one
+  ch04-tar import one.tar.gz greeting
+  ch04-tar run --rm greeting cat /greeting
+  ch04-tar rm one; ch04-tar rmi greeting; ch04-tar images
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+common::commands! {
+    enum Action {
+        Run(Box<RunAtTerminal>),
+        Commit(Commit),
+        Export(Export),
+        Import(Import),
+        Images(Images),
+        Rmi(Rmi),
+        Rm(Rm),
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+}

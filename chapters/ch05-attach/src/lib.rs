@@ -1,0 +1,19 @@
+//! The way back to a container in the background.
+
+#![forbid(unsafe_code)]
+
+mod attach;
+mod attachable;
+mod keys;
+mod run;
+
+use common::state::{Table, Undo};
+
+pub use attach::Attach;
+pub use attachable::{Attachable, remove_socket};
+pub use keys::Keys;
+pub use run::Run;
+
+/// The clean-up table of the chapters up to this one.
+pub const UNDO: Table =
+    &[ch03_limits::UNDO, &[Undo { kind: attachable::NOTE, undo: remove_socket }]];

@@ -1,0 +1,53 @@
+//! `ch05-attach attach CONTAINER`: back to a container in the background.
+
+use std::process::ExitCode;
+
+use ch04_image::{Images, Rmi};
+use ch04_tar::{Commit, Export, Import};
+use ch05_attach::{Attach, Run, UNDO};
+use ch05_env::Exec;
+use ch05_logs::Logs;
+use ch05_ps::Ps;
+use ch05_rm::Removal;
+use ch05_stop::Ends;
+use clap::Parser;
+use common::cli::{self, Act, Context};
+
+/// Chapter 5, attach: a way back to a container in the background.
+///
+/// `run -d` with -t or -i keeps a terminal or a pipe for the program; `attach` connects
+/// yours to it, and the detach keys leave the program running.
+#[derive(Parser)]
+#[command(name = "ch05-attach", after_help = common::after_help!("\
+Try:
+  ch05-attach run -d -ti --init --name one busybox sh
+  ch05-attach attach one                         back: ctrl-p ctrl-q
+  ch05-attach rm -f one
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+common::commands! {
+    enum Action {
+        Run(Box<Run>),
+        Exec(Exec),
+        Attach(Attach),
+        Ps(Ps),
+        Logs(Logs),
+        #[command(flatten)]
+        Ends(Ends),
+        Commit(Commit),
+        Export(Export),
+        Import(Import),
+        Images(Images),
+        Rmi(Rmi),
+        #[command(flatten)]
+        Removal(Removal),
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+}

@@ -1,0 +1,46 @@
+//! `run` of this chapter.
+
+use anyhow::Result;
+use ch05_detach::Log;
+use ch05_env::Surroundings;
+use ch05_init::Init;
+use clap::Args;
+use common::Exit;
+use common::cli::{Act, Context};
+
+use crate::Attachable;
+
+/// Run a program in a container of an image
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    #[command(flatten)]
+    streams: ch05_detach::Flags,
+
+    #[command(flatten)]
+    surroundings: Surroundings,
+
+    /// Put a small process 1 above the program, which forwards signals and reaps
+    #[arg(long)]
+    init: bool,
+
+    #[command(flatten)]
+    run: ch04_image::Run,
+}
+
+impl Act for Run {
+    // ANCHOR: parts
+    fn act(self, context: &Context) -> Result<Exit> {
+        let container = self.run.container(context)?;
+        let container =
+            self.surroundings.parts(container).part(Init::new(self.init));
+        // -d goes with -t and -i from here on: a later process may attach.
+        let log = Log::default();
+        let container = self
+            .streams
+            .parts(container, log.clone())
+            .part(Attachable::new(log, &self.streams));
+        self.streams.start(container)
+    }
+    // ANCHOR_END: parts
+}

@@ -1,0 +1,51 @@
+//! `ch05-init run --init IMAGE COMMAND`: a small process 1 above the program.
+
+use std::process::ExitCode;
+
+use ch04_image::{Images, Rmi, UNDO};
+use ch04_tar::{Commit, Export, Import};
+use ch05_env::Exec;
+use ch05_init::Run;
+use ch05_logs::Logs;
+use ch05_ps::Ps;
+use ch05_rm::Removal;
+use ch05_stop::Ends;
+use clap::Parser;
+use common::cli::{self, Act, Context};
+
+/// Chapter 5, init: a process 1 that does the duties of one.
+///
+/// It forwards signals to the program, reaps orphans, and ends as the program does.
+#[derive(Parser)]
+#[command(name = "ch05-init", after_help = common::after_help!("\
+Try:
+  ch05-init run --rm --init busybox ps
+  ch05-init run -d --init --name one busybox sleep 1000
+  ch05-init stop one; ch05-init wait one; ch05-init rm one
+"))]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+common::commands! {
+    enum Action {
+        Run(Box<Run>),
+        Exec(Exec),
+        Ps(Ps),
+        Logs(Logs),
+        #[command(flatten)]
+        Ends(Ends),
+        Commit(Commit),
+        Export(Export),
+        Import(Import),
+        Images(Images),
+        Rmi(Rmi),
+        #[command(flatten)]
+        Removal(Removal),
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+}

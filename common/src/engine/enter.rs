@@ -1,0 +1,83 @@
+//! The child's side: from the clone through every `enter` and the sealing steps to
+//! execve(2).
+
+use std::cell::RefCell;
+use std::panic;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use nix::sys::stat::{Mode, umask};
+
+use crate::cli::step::{self, Scene, Step};
+use crate::engine::part::{Part, Up};
+use crate::engine::plan::{Plan, Seal};
+use crate::engine::seal::seal;
+use crate::process::channel::{Channel, Frame};
+use crate::process::exit::{OURS, code_of};
+use crate::process::program::Program;
+use crate::process::signals::die_with_parent;
+use crate::process::sys;
+
+/// The child's whole life before exec. It never returns into the parent's code,
+/// whose destructors are not its own.
+pub(crate) fn main(
+    plan: &Plan,
+    parts: &[Box<dyn Part>],
+    program: Program,
+    channel: &'static Channel,
+) -> ! {
+    let refuse = |code, text: String| -> ! {
+        // When the parent is gone there is nobody left to tell.
+        let _ = channel.send(&Frame::Refused { code, text });
+        sys::leave(code)
+    };
+    // A panic says what it has to say and leaves from here: unwinding would run
+    // the parent's destructors in the child.
+    panic::set_hook(Box::new(move |panic| {
+        refuse(OURS, format!("the child panicked: {panic}"))
+    }));
+    let Err(error) = enter(plan, parts, program, channel);
+    refuse(code_of(&error), step::report(&error))
+}
+
+/// What an infallible return would be, were it stable.
+enum Never {}
+
+// ANCHOR: enter
+fn enter(
+    plan: &Plan,
+    parts: &[Box<dyn Part>],
+    mut program: Program,
+    channel: &'static Channel,
+) -> Result<Never> {
+    step::scene(Scene { side: "child", hook: "born", part: "" });
+    step::narrate_by(move |line| {
+        // A parent that is gone is noticed below.
+        let _ = channel.send(&Frame::Step(line.to_owned()));
+    });
+    die_with_parent()?;
+    // The barrier. End of file: the parent died, perhaps before the line above.
+    let frame = channel.receive().look(|| "recvmsg(2) at the barrier")?;
+    if !matches!(frame, Some(Frame::Go)) {
+        sys::leave(OURS);
+    }
+    sys::default_signals().step(|| "sigprocmask(2) to none")?;
+    umask(Mode::from_bits_truncate(0o022));
+    // Leaked as the channel is: the child ends with execve(2) or _exit(2).
+    let contributed: &RefCell<Seal> =
+        Box::leak(Box::new(RefCell::new(plan.seal.clone())));
+    for part in parts {
+        let name = part.name();
+        step::scene(Scene { side: "child", hook: "enter", part: name });
+        let up = Up { part: name, channel, late: Rc::default(), seal: contributed };
+        part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
+        program.set(&up.late.take())?;
+    }
+    step::scene(Scene { side: "child", hook: "seal", part: "" });
+    seal(plan, &contributed.borrow())?;
+    step::scene(Scene { side: "child", hook: "exec", part: "" });
+    step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
+    channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
+    program.exec()
+}
+// ANCHOR_END: enter

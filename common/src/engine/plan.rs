@@ -1,0 +1,175 @@
+//! The values that describe a container: what the engine takes instead of a command
+//! line.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use rustix::thread::CapabilitySet;
+
+use crate::cli::step::{Hint, Step};
+use crate::process::{environment, rights};
+use crate::state::{Home, Id, State};
+
+/// The description of a container. Parts add to it in `prepare`; it is constant from
+/// the clone on.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// ID, name and state directory.
+    pub home: Home,
+    /// The program and its arguments, as any bytes. Never empty.
+    pub command: Vec<OsString>,
+    /// The program's whole environment.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// The program's working directory: a path inside the container.
+    pub directory: PathBuf,
+    /// Where the program's root filesystem comes from.
+    pub root: Root,
+    /// The user namespace in which the program runs.
+    pub users: Users,
+    /// How long the container's files exist.
+    pub lifetime: Lifetime,
+    /// The session and the controlling terminal that the program gets.
+    pub session: Session,
+    /// What happens to the program when this process ends.
+    pub on_parent_death: OnParentDeath,
+    /// The user as the caller wrote it, for the record; `None` means root.
+    pub user: Option<String>,
+    /// The values of the steps that the engine takes last; see [`Seal`].
+    pub seal: Seal,
+}
+
+/// The program's root filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// The host's own root.
+    Host,
+    /// A new root, which the parts assemble at this path of the host.
+    Assembled(PathBuf),
+    /// The root of a container that already runs; `/proc/PID/root`.
+    Joined(PathBuf),
+}
+
+impl Root {
+    /// Where on the host the new root is assembled.
+    ///
+    /// # Errors
+    /// The container has no new root: a part that assembles it is missing, or comes
+    /// later in the list.
+    pub fn assembled(&self) -> Result<&Path> {
+        match self {
+            Root::Assembled(at) => Ok(at),
+            other => bail!("no new root filesystem is assembled here ({other:?})"),
+        }
+    }
+}
+
+/// The user namespace of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// The initial user namespace: UID 0 is the host's root.
+    Initial,
+    /// Any other one: device nodes cannot be made, and a group that could deny access
+    /// may be impossible to drop.
+    ///
+    /// # Source
+    /// user_namespaces(7)
+    Nested,
+}
+
+/// How long the container's directory and record exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// The container has no files of its own.
+    NoFiles,
+    /// The files are removed when the program ends.
+    UntilExit,
+    /// The files are kept until another command removes them.
+    UntilRemoved,
+}
+
+/// The session of the program.
+///
+/// # Source
+/// credentials(7), "Sessions"
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// The caller's session: keys such as Ctrl-C signal the program directly, and the
+    /// caller's terminal is the program's controlling terminal.
+    Shared,
+    /// A session of the container's own.
+    Own,
+}
+
+/// What happens to the program when its parent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnParentDeath {
+    /// The kernel kills it; PR_SET_PDEATHSIG in prctl(2).
+    Kill,
+    /// It goes on.
+    Continue,
+}
+
+/// The values of the sealing steps. The default changes nothing but the supplementary
+/// groups: the caller's groups are rights on the host.
+#[derive(Clone, Debug, Default)]
+pub struct Seal {
+    /// The capabilities that the program may ever have; `None` keeps the bounding set.
+    ///
+    /// # Source
+    /// capabilities(7), "Capability bounding set"
+    pub bounding: Option<CapabilitySet>,
+    /// The user and the groups; `None` keeps the user and drops the groups.
+    pub credentials: Option<Credentials>,
+    /// The permitted, effective and inheritable capabilities; `None` keeps them.
+    pub capabilities: Option<CapabilitySet>,
+    /// execve(2) of a setuid program gives no rights; no_new_privs in prctl(2).
+    pub no_new_privs: bool,
+}
+
+/// The user and the groups of a process.
+///
+/// # Source
+/// credentials(7)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user ID.
+    pub user: u32,
+    /// The group ID.
+    pub group: u32,
+    /// The supplementary group IDs.
+    pub groups: Vec<u32>,
+}
+
+impl Plan {
+    /// A container without parts that runs this command. An empty command means `sh`.
+    ///
+    /// # Errors
+    /// No place for a state directory, no random number, no working directory.
+    pub fn new(mut command: Vec<OsString>) -> Result<Plan> {
+        if command.is_empty() {
+            command.push("sh".into());
+        }
+        Ok(Plan {
+            home: Home { id: Id::new()?, name: None, state: State::locate()? },
+            command,
+            environment: environment::clean(),
+            directory: env::current_dir().look(|| "getcwd(3)").hint(|_| {
+                Some("your working directory was removed: cd to another".to_owned())
+            })?,
+            root: Root::Host,
+            users: if rights::in_initial_user_namespace() {
+                Users::Initial
+            } else {
+                Users::Nested
+            },
+            lifetime: Lifetime::NoFiles,
+            session: Session::Shared,
+            on_parent_death: OnParentDeath::Kill,
+            user: None,
+            seal: Seal::default(),
+        })
+    }
+}

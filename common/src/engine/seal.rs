@@ -1,0 +1,128 @@
+//! Sealing: the steps between the last `enter` and execve(2), in the one order that
+//! works.
+//!
+//! Parts contribute values; only this file decides when each step runs. Each step
+//! takes away a right that a later step must not need:
+//!
+//! | step | why here |
+//! |---|---|
+//! | 1 seccomp, without no_new_privs | seccomp(2) needs CAP_SYS_ADMIN, which step 5 takes |
+//! | 2 bounding set | PR_CAPBSET_DROP needs CAP_SETPCAP |
+//! | 3 supplementary groups | setgroups(2) needs CAP_SETGID |
+//! | 4 group and user | setuid(2) to another user clears the capabilities |
+//! | 5 capabilities | the last step that needs one has run |
+//! | 6 working directory | chdir(2) checks the rights of the program's user |
+//! | 7 PDEATHSIG | the kernel clears it at each change of credentials |
+//! | 8 no_new_privs | from here on execve(2) gives no rights |
+//! | 9 seccomp, with no_new_privs | a filter may forbid every call above |
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, chdir, fchown, isatty, setgid, setgroups, setuid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set,
+    set_capabilities,
+};
+
+use crate::cli::step::{Hint, Step};
+use crate::engine::plan::{
+    Credentials, OnParentDeath, Plan, Root, Seal, Session, Users,
+};
+use crate::process::signals::die_with_parent;
+use crate::process::sys;
+
+// ANCHOR: seal
+/// Take all the steps, in the table's order. Only execve(2) follows.
+///
+/// # Errors
+/// The first step that fails, with its system call.
+pub(crate) fn seal(plan: &Plan, seal: &Seal) -> Result<()> {
+    drop_from_bounding_set(seal)?;
+    set_groups(plan, seal)?;
+    give_terminal(plan, seal)?;
+    set_user(seal)?;
+    if let Some(set) = seal.capabilities {
+        let sets =
+            CapabilitySets { effective: set, permitted: set, inheritable: set };
+        set_capabilities(None, sets).step(|| format!("capset(2) {set:?}"))?;
+    }
+    chdir(&plan.directory)
+        .step(|| format!("chdir(2) {}", plan.directory.display()))?;
+    sys::close_on_exec_from(3).step(|| "close_range(2) from 3, CLOEXEC")?;
+    match plan.on_parent_death {
+        OnParentDeath::Kill => die_with_parent(),
+        OnParentDeath::Continue => {
+            prctl::set_pdeathsig(None).step(|| "prctl(2) PR_SET_PDEATHSIG none")
+        }
+    }?;
+    if seal.no_new_privs {
+        prctl::set_no_new_privs().step(|| "prctl(2) PR_SET_NO_NEW_PRIVS")?;
+    }
+    Ok(())
+}
+// ANCHOR_END: seal
+
+fn drop_from_bounding_set(seal: &Seal) -> Result<()> {
+    let Some(kept) = seal.bounding else { return Ok(()) };
+    for capability in (CapabilitySet::all() - kept).iter() {
+        match remove_capability_from_bounding_set(capability) {
+            // This kernel is older than the capability.
+            Err(rustix::io::Errno::INVAL) => {}
+            dropped => {
+                dropped
+                    .step(|| format!("prctl(2) PR_CAPBSET_DROP {capability:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_groups(plan: &Plan, seal: &Seal) -> Result<()> {
+    let groups = seal.credentials.iter().flat_map(|it| &it.groups);
+    let groups: Vec<Gid> = groups.map(|group| Gid::from_raw(*group)).collect();
+    match setgroups(&groups) {
+        // In a user namespace that an ordinary user made, setgroups(2) is denied for
+        // good: dropping a group may open what is closed to that group.
+        Err(Errno::EPERM) if plan.users == Users::Nested => Ok(()),
+        // The first chapters run for an ordinary user without any privilege.
+        Err(Errno::EPERM) if plan.root == Root::Host && groups.is_empty() => Ok(()),
+        set => set.step(|| format!("setgroups(2) {groups:?}")).hint(unmapped),
+    }
+}
+
+/// The container's own terminal belongs to the program's user, which may therefore open
+/// it again, by /dev/stdout for one.
+fn give_terminal(plan: &Plan, seal: &Seal) -> Result<()> {
+    let stdin = std::io::stdin();
+    match &seal.credentials {
+        Some(it)
+            if plan.session == Session::Own && isatty(&stdin).unwrap_or(false) =>
+        {
+            fchown(&stdin, Some(Uid::from_raw(it.user)), None)
+                .step(|| format!("fchown(2) 0 to {}", it.user))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set_user(seal: &Seal) -> Result<()> {
+    let Some(Credentials { user, group, .. }) = seal.credentials else {
+        return Ok(());
+    };
+    setgid(Gid::from_raw(group))
+        .step(|| format!("setgid(2) {group}"))
+        .hint(unmapped)?;
+    // The capabilities go with UID 0.
+    setuid(Uid::from_raw(user)).step(|| format!("setuid(2) {user}")).hint(unmapped)
+}
+
+/// # Source
+/// user_namespaces(7), "an ID that has no mapping"
+fn unmapped(errno: Errno) -> Option<String> {
+    (errno == Errno::EINVAL).then(|| {
+        "this ID is not mapped in the container's user namespace: an ordinary user's \
+         container has only root; as root it has all"
+            .to_owned()
+    })
+}

@@ -1,0 +1,173 @@
+//! The lock file of a container: `running/ID`.
+//!
+//! The host side holds a lock (flock(2)) on it as long as it lives; the kernel releases
+//! the lock when the holder dies, however it dies. The file is created before anything
+//! else of the container and removed last. It holds the container's notes.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
+use crate::read_whole;
+use crate::state::home::Home;
+use crate::state::notes::{Notes, header};
+use crate::state::tree::gone;
+
+/// The held lock of a container. Dropped, it is released.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// A lock file that was opened to be waited for: its notes can be read even if the file
+/// is removed meanwhile.
+#[derive(Debug)]
+pub struct Watched {
+    file: File,
+    path: PathBuf,
+}
+
+/// What one look at a lock file tells.
+#[derive(Debug)]
+pub enum Held {
+    /// No process holds the lock, or there is no lock file.
+    No,
+    /// A process holds the lock: the host side, or a command that removes the container.
+    Yes(Notes),
+}
+
+impl Home {
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.state.running().join(self.id.as_str())
+    }
+
+    /// Take the lock of a container that no process holds, and write the header.
+    ///
+    /// # Errors
+    /// Those of open(2), flock(2) and write(2).
+    pub fn lock(&self) -> Result<Lock> {
+        self.state.make(self.state.running())?;
+        let path = self.lock_path();
+        let mut file = loop {
+            let file = File::options().create(true).append(true).open(&path);
+            let file = file
+                .look(|| format!("open(2) {}", path.display()))
+                .hint(hints::state)?;
+            file.lock().look(|| format!("flock(2) {}", path.display()))?;
+            // A sweep that locked the empty file first has removed it.
+            if links(&file)? > 0 {
+                break file;
+            }
+        };
+        file.write_all(&header())
+            .look(|| format!("write(2) {}", path.display()))
+            .hint(hints::state)?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Whether a process holds the lock, by one look.
+    ///
+    /// # Errors
+    /// Those of open(2) and read(2).
+    pub fn held(&self) -> Result<Held> {
+        let path = self.lock_path();
+        let mut file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Held::No),
+            file => file.look(|| format!("open(2) {}", path.display()))?,
+        };
+        // Shared: two processes that look do not take each other for the host side.
+        if file.try_lock_shared().is_ok() {
+            return Ok(Held::No);
+        }
+        let text = read_whole::rest(&mut file);
+        Ok(Held::Yes(text.look(|| format!("read(2) {}", path.display()))?.into()))
+    }
+
+    /// The lock file, to be waited for; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn watch(&self) -> Result<Option<Watched>> {
+        let path = self.lock_path();
+        match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => {
+                let file = file.look(|| format!("open(2) {}", path.display()))?;
+                Ok(Some(Watched { file, path }))
+            }
+        }
+    }
+
+    /// Remove the lock file: nothing of the container remains to be undone.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub fn release(&self) -> Result<()> {
+        let path = self.lock_path();
+        gone(std::fs::remove_file(&path))
+            .look(|| format!("unlink(2) {}", path.display()))
+    }
+}
+
+impl Watched {
+    /// Sleep until no process holds the lock, and return the notes of that moment.
+    ///
+    /// # Errors
+    /// Those of flock(2) and read(2).
+    pub fn outlast(mut self) -> Result<Notes> {
+        loop {
+            match self.file.lock_shared() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                locked => {
+                    locked.look(|| format!("flock(2) {}", self.path.display()))?;
+                    break;
+                }
+            }
+        }
+        let text = read_whole::rest(&mut self.file);
+        Ok(text.look(|| format!("read(2) {}", self.path.display()))?.into())
+    }
+}
+
+/// Lock a file whose holder is dead. `None` if a process holds it, if it is gone, or if
+/// it belongs to another user.
+///
+/// # Errors
+/// Those of open(2), flock(2) and read(2).
+pub(crate) fn take_over(home: &Home) -> Result<Option<(Lock, Notes)>> {
+    let path = home.lock_path();
+    let mut file = match File::open(&path) {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            return Ok(None);
+        }
+        file => file.look(|| format!("open(2) {}", path.display()))?,
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(e)) => {
+            return Err(e).look(|| format!("flock(2) {}", path.display()));
+        }
+        Ok(()) => {}
+    }
+    // The process that holds the lock of a file that is still linked owns the container.
+    if links(&file)? == 0 {
+        return Ok(None);
+    }
+    let text = read_whole::rest(&mut file);
+    let text = text.look(|| format!("read(2) {}", path.display()))?;
+    Ok(Some((Lock { _file: file }, text.into())))
+}
+
+fn links(file: &File) -> Result<u64> {
+    Ok(file.metadata().look(|| "fstat(2) of a container's lock file")?.nlink())
+}

@@ -1,0 +1,276 @@
+//! The notes in a container's lock file: one line each, a kind and a value.
+//!
+//! ```text
+//! format 1 ch05-attach
+//! name web
+//! group /sys/fs/cgroup/memory/mydocker/3f2a9c41b7d0
+//! host 4711 812345
+//! process until-removed 4712 812347
+//! ended 0 1795298400
+//! ```
+//!
+//! A note is either a fact, which leaves nothing to undo, or it names something on the
+//! host that must be undone. Such a note is written before the thing is made. The
+//! table in `undo.rs` has the function that undoes each kind.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use nix::unistd::Pid;
+
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
+use crate::process::pidfd::{Noted, Process};
+use crate::read_whole;
+use crate::state::fields::{FORMAT, NEWER};
+use crate::state::home::Home;
+use crate::state::name::Name;
+
+/// The container's name.
+pub(crate) const NAME: &str = "name";
+/// The container's first process: how long the container's files exist, PID, start time.
+const PROCESS: &str = "process";
+/// The program, where the first process is an init process above it.
+const PROGRAM: &str = "program";
+/// The host side.
+const HOST: &str = "host";
+/// How the program ended.
+pub(crate) const ENDED: &str = "ended";
+
+/// The kinds that are facts: they leave nothing to undo.
+const FACTS: [&str; 5] = [NAME, PROCESS, PROGRAM, HOST, ENDED];
+
+const UNTIL_REMOVED: &str = "until-removed";
+const UNTIL_EXIT: &str = "until-exit";
+
+/// The text of a lock file.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Vec<u8>);
+
+impl From<Vec<u8>> for Notes {
+    fn from(text: Vec<u8>) -> Notes {
+        Notes(text)
+    }
+}
+
+/// The first line of a lock file: the format, and the program that wrote it.
+pub(crate) fn header() -> Vec<u8> {
+    let program = env::args_os().next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default();
+    let program = program.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let program: String = program.chars().filter(|c| plain(*c)).collect();
+    format!("format {FORMAT} {program}\n").into_bytes()
+}
+
+impl Notes {
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    }
+
+    /// The values of this kind, in the order in which they were written.
+    pub fn of(&self, kind: &str) -> impl Iterator<Item = &[u8]> {
+        self.lines().skip(1).filter_map(move |line| {
+            line.strip_prefix(kind.as_bytes())?.strip_prefix(b" ")
+        })
+    }
+
+    /// The kinds that name something to undo.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeSet<String> {
+        let words = self.lines().skip(1);
+        let words = words.filter_map(|line| line.split(|byte| *byte == b' ').next());
+        let words = words.map(|word| String::from_utf8_lossy(word).into_owned());
+        words.filter(|word| !FACTS.contains(&word.as_str())).collect()
+    }
+
+    /// The program that made the container, by its file name.
+    #[must_use]
+    pub fn maker(&self) -> String {
+        let first = self.lines().next().unwrap_or_default();
+        let first = String::from_utf8_lossy(first);
+        first.split(' ').nth(2).unwrap_or_default().to_owned()
+    }
+
+    /// Make sure that this program understands the notes. A file that was just created
+    /// may have no header yet; nothing is made before the header.
+    ///
+    /// # Errors
+    /// The file has another format.
+    pub fn check_format(&self) -> Result<()> {
+        let Some(first) = self.lines().next() else { return Ok(()) };
+        let first = String::from_utf8_lossy(first);
+        let version = first.strip_prefix("format ").and_then(|rest| {
+            rest.split(' ').next().and_then(|number| number.parse::<u32>().ok())
+        });
+        match version {
+            Some(FORMAT) => Ok(()),
+            Some(version) if version > FORMAT => bail!("{}", NEWER),
+            _ => bail!(
+                "an older version of this program made it: remove it with that \
+                 version's `rm` or `prune`"
+            ),
+        }
+    }
+
+    /// The name, if the container has one.
+    #[must_use]
+    pub fn name(&self) -> Option<Name> {
+        self.of(NAME).find_map(|name| str::from_utf8(name).ok()?.parse().ok())
+    }
+
+    /// The container's first process, if its program was started.
+    #[must_use]
+    pub fn process(&self) -> Option<Noted> {
+        self.first_process().map(|(_, noted)| noted)
+    }
+
+    /// The process that runs the program: the first process, or the one below an init
+    /// process.
+    #[must_use]
+    pub fn program(&self) -> Option<Noted> {
+        let program = self.of(PROGRAM).find_map(noted);
+        program.or_else(|| self.process())
+    }
+
+    /// The host side.
+    #[must_use]
+    pub fn host(&self) -> Option<Noted> {
+        self.of(HOST).find_map(noted)
+    }
+
+    /// Whether the program was started and the container's files are to be kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.first_process().is_some_and(|(lifetime, _)| lifetime == UNTIL_REMOVED)
+    }
+
+    /// Whether the program was started and the files go with it.
+    #[must_use]
+    pub fn goes_with_program(&self) -> bool {
+        self.first_process().is_some_and(|(lifetime, _)| lifetime == UNTIL_EXIT)
+    }
+
+    fn first_process(&self) -> Option<(&str, Noted)> {
+        self.of(PROCESS).find_map(|note| {
+            let space = note.iter().position(|byte| *byte == b' ')?;
+            let lifetime = str::from_utf8(&note[..space]).ok()?;
+            Some((lifetime, noted(&note[space + 1..])?))
+        })
+    }
+}
+
+/// `PID START`.
+fn noted(note: &[u8]) -> Option<Noted> {
+    let (pid, since) = str::from_utf8(note).ok()?.split_once(' ')?;
+    let pid = Pid::from_raw(pid.parse().ok()?);
+    Some(Noted { pid, since: since.parse().ok()? })
+}
+
+impl Home {
+    /// Write a note. One that names something to undo comes before the thing is made.
+    ///
+    /// # Errors
+    /// Those of open(2) and write(2).
+    pub fn note(&self, kind: &str, value: &[u8]) -> Result<()> {
+        self.note_all(kind, &[value])
+    }
+
+    /// Write several notes of one kind, by one write(2).
+    ///
+    /// # Errors
+    /// Those of open(2) and write(2).
+    pub fn note_all(&self, kind: &str, values: &[&[u8]]) -> Result<()> {
+        let path = self.lock_path();
+        let lines =
+            values.iter().flat_map(|value| [kind.as_bytes(), b" ", value, b"\n"]);
+        let lines = lines.collect::<Vec<_>>().concat();
+        File::options()
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&lines))
+            .look(|| format!("write(2) {}", path.display()))
+            .hint(hints::state)
+    }
+
+    /// All notes. None where there is no lock file.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn notes(&self) -> Result<Notes> {
+        let path = self.lock_path();
+        match read_whole::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Notes::default()),
+            text => Ok(text.look(|| format!("read(2) {}", path.display()))?.into()),
+        }
+    }
+
+    /// Note the container's first process: its program runs.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and write(2).
+    pub(crate) fn note_process(&self, pid: Pid, kept: bool) -> Result<()> {
+        let lifetime = if kept { UNTIL_REMOVED } else { UNTIL_EXIT };
+        self.note_pid(PROCESS, &format!("{lifetime} "), pid)
+    }
+
+    /// Note the program below an init process.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and write(2).
+    pub(crate) fn note_program(&self, pid: Pid) -> Result<()> {
+        self.note_pid(PROGRAM, "", pid)
+    }
+
+    /// Note this process as the host side, for a process that waits for its end: that
+    /// comes after everything that is done and written for the container.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2) and write(2).
+    pub fn note_host(&self) -> Result<()> {
+        self.note_pid(HOST, "", Pid::this())
+    }
+
+    fn note_pid(&self, kind: &str, before: &str, pid: Pid) -> Result<()> {
+        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        let since = process.map_or(0, |process| process.since);
+        self.note(kind, format!("{before}{pid} {since}").as_bytes())
+    }
+
+    /// The values of one kind, for the part that wrote them.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn noted(&self, kind: &str) -> Result<Vec<OsString>> {
+        use std::os::unix::ffi::OsStringExt;
+        let notes = self.notes()?;
+        Ok(notes.of(kind).map(|value| OsString::from_vec(value.to_vec())).collect())
+    }
+
+    /// The process that runs the program, held by a pidfd; `None` if it has ended or
+    /// was never started.
+    ///
+    /// # Errors
+    /// Those of read(2) and pidfd_open(2).
+    pub fn program(&self) -> Result<Option<Process>> {
+        hold(self.notes()?.program())
+    }
+
+    /// The host side, held by a pidfd; `None` if it is gone.
+    ///
+    /// # Errors
+    /// Those of read(2) and pidfd_open(2).
+    pub fn host(&self) -> Result<Option<Process>> {
+        hold(self.notes()?.host())
+    }
+}
+
+fn hold(noted: Option<Noted>) -> Result<Option<Process>> {
+    let Some(noted) = noted else { return Ok(None) };
+    noted.hold().look(|| format!("pidfd_open(2) {}", noted.pid))
+}

@@ -1,0 +1,266 @@
+//! What is known of a container: written when it is made, read by every command.
+//!
+//! ```text
+//! containers/ID/record   written before its program runs
+//! containers/ID/ended    how it ended: written by the process that saw it, or by a sweep
+//! ```
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
+use crate::images::now;
+use crate::process::exit::Exit;
+use crate::read_whole;
+use crate::state::directory::State;
+use crate::state::fields::Fields;
+use crate::state::home::Home;
+use crate::state::id::Id;
+use crate::state::name::Name;
+use crate::state::notes::{ENDED as NOTE, Notes};
+
+/// The file names in the container's directory.
+const RECORD: &str = "record";
+const ENDED: &str = "ended";
+
+/// A container, as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its ID.
+    pub id: Id,
+    /// Its name, if the user gave one.
+    pub name: Option<Name>,
+    /// The image's name.
+    pub image: String,
+    /// The image's layers at that time, the topmost first.
+    pub layers: Vec<String>,
+    /// Program and arguments, for the reader: bytes that are not UTF-8 are replaced.
+    pub command: Vec<String>,
+    /// Seconds after 1970.
+    pub created: u64,
+    /// The union driver that merges the layers.
+    pub driver: String,
+    /// The program's whole environment, byte for byte. This and the following fields are
+    /// known when all parts are prepared.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// The program's working directory.
+    pub directory: PathBuf,
+    /// The program's user, as the caller wrote it; `None` means root.
+    pub user: Option<String>,
+}
+
+/// How and when a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How; [`Exit::Unseen`] if its host side was killed.
+    pub how: Exit,
+    /// When, in seconds after 1970.
+    pub at: u64,
+}
+
+impl Record {
+    /// The record of one container; `None` if it has none, or is gone.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn read(state: &State, id: &Id) -> Result<Option<Record>> {
+        let path = state.containers().join(id.as_str()).join(RECORD);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let record = Record::from(id, &text);
+        record.map(Some).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Write it.
+    ///
+    /// # Errors
+    /// Those of write(2) and rename(2).
+    pub fn write(&self, home: &Home) -> Result<()> {
+        write(&home.dir().join(RECORD), &self.text())
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn home(&self, state: &State) -> Home {
+        Home { id: self.id.clone(), name: self.name.clone(), state: state.clone() }
+    }
+
+    /// The name, or else the ID.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        self.name.as_ref().map_or(self.id.as_str(), Name::as_str)
+    }
+
+    /// Whether it is still there: a removal takes the record first.
+    #[must_use]
+    pub fn exists(&self, state: &State) -> bool {
+        exists(&self.home(state))
+    }
+
+    fn from(id: &Id, text: &[u8]) -> Result<Record> {
+        let fields = Fields::read(text)?;
+        let name = fields.word_if_any("name")?;
+        let environment: Option<_> =
+            fields.all("environment").map(variable).collect();
+        let directory = fields.all("directory").next();
+        Ok(Record {
+            id: id.clone(),
+            name: name.map(|name| name.parse()).transpose()?,
+            image: fields.word("image")?,
+            layers: fields.words("layer")?,
+            command: fields.words("command")?,
+            created: fields.number("created")?,
+            driver: fields.word("driver")?,
+            environment: environment.context("a variable has no value")?,
+            directory: directory.context("directory is missing")?.into(),
+            user: fields.word_if_any("user")?,
+        })
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let variables = self.environment.iter();
+        let equals = OsStr::new("=");
+        Fields::default()
+            .with_all("name", self.name.as_ref().map(Name::as_str))
+            .with("image", &self.image)
+            .with_all("layer", &self.layers)
+            .with_all("command", &self.command)
+            .with("created", self.created.to_string())
+            .with("driver", &self.driver)
+            .with_all(
+                "environment",
+                variables
+                    .map(|(key, value)| [key, equals, value].join(OsStr::new(""))),
+            )
+            .with("directory", &self.directory)
+            .with_all("user", &self.user)
+            .text()
+    }
+}
+
+impl End {
+    /// The end of this container; `None` if none is written.
+    ///
+    /// # Errors
+    /// Those of read(2); it is damaged.
+    pub fn read(home: &Home) -> Result<Option<End>> {
+        let path = home.dir().join(ENDED);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let end = Fields::read(&text)
+            .and_then(|fields| End::from(&fields.word("how")?, &fields.word("at")?));
+        end.map(Some).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// The end as the host side noted it in the lock file.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn noted(notes: &Notes) -> Result<Option<End>> {
+        let Some(note) = notes.of(NOTE).last() else { return Ok(None) };
+        let note = str::from_utf8(note).ok().and_then(|note| note.split_once(' '));
+        let (how, at) = note.context("the note of the end is damaged")?;
+        End::from(how, at).map(Some)
+    }
+
+    fn from(how: &str, at: &str) -> Result<End> {
+        let how = match how {
+            UNSEEN => Exit::Unseen,
+            word => match word.parse() {
+                Ok(code) => Exit::Code(code),
+                Err(_) => {
+                    Exit::Signal(word.parse::<Signal>().context("how it ended")?)
+                }
+            },
+        };
+        Ok(End { how, at: at.parse().context("when it ended")? })
+    }
+}
+
+/// The word for an end that no process saw.
+const UNSEEN: &str = "unseen";
+
+/// Write how it ended, in its directory and, for processes that wait, in its lock file.
+/// A container without a record has no end; an end that was seen is not replaced by one
+/// that was not.
+///
+/// # Errors
+/// Those of write(2) and rename(2).
+pub fn write_end(home: &Home, how: Exit) -> Result<()> {
+    let text = match how {
+        Exit::Code(code) => code.to_string(),
+        Exit::Signal(signal) => signal.to_string(),
+        Exit::Unseen => UNSEEN.to_owned(),
+        Exit::NotStarted => return Ok(()),
+    };
+    let path = home.dir().join(ENDED);
+    if !exists(home) || (how == Exit::Unseen && path.exists()) {
+        return Ok(());
+    }
+    let at = now().to_string();
+    // The file is removed together with a container that goes with its program.
+    home.note(NOTE, format!("{text} {at}").as_bytes())?;
+    write(&path, &Fields::default().with("how", text).with("at", at).text())
+}
+
+/// Remove the record: a process that looks from now on sees no container. It is no error
+/// if there is none.
+///
+/// # Errors
+/// Those of unlink(2).
+pub fn forget(home: &Home) -> Result<()> {
+    let path = home.dir().join(RECORD);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.step(|| format!("unlink(2) {}", path.display())),
+    }
+}
+
+/// Whether the container has a record.
+#[must_use]
+pub fn exists(home: &Home) -> bool {
+    home.dir().join(RECORD).exists()
+}
+
+/// Whether the record is known to be missing, or empty because the power failed before
+/// its content was on the disk. A record that cannot be looked at may be there.
+#[must_use]
+pub fn is_missing(directory: &Path) -> bool {
+    match fs::metadata(directory.join(RECORD)) {
+        Err(e) => e.kind() == io::ErrorKind::NotFound,
+        Ok(about) => about.len() == 0,
+    }
+}
+
+/// `KEY=VALUE`; a key has no `=`.
+fn variable(text: OsString) -> Option<(OsString, OsString)> {
+    let mut halves = text.as_bytes().splitn(2, |byte| *byte == b'=');
+    let mut half = || halves.next().map(|half| OsStr::from_bytes(half).to_owned());
+    half().zip(half())
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match read_whole::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        // It is empty if the power failed when the name was on the disk and the content
+        // was not.
+        text => text
+            .map(|text| Some(text).filter(|text| !text.is_empty()))
+            .look(|| format!("read(2) {}", path.display())),
+    }
+}
+
+/// Write under another name first, so that no process reads half of it. It is not
+/// synced: a container does not outlive a boot.
+fn write(path: &Path, text: &[u8]) -> Result<()> {
+    let step = || format!("write {}", path.display());
+    let new: PathBuf = path.with_extension("new");
+    fs::write(&new, text).step(step).hint(hints::state)?;
+    fs::rename(&new, path).step(step)
+}

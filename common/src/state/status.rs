@@ -1,0 +1,81 @@
+//! How a container is now: the one answer for every command.
+
+use anyhow::Result;
+
+use crate::process::exit::Exit;
+use crate::process::pidfd::Noted;
+use crate::state::home::Home;
+use crate::state::lock::Held;
+use crate::state::record::{End, exists};
+
+/// How a container is, at the moment of the look. A lock tells whether it lives, and
+/// not a PID, which may belong to another process by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is being created: its program does not run yet.
+    Starting,
+    /// Its program runs; this is the container's first process.
+    Running(Noted),
+    /// Its program has ended, and its host side has not written how.
+    Ending,
+    /// It has ended, and its host side saw how.
+    Exited(End),
+    /// Its host side was killed: no process saw the end.
+    Dead,
+}
+
+impl Status {
+    // ANCHOR: of
+    /// Look at one container; `None` if it has no record, or was removed meanwhile.
+    ///
+    /// # Errors
+    /// Those of open(2), flock(2) and read(2); a damaged record of its end.
+    pub fn of(home: &Home) -> Result<Option<Status>> {
+        // The lock first: the process that ends the container writes the end, and then
+        // releases the lock.
+        let otherwise = match Status::by_lock(home)? {
+            Status::Running(process) => return Ok(Some(Status::Running(process))),
+            other => other,
+        };
+        Status::unless_ended(home, otherwise)
+    }
+
+    /// The same without a look at the lock, for a container that has no lock file.
+    ///
+    /// # Errors
+    /// Those of open(2) and read(2); a damaged record of its end.
+    pub fn of_unlocked(home: &Home) -> Result<Option<Status>> {
+        Status::unless_ended(home, Status::Dead)
+    }
+
+    /// What the lock file alone tells: [`Status::Dead`] if no process holds it.
+    ///
+    /// # Errors
+    /// Those of open(2), flock(2) and read(2).
+    pub fn by_lock(home: &Home) -> Result<Status> {
+        Ok(match home.held()? {
+            Held::No => Status::Dead,
+            Held::Yes(notes) => match notes.process() {
+                None => Status::Starting,
+                Some(process) if process.lives() => Status::Running(process),
+                Some(_) => Status::Ending,
+            },
+        })
+    }
+
+    fn unless_ended(home: &Home, otherwise: Status) -> Result<Option<Status>> {
+        Ok(match End::read(home)? {
+            Some(End { how: Exit::Unseen, .. }) => Some(Status::Dead),
+            Some(end) => Some(Status::Exited(end)),
+            // A removal takes the record first, then the file that tells of the end.
+            None => exists(home).then_some(otherwise),
+        })
+    }
+    // ANCHOR_END: of
+
+    /// Whether a process holds the container: what `ps` lists without `-a`.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(self, Status::Starting | Status::Running(_) | Status::Ending)
+    }
+}

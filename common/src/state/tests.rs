@@ -1,0 +1,307 @@
+//! Locks, notes, names and sweeps together, each test in a state directory of its own.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+use rustix::fs::{IFlags, ioctl_getflags};
+use tempfile::TempDir;
+
+use super::home::spread;
+use super::names::give_back;
+use super::sweep::{remove_files, sweep_quietly};
+use super::*;
+use crate::Exit;
+
+const NONE: Table = &[];
+/// Undoes notes of the kind "link" by forgetting them, and tells so by a file.
+const LINK: Table = &[&[Undo {
+    kind: "link",
+    undo: |home| Ok(fs::write(home.state.root().join("undone"), "")?),
+}]];
+
+fn state() -> (TempDir, State) {
+    let dir = tempfile::tempdir().unwrap();
+    let state = State::at(dir.path());
+    (dir, state)
+}
+
+fn home(state: &State, name: Option<&str>) -> Home {
+    let name = name.map(|name| name.parse().unwrap());
+    Home { id: Id::new().unwrap(), name, state: state.clone() }
+}
+
+/// A container whose host side was killed, with this note.
+fn dead(state: &State, name: Option<&str>, kind: &str) -> Home {
+    let home = home(state, name);
+    drop(home.claim(NONE).unwrap());
+    home.note(kind, b"veth0").unwrap();
+    home
+}
+
+fn count(directory: &Path) -> usize {
+    fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_living_container_is_not_swept_and_a_dead_one_is() {
+    let (_dir, state) = state();
+    assert!(state.dead().unwrap().is_empty());
+    let home = home(&state, Some("web"));
+    let lock = home.claim(NONE).unwrap();
+    home.note("volume", b"a b").unwrap();
+    home.note("volumes", b"of another part").unwrap();
+    home.note("volume", b"\xff").unwrap();
+    assert!(state.dead().unwrap().is_empty());
+    drop(lock);
+    let dead = state.dead().unwrap();
+    assert_eq!(dead.len(), 1);
+    let found = &dead[0].home;
+    assert_eq!((&found.id, &found.name), (&home.id, &home.name));
+    let notes = found.notes().unwrap();
+    assert_eq!(notes.of("volume").collect::<Vec<_>>(), [&b"a b"[..], b"\xff"]);
+    assert_eq!(notes.of("overlay").count(), 0);
+    let kinds: Vec<String> = notes.kinds().into_iter().collect();
+    assert_eq!(kinds, ["volume", "volumes"]);
+    remove_files(found).unwrap();
+    remove_files(found).unwrap();
+    assert!(state.dead().unwrap().is_empty());
+    assert_eq!(count(&state.names()), 0);
+}
+
+#[test]
+fn an_unknown_note_keeps_the_whole_container_from_every_sweep() {
+    let (dir, state) = state();
+    let home = dead(&state, Some("web"), "link");
+    let left = |why: &str| {
+        assert_eq!(home.notes().unwrap().of("link").count(), 1, "{why}");
+        assert!(home.dir().exists(), "{why}");
+        assert!(state.names().join("web").is_symlink(), "{why}");
+        assert!(!dir.path().join("undone").exists(), "{why}");
+    };
+    let found = state.dead().unwrap();
+    assert!(!found[0].is_known(NONE));
+    sweep_quietly(&found[0], NONE);
+    left("the sweep of a start");
+    let error = found[0].sweep(NONE).unwrap_err();
+    assert!(format!("{error:#}").contains("unknown kind \"link\""), "{error:#}");
+    left("a sweep by command");
+    drop(found);
+    let error = home.remove("web", NONE).unwrap_err().to_string();
+    assert!(error.contains("unknown kind \"link\""), "{error}");
+    left("a removal");
+    let second =
+        self::home(&state, Some("web")).claim(NONE).unwrap_err().to_string();
+    assert!(second.contains("already in use"), "{second}");
+    left("a container that wants the name");
+    // The binary that knows the kind undoes it, and removes the rest.
+    home.remove("web", LINK).unwrap();
+    assert!(dir.path().join("undone").exists());
+    assert!(!home.dir().exists() && !state.names().join("web").is_symlink());
+}
+
+#[test]
+fn a_start_examines_two_lock_files_however_many_there_are() {
+    let (_dir, state) = state();
+    for _ in 0..2 {
+        dead(&state, None, "name");
+    }
+    assert_eq!(state.dead_by_chance().unwrap().len(), 2);
+    for _ in 0..20 {
+        dead(&state, None, "name");
+    }
+    assert_eq!(state.dead_by_chance().unwrap().len(), 2);
+    assert_eq!(state.dead().unwrap().len(), 22);
+}
+
+#[test]
+fn the_dead_owner_of_a_name_is_swept_by_the_container_that_wants_the_name() {
+    let (_dir, state) = state();
+    for _ in 0..50 {
+        dead(&state, None, "name");
+    }
+    let owner = dead(&state, Some("web"), "link");
+    let second = home(&state, Some("web"));
+    let _lock = second.claim(LINK).unwrap();
+    assert!(!owner.dir().exists());
+    let link = fs::read_link(state.names().join("web")).unwrap();
+    assert_eq!(link.as_os_str(), second.id.as_str());
+    assert_eq!(state.dead().unwrap().len(), 50);
+}
+
+#[test]
+fn a_lock_file_of_another_format_is_left_alone_with_a_message() {
+    let (_dir, state) = state();
+    for (header, message) in [
+        ("format 2 later", "a newer version"),
+        ("overlay volume", "an older version"),
+    ] {
+        let home = home(&state, None);
+        drop(home.claim(NONE).unwrap());
+        fs::write(home.lock_path(), format!("{header}\n")).unwrap();
+        let found = state.dead().unwrap();
+        assert!(!found[0].is_known(LINK));
+        let error = format!("{:#}", found[0].sweep(LINK).unwrap_err());
+        assert!(error.contains(message), "{error}");
+        assert!(home.dir().exists());
+        drop(found);
+        remove_files(&home).unwrap();
+    }
+}
+
+#[test]
+fn a_kept_container_survives_the_sweep_with_an_end_that_no_process_saw() {
+    let (_dir, state) = state();
+    let home = home(&state, Some("web"));
+    let lock = home.claim(NONE).unwrap();
+    fs::write(home.dir().join("record"), "").unwrap();
+    home.note_process(Pid::this(), true).unwrap();
+    drop(lock);
+    state.dead().unwrap()[0].sweep(NONE).unwrap();
+    assert_eq!(End::read(&home).unwrap().unwrap().how, Exit::Unseen);
+    assert_eq!(Status::of(&home).unwrap(), Some(Status::Dead));
+    assert!(!home.lock_path().exists() && home.dir().exists());
+    assert!(state.names().join("web").is_symlink());
+}
+
+#[test]
+fn containers_are_spread_where_the_file_system_can() {
+    // Beside the build, which is on a disk more often than /tmp.
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    spread(&other);
+    let state = State::at(dir.path().join("state"));
+    drop(home(&state, None).claim(NONE).unwrap());
+    let flags = |path: &Path| ioctl_getflags(File::open(path).unwrap());
+    let can = flags(&other).is_ok_and(|flags| flags.contains(IFlags::TOPDIR));
+    let does = flags(&state.containers());
+    assert_eq!(can, does.is_ok_and(|flags| flags.contains(IFlags::TOPDIR)));
+    assert_eq!(count(&state.containers()), 1);
+    drop(home(&state, None).claim(NONE).unwrap());
+    assert_eq!(count(&state.containers()), 2);
+}
+
+#[test]
+fn a_host_side_is_found_by_its_pid_and_its_start_time() {
+    let (_dir, state) = state();
+    let home = home(&state, None);
+    assert!(home.host().unwrap().is_none());
+    let lock = home.claim(NONE).unwrap();
+    assert!(home.host().unwrap().is_none());
+    home.note("host", format!("{} 1", Pid::this()).as_bytes()).unwrap();
+    assert!(home.host().unwrap().is_none(), "another process has that PID");
+    remove_files(&home).unwrap();
+    drop(lock);
+    let _lock = home.claim(NONE).unwrap();
+    home.note_host().unwrap();
+    assert_eq!(home.host().unwrap().unwrap().pid, Pid::this());
+}
+
+#[test]
+fn the_status_is_told_by_the_lock_and_the_process() {
+    let (_dir, state) = state();
+    let home = home(&state, None);
+    assert_eq!(Status::by_lock(&home).unwrap(), Status::Dead);
+    let lock = home.claim(NONE).unwrap();
+    assert_eq!(Status::by_lock(&home).unwrap(), Status::Starting);
+    let note = format!("until-removed {} 1", Pid::this());
+    home.note("process", note.as_bytes()).unwrap();
+    // The PID belongs to another process now.
+    assert_eq!(Status::by_lock(&home).unwrap(), Status::Ending);
+    drop(lock);
+    assert_eq!(Status::by_lock(&home).unwrap(), Status::Dead);
+    remove_files(&home).unwrap();
+    let lock = home.claim(NONE).unwrap();
+    home.note_process(Pid::this(), false).unwrap();
+    let status = Status::by_lock(&home).unwrap();
+    assert!(matches!(status, Status::Running(it) if it.pid == Pid::this()));
+    assert_eq!(Status::of(&home).unwrap(), Some(status), "without a record");
+    drop(lock);
+    // A container that goes with its program is swept with all its files.
+    state.dead().unwrap()[0].sweep(NONE).unwrap();
+    assert_eq!(count(&state.containers()), 0);
+}
+
+#[test]
+fn a_waiting_process_reads_the_last_note_though_the_file_is_gone() {
+    let (_dir, state) = state();
+    let home = home(&state, None);
+    assert!(home.watch().unwrap().is_none());
+    let lock = home.claim(NONE).unwrap();
+    let watched = home.watch().unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| watched.outlast().unwrap());
+        home.note("ended", b"3 100").unwrap();
+        remove_files(&home).unwrap();
+        drop(lock);
+        let end = End::noted(&waiter.join().unwrap()).unwrap().unwrap();
+        assert_eq!((end.how, end.at), (Exit::Code(3), 100));
+    });
+}
+
+#[test]
+fn a_name_has_one_owner() {
+    let (_dir, state) = state();
+    let first = home(&state, Some("web"));
+    let _lock = first.claim(NONE).unwrap();
+    let second = home(&state, Some("web"));
+    let error = second.claim(NONE).unwrap_err().to_string();
+    let expected =
+        format!("the name web is already in use by container {}", first.id);
+    assert!(error.starts_with(&expected), "{error}");
+    remove_files(&second).unwrap();
+    assert!(state.names().join("web").is_symlink());
+}
+
+#[test]
+fn of_two_that_want_a_name_the_loser_is_told_the_owner() {
+    let (_dir, state) = state();
+    // Each takes it and gives it back, so it is often free again when it was found taken.
+    let contend = || {
+        let one = home(&state, Some("web"));
+        for _ in 0..2_000 {
+            match one.claim(NONE) {
+                Ok(_lock) => give_back(&one).unwrap(),
+                Err(e) => assert!(!e.to_string().contains("container :"), "{e}"),
+            }
+            remove_files(&one).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(contend);
+        scope.spawn(contend);
+    });
+}
+
+#[test]
+fn a_container_that_died_before_its_directory_is_swept() {
+    let (_dir, state) = state();
+    drop(home(&state, None).lock().unwrap());
+    let dead = state.dead().unwrap();
+    assert_eq!(dead.len(), 1);
+    dead[0].sweep(NONE).unwrap();
+    assert_eq!(count(&state.running()), 0);
+}
+
+#[test]
+fn a_lock_file_that_a_sweep_has_removed_is_made_again() {
+    let (_dir, state) = state();
+    let home = home(&state, None);
+    state.make(state.running()).unwrap();
+    File::create(home.lock_path()).unwrap();
+    // A sweep came between open(2) and flock(2) of the owner.
+    let swept = state.dead().unwrap();
+    std::thread::scope(|scope| {
+        let owner = scope.spawn(|| home.lock().unwrap());
+        sleep(Duration::from_millis(50));
+        swept[0].sweep(NONE).unwrap();
+        drop(swept);
+        let _lock = owner.join().unwrap();
+        let text = fs::read_to_string(home.lock_path()).unwrap();
+        assert!(text.starts_with("format 1 "), "{text}");
+        assert!(state.dead().unwrap().is_empty());
+    });
+}

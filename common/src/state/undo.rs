@@ -1,0 +1,121 @@
+//! The clean-up table: which function undoes which kind of note.
+//!
+//! The host side of a container may be killed at any moment. Its lock file then has a
+//! note for each thing that stands on the host. Sweep, `rm`, `prune` and `rmi` all undo
+//! these notes through one table, and none of them knows the parts that wrote them.
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::step::join_errors;
+use crate::state::home::Home;
+use crate::state::notes::Notes;
+
+/// One row of the table: the function that undoes the notes of one kind.
+///
+/// The function looks at nothing but the state directory and the ID. To find nothing
+/// is no error, and to be called twice neither.
+#[derive(Clone, Copy, Debug)]
+pub struct Undo {
+    /// The kind: the first word of the note.
+    pub kind: &'static str,
+    /// Undo all notes of this kind.
+    pub undo: fn(&Home) -> Result<()>,
+}
+
+/// The table of a binary: the rows of the chapters that it links.
+pub type Table = &'static [&'static [Undo]];
+
+// ANCHOR: undo
+/// Undo everything that the notes name. A container with a note of an unknown kind is
+/// left as it is: half a clean-up would lose the note of the rest.
+///
+/// # Errors
+/// The notes have another format; a kind is unknown; the function of a row fails (the
+/// other rows are undone all the same).
+pub(crate) fn undo(home: &Home, notes: &Notes, table: Table) -> Result<()> {
+    let mut rows = Vec::new();
+    notes.check_format().with_context(|| unknown(home))?;
+    for kind in notes.kinds() {
+        match table.iter().copied().flatten().find(|row| row.kind == kind) {
+            Some(row) => rows.push(row),
+            None => bail!("{}: {}", unknown(home), later(&kind, notes)),
+        }
+    }
+    join_errors(
+        rows.iter().map(|row| {
+            (row.undo)(home).with_context(|| format!("undo {}", row.kind))
+        }),
+    )
+}
+// ANCHOR_END: undo
+
+/// Whether this table can undo everything that the notes name.
+pub(crate) fn knows(notes: &Notes, table: Table) -> bool {
+    let known = |kind: &String| {
+        table.iter().copied().flatten().any(|row| row.kind == kind.as_str())
+    };
+    notes.check_format().is_ok() && notes.kinds().iter().all(known)
+}
+
+fn unknown(home: &Home) -> String {
+    let id = &home.id;
+    format!(
+        "container {id} cannot be cleaned up by this program and is left as it is"
+    )
+}
+
+fn later(kind: &str, notes: &Notes) -> String {
+    let maker = match notes.maker() {
+        maker if maker.is_empty() => "a later chapter's program".to_owned(),
+        maker => maker,
+    };
+    format!(
+        "it has a note of the unknown kind {kind:?}; `{maker} rm` or `{maker} prune` \
+         removes it"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Id, State};
+
+    #[test]
+    fn a_container_with_an_unknown_note_is_left_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let home = Home { id: Id::new().unwrap(), name: None, state };
+        const KNOWN: Undo =
+            Undo { kind: "known", undo: |home| home.note("undone", b"") };
+        const LINK: Undo = Undo { kind: "link", undo: |_| Ok(()) };
+        undo(&home, &home.notes().unwrap(), &[]).unwrap();
+        let _lock = home.lock().unwrap();
+        home.note("known", b"x").unwrap();
+        home.note("link", b"veth0").unwrap();
+        let notes = home.notes().unwrap();
+        assert!(!knows(&notes, &[&[KNOWN]]));
+        let error = undo(&home, &notes, &[&[KNOWN]]).unwrap_err().to_string();
+        assert!(error.contains("unknown kind \"link\""), "{error}");
+        assert!(error.contains(&format!("`{} rm`", notes.maker())), "{error}");
+        assert!(home.noted("undone").unwrap().is_empty());
+        undo(&home, &notes, &[&[LINK], &[KNOWN]]).unwrap();
+        assert_eq!(home.noted("undone").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn every_row_is_undone_also_after_one_that_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let home = Home { id: Id::new().unwrap(), name: None, state };
+        let _lock = home.lock().unwrap();
+        home.note("a", b"").unwrap();
+        home.note("b", b"").unwrap();
+        const ROWS: &[Undo] = &[
+            Undo { kind: "a", undo: |_| bail!("as told") },
+            Undo { kind: "b", undo: |home| home.note("undone", b"") },
+        ];
+        let error = undo(&home, &home.notes().unwrap(), &[ROWS]).unwrap_err();
+        assert!(format!("{error:#}").contains("undo a: as told"), "{error:#}");
+        assert_eq!(home.noted("undone").unwrap().len(), 1);
+    }
+}
