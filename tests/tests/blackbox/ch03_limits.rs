@@ -130,7 +130,7 @@ fn killed_before_any_system_call_the_group_goes_with_the_next_run() {
     let lab = Lab::new();
     let mut groups = 0;
     // The fault lane tries every system call.
-    for number in (0..).step_by(11) {
+    for number in (0..).step_by(7) {
         let mut run = lab.traced("ch03-limits", |command| {
             command.args(["run", "-m", "64m", "-pids", "9", "true"])
         });
@@ -148,7 +148,7 @@ fn killed_before_any_system_call_the_group_goes_with_the_next_run() {
             assert_eq!(own_groups(), 0, "{number}");
         }
     }
-    assert!(groups > 2, "{groups}");
+    assert!(groups > 1, "{groups}");
     lab.chapter("ch03-limits").args(["run", "true"]).assert().success();
 }
 
