@@ -42,7 +42,7 @@ pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]
 pub use process::sys::write_port;
 pub use process::sys::{
-    SystemV, default_signal, ignore_signal, mount_read_only, one_mount_read_only,
-    setdomainname,
+    RawCall, SystemV, default_signal, ignore_signal, mount_read_only,
+    one_mount_read_only, raw_ioctl, setdomainname,
 };
 pub use state::Home;

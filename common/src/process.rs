@@ -13,3 +13,4 @@ pub(crate) mod program;
 pub mod rights;
 pub(crate) mod signals;
 pub(crate) mod sys;
+pub(crate) mod terminal_filter;

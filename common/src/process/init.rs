@@ -16,6 +16,7 @@ use crate::cli::step::Step;
 use crate::engine::part::Up;
 use crate::process::exit::{Exit, OURS};
 use crate::process::sys::{self, Side};
+use crate::process::terminal_filter;
 
 /// Stay behind as process 1, and let a child go on from here as the program. What is
 /// sent up is the child's pidfd, for [`Running::program_is`](crate::Running::program_is).
@@ -28,6 +29,8 @@ pub fn stay_as_init(up: &Up) -> Result<()> {
     // are the host's own: nobody below the host's root may look at them. The child is
     // traceable again when it has become the program.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
+    // Process 1 is sealed too: a program that can trace it could let it type.
+    terminal_filter::install()?;
     // From before the child is there, so that no signal and no end of it gets lost.
     let signals = waited_for();
     signals.thread_set_mask().step(|| "sigprocmask(2) to all")?;

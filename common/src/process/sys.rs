@@ -11,6 +11,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::cli::step::Step;
+use crate::process::terminal_filter::Instruction;
 
 /// Which side of the clone this process is on.
 pub(crate) enum Side {
@@ -229,6 +230,103 @@ fn read_only(fd: impl AsFd, flags: libc::c_int) -> nix::Result<()> {
         )
     };
     Errno::result(result).map(drop)
+}
+
+/// Install a seccomp filter in this process. It stays, in children and executed programs
+/// too.
+///
+/// # Errors
+/// EACCES without CAP_SYS_ADMIN and without no_new_privs; EINVAL for a program that the
+/// kernel does not accept, and from a kernel without filters.
+/// # Source
+/// seccomp(2), "SECCOMP_SET_MODE_FILTER"
+pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> nix::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog {
+        len: length,
+        // The kernel only reads it.
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: `Instruction` has the layout of `struct sock_filter`, the pointer and the
+    // length are those of one slice, and both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            // Without this flag, older kernels would slow the process down.
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Ask a terminal for something with a byte as the argument, in one of the machine's ways
+/// to make a system call: how a test tries what a filter denies. `request` is the whole
+/// register.
+///
+/// # Errors
+/// Those of ioctl(2).
+/// # Source
+/// ioctl_tty(2), "TIOCSTI"
+pub fn raw_ioctl(
+    fd: RawFd,
+    request: u64,
+    byte: u8,
+    call: RawCall,
+) -> nix::Result<()> {
+    let argument = &raw const byte;
+    match call {
+        // SAFETY: TIOCSTI and TIOCLINUX read one byte at the argument, which outlives
+        // the call.
+        RawCall::Native => Errno::result(unsafe {
+            libc::syscall(libc::SYS_ioctl, fd, request, argument)
+        })
+        .map(drop),
+        #[cfg(target_arch = "x86_64")]
+        RawCall::X32 => Errno::result(unsafe {
+            // SAFETY: as above; a kernel without this ABI answers ENOSYS.
+            libc::syscall(0x4000_0000 | 514, fd, request, argument)
+        })
+        .map(drop),
+        #[cfg(target_arch = "x86_64")]
+        RawCall::I386 => {
+            // Its pointers have 32 bits, so 0 stands for one: the filter looks first,
+            // and the kernel says EFAULT.
+            let mut result: i64 = 54;
+            // SAFETY: the kernel reads nothing of this process, as address 0 is not
+            // mapped. rbx is LLVM's own, and is put back.
+            unsafe {
+                std::arch::asm!(
+                    "xchg {fd}, rbx",
+                    "int 0x80",
+                    "xchg {fd}, rbx",
+                    fd = inout(reg) i64::from(fd) => _,
+                    inout("rax") result,
+                    in("rcx") request,
+                    in("rdx") 0_u64,
+                    out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+                );
+            }
+            match result as i32 {
+                0 => Ok(()),
+                errno => Err(Errno::from_raw(-errno)),
+            }
+        }
+    }
+}
+
+/// How [`raw_ioctl`] enters the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawCall {
+    /// As every program of this machine does.
+    Native,
+    /// By the numbers of the x32 ABI.
+    #[cfg(target_arch = "x86_64")]
+    X32,
+    /// By `int 0x80`, with the numbers of the i386 ABI.
+    #[cfg(target_arch = "x86_64")]
+    I386,
 }
 
 /// Ignore a signal, in this process and in what it executes.

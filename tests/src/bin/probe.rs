@@ -7,12 +7,14 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use common::SystemV;
+use common::{RawCall, SystemV, raw_ioctl};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
@@ -157,6 +159,24 @@ fn main() -> io::Result<ExitCode> {
             common::ignore_signal(Signal::SIGCHLD)?;
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
         }
+        // type TEXT [FILE...]: push it into the input of each terminal that this process
+        // has, in each way, and of these files; say what came of it.
+        Some("type") => {
+            let text = rest[0].as_encoded_bytes();
+            type_into("0", 0, text);
+            type_into("1", 1, text);
+            type_into("2", 2, text);
+            for path in [&"/dev/tty".into()].into_iter().chain(&rest[1..]) {
+                match fs::File::open(path) {
+                    Ok(file) => {
+                        type_into(&path.to_string_lossy(), file.as_raw_fd(), text);
+                    }
+                    Err(error) => println!("{}: {error}", path.display()),
+                }
+            }
+            println!("typed");
+            Ok(ExitCode::SUCCESS)
+        }
         // powerless COMMAND: run it as root without root's rights.
         Some("powerless") => {
             for right in CapabilitySet::all().iter() {
@@ -169,6 +189,33 @@ fn main() -> io::Result<ExitCode> {
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
         }
         _ => Ok(ExitCode::from(97)),
+    }
+}
+
+/// Ask the terminal to take each byte as typed: a line for each way that did anything but
+/// fail with EPERM.
+fn type_into(name: &str, fd: i32, text: &[u8]) {
+    let ways = [
+        ("native", RawCall::Native, 0),
+        // The kernel looks at the lower half of a request alone.
+        ("upper half", RawCall::Native, 0xdead_beef << 32),
+        #[cfg(target_arch = "x86_64")]
+        ("x32", RawCall::X32, 0),
+        #[cfg(target_arch = "x86_64")]
+        ("i386", RawCall::I386, 0),
+    ];
+    for (request, number) in [("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c)] {
+        for (way, call, upper) in ways {
+            // Only one way types what the user sees.
+            let text = if way == "native" { text } else { b"\n" };
+            let push = |byte: &u8| raw_ioctl(fd, number | upper, *byte, call);
+            let answer = match text.iter().try_for_each(push) {
+                Err(Errno::EPERM) => continue,
+                Err(errno) => format!("{errno:?}"),
+                Ok(()) => "done".to_owned(),
+            };
+            println!("{name} {request} {way}: {answer}");
+        }
     }
 }
 
