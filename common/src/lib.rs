@@ -38,11 +38,12 @@ pub use process::guard::Guard;
 pub use process::init::stay_as_init;
 pub use process::pidfd::Process;
 pub use process::rights;
+pub use process::safe_binary::SafeBinary;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]
 pub use process::sys::write_port;
 pub use process::sys::{
     RawCall, SystemV, default_signal, ignore_signal, mount_read_only,
-    one_mount_read_only, raw_ioctl, setdomainname,
+    one_mount_read_only, one_mount_writable, raw_ioctl, setdomainname,
 };
 pub use state::Home;

@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod pidfd;
 pub(crate) mod program;
 pub mod rights;
+pub(crate) mod safe_binary;
 pub(crate) mod signals;
 pub(crate) mod sys;
 pub(crate) mod terminal_filter;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use common::Exit;
 use common::state::State;
+use common::{Exit, SafeBinary};
 
 use crate::env_file;
 use crate::{AsUser, Who};
@@ -33,6 +33,7 @@ impl Exec {
     /// # Errors
     /// As [`ch05_exec::Exec::act`].
     pub fn act(self, state: &State) -> Result<Exit> {
+        let binary = SafeBinary::exec_self()?;
         let Exec { env_file: files, user, exec } = self;
         let mut record = exec.record(state)?;
         for file in &files {
@@ -42,6 +43,8 @@ impl Exec {
             (None, Some(user)) => Some(user.parse()?),
             (user, _) => user,
         };
-        exec.act_in(state, record, |container| container.part(AsUser::new(user)))
+        exec.act_in(state, record, binary, |container| {
+            container.part(AsUser::new(user))
+        })
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use ch05_detach::Log;
 use clap::Args;
-use common::Exit;
 use common::state::State;
+use common::{Exit, SafeBinary};
 
 use crate::{AsUser, Attachable, Init, ReadOnly, Settings, Who};
 
@@ -59,13 +59,15 @@ impl Run {
     /// # Errors
     /// As [`ch05_detach::Run::act`].
     pub fn act(self, state: &State) -> Result<Exit> {
+        // First of all: everything before it happens twice.
+        let binary = self.init.then(SafeBinary::exec_self).transpose()?;
         let user = AsUser::new(self.flags.user.clone());
         let container = self
             .run
             .container(state)?
             .part(Settings::new(self.flags))
             .part(ReadOnly::new(self.read_only))
-            .part(Init::new(self.init));
+            .part(Init::new(binary));
         // -d goes with -t and -i from here on: somebody may attach.
         let log = Log::default();
         let container = self

@@ -11,7 +11,7 @@ use clap::Args;
 use common::exit::{OURS, code_of};
 use common::state::Life;
 use common::state::State;
-use common::{Container, Exit, cli};
+use common::{Container, Exit, SafeBinary, cli};
 
 use crate::alone::Alone;
 use crate::{Inside, Variables};
@@ -56,8 +56,10 @@ impl Exec {
     /// The container doesn't run, or ends meanwhile; the program isn't there (127) or
     /// can't be executed (126).
     pub fn act(self, state: &State) -> Result<Exit> {
+        // First of all: everything before it happens twice.
+        let binary = SafeBinary::exec_self()?;
         let record = self.record(state)?;
-        self.act_in(state, record, |container| container)
+        self.act_in(state, record, binary, |container| container)
     }
 
     /// The container.
@@ -69,7 +71,8 @@ impl Exec {
     }
 
     // ANCHOR: act
-    /// The same in the container of this record, and with more parts.
+    /// The same in the container of this record, and with more parts. The process that
+    /// joins is visible in the container, so it runs from a [`SafeBinary`].
     ///
     /// # Errors
     /// As [`Exec::act`].
@@ -77,6 +80,7 @@ impl Exec {
         self,
         state: &State,
         record: Record,
+        binary: SafeBinary,
         parts: impl FnOnce(Container) -> Container,
     ) -> Result<Exit> {
         let home = record.home(state);
@@ -90,6 +94,7 @@ impl Exec {
             process.clone(),
             environment,
             self.directory,
+            binary,
         );
         let run = cli::Run { trace: self.trace, command: self.command };
         let container = Container::new(run.plan()?).part(inside);

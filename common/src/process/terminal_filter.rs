@@ -171,7 +171,7 @@ pub(crate) fn install() -> Result<()> {
         return Ok(());
     }
     sys::set_seccomp_filter(&program())
-        .step(|| "seccomp(2) SECCOMP_SET_MODE_FILTER: no TIOCSTI, no TIOCLINUX")
+        .step(|| "seccomp(2) deny TIOCSTI, TIOCLINUX")
         .hint(|errno| {
             (errno == Errno::EINVAL).then(|| {
                 "the kernel must have CONFIG_SECCOMP_FILTER: without it, a container \

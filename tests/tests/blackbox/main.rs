@@ -25,4 +25,6 @@ mod ch05_ps;
 mod ch05_rm;
 mod ch05_stop;
 mod doctor;
+mod host_binary;
 mod lab;
+mod terminal_filter;
