@@ -10,6 +10,7 @@ pub(crate) mod guard;
 pub(crate) mod init;
 pub(crate) mod pidfd;
 pub(crate) mod program;
+pub(crate) mod raw_ioctl;
 pub mod rights;
 pub(crate) mod safe_binary;
 pub(crate) mod signals;
