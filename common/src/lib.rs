@@ -38,12 +38,14 @@ pub use process::guard::Guard;
 pub use process::init::stay_as_init;
 pub use process::pidfd::{Noted, Process};
 pub use process::poll::poll;
+pub use process::raw_ioctl::{RawCall, raw_ioctl};
 pub use process::rights;
+pub use process::safe_binary::SafeBinary;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]
 pub use process::sys::write_port;
 pub use process::sys::{
     SystemV, default_signal, ignore_signal, mount_read_only, one_mount_read_only,
-    setdomainname,
+    one_mount_writable, setdomainname,
 };
 pub use state::Home;

@@ -14,7 +14,7 @@ use ch02_setns::KINDS;
 use ch04_pivot_root::own_null;
 use common::state::{Record, State};
 use common::step::{Hint, Step};
-use common::{Birth, Join, Part, Plan, Process, Root, Up, Users};
+use common::{Birth, Join, Part, Plan, Process, Root, SafeBinary, Up, Users};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
@@ -35,6 +35,7 @@ pub struct Inside {
     process: Rc<Process>,
     environment: BTreeMap<OsString, OsString>,
     directory: Option<PathBuf>,
+    binary: SafeBinary,
     groups: Groups,
     root: Option<OwnedFd>,
     user_namespace: bool,
@@ -52,6 +53,7 @@ impl Inside {
         process: Rc<Process>,
         environment: BTreeMap<OsString, OsString>,
         directory: Option<PathBuf>,
+        binary: SafeBinary,
     ) -> Inside {
         Inside {
             state: state.clone(),
@@ -59,6 +61,7 @@ impl Inside {
             process,
             environment,
             directory,
+            binary,
             groups: Groups::default(),
             root: None,
             user_namespace: false,
@@ -95,6 +98,7 @@ impl Part for Inside {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        self.binary.trace();
         let record = &self.record;
         plan.environment = std::mem::take(&mut self.environment);
         plan.directory = self.directory.take().unwrap_or(record.directory.clone());
@@ -121,7 +125,8 @@ impl Part for Inside {
             plan.users = Users::Nested;
         }
         let pidfd = self.process.fd.try_clone().look(|| "fcntl(2) F_DUPFD")?;
-        self.join.replace(Some(Join::by(move || join(&pidfd, namespaces))));
+        self.join
+            .replace(Some(Join::by(self.binary, move || join(&pidfd, namespaces))));
         self.cradle.replace(self.groups.cradle.take());
         Ok(())
     }

@@ -6,7 +6,7 @@
 //!
 //! | step | why here |
 //! |---|---|
-//! | 1 seccomp, without no_new_privs | seccomp(2) needs CAP_SYS_ADMIN, which step 5 takes |
+//! | 1 seccomp, without no_new_privs: [`terminal_filter`] | seccomp(2) needs CAP_SYS_ADMIN, which step 5 takes |
 //! | 2 bounding set | PR_CAPBSET_DROP needs CAP_SETPCAP |
 //! | 3 supplementary groups | setgroups(2) needs CAP_SETGID |
 //! | 4 group and user | setuid(2) to another user clears the capabilities |
@@ -30,7 +30,7 @@ use crate::engine::plan::{
     Credentials, OnParentDeath, Plan, Root, Seal, Session, Users,
 };
 use crate::process::signals::die_with_parent;
-use crate::process::sys;
+use crate::process::{sys, terminal_filter};
 
 // ANCHOR: seal
 /// Take all the steps, in the table's order. Only execve(2) follows.
@@ -38,6 +38,7 @@ use crate::process::sys;
 /// # Errors
 /// The first step that fails, with its system call.
 pub(crate) fn seal(plan: &Plan, seal: &Seal) -> Result<()> {
+    guard_terminals(plan)?;
     drop_from_bounding_set(seal)?;
     set_groups(plan, seal)?;
     give_terminal(plan, seal)?;
@@ -62,6 +63,26 @@ pub(crate) fn seal(plan: &Plan, seal: &Seal) -> Result<()> {
     Ok(())
 }
 // ANCHOR_END: seal
+
+/// No program of a container types into a terminal, whichever it gets hold of.
+fn guard_terminals(plan: &Plan) -> Result<()> {
+    match terminal_filter::install() {
+        // The first chapters run for an ordinary user without any privilege. Their
+        // program has the rights of that user on the host, as every other program in the
+        // session: there is no container to come out of.
+        Err(error)
+            if plan.root == Root::Host
+                && errno_of(&error) == Some(Errno::EACCES) =>
+        {
+            Ok(())
+        }
+        installed => installed,
+    }
+}
+
+fn errno_of(error: &anyhow::Error) -> Option<Errno> {
+    error.root_cause().downcast_ref().copied()
+}
 
 fn drop_from_bounding_set(seal: &Seal) -> Result<()> {
     let Some(kept) = seal.bounding else { return Ok(()) };

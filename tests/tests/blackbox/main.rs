@@ -27,4 +27,6 @@ mod ch05_rm;
 mod ch05_stop;
 mod doctor;
 mod engine;
+mod host_binary;
 mod lab;
+mod terminal_filter;
