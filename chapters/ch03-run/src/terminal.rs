@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::Result;
 use clap::Args;
 use common::step::Step;
-use common::{Guard, Part, Plan, Root, Running, Session, Up, Watch};
+use common::{Guard, Part, Plan, Root, Running, Session, StreamSource, Up, Watch};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::mount::{MsFlags, mount};
@@ -84,6 +84,7 @@ impl Part for Terminal {
         if !self.wanted {
             return Ok(());
         }
+        up.seal().streams = [StreamSource::Made; 3];
         up.send(own_terminal(plan, copy_manners)?)
     }
 

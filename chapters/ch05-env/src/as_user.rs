@@ -3,14 +3,13 @@
 use std::ffi::OsStr;
 
 use anyhow::Result;
-use common::step::Step;
-use common::{Credentials, Part, Plan, Session, Up};
-use nix::unistd::{Uid, fchown, isatty};
+use common::{Credentials, Part, Plan, Up};
 
 use crate::Who;
 
 /// The program's user, groups and home. This part looks them up inside the container;
-/// the engine changes the credentials when it seals the program.
+/// the engine changes the credentials, and gives the streams to the user, when it seals the
+/// program.
 ///
 /// # Source
 /// credentials(7), setuid(2)
@@ -49,9 +48,6 @@ impl Part for AsUser {
         {
             up.set("HOME", &identity.home);
         }
-        if plan.session == Session::Own {
-            give_terminal(Uid::from_raw(identity.user))?;
-        }
         up.seal().credentials = Some(Credentials {
             user: identity.user,
             group: identity.group,
@@ -61,13 +57,3 @@ impl Part for AsUser {
     }
 }
 // ANCHOR_END: part
-
-/// So that the program may open its own terminal again, by /dev/stdout for one.
-fn give_terminal(user: Uid) -> Result<()> {
-    let stdin = std::io::stdin();
-    if isatty(&stdin).unwrap_or(false) {
-        fchown(&stdin, Some(user), None)
-            .step(|| format!("fchown(2) 0 to {user}"))?;
-    }
-    Ok(())
-}

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use ch03_run::own_terminal;
 use ch05_detach::{Log, Stream};
 use common::step::Step;
-use common::{Exit, Home, Part, Plan, Running, Session, Up, Watch};
+use common::{Exit, Home, Part, Plan, Running, Session, StreamSource, Up, Watch};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
@@ -90,10 +90,14 @@ impl Part for Attachable {
                 }
                 None => Ok(()),
             };
+            up.seal().streams = [StreamSource::Made; 3];
             return up.send(own_terminal(plan, manners)?);
         }
         match &self.pipe {
-            Some((theirs, _)) => dup2_stdin(theirs).step(|| "dup2(2) to 0"),
+            Some((theirs, _)) => {
+                up.seal().streams[0] = StreamSource::Made;
+                dup2_stdin(theirs).step(|| "dup2(2) to 0")
+            }
             None => Ok(()),
         }
     }

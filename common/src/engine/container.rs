@@ -14,10 +14,12 @@ use crate::cli::step::{self, Scene, Step};
 use crate::engine::enter;
 use crate::engine::part::{Birth, Part};
 use crate::engine::plan::{Lifetime, Plan, Session};
-use crate::engine::poll_loop::{Running, poll};
+use crate::engine::poll_loop::Running;
+use crate::engine::relay;
 use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
 use crate::process::clone::{self, Born};
+use crate::process::poll::poll;
 
 use crate::process::exit::{Exit, Failure};
 use crate::process::program::Program;
@@ -147,6 +149,7 @@ impl Created {
             standing.how = Exit::Unseen;
             let mut running =
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
+            relay::serve(&mut running)?;
             standing.each("started", |part, _| part.started(&mut running))?;
             // After the parts: whoever finds this note joins by what they have noted.
             if standing.plan.lifetime == Lifetime::UntilRemoved {

@@ -9,7 +9,7 @@
 //! | 1 seccomp, without no_new_privs | seccomp(2) needs CAP_SYS_ADMIN, which step 5 takes |
 //! | 2 bounding set | PR_CAPBSET_DROP needs CAP_SETPCAP |
 //! | 3 supplementary groups | setgroups(2) needs CAP_SETGID |
-//! | 4 group and user | setuid(2) to another user clears the capabilities |
+//! | 4 group, streams, user | fchown(2) of a stream needs CAP_CHOWN; setuid(2) to another user clears the capabilities |
 //! | 5 capabilities | the last step that needs one has run |
 //! | 6 working directory | chdir(2) checks the rights of the program's user |
 //! | 7 PDEATHSIG | the kernel clears it at each change of credentials |
@@ -27,6 +27,8 @@ use rustix::thread::{
 
 use crate::cli::step::{Hint, Step};
 use crate::engine::plan::{Credentials, OnParentDeath, Plan, Root, Seal, Users};
+use crate::engine::streams;
+use crate::process::channel::Channel;
 use crate::process::signals::die_with_parent;
 use crate::process::sys;
 
@@ -35,10 +37,10 @@ use crate::process::sys;
 ///
 /// # Errors
 /// The first step that fails, with its system call.
-pub(crate) fn seal(plan: &Plan, seal: &Seal) -> Result<()> {
+pub(crate) fn seal(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
     drop_from_bounding_set(seal)?;
     set_groups(plan, seal)?;
-    set_user(seal)?;
+    set_user(seal, channel)?;
     if let Some(set) = seal.capabilities {
         let sets =
             CapabilitySets { effective: set, permitted: set, inheritable: set };
@@ -88,15 +90,17 @@ fn set_groups(plan: &Plan, seal: &Seal) -> Result<()> {
     }
 }
 
-fn set_user(seal: &Seal) -> Result<()> {
+fn set_user(seal: &Seal, channel: &Channel) -> Result<()> {
     let Some(Credentials { user, group, .. }) = seal.credentials else {
         return Ok(());
     };
     setgid(Gid::from_raw(group))
         .step(|| format!("setgid(2) {group}"))
         .hint(unmapped)?;
+    let id = Uid::from_raw(user);
+    streams::give_to(id, &seal.streams, channel)?;
     // The capabilities go with UID 0.
-    setuid(Uid::from_raw(user)).step(|| format!("setuid(2) {user}")).hint(unmapped)
+    setuid(id).step(|| format!("setuid(2) {user}")).hint(unmapped)
 }
 
 /// # Source

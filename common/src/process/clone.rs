@@ -27,10 +27,10 @@ use rustix::event::{PollFd, PollFlags};
 use crate::cli::hints;
 use crate::cli::step::{self, Hint, Scene, Step};
 use crate::engine::part::{Birth, Join};
-use crate::engine::poll_loop::poll;
 use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
 use crate::process::exit::{Failure, OURS, code_of};
+use crate::process::poll::poll;
 use crate::process::signals::die_with_parent;
 use crate::process::sys::{self, Side};
 
