@@ -38,6 +38,7 @@ pub use engine::relay::OutputRelay;
 pub use process::environment::PATH;
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
+pub use process::id_map;
 pub use process::init::stay_as_init;
 pub use process::pidfd::Process;
 pub use process::poll::poll;

@@ -47,7 +47,7 @@ pub fn unpack(tar: &Path, root: &Path) -> Result<()> {
     let mut archive = Archive::new(io::BufReader::new(file));
     // An .apk ends each of its sections with zeros, and goes on.
     archive.set_ignore_zeros(true);
-    let keep = Keep { owners: rights::privileged(), attributes: false };
+    let keep = Keep { owners: rights::is_host_root(), attributes: false };
     entries(archive, root, keep)
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use ch02_cgroups::{Group, freeze};
 use ch02_union::Driver;
+use ch02_user::Outside;
 use common::images::{Image, now};
 use common::state::Life;
 use common::state::Name;
@@ -16,7 +17,6 @@ use common::state::State;
 use common::step::Step;
 use common::{Guard, Home, rights};
 use nix::sched::CloneFlags;
-use nix::unistd::{getgid, getuid};
 use provision::busybox;
 
 use crate::layer::{self, Reader};
@@ -220,23 +220,18 @@ pub(crate) fn refuse_busybox(name: &Name) -> Result<()> {
     Ok(())
 }
 
-/// Who is not root becomes it in a user namespace, where the files of its containers
-/// can be read whatever their modes are. True if it was needed.
+/// Become root in a new user namespace, unless this process is privileged: then it can
+/// read all files of the user's containers, whatever their modes are. True in any user
+/// namespace but the initial one: there are no "trusted." attributes, no device nodes,
+/// and perhaps no other owners.
 pub(crate) fn become_root() -> bool {
     if rights::privileged() {
-        return false;
+        return !rights::in_initial_user_namespace();
     }
-    // Who I am outside has to be asked before.
-    let (uid, gid) = (getuid(), getgid());
-    let write =
-        |file, text: String| std::fs::write(format!("/proc/self/{file}"), text);
-    // Where that is closed, what can't be read is named when it comes to it.
+    let outside = Outside::caller();
+    // Where this is denied, the file that cannot be read is named later.
     let _ = nix::sched::unshare(CloneFlags::CLONE_NEWUSER)
         .context("unshare(2)")
-        .and_then(|()| {
-            write("setgroups", "deny".into())?;
-            write("gid_map", format!("0 {gid} 1"))?;
-            Ok(write("uid_map", format!("0 {uid} 1"))?)
-        });
+        .and_then(|()| outside.becomes_root_of("self"));
     true
 }

@@ -30,7 +30,7 @@ use crate::engine::plan::{Credentials, OnParentDeath, Plan, Root, Seal, Users};
 use crate::engine::streams;
 use crate::process::channel::Channel;
 use crate::process::signals::die_with_parent;
-use crate::process::sys;
+use crate::process::{id_map, sys};
 
 // ANCHOR: seal
 /// Take all the steps, in the table's order. Only execve(2) follows.
@@ -40,7 +40,7 @@ use crate::process::sys;
 pub(crate) fn seal(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
     drop_from_bounding_set(seal)?;
     set_groups(plan, seal)?;
-    set_user(seal, channel)?;
+    set_user(plan, seal, channel)?;
     if let Some(set) = seal.capabilities {
         let sets =
             CapabilitySets { effective: set, permitted: set, inheritable: set };
@@ -86,29 +86,44 @@ fn set_groups(plan: &Plan, seal: &Seal) -> Result<()> {
         Err(Errno::EPERM) if plan.users == Users::Nested => Ok(()),
         // The first chapters run for an ordinary user without any privilege.
         Err(Errno::EPERM) if plan.root == Root::Host && groups.is_empty() => Ok(()),
-        set => set.step(|| format!("setgroups(2) {groups:?}")).hint(unmapped),
+        set => set.step(|| format!("setgroups(2) {groups:?}")).hint(|errno| {
+            let numbers: Vec<_> = groups.iter().map(|it| it.as_raw()).collect();
+            unmapped(errno, plan, &numbers)
+        }),
     }
 }
 
-fn set_user(seal: &Seal, channel: &Channel) -> Result<()> {
+fn set_user(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
     let Some(Credentials { user, group, .. }) = seal.credentials else {
         return Ok(());
     };
     setgid(Gid::from_raw(group))
         .step(|| format!("setgid(2) {group}"))
-        .hint(unmapped)?;
+        .hint(|errno| unmapped(errno, plan, &[group]))?;
     let id = Uid::from_raw(user);
     streams::give_to(id, &seal.streams, channel)?;
     // The capabilities go with UID 0.
-    setuid(id).step(|| format!("setuid(2) {user}")).hint(unmapped)
+    setuid(id)
+        .step(|| format!("setuid(2) {user}"))
+        .hint(|errno| unmapped(errno, plan, &[user]))
 }
 
+/// What EINVAL means for these IDs.
+///
 /// # Source
-/// user_namespaces(7), "an ID that has no mapping"
-fn unmapped(errno: Errno) -> Option<String> {
-    (errno == Errno::EINVAL).then(|| {
-        "this ID is not mapped in the container's user namespace: an ordinary user's \
-         container has only root; as root it has all"
-            .to_owned()
-    })
+/// setuid(2), setgroups(2); user_namespaces(7), "Unmapped user and group IDs"
+fn unmapped(errno: Errno, plan: &Plan, ids: &[u32]) -> Option<String> {
+    if errno != Errno::EINVAL {
+        None
+    } else if ids.contains(&u32::MAX) {
+        Some(format!("{} is no ID: the largest ID is {}", u32::MAX, u32::MAX - 1))
+    } else if plan.users == Users::Nested {
+        Some(format!(
+            "the container's user namespace has only these users: {}; a container that \
+             the host's root starts has all",
+            id_map::users()
+        ))
+    } else {
+        None
+    }
 }

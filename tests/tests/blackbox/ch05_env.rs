@@ -5,6 +5,7 @@
 mod attach;
 mod detached;
 mod init;
+mod streams;
 
 use std::ffi::OsStr;
 use std::fs;
