@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::Result;
 use common::hints;
 use common::step::{Hint, Step};
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, getgid, getuid};
 
@@ -38,7 +39,7 @@ impl Outside {
             let path = format!("/proc/{process}/{file}");
             fs::write(&path, &text)
                 .step(|| format!("write(2) \"{text}\" to {path}"))
-                .hint(|errno| hints::clone(errno, CloneFlags::CLONE_NEWUSER))
+                .hint(|errno| self.why(errno))
         };
         // A process that drops a group may open a file that is closed to this group. So
         // the kernel takes a group map from an ordinary user only after setgroups(2) is
@@ -48,4 +49,17 @@ impl Outside {
         write("uid_map", format!("0 {} 1", self.user))
     }
     // ANCHOR_END: map
+
+    /// # Source
+    /// user_namespaces(7), "map user ID 0", on CAP_SETFCAP; since Linux 5.12
+    fn why(self, errno: Errno) -> Option<String> {
+        if errno == Errno::EPERM && self.user.is_root() {
+            return Some(
+                "root without capabilities cannot be mapped: keep CAP_SETFCAP and \
+                 CAP_SYS_ADMIN (bwrap and docker run: --cap-add), or use another user"
+                    .to_owned(),
+            );
+        }
+        hints::clone(errno, CloneFlags::CLONE_NEWUSER)
+    }
 }

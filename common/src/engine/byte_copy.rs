@@ -2,9 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use anyhow::Result;
 use nix::errno::Errno;
 use nix::unistd::{read, write};
 use rustix::event::{PollFd, PollFlags};
+
+use crate::process::poll::poll;
 
 /// The bytes of one read(2). A pipe or a terminal that has any room takes as many
 /// without blocking.
@@ -17,8 +20,8 @@ const CHUNK: usize = 4096;
 /// chunk is written, so the writer is never faster than the reader, and a copy needs no
 /// more memory than one chunk.
 ///
-/// The caller waits with poll(2) for what [`ByteCopy::wants`] says, and calls
-/// [`ByteCopy::ready`] then. The descriptors may block or not.
+/// The caller waits with poll(2) for what [`ByteCopy::wants`] says, and then calls
+/// [`ByteCopy::write`] if bytes are pending, else [`ByteCopy::read`].
 pub struct ByteCopy {
     from: Option<Box<dyn AsFd>>,
     to: Option<Box<dyn AsFd>>,
@@ -86,26 +89,25 @@ impl ByteCopy {
         Some(PollFd::from_borrowed_fd(fd, flags))
     }
 
-    /// Do what `wants` has waited for: write, or read and show the bytes to `see`.
-    pub fn ready(&mut self, see: impl FnOnce(&[u8])) -> Got {
-        if self.is_pending() {
-            self.write();
-            return Got::Nothing;
-        }
-        self.read(see)
-    }
-
     /// Read one chunk, and show it to `see`.
     pub fn read(&mut self, see: impl FnOnce(&[u8])) -> Got {
+        let writes = self.to.is_some();
+        self.read_through(|bytes, pending| {
+            see(bytes);
+            if writes {
+                pending.extend_from_slice(bytes);
+            }
+        })
+    }
+
+    /// Read one chunk; `filter` appends what is to be written to the pending bytes.
+    pub fn read_through(&mut self, filter: impl FnOnce(&[u8], &mut Vec<u8>)) -> Got {
         let Some(from) = &self.from else { return Got::Nothing };
         let mut bytes = [0; CHUNK];
         match read(from, &mut bytes) {
             Ok(0) => Got::End,
             Ok(count) => {
-                see(&bytes[..count]);
-                if self.to.is_some() {
-                    self.pending.extend_from_slice(&bytes[..count]);
-                }
+                filter(&bytes[..count], &mut self.pending);
                 Got::Bytes
             }
             // It is asked again.
@@ -115,15 +117,13 @@ impl ByteCopy {
         }
     }
 
-    /// Add bytes of another source.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
-    }
-
     /// Write as much of what is pending as the target takes. False: the target takes no
     /// more bytes (EPIPE, for example); what is pending is dropped.
     pub fn write(&mut self) -> bool {
-        let Some(to) = &self.to else { return false };
+        let Some(to) = &self.to else {
+            self.pending.clear();
+            return false;
+        };
         match write(to, &self.pending) {
             Ok(count) => drop(self.pending.drain(..count)),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -133,5 +133,22 @@ impl ByteCopy {
             }
         }
         true
+    }
+
+    /// Write all that is pending, however long the target needs for it. False: as
+    /// [`ByteCopy::write`].
+    ///
+    /// # Errors
+    /// poll(2) fails.
+    pub fn write_all(&mut self) -> Result<bool> {
+        while self.is_pending() {
+            if let Some(to) = self.wants() {
+                poll(&mut [to], None)?;
+            }
+            if !self.write() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

@@ -14,7 +14,6 @@ use crate::cli::step::Step;
 use crate::engine::byte_copy::{ByteCopy, Got};
 use crate::engine::poll_loop::{Running, Watch};
 use crate::engine::streams::NAMES;
-use crate::process::poll::poll;
 
 /// Serve the pipes that the child has put in the place of the caller's streams.
 ///
@@ -100,11 +99,8 @@ impl<See: FnMut(&[u8])> Watch for OutputRelay<See> {
 
     fn finish(&mut self) -> Result<()> {
         loop {
-            while self.copy.is_pending() {
-                if let Some(to) = self.copy.wants() {
-                    poll(&mut [to], None)?;
-                }
-                self.write();
+            if !self.copy.write_all()? {
+                self.copy.stop();
             }
             if !self.read() {
                 return Ok(());

@@ -29,6 +29,6 @@ pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
             fds.iter_mut().for_each(PollFd::clear_revents);
             Ok(())
         }
-        polled => polled.step(|| "poll(2)").map(drop),
+        polled => polled.look(|| "poll(2)").map(drop),
     }
 }

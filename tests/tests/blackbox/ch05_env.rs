@@ -5,6 +5,7 @@
 mod attach;
 mod detached;
 mod init;
+mod nested;
 mod streams;
 
 use std::ffi::OsStr;
