@@ -152,3 +152,60 @@ impl ByteCopy {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+    use rustix::pipe::fcntl_setpipe_size;
+
+    use super::*;
+
+    /// A copy between two pipes of one page, and their other ends.
+    fn between_pipes() -> (File, ByteCopy, File) {
+        let small = || {
+            let (reader, writer) = pipe2(OFlag::O_NONBLOCK).unwrap();
+            fcntl_setpipe_size(&reader, CHUNK).unwrap();
+            (reader, writer)
+        };
+        let ((from, source), (target, to)): (_, (OwnedFd, OwnedFd)) =
+            (small(), small());
+        let copy = ByteCopy::new(from, Some(Box::new(to)));
+        (source.into(), copy, target.into())
+    }
+
+    #[test]
+    fn a_full_target_stops_the_reading_and_nothing_is_lost() {
+        let (mut source, mut copy, mut target) = between_pipes();
+        let mut shown = 0;
+        for _ in 0..2 {
+            source.write_all(&[1; CHUNK]).unwrap();
+            assert_eq!(copy.read(|bytes| shown += bytes.len()), Got::Bytes);
+            assert!(copy.write());
+        }
+        assert_eq!(shown, 2 * CHUNK);
+        assert!(copy.is_pending());
+        let mut bytes = vec![0; 2 * CHUNK];
+        target.read_exact(&mut bytes[..CHUNK]).unwrap();
+        assert!(copy.write_all().unwrap());
+        target.read_exact(&mut bytes[CHUNK..]).unwrap();
+        assert_eq!(bytes, [1; 2 * CHUNK]);
+        assert_eq!(copy.read(|_| {}), Got::Nothing);
+        drop(source);
+        assert_eq!(copy.read(|_| {}), Got::End);
+    }
+
+    #[test]
+    fn a_closed_target_is_told_and_what_is_pending_is_dropped() {
+        let (mut source, mut copy, target) = between_pipes();
+        source.write_all(b"lost").unwrap();
+        assert_eq!(copy.read(|_| {}), Got::Bytes);
+        drop(target);
+        assert!(!copy.write());
+        assert!(!copy.is_pending());
+    }
+}
