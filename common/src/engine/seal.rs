@@ -19,7 +19,7 @@
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, chdir, geteuid, setgid, setgroups, setuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set,
     set_capabilities,
@@ -88,42 +88,54 @@ fn set_groups(plan: &Plan, seal: &Seal) -> Result<()> {
         Err(Errno::EPERM) if plan.root == Root::Host && groups.is_empty() => Ok(()),
         set => set.step(|| format!("setgroups(2) {groups:?}")).hint(|errno| {
             let numbers: Vec<_> = groups.iter().map(|it| it.as_raw()).collect();
-            unmapped(errno, plan, &numbers)
+            unmapped(errno, plan, "groups", &numbers)
         }),
     }
 }
 
 fn set_user(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
     let Some(Credentials { user, group, .. }) = seal.credentials else {
+        // Root of a joined user namespace is not the user that opened the streams.
+        let joined = matches!(plan.root, Root::Joined(_));
+        if joined && plan.users == Users::Nested {
+            streams::give_to(geteuid(), &seal.streams, channel)?;
+        }
         return Ok(());
     };
     setgid(Gid::from_raw(group))
         .step(|| format!("setgid(2) {group}"))
-        .hint(|errno| unmapped(errno, plan, &[group]))?;
+        .hint(|errno| unmapped(errno, plan, "groups", &[group]))?;
     let id = Uid::from_raw(user);
     streams::give_to(id, &seal.streams, channel)?;
     // The capabilities go with UID 0.
     setuid(id)
         .step(|| format!("setuid(2) {user}"))
-        .hint(|errno| unmapped(errno, plan, &[user]))
+        .hint(|errno| unmapped(errno, plan, "users", &[user]))
 }
 
 /// What EINVAL means for these IDs.
 ///
 /// # Source
 /// setuid(2), setgroups(2); user_namespaces(7), "Unmapped user and group IDs"
-fn unmapped(errno: Errno, plan: &Plan, ids: &[u32]) -> Option<String> {
+fn unmapped(errno: Errno, plan: &Plan, kind: &str, ids: &[u32]) -> Option<String> {
     if errno != Errno::EINVAL {
-        None
-    } else if ids.contains(&u32::MAX) {
-        Some(format!("{} is no ID: the largest ID is {}", u32::MAX, u32::MAX - 1))
-    } else if plan.users == Users::Nested {
-        Some(format!(
-            "the container's user namespace has only these users: {}; a container that \
-             the host's root starts has all",
-            id_map::users()
-        ))
-    } else {
-        None
+        return None;
     }
+    if ids.contains(&u32::MAX) {
+        return Some(format!(
+            "{} is no ID: the largest ID is {}",
+            u32::MAX,
+            u32::MAX - 1
+        ));
+    }
+    let there = match kind {
+        "users" => id_map::users(),
+        _ => id_map::groups(),
+    };
+    (plan.users == Users::Nested).then(|| {
+        format!(
+            "the container's user namespace has only these {kind}: {there}; a \
+             container that the host's root starts has all"
+        )
+    })
 }

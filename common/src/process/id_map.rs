@@ -15,8 +15,13 @@ pub fn maps_group(group: u32) -> bool {
 /// The users that exist in the user namespace of this process, as text: `0, 1000-1999`.
 #[must_use]
 pub fn users() -> String {
-    let text = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    in_words(&text)
+    in_words(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
+}
+
+/// The groups that exist in the user namespace of this process, as text.
+#[must_use]
+pub fn groups() -> String {
+    in_words(&fs::read_to_string("/proc/self/gid_map").unwrap_or_default())
 }
 
 fn in_words(text: &str) -> String {
