@@ -55,7 +55,7 @@ impl Streams {
                     options.read(true).write(true).create(true).mode(mode);
                     options.open(path).unwrap()
                 });
-                let [mut input, _, _] = &ours;
+                let mut input = &ours[0];
                 input.write_all(b"in\n").unwrap();
                 input.rewind().unwrap();
                 Streams { ours, readers: None }
@@ -235,7 +235,7 @@ fn copied_streams_take_large_data_and_end_as_others_do() {
 
 #[test]
 #[file_serial(machine)]
-fn streams_are_copied_for_another_user_only() {
+fn streams_are_copied_only_for_a_user_who_is_not_the_callers() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let one = One::new(&lab, &[]);
@@ -249,6 +249,14 @@ fn streams_are_copied_for_another_user_only() {
         assert_eq!(trace.contains("the pipe of stdin"), copies, "{trace}");
     }
     drop(one);
+    // Root of the container is not the host's root, who has opened the streams.
+    let two = Detached::new(&lab, Lab::as_user, &["busybox", "sleep", "1000"]);
+    let mut exec = lab.command(&[], BIN);
+    exec.env("MYDOCKER_ROOT", two.state());
+    exec.args(["exec", "one", "sh", "-c", OPEN_ALL]);
+    let kind = Kind::File(0o600);
+    assert_eq!(Streams::new(&lab, kind).run(exec), expected(kind));
+    drop(two);
     let mut refused = lab.as_user(BIN);
     refused.args(["run", "--rm", "-u", "ann", "busybox", "true"]);
     refused.assert().code(125).stderr(contains("is not mapped"));
