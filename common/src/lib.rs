@@ -25,16 +25,20 @@ pub mod read_whole;
 pub mod state;
 
 pub use cli::{hints, step};
+pub use engine::byte_copy::{ByteCopy, Got};
 pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
 pub use engine::part::{Birth, Join, Part, Up};
 pub use engine::plan::{
-    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, Users,
+    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, StreamSource,
+    Users,
 };
 pub use engine::poll_loop::{Running, Watch};
+pub use engine::relay::OutputRelay;
 pub use process::environment::PATH;
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
+pub use process::id_map;
 pub use process::init::stay_as_init;
 pub use process::pidfd::{Noted, Process};
 pub use process::poll::poll;

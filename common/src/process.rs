@@ -7,6 +7,7 @@ pub(crate) mod clone;
 pub(crate) mod environment;
 pub mod exit;
 pub(crate) mod guard;
+pub mod id_map;
 pub(crate) mod init;
 pub(crate) mod pidfd;
 pub(crate) mod poll;

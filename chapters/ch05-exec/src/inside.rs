@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, chroot, fchdir, setgid, setuid};
+use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, setgid, setuid};
 
 use crate::groups::Groups;
 
@@ -80,7 +80,9 @@ impl Inside {
             let theirs = match fs::read_link(&theirs) {
                 // This kernel has no such kind.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                link => link.look(|| format!("readlink(2) {theirs}"))?,
+                link => link
+                    .look(|| format!("readlink(2) {theirs}"))
+                    .hint(|errno| foreign(errno, pid))?,
             };
             let own = format!("/proc/self/ns/{}", kind.file);
             if fs::read_link(&own).look(|| format!("readlink(2) {own}"))? != theirs {
@@ -159,6 +161,19 @@ fn join(process: &OwnedFd, namespaces: CloneFlags) -> Result<()> {
         .hint(why)
 }
 // ANCHOR_END: join
+
+/// # Source
+/// ptrace(2), "PTRACE_MODE_READ_FSCREDS": the own user, in the own user namespace or one
+/// below it
+fn foreign(errno: Errno, pid: Pid) -> Option<String> {
+    (errno == Errno::EACCES).then(|| {
+        format!(
+            "process {pid} belongs to another user, or to a user namespace that is not \
+             below this one: use exec where the container was started, or as the host's \
+             root"
+        )
+    })
+}
 
 fn why(errno: Errno) -> Option<String> {
     (errno == Errno::EPERM).then(|| {

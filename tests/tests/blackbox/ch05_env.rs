@@ -5,6 +5,8 @@
 mod attach;
 mod detached;
 mod init;
+mod nested;
+mod streams;
 
 use std::ffi::OsStr;
 use std::fs;
