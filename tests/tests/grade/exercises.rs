@@ -2,9 +2,10 @@
 //! is, and its last column is a part of what it finds there.
 
 mod groups_and_unions;
+mod images;
 mod lives;
 mod namespaces;
-mod roots_and_images;
+mod roots;
 mod runs;
 mod streams;
 
@@ -27,7 +28,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
         namespaces::ALL,
         groups_and_unions::ALL,
         runs::ALL,
-        roots_and_images::ALL,
+        roots::ALL,
+        images::ALL,
         streams::ALL,
         lives::ALL,
     ];

@@ -76,7 +76,7 @@ fn one_that_ends_while_it_is_copied_is_copied_whole_or_not_at_all() {
                 ok(&lab, BIN, &["rmi", "image"]);
             } else {
                 let gone = [
-                    "there is no container \"one\"",
+                    "container \"one\" not found",
                     "container one has no record",
                     "container one is being removed",
                 ];
