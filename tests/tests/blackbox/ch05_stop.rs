@@ -241,8 +241,8 @@ fn a_process_that_has_the_number_now_gets_no_signal() {
     // round again.
     sleep(Duration::from_millis(20));
     let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
-    let was = format!("home pid {} ", one["pid"]);
-    let now = format!("home pid {} ", other.id());
+    let was = format!("process until-removed {} ", one["pid"]);
+    let now = format!("process until-removed {} ", other.id());
     assert!(text.contains(&was), "{text}");
     // It has the number, and was not born then.
     fs::write(&path, text.replace(&was, &now)).unwrap();
@@ -341,8 +341,8 @@ fn who_waits_for_one_that_is_removed_meanwhile_is_told_no_untruth() {
         let code = wait.end_beside_others();
         let said = lab.said();
         let gone = [
-            "there is no container \"web\"",
-            "container web has no record: it is just being made, or removed",
+            "container \"web\" not found",
+            "container web has no record: it is being created or removed",
             "how container web ended is not known: it was removed meanwhile",
         ];
         let told = gone.iter().any(|text| said.contains(text));

@@ -91,7 +91,7 @@ pub(crate) fn part(part: usize) {
 fn noted(lab: &Lab) -> Option<Pid> {
     let lock = fs::read_dir(lab.state().join("running")).ok()?.next()?.ok()?.path();
     let notes = fs::read_to_string(lock).ok()?;
-    let host = notes.lines().find_map(|line| line.strip_prefix("home host "))?;
+    let host = notes.lines().find_map(|line| line.strip_prefix("host "))?;
     host.split(' ').next()?.parse().ok().map(Pid::from_raw)
 }
 
