@@ -1,7 +1,9 @@
 //! Two parts that say when they are called, and fail where they are told to:
 //! `witness HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`. With
 //! `WITNESS_KEEPS` set the container has a directory of its own, which with
-//! `WITNESS_STAYS` stays.
+//! `WITNESS_STAYS` stays. `WITNESS_SEAL=DIRECTORY` seals the program: user and group
+//! 65534, CAP_KILL alone in every capability set that outlives it, no_new_privs, and this
+//! working directory.
 //!
 //! The smallest part there is, and what the engine's tests run.
 
@@ -11,10 +13,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use common::state::{Table, Undo};
 use common::{
-    Container, Exit, Home, Lifetime, Part, Plan, Running, Up, cli, exit, step,
+    Container, Credentials, Exit, Home, Lifetime, Part, Plan, Running, Seal, Up,
+    cli, exit, step,
 };
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
+use rustix::thread::CapabilitySet;
 
 /// What a sweep calls for each note of the kind "witness".
 const UNDO: Table = &[&[Undo {
@@ -57,6 +61,19 @@ impl Part for Witness {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        if let Some(directory) = env::var_os("WITNESS_SEAL") {
+            plan.directory = directory.into();
+            plan.seal = Seal {
+                bounding: Some(CapabilitySet::KILL),
+                credentials: Some(Credentials {
+                    user: 65534,
+                    group: 65534,
+                    groups: vec![7, 8],
+                }),
+                capabilities: None,
+                no_new_privs: true,
+            };
+        }
         if plan.lifetime != Lifetime::NoFiles {
             plan.home.note("witness", self.name.as_bytes())?;
         }
@@ -100,7 +117,7 @@ fn main() -> ExitCode {
         || words.next().unwrap_or_default().to_string_lossy().into_owned();
     let (hook, how) = (word(), word());
     let part = |name| Witness { name, hook: hook.clone(), how: how.clone() };
-    let run = cli::Run { trace: false, command: words.collect() };
+    let run = cli::Run { trace: cli::Trace::default(), command: words.collect() };
     let ran = run.plan().and_then(|plan| {
         let mut container = Container::new(plan);
         if env::var_os("WITNESS_KEEPS").is_some() {

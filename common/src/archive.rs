@@ -4,6 +4,7 @@
 //! different files than the archive describes, and report success. This reader honours
 //! a keyword, or knows that it does not change the files, or refuses the archive.
 
+mod base64;
 mod escape;
 mod header;
 mod member;

@@ -20,15 +20,33 @@ use crate::engine::plan::Plan;
 use crate::process::exit::{Exit, code_of};
 use crate::state::{State, Table};
 
+/// The flag of every command that creates a process.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[group(skip)]
+pub struct Trace {
+    /// Trace each step on stderr: process, hook, part, system call
+    ///
+    /// MYDOCKER_TRACE=1 does the same.
+    #[arg(long)]
+    trace: bool,
+}
+
+impl Trace {
+    /// Let it take effect.
+    pub fn begin(self) {
+        if self.trace {
+            step::narrate();
+        }
+    }
+}
+
 /// What `run` of every chapter takes last.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Run {
-    /// Say each step on stderr: side of the clone, moment, part, system call
-    ///
-    /// MYDOCKER_TRACE=1 does the same.
-    #[arg(long)]
-    pub trace: bool,
+    /// The flag `--trace`.
+    #[command(flatten)]
+    pub trace: Trace,
 
     /// The program and its arguments, handed on as they are [default: sh]
     ///
@@ -45,9 +63,7 @@ impl Run {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(self) -> Result<Plan> {
-        if self.trace {
-            step::narrate();
-        }
+        self.trace.begin();
         Plan::new(self.command)
     }
 }

@@ -8,3 +8,4 @@ pub(crate) mod part;
 pub(crate) mod plan;
 pub(crate) mod poll_loop;
 mod seal;
+mod standing;

@@ -9,12 +9,11 @@
 //! | `process` | creating a process: clone3(2), the child's path to execve(2), pidfds, signals, exit status |
 //! | `engine` | [`Part`], [`Plan`], [`Container`]: create, start, wait; the poll loop; detach |
 //! | `state` | the state directory: IDs, names, locks, notes, records |
-//! | `archive` | reading tar archives |
 //! | `images` | image records and layers |
+//! | `archive` | reading tar archives: extended headers, sparse files, unpacking |
 //! | `cli` | command lines, `--trace`, hints |
 
 pub mod archive;
-pub mod base64;
 pub mod cli;
 pub mod engine;
 pub mod guest;
@@ -38,6 +37,7 @@ pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::init::stay_as_init;
 pub use process::pidfd::{Noted, Process};
+pub use process::poll::poll;
 pub use process::rights;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]

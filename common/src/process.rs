@@ -9,6 +9,7 @@ pub mod exit;
 pub(crate) mod guard;
 pub(crate) mod init;
 pub(crate) mod pidfd;
+pub(crate) mod poll;
 pub(crate) mod program;
 pub mod rights;
 pub(crate) mod signals;

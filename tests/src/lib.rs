@@ -2,11 +2,13 @@
 //! two looks at the machine. What differs afterwards is a leak, and a failure.
 
 pub mod book;
+mod containers;
 mod descendants;
 mod devices;
 mod faulty;
 mod lab;
 mod netlink;
+mod one;
 mod snapshot;
 mod terminal;
 mod traced;
@@ -18,11 +20,13 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+pub use containers::{CAT, all, end, only, started};
 pub use descendants::living;
 pub use devices::devices_untouched;
 pub use faulty::{Call, Faulty, Outcome};
 pub use lab::{Lab, copy_tree, probe, user, values};
 pub use netlink::{add_rule, add_table, bridge_link, delete_table};
+pub use one::{One, ROOT, USER, Who, alone, state_of};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};
 pub use terminal::Terminal;
 pub use traced::{Side, Traced};
@@ -53,4 +57,14 @@ pub fn skip(reason: &str) {
         written.expect("the file of skips can be written");
     }
     eprintln!("skipped: {reason}");
+}
+
+/// Skip a test that needs the controllers memory and cpuset, where one is missing:
+/// whether it is skipped.
+pub fn lack_memory_or_cpuset() -> bool {
+    let missing = !["memory", "cpuset"].into_iter().all(has_controller);
+    if missing {
+        skip("this kernel has no cgroup v1 memory and cpuset");
+    }
+    missing
 }

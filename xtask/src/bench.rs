@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: what the chapters cost.
 
+mod aim;
 mod apart;
 mod build;
+mod calls;
 mod life;
 mod measure;
 mod peers;

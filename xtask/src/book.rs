@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, must, root, target};
+use crate::checkout::{root, target};
+use crate::command::{cargo, must};
 
 /// The mdbook that the book is written for.
 const VERSION: &str = "0.5.4";

@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::cargo;
+use crate::checkout::{root, target};
+use crate::command::{cargo, must};
 
 /// A build that takes longer is worth a word.
 const SOON: Duration = Duration::from_secs(2);
@@ -80,7 +81,7 @@ pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     let doctor = take("doctor")?;
     let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
     let chapters = programs.into_values().collect();
-    let pages = crate::root();
+    let pages = root();
     Ok(Built { bin_dir, chapters, probe, doctor, init, pages, tests })
 }
 
@@ -107,8 +108,8 @@ fn static_build(profile: &str) -> Result<Command> {
 /// # Errors
 /// Those of cargo.
 pub(crate) fn build_release(arguments: &[&str]) -> Result<PathBuf> {
-    crate::must(static_build("release")?.args(arguments))?;
-    Ok(crate::target().join(host()?).join("release"))
+    must(static_build("release")?.args(arguments))?;
+    Ok(target().join(host()?).join("release"))
 }
 
 /// Build the chapters of another checkout in the same way, with `target` as its build
@@ -122,7 +123,7 @@ pub(crate) fn build_chapters(checkout: &Path, target: &Path) -> Result<PathBuf> 
     for other in ["xtask", "doctor", "vm-init", "blackbox"] {
         build.args(["--exclude", other]);
     }
-    crate::must(build.arg("--bins"))?;
+    must(build.arg("--bins"))?;
     Ok(target.join(host()?).join(IN_VM))
 }
 

@@ -14,11 +14,12 @@ use provision::busybox;
 use provision::command::run as quietly;
 use provision::room::room;
 
+use crate::checkout::target;
 use crate::install::{Installer, on_path};
 use crate::vm::accelerator::{self, DEVICE};
 use crate::vm::qemu::{self, Qemu};
 use crate::vm::scratch::Scratch;
-use crate::{book, build, target, vm};
+use crate::{book, build, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

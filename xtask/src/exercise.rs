@@ -9,11 +9,13 @@ use common::step::Step;
 use vm_init::grade::{Check, Status};
 
 use crate::build::{Built, build, build_chapters};
+use crate::checkout::{root, target};
 use crate::grade::row::{Row, Vm};
 use crate::grade::{PROGRAM, Which, listed};
+use crate::minimum;
 use crate::mutants::{SOURCES, sync};
+use crate::set;
 use crate::vm::qemu::{self, Qemu};
-use crate::{root, set, target};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -45,7 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let qemu = qemu::find()?;
     if args.check && args.names.is_empty() {
-        unsolved(&rows(&built, &qemu, &all, &args.which)?)?;
+        let rows = rows(&built, &qemu, &all, &args.which)?;
+        unsolved(&rows)?;
+        minimum::check("exercises", rows.len(), 0)?;
         return solutions(&mut built, &qemu, &all, &args.which);
     }
     let chosen = select(&all, &args.names)?;
@@ -167,6 +171,7 @@ fn solutions(
     let missing =
         rows.iter().filter(|row| row.answer.status != Status::Pass).count();
     println!("\nsolutions: {} solve, {missing} don't", rows.len() - missing);
+    minimum::check("solutions", rows.len(), 0)?;
     match missing {
         0 => Ok(()),
         count => bail!("{count} solutions don't solve their exercise"),
@@ -254,8 +259,11 @@ mod tests {
 
     #[test]
     fn the_pages_have_the_exercises_that_there_are_checks_for() {
-        let table = root().join("tests/tests/grade/exercises.rs");
-        let text = fs::read_to_string(table).unwrap();
+        let tables =
+            fs::read_dir(root().join("tests/tests/grade/exercises")).unwrap();
+        let text: String = tables
+            .map(|table| fs::read_to_string(table.unwrap().path()).unwrap())
+            .collect();
         let mut checks: Vec<String> = text
             .split('"')
             .filter(|word| {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::build::build;
+use crate::minimum;
 use crate::test::report::{Report, Reports};
 use crate::test::{lane, listed};
 use crate::vm::accelerator::Choice;
@@ -42,9 +43,36 @@ pub(crate) struct Args {
     #[arg(long, default_value = crate::test::PACKAGED[0])]
     kernel: String,
 
+    /// The VM's cgroup layout
+    #[arg(long, default_value = "v2")]
+    cgroup: Cgroup,
+
     /// How many VMs at a time [default: one a processor]
     #[arg(long)]
     jobs: Option<usize>,
+}
+
+/// The module with the tests of the chapters, which `.ci/run` runs on other machines.
+const CHAPTERS: &str = "chapters::";
+
+impl Args {
+    /// Whether all parts run, or on another machine than the usual one all tests of the
+    /// chapters.
+    fn is_whole(&self) -> bool {
+        let usual =
+            self.kernel == crate::test::PACKAGED[0] && self.cgroup == Cgroup::V2;
+        let chapters = self.filter.iter().map(String::as_str).eq([CHAPTERS]);
+        let whole = if usual { self.filter.is_empty() } else { chapters };
+        whole
+            && self.only.is_none()
+            && crate::test::PACKAGED.contains(&self.kernel.as_str())
+            && self.cgroup != Cgroup::Hybrid
+    }
+}
+
+/// The lane's name among the minimums.
+pub(crate) fn lane_name(kernel: &str, cgroup: impl std::fmt::Display) -> String {
+    format!("faults {kernel} {cgroup}")
 }
 
 /// The test program.
@@ -70,13 +98,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tests: Vec<String> = all.into_iter().filter(wanted).collect();
     if tests.is_empty() {
         bail!(
-            "no part has such a name: give images, each_call, random_kills, run_kill_prune \
-             or many_in_a_row"
+            "no part has such a name: give images, each_call, random_kills, \
+             run_kill_prune, many_in_a_row or chapters"
         );
     }
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;
     let set =
-        crate::set::make(&built, &qemu, &args.kernel, Cgroup::V2, accelerator)?;
+        crate::set::make(&built, &qemu, &args.kernel, args.cgroup, accelerator)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
     let mut environment = vec![
@@ -104,6 +132,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let ran = lane::run(&set, how, &tests, &mut reports);
     tell(reports.since(0), args.only.is_some(), begun.elapsed());
     ran?;
+    if args.is_whole() {
+        let (executed, skipped) = reports.executed(0);
+        let lane = lane_name(&args.kernel, args.cgroup);
+        minimum::check(&lane, executed, skipped)?;
+    }
     if reports.failed() > 0 {
         bail!("a run did not behave: {} parts failed", reports.failed());
     }

@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::bench::record::today;
-use crate::{cargo, must, root, target};
+use crate::checkout::{root, target};
+use crate::command::{cargo, must};
 
 #[derive(clap::Args)]
 pub(crate) struct Completions {

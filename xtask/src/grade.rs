@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn the_page_shows_what_is_used_without_an_adapter() {
-        let page = fs::read_to_string(crate::root().join("book/src/grading.md"));
+        let page =
+            fs::read_to_string(crate::checkout::root().join("book/src/grading.md"));
         let page = page.unwrap();
         let block = page.split("```toml\nrun").next().unwrap();
         let block = block.split("```toml\n").nth(1).unwrap();

@@ -3,7 +3,10 @@
 
 mod bench;
 mod book;
+mod bound;
 mod build;
+mod checkout;
+mod command;
 mod doctor;
 mod exercise;
 mod faults;
@@ -11,7 +14,10 @@ mod fetch;
 mod generate;
 mod grade;
 mod install;
+mod lane;
+mod minimum;
 mod mutants;
+mod mutex;
 mod power;
 mod session;
 mod set;
@@ -19,10 +25,8 @@ mod test;
 mod tidy;
 mod vm;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 /// The project's tasks.
@@ -60,6 +64,8 @@ enum Task {
     Tidy(tidy::Args),
     /// Break each chapter on purpose, and see that its tests notice
     Mutants(mutants::Args),
+    /// Run the tests of one kind that cargo runs, and count them
+    Lane(lane::Args),
     /// Let each system call of a run fail, and kill it at each; see that all is undone
     Faults(faults::Args),
     /// Let the power fail at many moments, and see that what was made is whole
@@ -68,15 +74,12 @@ enum Task {
     Bench(bench::Args),
 }
 
-/// The hidden first argument that makes this program QEMU, bound to its parent's life.
-const HELD: &str = "held-by";
-
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     if let [verb, parent, program, arguments @ ..] = words.as_slice()
-        && verb == HELD
+        && verb == bound::VERB
     {
-        let error = session::held(parent, program, arguments);
+        let error = bound::become_program(parent, program, arguments);
         eprintln!("error: {}", common::step::report(&error));
         return ExitCode::FAILURE;
     }
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Task::Exercise(args) => exercise::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
+        Task::Lane(args) => lane::run(&args),
         Task::Faults(args) => faults::run(&args),
         Task::Power(args) => power::run(&args),
         Task::Bench(args) => bench::run(args),
@@ -119,37 +123,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The root of the checkout.
-fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
-}
-
-/// The build directory.
-fn target() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(path) => root().join(path),
-        None => root().join("target"),
-    }
-}
-
-fn cargo() -> Command {
-    let mut cargo =
-        Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.current_dir(root());
-    cargo
-}
-
-/// Run a command with our own streams; its failure is ours.
-fn must(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| name.clone())?;
-    if !status.success() {
-        let args: Vec<_> =
-            command.get_args().map(|arg| arg.to_string_lossy()).collect();
-        bail!("{name} {}: {status}", args.join(" "));
-    }
-    Ok(())
 }

@@ -16,7 +16,8 @@ use common::step::Step;
 use serde_json::Value;
 
 use crate::build::build_chapters;
-use crate::{root, target};
+use crate::checkout::{root, target};
+use crate::minimum;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -81,6 +82,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let caught = chosen.len() - survived.len();
     println!("\nmutants: {caught} caught, {} survived", survived.len());
+    if args.filter.is_empty() {
+        minimum::check("mutants", chosen.len(), 0)?;
+    }
     match survived.as_slice() {
         [] => Ok(()),
         names => bail!("not caught: {}", names.join(", ")),

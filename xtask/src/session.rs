@@ -3,24 +3,22 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::getppid;
 use rustix::termios::tcgetwinsize;
 use vm_init::wire::Stream;
 use vm_init::{Event, How, Order, Size};
 
 use crate::build::build;
+use crate::mutex::lock;
 use crate::set;
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::{Line, Machine, Word};
@@ -140,18 +138,22 @@ pub(crate) fn attend(
     if let Some(raw) = &terminal {
         *lock(&watch.0) = Some((Arc::clone(&line), raw.before.clone()));
     }
-    let how = relay_output(vm)?;
+    let how = relay_output(vm, |_| ())?;
     lock(&line).order(&Order::Finish)?;
     vm.goodbye(tests)?;
     drop(terminal);
     Ok(how)
 }
 
-/// Print what the program prints, until it ends.
+/// Print what the program prints, until it ends; its standard output is shown to
+/// `look` too.
 ///
 /// # Errors
 /// The VM ends before it, or somebody else writes on the channel.
-pub(crate) fn relay_output(vm: &mut Machine) -> Result<How> {
+pub(crate) fn relay_output(
+    vm: &mut Machine,
+    mut look: impl FnMut(&[u8]),
+) -> Result<How> {
     loop {
         match vm.next(Duration::from_secs(3600)) {
             Word::Bytes(Stream::Error, bytes) => {
@@ -159,6 +161,7 @@ pub(crate) fn relay_output(vm: &mut Machine) -> Result<How> {
                 stderr.write_all(&bytes).and_then(|()| stderr.flush())?;
             }
             Word::Bytes(_, bytes) => {
+                look(&bytes);
                 let mut stdout = io::stdout();
                 stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
             }
@@ -194,10 +197,6 @@ fn relay_keys(line: &Mutex<Line>) {
             return;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who is told of a new window size, and how the terminal was before.
@@ -282,24 +281,4 @@ impl Drop for Raw {
 fn size() -> Result<Size> {
     let size = tcgetwinsize(io::stdin()).context("ioctl(2) TIOCGWINSZ")?;
     Ok(Size { rows: size.ws_row, columns: size.ws_col })
-}
-
-/// Become the program, in a process that dies with its parent. Only a failure comes
-/// back.
-pub(crate) fn held(
-    parent: &OsStr,
-    program: &OsStr,
-    arguments: &[OsString],
-) -> Error {
-    let bound = || -> Result<()> {
-        set_pdeathsig(Signal::SIGKILL).context("prctl(2) PR_SET_PDEATHSIG")?;
-        // It may have died before.
-        let is = getppid().to_string();
-        ensure!(parent.to_str() == Some(&is), "the parent is gone");
-        Ok(())
-    };
-    match bound() {
-        Ok(()) => Command::new(program).args(arguments).exec().into(),
-        Err(error) => error,
-    }
 }

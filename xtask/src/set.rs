@@ -17,7 +17,8 @@ use crate::vm::tree::Tree;
 use crate::vm::{self, Cgroup, Set, kernel, say};
 
 /// What of the checkout tests read.
-const SNAPSHOTS: &str = "tests/tests/blackbox/snapshots";
+const SNAPSHOTS: [&str; 2] =
+    ["tests/tests/blackbox/snapshots", "tests/tests/faults/chapters/snapshots"];
 const PAGES: [&str; 2] = ["book/src", "README.md"];
 
 /// Make a set, ready to be booted.
@@ -61,7 +62,8 @@ pub(crate) fn make_with(
         .collect();
     let pages = PAGES.map(|page| (page.to_owned(), built.pages.join(page)));
     let mut sources = pages.to_vec();
-    sources.push((SNAPSHOTS.to_owned(), crate::root().join(SNAPSHOTS)));
+    let root = crate::checkout::root();
+    sources.extend(SNAPSHOTS.map(|path| (path.to_owned(), root.join(path))));
     let medium = Payload {
         kernel: &kernel,
         init: &built.init,

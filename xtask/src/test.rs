@@ -3,26 +3,30 @@
 mod here;
 pub(crate) mod judge;
 pub(crate) mod lane;
+mod machines;
 pub(crate) mod report;
+mod select;
 mod skips;
+mod times;
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 use common::rights;
 use common::step::report as in_words;
 
 use crate::build::{Built, build};
+use crate::minimum;
 use crate::session::{self, Watch};
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::Machine;
-use crate::vm::{self, Cgroup, qemu, say};
-use report::{Report, Reports};
+use crate::vm::{self, qemu, say};
+use machines::{Layout, machines};
+use report::Reports;
+use times::Times;
+
+pub(crate) use select::{listed, select, usually_skipped};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -89,26 +93,11 @@ pub(crate) struct Args {
     timeout: u64,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Layout {
-    /// Each controller in a hierarchy of its own
-    V1,
-    /// As v1, with an empty v2 tree beside it
-    Hybrid,
-    /// One tree
-    V2,
-    /// One after the other
-    All,
-}
-
-impl Layout {
-    fn each(self) -> &'static [Cgroup] {
-        match self {
-            Layout::V1 => &[Cgroup::V1],
-            Layout::Hybrid => &[Cgroup::Hybrid],
-            Layout::V2 => &[Cgroup::V2],
-            Layout::All => &[Cgroup::V1, Cgroup::Hybrid, Cgroup::V2],
-        }
+impl Args {
+    /// Whether all tests of a program run that has a minimum.
+    fn is_whole(&self) -> bool {
+        let known = ["blackbox", BOOK].contains(&self.program.as_str());
+        known && self.filter.is_empty() && self.pages.is_none()
     }
 }
 
@@ -226,7 +215,13 @@ fn on_this_machine(
         reports.add(report);
     }
     reports.close("here", begun.elapsed(), true);
-    Ok(())
+    match args.is_whole() {
+        true => {
+            let (executed, skipped) = reports.executed(0);
+            minimum::check("here", executed, skipped)
+        }
+        false => Ok(()),
+    }
 }
 
 fn in_vms(
@@ -241,6 +236,7 @@ fn in_vms(
     let accelerator = crate::set::accelerator(choice, &qemu)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let times = Times::read();
+    let mut checked = Ok(());
     for (kernel, cgroup, tests) in machines(args, tests)? {
         let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
         let tests = times.longest_first(&tests);
@@ -262,177 +258,24 @@ fn in_vms(
         if args.keep && reports.failed() > 0 {
             return Ok(());
         }
+        // A kernel that somebody brings has no number.
+        if args.is_whole()
+            && args.program != BOOK
+            && PACKAGED.contains(&kernel.as_str())
+        {
+            let (executed, skipped) = reports.executed(first);
+            let lane = minimum::vm(&kernel, cgroup);
+            checked = checked.and(minimum::check(&lane, executed, skipped));
+        }
     }
     times.write();
-    Ok(())
-}
-
-/// A machine, by its kernel and cgroup layout, and the tests for it.
-type Lane = (String, Cgroup, Vec<String>);
-
-/// The machines that are asked for; and those that pages ask for, whatever is given
-/// on the command line: what such a block shows is to be seen nowhere else.
-fn machines(args: &Args, tests: &[String]) -> Result<Vec<Lane>> {
-    let kernels = match args.kernel.as_deref() {
-        None => vec![PACKAGED[0]],
-        Some("all") => PACKAGED.to_vec(),
-        Some(other) => vec![other],
-    };
-    let mut lanes: Vec<Lane> = Vec::new();
-    for kernel in kernels {
-        for cgroup in args.cgroup.unwrap_or(Layout::V2).each() {
-            lanes.push((kernel.to_owned(), *cgroup, Vec::new()));
-        }
+    if args.is_whole() && args.program == BOOK {
+        let (executed, skipped) = reports.executed(0);
+        checked = checked.and(minimum::check(BOOK, executed, skipped));
     }
-    let asked_for = lanes.len();
-    for test in tests {
-        let Some(machine) = named_machine(args, test)? else {
-            lanes[..asked_for].iter_mut().for_each(|lane| lane.2.push(test.clone()));
-            continue;
-        };
-        let same = |lane: &&mut Lane| lane.0 == machine.0 && lane.1 == machine.1;
-        match lanes[asked_for..].iter_mut().find(same) {
-            Some(lane) => lane.2.push(test.clone()),
-            None => lanes.push((machine.0, machine.1, vec![test.clone()])),
-        }
-    }
-    lanes.retain(|lane| !lane.2.is_empty());
-    Ok(lanes)
-}
-
-/// The machine that stands behind a page's name: `book::not-so::6.12-v1`.
-fn named_machine(args: &Args, test: &str) -> Result<Option<(String, Cgroup)>> {
-    let Some(name) = test.split("::").nth(2).filter(|_| args.program == BOOK) else {
-        return Ok(None);
-    };
-    let (kernel, cgroup) = name.rsplit_once('-').unwrap_or((name, ""));
-    match Cgroup::from_str(cgroup, false) {
-        Ok(cgroup) if PACKAGED.contains(&kernel) => {
-            Ok(Some((kernel.to_owned(), cgroup)))
-        }
-        _ => bail!(
-            "{test}: there is no machine {name}, but {} with v1, hybrid or v2",
-            PACKAGED.join(" or ")
-        ),
-    }
+    checked
 }
 
 pub(crate) fn counted(tests: usize) -> String {
     format!("{tests} test{}", if tests == 1 { "" } else { "s" })
-}
-
-/// The names of a test program's tests.
-///
-/// # Errors
-/// There is no such program, or it can't list them.
-pub(crate) fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
-    let program = built.test(program)?;
-    let output = Command::new(program)
-        .args(["--list", "--format", "terse"])
-        .env("MYDOCKER_SOURCE", &built.pages)
-        .output()
-        .with_context(|| program.display().to_string())?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        bail!("{} --list:\n{}", program.display(), said.trim());
-    }
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let tests = text.lines().filter_map(|line| line.strip_suffix(": test"));
-    Ok(tests.map(str::to_owned).collect())
-}
-
-/// Those that the usual machine skips.
-pub(crate) fn usually_skipped(tests: &[String]) -> Vec<String> {
-    let skipped = |test: &&String| {
-        let expected = skips::expected(PACKAGED[0], Some(Cgroup::V2), test);
-        matches!(expected, skips::Expected::Yes(_))
-    };
-    tests.iter().filter(skipped).cloned().collect()
-}
-
-/// Those that one of the words means; without words, all.
-pub(crate) fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> {
-    if words.is_empty() {
-        return Ok(all);
-    }
-    let means = |word: &String, name: &str| {
-        let chapter = name.split("::").next().unwrap_or(name);
-        name.contains(word.as_str()) || chapter.contains(&word.replace('-', "_"))
-    };
-    // A word with a typo must not hide behind others that fit.
-    for word in words {
-        if !all.iter().any(|name| means(word, name)) {
-            bail!(
-                "no chapter and no test's name contains {word:?}: --list shows all"
-            );
-        }
-    }
-    Ok(all
-        .into_iter()
-        .filter(|name| words.iter().any(|word| means(word, name)))
-        .collect())
-}
-
-/// How long each test took last, in milliseconds: the long ones go first, lest one
-/// VM works on while the others have nothing to do.
-struct Times(std::cell::RefCell<BTreeMap<String, u64>>);
-
-impl Times {
-    fn path() -> PathBuf {
-        vm::directory().join("times.json")
-    }
-
-    fn read() -> Times {
-        let text = fs::read(Times::path()).unwrap_or_default();
-        Times(serde_json::from_slice(&text).unwrap_or_default())
-    }
-
-    fn longest_first(&self, tests: &[String]) -> Vec<String> {
-        let mut tests = tests.to_vec();
-        let times = self.0.borrow();
-        // The order of the book for those that took about as long, and for new ones.
-        let seconds = |name: &String| times.get(name).map_or(0, |time| time / 2000);
-        tests.sort_by_key(|name| std::cmp::Reverse(seconds(name)));
-        tests
-    }
-
-    fn add(&self, reports: &[Report]) {
-        let mut times = self.0.borrow_mut();
-        for report in reports {
-            times.insert(report.name.clone(), report.milliseconds);
-        }
-    }
-
-    fn write(&self) {
-        // Only an order depends on it.
-        if let Ok(text) = serde_json::to_vec(&*self.0.borrow()) {
-            let _ = fs::write(Times::path(), text);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names() -> Vec<String> {
-        ["ch02_uts::host_name", "ch04_volume::kept", "lab::a_leak"]
-            .map(str::to_owned)
-            .to_vec()
-    }
-
-    #[test]
-    fn a_word_means_a_chapter_or_a_part_of_a_name() {
-        let select = |words: &[&str]| {
-            let words: Vec<_> =
-                words.iter().map(|word| (*word).to_owned()).collect();
-            select(names(), &words)
-        };
-        assert_eq!(select(&[]).unwrap(), names());
-        assert_eq!(select(&["ch04-volume"]).unwrap(), ["ch04_volume::kept"]);
-        assert_eq!(select(&["leak", "ch02"]).unwrap().len(), 2);
-        assert_eq!(select(&["lab::a_leak"]).unwrap(), ["lab::a_leak"]);
-        let error = select(&["kept", "ch99"]).unwrap_err();
-        assert!(error.to_string().contains("\"ch99\""), "{error}");
-    }
 }

@@ -4,8 +4,11 @@
 mod chapters;
 mod count;
 mod excerpts;
+mod imports;
+mod items;
 mod links;
 mod rust;
+mod size;
 
 use std::fmt;
 use std::fs;
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use common::step::Step;
 
-use crate::root;
+use crate::checkout::root;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -102,6 +105,8 @@ impl Checkout {
             rust::unsafe_outside_common,
             rust::walls_in_common,
             links::dead,
+            imports::cycles,
+            size::too_long,
         ];
         rules.iter().flat_map(|rule| rule(self)).collect()
     }

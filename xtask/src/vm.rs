@@ -1,15 +1,20 @@
 //! The test VM: a kernel, an emulator, an initramfs, and a talk with process 1.
 
 pub(crate) mod accelerator;
+mod boot;
 pub(crate) mod bzimage;
+mod command_line;
+mod console;
 pub(crate) mod cpio;
 pub(crate) mod ext4;
 pub(crate) mod kernel;
 pub(crate) mod machine;
 pub(crate) mod modules;
 mod monitor;
+mod package;
 pub(crate) mod payload;
 pub(crate) mod qemu;
+mod rung;
 pub(crate) mod scratch;
 mod snapshot;
 pub(crate) mod tree;
@@ -23,7 +28,7 @@ use clap::ValueEnum;
 use common::state::State;
 use nix::errno::Errno;
 
-use crate::target;
+use crate::checkout::target;
 use accelerator::Accelerator;
 use kernel::Kernel;
 use payload::Medium;
@@ -99,7 +104,7 @@ pub(crate) struct Set {
     /// How long a boot may take, if not as long as usual.
     pub(crate) boot_limit: Option<Duration>,
     /// The rung of the ladder that the last boot stood on.
-    pub(crate) rung: machine::LastRung,
+    pub(crate) rung: rung::LastRung,
     /// Whether a VM may be restored from a snapshot.
     pub(crate) kept: bool,
     /// Keeps the medium while this lives.
@@ -120,6 +125,6 @@ impl Set {
 
     /// Boot one.
     pub(crate) fn boot(&self) -> Result<machine::Machine> {
-        machine::boot(self)
+        boot::boot(self)
     }
 }

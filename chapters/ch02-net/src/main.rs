@@ -84,11 +84,8 @@ enum Kind {
 
 #[derive(Args)]
 struct Words {
-    /// Say each step on stderr: side of the clone, moment, part, system call
-    ///
-    /// MYDOCKER_TRACE=1 does the same.
-    #[arg(long)]
-    trace: bool,
+    #[command(flatten)]
+    trace: cli::Trace,
 
     /// A program, run as 172.18.0.11, and its arguments [default: a ping either way]
     #[arg(trailing_var_arg = true)]

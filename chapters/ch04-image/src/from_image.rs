@@ -17,11 +17,8 @@ use crate::layer::hides;
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Words {
-    /// Say each step on stderr: side of the clone, moment, part, system call
-    ///
-    /// MYDOCKER_TRACE=1 does the same.
-    #[arg(long)]
-    pub trace: bool,
+    #[command(flatten)]
+    trace: cli::Trace,
 
     /// The image, and the program with its arguments [default: what the image says]
     ///

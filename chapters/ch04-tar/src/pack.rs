@@ -8,7 +8,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use common::base64;
 use common::step::Step;
 use nix::errno::Errno;
 use nix::libc::O_NOFOLLOW;
@@ -179,11 +178,7 @@ fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
         value.truncate(length);
         // A keyword cannot hold these two; GNU tar writes them in the same way.
         let name = name.replace('%', "%25").replace('=', "%3D");
-        // Some readers take a line feed for the end of the value.
-        all.push(match value.contains(&b'\n') {
-            false => (format!("SCHILY.xattr.{name}"), value),
-            true => (format!("LIBARCHIVE.xattr.{name}"), base64::encode(&value)),
-        });
+        all.push((format!("SCHILY.xattr.{name}"), value));
     }
     Ok(all)
 }

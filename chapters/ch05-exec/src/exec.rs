@@ -33,11 +33,8 @@ pub struct Exec {
     #[arg(short = 'w', long = "workdir", value_name = "DIR")]
     directory: Option<PathBuf>,
 
-    /// Say each step on stderr: side of the clone, moment, part, system call
-    ///
-    /// MYDOCKER_TRACE=1 does the same.
-    #[arg(long)]
-    trace: bool,
+    #[command(flatten)]
+    trace: cli::Trace,
 
     /// Its name, its id, or what only its id begins with
     container: String,

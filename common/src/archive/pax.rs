@@ -8,9 +8,9 @@ use std::str;
 use anyhow::{Context, Result, bail};
 use nix::sys::time::TimeSpec;
 
+use super::base64;
 use super::escape::escaped;
 use super::sparse::{self, decimal};
-use crate::base64;
 
 /// The maximum size of an extended header. It bounds the memory that a hostile archive
 /// can claim.

@@ -8,8 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, Side, bin_dir};
-use nix::sys::signal::Signal;
+use blackbox::{Lab, bin_dir};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serial_test::file_serial;
@@ -279,30 +278,6 @@ fn nothing_of_the_pair_is_left_when_its_host_side_is_killed() {
         out.read_to_end(&mut Vec::new()).unwrap();
     }
     // The lab looks for processes, the one in right too, and for devices.
-}
-
-#[test]
-#[file_serial(machine)]
-fn nothing_of_the_pair_is_left_wherever_its_host_side_is_killed_while_it_is_made() {
-    let lab = Lab::with_patience(2 * PATIENCE);
-    let mut killed = 0;
-    for number in (0..).step_by(7) {
-        let begun = Instant::now();
-        let mut run = lab.traced("ch02-net", |command| {
-            command.args(["pair", "true"]).stderr(Stdio::null())
-        });
-        if !run.to(Side::Guest, number) {
-            assert_eq!(run.end(), 0);
-            break;
-        }
-        run.signal(Side::Host, Signal::SIGKILL);
-        // Returns when nothing lives any more that descends from it.
-        assert_eq!(run.end(), 137, "{number}");
-        assert!(begun.elapsed() < 2 * PATIENCE, "{number}: it went on living");
-        killed += 1;
-    }
-    // It makes some hundred calls, most of them for the pair.
-    assert!(killed > 10, "{killed}");
 }
 
 #[test]

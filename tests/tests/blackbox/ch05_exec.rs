@@ -4,126 +4,20 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use blackbox::{Lab, Side, Terminal, cgroup_roots, devices_untouched, probe, until};
+use blackbox::{
+    Lab, One, ROOT, Terminal, USER, alone, cgroup_roots, devices_untouched, probe,
+    state_of, until,
+};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
 const BIN: &str = "ch05-exec";
-
-/// How a lab makes a command: as root or as an ordinary user.
-type By = fn(&Lab, &str) -> assert_cmd::Command;
-type Held = fn(&Lab) -> Command;
-
-/// Each, and its state directory.
-type Who = (By, Held, fn(&Lab) -> PathBuf);
-const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
-const USER: Who = (Lab::as_user, |lab| lab.user_command(BIN), Lab::user_state);
-
-/// A container named `one` that runs until this is dropped.
-struct One<'a> {
-    lab: &'a Lab,
-    who: Who,
-    host: Child,
-    /// Its program was killed.
-    ends: bool,
-}
-
-impl One<'_> {
-    /// With these flags, its program is this script. It is there when its process is
-    /// noted, and what the script does before it makes /ready.
-    fn new<'a>(lab: &'a Lab, who: Who, flags: &[&str], script: &str) -> One<'a> {
-        let mut command = who.1(lab);
-        command.args(["run", "--name", "one"]).args(flags);
-        command.args([
-            "busybox",
-            "sh",
-            "-c",
-            &format!("{script}\n: > /ready; exec sleep 1000"),
-        ]);
-        let host = command.stdin(Stdio::null()).spawn().unwrap();
-        let one = One { lab, who, host, ends: false };
-        until(|| {
-            let Some(id) = one.id() else { return false };
-            let state = one.who.2(lab);
-            let noted = fs::read_to_string(state.join("running").join(&id));
-            let ready = state.join("containers").join(&id).join("upper/ready");
-            noted.is_ok_and(|text| text.contains("\nhome p")) && ready.exists()
-        });
-        one
-    }
-
-    fn id(&self) -> Option<String> {
-        let link = fs::read_link(self.who.2(self.lab).join("names/one"));
-        Some(link.ok()?.to_str()?.to_owned())
-    }
-
-    /// Its program's process, on the host.
-    fn pid(&self) -> i32 {
-        let file = self.who.2(self.lab).join("running").join(self.id().unwrap());
-        let text = fs::read_to_string(file).unwrap();
-        let note =
-            text.lines().find_map(|line| line.strip_prefix("process ")).unwrap();
-        note.split(' ').nth(1).unwrap().parse().unwrap()
-    }
-
-    /// `exec` in it, with these words behind.
-    fn exec(&self, words: &[&str]) -> assert_cmd::Command {
-        let mut command = self.who.0(self.lab, BIN);
-        command.arg("exec").args(words);
-        command
-    }
-
-    /// What it printed.
-    fn ok(&self, words: &[&str]) -> String {
-        let out = self.exec(words).assert().success();
-        assert_eq!(String::from_utf8_lossy(&out.get_output().stderr), "");
-        String::from_utf8(out.get_output().stdout.clone()).unwrap()
-    }
-
-    fn sh(&self, script: &str) -> String {
-        self.ok(&["one", "sh", "-c", script])
-    }
-
-    /// The host side goes, and the program with it.
-    fn stop(&mut self) {
-        let pid = self.pid();
-        // Who follows system calls may have reaped it.
-        let _ = self.host.kill();
-        let _ = self.host.wait();
-        // What it had from outside has this process as its parent by now, and process 1
-        // of a PID namespace ends last: when all others are reaped.
-        until(|| {
-            let flag = Some(WaitPidFlag::WNOHANG);
-            while waitpid(None, flag).is_ok_and(|it| it != WaitStatus::StillAlive) {}
-            matches!(state_of(pid), None | Some('Z'))
-        });
-    }
-}
-
-impl Drop for One<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let _ = self.host.kill();
-            return;
-        }
-        if matches!(self.host.try_wait(), Ok(None)) && !self.ends {
-            self.stop();
-        }
-        let _ = self.host.wait();
-        if self.id().is_some() {
-            self.who.0(self.lab, BIN).args(["rm", "one"]).assert().success();
-        }
-    }
-}
 
 #[test]
 #[file_serial(machine)]
@@ -308,116 +202,6 @@ fn one_that_does_not_run_is_not_joined() {
     let mut next = lab.chapter(BIN);
     next.args(["run", "--rm", "busybox", "true"]).assert().success();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
-}
-
-/// The letter in /proc/PID/stat.
-fn state_of(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-/// How exec ends and what it says when the container's program is killed before its
-/// `number`th call, and `then` is done before it goes on; `None` when it makes no so many.
-fn beside_a_kill(
-    lab: &Lab,
-    flags: &[&str],
-    number: usize,
-    then: impl FnOnce(),
-) -> Option<(i32, String)> {
-    let mut one = One::new(lab, ROOT, flags, "");
-    let program = Pid::from_raw(one.pid());
-    let mut exec = lab.overheard(BIN, &["exec", "one", "true"]);
-    if !exec.to(Side::Host, number) {
-        assert_eq!(exec.end_beside_others(), 0);
-        return None;
-    }
-    kill(program, Signal::SIGKILL).unwrap();
-    one.ends = true;
-    then();
-    let code = exec.end_beside_others();
-    Some((code, lab.said()))
-}
-
-#[test]
-#[file_serial(machine)]
-fn whenever_the_container_ends_exec_does_and_says_why() {
-    let lab = Lab::new();
-    let mut refused = 0;
-    for number in (0..).step_by(7) {
-        let Some((code, said)) = beside_a_kill(&lab, &[], number, || {}) else {
-            break;
-        };
-        match code {
-            125 => assert!(said.contains("container one is not running"), "{said}"),
-            // It ran: to its end, or to the container's.
-            0 | 137 => assert_eq!(said, "", "{number}"),
-            _ => panic!("{number}: {code} {said}"),
-        }
-        refused += usize::from(code == 125);
-    }
-    assert!(refused > 3, "{refused}");
-}
-
-#[test]
-#[file_serial(machine)]
-fn of_one_that_was_removed_nobody_says_that_its_host_side_was_killed() {
-    let lab = Lab::new();
-    let name = lab.state().join("names/one");
-    // It is removed, unless a process of this exec has to be reaped first.
-    let removed = || {
-        for _ in 0..30 {
-            if name.symlink_metadata().is_err() {
-                break;
-            }
-            sleep(Duration::from_millis(10));
-        }
-    };
-    for number in (30..).step_by(7) {
-        let ended = beside_a_kill(&lab, &["--rm"], number, removed);
-        let Some((code, said)) = ended else { break };
-        assert!(!said.contains("host side was killed"), "{number}: {code} {said}");
-    }
-}
-
-#[test]
-#[file_serial(machine)]
-fn killed_at_any_stage_it_leaves_nothing_in_the_container() {
-    let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &[], "");
-    for side in [Side::Host, Side::Guest] {
-        for number in (0..).step_by(7) {
-            let mut exec = lab
-                .traced(BIN, |command| {
-                    command.args(["exec", "one", "true"]).stderr(Stdio::null())
-                })
-                .beside_others();
-            if !exec.to(side, number) {
-                assert_eq!(exec.end_beside_others(), 0);
-                break;
-            }
-            exec.signal(side, Signal::SIGKILL);
-            let code = exec.end_beside_others();
-            // The intermediate may have done all it had to do.
-            let expected =
-                if side == Side::Host { &[137][..] } else { &[0, 125, 137] };
-            assert!(expected.contains(&code), "{side:?} {number}: {code}");
-            until(|| alone(&one));
-        }
-    }
-    assert_eq!(one.sh("echo alive"), "alive\n");
-}
-
-/// Whether nobody but its own program is in the container.
-fn alone(one: &One) -> bool {
-    let pid = one.pid();
-    let own = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let inside = processes.filter(|entry| {
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        number.is_some_and(|pid| !matches!(state_of(pid), None | Some('Z')))
-            && fs::read_link(entry.path().join("ns/pid")).is_ok_and(|ns| ns == own)
-    });
-    inside.count() == 1
 }
 
 #[test]

@@ -2,13 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, Side};
+use blackbox::{CAT, Lab, all, end, only, started};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,42 +15,6 @@ use serde_json::Value;
 use serial_test::file_serial;
 
 const BIN: &str = "ch05-ps";
-
-/// A run in the background, by root or by an ordinary user, whose script has said that
-/// it is ready.
-pub(crate) fn started(mut command: Command, words: &[&str], script: &str) -> Child {
-    command.args(words).args(["busybox", "sh", "-c", script]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    let mut out = BufReader::new(child.stdout.as_mut().unwrap());
-    out.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    child
-}
-
-/// A program that ends with this code when its standard input does.
-pub(crate) const CAT: &str = "echo ready; cat; exit 3";
-
-/// Close its standard input, and wait.
-pub(crate) fn end(mut child: Child) -> Option<i32> {
-    drop(child.stdin.take());
-    child.wait().unwrap().code()
-}
-
-/// What is known of the containers, by any chapter that has `ps`.
-pub(crate) fn all(mut ps: assert_cmd::Command) -> Vec<Value> {
-    let out = ps.args(["ps", "--all", "--json"]).assert().success().stderr("");
-    serde_json::from_slice(&out.get_output().stdout).unwrap()
-}
-
-/// The one container's id, and what is known of it.
-pub(crate) fn only(ps: assert_cmd::Command) -> (String, Value) {
-    let mut all = all(ps);
-    assert_eq!(all.len(), 1, "{all:?}");
-    let one = all.remove(0);
-    (one["id"].as_str().unwrap().to_owned(), one)
-}
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().success().stderr("");
@@ -204,54 +166,6 @@ fn a_number_that_is_anothers_by_now_is_never_told() {
     fs::write(&path, text).unwrap();
     drop(held);
     ok(&lab, &["rm", "web"]);
-}
-
-#[test]
-#[file_serial(machine)]
-fn while_one_is_made_and_removed_no_look_is_an_error_or_tells_what_is_not_so() {
-    let lab = Lab::new();
-    // A run, its program's end, and its removal, held before each third call.
-    for words in
-        [&["run", "--rm", "busybox", "true"][..], &["run", "busybox", "true"]]
-    {
-        let mut seen: Vec<String> = Vec::new();
-        let mut run = lab.traced(BIN, |command| command.args(words));
-        for number in 0_u32.. {
-            let Some(_) = run.step() else { break };
-            if number % 3 > 0 {
-                continue;
-            }
-            for one in all(lab.chapter(BIN)) {
-                let status = one["status"].as_str().unwrap().to_owned();
-                if seen.last() != Some(&status) {
-                    seen.push(status);
-                }
-            }
-        }
-        assert_eq!(run.end(), 0);
-        // One after the other, though its program may have ended before a look.
-        let order = ["starting", "running", "ending", "exited"];
-        let mut places = seen.iter().map(|it| order.iter().position(|o| o == it));
-        assert!(places.all(|place| place.is_some()), "{words:?}: {seen:?}");
-        let mut sorted = seen.clone();
-        sorted.sort_by_key(|it| order.iter().position(|o| o == it));
-        sorted.dedup();
-        assert_eq!(seen, sorted, "{words:?}");
-        assert!(seen.len() >= 3 && seen[0] == "starting", "{words:?}: {seen:?}");
-    }
-    let (id, _) = only(lab.chapter(BIN));
-    let mut seen: Vec<String> = Vec::new();
-    let mut rm = lab.traced(BIN, |command| command.args(["rm", &id]));
-    while rm.to(Side::Host, 0) {
-        let all = all(lab.chapter(BIN));
-        let status =
-            all.first().map_or("gone", |one| one["status"].as_str().unwrap());
-        if seen.last().map(String::as_str) != Some(status) {
-            seen.push(status.to_owned());
-        }
-    }
-    assert_eq!(rm.end(), 0);
-    assert_eq!(seen, ["exited", "gone"]);
 }
 
 #[test]

@@ -9,15 +9,13 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, Side, until};
+use blackbox::{CAT, Lab, all, end, only, started, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serde_json::Value;
 use serial_test::file_serial;
-
-use crate::ch05_ps::{CAT, all, end, only, started};
 
 const BIN: &str = "ch05-rm";
 
@@ -208,32 +206,6 @@ fn prune_removes_all_that_nobody_holds_and_the_second_finds_nothing() {
     assert_eq!(end(up), Some(3));
     assert_eq!(ok(&lab, &["prune"]), "up\n");
     assert!(is_empty(&lab.state()));
-}
-
-#[test]
-#[file_serial(machine)]
-fn a_removal_that_is_killed_before_any_call_is_finished_by_the_next() {
-    let lab = Lab::new();
-    for number in (0..).step_by(4) {
-        match number % 8 {
-            0 => drop(ok(&lab, &["run", "--name", "web", "busybox", "true"])),
-            _ => dead(&lab, "web"),
-        }
-        let mut rm = lab.traced(BIN, |command| {
-            command.args(["rm", "web"]).stdout(Stdio::null()).stderr(Stdio::null())
-        });
-        let reached = rm.to(Side::Host, number);
-        if reached {
-            rm.signal(Side::Host, Signal::SIGKILL);
-        }
-        assert_eq!(rm.end(), if reached { 137 } else { 0 }, "{number}");
-        ok(&lab, &["prune"]);
-        assert!(is_empty(&lab.state()), "{number}");
-        assert_eq!(ok(&lab, &["prune"]), "", "{number}");
-        if !reached {
-            break;
-        }
-    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tar::{Builder, Header};
 use crate::count;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const BIN: &str = "ch04-commit";
+const BIN: &str = "ch04-tar";
 
 /// What libc and the runtime do for themselves, and what can't fail.
 const OWN: &[i64] = &[

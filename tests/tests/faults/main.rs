@@ -1,9 +1,16 @@
-//! The fault lane: every system call of a run of ch04-volume fails once with each
-//! plausible errno, and the process is killed once before each; and runs of ch05-rm that
-//! are killed at random moments are pruned; and one container is entered very often. `cargo xtask faults` runs it, in VMs.
+//! The fault lane, which `cargo xtask faults` runs in VMs: what takes a run for each
+//! system call, or thousands of runs.
+//!
+//! Every system call of a run of ch04-volume fails once with each plausible errno, and
+//! the process is killed once before each. Commands of the chapters are stopped at each
+//! system call. Runs of ch05-rm are killed at random moments and pruned. One container
+//! is entered very often.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+mod chapters;
 mod cycles;
+mod every_fault;
+mod ground;
 mod images;
 mod lived_with;
 mod random;
@@ -11,7 +18,7 @@ mod row;
 mod table;
 mod trial;
 
-use trial::{all, named};
+use every_fault::{all, named};
 
 /// A test a part, so that as many VMs as there are have work.
 macro_rules! parts {

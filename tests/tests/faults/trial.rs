@@ -1,20 +1,11 @@
-//! One fault, and whether the run behaved.
+//! One fault: where a call fails, or a process is killed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::{self, File};
-use std::time::Duration;
 
-use blackbox::{Call, Faulty, Lab, Outcome, Side};
+use blackbox::{Call, Side};
 use nix::errno::Errno;
-use nix::libc;
 
-use crate::count;
-use crate::lived_with::{RULES, rule_for};
-use crate::table::{changes, errnos, row_of};
-
-/// A run that takes longer, in an emulated machine with others at work, hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::table::row_of;
 
 /// What the run finds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,21 +19,21 @@ pub(crate) enum Scene {
 
 /// What happens at a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
+pub(crate) enum Fault {
     Fails(Errno),
     Kills(Side),
 }
 
 /// A fault at a call of a scene.
 #[derive(Clone, Debug)]
-struct Trial {
-    scene: Scene,
-    call: Call,
+pub(crate) struct Trial {
+    pub(crate) scene: Scene,
+    pub(crate) call: Call,
     /// Whether the program has ended by then, and what is left is to undo.
-    late: bool,
+    pub(crate) late: bool,
     /// Whether the call before has changed something.
-    changed: bool,
-    fault: Fault,
+    pub(crate) changed: bool,
+    pub(crate) fault: Fault,
 }
 
 impl fmt::Display for Trial {
@@ -62,7 +53,7 @@ impl fmt::Display for Trial {
 impl Trial {
     /// The part that it belongs to. All of one kind are in one part: which of them are
     /// alike is not quite the same in each part's own recording of a run.
-    fn part(&self, parts: usize) -> usize {
+    pub(crate) fn part(&self, parts: usize) -> usize {
         let fault = match self.fault {
             Fault::Fails(errno) => errno as usize,
             Fault::Kills(side) => 200 + side as usize,
@@ -72,352 +63,9 @@ impl Trial {
     }
 }
 
-fn word(side: Side) -> &'static str {
+pub(crate) fn word(side: Side) -> &'static str {
     match side {
         Side::Host => "host",
         Side::Guest => "child",
-    }
-}
-
-/// The state directory, and what is done in it.
-struct Ground {
-    lab: Lab,
-}
-
-impl Ground {
-    fn new() -> Ground {
-        let lab = Lab::with_patience(PATIENCE);
-        // The first run hands controllers down to groups, which stays so.
-        lab.chapter("ch04-volume").args(RUN).arg("true").assert().success();
-        Ground { lab }
-    }
-
-    /// A run that is about to begin.
-    fn run(&self, call: Option<i64>) -> Faulty {
-        self.lab.faulty("ch04-volume", call, |command| {
-            let said = File::create(self.lab.dir().join("said")).unwrap();
-            command.args(RUN).arg("true").stderr(said)
-        })
-    }
-
-    /// Make the scene.
-    fn set(&self, scene: Scene) {
-        let _ = fs::remove_dir_all(self.lab.dir().join("v"));
-        if scene == Scene::Sweep {
-            let run =
-                self.lab.faulty("ch04-volume", Some(libc::SYS_waitid), |run| {
-                    run.args(RUN).args(["-name", "old", "true"])
-                });
-            let call = Call {
-                side: Side::Host,
-                number: libc::SYS_waitid,
-                nth: 1,
-                arguments: [0; 6],
-                what: String::new(),
-                place: Vec::new(),
-            };
-            assert_eq!(run.killed(&call, Side::Host).code, 137);
-            // It stays as after any run.
-            fs::remove_dir_all(self.lab.dir().join("v")).unwrap();
-            assert!(!self.lab.left().is_empty(), "there is nothing to sweep");
-        }
-    }
-
-    /// The calls of a scene that matter, and where the clean-up begins.
-    fn calls(&self, scene: Scene) -> Vec<(Call, bool)> {
-        self.set(scene);
-        let calls = self.run(None).calls();
-        let own =
-            |call: &Call, number| call.side == Side::Host && call.number == number;
-        let at = |number| calls.iter().position(|call| own(call, number)).unwrap();
-        let waited = at(libc::SYS_waitid);
-        let of_host = |index: usize| calls[index].side == Side::Host;
-        let late = |index: usize| of_host(index) && index > waited;
-        let range = match scene {
-            Scene::Plain => 0..calls.len(),
-            // From the first look at the containers to the own directory.
-            Scene::Sweep => {
-                let first = calls.iter().position(|call| {
-                    call.number == libc::SYS_openat
-                        && call.what.ends_with("/running")
-                });
-                let made = calls.iter().position(|call| {
-                    call.number == libc::SYS_mkdir
-                        && call.what.contains("/containers/")
-                });
-                first.unwrap()..made.unwrap()
-            }
-        };
-        range.map(|index| (calls[index].clone(), late(index))).collect()
-    }
-
-    /// All faults of a scene, without those that are like another.
-    ///
-    /// A call fails as one that came from the same place by the same way. To be killed
-    /// before a call is to be killed before the one before, unless that one changed
-    /// something.
-    fn distinct(&self, scene: Scene) -> Vec<Trial> {
-        let all = self.trials(scene);
-        if std::env::var_os("MYDOCKER_ALL").is_some() {
-            return all;
-        }
-        let mut seen = BTreeSet::new();
-        let mut kept = Vec::new();
-        for trial in all {
-            let call = &trial.call;
-            let new = match trial.fault {
-                Fault::Fails(errno) => {
-                    let place = call.place.clone();
-                    seen.insert((call.side, call.number, errno as i32, place))
-                }
-                Fault::Kills(_) => trial.changed,
-            };
-            if new {
-                kept.push(trial);
-            }
-        }
-        kept
-    }
-
-    /// All faults of a scene.
-    fn trials(&self, scene: Scene) -> Vec<Trial> {
-        let calls = self.calls(scene);
-        // What comes before main is libc's and Rust's start-up.
-        let main = match scene {
-            Scene::Plain => {
-                calls.iter().position(|(call, _)| is_first(call)).unwrap()
-            }
-            Scene::Sweep => 0,
-        };
-        let mut trials = Vec::new();
-        // Whether each side's call before has changed something; the first has none.
-        let mut changed = BTreeMap::new();
-        for (index, (call, late)) in calls.into_iter().enumerate() {
-            let changed = changed.insert(call.side, changes(&call)).unwrap_or(true);
-            let trial =
-                |fault| Trial { scene, call: call.clone(), late, changed, fault };
-            if call.side == Side::Guest || index >= main {
-                let fails = errnos(&call).into_iter().map(Fault::Fails);
-                trials.extend(fails.map(trial));
-            }
-            trials.push(trial(Fault::Kills(Side::Host)));
-            if call.side == Side::Guest {
-                trials.push(trial(Fault::Kills(Side::Guest)));
-            }
-        }
-        trials
-    }
-
-    /// Let it happen. What it came to, or what was wrong.
-    fn attempt(&self, trial: &Trial) -> Result<String, String> {
-        // How many times one side polls is up to the other.
-        for _ in 0..3 {
-            self.set(trial.scene);
-            let run = self.run(Some(trial.call.number));
-            let outcome = match trial.fault {
-                Fault::Fails(errno) => run.fail(&trial.call, errno),
-                Fault::Kills(side) => run.killed(&trial.call, side),
-            };
-            if outcome.reached {
-                return self.judge(trial, &outcome);
-            }
-        }
-        Err("the run never came to this call".into())
-    }
-
-    fn judge(&self, trial: &Trial, outcome: &Outcome) -> Result<String, String> {
-        let said = fs::read_to_string(self.lab.dir().join("said")).unwrap();
-        let wrong = |what: &str| {
-            Err(format!("{what}; it said: {}", said.trim().replace('\n', "\n    ")))
-        };
-        if self.lab.bitten() {
-            return wrong("it hung, and was killed");
-        }
-        if said.contains("panicked") {
-            return wrong("it panicked");
-        }
-        let left = self.lab.left();
-        let swept = match self.sweep(&left) {
-            Ok(swept) => swept,
-            Err(also) => return wrong(&also),
-        };
-        let made = self.lab.dir().join("v").exists();
-        match trial.fault {
-            Fault::Kills(Side::Host) if outcome.code == 137 => {
-                Ok(format!("killed: the host side, {}", or_nothing(swept)))
-            }
-            // After it has said that it executes, its death is the program's.
-            Fault::Kills(Side::Guest) if [125, 137].contains(&outcome.code) => {
-                let lost = said.contains("the child was lost");
-                if swept {
-                    return wrong(&format!("{left:?} was left"));
-                }
-                if outcome.code == 125 && (!lost || made) {
-                    return wrong("it was not told, or a directory was left");
-                }
-                Ok("killed: the child, nothing left".into())
-            }
-            Fault::Kills(_) => wrong(&format!("it ended with {}", outcome.code)),
-            Fault::Fails(errno) => {
-                let told = told(&trial.call, errno, &said);
-                let rule = rule_for(&trial.call, errno);
-                let later = rule.is_some_and(|rule| rule.later)
-                    || told && (trial.late || trial.scene == Scene::Sweep);
-                if swept && !later {
-                    return wrong(&format!("{left:?} was left"));
-                }
-                // The directory that it made on the host goes when nothing ran.
-                if made && !outcome.executed {
-                    return wrong("the volume's new directory was left");
-                }
-                let tried =
-                    if swept { ", and tried again by the next run" } else { "" };
-                match (outcome.code, rule) {
-                    (125, _) if told => Ok(format!("failed: told{tried}")),
-                    (126, _) if told && said.starts_with("error: exec ") => {
-                        Ok("failed: told as a program that can't be executed".into())
-                    }
-                    (0, _) if told && said.starts_with("warning: sweep ") => {
-                        Ok(format!("failed: told as a warning{tried}"))
-                    }
-                    (0, Some(rule)) => {
-                        Ok(format!("failed: lived with: {}", rule.reason))
-                    }
-                    (0, _) => wrong("it went on as if nothing had happened"),
-                    (code, _) if told => wrong(&format!("it ended with {code}")),
-                    (code, _) => wrong(&format!(
-                        "it ended with {code}, and named no {errno:?}"
-                    )),
-                }
-            }
-        }
-    }
-
-    /// Let the next run sweep, if there is anything; whether there was.
-    fn sweep(&self, left: &[String]) -> Result<bool, String> {
-        if left.is_empty() {
-            return Ok(false);
-        }
-        let mut next = self.lab.chapter("ch04-volume");
-        let next = next.args(["run", "no-such-program"]).output().unwrap();
-        let said = String::from_utf8_lossy(&next.stderr).into_owned();
-        if next.status.code() != Some(127) || said.contains("warning") {
-            return Err(format!("the next run could not sweep {left:?}: {said}"));
-        }
-        match self.lab.left() {
-            now if now.is_empty() => Ok(true),
-            now => Err(format!("the next run's sweep left {now:?}")),
-        }
-    }
-}
-
-const RUN: [&str; 7] = ["run", "-m", "50m", "-pids", "20", "-v", "v/new:/v"];
-
-fn or_nothing(swept: bool) -> &'static str {
-    if swept { "swept by the next run" } else { "nothing left" }
-}
-
-/// The first call of main: six random bytes for the id.
-fn is_first(call: &Call) -> bool {
-    call.side == Side::Host
-        && call.number == libc::SYS_getrandom
-        && call.arguments[1] == 6
-}
-
-/// Whether the error tells the errno, and the call or the step that it is a part of.
-fn told(call: &Call, errno: Errno, said: &str) -> bool {
-    let named = row_of(call.number).said.iter().any(|word| said.contains(word));
-    let begins = said.starts_with("error: ") || said.starts_with("warning: ");
-    begins && named && said.contains(&format!("{errno:?}: "))
-}
-
-/// A part of the faults of both scenes.
-pub(crate) fn all(part: usize, parts: usize) {
-    let ground = Ground::new();
-    let mut wrong = Vec::new();
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    // One that nothing needs any more is to be seen.
-    for rule in RULES {
-        counts.insert(format!("failed: lived with: {}", rule.reason), 0);
-    }
-    for scene in [Scene::Plain, Scene::Sweep] {
-        let trials = ground.distinct(scene);
-        if part == 0 {
-            tell(scene, &ground.trials(scene), &trials);
-        }
-        for trial in trials.iter().filter(|trial| trial.part(parts) == part) {
-            match ground.attempt(trial) {
-                Ok(key) => *counts.entry(key).or_default() += 1,
-                Err(what) => wrong.push(format!(
-                    "{trial} ({}): {what}\n    again: cargo xtask faults --only '{trial}'",
-                    trial.call.what
-                )),
-            }
-        }
-    }
-    counts.into_iter().for_each(|(key, number)| count(&key, number));
-    let sum = wrong.len();
-    assert!(wrong.is_empty(), "{sum} faults:\n{}", wrong.join("\n"));
-}
-
-/// What there is to do.
-fn tell(scene: Scene, all: &[Trial], distinct: &[Trial]) {
-    let mut calls: Vec<&Call> = all.iter().map(|trial| &trial.call).collect();
-    calls.dedup();
-    let of = |side| calls.iter().filter(|call| call.side == side).count();
-    let which = match scene {
-        Scene::Plain => "a run",
-        Scene::Sweep => "a sweep",
-    };
-    for side in [Side::Host, Side::Guest] {
-        count(&format!("calls: {which}, {}", word(side)), of(side));
-    }
-    for (trials, word) in [(all, "in all"), (distinct, "distinct")] {
-        let fails = trials.iter().filter(|t| matches!(t.fault, Fault::Fails(_)));
-        let fails = fails.count();
-        count(&format!("faults: {which}, failures, {word}"), fails);
-        count(&format!("faults: {which}, kills, {word}"), trials.len() - fails);
-    }
-}
-
-/// The one fault of this name, with what came of it.
-pub(crate) fn named(name: &str) {
-    let ground = Ground::new();
-    let scene = match name.starts_with("sweep:") {
-        true => Scene::Sweep,
-        false => Scene::Plain,
-    };
-    let trials = ground.trials(scene);
-    let found = trials.iter().find(|trial| trial.to_string() == name);
-    let trial = found.unwrap_or_else(|| {
-        // Of the same call, where it is made at all: there are thousands in all.
-        let call = |name: &str| name.split('#').next().map(str::to_owned);
-        let known: Vec<String> = trials.iter().map(Trial::to_string).collect();
-        let mut near: Vec<String> = known
-            .iter()
-            .filter(|known| call(known) == call(name))
-            .cloned()
-            .collect();
-        if near.is_empty() {
-            near.extend(known.iter().filter_map(|known| call(known)));
-            near.sort();
-            near.dedup();
-        }
-        panic!("there is no fault {name:?}; there are: {}", near.join(" "))
-    });
-    let came = ground.attempt(trial);
-    let said = fs::read_to_string(ground.lab.dir().join("said")).unwrap();
-    panic_or_tell(trial, came, &said);
-}
-
-fn panic_or_tell(trial: &Trial, came: Result<String, String>, said: &str) {
-    let about = format!("{trial} ({})", trial.call.what);
-    match came {
-        Ok(key) => {
-            use std::io::Write;
-            let mut out = std::io::stdout();
-            writeln!(out, "\n{about}\n{key}\n{said}").unwrap();
-        }
-        Err(what) => panic!("{about}: {what}"),
     }
 }

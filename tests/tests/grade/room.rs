@@ -16,7 +16,6 @@ use nix::unistd::sethostname;
 use vm_init::grade::{Answer, Status, Subject};
 
 use crate::outcome::Outcome;
-use crate::subject::Run;
 
 /// A check is ended by process 1; the laboratory's own watchdog sleeps.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -86,21 +85,6 @@ impl Room {
         fs::create_dir_all(&path).expect("mkdir(2)");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         path
-    }
-
-    /// A run of the program that is graded.
-    pub(crate) fn run<'a>(&'a self, command: &[&str]) -> Run<'a> {
-        Run::new(self, command)
-    }
-
-    /// The program with these words, whatever the adapter says: for exercises.
-    pub(crate) fn words<'a>(&'a self, words: &[&str]) -> Run<'a> {
-        Run::new(self, words).as_it_is()
-    }
-
-    /// A run of a shell script in it.
-    pub(crate) fn sh<'a>(&'a self, script: &str) -> Run<'a> {
-        self.run(&["sh", "-c", script])
     }
 
     /// A word of the adapter with its general places filled in.

@@ -1,36 +1,33 @@
-//! A run of the program that is graded: how its command line is put together, and
-//! what is to be seen of it.
+//! A run of the program that is graded: how its command line is put together.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use blackbox::Terminal;
-use nix::sys::signal::Signal;
 
-use crate::outcome::{Outcome, Trouble};
+use crate::ended::Ended;
+use crate::outcome::Trouble;
 use crate::room::Room;
+use crate::running::Running;
 
-/// A run that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+impl Room {
+    /// A run of the program that is graded.
+    pub(crate) fn run<'a>(&'a self, command: &[&str]) -> Run<'a> {
+        Run::new(self, command)
+    }
 
-/// Of what a program prints, so much is looked at.
-const OUTPUT: u64 = 64 << 10;
+    /// The program with these words, whatever the adapter says: for exercises.
+    pub(crate) fn words<'a>(&'a self, words: &[&str]) -> Run<'a> {
+        Run::new(self, words).as_it_is()
+    }
 
-/// Signals that a program gets for a mistake of its own.
-const CRASHES: [Signal; 7] = [
-    Signal::SIGSEGV,
-    Signal::SIGABRT,
-    Signal::SIGBUS,
-    Signal::SIGILL,
-    Signal::SIGFPE,
-    Signal::SIGSYS,
-    Signal::SIGTRAP,
-];
+    /// A run of a shell script in it.
+    pub(crate) fn sh<'a>(&'a self, script: &str) -> Run<'a> {
+        self.run(&["sh", "-c", script])
+    }
+}
 
 /// One run, before it is started.
 pub(crate) struct Run<'a> {
@@ -47,7 +44,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(room: &'a Room, command: &[&str]) -> Run<'a> {
+    fn new(room: &'a Room, command: &[&str]) -> Run<'a> {
         Run {
             room,
             command: command.iter().map(|word| (*word).to_owned()).collect(),
@@ -218,7 +215,7 @@ impl<'a> Run<'a> {
             // One that does not read has closed it.
             let _ = stdin.write_all(&self.input);
         }
-        Ok(Running { room: self.room, child, out, err })
+        Ok(Running::new(self.room, child, out, err))
     }
 
     /// Run it to its end.
@@ -234,189 +231,4 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-/// One that runs.
-pub(crate) struct Running<'a> {
-    room: &'a Room,
-    child: Child,
-    out: File,
-    err: File,
-}
-
-impl Running<'_> {
-    /// The graded program's own process.
-    pub(crate) fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
-    }
-
-    /// The number of the container's process of this name, once there is one.
-    pub(crate) fn has(&mut self, name: &str) -> Result<i32, Trouble> {
-        let found = crate::room::wait_for(|| {
-            let is = |(_, it): &(i32, String)| it == name;
-            let found = blackbox::living().into_iter().find(is).map(|(pid, _)| pid);
-            let ended =
-                found.is_none() && matches!(self.child.try_wait(), Ok(Some(_)));
-            (ended || found.is_some()).then_some(found)
-        });
-        match found.flatten() {
-            Some(pid) => Ok(pid),
-            None => Err(self.trouble(format!("a process {name} in the container"))),
-        }
-    }
-
-    /// What it has printed by now.
-    pub(crate) fn stdout(&mut self) -> String {
-        tail(&mut self.out)
-    }
-
-    /// Wait until it has printed this.
-    pub(crate) fn prints(&mut self, text: &str) -> Outcome {
-        let seen = crate::room::wait_for(|| {
-            // Asked first: what it printed before its end is there then.
-            let ended = matches!(self.child.try_wait(), Ok(Some(_)));
-            let seen = self.stdout().contains(text);
-            (seen || ended).then_some(seen)
-        });
-        if seen == Some(true) {
-            return Ok(());
-        }
-        Err(self.trouble(format!("{text:?} on standard output")))
-    }
-
-    /// What was expected has not come.
-    fn trouble(&mut self, expected: String) -> Trouble {
-        let (out, err) = (self.stdout(), tail(&mut self.err));
-        note(self.room, &out, &err);
-        let own = self.room.subject.adapter.own_error;
-        // One that has ended says by its end what it was.
-        if let Ok(Some(status)) = self.child.try_wait() {
-            let signal = status.signal();
-            let code = status.code().or(signal.map(|n| 128 + n)).unwrap_or(-1);
-            return Ended { code, signal, out, err, own }.trouble(expected);
-        }
-        let actual = format!("hang: it had not come when time was up, but {out:?}");
-        Trouble::fail(expected, actual)
-    }
-
-    /// Wait for its end.
-    pub(crate) fn end(mut self) -> Result<Ended, Trouble> {
-        let end = Instant::now() + LIMIT;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("waitpid(2)") {
-                break status;
-            }
-            if Instant::now() > end {
-                let (out, err) = (tail(&mut self.out), tail(&mut self.err));
-                note(self.room, &out, &err);
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                let limit = LIMIT.as_secs();
-                return Err(Trouble::fail(
-                    "an end",
-                    format!("hang: it had not ended after {limit} s"),
-                ));
-            }
-            sleep(Duration::from_millis(2));
-        };
-        let (out, err) = (tail(&mut self.out), tail(&mut self.err));
-        note(self.room, &out, &err);
-        let code = status.code().or(status.signal().map(|n| 128 + n)).unwrap_or(-1);
-        let own = self.room.subject.adapter.own_error;
-        Ok(Ended { code, signal: status.signal(), out, err, own })
-    }
-}
-
-fn tail(file: &mut File) -> String {
-    let length = file.metadata().map_or(0, |meta| meta.len());
-    // The program has the same open file, and writes where it stands: it is looked at
-    // by another one.
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
-    let mut bytes = Vec::new();
-    if let Ok(mut file) = File::open(path) {
-        let _ = file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT)));
-        let _ = file.take(OUTPUT).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn note(room: &Room, out: &str, err: &str) {
-    let mut output = room.output.borrow_mut();
-    output.push_str(out);
-    output.push_str(err);
-    let excess = output.len().saturating_sub(2000);
-    let start = (excess..=output.len()).find(|&at| output.is_char_boundary(at));
-    output.drain(..start.unwrap_or(0));
-}
-
-/// One that has ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    /// As a shell tells it: a signal is 128 + n.
-    pub(crate) code: i32,
-    signal: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-    own: i32,
-}
-
-impl Ended {
-    /// It ended with 0 and printed exactly this.
-    pub(crate) fn prints(&self, expected: &str) -> Outcome {
-        match self.code == 0 && self.out == expected {
-            true => Ok(()),
-            false => Err(self.trouble(format!("{expected:?} on standard output"))),
-        }
-    }
-
-    /// It ended with 0.
-    pub(crate) fn succeeds(&self) -> Outcome {
-        self.exits(0)
-    }
-
-    pub(crate) fn exits(&self, code: i32) -> Outcome {
-        match self.code == code {
-            true => Ok(()),
-            false => Err(self.trouble(format!("exit code {code}"))),
-        }
-    }
-
-    /// It is so, else this was expected.
-    pub(crate) fn so(&self, holds: bool, expected: &str) -> Outcome {
-        if holds { Ok(()) } else { Err(self.trouble(expected.to_owned())) }
-    }
-
-    /// It is not what was expected: was it another result, or none?
-    pub(crate) fn trouble(&self, expected: String) -> Trouble {
-        let signal = self.signal.and_then(|n| Signal::try_from(n).ok());
-        if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal)) {
-            return Trouble::error(expected, format!("crashed: {signal} ended it"));
-        }
-        // The line that calls itself an error says more than the last, if there is one.
-        let mut lines = self.err.lines().filter(|line| !line.trim().is_empty());
-        let error = lines.clone().find(|line| line.starts_with("error: "));
-        let last = error.or(lines.next_back());
-        let last = last.map_or(String::new(), |line| format!(": {}", line.trim()));
-        if self.code == self.own {
-            let own = self.own;
-            return Trouble::error(
-                expected,
-                format!("it gave up with its own exit code {own}{last}"),
-            );
-        }
-        let is_usage = |line: &str| line.to_lowercase().starts_with("usage");
-        if let Some(line) =
-            self.err.lines().chain(self.out.lines()).find(|line| is_usage(line))
-        {
-            // The line before says why, with most.
-            let why = self.err.lines().find(|line| !line.trim().is_empty());
-            let why = why.unwrap_or(line).trim();
-            return Trouble::error(
-                expected,
-                format!("it printed its usage, with exit code {}: {why}", self.code),
-            );
-        }
-        let out = &self.out;
-        Trouble::fail(expected, format!("{out:?}, exit code {}{last}", self.code))
-    }
 }

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 /// Run the chapter; what it printed, or why that went wrong.
 fn chapter(words: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(Path::new(place::CHAPTERS).join("ch04-commit"));
+    let mut command = Command::new(Path::new(place::CHAPTERS).join("ch04-tar"));
     let ended = command.args(words).env("MYDOCKER_ROOT", STATE).output().unwrap();
     match ended.status.success() {
         true => Ok(String::from_utf8_lossy(&ended.stdout).into_owned()),

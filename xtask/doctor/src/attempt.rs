@@ -22,11 +22,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::{Gid, Uid, getgid, getuid, setgid, setgroups, setuid};
 
-use crate::child::Outcome;
-
-/// The first argument of a program that is called to make an attempt: it hands the
-/// others to [`attempt`].
-pub const VERB: &str = "doctor-attempt";
+use crate::child::{Outcome, VERB};
 
 const NONE: Option<&str> = None;
 

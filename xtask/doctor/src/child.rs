@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use provision::command::run;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::VERB;
+/// The first argument of a program that is called to make an attempt. It passes the
+/// other arguments to [`crate::attempt`].
+pub const VERB: &str = "doctor-attempt";
 
 /// No attempt needs a tenth of it.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -16,7 +16,8 @@ mod sysctl;
 mod union;
 mod walls;
 
-pub use attempt::{VERB, attempt, can_execute};
+pub use attempt::{attempt, can_execute};
+pub use child::VERB;
 pub use report::{Check, Report, Status, Task, Verdict};
 
 use common::rights;

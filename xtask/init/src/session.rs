@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, bail};
 use common::step::Step;
-use nix::poll::{PollFd, PollFlags};
 use nix::unistd::setsid;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::ioctl_tiocsctty;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -143,19 +143,19 @@ impl Program {
     fn wait(&self, line: &File, ended: bool) -> Result<(bool, Vec<usize>)> {
         // What has not been taken yet holds up what comes next.
         let (from_line, to_input) = match self.waiting.is_empty() {
-            true => (PollFlags::POLLIN, PollFlags::empty()),
-            false => (PollFlags::empty(), PollFlags::POLLOUT),
+            true => (PollFlags::IN, PollFlags::empty()),
+            false => (PollFlags::empty(), PollFlags::OUT),
         };
-        let mut fds = vec![PollFd::new(line.as_fd(), from_line)];
+        let mut fds = vec![PollFd::new(line, from_line)];
         for (_, output) in &self.outputs {
-            fds.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
+            fds.push(PollFd::new(output, PollFlags::IN));
         }
         if let Some(input) = &self.input {
-            fds.push(PollFd::new(input.as_fd(), to_input));
+            fds.push(PollFd::new(input, to_input));
         }
         let limit = if ended { Duration::ZERO } else { Duration::MAX };
         let fds = self.running.poll(fds, limit)?;
-        let ready = |fd: &PollFd| fd.any().unwrap_or(false);
+        let ready = |fd: &PollFd| !fd.revents().is_empty();
         let outputs = 0..self.outputs.len();
         let ready_ones = outputs.filter(|at| ready(&fds[1 + at])).collect();
         Ok((!ended && ready(&fds[0]), ready_ones))

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, read_to_string};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -10,12 +10,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use common::poll;
 use common::step::Step;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, pidfd_open};
 use vm_init::wire::{Stream, send_bytes};
 use vm_init::{Event, How, Test, place};
@@ -131,13 +132,9 @@ impl Running {
         mut fds: Vec<PollFd<'a>>,
         limit: Duration,
     ) -> Result<Vec<PollFd<'a>>> {
-        fds.push(PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN));
-        let time =
-            PollTimeout::try_from(limit.min(ROUND)).unwrap_or(PollTimeout::ZERO);
-        match poll(&mut fds, time) {
-            Ok(_) | Err(Errno::EINTR) => Ok(fds),
-            Err(e) => Err(e).step(|| "poll(2)"),
-        }
+        fds.push(PollFd::new(&self.pidfd, PollFlags::IN));
+        poll(&mut fds, Some(limit.min(ROUND)))?;
+        Ok(fds)
     }
 
     /// Reap whoever has ended, and tell how this child did if it is among them.

@@ -15,8 +15,9 @@ use provision::command::run;
 
 use super::measure::median;
 use super::record::{Figure, Record};
+use crate::checkout::{root, target};
+use crate::command::{cargo, must};
 use crate::vm::scratch::Scratch;
-use crate::{cargo, must, root, target};
 
 /// What is aimed at: seconds of processor time for a cold build, seconds on the clock
 /// after a touch, packages.

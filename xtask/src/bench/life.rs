@@ -4,6 +4,8 @@
 //! A new one is a function that gives its [`Line`]s, in the list in [`life`].
 
 mod containers;
+mod crowd;
+mod idle;
 mod images;
 mod others;
 
@@ -24,7 +26,8 @@ use provision::busybox;
 use super::measure::{median, ratio};
 use super::record::{Figure, Record};
 use crate::build::build_release;
-use crate::{must, target};
+use crate::checkout::target;
+use crate::command::must;
 
 /// What a bench of a life may keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -167,17 +170,20 @@ pub(super) fn life(
         bail!("what root packed, and groups, are root's: run it with sudo");
     }
     let release =
-        build_release(&["--package", "ch04-commit", "--package", "ch05-env"])?;
+        build_release(&["--package", "ch04-tar", "--package", "ch05-env"])?;
+    build_release(&["--package", "common", "--example", "straight_line"])?;
     hold_back()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?;
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
     let mut lines = Vec::new();
     if only != Some(Theme::Images) {
-        lines.extend(containers::all(&release.join("ch05-env"), &parent, runs)?);
+        let line = release.join("examples/straight_line");
+        let program = release.join("ch05-env");
+        lines.extend(containers::all(&program, &line, &parent, runs)?);
     }
     if only != Some(Theme::Containers) {
-        let place = Place::new(&release.join("ch04-commit"), &parent, runs)?;
+        let place = Place::new(&release.join("ch04-tar"), &parent, runs)?;
         lines.extend(images::commit(&place)?);
         lines.extend(images::tars(&place)?);
     }

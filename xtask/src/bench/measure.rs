@@ -33,10 +33,10 @@ pub(super) fn in_turn(
             let time = contender.within(|command| {
                 match heat {
                     Heat::Cold => sleep(IDLE),
-                    Heat::Hot => crate::must(command)?,
+                    Heat::Hot => crate::command::must(command)?,
                 }
                 let start = Instant::now();
-                crate::must(command)?;
+                crate::command::must(command)?;
                 Ok(start.elapsed().as_secs_f64() * 1e3)
             })?;
             // The first round warms the caches.
@@ -55,7 +55,7 @@ pub(super) fn side_by_side(pair: &[Contender; 2], long: Duration) -> Result<f64>
         contender.within(|command| {
             let mut count = 0.0;
             while begun.elapsed() < long {
-                crate::must(command)?;
+                crate::command::must(command)?;
                 count += 1.0;
             }
             Ok(count / begun.elapsed().as_secs_f64())

@@ -10,6 +10,7 @@ use common::step::Step;
 use common::{PATH, rights};
 use serde_json::{Value, json};
 
+use super::aim::Aim;
 use super::apart::Apart;
 use crate::install::{Installer, Package, on_path};
 
@@ -64,8 +65,8 @@ pub(super) struct Peer {
     pub(super) name: &'static str,
     /// `None` where no package manager has it.
     package: Option<Package>,
-    /// Ours is to take so much of its time at the most, cold and hot.
-    pub(super) aims: [Option<f64>; 2],
+    /// Our time divided by its time, at most, cold and hot.
+    pub(super) aims: [Option<Aim>; 2],
 }
 
 /// All of them, in the order of the table.
@@ -73,12 +74,12 @@ pub(super) const PEERS: [Peer; 4] = [
     Peer {
         name: "crun",
         package: Some(Package::named("crun")),
-        aims: [Some(0.3), Some(0.7)],
+        aims: [Some(Aim::of(0.3, 0.25)), Some(Aim::of(0.7, 0.6))],
     },
     Peer {
         name: "bwrap",
         package: Some(Package::named("bubblewrap")),
-        aims: [Some(1.4), Some(1.4)],
+        aims: [Some(Aim::of(1.4, 1.1)); 2],
     },
     Peer { name: "runc", package: Some(Package::named("runc")), aims: [None, None] },
     Peer { name: "youki", package: None, aims: [None, None] },

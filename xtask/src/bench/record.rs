@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::measure::median;
-use crate::root;
+use crate::checkout::root;
 
 /// The form of the file.
 const FORMAT: u32 = 1;

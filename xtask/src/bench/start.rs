@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,18 +12,21 @@ use common::state::State;
 use common::step::{Step, report};
 use provision::busybox;
 
+use super::aim::Aim;
 use super::apart::Apart;
+use super::calls::{calls, strace_is_there};
 use super::measure::{Heat, in_turn, median, ratio, side_by_side};
 use super::peers::{Contender, PEERS, Work};
 use super::record::{Figure, Record};
 use crate::build::build_release;
-use crate::{must, target};
+use crate::checkout::target;
+use crate::command::must;
 
 /// The limits of the main job.
 const LIMITS: [&str; 6] = ["-m", "100m", "-cpushare", "512", "-cpuset", "0"];
 
-/// Ours is to take so much of the straight line's time at the most.
-const LINE: f64 = 1.15;
+/// Our time divided by the time of the straight-line program.
+const LINE: Aim = Aim::of(1.15, 1.1);
 
 /// And to start so many containers for each of crun's, two launchers side by side.
 const BESIDE: f64 = 1.5;
@@ -136,7 +139,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
 /// The table's numbers.
 fn figures(
     contenders: &[Contender],
-    aims: &[[Option<f64>; 2]],
+    aims: &[[Option<Aim>; 2]],
     columns: [&[Vec<f64>]; 2],
 ) -> Vec<Figure> {
     let mut figures = Vec::new();
@@ -149,7 +152,7 @@ fn figures(
                 0 => figure,
                 _ => figure
                     .ratio(ratio(&times[0], &times[row]))
-                    .aimed(aims[row][column]),
+                    .aimed(aims[row][column].map(|aim| aim.today)),
             });
         }
     }
@@ -159,12 +162,13 @@ fn figures(
 /// Ours first, then everybody with ours in relation to it.
 fn table(
     contenders: &[Contender],
-    aims: &[[Option<f64>; 2]],
+    aims: &[[Option<Aim>; 2]],
     columns: [&[Vec<f64>]; 2],
 ) -> String {
     let mut table = format!("{:<14}", "");
     for heat in ["cold", "hot"] {
-        table += &format!("{heat:>8}  {:>13}  {:<11}", "ours / theirs", "aim");
+        table +=
+            &format!("{heat:>8}  {:>13}  {:<25}", "ours / theirs", "aim, stricter");
     }
     for (row, contender) in contenders.iter().enumerate() {
         table = format!("{}\n{:<14}", table.trim_end(), contender.name);
@@ -173,23 +177,16 @@ fn table(
                 0 => (String::new(), String::new()),
                 _ => {
                     let ratio = ratio(&times[0], &times[row]);
-                    (format!("{ratio:.3}"), judged(ratio, aims[row][column]))
+                    let aim = aims[row][column];
+                    let aim = aim.map_or(String::new(), |aim| aim.judged(ratio));
+                    (format!("{ratio:.3}"), aim)
                 }
             };
             let time = median(&times[row]);
-            table += &format!("{time:>8.2}  {ratio:>13}  {aim:<11}");
+            table += &format!("{time:>8.2}  {ratio:>13}  {aim:<25}");
         }
     }
     format!("{}\n", table.trim_end())
-}
-
-/// An aim, and whether this ratio meets it.
-fn judged(ratio: f64, aim: Option<f64>) -> String {
-    match aim {
-        None => String::new(),
-        Some(aim) if ratio <= aim => format!("<= {aim}, met"),
-        Some(aim) => format!("<= {aim}, not"),
-    }
 }
 
 /// Two launchers of ours, and two of crun, in turn.
@@ -215,7 +212,7 @@ fn beside(ours: &[Contender; 2], theirs: &[Contender; 2]) -> Result<()> {
 /// The comparison is fair as long as both make the same system calls. The sentence
 /// for the reader; as an error when they don't.
 fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> {
-    if Command::new("strace").arg("-V").output().is_err() {
+    if !strace_is_there() {
         return Ok(Ok(
             "strace: not installed; cargo xtask bench --install gets it. That \
                       both make the same system calls is not checked"
@@ -244,30 +241,6 @@ fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> 
     )))
 }
 
-/// How often each system call is made, both sides of the clone together.
-fn calls(command: &Command) -> Result<BTreeMap<String, usize>> {
-    let log = target().join("bench-strace");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-o"]).arg(&log).arg(command.get_program());
-    strace.args(command.get_args()).stdin(Stdio::null());
-    strace.envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    must(&mut strace)?;
-    let text = fs::read_to_string(&log).context("strace's log")?;
-    fs::remove_file(&log)?;
-    let mut calls = BTreeMap::new();
-    // Before that the runtime reads /proc/self/maps, whose size is the program's.
-    let own = text.find("sigaltstack(").map_or("", |main| &text[main..]);
-    for line in own.lines() {
-        // PID NAME(ARGUMENTS…; what was interrupted goes on as <... NAME resumed>.
-        let name = line.split_whitespace().nth(1).and_then(|w| w.split_once('('));
-        // How often the heap grows depends on the lengths of paths.
-        if let Some((name, _)) = name.filter(|(name, _)| *name != "brk") {
-            *calls.entry(name.to_owned()).or_default() += 1;
-        }
-    }
-    Ok(calls)
-}
-
 /// Memory that the host side alone holds, in KiB.
 fn private_dirty(mut command: Command) -> Result<u64> {
     let mut child = command.spawn()?;
@@ -293,13 +266,13 @@ mod tests {
         let times = [vec![2.0, 2.0], vec![4.0, 8.0]];
         let table = table(
             &[who("ours"), who("them")],
-            &[[None; 2], [Some(0.4), Some(0.3)]],
+            &[[None; 2], [Some(Aim::of(0.4, 0.3)), Some(Aim::of(0.3, 0.2))]],
             [&times, &times],
         );
         let expected = "\
-\x20                 cold  ours / theirs  aim             hot  ours / theirs  aim
-ours              2.00                                2.00
-them              6.00          0.375  <= 0.4, met    6.00          0.375  <= 0.3, not
+\x20                 cold  ours / theirs  aim, stricter                 hot  ours / theirs  aim, stricter
+ours              2.00                                              2.00
+them              6.00          0.375  <= 0.4 met, <= 0.3 not       6.00          0.375  <= 0.3 not, <= 0.2 not
 ";
         assert_eq!(table, expected);
     }

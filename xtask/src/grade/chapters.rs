@@ -73,7 +73,10 @@ mod tests {
     fn each_capability_has_a_page() {
         for capability in ALL {
             let page = page(capability);
-            assert!(crate::root().join(&page).is_file(), "{capability}: {page}");
+            assert!(
+                crate::checkout::root().join(&page).is_file(),
+                "{capability}: {page}"
+            );
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) fn run(
         .env("MYDOCKER_PROBE", &built.probe)
         .env("MYDOCKER_TEST_STATE", state)
         .env("MYDOCKER_SKIP_FILE", &skips_file)
-        .env("INSTA_WORKSPACE_ROOT", crate::root())
+        .env("INSTA_WORKSPACE_ROOT", crate::checkout::root())
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use vm_init::{Event, Order};
 use super::judge::{End, Verdict, judge};
 use super::report::{Report, Reports};
 use super::skips;
+use crate::mutex::lock;
 use crate::vm::machine::{Machine, Word};
 use crate::vm::{Set, say};
 
@@ -162,11 +163,6 @@ pub(crate) fn run(
         reports.close(&name(set), begun.elapsed(), complete);
     }
     ran
-}
-
-/// Lock, also after a thread's panic: what is inside is always whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a test has made of its VM.

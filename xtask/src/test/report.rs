@@ -58,6 +58,15 @@ impl Reports {
         &self.all[first..]
     }
 
+    /// How many tests were executed since then, and how many skipped.
+    pub(crate) fn executed(&self, first: usize) -> (usize, usize) {
+        let reports = self.since(first);
+        let skipped =
+            |report: &&Report| matches!(report.verdict, Verdict::Skipped(_));
+        let skipped = reports.iter().filter(skipped).count();
+        (reports.len() - skipped, skipped)
+    }
+
     pub(crate) fn failed(&self) -> usize {
         let failed = |report: &&Report| matches!(report.verdict, Verdict::Failed(_));
         self.all.iter().filter(failed).count()

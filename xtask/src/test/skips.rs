@@ -88,7 +88,7 @@ const EXPECTED: [Skip; 14] = [
     ),
     no_v1("ch03_limits::each_chapter_from_here_on_takes_the_limits_and_they_bite"),
     no_v1(
-        "ch03_limits::killed_before_any_system_call_the_group_goes_with_the_next_run",
+        "chapters::ch03_limits::killed_before_any_system_call_the_group_goes_with_the_next_run",
     ),
     no_v1(
         "ch03_limits::the_group_has_the_containers_id_and_its_limits_and_goes_with_it",

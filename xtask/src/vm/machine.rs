@@ -3,32 +3,25 @@
 //! QEMU's standard input and output are the channel, its standard error carries the
 //! console and what QEMU itself has to say. So no file and no socket is left over.
 
-use std::fmt;
-use std::fs;
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::io::BufReader;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use common::step::report;
 use vm_init::wire::{Frame, Stream, receive, send, send_bytes};
-use vm_init::{AGREED, EXIT_PORT, Event, Order, place};
+use vm_init::{AGREED, Event, Order};
 
+use super::Set;
 use super::accelerator::Accelerator;
+use super::command_line::{Memory, command};
+use super::console::{self, Console};
 use super::monitor::Monitor;
-use super::payload::BUSES;
-use super::snapshot::{self, Snapshot};
-use super::{Disk, Set, say};
-
-/// Of the console so much is kept: its end.
-const CONSOLE: usize = 64 << 10;
-
-/// A VM's memory.
-const MEMORY: &str = "512M";
+use super::rung::Rung;
+use crate::mutex::lock;
 
 /// From QEMU's start until process 1 answers.
 fn usual_limit(accelerator: Accelerator) -> Duration {
@@ -38,120 +31,8 @@ fn usual_limit(accelerator: Accelerator) -> Duration {
     }
 }
 
-/// How the kernel begins to say that it can't go on.
-const PANIC: &str = "Kernel panic - not syncing";
-
 /// From the order to finish to QEMU's end.
 const GOODBYE: Duration = Duration::from_secs(10);
-
-/// One way to boot; the ladder's rungs are tried in turn.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rung {
-    pub(super) accelerator: Accelerator,
-    /// QEMU's `-M`: the small machine boots in half the time, the usual one anywhere.
-    machine: &'static str,
-    pub(super) image: PathBuf,
-}
-
-impl Rung {
-    /// The machine's name.
-    pub(super) fn name(&self) -> &'static str {
-        self.machine.split(',').next().unwrap_or_default()
-    }
-}
-
-impl fmt::Display for Rung {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let name = self.image.file_name().unwrap_or_default();
-        let (machine, accelerator) = (self.name(), self.accelerator.name());
-        write!(f, "{machine}, {}, {accelerator}", name.display())
-    }
-}
-
-/// The rung on which the last boot of a set stood.
-pub(crate) type LastRung = Mutex<Option<Rung>>;
-
-/// The rungs for a set, the best first.
-fn ladder(set: &Set) -> Vec<Rung> {
-    let mut rungs = Vec::new();
-    let mut accelerators = vec![set.accelerator];
-    if set.accelerator == Accelerator::Kvm {
-        accelerators.push(Accelerator::Tcg);
-    }
-    for accelerator in accelerators {
-        let images = (set.kernel.images.first(), set.kernel.images.last());
-        let (Some(first), Some(last)) = images else { continue };
-        for (machine, image) in [("microvm,rtc=on", first), ("q35,hpet=off", last)] {
-            rungs.push(Rung { accelerator, machine, image: image.clone() });
-        }
-    }
-    rungs
-}
-
-/// Boot a VM, on the rung that stood last or on the first that stands.
-///
-/// # Errors
-/// No rung stands: what each of them said.
-pub(crate) fn boot(set: &Set) -> Result<Machine> {
-    let known = lock(&set.rung).clone();
-    let mut rungs = ladder(set);
-    if let Some(known) = known {
-        // One that has stood before gets a second chance.
-        rungs = [&known, &known].into_iter().chain(&rungs).cloned().collect();
-    }
-    let mut tried = Vec::new();
-    for rung in rungs {
-        match up(set, &rung) {
-            Ok(machine) => {
-                if !tried.is_empty() {
-                    say(&format!("up on {rung}; tried before:{}", tried.concat()));
-                }
-                let first = lock(&set.rung).replace(rung).is_none();
-                if first && !machine.missing.is_empty() {
-                    let missing = machine.missing.join(", ");
-                    say(&format!("this kernel has no cgroup v1 {missing}"));
-                }
-                return Ok(machine);
-            }
-            Err(error) => tried.push(format!("\n  {rung}: {error:#}")),
-        }
-    }
-    bail!(
-        "no VM comes up with Linux {}; tried:{}\nhint: --kernel takes another \
-         kernel; --here runs the tests on this machine, as root",
-        set.kernel.release,
-        tried.concat()
-    )
-}
-
-/// One VM on this rung: restored, where that can be, else booted.
-fn up(set: &Set, rung: &Rung) -> Result<Machine> {
-    // The processor itself boots a kernel about as fast.
-    let kept = set.kept
-        && set.medium.disk.is_some()
-        && rung.accelerator == Accelerator::Tcg;
-    if kept {
-        let restored = snapshot::find(set, rung).and_then(|snapshot| {
-            let machine = Machine::restore(set, rung, &snapshot);
-            machine.inspect_err(|_| snapshot.discard())
-        });
-        match restored {
-            Ok(machine) => return Ok(machine),
-            Err(error) => say(&format!("no snapshot: {}", report(&error))),
-        }
-    }
-    Machine::start(set, rung)
-}
-
-/// What a VM's memory is.
-enum Memory<'a> {
-    /// Its own.
-    Own,
-    /// This file, which it fills.
-    Filling(&'a Path),
-    /// This file to begin with; what it writes is its own.
-    From(&'a Path),
-}
 
 /// What the VM said, or didn't.
 #[derive(Debug)]
@@ -176,27 +57,15 @@ pub(crate) struct Machine {
     console: Arc<Mutex<Console>>,
     threads: Vec<JoinHandle<()>>,
     /// cgroup v1 controllers that this kernel could not mount.
-    missing: Vec<String>,
+    pub(super) missing: Vec<String>,
     begun: Instant,
     /// From QEMU's start until process 1 had followed its first order.
     pub(crate) boot: Duration,
 }
 
-/// The end of what the console showed.
-#[derive(Default)]
-struct Console {
-    tail: Vec<u8>,
-    total: usize,
-}
-
-/// Lock, also after a thread's panic: what is inside is always whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Machine {
     /// Boot.
-    fn start(set: &Set, rung: &Rung) -> Result<Machine> {
+    pub(super) fn start(set: &Set, rung: &Rung) -> Result<Machine> {
         let command = command(set, rung, &Memory::Own)?;
         let mut machine = Machine::spawn(command)?;
         machine.missing = machine.ready(set, rung)?;
@@ -226,15 +95,22 @@ impl Machine {
         Ok(missing)
     }
 
-    /// Go on where the snapshot was made.
-    fn restore(set: &Set, rung: &Rung, snapshot: &Snapshot) -> Result<Machine> {
-        let mut command = command(set, rung, &Memory::From(&snapshot.memory()))?;
+    /// Continue where [`Machine::keep`] stopped, from the files that it wrote.
+    ///
+    /// # Errors
+    /// QEMU refuses them, or the VM does not answer.
+    pub(super) fn restore(
+        set: &Set,
+        rung: &Rung,
+        memory: &Path,
+        devices: &Path,
+    ) -> Result<Machine> {
+        let mut command = command(set, rung, &Memory::From(memory))?;
         let mut monitor = Monitor::new(set.scratch.path(), &mut command)?;
         command.args(["-incoming", "defer"]);
-        let mut machine = Machine::spawn(command)?;
+        let machine = Machine::spawn(command)?;
         monitor.greet()?;
-        monitor.restore(&snapshot.devices())?;
-        machine.missing = snapshot.missing().to_vec();
+        monitor.restore(devices)?;
         machine.begin(set, rung)
     }
 
@@ -266,7 +142,7 @@ impl Machine {
                     }
                 }
             }),
-            thread::spawn(move || keep_console(error, &kept)),
+            thread::spawn(move || console::keep(error, &kept)),
         ];
         let (missing, boot) = (Vec::new(), Duration::ZERO);
         Ok(Machine { qemu, line, words, console, threads, missing, begun, boot })
@@ -395,26 +271,13 @@ impl Machine {
 
     /// Whether the kernel said that it can't go on.
     pub(crate) fn panicked(&self) -> bool {
-        self.text().contains(PANIC)
+        lock(&self.console).panicked()
     }
 
     /// The console's last lines; after a panic of the kernel the first that tell
     /// of it.
     pub(crate) fn last_lines(&self, count: usize) -> String {
-        let text = self.text();
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty())
-            .collect();
-        let last = lines.len().saturating_sub(count);
-        let panic = lines.iter().position(|line| line.contains(PANIC));
-        let start = panic.map_or(last, |at| at.min(last));
-        lines[start..].iter().take(count).copied().collect::<Vec<_>>().join("\n")
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.console).tail).into_owned()
+        lock(&self.console).last_lines(count)
     }
 }
 
@@ -437,157 +300,4 @@ impl Line {
     pub(crate) fn input(&mut self, bytes: &[u8]) -> Result<()> {
         send_bytes(&mut self.0, Stream::Input, bytes).context("the VM is gone")
     }
-}
-
-fn keep_console(mut source: impl Read, console: &Mutex<Console>) {
-    let mut bytes = [0; 4096];
-    while let Ok(count @ 1..) = source.read(&mut bytes) {
-        let mut console = lock(console);
-        console.total += count;
-        console.tail.extend(&bytes[..count]);
-        let excess = console.tail.len().saturating_sub(CONSOLE);
-        console.tail.drain(..excess);
-    }
-}
-
-/// What the kernel is not to set up: a tenth of the boot, and nothing of it is part of
-/// a container. A name that a kernel doesn't have is passed over.
-const SKIPPED: [&str; 11] = [
-    // Thousands of files for tracing.
-    "tracer_init_tracefs",
-    // A self-test, keys for modules that nobody signed, and another kind of keys.
-    "crypto_kdf108_init",
-    "load_system_certificate_list",
-    "init_encrypted",
-    // Who registers functions for BPF programs has all the kernel's types read.
-    "bpf_fs_kfuncs_init",
-    "bpf_key_sig_kfuncs_init",
-    "bpf_prog_test_run_init",
-    "bpf_rstat_kfunc_init",
-    "bpf_tcp_ca_kfunc_init",
-    "cubictcp_register",
-    "kfunc_init",
-];
-
-/// QEMU's command line.
-fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
-    // By way of this program, so that QEMU dies with whoever started it.
-    // Not by its path, where a build may have put another one meanwhile.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(crate::HELD).arg(std::process::id().to_string());
-    command.arg(&set.qemu.program);
-    // Two processors, so that a container can be kept on one of them.
-    let mut kind = rung.machine.to_owned();
-    let file = match memory {
-        Memory::Own => None,
-        Memory::Filling(path) => Some((path, "on")),
-        Memory::From(path) => Some((path, "off")),
-    };
-    if let Some((path, share)) = file {
-        let path = path.to_string_lossy().replace(',', ",,");
-        let memory = format!("size={MEMORY},share={share},mem-path={path}");
-        command.args(["-object", &format!("memory-backend-file,id=ram,{memory}")]);
-        kind += ",memory-backend=ram";
-    }
-    command.args(["-M", &kind, "-m", MEMORY, "-smp", "2"]);
-    command.args(["-nodefaults", "-no-user-config"]);
-    command.args(["-display", "none", "-no-reboot"]);
-    match rung.accelerator {
-        Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        // Both by one thread in turn: with a thread for each, this emulation now and
-        // then executes a breakpoint that the kernel, patching its own code, has
-        // already taken back, and the kernel panics.
-        Accelerator::Tcg => {
-            command.args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
-        }
-    };
-    command.arg("-kernel").arg(&rung.image);
-    command.arg("-initrd").arg(&set.medium.initramfs);
-    let mut line = kernel_line(set, rung.accelerator);
-    if let Some(disk) = &set.medium.disk {
-        let microvm = rung.machine.starts_with("microvm");
-        let (bus, device) = if microvm {
-            (BUSES[0], "virtio-blk-device,drive=usr")
-        } else {
-            (BUSES[1], "virtio-blk-pci,drive=usr")
-        };
-        // QEMU reads a comma as the end of the path, and two as one in it.
-        let disk = disk.to_string_lossy().replace(',', ",,");
-        let drive = "if=none,id=usr,format=raw,readonly=on";
-        command.args(["-drive", &format!("{drive},file={disk}")]);
-        command.args(["-device", device]);
-        line += &format!(" {}{bus}", place::BUS);
-    }
-    for disk in &set.disks {
-        attach(&mut command, rung, disk);
-    }
-    command.arg("-append").arg(line);
-    // The first serial port is the console, the second the channel.
-    let console = "file,id=console,path=/dev/fd/2";
-    command.args(["-chardev", console, "-serial", "chardev:console"]);
-    command.args(["-chardev", "stdio,id=channel,signal=off"]);
-    command.args(["-device", "isa-serial,chardev=channel,index=1"]);
-    let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1");
-    command.args(["-device", &exit]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Ok(command)
-}
-
-/// Attach a disk that is written to. The VM may flush it; what the host does with that
-/// is of no matter.
-///
-/// # Source
-/// qapi/block-core.json of QEMU, "BlockdevOptionsBlklogwrites"
-fn attach(command: &mut Command, rung: &Rung, disk: &Disk) {
-    let file = |node: &str, path: &Path| {
-        let path = path.to_string_lossy().replace(',', ",,");
-        format!("driver=file,node-name={node},filename={path},cache.no-flush=on")
-    };
-    let name = disk.name;
-    match &disk.journal {
-        None => {
-            command.args(["-blockdev", &file(name, &disk.path)]);
-        }
-        Some(journal) => {
-            command.args(["-blockdev", &file("data", &disk.path)]);
-            command.args(["-blockdev", &file("log", journal)]);
-            let filter = format!("driver=blklogwrites,node-name={name}");
-            command.args(["-blockdev", &format!("{filter},file=data,log=log")]);
-        }
-    }
-    let microvm = rung.machine.starts_with("microvm");
-    let device = if microvm { "virtio-blk-device" } else { "virtio-blk-pci" };
-    let device = format!("{device},drive={name},serial={name},write-cache=on");
-    command.args(["-device", &device]);
-}
-
-/// The kernel's command line. What is switched off costs time at boot, and guards
-/// against nothing in a machine that lives for seconds.
-pub(super) fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
-    let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
-                    init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"
-        .to_owned();
-    // No VM wakes up from its disk.
-    line += " noresume initcall_blacklist=";
-    line += &SKIPPED.join(",");
-    if accelerator == Accelerator::Tcg {
-        // The guest reads the host's time stamp counter. Told how fast it is, the
-        // kernel need not measure it by timers that the small machine lacks.
-        line += " tsc=reliable";
-        if let Some(khz) = host_khz() {
-            line += &format!(" tsc_early_khz={khz} lpj={}", khz * 4);
-        }
-    }
-    line += &format!(" {}{}", place::CGROUP, set.cgroup);
-    if set.raw_root {
-        line += &format!(" {}", place::RAW_ROOT);
-    }
-    line
-}
-
-fn host_khz() -> Option<u64> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
-    let mhz: f64 = line.split_once(':')?.1.trim().parse().ok()?;
-    Some((mhz * 1000.0) as u64)
 }

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,11 +9,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use common::poll;
 use common::step::Step;
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 /// QEMU answers at once, unless this machine is busy.
@@ -136,10 +136,13 @@ impl Monitor {
                 return serde_json::from_slice(&line).context("no JSON");
             }
             let left = end.saturating_duration_since(Instant::now());
-            let limit = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut fds, limit).context("poll(2)")? == 0 {
-                bail!("QEMU doesn't answer");
+            let mut fds = [PollFd::new(&self.answers, PollFlags::IN)];
+            poll(&mut fds, Some(left))?;
+            if fds[0].revents().is_empty() {
+                if left.is_zero() {
+                    bail!("QEMU doesn't answer");
+                }
+                continue;
             }
             let mut bytes = [0; 4096];
             match self.answers.read(&mut bytes).context("read(2)")? {

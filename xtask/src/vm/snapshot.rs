@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Set;
-use super::machine::{Machine, Rung, kernel_line};
+use super::command_line::kernel_line;
+use super::machine::Machine;
+use super::rung::Rung;
 use crate::vm;
 
 /// A VM to be restored, any number of times.

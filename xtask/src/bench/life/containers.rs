@@ -17,12 +17,12 @@ use provision::{busybox, command};
 use serde_json::Value;
 
 use super::others::{self, Other};
-use super::{Aim, Line, Measure, Place, in_turn, time};
+use super::{Aim, Line, Measure, Place, crowd, in_turn, time};
 use crate::bench::apart::Apart;
 use crate::bench::measure::IDLE;
 use crate::bench::peers::Work;
+use crate::command::must;
 use crate::install::on_path;
-use crate::must;
 
 /// What ours is to take at the most: parts of what others take, and ms.
 const START: f64 = 0.5;
@@ -32,14 +32,8 @@ const LIST_500: f64 = 7.0;
 const LIST_1000: f64 = 50.0;
 const STOP: f64 = 10.0;
 
-/// And a supervisor, in KiB.
-const SUPERVISOR: f64 = 256.0;
-
 /// So many at once.
-const MANY: usize = 500;
-
-/// Many are watched for so long while nothing happens.
-const WATCHED: Duration = Duration::from_secs(3);
+pub(super) const MANY: usize = 500;
 
 /// Fast ones have so many rounds.
 const ROUNDS: u32 = 30;
@@ -47,14 +41,20 @@ const ROUNDS: u32 = 30;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const SLEEP: [&str; 2] = ["sleep", "1000"];
+pub(super) const SLEEP: [&str; 2] = ["sleep", "1000"];
 
 /// Ends at once when it is asked to, and says when it can be asked.
 const POLITE: [&str; 3] =
     ["sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 1000 & wait"];
 
-/// Measure all of it, with this program, below this directory.
-pub(super) fn all(program: &Path, parent: &Path, runs: u32) -> Result<Vec<Line>> {
+/// Measure all of it, with this program, below this directory; `line` is the
+/// straight-line program.
+pub(super) fn all(
+    program: &Path,
+    line: &Path,
+    parent: &Path,
+    runs: u32,
+) -> Result<Vec<Line>> {
     // What a bench that was killed has left.
     sweep(program, &parent.join("life/state"));
     let mut place = Place::new(program, parent, runs)?;
@@ -79,6 +79,14 @@ pub(super) fn all(program: &Path, parent: &Path, runs: u32) -> Result<Vec<Line>>
     lines.extend(bench.stop()?);
     lines.extend(bench.lists(&others)?);
     drop(others);
+    lines.extend(crowd::lines(
+        &place.program,
+        line,
+        &place.path("crowd"),
+        &bench.flags,
+        &place.path("volume"),
+        bench.rounds,
+    )?);
     lines.extend(bench.idle()?);
     let left = bench.ids(&["-a"])?;
     ensure!(left.is_empty(), "{} containers are left", left.len());
@@ -115,11 +123,11 @@ fn sweep(program: &Path, state: &Path) {
     let _ = ours(&["prune"]);
 }
 
-struct Bench<'a> {
-    place: &'a Place,
+pub(super) struct Bench<'a> {
+    pub(super) place: &'a Place,
     /// The limits and the volume of `bench start`.
     flags: Vec<String>,
-    rounds: u32,
+    pub(super) rounds: u32,
 }
 
 impl Drop for Bench<'_> {
@@ -145,7 +153,12 @@ impl<'a> Bench<'a> {
     }
 
     /// `run -d` of this program; with limits and volume, or without.
-    fn run(&self, name: &str, limited: bool, program: &[&str]) -> Command {
+    pub(super) fn run(
+        &self,
+        name: &str,
+        limited: bool,
+        program: &[&str],
+    ) -> Command {
         let mut run = self.place.ours(&["run", "-d", "--name", name]);
         run.args(self.flags.iter().filter(|_| limited)).arg("busybox").args(program);
         run.stdin(Stdio::null());
@@ -158,12 +171,12 @@ impl<'a> Bench<'a> {
         Ok(String::from_utf8_lossy(&said.out).into_owned())
     }
 
-    fn ids(&self, flags: &[&str]) -> Result<Vec<String>> {
+    pub(super) fn ids(&self, flags: &[&str]) -> Result<Vec<String>> {
         let text = self.said(&[&["ps", "-q"], flags].concat())?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
-    fn remove(&self, names: &[String]) -> Result<()> {
+    pub(super) fn remove(&self, names: &[String]) -> Result<()> {
         for names in names.chunks(100) {
             must(self.place.ours(&["rm", "-f"]).args(names))?;
         }
@@ -305,77 +318,6 @@ impl<'a> Bench<'a> {
         });
         Ok(lines)
     }
-
-    /// Many that do nothing: what they take then.
-    fn idle(&self) -> Result<Vec<Line>> {
-        let mut took = Vec::new();
-        for number in 0..MANY {
-            let name = format!("c{number}");
-            took.push(time(&mut self.run(&name, true, &SLEEP))?);
-        }
-        let running = self.ids(&[])?;
-        ensure!(running.len() == MANY, "{} of {MANY} run", running.len());
-        let hosts: Vec<PathBuf> =
-            running.iter().map(|id| self.host(id)).collect::<Result<_>>()?;
-        let list = (0..self.rounds)
-            .map(|_| time(&mut self.place.ours(&["ps"])))
-            .collect::<Result<_>>()?;
-        let dirty = |host: &PathBuf| number(host, "smaps_rollup", "Private_Dirty:");
-        let dirty: Vec<f64> = hosts.iter().map(dirty).collect::<Result<_>>()?;
-        let switches = || -> Result<Vec<f64>> {
-            let of =
-                |host: &PathBuf| number(host, "status", "voluntary_ctxt_switches:");
-            hosts.iter().map(of).collect()
-        };
-        let before = switches()?;
-        sleep(WATCHED);
-        let after = switches()?;
-        let woken = before.iter().zip(after).map(|(before, after)| after - before);
-        let woken: Vec<f64> = woken.collect();
-        // The worst counts, not the middle.
-        let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
-        let begun = Instant::now();
-        self.remove(&running)?;
-        let removed = begun.elapsed().as_secs_f64() * 1e3 / MANY as f64;
-        let line = |name: &str, values, aim, unit| Line {
-            group: "500 at once that do nothing",
-            name: name.to_owned(),
-            values,
-            aim,
-            unit,
-        };
-        let kib = Some("KiB");
-        Ok(vec![
-            line("run -d, the first 50", took[..50].to_vec(), Aim::None, None),
-            line("run -d, the last 50", took[MANY - 50..].to_vec(), Aim::None, None),
-            line("ps", list, Aim::None, None),
-            line("rm -f, each", vec![removed], Aim::None, None),
-            line("a supervisor's own memory", dirty.clone(), Aim::None, kib),
-            line(
-                "the same, the largest",
-                vec![most(&dirty)],
-                Aim::Below(SUPERVISOR),
-                kib,
-            ),
-            line(
-                "woken in 3 s, the most",
-                vec![most(&woken)],
-                Aim::Below(0.0),
-                Some("x"),
-            ),
-        ])
-    }
-
-    /// /proc of a container's supervisor.
-    fn host(&self, id: &str) -> Result<PathBuf> {
-        let path = self.place.state.join("running").join(id);
-        let notes = fs::read_to_string(&path)
-            .step(|| format!("read(2) {}", path.display()))?;
-        let found = notes.lines().find_map(|line| line.strip_prefix("host "));
-        let pid = found.and_then(|rest| rest.split(' ').next());
-        Ok(Path::new("/proc")
-            .join(pid.with_context(|| format!("no host side of {id}"))?))
-    }
 }
 
 /// nsenter's flags for the namespaces of this process that aren't ours.
@@ -409,15 +351,4 @@ fn ended(crun: &Other, count: usize) -> Result<()> {
         bail!("crun has {there} of {count} containers");
     }
     Ok(())
-}
-
-/// The number behind a word in a file of /proc/PID.
-fn number(process: &Path, file: &str, word: &str) -> Result<f64> {
-    let path = process.join(file);
-    let text =
-        fs::read_to_string(&path).step(|| format!("read(2) {}", path.display()))?;
-    let found = text.lines().find_map(|line| line.strip_prefix(word));
-    let number = found.and_then(|rest| rest.split_whitespace().next());
-    let number = number.and_then(|number| number.parse().ok());
-    number.with_context(|| format!("no {word} in {}", path.display()))
 }

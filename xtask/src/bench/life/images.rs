@@ -13,7 +13,7 @@ use common::state::remove_tree;
 use common::step::Step;
 
 use super::{Aim, Line, Measure, Place, in_turn, time};
-use crate::must;
+use crate::command::must;
 
 const MIB: usize = 1 << 20;
 

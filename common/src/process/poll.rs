@@ -1,0 +1,34 @@
+//! poll(2), as every wait of this program needs it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use rustix::event::PollFd;
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+use crate::cli::step::Step;
+
+/// Wait until a descriptor is ready or the time is over; `None` waits without a limit.
+///
+/// A signal may end the wait early. Then no descriptor is ready, so the caller looks at
+/// its signals and at its clock, and waits again.
+///
+/// # Errors
+/// ENOMEM; EINVAL if there are more descriptors than RLIMIT_NOFILE.
+///
+/// # Source
+/// poll(2)
+pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
+    let timeout = timeout.map(|time| Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    match rustix::event::poll(fds, timeout.as_ref()) {
+        Err(Errno::INTR) => {
+            fds.iter_mut().for_each(PollFd::clear_revents);
+            Ok(())
+        }
+        polled => polled.look(|| "poll(2)").map(drop),
+    }
+}

@@ -1,0 +1,147 @@
+//! A container that runs a shell script while a test looks at it.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+use crate::{Lab, until};
+
+/// The chapter that runs it.
+const BIN: &str = "ch05-exec";
+
+/// How a lab makes a command: as root or as an ordinary user.
+type By = fn(&Lab, &str) -> assert_cmd::Command;
+type Held = fn(&Lab) -> Command;
+
+/// Both ways, and the state directory.
+pub type Who = (By, Held, fn(&Lab) -> PathBuf);
+
+/// Root makes the commands.
+pub const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
+
+/// An ordinary user makes the commands.
+pub const USER: Who = (Lab::as_user, |lab| lab.user_command(BIN), Lab::user_state);
+
+/// A container with the name `one`. It runs until this is dropped.
+pub struct One<'a> {
+    /// Where it runs.
+    pub lab: &'a Lab,
+    /// How a lab makes its commands.
+    pub who: Who,
+    /// The process that runs it.
+    pub host: Child,
+    /// Its program was killed, and it ends by itself.
+    pub ends: bool,
+}
+
+impl One<'_> {
+    /// Start it with these flags and this script. This returns when the lock file names
+    /// its process, and the script has ended and made /ready.
+    pub fn new<'a>(lab: &'a Lab, who: Who, flags: &[&str], script: &str) -> One<'a> {
+        let mut command = who.1(lab);
+        command.args(["run", "--name", "one"]).args(flags);
+        command.args([
+            "busybox",
+            "sh",
+            "-c",
+            &format!("{script}\n: > /ready; exec sleep 1000"),
+        ]);
+        let host = command.stdin(Stdio::null()).spawn().unwrap();
+        let one = One { lab, who, host, ends: false };
+        until(|| {
+            let Some(id) = one.id() else { return false };
+            let state = one.who.2(lab);
+            let noted = fs::read_to_string(state.join("running").join(&id));
+            let ready = state.join("containers").join(&id).join("upper/ready");
+            noted.is_ok_and(|text| text.contains("\nprocess ")) && ready.exists()
+        });
+        one
+    }
+
+    /// Its ID, once it has its name.
+    pub fn id(&self) -> Option<String> {
+        let link = fs::read_link(self.who.2(self.lab).join("names/one"));
+        Some(link.ok()?.to_str()?.to_owned())
+    }
+
+    /// The PID of its program, on the host.
+    pub fn pid(&self) -> i32 {
+        let file = self.who.2(self.lab).join("running").join(self.id().unwrap());
+        let text = fs::read_to_string(file).unwrap();
+        let note =
+            text.lines().find_map(|line| line.strip_prefix("process ")).unwrap();
+        note.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The command `exec` with these arguments.
+    pub fn exec(&self, words: &[&str]) -> assert_cmd::Command {
+        let mut command = self.who.0(self.lab, BIN);
+        command.arg("exec").args(words);
+        command
+    }
+
+    /// What `exec` with these arguments prints.
+    pub fn ok(&self, words: &[&str]) -> String {
+        let out = self.exec(words).assert().success();
+        assert_eq!(String::from_utf8_lossy(&out.get_output().stderr), "");
+        String::from_utf8(out.get_output().stdout.clone()).unwrap()
+    }
+
+    /// What this script prints in the container.
+    pub fn sh(&self, script: &str) -> String {
+        self.ok(&["one", "sh", "-c", script])
+    }
+
+    /// Kill the host side, and the program with it.
+    pub fn stop(&mut self) {
+        let pid = self.pid();
+        // A tracer in this test may have reaped it.
+        let _ = self.host.kill();
+        let _ = self.host.wait();
+        // Processes that `exec` has started are children of this process by now. PID 1
+        // of a PID namespace ends after all other processes there are reaped.
+        until(|| {
+            let flag = Some(WaitPidFlag::WNOHANG);
+            while waitpid(None, flag).is_ok_and(|it| it != WaitStatus::StillAlive) {}
+            matches!(state_of(pid), None | Some('Z'))
+        });
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.host.kill();
+            return;
+        }
+        if matches!(self.host.try_wait(), Ok(None)) && !self.ends {
+            self.stop();
+        }
+        let _ = self.host.wait();
+        if self.id().is_some() {
+            self.who.0(self.lab, BIN).args(["rm", "one"]).assert().success();
+        }
+    }
+}
+
+/// The state of a process: the letter in /proc/PID/stat.
+pub fn state_of(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether the container has no process but its program.
+pub fn alone(one: &One) -> bool {
+    let pid = one.pid();
+    let own = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let inside = processes.filter(|entry| {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        number.is_some_and(|pid| !matches!(state_of(pid), None | Some('Z')))
+            && fs::read_link(entry.path().join("ns/pid")).is_ok_and(|ns| ns == own)
+    });
+    inside.count() == 1
+}

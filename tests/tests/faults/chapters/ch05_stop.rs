@@ -1,0 +1,31 @@
+//! `wait` of ch05-stop, while the container is removed.
+
+use blackbox::{Lab, Side};
+
+use super::ok;
+
+const BIN: &str = "ch05-stop";
+
+#[test]
+fn whenever_one_is_removed_who_waits_for_it_is_told_no_untruth() {
+    let lab = Lab::new();
+    let words = ["run", "--name", "web", "busybox", "sh", "-c", "exit 3"];
+    for number in (0..).step_by(2) {
+        lab.chapter(BIN).args(words).assert().code(3);
+        let mut wait = lab.overheard(BIN, &["wait", "web"]);
+        let reached = wait.to(Side::Host, number);
+        ok(&lab, BIN, &["rm", "web"]);
+        if !reached {
+            break;
+        }
+        let code = wait.end_beside_others();
+        let said = lab.said();
+        let gone = [
+            "container \"web\" not found",
+            "container web has no record: it is being created or removed",
+            "how container web ended is not known: it was removed meanwhile",
+        ];
+        let told = gone.iter().any(|text| said.contains(text));
+        assert!(if code == 0 { said.is_empty() } else { told }, "{number}: {said}");
+    }
+}

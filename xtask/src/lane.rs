@@ -1,0 +1,124 @@
+//! `cargo xtask lane`: the tests that cargo runs by itself, counted.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::checkout::target;
+use crate::command::cargo;
+use crate::minimum;
+use crate::vm::scratch::Scratch;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which tests
+    #[arg(value_parser = NAMES)]
+    name: String,
+}
+
+/// The lanes.
+pub(crate) const NAMES: [&str; 5] =
+    ["unit", "laboratory", "generate", "runner", "grade"];
+
+/// The arguments of cargo for a lane.
+fn arguments(name: &str) -> &'static [&'static str] {
+    match name {
+        "unit" => &["test", "--no-fail-fast"],
+        // The library of the black-box tests, which need root themselves.
+        "laboratory" => &["test", "--package", "blackbox", "--lib"],
+        // Shells complete the chapters' command lines, and man(1) shows their pages.
+        "generate" => &["test", "--package", "xtask", "--test", "generate"],
+        // These two boot VMs.
+        "runner" => &["test", "--package", "xtask", "--test", "runner"],
+        _ => &[
+            "test",
+            "--package",
+            "xtask",
+            "--test",
+            "grade",
+            "--",
+            "--test-threads",
+            "2",
+        ],
+    }
+}
+
+/// What libtest's closing lines add up to.
+#[derive(Debug, Default, PartialEq)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let scratch = Scratch::new(&target().join("lane"))?;
+    let skips = scratch.path().join("skips");
+    let mut tests = cargo();
+    tests.args(arguments(&args.name)).env("MYDOCKER_SKIP_FILE", &skips);
+    let mut tests = tests.stdout(Stdio::piped()).spawn().context("cargo")?;
+    let output = tests.stdout.take().context("cargo's output")?;
+    let mut count = Count::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cargo's output")?;
+        let mut out = std::io::stdout().lock();
+        out.write_all(&line)?;
+        out.write_all(b"\n")?;
+        count.add(&String::from_utf8_lossy(&line));
+    }
+    let status = tests.wait().context("cargo")?;
+    let skipped = fs::read_to_string(&skips).unwrap_or_default();
+    let enough = minimum::check(&args.name, count.passed + count.failed, 0);
+    ensure!(status.success(), "lane {}: cargo test: {status}", args.name);
+    enough?;
+    if count.ignored > 0 || !skipped.is_empty() {
+        bail!(
+            "lane {}: no skip is expected here, and {} tests were ignored{}",
+            args.name,
+            count.ignored,
+            skipped
+                .lines()
+                .map(|line| format!("; skipped: {line}"))
+                .collect::<String>()
+        );
+    }
+    Ok(())
+}
+
+impl Count {
+    /// Add a line's numbers, if it is a closing line.
+    fn add(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        let Some((_, numbers)) = rest.split_once(". ") else { return };
+        for part in numbers.split("; ") {
+            let Some((number, what)) = part.split_once(' ') else { continue };
+            let number: usize = number.parse().unwrap_or(0);
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_added_up() {
+        let mut count = Count::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
+            "test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 7 filtered",
+        ] {
+            count.add(line);
+        }
+        assert_eq!(count, Count { passed: 5, failed: 1, ignored: 1 });
+    }
+}

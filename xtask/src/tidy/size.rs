@@ -1,0 +1,139 @@
+//! A file has one idea, so it is short; and a chapter's library is read in one sitting.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use super::items::{Item, items};
+use super::{Checkout, File, Finding};
+
+/// Lines of code that a file may have. Blank lines, comments and tests do not count.
+const FILE: usize = 300;
+
+/// Lines of code that a chapter's library may have: all files of its src but main.rs.
+const LIBRARY: usize = 600;
+
+/// Files and libraries that may be longer, each with the reason.
+const EXCEPTIONS: [(&str, &str); 2] = [
+    (
+        "common/examples/straight_line.rs",
+        "the comparison of the bench: all system calls of a run in one straight line",
+    ),
+    (
+        "tests/tests/blackbox/ch02_union.rs",
+        "its functions are bodies of tests, which run once with each driver",
+    ),
+];
+
+const PLACES: [&str; 4] = ["chapters", "common", "tests", "xtask"];
+
+/// Files and chapters' libraries that are too long; and exceptions that are not needed.
+pub(super) fn too_long(checkout: &Checkout) -> Vec<Finding> {
+    check(checkout, &EXCEPTIONS)
+}
+
+fn check(checkout: &Checkout, exceptions: &[(&str, &str)]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut libraries: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let mut used = Vec::new();
+    let mut judge = |path: &Path, lines: usize, limit: usize| {
+        let exception = exceptions.iter().find(|(it, _)| path == Path::new(it));
+        used.extend((lines > limit).then_some(exception).flatten());
+        if lines > limit && exception.is_none() {
+            let what = format!("{lines} lines of code, and {limit} are the limit");
+            let remedy = "split it by ideas, or add an exception with a reason to \
+                          xtask/src/tidy/size.rs"
+                .to_owned();
+            found.push(Finding { path: path.to_owned(), line: 1, what, remedy });
+        }
+    };
+    for file in PLACES.iter().flat_map(|place| checkout.below(place, "rs")) {
+        let lines = code(file);
+        judge(&file.path, lines, FILE);
+        let source = file.path.ancestors().find(|path| path.ends_with("src"));
+        if let Some(source) = source
+            && file.path.starts_with("chapters")
+            && !file.path.ends_with("main.rs")
+        {
+            *libraries.entry(source.to_owned()).or_default() += lines;
+        }
+    }
+    for (source, lines) in libraries {
+        judge(&source, lines, LIBRARY);
+    }
+    for exception in exceptions.iter().filter(|it| !used.contains(it)) {
+        let what = "this exception from the limits of size is not needed".to_owned();
+        let remedy = "remove it from xtask/src/tidy/size.rs".to_owned();
+        found.push(Finding { path: exception.0.into(), line: 1, what, remedy });
+    }
+    found
+}
+
+/// How many lines of code a file has.
+fn code(file: &File) -> usize {
+    let mut tests = Vec::new();
+    test_lines(&items(file), &mut tests);
+    let counts = |(number, line): &(usize, &str)| {
+        let line = line.trim();
+        let is_text = line.is_empty() || line.starts_with("//");
+        !is_text && !tests.iter().any(|lines| lines.contains(number))
+    };
+    file.lines().filter(counts).count()
+}
+
+/// The lines of tests, also of those in a module that is written in this file.
+fn test_lines(items: &[Item], found: &mut Vec<RangeInclusive<usize>>) {
+    for item in items {
+        match item.is_test {
+            true => found.push(item.lines()),
+            false => test_lines(&item.inner(), found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{made_up, said};
+    use super::*;
+
+    #[test]
+    fn blank_lines_comments_and_tests_do_not_count() {
+        let text = "//! About.\n\nfn f() {\n    // Why.\n    g();\n}\n\n#[cfg(test)]\n\
+                    mod tests {\n    fn h() {}\n}\n";
+        assert_eq!(code(&made_up(&[("x.rs", text)]).files[0]), 3);
+        let text = "mod a {\n    #[test]\n    fn b() {\n    }\n    fn c() {}\n}\n";
+        assert_eq!(code(&made_up(&[("x.rs", text)]).files[0]), 3);
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_found() {
+        let limit = "fn f() {}\n".repeat(FILE);
+        let found = |text: &str, exceptions: &[(&str, &str)]| {
+            said(&check(&made_up(&[("common/src/a.rs", text)]), exceptions))
+        };
+        assert_eq!(found(&limit, &[]), "");
+        let longer = format!("{limit}fn g() {{}}\n");
+        let wanted = "common/src/a.rs:1: 301 lines of code, and 300 are the limit";
+        assert!(found(&longer, &[]).starts_with(wanted));
+        let exception = [("common/src/a.rs", "a table")];
+        assert_eq!(found(&longer, &exception), "");
+        assert!(found(&limit, &exception).contains("exception"));
+    }
+
+    #[test]
+    fn a_chapters_library_that_is_too_long_is_found_and_its_main_is_not_part_of_it()
+    {
+        let text = "fn f() {}\n".repeat(FILE);
+        let found = |last: &str| {
+            let path = |name: &str| format!("chapters/a/src/{name}.rs");
+            let paths = ["main", "lib", "b/c"].map(path);
+            let mut files: Vec<_> =
+                paths.iter().map(|path| (path.as_str(), text.as_str())).collect();
+            files.push(("chapters/a/src/d.rs", last));
+            said(&check(&made_up(&files), &[]))
+        };
+        assert_eq!(found(""), "");
+        let wanted = "chapters/a/src:1: 601 lines of code, and 600 are the limit";
+        assert!(found("fn g() {}\n").starts_with(wanted));
+    }
+}

@@ -1,0 +1,52 @@
+//! The ways to boot a VM, as a ladder. The fastest way is the first rung.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use super::Set;
+use super::accelerator::Accelerator;
+
+/// One way to boot. The rungs of the ladder are tried in turn.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rung {
+    pub(super) accelerator: Accelerator,
+    /// QEMU's `-M`. The small machine boots in half the time; the usual one boots everywhere.
+    pub(super) machine: &'static str,
+    pub(super) image: PathBuf,
+}
+
+impl Rung {
+    /// The machine's name.
+    pub(super) fn name(&self) -> &'static str {
+        self.machine.split(',').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let name = self.image.file_name().unwrap_or_default();
+        let (machine, accelerator) = (self.name(), self.accelerator.name());
+        write!(f, "{machine}, {}, {accelerator}", name.display())
+    }
+}
+
+/// The rung with which the last VM of a set booted.
+pub(crate) type LastRung = Mutex<Option<Rung>>;
+
+/// The rungs for a set, the fastest first.
+pub(super) fn ladder(set: &Set) -> Vec<Rung> {
+    let mut rungs = Vec::new();
+    let mut accelerators = vec![set.accelerator];
+    if set.accelerator == Accelerator::Kvm {
+        accelerators.push(Accelerator::Tcg);
+    }
+    for accelerator in accelerators {
+        let images = (set.kernel.images.first(), set.kernel.images.last());
+        let (Some(first), Some(last)) = images else { continue };
+        for (machine, image) in [("microvm,rtc=on", first), ("q35,hpet=off", last)] {
+            rungs.push(Rung { accelerator, machine, image: image.clone() });
+        }
+    }
+    rungs
+}
