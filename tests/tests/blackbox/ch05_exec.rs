@@ -171,7 +171,7 @@ fn one_that_does_not_run_is_not_joined() {
         .assert()
         .code(3);
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its program has ended with 3");
-    assert_snapshot!(text(&["none", "true"]), @r#"error: there is no container "none": give a name or an id"#);
+    assert_snapshot!(text(&["none", "true"]), @r#"error: container "none" not found: give a name or an ID"#);
     lab.chapter(BIN).args(["rm", "one"]).assert().success();
 
     let mut one = One::new(&lab, ROOT, &[], "");
@@ -198,7 +198,7 @@ fn one_that_does_not_run_is_not_joined() {
     let mut one = One::new(&lab, ROOT, &[], "");
     one.stop();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
-    // The next one's start sweeps it, and that is as true as before.
+    // There are at most two lock files, so the next start sweeps it. The message stays.
     let mut next = lab.chapter(BIN);
     next.args(["run", "--rm", "busybox", "true"]).assert().success();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
@@ -441,7 +441,7 @@ fn containers_of_every_making_are_joined() {
         );
         if flags == ["--rm"] {
             one.stop();
-            // The next run sweeps it.
+            // It is the only one, so the next run sweeps it.
             lab.chapter(BIN)
                 .args(["run", "--rm", "busybox", "true"])
                 .assert()

@@ -9,7 +9,8 @@ use blackbox::{Lab, bin_dir};
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use super::{BIN, BOTH, By};
+use super::BIN;
+use crate::containers::{BOTH, By};
 
 /// This command, as root of a new user namespace.
 fn nested(lab: &Lab, new: By, words: &[&str]) -> Command {

@@ -11,8 +11,8 @@ use blackbox::Lab;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use super::detached::Detached;
-use super::{BIN, One, accounts};
+use super::{BIN, One};
+use crate::containers::{Detached, accounts};
 
 const OPEN_ALL: &str =
     "echo x >/dev/stdout; echo y >/dev/stderr; cat /dev/stdin; exit 3";
@@ -161,7 +161,7 @@ fn another_user_opens_the_streams_in_the_background() {
     accounts(&mut lab);
     let script = format!("({OPEN_ALL}); echo $?");
     let words = ["-u", "ann", "busybox", "sh", "-c", &script];
-    let one = Detached::new(&lab, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
     one.ok(&["wait", "one"]);
     let logs = lab.chapter(BIN).args(["logs", "one"]).assert().success();
     logs.stdout("x\n3\n").stderr("y\n");
@@ -169,8 +169,8 @@ fn another_user_opens_the_streams_in_the_background() {
     // With -i standard input is a pipe that this program made.
     let script = "read word </dev/stdin; echo got $word >/dev/stdout";
     let words = ["-i", "-u", "ann", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, Lab::chapter, &words);
-    let mut attach = lab.chapter(BIN);
+    let one = Detached::new(&lab, "ch05-attach", Lab::chapter, &words);
+    let mut attach = lab.chapter("ch05-attach");
     attach.args(["attach", "one"]).write_stdin("hello\n");
     attach.assert().success().stdout("got hello\n");
     drop(one);
@@ -250,7 +250,7 @@ fn streams_are_copied_only_for_a_user_who_is_not_the_callers() {
     }
     drop(one);
     // Root of the container is not the host's root, who has opened the streams.
-    let two = Detached::new(&lab, Lab::as_user, &["busybox", "sleep", "1000"]);
+    let two = Detached::new(&lab, BIN, Lab::as_user, &["busybox", "sleep", "1000"]);
     let mut exec = lab.command(&[], BIN);
     exec.env("MYDOCKER_ROOT", two.state());
     exec.args(["exec", "one", "sh", "-c", OPEN_ALL]);
