@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, bin_dir, lack_memory_or_cpuset, skip};
+use blackbox::{Lab, bin_dir, lack_memory_or_cpuset};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, chown};

@@ -2,6 +2,9 @@
 //! read-only root filesystem.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+mod nested;
+mod streams;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -30,4 +30,6 @@ mod ch05_stop;
 mod containers;
 mod doctor;
 mod engine;
+mod host_binary;
 mod lab;
+mod terminal_filter;
