@@ -13,7 +13,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-const BIN: &str = "ch05-env";
+const BIN: &str = "ch05-attach";
 
 /// How a lab makes a command: as root or as an ordinary user.
 type Who = fn(&Lab) -> Command;
