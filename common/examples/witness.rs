@@ -70,8 +70,8 @@ impl Part for Witness {
                     group: 65534,
                     groups: vec![7, 8],
                 }),
-                capabilities: None,
                 no_new_privs: true,
+                ..Seal::default()
             };
         }
         if plan.lifetime != Lifetime::NoFiles {

@@ -1,5 +1,6 @@
 //! The engine: the parts of a container, and the order in which their hooks run.
 
+pub(crate) mod byte_copy;
 pub(crate) mod composite;
 pub(crate) mod container;
 mod detach;
@@ -7,5 +8,7 @@ mod enter;
 pub(crate) mod part;
 pub(crate) mod plan;
 pub(crate) mod poll_loop;
+pub(crate) mod relay;
 mod seal;
 mod standing;
+mod streams;

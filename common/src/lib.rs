@@ -25,25 +25,31 @@ pub mod read_whole;
 pub mod state;
 
 pub use cli::{hints, step};
+pub use engine::byte_copy::{ByteCopy, Got};
 pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
 pub use engine::part::{Birth, Join, Part, Up};
 pub use engine::plan::{
-    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, Users,
+    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, StreamSource,
+    Users,
 };
 pub use engine::poll_loop::{Running, Watch};
+pub use engine::relay::OutputRelay;
 pub use process::environment::PATH;
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
+pub use process::id_map;
 pub use process::init::stay_as_init;
 pub use process::pidfd::{Noted, Process};
 pub use process::poll::poll;
+pub use process::raw_ioctl::{RawCall, raw_ioctl};
 pub use process::rights;
+pub use process::safe_binary::SafeBinary;
 pub use process::signals::Signals;
 #[cfg(target_arch = "x86_64")]
 pub use process::sys::write_port;
 pub use process::sys::{
     SystemV, default_signal, ignore_signal, mount_read_only, one_mount_read_only,
-    setdomainname,
+    one_mount_writable, setdomainname,
 };
 pub use state::Home;

@@ -56,7 +56,7 @@ impl One<'_> {
             let state = one.who.2(lab);
             let noted = fs::read_to_string(state.join("running").join(&id));
             let ready = state.join("containers").join(&id).join("upper/ready");
-            noted.is_ok_and(|text| text.contains("\nhome p")) && ready.exists()
+            noted.is_ok_and(|text| text.contains("\nprocess ")) && ready.exists()
         });
         one
     }
@@ -72,7 +72,7 @@ impl One<'_> {
         let file = self.who.2(self.lab).join("running").join(self.id().unwrap());
         let text = fs::read_to_string(file).unwrap();
         let note =
-            text.lines().find_map(|line| line.strip_prefix("home p")).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("process ")).unwrap();
         note.split(' ').nth(1).unwrap().parse().unwrap()
     }
 

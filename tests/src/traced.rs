@@ -77,6 +77,12 @@ impl Traced {
                     }
                     resume(pid, None);
                 }
+                // The host side executes itself again.
+                WaitStatus::PtraceEvent(.., e)
+                    if e == Event::PTRACE_EVENT_EXEC as i32 && pid == self.host =>
+                {
+                    resume(pid, None);
+                }
                 // The program runs, and is not followed.
                 WaitStatus::PtraceEvent(.., e)
                     if e == Event::PTRACE_EVENT_EXEC as i32 =>
@@ -127,6 +133,7 @@ impl Traced {
     #[must_use]
     pub fn call(&self) -> Option<&'static str> {
         match self.held?.1 {
+            libc::SYS_chroot => Some("chroot"),
             libc::SYS_mount => Some("mount"),
             libc::SYS_mount_setattr => Some("mount_setattr"),
             libc::SYS_pivot_root => Some("pivot_root"),
@@ -239,7 +246,7 @@ impl Traced {
             let Some(pid) = status.pid() else { continue };
             match status {
                 WaitStatus::PtraceEvent(.., e)
-                    if e == Event::PTRACE_EVENT_EXEC as i32 =>
+                    if e == Event::PTRACE_EVENT_EXEC as i32 && pid != self.host =>
                 {
                     self.let_go(pid);
                 }

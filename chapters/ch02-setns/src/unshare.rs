@@ -1,13 +1,12 @@
 //! `unshare`: the second of the three calls.
 
 use std::ffi::OsString;
-use std::fs;
 
 use anyhow::Result;
+use ch02_user::Outside;
 use common::step::{Hint, Step};
 use common::{Exit, hints};
 use nix::mount::{MsFlags, mount};
-use nix::unistd::{getgid, getuid};
 
 use crate::become_program::become_program;
 use crate::kind::{Kind, flags, for_children, names};
@@ -20,20 +19,16 @@ use crate::kind::{Kind, flags, for_children, names};
 /// # Source
 /// unshare(2)
 pub fn unshare(kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
-    // Who I am outside has to be asked before.
-    let (uid, gid) = (getuid(), getgid());
+    // Inside, this process does not know who it is outside.
+    let outside = Outside::caller();
     nix::sched::unshare(flags(kinds))
         .step(|| format!("unshare(2) {}", names(kinds)))
         .hint(|errno| hints::clone(errno, flags(kinds)))?;
     for kind in kinds {
         match kind.file {
-            // There is no parent here that could write the maps. A process may map
-            // itself, to its own ids only (user_namespaces(7)).
-            "user" => {
-                write("setgroups", "deny")?;
-                write("gid_map", &format!("0 {gid} 1"))?;
-                write("uid_map", &format!("0 {uid} 1"))?;
-            }
+            // No parent waits here that could write the maps. A process may write its
+            // own maps, with its own IDs only (user_namespaces(7)).
+            "user" => outside.becomes_root_of("self")?,
             "mnt" => {
                 let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
                 mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
@@ -45,8 +40,3 @@ pub fn unshare(kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
     become_program(words, for_children(kinds))
 }
 // ANCHOR_END: unshare
-
-fn write(file: &str, text: &str) -> Result<()> {
-    let path = format!("/proc/self/{file}");
-    fs::write(&path, text).step(|| format!("write(2) \"{text}\" to {path}"))
-}

@@ -2,15 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+mod single;
+
 use std::fs;
 use std::io::Write;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use common::step::{Hint, Step};
-use common::{Birth, Lifetime, Part, Plan, Users, hints, rights};
+use common::step::Step;
+use common::{Birth, Lifetime, Part, Plan, Users, rights};
 use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getgid, getuid};
+
+pub use single::Outside;
 
 /// A user namespace around the process, and the map that says who is who.
 ///
@@ -87,14 +91,7 @@ impl Part for User {
     fn attach(&mut self, _plan: &Plan, child: Pid) -> Result<()> {
         match self.map {
             Map::NotNeeded | Map::Nobody => Ok(()),
-            Map::Root => {
-                // Who could drop a group inside might open what is closed to that
-                // group, so the kernel wants this door shut before it takes a gid
-                // map from an ordinary user.
-                write(child, "setgroups", "deny")?;
-                write(child, "gid_map", &format!("0 {} 1", getgid()))?;
-                write(child, "uid_map", &format!("0 {} 1", getuid()))
-            }
+            Map::Root => Outside::caller().becomes_root_of(child),
             Map::Range => {
                 map_range("newgidmap", child, getgid().as_raw(), "/etc/subgid")?;
                 map_range("newuidmap", child, getuid().as_raw(), "/etc/subuid")
@@ -102,14 +99,6 @@ impl Part for User {
         }
     }
     // ANCHOR_END: attach
-}
-
-/// Write a file of /proc/PID: `INSIDE OUTSIDE COUNT` in the maps.
-fn write(child: Pid, file: &str, text: &str) -> Result<()> {
-    let path = format!("/proc/{child}/{file}");
-    fs::write(&path, text)
-        .step(|| format!("write(2) \"{text}\" to {path}"))
-        .hint(|errno| hints::clone(errno, CloneFlags::CLONE_NEWUSER))
 }
 
 /// Whether the caller has a range of subordinate ids, and the tools to use it.

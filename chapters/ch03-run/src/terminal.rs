@@ -2,13 +2,17 @@
 //! the user's.
 
 use std::env;
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IsTerminal};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use anyhow::Result;
 use clap::Args;
 use common::step::Step;
-use common::{Guard, Part, Plan, Root, Running, Session, Up, Watch};
+use common::{
+    ByteCopy, Got, Guard, Part, Plan, Root, Running, Session, StreamSource, Up,
+    Watch,
+};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::mount::{MsFlags, mount};
@@ -17,7 +21,7 @@ use nix::sys::stat::Mode;
 use nix::sys::termios::{
     InputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr,
 };
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, read, setsid, write};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::ioctl_tiocsctty;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
@@ -84,6 +88,7 @@ impl Part for Terminal {
         if !self.wanted {
             return Ok(());
         }
+        up.seal().streams = [StreamSource::Made; 3];
         up.send(own_terminal(plan, copy_manners)?)
     }
 
@@ -197,140 +202,95 @@ impl Drop for Raw {
 
 /// Carries bytes between the user's terminal and the program's.
 struct Relay {
-    /// The program's terminal; gone after the user's has hung up.
-    program: Option<OwnedFd>,
-    /// Nobody has the program's side open at the moment.
+    /// The program's terminal; `None` after the user's terminal has hung up.
+    program: Option<Rc<OwnedFd>>,
+    /// From the user's keys to the program.
+    typed: ByteCopy,
+    /// From the program to the user's screen.
+    printed: ByteCopy,
+    /// No process has the program's side open.
     silent: bool,
-    typed: Vec<u8>,
-    printed: Vec<u8>,
     copy: Option<Copy>,
     _raw: Raw,
 }
 
-/// As much as a terminal's input queue holds; what does not fit waits.
-const CHUNK: usize = 4096;
-
 impl Relay {
     fn new(program: OwnedFd, copy: Option<Copy>) -> Result<Relay> {
-        // A program that does not read must not stop the loop, in which its
-        // output and all signals wait too.
+        // A program that does not read must not stop the loop, in which its output and
+        // all signals wait too.
         fcntl(&program, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
             .step(|| "fcntl(2) O_NONBLOCK")?;
         let raw = Raw::new()?;
+        let program = Rc::new(program);
+        let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
         Ok(Relay {
+            typed: ByteCopy::new(stdin, Some(Box::new(program.clone()))),
+            printed: ByteCopy::new(program.clone(), Some(Box::new(stdout))),
             program: Some(program),
             silent: false,
-            typed: Vec::new(),
-            printed: Vec::new(),
             copy,
             _raw: raw,
         })
     }
 
-    /// Which descriptors matter now, in this order: user's keys, program, user's
-    /// screen. A full buffer is emptied before more is read.
-    fn interests(&self) -> [PollFlags; 3] {
-        let when =
-            |flag, condition| if condition { flag } else { PollFlags::empty() };
-        let program = when(PollFlags::IN, self.printed.is_empty() && !self.silent)
-            | when(PollFlags::OUT, !self.typed.is_empty());
-        [
-            when(PollFlags::IN, self.typed.is_empty() && self.program.is_some()),
-            if self.program.is_some() { program } else { PollFlags::empty() },
-            when(PollFlags::OUT, !self.printed.is_empty()),
-        ]
+    /// Close the program's terminal: its session gets SIGHUP. What it has printed is
+    /// still shown.
+    fn hang_up(&mut self) {
+        self.program = None;
+        self.typed.close();
+        self.printed.stop();
     }
 
-    /// Keys of the user.
-    fn read_keys(&mut self) {
-        let mut bytes = [0; CHUNK];
-        match read(io::stdin(), &mut bytes) {
-            Ok(0) | Err(Errno::EIO) => self.program = None,
-            Ok(count) => self.typed.extend_from_slice(&bytes[..count]),
-            Err(_) => {}
-        }
+    /// Which of the two copies waits now. After the program's side was closed, poll(2)
+    /// would report a hang-up again and again.
+    fn waiting(&self) -> [bool; 2] {
+        let printed = self.printed.is_pending() || !self.silent;
+        [self.typed.wants().is_some(), printed && self.printed.wants().is_some()]
     }
 
-    /// Output of the program. False: there is no more for now.
+    /// Output of the program. False: there is no more now.
     fn read_program(&mut self) -> bool {
-        let Some(program) = &self.program else { return false };
-        let mut bytes = [0; CHUNK];
-        match read(program, &mut bytes) {
-            Ok(count) if count > 0 => {
-                self.printed.extend_from_slice(&bytes[..count]);
-                if let Some(copy) = &mut self.copy {
-                    copy(&bytes[..count]);
-                }
-                true
+        let copy = &mut self.copy;
+        let got = self.printed.read(|bytes| {
+            if let Some(copy) = copy {
+                copy(bytes);
             }
-            // EIO: all copies of the program's side are closed. It may open
-            // /dev/tty again, so this end stays.
-            Ok(_) | Err(Errno::EIO) => {
-                self.silent = true;
-                false
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn write_program(&mut self) {
-        let Some(program) = &self.program else { return };
-        match write(program, &self.typed) {
-            Ok(count) => drop(self.typed.drain(..count)),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.typed.clear(),
-        }
-    }
-
-    fn write_screen(&mut self) {
-        match write(io::stdout(), &self.printed) {
-            Ok(count) => drop(self.printed.drain(..count)),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // Nobody looks any more; the program need not know.
-            Err(_) => self.printed.clear(),
-        }
+        });
+        // EIO: no process has the program's side open. It may open /dev/tty again, so
+        // this end stays.
+        self.silent |= matches!(got, Got::End | Got::Failed(Errno::EIO));
+        got == Got::Bytes
     }
 }
 
 impl Watch for Relay {
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        let [keys, program, screen] = self.interests();
-        let program_fd = self.program.as_ref().map(AsFd::as_fd);
-        let stdin = rustix::stdio::stdin();
-        let stdout = rustix::stdio::stdout();
-        let all =
-            [(Some(stdin), keys), (program_fd, program), (Some(stdout), screen)];
-        for (fd, flags) in all {
-            // With no flag poll(2) would still report a hang-up, again and again.
-            if let Some(fd) = fd.filter(|_| !flags.is_empty()) {
-                fds.push(PollFd::from_borrowed_fd(fd, flags));
-            }
-        }
+        let [typed, printed] = self.waiting();
+        fds.extend(self.typed.wants().filter(|_| typed));
+        fds.extend(self.printed.wants().filter(|_| printed));
     }
 
     fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
         let mut events = events.iter();
-        let mut next = |wanted: PollFlags| {
-            if wanted.is_empty() {
-                PollFlags::empty()
-            } else {
-                *events.next().unwrap_or(&PollFlags::empty())
+        let [typed, printed] = self.waiting().map(|waits| {
+            waits && events.next().is_some_and(|event| !event.is_empty())
+        });
+        if typed {
+            if self.typed.is_pending() {
+                self.typed.write();
+            } else if let Got::End | Got::Failed(Errno::EIO) =
+                self.typed.read(|_| {})
+            {
+                self.hang_up();
             }
-        };
-        let [keys, program, screen] = self.interests().map(&mut next);
-        if program.intersects(PollFlags::OUT | PollFlags::ERR) {
-            self.write_program();
         }
-        if program.intersects(PollFlags::IN | PollFlags::HUP)
-            && self.printed.is_empty()
-        {
-            self.read_program();
-        }
-        if !keys.is_empty() {
-            self.read_keys();
-        }
-        if !screen.is_empty() {
-            self.write_screen();
+        if printed {
+            if self.printed.is_pending() {
+                // A screen that is gone does not concern the program.
+                self.printed.write();
+            } else {
+                self.read_program();
+            }
         }
         Ok(())
     }
@@ -345,18 +305,15 @@ impl Watch for Relay {
                     let _ = tcsetwinsize(program, size);
                 }
             }
-            // The user's terminal is gone: the program's goes too, which hangs up.
-            Signal::SIGHUP => self.program = None,
+            // The user's terminal is gone: the program's goes too.
+            Signal::SIGHUP => self.hang_up(),
             _ => {}
         }
     }
 
     fn finish(&mut self) -> Result<()> {
-        let mut screen = io::stdout();
         loop {
-            // A screen that went away is no failure of the program.
-            let _ = screen.write_all(&self.printed).and_then(|()| screen.flush());
-            self.printed.clear();
+            self.printed.write_all()?;
             if !self.read_program() {
                 return Ok(());
             }

@@ -1,28 +1,23 @@
 //! The rights that reading a container's files takes.
 
 use anyhow::Context;
+use ch02_user::Outside;
 use common::rights;
 use nix::sched::CloneFlags;
-use nix::unistd::{getgid, getuid};
 
-/// Who is not root becomes it in a user namespace, where the files of its containers
-/// can be read whatever their modes are. True if it was needed.
+/// Become root in a new user namespace, unless this process is privileged: then it can
+/// read all files of the user's containers, whatever their modes are. True in any user
+/// namespace but the initial one: there are no "trusted." attributes, no device nodes,
+/// and perhaps no other owners.
 #[must_use]
 pub fn become_root() -> bool {
     if rights::privileged() {
-        return false;
+        return !rights::in_initial_user_namespace();
     }
-    // Who I am outside has to be asked before.
-    let (uid, gid) = (getuid(), getgid());
-    let write =
-        |file, text: String| std::fs::write(format!("/proc/self/{file}"), text);
-    // Where that is closed, what can't be read is named when it comes to it.
+    let outside = Outside::caller();
+    // Where this is denied, the file that cannot be read is named later.
     let _ = nix::sched::unshare(CloneFlags::CLONE_NEWUSER)
         .context("unshare(2)")
-        .and_then(|()| {
-            write("setgroups", "deny".into())?;
-            write("gid_map", format!("0 {gid} 1"))?;
-            Ok(write("uid_map", format!("0 {uid} 1"))?)
-        });
+        .and_then(|()| outside.becomes_root_of("self"));
     true
 }

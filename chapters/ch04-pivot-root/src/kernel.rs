@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use common::guest::{GuestRoot, Kind, Place};
 use common::step::{Hint, Step};
-use common::{Part, Plan, Up, Users, mount_read_only};
+use common::{Part, Plan, Up, Users, id_map, mount_read_only};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
@@ -131,8 +131,9 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
     // Looked up anew: the tmpfs, in which everything is made by us.
     let dev = root.make(on, Kind::Directory)?;
 
-    // 5 is the group "tty" everywhere, and does not exist in a map of one.
-    let tty = if plan.users == Users::Nested { "" } else { ",gid=5" };
+    // The group "tty" is 5 on every system, but a user namespace may lack it.
+    let has_tty = plan.users == Users::Initial || id_map::maps_group(5);
+    let tty = if has_tty { ",gid=5" } else { "" };
     let options = format!("newinstance,ptmxmode=0666,mode=0620{tty}");
     let pts = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let place = dev.make(Path::new("/dev/pts"), Kind::Directory)?;

@@ -11,11 +11,9 @@ use ch05_stop::{Target, wait};
 use clap::{ArgAction, Args};
 use common::cli::{Act, Context};
 use common::step::Step;
-use common::{Exit, Signals};
-use nix::errno::Errno;
+use common::{ByteCopy, Exit, Got, Signals, poll};
 use nix::sys::signal::Signal;
-use nix::unistd::{read, write};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::termios::{tcgetwinsize, tcsetwinsize};
 
 use crate::attachable::Ends;
@@ -118,8 +116,8 @@ struct Visit {
     types: bool,
     /// Finds the keys, where they are looked for.
     typed: Option<Typed>,
-    /// What the program has not taken yet.
-    pending: Vec<u8>,
+    /// From standard input to the program.
+    input: ByteCopy,
 }
 
 impl Visit {
@@ -139,9 +137,12 @@ impl Visit {
         let signals = Signals::catch(caught(proxy || ends.tty))?;
         let raw = if types && ends.tty { Some(Raw::new()?) } else { None };
         let typed = keys.map(Typed::new);
-        let pending = Vec::new();
+        let program = ends.program.as_ref().map(OwnedFd::try_clone).transpose();
+        let program = program.look(|| "fcntl(2) F_DUPFD")?;
+        let program = program.map(|program| Box::new(program) as Box<dyn AsFd>);
+        let input = ByteCopy::new(rustix::stdio::stdin(), program);
         let visit =
-            Visit { ends, follow, signals, proxy, types, typed, pending, _raw: raw };
+            Visit { ends, follow, signals, proxy, types, typed, input, _raw: raw };
         visit.resize(true);
         Ok(visit)
     }
@@ -153,7 +154,7 @@ impl Visit {
                 let over = self.follow.is_over();
                 return Ok(if over { Over::Ended } else { Over::Away });
             }
-            let [signal, news, host, screen, typed, taken] = self.wait()?;
+            let [signal, news, host, screen, input] = self.wait()?;
             if !self.follow.seen([news, host, screen]) {
                 return Ok(Over::Away);
             }
@@ -168,86 +169,61 @@ impl Visit {
                     signal => return Ok(Over::Sent(signal)),
                 }
             }
-            if !taken.is_empty() {
-                self.hand_on();
+            if input.is_empty() {
+                continue;
             }
-            if !typed.is_empty()
-                && let Some(over) = self.read()
-            {
+            if self.input.is_pending() {
+                self.hand_on();
+            } else if let Some(over) = self.read() {
                 return Ok(over);
             }
         }
     }
     // ANCHOR_END: run
 
-    /// What came: a signal, news of the log, the end of the host side, no screen any more,
-    /// something typed, room for it at the program.
-    fn wait(&self) -> Result<[PollFlags; 6]> {
+    /// What came: a signal, news of the log, the end of the host side, the end of the
+    /// screen, something typed or room for it at the program.
+    fn wait(&self) -> Result<[PollFlags; 5]> {
         let [news, host, screen] = self.follow.wants();
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         fds.extend([news, host, screen]);
-        // A full hand is emptied before more is read.
-        let reads = self.types && self.pending.is_empty();
-        if reads {
-            let stdin = rustix::stdio::stdin();
-            fds.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
+        if self.types || self.input.is_pending() {
+            fds.extend(self.input.wants());
         }
-        if let Some(program) = self.ends.program.as_ref()
-            && !self.pending.is_empty()
-        {
-            fds.push(PollFd::from_borrowed_fd(program.as_fd(), PollFlags::OUT));
-        }
-        match poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => return Ok([PollFlags::empty(); 6]),
-            polled => polled.look(|| "poll(2)")?,
-        };
-        let mut events = [PollFlags::empty(); 6];
+        poll(&mut fds, None)?;
+        let mut events = [PollFlags::empty(); 5];
         for (event, fd) in events.iter_mut().zip(&fds) {
             *event = fd.revents();
-        }
-        if !reads {
-            // What came fifth was the program's.
-            events.swap(4, 5);
         }
         Ok(events)
     }
 
     /// What is typed.
     fn read(&mut self) -> Option<Over> {
-        let mut bytes = [0; 4096];
-        match read(io::stdin(), &mut bytes) {
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Ok(count) if count > 0 => {
-                let bytes = &bytes[..count];
-                match &mut self.typed {
-                    None => self.pending.extend_from_slice(bytes),
-                    Some(typed) => {
-                        if typed.feed(bytes, &mut self.pending) {
-                            // What was typed before them is still the program's.
-                            self.hand_on();
-                            return Some(Over::Left);
-                        }
-                    }
-                }
-            }
+        let (typed, mut left) = (&mut self.typed, false);
+        let got = self.input.read_through(|bytes, pending| match typed {
+            None => pending.extend_from_slice(bytes),
+            Some(typed) => left = typed.feed(bytes, pending),
+        });
+        match got {
+            Got::Bytes | Got::Nothing => {}
             // The terminal was hung up.
             _ if self.ends.tty => return Some(Over::Sent(Signal::SIGHUP)),
             // The end of a file is not the end of the program's: another may attach.
             _ => self.types = false,
         }
+        if left {
+            // What was typed before the keys is still the program's.
+            self.hand_on();
+            return Some(Over::Left);
+        }
         None
     }
 
     fn hand_on(&mut self) {
-        let Some(program) = &self.ends.program else { return };
-        match write(program, &self.pending) {
-            Ok(count) => drop(self.pending.drain(..count)),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+        if !self.input.write() {
             // It reads no more.
-            Err(_) => {
-                self.pending.clear();
-                self.types = self.ends.tty;
-            }
+            self.types = self.ends.tty;
         }
     }
 

@@ -8,16 +8,19 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use ch03_run::own_terminal;
 use ch05_detach::{Log, Stream};
 use common::step::Step;
-use common::{Exit, Home, Part, Plan, Running, Session, Up, Watch};
+use common::{
+    ByteCopy, Exit, Got, Home, Part, Plan, Running, Session, StreamSource, Up, Watch,
+};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{dup2_stdin, pipe2, read};
+use nix::unistd::{dup2_stdin, pipe2};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
@@ -91,10 +94,14 @@ impl Part for Attachable {
                 }
                 None => Ok(()),
             };
+            up.seal().streams = [StreamSource::Made; 3];
             return up.send(own_terminal(plan, manners)?);
         }
         match &self.pipe {
-            Some((theirs, _)) => dup2_stdin(theirs).step(|| "dup2(2) to 0"),
+            Some((theirs, _)) => {
+                up.seal().streams[0] = StreamSource::Made;
+                dup2_stdin(theirs).step(|| "dup2(2) to 0")
+            }
             None => Ok(()),
         }
     }
@@ -184,7 +191,8 @@ fn nonblocking(fd: &OwnedFd, mode: OFlag) -> Result<()> {
 
 /// The program's terminal, seen from the host.
 struct Terminal {
-    ours: OwnedFd,
+    ours: Rc<OwnedFd>,
+    printed: ByteCopy,
     /// The program's side, open here too, where all others have closed it: without
     /// anybody there the kernel would report a hang-up again and again.
     _theirs: Option<OwnedFd>,
@@ -193,27 +201,21 @@ struct Terminal {
 impl Terminal {
     fn new(ours: OwnedFd) -> Result<Terminal> {
         nonblocking(&ours, OFlag::O_RDWR)?;
-        Ok(Terminal { ours, _theirs: None })
+        let ours = Rc::new(ours);
+        let printed = ByteCopy::new(ours.clone(), None);
+        Ok(Terminal { ours, printed, _theirs: None })
     }
 
     /// Keep what is printed. False: there is no more for now.
     fn read(&mut self, log: &Log) -> bool {
-        let mut bytes = [0; 4096];
-        match read(&self.ours, &mut bytes) {
-            Ok(count) if count > 0 => {
-                log.write(Stream::Out, &bytes[..count]);
-                true
-            }
-            Err(Errno::EINTR) => true,
-            // Nobody has it open, or the program has hung it up. It may open it again.
-            Ok(_) | Err(Errno::EIO) => {
-                let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-                let flags = flags | OpenptFlags::CLOEXEC;
-                self._theirs = ioctl_tiocgptpeer(&self.ours, flags).ok();
-                false
-            }
-            Err(_) => false,
+        let got = self.printed.read(|bytes| log.write(Stream::Out, bytes));
+        // Nobody has it open, or the program has hung it up. It may open it again.
+        if let Got::End | Got::Failed(Errno::EIO) = got {
+            let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+            let flags = flags | OpenptFlags::CLOEXEC;
+            self._theirs = ioctl_tiocgptpeer(&*self.ours, flags).ok();
         }
+        got == Got::Bytes
     }
 }
 

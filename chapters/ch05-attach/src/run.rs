@@ -5,8 +5,8 @@ use ch05_detach::Log;
 use ch05_env::Surroundings;
 use ch05_init::Init;
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
+use common::{Exit, SafeBinary};
 
 use crate::Attachable;
 
@@ -31,9 +31,10 @@ pub struct Run {
 impl Act for Run {
     // ANCHOR: parts
     fn act(self, context: &Context) -> Result<Exit> {
+        // First of all: everything before it happens twice.
+        let binary = self.init.then(SafeBinary::exec_self).transpose()?;
         let container = self.run.container(context)?;
-        let container =
-            self.surroundings.parts(container).part(Init::new(self.init));
+        let container = self.surroundings.parts(container).part(Init::new(binary));
         // -d goes with -t and -i from here on: a later process may attach.
         let log = Log::default();
         let container = self

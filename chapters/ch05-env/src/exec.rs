@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
+use common::{Exit, SafeBinary};
 
 use crate::env_file;
 use crate::{AsUser, Who};
@@ -30,6 +30,7 @@ pub struct Exec {
 impl Act for Exec {
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
+        let binary = SafeBinary::exec_self()?;
         let Exec { env_file: files, user, exec } = self;
         let mut record = exec.record(state)?;
         for file in &files {
@@ -39,6 +40,8 @@ impl Act for Exec {
             (None, Some(user)) => Some(user.parse()?),
             (user, _) => user,
         };
-        exec.act_in(state, record, |container| container.part(AsUser::new(user)))
+        exec.act_in(state, record, binary, |container| {
+            container.part(AsUser::new(user))
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use anyhow::{Context, Result};
 use ch04_pivot_root::own_null;
 use common::step::Step;
-use common::{OnParentDeath, Part, Plan, Session, Up};
+use common::{OnParentDeath, Part, Plan, Session, StreamSource, Up};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 /// Nothing of the caller's: no stream, no terminal, no wish to die with it.
@@ -28,12 +28,13 @@ impl Part for Alone {
         Ok(())
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, up: &Up) -> Result<()> {
         setsid().step(|| "setsid(2)")?;
         let null = self.null.as_ref().context("prepare opens it")?;
         dup2_stdin(null).step(|| "dup2(2) /dev/null to 0")?;
         dup2_stdout(null).step(|| "dup2(2) /dev/null to 1")?;
         dup2_stderr(null).step(|| "dup2(2) /dev/null to 2")?;
+        up.seal().streams = [StreamSource::Container; 3];
         own_null()
     }
 }

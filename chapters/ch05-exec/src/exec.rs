@@ -10,7 +10,7 @@ use clap::Args;
 use common::cli::{self, Act, Context};
 use common::exit::{OURS, code_of};
 use common::state::{Record, State, Status};
-use common::{Container, Exit};
+use common::{Container, Exit, SafeBinary};
 
 use crate::alone::Alone;
 use crate::{Inside, Variables};
@@ -46,8 +46,10 @@ pub struct Exec {
 
 impl Act for Exec {
     fn act(self, context: &Context) -> Result<Exit> {
+        // First of all: everything before it happens twice.
+        let binary = SafeBinary::exec_self()?;
         let record = self.record(&context.state)?;
-        self.act_in(&context.state, record, |container| container)
+        self.act_in(&context.state, record, binary, |container| container)
     }
 }
 
@@ -62,7 +64,8 @@ impl Exec {
 
     // ANCHOR: act
     /// Run the program in the container of this record, with more parts, and wait for
-    /// its end; with `-d`, for its start.
+    /// its end; with `-d`, for its start. The process that joins is visible in the
+    /// container, so it runs from a [`SafeBinary`].
     ///
     /// # Errors
     /// The container does not run, or ends meanwhile; the program is not there (127) or
@@ -71,6 +74,7 @@ impl Exec {
         self,
         state: &State,
         record: Record,
+        binary: SafeBinary,
         parts: impl FnOnce(Container) -> Container,
     ) -> Result<Exit> {
         let home = record.home(state);
@@ -84,6 +88,7 @@ impl Exec {
             process.clone(),
             environment,
             self.directory,
+            binary,
         );
         let run = cli::Run { trace: self.trace, command: self.command };
         let container = Container::new(run.plan()?).part(inside);

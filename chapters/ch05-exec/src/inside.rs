@@ -14,12 +14,12 @@ use ch02_setns::KINDS;
 use ch04_pivot_root::own_null;
 use common::state::{Record, State};
 use common::step::{Hint, Step};
-use common::{Birth, Join, Part, Plan, Process, Root, Up, Users};
+use common::{Birth, Join, Part, Plan, Process, Root, SafeBinary, Up, Users};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, chroot, fchdir, setgid, setuid};
+use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, setgid, setuid};
 
 use crate::groups::Groups;
 
@@ -35,6 +35,7 @@ pub struct Inside {
     process: Rc<Process>,
     environment: BTreeMap<OsString, OsString>,
     directory: Option<PathBuf>,
+    binary: SafeBinary,
     groups: Groups,
     root: Option<OwnedFd>,
     user_namespace: bool,
@@ -52,6 +53,7 @@ impl Inside {
         process: Rc<Process>,
         environment: BTreeMap<OsString, OsString>,
         directory: Option<PathBuf>,
+        binary: SafeBinary,
     ) -> Inside {
         Inside {
             state: state.clone(),
@@ -59,6 +61,7 @@ impl Inside {
             process,
             environment,
             directory,
+            binary,
             groups: Groups::default(),
             root: None,
             user_namespace: false,
@@ -77,7 +80,9 @@ impl Inside {
             let theirs = match fs::read_link(&theirs) {
                 // This kernel has no such kind.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                link => link.look(|| format!("readlink(2) {theirs}"))?,
+                link => link
+                    .look(|| format!("readlink(2) {theirs}"))
+                    .hint(|errno| foreign(errno, pid))?,
             };
             let own = format!("/proc/self/ns/{}", kind.file);
             if fs::read_link(&own).look(|| format!("readlink(2) {own}"))? != theirs {
@@ -95,6 +100,7 @@ impl Part for Inside {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        self.binary.trace();
         let record = &self.record;
         plan.environment = std::mem::take(&mut self.environment);
         plan.directory = self.directory.take().unwrap_or(record.directory.clone());
@@ -121,7 +127,8 @@ impl Part for Inside {
             plan.users = Users::Nested;
         }
         let pidfd = self.process.fd.try_clone().look(|| "fcntl(2) F_DUPFD")?;
-        self.join.replace(Some(Join::by(move || join(&pidfd, namespaces))));
+        self.join
+            .replace(Some(Join::by(self.binary, move || join(&pidfd, namespaces))));
         self.cradle.replace(self.groups.cradle.take());
         Ok(())
     }
@@ -154,6 +161,19 @@ fn join(process: &OwnedFd, namespaces: CloneFlags) -> Result<()> {
         .hint(why)
 }
 // ANCHOR_END: join
+
+/// # Source
+/// ptrace(2), "PTRACE_MODE_READ_FSCREDS": the own user, in the own user namespace or one
+/// below it
+fn foreign(errno: Errno, pid: Pid) -> Option<String> {
+    (errno == Errno::EACCES).then(|| {
+        format!(
+            "process {pid} belongs to another user, or to a user namespace that is not \
+             below this one: use exec where the container was started, or as the host's \
+             root"
+        )
+    })
+}
 
 fn why(errno: Errno) -> Option<String> {
     (errno == Errno::EPERM).then(|| {

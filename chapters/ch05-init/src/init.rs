@@ -1,7 +1,7 @@
 //! `--init`: a small process 1 above the program.
 
 use anyhow::Result;
-use common::{Part, Plan, Running, Up, stay_as_init};
+use common::{Part, Plan, Running, SafeBinary, Up, stay_as_init};
 
 /// A process 1 that forwards signals to the program, reaps what others leave, and ends
 /// as the program does.
@@ -10,13 +10,14 @@ use common::{Part, Plan, Running, Up, stay_as_init};
 /// pid_namespaces(7), "The namespace init process"
 #[derive(Debug)]
 pub struct Init {
-    wanted: bool,
+    wanted: Option<SafeBinary>,
 }
 
 impl Init {
-    /// If it is wanted.
+    /// If it is wanted: process 1 stays visible, so it runs from a file that is not the
+    /// host's binary.
     #[must_use]
-    pub fn new(wanted: bool) -> Init {
+    pub fn new(wanted: Option<SafeBinary>) -> Init {
         Init { wanted }
     }
 }
@@ -27,14 +28,21 @@ impl Part for Init {
         "init"
     }
 
+    fn prepare(&mut self, _plan: &mut Plan) -> Result<()> {
+        if let Some(binary) = self.wanted {
+            binary.trace();
+        }
+        Ok(())
+    }
+
     // After the walls, which both stand in. The parts that come later are the program's
     // alone: its streams, its terminal, its user.
     fn enter(&self, _plan: &Plan, up: &Up) -> Result<()> {
-        if self.wanted { stay_as_init(up) } else { Ok(()) }
+        self.wanted.map_or(Ok(()), |binary| stay_as_init(up, binary))
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
-        if self.wanted {
+        if self.wanted.is_some() {
             let program = running.take(self.name())?;
             running.program_is(program)?;
         }

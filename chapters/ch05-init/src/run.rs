@@ -4,8 +4,8 @@ use anyhow::Result;
 use ch05_detach::Log;
 use ch05_env::Surroundings;
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
+use common::{Exit, SafeBinary};
 
 use crate::Init;
 
@@ -30,10 +30,11 @@ pub struct Run {
 impl Act for Run {
     // ANCHOR: parts
     fn act(self, context: &Context) -> Result<Exit> {
+        // First of all: everything before it happens twice.
+        let binary = self.init.then(SafeBinary::exec_self).transpose()?;
         self.streams.check()?;
         let container = self.run.container(context)?;
-        let container =
-            self.surroundings.parts(container).part(Init::new(self.init));
+        let container = self.surroundings.parts(container).part(Init::new(binary));
         self.streams.start(self.streams.parts(container, Log::default()))
     }
     // ANCHOR_END: parts

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::Result;
 use common::step::Step;
-use common::{Home, Process};
+use common::{Home, Process, poll};
 use nix::errno::Errno;
 use nix::unistd::read;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 
 use crate::show::{Looks, Show};
@@ -85,10 +85,7 @@ impl Follow {
     pub(crate) fn until_the_end(&mut self) -> Result<()> {
         while self.more()? {
             let mut polled = self.wants();
-            match poll(&mut polled, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                polled => polled.look(|| "poll(2)")?,
-            };
+            poll(&mut polled, None)?;
             let events = polled.map(|fd| fd.revents());
             if !self.seen(events) {
                 break;

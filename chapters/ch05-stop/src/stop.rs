@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use common::Process;
+use common::{Process, poll};
 use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 
 use crate::target::Target;
 
@@ -58,14 +57,9 @@ fn all_end(mut living: Vec<&Process>, patience: Duration) {
         }
         let mut fds: Vec<PollFd> =
             living.iter().map(|it| PollFd::new(&it.fd, PollFlags::IN)).collect();
-        let left = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut fds, Some(&left)) {
-            Err(Errno::INTR) | Ok(_) => {}
-            // Nothing to wait by: they are killed at once.
-            Err(_) => return,
+        // Without poll(2) there is no wait: they are killed at once.
+        if poll(&mut fds, Some(left)).is_err() {
+            return;
         }
     }
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use common::poll;
 use common::step::Step;
 
 /// What a program said.
@@ -74,18 +75,15 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
         .step(|| "pidfd_open(2)")?;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let time = Timespec::try_from(left).context("a limit that is too long")?;
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&time)) {
-            Err(rustix::io::Errno::INTR) => {}
-            Ok(0) => {
-                child.kill().step(|| "kill(2)")?;
-                child.wait().step(|| "wait(2)")?;
-                return Ok(None);
-            }
-            ended => {
-                ended.step(|| "poll(2)")?;
-                return Ok(Some(child.wait().step(|| "wait(2)")?));
-            }
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        poll(&mut fds, Some(left))?;
+        if !fds[0].revents().is_empty() {
+            return Ok(Some(child.wait().step(|| "wait(2)")?));
+        }
+        if left.is_zero() {
+            child.kill().step(|| "kill(2)")?;
+            child.wait().step(|| "wait(2)")?;
+            return Ok(None);
         }
     }
 }

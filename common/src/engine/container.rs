@@ -11,10 +11,12 @@ use rustix::io::Errno;
 use crate::cli::step::{self, Scene, Step};
 use crate::engine::part::Part;
 use crate::engine::plan::{Lifetime, Plan, Session};
-use crate::engine::poll_loop::{Running, poll};
+use crate::engine::poll_loop::Running;
+use crate::engine::relay;
 use crate::engine::standing::Standing;
 use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
+use crate::process::poll::poll;
 
 use crate::process::exit::{Exit, Failure};
 use crate::process::signals::{CAUGHT, Signals, ends};
@@ -135,6 +137,7 @@ impl Created {
             standing.how = Exit::Unseen;
             let mut running =
                 Running::new(standing.plan.home.clone(), child.pid(), fds);
+            relay::serve(&mut running)?;
             standing.each("started", |part, _| part.started(&mut running))?;
             // After the parts: a process that finds this note joins by what they noted.
             let kept = standing.plan.lifetime == Lifetime::UntilRemoved;

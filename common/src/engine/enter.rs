@@ -74,7 +74,7 @@ fn enter(
         program.set(&up.late.take())?;
     }
     step::scene(Scene { side: "child", hook: "seal", part: "" });
-    seal(plan, &contributed.borrow())?;
+    seal(plan, &contributed.borrow(), channel)?;
     step::scene(Scene { side: "child", hook: "exec", part: "" });
     step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
     channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;

@@ -16,6 +16,7 @@ use crate::engine::plan::{Plan, Seal};
 use crate::engine::poll_loop::Running;
 use crate::process::channel::{Channel, Frame};
 use crate::process::exit::Exit;
+use crate::process::safe_binary::SafeBinary;
 use crate::state::Home;
 
 /// One thing a container is made of. Each method runs in exactly one place, at one
@@ -111,8 +112,8 @@ pub struct Birth {
 pub struct Join(Box<dyn Fn() -> Result<()>>);
 
 impl Join {
-    /// By this way.
-    pub fn by(way: impl Fn() -> Result<()> + 'static) -> Join {
+    /// By this way. The container sees the process that joins, and its file.
+    pub fn by(_: SafeBinary, way: impl Fn() -> Result<()> + 'static) -> Join {
         Join(Box::new(way))
     }
 

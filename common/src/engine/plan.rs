@@ -127,6 +127,22 @@ pub struct Seal {
     pub capabilities: Option<CapabilitySet>,
     /// execve(2) of a setuid program gives no rights; no_new_privs in prctl(2).
     pub no_new_privs: bool,
+    /// Where standard input, output and error come from. A part that replaces a stream
+    /// says so here.
+    pub streams: [StreamSource; 3],
+}
+
+/// Where a standard stream of the program comes from. It decides how another user than
+/// root gets the right to open the stream again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StreamSource {
+    /// The caller opened it: it stays as it is.
+    #[default]
+    Caller,
+    /// A pipe or a terminal that this program made: it may change its owner.
+    Made,
+    /// A file of the container.
+    Container,
 }
 
 /// The user and the groups of a process.

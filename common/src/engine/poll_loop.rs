@@ -10,10 +10,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::cli::step::Step;
 use crate::process::child::Child;
 use crate::process::exit::Exit;
 use crate::process::pidfd::Process;
+use crate::process::poll::poll;
 use crate::process::signals::{Signals, ends};
 use crate::state::Home;
 
@@ -178,18 +178,6 @@ impl Running {
         signal == Signal::SIGINT
             && fs::read_to_string(format!("/proc/{pid}/status"))
                 .is_ok_and(|status| handles(&status, signal))
-    }
-}
-
-/// poll(2), of which an interruption is as good as nothing.
-pub(crate) fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
-    let timeout = timeout.map(|time| rustix::time::Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: time.subsec_nanos().into(),
-    });
-    match rustix::event::poll(fds, timeout.as_ref()) {
-        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
-        Err(errno) => Err(errno).step(|| "poll(2)"),
     }
 }
 

@@ -6,10 +6,10 @@
 //!
 //! | step | why here |
 //! |---|---|
-//! | 1 seccomp, without no_new_privs | seccomp(2) needs CAP_SYS_ADMIN, which step 5 takes |
+//! | 1 seccomp, without no_new_privs: [`terminal_filter`] | seccomp(2) needs CAP_SYS_ADMIN, which step 5 takes |
 //! | 2 bounding set | PR_CAPBSET_DROP needs CAP_SETPCAP |
 //! | 3 supplementary groups | setgroups(2) needs CAP_SETGID |
-//! | 4 group and user | setuid(2) to another user clears the capabilities |
+//! | 4 group, streams, user | fchown(2) of a stream needs CAP_CHOWN; setuid(2) to another user clears the capabilities |
 //! | 5 capabilities | the last step that needs one has run |
 //! | 6 working directory | chdir(2) checks the rights of the program's user |
 //! | 7 PDEATHSIG | the kernel clears it at each change of credentials |
@@ -19,29 +19,29 @@
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, chdir, fchown, isatty, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, chdir, geteuid, setgid, setgroups, setuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set,
     set_capabilities,
 };
 
 use crate::cli::step::{Hint, Step};
-use crate::engine::plan::{
-    Credentials, OnParentDeath, Plan, Root, Seal, Session, Users,
-};
+use crate::engine::plan::{Credentials, OnParentDeath, Plan, Root, Seal, Users};
+use crate::engine::streams;
+use crate::process::channel::Channel;
 use crate::process::signals::die_with_parent;
-use crate::process::sys;
+use crate::process::{id_map, sys, terminal_filter};
 
 // ANCHOR: seal
 /// Take all the steps, in the table's order. Only execve(2) follows.
 ///
 /// # Errors
 /// The first step that fails, with its system call.
-pub(crate) fn seal(plan: &Plan, seal: &Seal) -> Result<()> {
+pub(crate) fn seal(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
+    guard_terminals(plan)?;
     drop_from_bounding_set(seal)?;
     set_groups(plan, seal)?;
-    give_terminal(plan, seal)?;
-    set_user(seal)?;
+    set_user(plan, seal, channel)?;
     if let Some(set) = seal.capabilities {
         let sets =
             CapabilitySets { effective: set, permitted: set, inheritable: set };
@@ -62,6 +62,26 @@ pub(crate) fn seal(plan: &Plan, seal: &Seal) -> Result<()> {
     Ok(())
 }
 // ANCHOR_END: seal
+
+/// No program of a container types into a terminal, whichever it gets hold of.
+fn guard_terminals(plan: &Plan) -> Result<()> {
+    match terminal_filter::install() {
+        // The first chapters run for an ordinary user without any privilege. Their
+        // program has the rights of that user on the host, as every other program in the
+        // session: there is no container to come out of.
+        Err(error)
+            if plan.root == Root::Host
+                && errno_of(&error) == Some(Errno::EACCES) =>
+        {
+            Ok(())
+        }
+        installed => installed,
+    }
+}
+
+fn errno_of(error: &anyhow::Error) -> Option<Errno> {
+    error.root_cause().downcast_ref().copied()
+}
 
 fn drop_from_bounding_set(seal: &Seal) -> Result<()> {
     let Some(kept) = seal.bounding else { return Ok(()) };
@@ -87,42 +107,56 @@ fn set_groups(plan: &Plan, seal: &Seal) -> Result<()> {
         Err(Errno::EPERM) if plan.users == Users::Nested => Ok(()),
         // The first chapters run for an ordinary user without any privilege.
         Err(Errno::EPERM) if plan.root == Root::Host && groups.is_empty() => Ok(()),
-        set => set.step(|| format!("setgroups(2) {groups:?}")).hint(unmapped),
+        set => set.step(|| format!("setgroups(2) {groups:?}")).hint(|errno| {
+            let numbers: Vec<_> = groups.iter().map(|it| it.as_raw()).collect();
+            unmapped(errno, plan, "groups", &numbers)
+        }),
     }
 }
 
-/// The container's own terminal belongs to the program's user, which may therefore open
-/// it again, by /dev/stdout for one.
-fn give_terminal(plan: &Plan, seal: &Seal) -> Result<()> {
-    let stdin = std::io::stdin();
-    match &seal.credentials {
-        Some(it)
-            if plan.session == Session::Own && isatty(&stdin).unwrap_or(false) =>
-        {
-            fchown(&stdin, Some(Uid::from_raw(it.user)), None)
-                .step(|| format!("fchown(2) 0 to {}", it.user))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn set_user(seal: &Seal) -> Result<()> {
+fn set_user(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
     let Some(Credentials { user, group, .. }) = seal.credentials else {
+        // Root of a joined user namespace is not the user that opened the streams.
+        let joined = matches!(plan.root, Root::Joined(_));
+        if joined && plan.users == Users::Nested {
+            streams::give_to(geteuid(), &seal.streams, channel)?;
+        }
         return Ok(());
     };
     setgid(Gid::from_raw(group))
         .step(|| format!("setgid(2) {group}"))
-        .hint(unmapped)?;
+        .hint(|errno| unmapped(errno, plan, "groups", &[group]))?;
+    let id = Uid::from_raw(user);
+    streams::give_to(id, &seal.streams, channel)?;
     // The capabilities go with UID 0.
-    setuid(Uid::from_raw(user)).step(|| format!("setuid(2) {user}")).hint(unmapped)
+    setuid(id)
+        .step(|| format!("setuid(2) {user}"))
+        .hint(|errno| unmapped(errno, plan, "users", &[user]))
 }
 
+/// What EINVAL means for these IDs.
+///
 /// # Source
-/// user_namespaces(7), "an ID that has no mapping"
-fn unmapped(errno: Errno) -> Option<String> {
-    (errno == Errno::EINVAL).then(|| {
-        "this ID is not mapped in the container's user namespace: an ordinary user's \
-         container has only root; as root it has all"
-            .to_owned()
+/// setuid(2), setgroups(2); user_namespaces(7), "Unmapped user and group IDs"
+fn unmapped(errno: Errno, plan: &Plan, kind: &str, ids: &[u32]) -> Option<String> {
+    if errno != Errno::EINVAL {
+        return None;
+    }
+    if ids.contains(&u32::MAX) {
+        return Some(format!(
+            "{} is no ID: the largest ID is {}",
+            u32::MAX,
+            u32::MAX - 1
+        ));
+    }
+    let there = match kind {
+        "users" => id_map::users(),
+        _ => id_map::groups(),
+    };
+    (plan.users == Users::Nested).then(|| {
+        format!(
+            "the container's user namespace has only these {kind}: {there}; a \
+             container that the host's root starts has all"
+        )
     })
 }

@@ -27,12 +27,13 @@ use rustix::event::{PollFd, PollFlags};
 use crate::cli::hints;
 use crate::cli::step::{self, Hint, Scene, Step};
 use crate::engine::part::{Birth, Join};
-use crate::engine::poll_loop::poll;
 use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
 use crate::process::exit::{Failure, OURS, code_of};
+use crate::process::poll::poll;
 use crate::process::signals::die_with_parent;
 use crate::process::sys::{self, Side};
+use crate::process::{rights, terminal_filter};
 
 /// Which side of the clone this is, and its end of the channel.
 pub(crate) enum Born {
@@ -139,11 +140,17 @@ fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
 // ANCHOR: joined
 fn joined(birth: &Birth, join: &Join) -> Result<Side> {
     die_with_parent()?;
-    // From the next clone on the container sees a process that runs the host's own
-    // binary. Who could trace it could open /proc/PID/exe, its memory and its files
-    // (CVE-2019-5736), so nobody below the host's root may; until execve(2), which
-    // makes the program traceable again.
+    // From the next clone on, the container sees a process with the memory and the open
+    // files of the host side. Only the host's root may trace it, until execve(2) makes
+    // the program traceable again. A container's root with all capabilities may trace it
+    // too. So its file, /proc/PID/exe, is not the host's binary: see safe_binary.rs.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
+    // It holds the caller's terminal. A container's root may trace it, so it must not be
+    // able to type. An ordinary user gets CAP_SYS_ADMIN, which the filter needs, only by
+    // joining; nobody in such a container may trace this process.
+    if rights::privileged() {
+        terminal_filter::install()?;
+    }
     join.go()?;
     clone(birth, CloneFlags::empty(), CloneFlags::CLONE_PARENT)
 }

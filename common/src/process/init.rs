@@ -15,19 +15,24 @@ use nix::unistd::{Gid, Pid, setgroups, setsid};
 use crate::cli::step::Step;
 use crate::engine::part::Up;
 use crate::process::exit::{Exit, OURS};
+use crate::process::safe_binary::SafeBinary;
 use crate::process::sys::{self, Side};
+use crate::process::terminal_filter;
 
 /// Stay behind as process 1, and let a child go on from here as the program. What is
 /// sent up is the child's pidfd, for [`Running::program_is`](crate::Running::program_is).
+/// The container sees process 1 and its file, so that must be a [`SafeBinary`].
 ///
 /// # Errors
 /// Those of prctl(2) and clone3(2).
 // ANCHOR: split
-pub fn stay_as_init(up: &Up) -> Result<()> {
-    // This process never calls execve(2), so its binary, its memory and its command line
-    // are the host's own: nobody below the host's root may look at them. The child is
-    // traceable again when it has become the program.
+pub fn stay_as_init(up: &Up, _: SafeBinary) -> Result<()> {
+    // This process never calls execve(2) again, so its memory and its command line are the
+    // host's own: nobody below the host's root may look at them. The child is traceable
+    // again when it has become the program.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
+    // Process 1 is sealed too: a program that can trace it could let it type.
+    terminal_filter::install()?;
     // From before the child is there, so that no signal and no end of it gets lost.
     let signals = waited_for();
     signals.thread_set_mask().step(|| "sigprocmask(2) to all")?;

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, pidfd_open};
-use rustix::time::Timespec;
 
 use crate::cli::step::Step;
+use crate::process::poll::poll;
 use crate::read_whole;
 
 /// A process: its number may be another's one day, its descriptor never.
@@ -78,7 +79,7 @@ impl Process {
         // As long as it has not ended, the number was its own when that was read.
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         // Looked at, not waited for.
-        let looked = rustix::event::poll(&mut fds, Some(&Timespec::default()));
+        let looked = poll(&mut fds, Some(Duration::ZERO));
         let gone = looked.is_ok() && !fds[0].revents().is_empty();
         gone || field(stat, 9).is_none_or(|flags| flags & EXITING != 0)
     }

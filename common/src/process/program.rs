@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, access, execve, execveat};
 
-use crate::cli::step::Step;
 use crate::engine::plan::{Plan, Root};
 use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
+use crate::process::safe_binary;
 
 /// How often a script's interpreter may be a script itself; execve(2).
 const MOST_INTERPRETERS: usize = 5;
@@ -25,8 +25,9 @@ pub(crate) struct Program {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     path: Vec<PathBuf>,
-    /// Device and inode of the host's own binary, where the guest must not run it.
-    forbidden: Option<(u64, u64)>,
+    /// Device and inode of each file that is the host's own binary, where the guest must
+    /// not run it.
+    forbidden: Vec<(u64, u64)>,
     /// Whether there is somebody in the container who could swap the file.
     company: bool,
 }
@@ -47,11 +48,9 @@ impl Program {
         // With the host's own root the guest may run any of the host's programs,
         // this one too.
         let forbidden = if plan.root == Root::Host {
-            None
+            Vec::new()
         } else {
-            let own =
-                fs::metadata("/proc/self/exe").look(|| "stat(2) /proc/self/exe")?;
-            Some((own.dev(), own.ino()))
+            safe_binary::forbidden()?
         };
         Ok(Program {
             arguments: arguments.context("an argument holds a NUL byte")?,
@@ -165,7 +164,7 @@ impl Program {
     /// this look and the kernel's own.
     fn check(&self, path: &Path, depth: usize) -> io::Result<()> {
         self.look(&fs::metadata(path)?)?;
-        if self.forbidden.is_none() {
+        if self.forbidden.is_empty() {
             return Ok(());
         }
         // Whoever may not read a file may still execute it; of a script the kernel
@@ -245,7 +244,7 @@ impl Program {
                 "it is not executable (chmod +x makes it so)",
             ));
         }
-        if self.forbidden == Some((meta.dev(), meta.ino())) {
+        if self.forbidden.contains(&(meta.dev(), meta.ino())) {
             return Err(io::Error::other(
                 "it leads to the host's own binary, which a container must not run",
             ));

@@ -1,4 +1,4 @@
-//! Whether this process may make containers by itself.
+//! Which rights this process has: over its user namespace, and over the host.
 
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -15,6 +15,20 @@ pub fn privileged() -> bool {
     // taken for an ordinary user, and get a user namespace without a word.
     let sets = capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// Whether this process is the host's root: privileged, and in the initial user
+/// namespace.
+///
+/// Root of another user namespace may make containers as well, but it does not own what
+/// belongs to the host: it cannot make device nodes, give files to users that its map
+/// lacks, or write "trusted." attributes.
+///
+/// # Source
+/// user_namespaces(7), "Capabilities"
+#[must_use]
+pub fn is_host_root() -> bool {
+    privileged() && in_initial_user_namespace()
 }
 
 /// Whether this process is in the initial user namespace: only there is UID 0 the

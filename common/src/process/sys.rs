@@ -1,7 +1,9 @@
 //! The system calls that nix and rustix lack or leave unsafe. All `unsafe` of the
-//! project is in this file.
+//! project is in this file, and in raw_ioctl.rs for what tests try.
 #![allow(unsafe_code, reason = "making a process is what no library does for us")]
 
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -11,6 +13,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::cli::step::Step;
+use crate::process::terminal_filter::Instruction;
 
 /// Which side of the clone this process is on.
 pub(crate) enum Side {
@@ -210,10 +213,83 @@ pub fn one_mount_read_only(fd: impl AsFd) -> nix::Result<()> {
     read_only(fd, 0)
 }
 
+/// A mount of the file at this path that is attached nowhere. It ends with the last use of
+/// the file.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN over the mount namespace; EINVAL when the file is on a mount
+/// of another namespace.
+/// # Source
+/// open_tree(2), "OPEN_TREE_CLONE"; Linux 5.2
+pub(crate) fn clone_mount(path: &CStr) -> nix::Result<OwnedFd> {
+    // SAFETY: the path is a C string.
+    let fd = Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC,
+        )
+    })?;
+    // SAFETY: the kernel has made this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Execute an open file, with exactly the arguments and the environment that this process
+/// was executed with.
+///
+/// # Errors
+/// Those of execveat(2); it returns only then.
+/// # Source
+/// execveat(2), "AT_EMPTY_PATH"
+pub(crate) fn execute_again(file: impl AsFd) -> nix::Result<Infallible> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let arguments: Vec<CString> = std::env::args_os()
+        // They were C strings, so they hold no NUL byte.
+        .filter_map(|word| CString::new(word.into_encoded_bytes()).ok())
+        .collect();
+    let mut pointers: Vec<*const libc::c_char> =
+        arguments.iter().map(|word| word.as_ptr()).collect();
+    pointers.push(std::ptr::null());
+    // SAFETY: both arrays end with a null pointer. `pointers` and what it points to outlive
+    // the call. `environ` is the C library's, and there is one thread, which changes none
+    // of it meanwhile.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            pointers.as_ptr(),
+            environ,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Err(Errno::result(result).err().unwrap_or(Errno::UnknownErrno))
+}
+
+/// Remove read-only from the mount at `fd`: how a test tries what must be refused.
+///
+/// # Errors
+/// As [`mount_read_only`].
+pub fn one_mount_writable(fd: impl AsFd) -> nix::Result<()> {
+    set_attributes(fd, 0, 0, libc::MOUNT_ATTR_RDONLY)
+}
+
 fn read_only(fd: impl AsFd, flags: libc::c_int) -> nix::Result<()> {
+    set_attributes(fd, flags, libc::MOUNT_ATTR_RDONLY, 0)
+}
+
+fn set_attributes(
+    fd: impl AsFd,
+    flags: libc::c_int,
+    set: u64,
+    clear: u64,
+) -> nix::Result<()> {
     let attr = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
+        attr_set: set,
+        attr_clr: clear,
         propagation: 0,
         userns_fd: 0,
     };
@@ -226,6 +302,35 @@ fn read_only(fd: impl AsFd, flags: libc::c_int) -> nix::Result<()> {
             libc::AT_EMPTY_PATH | flags,
             &raw const attr,
             size_of_val(&attr),
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Install a seccomp filter in this process. It stays, in children and executed programs
+/// too.
+///
+/// # Errors
+/// EACCES without CAP_SYS_ADMIN and without no_new_privs; EINVAL for a program that the
+/// kernel does not accept, and from a kernel without filters.
+/// # Source
+/// seccomp(2), "SECCOMP_SET_MODE_FILTER"
+pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> nix::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog {
+        len: length,
+        // The kernel only reads it.
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: `Instruction` has the layout of `struct sock_filter`, the pointer and the
+    // length are those of one slice, and both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            // Without this flag, older kernels would slow the process down.
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
         )
     };
     Errno::result(result).map(drop)
@@ -338,7 +443,7 @@ pub(crate) fn rename(name: &str) -> anyhow::Result<()> {
     let start = std::ptr::with_exposed_provenance_mut::<u8>(arguments.start);
     // SAFETY: as above, and the name is no longer than the area.
     unsafe { start.copy_from_nonoverlapping(name.as_ptr(), length) };
-    let name = std::ffi::CString::new(name)?;
+    let name = CString::new(name)?;
     nix::sys::prctl::set_name(&name).look(|| "prctl(2) PR_SET_NAME")
 }
 

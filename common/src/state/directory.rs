@@ -9,8 +9,9 @@ use anyhow::{Result, bail};
 
 /// The state directory.
 ///
-/// `$MYDOCKER_ROOT`, else `/var/lib/mydocker`; for a caller without privilege
-/// `$XDG_DATA_HOME/mydocker`, else `~/.local/share/mydocker`.
+/// `$MYDOCKER_ROOT`; else `/var/lib/mydocker` for the host's root; else
+/// `$XDG_DATA_HOME/mydocker`; else `~/.local/share/mydocker`. Root of another user
+/// namespace is an ordinary user of the host.
 ///
 /// ```text
 /// images/NAME           a record: the image's layers, lowest last
@@ -36,7 +37,7 @@ impl State {
             }
             return Ok(State { root });
         }
-        if crate::process::rights::privileged() {
+        if crate::process::rights::is_host_root() {
             let root = PathBuf::from("/var/lib/mydocker");
             return Ok(State { root });
         }

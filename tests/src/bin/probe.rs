@@ -5,20 +5,25 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
 
-use common::SystemV;
+use common::{RawCall, SystemV, one_mount_writable, raw_ioctl};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, raise};
-use nix::unistd::{Gid, Uid, chdir, chroot, setgid, setgroups, setuid};
-use rustix::fs::{Mode, OFlags};
+use nix::unistd::{Gid, Uid, chdir, chroot, geteuid, setgid, setgroups, setuid};
+use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::mount::OpenTreeFlags;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities,
     remove_capability_from_bounding_set, set_capabilities,
@@ -157,6 +162,45 @@ fn main() -> io::Result<ExitCode> {
             common::ignore_signal(Signal::SIGCHLD)?;
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
         }
+        // type TEXT [FILE...]: push it into the input of each terminal that this process
+        // has, in each way, and of these files; say what came of it.
+        Some("type") => {
+            let text = rest[0].as_encoded_bytes();
+            type_into("0", 0, text);
+            type_into("1", 1, text);
+            type_into("2", 2, text);
+            for path in [&"/dev/tty".into()].into_iter().chain(&rest[1..]) {
+                match fs::File::open(path) {
+                    Ok(file) => {
+                        type_into(&path.to_string_lossy(), file.as_raw_fd(), text);
+                    }
+                    Err(error) => println!("{}: {error}", path.display()),
+                }
+            }
+            println!("typed");
+            Ok(ExitCode::SUCCESS)
+        }
+        // tamper PATH: try to change what it leads to, in each way that root has; and,
+        // with `later`, once more when its process has ended.
+        Some("tamper") => {
+            let path = Path::new(&rest[0]);
+            let held = fs::File::open(path)?;
+            tamper("now", path)?;
+            if rest.get(1).is_some() {
+                while fs::read_link(path).is_ok() {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+                tamper("later", Path::new(&path))?;
+            }
+            println!("tampered");
+            Ok(ExitCode::SUCCESS)
+        }
+        // The effective user ID.
+        Some("euid") => {
+            println!("{}", geteuid());
+            Ok(ExitCode::SUCCESS)
+        }
         // powerless COMMAND: run it as root without root's rights.
         Some("powerless") => {
             for right in CapabilitySet::all().iter() {
@@ -169,6 +213,82 @@ fn main() -> io::Result<ExitCode> {
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
         }
         _ => Ok(ExitCode::from(97)),
+    }
+}
+
+/// What came of each way to change a file of the host, a line each.
+fn tamper(when: &str, path: &Path) -> io::Result<()> {
+    let told = |way: &str, result: io::Result<()>| match result {
+        Ok(()) => println!("{when} {way}: done"),
+        Err(error) => println!("{when} {way}: {error}"),
+    };
+    let set_mode =
+        |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o4777));
+    told("chmod", set_mode(path));
+    told("chown", chown(path, Some(1), Some(1)));
+    told("write", fs::write(path, "evil"));
+    told(
+        "truncate",
+        rustix::fs::open(path, OFlags::WRONLY | OFlags::TRUNC, Mode::empty())
+            .map(drop)
+            .map_err(Into::into),
+    );
+    for name in ["user.evil", "trusted.evil"] {
+        let set = rustix::fs::setxattr(path, name, b"1", XattrFlags::empty());
+        told(&format!("setxattr {name}"), set.map_err(Into::into));
+    }
+    // The mount that refuses: make it another one.
+    let writable = |fd: OwnedFd| {
+        one_mount_writable(&fd)?;
+        set_mode(&Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string()))
+    };
+    let opened = rustix::fs::open(path, OFlags::PATH, Mode::empty());
+    told("mount_setattr", opened.map_err(io::Error::from).and_then(writable));
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE;
+    let cloned = rustix::mount::open_tree(rustix::fs::CWD, path, flags);
+    told("open_tree", cloned.map_err(io::Error::from).and_then(writable));
+    let target = Path::new("/tmp/target");
+    fs::create_dir_all("/tmp")?;
+    fs::write(target, "")?;
+    let none = None::<&str>;
+    let bound = mount(Some(path), target, none, MsFlags::MS_BIND, none)
+        .and_then(|()| {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+            mount(none, target, none, flags, none)
+        })
+        .map_err(io::Error::from)
+        .and_then(|()| set_mode(target));
+    told("bind", bound);
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+    let remounted = mount(none, path, none, flags, none);
+    told("remount", remounted.map_err(Into::into).and_then(|()| set_mode(path)));
+    Ok(())
+}
+
+/// Ask the terminal to take each byte as typed: a line for each way that did anything but
+/// fail with EPERM.
+fn type_into(name: &str, fd: i32, text: &[u8]) {
+    let ways = [
+        ("native", RawCall::Native, 0),
+        // The kernel looks at the lower half of a request alone.
+        ("upper half", RawCall::Native, 0xdead_beef << 32),
+        #[cfg(target_arch = "x86_64")]
+        ("x32", RawCall::X32, 0),
+        #[cfg(target_arch = "x86_64")]
+        ("i386", RawCall::I386, 0),
+    ];
+    for (request, number) in [("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c)] {
+        for (way, call, upper) in ways {
+            // Only one way types what the user sees.
+            let text = if way == "native" { text } else { b"\n" };
+            let push = |byte: &u8| raw_ioctl(fd, number | upper, *byte, call);
+            let answer = match text.iter().try_for_each(push) {
+                Err(Errno::EPERM) => continue,
+                Err(errno) => format!("{errno:?}"),
+                Ok(()) => "done".to_owned(),
+            };
+            println!("{name} {request} {way}: {answer}");
+        }
     }
 }
 

@@ -251,6 +251,7 @@ fn trace_tells_each_step_in_order() {
     trace: child  born                prctl(2) PR_SET_PDEATHSIG SIGKILL
     trace: child  born                sigprocmask(2) to none
     trace: child  enter    uts        sethostname(2) box
+    trace: child  seal                seccomp(2) deny TIOCSTI, TIOCLINUX
     trace: child  seal                setgroups(2) []
     trace: child  seal                chdir(2) DIRECTORY
     trace: child  seal                close_range(2) from 3, CLOEXEC

@@ -36,8 +36,8 @@ fn each_chapter_from_here_on_takes_the_limits_and_they_bite() {
                   (for i in 1 2 3 4 5 6; do sleep 99 & done); exec tail /dev/zero";
     for chapter in CHAPTERS {
         let mut command = lab.chapter(chapter);
-        command.args(["run", "-m", "20m", "-cpuset", "1", "-pids", "4"]);
-        command.args(["-cpushare", "512", "-cpus", "0.5", "sh", "-c", script]);
+        command.args(["run", "-m", "8m", "-cpuset", "1", "-pids", "4"]);
+        command.args(["-cpushare", "512", "-cpus", "1.5", "sh", "-c", script]);
         let assert = command.assert().code(137).stderr(contains("fork"));
         assert.stdout("Cpus_allowed_list:\t1\n");
     }

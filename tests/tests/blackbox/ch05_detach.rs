@@ -67,19 +67,20 @@ fn ended(lab: &Lab, id: &str) -> String {
     values(dir(lab, id).join("ended"), "how").swap_remove(0)
 }
 
-/// What its host side has noted of a process: "pid" or "host".
-fn noted(lab: &Lab, id: &str, role: &str) -> Pid {
+/// The PID in the note of this kind: `host` or `process`.
+fn noted(lab: &Lab, id: &str, kind: &str) -> Pid {
     let notes = fs::read_to_string(lab.state().join("running").join(id)).unwrap();
-    let role = format!("home {role} ");
-    let number = notes.lines().find_map(|line| line.strip_prefix(&role)).unwrap();
-    Pid::from_raw(number.split(' ').next().unwrap().parse().unwrap())
+    let kind = format!("{kind} ");
+    let note = notes.lines().find_map(|line| line.strip_prefix(&kind)).unwrap();
+    // The PID is followed by the start time.
+    Pid::from_raw(note.rsplit(' ').nth(1).unwrap().parse().unwrap())
 }
 
 /// End its program, and remove it.
 fn remove(lab: &Lab, id: &str) {
     let running = lab.state().join("running").join(id);
     if running.exists() {
-        let _ = kill(noted(lab, id, "pid"), Signal::SIGKILL);
+        let _ = kill(noted(lab, id, "process"), Signal::SIGKILL);
     }
     until(|| !running.exists());
     ok(lab, &["rm", id]);
@@ -115,7 +116,7 @@ fn it_returns_when_the_program_runs_and_writes_down_how_that_ended() {
 fn a_program_that_a_signal_ended_is_told_so() {
     let lab = Lab::new();
     let id = detached(&lab, &["busybox", "sleep", "1000"]);
-    kill(noted(&lab, &id, "pid"), Signal::SIGKILL).unwrap();
+    kill(noted(&lab, &id, "process"), Signal::SIGKILL).unwrap();
     assert_eq!(ended(&lab, &id), "SIGKILL");
     remove(&lab, &id);
 }
@@ -213,7 +214,7 @@ fn what_is_still_in_the_pipes_at_the_end_is_logged() {
     let volume = format!("{}:/v", lab.dir().join("v").display());
     let script = "until [ -e /v/go ]; do sleep 0.05; done; seq 9000";
     let id = detached(&lab, &["-v", &volume, "busybox", "sh", "-c", script]);
-    let (host, program) = (noted(&lab, &id, "host"), noted(&lab, &id, "pid"));
+    let (host, program) = (noted(&lab, &id, "host"), noted(&lab, &id, "process"));
     // Nobody reads until all is printed and the program is gone.
     kill(host, Signal::SIGSTOP).unwrap();
     until(|| stat(host)[0] == "T");
@@ -372,7 +373,7 @@ fn the_supervisor_keeps_nothing_of_the_callers() {
     let out = command.args(["run", "-d", "busybox", "sleep", "1000"]).assert();
     let id = String::from_utf8(out.success().get_output().stdout.clone()).unwrap();
     let id = id.trim();
-    let pids = [noted(&lab, id, "host"), noted(&lab, id, "pid")];
+    let pids = [noted(&lab, id, "host"), noted(&lab, id, "process")];
     for pid in pids {
         let open: BTreeSet<_> = fs::read_dir(format!("/proc/{pid}/fd"))
             .unwrap()
@@ -439,7 +440,7 @@ fn fifty_at_once_are_all_there() {
     assert_eq!(ids.len(), 50);
     for id in &ids {
         assert!(dir(&lab, id).join("record").exists());
-        let program = noted(&lab, id, "pid");
+        let program = noted(&lab, id, "process");
         assert_eq!(status(program, "PPid"), noted(&lab, id, "host").to_string());
     }
     ids.iter().for_each(|id| remove(&lab, id));
@@ -462,7 +463,9 @@ fn of_many_with_one_name_exactly_one_runs() {
         let [out, err] =
             [out.stdout, out.stderr].map(|b| String::from_utf8(b).unwrap());
         match out.trim() {
-            "" => assert!(err.contains("the name one is taken by"), "{err}"),
+            "" => {
+                assert!(err.contains("the name one is already in use by"), "{err}")
+            }
             id => winners.push(id.to_owned()),
         }
     }
@@ -480,7 +483,7 @@ fn with_its_supervisor_killed_the_container_is_gone_and_rm_sweeps_it() {
     // Deaf to all that can be ignored, and with a process beside process 1.
     let script = "trap '' TERM INT HUP; sleep 1000 & while :; do sleep 1000; done";
     let id = detached(&lab, &["--name", "one", "busybox", "sh", "-c", script]);
-    let [host, program] = ["host", "pid"].map(|role| noted(&lab, &id, role));
+    let [host, program] = ["host", "process"].map(|kind| noted(&lab, &id, kind));
     kill(host, Signal::SIGKILL).unwrap();
     until(|| !Path::new(&format!("/proc/{program}/exe")).exists());
     assert!(!dir(&lab, &id).join("ended").exists());
@@ -613,7 +616,7 @@ fn a_full_disk_ends_no_program_and_is_told_when_there_is_room() {
     let id = chapter(&[&words[..], &[script.as_str()]].concat());
     until(|| volume.join("full").exists());
     let notes = fs::read_to_string(state.join("running").join(id.trim())).unwrap();
-    let host = notes.split("home host ").nth(1).unwrap();
+    let host = notes.split("\nhost ").nth(1).unwrap();
     let io = format!("/proc/{}/io", host.split(' ').next().unwrap());
     let writes = || {
         let io = fs::read_to_string(&io).unwrap();

@@ -1,10 +1,9 @@
-//! ch05-env: as whom, where and in which environment a program runs, and a way back to
-//! it.
+//! ch05-env: the environment, the user and the working directory of a program, and a
+//! read-only root filesystem.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-mod attach;
-mod detached;
-mod init;
+mod nested;
+mod streams;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,41 +15,9 @@ use insta::assert_snapshot;
 use predicates::str::contains;
 use serial_test::file_serial;
 
+use crate::containers::{BOTH, accounts, ok, run, sh};
+
 const BIN: &str = "ch05-env";
-
-/// How a lab makes a command: as root or as an ordinary user.
-type By = fn(&Lab, &str) -> assert_cmd::Command;
-const BOTH: [By; 2] = [Lab::chapter, Lab::as_user];
-
-/// A run that goes when its program ends.
-fn run(lab: &Lab, new: By, words: &[&str]) -> assert_cmd::Command {
-    let mut command = new(lab, BIN);
-    command.args(["run", "--rm"]).args(words);
-    command
-}
-
-/// What it printed.
-fn ok(lab: &Lab, new: By, words: &[&str]) -> String {
-    let out = run(lab, new, words).assert().success();
-    String::from_utf8(out.get_output().stdout.clone()).unwrap()
-}
-
-/// A shell script in a container with these flags, as root.
-fn sh(lab: &Lab, flags: &[&str], script: &str) -> String {
-    let words = [flags, &["busybox", "sh", "-c", script]].concat();
-    ok(lab, Lab::chapter, &words)
-}
-
-/// Accounts of the image, which are not the host's.
-fn accounts(lab: &mut Lab) {
-    let etc = lab.image().join("etc");
-    let passwd =
-        "root:x:0:0:root:/root:/bin/sh\nann:x:1234:2345::/home/ann:/bin/sh\n";
-    fs::write(etc.join("passwd"), passwd).unwrap();
-    let group = "root:x:0:\nstaff:x:50:bob,ann\naudio:x:29:ann\n";
-    fs::write(etc.join("group"), group).unwrap();
-    lab.look_again();
-}
 
 /// `run --name one`, which can be joined.
 struct One<'a>(&'a Lab, Child);
@@ -65,7 +32,7 @@ impl One<'_> {
             let entries = fs::read_dir(lab.state().join("running"));
             entries.into_iter().flatten().flatten().any(|entry| {
                 let text = fs::read_to_string(entry.path());
-                text.is_ok_and(|text| text.contains("\nhome process "))
+                text.is_ok_and(|text| text.contains("\nprocess "))
             })
         });
         one
@@ -98,7 +65,7 @@ fn variables_come_from_flags_files_and_the_caller_where_they_are_named() {
         let flags =
             ["--env-file", file, "-e", "A=flag", "-e", "D= a=b", "-e", "HOST2"];
         let words = [&flags[..], &["busybox", "env"]].concat();
-        let mut command = run(&lab, new, &words);
+        let mut command = run(&lab, BIN, new, &words);
         command.env("HOST", "caller's").env("HOST2", "two\nlines").env("LEAK", "x");
         let out = command.assert().success();
         let mut lines: Vec<&[u8]> =
@@ -152,7 +119,7 @@ fn what_is_no_variable_and_no_user_is_refused_before_anything_is_made() {
         (["-w", "/etc/passwd/x"], 125, "mkdir(2) /etc/passwd/x: ENOTDIR"),
     ] {
         let words = [&flags[..], &["busybox", "true"]].concat();
-        let assert = run(&lab, Lab::chapter, &words).assert();
+        let assert = run(&lab, BIN, Lab::chapter, &words).assert();
         assert.code(code).stdout("").stderr(contains(reason));
     }
     assert_eq!(fs::read_dir(lab.state().join("containers")).unwrap().count(), 0);
@@ -163,15 +130,15 @@ fn what_is_no_variable_and_no_user_is_refused_before_anything_is_made() {
 fn the_working_directory_is_made_where_it_is_missing() {
     for new in BOTH {
         let lab = Lab::new();
-        assert_eq!(ok(&lab, new, &["-w", "/tmp", "busybox", "pwd"]), "/tmp\n");
+        assert_eq!(ok(&lab, BIN, new, &["-w", "/tmp", "busybox", "pwd"]), "/tmp\n");
         let words =
             ["--workdir=/srv/a b/c", "busybox", "sh", "-c", "pwd; stat -c %a ."];
-        assert_eq!(ok(&lab, new, &words), "/srv/a b/c\n755\n");
+        assert_eq!(ok(&lab, BIN, new, &words), "/srv/a b/c\n755\n");
         // A link of the image leads nowhere outside.
         let outside = lab.dir().join("outside");
         let inside = outside.to_str().unwrap();
         assert_eq!(
-            ok(&lab, new, &["-w", inside, "busybox", "pwd"]),
+            ok(&lab, BIN, new, &["-w", inside, "busybox", "pwd"]),
             format!("{inside}\n")
         );
         assert!(!outside.exists());
@@ -194,7 +161,7 @@ fn users_are_the_images_and_have_no_rights() {
         ("4321", "4321\n0\n0\n/\n"),
         ("4321:29", "4321\n29\n29\n/\n"),
     ] {
-        let got = sh(&lab, &["-u", user], ID);
+        let got = sh(&lab, BIN, &["-u", user], ID);
         let mut lines: Vec<&str> = got.lines().collect();
         let mut groups: Vec<&str> = lines[2].split(' ').collect();
         groups[1..].sort_unstable();
@@ -202,13 +169,16 @@ fn users_are_the_images_and_have_no_rights() {
         lines[2] = &groups;
         assert_eq!(lines.join("\n") + "\n", format!("{seen}{none}"), "{user}");
     }
-    assert_eq!(sh(&lab, &["-u", "ann", "-e", "HOME=/h"], "echo $HOME"), "/h\n");
-    assert!(sh(&lab, &["-u", "root"], ID).starts_with("0\n0\n0\n/root\n"));
+    assert_eq!(sh(&lab, BIN, &["-u", "ann", "-e", "HOME=/h"], "echo $HOME"), "/h\n");
+    assert!(sh(&lab, BIN, &["-u", "root"], ID).starts_with("0\n0\n0\n/root\n"));
     let words = ["-u", "ann", "busybox", "touch", "/file"];
-    run(&lab, Lab::chapter, &words).assert().code(1).stderr(contains("denied"));
+    run(&lab, BIN, Lab::chapter, &words).assert().code(1).stderr(contains("denied"));
     // What it may not even look for.
     let words = ["-u", "ann", "busybox", "/root/x"];
-    run(&lab, Lab::chapter, &words).assert().code(126).stderr(contains("EACCES"));
+    run(&lab, BIN, Lab::chapter, &words)
+        .assert()
+        .code(126)
+        .stderr(contains("EACCES"));
 }
 
 #[test]
@@ -221,16 +191,16 @@ fn accounts_that_are_no_files_stop_nobody() {
     lab.look_again();
     let words = ["-u", "7", "busybox", "true"];
     let refused = contains("the container's /etc/passwd is no file");
-    run(&lab, Lab::chapter, &words).assert().code(125).stderr(refused);
+    run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
     std::os::unix::fs::symlink("../../../../../etc/passwd", &passwd).unwrap();
     lab.look_again();
     // The link leads to itself, inside.
     let refused = contains("ELOOP");
-    run(&lab, Lab::chapter, &words).assert().code(125).stderr(refused);
+    run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
     lab.look_again();
-    assert_eq!(sh(&lab, &["-u", "7:8"], "id -u; id -g"), "7\n8\n");
+    assert_eq!(sh(&lab, BIN, &["-u", "7:8"], "id -u; id -g"), "7\n8\n");
 }
 
 #[test]
@@ -238,11 +208,11 @@ fn accounts_that_are_no_files_stop_nobody() {
 fn an_ordinary_users_container_has_root_alone() {
     let lab = Lab::new();
     let words = ["-u", "0:0", "busybox", "id", "-u"];
-    assert_eq!(ok(&lab, Lab::as_user, &words), "0\n");
+    assert_eq!(ok(&lab, BIN, Lab::as_user, &words), "0\n");
     let words = ["-u", "1", "busybox", "true"];
     let refused =
-        contains("hint: an ordinary user's container has no user but root");
-    run(&lab, Lab::as_user, &words).assert().code(125).stderr(refused);
+        contains("hint: the container's user namespace has only these users: 0;");
+    run(&lab, BIN, Lab::as_user, &words).assert().code(125).stderr(refused);
 }
 
 #[test]
@@ -271,7 +241,7 @@ fn a_read_only_root_leaves_what_is_mounted_on_it() {
                 "-c",
                 script,
             ];
-            let seen = ok(&lab, new, &words);
+            let seen = ok(&lab, BIN, new, &words);
             assert_eq!(seen.matches("Read-only file system").count(), 3, "{seen}");
             assert!(seen.ends_with("/made\nin\n"), "{seen}");
         }
@@ -339,7 +309,6 @@ fn help_is_a_page() {
         ("ch05-env-help", &["--help"][..]),
         ("ch05-env-run-help", &["run", "-h"]),
         ("ch05-env-exec-help", &["exec", "-h"]),
-        ("ch05-env-attach-help", &["attach", "-h"]),
     ] {
         let out = lab.chapter(BIN).args(words).assert().success();
         assert_snapshot!(name, String::from_utf8_lossy(&out.get_output().stdout));

@@ -48,13 +48,14 @@ fn log(lab: &Lab) -> PathBuf {
     lab.state().join("containers").join(id).join("log")
 }
 
-/// What the host side of "one" has noted of a process: "pid" or "host".
-fn noted(lab: &Lab, role: &str) -> Pid {
+/// The PID in the note of this kind of "one": `host` or `process`.
+fn noted(lab: &Lab, kind: &str) -> Pid {
     let id = fs::read_link(lab.state().join("names/one")).unwrap();
     let notes = fs::read_to_string(lab.state().join("running").join(id)).unwrap();
-    let role = format!("home {role} ");
-    let number = notes.lines().find_map(|line| line.strip_prefix(&role)).unwrap();
-    Pid::from_raw(number.split(' ').next().unwrap().parse().unwrap())
+    let kind = format!("{kind} ");
+    let note = notes.lines().find_map(|line| line.strip_prefix(&kind)).unwrap();
+    // The PID is followed by the start time.
+    Pid::from_raw(note.rsplit(' ').nth(1).unwrap().parse().unwrap())
 }
 
 /// Remove it, once it has ended.
@@ -88,7 +89,7 @@ fn each_stream_comes_as_it_was_after_the_end_until_rm() {
     assert_eq!(run.get_output().stdout, b"out\n\xff no end");
     assert_eq!(run.get_output().stderr, b"err\n");
     remove(&lab);
-    let gone = contains("there is no container \"one\"");
+    let gone = contains("container \"one\" not found");
     lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(gone);
 }
 
@@ -283,7 +284,7 @@ fn following_does_not_ask_again_and_again() {
     let before = switches();
     sleep(Duration::from_secs(2));
     assert_eq!(switches(), before);
-    kill(noted(&lab, "pid"), Signal::SIGKILL).unwrap();
+    kill(noted(&lab, "process"), Signal::SIGKILL).unwrap();
     assert!(follows.wait().unwrap().success());
     remove(&lab);
 }
@@ -313,7 +314,7 @@ fn following_ends_when_its_reader_goes_away() {
     // Nothing more is printed that would tell it.
     drop(out);
     assert!(follows.wait().unwrap().success());
-    kill(noted(&lab, "pid"), Signal::SIGKILL).unwrap();
+    kill(noted(&lab, "process"), Signal::SIGKILL).unwrap();
     remove(&lab);
 }
 

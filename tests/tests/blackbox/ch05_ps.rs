@@ -143,15 +143,15 @@ fn a_number_that_is_anothers_by_now_is_never_told() {
     let since = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap();
     let noted: Vec<&str> = text
         .lines()
-        .find_map(|l| l.strip_prefix("home pid "))
+        .find_map(|l| l.strip_prefix("process until-removed "))
         .unwrap()
         .split(' ')
         .collect();
     let held = File::open(&path).unwrap();
     held.lock().unwrap();
     let born = |since: &str| {
-        let note = format!("home pid {} {}", noted[0], noted[1]);
-        let other = format!("home pid {own} {since}");
+        let note = format!("until-removed {} {}", noted[0], noted[1]);
+        let other = format!("until-removed {own} {since}");
         fs::write(&path, text.replace(&note, &other)).unwrap();
         only(lab.chapter(BIN)).1
     };

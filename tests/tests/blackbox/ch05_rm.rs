@@ -9,8 +9,10 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{CAT, Lab, all, end, only, started};
+use blackbox::{CAT, Lab, all, end, only, started, until};
 use insta::assert_snapshot;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use predicates::str::contains;
 use serde_json::Value;
 use serial_test::file_serial;
@@ -132,9 +134,8 @@ fn of_many_who_remove_one_some_win_and_the_others_say_that_it_is_gone() {
         for one in all {
             let out = one.wait_with_output().unwrap();
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
-            let gone =
-                "error: there is no container \"web\": give a name or an id\n";
-            let unfound = "error: container web has no record: it is just being made, or \
+            let gone = "error: container \"web\" not found: give a name or an ID\n";
+            let unfound = "error: container web has no record: it is being created or \
                            removed\n";
             match out.status.code() {
                 Some(0) => won += 1,
@@ -194,7 +195,7 @@ fn prune_removes_all_that_nobody_holds_and_the_second_finds_nothing() {
     let alive = ok(&lab, &["prune"]);
     let mut alive: Vec<&str> = alive.lines().collect();
     alive.sort_unstable();
-    // Neither of the two that live.
+    // Neither of the two that run.
     assert_eq!(alive, ["dead", "one", "two"]);
     old.kill().unwrap();
     assert_eq!(old.wait().unwrap().signal(), Some(9));
@@ -217,12 +218,48 @@ fn what_a_later_chapter_left_is_not_lost_by_this_one() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{text}link veth0\n")).unwrap();
     for words in [&["rm", "web"][..], &["rm", "-f", "web"], &["prune"]] {
-        let refused = contains("has left something of the kind \"link\"");
+        let refused = contains("a note of the unknown kind \"link\"");
         lab.chapter(BIN).args(words).assert().code(125).stdout("").stderr(refused);
         assert_eq!(only(lab.chapter(BIN)).1["status"], "dead", "{words:?}");
     }
     fs::write(&path, text).unwrap();
     ok(&lab, &["rm", "web"]);
+    assert!(is_empty(&lab.state()));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_dead_container_with_a_socket_is_left_whole_and_the_program_for_it_is_named() {
+    let lab = Lab::new();
+    let attach = "ch05-attach";
+    let run = ["run", "-d", "-i", "--name", "one", "busybox", "cat"];
+    let out = lab.chapter(attach).args(run).assert().success();
+    let id = String::from_utf8(out.get_output().stdout.clone()).unwrap();
+    let id = id.trim();
+    let lock = lab.state().join("running").join(id);
+    let notes = fs::read_to_string(&lock).unwrap();
+    assert!(notes.starts_with("format 1 ch05-attach\n"), "{notes}");
+    assert!(notes.contains("\nsocket attach\n"), "{notes}");
+    let pid = |kind: &str| {
+        let note = notes.lines().find_map(|line| line.strip_prefix(kind)).unwrap();
+        note.rsplit(' ').nth(1).unwrap().parse().unwrap()
+    };
+    kill(Pid::from_raw(pid("host ")), Signal::SIGKILL).unwrap();
+    let program = format!("/proc/{}/exe", pid("process "));
+    until(|| fs::read_link(&program).is_err());
+    let socket = lab.state().join("containers").join(id).join("attach");
+    for words in [&["rm", "one"][..], &["rm", "-f", "one"], &["prune"]] {
+        let refused = contains("unknown kind \"socket\"; `ch05-attach rm`");
+        lab.chapter(BIN).args(words).assert().code(125).stdout("").stderr(refused);
+        assert_eq!(only(lab.chapter(BIN)).1["status"], "dead", "{words:?}");
+        assert!(socket.exists() && lock.exists(), "{words:?}");
+        assert!(lab.state().join("names/one").is_symlink(), "{words:?}");
+    }
+    // A start leaves it alone without a word.
+    let next = ["run", "--rm", "busybox", "true"];
+    lab.chapter(BIN).args(next).assert().success().stderr("");
+    assert!(socket.exists() && lock.exists());
+    lab.chapter(attach).args(["rm", "one"]).assert().success().stdout("one\n");
     assert!(is_empty(&lab.state()));
 }
 

@@ -239,8 +239,8 @@ fn a_process_that_has_the_number_now_gets_no_signal() {
     // round again.
     sleep(Duration::from_millis(20));
     let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
-    let was = format!("home pid {} ", one["pid"]);
-    let now = format!("home pid {} ", other.id());
+    let was = format!("process until-removed {} ", one["pid"]);
+    let now = format!("process until-removed {} ", other.id());
     assert!(text.contains(&was), "{text}");
     // It has the number, and was not born then.
     fs::write(&path, text.replace(&was, &now)).unwrap();

@@ -68,6 +68,7 @@ const ROWS: &[Row] = &[
     row(libc::SYS_chmod, "chmod", &[EPERM, EIO, EROFS], &["chmod(2)"]),
     row(libc::SYS_umask, "umask", &[], &[]),
     row(libc::SYS_setgroups, "setgroups", &[EPERM, ENOMEM], &["setgroups(2)"]),
+    row(libc::SYS_seccomp, "seccomp", &[ENOMEM, EINVAL, EACCES], &["seccomp(2)"]),
     row(libc::SYS_pivot_root, "pivot_root", &[EBUSY, EINVAL, EPERM], &["pivot_root(2)"]),
     row(libc::SYS_prctl, "prctl", &[EINVAL], &["prctl(2)"]),
     row(libc::SYS_mount, "mount", &[ENOMEM, EPERM, EBUSY, ENOSPC], &["mount(2)"]),

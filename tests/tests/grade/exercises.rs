@@ -3,6 +3,7 @@
 
 mod groups_and_unions;
 mod images;
+mod init_and_attach;
 mod lives;
 mod namespaces;
 mod roots;
@@ -21,6 +22,7 @@ use crate::Entry;
 use crate::outcome::Outcome;
 use crate::room::Room;
 use crate::running::Running;
+use crate::subject::Run;
 
 /// All of them, in the order of the book.
 pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
@@ -31,6 +33,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
         roots::ALL,
         images::ALL,
         streams::ALL,
+        init_and_attach::ALL,
         lives::ALL,
     ];
     parts.into_iter().flatten()
@@ -44,6 +47,12 @@ fn stop(running: Running) {
         }
     }
     let _ = running.end();
+}
+
+/// A shell script in a container of busybox, with these flags.
+fn env<'a>(room: &'a Room, flags: &[&str], script: &str) -> Run<'a> {
+    let run = [&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat();
+    room.words(&run)
 }
 
 /// What is mounted on the host later is seen inside.

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use ch02_net::Route;
+use ch02_user::Outside;
 use common::rights;
 use common::step::Step;
 use nix::errno::Errno;
@@ -20,7 +21,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv,
     sendto, socket,
 };
-use nix::unistd::{Gid, Uid, getgid, getuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use crate::child::{Outcome, VERB};
 
@@ -91,24 +92,16 @@ fn mounts(as_user: bool) -> Result<()> {
 
 /// A user namespace in which this user is root.
 fn maps() -> Result<()> {
-    let (uid, gid) = (getuid(), getgid());
+    let outside = Outside::caller();
     unshare(CloneFlags::CLONE_NEWUSER)
         .step(|| "unshare(2) of the user namespace")?;
-    for (file, text) in [
-        ("setgroups", "deny".to_owned()),
-        ("gid_map", format!("0 {gid} 1")),
-        ("uid_map", format!("0 {uid} 1")),
-    ] {
-        let path = format!("/proc/self/{file}");
-        fs::write(&path, &text).step(|| format!("write(2) {text} to {path}"))?;
-    }
-    Ok(())
+    outside.becomes_root_of("self")
 }
 
 /// As an ordinary user: a user namespace, and in it what AppArmor refuses where it
 /// lets the namespace itself be made.
 fn ordinary() -> Result<()> {
-    if rights::privileged() {
+    if rights::is_host_root() {
         const NOBODY: u32 = 65534;
         setgroups(&[]).step(|| "setgroups(2)")?;
         setgid(Gid::from_raw(NOBODY)).step(|| "setgid(2)")?;

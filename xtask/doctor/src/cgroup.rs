@@ -129,13 +129,13 @@ fn place(layout: Layout) -> Check {
             _ => "as root",
         };
         let text = format!("no group can be made: {error}");
-        return match rights::privileged() {
+        return match rights::is_host_root() {
             true => Check::fail(id, text, fix),
             false => Check::warn(id, text, fix),
         };
     }
     let first = &group.places[0];
-    let whose = match (rights::privileged(), first.hierarchy.version) {
+    let whose = match (rights::is_host_root(), first.hierarchy.version) {
         (false, _) => "this user's own, handed over",
         (true, Version::V1) => "root's; ordinary users have none in v1",
         (true, Version::V2) if Path::new("/run/systemd/system").is_dir() => {

@@ -19,7 +19,7 @@ fn whenever_one_is_removed_who_attaches_is_told_so_in_words() {
         let code = attach.end_beside_others();
         let said = lab.said();
         let gone = [
-            "there is no container \"one\"",
+            "container \"one\" not found",
             "container one has no record",
             "container one is not running: it was removed",
         ];

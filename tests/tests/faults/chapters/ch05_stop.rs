@@ -21,8 +21,8 @@ fn whenever_one_is_removed_who_waits_for_it_is_told_no_untruth() {
         let code = wait.end_beside_others();
         let said = lab.said();
         let gone = [
-            "there is no container \"web\"",
-            "container web has no record: it is just being made, or removed",
+            "container \"web\" not found",
+            "container web has no record: it is being created or removed",
             "how container web ended is not known: it was removed meanwhile",
         ];
         let told = gone.iter().any(|text| said.contains(text));

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use super::stop;
+use super::{env, stop};
 use crate::Entry;
 use crate::outcome::{Outcome, so};
 use crate::room::Room;
@@ -161,12 +161,6 @@ fn only_net(room: &mut Room) -> Outcome {
     let devices = ended.out.lines().filter(|line| line.contains(':')).count();
     ended.so(ended.out.starts_with("outside\n"), "the host's name first")?;
     ended.so(devices == 1, "no device but lo")
-}
-
-/// A shell script in a container of busybox, with these flags.
-fn env<'a>(room: &'a Room, flags: &[&str], script: &str) -> crate::subject::Run<'a> {
-    let run = [&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat();
-    room.words(&run)
 }
 
 fn group_add(room: &mut Room) -> Outcome {

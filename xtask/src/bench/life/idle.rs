@@ -83,7 +83,7 @@ impl Bench<'_> {
         let path = self.place.state.join("running").join(id);
         let notes = fs::read_to_string(&path)
             .step(|| format!("read(2) {}", path.display()))?;
-        let found = notes.lines().find_map(|line| line.strip_prefix("home host "));
+        let found = notes.lines().find_map(|line| line.strip_prefix("host "));
         let pid = found.and_then(|rest| rest.split(' ').next());
         Ok(Path::new("/proc")
             .join(pid.with_context(|| format!("no host side of {id}"))?))

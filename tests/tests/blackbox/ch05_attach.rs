@@ -1,4 +1,5 @@
-//! `-d` with `-t` and `-i`, and `attach`.
+//! ch05-attach: `run -d` with `-t` and `-i`, and `attach`.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,14 +9,16 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use blackbox::{Lab, Terminal, until};
+use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::LocalFlags;
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use super::detached::Detached;
-use super::{BIN, BOTH, By, accounts};
+use crate::containers::{BOTH, By, Detached, accounts};
+
+const BIN: &str = "ch05-attach";
 
 /// `attach` at a terminal, with these flags.
 fn attached(lab: &Lab, flags: &[&str]) -> Terminal {
@@ -27,7 +30,7 @@ fn attached(lab: &Lab, flags: &[&str]) -> Terminal {
 /// A shell in the background, on a terminal.
 fn shell<'a>(lab: &'a Lab, flags: &[&str]) -> Detached<'a> {
     let words = [&["-ti"], flags, &["busybox", "sh"]].concat();
-    Detached::new(lab, Lab::chapter, &words)
+    Detached::new(lab, BIN, Lab::chapter, &words)
 }
 
 /// A shell inside that somebody sees, whatever was printed before.
@@ -105,7 +108,7 @@ fn who_comes_amid_a_line_sees_the_rest_of_it() {
     let lab = Lab::new();
     let script = "printf 'name? '; read -r name; exit 3";
     let words = ["-ti", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
     until(|| one.ok(&["logs", "one"]) == "name? ");
     let mut terminal = attached(&lab, &[]);
     // From here on only the program's own terminal echoes.
@@ -232,7 +235,7 @@ fn without_a_terminal_the_streams_are_apart_and_what_is_typed_is_handed_on() {
         let script = "while read -r line; do echo out $line; echo err $line >&2; \
                       [ $line = end ] && exit 4; done; echo closed";
         let words = ["-i", "busybox", "sh", "-c", script];
-        let one = Detached::new(&lab, new, &words);
+        let one = Detached::new(&lab, BIN, new, &words);
         let command = || {
             let root = new as usize == Lab::chapter as By as usize;
             let mut command =
@@ -280,7 +283,8 @@ fn without_a_terminal_the_streams_are_apart_and_what_is_typed_is_handed_on() {
 fn a_reader_who_went_away_has_seen_enough() {
     let lab = Lab::new();
     let script = "while :; do echo line; sleep 0.1; done";
-    let one = Detached::new(&lab, Lab::chapter, &["busybox", "sh", "-c", script]);
+    let one =
+        Detached::new(&lab, BIN, Lab::chapter, &["busybox", "sh", "-c", script]);
     let mut attach = lab.command(&[], BIN);
     attach.args(["attach", "one"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut attach = attach.spawn().unwrap();
@@ -298,7 +302,8 @@ fn signals_go_to_the_program_unless_that_is_not_wanted() {
     let lab = Lab::new();
     let script = "trap 'echo got INT' INT; trap 'echo got TERM; exit 6' TERM; \
                   while :; do echo tick; sleep 0.1; done";
-    let one = Detached::new(&lab, Lab::chapter, &["busybox", "sh", "-c", script]);
+    let one =
+        Detached::new(&lab, BIN, Lab::chapter, &["busybox", "sh", "-c", script]);
     let mut terminal = attached(&lab, &["--sig-proxy=false"]);
     terminal.see("tick");
     terminal.type_keys("\x03");
@@ -321,7 +326,7 @@ fn the_closing_of_the_terminal_ends_nothing_but_the_visit() {
     for flags in [&["--init", "-ti"][..], &["--init", "-i"], &["--init"]] {
         let script = ["busybox", "sleep", "1000"];
         let words = [flags, &script].concat();
-        let one = Detached::new(&lab, Lab::chapter, &words);
+        let one = Detached::new(&lab, BIN, Lab::chapter, &words);
         let terminal = attached(&lab, &[]);
         let gone = format!("/proc/{}/exe", terminal.pid());
         // Until it is attached: it waits in poll(2).
@@ -341,7 +346,7 @@ fn who_can_not_be_attached_to_is_told_so() {
         attach.arg("attach").args(flags).arg(word).write_stdin("x");
         attach.assert().code(125).stdout("").stderr(contains(reason));
     };
-    refused("none", &[], "there is no container \"none\"");
+    refused("none", &[], "container \"none\" not found");
     let mut front = lab.command(&[], BIN);
     front.args(["run", "--rm", "--name", "front", "busybox", "cat"]);
     let mut front = front.stdin(Stdio::piped()).spawn().unwrap();
@@ -369,16 +374,40 @@ fn who_can_not_be_attached_to_is_told_so() {
     drop(one);
 
     let one = shell(&lab, &[]);
-    let program = one.noted("pid");
+    let program = one.noted("process");
     kill(Pid::from_raw(one.noted("host")), Signal::SIGKILL).unwrap();
     until(|| fs::read_link(format!("/proc/{program}/exe")).is_err());
     refused("one", &[], "container one is not running: its host side was killed");
     let socket = lab.state().join("containers").join(&one.id).join("attach");
     assert!(socket.exists());
-    // The next one's start sweeps it.
+    // It is the only one, so the next start sweeps it.
     let mut next = lab.chapter(BIN);
     next.args(["run", "--rm", "busybox", "true"]).assert().success();
     assert!(!socket.exists());
+}
+
+#[test]
+#[file_serial(machine)]
+fn prune_sweeps_the_containers_of_killed_supervisors_with_their_sockets() {
+    let lab = Lab::new();
+    // `--rm` or not: the socket's note is in the lock file of both.
+    for flags in [&["-ti"][..], &["-i", "--rm"]] {
+        let words = [flags, &["busybox", "cat"]].concat();
+        let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+        let lock = lab.state().join("running").join(&one.id);
+        let dir = lab.state().join("containers").join(&one.id);
+        let notes = fs::read_to_string(&lock).unwrap();
+        assert!(notes.contains("\nsocket attach\n"), "{notes}");
+        let program = one.noted("process");
+        kill(Pid::from_raw(one.noted("host")), Signal::SIGKILL).unwrap();
+        until(|| fs::read_link(format!("/proc/{program}/exe")).is_err());
+        assert!(dir.join("attach").exists());
+        one.ok(&["prune"]);
+        assert!(!dir.exists() && !lock.exists());
+        assert!(!lab.state().join("names/one").is_symlink());
+        assert_eq!(one.ok(&["prune"]), "");
+        std::mem::forget(one);
+    }
 }
 
 #[test]
@@ -444,8 +473,8 @@ fn a_program_that_hangs_its_terminal_up_may_open_it_again() {
     let script = "trap '' HUP; exec < /dev/null > /dev/null 2>&1; sleep 1.5; \
                   echo again > /dev/tty; sleep 0.2; exit 2";
     let words = ["-t", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, Lab::chapter, &words);
-    let (host, program) = (one.noted("host"), one.noted("pid"));
+    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let (host, program) = (one.noted("host"), one.noted("process"));
     let stderr = format!("/proc/{program}/fd/2");
     until(|| fs::read_link(&stderr).is_ok_and(|path| path.ends_with("null")));
     // In hundredths of a second.
@@ -459,4 +488,18 @@ fn a_program_that_hangs_its_terminal_up_may_open_it_again() {
     assert!(busy() - before < 10, "{before} {}", busy());
     assert_eq!(one.ok(&["wait", "one"]), "2\n");
     assert_eq!(one.ok(&["logs", "one"]), "again\r\n");
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    for (name, words) in [
+        ("ch05-attach-help", &["--help"][..]),
+        ("ch05-attach-run-help", &["run", "-h"]),
+        ("ch05-attach-attach-help", &["attach", "-h"]),
+    ] {
+        let out = lab.chapter(BIN).args(words).assert().success();
+        assert_snapshot!(name, String::from_utf8_lossy(&out.get_output().stdout));
+    }
 }

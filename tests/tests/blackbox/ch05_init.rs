@@ -1,16 +1,19 @@
-//! `--init`: a small process 1 above the program.
+//! ch05-init: `--init`, a small init process above the program.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use blackbox::{Lab, Terminal, until};
+use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use super::detached::Detached;
-use super::{BIN, BOTH, By, accounts, ok, run, sh};
+use crate::containers::{BOTH, By, Detached, accounts, ok, run, sh};
+
+const BIN: &str = "ch05-init";
 
 #[test]
 #[file_serial(machine)]
@@ -21,9 +24,9 @@ fn the_program_is_a_child_of_process_1_and_that_is_no_program_of_the_image() {
     for new in BOTH {
         let lab = Lab::new();
         let words = ["--init", "busybox", "sh", "-c", script];
-        assert_eq!(ok(&lab, new, &words), "2 1\n1\n0\ninit\ninit");
+        assert_eq!(ok(&lab, BIN, new, &words), "2 1\n1\n0\ninit\ninit");
         let words = ["busybox", "sh", "-c", "echo $$ $PPID"];
-        assert_eq!(ok(&lab, new, &words), "1 0\n");
+        assert_eq!(ok(&lab, BIN, new, &words), "1 0\n");
     }
 }
 
@@ -35,7 +38,7 @@ fn what_others_leave_is_reaped_and_without_it_is_not() {
     let script = "(sleep 0.1 & sleep 0.1 &); exec sleep 1000";
     for (flags, zombies) in [(&["--init"][..], 0), (&[], 2)] {
         let one = [flags, &["busybox", "sh", "-c", script]].concat();
-        let one = Detached::new(&lab, Lab::chapter, &one);
+        let one = Detached::new(&lab, BIN, Lab::chapter, &one);
         // Both children, or none; and who sleeps on: the init if there is one, the program.
         until(|| one.count('Z') == zombies && one.count('S') == 1 + flags.len());
     }
@@ -46,14 +49,15 @@ fn what_others_leave_is_reaped_and_without_it_is_not() {
 fn a_program_without_a_handler_ends_at_once_when_it_is_asked_to() {
     for new in BOTH {
         let lab = Lab::new();
-        let one = Detached::new(&lab, new, &["--init", "busybox", "sleep", "1000"]);
+        let one =
+            Detached::new(&lab, BIN, new, &["--init", "busybox", "sleep", "1000"]);
         let begun = Instant::now();
         one.ok(&["stop", "one"]);
         // After ten seconds it would be killed.
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         assert_eq!(one.ok(&["wait", "one"]), "143\n");
         drop(one);
-        let one = Detached::new(&lab, new, &["busybox", "sleep", "1000"]);
+        let one = Detached::new(&lab, BIN, new, &["busybox", "sleep", "1000"]);
         one.ok(&["stop", "-t", "1", "one"]);
         assert_eq!(one.ok(&["wait", "one"]), "137\n");
     }
@@ -66,7 +70,7 @@ fn each_signal_arrives_and_killed_it_takes_all_with_it() {
     let script = "for s in HUP INT QUIT USR1 USR2 TERM WINCH CONT; do
         trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.05; done";
     let words = ["--init", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
     let seen = || one.ok(&["logs", "one"]);
     until(|| seen() == "ready\n");
     let mut expected = "ready\n".to_owned();
@@ -93,7 +97,7 @@ fn the_exit_codes_are_the_programs_and_what_does_not_start_is_told() {
             ("(exit 3) & wait; (sleep 0.1 &); sleep 0.2; exit 4", 4),
         ] {
             let words = ["--init", "busybox", "sh", "-c", script];
-            run(&lab, new, &words).assert().code(code).stdout("");
+            run(&lab, BIN, new, &words).assert().code(code).stdout("");
         }
         for (words, code, reason) in [
             (&["busybox", "no-such"][..], 127, "exec no-such: not found in PATH"),
@@ -103,10 +107,10 @@ fn the_exit_codes_are_the_programs_and_what_does_not_start_is_told() {
             (&["-u", "eve", "busybox", "true"], 125, "has no user eve"),
         ] {
             let words = [&["--init"], words].concat();
-            let assert = run(&lab, new, &words).assert();
+            let assert = run(&lab, BIN, new, &words).assert();
             assert.code(code).stdout("").stderr(contains(reason));
             let words = [&["-d"], &words[..]].concat();
-            let assert = run(&lab, new, &words).assert();
+            let assert = run(&lab, BIN, new, &words).assert();
             assert.code(code).stdout("").stderr(contains(reason));
         }
     }
@@ -119,13 +123,13 @@ fn it_holds_nothing_open_and_shows_nothing_of_the_host() {
     accounts(&mut lab);
     let lab = lab;
     let words = ["--init", "busybox", "sleep", "1000"];
-    let one = Detached::new(&lab, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
     let open = |pid| {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         entries.count()
     };
-    assert_eq!((open(one.noted("pid")), open(one.noted("inner"))), (0, 3));
-    let variables = fs::read(format!("/proc/{}/environ", one.noted("pid")));
+    assert_eq!((open(one.noted("process")), open(one.noted("program"))), (0, 3));
+    let variables = fs::read(format!("/proc/{}/environ", one.noted("process")));
     assert!(variables.unwrap().iter().all(|byte| *byte == 0));
     drop(one);
 
@@ -137,27 +141,26 @@ fn it_holds_nothing_open_and_shows_nothing_of_the_host() {
     let user = ["--init", "-u", "ann", "busybox", "sh", "-c", script];
     let root = ["--init", "busybox", "sh", "-c", script];
     for (new, words) in [(Lab::chapter as By, &user[..]), (Lab::as_user, &root)] {
-        let out = run(&lab, new, words).assert().success();
+        let out = run(&lab, BIN, new, words).assert().success();
         assert_eq!(String::from_utf8_lossy(&out.get_output().stdout), "");
     }
     // A program itself is no secret to its user.
     let own = "readlink /proc/2/exe; head -c 0 /proc/2/maps";
-    assert_eq!(sh(&lab, &["--init"], own), "/bin/busybox\n");
+    assert_eq!(sh(&lab, BIN, &["--init"], own), "/bin/busybox\n");
 }
 
 #[test]
 #[file_serial(machine)]
 fn the_hosts_binary_is_not_written_to_by_who_has_all_rights() {
     let lab = Lab::new();
-    // The running process 1 keeps it from being written to, for as long as there is
-    // anybody inside.
+    // It is on a read-only mount of its own; see also host_binary.rs.
     let binary = lab.dir().join(BIN);
     fs::copy(blackbox::bin_dir().join(BIN), &binary).unwrap();
     let script = "echo evil > /proc/1/exe; echo $?";
     let mut run = assert_cmd::Command::new(&binary);
     run.env("MYDOCKER_ROOT", lab.state()).args(["run", "--rm", "--init"]);
     let out = run.args(["busybox", "sh", "-c", script]).assert().success();
-    out.stdout("1\n").stderr(contains("Text file busy"));
+    out.stdout("1\n").stderr(contains("Read-only file system"));
 }
 
 #[test]
@@ -166,13 +169,13 @@ fn others_join_it_and_are_listed() {
     for new in BOTH {
         let lab = Lab::new();
         let words = ["--init", "-e", "A=run", "busybox", "sleep", "1000"];
-        let one = Detached::new(&lab, new, &words);
+        let one = Detached::new(&lab, BIN, new, &words);
         let script = "echo $A; tr '\\0' ' ' < /proc/2/cmdline; echo; echo $PPID";
         let seen = one.ok(&["exec", "one", "sh", "-c", script]);
         assert_eq!(seen, "run\nsleep 1000 \n0\n");
         let listed = one.ok(&["ps", "--json"]);
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-        assert!(listed.to_string().contains(&one.noted("pid").to_string()));
+        assert!(listed.to_string().contains(&one.noted("process").to_string()));
         // An orphan of one that joined is reaped as well.
         one.ok(&["exec", "one", "sh", "-c", "sleep 0.1 & true"]);
         until(|| one.count('Z') == 0 && one.count('S') == 2);
@@ -185,8 +188,8 @@ fn with_its_host_side_killed_all_are_gone() {
     let lab = Lab::new();
     let script = "trap '' TERM INT HUP; sleep 1000 & while :; do sleep 1; done";
     let words = ["--init", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, Lab::chapter, &words);
-    let pids = ["pid", "inner"].map(|role| one.noted(role));
+    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let pids = ["process", "program"].map(|role| one.noted(role));
     kill(Pid::from_raw(one.noted("host")), Signal::SIGKILL).unwrap();
     until(|| {
         pids.iter().all(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_err())
@@ -282,7 +285,7 @@ fn a_root_that_stays_as_it_is_needs_nothing_of_it() {
         let lab = Lab::new();
         let words = ["--init", "--read-only", "-w", "/made", "busybox", "sh", "-c"];
         let script = ["pwd; touch /x 2> /dev/null; echo $?"];
-        let seen = ok(&lab, new, &[&words[..], &script].concat());
+        let seen = ok(&lab, BIN, new, &[&words[..], &script].concat());
         assert_eq!(seen, "/made\n1\n");
     }
 }
@@ -291,14 +294,18 @@ fn a_root_that_stays_as_it_is_needs_nothing_of_it() {
 #[file_serial(machine)]
 fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
     let lab = Lab::new();
-    let one =
-        Detached::new(&lab, Lab::chapter, &["--init", "busybox", "sleep", "99"]);
+    let one = Detached::new(
+        &lab,
+        BIN,
+        Lab::chapter,
+        &["--init", "busybox", "sleep", "99"],
+    );
     let file = one.state().join("running").join(&one.id);
     let before = fs::read_to_string(&file).unwrap();
     // As when it was killed and the program was not yet: the number is another's, who was
     // born later.
-    let init = format!("home pid {} ", one.noted("pid"));
-    let own = format!("home pid {} ", std::process::id());
+    let init = format!("process until-removed {} ", one.noted("process"));
+    let own = format!("process until-removed {} ", std::process::id());
     fs::write(&file, before.replace(&init, &own)).unwrap();
     let why =
         "error: container one is not running: it is just starting, or ending\n";
@@ -312,12 +319,26 @@ fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
 fn nobody_finds_the_init_before_the_program_is_noted() {
     let lab = Lab::new();
     // Whoever joins looks for the program, and takes the init where there is none.
-    for (flags, init) in [(&[][..], "home pid "), (&["--rm"], "home process ")] {
+    for (flags, init) in
+        [(&[][..], "process until-removed "), (&["--rm"], "process until-exit ")]
+    {
         let words = [flags, &["--init", "busybox", "sleep", "99"]].concat();
-        let one = Detached::new(&lab, Lab::chapter, &words);
+        let one = Detached::new(&lab, BIN, Lab::chapter, &words);
         let file = one.state().join("running").join(&one.id);
         let text = fs::read_to_string(file).unwrap();
         let at = |note: &str| text.find(note).unwrap();
-        assert!(at("home inner ") < at(init), "{text}");
+        assert!(at("\nprogram ") < at(init), "{text}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    for (name, words) in
+        [("ch05-init-help", &["--help"][..]), ("ch05-init-run-help", &["run", "-h"])]
+    {
+        let out = lab.chapter(BIN).args(words).assert().success();
+        assert_snapshot!(name, String::from_utf8_lossy(&out.get_output().stdout));
     }
 }

@@ -1,0 +1,211 @@
+//! The loop that copies bytes from one descriptor to another.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::unistd::{read, write};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::process::poll::poll;
+
+/// The bytes of one read(2). A pipe or a terminal that has any room takes as many
+/// without blocking.
+///
+/// # Source
+/// pipe(7), "PIPE_BUF"
+const CHUNK: usize = 4096;
+
+/// A copy from one descriptor to another. It reads the next chunk only when the previous
+/// chunk is written, so the writer is never faster than the reader, and a copy needs no
+/// more memory than one chunk.
+///
+/// The caller waits with poll(2) for what [`ByteCopy::wants`] says, and then calls
+/// [`ByteCopy::write`] if bytes are pending, else [`ByteCopy::read`].
+pub struct ByteCopy {
+    from: Option<Box<dyn AsFd>>,
+    to: Option<Box<dyn AsFd>>,
+    pending: Vec<u8>,
+}
+
+/// What a read(2) gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// Bytes. There may be more.
+    Bytes,
+    /// No bytes now.
+    Nothing,
+    /// End of file.
+    End,
+    /// An error. From a terminal, EIO says that no process has its other side open.
+    Failed(Errno),
+}
+
+impl ByteCopy {
+    /// A copy from here to there. Without `to`, [`ByteCopy::read`] only shows the bytes
+    /// to its caller.
+    #[must_use]
+    pub fn new(from: impl AsFd + 'static, to: Option<Box<dyn AsFd>>) -> ByteCopy {
+        ByteCopy { from: Some(Box::new(from)), to, pending: Vec::new() }
+    }
+
+    /// The descriptor that bytes are read from; `None` after [`ByteCopy::stop`].
+    #[must_use]
+    pub fn from(&self) -> Option<BorrowedFd<'_>> {
+        self.from.as_ref().map(|from| from.as_fd())
+    }
+
+    /// The descriptor that bytes are written to.
+    #[must_use]
+    pub fn to(&self) -> Option<BorrowedFd<'_>> {
+        self.to.as_ref().map(|to| to.as_fd())
+    }
+
+    /// Whether bytes were read that are not written yet.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Read no more: close the source. What is pending is still written.
+    pub fn stop(&mut self) {
+        self.from = None;
+    }
+
+    /// Close both ends, and drop what is pending.
+    pub fn close(&mut self) {
+        *self = ByteCopy { from: None, to: None, pending: Vec::new() };
+    }
+
+    /// The one descriptor to wait for now: the target while bytes are pending, else the
+    /// source.
+    #[must_use]
+    pub fn wants(&self) -> Option<PollFd<'_>> {
+        let (fd, flags) = if self.is_pending() {
+            (self.to()?, PollFlags::OUT)
+        } else {
+            (self.from()?, PollFlags::IN)
+        };
+        Some(PollFd::from_borrowed_fd(fd, flags))
+    }
+
+    /// Read one chunk, and show it to `see`.
+    pub fn read(&mut self, see: impl FnOnce(&[u8])) -> Got {
+        let writes = self.to.is_some();
+        self.read_through(|bytes, pending| {
+            see(bytes);
+            if writes {
+                pending.extend_from_slice(bytes);
+            }
+        })
+    }
+
+    /// Read one chunk; `filter` appends what is to be written to the pending bytes.
+    pub fn read_through(&mut self, filter: impl FnOnce(&[u8], &mut Vec<u8>)) -> Got {
+        let Some(from) = &self.from else { return Got::Nothing };
+        let mut bytes = [0; CHUNK];
+        match read(from, &mut bytes) {
+            Ok(0) => Got::End,
+            Ok(count) => {
+                filter(&bytes[..count], &mut self.pending);
+                Got::Bytes
+            }
+            // It is asked again.
+            Err(Errno::EINTR) => Got::Bytes,
+            Err(Errno::EAGAIN) => Got::Nothing,
+            Err(errno) => Got::Failed(errno),
+        }
+    }
+
+    /// Write as much of what is pending as the target takes. False: the target takes no
+    /// more bytes (EPIPE, for example); what is pending is dropped.
+    pub fn write(&mut self) -> bool {
+        let Some(to) = &self.to else {
+            self.pending.clear();
+            return false;
+        };
+        match write(to, &self.pending) {
+            Ok(count) => drop(self.pending.drain(..count)),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => {
+                self.pending.clear();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Write all that is pending, however long the target needs for it. False: as
+    /// [`ByteCopy::write`].
+    ///
+    /// # Errors
+    /// poll(2) fails.
+    pub fn write_all(&mut self) -> Result<bool> {
+        while self.is_pending() {
+            if let Some(to) = self.wants() {
+                poll(&mut [to], None)?;
+            }
+            if !self.write() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+    use rustix::pipe::fcntl_setpipe_size;
+
+    use super::*;
+
+    /// A copy between two pipes of one page, and their other ends.
+    fn between_pipes() -> (File, ByteCopy, File) {
+        let small = || {
+            let (reader, writer) = pipe2(OFlag::O_NONBLOCK).unwrap();
+            fcntl_setpipe_size(&reader, CHUNK).unwrap();
+            (reader, writer)
+        };
+        let ((from, source), (target, to)): (_, (OwnedFd, OwnedFd)) =
+            (small(), small());
+        let copy = ByteCopy::new(from, Some(Box::new(to)));
+        (source.into(), copy, target.into())
+    }
+
+    #[test]
+    fn a_full_target_stops_the_reading_and_nothing_is_lost() {
+        let (mut source, mut copy, mut target) = between_pipes();
+        let mut shown = 0;
+        for _ in 0..2 {
+            source.write_all(&[1; CHUNK]).unwrap();
+            assert_eq!(copy.read(|bytes| shown += bytes.len()), Got::Bytes);
+            assert!(copy.write());
+        }
+        assert_eq!(shown, 2 * CHUNK);
+        assert!(copy.is_pending());
+        let mut bytes = vec![0; 2 * CHUNK];
+        target.read_exact(&mut bytes[..CHUNK]).unwrap();
+        assert!(copy.write_all().unwrap());
+        target.read_exact(&mut bytes[CHUNK..]).unwrap();
+        assert_eq!(bytes, [1; 2 * CHUNK]);
+        assert_eq!(copy.read(|_| {}), Got::Nothing);
+        drop(source);
+        assert_eq!(copy.read(|_| {}), Got::End);
+    }
+
+    #[test]
+    fn a_closed_target_is_told_and_what_is_pending_is_dropped() {
+        let (mut source, mut copy, target) = between_pipes();
+        source.write_all(b"lost").unwrap();
+        assert_eq!(copy.read(|_| {}), Got::Bytes);
+        drop(target);
+        assert!(!copy.write());
+        assert!(!copy.is_pending());
+    }
+}

@@ -1,0 +1,189 @@
+//! The host side of the standard streams: copies between the caller's streams and pipes
+//! of this program.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::Result;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{Whence, lseek};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::ioctl_fionread;
+
+use crate::cli::step::Step;
+use crate::engine::byte_copy::{ByteCopy, Got};
+use crate::engine::poll_loop::{Running, Watch};
+use crate::engine::streams::NAMES;
+
+/// Serve the pipes that the child has put in the place of the caller's streams.
+///
+/// # Errors
+/// fcntl(2) fails.
+pub(crate) fn serve(running: &mut Running) -> Result<()> {
+    let [stdin, stdout, stderr] = NAMES.map(|name| running.take(name).ok());
+    if let Some(pipe) = stdin {
+        running.watch(InputRelay::new(pipe)?);
+    }
+    for (pipe, to) in
+        [(stdout, rustix::stdio::stdout()), (stderr, rustix::stdio::stderr())]
+    {
+        if let Some(pipe) = pipe {
+            running.watch(OutputRelay::new(pipe, Some(to), |_| {})?);
+        }
+    }
+    Ok(())
+}
+
+fn nonblocking(pipe: &OwnedFd, mode: OFlag) -> Result<()> {
+    fcntl(pipe, FcntlArg::F_SETFL(mode | OFlag::O_NONBLOCK))
+        .step(|| "fcntl(2) O_NONBLOCK")
+        .map(drop)
+}
+
+/// From a pipe that the program prints into, to a stream of the caller.
+pub struct OutputRelay<See> {
+    copy: ByteCopy,
+    see: See,
+}
+
+impl<See: FnMut(&[u8])> OutputRelay<See> {
+    /// Copy from this pipe, to this stream if there is one; `see` is called with all
+    /// bytes.
+    ///
+    /// # Errors
+    /// fcntl(2) fails.
+    pub fn new(
+        pipe: OwnedFd,
+        to: Option<BorrowedFd<'static>>,
+        see: See,
+    ) -> Result<OutputRelay<See>> {
+        // To see at the end whether there is more, without waiting for it.
+        nonblocking(&pipe, OFlag::O_RDONLY)?;
+        let to = to.map(|to| Box::new(to) as Box<dyn AsFd>);
+        Ok(OutputRelay { copy: ByteCopy::new(pipe, to), see })
+    }
+
+    fn write(&mut self) {
+        if !self.copy.write() {
+            // Nobody reads any more. The program learns it as it would without the
+            // copy: its next write(2) fails with EPIPE.
+            self.copy.stop();
+        }
+    }
+
+    /// False: there are no more bytes now.
+    fn read(&mut self) -> bool {
+        let got = self.copy.read(&mut self.see);
+        if got == Got::End {
+            self.copy.stop();
+        }
+        got == Got::Bytes
+    }
+}
+
+impl<See: FnMut(&[u8])> Watch for OutputRelay<See> {
+    fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        fds.extend(self.copy.wants());
+    }
+
+    fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
+        if events.iter().any(|event| !event.is_empty()) {
+            if self.copy.is_pending() {
+                self.write();
+            } else {
+                self.read();
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        loop {
+            if !self.copy.write_all()? {
+                self.copy.stop();
+            }
+            if !self.read() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// From the caller's standard input to a pipe that the program reads from.
+///
+/// The next chunk is read only when the pipe is empty, so the caller's input loses at
+/// most one chunk that the program does not read. Where the input is a file, even that is
+/// given back at the end.
+struct InputRelay {
+    copy: ByteCopy,
+    /// The pipe was seen empty, and nothing was written since.
+    empty: bool,
+}
+
+impl InputRelay {
+    fn new(pipe: OwnedFd) -> Result<InputRelay> {
+        nonblocking(&pipe, OFlag::O_WRONLY)?;
+        let stdin = rustix::stdio::stdin();
+        let copy = ByteCopy::new(stdin, Some(Box::new(pipe)));
+        Ok(InputRelay { copy, empty: false })
+    }
+
+    /// Read no more. What the program did not read is the caller's again, if it can be
+    /// given back: a file remembers its position.
+    fn close(&mut self, unwritten: usize) {
+        let Some(pipe) = self.copy.to() else { return };
+        let unread = ioctl_fionread(pipe).unwrap_or(0) + unwritten as u64;
+        if let Ok(back) = i64::try_from(unread) {
+            // ESPIPE: a pipe.
+            let _ = lseek(io::stdin(), -back, Whence::SeekCur);
+        }
+        self.copy.close();
+    }
+}
+
+impl Watch for InputRelay {
+    fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let Some(pipe) = self.copy.to() else { return };
+        if !self.empty {
+            fds.push(PollFd::from_borrowed_fd(pipe, PollFlags::OUT));
+            return;
+        }
+        // Without a flag, poll(2) tells only that the program has closed the pipe.
+        fds.push(PollFd::from_borrowed_fd(pipe, PollFlags::empty()));
+        fds.extend(self.copy.wants());
+    }
+
+    fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
+        if self.copy.to().is_none() {
+            return Ok(());
+        }
+        if events[0].contains(PollFlags::ERR) {
+            self.close(0);
+        } else if !self.empty {
+            if self.copy.is_pending() {
+                self.copy.write();
+            } else {
+                self.empty = events[0].contains(PollFlags::OUT);
+            }
+        } else if events.get(1).is_some_and(|event| !event.is_empty()) {
+            let mut count = 0;
+            match self.copy.read(|bytes| count = bytes.len()) {
+                Got::Bytes => {
+                    self.empty = count == 0;
+                    if count > 0 && !self.copy.write() {
+                        self.close(count);
+                    }
+                }
+                Got::Nothing => {}
+                // The program reads an end of file.
+                Got::End | Got::Failed(_) => self.copy.close(),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.close(0);
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! The standard streams of a program that runs as another user than the one that opened
+//! them.
+//!
+//! `/dev/stdout` is a link to `/proc/self/fd/1`. To open it is to open the pipe, file or
+//! terminal again, and then the kernel checks the owner and the mode, which write(2) to
+//! descriptor 1 does not. So a program that root starts as `nobody` can print, but cannot
+//! open `/dev/stdout`, unless one of these is done:
+//!
+//! | stream | what is done |
+//! |---|---|
+//! | a pipe or a terminal that this program made | it is given to the user |
+//! | a pipe or a file of the caller that the user may open | nothing |
+//! | another pipe or file of the caller | a new pipe, owned by the user; the host side copies |
+//! | a terminal of the caller | nothing: a copy would read what is typed for others |
+//! | a device, a socket, a file of the container | nothing |
+//!
+//! The owner and the mode of what the caller opened never change.
+//!
+//! # Source
+//! proc_pid_fd(5)
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::unistd::{
+    AccessFlags, Uid, dup2_stderr, dup2_stdin, dup2_stdout, faccessat, fchown,
+    pipe2, setfsuid,
+};
+use rustix::pipe::fcntl_setpipe_size;
+
+use crate::cli::step::Step;
+use crate::engine::plan::StreamSource;
+use crate::process::channel::{Channel, Frame};
+
+/// How the descriptors of the copies are named on the way to the host side.
+pub(crate) const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
+
+/// The size of the pipe for standard input: one page, so that the host side takes from
+/// the caller at most this much more than the program has read.
+pub(crate) const READ_AHEAD: usize = 4096;
+
+// ANCHOR: streams
+/// Let this user open the three streams again. The process still has the right to do so.
+///
+/// # Errors
+/// fchown(2), pipe2(2) or dup2(2) fails; the host side is gone.
+pub(crate) fn give_to(
+    user: Uid,
+    sources: &[StreamSource; 3],
+    channel: &Channel,
+) -> Result<()> {
+    let mut copied_stdout = None;
+    for (number, source) in sources.iter().enumerate() {
+        match source {
+            StreamSource::Container => {}
+            StreamSource::Made => give(stream(number), number, user)?,
+            StreamSource::Caller => {
+                // It fails for a stream that the caller has closed.
+                let Ok(about) = fstat(stream(number)) else { continue };
+                if !is_copied(&about) || may_open(number, user) {
+                    continue;
+                }
+                let file = (about.st_dev, about.st_ino);
+                if number == 2 && copied_stdout == Some(file) {
+                    // One pipe for both keeps the order of what is printed.
+                    dup2_stderr(stream(1)).step(|| "dup2(2) 1 to 2")?;
+                    continue;
+                }
+                copy(number, user, channel)?;
+                if number == 1 {
+                    copied_stdout = Some(file);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+// ANCHOR_END: streams
+
+fn stream(number: usize) -> BorrowedFd<'static> {
+    match number {
+        0 => rustix::stdio::stdin(),
+        1 => rustix::stdio::stdout(),
+        _ => rustix::stdio::stderr(),
+    }
+}
+
+fn give(fd: impl AsFd, number: usize, user: Uid) -> Result<()> {
+    match fchown(fd, Some(user), None) {
+        // The user namespace does not map this user, as setuid(2) reports next.
+        Err(Errno::EINVAL) => Ok(()),
+        given => given.step(|| format!("fchown(2) {number} to {user}")),
+    }
+}
+
+fn is_copied(about: &FileStat) -> bool {
+    let kind = SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT;
+    kind == SFlag::S_IFIFO || kind == SFlag::S_IFREG
+}
+
+/// Whether this user may open the file of this stream. The kernel is asked in the user's
+/// place, since more than the mode may decide (access control lists, for example).
+///
+/// # Source
+/// setfsuid(2); faccessat(2), "AT_EACCESS", "AT_EMPTY_PATH"
+fn may_open(number: usize, user: Uid) -> bool {
+    let wanted = if number == 0 { AccessFlags::R_OK } else { AccessFlags::W_OK };
+    let flags = AtFlags::AT_EACCESS | AtFlags::AT_EMPTY_PATH;
+    // The groups are the user's by now.
+    let before = setfsuid(user);
+    let answer = faccessat(stream(number), "", wanted, flags);
+    setfsuid(before);
+    answer.is_ok()
+}
+
+/// Put a pipe of our own in the place of this stream. The host side gets its other end.
+fn copy(number: usize, user: Uid, channel: &Channel) -> Result<()> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?;
+    give(&reader, number, user)?;
+    let ours: OwnedFd = match number {
+        0 => {
+            let size = || format!("fcntl(2) F_SETPIPE_SZ {READ_AHEAD}");
+            fcntl_setpipe_size(&reader, READ_AHEAD).step(size)?;
+            dup2_stdin(&reader).step(|| "dup2(2) to 0")?;
+            writer
+        }
+        1 => {
+            dup2_stdout(&writer).step(|| "dup2(2) to 1")?;
+            reader
+        }
+        _ => {
+            dup2_stderr(&writer).step(|| "dup2(2) to 2")?;
+            reader
+        }
+    };
+    let frame = Frame::Descriptor(NAMES[number].to_owned(), ours);
+    channel.send(&frame).step(|| format!("sendmsg(2) the pipe of {}", NAMES[number]))
+}

@@ -1,0 +1,275 @@
+//! A container cannot change the host's binary through /proc/PID/exe of a process that it
+//! sees: of `exec`, and of process 1 with `--init`.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use blackbox::{Lab, Terminal, bin_dir, probe, until};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+const BIN: &str = "ch05-attach";
+
+/// How a lab makes a command: as root or as an ordinary user.
+type Who = fn(&Lab) -> Command;
+const ROOT: Who = |lab| lab.command(&[], BIN);
+const USER: Who = |lab| lab.user_command(BIN);
+
+/// A directory with the probe, for `-v`.
+fn volume(lab: &Lab) -> String {
+    let directory = lab.dir().join("bin");
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(probe(), directory.join("probe")).unwrap();
+    format!("{}:/v:ro", directory.display())
+}
+
+/// A copy of the chapter's binary: nobody else runs it, so ETXTBSY does not protect it.
+fn second_copy(lab: &Lab) -> PathBuf {
+    let copy = lab.dir().join("second-copy");
+    fs::copy(bin_dir().join(BIN), &copy).unwrap();
+    copy
+}
+
+/// All that a container could change of a file.
+fn everything(path: &Path) -> (u32, u32, u32, Vec<u8>, Vec<u8>) {
+    let about = fs::metadata(path).unwrap();
+    let mut names = vec![0; 4096];
+    let length = rustix::fs::listxattr(path, &mut names[..]).unwrap();
+    names.truncate(length);
+    (about.mode(), about.uid(), about.gid(), names, fs::read(path).unwrap())
+}
+
+/// No way to change the file went well, and all were tried.
+#[track_caller]
+fn refused(seen: &str, when: &str) {
+    let lines: Vec<&str> =
+        seen.lines().filter(|line| line.starts_with(when)).collect();
+    assert_eq!(lines.len(), 10, "{seen}");
+    let done: Vec<_> = lines.iter().filter(|line| line.ends_with("done")).collect();
+    assert!(done.is_empty(), "{done:?}");
+}
+
+/// A container in the background, named `one`.
+fn start(who: Who, lab: &Lab, words: &[&str]) {
+    let mut run = who(lab);
+    run.args(["run", "-d", "--name", "one"]).args(words);
+    let out = run.output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+fn remove(who: Who, lab: &Lab) {
+    assert!(who(lab).args(["rm", "-f", "one"]).output().unwrap().status.success());
+}
+
+/// What a command printed.
+fn ok(mut command: Command, words: &[&str]) -> String {
+    let out = command.args(words).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{words:?}: {said}");
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+#[file_serial(machine)]
+fn root_below_an_init_cannot_change_the_hosts_binary() {
+    let lab = Lab::new();
+    let volume = volume(&lab);
+    let binary = second_copy(&lab);
+    let before = everything(&binary);
+    let run = lab.command(&[], binary.to_str().unwrap());
+    let words = ["run", "--rm", "--init", "-v", &volume, "busybox"];
+    let attack = ["/v/probe", "tamper", "/proc/1/exe"];
+    let seen = ok(run, &[&words[..], &attack].concat());
+    refused(&seen, "now");
+    assert!(everything(&binary) == before, "the binary was changed");
+
+    // Root of an ordinary user's container does not even see which file it is.
+    let mut run = USER(&lab);
+    run.args(words).args(attack);
+    let out = run.output().unwrap();
+    assert!(!out.status.success());
+    assert!(String::from_utf8_lossy(&out.stderr).contains("PermissionDenied"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn root_that_exec_joins_cannot_change_the_hosts_binary_now_or_later() {
+    let lab = Lab::new();
+    let volume = volume(&lab);
+    let binary = second_copy(&lab);
+    let before = everything(&binary);
+    // The first program looks for a process that does not run a file of the image.
+    let script = "while :; do for p in /proc/[0-9]*; do
+        if [ -e $p/exe ] && ! [ $p/exe -ef /bin/busybox ]; then
+            /v/probe tamper $p/exe later; exec sleep 1000; fi; done; done";
+    start(ROOT, &lab, &["-v", &volume, "busybox", "sh", "-c", script]);
+    // The helper of this `exec` is stopped inside of the container.
+    let words = ["exec", "one", "sleep", "0.1"];
+    let mut exec = lab.overheard(binary.to_str().unwrap(), &words);
+    while exec.call() != Some("chroot") {
+        assert!(exec.step().is_some(), "it joins: {}", lab.said());
+    }
+    let logs = || ok(ROOT(&lab), &["logs", "one"]);
+    until(|| logs().contains("now remount: "));
+    refused(&logs(), "now");
+    assert_eq!(exec.end_beside_others(), 0, "{}", lab.said());
+    // Nobody runs the binary any more.
+    until(|| logs().contains("tampered"));
+    refused(&logs(), "later");
+    assert!(everything(&binary) == before, "the binary was changed");
+    remove(ROOT, &lab);
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_trace_tells_from_which_file_the_program_runs() {
+    for (who, file) in [(ROOT, "on a read-only mount"), (USER, "a sealed copy")] {
+        let lab = Lab::new();
+        start(who, &lab, &["busybox", "sleep", "1000"]);
+        for words in [
+            &["exec", "--trace", "one", "true"][..],
+            &["run", "--rm", "--init", "--trace", "busybox", "true"],
+        ] {
+            let out = who(&lab).args(words).output().unwrap();
+            let trace = String::from_utf8(out.stderr).unwrap();
+            let lines = trace.lines().filter(|line| line.contains("execveat(2)"));
+            let lines: Vec<_> = lines.collect();
+            assert!(lines.len() == 1 && lines[0].contains(file), "{trace}");
+        }
+        // Nobody else starts twice.
+        let out =
+            who(&lab).args(["run", "--rm", "--trace", "busybox", "true"]).output();
+        let trace = String::from_utf8(out.unwrap().stderr).unwrap();
+        assert!(!trace.contains("execveat(2)"), "{trace}");
+        remove(who, &lab);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn number_name_arguments_and_ignored_signals_stay() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        start(who, &lab, &["busybox", "sleep", "1000"]);
+        let inner = who(&lab);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' HUP USR1; exec \"$0\" \"$@\""]);
+        shell.arg(inner.get_program()).args(inner.get_args());
+        shell.args(["exec", "one", "sh", "-c", "read word; exit 7", "a b", ""]);
+        shell.env_clear().current_dir(lab.dir());
+        let variables =
+            inner.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let mut exec = shell.envs(variables).stdin(Stdio::piped()).spawn().unwrap();
+        let of =
+            |file: &str| fs::read(format!("/proc/{}/{file}", exec.id())).unwrap();
+        let exe = format!("/proc/{}/exe", exec.id());
+        until(|| {
+            let link = fs::read_link(&exe).unwrap();
+            let link = link.to_str().unwrap();
+            (link == "/" || link.starts_with("/memfd:"))
+                && of("comm") == format!("{BIN}\n").into_bytes()
+        });
+        let arguments = of("cmdline");
+        let end = b"\0exec\0one\0sh\0-c\0read word; exit 7\0a b\0\0";
+        assert!(arguments.ends_with(end), "{}", String::from_utf8_lossy(&arguments));
+        let status = String::from_utf8(of("status")).unwrap();
+        let ignored =
+            status.lines().find(|line| line.starts_with("SigIgn:")).unwrap();
+        let ignored = ignored.split_whitespace().nth(1).unwrap();
+        let ignored = u64::from_str_radix(ignored, 16).unwrap();
+        // SIGHUP is signal 1, SIGUSR1 is 10.
+        assert_eq!(ignored & 0x201, 0x201, "{status}");
+        drop(exec.stdin.take());
+        assert_eq!(exec.wait().unwrap().code(), Some(7));
+        remove(who, &lab);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_binary_that_was_deleted_meanwhile_still_joins() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        start(who, &lab, &["busybox", "sleep", "1000"]);
+        let binary = second_copy(&lab);
+        let user = who(&lab);
+        // The same command, with the descriptor of a deleted file as its program.
+        let words: Vec<_> = user.get_args().collect();
+        let (before, _) = words.split_at(words.len().saturating_sub(1));
+        let mut shell = Command::new("sh");
+        let script = format!(
+            "exec 9< {0}; rm {0}; \"$@\" /proc/self/fd/9 exec one echo joined",
+            binary.display()
+        );
+        shell.args(["-c", &script, "sh"]);
+        if !words.is_empty() {
+            shell.arg(user.get_program()).args(before);
+        }
+        let variables =
+            user.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        shell.env_clear().envs(variables).current_dir(lab.dir());
+        assert_eq!(ok(shell, &[]), "joined\n");
+        remove(who, &lab);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn without_proc_it_says_what_is_missing() {
+    let lab = Lab::new();
+    let script = "mount --make-rprivate / && umount -l /proc && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "-m", "sh", "-c", script].map(OsStr::new);
+    let mut exec = lab.wrapped(&wrapper, BIN);
+    let missing = contains("error: readlink(2) /proc/self/exe: ENOENT")
+        .and(contains("hint: /proc must be mounted"));
+    exec.args(["exec", "one", "true"]).assert().code(125).stderr(missing);
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_hosts_binary_is_not_executed_inside_whichever_file_is_run() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        // The user's binary is a copy in this directory.
+        drop(USER(&lab));
+        let directory = if who as usize == USER as Who as usize {
+            lab.dir().to_owned()
+        } else {
+            bin_dir()
+        };
+        let volume = format!("{}:/v:ro", directory.display());
+        start(who, &lab, &["-v", &volume, "busybox", "sleep", "1000"]);
+        let binary = format!("/v/{BIN}");
+        for program in ["/proc/self/exe", &binary] {
+            let out = who(&lab).args(["exec", "one", program]).output().unwrap();
+            assert_eq!(out.status.code(), Some(126), "{program}");
+            let said = String::from_utf8_lossy(&out.stderr);
+            assert!(said.contains("leads to the host's own binary"), "{said}");
+        }
+        remove(who, &lab);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn attach_is_never_seen_in_the_container() {
+    for who in [ROOT, USER] {
+        let lab = Lab::new();
+        start(who, &lab, &["-ti", "busybox", "sh"]);
+        let mut attach = who(&lab);
+        attach.args(["attach", "one"]);
+        let mut terminal = Terminal::run(attach);
+        // Processes of the container are this shell, and the list's own.
+        terminal.type_keys("\necho /proc/[0-9]*/exe en''d\n");
+        terminal.see("/proc/1/exe end\r\n");
+        terminal.type_keys("\x10\x11");
+        terminal.see("detached");
+        terminal.end();
+        remove(who, &lab);
+    }
+}

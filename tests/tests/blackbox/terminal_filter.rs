@@ -1,0 +1,272 @@
+//! A program of a container cannot type into a terminal of the host.
+//!
+//! The conditions under which it could without the filter are made here, and checked: the
+//! same program types well when it runs outside.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use blackbox::{Lab, Terminal, probe, until};
+use serial_test::file_serial;
+
+const BIN: &str = "ch05-attach";
+
+/// How a lab makes a command: as root or as an ordinary user.
+type Who = fn(&Lab) -> Command;
+const ROOT: Who = |lab| lab.command(&[], BIN);
+const USER: Who = |lab| lab.user_command(BIN);
+
+/// What a program tries to type. The screen shows INJECTED only if a shell runs it.
+const TYPED: &str = "echo INJ''ECTED\n";
+
+/// Linux 6.2 can switch TIOCSTI off, and distributions do. While this exists, it is on.
+struct LegacyTiocsti(Option<String>);
+
+const SWITCH: &str = "/proc/sys/dev/tty/legacy_tiocsti";
+
+impl LegacyTiocsti {
+    fn on() -> LegacyTiocsti {
+        let before = fs::read_to_string(SWITCH).ok();
+        if before.is_some() {
+            fs::write(SWITCH, "1").unwrap();
+        }
+        LegacyTiocsti(before)
+    }
+}
+
+impl Drop for LegacyTiocsti {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = fs::write(SWITCH, before);
+        }
+    }
+}
+
+/// A directory with the probe, for `-v`.
+fn volume(lab: &Lab) -> String {
+    let directory = lab.dir().join("bin");
+    fs::create_dir_all(&directory).unwrap();
+    fs::copy(probe(), directory.join("probe")).unwrap();
+    format!("{}:/v:ro", directory.display())
+}
+
+/// A command as a line for a shell.
+fn line(mut command: Command, words: &[&str]) -> String {
+    command.args(words);
+    let quoted = |word: &OsStr| {
+        let word = String::from_utf8(word.as_bytes().to_vec()).unwrap();
+        format!("'{}'", word.replace('\'', "'\\''"))
+    };
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        Some(format!("{}={}", name.to_str()?, quoted(value?)))
+    });
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = variables.chain(words.map(quoted));
+    format!("env -i {}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// The caller: a shell that is the leader of its session and controls its terminal.
+struct Caller {
+    terminal: Terminal,
+    script: PathBuf,
+}
+
+impl Caller {
+    fn new(lab: &Lab) -> Caller {
+        let mut command = Command::new("sh");
+        let prompt =
+            "while printf 'caller$ '; read -r line; do eval \"$line\"; done";
+        command.args(["-c", prompt]).current_dir(lab.dir());
+        let mut terminal = Terminal::run(command);
+        terminal.see("caller$ ");
+        Caller { terminal, script: lab.dir().join("line") }
+    }
+
+    /// Run a line; what the screen shows until the shell has also run what was typed
+    /// meanwhile.
+    fn run(&mut self, line: &str) -> String {
+        fs::write(&self.script, line).unwrap();
+        self.terminal.type_keys(&format!(". {}\n", self.script.display()));
+        let mut seen = self.terminal.see("typed\r\n");
+        // Bytes of an attack are in front of these in the queue.
+        self.terminal.type_keys("echo en''d\n");
+        seen += &self.terminal.see("end\r\n");
+        self.terminal.see("caller$ ");
+        seen
+    }
+}
+
+/// Nothing was typed: the shell ran nothing, and each way failed with EPERM.
+#[track_caller]
+fn refused(seen: &str, what: &str) {
+    assert!(!seen.contains("INJECTED"), "{what}: {seen}");
+    assert!(!seen.contains("TIOC"), "{what}: {seen}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn no_program_types_into_the_callers_terminal() {
+    let _legacy = LegacyTiocsti::on();
+    for (who, root) in [(ROOT, true), (USER, false)] {
+        let lab = Lab::new();
+        let volume = volume(&lab);
+        let mut caller = Caller::new(&lab);
+        // The conditions: outside, the same program types.
+        let outside = format!("{} type \"{TYPED}\"", probe().display());
+        let seen = caller.run(&outside);
+        assert!(seen.contains("INJECTED\r\n"), "{seen}");
+        assert!(seen.contains("0 TIOCSTI native: done"), "{seen}");
+        assert!(seen.contains("/dev/tty TIOCSTI upper half: done"), "{seen}");
+        assert!(seen.contains("TIOCLINUX native: ENOTTY"), "{seen}");
+
+        let attack = ["busybox", "/v/probe", "type", TYPED];
+        for flags in [&[][..], &["--init"]] {
+            let words = [&["run", "--rm", "-v", &volume], flags, &attack].concat();
+            refused(&caller.run(&line(who(&lab), &words)), &format!("{flags:?}"));
+        }
+        // Of a container in the background, to which somebody joins from a terminal.
+        let held = ["-v", &volume, "busybox", "sleep", "1000"];
+        let mut run = who(&lab);
+        run.args(["run", "-d", "--name", "one"]).args(held);
+        assert!(run.output().unwrap().status.success());
+        let words = ["exec", "one", "/v/probe", "type", TYPED];
+        refused(&caller.run(&line(who(&lab), &words)), "exec");
+        if root {
+            let words = ["exec", "-u", "1234", "one", "/v/probe", "type", TYPED];
+            refused(&caller.run(&line(who(&lab), &words)), "exec -u");
+        }
+        assert!(
+            who(&lab).args(["rm", "-f", "one"]).output().unwrap().status.success()
+        );
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn every_chapters_run_has_the_filter() {
+    let _legacy = LegacyTiocsti::on();
+    let lab = Lab::new();
+    let mut caller = Caller::new(&lab);
+    // The chapters with the host's root.
+    let probe = probe();
+    let probe = probe.to_str().unwrap();
+    for chapter in ["ch02-uts", "ch02-pid", "ch03-run", "ch03-limits"] {
+        let command = lab.command(&[], chapter);
+        let words = ["run", probe, "type", TYPED];
+        refused(&caller.run(&line(command, &words)), chapter);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_program_without_a_terminal_does_not_type_into_that_of_who_joins() {
+    let _legacy = LegacyTiocsti::on();
+    let lab = Lab::new();
+    let volume = volume(&lab);
+    // It has all capabilities, so it opens what others have open.
+    let script = "while :; do for p in /proc/[0-9]*; do case $(readlink $p/fd/0) in \
+                  /dev/pts/*) /v/probe type \"$0\" $p/fd/0; : > /tried; exec sleep 1000;; \
+                  esac; done; done";
+    let mut run = lab.command(&[], BIN);
+    run.args(["run", "-d", "--name", "one", "-v", &volume, "busybox", "sh", "-c"]);
+    assert!(run.args([script, TYPED]).output().unwrap().status.success());
+    let mut caller = Caller::new(&lab);
+    let words =
+        ["exec", "one", "sh", "-c", "until [ -e /tried ]; do :; done; echo typed"];
+    refused(&caller.run(&line(lab.command(&[], BIN), &words)), "exec");
+    let logs = lab.command(&[], BIN).args(["logs", "one"]).output().unwrap();
+    let logs = String::from_utf8(logs.stdout).unwrap();
+    assert!(logs.contains("typed\n"), "{logs}");
+    refused(&logs, "the container");
+    lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success();
+}
+
+#[test]
+#[file_serial(machine)]
+fn process_1_of_init_has_the_filter_and_setuid_programs_still_work() {
+    let lab = Lab::new();
+    for who in [ROOT, USER] {
+        let mut run = who(&lab);
+        let script =
+            "grep '^Seccomp:\\|NoNewPrivs' /proc/1/status /proc/self/status";
+        run.args(["run", "--rm", "--init", "busybox", "sh", "-c", script]);
+        let out = run.output().unwrap();
+        let seen = String::from_utf8(out.stdout).unwrap();
+        let expected = "/proc/1/status:NoNewPrivs:\t0\n/proc/1/status:Seccomp:\t2\n\
+                        /proc/self/status:NoNewPrivs:\t0\n/proc/self/status:Seccomp:\t2\n";
+        assert_eq!(seen, expected);
+    }
+    // Without no_new_privs a setuid program has the rights of its owner.
+    let volume = volume(&lab);
+    let script =
+        "cp /v/probe /setuid; chmod 4755 /setuid; : > /ready; exec sleep 1000";
+    let mut run = lab.chapter(BIN);
+    run.args(["run", "-d", "--name", "one", "-v", &volume, "busybox", "sh", "-c"]);
+    run.arg(script).assert().success();
+    let exec = |words: &[&str]| {
+        let mut exec = lab.chapter(BIN);
+        exec.arg("exec").args(words);
+        exec
+    };
+    until(|| {
+        exec(&["one", "test", "-e", "/ready"]).output().unwrap().status.success()
+    });
+    let effective = exec(&["-u", "1234", "one", "/setuid", "euid"]).assert();
+    effective.success().stdout("0\n");
+    lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success();
+}
+
+#[test]
+#[file_serial(machine)]
+fn exec_has_the_filter_before_anybody_in_the_container_sees_it() {
+    let lab = Lab::new();
+    let mut run = lab.chapter(BIN);
+    run.args(["run", "-d", "--name", "one", "busybox", "sleep", "1000"]);
+    run.assert().success();
+    let mut exec = lab.chapter(BIN);
+    let out = exec.args(["exec", "--trace", "one", "true"]).output().unwrap();
+    let trace = String::from_utf8(out.stderr).unwrap();
+    let at =
+        |call: &str| trace.find(call).unwrap_or_else(|| panic!("{call}: {trace}"));
+    assert!(at("seccomp(2)") < at("setns(2)"), "{trace}");
+    assert_eq!(trace.matches("seccomp(2)").count(), 1, "{trace}");
+    lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success();
+}
+
+#[test]
+#[file_serial(machine)]
+fn ctrl_c_ctrl_z_and_fg_of_a_plain_run_work() {
+    let lab = Lab::new();
+    // A shell with job control that is the same everywhere.
+    let mut shell = Command::new(lab.image().join("bin/busybox"));
+    shell.args(["sh", "-i"]).env("PS1", "caller$ ").env_remove("ENV");
+    let mut terminal = Terminal::run(shell);
+    terminal.see("caller$ ");
+    let program = "echo rea''dy; read word; echo got $word";
+    let words = ["run", "--rm", "busybox", "sh", "-c", program];
+    let run = lab.dir().join("line");
+    fs::write(&run, line(lab.command(&[], BIN), &words)).unwrap();
+    let run = format!("sh {}\n", run.display());
+    terminal.type_keys(&run);
+    terminal.see("ready");
+    terminal.type_keys("\x1a");
+    terminal.see("Stopped");
+    terminal.type_keys("fg\n");
+    terminal.see("line");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.type_keys("again\n");
+    terminal.see("got again");
+    terminal.see("caller$ ");
+    terminal.type_keys(&run);
+    terminal.see("ready");
+    terminal.type_keys("\x03");
+    terminal.see("caller$ ");
+    terminal.type_keys("echo code $?\n");
+    terminal.see("code 130");
+    terminal.type_keys("exit\n");
+    terminal.end();
+}
