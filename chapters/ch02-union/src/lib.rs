@@ -8,6 +8,7 @@ mod copy;
 mod driver;
 mod overlay;
 mod short;
+mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ use common::step::{Hint, Step};
 use common::{Part, Plan, Up, hints};
 
 pub use attributes::keep;
-pub use copy::{file as copy_file, is_whiteout, make_directory};
+pub use copy::is_whiteout;
 pub use driver::{Driver, Union};
+pub use tree::{Fate, Rules, TreeCopy, copy_file, make_directory};
 
 /// Flags of this part.
 #[derive(Args, Debug)]

@@ -1,13 +1,11 @@
 //! A write layer becomes a layer of an image: copied as it is, in overlayfs's words.
 
-use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Result;
-use ch02_union::{Driver, copy_file, keep, make_directory};
+use anyhow::{Error, Result};
+use ch02_union::{Driver, Fate, Rules, TreeCopy, keep};
 use ch04_image::layer::{Meaning, Reader};
 use common::hints;
 use common::step::{Hint, Step};
@@ -15,18 +13,16 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use rustix::fs::{XattrFlags, lsetxattr};
 
-/// A copy under way.
-struct Copy {
-    reader: Reader,
-    /// Where the first of a file's many names was copied to.
-    links: HashMap<(u64, u64), PathBuf>,
-    bytes: u64,
-}
+/// The rules of a write layer: the words of its driver become those of overlayfs.
+struct WriteLayer(Reader);
 
 /// Copy the write layer of a container of this driver; the bytes of its files.
 ///
-/// Who runs meanwhile and isn't frozen may remove what was just listed: it is not
-/// there then.
+/// A process that runs meanwhile and is not frozen may remove an entry that was just
+/// listed: the entry is left out then.
+///
+/// # Errors
+/// Those of readdir(3), open(2), write(2), link(2) and mknod(2).
 pub fn copy(
     from: &Path,
     to: &Path,
@@ -34,93 +30,45 @@ pub fn copy(
     user_namespace: bool,
 ) -> Result<u64> {
     let reader = Reader { aufs: driver == Driver::Aufs, user_namespace };
-    let mut copy = Copy { reader, links: HashMap::new(), bytes: 0 };
-    copy.inside(from, to)?;
+    let mut copy = TreeCopy::new(WriteLayer(reader), user_namespace);
+    copy.tree(from, to).hint(hints::state)?;
     let about = fs::symlink_metadata(from)
         .look(|| format!("lstat(2) {}", from.display()))?;
     keep(&about, from, to, user_namespace)?;
     Ok(copy.bytes)
 }
 
-impl Copy {
-    fn inside(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let step = || format!("readdir(3) {}", from.display());
-        for entry in fs::read_dir(from).look(step)? {
-            let entry = entry.look(step)?;
-            let path = entry.path();
-            let copied = self.entry(&path, &to.join(entry.file_name()));
-            match copied {
-                Err(e)
-                    if is(&e, Errno::ENOENT)
-                        && !path.is_symlink()
-                        && !path.exists() => {}
-                copied => copied.hint(hints::state)?,
-            }
-        }
-        if self.reader.is_opaque(from) {
-            // As this process writes it the image will be read.
-            let name = self.reader.opaque();
-            lsetxattr(to, name, b"y", XattrFlags::empty())
-                .look(|| format!("setxattr(2) {name} {}", to.display()))?;
-        }
-        Ok(())
-    }
-
-    // ANCHOR: entry
-    fn entry(&mut self, from: &Path, to: &Path) -> Result<()> {
-        let about = fs::symlink_metadata(from)
-            .look(|| format!("lstat(2) {}", from.display()))?;
-        match self.reader.meaning(from, &about) {
-            Meaning::Nothing => return Ok(()),
+// ANCHOR: rules
+impl Rules for WriteLayer {
+    fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate> {
+        match self.0.meaning(from, about) {
+            Meaning::File => Ok(Fate::Copy),
+            Meaning::Nothing => Ok(Fate::Skip),
             Meaning::Whiteout(hidden) => {
                 let to = to.with_file_name(hidden.file_name().unwrap_or_default());
-                return node(&to, SFlag::S_IFCHR, 0);
+                whiteout(&to).map(|()| Fate::Skip)
             }
-            Meaning::File => {}
         }
-        if about.is_dir() {
-            make_directory(to)?;
-            self.inside(from, to)?;
-        } else if about.nlink() > 1 {
-            let file = (about.dev(), about.ino());
-            if let Some(first) = self.links.get(&file) {
-                return fs::hard_link(first, to).look(|| {
-                    format!("link(2) {} to {}", first.display(), to.display())
-                });
-            }
-            self.leaf(&about, from, to)?;
-            self.links.insert(file, to.to_owned());
-        } else {
-            self.leaf(&about, from, to)?;
-        }
-        keep(&about, from, to, self.reader.user_namespace)
     }
-    // ANCHOR_END: entry
 
-    /// What is no directory.
-    fn leaf(&mut self, about: &Metadata, from: &Path, to: &Path) -> Result<()> {
-        if about.is_file() {
-            self.bytes += about.len();
-            copy_file(from, to).map(drop)
-        } else if about.is_symlink() {
-            let target = fs::read_link(from)
-                .look(|| format!("readlink(2) {}", from.display()))?;
-            symlink(&target, to).look(|| format!("symlink(2) {}", to.display()))
-        } else if about.mode() & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits() {
-            // A socket is nothing without the process that listens.
-            node(to, SFlag::S_IFSOCK, 0)
-        } else {
-            node(
-                to,
-                SFlag::from_bits_truncate(about.mode()) & SFlag::S_IFMT,
-                about.rdev(),
-            )
+    fn filled(&self, from: &Path, to: &Path) -> Result<()> {
+        if !self.0.is_opaque(from) {
+            return Ok(());
         }
+        // The image will be read as this process writes it.
+        let name = self.0.opaque();
+        lsetxattr(to, name, b"y", XattrFlags::empty())
+            .look(|| format!("setxattr(2) {name} {}", to.display()))
+    }
+
+    fn tolerates(&self, from: &Path, error: &Error) -> bool {
+        is(error, Errno::ENOENT) && !from.is_symlink() && !from.exists()
     }
 }
+// ANCHOR_END: rules
 
-fn node(path: &Path, kind: SFlag, device: u64) -> Result<()> {
-    mknod(path, kind, Mode::S_IRUSR | Mode::S_IWUSR, device)
+fn whiteout(path: &Path) -> Result<()> {
+    mknod(path, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, 0)
         .look(|| format!("mknod(2) {}", path.display()))
 }
 

@@ -1,0 +1,207 @@
+//! Copying a directory tree, with hard links, holes, attributes and special files.
+//!
+//! The driver `copy` and commit both copy layers. They differ in what an entry means, so
+//! each gives its own [`Rules`].
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink,
+};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Error, Result};
+use common::step::Step;
+use nix::libc::O_NOFOLLOW;
+use nix::sys::stat::{Mode, SFlag, mknod};
+use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
+
+use crate::attributes::keep;
+
+/// What happens to an entry of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is not copied: it means something else than a file.
+    Skip,
+    /// It is a directory that exists in the target: its entries are copied.
+    Merge,
+    /// It is copied.
+    Copy,
+}
+
+/// What the entries of a tree mean.
+pub trait Rules {
+    /// The fate of the entry `from`, whose place in the target is `to`.
+    ///
+    /// # Errors
+    /// Ends the copy.
+    fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate>;
+
+    /// The entries of this directory are copied.
+    ///
+    /// # Errors
+    /// Ends the copy.
+    fn filled(&self, _from: &Path, _to: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the copy goes on after this error.
+    fn tolerates(&self, _from: &Path, _error: &Error) -> bool {
+        false
+    }
+}
+
+/// A copy in progress.
+pub struct TreeCopy<R> {
+    rules: R,
+    /// Where the first of a file's names was copied to, by device and inode.
+    links: HashMap<(u64, u64), PathBuf>,
+    /// Whether attributes that only the host's root may set are left out.
+    user_namespace: bool,
+    /// The number of regular files.
+    pub files: u64,
+    /// The number of files that share their blocks with the original.
+    pub reflinks: u64,
+    /// The size of all regular files, in bytes.
+    pub bytes: u64,
+}
+
+impl<R: Rules> TreeCopy<R> {
+    /// A copy by these rules.
+    #[must_use]
+    pub fn new(rules: R, user_namespace: bool) -> TreeCopy<R> {
+        let links = HashMap::new();
+        TreeCopy { rules, links, user_namespace, files: 0, reflinks: 0, bytes: 0 }
+    }
+
+    /// Copy the entries of the directory `from` into the directory `to`. Hard links are
+    /// kept within one call.
+    ///
+    /// # Errors
+    /// Those of readdir(3), open(2), write(2), link(2) and mknod(2).
+    pub fn tree(&mut self, from: &Path, to: &Path) -> Result<()> {
+        self.links.clear();
+        self.inside(from, to)
+    }
+
+    fn inside(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let step = || format!("readdir(3) {}", from.display());
+        for entry in fs::read_dir(from).look(step)? {
+            let entry = entry.look(step)?;
+            let path = entry.path();
+            match self.entry(&path, &to.join(entry.file_name())) {
+                Err(error) if self.rules.tolerates(&path, &error) => {}
+                copied => copied?,
+            }
+        }
+        self.rules.filled(from, to)
+    }
+
+    // ANCHOR: entry
+    fn entry(&mut self, from: &Path, to: &Path) -> Result<()> {
+        let about = fs::symlink_metadata(from)
+            .look(|| format!("lstat(2) {}", from.display()))?;
+        let fate = self.rules.fate(from, &about, to)?;
+        if fate == Fate::Skip {
+            return Ok(());
+        }
+        if about.is_dir() {
+            if fate == Fate::Copy {
+                make_directory(to)?;
+            }
+            self.inside(from, to)?;
+        } else if about.nlink() > 1 {
+            let file = (about.dev(), about.ino());
+            if let Some(first) = self.links.get(&file) {
+                return fs::hard_link(first, to).look(|| {
+                    format!("link(2) {} to {}", first.display(), to.display())
+                });
+            }
+            self.leaf(&about, from, to)?;
+            self.links.insert(file, to.to_owned());
+        } else {
+            self.leaf(&about, from, to)?;
+        }
+        keep(&about, from, to, self.user_namespace)
+    }
+    // ANCHOR_END: entry
+
+    /// Everything but a directory.
+    fn leaf(&mut self, about: &Metadata, from: &Path, to: &Path) -> Result<()> {
+        let kind = about.file_type();
+        if kind.is_file() {
+            self.files += 1;
+            self.bytes += about.len();
+            self.reflinks += u64::from(copy_file(from, to)?);
+            return Ok(());
+        }
+        if kind.is_symlink() {
+            let target = fs::read_link(from)
+                .look(|| format!("readlink(2) {}", from.display()))?;
+            return symlink(&target, to)
+                .look(|| format!("symlink(2) {}", to.display()));
+        }
+        // A socket is nothing without the process that listens.
+        let device = if kind.is_socket() { 0 } else { about.rdev() };
+        let kind = SFlag::from_bits_truncate(about.mode()) & SFlag::S_IFMT;
+        mknod(to, kind, Mode::S_IRUSR | Mode::S_IWUSR, device)
+            .look(|| format!("mknod(2) {} as {}", to.display(), from.display()))
+    }
+}
+
+// ANCHOR: copy_file
+/// Copy a file's bytes into a new file, holes as holes; true when the two now share
+/// them on the disk.
+///
+/// # Errors
+/// Those of open(2), lseek(2), write(2).
+pub fn copy_file(from: &Path, to: &Path) -> Result<bool> {
+    let options = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).clone();
+    let mut source =
+        options.open(from).look(|| format!("open(2) {}", from.display()))?;
+    let options =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
+    let mut new = options.open(to).look(|| format!("open(2) {}", to.display()))?;
+    // btrfs, xfs and a few others can share blocks until one side writes. Others
+    // refuse in many ways: EOPNOTSUPP, EXDEV, EINVAL, ENOTTY.
+    if ioctl_ficlone(&new, &source).is_ok() {
+        return Ok(true);
+    }
+    bytes(&mut source, &mut new)
+        .look(|| format!("write(2) {} from {}", to.display(), from.display()))?;
+    Ok(false)
+}
+
+/// Only what is there: lseek(2) finds where a file has data.
+fn bytes(source: &mut File, new: &mut File) -> io::Result<()> {
+    let length = source.metadata()?.len();
+    new.set_len(length)?;
+    let mut at = 0;
+    while at < length {
+        at = match seek(&*source, SeekFrom::Data(at)) {
+            // A hole to the end.
+            Err(rustix::io::Errno::NXIO) => break,
+            data => data?,
+        };
+        let end = seek(&*source, SeekFrom::Hole(at))?;
+        source.seek(io::SeekFrom::Start(at))?;
+        new.seek(io::SeekFrom::Start(at))?;
+        // By copy_file_range(2) where it can: the bytes never leave the kernel.
+        io::copy(&mut Read::by_ref(source).take(end - at), new)?;
+        at = end;
+    }
+    Ok(())
+}
+// ANCHOR_END: copy_file
+
+/// Make a directory, closed to others until all that belongs into it is there.
+///
+/// # Errors
+/// Those of mkdir(2).
+pub fn make_directory(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .look(|| format!("mkdir(2) {}", path.display()))
+}
