@@ -9,6 +9,7 @@ use common::Exit;
 use common::cli::table::{age, size};
 use common::cli::{Act, Context};
 use common::images::{Image, now};
+use common::step;
 use serde_json::{Value, json};
 
 use crate::store::Store;
@@ -35,12 +36,19 @@ impl Act for Images {
     }
 }
 
-/// The list, as text.
+/// The list, as text. An image whose record cannot be read has a warning instead of a
+/// line.
 ///
 /// # Errors
-/// A record that is damaged.
+/// Those of readdir(3).
 fn list(store: &Store, flags: &Images) -> Result<String> {
-    let images = store.images()?;
+    let mut images = Vec::new();
+    for image in store.images()? {
+        match image {
+            Ok(image) => images.push(image),
+            Err(error) => step::warn(&step::report(&error)),
+        }
+    }
     if flags.quiet {
         return Ok(images.iter().map(|image| format!("{}\n", image.name)).collect());
     }

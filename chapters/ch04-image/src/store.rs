@@ -1,16 +1,16 @@
 //! The images' directory: who may change it, what is made in it, what is swept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use common::hints;
 use common::images::Image;
 use common::state::record::{self, Record};
-use common::state::{Name, State, Table, remove_tree};
+use common::state::{Id, Name, State, Table, remove_tree};
 use common::step::{Hint, Step};
 use provision::busybox;
 
@@ -125,23 +125,23 @@ impl Store {
         Ok((self.find(name)?, hold))
     }
 
-    /// All images, by name.
+    /// All images, by name. A record that cannot be read is an error in its place.
     ///
     /// # Errors
-    /// A record that is damaged.
-    pub fn images(&self) -> Result<Vec<Image>> {
+    /// Those of readdir(3).
+    pub fn images(&self) -> Result<Vec<Result<Image>>> {
         let images = self.state.images();
-        let mut all = Vec::new();
+        let mut names = Vec::new();
         let step = || format!("readdir(3) {}", images.display());
         for entry in fs::read_dir(&images).look(step)? {
-            // One that is left out has layers that a sweep would take for nobody's.
+            // If one were left out, a sweep would remove its layers.
             let file = entry.look(step)?.file_name();
-            if let Some(name) = file.to_str().filter(|name| !name.starts_with('.')) {
-                all.extend(Image::find(&self.state, name)?);
-            }
+            let name = file.to_str().filter(|name| !name.starts_with('.'));
+            names.extend(name.map(str::to_owned));
         }
-        all.sort_by(|one: &Image, other| one.name.cmp(&other.name));
-        Ok(all)
+        names.sort();
+        let found = names.iter().map(|name| Image::find(&self.state, name));
+        Ok(found.filter_map(Result::transpose).collect())
     }
 
     /// Forget an image, and remove the layers that nobody else has.
@@ -152,16 +152,22 @@ impl Store {
     pub fn remove(&self, name: &str, table: Table) -> Result<()> {
         let name: Name = name.parse().context("the image's name")?;
         // A dead container that was not to be kept must not hold its image.
+        let mut unknown = BTreeMap::new();
         for dead in self.state.dead()? {
-            if dead.is_known(table) {
-                dead.sweep(table)?;
+            match dead.check(table) {
+                Ok(()) => dead.sweep(table)?,
+                Err(reason) => drop(unknown.insert(dead.home.id.clone(), reason)),
             }
         }
         let _change = self.change()?;
         let image = Image::find(&self.state, name.as_str())?
             .with_context(|| format!("there is no image {name}"))?;
-        if let Some(user) = self.user(&image)? {
-            bail!("image {name} is used by container {user}: remove that first");
+        if let Some((id, user)) = self.user(&image)? {
+            let used = format!("image {name} is used by container {user}");
+            return Err(match unknown.remove(&id) {
+                Some(reason) => reason.context(used),
+                None => anyhow!("{used}: remove that first"),
+            });
         }
         let path = Image::path(&self.state, name.as_str());
         fs::remove_file(&path).step(|| format!("unlink(2) {}", path.display()))?;
@@ -169,19 +175,21 @@ impl Store {
         self.sweep()
     }
 
-    /// A container of this image.
-    fn user(&self, image: &Image) -> Result<Option<String>> {
+    /// A container of this image: its ID, and how the user calls it.
+    fn user(&self, image: &Image) -> Result<Option<(Id, String)>> {
         let mut recorded = BTreeSet::new();
         for record in Record::all(&self.state)? {
             if record.layers == image.layers {
-                return Ok(Some(record.called().to_owned()));
+                let called = record.called().to_owned();
+                return Ok(Some((record.id, called)));
             }
-            recorded.insert(record.id.to_string());
+            recorded.insert(record.id);
         }
-        // Those of earlier chapters have no records, and busybox for an image.
+        // Containers of earlier chapters have no record. Their image is busybox.
         if image.name == busybox::NAME {
-            let containers = self.state.containers();
-            return Ok(names(&containers).find(|id| !recorded.contains(id)));
+            let mut ids = self.state.kept_ids()?.into_iter();
+            let id = ids.find(|id| !recorded.contains(id));
+            return Ok(id.map(|id| (id.clone(), id.to_string())));
         }
         Ok(None)
     }
@@ -242,10 +250,11 @@ impl Store {
     }
     // ANCHOR_END: sweep
 
-    /// The layers that somebody uses; `None` when that can't be known, as a record is
-    /// damaged.
+    /// The layers that an image or a container uses; `None` if a record cannot be read,
+    /// so that they are not known.
     fn used(&self) -> Option<BTreeSet<String>> {
-        let images = self.images().ok()?.into_iter().flat_map(|image| image.layers);
+        let images: Result<Vec<Image>> = self.images().ok()?.into_iter().collect();
+        let images = images.ok()?.into_iter().flat_map(|image| image.layers);
         let records = Record::all(&self.state).ok()?;
         Some(images.chain(records.into_iter().flat_map(|r| r.layers)).collect())
     }

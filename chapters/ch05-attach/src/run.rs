@@ -29,7 +29,6 @@ pub struct Run {
 }
 
 impl Act for Run {
-    // ANCHOR: parts
     fn act(self, context: &Context) -> Result<Exit> {
         // First of all: everything before it happens twice.
         let binary = self.init.then(SafeBinary::exec_self).transpose()?;
@@ -43,5 +42,4 @@ impl Act for Run {
             .part(Attachable::new(log, &self.streams));
         self.streams.start(container)
     }
-    // ANCHOR_END: parts
 }

@@ -23,12 +23,10 @@ pub struct Run {
 }
 
 impl Act for Run {
-    // ANCHOR: parts
     fn act(self, context: &Context) -> Result<Exit> {
         self.streams.check()?;
         let container = self.run.container(context)?;
         let container = self.surroundings.parts(container);
         self.streams.start(self.streams.parts(container, Log::default()))
     }
-    // ANCHOR_END: parts
 }

@@ -73,7 +73,7 @@ pub(crate) fn tell(text: &dyn fmt::Display) {
 }
 
 /// Write a warning to stderr.
-pub(crate) fn warn(text: &str) {
+pub fn warn(text: &str) {
     // A closed stderr is no reason to stop.
     let _ = writeln!(io::stderr(), "warning: {text}");
 }

@@ -33,10 +33,10 @@ use crate::state::Home;
 /// | `removed` | parent, its files go too; at once, unless they stay | reversed |
 ///
 /// Whatever fails, `ended` and `removed` run for every part whose `prepare` was
-/// called, the one that failed included. Both are called with another container's
-/// home too, when what a killed host side left is swept: they look at nothing but
-/// their arguments, and to find nothing is no error. (What only this process knows
-/// can be undone after [`Exit::NotStarted`], which is never another's.)
+/// called, the one that failed included. They may be called twice, and to find
+/// nothing is no error. If this process is killed, nobody calls them: what must be
+/// undone then is written as a note, and a row of the clean-up table
+/// (`common/src/state/undo.rs`) undoes it.
 // ANCHOR: part
 pub trait Part {
     /// For narration and as context of errors.

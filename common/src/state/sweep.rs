@@ -19,7 +19,7 @@ use crate::state::lock::{Lock, take_over};
 use crate::state::names::give_back;
 use crate::state::notes::Notes;
 use crate::state::record;
-use crate::state::undo::{Table, knows, undo};
+use crate::state::undo::{Table, knows, rows, undo};
 
 /// How many lock files a start examines.
 const SAMPLE: usize = 2;
@@ -92,6 +92,15 @@ impl Dead {
     #[must_use]
     pub fn is_known(&self, table: Table) -> bool {
         knows(&self.notes, table)
+    }
+
+    /// Make sure that a binary with this table can sweep it.
+    ///
+    /// # Errors
+    /// The notes have another format; a kind is unknown. The error says which command
+    /// can remove the container.
+    pub fn check(&self, table: Table) -> Result<()> {
+        rows(&self.home, &self.notes, table).map(drop)
     }
 
     // ANCHOR: sweep

@@ -33,6 +33,23 @@ pub type Table = &'static [&'static [Undo]];
 /// The notes have another format; a kind is unknown; the function of a row fails (the
 /// other rows are undone all the same).
 pub(crate) fn undo(home: &Home, notes: &Notes, table: Table) -> Result<()> {
+    let rows = rows(home, notes, table)?;
+    join_errors(
+        rows.iter().map(|row| {
+            (row.undo)(home).with_context(|| format!("undo {}", row.kind))
+        }),
+    )
+}
+
+/// The rows that undo these notes.
+///
+/// # Errors
+/// The notes have another format; a kind is unknown.
+pub(crate) fn rows(
+    home: &Home,
+    notes: &Notes,
+    table: Table,
+) -> Result<Vec<&'static Undo>> {
     let mut rows = Vec::new();
     notes.check_format().with_context(|| unknown(home))?;
     for kind in notes.kinds() {
@@ -41,11 +58,7 @@ pub(crate) fn undo(home: &Home, notes: &Notes, table: Table) -> Result<()> {
             None => bail!("{}: {}", unknown(home), later(&kind, notes)),
         }
     }
-    join_errors(
-        rows.iter().map(|row| {
-            (row.undo)(home).with_context(|| format!("undo {}", row.kind))
-        }),
-    )
+    Ok(rows)
 }
 // ANCHOR_END: undo
 

@@ -1,14 +1,13 @@
-//! ch04-commit: images made of containers and of tars, and what goes when.
+//! ch04-commit: images made of containers.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-use blackbox::{Lab, Terminal, cgroup_roots, until, user, values};
+use blackbox::{Lab, cgroup_roots, until};
 use insta::assert_snapshot;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
@@ -17,16 +16,15 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use serial_test::file_serial;
-use tar::{Builder, EntryType, Header};
 
 const BIN: &str = "ch04-commit";
 
 /// How a lab makes a command: as root or as an ordinary user.
-type By = fn(&Lab, &str) -> assert_cmd::Command;
+pub(crate) type By = fn(&Lab, &str) -> assert_cmd::Command;
 
 /// Each, with its state directory, and whether it is root.
 type Who = (By, fn(&Lab) -> PathBuf, bool);
-const BOTH: [Who; 2] =
+pub(crate) const BOTH: [Who; 2] =
     [(Lab::chapter, Lab::state, true), (Lab::as_user, Lab::user_state, false)];
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
@@ -39,19 +37,19 @@ fn by(lab: &Lab, new: By, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-fn layers(state: &Path) -> BTreeSet<String> {
+pub(crate) fn layers(state: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(state.join("layers")).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// The one container's directory.
-fn container(state: &Path) -> PathBuf {
+pub(crate) fn container(state: &Path) -> PathBuf {
     let mut entries = fs::read_dir(state.join("containers")).unwrap();
     entries.next().unwrap().unwrap().path()
 }
 
 /// What makes one file of each kind, removes one, and replaces a directory.
-const KINDS: &str = "
+pub(crate) const KINDS: &str = "
     echo text > /file; chmod 4751 /file; ln /file /linked; ln -s /none /symlink
     mkdir -p /d/e; chmod 1777 /d; touch -d '2001-02-03 04:05:06' /d/e
     mkfifo /d/fifo; rm /etc/hosts; rm -r /home; mkdir /home; echo in > /home/new
@@ -62,11 +60,7 @@ const KINDS: &str = "
 ///
 /// # Source
 /// include/uapi/linux/capability.h, "struct vfs_cap_data"
-const RIGHTS: &[u8; 20] = b"\x01\0\0\x02\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-
-fn top_layer(lab: &Lab, image: &str) -> String {
-    lab.layers(image).swap_remove(0)
-}
+pub(crate) const RIGHTS: &[u8; 20] = b"\x01\0\0\x02\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 #[test]
 #[file_serial(machine)]
@@ -128,17 +122,8 @@ fn each_kind_of_file_is_in_the_image_as_it_was_in_the_container() {
     // Setuid programs of a layer are nothing for the host's users.
     let mode = lab.state().join("layers").metadata().unwrap().mode();
     assert_eq!(mode & 0o777, 0o700);
-
-    // A tar keeps that too, though a line of its headers can't hold every byte.
-    let tar = lab.dir().join("x.tar");
-    let tar = tar.to_str().unwrap();
-    ok(&lab, &["export", "-o", tar, "one"]);
-    ok(&lab, &["import", tar, "flat"]);
-    let flat = lab.state().join("layers").join(top_layer(&lab, "flat")).join("file");
-    assert_eq!(getxattr(&flat, "security.capability", &mut value[..]), Ok(20));
-    assert_eq!(&value[..20], RIGHTS);
     ok(&lab, &["rm", "one"]);
-    ok(&lab, &["rmi", "kinds", "flat"]);
+    ok(&lab, &["rmi", "kinds"]);
     fs::remove_dir(image.join("home/hidden")).unwrap();
     let mut lab = lab;
     lab.look_again();
@@ -234,176 +219,7 @@ fn thirty_commits_on_top_of_each_other() {
 
 #[test]
 #[file_serial(machine)]
-fn a_tree_goes_round_by_every_way_a_tar_can_be_packed() {
-    for (new, _, root) in BOTH {
-        let lab = Lab::new();
-        let dir = lab.dir().join("tars");
-        fs::create_dir(&dir).unwrap();
-        std::os::unix::fs::chown(&dir, Some(user()), Some(user())).unwrap();
-        // An ordinary user's files are all the user's own.
-        let owner = if root { "%u %g" } else { "" };
-        let tree = format!(
-            "cd /; find . -xdev -print0 | sort -z | \
-             xargs -0 stat -c '%n %f %h %s %y {owner} %t %T'"
-        );
-        // What differs is the host name's own, and what the kernel mounts.
-        let seen = |image: &str| {
-            let script =
-                format!(r"{tree} | grep -v '^\. \|^./\(dev\|proc\|sys\|etc\)'");
-            by(&lab, new, &["run", "--rm", image, "sh", "-c", &script])
-        };
-        by(&lab, new, &["run", "--name", "one", "busybox", "sh", "-c", KINDS]);
-        by(&lab, new, &["commit", "one", "layered"]);
-        let whole = seen("layered");
-        assert!(whole.contains("./d/fifo"), "{whole}");
-        // tmpfs before Linux 6.6 lets no user set an attribute, and without one an
-        // overlay can't replace a directory.
-        assert!(!root || whole.contains("./home/new"), "{whole}");
-        for name in ["t.tar", "t.tar.gz", "t.tar.zst"] {
-            let file = dir.join(name);
-            let file = file.to_str().unwrap();
-            by(&lab, new, &["commit", "-o", file, "one"]);
-            by(&lab, new, &["import", file, "flat"]);
-            assert_eq!(seen("flat"), whole, "{name}");
-            by(&lab, new, &["rmi", "flat"]);
-        }
-        let sizes = ["t.tar", "t.tar.gz", "t.tar.zst"]
-            .map(|name| dir.join(name).metadata().unwrap().len());
-        assert!(sizes[1] * 10 < sizes[0] && sizes[2] * 10 < sizes[0], "{sizes:?}");
-        // By pipes, and beside the name that was asked for nothing is left.
-        let out = new(&lab, BIN).args(["export", "one"]).assert().success();
-        let tar = out.get_output().stdout.clone();
-        new(&lab, BIN)
-            .args(["import", "-", "flat"])
-            .write_stdin(tar)
-            .assert()
-            .success();
-        assert_eq!(seen("flat"), whole);
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
-        by(&lab, new, &["rmi", "flat", "layered"]);
-        by(&lab, new, &["rm", "one"]);
-    }
-}
-
-#[test]
-#[file_serial(machine)]
-fn a_directory_becomes_an_image() {
-    let lab = Lab::new();
-    let tree = lab.dir().join("tree");
-    fs::create_dir_all(tree.join("bin")).unwrap();
-    fs::copy(lab.image().join("bin/busybox"), tree.join("bin/busybox")).unwrap();
-    std::os::unix::fs::symlink("busybox", tree.join("bin/sh")).unwrap();
-    let before = layers(&lab.state());
-    ok(&lab, &["import", tree.to_str().unwrap(), "own"]);
-    let seen = ok(&lab, &["run", "--rm", "own", "sh", "-c", "echo /bin/*"]);
-    assert_eq!(seen, "/bin/busybox /bin/sh\n");
-    ok(&lab, &["rmi", "own"]);
-    // The state directory would be copied into itself.
-    let mut import = lab.chapter(BIN);
-    let refused = contains("would be copied into itself");
-    import.args(["import", lab.dir().to_str().unwrap(), "own"]);
-    import.assert().code(125).stderr(refused);
-    assert_eq!(layers(&lab.state()), before);
-}
-
-/// A tar of (name, kind, content or link).
-fn tar(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
-    let mut builder = Builder::new(Vec::new());
-    for &(name, kind, text) in entries {
-        let mut header = Header::new_gnu();
-        // The bytes as they are: the library's own setter refuses "..".
-        let raw = header.as_gnu_mut().unwrap();
-        raw.name[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_entry_type(kind);
-        header.set_mode(0o755);
-        header.set_uid(0);
-        header.set_gid(0);
-        let is_file = kind == EntryType::Regular;
-        if !is_file {
-            let raw = header.as_gnu_mut().unwrap();
-            raw.linkname[..text.len()].copy_from_slice(text.as_bytes());
-        }
-        if kind == EntryType::Char {
-            header.set_device_major(1).unwrap();
-            header.set_device_minor(3).unwrap();
-        }
-        let data = if is_file { text } else { "" };
-        header.set_size(data.len() as u64);
-        header.set_cksum();
-        builder.append(&header, data.as_bytes()).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-#[test]
-#[file_serial(machine)]
-fn hostile_tars_make_no_image_and_touch_nothing_outside() {
-    use EntryType::{Char, Directory, Link, Regular, Symlink};
-    let lab = Lab::new();
-    let victim = lab.dir().join("victim");
-    fs::write(&victim, "untouched").unwrap();
-    let victim_name = victim.to_str().unwrap();
-    let up = format!("../../../../../../..{victim_name}");
-    let whole = tar(&[("a", Regular, &"text".repeat(1000)), ("b", Regular, "x")]);
-    let refused: [(&str, Vec<u8>); 9] = [
-        ("dots", tar(&[(&up, Regular, "evil")])),
-        ("inner dots", tar(&[("a/../../b", Regular, "evil")])),
-        ("a link to outside", tar(&[("l", Link, &up)])),
-        ("a link to nothing", tar(&[("l", Link, "none")])),
-        ("a file below a file", tar(&[("a", Regular, ""), ("a/b", Regular, "")])),
-        ("no tar", b"hello".repeat(400)),
-        ("nothing", Vec::new()),
-        ("cut off in a file", whole[..2000].to_vec()),
-        ("cut off behind a file", whole[..512 + 4096].to_vec()),
-    ];
-    for (what, bytes) in refused {
-        for (new, state, _) in BOTH {
-            by(&lab, new, &["images"]);
-            let state = state(&lab);
-            let before = layers(&state);
-            let mut import = new(&lab, BIN);
-            import.args(["import", "-", "evil"]).write_stdin(bytes.clone());
-            let out = import.assert().code(125).stdout("");
-            let said = String::from_utf8(out.get_output().stderr.clone()).unwrap();
-            assert!(said.starts_with("error: import -:"), "{what}: {said}");
-            assert_eq!(layers(&state), before, "{what}");
-            assert_eq!(by(&lab, new, &["images", "-q"]), "busybox\n", "{what}");
-        }
-    }
-    // These lead nowhere but into the image.
-    let tamed = tar(&[
-        ("/absolute", Regular, "in"),
-        ("out", Symlink, &up),
-        ("out", Regular, "replaced"),
-        ("up", Symlink, "../../../../../.."),
-        ("up/written", Regular, "in"),
-        ("d/", Directory, ""),
-        ("d/node", Char, ""),
-    ]);
-    for (new, state, root) in BOTH {
-        let mut import = new(&lab, BIN);
-        import.args(["import", "-", "tame"]).write_stdin(tamed.clone());
-        import.assert().success();
-        let state = state(&lab);
-        let layers = values(state.join("images/tame"), "layer");
-        let top = state.join("layers").join(&layers[0]);
-        for (name, text) in
-            [("absolute", "in"), ("out", "replaced"), ("written", "in")]
-        {
-            assert_eq!(fs::read_to_string(top.join(name)).unwrap(), text, "{name}");
-        }
-        // Nodes stay nodes, for whom may make them.
-        let node = top.join("d/node").symlink_metadata();
-        assert_eq!(node.is_ok_and(|m| m.rdev() == 0x103), root);
-        by(&lab, new, &["rmi", "tame"]);
-    }
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
-    assert!(!lab.dir().join("written").exists() && !Path::new("/written").exists());
-}
-
-#[test]
-#[file_serial(machine)]
-fn a_full_disk_is_named_and_no_image_is_made() {
+fn a_commit_to_a_full_disk_names_it_and_makes_no_image() {
     let lab = Lab::new();
     let small = lab.dir().join("small");
     fs::create_dir(&small).unwrap();
@@ -418,18 +234,8 @@ fn a_full_disk_is_named_and_no_image_is_made() {
     let fill = "dd if=/dev/zero of=/fill bs=1M count=6 2> /dev/null";
     chapter(&["run", "--name", "one", "busybox", "sh", "-c", fill]).success();
     let before = layers(&state);
-    let full = || contains("ENOSPC").and(contains("hint: the disk of the state"));
-    chapter(&["commit", "one", "big"]).code(125).stderr(full());
-    assert_eq!(layers(&state), before);
-    let file = small.join("x.tar");
-    chapter(&["export", "-o", file.to_str().unwrap(), "one"])
-        .code(125)
-        .stderr(contains("ENOSPC"));
-    assert_eq!(fs::read_dir(&small).unwrap().count(), 1);
-    // Zeros: they fit on the disk as a packed tar only.
-    let file = small.join("x.tar.gz");
-    chapter(&["export", "-o", file.to_str().unwrap(), "one"]).success();
-    chapter(&["import", file.to_str().unwrap(), "big"]).code(125).stderr(full());
+    let full = contains("ENOSPC").and(contains("hint: the disk of the state"));
+    chapter(&["commit", "one", "big"]).code(125).stderr(full);
     assert_eq!(layers(&state), before);
     chapter(&["images", "-q"]).success().stdout("busybox\n");
     umount(&small).unwrap();
@@ -603,110 +409,16 @@ fn aufs_takes_a_stack_of_layers_unless_one_hides_something_in_overlayfss_words()
 
 #[test]
 #[file_serial(machine)]
-fn the_image_says_what_runs_and_in_which_environment() {
-    let lab = Lab::new();
-    ok(&lab, &["run", "--name", "one", "busybox", "true"]);
-    ok(&lab, &["commit", "one", "image"]);
-    ok(&lab, &["rm", "one"]);
-    let path = lab.state().join("images/image");
-    let record = fs::read_to_string(&path).unwrap();
-    let says =
-        "command sh\ncommand -c\ncommand echo default $WORD\nenvironment WORD=a b\n";
-    fs::write(&path, record.replace("command sh\n", says)).unwrap();
-    assert_eq!(ok(&lab, &["run", "--rm", "image"]), "default a b\n");
-    let words = ["run", "--rm", "image", "sh", "-c", "echo $WORD"];
-    assert_eq!(ok(&lab, &words), "a b\n");
-    ok(&lab, &["rmi", "image"]);
-}
-
-#[test]
-#[file_serial(machine)]
-fn only_a_container_that_stays_has_its_layer_synced() {
-    let lab = Lab::new();
-    let look = ["busybox", "grep", " / overlay ", "/proc/mounts"];
-    let goes = ok(&lab, &[&["run", "--rm"], &look[..]].concat());
-    assert!(goes.contains("volatile"), "{goes}");
-    let stays = ok(&lab, &[&["run", "--name", "one"], &look[..]].concat());
-    assert!(stays.contains("upperdir") && !stays.contains("volatile"), "{stays}");
-    ok(&lab, &["rm", "one"]);
-}
-
-#[test]
-#[file_serial(machine)]
-fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
-    let lab = Lab::new();
-    let count = || fs::read_dir(lab.state().join("containers")).unwrap().count();
-    ok(&lab, &["run", "--rm", "busybox", "true"]);
-    lab.chapter(BIN).args(["run", "busybox", "no-such"]).assert().code(127);
-    lab.chapter(BIN).args(["run", "no-image", "true"]).assert().code(125);
-    assert_eq!(count(), 0);
-    lab.chapter(BIN).args(["run", "busybox", "sh", "-c", "exit 3"]).assert().code(3);
-    assert_eq!(count(), 1);
-    let id = id(&lab.state());
-    assert_eq!(values(container(&lab.state()).join("ended"), "how"), ["3"]);
-    // Another's run sweeps, and leaves it alone.
-    ok(&lab, &["run", "--rm", "busybox", "true"]);
-    let refused = contains("image busybox is used by container");
-    lab.chapter(BIN).args(["rmi", "busybox"]).assert().code(125).stderr(refused);
-    ok(&lab, &["rm", &id[..4]]);
-    assert_eq!(count(), 0);
-    let none = contains("there is no container");
-    lab.chapter(BIN).args(["rm", &id]).assert().code(125).stderr(none);
-}
-
-#[test]
-#[file_serial(machine)]
-fn names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
+fn image_names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     for name in ["../x", "a/b", "", ".hidden", "-x"] {
         let mut commit = lab.chapter(BIN);
         commit.args(["commit", "one", name]).assert().code(2).stdout("");
     }
-    for words in [["commit", "one", "busybox"], ["import", ".", "busybox"]] {
-        let refused = contains("busybox is the image that fetches itself");
-        lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
-    }
-    for words in [["run", "../images/busybox"], ["rmi", "../images/busybox"]] {
-        let refused = contains("the image's name");
-        lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
-    }
-    ok(&lab, &["rm", "one"]);
-}
-
-#[test]
-#[file_serial(machine)]
-fn a_terminal_gets_no_tar() {
-    let lab = Lab::new();
-    ok(&lab, &["run", "--name", "one", "busybox", "true"]);
-    for words in [&["export", "one"][..], &["commit", "-o", "-", "one"]] {
-        let mut command = lab.command(&[], BIN);
-        command.args(words);
-        let mut terminal = Terminal::run(command);
-        terminal.see("error: a tar is nothing for a terminal");
-        assert_eq!(terminal.end(), 125);
-    }
-    // What can be written to and is no file is written to.
-    ok(&lab, &["export", "-o", "/dev/null", "one"]);
-    ok(&lab, &["rm", "one"]);
-}
-
-#[test]
-#[file_serial(machine)]
-fn an_exported_tar_is_read_by_busybox_as_well() {
-    let lab = Lab::new();
-    let file = lab.dir().join("x.tar");
-    let words = ["run", "--name", "one", "busybox", "sh", "-c"];
-    ok(&lab, &[&words[..], &["echo text > /file; rm /etc/hosts"]].concat());
-    ok(&lab, &["export", "-o", file.to_str().unwrap(), "one"]);
-    let volume = format!("{}:/v", lab.dir().display());
-    let words = ["run", "--rm", "-v", &volume, "busybox", "sh", "-c"];
-    let script = "mkdir /t; tar -xf /v/x.tar -C /t; cat /t/file; ls /t/etc";
-    let seen = ok(&lab, &[&words[..], &[script]].concat());
-    assert_eq!(seen, "text\ngroup\npasswd\n");
-    let mut head = [0; 512];
-    File::open(&file).unwrap().read_exact(&mut head).unwrap();
-    assert_eq!(&head[257..262], b"ustar");
+    let refused = contains("busybox is the image that fetches itself");
+    let words = ["commit", "one", "busybox"];
+    lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
     ok(&lab, &["rm", "one"]);
 }
 
@@ -714,11 +426,6 @@ fn an_exported_tar_is_read_by_busybox_as_well() {
 #[file_serial(machine)]
 fn help_is_a_page() {
     let lab = Lab::new();
-    let page = |words: &[&str]| ok(&lab, words);
-    assert_snapshot!("ch04-commit-help", page(&["--help"]));
-    assert_snapshot!("ch04-commit-run-help", page(&["run", "--help"]));
-    for action in ["commit", "export", "import", "images", "rmi", "rm"] {
-        let help = page(&[action, "-h"]);
-        assert_snapshot!(format!("ch04-commit-{action}-help"), help);
-    }
+    assert_snapshot!("ch04-commit-help", ok(&lab, &["--help"]));
+    assert_snapshot!("ch04-commit-commit-help", ok(&lab, &["commit", "-h"]));
 }

@@ -120,9 +120,9 @@ fn a_name_is_taken_while_its_container_lives_and_free_afterwards() {
     let mut second = lab.chapter("ch04-overlay");
     second.args(["run", "-name", "web", "true"]).assert().code(125);
     let mut second = lab.chapter("ch04-overlay");
-    let taken = contains("the name web is taken by container");
+    let taken = contains("the name web is already in use by container");
     second.args(["run", "-name=web", "true"]).assert().code(125).stderr(taken);
-    // Killed, it can't give its name back; the next run's sweep does.
+    // A killed host side cannot give its name back. A run that wants the name sweeps it.
     first.kill().unwrap();
     first.wait().unwrap();
     let mut third = lab.chapter("ch04-overlay");
@@ -184,7 +184,7 @@ fn fifty_at_once_are_all_distinct_and_leave_nothing() {
 
 #[test]
 #[file_serial(machine)]
-fn what_a_killed_host_side_left_is_swept_by_the_next_run() {
+fn beside_at_most_two_containers_the_next_run_sweeps_what_a_killed_host_side_left() {
     let lab = Lab::new();
     let (mut child, [_, write, _]) = running(&lab, "touch /tmp/x");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();

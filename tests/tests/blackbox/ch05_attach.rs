@@ -30,7 +30,7 @@ fn attached(lab: &Lab, flags: &[&str]) -> Terminal {
 /// A shell in the background, on a terminal.
 fn shell<'a>(lab: &'a Lab, flags: &[&str]) -> Detached<'a> {
     let words = [&["-ti"], flags, &["busybox", "sh"]].concat();
-    Detached::new(&lab, BIN, Lab::chapter, &words)
+    Detached::new(lab, BIN, Lab::chapter, &words)
 }
 
 /// A shell inside that somebody sees, whatever was printed before.

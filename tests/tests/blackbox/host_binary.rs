@@ -2,13 +2,14 @@
 //! sees: of `exec`, and of process 1 with `--init`.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use blackbox::{Lab, Terminal, bin_dir, probe, until};
-use predicates::prelude::*;
+use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serial_test::file_serial;
 
@@ -38,7 +39,7 @@ fn second_copy(lab: &Lab) -> PathBuf {
 fn everything(path: &Path) -> (u32, u32, u32, Vec<u8>, Vec<u8>) {
     let about = fs::metadata(path).unwrap();
     let mut names = vec![0; 4096];
-    let length = rustix::fs::listxattr(path, &mut names).unwrap();
+    let length = rustix::fs::listxattr(path, &mut names[..]).unwrap();
     names.truncate(length);
     (about.mode(), about.uid(), about.gid(), names, fs::read(path).unwrap())
 }
@@ -221,8 +222,8 @@ fn a_binary_that_was_deleted_meanwhile_still_joins() {
 #[file_serial(machine)]
 fn without_proc_it_says_what_is_missing() {
     let lab = Lab::new();
-    let script = "umount -l /proc && exec \"$0\" \"$@\"";
-    let wrapper = ["unshare", "-m", "sh", "-c", script].map(AsRef::as_ref);
+    let script = "mount --make-rprivate / && umount -l /proc && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "-m", "sh", "-c", script].map(OsStr::new);
     let mut exec = lab.wrapped(&wrapper, BIN);
     let missing = contains("error: readlink(2) /proc/self/exe: ENOENT")
         .and(contains("hint: /proc must be mounted"));

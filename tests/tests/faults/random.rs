@@ -61,6 +61,10 @@ pub(crate) fn part(part: usize) {
     // One that has met no stage at all shows nothing.
     assert!(runs < 100 || came[4] > 0, "no run left anything");
 
+    // A start examines two of them only.
+    let mut prune = lab.command(&[], "ch05-rm");
+    let pruned = prune.arg("prune").output().unwrap();
+    assert!(pruned.status.success(), "seed {seed}: {pruned:?}");
     let first = traced(&lab);
     assert_eq!(containers(&lab), 0, "seed {seed}: {first}");
     let left = lab.left();

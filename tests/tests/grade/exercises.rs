@@ -2,10 +2,11 @@
 //! is, and its last column is a part of what it finds there.
 
 mod groups_and_unions;
+mod images;
 mod init_and_attach;
 mod lives;
 mod namespaces;
-mod roots_and_images;
+mod roots;
 mod runs;
 mod streams;
 
@@ -29,7 +30,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
         namespaces::ALL,
         groups_and_unions::ALL,
         runs::ALL,
-        roots_and_images::ALL,
+        roots::ALL,
+        images::ALL,
         streams::ALL,
         init_and_attach::ALL,
         lives::ALL,

@@ -123,7 +123,7 @@ fn a_user_that_the_namespace_lacks_is_refused_with_a_hint_that_is_true() {
         let words = ["run", "--rm", "-u", "7:8", "busybox", "true"];
         let refused = nested(&lab, new, &words).assert().code(125);
         refused.stderr(contains("setgid(2) 8: EINVAL")).stderr(contains(
-            "the container's user namespace has only these users: 0; a container \
+            "the container's user namespace has only these groups: 0; a container \
              that the host's root starts has all",
         ));
     }

@@ -53,7 +53,7 @@ fn at_each_call(
 }
 
 #[test]
-fn killed_before_any_system_call_it_leaves_only_what_the_next_run_sweeps() {
+fn killed_before_any_system_call_it_leaves_only_what_a_sweep_removes() {
     let lab = Lab::new();
     for side in [Side::Host, Side::Guest] {
         at_each_call(&lab, side, 1, |number, mut run| {
@@ -64,7 +64,7 @@ fn killed_before_any_system_call_it_leaves_only_what_the_next_run_sweeps() {
             assert!(executes || !ran(&lab), "{side:?} {number}");
             let left = containers(&lab);
             assert!(left <= 1, "{side:?} {number}");
-            // Every run sweeps before it makes anything, also one that fails.
+            // With one other container, each run examines it before it creates anything.
             if left > 0 {
                 let mut next = lab.chapter("ch04-volume");
                 next.args(["run", "no-such-program"]).assert().code(127);

@@ -51,7 +51,7 @@ fn tidy(room: &Room, running: Vec<Running>, outcome: Outcome) -> Outcome {
     for one in running {
         let _ = one.end();
     }
-    // Each chapter from ch04-commit on has it, whatever was made of the chapter.
+    // Each chapter from ch04-image on has it, whatever the exercise made of it.
     let names = fs::read_dir(room.lab.state().join("containers"));
     for id in names.into_iter().flatten().flatten() {
         let id = id.file_name().to_string_lossy().into_owned();

@@ -1,10 +1,10 @@
-//! The exercises of chapter 4.
+//! The exercises of chapter 4 up to the volumes.
 
 use std::fs;
 
 use super::{later_mount, read_only};
 use crate::Entry;
-use crate::outcome::{Outcome, so};
+use crate::outcome::Outcome;
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
@@ -37,9 +37,6 @@ pub(super) const ALL: &[Entry] = &[
         rslave,
         "neither ro nor rw",
     ),
-    ("ch04-commit-1", "an_image_says_what_is_run", command, "'--command'"),
-    ("ch04-commit-2", "an_image_has_a_second_name", tag, "'tag'"),
-    ("ch04-commit-3", "of_many_layers_one_is_made", squash, "'squash'"),
 ];
 
 fn tmp(room: &mut Room) -> Outcome {
@@ -93,56 +90,4 @@ fn rslave(room: &mut Room) -> Outcome {
     let at = room.directory("volume/later");
     let spec = format!("{}:/mnt:rslave", host.display());
     later_mount(room, &at, "/mnt/later", &["-v", &spec])
-}
-
-/// With an image `first` of a container that ran this, see what else can be done.
-fn committed(room: &Room, script: &str, then: impl FnOnce() -> Outcome) -> Outcome {
-    let run = ["run", "--name", "one", "busybox", "sh", "-c", script];
-    room.words(&run).end()?.succeeds()?;
-    let made = room.words(&["commit", "one", "first"]).end();
-    let outcome = made.and_then(|made| made.succeeds()).and_then(|()| then());
-    // What is there still, this check made.
-    room.words(&["rm", "one"]).end()?;
-    for image in ["first", "second"] {
-        room.words(&["rmi", image]).end()?;
-    }
-    outcome
-}
-
-fn command(room: &mut Room) -> Outcome {
-    committed(room, "true", || {
-        let words = ["commit", "--command", "echo two words", "one", "second"];
-        room.words(&words).end()?.succeeds()?;
-        room.words(&["run", "--rm", "second"]).end()?.prints("two words\n")?;
-        // What the command line says comes first, still.
-        let words = ["run", "--rm", "second", "echo", "other"];
-        room.words(&words).end()?.prints("other\n")
-    })
-}
-
-fn tag(room: &mut Room) -> Outcome {
-    let layers = || fs::read_dir(room.lab.state().join("layers")).unwrap().count();
-    committed(room, "echo text > /file", || {
-        let before = layers();
-        room.words(&["tag", "first", "second"]).end()?.succeeds()?;
-        let after = layers();
-        so(
-            after == before,
-            "no more layers than before",
-            format!("{after} of {before}"),
-        )?;
-        room.words(&["rmi", "first"]).end()?.succeeds()?;
-        let words = ["run", "--rm", "second", "cat", "/file"];
-        room.words(&words).end()?.prints("text\n")
-    })
-}
-
-fn squash(room: &mut Room) -> Outcome {
-    committed(room, "rm /etc/hosts; echo text > /file", || {
-        room.words(&["squash", "first"]).end()?.succeeds()?;
-        let layers = room.lab.layers("first").len();
-        so(layers == 1, "one layer", format!("{layers} layers"))?;
-        let words = ["run", "--rm", "first", "sh", "-c", "ls /etc; cat /file"];
-        room.words(&words).end()?.prints("group\npasswd\ntext\n")
-    })
 }

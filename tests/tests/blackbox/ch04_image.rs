@@ -1,0 +1,314 @@
+//! ch04-image: images by name, and containers that stay until they are removed.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use blackbox::{Lab, until, values};
+use insta::assert_snapshot;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use predicates::prelude::*;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+use crate::ch04_commit::container;
+
+const BIN: &str = "ch04-image";
+
+fn ok(lab: &Lab, words: &[&str]) -> String {
+    let out = lab.chapter(BIN).args(words).assert().success();
+    String::from_utf8(out.get_output().stdout.clone()).unwrap()
+}
+
+fn id(state: &Path) -> String {
+    container(state).file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_image_says_what_runs_and_in_which_environment() {
+    let lab = Lab::new();
+    let says =
+        "command sh\ncommand -c\ncommand echo default $WORD\nenvironment WORD=a b\n";
+    second_image(&lab, |record| record.replace("command sh\n", says));
+    assert_eq!(ok(&lab, &["run", "--rm", "image"]), "default a b\n");
+    let words = ["run", "--rm", "image", "sh", "-c", "echo $WORD"];
+    assert_eq!(ok(&lab, &words), "a b\n");
+    ok(&lab, &["rmi", "image"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn only_a_container_that_stays_has_its_layer_synced() {
+    let lab = Lab::new();
+    let look = ["busybox", "grep", " / overlay ", "/proc/mounts"];
+    let goes = ok(&lab, &[&["run", "--rm"], &look[..]].concat());
+    assert!(goes.contains("volatile"), "{goes}");
+    let stays = ok(&lab, &[&["run", "--name", "one"], &look[..]].concat());
+    assert!(stays.contains("upperdir") && !stays.contains("volatile"), "{stays}");
+    ok(&lab, &["rm", "one"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
+    let lab = Lab::new();
+    let count = || fs::read_dir(lab.state().join("containers")).unwrap().count();
+    ok(&lab, &["run", "--rm", "busybox", "true"]);
+    lab.chapter(BIN).args(["run", "busybox", "no-such"]).assert().code(127);
+    lab.chapter(BIN).args(["run", "no-image", "true"]).assert().code(125);
+    assert_eq!(count(), 0);
+    lab.chapter(BIN).args(["run", "busybox", "sh", "-c", "exit 3"]).assert().code(3);
+    assert_eq!(count(), 1);
+    let id = id(&lab.state());
+    assert_eq!(values(container(&lab.state()).join("ended"), "how"), ["3"]);
+    // The sweep of another run leaves it alone.
+    ok(&lab, &["run", "--rm", "busybox", "true"]);
+    let refused = contains("image busybox is used by container");
+    lab.chapter(BIN).args(["rmi", "busybox"]).assert().code(125).stderr(refused);
+    ok(&lab, &["rm", &id[..4]]);
+    assert_eq!(count(), 0);
+    let none = contains("not found: give a name or an ID");
+    lab.chapter(BIN).args(["rm", &id]).assert().code(125).stderr(none);
+}
+
+/// Write a second image record, `image`, made of the record of busybox.
+fn second_image(lab: &Lab, change: impl FnOnce(String) -> String) -> PathBuf {
+    let path = lab.state().join("images/image");
+    let record = fs::read_to_string(path.with_file_name("busybox")).unwrap();
+    let record = record.replace("name busybox\n", "name image\n");
+    fs::write(&path, change(record)).unwrap();
+    path
+}
+
+#[test]
+#[file_serial(machine)]
+fn image_names_that_are_paths_are_refused() {
+    let lab = Lab::new();
+    for words in [["run", "../images/busybox"], ["rmi", "../images/busybox"]] {
+        let refused = contains("the image's name");
+        lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_image_that_shares_its_layers_is_removed_without_them() {
+    let lab = Lab::new();
+    second_image(&lab, |record| record);
+    ok(&lab, &["run", "--name", "one", "image", "true"]);
+    let refused = contains("image image is used by container one: remove that");
+    lab.chapter(BIN).args(["rmi", "image"]).assert().code(125).stderr(refused);
+    ok(&lab, &["rm", "one"]);
+    ok(&lab, &["rmi", "image"]);
+    assert_eq!(ok(&lab, &["run", "--rm", "busybox", "echo", "there"]), "there\n");
+    let gone = contains("there is no image image");
+    lab.chapter(BIN).args(["rmi", "image"]).assert().code(125).stderr(gone);
+}
+
+/// A container named `one` whose host side was killed; its lock file.
+fn dead(lab: &Lab, flags: &[&str]) -> PathBuf {
+    let mut command = lab.command(&[], BIN);
+    command.args(["run", "--name", "one"]).args(flags);
+    command.args(["busybox", "sh", "-c", "echo > /ready; sleep 1000"]);
+    let mut run: Child = command.stdin(Stdio::null()).spawn().unwrap();
+    let ready = |state: &Path| {
+        let entries = fs::read_dir(state.join("containers")).into_iter().flatten();
+        entries.flatten().any(|entry| entry.path().join("upper/ready").exists())
+    };
+    until(|| ready(&lab.state()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    lab.state().join("running").join(id(&lab.state()))
+}
+
+/// The names of all files of the state directory.
+fn everything(state: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    let mut open = vec![state.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let entry = entry.unwrap();
+            all.push(entry.path());
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Let every command that removes something try it: nothing is lost, and each error
+/// has this text.
+fn nothing_removes(lab: &Lab, says: &str) {
+    let before = everything(&lab.state());
+    let notes = lab.state().join("running").join(id(&lab.state()));
+    let notes_before = fs::read(&notes).unwrap();
+    // The sweep of a start: both with another name and with the name of the container.
+    ok(lab, &["run", "--rm", "busybox", "true"]);
+    let taken = contains("the name one is already in use");
+    let words = ["run", "--rm", "--name", "one", "busybox", "true"];
+    lab.chapter(BIN).args(words).assert().code(125).stderr(taken);
+    for (program, words) in [
+        (BIN, &["rm", "one"][..]),
+        ("ch05-rm", &["rm", "one"]),
+        ("ch05-rm", &["rm", "-f", "one"]),
+        ("ch05-rm", &["prune"]),
+        (BIN, &["rmi", "busybox"]),
+        ("ch05-rm", &["rmi", "busybox"]),
+    ] {
+        let mut command = lab.chapter(program);
+        let refused = command.args(words).assert().code(125).stdout("");
+        refused.stderr(contains(says));
+        assert_eq!(everything(&lab.state()), before, "{program} {words:?}");
+        assert_eq!(fs::read(&notes).unwrap(), notes_before, "{program} {words:?}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_with_a_note_of_an_unknown_kind_loses_nothing() {
+    let lab = Lab::new();
+    for flags in [&[][..], &["--rm"]] {
+        let lock = dead(&lab, flags);
+        let notes = fs::read_to_string(&lock).unwrap();
+        assert!(notes.starts_with("format 1 ch04-image\n"), "{notes}");
+        let later = notes.replacen("ch04-image", "ch06-connect", 1);
+        fs::write(&lock, later + "link veth0\n").unwrap();
+        nothing_removes(
+            &lab,
+            "it has a note of the unknown kind \"link\"; `ch06-connect rm` or \
+             `ch06-connect prune` removes it",
+        );
+        fs::write(&lock, notes).unwrap();
+        ok(&lab, &["rm", "one"]);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_whose_notes_have_another_format_loses_nothing() {
+    let lab = Lab::new();
+    let lock = dead(&lab, &[]);
+    let notes = fs::read_to_string(&lock).unwrap();
+    for (first, says) in [
+        ("format 2 ch04-image", "a newer version of this program made it"),
+        // The list of parts, as it was before there were versions.
+        ("record image groups uts", "an older version of this program made it"),
+    ] {
+        fs::write(&lock, notes.replacen("format 1 ch04-image", first, 1)).unwrap();
+        nothing_removes(&lab, says);
+    }
+    fs::write(&lock, notes).unwrap();
+    ok(&lab, &["rm", "one"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn records_with_a_newer_format_are_named_and_kept() {
+    let lab = Lab::new();
+    let newer = "it has format 2: a newer version of this program made it";
+    ok(&lab, &["run", "--name", "one", "busybox", "true"]);
+    let record = container(&lab.state()).join("record");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replacen("format 1\n", "format 2\n", 1)).unwrap();
+    for words in [["rm", "one"], ["rmi", "busybox"]] {
+        let named = contains(newer).and(contains(record.to_str().unwrap()));
+        lab.chapter(BIN).args(words).assert().code(125).stderr(named);
+    }
+    ok(&lab, &["run", "--rm", "busybox", "true"]);
+    fs::write(&record, text).unwrap();
+    ok(&lab, &["rm", "one"]);
+
+    let image =
+        second_image(&lab, |record| record.replacen("format 1\n", "format 2\n", 1));
+    for words in [&["rmi", "image"][..], &["run", "image", "true"]] {
+        let named = contains(newer).and(contains(image.to_str().unwrap()));
+        lab.chapter(BIN).args(words).assert().code(125).stderr(named);
+    }
+    // The other images are listed all the same.
+    let listed = lab.chapter(BIN).args(["images", "-q"]).assert().code(0);
+    listed.stdout("busybox\n").stderr(contains(newer));
+    ok(&lab, &["run", "--rm", "busybox", "true"]);
+    assert!(image.exists());
+    fs::remove_file(&image).unwrap();
+}
+
+/// The system calls of a run: the smaller of two numbers, as a signal may interrupt one.
+fn calls_of_a_run(lab: &Lab) -> usize {
+    let count = |_| {
+        let mut run = lab
+            .traced(BIN, |command| command.args(["run", "--rm", "busybox", "true"]));
+        let mut calls = 0;
+        while run.step().is_some() {
+            calls += 1;
+        }
+        assert_eq!(run.end(), 0);
+        calls
+    };
+    (0..2).map(count).min().unwrap()
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_run_makes_as_many_system_calls_beside_5000_containers_as_alone() {
+    const RUNNING: usize = 5000;
+    let lab = Lab::new();
+    ok(&lab, &["run", "--name", "one", "busybox", "true"]);
+    let alone = calls_of_a_run(&lab);
+
+    // This process is the host side of all of them.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let needed = RUNNING as u64 + 200;
+    setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed)).unwrap();
+    let pid = std::process::id();
+    let notes = format!(
+        "format 1 ch04-image\nhost {pid} 1\nprocess until-removed {pid} 1\n"
+    );
+    let running = lab.state().join("running");
+    let mut locks = Vec::new();
+    for number in 0..RUNNING {
+        let path = running.join(format!("{number:012x}"));
+        fs::write(&path, &notes).unwrap();
+        let lock = File::open(&path).unwrap();
+        lock.lock().unwrap();
+        locks.push((path, lock));
+    }
+    let beside_running = calls_of_a_run(&lab);
+    for (path, _) in &locks {
+        fs::remove_file(path).unwrap();
+    }
+    drop(locks);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+
+    let one = container(&lab.state());
+    let record = fs::read(one.join("record")).unwrap();
+    let ended: Vec<PathBuf> =
+        (0..1000).map(|n| one.with_file_name(format!("{n:012x}"))).collect();
+    for directory in &ended {
+        fs::create_dir(directory).unwrap();
+        fs::write(directory.join("record"), &record).unwrap();
+    }
+    let beside_ended = calls_of_a_run(&lab);
+    for directory in &ended {
+        fs::remove_dir_all(directory).unwrap();
+    }
+    ok(&lab, &["rm", "one"]);
+    assert!(alone > 100, "{alone}");
+    assert!(beside_running <= alone + 20, "{alone}, then {beside_running}");
+    assert!(beside_ended <= alone + 20, "{alone}, then {beside_ended}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    assert_snapshot!("ch04-image-help", ok(&lab, &["--help"]));
+    for action in ["run", "images", "rmi", "rm"] {
+        let words =
+            if action == "run" { [action, "--help"] } else { [action, "-h"] };
+        assert_snapshot!(format!("ch04-image-{action}-help"), ok(&lab, &words));
+    }
+}

@@ -1,0 +1,161 @@
+//! The exercises of chapter 4 about images, commits and tars.
+
+use std::fs;
+
+use crate::Entry;
+use crate::outcome::{Outcome, so};
+use crate::room::Room;
+
+pub(super) const ALL: &[Entry] = &[
+    ("ch04-image-1", "an_image_has_a_second_name", tag, "'tag'"),
+    ("ch04-image-2", "the_directories_of_the_layers_are_listed", paths, "'layers'"),
+    ("ch04-image-3", "the_largest_image_comes_first", by_size, "'--sort'"),
+    ("ch04-commit-1", "an_image_says_what_is_run", command, "'--command'"),
+    ("ch04-commit-2", "a_variable_is_in_the_image", image_variable, "'--env'"),
+    ("ch04-commit-3", "the_committed_container_is_removed", commit_rm, "'--rm'"),
+    ("ch04-tar-1", "of_many_layers_one_is_made", squash, "'squash'"),
+    ("ch04-tar-2", "a_tar_with_another_digest_is_refused", digest, "'--sha256'"),
+    ("ch04-tar-3", "a_tar_is_checked_and_no_image_made", check_tar, "'--check'"),
+];
+
+/// With an image `first` of a container that ran this, see what else can be done.
+fn committed(room: &Room, script: &str, then: impl FnOnce() -> Outcome) -> Outcome {
+    let run = ["run", "--name", "one", "busybox", "sh", "-c", script];
+    room.words(&run).end()?.succeeds()?;
+    let made = room.words(&["commit", "one", "first"]).end();
+    let outcome = made.and_then(|made| made.succeeds()).and_then(|()| then());
+    // What is there still, this check made.
+    room.words(&["rm", "one"]).end()?;
+    for image in ["first", "second"] {
+        room.words(&["rmi", image]).end()?;
+    }
+    outcome
+}
+
+fn command(room: &mut Room) -> Outcome {
+    committed(room, "true", || {
+        let words = ["commit", "--command", "echo two words", "one", "second"];
+        room.words(&words).end()?.succeeds()?;
+        room.words(&["run", "--rm", "second"]).end()?.prints("two words\n")?;
+        // What the command line says comes first, still.
+        let words = ["run", "--rm", "second", "echo", "other"];
+        room.words(&words).end()?.prints("other\n")
+    })
+}
+
+fn image_variable(room: &mut Room) -> Outcome {
+    committed(room, "true", || {
+        let words = ["commit", "--env", "WORD=two words", "one", "second"];
+        room.words(&words).end()?.succeeds()?;
+        let words = ["run", "--rm", "second", "sh", "-c", "echo $WORD"];
+        room.words(&words).end()?.prints("two words\n")
+    })
+}
+
+fn commit_rm(room: &mut Room) -> Outcome {
+    committed(room, "echo text > /file", || {
+        room.words(&["commit", "--rm", "one", "second"]).end()?.succeeds()?;
+        let left = fs::read_dir(room.lab.state().join("containers"));
+        let left = left.expect("readdir(3)").count();
+        so(left == 0, "no container", format!("{left} containers"))?;
+        let words = ["run", "--rm", "second", "cat", "/file"];
+        room.words(&words).end()?.prints("text\n")
+    })
+}
+
+fn tag(room: &mut Room) -> Outcome {
+    let layers = || fs::read_dir(room.lab.state().join("layers")).unwrap().count();
+    let before = layers();
+    let outcome = room.words(&["tag", "busybox", "second"]).end().and_then(|made| {
+        made.succeeds()?;
+        let after = layers();
+        so(
+            after == before,
+            "no more layers than before",
+            format!("{after} of {before}"),
+        )?;
+        let words = ["run", "--rm", "second", "echo", "text"];
+        room.words(&words).end()?.prints("text\n")?;
+        room.words(&["rmi", "second"]).end()?.succeeds()?;
+        let words = ["run", "--rm", "busybox", "echo", "text"];
+        room.words(&words).end()?.prints("text\n")
+    });
+    let _ = fs::remove_file(room.lab.state().join("images/second"));
+    outcome
+}
+
+fn paths(room: &mut Room) -> Outcome {
+    let expected = format!("{}\n", room.lab.image().display());
+    room.words(&["layers", "busybox"]).end()?.prints(&expected)
+}
+
+/// A second record of busybox's layer, of which this changes the lines.
+fn second_image(room: &Room, change: impl Fn(&str) -> String) {
+    let images = room.lab.state().join("images");
+    let record = fs::read_to_string(images.join("busybox")).expect("read(2)");
+    let lines: Vec<String> = record.lines().map(change).collect();
+    fs::write(images.join("a-second"), lines.join("\n") + "\n").expect("write(2)");
+}
+
+fn by_size(room: &mut Room) -> Outcome {
+    second_image(room, |line| match line.split_once(' ') {
+        Some(("name", _)) => "name a-second".to_owned(),
+        Some(("size", _)) => "size 1".to_owned(),
+        _ => line.to_owned(),
+    });
+    let sorted = room.words(&["images", "-q", "--sort", "size"]).end();
+    let by_name = room.words(&["images", "-q"]).end();
+    fs::remove_file(room.lab.state().join("images/a-second")).expect("unlink(2)");
+    sorted?.prints("busybox\na-second\n")?;
+    by_name?.prints("a-second\nbusybox\n")
+}
+
+fn squash(room: &mut Room) -> Outcome {
+    committed(room, "rm /etc/hosts; echo text > /file", || {
+        room.words(&["squash", "first"]).end()?.succeeds()?;
+        let layers = room.lab.layers("first").len();
+        so(layers == 1, "one layer", format!("{layers} layers"))?;
+        let words = ["run", "--rm", "first", "sh", "-c", "ls /etc; cat /file"];
+        room.words(&words).end()?.prints("group\npasswd\ntext\n")
+    })
+}
+
+/// With a tar of a container, see what else can be done.
+fn exported(room: &Room, then: impl FnOnce(&str) -> Outcome) -> Outcome {
+    let tar = room.path("x.tar");
+    let tar = tar.to_string_lossy();
+    let run = ["run", "--name", "one", "busybox", "sh", "-c", "echo text > /file"];
+    room.words(&run).end()?.succeeds()?;
+    let made = room.words(&["export", "-o", &tar, "one"]).end();
+    let outcome = made.and_then(|made| made.succeeds()).and_then(|()| then(&tar));
+    room.words(&["rm", "one"]).end()?;
+    // It is there only if something went wrong.
+    room.words(&["rmi", "second"]).end()?;
+    outcome
+}
+
+fn digest(room: &mut Room) -> Outcome {
+    exported(room, |tar| {
+        let volume = format!("{tar}:/x.tar:ro");
+        let words = ["run", "--rm", "-v", &volume, "busybox", "sha256sum", "/x.tar"];
+        let digest = room.words(&words).end()?.out;
+        let digest = digest.split(' ').next().unwrap_or_default();
+        let words = ["import", "--sha256", digest, tar, "second"];
+        room.words(&words).end()?.succeeds()?;
+        room.words(&["rmi", "second"]).end()?.succeeds()?;
+        let other = "0".repeat(64);
+        let words = ["import", "--sha256", &other, tar, "second"];
+        room.words(&words).end()?.exits(125)?;
+        room.words(&["images", "-q"]).end()?.prints("busybox\n")
+    })
+}
+
+fn check_tar(room: &mut Room) -> Outcome {
+    exported(room, |tar| {
+        room.words(&["import", "--check", tar]).end()?.succeeds()?;
+        room.words(&["images", "-q"]).end()?.prints("busybox\n")?;
+        let bytes = fs::read(tar).expect("read(2)");
+        fs::write(tar, &bytes[..bytes.len() / 2]).expect("write(2)");
+        room.words(&["import", "--check", tar]).end()?.exits(125)
+    })
+}
