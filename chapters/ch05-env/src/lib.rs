@@ -10,11 +10,13 @@ mod flags;
 mod read_only;
 mod run;
 mod settings;
+mod surroundings;
 
 pub use accounts::Who;
 pub use as_user::AsUser;
 pub use exec::Exec;
-pub use flags::{Flags, Surroundings};
+pub use flags::Flags;
 pub use read_only::ReadOnly;
 pub use run::Run;
 pub use settings::Settings;
+pub use surroundings::Surroundings;

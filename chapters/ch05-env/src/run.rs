@@ -6,7 +6,7 @@ use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
 
-use crate::flags::Surroundings;
+use crate::Surroundings;
 
 /// Run a program in a container of an image
 #[derive(Args, Debug)]

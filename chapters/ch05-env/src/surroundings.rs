@@ -1,0 +1,33 @@
+//! All options that this chapter adds to `run`, and the parts that they become.
+
+use clap::Args;
+use common::Container;
+
+use crate::flags::Flags;
+use crate::{AsUser, ReadOnly, Settings};
+
+/// The program's surroundings: what `run` takes from here on.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Surroundings {
+    #[command(flatten)]
+    flags: Flags,
+
+    /// Make the root read-only; volumes, /dev and /proc stay as they are
+    #[arg(long)]
+    read_only: bool,
+}
+
+impl Surroundings {
+    // ANCHOR: parts
+    /// The container with these surroundings. They come after the root filesystem.
+    #[must_use]
+    pub fn parts(self, container: Container) -> Container {
+        let user = AsUser::new(self.flags.user.clone());
+        container
+            .part(Settings::new(self.flags))
+            .part(ReadOnly::new(self.read_only))
+            .part(user)
+    }
+    // ANCHOR_END: parts
+}
