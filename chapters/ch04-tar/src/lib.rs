@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod all;
 mod commands;
 mod compression;
 mod export;
@@ -9,6 +10,7 @@ mod import;
 mod merged;
 mod pack;
 
+pub use all::Commands;
 pub use commands::{Commit, Export, Import};
 pub use export::export;
 pub use import::import;

@@ -2,14 +2,9 @@
 
 use std::process::ExitCode;
 
-use ch04_image::{Images, Rmi};
-use ch04_tar::{Commit, Export, Import};
 use ch05_attach::{Attach, Run, UNDO};
 use ch05_env::Exec;
-use ch05_logs::Logs;
-use ch05_ps::Ps;
-use ch05_rm::Removal;
-use ch05_stop::Ends;
+use ch05_rm::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
@@ -34,17 +29,8 @@ common::commands! {
         Run(Box<Run>),
         Exec(Exec),
         Attach(Attach),
-        Ps(Ps),
-        Logs(Logs),
         #[command(flatten)]
-        Ends(Ends),
-        Commit(Commit),
-        Export(Export),
-        Import(Import),
-        Images(Images),
-        Rmi(Rmi),
-        #[command(flatten)]
-        Removal(Removal),
+        Others(Commands),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use ch04_image::{Images, Rm, Rmi, UNDO};
-use ch04_tar::{Commit, Export, Import};
+use ch04_image::{Rm, UNDO};
+use ch04_tar::Commands;
 use ch05_detach::Run;
 use clap::Parser;
 use common::cli::{self, Act, Context};
@@ -28,12 +28,9 @@ struct Cli {
 common::commands! {
     enum Action {
         Run(Box<Run>),
-        Commit(Commit),
-        Export(Export),
-        Import(Import),
-        Images(Images),
-        Rmi(Rmi),
         Rm(Rm),
+        #[command(flatten)]
+        Images(Commands),
     }
 }
 

@@ -2,13 +2,9 @@
 
 use std::process::ExitCode;
 
-use ch04_image::{Images, Rmi, UNDO};
-use ch04_tar::{Commit, Export, Import};
+use ch04_image::UNDO;
 use ch05_env::{Exec, Run};
-use ch05_logs::Logs;
-use ch05_ps::Ps;
-use ch05_rm::Removal;
-use ch05_stop::Ends;
+use ch05_rm::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
@@ -32,17 +28,8 @@ common::commands! {
     enum Action {
         Run(Box<Run>),
         Exec(Exec),
-        Ps(Ps),
-        Logs(Logs),
         #[command(flatten)]
-        Ends(Ends),
-        Commit(Commit),
-        Export(Export),
-        Import(Import),
-        Images(Images),
-        Rmi(Rmi),
-        #[command(flatten)]
-        Removal(Removal),
+        Others(Commands),
     }
 }
 

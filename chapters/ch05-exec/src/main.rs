@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use ch04_image::{Images, Rm, Rmi, UNDO};
-use ch04_tar::{Commit, Export, Import};
+use ch04_image::{Rm, UNDO};
 use ch05_detach::Run;
 use ch05_exec::Exec;
-use ch05_logs::Logs;
-use ch05_ps::Ps;
+use ch05_logs::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
@@ -32,14 +30,9 @@ common::commands! {
     enum Action {
         Run(Box<Run>),
         Exec(Exec),
-        Ps(Ps),
-        Logs(Logs),
-        Commit(Commit),
-        Export(Export),
-        Import(Import),
-        Images(Images),
-        Rmi(Rmi),
         Rm(Rm),
+        #[command(flatten)]
+        Others(Commands),
     }
 }
 

@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod all;
 mod follow;
 mod logs;
 mod show;
 mod since;
 mod tail;
 
+pub use all::Commands;
 pub use follow::Follow;
 pub use logs::Logs;
 pub use since::Since;

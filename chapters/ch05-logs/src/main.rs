@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use ch04_image::{Images, Rm, Rmi, UNDO};
-use ch04_tar::{Commit, Export, Import};
+use ch04_image::{Rm, UNDO};
 use ch05_detach::Run;
-use ch05_logs::Logs;
-use ch05_ps::Ps;
+use ch05_logs::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
@@ -29,14 +27,9 @@ struct Cli {
 common::commands! {
     enum Action {
         Run(Box<Run>),
-        Ps(Ps),
-        Logs(Logs),
-        Commit(Commit),
-        Export(Export),
-        Import(Import),
-        Images(Images),
-        Rmi(Rmi),
         Rm(Rm),
+        #[command(flatten)]
+        Others(Commands),
     }
 }
 

@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod all;
 mod list;
 mod ps;
 mod words;
 
+pub use all::Commands;
 pub use list::{Listed, listed};
 pub use ps::Ps;

@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+mod all;
 mod commands;
 mod prune;
 mod rm;
 
+pub use all::Commands;
 pub use commands::Removal;
 pub use prune::prune;
 pub use rm::rm;

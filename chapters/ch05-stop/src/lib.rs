@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod all;
 mod commands;
 mod signal;
 mod stop;
 mod target;
 mod wait;
 
+pub use all::Commands;
 pub use commands::Ends;
 pub use signal::parse;
 pub use stop::{kill, stop};

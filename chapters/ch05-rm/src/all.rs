@@ -1,0 +1,16 @@
+//! The commands up to this chapter that no later chapter replaces.
+
+use crate::Removal;
+
+common::commands! {
+    /// The commands that remove, and all before them.
+    #[derive(Debug)]
+    pub enum Commands {
+        /// The commands that remove.
+        #[command(flatten)]
+        Removal(Removal),
+        /// The commands of the earlier chapters.
+        #[command(flatten)]
+        Earlier(ch05_stop::Commands),
+    }
+}
