@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -240,9 +240,11 @@ pub fn is_missing(directory: &Path) -> bool {
 
 /// `KEY=VALUE`; a key has no `=`.
 fn variable(text: OsString) -> Option<(OsString, OsString)> {
-    let mut halves = text.as_bytes().splitn(2, |byte| *byte == b'=');
-    let mut half = || halves.next().map(|half| OsStr::from_bytes(half).to_owned());
-    half().zip(half())
+    let mut key = text.into_vec();
+    let equals = key.iter().position(|byte| *byte == b'=')?;
+    let value = key.split_off(equals + 1);
+    key.truncate(equals);
+    Some((OsString::from_vec(key), OsString::from_vec(value)))
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {

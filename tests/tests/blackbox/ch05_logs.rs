@@ -348,11 +348,21 @@ fn a_container_of_an_earlier_chapter_has_no_log_and_that_is_said() {
         "error: container one has no log: a chapter before ch05-detach ran it\n";
     lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(none);
     remove(&lab);
-    // Nobody says that of one that has no log yet.
+    // A container that is being started has no log yet: its lock is held, and no
+    // process is noted.
     one(&lab, "true");
-    fs::remove_file(log(&lab)).unwrap();
-    let none = "error: container one has no log: it is just being started\n";
+    let log = log(&lab);
+    fs::remove_file(&log).unwrap();
+    fs::remove_file(log.with_file_name("ended")).unwrap();
+    let id = log.parent().unwrap().file_name().unwrap();
+    let lock = lab.state().join("running").join(id);
+    fs::write(&lock, "format 1 ch05-logs\n").unwrap();
+    let held = fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let none = "error: container one has no log: it is being started\n";
     lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(none);
+    drop(held);
+    fs::remove_file(&lock).unwrap();
     remove(&lab);
 }
 

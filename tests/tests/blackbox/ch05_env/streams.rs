@@ -118,8 +118,8 @@ fn another_user_opens_the_streams_of_run_and_the_callers_files_stay_as_they_are(
     let mut lab = Lab::new();
     accounts(&mut lab);
     for kind in KINDS {
-        for init in [&[][..], &["--init"]] {
-            let mut command = lab.command(&[], BIN);
+        for (bin, init) in [(BIN, &[][..]), ("ch05-init", &["--init"])] {
+            let mut command = lab.command(&[], bin);
             command.args(["run", "--rm", "-u", "ann"]).args(init);
             command.args(["busybox", "sh", "-c", OPEN_ALL]);
             let got = Streams::new(&lab, kind).run(command);
