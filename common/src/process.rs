@@ -1,6 +1,7 @@
 //! Creating a process: clone3(2), what the child does before execve(2), and how the
 //! parent holds it.
 
+mod bpf;
 pub(crate) mod channel;
 pub(crate) mod child;
 pub(crate) mod clone;

@@ -10,8 +10,8 @@ use common::step::{Hint, Step};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 
-use crate::Union;
 use crate::short::{PAGE, short};
+use crate::union::Union;
 
 /// aufs cuts its options at `,`, its branches at `:`, and a branch at the first
 /// `=`, after which it expects the permission. It knows no escape.

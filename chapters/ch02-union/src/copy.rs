@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 use rustix::fs::lgetxattr;
 
-use crate::Union;
 use crate::attributes::keep;
 use crate::tree::{Fate, Rules, TreeCopy, make_directory};
+use crate::union::Union;
 
 // ANCHOR: mount
 /// Fill the upper directory, unless an earlier run has, and bind it.

@@ -1,28 +1,14 @@
 //! The drivers: three ways to one tree.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use common::{Plan, Users};
 
+use crate::union::Union;
 use crate::{aufs, copy, directory, overlay};
-
-/// The directories of a union.
-#[derive(Clone, Debug)]
-pub struct Union {
-    /// The trees that are only read, the topmost first.
-    pub lower: Vec<PathBuf>,
-    /// The tree above them all, which takes the writes.
-    pub upper: PathBuf,
-    /// The driver's own place, on the file system of `upper`.
-    pub work: PathBuf,
-    /// Whether `upper` goes with the union: overlayfs need not sync it then.
-    pub volatile: bool,
-    /// How the user has `upper` and `work` elsewhere, as hints say it.
-    pub elsewhere: &'static str,
-}
 
 // ANCHOR: driver
 /// Who merges the trees.
@@ -38,6 +24,22 @@ pub enum Driver {
 }
 
 impl Driver {
+    /// Its name, as a record keeps it.
+    #[must_use]
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.as_ref().map_or("", |value| value.get_name()).to_owned()
+    }
+
+    /// The driver of this name.
+    ///
+    /// # Errors
+    /// This program does not know it.
+    pub fn named(name: &str) -> Result<Driver> {
+        let known = Driver::from_str(name, false).ok();
+        known.with_context(|| format!("unknown union driver {name:?}"))
+    }
+
     /// Look, on the host, whether this union can be mounted: the kernel says EINVAL
     /// to most that is wrong with it, and why in its log at best.
     ///

@@ -9,6 +9,7 @@ mod driver;
 mod overlay;
 mod short;
 mod tree;
+mod union;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ use common::{Part, Plan, Up, hints};
 
 pub use attributes::keep;
 pub use copy::is_whiteout;
-pub use driver::{Driver, Union};
+pub use driver::Driver;
 pub use tree::{Fate, Rules, TreeCopy, copy_file, make_directory};
+pub use union::Union;
 
 /// Flags of this part.
 #[derive(Args, Debug)]

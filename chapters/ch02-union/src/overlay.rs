@@ -15,8 +15,8 @@ use nix::sys::statfs::{
     MSDOS_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs,
 };
 
-use crate::Union;
 use crate::short::{PAGE, short};
+use crate::union::Union;
 
 /// From fs/overlayfs/params.h, "OVL_MAX_STACK".
 const MOST_LAYERS: usize = 500;

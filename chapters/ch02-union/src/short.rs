@@ -8,7 +8,7 @@ use common::step::Step;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::chdir;
 
-use crate::Union;
+use crate::union::Union;
 
 /// mount(2) copies a page of options, the last byte of which it makes a zero. What
 /// is longer is cut off without a word.

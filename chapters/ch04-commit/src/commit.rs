@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use ch02_union::Driver;
-use ch04_image::{Store, driver};
+use ch04_image::Store;
 use common::images::{Image, now};
 use common::state::{Name, State};
 use provision::busybox;
@@ -24,7 +24,7 @@ pub fn commit(state: &State, container: &str, name: &Name) -> Result<Image> {
     let store = Store::open(state)?;
     let held = Held::new(state, container)?;
     let record = &held.record;
-    let driver = driver(record)?;
+    let driver = Driver::named(&record.driver)?;
     let below = Image::find(state, &record.image)?.unwrap_or_default();
     let draft = Draft::begin(&store)?;
     let bytes = {

@@ -13,6 +13,6 @@ mod store;
 pub use commands::{Rm, Rmi};
 pub use from_image::{FromImage, Words};
 pub use images::Images;
-pub use recorded::{Recorded, driver};
+pub use recorded::Recorded;
 pub use run::{Run, RunAtTerminal, UNDO};
 pub use store::{DRAFT, Hold, Store};

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ch02_union::Driver;
-use clap::ValueEnum;
 use common::images::now;
 use common::state::record::{self, Record};
 use common::{Exit, Home, Lifetime, Part, Plan, Running};
@@ -55,7 +54,7 @@ impl Part for Recorded {
             layers: self.layers.clone(),
             command: plan.command.iter().map(lossy).collect(),
             created: now(),
-            driver: driver_name(self.driver),
+            driver: self.driver.name(),
             environment: BTreeMap::new(),
             directory: "/".into(),
             user: None,
@@ -93,17 +92,3 @@ impl Part for Recorded {
     }
 }
 // ANCHOR_END: part
-
-fn driver_name(driver: Driver) -> String {
-    let value = driver.to_possible_value();
-    value.as_ref().map_or("", |value| value.get_name()).to_owned()
-}
-
-/// The union driver of a recorded container.
-///
-/// # Errors
-/// This program does not know it.
-pub fn driver(record: &Record) -> Result<Driver> {
-    let known = Driver::from_str(&record.driver, false).ok();
-    known.with_context(|| format!("unknown union driver {:?}", record.driver))
-}

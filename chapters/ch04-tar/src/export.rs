@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 use ch02_union::Driver;
 use ch04_commit::{Held, become_root};
-use ch04_image::driver;
 use ch04_image::layer::Reader;
 use common::state::State;
 
@@ -23,7 +22,7 @@ pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
     let held = Held::new(state, container)?;
     let record = &held.record;
     let reader = |aufs| Reader { aufs, user_namespace };
-    let driver = driver(record)?;
+    let driver = Driver::named(&record.driver)?;
     let aufs = driver == Driver::Aufs;
     let mut levels: Vec<Level> = vec![(held.upper(), reader(aufs))];
     if driver != Driver::Copy {

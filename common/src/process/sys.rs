@@ -13,7 +13,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::cli::step::Step;
-use crate::process::terminal_filter::Instruction;
+use crate::process::bpf::Instruction;
 
 /// Which side of the clone this process is on.
 pub(crate) enum Side {

@@ -28,23 +28,8 @@ use anyhow::Result;
 use nix::errno::Errno;
 
 use crate::cli::step::{Hint, Step};
+use crate::process::bpf::Instruction;
 use crate::process::sys;
-
-/// One instruction.
-///
-/// `jump_true` and `jump_false` are counts of instructions to skip. Only the comparison
-/// uses them.
-///
-/// # Source
-/// include/uapi/linux/filter.h, `struct sock_filter`
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Instruction {
-    code: u16,
-    jump_true: u8,
-    jump_false: u8,
-    operand: u32,
-}
 
 /// Copy 32 bits of the structure, at this offset, to the accumulator: BPF_LD|BPF_W|BPF_ABS.
 const LOAD: u16 = 0x20;

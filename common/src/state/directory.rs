@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
+use crate::process::rights;
+
 /// The state directory.
 ///
 /// `$MYDOCKER_ROOT`; else `/var/lib/mydocker` for the host's root; else
@@ -37,7 +41,7 @@ impl State {
             }
             return Ok(State { root });
         }
-        if crate::process::rights::is_host_root() {
+        if rights::is_host_root() {
             let root = PathBuf::from("/var/lib/mydocker");
             return Ok(State { root });
         }
@@ -98,8 +102,6 @@ impl State {
     /// # Errors
     /// Those of mkdir(2), with what to do about the usual ones.
     pub fn make(&self, directory: PathBuf) -> Result<PathBuf> {
-        use crate::cli::hints;
-        use crate::cli::step::{Hint, Step};
         match fs::create_dir_all(&directory) {
             // What is there was looked at, and that look went wrong: another tells.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Error, Result, bail};
 
+use crate::cli::step::Step;
+
 /// A container's id: twelve hexadecimal digits, drawn at random.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id(String);
@@ -15,7 +17,6 @@ impl Id {
     /// # Errors
     /// Those of getrandom(2).
     pub fn new() -> Result<Id> {
-        use crate::cli::step::Step;
         let mut bytes = [0_u8; 6];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .look(|| "getrandom(2) for an id")?;
