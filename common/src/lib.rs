@@ -6,8 +6,8 @@
 //!
 //! | folder | content |
 //! |---|---|
-//! | `process` | creating a process: clone3(2), the child's path to execve(2), pidfds, signals, exit status |
-//! | `engine` | [`Part`], [`Plan`], [`Container`]: create, start, wait; the poll loop; detach |
+//! | `process` | creating a process: clone3(2), execve(2), pidfds, signals, exit status |
+//! | `engine` | [`Part`], [`Plan`], [`Container`]: create, start, wait; the child's path to execve(2); the poll loop; detach |
 //! | `state` | the state directory: IDs, names, locks, notes, records |
 //! | `images` | image records and layers |
 //! | `archive` | reading tar archives: extended headers, sparse files, unpacking |

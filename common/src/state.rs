@@ -22,7 +22,7 @@ mod undo;
 pub use directory::State;
 pub use home::Home;
 pub use id::Id;
-pub use lock::{Held, Lock, Watched};
+pub use lock::{Lock, LockState, Watched};
 pub use name::Name;
 pub use notes::Notes;
 pub use record::{End, Record};

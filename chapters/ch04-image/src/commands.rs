@@ -42,6 +42,7 @@ impl Act for Rm {
             record.home(state).remove(record.called(), undo)?;
             store.tidy()
         })?;
+        state.sweep_dead(undo)?;
         Ok(Exit::Code(0))
     }
 }

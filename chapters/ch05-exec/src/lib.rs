@@ -5,9 +5,9 @@
 mod alone;
 mod exec;
 mod groups;
-mod inside;
+mod join;
 mod variables;
 
 pub use exec::{Exec, not_running};
-pub use inside::Inside;
+pub use join::Inside;
 pub use variables::{Variable, Variables};

@@ -56,6 +56,7 @@ impl Act for Rm {
                 Err(error) => errors.push(error),
             }
         }
+        errors.extend(context.state.sweep_dead(context.undo).err());
         tell(&removed, errors)
     }
 }

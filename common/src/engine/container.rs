@@ -9,11 +9,11 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use crate::cli::step::{self, Scene, Step};
+use crate::engine::lifecycle::Lifecycle;
 use crate::engine::part::Part;
 use crate::engine::plan::{Lifetime, Plan, Session};
 use crate::engine::poll_loop::Running;
 use crate::engine::relay;
-use crate::engine::standing::Standing;
 use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
 use crate::process::poll::poll;
@@ -63,8 +63,8 @@ impl Container {
         self
     }
 
-    /// Let what is kept stay when the program has ended: `ended` is called of the parts
-    /// then, and `removed` only by who removes the container.
+    /// Keep the container's files when the program has ended, until a command removes
+    /// them. Only the parts' `ended` is called then, and not `removed`.
     #[must_use]
     pub fn stay(mut self) -> Container {
         self.plan.lifetime = Lifetime::UntilRemoved;
@@ -77,7 +77,7 @@ impl Container {
         &self.plan.home.state
     }
 
-    /// Run to the end, and remove what was kept.
+    /// Run to the end, and remove the container's files unless they are to stay.
     ///
     /// # Errors
     /// Any part's, any system call's; by then all is undone.
@@ -94,12 +94,12 @@ impl Container {
         // reap the child before anybody learns how it ended.
         sys::default_signal(Signal::SIGCHLD);
         let signals = Signals::catch(CAUGHT)?;
-        let mut standing = Standing::new(self.plan, self.parts, self.table);
-        match standing.build() {
+        let mut lifecycle = Lifecycle::new(self.plan, self.parts, self.table);
+        match lifecycle.build() {
             Ok((child, channel)) => {
-                Ok(Created { child, channel, standing, signals })
+                Ok(Created { child, channel, lifecycle, signals })
             }
-            Err(error) => Err(standing.fall(error)),
+            Err(error) => Err(lifecycle.fall(error)),
         }
     }
 }
@@ -112,7 +112,7 @@ pub struct Created {
     // Fields are dropped in this order: the child goes before what it stands in.
     child: Child,
     channel: Channel,
-    standing: Standing,
+    lifecycle: Lifecycle,
     signals: Signals,
 }
 
@@ -132,27 +132,27 @@ impl Created {
         tell: impl FnOnce() -> Result<()>,
     ) -> Result<Started> {
         // Dropped in reverse: should a part panic, the child goes before the rest.
-        let Created { signals, mut standing, channel, mut child } = self;
+        let Created { signals, mut lifecycle, channel, mut child } = self;
         let started = follow(&mut child, &channel, &signals).and_then(|fds| {
-            standing.how = Exit::Unseen;
+            lifecycle.how = Exit::Unseen;
             let mut running =
-                Running::new(standing.plan.home.clone(), child.pid(), fds);
+                Running::new(lifecycle.plan.home.clone(), child.pid(), fds);
             relay::serve(&mut running)?;
-            standing.each("started", |part, _| part.started(&mut running))?;
+            lifecycle.each("started", |part, _| part.started(&mut running))?;
             // After the parts: a process that finds this note joins by what they noted.
-            let kept = standing.plan.lifetime == Lifetime::UntilRemoved;
+            let kept = lifecycle.plan.lifetime == Lifetime::UntilRemoved;
             if kept || running.joinable {
-                standing.plan.home.note_process(child.pid(), kept)?;
+                lifecycle.plan.home.note_process(child.pid(), kept)?;
             }
             tell()?;
-            standing.settled = standing.plan.lifetime == Lifetime::UntilRemoved;
+            lifecycle.settled = lifecycle.plan.lifetime == Lifetime::UntilRemoved;
             Ok(running)
         });
         match started {
-            Ok(running) => Ok(Started { running, child, standing, signals }),
+            Ok(running) => Ok(Started { running, child, lifecycle, signals }),
             Err(error) => {
                 drop(child);
-                Err(standing.fall(error))
+                Err(lifecycle.fall(error))
             }
         }
     }
@@ -233,45 +233,45 @@ fn interrupted(signal: Signal) -> Error {
 pub struct Started {
     running: Running,
     child: Child,
-    standing: Standing,
+    lifecycle: Lifecycle,
     signals: Signals,
 }
 
 impl Started {
-    /// Let the program go on by itself, as [`Plan::outlives`] said that it would. Its
-    /// end is not this process' to see.
+    /// Let the program go on by itself, as [`Plan::on_parent_death`] says. This
+    /// process does not see its end.
     ///
     /// # Errors
     /// Those of the parts' `ended` and `removed`.
     pub fn leave(self) -> Result<()> {
-        let Started { signals: _signals, mut standing, child, running } = self;
+        let Started { signals: _signals, mut lifecycle, child, running } = self;
         drop(running);
         child.leave();
-        standing.how = Exit::Unseen;
-        standing.undo().map_or(Ok(()), Err)
+        lifecycle.how = Exit::Unseen;
+        lifecycle.undo().map_or(Ok(()), Err)
     }
 
     /// Wait for the end, forwarding signals, serving the parts that joined the poll
-    /// loop; then undo all parts and remove what was kept.
+    /// loop; then undo all parts, and remove the files unless they are to stay.
     ///
     /// # Errors
     /// The poll loop's, and those of the parts' `ended` and `removed`.
     pub fn wait(self) -> Result<Exit> {
         // Dropped in reverse: should a part panic, the terminal is restored, the
         // child killed, and then what it stood in undone.
-        let Started { signals, mut standing, mut child, mut running } = self;
+        let Started { signals, mut lifecycle, mut child, mut running } = self;
         step::scene(Scene { side: "parent", hook: "wait", part: "" });
-        let keys_reach_child = standing.plan.session == Session::Shared;
+        let keys_reach_child = lifecycle.plan.session == Session::Shared;
         let waited = running.wait(&mut child, &signals, keys_reach_child);
         drop(child);
         // Before the clean-up is told of: the terminal is the user's again.
         drop(running);
         let how = match waited {
             Ok(how) => how,
-            Err(error) => return Err(standing.fall(error)),
+            Err(error) => return Err(lifecycle.fall(error)),
         };
-        standing.how = how;
-        match standing.undo() {
+        lifecycle.how = how;
+        match lifecycle.undo() {
             None => Ok(how),
             Some(errors) => Err(errors),
         }

@@ -61,7 +61,7 @@ fn supervise(container: Container, caller: Channel) -> ! {
         Err(_) => anyhow!("the supervisor panicked"),
     };
     // When the caller is gone there is nobody left to tell; nor once the program has
-    // run, and then what could not be undone is found by the next run.
+    // run, and then what could not be undone is found by a later command.
     let (code, text) = (code_of(&error), step::report(&error));
     let _ = caller.send(&Frame::Refused { code, text });
     sys::leave(OURS)
@@ -140,7 +140,7 @@ fn lost(how: Exit) -> Failure {
     };
     let text = format!(
         "the supervisor was lost before the program started: {how}\n\
-         hint: the next run removes what it left"
+         hint: `prune` or a later run removes what it left"
     );
     Failure { code: OURS, text }
 }

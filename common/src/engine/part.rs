@@ -30,13 +30,13 @@ use crate::state::Home;
 /// | `enter` | child, before exec | as listed |
 /// | `started` | parent, the program runs | as listed |
 /// | `ended` | parent, the process is gone | reversed |
-/// | `removed` | parent, its files go too; at once, unless they stay | reversed |
+/// | `removed` | parent, after `ended`, if the container's files go with the program | reversed |
 ///
-/// Whatever fails, `ended` and `removed` run for every part whose `prepare` was
-/// called, the one that failed included. They may be called twice, and to find
+/// Whatever fails, `ended` runs for every part whose `prepare` was called, the one
+/// that failed included; so does `removed`, unless the files are to stay. They may be called twice, and to find
 /// nothing is no error. If this process is killed, nobody calls them: what must be
-/// undone then is written as a note, and a row of the clean-up table
-/// (`common/src/state/undo.rs`) undoes it.
+/// undone then is written as a note, and a row of the binary's clean-up table
+/// ([`Undo`](crate::state::Undo)) undoes it.
 // ANCHOR: part
 pub trait Part {
     /// For narration and as context of errors.

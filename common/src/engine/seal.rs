@@ -1,8 +1,10 @@
 //! Sealing: the steps between the last `enter` and execve(2), in the one order that
 //! works.
 //!
-//! Parts contribute values; only this file decides when each step runs. Each step
-//! takes away a right that a later step must not need:
+//! Parts contribute values; this file decides when each step runs. Each step takes away a
+//! right that a later step must not need. (Two processes of ours that do not come here
+//! install the filter of step 1 themselves: the init process, and the process that joins
+//! for `exec`.)
 //!
 //! | step | why here |
 //! |---|---|
@@ -12,9 +14,11 @@
 //! | 4 group, streams, user | fchown(2) of a stream needs CAP_CHOWN; setuid(2) to another user clears the capabilities |
 //! | 5 capabilities | the last step that needs one has run |
 //! | 6 working directory | chdir(2) checks the rights of the program's user |
-//! | 7 PDEATHSIG | the kernel clears it at each change of credentials |
+//! | 7 close-on-exec, PDEATHSIG | the kernel clears PDEATHSIG at each change of credentials |
 //! | 8 no_new_privs | from here on execve(2) gives no rights |
-//! | 9 seccomp, with no_new_privs | a filter may forbid every call above |
+//!
+//! A filter that is installed with no_new_privs would be the ninth step, since it may
+//! forbid every call above. No part has one yet.
 
 use anyhow::Result;
 use nix::errno::Errno;
@@ -33,7 +37,8 @@ use crate::process::signals::die_with_parent;
 use crate::process::{id_map, sys, terminal_filter};
 
 // ANCHOR: seal
-/// Take all the steps, in the table's order. Only execve(2) follows.
+/// Take all the steps, in the table's order. Only the message to the parent and
+/// execve(2) follow.
 ///
 /// # Errors
 /// The first step that fails, with its system call.

@@ -141,9 +141,9 @@ fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
 fn joined(birth: &Birth, join: &Join) -> Result<Side> {
     die_with_parent()?;
     // From the next clone on, the container sees a process with the memory and the open
-    // files of the host side. Only the host's root may trace it, until execve(2) makes
-    // the program traceable again. A container's root with all capabilities may trace it
-    // too. So its file, /proc/PID/exe, is not the host's binary: see safe_binary.rs.
+    // files of the host side. A process without CAP_SYS_PTRACE must not trace it, until
+    // execve(2) makes the program traceable again. A container's root with all
+    // capabilities may trace it nevertheless. So its file, /proc/PID/exe, is not the host's binary: see safe_binary.rs.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
     // It holds the caller's terminal. A container's root may trace it, so it must not be
     // able to type. An ordinary user gets CAP_SYS_ADMIN, which the filter needs, only by

@@ -22,7 +22,7 @@ pub enum Exit {
     Signal(Signal),
     /// It was never started: a part failed.
     NotStarted,
-    /// Nobody saw the end: the host side was killed.
+    /// No process of ours saw the end: the host side was killed, or it left the program.
     Unseen,
 }
 

@@ -24,12 +24,12 @@ use crate::process::terminal_filter;
 /// The container sees process 1 and its file, so that must be a [`SafeBinary`].
 ///
 /// # Errors
-/// Those of prctl(2) and clone3(2).
+/// Those of prctl(2), seccomp(2), sigprocmask(2), pipe2(2) and clone3(2).
 // ANCHOR: split
 pub fn stay_as_init(up: &Up, _: SafeBinary) -> Result<()> {
     // This process never calls execve(2) again, so its memory and its command line are the
-    // host's own: nobody below the host's root may look at them. The child is traceable
-    // again when it has become the program.
+    // host's own: a process without CAP_SYS_PTRACE must not look at them. The child is
+    // traceable again when it has become the program.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
     // Process 1 is sealed too: a program that can trace it could let it type.
     terminal_filter::install()?;

@@ -34,11 +34,11 @@ pub struct Watched {
 
 /// What one look at a lock file tells.
 #[derive(Debug)]
-pub enum Held {
+pub enum LockState {
     /// No process holds the lock, or there is no lock file.
-    No,
+    Free,
     /// A process holds the lock: the host side, or a command that removes the container.
-    Yes(Notes),
+    Held(Notes),
 }
 
 impl Home {
@@ -74,18 +74,22 @@ impl Home {
     ///
     /// # Errors
     /// Those of open(2) and read(2).
-    pub fn held(&self) -> Result<Held> {
+    pub fn lock_state(&self) -> Result<LockState> {
         let path = self.lock_path();
         let mut file = match File::open(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Held::No),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(LockState::Free);
+            }
             file => file.look(|| format!("open(2) {}", path.display()))?,
         };
         // Shared: two processes that look do not take each other for the host side.
         if file.try_lock_shared().is_ok() {
-            return Ok(Held::No);
+            return Ok(LockState::Free);
         }
         let text = read_whole::rest(&mut file);
-        Ok(Held::Yes(text.look(|| format!("read(2) {}", path.display()))?.into()))
+        Ok(LockState::Held(
+            text.look(|| format!("read(2) {}", path.display()))?.into(),
+        ))
     }
 
     /// The lock file, to be waited for; `None` if there is none.

@@ -11,7 +11,7 @@
 //!
 //! A note is either a fact, which leaves nothing to undo, or it names something on the
 //! host that must be undone. Such a note is written before the thing is made. The
-//! table in `undo.rs` has the function that undoes each kind.
+//! clean-up table of a binary (`undo.rs`) has the function that undoes each kind.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -259,7 +259,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Write under another name first, so that no process reads half of it. It is not
-/// synced: a container does not outlive a boot.
+/// synced: no program of a container outlives a boot.
 fn write(path: &Path, text: &[u8]) -> Result<()> {
     let step = || format!("write {}", path.display());
     let new: PathBuf = path.with_extension("new");

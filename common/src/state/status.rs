@@ -1,18 +1,20 @@
-//! How a container is now: the one answer for every command.
+//! How a container is now.
 
 use anyhow::Result;
 
 use crate::process::exit::Exit;
 use crate::process::pidfd::Noted;
 use crate::state::home::Home;
-use crate::state::lock::Held;
+use crate::state::lock::LockState;
 use crate::state::record::{End, exists};
 
-/// How a container is, at the moment of the look. A lock tells whether it lives, and
-/// not a PID, which may belong to another process by now.
+/// How a container is, at the moment of the look. Its lock tells whether a process holds
+/// it. A PID alone tells nothing: it may belong to another process by now, so it is
+/// compared together with the start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It is being created: its program does not run yet.
+    /// It is being created, and its program does not run yet; or, by the lock alone, it is
+    /// being removed.
     Starting,
     /// Its program runs; this is the container's first process.
     Running(Noted),
@@ -53,9 +55,9 @@ impl Status {
     /// # Errors
     /// Those of open(2), flock(2) and read(2).
     pub fn by_lock(home: &Home) -> Result<Status> {
-        Ok(match home.held()? {
-            Held::No => Status::Dead,
-            Held::Yes(notes) => match notes.process() {
+        Ok(match home.lock_state()? {
+            LockState::Free => Status::Dead,
+            LockState::Held(notes) => match notes.process() {
                 None => Status::Starting,
                 Some(process) if process.lives() => Status::Running(process),
                 Some(_) => Status::Ending,

@@ -1,8 +1,8 @@
 //! Containers whose host side was killed: found by their unlocked lock files, and swept.
 //!
 //! A start examines at most two lock files, chosen at random, and the owner of each name
-//! that it wants. It therefore costs the same for any number of running containers.
-//! `rm` and `prune` examine all of them.
+//! that it wants. So it opens two lock files for any number of running containers.
+//! `rm`, `rmi` and `prune` examine all of them.
 
 use std::fs;
 use std::io;
@@ -58,6 +58,16 @@ impl State {
     pub fn dead(&self) -> Result<Vec<Dead>> {
         let found = self.locked_ids()?.into_iter().map(|id| self.examine(id));
         found.filter_map(Result::transpose).collect()
+    }
+
+    /// Sweep all dead containers that this table knows. What cannot be undone is told, and
+    /// tried again by a later command.
+    ///
+    /// # Errors
+    /// As [`State::dead`].
+    pub fn sweep_dead(&self, table: Table) -> Result<()> {
+        self.dead()?.iter().for_each(|dead| sweep_quietly(dead, table));
+        Ok(())
     }
 
     // ANCHOR: sample

@@ -103,6 +103,20 @@ fn an_unknown_note_keeps_the_whole_container_from_every_sweep() {
 }
 
 #[test]
+fn a_removal_sweeps_all_dead_containers_that_its_table_knows() {
+    let (dir, state) = state();
+    for _ in 0..5 {
+        dead(&state, None, "link");
+    }
+    let unknown = dead(&state, None, "veth");
+    state.sweep_dead(LINK).unwrap();
+    assert!(dir.path().join("undone").exists());
+    assert_eq!(state.dead().unwrap().len(), 1);
+    assert_eq!(unknown.notes().unwrap().of("veth").count(), 1);
+    assert_eq!(count(&state.containers()), 1);
+}
+
+#[test]
 fn a_start_examines_two_lock_files_however_many_there_are() {
     let (_dir, state) = state();
     for _ in 0..2 {

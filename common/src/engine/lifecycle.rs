@@ -1,12 +1,13 @@
-//! The parts that stand, and how far they got: built in order, undone in reverse.
+//! The host side of a container's life: the sweep, the parts' hooks in order, the clone, and
+//! the hooks that undo, in reverse order.
 
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
 
 use crate::cli::step::{self, Scene};
-use crate::engine::enter;
 use crate::engine::part::{Birth, Part};
 use crate::engine::plan::{Lifetime, Plan};
+use crate::engine::to_exec;
 use crate::process::channel::Channel;
 use crate::process::child::Child;
 use crate::process::clone::{self, Born};
@@ -17,7 +18,7 @@ use crate::state::{Home, Lock, Table};
 
 /// The parts, and how far they got. Dropped early, by an error or a panic, it
 /// undoes them.
-pub(crate) struct Standing {
+pub(crate) struct Lifecycle {
     pub(crate) plan: Plan,
     parts: Vec<Box<dyn Part>>,
     table: Table,
@@ -29,13 +30,13 @@ pub(crate) struct Standing {
     undone: bool,
 }
 
-impl Standing {
+impl Lifecycle {
     pub(crate) fn new(
         plan: Plan,
         parts: Vec<Box<dyn Part>>,
         table: Table,
-    ) -> Standing {
-        Standing {
+    ) -> Lifecycle {
+        Lifecycle {
             plan,
             parts,
             table,
@@ -81,7 +82,7 @@ impl Standing {
             Born::Child(channel) => {
                 // The lock says that the host side lives, which this is not.
                 self.lock = None;
-                enter::main(&self.plan, &self.parts, program, channel)
+                to_exec::main(&self.plan, &self.parts, program, channel)
             }
         };
         self.each("attach", |part, plan| part.attach(plan, child.pid()))?;
@@ -138,7 +139,7 @@ impl Standing {
     }
 }
 
-impl Drop for Standing {
+impl Drop for Lifecycle {
     fn drop(&mut self) {
         // Only a panic or a caller that drops a container unrun comes here with
         // something left, and neither has anybody to give an error to.
@@ -167,7 +168,7 @@ fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
 }
 
 /// Let a container that has ended be, unless something could not be undone: the lock
-/// file is what the next run finds it by, and tries again.
+/// file is what a later command finds it by, and tries again.
 fn let_go(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         errors.extend(home.release().err());
