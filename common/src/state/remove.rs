@@ -18,7 +18,7 @@ impl Home {
     /// What its killed host side left is undone by the table first.
     ///
     /// # Errors
-    /// It runs; it is being committed or exported; as [`undo`]: nothing is removed then.
+    /// It runs; it is being committed or exported; as `undo` in undo.rs: nothing is removed then.
     pub fn remove(&self, called: &str, table: Table) -> Result<()> {
         let dir = self.dir();
         let handle = match File::open(&dir) {

@@ -118,7 +118,7 @@ impl Dead {
     /// no process saw; any other is removed.
     ///
     /// # Errors
-    /// As [`undo`]; those of the removal. The lock file stays then, so that a later
+    /// As `undo` in undo.rs; those of the removal. The lock file stays then, so that a later
     /// command tries again.
     pub fn sweep(&self, table: Table) -> Result<()> {
         let home = &self.home;
