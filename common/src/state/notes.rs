@@ -3,7 +3,7 @@
 //! ```text
 //! format 1 ch05-attach
 //! name web
-//! group /sys/fs/cgroup/memory/mydocker/3f2a9c41b7d0
+//! group /sys/fs/cgroup/memory/mydocker-3f2a9c41b7d0
 //! host 4711 812345
 //! process until-removed 4712 812347
 //! ended 0 1795298400

@@ -687,7 +687,7 @@ fn copy_by_an_ordinary_user_takes_no_rights_of_others_along() {
     mknod(&device, SFlag::S_IFCHR, Mode::S_IRUSR, 0x0103).unwrap();
     let mut run = play.complete(play.lab.as_user("ch02-union"));
     let denied = contains("mknod(2)").and(contains("EPERM"));
-    let denied = denied.and(contains("hint: only real root makes devices"));
+    let denied = denied.and(contains("hint: only the host's root makes devices"));
     run.arg("true").assert().code(125).stderr(denied);
     // Half a copy is not left behind.
     assert_eq!(names(&play.work).len(), 0);
