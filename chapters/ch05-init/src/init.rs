@@ -36,7 +36,7 @@ impl Part for Init {
     }
 
     // After the walls, which both stand in. The parts that come later are the program's
-    // alone: its streams, its terminal, its user.
+    // alone: its streams and its terminal.
     fn enter(&self, _plan: &Plan, up: &Up) -> Result<()> {
         self.wanted.map_or(Ok(()), |binary| stay_as_init(up, binary))
     }
