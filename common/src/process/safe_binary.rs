@@ -7,7 +7,7 @@
 //!
 //! | file | who | why it cannot be changed |
 //! |---|---|---|
-//! | the binary, on a read-only mount that is attached nowhere | CAP_SYS_ADMIN | the mount refuses; it is in no mount namespace, so nobody can change its flags |
+//! | the binary, on a read-only mount that is attached nowhere | CAP_SYS_ADMIN, or a user who can make a user namespace | the mount refuses; it is in no mount namespace, so nobody can change its flags |
 //! | a copy in memory (a memfd), sealed | everyone else | the seals refuse, and it is not the host's file |
 //!
 //! The flags of the mount can be changed only as long as somebody has its descriptor. It
@@ -16,16 +16,17 @@
 //! # Source
 //! open_tree(2), mount_setattr(2), memfd_create(2), fcntl(2) "File Sealing"; CVE-2019-5736
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
 use nix::sys::prctl;
 use rustix::fs::{
     MemfdFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals,
@@ -33,6 +34,9 @@ use rustix::fs::{
 };
 
 use crate::cli::step::{self, Hint, Step};
+use crate::process::channel::{Channel, Frame};
+use crate::process::child::Child;
+use crate::process::sys::Side;
 use crate::process::{rights, sys};
 
 /// The file that this process was executed from.
@@ -125,15 +129,48 @@ fn kind_of(path: &str) -> Result<Option<Kind>> {
 }
 
 // ANCHOR: read_only_mount
-/// The binary on a mount of its own. `None`: the kernel refuses, as it does without
-/// CAP_SYS_ADMIN in the user namespace of the mount namespace.
+/// The binary on a mount of its own. `None`: the kernel refuses.
 fn read_only_mount() -> Option<OwnedFd> {
-    if !rights::privileged() {
-        return None;
-    }
-    let file = sys::clone_mount(c"/proc/self/exe").ok()?;
+    if rights::privileged() { mount_of(c"/proc/self/exe") } else { mount_by_child() }
+}
+
+/// This takes CAP_SYS_ADMIN in the user namespace of the mount namespace.
+fn mount_of(path: &CStr) -> Option<OwnedFd> {
+    let file = sys::clone_mount(path).ok()?;
     sys::one_mount_read_only(&file).ok()?;
     Some(file)
+}
+
+/// An ordinary user has that capability only in a user namespace of their own. This
+/// process must stay where it is, so a child makes the mount there and hands it over.
+fn mount_by_child() -> Option<OwnedFd> {
+    // /proc/self/exe leads to the mount of the caller's namespace. The child has a copy
+    // of that mount, which only a path leads to.
+    let path = fs::read_link(OWN).ok()?;
+    let path = CString::new(path.into_os_string().into_vec()).ok()?;
+    let (ours, theirs) = Channel::pair().ok()?;
+    sys::assert_one_thread().ok()?;
+    let own_namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+    match sys::clone3(own_namespaces, CloneFlags::empty(), None).ok()? {
+        Side::Child => {
+            if let Some(file) = mount_of(&path) {
+                let _ = theirs.send(&Frame::Descriptor(String::new(), file));
+            }
+            sys::leave(0)
+        }
+        Side::Parent(pid, pidfd) => {
+            drop(theirs);
+            let mut child = Child::new(pid, pidfd);
+            let frame = ours.receive();
+            child.reap().ok()?;
+            let Ok(Some(Frame::Descriptor(_, file))) = frame else { return None };
+            // Another file may have that path by now.
+            let id = |about: Metadata| (about.dev(), about.ino());
+            let found = fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let same = id(found.ok()?) == id(fs::metadata(OWN).ok()?);
+            same.then_some(file)
+        }
+    }
 }
 // ANCHOR_END: read_only_mount
 
