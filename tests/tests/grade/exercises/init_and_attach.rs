@@ -22,7 +22,12 @@ pub(super) const ALL: &[Entry] = &[
         signal_all,
         "'--signal-all'",
     ),
-    ("ch05-attach-1", "without_a_name_it_is_the_newest", newest, "CONTAINER"),
+    (
+        "ch05-attach-1",
+        "without_a_name_it_is_the_newest",
+        newest,
+        "required arguments",
+    ),
     ("ch05-attach-2", "with_logs_it_shows_what_was_printed", with_logs, "'--logs'"),
     ("ch05-attach-3", "with_timeout_it_leaves_in_time", visit, "'--timeout'"),
 ];
