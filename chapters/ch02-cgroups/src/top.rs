@@ -36,19 +36,20 @@ pub fn top(hierarchy: &Hierarchy) -> Result<PathBuf> {
     if own.ends_with(HOST_GROUP) {
         own.pop();
     }
-    Ok(if own != mount && is_delegated(&own) { own } else { mount })
+    Ok(if own != mount && is_delegated(&own)? { own } else { mount })
 }
 // ANCHOR_END: top
 
-fn is_delegated(group: &Path) -> bool {
+fn is_delegated(group: &Path) -> Result<bool> {
     // Root of a user namespace cannot read "trusted." attributes.
-    if !rights::is_host_root() {
+    if !rights::is_host_root()? {
         let owner = fs::metadata(group).map(|meta| meta.uid());
-        return owner.is_ok_and(|owner| owner == geteuid().as_raw());
+        return Ok(owner.is_ok_and(|owner| owner == geteuid().as_raw()));
     }
     let mut value = [0; 1];
-    ["trusted.delegate", "user.delegate"].iter().any(|name| {
+    let names = ["trusted.delegate", "user.delegate"];
+    Ok(names.iter().any(|name| {
         let read = rustix::fs::getxattr(group, *name, &mut value[..]);
         read == Ok(1) && value == *b"1"
-    })
+    }))
 }

@@ -20,7 +20,7 @@ use crate::layer;
 /// No such container; a full disk, and other system calls'. No image is made then.
 pub fn commit(state: &State, container: &str, name: &Name) -> Result<Image> {
     refuse_busybox(name)?;
-    let user_namespace = become_root();
+    let user_namespace = become_root()?;
     let store = Store::open(state)?;
     let held = Held::new(state, container)?;
     let record = &held.record;

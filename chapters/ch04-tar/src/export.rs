@@ -18,7 +18,7 @@ use crate::pack::pack;
 /// # Errors
 /// No such container; a terminal; a full disk, and other system calls'.
 pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
-    let user_namespace = become_root();
+    let user_namespace = become_root()?;
     let held = Held::new(state, container)?;
     let record = &held.record;
     let reader = |aufs| Reader { aufs, user_namespace };

@@ -27,7 +27,7 @@ pub fn import(state: &State, from: &Path, name: &Name) -> Result<Image> {
     refuse_busybox(name)?;
     let standard = from == Path::new("-");
     let from = if standard { from.to_owned() } else { found(state, from)? };
-    let user_namespace = become_root();
+    let user_namespace = become_root()?;
     let store = Store::open(state)?;
     let draft = Draft::begin(&store)?;
     if !standard && from.is_dir() {

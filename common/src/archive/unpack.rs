@@ -36,7 +36,7 @@ const BUFFER: usize = 64 << 10;
 /// As [`unpack_stream`].
 pub fn unpack_file(archive: &Path, root: &Path) -> Result<()> {
     let file = File::open(archive).step(|| at("open(2)", archive))?;
-    let keep = Keep { owners: rights::is_host_root(), attributes: false };
+    let keep = Keep { owners: rights::is_host_root()?, attributes: false };
     // Each section of an .apk ends with zeros, and the next one follows.
     let mut members = Members::new(io::BufReader::new(file), true);
     unpack(&mut members, root, keep)

@@ -176,7 +176,7 @@ impl Plan {
                 Some("your working directory was removed: cd to another".to_owned())
             })?,
             root: Root::Host,
-            users: if rights::in_initial_user_namespace() {
+            users: if rights::in_initial_user_namespace()? {
                 Users::Initial
             } else {
                 Users::Nested

@@ -1,6 +1,9 @@
 //! Which rights this process has: over its user namespace, and over the host.
 
+use anyhow::Result;
 use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::cli::step::Step;
 
 /// Whether this process holds CAP_SYS_ADMIN in its effective set: what clone(2)
 /// asks for every namespace but the user namespace.
@@ -26,9 +29,11 @@ pub fn privileged() -> bool {
 ///
 /// # Source
 /// user_namespaces(7), "Capabilities"
-#[must_use]
-pub fn is_host_root() -> bool {
-    privileged() && in_initial_user_namespace()
+///
+/// # Errors
+/// Those of readlink(2): a wrong guess would give a container other devices and rights.
+pub fn is_host_root() -> Result<bool> {
+    Ok(privileged() && in_initial_user_namespace()?)
 }
 
 /// Whether this process is in the initial user namespace: only there is UID 0 the
@@ -37,8 +42,11 @@ pub fn is_host_root() -> bool {
 ///
 /// # Source
 /// include/linux/proc_ns.h, `PROC_USER_INIT_INO`
-#[must_use]
-pub fn in_initial_user_namespace() -> bool {
-    std::fs::read_link("/proc/self/ns/user")
-        .is_ok_and(|link| link.as_os_str() == "user:[4026531837]")
+///
+/// # Errors
+/// Those of readlink(2).
+pub fn in_initial_user_namespace() -> Result<bool> {
+    let path = "/proc/self/ns/user";
+    let link = std::fs::read_link(path).look(|| format!("readlink(2) {path}"))?;
+    Ok(link.as_os_str() == "user:[4026531837]")
 }

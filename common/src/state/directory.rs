@@ -41,7 +41,7 @@ impl State {
             }
             return Ok(State { root });
         }
-        if rights::is_host_root() {
+        if rights::is_host_root()? {
             let root = PathBuf::from("/var/lib/mydocker");
             return Ok(State { root });
         }

@@ -129,20 +129,21 @@ fn place(layout: Layout) -> Check {
             _ => "as root",
         };
         let text = format!("no group can be made: {error}");
-        return match rights::is_host_root() {
+        return match rights::is_host_root().unwrap_or(false) {
             true => Check::fail(id, text, fix),
             false => Check::warn(id, text, fix),
         };
     }
     let first = &group.places[0];
-    let whose = match (rights::is_host_root(), first.hierarchy.version) {
-        (false, _) => "this user's own, handed over",
-        (true, Version::V1) => "root's; ordinary users have none in v1",
-        (true, Version::V2) if Path::new("/run/systemd/system").is_dir() => {
-            "root's; systemd hands ordinary users their own"
-        }
-        (true, Version::V2) => "root's; nobody here hands any to ordinary users",
-    };
+    let whose =
+        match (rights::is_host_root().unwrap_or(false), first.hierarchy.version) {
+            (false, _) => "this user's own, handed over",
+            (true, Version::V1) => "root's; ordinary users have none in v1",
+            (true, Version::V2) if Path::new("/run/systemd/system").is_dir() => {
+                "root's; systemd hands ordinary users their own"
+            }
+            (true, Version::V2) => "root's; nobody here hands any to ordinary users",
+        };
     let above = first.path.parent().unwrap_or(&first.path).display();
     Check::ok(id, format!("groups can be made in {above}: {whose}"))
 }

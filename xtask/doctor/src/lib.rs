@@ -48,7 +48,7 @@ pub(crate) enum Who {
 
 impl Who {
     fn here() -> Who {
-        if rights::is_host_root() { Who::Root } else { Who::User }
+        if rights::is_host_root().unwrap_or(false) { Who::Root } else { Who::User }
     }
 
     /// The word for a child's command line.
