@@ -257,7 +257,8 @@ fn ctrl_c_ctrl_z_and_fg_of_a_plain_run_work() {
     terminal.see("Stopped");
     terminal.type_keys("fg\n");
     terminal.see("line");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // The shell gives the terminal back and continues the job after it has shown the line.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     terminal.type_keys("again\n");
     terminal.see("got again");
     terminal.see("caller$ ");
