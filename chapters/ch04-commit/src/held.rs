@@ -71,8 +71,8 @@ impl Held {
         Ok(matches!(Status::by_lock(&self.home)?, Status::Running(_)))
     }
 
-    /// What was read of it, unless it was being removed by then: what is gone already
-    /// nobody would miss in a copy.
+    /// The result of reading the container, unless it was being removed by then: a copy
+    /// would silently lack the files that are already gone.
     ///
     /// # Errors
     /// It was being removed; the error of the read.

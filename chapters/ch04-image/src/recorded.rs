@@ -17,7 +17,7 @@ pub struct Recorded {
     image: String,
     layers: Vec<String>,
     driver: Driver,
-    /// Nobody removes the image's layers until the record says that they are used.
+    /// It protects the image's layers from removal until the record names them.
     hold: Option<Hold>,
     /// As far as it is known.
     record: Option<Record>,

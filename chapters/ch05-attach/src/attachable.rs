@@ -209,7 +209,7 @@ impl Terminal {
     /// Keep what is printed. False: there is no more for now.
     fn read(&mut self, log: &Log) -> bool {
         let got = self.printed.read(|bytes| log.write(Stream::Out, bytes));
-        // Nobody has it open, or the program has hung it up. It may open it again.
+        // No process has it open, or the program has hung it up. It may open it again.
         if let Got::End | Got::Failed(Errno::EIO) = got {
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
             let flags = flags | OpenptFlags::CLOEXEC;

@@ -75,7 +75,7 @@ impl Lifecycle {
             part.birth(&mut birth);
         }
         step::scene(Scene { side: "parent", hook: "clone", part: "" });
-        // Who joins a container has company in it.
+        // A program that joins a container is not alone in it.
         let program = Program::new(&self.plan, birth.join.is_some())?;
         let (child, channel) = match clone::make(&birth)? {
             Born::Parent(child, channel) => (child, channel),

@@ -65,7 +65,7 @@ impl<See: FnMut(&[u8])> OutputRelay<See> {
 
     fn write(&mut self) {
         if !self.copy.write() {
-            // Nobody reads any more. The program learns it as it would without the
+            // The reader is gone. The program learns it as it would without the
             // copy: its next write(2) fails with EPIPE.
             self.copy.stop();
         }

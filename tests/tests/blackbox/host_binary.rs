@@ -144,7 +144,7 @@ fn the_trace_tells_from_which_file_the_program_runs() {
                 "{trace}"
             );
         }
-        // Nobody else starts twice.
+        // No other command executes itself again.
         let out =
             who(&lab).args(["run", "--rm", "--trace", "busybox", "true"]).output();
         let trace = String::from_utf8(out.unwrap().stderr).unwrap();

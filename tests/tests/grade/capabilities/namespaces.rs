@@ -141,7 +141,7 @@ fn port(room: &mut Room) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("a port").port();
     let script = format!("nc 127.0.0.1 {port} && echo reached || echo closed");
-    // Who is let in is turned out at once.
+    // A client is accepted and disconnected at once.
     let door = std::thread::spawn(move || {
         listener.set_nonblocking(true).expect("fcntl(2)");
         wait_for(|| listener.accept().ok().map(drop));

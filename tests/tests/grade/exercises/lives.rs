@@ -40,8 +40,8 @@ fn lives<'a>(room: &'a Room, name: &str) -> Result<Running<'a>, Trouble> {
     Ok(running)
 }
 
-/// Let all end that run in this check, and remove what was kept. What went wrong before
-/// is what is told.
+/// End all containers of this check, and remove what they kept. An earlier failure is
+/// reported rather than one of this clean-up.
 fn tidy(room: &Room, running: Vec<Running>, outcome: Outcome) -> Outcome {
     for (pid, name) in living() {
         if name == "sh" || name == "sleep" {
