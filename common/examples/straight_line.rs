@@ -39,6 +39,7 @@ fn main() {
         .unwrap();
     let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     env::current_dir().unwrap();
+    assert!(fs::read_link("/proc/self/ns/user").is_ok());
     let volume = PathBuf::from(env::args_os().nth(1).unwrap());
     let root = PathBuf::from(env::var_os("MYDOCKER_ROOT").unwrap());
     let record = read_whole::read(root.join("images/busybox")).unwrap();
@@ -90,6 +91,7 @@ fn main() {
     assert!(fs::metadata(&volume).unwrap().is_dir());
     let own = fs::metadata("/proc/self/exe").unwrap();
     let own = (own.dev(), own.ino());
+    assert!(fs::read_link("/proc/self/exe").is_ok());
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -159,6 +161,7 @@ fn main() {
     assert!(fs::remove_dir(&upper).is_err(), "the volume's mount point lies in it");
     fs::remove_dir_all(&upper).unwrap();
     fs::remove_dir(&work).unwrap();
+    assert!(fs::remove_file(home.join("record")).is_err(), "it has none");
     fs::remove_dir(&home).unwrap();
     fs::remove_file(&lock).unwrap();
     drop(lock_file);
@@ -515,6 +518,7 @@ fn child(
             unsafe { libc::dup2(own.as_raw_fd(), number) };
         }
     }
+    common::deny_terminal_input().unwrap();
     setgroups(&[] as &[Gid]).unwrap();
     chdir("/").unwrap();
     // SAFETY: nothing is closed now.

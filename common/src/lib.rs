@@ -52,4 +52,5 @@ pub use process::sys::{
     SystemV, default_signal, ignore_signal, mount_read_only, one_mount_read_only,
     one_mount_writable, setdomainname,
 };
+pub use process::terminal_filter::install as deny_terminal_input;
 pub use state::Home;

@@ -151,7 +151,7 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// EACCES without CAP_SYS_ADMIN, EINVAL from a kernel without CONFIG_SECCOMP_FILTER.
 /// # Source
 /// seccomp(2), "SECCOMP_SET_MODE_FILTER"
-pub(crate) fn install() -> Result<()> {
+pub fn install() -> Result<()> {
     if INSTALLED.load(Ordering::Relaxed) {
         return Ok(());
     }
