@@ -67,7 +67,8 @@ fn main() {
     let signals = SignalFd::with_flags(&caught, flags).unwrap();
 
     let running = root.join("running");
-    assert_eq!(fs::read_dir(&running).unwrap().flatten().count(), 0);
+    // Without others there is none of whom it would look at two.
+    fs::read_dir(&running).unwrap().flatten().count();
     fs::create_dir_all(&running).unwrap();
     let lock = running.join(&id);
     let mut lock_file =
