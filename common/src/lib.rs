@@ -30,8 +30,8 @@ pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
 pub use engine::part::{Birth, Join, Part, Up};
 pub use engine::plan::{
-    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, StreamSource,
-    Users,
+    Credentials, Lifetime, OnParentDeath, OwnFile, Plan, Root, Seal, Session,
+    StreamSource, Users,
 };
 pub use engine::poll_loop::{Running, Watch};
 pub use engine::relay::OutputRelay;
