@@ -25,6 +25,7 @@ pub mod read_whole;
 pub mod state;
 
 pub use cli::{hints, step};
+pub use engine::background::in_background;
 pub use engine::byte_copy::{ByteCopy, Got};
 pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
@@ -40,6 +41,7 @@ pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::id_map;
 pub use process::init::stay_as_init;
+pub use process::link_filter::only_removal_of;
 pub use process::pidfd::{Noted, Process};
 pub use process::poll::poll;
 pub use process::raw_ioctl::{RawCall, raw_ioctl};
