@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod list;
-mod netlink;
+pub mod netlink;
 mod pair;
 mod route;
 

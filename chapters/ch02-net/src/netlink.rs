@@ -2,12 +2,12 @@
 //! messages, and a message is a header, a fixed struct, and attributes.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto,
     socket_with,
 };
 
@@ -15,13 +15,14 @@ use rustix::net::{
 ///
 /// # Source
 /// netlink(7), include/uapi/linux/netlink.h
-pub(crate) const NLM_F_REQUEST: u16 = 0x1;
-pub(crate) const NLM_F_ACK: u16 = 0x4;
-pub(crate) const NLM_F_EXCL: u16 = 0x200;
-pub(crate) const NLM_F_DUMP: u16 = 0x300;
-pub(crate) const NLM_F_CREATE: u16 = 0x400;
+pub const NLM_F_REQUEST: u16 = 0x1;
+pub const NLM_F_ACK: u16 = 0x4;
+pub const NLM_F_EXCL: u16 = 0x200;
+pub const NLM_F_DUMP: u16 = 0x300;
+pub const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLMSG_ERROR: u16 = 2;
+/// The kind of a message that carries an errno, negated; 0 is the acknowledgement.
+pub const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
 /// The length in bytes of struct nlmsghdr: length, kind, flags, sequence number,
@@ -34,12 +35,12 @@ const HEADER: usize = 16;
 ///
 /// # Source
 /// netlink(7), rtnetlink(7), "struct rtattr"
-pub(crate) struct Message(Vec<u8>);
+pub struct Message(Vec<u8>);
 
 impl Message {
     /// A header. Length and sequence number are filled in when it is sent; the port
     /// is the kernel's to choose.
-    pub(crate) fn new(kind: u16, flags: u16) -> Message {
+    pub fn new(kind: u16, flags: u16) -> Message {
         let mut bytes = vec![0; HEADER];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
@@ -47,14 +48,14 @@ impl Message {
     }
 
     /// Plain bytes: the fixed struct that this kind of message begins with.
-    pub(crate) fn plain(mut self, bytes: &[u8]) -> Message {
+    pub fn plain(mut self, bytes: &[u8]) -> Message {
         self.0.extend(bytes);
         self.0.resize(self.0.len().next_multiple_of(4), 0);
         self
     }
 
     /// An attribute: its length, its kind, the value.
-    pub(crate) fn attribute(self, kind: u16, value: &[u8]) -> Message {
+    pub fn attribute(self, kind: u16, value: &[u8]) -> Message {
         self.nest(kind, |mut message| {
             message.0.extend(value);
             message
@@ -62,7 +63,7 @@ impl Message {
     }
 
     /// An attribute that is made of attributes.
-    pub(crate) fn nest(
+    pub fn nest(
         mut self,
         kind: u16,
         inside: impl FnOnce(Message) -> Message,
@@ -76,12 +77,22 @@ impl Message {
         whole[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         Message(whole).plain(&[])
     }
+
+    /// The finished request, with its length and this sequence number.
+    #[must_use]
+    pub fn bytes(&self, sequence: u32) -> Vec<u8> {
+        let mut bytes = self.0.clone();
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+        bytes
+    }
 }
 // ANCHOR_END: message
 
 /// The attributes in the bytes of an answer, each with its kind. What is cut off or
 /// malformed ends the list.
-pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
     while let [a, b, c, d, ..] = *bytes {
         let length = u16::from_ne_bytes([a, b]) as usize;
@@ -94,26 +105,36 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 }
 
 /// The u32 at this offset of an answer; 0 where it is too short.
-pub(crate) fn number(bytes: &[u8], at: usize) -> u32 {
+pub fn number(bytes: &[u8], at: usize) -> u32 {
     let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
     four.map_or(0, u32::from_ne_bytes)
 }
 
 /// The socket, and the number of the last request.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     fd: OwnedFd,
     sequence: Cell<u32>,
 }
 
 impl Socket {
-    /// A socket for devices, addresses and routes, of the network namespace in which
-    /// this process is now.
-    pub(crate) fn open() -> Result<Socket> {
+    /// A socket of the network namespace in which this process is now. The protocol
+    /// selects the part of the kernel; `None` is NETLINK_ROUTE: devices, addresses
+    /// and routes.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn open(protocol: Option<Protocol>) -> Result<Socket> {
         let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
         // NETLINK_ROUTE is protocol 0, the one that is taken when none is named.
-        let fd = socket_with(family, SocketType::RAW, flags, None)?;
+        let fd = socket_with(family, SocketType::RAW, flags, protocol)?;
         Ok(Socket { fd, sequence: Cell::new(0) })
+    }
+
+    /// The sequence number for the next request.
+    pub fn next_sequence(&self) -> u32 {
+        self.sequence.set(self.sequence.get() + 1);
+        self.sequence.get()
     }
 
     // ANCHOR: ask
@@ -121,14 +142,9 @@ impl Socket {
     /// this was all, or that it won't.
     ///
     /// The request has either [`NLM_F_ACK`] or [`NLM_F_DUMP`], or nothing ends it.
-    pub(crate) fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
-        let mut request = request.0;
-        let length = request.len() as u32;
-        request[..4].copy_from_slice(&length.to_ne_bytes());
+    pub fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
         loop {
-            self.sequence.set(self.sequence.get() + 1);
-            let sequence = self.sequence.get().to_ne_bytes();
-            request[8..12].copy_from_slice(&sequence);
+            let request = request.bytes(self.next_sequence());
             let kernel = SocketAddrNetlink::new(0, 0);
             sendto(&self.fd, &request, SendFlags::empty(), &kernel)?;
             if let Some(answers) = self.answers()? {
@@ -169,6 +185,12 @@ impl Socket {
         }
     }
     // ANCHOR_END: ask
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Route {
     /// # Errors
     /// Those of socket(2).
     pub fn open() -> Result<Route> {
-        Socket::open().map(Route).look(|| "socket(2) AF_NETLINK")
+        Socket::open(None).map(Route).look(|| "socket(2) AF_NETLINK")
     }
 
     /// All devices of the namespace.
