@@ -27,7 +27,8 @@ pub const NLM_F_CREATE: u16 = 0x400;
 /// Add the object after the existing ones (rules, routes).
 pub const NLM_F_APPEND: u16 = 0x800;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLMSG_ERROR: u16 = 2;
+/// The kind of a message that carries an errno, negated; 0 is the acknowledgement.
+pub const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
 /// The length in bytes of struct nlmsghdr: length, kind, flags, sequence number,
@@ -89,7 +90,8 @@ impl Message {
     }
 
     /// The finished request, with its length and this sequence number.
-    fn numbered(&self, sequence: u32) -> Vec<u8> {
+    #[must_use]
+    pub fn bytes(&self, sequence: u32) -> Vec<u8> {
         let mut bytes = self.0.clone();
         let length = bytes.len() as u32;
         bytes[..4].copy_from_slice(&length.to_ne_bytes());
@@ -160,7 +162,7 @@ impl Socket {
     pub fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
         loop {
             let sequence = self.next_sequence();
-            self.send(&request.numbered(sequence))?;
+            self.send(&request.bytes(sequence))?;
             let (mut found, mut whole) = (Vec::new(), true);
             let end = self.read(|answer| {
                 // Other numbers belong to an earlier request that failed half-way.
@@ -199,7 +201,7 @@ impl Socket {
         let first = self.sequence.get() + 1;
         let mut bytes = Vec::new();
         for request in requests {
-            bytes.extend(request.numbered(self.next_sequence()));
+            bytes.extend(request.bytes(self.next_sequence()));
         }
         let mut missing = requests.iter().filter(|it| it.wants_ack()).count();
         self.send(&bytes).map_err(|errno| (0, errno))?;
@@ -218,7 +220,8 @@ impl Socket {
         .map_err(|errno| (0, errno))?
     }
 
-    fn next_sequence(&self) -> u32 {
+    /// The sequence number for the next request.
+    pub fn next_sequence(&self) -> u32 {
         self.sequence.set(self.sequence.get() + 1);
         self.sequence.get()
     }

@@ -9,11 +9,16 @@ pub mod firewall;
 mod flags;
 pub mod foreign;
 mod hosts;
+#[cfg(test)]
+mod lab;
 mod link_watch;
 mod mac;
 mod mode;
+mod namespace;
 pub mod nft;
 mod own_files;
+#[cfg(test)]
+mod paths;
 mod publication;
 mod resolv_conf;
 mod rules;
