@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use anyhow::Result;
 use ch02_net::Route;
 use ch06_network::{Member, Network, Networks, release_addresses};
-use common::state::{Name, Table};
+use common::state::{Name, State, Table};
 use common::step::Step;
 use common::{Birth, Exit, Home, Part, Plan, Running, Up};
 use nix::sched::CloneFlags;
@@ -110,6 +110,16 @@ impl Part for Connection {
 }
 // ANCHOR_END: part
 
+/// A network whose bridge is there. After a reboot it is made again.
+///
+/// # Errors
+/// There is no network of the name; the bridge cannot be made.
+pub(crate) fn used(state: &State, name: &Name) -> Result<Network> {
+    let network = Network::find(state, name)?;
+    network.ensure_bridge(&Route::open()?)?;
+    Ok(network)
+}
+
 impl Connection {
     // ANCHOR: join
     /// Claim an address, write the container's files, and tell the others its name.
@@ -118,7 +128,7 @@ impl Connection {
         let flags = &self.flags;
         let servers = resolv_conf::for_network(&flags.dns, &flags.dns_search)?;
         let networks = Networks::lock(&state)?;
-        let network = networks.used(name)?;
+        let network = used(&state, name)?;
         let address =
             networks.claim(&network, &plan.home, flags.address, self.table)?;
         let (id, name) = (plan.home.id.clone(), plan.home.name.clone());

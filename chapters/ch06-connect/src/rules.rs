@@ -43,7 +43,8 @@ impl Rules {
         _firewall: bool,
     ) -> Result<()> {
         let ports = self.publication.ports();
-        let (subnet, bridge) = (network.subnet, network.bridge.as_str());
+        let bridge = network.bridge.as_str();
+        let subnet = (network.subnet.address, network.subnet.prefix);
         let table = open_table(container, bridge, subnet, address, &ports)?;
         *self.table.borrow_mut() = Some(table);
         // Now, as the program may end at once and take the device with it.

@@ -5,16 +5,18 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use anyhow::{Context as _, Result, bail};
-use ch06_network::{Member, Network, Networks, release_addresses};
+use ch06_network::{Member, Network, Networks};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::{Name, Record};
-use common::step::Step;
+use common::step::{Step, join_errors};
 use common::{Exit, Home, Process, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::firewall::open_table;
-use crate::undo::{self, CONNECTION};
+use super::disconnect::take_back;
+use crate::connection::used;
+use crate::undo::CONNECTION;
 use crate::{LinkWatch, Mac, Wire, hosts};
 
 /// Connect a running container to a network
@@ -38,10 +40,10 @@ impl Act for Connect {
         let (home, process) = running(context, &self.container)?;
         let namespace = own_namespace(&process, &self.container)?;
         let networks = Networks::lock(state)?;
-        let network = networks.used(&self.network)?;
+        let network = used(state, &self.network)?;
         if network.members(state)?.iter().any(|member| member.id == home.id) {
             bail!(
-                "container {} is connected to network {} already: `network disconnect` \
+                "container {} is already connected to network {}: `network disconnect` \
                  ends that",
                 self.container,
                 network.name
@@ -54,12 +56,12 @@ impl Act for Connect {
             .note(CONNECTION, network.name.as_str().as_bytes())
             .and_then(|()| hosts::publish(&networks, &network, state, &me))
             .and_then(|()| hosts::add_network(&networks, &network, &home, &me))
-            .and_then(|()| {
-                drop(networks);
-                connect(&home, &network, address, &namespace)
-            });
-        // The container goes on without this network, and keeps nothing of it.
-        connected.inspect_err(|_| drop(take_back(&home, &network, &me)))?;
+            .and_then(|()| connect(&home, &network, address, &namespace));
+        if let Err(error) = connected {
+            // The container goes on without this network, and keeps nothing of it.
+            let taken = take_back(&networks, &home, &network, &me);
+            return Err(join_errors([Err(error), taken]).unwrap_err());
+        }
         Ok(Exit::Code(0))
     }
     // ANCHOR_END: act
@@ -109,8 +111,8 @@ fn connect(
     wire.lay(namespace.as_fd())?;
     let start = || {
         let link = LinkWatch::new(&wire.host_end())?;
-        let table =
-            open_table(container, &network.bridge, network.subnet, address, &[])?;
+        let subnet = (network.subnet.address, network.subnet.prefix);
+        let table = open_table(container, &network.bridge, subnet, address, &[])?;
         Ok((link, table))
     };
     in_background(start, |(link, table)| {
@@ -122,8 +124,3 @@ fn connect(
     wire.wait()
 }
 // ANCHOR_END: connect
-
-fn take_back(home: &Home, network: &Network, me: &Member) -> Result<()> {
-    let networks = Networks::lock(&home.state)?;
-    super::disconnect::take_back(&networks, home, network, me)
-}

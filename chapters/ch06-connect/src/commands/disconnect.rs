@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use ch02_net::Route;
-use ch06_network::{Member, Network, Networks};
+use ch06_network::{Member, Network, Networks, release};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::Name;
@@ -62,6 +62,6 @@ pub(super) fn take_back(
     }
     hosts::withdraw(networks, network, &home.state, me)?;
     hosts::remove_network(networks, network, home, me)?;
-    networks.release(network, me)
+    release(home, &network.name, me.address)
 }
 // ANCHOR_END: take_back
