@@ -206,6 +206,17 @@ mod tests {
         addresses.iter().filter(exists).copied().collect()
     }
 
+    fn port_in_time_wait() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().port();
+        let mut client = TcpStream::connect(("127.0.0.1", host)).unwrap();
+        // The side that closes first keeps the port.
+        drop(listener.accept().unwrap());
+        client.read_exact(&mut [0]).unwrap_err();
+        drop((client, listener));
+        host
+    }
+
     /// What a reservation that fails says.
     fn refused(state: &State, port: Published) -> String {
         report(&Reservation::take(state, &[port]).unwrap_err())
@@ -283,13 +294,7 @@ mod tests {
     #[test]
     fn a_connection_in_time_wait_does_not_disturb() {
         let (_dir, state) = state();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().port();
-        let mut client = TcpStream::connect(("127.0.0.1", host)).unwrap();
-        // The side that closes first keeps the port.
-        drop(listener.accept().unwrap());
-        client.read_exact(&mut [0]).unwrap_err();
-        drop((client, listener));
+        let host = port_in_time_wait();
         let plain = socket(AddressFamily::INET, SocketType::STREAM).unwrap();
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, host));
         let taken = bind(&plain, &address).unwrap_err();
@@ -346,14 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn a_second_process_waits_until_the_option_is_cleared() {
+        let (_dir, state) = state();
+        let port = Published { host: port_in_time_wait(), ..any(Protocol::Tcp) };
+        let first = lock(&state).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Reservation::take(&state, &[port]).unwrap());
+            sleep(Duration::from_millis(50));
+            assert!(!second.is_finished());
+            drop(first);
+            second.join().unwrap();
+        });
+    }
+
+    #[test]
     fn of_many_that_want_a_port_in_time_wait_one_gets_it() {
         let (_dir, state) = state();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().port();
-        let mut client = TcpStream::connect(("127.0.0.1", host)).unwrap();
-        drop(listener.accept().unwrap());
-        client.read_exact(&mut [0]).unwrap_err();
-        drop((client, listener));
+        let host = port_in_time_wait();
         let port = Published { host, ..any(Protocol::Tcp) };
         std::thread::scope(|scope| {
             let all: Vec<_> = (0..8)
