@@ -6,39 +6,17 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use common::state::Id;
+use common::state::{Id, Published};
 
 use crate::nft::Expression::{
     ChangeDestination, Destination, DestinationIsLocal, DestinationPort, Drop,
     InputDevice, Masquerade, NewConnection, OutputDevice, Source, Translated,
 };
 use crate::nft::Is::{Equal, Not};
-pub use crate::nft::Protocol;
 use crate::nft::{Batch, Hook, Place, Rules, Table};
 
 /// The names of our tables begin with this.
 pub const PREFIX: &str = "mydocker-";
-
-/// A port of the host that leads to a port of the container: one `-p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The protocol of both ports.
-    pub protocol: Protocol,
-    /// The host's address. `None` or 0.0.0.0: every address of the host.
-    pub address: Option<Ipv4Addr>,
-    /// The host's port.
-    pub host: u16,
-    /// The container's port.
-    pub guest: u16,
-}
-
-impl Published {
-    /// The one address of the host on which the port is published. `None`: all.
-    #[must_use]
-    pub fn only(&self) -> Option<Ipv4Addr> {
-        self.address.filter(|address| !address.is_unspecified())
-    }
-}
 
 // ANCHOR: chains
 /// Received packets to a published port get the container as their destination.
@@ -126,7 +104,7 @@ pub fn open_table(
 // ANCHOR: publish
 /// The rules of one published port.
 fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr) {
-    let destination = match port.only() {
+    let destination = match port.address {
         None => DestinationIsLocal,
         Some(only) => Destination(only, 32),
     };
@@ -135,7 +113,7 @@ fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr
     batch.append(table, OWN.chain, &rule);
     // A packet to 127.0.0.1 that came in from a network is forged. The kernel drops it
     // as long as no rule changes its destination before.
-    if !port.only().is_some_and(|only| only.is_loopback()) {
+    if !port.address.is_some_and(|only| only.is_loopback()) {
         batch.append(table, ARRIVES.chain, &rule);
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::firewall::Protocol;
+use common::state::Protocol;
 use crate::namespace::inside;
 
 /// How long an answer may take.

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use common::state::Id;
 
-use crate::firewall::{OwnedTable, Protocol, Published, open_table};
+use common::state::{Protocol, Published};
+
+use crate::firewall::{OwnedTable, open_table};
 use crate::lab::{Host, Lab};
 
 const K1: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);

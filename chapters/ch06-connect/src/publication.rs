@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use crate::firewall::Published;
+use common::state::Published;
 
 /// The published ports of a container, and the sockets that keep other programs from
 /// taking them. All copies are the same value.
@@ -14,15 +14,13 @@ pub struct Publication(Rc<RefCell<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     ports: Vec<Published>,
-    sockets: Vec<OwnedFd>,
+    _sockets: Vec<OwnedFd>,
 }
 
 impl Publication {
-    /// Add a port and the socket that reserves it.
-    pub fn add(&self, port: Published, socket: OwnedFd) {
-        let mut inner = self.0.borrow_mut();
-        inner.ports.push(port);
-        inner.sockets.push(socket);
+    /// Publish these ports; the sockets reserve them.
+    pub fn set(&self, ports: Vec<Published>, sockets: Vec<OwnedFd>) {
+        *self.0.borrow_mut() = Inner { ports, _sockets: sockets };
     }
 
     /// The ports.
@@ -31,7 +29,7 @@ impl Publication {
         self.0.borrow().ports.clone()
     }
 
-    /// Give the ports back: the container is not connected any more.
+    /// Give the ports back.
     pub fn close(&self) {
         *self.0.borrow_mut() = Inner::default();
     }
