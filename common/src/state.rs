@@ -27,6 +27,6 @@ pub use name::Name;
 pub use notes::Notes;
 pub use record::{End, Record};
 pub use status::Status;
-pub use sweep::Dead;
+pub use sweep::{Dead, sweep_holder};
 pub use tree::remove_tree;
 pub use undo::{Table, Undo};

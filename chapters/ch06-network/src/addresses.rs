@@ -181,10 +181,8 @@ impl Networks<'_> {
     /// Those of readdir(3), unlink(2) and flock(2).
     pub fn sweep_members(&self, name: &Name, table: Table) -> Result<()> {
         let directory = addresses(self.state, name);
-        let owners: Vec<Id> = members(self.state, name)?
-            .into_iter()
-            .map(|member| member.id)
-            .collect();
+        let owners: Vec<Id> =
+            members(self.state, name)?.into_iter().map(|member| member.id).collect();
         if !owners.is_empty() {
             self.unlocked(|| {
                 for id in owners {
@@ -273,9 +271,12 @@ pub(crate) fn members(state: &State, name: &Name) -> Result<Vec<Member>> {
 /// Those of readlink(2) and unlink(2).
 pub fn release_addresses(home: &Home) -> Result<()> {
     let notes = home.notes()?;
-    join_errors(notes.of(ADDRESS).filter_map(noted).map(|(network, address)| {
-        release(home, &network, address)
-    }))
+    join_errors(
+        notes
+            .of(ADDRESS)
+            .filter_map(noted)
+            .map(|(network, address)| release(home, &network, address)),
+    )
 }
 
 /// Give back one address of a container. An address that is free, or that belongs to
@@ -313,3 +314,6 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
         removed => removed,
     }
 }
+
+#[cfg(test)]
+mod tests;

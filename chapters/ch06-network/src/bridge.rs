@@ -3,15 +3,12 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
-use ch02_net::{Link, Route};
+use ch02_net::{Link, Route, is_device_name};
 use common::state::{Id, Name};
 use nix::errno::Errno;
 
 use crate::network::Network;
 use crate::overlap::{check, of_host};
-
-/// The longest name of a device in bytes: IFNAMSIZ without its NUL.
-const LONGEST: usize = 15;
 
 /// How often a bridge that other processes make or remove at the same time is looked
 /// for again.
@@ -24,20 +21,15 @@ const ATTEMPTS: usize = 20;
 /// `dev_valid_name` in net/core/dev.c; `sysctl_dev_name_is_allowed` for all and default
 pub(crate) fn bridge_name(name: &Name, id: &Id) -> String {
     let name = name.as_str();
-    if name.len() <= LONGEST && !["all", "default"].contains(&name) {
+    if is_device_name(name) && !["all", "default"].contains(&name) {
         name.to_owned()
     } else {
-        draft(id)
+        format!("br-{id}")
     }
 }
 
-/// The name that a bridge has until it bears its alias.
-fn draft(id: &Id) -> String {
-    format!("br-{id}")
-}
-
 /// The alias that marks a bridge as ours.
-pub(crate) fn alias(id: &Id) -> String {
+fn alias(id: &Id) -> String {
     format!("mydocker network {id}")
 }
 
@@ -58,9 +50,9 @@ impl Network {
     /// and after a process that made it was killed.
     ///
     /// Each step may have been done before, by a process that was killed or that runs
-    /// at the same time. The bridge gets its name after its alias, so a device with
-    /// the name and without the alias is never half of ours. It is set up last, so a
-    /// bridge that is up is complete.
+    /// at the same time. The bridge has its alias from its first moment, so a device
+    /// without the alias is never half of ours. It is set up last, so a bridge that is
+    /// up is complete.
     ///
     /// # Errors
     /// A device of this name exists that is not ours; the subnet overlaps a route or an
@@ -68,52 +60,28 @@ impl Network {
     pub fn ensure_bridge(&self, route: &Route) -> Result<()> {
         for _ in 0..ATTEMPTS {
             match find(route, &self.bridge)? {
-                Some(link) if !self.owns(&link) => self.refuse(&link)?,
-                Some(link) if link.up => return Ok(()),
-                Some(_) => {
-                    repeated(route.set_mac(&self.bridge, mac(self.gateway)))?;
-                    repeated(route.add_address(
-                        &self.bridge,
-                        self.gateway,
-                        self.subnet.prefix,
-                    ))?;
-                    repeated(route.set_up(&self.bridge))?;
+                Some(link) if !is_ours(&link, &self.id) => {
+                    bail!("{}: network {} needs the name", foreign(&link), self.name)
                 }
-                None => self.add_bridge(route)?,
+                Some(link) if link.up => return Ok(()),
+                Some(_) => self.set_up_bridge(route)?,
+                None => {
+                    // The host may have other addresses than at the creation.
+                    check(&self.subnet, &of_host(route, Some(&self.bridge))?)?;
+                    repeated(route.add_bridge(&self.bridge, &alias(&self.id)))?;
+                }
             }
         }
         bail!("bridge {} is removed by another process again and again", self.bridge)
     }
 
-    /// Make the bridge under a name that contains the network's ID, so that no other
-    /// program has it; mark it; give it its name.
-    fn add_bridge(&self, route: &Route) -> Result<()> {
-        // The host may have got another address since the network was created.
-        check(&self.subnet, &of_host(route, Some(&self.bridge))?)?;
-        let (draft, alias) = (draft(&self.id), alias(&self.id));
-        repeated(route.add_bridge(&draft, &alias))?;
-        repeated(route.set_alias(&draft, &alias))?;
-        if draft != self.bridge {
-            repeated(route.rename(&draft, &self.bridge))?;
-        }
-        Ok(())
+    fn set_up_bridge(&self, route: &Route) -> Result<()> {
+        let Network { bridge, gateway, subnet, .. } = self;
+        repeated(route.set_mac(bridge, mac(*gateway)))?;
+        repeated(route.add_address(bridge, *gateway, subnet.prefix))?;
+        repeated(route.set_up(bridge))
     }
     // ANCHOR_END: ensure
-
-    fn owns(&self, link: &Link) -> bool {
-        is_ours(link, &alias(&self.id))
-            // A creation that was killed before it set the alias. No other program
-            // knows the ID.
-            || (link.name == draft(&self.id) && link.alias.is_none())
-    }
-
-    fn refuse(&self, link: &Link) -> Result<()> {
-        bail!(
-            "{}: network {} cannot use it as its bridge",
-            foreign(link),
-            self.name
-        )
-    }
 }
 
 /// Make sure that no device has the name of a bridge that is to be made.
@@ -130,24 +98,20 @@ pub(crate) fn vacant(route: &Route, bridge: &str) -> Result<()> {
     Ok(())
 }
 
-/// Remove a bridge, and one whose making was killed. A device that is not ours is left
+/// Remove the bridge of the network with this ID. A device that is not ours is left
 /// alone.
 ///
 /// # Errors
 /// Those of netlink(7).
 pub(crate) fn remove_bridge(route: &Route, bridge: &str, id: &Id) -> Result<()> {
-    for name in [bridge, &draft(id)] {
-        if let Some(link) = find(route, name)?
-            && (is_ours(&link, &alias(id)) || name == draft(id))
-        {
-            repeated(route.delete(name))?;
-        }
+    match find(route, bridge)? {
+        Some(link) if is_ours(&link, id) => repeated(route.delete(bridge)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-fn is_ours(link: &Link, alias: &str) -> bool {
-    link.kind.as_deref() == Some("bridge") && link.alias.as_deref() == Some(alias)
+fn is_ours(link: &Link, id: &Id) -> bool {
+    link.kind.as_deref() == Some("bridge") && link.alias == Some(alias(id))
 }
 
 /// What a device is that is not the bridge that is looked for.

@@ -59,7 +59,8 @@ impl Network {
     /// # Errors
     /// Those of readdir(3).
     pub fn all(state: &State) -> Result<Vec<Result<Network>>> {
-        let found = names(state)?.into_iter().map(|name| Network::read(state, &name));
+        let found =
+            names(state)?.into_iter().map(|name| Network::read(state, &name));
         Ok(found.filter_map(Result::transpose).collect())
     }
 

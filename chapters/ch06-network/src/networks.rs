@@ -164,8 +164,9 @@ impl<'a> Networks<'a> {
         let id = match Network::read(self.state, name) {
             Ok(network) => network.map(|it| (it.bridge, it.id)),
             // Of a damaged record, the ID may be left.
-            Err(_) => salvaged_id(self.state, name)
-                .map(|id| (bridge_name(name, &id), id)),
+            Err(_) => {
+                salvaged_id(self.state, name).map(|id| (bridge_name(name, &id), id))
+            }
         };
         if let Some((bridge, id)) = id {
             remove_bridge(route, &bridge, &id)?;

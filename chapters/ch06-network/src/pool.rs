@@ -37,3 +37,39 @@ pub(crate) fn choose(in_use: &[InUse]) -> Result<Subnet> {
     )
 }
 // ANCHOR_END: pool
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subnet(text: &str) -> Subnet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_first_subnet_without_an_address_in_use_is_chosen() {
+        let mut in_use = Vec::new();
+        assert_eq!(choose(&in_use).unwrap(), subnet("172.17.0.0/16"));
+        in_use.push(InUse::range("172.17.3.0/24", "route"));
+        assert_eq!(choose(&in_use).unwrap(), subnet("172.18.0.0/16"));
+        in_use.push(InUse::range("172.16.0.0/12", "route"));
+        assert_eq!(choose(&in_use).unwrap(), subnet("192.168.0.0/20"));
+        in_use.push(InUse::range("192.168.1.4/31", "address"));
+        assert_eq!(choose(&in_use).unwrap(), subnet("192.168.16.0/20"));
+        in_use.push(InUse::range("192.168.0.0/17", "route"));
+        assert_eq!(choose(&in_use).unwrap(), subnet("192.168.128.0/20"));
+        in_use.push(InUse::range("192.168.0.0/16", "route"));
+        let error = choose(&in_use).unwrap_err().to_string();
+        assert!(error.starts_with("no free subnet is left"), "{error}");
+    }
+
+    #[test]
+    fn no_two_of_the_subnets_overlap() {
+        let all: Vec<Subnet> = candidates().collect();
+        assert_eq!(all.len(), 15 + 16);
+        for (at, one) in all.iter().enumerate() {
+            assert_eq!(one.to_string().parse::<Subnet>().unwrap(), *one);
+            assert!(!all[..at].iter().any(|other| other.overlaps(one)), "{one}");
+        }
+    }
+}

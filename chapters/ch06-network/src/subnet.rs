@@ -68,7 +68,8 @@ impl Subnet {
     /// It is outside, or is the first or the last address of a subnet up to /30.
     pub(crate) fn check_host(&self, address: Ipv4Addr, flag: &str) -> Result<()> {
         let range = self.range();
-        let [first, last] = [range.start(), range.end()].map(|it| Ipv4Addr::from(*it));
+        let [first, last] =
+            [range.start(), range.end()].map(|it| Ipv4Addr::from(*it));
         let why = if self.has_host(address) {
             return Ok(());
         } else if !self.contains(address) {
@@ -101,8 +102,10 @@ impl FromStr for Subnet {
 
     fn from_str(text: &str) -> Result<Subnet> {
         let expected = || {
-            format!("invalid subnet {text:?}: expected ADDRESS/PREFIX, for example \
-                     192.168.10.0/24")
+            format!(
+                "invalid subnet {text:?}: expected ADDRESS/PREFIX, for example \
+                     192.168.10.0/24"
+            )
         };
         let (address, prefix) = text.split_once('/').with_context(expected)?;
         let address: Ipv4Addr = address.parse().ok().with_context(expected)?;
@@ -155,8 +158,20 @@ mod tests {
     fn a_subnet_reads_back_and_knows_its_addresses() {
         for (text, first, last, broadcast, count) in [
             ("10.0.0.0/8", "10.0.0.1", "10.255.255.254", "10.255.255.255", 16777214),
-            ("192.168.8.0/21", "192.168.8.1", "192.168.15.254", "192.168.15.255", 2046),
-            ("192.168.10.0/24", "192.168.10.1", "192.168.10.254", "192.168.10.255", 254),
+            (
+                "192.168.8.0/21",
+                "192.168.8.1",
+                "192.168.15.254",
+                "192.168.15.255",
+                2046,
+            ),
+            (
+                "192.168.10.0/24",
+                "192.168.10.1",
+                "192.168.10.254",
+                "192.168.10.255",
+                254,
+            ),
             ("192.168.10.8/29", "192.168.10.9", "192.168.10.14", "192.168.10.15", 6),
             ("192.168.10.4/30", "192.168.10.5", "192.168.10.6", "192.168.10.7", 2),
             ("192.168.10.6/31", "192.168.10.6", "192.168.10.7", "192.168.10.7", 2),
@@ -212,8 +227,11 @@ mod tests {
             ("10.0.0.0/7", "between /8 and /31"),
             ("192.168.10.1/32", "between /8 and /31"),
             ("192.168.10.0/33", "between /8 and /31"),
-            ("192.168.10.5/24", "use --subnet 192.168.10.0/24, and --gateway \
-                                 192.168.10.5"),
+            (
+                "192.168.10.5/24",
+                "use --subnet 192.168.10.0/24, and --gateway \
+                                 192.168.10.5",
+            ),
             ("0.0.0.0/8", "this host"),
             ("127.0.0.0/8", "loopback"),
             ("224.0.0.0/8", "multicast"),
