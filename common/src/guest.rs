@@ -154,7 +154,9 @@ impl GuestRoot {
         match create(&parent, name) {
             Err(Errno::EEXIST) => {}
             made => {
-                return made.step(|| self.shown("open(2) O_CREAT", guest)).map(Place);
+                return made
+                    .step(|| self.shown("open(2) O_CREAT", guest))
+                    .map(Place);
             }
         }
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

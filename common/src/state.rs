@@ -31,6 +31,6 @@ pub use own_files::OWN_FILES;
 pub use published::{Protocol, Published};
 pub use record::{End, Record};
 pub use status::Status;
-pub use sweep::Dead;
+pub use sweep::{Dead, sweep_holder};
 pub use tree::remove_tree;
 pub use undo::{Table, Undo};

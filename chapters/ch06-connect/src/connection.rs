@@ -8,7 +8,7 @@ use anyhow::Result;
 use ch02_net::Route;
 use ch06_network::{Member, Network, Networks, release_addresses};
 use common::state::{Name, State, Table};
-use common::step::Step;
+use common::step::{self, Step};
 use common::{Birth, Exit, Home, Part, Plan, Running, Up};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
@@ -17,14 +17,13 @@ use crate::flags::Flags;
 use crate::rules::Rules;
 use crate::undo::{self, CONNECTION};
 use crate::wire::Wire;
-use crate::{Mac, Mode, Publication, hosts, own_files, resolv_conf};
+use crate::{Mac, Mode, Publication, hosts, own_files, resolv_conf, sysctl};
 
 /// The connection of a container to a network, and its files in `/etc`. It comes after
 /// the part that makes the network namespace.
 #[derive(Debug)]
 pub struct Connection {
     flags: Flags,
-    publication: Publication,
     table: Table,
     joined: Option<(Network, Member)>,
     rules: Rules,
@@ -35,8 +34,8 @@ impl Connection {
     /// dead is swept by the table.
     #[must_use]
     pub fn new(flags: Flags, publication: Publication, table: Table) -> Connection {
-        let rules = Rules::new(publication.clone());
-        Connection { flags, publication, table, joined: None, rules }
+        let rules = Rules::new(publication);
+        Connection { flags, table, joined: None, rules }
     }
 
     fn mac(&self, address: Ipv4Addr) -> Mac {
@@ -57,8 +56,13 @@ impl Part for Connection {
             None => Ok(()),
             Some(Mode::Loopback) => {
                 let own = own_files::lines(&flags.hosts, None)?;
-                let servers = resolv_conf::for_network(&flags.dns, &flags.dns_search)?;
-                own_files::write(plan, &format!("{}{own}", hosts::LOOPBACK), &servers)
+                let servers =
+                    resolv_conf::for_network(&flags.dns, &flags.dns_search)?;
+                own_files::write(
+                    plan,
+                    &format!("{}{own}", hosts::LOOPBACK),
+                    &servers,
+                )
             }
             Some(Mode::Host) => {
                 let host = IpAddr::from(Ipv4Addr::LOCALHOST);
@@ -117,6 +121,13 @@ impl Part for Connection {
 pub(crate) fn used(state: &State, name: &Name) -> Result<Network> {
     let network = Network::find(state, name)?;
     network.ensure_bridge(&Route::open()?)?;
+    sysctl::route_localnet(&network.bridge)?;
+    if sysctl::forward()? {
+        step::warn(
+            "net.ipv4.ip_forward was 0 and is 1 now: this host forwards packets between \
+             its networks",
+        );
+    }
     Ok(network)
 }
 
@@ -138,7 +149,8 @@ impl Connection {
         let hostname = own_files::hostname(plan)?;
         text += &hosts::own_line(address, &hostname, &plan.home);
         text += &own_files::lines(&flags.hosts, Some(network.gateway.into()))?;
-        let others = network.members(&state)?.into_iter().filter(|it| it.id != me.id);
+        let others =
+            network.members(&state)?.into_iter().filter(|it| it.id != me.id);
         text.extend(others.map(|it| hosts::line(&it)));
         own_files::write(plan, &text, &servers)?;
         hosts::publish(&networks, &network, &state, &me)?;

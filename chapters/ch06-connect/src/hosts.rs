@@ -48,7 +48,12 @@ pub(crate) fn own_line(address: Ipv4Addr, hostname: &str, home: &Home) -> String
 ///
 /// # Errors
 /// A file that cannot be written.
-pub(crate) fn publish(_: &Networks, network: &Network, state: &State, me: &Member) -> Result<()> {
+pub(crate) fn publish(
+    _: &Networks,
+    network: &Network,
+    state: &State,
+    me: &Member,
+) -> Result<()> {
     let line = line(me);
     for path in files_of_others(network, state, me)? {
         match File::options().append(true).open(&path) {
@@ -67,7 +72,12 @@ pub(crate) fn publish(_: &Networks, network: &Network, state: &State, me: &Membe
 ///
 /// # Errors
 /// A file that cannot be read or written.
-pub(crate) fn withdraw(_: &Networks, network: &Network, state: &State, me: &Member) -> Result<()> {
+pub(crate) fn withdraw(
+    _: &Networks,
+    network: &Network,
+    state: &State,
+    me: &Member,
+) -> Result<()> {
     let line = line(me);
     for path in files_of_others(network, state, me)? {
         remove_line(&path, &line)?;
@@ -116,7 +126,11 @@ pub(crate) fn remove_network(
     remove_lines(&path, |it| it.starts_with(format!("{}\t", me.address).as_bytes()))
 }
 
-fn files_of_others(network: &Network, state: &State, me: &Member) -> Result<Vec<PathBuf>> {
+fn files_of_others(
+    network: &Network,
+    state: &State,
+    me: &Member,
+) -> Result<Vec<PathBuf>> {
     let others = network.members(state)?.into_iter().filter(|it| it.id != me.id);
     Ok(others.map(|it| path(state, &it)).collect())
 }
@@ -162,7 +176,8 @@ mod tests {
     fn a_line_is_removed_and_the_rest_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hosts");
-        fs::write(&path, b"10.0.0.2\ta x\nown\xff\n10.0.0.3\tb y\nno break").unwrap();
+        fs::write(&path, b"10.0.0.2\ta x\nown\xff\n10.0.0.3\tb y\nno break")
+            .unwrap();
         remove_line(&path, "10.0.0.2\ta x\n").unwrap();
         remove_line(&path, "10.0.0.3\tb\n").unwrap();
         remove_line(&dir.path().join("none"), "x\n").unwrap();

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
-use common::state::Protocol;
 use crate::namespace::inside;
+use common::state::Protocol;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(400);

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use ch05_env::Exec;
 use ch05_attach::Attach;
+use ch05_env::Exec;
 use ch05_rm::Commands;
 use ch06_connect::commands::NetworkCommands;
 use ch06_connect::{Run, UNDO};

@@ -27,9 +27,3 @@ impl FromStr for Mode {
         }
     }
 }
-
-/// Whether a network may not have this name, because `-net` has another meaning for it.
-#[must_use]
-pub fn is_reserved(name: &Name) -> bool {
-    ["none", "host"].contains(&name.as_str())
-}

@@ -58,7 +58,9 @@ fn resolv_conf(host: &str, servers: &[IpAddr], domains: &[Domain]) -> String {
     for line in host.lines() {
         let mut words = line.split_whitespace();
         let keep = match words.next() {
-            Some("nameserver") => servers.is_empty() && words.next().is_some_and(reachable),
+            Some("nameserver") => {
+                servers.is_empty() && words.next().is_some_and(reachable)
+            }
             Some("search" | "domain") => domains.is_empty(),
             _ => true,
         };
@@ -110,7 +112,8 @@ mod tests {
     #[test]
     fn loopback_servers_are_left_out() {
         let text = resolv_conf(HOST, &[], &[]);
-        let expected = "# comment\nsearch lan\nnameserver 10.0.0.1\noptions ndots:2\n";
+        let expected =
+            "# comment\nsearch lan\nnameserver 10.0.0.1\noptions ndots:2\n";
         assert_eq!(text, expected);
     }
 

@@ -11,10 +11,10 @@ use common::state::Id;
 use common::{Running, Watch};
 use rustix::event::{PollFd, PollFlags};
 
+use crate::Publication;
 use crate::firewall::{OwnedTable, open_table};
 use crate::link_watch::LinkWatch;
 use crate::wire::host_end;
-use crate::Publication;
 
 /// The table, which goes with the socket that made it. A copy in the poll loop gives it
 /// up when the container is disconnected.
@@ -55,7 +55,8 @@ impl Rules {
     /// Give the table and the ports up as soon as the container's device is removed.
     pub(crate) fn watch(&mut self, running: &mut Running) {
         if let Some(link) = self.link.take() {
-            let (publication, table) = (self.publication.clone(), self.table.clone());
+            let (publication, table) =
+                (self.publication.clone(), self.table.clone());
             running.watch(UntilDisconnected { link, publication, table });
         }
     }
@@ -70,7 +71,10 @@ impl Rules {
 }
 
 /// The rules go first: while they stand, the port is not free.
-fn close(publication: &Publication, table: &RefCell<Option<OwnedTable>>) -> Result<()> {
+fn close(
+    publication: &Publication,
+    table: &RefCell<Option<OwnedTable>>,
+) -> Result<()> {
     let deleted = table.borrow_mut().take().map_or(Ok(()), OwnedTable::delete);
     publication.close();
     deleted

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::Args;
-use common::cli::{Act, Context};
 use common::Exit;
+use common::cli::{Act, Context};
 
 use crate::{Connection, Flags, Publication};
 

@@ -18,7 +18,7 @@ pub const ROWS: &[Undo] = &[Undo { kind: CONNECTION, undo: withdraw }];
 ///
 /// # Errors
 /// A file that cannot be read or written.
-pub fn withdraw(home: &Home) -> Result<()> {
+pub(crate) fn withdraw(home: &Home) -> Result<()> {
     let notes = home.notes()?;
     if notes.of(CONNECTION).next().is_none() {
         return Ok(());

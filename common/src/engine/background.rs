@@ -27,7 +27,9 @@ pub fn in_background<T>(
     let (ours, theirs) = Channel::pair().look(|| "socketpair(2)")?;
     sys::assert_one_thread()?;
     let none = CloneFlags::empty();
-    match sys::clone3(none, none, None).look(|| "clone3(2) of a background process")? {
+    match sys::clone3(none, none, None)
+        .look(|| "clone3(2) of a background process")?
+    {
         Side::Child => {
             drop(ours);
             stay(theirs, start, life)

@@ -23,6 +23,7 @@ use crate::process::rights;
 /// running/ID            a container's lock, and what there is to undo at its end
 /// containers/ID/        what it keeps: the write layer
 /// names/NAME            a symlink to an id
+/// networks/NAME/        a network: its record, and the addresses in use
 /// ```
 #[derive(Clone, Debug)]
 pub struct State {
@@ -95,6 +96,12 @@ impl State {
     #[must_use]
     pub fn names(&self) -> PathBuf {
         self.root.join("names")
+    }
+
+    /// One directory per network.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
     }
 
     /// Make one of the directories above, parents included, and give it back.

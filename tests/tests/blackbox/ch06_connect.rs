@@ -118,11 +118,15 @@ fn containers_find_each_other_by_name_while_they_come_and_go() {
     let one = network(&lab);
     let first = one.up("first", &["--hostname", "alpha"], SLEEP);
     let hosts = one.exec("first", "cat /etc/hosts; hostname; cat /etc/hostname");
-    assert!(hosts.contains(&format!("10.231.7.2\talpha first {first}\n")), "{hosts}");
+    assert!(
+        hosts.contains(&format!("10.231.7.2\talpha first {first}\n")),
+        "{hosts}"
+    );
     assert!(hosts.contains("127.0.0.1\tlocalhost"), "{hosts}");
     assert!(hosts.ends_with("alpha\nalpha\n"), "{hosts}");
     let second = one.up("second", &[], SLEEP);
-    for (from, to) in [("first", "second"), ("second", "first"), ("first", "alpha")] {
+    for (from, to) in [("first", "second"), ("second", "first"), ("first", "alpha")]
+    {
         one.exec(from, &format!("ping -c 1 -W 1 {to}"));
     }
     let short = &second[..12];
@@ -158,7 +162,10 @@ fn the_three_files_belong_to_the_container() {
     assert!(text.contains("10.231.7.1\tgate\n"), "{text}");
     assert!(text.contains("nameserver 10.231.7.53\nsearch lan\n"), "{text}");
     assert!(!text.contains("->"), "{text}");
-    one.exec("web", "echo x >> /etc/hosts; echo x > /etc/hostname; chmod 600 /etc/hosts");
+    one.exec(
+        "web",
+        "echo x >> /etc/hosts; echo x > /etc/hostname; chmod 600 /etc/hosts",
+    );
     assert_eq!(fs::read("/etc/hostname").ok(), before);
     // commit leaves them out: the image has its links again.
     ok(&lab, &["commit", "web", "new"]);
@@ -175,10 +182,12 @@ fn the_three_files_belong_to_the_container() {
 fn none_has_loopback_and_host_is_the_hosts() {
     let lab = Lab::new();
     let sh = |mode: &str, script: &str| {
-        let words = ["run", "--rm", "--network", mode, "busybox", "sh", "-c", script];
+        let words =
+            ["run", "--rm", "--network", mode, "busybox", "sh", "-c", script];
         ok(&lab, &words)
     };
-    let text = sh("none", "ping -c 1 -W 1 127.0.0.1; cat /proc/net/dev; cat /etc/hosts");
+    let text =
+        sh("none", "ping -c 1 -W 1 127.0.0.1; cat /proc/net/dev; cat /etc/hosts");
     assert!(text.contains("1 packets received"), "{text}");
     assert!(!text.contains("eth0"), "{text}");
     assert!(text.contains("localhost"), "{text}");
@@ -224,7 +233,10 @@ fn a_running_container_is_connected_and_disconnected() {
     let one = network(&lab);
     ok(&lab, &["network", "create", "--subnet", "10.231.8.0/24", "two"]);
     one.up("web", &[], SLEEP);
-    ok(&lab, &["run", "-d", "-net", "two", "--name", "other", "busybox", "sleep", "1000"]);
+    ok(
+        &lab,
+        &["run", "-d", "-net", "two", "--name", "other", "busybox", "sleep", "1000"],
+    );
     ok(&lab, &["network", "connect", "two", "web"]);
     let text = one.exec("web", "ip addr show dev eth1; cat /etc/hosts; ip route");
     assert!(text.contains("inet 10.231.8.3/24"), "{text}");
@@ -258,7 +270,9 @@ fn a_killed_container_leaves_an_address_that_the_next_command_takes_back() {
     // The kernel is the destructor: device and rules go with the process.
     until(|| {
         let links = fs::read_dir("/sys/class/net").unwrap().flatten();
-        links.filter(|it| it.file_name().to_string_lossy().starts_with("veth")).count()
+        links
+            .filter(|it| it.file_name().to_string_lossy().starts_with("veth"))
+            .count()
             == 1
     });
     sleep(Duration::from_millis(50));

@@ -13,9 +13,9 @@ use common::step::{Step, join_errors};
 use common::{Exit, Home, Process, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
 
-use crate::firewall::open_table;
 use super::disconnect::take_back;
 use crate::connection::used;
+use crate::firewall::open_table;
 use crate::undo::CONNECTION;
 use crate::{LinkWatch, Mac, Wire, hosts};
 
@@ -85,9 +85,8 @@ pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> 
 fn own_namespace(process: &Process, word: &str) -> Result<File> {
     let path = format!("/proc/{}/ns/net", process.pid);
     let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
-    let of = |path: &str| {
-        std::fs::read_link(path).look(|| format!("readlink(2) {path}"))
-    };
+    let of =
+        |path: &str| std::fs::read_link(path).look(|| format!("readlink(2) {path}"));
     if of(&path)? == of("/proc/self/ns/net")? {
         bail!(
             "container {word} has the host's network (--network host): it cannot be \
