@@ -6,6 +6,7 @@ mod spec;
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -78,10 +79,13 @@ impl Part for Volumes {
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
         let root = GuestRoot::open(plan.root.assembled()?)?;
-        for OwnFile { host, guest } in &plan.files {
-            bind(host, &root.make_plain_file(guest)?, guest)?;
+        for (file, OwnFile { guest, .. }) in up.take_files().iter().zip(&plan.files)
+        {
+            // By its descriptor: the new root may lie over its path by now.
+            let host = format!("/proc/self/fd/{}", file.as_raw_fd());
+            bind(host.as_ref(), &root.make_plain_file(guest)?, guest)?;
         }
         for (spec, kind) in &self.volumes {
             let Spec { host, guest, read_only } = spec;
