@@ -65,7 +65,7 @@ pub fn open_table(
     address: Ipv4Addr,
     published: &[Published],
 ) -> Result<OwnedTable> {
-    let table = Table::owned_ip(format!("{PREFIX}{id}"));
+    let table = Table::owned_ip(format!("{PREFIX}{id}-{bridge}"));
     let mut batch = Batch::new();
     batch.add_table(&table);
     for hook in [ARRIVES, OWN, LEAVES, GUARD, FORWARD] {
