@@ -5,7 +5,9 @@ use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
 
-use crate::{Connection, Flags, Publication};
+use ch06_network::shared;
+
+use crate::{Connection, Flags, Mode, Publication};
 
 /// Run a program in a container of an image
 #[derive(Args, Debug)]
@@ -21,6 +23,10 @@ pub struct Run {
 impl Act for Run {
     fn act(self, context: &Context) -> Result<Exit> {
         let Run { network, run } = self;
+        let _shared = match network.network {
+            Some(Mode::Network(_)) => shared::enter(&context.state)?,
+            _ => None,
+        };
         run.act_with(context, |container| {
             container.part(Connection::new(
                 network,

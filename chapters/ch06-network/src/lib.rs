@@ -7,7 +7,9 @@
 //! | `networks` | the lock; how a network is created and removed |
 //! | `addresses` | which container has which address |
 //! | `bridge` | the device on the host |
+//! | `forwarding`, `sysctl` | the settings of the host that containers need |
 //! | `overlap`, `pool` | which subnets are free on this host |
+//! | `shared` | the namespaces of an ordinary user's networks |
 //! | `commands` | `network create`, `list`, `inspect`, `remove`, `prune` |
 
 #![forbid(unsafe_code)]
@@ -16,11 +18,14 @@ mod addresses;
 mod bridge;
 mod commands;
 mod driver;
+pub mod forwarding;
 mod network;
 mod networks;
 mod overlap;
 mod pool;
+pub mod shared;
 mod subnet;
+pub mod sysctl;
 
 use common::state::{Table, Undo};
 

@@ -51,7 +51,7 @@ impl Act for Inspect {
 /// Make the bridge again after a reboot.
 fn bridge(context: &Context, name: &Name) -> Result<()> {
     match Network::find(&context.state, name) {
-        Ok(network) if may_change_devices() => {
+        Ok(network) if may_change_devices("network inspect").is_ok() => {
             network.ensure_bridge(&Route::open()?)
         }
         // A network that does not exist was told before.
