@@ -119,7 +119,7 @@ pub fn open_table(
     rule(FORWARD, &[&from_outside[..], &unpublished[..]].concat());
     // ANCHOR_END: rules
     let rules = Rules::open()?;
-    rules.commit(&batch)?;
+    rules.commit(batch)?;
     Ok(OwnedTable { rules, table })
 }
 
@@ -149,6 +149,6 @@ impl OwnedTable {
     pub fn delete(self) -> Result<()> {
         let mut batch = Batch::new();
         batch.delete_table(&self.table);
-        self.rules.commit(&batch)
+        self.rules.commit(batch)
     }
 }
