@@ -1,8 +1,11 @@
 //! Tests: the paths of packets to a published port, with real packets.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use common::state::Id;
+
+use crate::conntrack;
 
 use crate::firewall::{OwnedTable, Protocol, Published, open_table};
 use crate::lab::{Host, Lab};
@@ -76,4 +79,145 @@ fn each_path_leads_where_the_table_says() {
     assert_eq!(wrong, Vec::<String>::new());
     lab.host.inside(|| table.delete()).unwrap();
     assert_eq!(lab.host.run("nft list ruleset"), "");
+}
+
+const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+#[test]
+fn a_port_of_one_address_is_published_there_only() {
+    let lab = Lab::new();
+    let Lab { client, host, k2, .. } = &lab;
+    let mut ports = published(Some([127, 0, 0, 1]), 8081, 80);
+    ports.extend(published(Some([203, 0, 113, 1]), 8082, 80));
+    let _table = table(host, &ports);
+    for protocol in BOTH {
+        let ask = |host: &Host, address, port| host.ask(protocol, address, port);
+        assert_eq!(ask(host, "127.0.0.1", 8081), "192.168.10.1");
+        assert_eq!(ask(host, "127.0.0.5", 8081), "refused");
+        assert_eq!(ask(host, "203.0.113.1", 8081), "refused");
+        assert_eq!(ask(client, "203.0.113.1", 8081), "refused");
+        assert_eq!(ask(k2, "192.168.10.1", 8081), "refused");
+        assert_eq!(ask(client, "203.0.113.1", 8082), "203.0.113.2");
+        assert_eq!(ask(host, "203.0.113.1", 8082), "203.0.113.1");
+        assert_eq!(ask(k2, "203.0.113.1", 8082), "192.168.10.1");
+        assert_eq!(ask(host, "127.0.0.1", 8082), "refused");
+        assert_eq!(ask(k2, "192.168.10.1", 8082), "refused");
+    }
+}
+
+/// Let a host send packets to 127.0.0.1 through a gateway.
+fn forge(host: &Host, gateway: &str) {
+    host.run("ip address del 127.0.0.1/8 dev lo");
+    host.run(&format!("ip route add 127.0.0.1 via {gateway} dev eth0"));
+    host.set("ipv4/conf/eth0/route_localnet", "1");
+    host.set("ipv4/conf/all/rp_filter", "0");
+    host.set("ipv4/conf/eth0/rp_filter", "0");
+}
+
+#[test]
+fn forged_packets_to_loopback_are_dropped() {
+    let lab = Lab::new();
+    let Lab { client, host, k2, .. } = &lab;
+    for device in ["all", "br0", "lan"] {
+        host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
+    }
+    for protocol in BOTH {
+        host.serve(protocol, "127.0.0.1", 6000);
+        host.serve(protocol, "0.0.0.0", 6001);
+    }
+    forge(client, "203.0.113.1");
+    forge(k2, "192.168.10.1");
+    // The lab itself: without rules, the packets of k2 arrive.
+    assert_ne!(k2.ask(Protocol::Udp, "127.0.0.1", 6000), "no answer");
+    let _table = table(host, &published(Some([127, 0, 0, 1]), 8081, 80));
+    for protocol in BOTH {
+        assert_eq!(host.ask(protocol, "127.0.0.1", 6000), "127.0.0.1");
+        assert_eq!(k2.ask(protocol, "127.0.0.1", 6000), "no answer");
+        assert_eq!(k2.ask(protocol, "127.0.0.1", 8081), "no answer");
+        assert_eq!(client.ask(protocol, "127.0.0.1", 8081), "no answer");
+    }
+}
+
+#[test]
+fn forged_packets_from_loopback_are_dropped() {
+    let lab = Lab::new();
+    let Lab { host, k2, .. } = &lab;
+    for device in ["all", "br0"] {
+        host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
+    }
+    // The server keeps what it got.
+    let server =
+        host.inside(|| std::net::UdpSocket::bind(("192.168.10.1", 6001)).unwrap());
+    server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    k2.run("ip address add 127.0.0.5/32 dev eth0");
+    k2.set("ipv4/conf/eth0/route_localnet", "1");
+    let received = || {
+        k2.ask_from(Protocol::Udp, Some(("127.0.0.5", 0)), "192.168.10.1", 6001);
+        server.recv_from(&mut [0; 8]).ok().map(|(_, from)| from.ip().to_string())
+    };
+    assert_eq!(received().as_deref(), Some("127.0.0.5"));
+    let _table = table(host, &[]);
+    assert_eq!(received(), None);
+}
+
+#[test]
+fn a_udp_client_finds_the_new_container() {
+    let lab = Lab::new();
+    let Lab { client, host, .. } = &lab;
+    let ask = || {
+        client.ask_from(
+            Protocol::Udp,
+            Some(("203.0.113.2", 5000)),
+            "203.0.113.1",
+            8080,
+        )
+    };
+    // The kernel keeps track of connections as long as there is a table that needs it.
+    let _other = table(host, &published(None, 1, 1));
+    // The host itself refuses; the kernel remembers it.
+    assert_eq!(ask(), "refused");
+    let ports = published(None, 8080, 80);
+    let first = table(host, &ports);
+    assert_eq!(ask(), "refused");
+    assert_eq!(host.inside(|| conntrack::forget(K1, &ports)).unwrap(), 1);
+    assert_eq!(ask(), "203.0.113.2");
+    // The container is gone, and another one has its port.
+    drop(first);
+    let k2 = Ipv4Addr::new(192, 168, 10, 3);
+    lab.k1.run("ip link set eth0 down");
+    let _second = host
+        .inside(|| open_table(&Id::new().unwrap(), "br0", SUBNET, k2, &ports))
+        .unwrap();
+    assert_eq!(ask(), "no answer");
+    assert_eq!(host.inside(|| conntrack::forget(k2, &ports)).unwrap(), 1);
+    assert_eq!(ask(), "203.0.113.2");
+}
+
+#[test]
+fn many_ports_are_one_commit() {
+    let lab = Lab::new();
+    let ports: Vec<Published> =
+        (20_000..21_000).flat_map(|port| published(None, port, port)).collect();
+    let start = Instant::now();
+    let _table = table(&lab.host, &ports);
+    eprintln!("2000 ports: {:?}", start.elapsed());
+    let rules = lab.host.run("nft list ruleset");
+    assert_eq!(rules.matches("dnat to").count(), 4000);
+}
+
+#[test]
+fn an_error_names_the_rule() {
+    let lab = Lab::new();
+    let id = Id::new().unwrap();
+    let open = || {
+        lab.host
+            .inside(|| open_table(&id, "br0", SUBNET, K1, &[]))
+            .map_err(|error| format!("{error:#}"))
+    };
+    let first = open();
+    assert!(first.is_ok());
+    let error = open().unwrap_err();
+    assert!(error.contains(&format!("add table ip mydocker-{id}")), "{error}");
+    // It exists, and another socket owns it.
+    assert!(error.contains("EPERM"), "{error}");
 }

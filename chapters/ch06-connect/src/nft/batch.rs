@@ -215,7 +215,7 @@ fn why_not_changed(errno: Errno, changes: usize) -> Option<String> {
              raise net.core.wmem_max"
         )),
         Errno::EPERM => why(errno).map(|hint| {
-            format!("either another process owns the table, or: {hint}")
+            format!("either another process owns the table, or {hint}")
         }),
         _ => None,
     }
