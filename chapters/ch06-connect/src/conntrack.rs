@@ -8,13 +8,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 use ch02_net::Route;
-use ch02_net::netlink::{Message, NLM_F_ACK, NLM_F_DUMP, Socket, attributes};
+use ch02_net::netlink::{Message, NLM_F_ACK, NLM_F_DUMP, attributes};
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 use rustix::io;
-use rustix::net::netlink::NETFILTER;
 
 use crate::firewall::Published;
+use crate::nft::Rules;
 
 /// From include/uapi/linux/netfilter/nfnetlink_conntrack.h and nfnetlink.h.
 const NFNL_SUBSYS_CTNETLINK: u16 = 1;
@@ -41,13 +41,16 @@ const AF_INET: u8 = 2;
 /// # Errors
 /// EPERM without CAP_NET_ADMIN; EINVAL where the kernel lacks nf_conntrack_netlink.
 /// A container can start all the same: the caller warns.
-pub fn forget(address: Ipv4Addr, published: &[Published]) -> Result<usize> {
+pub fn forget(
+    rules: &Rules,
+    address: Ipv4Addr,
+    published: &[Published],
+) -> Result<usize> {
     // Connections of others to the same port of another host are not meant.
     let local: Vec<IpAddr> =
         Route::open()?.addresses()?.iter().map(|it| it.address).collect();
     let is_local = |it: Ipv4Addr| it.is_loopback() || local.contains(&it.into());
-    let what = || "socket(2) AF_NETLINK NETLINK_NETFILTER";
-    let socket = Socket::open(Some(NETFILTER)).look(what)?;
+    let socket = rules.socket();
     let request = message(IPCTNL_MSG_CT_GET, NLM_F_DUMP);
     let answers = socket.ask(request).look(|| "IPCTNL_MSG_CT_GET, all").hint(why)?;
     let entries = answers.iter().filter_map(|answer| Entry::read(answer));

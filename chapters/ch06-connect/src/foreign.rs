@@ -61,9 +61,9 @@ pub fn forward_chains(rules: &Rules) -> Result<Vec<Chain>> {
 ///
 /// # Errors
 /// As [`Rules::commit`].
-pub fn accept(bridge: &str) -> Result<Vec<Chain>> {
+pub fn accept(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
-    change(|rules, batch| {
+    change(rules, |batch| {
         let mut changed = Vec::new();
         for chain in forward_chains(rules)? {
             let found = rules.rules(&chain.table, &chain.name)?;
@@ -84,9 +84,9 @@ pub fn accept(bridge: &str) -> Result<Vec<Chain>> {
 ///
 /// # Errors
 /// As [`Rules::commit`].
-pub fn remove(bridge: &str) -> Result<Vec<Chain>> {
+pub fn remove(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
-    change(|rules, batch| {
+    change(rules, |batch| {
         let mut changed = Vec::new();
         for chain in forward_chains(rules)? {
             let found = rules.rules(&chain.table, &chain.name)?;
@@ -115,11 +115,13 @@ fn delete(batch: &mut Batch, chain: &Chain, rules: &[Rule], comment: &str) -> bo
 
 /// Read the rules, plan a change, and commit it if the rules are still those that
 /// were read. So two processes cannot both add what was missing.
-fn change<T>(mut plan: impl FnMut(&Rules, &mut Batch) -> Result<T>) -> Result<T> {
-    let rules = Rules::open()?;
+fn change<T>(
+    rules: &Rules,
+    mut plan: impl FnMut(&mut Batch) -> Result<T>,
+) -> Result<T> {
     for _ in 0..TRIES {
         let mut batch = Batch::of_generation(rules.generation()?);
-        let planned = plan(&rules, &mut batch)?;
+        let planned = plan(&mut batch)?;
         match rules.commit(batch) {
             Err(error)
                 if error.root_cause().downcast_ref() == Some(&Errno::ERESTART) => {}
@@ -135,14 +137,15 @@ fn change<T>(mut plan: impl FnMut(&Rules, &mut Batch) -> Result<T>) -> Result<T>
 ///
 /// # Errors
 /// As [`Rules::generation`].
-pub fn commands(bridge: &str) -> Result<Vec<String>> {
+pub fn commands(rules: &Rules, bridge: &str) -> Result<Vec<String>> {
     let mut commands = Vec::new();
-    if Rules::open()?.tables()?.iter().any(|table| table.name == FIREWALLD) {
+    if rules.tables()?.iter().any(|table| table.name == FIREWALLD) {
         commands
             .push(format!("firewall-cmd --zone=trusted --add-interface={bridge}"));
     }
     // Without this file, or without the right to read it, there are no such tables.
-    let names = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    let names = "/proc/thread-self/net/ip_tables_names";
+    let names = fs::read_to_string(names).unwrap_or_default();
     if names.lines().any(|name| name == "filter") {
         commands.extend(["-o", "-i"].map(|direction| {
             format!(
