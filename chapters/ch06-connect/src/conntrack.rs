@@ -46,7 +46,7 @@ pub fn forget(
     address: Ipv4Addr,
     published: &[Published],
 ) -> Result<usize> {
-    // Connections of others to the same port of another host are not meant.
+    // Connections to the same port of another host are not meant.
     let local: Vec<IpAddr> =
         Route::open()?.addresses()?.iter().map(|it| it.address).collect();
     let is_local = |it: Ipv4Addr| it.is_loopback() || local.contains(&it.into());
@@ -111,14 +111,12 @@ impl<'a> Entry<'a> {
     ) -> bool {
         let Entry { original, reply, .. } = self;
         let ends = [original, reply].map(|it| [it.source, it.destination]);
-        // A rule has changed the destination, or it is the host's own.
-        let destination = original.destination;
-        let here = reply.source != destination || is_local(destination);
         ends.as_flattened().contains(&address)
             || published.iter().any(|port| {
-                here && original.protocol == port.protocol as u8
+                original.protocol == port.protocol as u8
                     && original.port == Some(port.host)
-                    && port.only().is_none_or(|only| only == destination)
+                    && port.only().is_none_or(|only| only == original.destination)
+                    && is_local(original.destination)
             })
     }
 

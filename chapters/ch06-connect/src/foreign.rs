@@ -12,7 +12,6 @@ use std::fs;
 use anyhow::{Result, bail};
 use nix::errno::Errno;
 
-use crate::firewall::PREFIX;
 use crate::nft::Expression::{Accept, InputDevice, OutputDevice};
 use crate::nft::Is::Equal;
 use crate::nft::{Batch, Chain, Family, Place, Rule, Rules};
@@ -34,8 +33,8 @@ const TRIES: u32 = 100;
 
 /// The chains of others that can drop forwarded packets of IPv4.
 ///
-/// Chains of firewalld, and of tables that another process owns, are not among them:
-/// rules that are added there fail or do not last.
+/// Chains of firewalld, and of tables that a process owns, are not among them: rules
+/// that are added there fail or do not last. Our own tables have owners too.
 ///
 /// # Errors
 /// As [`Rules::generation`].
@@ -48,7 +47,6 @@ pub fn forward_chains(rules: &Rules) -> Result<Vec<Chain>> {
             && chain.priority != MANGLE
             && !chain.table.owned
             && chain.table.name != FIREWALLD
-            && !chain.table.name.starts_with(PREFIX)
     });
     Ok(chains)
 }

@@ -1,6 +1,6 @@
 //! Tests: the paths of packets to a published port, with real packets.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -152,8 +152,7 @@ fn forged_packets_from_loopback_are_dropped() {
         host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
     }
     // The server keeps what it got.
-    let server =
-        host.inside(|| std::net::UdpSocket::bind(("192.168.10.1", 6001)).unwrap());
+    let server = host.inside(|| UdpSocket::bind(("192.168.10.1", 6001)).unwrap());
     server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     k2.run("ip address add 127.0.0.5/32 dev eth0");
     k2.set("ipv4/conf/eth0/route_localnet", "1");
@@ -399,7 +398,13 @@ fn the_probe_tells_what_is_missing() {
     // The host has no route to the outside.
     assert_eq!(try_it(), Probe::NotForwarded);
     host.run("ip route add default via 203.0.113.2");
+    // The datagram does not leave the host.
+    lab.client.run("ip address add 192.0.2.1/32 dev lo");
+    let nobody = lab.client.inside(|| UdpSocket::bind(("192.0.2.1", 9)).unwrap());
+    nobody.set_nonblocking(true).unwrap();
     assert_eq!(try_it(), Probe::Passed);
+    thread::sleep(Duration::from_millis(20));
+    assert!(nobody.recv_from(&mut [0; 8]).is_err());
     host.set("ipv4/ip_forward", "0");
     assert_eq!(try_it(), Probe::NotForwarded);
     host.set("ipv4/ip_forward", "1");
