@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `subnet` | a range of addresses, as the user writes it |
 //! | `network` | the record of a network, which outlives a reboot |
-//! | `networks` | the lock; how a network is created and removed |
+//! | `networks` | the lock on all networks |
+//! | `create`, `remove` | how a network comes and goes |
 //! | `addresses` | which container has which address |
 //! | `bridge` | the device on the host |
 //! | `overlap`, `pool` | which subnets are free on this host |
@@ -15,20 +16,23 @@
 mod addresses;
 mod bridge;
 mod commands;
+mod create;
 mod driver;
 mod network;
 mod networks;
 mod overlap;
 mod pool;
+mod remove;
 mod subnet;
 
 use common::state::{Table, Undo};
 
 pub use addresses::{ADDRESS, Member, release, release_addresses};
 pub use commands::NetworkCommands;
+pub use create::Request;
 pub use driver::Driver;
 pub use network::Network;
-pub use networks::{Networks, Request};
+pub use networks::Networks;
 pub use subnet::Subnet;
 
 /// The clean-up table of the chapters up to this one.
