@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use crate::overlap::{InUse, user};
 use crate::subnet::Subnet;
 
-// ANCHOR: pool
 /// The subnets that are tried, in this order: the same as those of Docker.
 ///
 /// # Source
@@ -36,7 +35,6 @@ pub(crate) fn choose(in_use: &[InUse]) -> Result<Subnet> {
          --subnet, or remove networks that nothing uses (`network prune`)",
     )
 }
-// ANCHOR_END: pool
 
 #[cfg(test)]
 mod tests {

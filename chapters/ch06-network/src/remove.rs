@@ -10,7 +10,6 @@ use crate::network::{Network, directory, forget, names, salvaged_id};
 use crate::networks::Networks;
 
 impl Networks<'_> {
-    // ANCHOR: remove
     /// Remove a network that no container uses: first the bridge, then the record, so
     /// that a removal that was killed can be repeated. Dead containers are swept by the
     /// table first.
@@ -44,7 +43,6 @@ impl Networks<'_> {
         }
         forget(self.state, name)
     }
-    // ANCHOR_END: remove
 
     /// Remove all networks that no container uses: their names, and what went wrong
     /// with others.
