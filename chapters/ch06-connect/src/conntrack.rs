@@ -115,7 +115,7 @@ impl<'a> Entry<'a> {
             || published.iter().any(|port| {
                 original.protocol == port.protocol as u8
                     && original.port == Some(port.host)
-                    && port.only().is_none_or(|only| only == original.destination)
+                    && port.address.is_none_or(|only| only == original.destination)
                     && is_local(original.destination)
             })
     }
