@@ -65,7 +65,7 @@ impl Ps {
 }
 
 fn object(it: &Listed) -> Value {
-    let Listed { record, status } = it;
+    let Listed { record, status, .. } = it;
     let pid =
         if let Status::Running(it) = status { Some(it.pid.as_raw()) } else { None };
     let end = if let Status::Exited(end) = status {
@@ -115,7 +115,7 @@ fn table(all: &[Listed], now: u64, whole: bool) -> String {
 }
 
 fn row(it: &Listed, now: u64, whole: bool) -> [String; 6] {
-    let Listed { record, status } = it;
+    let Listed { record, status, .. } = it;
     let dash = || "-".to_owned();
     let pid =
         if let Status::Running(it) = status { it.pid.to_string() } else { dash() };
@@ -150,24 +150,19 @@ fn shortened(text: String, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use common::state::{End, Record};
+    use common::state::{End, Summary};
 
     use super::*;
 
     fn one(name: Option<&str>, command: &[&str], status: Status) -> Listed {
-        let record = Record {
+        let record = Summary {
             id: "aaaa00000000".parse().unwrap(),
             name: name.map(|name| name.parse().unwrap()),
             image: "busybox".into(),
-            layers: vec![],
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             created: 40,
-            driver: "overlay".into(),
-            environment: Default::default(),
-            directory: "/".into(),
-            user: None,
         };
-        Listed { record, status }
+        Listed { record, status, ports: vec![] }
     }
 
     #[test]

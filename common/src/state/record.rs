@@ -28,7 +28,7 @@ use crate::state::name::Name;
 use crate::state::notes::{ENDED as NOTE, Notes};
 
 /// The file names in the container's directory.
-const RECORD: &str = "record";
+pub(crate) const RECORD: &str = "record";
 const ENDED: &str = "ended";
 
 /// A container, as it was made.
@@ -72,10 +72,9 @@ impl Record {
     /// # Errors
     /// It cannot be read, or is damaged.
     pub fn read(state: &State, id: &Id) -> Result<Option<Record>> {
-        let path = state.containers().join(id.as_str()).join(RECORD);
-        let Some(text) = read(&path)? else { return Ok(None) };
+        let Some(text) = read(state, id, RECORD)? else { return Ok(None) };
         let record = Record::from(id, &text);
-        record.map(Some).with_context(|| format!("{} is damaged", path.display()))
+        record.map(Some).with_context(|| damaged(state, id, RECORD))
     }
 
     /// Write it.
@@ -151,11 +150,11 @@ impl End {
     /// # Errors
     /// Those of read(2); it is damaged.
     pub fn read(home: &Home) -> Result<Option<End>> {
-        let path = home.dir().join(ENDED);
-        let Some(text) = read(&path)? else { return Ok(None) };
+        let Home { id, state, .. } = home;
+        let Some(text) = read(state, id, ENDED)? else { return Ok(None) };
         let end = Fields::read(&text)
             .and_then(|fields| End::from(&fields.word("how")?, &fields.word("at")?));
-        end.map(Some).with_context(|| format!("{} is damaged", path.display()))
+        end.map(Some).with_context(|| damaged(state, id, ENDED))
     }
 
     /// The end as the host side noted it in the lock file.
@@ -247,15 +246,21 @@ fn variable(text: OsString) -> Option<(OsString, OsString)> {
     Some((OsString::from_vec(key), OsString::from_vec(value)))
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match read_whole::read(path) {
+/// All that a file of the container holds; `None` if it is missing.
+pub(crate) fn read(state: &State, id: &Id, name: &str) -> Result<Option<Vec<u8>>> {
+    let text = state.open_file(id, name);
+    match text.and_then(|mut file| read_whole::rest(&mut file)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         // It is empty if the power failed when the name was on the disk and the content
         // was not.
         text => text
             .map(|text| Some(text).filter(|text| !text.is_empty()))
-            .look(|| format!("read(2) {}", path.display())),
+            .look(|| format!("read(2) {}", state.file_path(id, name).display())),
     }
+}
+
+pub(crate) fn damaged(state: &State, id: &Id, name: &str) -> String {
+    format!("{} is damaged", state.file_path(id, name).display())
 }
 
 /// Write under another name first, so that no process reads half of it. It is not
