@@ -1,6 +1,7 @@
 //! The state directory: where images, layers and containers lie on the host.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -116,6 +117,14 @@ impl State {
         match &self.opened {
             Some(opened) => opened.file(id, name),
             None => File::open(self.file_path(id, name)),
+        }
+    }
+
+    /// The target of a symlink in a container's directory.
+    pub(crate) fn read_link(&self, id: &Id, name: &str) -> io::Result<OsString> {
+        match &self.opened {
+            Some(opened) => opened.link(id, name),
+            None => fs::read_link(self.file_path(id, name)).map(Into::into),
         }
     }
 
