@@ -164,8 +164,16 @@ pub(crate) fn files(root: &Path) -> BTreeSet<String> {
             if lasting { (meta.mtime(), meta.mtime_nsec()) } else { (0, 0) };
         let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
         let size = if meta.is_dir() { 0 } else { meta.size() };
-        let ignored =
-            ["", "running", "containers", "names", "images", "layers", "fetch.lock"];
+        let ignored = [
+            "",
+            "running",
+            "containers",
+            "names",
+            "images",
+            "layers",
+            "networks",
+            "fetch.lock",
+        ];
         if !ignored.contains(&name.as_str()) {
             found.insert(format!(
                 "{name} mode {mode:o} owner {uid}:{gid} size {size} \

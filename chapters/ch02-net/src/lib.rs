@@ -2,14 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
+mod device;
+mod link;
 mod list;
-mod netlink;
+pub mod netlink;
 mod pair;
 mod route;
+mod routes;
 
+pub use address::Address;
+pub use link::{LONGEST_NAME, Link, OPERSTATE_UP, colons, is_device_name};
 pub use list::list;
 pub use pair::Pair;
-pub use route::{Address, Link, Place, Route};
+pub use route::{Place, Route};
+pub use routes::{RouteEntry, TABLE_LOCAL, TABLE_MAIN};
 
 use common::{Birth, Part};
 use nix::sched::CloneFlags;

@@ -2,26 +2,33 @@
 //! messages, and a message is a header, a fixed struct, and attributes.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto,
-    socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv,
+    sendto, socket_with,
 };
 
-/// Flags of a request, and the kinds of messages that end an answer.
-///
-/// # Source
-/// netlink(7), include/uapi/linux/netlink.h
-pub(crate) const NLM_F_REQUEST: u16 = 0x1;
-pub(crate) const NLM_F_ACK: u16 = 0x4;
-pub(crate) const NLM_F_EXCL: u16 = 0x200;
-pub(crate) const NLM_F_DUMP: u16 = 0x300;
-pub(crate) const NLM_F_CREATE: u16 = 0x400;
+// The flags of a request, and the kinds of messages that end an answer: netlink(7),
+// include/uapi/linux/netlink.h
+
+/// The message is a request. [`Message::new`] adds it.
+pub const NLM_F_REQUEST: u16 = 0x1;
+/// The kernel confirms the request with an errno, which is 0 for success.
+pub const NLM_F_ACK: u16 = 0x4;
+/// Fail with EEXIST if the object exists.
+pub const NLM_F_EXCL: u16 = 0x200;
+/// Answer with all objects.
+pub const NLM_F_DUMP: u16 = 0x300;
+/// Create the object if it does not exist.
+pub const NLM_F_CREATE: u16 = 0x400;
+/// Add the object after the existing ones (rules, routes).
+pub const NLM_F_APPEND: u16 = 0x800;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLMSG_ERROR: u16 = 2;
+/// The kind of a message that carries an errno, negated; 0 is the acknowledgement.
+pub const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
 /// The length in bytes of struct nlmsghdr: length, kind, flags, sequence number,
@@ -34,12 +41,14 @@ const HEADER: usize = 16;
 ///
 /// # Source
 /// netlink(7), rtnetlink(7), "struct rtattr"
-pub(crate) struct Message(Vec<u8>);
+#[derive(Clone, Debug)]
+pub struct Message(Vec<u8>);
 
 impl Message {
     /// A header. Length and sequence number are filled in when it is sent; the port
     /// is the kernel's to choose.
-    pub(crate) fn new(kind: u16, flags: u16) -> Message {
+    #[must_use]
+    pub fn new(kind: u16, flags: u16) -> Message {
         let mut bytes = vec![0; HEADER];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
@@ -47,14 +56,16 @@ impl Message {
     }
 
     /// Plain bytes: the fixed struct that this kind of message begins with.
-    pub(crate) fn plain(mut self, bytes: &[u8]) -> Message {
+    #[must_use]
+    pub fn plain(mut self, bytes: &[u8]) -> Message {
         self.0.extend(bytes);
         self.0.resize(self.0.len().next_multiple_of(4), 0);
         self
     }
 
     /// An attribute: its length, its kind, the value.
-    pub(crate) fn attribute(self, kind: u16, value: &[u8]) -> Message {
+    #[must_use]
+    pub fn attribute(self, kind: u16, value: &[u8]) -> Message {
         self.nest(kind, |mut message| {
             message.0.extend(value);
             message
@@ -62,7 +73,8 @@ impl Message {
     }
 
     /// An attribute that is made of attributes.
-    pub(crate) fn nest(
+    #[must_use]
+    pub fn nest(
         mut self,
         kind: u16,
         inside: impl FnOnce(Message) -> Message,
@@ -76,12 +88,27 @@ impl Message {
         whole[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         Message(whole).plain(&[])
     }
+
+    /// The finished request, with its length and this sequence number.
+    #[must_use]
+    pub fn bytes(&self, sequence: u32) -> Vec<u8> {
+        let mut bytes = self.0.clone();
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+        bytes
+    }
+
+    fn wants_ack(&self) -> bool {
+        u16::from_ne_bytes([self.0[6], self.0[7]]) & NLM_F_ACK != 0
+    }
 }
 // ANCHOR_END: message
 
 /// The attributes in the bytes of an answer, each with its kind. What is cut off or
 /// malformed ends the list.
-pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+#[must_use]
+pub fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
     while let [a, b, c, d, ..] = *bytes {
         let length = u16::from_ne_bytes([a, b]) as usize;
@@ -94,53 +121,119 @@ pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 }
 
 /// The u32 at this offset of an answer; 0 where it is too short.
-pub(crate) fn number(bytes: &[u8], at: usize) -> u32 {
+#[must_use]
+pub fn number(bytes: &[u8], at: usize) -> u32 {
     let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
     four.map_or(0, u32::from_ne_bytes)
 }
 
-/// The socket, and the number of the last request.
+/// A netlink socket, and the sequence number of its last request. It belongs for
+/// good to the network namespace in which it was opened.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     fd: OwnedFd,
     sequence: Cell<u32>,
 }
 
 impl Socket {
-    /// A socket for devices, addresses and routes, of the network namespace in which
-    /// this process is now.
-    pub(crate) fn open() -> Result<Socket> {
+    /// A socket of the network namespace in which this process is now. The protocol
+    /// `None` is `NETLINK_ROUTE`, for devices, addresses and routes;
+    /// [`rustix::net::netlink::NETFILTER`] is for the packet filter.
+    ///
+    /// # Errors
+    /// EPROTONOSUPPORT if the kernel lacks the protocol; EMFILE.
+    /// # Source
+    /// netlink(7)
+    pub fn open(protocol: Option<Protocol>) -> Result<Socket> {
         let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
-        // NETLINK_ROUTE is protocol 0, the one that is taken when none is named.
-        let fd = socket_with(family, SocketType::RAW, flags, None)?;
+        let fd = socket_with(family, SocketType::RAW, flags, protocol)?;
         Ok(Socket { fd, sequence: Cell::new(0) })
     }
 
     // ANCHOR: ask
-    /// Send a request, and collect the answers' bodies until the kernel says that
-    /// this was all, or that it won't.
+    /// Send a request, and collect the bodies of the answers until the kernel says
+    /// that the list is complete or that the request failed.
     ///
-    /// The request has either [`NLM_F_ACK`] or [`NLM_F_DUMP`], or nothing ends it.
-    pub(crate) fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
-        let mut request = request.0;
-        let length = request.len() as u32;
-        request[..4].copy_from_slice(&length.to_ne_bytes());
+    /// The request must have either [`NLM_F_ACK`] or [`NLM_F_DUMP`]; otherwise
+    /// nothing ends the answer, and this call blocks.
+    ///
+    /// # Errors
+    /// The errno that the kernel answers; those of sendto(2) and recv(2).
+    pub fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
         loop {
-            self.sequence.set(self.sequence.get() + 1);
-            let sequence = self.sequence.get().to_ne_bytes();
-            request[8..12].copy_from_slice(&sequence);
-            let kernel = SocketAddrNetlink::new(0, 0);
-            sendto(&self.fd, &request, SendFlags::empty(), &kernel)?;
-            if let Some(answers) = self.answers()? {
-                return Ok(answers);
+            let sequence = self.next_sequence();
+            self.send(&request.bytes(sequence))?;
+            let (mut found, mut whole) = (Vec::new(), true);
+            let end = self.read(|answer| {
+                // Other numbers belong to an earlier request that failed half-way.
+                if answer.sequence != sequence {
+                    return None;
+                }
+                whole &= !answer.interrupted;
+                match answer.body {
+                    Body::Data(body) => found.push(body.to_vec()),
+                    Body::End(result) => return Some(result),
+                }
+                None
+            })?;
+            end?;
+            // Something changed while the kernel wrote its list: ask again.
+            if whole {
+                return Ok(found);
             }
         }
     }
+    // ANCHOR_END: ask
 
-    /// None: something changed while the kernel wrote its list, which has to be
-    /// asked for again.
-    fn answers(&self) -> Result<Option<Vec<Vec<u8>>>> {
-        let (mut found, mut whole) = (Vec::new(), true);
+    /// Send several requests in one datagram. The kernel handles all of them within
+    /// the one sendto(2), so a SIGKILL comes before the first or after the last.
+    ///
+    /// At least one of the requests must have [`NLM_F_ACK`]; otherwise this call
+    /// blocks. The kernel continues after a request that failed, except within an
+    /// nf_tables batch, which it then discards as a whole.
+    ///
+    /// # Errors
+    /// The position of the first request that failed, and its errno.
+    pub fn ask_batch(
+        &self,
+        requests: &[Message],
+    ) -> std::result::Result<(), (usize, Errno)> {
+        let first = self.sequence.get() + 1;
+        let mut bytes = Vec::new();
+        for request in requests {
+            bytes.extend(request.bytes(self.next_sequence()));
+        }
+        let mut missing = requests.iter().filter(|it| it.wants_ack()).count();
+        self.send(&bytes).map_err(|errno| (0, errno))?;
+        self.read(|answer| {
+            let position = answer.sequence.checked_sub(first)? as usize;
+            let Body::End(result) = answer.body else { return None };
+            if position >= requests.len() {
+                return None;
+            }
+            if let Err(errno) = result {
+                return Some(Err((position, errno)));
+            }
+            missing -= 1;
+            (missing == 0).then_some(Ok(()))
+        })
+        .map_err(|errno| (0, errno))?
+    }
+
+    /// The sequence number for the next request.
+    pub fn next_sequence(&self) -> u32 {
+        self.sequence.set(self.sequence.get() + 1);
+        self.sequence.get()
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<()> {
+        let kernel = SocketAddrNetlink::new(0, 0);
+        sendto(&self.fd, bytes, SendFlags::empty(), &kernel)?;
+        Ok(())
+    }
+
+    /// Read answers until `take` returns a value.
+    fn read<T>(&self, mut take: impl FnMut(Answer) -> Option<T>) -> Result<T> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             let (count, _) = recv(&self.fd, &mut buffer[..], RecvFlags::empty())?;
@@ -149,26 +242,51 @@ impl Socket {
                 let length = (number(rest, 0) as usize).clamp(HEADER, rest.len());
                 let (header, body) = rest[..length].split_at(HEADER);
                 rest = &rest[length.next_multiple_of(4).min(rest.len())..];
-                // What an earlier request that failed half-way left behind.
-                if number(header, 8) != self.sequence.get() {
-                    continue;
+                if let Some(value) = take(answer(header, body)) {
+                    return Ok(value);
                 }
-                let kind = u16::from_ne_bytes([header[4], header[5]]);
-                let flags = u16::from_ne_bytes([header[6], header[7]]);
-                whole &= flags & NLM_F_DUMP_INTR == 0;
-                if kind != NLMSG_ERROR && kind != NLMSG_DONE {
-                    found.push(body.to_vec());
-                    continue;
-                }
-                // Both carry an errno, negated; an "error" of 0 is the yes.
-                return match number(body, 0) as i32 {
-                    0.. => Ok(whole.then_some(found)),
-                    code => Err(Errno::from_raw_os_error(-code)),
-                };
             }
         }
     }
-    // ANCHOR_END: ask
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// One message from the kernel.
+struct Answer<'a> {
+    sequence: u32,
+    /// The list that this belongs to changed while the kernel wrote it.
+    interrupted: bool,
+    body: Body<'a>,
+}
+
+enum Body<'a> {
+    /// An object: its fixed struct and its attributes.
+    Data(&'a [u8]),
+    /// The request is finished.
+    End(Result<()>),
+}
+
+fn answer<'a>(header: &[u8], body: &'a [u8]) -> Answer<'a> {
+    let kind = u16::from_ne_bytes([header[4], header[5]]);
+    let body = match kind {
+        // Both carry a negative errno; an "error" of 0 is the confirmation.
+        NLMSG_ERROR | NLMSG_DONE => Body::End(match number(body, 0) as i32 {
+            0.. => Ok(()),
+            code => Err(Errno::from_raw_os_error(-code)),
+        }),
+        _ => Body::Data(body),
+    };
+    let flags = u16::from_ne_bytes([header[6], header[7]]);
+    Answer {
+        sequence: number(header, 8),
+        interrupted: flags & NLM_F_DUMP_INTR != 0,
+        body,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ch05_env::Surroundings;
 use ch05_init::Init;
 use clap::Args;
 use common::cli::{Act, Context};
-use common::{Exit, SafeBinary};
+use common::{Container, Exit, SafeBinary};
 
 use crate::Attachable;
 
@@ -30,9 +30,24 @@ pub struct Run {
 
 impl Act for Run {
     fn act(self, context: &Context) -> Result<Exit> {
+        self.act_with(context, |container| container)
+    }
+}
+
+impl Run {
+    // ANCHOR: act_with
+    /// Run it, with the parts that a later chapter adds behind the root filesystem.
+    ///
+    /// # Errors
+    /// As [`Container::run`] and [`Container::detach`].
+    pub fn act_with(
+        self,
+        context: &Context,
+        more: impl FnOnce(Container) -> Container,
+    ) -> Result<Exit> {
         // First of all: everything before it happens twice.
         let binary = self.init.then(SafeBinary::exec_self).transpose()?;
-        let container = self.run.container(context)?;
+        let container = more(self.run.container(context)?);
         let container = self.surroundings.parts(container).part(Init::new(binary));
         // -d goes with -t and -i from here on: a later process may attach.
         let log = Log::default();
@@ -42,4 +57,5 @@ impl Act for Run {
             .part(Attachable::new(log, &self.streams));
         self.streams.start(container)
     }
+    // ANCHOR_END: act_with
 }

@@ -27,6 +27,7 @@ use crate::state::opened::Opened;
 /// running/ID            a container's lock, and what there is to undo at its end
 /// containers/ID/        what it keeps: the write layer
 /// names/NAME            a symlink to an id
+/// networks/NAME/        a network: its record, and the addresses in use
 /// ```
 #[derive(Clone, Debug)]
 pub struct State {
@@ -101,6 +102,12 @@ impl State {
     #[must_use]
     pub fn names(&self) -> PathBuf {
         self.root.join("names")
+    }
+
+    /// One directory per network.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
     }
 
     /// The same state directory, for reading the files of many containers: two of its

@@ -35,6 +35,18 @@ impl Protocol {
         }
     }
 
+    /// As a number in the header of an IP packet.
+    ///
+    /// # Source
+    /// RFC 1700, "PROTOCOL NUMBERS"; /etc/protocols
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        }
+    }
+
     /// The protocol of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Protocol> {

@@ -29,6 +29,7 @@ mod ch05_logs;
 mod ch05_ps;
 mod ch05_rm;
 mod ch05_stop;
+mod ch06_connect;
 mod containers;
 mod doctor;
 mod engine;

@@ -1,0 +1,184 @@
+//! Making, moving and removing devices.
+
+use anyhow::Result;
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+
+use crate::link::{
+    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_DELLINK,
+    RTM_GETLINK, RTM_NEWLINK, aliased, checked, ifinfomsg, named, text, why,
+};
+use crate::netlink::{Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use crate::route::{Place, Route};
+
+// From include/uapi/linux/if_link.h and veth.h.
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+
+/// The flags of a message that makes something new.
+const NEW: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+
+impl Route {
+    /// Make a device of a kind that needs no more than a name, as `bridge` does.
+    ///
+    /// # Errors
+    /// EEXIST if the name is taken; EOPNOTSUPP if the kernel lacks the kind; EPERM
+    /// without CAP_NET_ADMIN.
+    pub fn add(&self, kind: &str, name: &str) -> Result<()> {
+        self.change(simple(kind, name)?, || format!("RTM_NEWLINK {kind} {name}"))
+            .hint(|errno| why_not_made(errno, kind, name))
+    }
+
+    /// Make a bridge that has this alias from its first moment: both messages are
+    /// sent in one system call, so no SIGKILL leaves a bridge without its alias.
+    ///
+    /// # Errors
+    /// As [`Route::add`].
+    pub fn add_bridge(&self, name: &str, alias: &str) -> Result<()> {
+        let what = || format!("RTM_NEWLINK bridge {name}, alias {alias:?}");
+        // After an EEXIST the kernel would go on to the second message, and change
+        // the alias of a device that is not ours.
+        let exists = self.0.ask(named(RTM_GETLINK, NLM_F_ACK, name)?);
+        let made = match exists {
+            Ok(_) => Err(rustix::io::Errno::EXIST),
+            Err(rustix::io::Errno::NODEV) => {
+                let alias = aliased(named(RTM_NEWLINK, NLM_F_ACK, name)?, alias)?;
+                let requests = [simple("bridge", name)?, alias];
+                self.0.ask_batch(&requests).map_err(|(_, errno)| errno)
+            }
+            Err(errno) => Err(errno),
+        };
+        made.step(what).hint(|errno| why_not_made(errno, "bridge", name))
+    }
+
+    /// Make two devices that are joined: what is sent into one comes out of the
+    /// other, wherever that is moved.
+    ///
+    /// # Errors
+    /// As [`Route::add`].
+    /// # Source
+    /// veth(4)
+    pub fn add_veth(&self, name: &str, peer: &str) -> Result<()> {
+        let request = veth(name, peer, |other| other)?;
+        self.change(request, || format!("RTM_NEWLINK veth {name}, peer {peer}"))
+            .hint(|errno| why_not_made(errno, "veth", &format!("{name} or {peer}")))
+    }
+
+    // ANCHOR: add_veth_to
+    /// Make two devices that are joined, one here, and the other, with this hardware
+    /// address, in another network namespace from its first moment: its name is never
+    /// taken here. Both are down.
+    ///
+    /// # Errors
+    /// As [`Route::add`] and [`Route::move_to`].
+    pub fn add_veth_to(
+        &self,
+        name: &str,
+        peer: &str,
+        mac: [u8; 6],
+        place: Place,
+    ) -> Result<()> {
+        // Not with IFF_UP: it fails with ENOTCONN, for the peer has no peer yet.
+        let request = veth(name, peer, |other| {
+            place.attribute(other.attribute(IFLA_ADDRESS, &mac))
+        })?;
+        self.change(request, || {
+            format!("RTM_NEWLINK veth {name}, peer {peer} in {place}")
+        })
+        .hint(|errno| match errno {
+            Errno::EEXIST => Some(format!(
+                "there is a device {name} here, or a device {peer} there, already"
+            )),
+            Errno::EOPNOTSUPP => why_not_made(errno, "veth", name),
+            errno => why_not_moved(errno, peer, place),
+        })
+    }
+    // ANCHOR_END: add_veth_to
+
+    /// Move a device out of this namespace. It is set down, and loses its addresses.
+    ///
+    /// # Errors
+    /// EINVAL for a device that can't be moved, ESRCH if there is no such process,
+    /// EEXIST if the name is taken there, EPERM without CAP_NET_ADMIN in either
+    /// namespace.
+    pub fn move_to(&self, name: &str, place: Place) -> Result<()> {
+        let request = place.attribute(named(RTM_NEWLINK, NLM_F_ACK, name)?);
+        self.change(request, || format!("RTM_NEWLINK {name} to {place}"))
+            .hint(|errno| why_not_moved(errno, name, place))
+    }
+
+    /// Remove a device; of a veth pair the other goes with it.
+    ///
+    /// # Errors
+    /// ENODEV if there is none of the name; EOPNOTSUPP for one that nobody made, such
+    /// as lo; EPERM without CAP_NET_ADMIN.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let request = named(RTM_DELLINK, NLM_F_ACK, name)?;
+        self.change(request, || format!("RTM_DELLINK {name}")).hint(|errno| {
+            match errno {
+                Errno::EOPNOTSUPP => Some(format!(
+                    "{name} was not made by a request like this, and can't be \
+                     removed by one: every namespace keeps its lo, and hardware \
+                     goes with its driver"
+                )),
+                errno => why(errno, name),
+            }
+        })
+    }
+}
+
+/// The message that makes a device of a kind that needs no data.
+fn simple(kind: &str, name: &str) -> Result<Message> {
+    Ok(named(RTM_NEWLINK, NEW, name)?
+        .nest(IFLA_LINKINFO, |info| info.attribute(IFLA_INFO_KIND, &text(kind))))
+}
+
+/// The message that makes a veth pair. The peer is described as a device is: a
+/// struct, a name, and `more`.
+fn veth(
+    name: &str,
+    peer: &str,
+    more: impl FnOnce(Message) -> Message,
+) -> Result<Message> {
+    checked(peer)?;
+    Ok(named(RTM_NEWLINK, NEW, name)?.nest(IFLA_LINKINFO, |info| {
+        info.attribute(IFLA_INFO_KIND, &text("veth")).nest(IFLA_INFO_DATA, |data| {
+            data.nest(VETH_INFO_PEER, |other| {
+                let other = other.plain(&ifinfomsg(0, 0));
+                more(other.attribute(IFLA_IFNAME, &text(peer)))
+            })
+        })
+    }))
+}
+
+fn why_not_made(errno: Errno, kind: &str, name: &str) -> Option<String> {
+    match errno {
+        Errno::EEXIST => Some(format!("there is a device {name} already")),
+        Errno::EOPNOTSUPP => {
+            Some(format!("this kernel has no devices of the kind {kind}"))
+        }
+        errno => why(errno, name),
+    }
+}
+
+// ANCHOR: why
+fn why_not_moved(errno: Errno, name: &str, place: Place) -> Option<String> {
+    match (errno, place) {
+        (Errno::EINVAL, _) => Some(format!(
+            "{name} belongs to its namespace for good: the kernel marks lo, bridges \
+             and some more as netns-local (NETIF_F_NETNS_LOCAL); make another one \
+             there instead"
+        )),
+        (Errno::ESRCH, Place::Process(pid)) => {
+            Some(format!("there is no process {pid}"))
+        }
+        (Errno::EEXIST, _) => Some(format!("a device {name} is there already")),
+        (Errno::EPERM, _) => Some(
+            "moving takes CAP_NET_ADMIN here and there: try as root, or from \
+             inside `ch02-net run`, into a namespace made in it"
+                .to_owned(),
+        ),
+        (errno, _) => why(errno, name),
+    }
+}
+// ANCHOR_END: why

@@ -1,0 +1,377 @@
+//! The routing table of IPv4.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+
+use crate::link::why;
+use crate::netlink::{
+    Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, attributes, number,
+};
+use crate::route::{AF_INET, Route};
+
+// From include/uapi/linux/rtnetlink.h.
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTA_MULTIPATH: u16 = 9;
+const RTA_TABLE: u16 = 15;
+const RTPROT_BOOT: u8 = 3;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+const RT_SCOPE_NOWHERE: u8 = 255;
+const RTM_F_CLONED: u32 = 0x200;
+
+/// The length in bytes of struct rtmsg, and of struct rtnexthop.
+const RTMSG: usize = 12;
+const RTNEXTHOP: usize = 8;
+
+/// The table that packets are routed by, unless rules say otherwise.
+pub const TABLE_MAIN: u32 = 254;
+/// The table of this host's own addresses, which the kernel maintains.
+pub const TABLE_LOCAL: u32 = 255;
+
+/// A route of IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// The first address of the destination; 0.0.0.0 with the prefix 0 is the default
+    /// route.
+    pub destination: Ipv4Addr,
+    /// How many bits of the destination must match.
+    pub prefix: u8,
+    /// The router to which the packet is sent; None means that the destination is at
+    /// the other end of the device. Of several next hops it is the first.
+    pub gateway: Option<Ipv4Addr>,
+    /// The index of the device through which the packet leaves.
+    pub device: Option<u32>,
+    /// [`RouteEntry::UNICAST`] and the other types.
+    pub kind: u8,
+    /// The table: [`TABLE_MAIN`], [`TABLE_LOCAL`] or another.
+    pub table: u32,
+    /// The metric: of equal destinations the lowest wins.
+    pub metric: u32,
+}
+
+impl RouteEntry {
+    /// The type of a route to another host or network.
+    pub const UNICAST: u8 = 1;
+    /// The type of a route to an address of this host.
+    pub const LOCAL: u8 = 2;
+    /// The type of a route to a broadcast address.
+    pub const BROADCAST: u8 = 3;
+    /// The type of a route that drops packets without an answer.
+    pub const BLACKHOLE: u8 = 6;
+    /// The type of a route that answers that the host is unreachable.
+    pub const UNREACHABLE: u8 = 7;
+    /// The type of a route that answers that the packet is prohibited.
+    pub const PROHIBIT: u8 = 8;
+
+    /// The type as ip-route(8) names it.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Self::UNICAST => "unicast",
+            Self::LOCAL => "local",
+            Self::BROADCAST => "broadcast",
+            4 => "anycast",
+            5 => "multicast",
+            Self::BLACKHOLE => "blackhole",
+            Self::UNREACHABLE => "unreachable",
+            Self::PROHIBIT => "prohibit",
+            9 => "throw",
+            10 => "nat",
+            _ => "unknown",
+        }
+    }
+}
+
+/// The destination: `default`, `10.0.0.0/8`.
+impl fmt::Display for RouteEntry {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&destination_text(self.destination, self.prefix))
+    }
+}
+
+impl Route {
+    /// All routes of IPv4, of every table, also the unreachable ones.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn routes(&self) -> Result<Vec<RouteEntry>> {
+        let mut start = [0; RTMSG];
+        start[0] = AF_INET;
+        let request = Message::new(RTM_GETROUTE, NLM_F_DUMP).plain(&start);
+        let answers = self.0.ask(request).look(|| "RTM_GETROUTE, all")?;
+        Ok(answers.iter().filter_map(|answer| entry(answer)).collect())
+    }
+
+    /// Add a route to the main table: to `gateway`, through `device`, or both. The
+    /// prefix 0 is the default route.
+    ///
+    /// # Errors
+    /// EEXIST if there is a route to the destination; ENETUNREACH if no route leads
+    /// to the gateway; ENETDOWN if the device is down; EINVAL if the destination has
+    /// bits behind the prefix; ENODEV; EPERM without CAP_NET_ADMIN.
+    pub fn add_route(
+        &self,
+        destination: Ipv4Addr,
+        prefix: u8,
+        gateway: Option<Ipv4Addr>,
+        device: Option<&str>,
+    ) -> Result<()> {
+        // The kernel asks how far away the next host is: behind the device itself,
+        // or anywhere.
+        let scope =
+            if gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        let message = Message::new(RTM_NEWROUTE, flags).plain(&rtmsg(
+            prefix,
+            RTPROT_BOOT,
+            scope,
+            RouteEntry::UNICAST,
+        ));
+        let request = self.target(message, destination, prefix, gateway, device)?;
+        let what = described(destination, prefix, gateway, device);
+        self.change(request, || format!("RTM_NEWROUTE {what}")).hint(|errno| {
+            let to = destination_text(destination, prefix);
+            match errno {
+                Errno::EEXIST => Some(format!("there is a route to {to} already")),
+                Errno::EINVAL => why_invalid(destination, prefix, gateway, device),
+                Errno::ENETUNREACH | Errno::EHOSTUNREACH => Some(
+                    "no route leads to the gateway: give a device an address of the \
+                     gateway's network first, and set the device up"
+                        .to_owned(),
+                ),
+                Errno::ENETDOWN => Some("set the device up first".to_owned()),
+                errno => why(errno, device.unwrap_or_default()),
+            }
+        })
+    }
+
+    /// Remove a route of the main table. Without `gateway` and `device`, it is the
+    /// first route to the destination.
+    ///
+    /// # Errors
+    /// ESRCH if there is no such route; ENODEV; EPERM without CAP_NET_ADMIN.
+    pub fn remove_route(
+        &self,
+        destination: Ipv4Addr,
+        prefix: u8,
+        gateway: Option<Ipv4Addr>,
+        device: Option<&str>,
+    ) -> Result<()> {
+        // Protocol and type 0, scope nowhere: any.
+        let message = Message::new(RTM_DELROUTE, NLM_F_ACK).plain(&rtmsg(
+            prefix,
+            0,
+            RT_SCOPE_NOWHERE,
+            0,
+        ));
+        let request = self.target(message, destination, prefix, gateway, device)?;
+        let what = described(destination, prefix, gateway, device);
+        self.change(request, || format!("RTM_DELROUTE {what}")).hint(|errno| {
+            match errno {
+                Errno::ESRCH => Some("there is no such route".to_owned()),
+                Errno::EINVAL => why_invalid(destination, prefix, gateway, device),
+                errno => why(errno, device.unwrap_or_default()),
+            }
+        })
+    }
+
+    /// The attributes of a route.
+    fn target(
+        &self,
+        mut message: Message,
+        destination: Ipv4Addr,
+        prefix: u8,
+        gateway: Option<Ipv4Addr>,
+        device: Option<&str>,
+    ) -> Result<Message> {
+        if prefix > 0 {
+            message = message.attribute(RTA_DST, &destination.octets());
+        }
+        if let Some(gateway) = gateway {
+            message = message.attribute(RTA_GATEWAY, &gateway.octets());
+        }
+        if let Some(device) = device {
+            let index = self.link(device)?.index;
+            message = message.attribute(RTA_OIF, &index.to_ne_bytes());
+        }
+        Ok(message)
+    }
+}
+
+/// struct rtmsg of the main table: family, prefixes of destination and source, TOS,
+/// table, protocol (who made the route), scope, type, flags.
+fn rtmsg(prefix: u8, protocol: u8, scope: u8, kind: u8) -> [u8; RTMSG] {
+    let table = TABLE_MAIN as u8;
+    [AF_INET, prefix, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]
+}
+
+fn destination_text(destination: Ipv4Addr, prefix: u8) -> String {
+    match prefix {
+        0 => "default".to_owned(),
+        _ => format!("{destination}/{prefix}"),
+    }
+}
+
+fn described(
+    destination: Ipv4Addr,
+    prefix: u8,
+    gateway: Option<Ipv4Addr>,
+    device: Option<&str>,
+) -> String {
+    let mut what = destination_text(destination, prefix);
+    if let Some(gateway) = gateway {
+        what += &format!(" via {gateway}");
+    }
+    if let Some(device) = device {
+        what += &format!(" dev {device}");
+    }
+    what
+}
+
+fn why_invalid(
+    destination: Ipv4Addr,
+    prefix: u8,
+    gateway: Option<Ipv4Addr>,
+    device: Option<&str>,
+) -> Option<String> {
+    let kept = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+    let network = Ipv4Addr::from_bits(destination.to_bits() & kept);
+    if network != destination {
+        return Some(format!(
+            "the destination must be the first address of its network: \
+             {network}/{prefix}"
+        ));
+    }
+    (gateway.is_none() && device.is_none())
+        .then(|| "a route needs a gateway, a device, or both".to_owned())
+}
+
+/// Read struct rtmsg and the attributes that follow; None for what is no route of
+/// IPv4, or only a remembered one.
+fn entry(answer: &[u8]) -> Option<RouteEntry> {
+    let values = attributes(answer.get(RTMSG..)?);
+    if answer[0] != AF_INET || number(answer, 8) & RTM_F_CLONED != 0 {
+        return None;
+    }
+    let mut entry = RouteEntry {
+        destination: Ipv4Addr::UNSPECIFIED,
+        prefix: answer[1],
+        gateway: None,
+        device: None,
+        kind: answer[7],
+        // Numbers above 255 are in the attribute only.
+        table: answer[4].into(),
+        metric: 0,
+    };
+    for (kind, value) in values {
+        match kind {
+            RTA_DST => entry.destination = ipv4(value)?,
+            RTA_GATEWAY => entry.gateway = ipv4(value),
+            RTA_OIF => entry.device = Some(number(value, 0)),
+            RTA_PRIORITY => entry.metric = number(value, 0),
+            RTA_TABLE => entry.table = number(value, 0),
+            // struct rtnexthop: length, flags, hops, the device's index; attributes.
+            RTA_MULTIPATH => {
+                entry.device = Some(number(value, 4));
+                let end = usize::from(u16::from_ne_bytes([
+                    *value.first()?,
+                    *value.get(1)?,
+                ]));
+                let hop = attributes(value.get(RTNEXTHOP..end).unwrap_or_default());
+                let gateway = hop.iter().find(|(kind, _)| *kind == RTA_GATEWAY);
+                entry.gateway = gateway.and_then(|(_, value)| ipv4(value));
+            }
+            _ => {}
+        }
+    }
+    Some(entry)
+}
+
+fn ipv4(value: &[u8]) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(kind: u8, prefix: u8, attributes: &[&[u8]]) -> Vec<u8> {
+        let start = [AF_INET, prefix, 0, 0, 254, 2, 0, kind, 0, 0, 0, 0];
+        [&start[..], &attributes.concat()].concat()
+    }
+
+    #[test]
+    fn a_route_is_read_from_an_answer() {
+        let read = entry(&answer(
+            1,
+            8,
+            &[
+                &[8, 0, 1, 0, 10, 0, 0, 0],
+                &[8, 0, 5, 0, 192, 0, 2, 1],
+                &[8, 0, 4, 0, 7, 0, 0, 0],
+                &[8, 0, 6, 0, 100, 0, 0, 0],
+                &[8, 0, 15, 0, 1, 1, 0, 0],
+            ],
+        ));
+        let expected = RouteEntry {
+            destination: Ipv4Addr::new(10, 0, 0, 0),
+            prefix: 8,
+            gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            device: Some(7),
+            kind: RouteEntry::UNICAST,
+            table: 257,
+            metric: 100,
+        };
+        assert_eq!(read, Some(expected));
+        assert_eq!(expected.to_string(), "10.0.0.0/8");
+        assert_eq!(expected.kind_name(), "unicast");
+    }
+
+    #[test]
+    fn the_default_route_has_no_destination_and_its_first_hop_counts() {
+        let hop = [
+            16, 0, 0, 0, 7, 0, 0, 0, 8, 0, 5, 0, 192, 0, 2, 1, // the first
+            8, 0, 0, 0, 8, 0, 0, 0, // the second
+        ];
+        let multipath = [&[28, 0, 9, 0], &hop[..]].concat();
+        let read = entry(&answer(1, 0, &[&multipath])).unwrap_or_else(|| panic!());
+        assert_eq!(read.to_string(), "default");
+        assert_eq!(read.gateway, Some(Ipv4Addr::new(192, 0, 2, 1)));
+        assert_eq!(read.device, Some(7));
+    }
+
+    #[test]
+    fn unreachable_routes_are_told_apart_and_what_is_none_is_left_out() {
+        let read = entry(&answer(7, 0, &[])).unwrap_or_else(|| panic!());
+        assert_eq!((read.kind_name(), read.device), ("unreachable", None));
+        let mut other = answer(1, 0, &[]);
+        other[0] = 10;
+        assert_eq!(entry(&other), None);
+        let mut cloned = answer(1, 0, &[]);
+        cloned[8..12].copy_from_slice(&RTM_F_CLONED.to_ne_bytes());
+        assert_eq!(entry(&cloned), None);
+        assert_eq!(entry(&[]), None);
+        let short = answer(1, 0, &[&[4, 0, 9, 0]]);
+        assert_eq!(entry(&short), None);
+    }
+
+    #[test]
+    fn a_destination_with_host_bits_is_explained() {
+        let hint = |text: [u8; 4], prefix| {
+            why_invalid(text.into(), prefix, None, Some("eth0")).unwrap_or_default()
+        };
+        assert!(hint([10, 0, 0, 1], 8).ends_with("10.0.0.0/8"));
+        assert!(hint([10, 0, 0, 1], 0).ends_with("0.0.0.0/0"));
+        assert_eq!(hint([10, 0, 0, 1], 32), "");
+    }
+}

@@ -1,0 +1,38 @@
+//! Networks: a bridge, a subnet, and the addresses that containers have.
+//!
+//! | file | content |
+//! |---|---|
+//! | `subnet` | a range of addresses, as the user writes it |
+//! | `network` | the record of a network, which outlives a reboot |
+//! | `networks` | the lock; how a network is created and removed |
+//! | `addresses` | which container has which address |
+//! | `bridge` | the device on the host |
+//! | `overlap`, `pool` | which subnets are free on this host |
+//! | `commands` | `network create`, `list`, `inspect`, `remove`, `prune` |
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod bridge;
+mod commands;
+mod driver;
+mod network;
+mod networks;
+mod overlap;
+mod pool;
+mod subnet;
+
+use common::state::{Table, Undo};
+
+pub use addresses::{ADDRESS, Member, noted_addresses, release, release_addresses};
+pub use commands::NetworkCommands;
+pub use driver::Driver;
+pub use network::Network;
+pub use networks::{Networks, Request};
+pub use subnet::Subnet;
+
+/// The clean-up table of the chapters up to this one.
+pub const UNDO: Table = &[ch03_limits::UNDO, ch05_attach::ROWS, ROWS];
+
+/// The rows of this chapter.
+pub const ROWS: &[Undo] = &[Undo { kind: ADDRESS, undo: release_addresses }];
