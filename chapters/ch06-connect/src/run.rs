@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
+use common::{Container, Exit};
 
-use crate::{Connection, Flags, Publication};
+use crate::{Connection, Flags, Mode, Publication};
 
 /// Run a program in a container of an image
 #[derive(Args, Debug)]
@@ -20,11 +20,33 @@ pub struct Run {
 
 impl Act for Run {
     fn act(self, context: &Context) -> Result<Exit> {
+        self.act_with(context, Publication::default(), |container| container)
+    }
+}
+
+impl Run {
+    /// Whether the container is connected to a network of this program.
+    #[must_use]
+    pub fn has_network(&self) -> bool {
+        matches!(self.network.network, Some(Mode::Network(_)))
+    }
+
+    /// Run it, with the parts that a later chapter adds before the connection, and with
+    /// what they publish.
+    ///
+    /// # Errors
+    /// As [`ch05_attach::Run::act_with`].
+    pub fn act_with(
+        self,
+        context: &Context,
+        publication: Publication,
+        before: impl FnOnce(Container) -> Container,
+    ) -> Result<Exit> {
         let Run { network, run } = self;
         run.act_with(context, |container| {
-            container.part(Connection::new(
+            before(container).part(Connection::new(
                 network,
-                Publication::default(),
+                publication,
                 context.undo,
             ))
         })
