@@ -5,10 +5,14 @@
 
 mod holder;
 mod port;
+mod ports;
 mod publish;
 mod reserve;
+mod run;
 
-pub use common::state::{Protocol, Published};
+pub use ch06_connect::UNDO;
 pub use port::{GuestPort, Port};
+pub use ports::Ports;
 pub use publish::{Flags, Publish};
 pub use reserve::Reservation;
+pub use run::Run;

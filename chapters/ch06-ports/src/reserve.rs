@@ -26,7 +26,7 @@ use crate::holder::holder;
 #[derive(Debug)]
 pub struct Reservation {
     ports: Vec<Published>,
-    _sockets: Vec<OwnedFd>,
+    sockets: Vec<OwnedFd>,
 }
 
 impl Reservation {
@@ -58,7 +58,7 @@ impl Reservation {
             ports.push(Published { host: bound_port(&socket)?, ..*port });
             sockets.push(socket);
         }
-        Ok(Reservation { ports, _sockets: sockets })
+        Ok(Reservation { ports, sockets })
     }
     // ANCHOR_END: take
 
@@ -66,6 +66,12 @@ impl Reservation {
     #[must_use]
     pub fn ports(&self) -> &[Published] {
         &self.ports
+    }
+
+    /// The ports, and the sockets that reserve them as long as they are open.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Published>, Vec<OwnedFd>) {
+        (self.ports, self.sockets)
     }
 }
 
