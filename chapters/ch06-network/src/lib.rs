@@ -28,6 +28,7 @@ mod subnet;
 use common::state::{Table, Undo};
 
 pub use addresses::{ADDRESS, Member, release, release_addresses};
+pub use bridge::mac;
 pub use commands::NetworkCommands;
 pub use create::Request;
 pub use driver::Driver;
