@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod commands;
 mod device;
 mod link;
 mod list;

@@ -27,8 +27,7 @@ pub const NLM_F_CREATE: u16 = 0x400;
 /// Add the object after the existing ones (rules, routes).
 pub const NLM_F_APPEND: u16 = 0x800;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-/// The kind of a message that carries an errno, negated; 0 is the acknowledgement.
-pub const NLMSG_ERROR: u16 = 2;
+const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
 /// The length in bytes of struct nlmsghdr: length, kind, flags, sequence number,
@@ -53,6 +52,14 @@ impl Message {
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
         Message(bytes)
+    }
+
+    /// The same with further flags.
+    #[must_use]
+    pub fn flags(mut self, flags: u16) -> Message {
+        let flags = u16::from_ne_bytes([self.0[6], self.0[7]]) | flags;
+        self.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+        self
     }
 
     /// Plain bytes: the fixed struct that this kind of message begins with.
@@ -90,8 +97,7 @@ impl Message {
     }
 
     /// The finished request, with its length and this sequence number.
-    #[must_use]
-    pub fn bytes(&self, sequence: u32) -> Vec<u8> {
+    fn numbered(&self, sequence: u32) -> Vec<u8> {
         let mut bytes = self.0.clone();
         let length = bytes.len() as u32;
         bytes[..4].copy_from_slice(&length.to_ne_bytes());
@@ -162,7 +168,7 @@ impl Socket {
     pub fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
         loop {
             let sequence = self.next_sequence();
-            self.send(&request.bytes(sequence))?;
+            self.send(&request.numbered(sequence))?;
             let (mut found, mut whole) = (Vec::new(), true);
             let end = self.read(|answer| {
                 // Other numbers belong to an earlier request that failed half-way.
@@ -201,7 +207,7 @@ impl Socket {
         let first = self.sequence.get() + 1;
         let mut bytes = Vec::new();
         for request in requests {
-            bytes.extend(request.bytes(self.next_sequence()));
+            bytes.extend(request.numbered(self.next_sequence()));
         }
         let mut missing = requests.iter().filter(|it| it.wants_ack()).count();
         self.send(&bytes).map_err(|errno| (0, errno))?;

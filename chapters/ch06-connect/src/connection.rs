@@ -6,9 +6,11 @@ use std::os::fd::AsFd;
 
 use anyhow::Result;
 use ch02_net::Route;
-use ch06_network::{Member, Network, Networks, release_addresses};
+use ch06_network::{
+    Member, Network, Networks, forwarding, release_addresses, sysctl,
+};
 use common::state::{Name, State, Table};
-use common::step::{self, Step};
+use common::step::Step;
 use common::{Birth, Exit, Home, Part, Plan, Running, Up};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
@@ -17,7 +19,7 @@ use crate::flags::Flags;
 use crate::rules::Rules;
 use crate::undo::{self, CONNECTION};
 use crate::wire::Wire;
-use crate::{Mac, Mode, Publication, hosts, own_files, resolv_conf, sysctl};
+use crate::{Mac, Mode, Publication, hosts, own_files, resolv_conf};
 
 /// The connection of a container to a network, and its files in `/etc`. It comes after
 /// the part that makes the network namespace.
@@ -122,12 +124,7 @@ pub(crate) fn used(state: &State, name: &Name) -> Result<Network> {
     let network = Network::find(state, name)?;
     network.ensure_bridge(&Route::open()?)?;
     sysctl::route_localnet(&network.bridge)?;
-    if sysctl::forward()? {
-        step::warn(
-            "net.ipv4.ip_forward was 0 and is 1 now: this host forwards packets between \
-             its networks",
-        );
-    }
+    forwarding::switch_on(state)?;
     Ok(network)
 }
 

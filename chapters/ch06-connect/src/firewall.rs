@@ -97,7 +97,7 @@ pub fn open_table(
     rule(FORWARD, &[&from_outside[..], &unpublished[..]].concat());
     // ANCHOR_END: rules
     let rules = Rules::open()?;
-    rules.commit(&batch)?;
+    rules.commit(batch)?;
     Ok(OwnedTable { rules, table })
 }
 
@@ -120,13 +120,27 @@ fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr
 // ANCHOR_END: publish
 
 impl OwnedTable {
-    /// Delete the table now.
+    /// The socket that owns the table. Others may use it for their own requests, which
+    /// is faster than to open and close one.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    // ANCHOR: delete
+    /// Delete the table now, which takes 30 to 80 µs. Returns the socket, which the
+    /// caller closes as late as possible.
+    ///
+    /// close(2) waits until the kernel has freed the table: 10 to 15 ms, or 30 µs if
+    /// that was long ago. Meanwhile no other process can change rules.
     ///
     /// # Errors
     /// Those of the socket. The table is gone with the socket in any case.
-    pub fn delete(self) -> Result<()> {
+    pub fn delete(self) -> Result<Rules> {
         let mut batch = Batch::new();
         batch.delete_table(&self.table);
-        self.rules.commit(&batch)
+        self.rules.commit(batch)?;
+        Ok(self.rules)
     }
+    // ANCHOR_END: delete
 }

@@ -10,15 +10,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket,
 };
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::namespace::inside;
 use common::state::Protocol;
 
 /// How long an answer may take.
@@ -47,12 +46,16 @@ impl Host {
         host
     }
 
-    /// Call a function in this namespace.
-    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        inside(self.0.as_fd(), || Ok(work())).unwrap()
+    /// Call a function in this namespace. The thread comes back.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let own = File::open("/proc/thread-self/ns/net").unwrap();
+        setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
+        let result = work();
+        setns(own, CloneFlags::CLONE_NEWNET).unwrap();
+        result
     }
 
-    /// Run a command of words without spaces in this namespace.
+    /// Run a command in this namespace. A no-break space is a space within a word.
     pub(crate) fn run(&self, line: &str) -> String {
         let (good, output) = self.try_run(line);
         assert!(good, "{line}: {output}");
@@ -62,9 +65,12 @@ impl Host {
     /// The same; whether it was a success, and all output.
     pub(crate) fn try_run(&self, line: &str) -> (bool, String) {
         self.inside(|| {
-            let mut words = line.split_whitespace();
+            let mut words = line.split(' ').filter(|word| !word.is_empty());
             let mut command = Command::new(words.next().unwrap());
-            let output = command.args(words).output().unwrap();
+            let output = command
+                .args(words.map(|word| word.replace('\u{a0}', " ")))
+                .output()
+                .unwrap();
             let text = [output.stdout, output.stderr].concat();
             (output.status.success(), String::from_utf8_lossy(&text).into_owned())
         })

@@ -23,7 +23,6 @@ mod publication;
 mod resolv_conf;
 mod rules;
 mod run;
-pub mod sysctl;
 mod undo;
 mod wire;
 

@@ -182,6 +182,11 @@ impl Rules {
         socket.map(Rules).look(|| "socket(2) AF_NETLINK NETLINK_NETFILTER")
     }
 
+    /// The socket, for other requests of NETLINK_NETFILTER.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
     /// The number of the rule set. Each commit of any process changes it.
     ///
     /// # Errors

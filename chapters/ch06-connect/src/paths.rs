@@ -1,14 +1,20 @@
 //! Tests: the paths of packets to a published port, with real packets.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::state::Id;
+use common::state::{Id, Protocol, Published};
 
-use common::state::{Protocol, Published};
+use crate::conntrack;
+use crate::foreign::{self, Probe, probe};
 
 use crate::firewall::{OwnedTable, open_table};
 use crate::lab::{Host, Lab};
+use crate::nft::Rules;
 
+const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 const K1: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
 const SUBNET: (Ipv4Addr, u8) = (Ipv4Addr::new(192, 168, 10, 0), 24);
 
@@ -47,17 +53,20 @@ fn rows(lab: &Lab) -> Vec<String> {
         ("LAN with a route, 80", client, "192.168.10.2", 80, "no answer"),
         ("LAN with a route, 81", client, "192.168.10.2", 81, "no answer"),
     ];
-    let mut wrong = Vec::new();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for (path, from, address, port, expected) in paths {
+    let ask =
+        |protocol, (path, from, address, port, expected): (_, &Host, _, _, _)| {
             let seen = from.ask(protocol, address, port);
-            eprintln!("  {protocol} {path:24} {address}:{port} {seen}");
-            if seen != expected {
-                wrong.push(format!("{protocol} {path}: {seen}, not {expected}"));
-            }
-        }
-    }
-    wrong
+            let row = format!("{protocol} {path:24} {address}:{port:<5} {seen}");
+            eprintln!("  {row}");
+            (seen != expected).then(|| format!("{row}, not {expected}"))
+        };
+    // All at once: those that get no answer take their time.
+    thread::scope(|scope| {
+        let rows = BOTH.map(|protocol| {
+            paths.map(|path| scope.spawn(move || ask(protocol, path)))
+        });
+        rows.into_iter().flatten().filter_map(|row| row.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -78,4 +87,328 @@ fn each_path_leads_where_the_table_says() {
     assert_eq!(wrong, Vec::<String>::new());
     lab.host.inside(|| table.delete()).unwrap();
     assert_eq!(lab.host.run("nft list ruleset"), "");
+}
+
+#[test]
+fn a_port_of_one_address_is_published_there_only() {
+    let lab = Lab::new();
+    let Lab { client, host, k2, .. } = &lab;
+    let mut ports = published(Some([127, 0, 0, 1]), 8081, 80);
+    ports.extend(published(Some([203, 0, 113, 1]), 8082, 80));
+    let _table = table(host, &ports);
+    for protocol in BOTH {
+        let ask = |host: &Host, address, port| host.ask(protocol, address, port);
+        assert_eq!(ask(host, "127.0.0.1", 8081), "192.168.10.1");
+        assert_eq!(ask(host, "127.0.0.5", 8081), "refused");
+        assert_eq!(ask(host, "203.0.113.1", 8081), "refused");
+        assert_eq!(ask(client, "203.0.113.1", 8081), "refused");
+        assert_eq!(ask(k2, "192.168.10.1", 8081), "refused");
+        assert_eq!(ask(client, "203.0.113.1", 8082), "203.0.113.2");
+        assert_eq!(ask(host, "203.0.113.1", 8082), "203.0.113.1");
+        assert_eq!(ask(k2, "203.0.113.1", 8082), "192.168.10.1");
+        assert_eq!(ask(host, "127.0.0.1", 8082), "refused");
+        assert_eq!(ask(k2, "192.168.10.1", 8082), "refused");
+    }
+}
+
+/// Let a host send packets to 127.0.0.1 through a gateway.
+fn forge(host: &Host, gateway: &str) {
+    host.run("ip address del 127.0.0.1/8 dev lo");
+    host.run(&format!("ip route add 127.0.0.1 via {gateway} dev eth0"));
+    host.set("ipv4/conf/eth0/route_localnet", "1");
+    host.set("ipv4/conf/all/rp_filter", "0");
+    host.set("ipv4/conf/eth0/rp_filter", "0");
+}
+
+#[test]
+fn forged_packets_to_loopback_are_dropped() {
+    let lab = Lab::new();
+    let Lab { client, host, k2, .. } = &lab;
+    for device in ["all", "br0", "lan"] {
+        host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
+    }
+    for protocol in BOTH {
+        host.serve(protocol, "127.0.0.1", 6000);
+        host.serve(protocol, "0.0.0.0", 6001);
+    }
+    forge(client, "203.0.113.1");
+    forge(k2, "192.168.10.1");
+    // The lab itself: without rules, the packets of k2 arrive.
+    assert_ne!(k2.ask(Protocol::Udp, "127.0.0.1", 6000), "no answer");
+    let _table = table(host, &published(Some([127, 0, 0, 1]), 8081, 80));
+    for protocol in BOTH {
+        assert_eq!(host.ask(protocol, "127.0.0.1", 6000), "127.0.0.1");
+        assert_eq!(k2.ask(protocol, "127.0.0.1", 6000), "no answer");
+        assert_eq!(k2.ask(protocol, "127.0.0.1", 8081), "no answer");
+        assert_eq!(client.ask(protocol, "127.0.0.1", 8081), "no answer");
+    }
+}
+
+#[test]
+fn forged_packets_from_loopback_are_dropped() {
+    let lab = Lab::new();
+    let Lab { host, k2, .. } = &lab;
+    for device in ["all", "br0"] {
+        host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
+    }
+    // The server keeps what it got.
+    let server = host.inside(|| UdpSocket::bind(("192.168.10.1", 6001)).unwrap());
+    server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    k2.run("ip address add 127.0.0.5/32 dev eth0");
+    k2.set("ipv4/conf/eth0/route_localnet", "1");
+    let received = || {
+        k2.ask_from(Protocol::Udp, Some(("127.0.0.5", 0)), "192.168.10.1", 6001);
+        server.recv_from(&mut [0; 8]).ok().map(|(_, from)| from.ip().to_string())
+    };
+    assert_eq!(received().as_deref(), Some("127.0.0.5"));
+    let _table = table(host, &[]);
+    assert_eq!(received(), None);
+}
+
+#[test]
+fn a_udp_client_finds_the_new_container() {
+    let lab = Lab::new();
+    let Lab { client, host, .. } = &lab;
+    let ask = || {
+        client.ask_from(
+            Protocol::Udp,
+            Some(("203.0.113.2", 5000)),
+            "203.0.113.1",
+            8080,
+        )
+    };
+    // The kernel keeps track of connections as long as there is a table that needs it.
+    let _other = table(host, &published(None, 1, 1));
+    // The host itself refuses; the kernel remembers it.
+    assert_eq!(ask(), "refused");
+    let ports = published(None, 8080, 80);
+    let first = table(host, &ports);
+    assert_eq!(ask(), "refused");
+    assert_eq!(
+        host.inside(|| conntrack::forget(first.rules(), K1, &ports)).unwrap(),
+        1
+    );
+    assert_eq!(ask(), "203.0.113.2");
+    // The container is gone, and another one has its port.
+    drop(first);
+    let k2 = Ipv4Addr::new(192, 168, 10, 3);
+    lab.k1.run("ip link set eth0 down");
+    let second = host
+        .inside(|| open_table(&Id::new().unwrap(), "br0", SUBNET, k2, &ports))
+        .unwrap();
+    assert_eq!(ask(), "no answer");
+    assert_eq!(
+        host.inside(|| conntrack::forget(second.rules(), k2, &ports)).unwrap(),
+        1
+    );
+    assert_eq!(ask(), "203.0.113.2");
+}
+
+#[test]
+fn many_ports_are_one_commit() {
+    let lab = Lab::new();
+    let ports: Vec<Published> =
+        (20_000..21_000).flat_map(|port| published(None, port, port)).collect();
+    let start = Instant::now();
+    let _table = table(&lab.host, &ports);
+    eprintln!("2000 ports: {:?}", start.elapsed());
+    let rules = lab.host.run("nft list ruleset");
+    assert_eq!(rules.matches("dnat to").count(), 4000);
+}
+
+#[test]
+fn an_error_names_the_rule() {
+    let lab = Lab::new();
+    let id = Id::new().unwrap();
+    let open = || {
+        lab.host
+            .inside(|| open_table(&id, "br0", SUBNET, K1, &[]))
+            .map_err(|error| format!("{error:#}"))
+    };
+    let first = open();
+    assert!(first.is_ok());
+    let error = open().unwrap_err();
+    assert!(error.contains(&format!("add table ip mydocker-{id}")), "{error}");
+    // It exists, and another socket owns it.
+    assert!(error.contains("EPERM"), "{error}");
+}
+
+/// The medians of 30: make a table, and two ways to end it.
+#[test]
+#[ignore = "a measurement: cargo test -p ch06-connect -- --ignored --nocapture"]
+fn time_of_a_table() {
+    let lab = Lab::new();
+    let ports = published(None, 8080, 80);
+    let new = || open_table(&Id::new().unwrap(), "br0", SUBNET, K1, &ports).unwrap();
+    let median = |what: &str, mut times: Vec<Duration>| {
+        times.sort();
+        eprintln!("  {what:32} {:?}", times[times.len() / 2]);
+    };
+    let time = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    };
+    for others in [0, 1, 20] {
+        let _others: Vec<_> =
+            (0..others).map(|_| table(&lab.host, &ports)).collect();
+        eprintln!("{others} other tables");
+        lab.host.inside(|| {
+            let mut table = None;
+            let (mut make, mut close) = (vec![], vec![]);
+            let (mut delete, mut at_once, mut later) = (vec![], vec![], vec![]);
+            for round in 0..90 {
+                make.push(time(&mut || table = Some(new())));
+                let mut table = table.take();
+                if round % 3 == 0 {
+                    close.push(time(&mut || drop(table.take())));
+                    continue;
+                }
+                let mut rules = None;
+                delete.push(time(&mut || {
+                    rules = table.take().map(|table| table.delete().unwrap());
+                }));
+                if round % 3 == 1 {
+                    at_once.push(time(&mut || drop(rules.take())));
+                } else {
+                    thread::sleep(Duration::from_millis(30));
+                    later.push(time(&mut || drop(rules.take())));
+                }
+            }
+            median("make", make);
+            median("close", close);
+            median("delete", delete);
+            median("close at once after delete", at_once);
+            median("close 30 ms after delete", later);
+        });
+    }
+}
+
+/// Forward chains of others that drop everything: of nft(8), and of iptables-nft.
+const FIREWALLS: [(&str, &[&str]); 3] = [
+    ("no firewall", &[]),
+    (
+        "nft",
+        &[
+            "nft add table inet mine",
+            "nft add chain inet mine passing { type filter hook forward priority 0 ; policy drop ; }",
+            "nft add rule inet mine passing ct state established accept",
+        ],
+    ),
+    (
+        "iptables-nft",
+        &[
+            "iptables-nft -P FORWARD DROP",
+            "iptables-nft -A FORWARD -i nothing -j DROP",
+            "iptables-nft -t mangle -A FORWARD -o lan -p tcp -j ACCEPT",
+        ],
+    ),
+];
+
+#[test]
+fn two_plain_rules_open_a_foreign_firewall() {
+    for (name, lines) in FIREWALLS {
+        let lab = Lab::new();
+        let Lab { host, k1, .. } = &lab;
+        lab.client.run("ip route add 192.168.10.0/24 via 203.0.113.1");
+        host.run("ip route add default via 203.0.113.2");
+        lines.iter().for_each(|line| drop(host.run(line)));
+        let before = host.run("nft -s list ruleset");
+        let rules = host.inside(|| Rules::open().unwrap());
+        let _table = table(host, &published(None, 8080, 80));
+        let try_it = || host.inside(|| probe(&rules, k1.0.as_fd(), K1)).unwrap();
+        let start = Instant::now();
+        let (expected, chains) =
+            if lines.is_empty() { (Probe::Passed, 0) } else { (Probe::Dropped, 1) };
+        assert_eq!(try_it(), expected, "{name}");
+        eprintln!("{name}: probe {:?}", start.elapsed());
+        let closed = rows(&lab);
+        eprintln!("{name}: before: {closed:#?}");
+        assert_eq!(closed.is_empty(), lines.is_empty(), "{name}: {closed:?}");
+        let changed = host.inside(|| foreign::accept(&rules, "br0")).unwrap();
+        assert_eq!(changed.len(), chains, "{name}: {changed:?}");
+        host.inside(|| foreign::accept(&rules, "br1")).unwrap();
+        // Neither adds anything a second time.
+        for bridge in ["br0", "br1"] {
+            assert_eq!(host.inside(|| foreign::accept(&rules, bridge)).unwrap(), []);
+        }
+        assert_eq!(try_it(), Probe::Passed, "{name}");
+        for bridge_nf in ["0", "1"] {
+            host.set("bridge/bridge-nf-call-iptables", bridge_nf);
+            assert_eq!(rows(&lab), Vec::<String>::new(), "{name}");
+        }
+        if name == "iptables-nft" {
+            let listed = host.run("iptables-nft -S FORWARD");
+            eprintln!("{listed}");
+            assert!(listed.contains(
+                "-A FORWARD -i br0 -m comment --comment \"mydocker br0\" -j ACCEPT"
+            ));
+            // Rules of others that come above ours: ours move to the top again.
+            host.run("iptables-nft -I FORWARD -i br0 -j DROP");
+            assert_eq!(try_it(), Probe::Dropped);
+            assert_eq!(
+                host.inside(|| foreign::accept(&rules, "br0")).unwrap().len(),
+                1
+            );
+            assert_eq!(try_it(), Probe::Passed);
+            host.run("iptables-nft -D FORWARD -i br0 -j DROP");
+        }
+        for bridge in ["br0", "br1"] {
+            host.inside(|| foreign::remove(&rules, bridge)).unwrap();
+        }
+        drop(_table);
+        let after = host.run("nft -s list ruleset");
+        assert_eq!(before, after, "{name}");
+    }
+}
+
+/// iptables-legacy is another packet filter of the kernel, which nf_tables' messages do
+/// not reach.
+#[test]
+fn the_printed_commands_open_a_legacy_firewall() {
+    let lab = Lab::new();
+    let Lab { host, k1, .. } = &lab;
+    lab.client.run("ip route add 192.168.10.0/24 via 203.0.113.1");
+    host.run("ip route add default via 203.0.113.2");
+    let table = table(host, &published(None, 8080, 80));
+    let rules = table.rules();
+    let commands = || host.inside(|| foreign::commands(rules, "br0").unwrap());
+    let try_it = || host.inside(|| probe(rules, k1.0.as_fd(), K1)).unwrap();
+    assert_eq!(commands(), Vec::<String>::new());
+    host.run("iptables-legacy -P FORWARD DROP");
+    assert_eq!(try_it(), Probe::Dropped);
+    assert_eq!(host.inside(|| foreign::accept(rules, "br0")).unwrap(), []);
+    assert_eq!(commands().len(), 2);
+    for line in commands() {
+        eprintln!("{line}");
+        host.run(&format!("sh -c {}", line.replace(' ', "\u{a0}")));
+    }
+    assert_eq!(try_it(), Probe::Passed);
+    assert_eq!(rows(&lab), Vec::<String>::new());
+    host.run("nft add table inet firewalld");
+    assert!(commands()[0].starts_with("firewall-cmd"));
+}
+
+#[test]
+fn the_probe_tells_what_is_missing() {
+    let lab = Lab::new();
+    let Lab { host, k1, .. } = &lab;
+    let rules = host.inside(|| Rules::open().unwrap());
+    let try_it = || host.inside(|| probe(&rules, k1.0.as_fd(), K1)).unwrap();
+    // The host has no route to the outside.
+    assert_eq!(try_it(), Probe::NotForwarded);
+    host.run("ip route add default via 203.0.113.2");
+    // The datagram does not leave the host.
+    lab.client.run("ip address add 192.0.2.1/32 dev lo");
+    let nobody = lab.client.inside(|| UdpSocket::bind(("192.0.2.1", 9)).unwrap());
+    nobody.set_nonblocking(true).unwrap();
+    assert_eq!(try_it(), Probe::Passed);
+    thread::sleep(Duration::from_millis(20));
+    assert!(nobody.recv_from(&mut [0; 8]).is_err());
+    host.set("ipv4/ip_forward", "0");
+    assert_eq!(try_it(), Probe::NotForwarded);
+    host.set("ipv4/ip_forward", "1");
+    k1.run("ip route del default");
+    assert_eq!(try_it(), Probe::NotArrived);
+    assert_eq!(host.run("nft list ruleset"), "");
 }

@@ -75,9 +75,9 @@ fn close(
     publication: &Publication,
     table: &RefCell<Option<OwnedTable>>,
 ) -> Result<()> {
-    let deleted = table.borrow_mut().take().map_or(Ok(()), OwnedTable::delete);
+    let deleted = table.borrow_mut().take().map(OwnedTable::delete);
     publication.close();
-    deleted
+    deleted.transpose().map(drop)
 }
 
 struct UntilDisconnected {

@@ -1,8 +1,10 @@
 //! `run` of this chapter.
 
 use anyhow::Result;
+use ch06_network::shared;
 use clap::Args;
 use common::cli::{Act, Context};
+use common::state::State;
 use common::{Container, Exit};
 
 use crate::{Connection, Flags, Mode, Publication};
@@ -43,7 +45,10 @@ impl Run {
         before: impl FnOnce(Container) -> Container,
     ) -> Result<Exit> {
         let Run { network, run } = self;
-        run.act_with(context, |container| {
+        let named = matches!(network.network, Some(Mode::Network(_)));
+        let enter =
+            |state: &State| if named { shared::enter(state) } else { Ok(None) };
+        run.act_with(context, enter, |container| {
             before(container).part(Connection::new(
                 network,
                 publication,

@@ -8,7 +8,7 @@ use common::state::{Id, Name};
 use nix::errno::Errno;
 
 use crate::network::Network;
-use crate::overlap::{check, of_host};
+use crate::overlap::{of_host, user};
 
 /// How often a bridge that other processes make or remove at the same time is looked
 /// for again.
@@ -67,12 +67,24 @@ impl Network {
                 Some(_) => self.set_up_bridge(route)?,
                 None => {
                     // The host may have other addresses than at the creation.
-                    check(&self.subnet, &of_host(route, Some(&self.bridge))?)?;
+                    self.check_subnet(route)?;
                     repeated(route.add_bridge(&self.bridge, &alias(&self.id)))?;
                 }
             }
         }
         bail!("bridge {} is removed by another process again and again", self.bridge)
+    }
+
+    fn check_subnet(&self, route: &Route) -> Result<()> {
+        let Network { name, subnet, .. } = self;
+        if let Some(user) = user(subnet, &of_host(route, Some(&self.bridge))?) {
+            bail!(
+                "network {name} cannot get its bridge: its subnet {subnet} overlaps \
+                 {user}: remove that, or remove the network and create it with another \
+                 --subnet"
+            );
+        }
+        Ok(())
     }
 
     fn set_up_bridge(&self, route: &Route) -> Result<()> {

@@ -4,10 +4,13 @@
 //! |---|---|
 //! | `subnet` | a range of addresses, as the user writes it |
 //! | `network` | the record of a network, which outlives a reboot |
-//! | `networks` | the lock; how a network is created and removed |
+//! | `networks` | the lock on all networks |
+//! | `create`, `remove` | how a network comes and goes |
 //! | `addresses` | which container has which address |
 //! | `bridge` | the device on the host |
+//! | `forwarding`, `sysctl` | the settings of the host that containers need |
 //! | `overlap`, `pool` | which subnets are free on this host |
+//! | `shared` | the namespaces of an ordinary user's networks |
 //! | `commands` | `network create`, `list`, `inspect`, `remove`, `prune` |
 
 #![forbid(unsafe_code)]
@@ -15,20 +18,26 @@
 mod addresses;
 mod bridge;
 mod commands;
+mod create;
 mod driver;
+pub mod forwarding;
 mod network;
 mod networks;
 mod overlap;
 mod pool;
+mod remove;
+pub mod shared;
 mod subnet;
+pub mod sysctl;
 
 use common::state::{Table, Undo};
 
 pub use addresses::{ADDRESS, Member, noted_addresses, release, release_addresses};
 pub use commands::NetworkCommands;
+pub use create::Request;
 pub use driver::Driver;
 pub use network::Network;
-pub use networks::{Networks, Request};
+pub use networks::Networks;
 pub use subnet::Subnet;
 
 /// The clean-up table of the chapters up to this one.

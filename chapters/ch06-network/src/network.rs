@@ -193,10 +193,7 @@ pub(crate) fn addresses(state: &State, name: &Name) -> PathBuf {
 /// The name is reserved.
 pub(crate) fn check_name(name: &Name) -> Result<()> {
     if ["none", "host"].contains(&name.as_str()) {
-        bail!(
-            "the name {name} is reserved: `-net {name}` means no network of ours, so \
-             choose another name"
-        );
+        bail!("the name {name} is reserved for `-net {name}`: choose another name");
     }
     Ok(())
 }

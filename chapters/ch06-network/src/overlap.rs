@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ch02_net::{Address, Link, Route, RouteEntry};
 
 use crate::network::Network;
@@ -42,11 +42,6 @@ impl InUse {
             format!("the subnet {} of network {}", network.subnet, network.name);
         InUse { subnet: network.subnet, user }
     }
-
-    /// Whether this subnet has addresses of the range.
-    pub(crate) fn overlaps(&self, subnet: &Subnet) -> bool {
-        self.subnet.overlaps(subnet)
-    }
 }
 
 /// The routes and addresses of the host, without those of the device `own`.
@@ -57,21 +52,12 @@ pub(crate) fn of_host(route: &Route, own: Option<&str>) -> Result<Vec<InUse>> {
     Ok(in_use(&route.links()?, &route.routes()?, &route.addresses()?, own))
 }
 
-// ANCHOR: check
-/// Make sure that a subnet has no address that is in use.
-///
-/// # Errors
-/// It has; the error names the route, the address or the network.
-pub(crate) fn check(subnet: &Subnet, in_use: &[InUse]) -> Result<()> {
-    match in_use.iter().find(|it| it.overlaps(subnet)) {
-        None => Ok(()),
-        Some(InUse { user, .. }) => bail!(
-            "the subnet {subnet} overlaps {user}: choose another --subnet, or leave it \
-             out to get a free one"
-        ),
-    }
+/// What has an address of this subnet, if anything has: a route, an address of the
+/// host, or a network.
+pub(crate) fn user<'a>(subnet: &Subnet, in_use: &'a [InUse]) -> Option<&'a str> {
+    let found = in_use.iter().find(|it| it.subnet.overlaps(subnet));
+    found.map(|it| it.user.as_str())
 }
-// ANCHOR_END: check
 
 // ANCHOR: in_use
 /// Routes first: a route tells more than the address that caused it.
@@ -155,13 +141,14 @@ mod tests {
             master: None,
             peer: None,
             peer_elsewhere: false,
+            netns_local: None,
             alias: None,
         };
         vec![link(2, "eth0"), link(3, "web")]
     }
 
-    fn refusal(subnet: &str, in_use: &[InUse]) -> Option<String> {
-        check(&subnet.parse().unwrap(), in_use).err().map(|error| error.to_string())
+    fn used<'a>(subnet: &str, in_use: &'a [InUse]) -> Option<&'a str> {
+        user(&subnet.parse().unwrap(), in_use)
     }
 
     #[test]
@@ -171,13 +158,11 @@ mod tests {
         let local =
             Address { index: 2, address: "10.0.0.9".parse().unwrap(), prefix: 24 };
         let in_use = in_use(&links(), &[lan], &[local], None);
-        let error = refusal("192.168.10.0/24", &in_use).unwrap();
-        let expected = "the subnet 192.168.10.0/24 overlaps the route 192.168.0.0/16 \
-                        via 10.0.0.1 dev eth0: choose another --subnet";
-        assert!(error.starts_with(expected), "{error}");
-        let error = refusal("10.0.0.0/16", &in_use).unwrap();
-        assert!(error.contains("overlaps the address 10.0.0.9/24 of eth0"));
-        assert_eq!(refusal("10.1.0.0/16", &in_use), None);
+        let lan = "the route 192.168.0.0/16 via 10.0.0.1 dev eth0";
+        assert_eq!(used("192.168.10.0/24", &in_use), Some(lan));
+        let local = "the address 10.0.0.9/24 of eth0";
+        assert_eq!(used("10.0.0.0/16", &in_use), Some(local));
+        assert_eq!(used("10.1.0.0/16", &in_use), None);
     }
 
     #[test]
@@ -189,7 +174,7 @@ mod tests {
         let routes = [[unreachable, route("0.0.0.0/0", 2)], halves].concat();
         let loopback = Address { index: 1, address: IpAddr::V4(ANY), prefix: 32 };
         let in_use = in_use(&links(), &routes, &[loopback], None);
-        assert_eq!(refusal("172.17.0.0/16", &in_use), None);
+        assert_eq!(used("172.17.0.0/16", &in_use), None);
     }
 
     #[test]
@@ -198,11 +183,11 @@ mod tests {
         let address =
             Address { index: 3, address: [172, 17, 0, 1].into(), prefix: 16 };
         let mut own = in_use(&links(), &routes, &[address], Some("web"));
-        assert_eq!(refusal("172.17.0.0/16", &own), None);
-        assert!(refusal("172.18.4.0/24", &own).unwrap().contains("172.18.0.0/16"));
+        assert_eq!(used("172.17.0.0/16", &own), None);
+        assert!(used("172.18.4.0/24", &own).unwrap().contains("172.18.0.0/16"));
         let all = in_use(&links(), &routes, &[address], None);
-        assert!(refusal("172.17.0.0/16", &all).unwrap().contains("dev web"));
+        assert!(used("172.17.0.0/16", &all).unwrap().contains("dev web"));
         own.push(InUse::range("10.4.0.0/16", "the subnet 10.4.0.0/16 of network a"));
-        assert!(refusal("10.4.9.0/24", &own).unwrap().contains("of network a:"));
+        assert!(used("10.4.9.0/24", &own).unwrap().contains("of network a"));
     }
 }

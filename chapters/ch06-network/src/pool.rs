@@ -4,10 +4,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-use crate::overlap::InUse;
+use crate::overlap::{InUse, user};
 use crate::subnet::Subnet;
 
-// ANCHOR: pool
 /// The subnets that are tried, in this order: the same as those of Docker.
 ///
 /// # Source
@@ -29,14 +28,13 @@ fn candidates() -> impl Iterator<Item = Subnet> {
 /// # Errors
 /// All have one.
 pub(crate) fn choose(in_use: &[InUse]) -> Result<Subnet> {
-    let free = |subnet: &Subnet| !in_use.iter().any(|it| it.overlaps(subnet));
+    let free = |subnet: &Subnet| user(subnet, in_use).is_none();
     candidates().find(free).context(
         "no free subnet is left: each of 172.17.0.0/16 to 172.31.0.0/16 and each /20 \
          of 192.168.0.0/16 overlaps a route, an address or another network: give \
          --subnet, or remove networks that nothing uses (`network prune`)",
     )
 }
-// ANCHOR_END: pool
 
 #[cfg(test)]
 mod tests {

@@ -75,7 +75,7 @@ impl Subnet {
         } else if !self.contains(address) {
             "not in the subnet"
         } else if address == self.address {
-            "the address of the network itself, in the subnet"
+            "the network address of the subnet"
         } else {
             "the broadcast address of the subnet"
         };

@@ -57,7 +57,7 @@ fn stay<T>(
     let whole = AssertUnwindSafe(|| -> Result<()> {
         setsid().look(|| "setsid(2)")?;
         umask(Mode::from_bits_truncate(0o022));
-        sys::close_inherited()?;
+        sys::close_all_but(caller).look(|| "close_range(2)")?;
         let started = start()?;
         let_go()?;
         step::hush();

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use anyhow::{Context as _, Result, bail};
-use ch06_network::{Member, Network, Networks};
+use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::{Name, Record};
@@ -37,6 +37,7 @@ impl Act for Connect {
     // ANCHOR: act
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
+        let (_, _shared) = shared::enter_if_there(state)?;
         let (home, process) = running(context, &self.container)?;
         let namespace = own_namespace(&process, &self.container)?;
         let networks = Networks::lock(state)?;

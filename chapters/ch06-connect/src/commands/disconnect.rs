@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use ch02_net::Route;
-use ch06_network::{Member, Network, Networks, release};
+use ch06_network::{Member, Network, Networks, release, shared};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::Name;
@@ -27,6 +27,7 @@ impl Act for Disconnect {
     // ANCHOR: act
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
+        let (_, _shared) = shared::enter_if_there(state)?;
         let (home, _process) = running(context, &self.container)?;
         let networks = Networks::lock(state)?;
         let network = Network::find(state, &self.network)?;

@@ -2,12 +2,11 @@
 
 use anyhow::Result;
 use ch02_net::netlink::{
-    Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLMSG_ERROR, number,
+    Message, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL,
 };
 use common::step::{Hint, Step};
 use nix::errno::Errno;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{RecvFlags, SendFlags, recv, sendto, sockopt};
+use rustix::net::sockopt;
 
 use super::{
     COMMENT, Chain, Expression, Hook, NFNL_SUBSYS_NFTABLES, NFT_MSG_DELRULE,
@@ -18,16 +17,15 @@ use super::{
     NFTA_TABLE_NAME, Rules, Table, message, text, why,
 };
 
-/// From include/uapi/linux/netfilter/nfnetlink.h, netlink.h and nf_tables.h.
+/// From include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h.
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFNL_BATCH_GENID: u16 = 1;
-const NLM_F_APPEND: u16 = 0x800;
 const NFT_TABLE_F_OWNER: u32 = 2;
-/// The length of struct nlmsghdr in bytes.
-const HEADER: usize = 16;
-/// A batch up to this length in bytes fits in a socket's buffer as it is.
-const SMALL: usize = 100_000;
+/// So many changes fit in a socket's buffer as it is.
+const FEW: usize = 100;
+/// No rule of ours is longer, in bytes.
+const LONGEST: usize = 1024;
 
 /// Changes in the making, each with its text for an error.
 #[derive(Default)]
@@ -148,113 +146,60 @@ impl Rules {
     /// without CAP_NET_ADMIN, or in a table that another process owns; ENOENT where
     /// the kernel lacks an expression; EEXIST where the table exists. ERESTART where
     /// the rule set is not of the batch's generation.
-    pub fn commit(&self, batch: &Batch) -> Result<()> {
-        if batch.is_empty() {
+    pub fn commit(&self, batch: Batch) -> Result<()> {
+        let (changes, texts): (Vec<_>, Vec<_>) = batch.changes.into_iter().unzip();
+        let count = changes.len();
+        if count == 0 {
             return Ok(());
         }
-        let count = batch.changes.len();
-        let whole = || format!("nf_tables, a batch of {count} changes");
-        let (first, bytes) = self.enclose(batch);
-        if bytes.len() > SMALL {
-            // Without CAP_NET_ADMIN in the first user namespace, the limit of
-            // net.core.wmem_max remains.
-            let socket = &self.0;
-            let _ =
-                sockopt::set_socket_send_buffer_size_force(socket, bytes.len() * 2)
-                    .or_else(|_| {
-                        sockopt::set_socket_send_buffer_size(socket, bytes.len())
-                    });
-        }
-        let kernel = SocketAddrNetlink::new(0, 0);
-        sendto(&self.0, &bytes, SendFlags::empty(), &kernel).look(whole).hint(
-            |errno| match errno {
-                Errno::EMSGSIZE => Some(format!(
-                    "{} bytes of rules are too many for one commit: publish fewer \
-                     ports, or raise net.core.wmem_max",
-                    bytes.len()
-                )),
-                _ => None,
-            },
-        )?;
-        let outcome = match self.first_failure(first, count).look(whole)? {
-            None => Ok(()),
-            Some((change, errno)) => Err((change, errno)),
-        };
-        let text = match outcome {
-            Err((change @ 1.., _)) => {
-                format!("nf_tables: {}", batch.changes[change as usize - 1].1)
-            }
-            _ => whole(),
-        };
-        outcome.map_err(|(_, errno)| errno).step(|| text).hint(why_not_changed)
-    }
-
-    /// The bytes of a batch between its begin and its end, and the sequence number
-    /// of the begin. The last change asks for an acknowledgement.
-    fn enclose(&self, batch: &Batch) -> (u32, Vec<u8>) {
-        // struct nfgenmsg: no family, version 0, and the subsystem in network order.
-        let mark = |kind| {
-            let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
-            Message::new(kind, 0).plain(&[0, 0, high, low])
-        };
         let mut begin = mark(NFNL_MSG_BATCH_BEGIN);
         if let Some(generation) = batch.generation {
             begin = begin.attribute(NFNL_BATCH_GENID, &generation.to_be_bytes());
         }
-        let first = self.0.next_sequence();
-        let mut whole = begin.bytes(first);
-        let mut last = 0;
-        for (change, _) in &batch.changes {
-            last = whole.len();
-            whole.extend(change.bytes(self.0.next_sequence()));
-        }
-        // The flags of its header.
-        let flags =
-            u16::from_ne_bytes([whole[last + 6], whole[last + 7]]) | NLM_F_ACK;
-        whole[last + 6..last + 8].copy_from_slice(&flags.to_ne_bytes());
-        whole.extend(mark(NFNL_MSG_BATCH_END).bytes(self.0.next_sequence()));
-        (first, whole)
+        let mut messages = vec![begin];
+        messages.extend(changes);
+        // One confirmation is enough: a change that failed is always answered.
+        let last = messages.pop().map(|change| change.flags(NLM_F_ACK));
+        messages.extend(last);
+        messages.push(mark(NFNL_MSG_BATCH_END));
+        self.make_room(count)?;
+        let outcome = self.0.ask_batch(&messages);
+        let text = match outcome {
+            // The begin is at position 0, the first change at 1.
+            Err((position @ 1.., _)) if position <= count => {
+                format!("nf_tables: {}", texts[position - 1])
+            }
+            _ => format!("nf_tables: a batch of {count} changes"),
+        };
+        outcome
+            .map_err(|(_, errno)| errno)
+            .step(|| text)
+            .hint(|errno| why_not_changed(errno, count))
     }
 
-    /// Read the kernel's answers to a batch. Each change that failed has one, and
-    /// so has the last change. An answer to the begin is about the whole, and then
-    /// it may be the only one.
-    ///
-    /// Returns the number of the first failed change, from 1, and its errno. The
-    /// number 0 is the whole.
-    fn first_failure(
-        &self,
-        first: u32,
-        count: usize,
-    ) -> rustix::io::Result<Option<(u32, Errno)>> {
-        let mut failure: Option<(u32, Errno)> = None;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let (length, _) = recv(&self.0, &mut buffer[..], RecvFlags::empty())?;
-            let mut rest = &buffer[..length];
-            while rest.len() >= HEADER {
-                let length = (number(rest, 0) as usize).clamp(HEADER, rest.len());
-                let (header, body) = rest[..length].split_at(HEADER);
-                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
-                let change = number(header, 8).wrapping_sub(first);
-                let kind = u16::from_ne_bytes([header[4], header[5]]);
-                if kind != NLMSG_ERROR || change as usize > count {
-                    continue;
-                }
-                let errno = -(number(body, 0) as i32);
-                if errno != 0 && failure.is_none_or(|(before, _)| change < before) {
-                    failure = Some((change, Errno::from_raw(errno)));
-                }
-                if change == 0 || change as usize == count {
-                    return Ok(failure);
-                }
-            }
+    /// A batch is one datagram, which must fit in the socket's buffer.
+    fn make_room(&self, changes: usize) -> Result<()> {
+        if changes <= FEW {
+            return Ok(());
         }
+        let size = changes * LONGEST;
+        // Without CAP_NET_ADMIN in the first user namespace, the limit is
+        // net.core.wmem_max.
+        sockopt::set_socket_send_buffer_size_force(&self.0, size)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(&self.0, size))
+            .look(|| format!("setsockopt(2) SO_SNDBUF {size}"))
     }
 }
 // ANCHOR_END: commit
 
-fn why_not_changed(errno: Errno) -> Option<String> {
+/// The begin or the end of a batch.
+fn mark(kind: u16) -> Message {
+    // struct nfgenmsg: no family, version 0, the subsystem in network byte order.
+    let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
+    Message::new(kind, 0).plain(&[0, 0, high, low])
+}
+
+fn why_not_changed(errno: Errno, changes: usize) -> Option<String> {
     match errno {
         Errno::ENOENT => Some(
             "this is missing in the kernel or in its rules: the modules nft_chain_nat, \
@@ -265,8 +210,12 @@ fn why_not_changed(errno: Errno) -> Option<String> {
         Errno::EOPNOTSUPP => Some(
             "tables with an owner need Linux 5.12 (NFT_TABLE_F_OWNER)".to_owned(),
         ),
+        Errno::EMSGSIZE => Some(format!(
+            "{changes} changes are too many for one commit: publish fewer ports, or \
+             raise net.core.wmem_max"
+        )),
         Errno::EPERM => why(errno).map(|hint| {
-            format!("either another process owns the table, or: {hint}")
+            format!("either another process owns the table, or {hint}")
         }),
         _ => None,
     }

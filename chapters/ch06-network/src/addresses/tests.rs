@@ -148,7 +148,7 @@ fn a_wanted_address_is_given_or_the_error_says_why_not() {
     for (wanted, reason) in [
         (address, "already in use by container one: choose another --ip"),
         ("192.168.11.2", "--ip 192.168.11.2 is not in the subnet 192.168.10.0/24"),
-        ("192.168.10.0", "is the address of the network itself"),
+        ("192.168.10.0", "is the network address"),
         ("192.168.10.255", "is the broadcast address"),
         ("192.168.10.1", "is the address of the gateway of network web"),
     ] {

@@ -29,33 +29,23 @@ impl Act for Inspect {
         let networks = Networks::lock(&context.state)?;
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         for name in &self.names {
-            let look = || -> Result<Value> {
-                let network = Network::find(&context.state, name)?;
-                networks.sweep_members(name, context.undo)?;
-                Ok(object(&network, &network.members(&context.state)?))
-            };
-            match look() {
-                Ok(object) => found.push(object),
+            match Network::find(&context.state, name) {
                 Err(error) => errors.push(error),
+                Ok(network) => {
+                    networks.sweep_members(name, context.undo)?;
+                    found.push(object(&network, &network.members(&context.state)?));
+                    // After a reboot, this makes the bridge again.
+                    if may_change_devices("network inspect").is_ok() {
+                        errors.extend(network.ensure_bridge(&Route::open()?).err());
+                    }
+                }
             }
-            errors.extend(bridge(context, name).err());
         }
         let text = serde_json::to_string_pretty(&found)? + "\n";
         // A reader that went away has seen enough.
         let _ = std::io::stdout().write_all(text.as_bytes());
         step::join_errors(errors.into_iter().map(Err))?;
         Ok(Exit::Code(0))
-    }
-}
-
-/// Make the bridge again after a reboot.
-fn bridge(context: &Context, name: &Name) -> Result<()> {
-    match Network::find(&context.state, name) {
-        Ok(network) if may_change_devices() => {
-            network.ensure_bridge(&Route::open()?)
-        }
-        // A network that does not exist was told before.
-        _ => Ok(()),
     }
 }
 
