@@ -32,6 +32,7 @@ mod ch05_rm;
 mod ch05_stop;
 mod ch06_connect;
 mod ch06_network;
+mod ch06_ports;
 mod containers;
 mod doctor;
 mod engine;
