@@ -1,5 +1,7 @@
 //! Making, moving and removing devices.
 
+use std::os::fd::BorrowedFd;
+
 use anyhow::Result;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
@@ -64,7 +66,6 @@ impl Route {
             .hint(|errno| why_not_made(errno, "veth", &format!("{name} or {peer}")))
     }
 
-    // ANCHOR: add_veth_to
     /// Make two devices that are joined, one here, and the other, with this hardware
     /// address, in another network namespace from its first moment: its name is never
     /// taken here. Both are down.
@@ -93,7 +94,6 @@ impl Route {
             errno => why_not_moved(errno, peer, place),
         })
     }
-    // ANCHOR_END: add_veth_to
 
     /// Move a device out of this namespace. It is set down, and loses its addresses.
     ///
@@ -105,6 +105,36 @@ impl Route {
         let request = place.attribute(named(RTM_NEWLINK, NLM_F_ACK, name)?);
         self.change(request, || format!("RTM_NEWLINK {name} to {place}"))
             .hint(|errno| why_not_moved(errno, name, place))
+    }
+
+    /// Whether the kernel refuses to move a device, found by asking it to move the
+    /// device to where it is: that changes nothing. `own` is the namespace of this
+    /// socket. None if it is not known: without CAP_NET_ADMIN, or where the kernel
+    /// (6.13 and later) has nothing to do before it looks at the mark. It confirms
+    /// such a request for lo too, which no kernel moves.
+    ///
+    /// # Errors
+    /// ENODEV.
+    pub(crate) fn probe_netns_local(
+        &self,
+        name: &str,
+        own: BorrowedFd,
+    ) -> Result<Option<bool>> {
+        let refused = |name| {
+            let request = named(RTM_NEWLINK, NLM_F_ACK, name)?;
+            let request = Place::Namespace(own).attribute(request);
+            match self.0.ask(request) {
+                Ok(_) => Ok(Some(false)),
+                Err(rustix::io::Errno::INVAL) => Ok(Some(true)),
+                Err(rustix::io::Errno::PERM) => Ok(None),
+                Err(errno) => Err(errno)
+                    .look(|| format!("RTM_NEWLINK {name} to its own namespace")),
+            }
+        };
+        if refused("lo")? != Some(true) {
+            return Ok(None);
+        }
+        refused(name)
     }
 
     /// Remove a device; of a veth pair the other goes with it.

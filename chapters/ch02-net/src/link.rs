@@ -25,6 +25,7 @@ const IFLA_OPERSTATE: u16 = 16;
 pub(crate) const IFLA_LINKINFO: u16 = 18;
 pub(crate) const IFLA_IFALIAS: u16 = 20;
 const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_NETNS_IMMUTABLE: u16 = 67;
 pub(crate) const IFLA_INFO_KIND: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const NLA_F_NESTED: u16 = 1 << 15;
@@ -74,6 +75,9 @@ pub struct Link {
     pub peer_elsewhere: bool,
     /// A text of at most 255 bytes that somebody gave it.
     pub alias: Option<String>,
+    /// Whether the device must stay in its namespace; None before Linux 6.15, which
+    /// does not tell.
+    pub netns_local: Option<bool>,
 }
 
 impl Route {
@@ -139,7 +143,10 @@ impl Route {
         self.change(request, || format!("RTM_NEWLINK {name} master {bridge}")).hint(
             |errno| match errno {
                 Errno::EOPNOTSUPP | Errno::EINVAL => {
-                    Some(format!("{bridge} must be a bridge, and {name} none"))
+                    Some(format!("{bridge} must be a bridge, and {name} must not"))
+                }
+                Errno::ELOOP => {
+                    Some("a bridge can't be a port of a bridge".to_owned())
                 }
                 errno => why(errno, name),
             },
@@ -243,6 +250,8 @@ impl Route {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
+            // It takes some 50 µs, as long as by a second socket that is told of
+            // changes (RTNLGRP_LINK): that one has to be opened first.
             sleep(Duration::from_micros(100));
         }
     }
@@ -330,6 +339,7 @@ fn link(answer: &[u8]) -> Link {
             IFLA_OPERSTATE => link.operstate = value.first().copied().unwrap_or(0),
             IFLA_IFALIAS => link.alias = Some(string(value)),
             IFLA_LINK_NETNSID => link.peer_elsewhere = true,
+            IFLA_NETNS_IMMUTABLE => link.netns_local = Some(value != [0]),
             IFLA_LINKINFO => {
                 let mut info = attributes(value).into_iter();
                 let kind = info.find(|(kind, _)| *kind == IFLA_INFO_KIND);
@@ -355,9 +365,9 @@ pub(crate) fn why(errno: Errno, name: &str) -> Option<String> {
              that are"
         )),
         Errno::EPERM => Some(
-            "changing devices takes CAP_NET_ADMIN in the user namespace that the \
-             network namespace belongs to: inside `ch02-net run` you have it, \
-             outside try as root"
+            "changing devices, addresses and routes takes CAP_NET_ADMIN in the user \
+             namespace that the network namespace belongs to: inside `ch02-net run` \
+             you have it, outside try as root"
                 .to_owned(),
         ),
         _ => None,
@@ -393,14 +403,21 @@ mod tests {
 
     #[test]
     fn lo_is_read_from_an_answer() {
-        let read =
-            link(&body(0x49, &[(IFLA_IFNAME, b"lo\0"), (IFLA_OPERSTATE, &[0])]));
+        let read = link(&body(
+            0x49,
+            &[
+                (IFLA_IFNAME, b"lo\0"),
+                (IFLA_OPERSTATE, &[0]),
+                (IFLA_NETNS_IMMUTABLE, &[1]),
+            ],
+        ));
         let lo = Link {
             index: 7,
             name: "lo".to_owned(),
             up: true,
             loopback: true,
             flags: 0x49,
+            netns_local: Some(true),
             ..Link::default()
         };
         assert_eq!(read, lo);
@@ -423,6 +440,7 @@ mod tests {
                 (IFLA_OPERSTATE, &[2]),
                 (IFLA_IFALIAS, b"for a test"),
                 (IFLA_LINKINFO, &kind),
+                (IFLA_NETNS_IMMUTABLE, &[0]),
             ],
         ));
         let veth = Link {
@@ -437,6 +455,7 @@ mod tests {
             peer: Some(3),
             peer_elsewhere: true,
             alias: Some("for a test".to_owned()),
+            netns_local: Some(false),
             ..Link::default()
         };
         assert_eq!(read, veth);

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use ch02_ipc::Ipc;
 use ch02_mount::Mount;
+use ch02_net::commands::{AddressCommand, RouteCommand};
 use ch02_net::{Net, Pair, Place, Route, list};
 use ch02_pid::Pid;
 use ch02_user::User;
@@ -22,6 +23,10 @@ Try:
   ch02-net run sh -c '$0 up lo; ping -c 1 127.0.0.1' $(which ch02-net)
   ch02-net pair                     two namespaces, a cable, a ping either way
   ch02-net pair sh                  a shell in one; the other is 172.18.0.12
+Devices, addresses and routes by hand, as with ip(8), as root:
+  ch02-net make veth left right; ch02-net move right PID
+  ch02-net address add 192.168.10.1/24 dev left; ch02-net up left
+  ch02-net route add default via 192.168.10.254; ch02-net route show
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -33,6 +38,16 @@ enum Action {
     /// Run a program with a network of its own
     Run(Run),
     /// Show the devices of this process' network namespace
+    ///
+    /// STATE        up if the device was set up; without R in FLAGS it has no carrier
+    /// FLAGS        as in `netstat -i`: A all multicast, B broadcast, L loopback,
+    ///              M multicast, O no ARP, P promiscuous, p point to point,
+    ///              R running, U up
+    /// PEER         the other end of a veth pair; ifN is index N in another namespace
+    /// MASTER       the bridge that the device is a port of
+    /// NETNS-LOCAL  whether the device must stay in its namespace; ? where that is
+    ///              unknown: before Linux 6.15, only root can find it out
+    #[command(verbatim_doc_comment)]
     List,
     /// Set a device up
     Up {
@@ -44,6 +59,12 @@ enum Action {
         /// Its name
         device: String,
     },
+    /// Add, remove or show addresses of devices
+    #[command(subcommand, visible_alias = "addr")]
+    Address(AddressCommand),
+    /// Add, remove or show routes
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Make a device
     Make {
         /// Which
@@ -68,6 +89,13 @@ enum Action {
         /// The process
         #[arg(value_name = "PID")]
         process: u32,
+    },
+    /// Make a device a port of a bridge
+    Master {
+        /// Its name
+        device: String,
+        /// The name of the bridge
+        bridge: String,
     },
     /// Join two new network namespaces, 172.18.0.11 and 172.18.0.12, by a cable
     Pair(Words),
@@ -123,12 +151,9 @@ fn main() -> ExitCode {
                 .run()
         }
         // ANCHOR_END: pair
-        Action::List => {
-            std::io::stdout()
-                .write_all(list()?.as_bytes())
-                .context("write(2) to stdout")?;
-            Ok(Exit::Code(0))
-        }
+        Action::List => print(&list()?),
+        Action::Address(command) => print(&command.run()?),
+        Action::Route(command) => print(&command.run()?),
         Action::Up { device } => change(|route| route.set_up(&device)),
         Action::Down { device } => change(|route| route.set_down(&device)),
         Action::Make { kind, device, peer } => {
@@ -138,7 +163,15 @@ fn main() -> ExitCode {
         Action::Move { device, process } => {
             change(|route| route.move_to(&device, Place::Process(process)))
         }
+        Action::Master { device, bridge } => {
+            change(|route| route.set_master(&device, &bridge))
+        }
     })
+}
+
+fn print(text: &str) -> Result<Exit> {
+    std::io::stdout().write_all(text.as_bytes()).context("write(2) to stdout")?;
+    Ok(Exit::Code(0))
 }
 
 /// Change this process' own network namespace.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process in a network namespace of its own, until it is dropped. Its number is
 /// the host's: there is no PID wall.
-struct Inhabitant {
+pub(crate) struct Inhabitant {
     host_side: Child,
-    pid: String,
+    pub(crate) pid: String,
 }
 
 impl Inhabitant {
-    fn new(lab: &Lab) -> Inhabitant {
+    pub(crate) fn new(lab: &Lab) -> Inhabitant {
         let mut command = lab.command(&[], "ch02-setns");
         let script = "echo $$; exec sleep 1000";
         command.args(["run", "--net", "sh", "-c", script]);
@@ -36,10 +36,16 @@ impl Inhabitant {
     }
 
     /// What a call of the chapter prints in its namespace.
-    fn call(&self, lab: &Lab, words: &[&str]) -> String {
+    pub(crate) fn call(&self, lab: &Lab, words: &[&str]) -> String {
+        let assert = self.enter(lab, &chapter()).args(words).assert();
+        text(&assert.success().get_output().stdout)
+    }
+
+    /// A program in its namespace.
+    pub(crate) fn enter(&self, lab: &Lab, program: &Path) -> assert_cmd::Command {
         let mut enter = lab.chapter("ch02-setns");
-        enter.args(["enter", &self.pid, "--net"]).arg(chapter()).args(words);
-        text(&enter.assert().success().get_output().stdout)
+        enter.args(["enter", &self.pid, "--net"]).arg(program);
+        enter
     }
 
     fn end(&mut self) {
@@ -78,16 +84,16 @@ fn there(name: &str) -> bool {
     fs::exists(format!("/sys/class/net/{name}")).unwrap()
 }
 
-fn chapter() -> PathBuf {
+pub(crate) fn chapter() -> PathBuf {
     bin_dir().join("ch02-net")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// The row of a device in what `list` printed, a word a column.
-fn row<'a>(list: &'a str, name: &str) -> Option<Vec<&'a str>> {
+pub(crate) fn row<'a>(list: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let mut rows = list.lines().map(|line| line.split_whitespace().collect());
     rows.find(|row: &Vec<&str>| row[1] == name)
 }
@@ -126,9 +132,14 @@ fn lo_is_set_up_answers_and_is_set_down() {
         let words: Vec<_> = out.split_whitespace().collect();
         // Where the kernel has IPv6, it gives lo that address too.
         let words: Vec<_> = words.into_iter().filter(|w| *w != "::1/128").collect();
-        let expected = "1 lo down 0x8 ping 1 \
-                        1 lo up 127.0.0.1/8 0x9 ping 0 \
-                        1 lo down 127.0.0.1/8 0x8 ping 1";
+        // From the index to the state, and the addresses.
+        let lo = |state| format!("1 lo {state} 65536 00:00:00:00:00:00");
+        let (down, up) = (lo("down"), lo("up"));
+        let expected = format!(
+            "{down} L - - yes 0x8 ping 1 \
+             {up} LRU - - yes 127.0.0.1/8 0x9 ping 0 \
+             {down} L - - yes 127.0.0.1/8 0x8 ping 1"
+        );
         assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>());
     }
 }
@@ -249,7 +260,7 @@ fn the_pairs_program_is_in_left_and_process_2_in_right() {
         (right, "veth1", "veth0", "172.18.0.12/24"),
     ] {
         let own = row(list, own).unwrap_or_else(|| panic!("{list}"));
-        assert_eq!(own[2..4], ["up", address]);
+        assert_eq!((own[2], own[9]), ("up", address));
         assert!(row(list, other).is_none(), "{list}");
         assert_eq!(row(list, "lo").unwrap()[2], "up");
         // And nothing of the host's.
@@ -331,6 +342,11 @@ fn an_ordinary_user_looks_at_the_hosts_devices_and_changes_none() {
         &["remove", "blackbox0"],
         &["move", "blackbox0", &own],
         &["make", "bridge", "blackbox2"],
+        &["master", "blackbox0", "blackbox1"],
+        &["address", "add", "192.0.2.1/24", "dev", "blackbox0"],
+        &["address", "remove", "192.0.2.1/24", "dev", "blackbox0"],
+        &["route", "add", "192.0.2.0/24", "dev", "blackbox0"],
+        &["route", "remove", "192.0.2.0/24", "dev", "blackbox0"],
     ] {
         let assert = lab.as_user("ch02-net").args(words).assert().code(125);
         assert.stderr(contains("EPERM").and(contains("CAP_NET_ADMIN")));

@@ -6,6 +6,7 @@ mod ch02_cgroups;
 mod ch02_ipc;
 mod ch02_mount;
 mod ch02_net;
+mod ch02_net_by_hand;
 mod ch02_pid;
 mod ch02_setns;
 mod ch02_union;
