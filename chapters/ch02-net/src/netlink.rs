@@ -54,6 +54,14 @@ impl Message {
         Message(bytes)
     }
 
+    /// The same with further flags.
+    #[must_use]
+    pub fn flags(mut self, flags: u16) -> Message {
+        let flags = u16::from_ne_bytes([self.0[6], self.0[7]]) | flags;
+        self.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+        self
+    }
+
     /// Plain bytes: the fixed struct that this kind of message begins with.
     #[must_use]
     pub fn plain(mut self, bytes: &[u8]) -> Message {
@@ -218,7 +226,8 @@ impl Socket {
         .map_err(|errno| (0, errno))?
     }
 
-    fn next_sequence(&self) -> u32 {
+    /// The sequence number for the next request.
+    pub fn next_sequence(&self) -> u32 {
         self.sequence.set(self.sequence.get() + 1);
         self.sequence.get()
     }

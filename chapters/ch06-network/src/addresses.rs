@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 use common::Home;
-use common::state::{Id, Name, State, Table, sweep_holder};
+use common::state::{Id, Name, Notes, State, Table, sweep_holder};
 use common::step::{Hint, Step, join_errors};
 use common::{hints, read_whole};
 
@@ -304,6 +304,12 @@ pub fn release(home: &Home, network: &Name, address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 // ANCHOR_END: release
+
+/// The addresses that a container was given, with their networks. Some may have been given
+/// back since.
+pub fn noted_addresses(notes: &Notes) -> impl Iterator<Item = (Name, Ipv4Addr)> {
+    notes.of(ADDRESS).filter_map(noted)
+}
 
 /// `NETWORK A.B.C.D`, of which both are checked: together they are a path.
 fn noted(note: &[u8]) -> Option<(Name, Ipv4Addr)> {

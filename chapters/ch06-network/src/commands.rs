@@ -37,25 +37,21 @@ common::commands! {
     }
 }
 
-/// Whether this process may change the devices of its network namespace.
+/// Make sure that this process may change the devices of its network namespace.
 ///
+/// # Errors
+/// It may not.
 /// # Source
 /// capabilities(7), `CAP_NET_ADMIN`
-fn may_change_devices() -> bool {
+fn may_change_devices(operation: &str) -> Result<()> {
     let sets = capabilities(None);
-    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN))
-}
-
-/// # Errors
-/// This process may not make or remove devices.
-fn needs_root(operation: &str) -> Result<()> {
-    if may_change_devices() {
+    if sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN)) {
         return Ok(());
     }
     bail!(
         "{operation} needs CAP_NET_ADMIN, because a bridge is a device of the host: run \
-         it as root (sudo). `network list` and `network inspect` work without it, and \
-         `run` gives a container a network namespace without any network"
+         it as root (sudo), or as a user without any capability. `network list` and \
+         `network inspect` work without it"
     )
 }
 

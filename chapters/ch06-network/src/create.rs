@@ -52,6 +52,20 @@ impl Networks<'_> {
     }
     // ANCHOR_END: create
 
+    /// The same for an ordinary user, none of whose containers runs: the first one that
+    /// uses the network makes the bridge.
+    ///
+    /// # Errors
+    /// As [`Networks::create`], but for those of the bridge.
+    pub fn create_record(
+        &self,
+        route: &Route,
+        request: &Request,
+    ) -> Result<Network> {
+        let network = self.plan(route, request)?;
+        network.write(self.state).map(|()| network)
+    }
+
     /// Check a request and complete it. Nothing is changed.
     fn plan(&self, route: &Route, request: &Request) -> Result<Network> {
         let Request { name, driver, .. } = request;

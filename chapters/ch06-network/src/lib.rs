@@ -8,7 +8,9 @@
 //! | `create`, `remove` | how a network comes and goes |
 //! | `addresses` | which container has which address |
 //! | `bridge` | the device on the host |
+//! | `forwarding`, `sysctl` | the settings of the host that containers need |
 //! | `overlap`, `pool` | which subnets are free on this host |
+//! | `shared` | the namespaces of an ordinary user's networks |
 //! | `commands` | `network create`, `list`, `inspect`, `remove`, `prune` |
 
 #![forbid(unsafe_code)]
@@ -18,16 +20,19 @@ mod bridge;
 mod commands;
 mod create;
 mod driver;
+pub mod forwarding;
 mod network;
 mod networks;
 mod overlap;
 mod pool;
 mod remove;
+pub mod shared;
 mod subnet;
+pub mod sysctl;
 
 use common::state::{Table, Undo};
 
-pub use addresses::{ADDRESS, Member, release, release_addresses};
+pub use addresses::{ADDRESS, Member, noted_addresses, release, release_addresses};
 pub use bridge::mac;
 pub use commands::NetworkCommands;
 pub use create::Request;

@@ -141,6 +141,7 @@ mod tests {
             master: None,
             peer: None,
             peer_elsewhere: false,
+            netns_local: None,
             alias: None,
         };
         vec![link(2, "eth0"), link(3, "web")]

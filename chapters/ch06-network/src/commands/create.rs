@@ -9,8 +9,8 @@ use common::Exit;
 use common::cli::{Act, Context};
 use common::state::Name;
 
-use super::{needs_root, tell};
-use crate::{Driver, Networks, Request, Subnet};
+use super::{may_change_devices, tell};
+use crate::{Driver, Networks, Request, Subnet, shared};
 
 /// Create a network
 ///
@@ -42,11 +42,17 @@ pub(crate) struct Create {
 
 impl Act for Create {
     fn act(self, context: &Context) -> Result<Exit> {
-        needs_root("network create")?;
+        let (here, _shared) = shared::enter_if_there(&context.state)?;
         let Create { driver, subnet, gateway, name } = self;
         let networks = Networks::lock(&context.state)?;
         let request = Request { name, driver, subnet, gateway };
-        let network = networks.create(&Route::open()?, &request)?;
+        let route = Route::open()?;
+        let network = if here {
+            may_change_devices("network create")?;
+            networks.create(&route, &request)?
+        } else {
+            networks.create_record(&route, &request)?
+        };
         tell(&[network.name], Vec::new())
     }
 }

@@ -6,8 +6,8 @@ use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
 
-use super::{needs_root, tell};
-use crate::Networks;
+use super::{may_change_devices, tell};
+use crate::{Networks, forwarding, shared};
 
 /// Remove all networks that no container uses
 ///
@@ -17,9 +17,13 @@ pub(crate) struct Prune {}
 
 impl Act for Prune {
     fn act(self, context: &Context) -> Result<Exit> {
-        needs_root("network prune")?;
+        let (here, _shared) = shared::enter_if_there(&context.state)?;
+        if here {
+            may_change_devices("network prune")?;
+        }
         let networks = Networks::lock(&context.state)?;
-        let (removed, errors) = networks.prune(&Route::open()?, context.undo)?;
+        let (removed, mut errors) = networks.prune(&Route::open()?, context.undo)?;
+        errors.extend(forwarding::restore(&context.state).err());
         tell(&removed, errors)
     }
 }

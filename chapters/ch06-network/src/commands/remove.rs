@@ -7,8 +7,8 @@ use common::Exit;
 use common::cli::{Act, Context};
 use common::state::Name;
 
-use super::{needs_root, tell};
-use crate::Networks;
+use super::{may_change_devices, tell};
+use crate::{Networks, forwarding, shared};
 
 /// Remove networks that no container uses
 #[derive(Args, Debug)]
@@ -20,7 +20,10 @@ pub(crate) struct Remove {
 
 impl Act for Remove {
     fn act(self, context: &Context) -> Result<Exit> {
-        needs_root("network remove")?;
+        let (here, _shared) = shared::enter_if_there(&context.state)?;
+        if here {
+            may_change_devices("network remove")?;
+        }
         let networks = Networks::lock(&context.state)?;
         let route = Route::open()?;
         let (mut removed, mut errors) = (Vec::new(), Vec::new());
@@ -30,6 +33,7 @@ impl Act for Remove {
                 Err(error) => errors.push(error),
             }
         }
+        errors.extend(forwarding::restore(&context.state).err());
         tell(&removed, errors)
     }
 }

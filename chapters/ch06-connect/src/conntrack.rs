@@ -1,0 +1,218 @@
+//! The connections that the kernel remembers.
+//!
+//! The kernel decides once per connection where its packets go. A UDP client that
+//! keeps sending from one port has one connection, so its packets would still go to a
+//! container that has ended. Deleting the entry makes the kernel ask the rules again.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Result;
+use ch02_net::Route;
+use ch02_net::netlink::{Message, NLM_F_ACK, NLM_F_DUMP, attributes};
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+use rustix::io;
+
+use crate::nft::Rules;
+use common::state::Published;
+
+/// From include/uapi/linux/netfilter/nfnetlink_conntrack.h and nfnetlink.h.
+const NFNL_SUBSYS_CTNETLINK: u16 = 1;
+const IPCTNL_MSG_CT_GET: u16 = 1;
+const IPCTNL_MSG_CT_DELETE: u16 = 2;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_DST_PORT: u16 = 3;
+const AF_INET: u8 = 2;
+
+/// Delete the entries of connections from and to a container's address, and to its
+/// published ports. Returns how many these were.
+///
+/// A published port that nobody published before may have entries too: of a client
+/// that sent to the host itself.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN; EINVAL where the kernel lacks nf_conntrack_netlink.
+/// A container can start all the same: the caller warns.
+pub fn forget(
+    rules: &Rules,
+    address: Ipv4Addr,
+    published: &[Published],
+) -> Result<usize> {
+    // Connections to the same port of another host are not meant.
+    let local: Vec<IpAddr> =
+        Route::open()?.addresses()?.iter().map(|it| it.address).collect();
+    let is_local = |it: Ipv4Addr| it.is_loopback() || local.contains(&it.into());
+    let socket = rules.socket();
+    let request = message(IPCTNL_MSG_CT_GET, NLM_F_DUMP);
+    let answers = socket.ask(request).look(|| "IPCTNL_MSG_CT_GET, all").hint(why)?;
+    let entries = answers.iter().filter_map(|answer| Entry::read(answer));
+    let mut deleted = 0;
+    for entry in entries.filter(|it| it.concerns(address, published, is_local)) {
+        let outcome = match socket.ask(entry.deletion()) {
+            // It has just ended by itself.
+            Err(io::Errno::NOENT) => continue,
+            outcome => outcome,
+        };
+        let Tuple { source, destination, .. } = entry.original;
+        outcome
+            .step(|| format!("IPCTNL_MSG_CT_DELETE {source} to {destination}"))?;
+        deleted += 1;
+    }
+    Ok(deleted)
+}
+
+/// The addresses and ports of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tuple {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    /// The destination port, for protocols that have ports.
+    port: Option<u16>,
+}
+
+/// A connection: as its first packet was, and as its answers are. The two differ by
+/// more than the direction where a rule has changed an address.
+struct Entry<'a> {
+    original: Tuple,
+    reply: Tuple,
+    /// The attributes by which the kernel finds it.
+    key: Vec<(u16, &'a [u8])>,
+}
+
+impl<'a> Entry<'a> {
+    fn read(answer: &'a [u8]) -> Option<Entry<'a>> {
+        // After struct nfgenmsg.
+        let values = attributes(answer.get(4..)?);
+        let find = |kind| values.iter().find(|(it, _)| *it == kind);
+        let (_, original) = find(CTA_TUPLE_ORIG)?;
+        let (_, reply) = find(CTA_TUPLE_REPLY)?;
+        let key = [CTA_TUPLE_ORIG, CTA_ZONE, CTA_ID].into_iter().filter_map(find);
+        Some(Entry {
+            original: Tuple::read(original)?,
+            reply: Tuple::read(reply)?,
+            key: key.copied().collect(),
+        })
+    }
+
+    fn concerns(
+        &self,
+        address: Ipv4Addr,
+        published: &[Published],
+        is_local: impl Fn(Ipv4Addr) -> bool,
+    ) -> bool {
+        let Entry { original, reply, .. } = self;
+        let ends = [original, reply].map(|it| [it.source, it.destination]);
+        ends.as_flattened().contains(&address)
+            || published.iter().any(|port| {
+                original.protocol == port.protocol as u8
+                    && original.port == Some(port.host)
+                    && port.address.is_none_or(|only| only == original.destination)
+                    && is_local(original.destination)
+            })
+    }
+
+    /// A request to delete it. The whole tuple is named, because Linux 6.1 refuses to
+    /// delete by less. The number is that of this entry, so a new connection with
+    /// the same tuple stays.
+    fn deletion(&self) -> Message {
+        let request = message(IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
+        self.key
+            .iter()
+            .fold(request, |request, (kind, value)| request.attribute(*kind, value))
+    }
+}
+
+impl Tuple {
+    /// Read a tuple of IPv4.
+    fn read(bytes: &[u8]) -> Option<Tuple> {
+        let ip = find(bytes, CTA_TUPLE_IP)?;
+        let address =
+            |kind| Some(Ipv4Addr::from(<[u8; 4]>::try_from(find(ip, kind)?).ok()?));
+        let protocol = find(bytes, CTA_TUPLE_PROTO)?;
+        let port = find(protocol, CTA_PROTO_DST_PORT);
+        Some(Tuple {
+            source: address(CTA_IP_V4_SRC)?,
+            destination: address(CTA_IP_V4_DST)?,
+            protocol: *find(protocol, CTA_PROTO_NUM)?.first()?,
+            port: port.and_then(|it| it.try_into().ok()).map(u16::from_be_bytes),
+        })
+    }
+}
+
+/// The value of the first attribute of this kind.
+fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).into_iter().find(|(it, _)| *it == kind).map(|(_, value)| value)
+}
+
+/// A message about connections of IPv4. It begins with struct nfgenmsg: family,
+/// version, and a number that is not used.
+fn message(kind: u16, flags: u16) -> Message {
+    Message::new(NFNL_SUBSYS_CTNETLINK << 8 | kind, flags).plain(&[AF_INET, 0, 0, 0])
+}
+
+fn why(errno: Errno) -> Option<String> {
+    match errno {
+        Errno::EINVAL => Some(
+            "this kernel may lack nf_conntrack_netlink: try `modprobe \
+             nf_conntrack_netlink`. Without it, a UDP client that sent to this port \
+             before has to wait until the kernel forgets it, or use another port"
+                .to_owned(),
+        ),
+        Errno::EPERM => Some(
+            "the list of connections needs CAP_NET_ADMIN in the user namespace that \
+             the network namespace belongs to: use sudo"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::state::Protocol;
+
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+    const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+    const OLD: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 9);
+    const NEW: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
+
+    /// A connection from the client to `to`, port 53, that is answered by `by`.
+    fn concerns(protocol: Protocol, to: Ipv4Addr, by: Ipv4Addr) -> bool {
+        let port = Some(53);
+        let protocol = protocol as u8;
+        let original = Tuple { source: CLIENT, destination: to, protocol, port };
+        let reply =
+            Tuple { source: by, destination: CLIENT, protocol, port: Some(999) };
+        let entry = Entry { original, reply, key: Vec::new() };
+        let port = Published {
+            protocol: Protocol::Udp,
+            address: None,
+            host: 53,
+            guest: 5353,
+        };
+        entry.concerns(NEW, &[port], |it| it == HOST)
+    }
+
+    #[test]
+    fn only_connections_through_this_host_are_meant() {
+        use Protocol::{Tcp, Udp};
+        assert!(concerns(Udp, HOST, OLD));
+        assert!(concerns(Udp, HOST, HOST));
+        assert!(!concerns(Tcp, HOST, OLD));
+        assert!(concerns(Tcp, HOST, NEW));
+        assert!(concerns(Tcp, NEW, NEW));
+        // The name server of somebody else.
+        let other = Ipv4Addr::new(198, 51, 100, 1);
+        assert!(!concerns(Udp, other, other));
+    }
+}

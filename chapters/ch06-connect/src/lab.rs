@@ -1,0 +1,245 @@
+//! For tests: a host, its containers and a client, each a network namespace.
+//!
+//! ```text
+//! client 203.0.113.2 – 203.0.113.1 host – br0 192.168.10.1/24 – k1 .2, k2 .3
+//!                                       – br1 192.168.20.1/24 – k3 .2
+//! ```
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{
+    IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket,
+};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ch02_net::{Place, Route};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::nft::Rules;
+use ch06_network::sysctl;
+use common::state::Protocol;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// A network namespace.
+#[derive(Clone)]
+pub(crate) struct Host(pub(crate) Arc<File>);
+
+pub(crate) struct Lab {
+    pub(crate) client: Host,
+    pub(crate) host: Host,
+    pub(crate) k1: Host,
+    pub(crate) k2: Host,
+    pub(crate) k3: Host,
+}
+
+impl Host {
+    /// None: this process is not root.
+    fn new() -> Option<Host> {
+        let thread = || {
+            match unshare(CloneFlags::CLONE_NEWNET) {
+                Err(Errno::EPERM) => return None,
+                result => result.unwrap(),
+            }
+            Some(File::open("/proc/thread-self/ns/net").unwrap())
+        };
+        let host = Host(Arc::new(thread::spawn(thread).join().unwrap()?));
+        host.route().set_up("lo").unwrap();
+        Some(host)
+    }
+
+    /// Call a function in this namespace. The thread comes back.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let own = File::open("/proc/thread-self/ns/net").unwrap();
+        setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
+        let result = work();
+        setns(own, CloneFlags::CLONE_NEWNET).unwrap();
+        result
+    }
+
+    /// Its devices, addresses and routes.
+    pub(crate) fn route(&self) -> Route {
+        Route::open_in(self.0.as_fd()).unwrap()
+    }
+
+    pub(crate) fn add_route(&self, destination: &str, prefix: u8, gateway: &str) {
+        let (destination, gateway) =
+            (destination.parse().unwrap(), gateway.parse().unwrap());
+        self.route().add_route(destination, prefix, Some(gateway), None).unwrap();
+    }
+
+    /// Its firewall rules.
+    pub(crate) fn rules(&self) -> Rules {
+        self.inside(|| Rules::open().unwrap())
+    }
+
+    /// Run a command in this namespace. A no-break space is a space within a word.
+    /// None: the program is not installed.
+    pub(crate) fn run(&self, line: &str) -> Option<String> {
+        let mut words = line.split(' ').map(|word| word.replace('\u{a0}', " "));
+        let mut command = Command::new(words.next().unwrap());
+        let output = match self.inside(|| command.args(words).output()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            output => output.unwrap(),
+        };
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(output.status.success(), "{line}: {text}");
+        Some(text)
+    }
+
+    /// Set a value below /proc/sys/net.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        self.inside(|| fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
+    }
+
+    /// Answer each request at a port with the address that it came from.
+    pub(crate) fn serve(&self, protocol: Protocol, address: &str, port: u16) {
+        let at = (address.to_owned(), port);
+        match protocol {
+            Protocol::Tcp => {
+                let listener = self.inside(|| TcpListener::bind(at).unwrap());
+                thread::spawn(move || {
+                    for mut stream in listener.incoming().flatten() {
+                        let peer = stream.peer_addr().unwrap().ip().to_string();
+                        let _ = stream.write_all(peer.as_bytes());
+                    }
+                });
+            }
+            Protocol::Udp => {
+                let socket = self.inside(|| UdpSocket::bind(at).unwrap());
+                thread::spawn(move || {
+                    let mut buffer = [0; 64];
+                    while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                        let text = peer.ip().to_string();
+                        let _ = socket.send_to(text.as_bytes(), peer);
+                    }
+                });
+            }
+        }
+    }
+
+    /// The address that the server saw; or "refused", or "no answer".
+    pub(crate) fn ask(
+        &self,
+        protocol: Protocol,
+        address: &str,
+        port: u16,
+    ) -> String {
+        self.ask_from(protocol, None, address, port)
+    }
+
+    /// The same for UDP, from a given address and port of this host.
+    pub(crate) fn ask_from(
+        &self,
+        protocol: Protocol,
+        from: Option<(&str, u16)>,
+        address: &str,
+        port: u16,
+    ) -> String {
+        let to = (address, port).to_socket_addrs().unwrap().next().unwrap();
+        let answer = self.inside(|| match protocol {
+            Protocol::Tcp => {
+                let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                let mut text = String::new();
+                stream.read_to_string(&mut text).map(|_| text)
+            }
+            Protocol::Udp => {
+                let any = match to.ip() {
+                    IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+                    IpAddr::V6(_) => "[::]:0".parse().unwrap(),
+                };
+                let socket = match from {
+                    None => UdpSocket::bind(any)?,
+                    Some(from) => UdpSocket::bind(from)?,
+                };
+                socket.set_read_timeout(Some(PATIENCE))?;
+                // Answers from another address do not count.
+                socket.connect(to)?;
+                socket.send(b"?")?;
+                let mut buffer = [0; 64];
+                let length = loop {
+                    match socket.recv(&mut buffer) {
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        result => break result?,
+                    }
+                };
+                Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+            }
+        });
+        match answer {
+            Ok(text) => text,
+            Err(error) => match error.kind() {
+                ErrorKind::ConnectionRefused => "refused".to_owned(),
+                ErrorKind::TimedOut | ErrorKind::WouldBlock => {
+                    "no answer".to_owned()
+                }
+                _ => error.to_string(),
+            },
+        }
+    }
+}
+
+impl Lab {
+    /// All hosts and cables, and what the engine sets: route_localnet, hairpin,
+    /// ip_forward. k1 serves the ports 80 and 81.
+    ///
+    /// None: this process is not root. The test then has nothing to say.
+    pub(crate) fn new() -> Option<Lab> {
+        let (client, host) = (Host::new()?, Host::new()?);
+        let (k1, k2, k3) = (Host::new()?, Host::new()?, Host::new()?);
+        cable(&host, "lan", &client, "203.0.113.2");
+        let route = host.route();
+        add_address(&route, "lan", "203.0.113.1");
+        for (bridge, address) in [("br0", "192.168.10.1"), ("br1", "192.168.20.1")] {
+            route.add_bridge(bridge, "lab").unwrap();
+            add_address(&route, bridge, address);
+            route.set_up(bridge).unwrap();
+            host.inside(|| sysctl::route_localnet(bridge)).unwrap();
+        }
+        let ports = [
+            (&k1, "v1", "br0", "192.168.10.2", "192.168.10.1"),
+            (&k2, "v2", "br0", "192.168.10.3", "192.168.10.1"),
+            (&k3, "v3", "br1", "192.168.20.2", "192.168.20.1"),
+        ];
+        for (container, port, bridge, address, gateway) in ports {
+            cable(&host, port, container, address);
+            route.set_master(port, bridge).unwrap();
+            route.set_hairpin(port, true).unwrap();
+            container.add_route("0.0.0.0", 0, gateway);
+            assert!(route.wait_until_up(port, PATIENCE).unwrap());
+        }
+        // A new namespace begins with the setting of the first one.
+        host.set("ipv4/ip_forward", "0");
+        assert!(host.inside(sysctl::forward).unwrap());
+        assert!(!host.inside(sysctl::forward).unwrap());
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            k1.serve(protocol, "0.0.0.0", 80);
+            k1.serve(protocol, "0.0.0.0", 81);
+            k2.serve(protocol, "0.0.0.0", 80);
+            client.serve(protocol, "0.0.0.0", 7);
+        }
+        Some(Lab { client, host, k1, k2, k3 })
+    }
+}
+
+/// A veth pair: a device of this name, and eth0 with an address of a /24.
+fn cable(left: &Host, name: &str, right: &Host, address: &str) {
+    let [a, b, c, d] = address.parse::<Ipv4Addr>().unwrap().octets();
+    let (route, place) = (left.route(), Place::Namespace(right.0.as_fd()));
+    route.add_veth_to(name, "eth0", [2, 0x42, a, b, c, d], place).unwrap();
+    add_address(&right.route(), "eth0", address);
+    right.route().set_up("eth0").unwrap();
+    route.set_up(name).unwrap();
+}
+
+fn add_address(route: &Route, device: &str, address: &str) {
+    route.add_address(device, address.parse().unwrap(), 24).unwrap();
+}

@@ -1,0 +1,29 @@
+//! Work in another network namespace.
+
+use std::os::fd::BorrowedFd;
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use common::step::Step;
+use nix::sched::{CloneFlags, setns};
+
+/// Call a function in another network namespace.
+///
+/// A thread of its own goes there and ends there: setns(2) concerns only the thread
+/// that calls it, so this process cannot stay behind in the other namespace.
+///
+/// # Errors
+/// Those of setns(2), and the function's own.
+pub(crate) fn inside<T: Send>(
+    namespace: BorrowedFd,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    let thread = || {
+        setns(namespace, CloneFlags::CLONE_NEWNET)
+            .look(|| "setns(2) the container's network namespace")?;
+        work()
+    };
+    thread::scope(|scope| scope.spawn(thread).join()).unwrap_or_else(|_| {
+        Err(anyhow!("the thread in the other namespace panicked"))
+    })
+}

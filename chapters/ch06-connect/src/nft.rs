@@ -1,0 +1,377 @@
+//! nf_tables, the kernel's packet filter, in its own messages. nft(8) and iptables(8)
+//! send the same ones.
+//!
+//! A table holds chains, a chain holds rules, and a rule holds expressions. A change
+//! is a [`Batch`], which the kernel applies whole or not at all.
+
+mod batch;
+mod expression;
+
+use std::fmt;
+
+use anyhow::Result;
+use ch02_net::netlink::{Message, NLM_F_ACK, NLM_F_DUMP, Socket, attributes};
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+use rustix::net::netlink::NETFILTER;
+
+pub use batch::Batch;
+pub use expression::{Expression, Is};
+
+/// From include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h.
+const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFT_MSG_NEWTABLE: u16 = 0;
+const NFT_MSG_GETTABLE: u16 = 1;
+const NFT_MSG_DELTABLE: u16 = 2;
+const NFT_MSG_NEWCHAIN: u16 = 3;
+const NFT_MSG_GETCHAIN: u16 = 4;
+const NFT_MSG_NEWRULE: u16 = 6;
+const NFT_MSG_GETRULE: u16 = 7;
+const NFT_MSG_DELRULE: u16 = 8;
+const NFT_MSG_GETGEN: u16 = 16;
+const NFTA_GEN_ID: u16 = 1;
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_TABLE_OWNER: u16 = 7;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_HANDLE: u16 = 3;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_RULE_USERDATA: u16 = 7;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_COUNTER_PACKETS: u16 = 2;
+/// From include/uapi/linux/netfilter/nf_tables_compat.h.
+const NFTA_MATCH_NAME: u16 = 1;
+const NFTA_MATCH_INFO: u16 = 3;
+
+/// The type of the comment in the data that a rule carries for its user.
+///
+/// # Source
+/// libnftnl, `NFTNL_UDATA_RULE_COMMENT` in include/libnftnl/udata.h
+const COMMENT: u8 = 0;
+
+/// The packets that a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Ip,
+    /// IPv4 and IPv6.
+    Inet,
+    /// Every other family, by its number.
+    Other(u8),
+}
+
+impl Family {
+    /// The kernel's NFPROTO_ number.
+    fn number(self) -> u8 {
+        match self {
+            Family::Inet => 1,
+            Family::Ip => 2,
+            Family::Other(number) => number,
+        }
+    }
+
+    fn of(answer: &[u8]) -> Family {
+        match answer.first() {
+            Some(1) => Family::Inet,
+            Some(2) => Family::Ip,
+            number => Family::Other(number.copied().unwrap_or_default()),
+        }
+    }
+}
+
+/// A table: a family and a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The packets that it sees.
+    pub family: Family,
+    /// Its name.
+    pub name: String,
+    /// Whether a process owns it. The table ends with that process' socket, and no
+    /// other process can change it.
+    pub owned: bool,
+}
+
+impl Table {
+    /// A table of IPv4 that this process will own.
+    #[must_use]
+    pub fn owned_ip(name: impl Into<String>) -> Table {
+        Table { family: Family::Ip, name: name.into(), owned: true }
+    }
+}
+
+impl fmt::Display for Table {
+    /// As nft(8) writes it: `ip NAME`.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.family {
+            Family::Ip => write!(f, "ip {}", self.name),
+            Family::Inet => write!(f, "inet {}", self.name),
+            Family::Other(number) => write!(f, "family {number} {}", self.name),
+        }
+    }
+}
+
+/// The places in the kernel where a chain can see packets. The numbers are those of
+/// `enum nf_inet_hooks`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Received, before routing.
+    Prerouting = 0,
+    /// Received, from one device to another.
+    Forward = 2,
+    /// Sent by a process of this network namespace.
+    Output = 3,
+    /// About to leave, after routing.
+    Postrouting = 4,
+}
+
+/// A base chain: one that the kernel calls at a place.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// The chain's name.
+    pub chain: &'static str,
+    /// `nat` sees the first packet of each connection, `filter` sees all packets.
+    pub kind: &'static str,
+    /// Where.
+    pub place: Place,
+    /// The order among the chains of a place: the lowest comes first.
+    pub priority: i32,
+}
+
+/// A base chain that the kernel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Its table.
+    pub table: Table,
+    /// Its name.
+    pub name: String,
+    /// `filter`, `nat` or `route`.
+    pub kind: String,
+    /// The number of its place, see [`Place`].
+    pub place: u32,
+    /// The order among the chains of a place.
+    pub priority: i32,
+}
+
+/// A rule that the kernel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its number in its table, by which it is deleted.
+    pub handle: u64,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// The packets that its counter has seen, if it has one.
+    pub packets: Option<u64>,
+}
+
+/// The socket to the rules of one network namespace.
+#[derive(Debug)]
+pub struct Rules(Socket);
+
+impl Rules {
+    /// A socket to the rules of the network namespace in which this process is now.
+    ///
+    /// # Errors
+    /// EPROTONOSUPPORT where the kernel was built without netfilter.
+    pub fn open() -> Result<Rules> {
+        let socket = Socket::open(Some(NETFILTER));
+        socket.map(Rules).look(|| "socket(2) AF_NETLINK NETLINK_NETFILTER")
+    }
+
+    /// The socket, for other requests of NETLINK_NETFILTER.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    /// The number of the rule set. Each commit of any process changes it.
+    ///
+    /// # Errors
+    /// Those of the request; EPERM without CAP_NET_ADMIN.
+    pub fn generation(&self) -> Result<u32> {
+        let request = message(NFT_MSG_GETGEN, NLM_F_ACK, Family::Other(0));
+        let answers = self.0.ask(request).look(|| "NFT_MSG_GETGEN").hint(why)?;
+        let answer = answers.first().map_or(&[][..], |answer| body(answer));
+        Ok(find(answer, NFTA_GEN_ID).map_or(0, big_endian) as u32)
+    }
+
+    /// All tables, of all families.
+    ///
+    /// # Errors
+    /// As [`Rules::generation`].
+    pub fn tables(&self) -> Result<Vec<Table>> {
+        let request = message(NFT_MSG_GETTABLE, NLM_F_DUMP, Family::Other(0));
+        let answers = self.0.ask(request).look(|| "NFT_MSG_GETTABLE").hint(why)?;
+        Ok(answers.iter().filter_map(|answer| table(answer)).collect())
+    }
+
+    /// All base chains, of all families.
+    ///
+    /// # Errors
+    /// As [`Rules::generation`].
+    pub fn chains(&self) -> Result<Vec<Chain>> {
+        let tables = self.tables()?;
+        let request = message(NFT_MSG_GETCHAIN, NLM_F_DUMP, Family::Other(0));
+        let answers = self.0.ask(request).look(|| "NFT_MSG_GETCHAIN").hint(why)?;
+        let chains = answers.iter().filter_map(|answer| chain(answer, &tables));
+        Ok(chains.collect())
+    }
+
+    /// The rules of a chain, from top to bottom.
+    ///
+    /// # Errors
+    /// As [`Rules::generation`]. A chain that does not exist has no rules.
+    pub fn rules(&self, table: &Table, chain: &str) -> Result<Vec<Rule>> {
+        let request = message(NFT_MSG_GETRULE, NLM_F_DUMP, table.family)
+            .attribute(NFTA_RULE_TABLE, &text(&table.name))
+            .attribute(NFTA_RULE_CHAIN, &text(chain));
+        let what = || format!("NFT_MSG_GETRULE {table} {chain}");
+        let answers = self.0.ask(request).look(what).hint(why)?;
+        Ok(answers.iter().map(|answer| rule(answer)).collect())
+    }
+}
+
+/// A message of nf_tables. It begins with struct nfgenmsg: family, version, and a
+/// number that only a batch uses.
+fn message(kind: u16, flags: u16, family: Family) -> Message {
+    let kind = NFNL_SUBSYS_NFTABLES << 8 | kind;
+    Message::new(kind, flags).plain(&[family.number(), 0, 0, 0])
+}
+
+/// The attributes' bytes of an answer, after struct nfgenmsg.
+fn body(answer: &[u8]) -> &[u8] {
+    answer.get(4..).unwrap_or_default()
+}
+
+/// The value of the first attribute of this kind.
+fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).into_iter().find(|(it, _)| *it == kind).map(|(_, value)| value)
+}
+
+fn find_text(bytes: &[u8], kind: u16) -> Option<String> {
+    let value = String::from_utf8_lossy(find(bytes, kind)?).into_owned();
+    Some(value.trim_end_matches('\0').to_owned())
+}
+
+/// A number of nf_tables: these are in network byte order, unlike those of
+/// rtnetlink(7).
+fn big_endian(value: &[u8]) -> u64 {
+    value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Text as the kernel wants it, with a NUL.
+fn text(text: &str) -> Vec<u8> {
+    [text.as_bytes(), b"\0"].concat()
+}
+
+fn table(answer: &[u8]) -> Option<Table> {
+    let values = body(answer);
+    Some(Table {
+        family: Family::of(answer),
+        name: find_text(values, NFTA_TABLE_NAME)?,
+        owned: find(values, NFTA_TABLE_OWNER).is_some(),
+    })
+}
+
+/// `None` for a chain that is no base chain.
+fn chain(answer: &[u8], tables: &[Table]) -> Option<Chain> {
+    let (family, values) = (Family::of(answer), body(answer));
+    let hook = find(values, NFTA_CHAIN_HOOK)?;
+    let name = find_text(values, NFTA_CHAIN_TABLE)?;
+    Some(Chain {
+        table: tables
+            .iter()
+            .find(|it| it.family == family && it.name == name)?
+            .clone(),
+        name: find_text(values, NFTA_CHAIN_NAME)?,
+        kind: find_text(values, NFTA_CHAIN_TYPE)?,
+        place: big_endian(find(hook, NFTA_HOOK_HOOKNUM)?) as u32,
+        priority: big_endian(find(hook, NFTA_HOOK_PRIORITY)?) as u32 as i32,
+    })
+}
+
+fn rule(answer: &[u8]) -> Rule {
+    let values = body(answer);
+    let list = attributes(find(values, NFTA_RULE_EXPRESSIONS).unwrap_or_default());
+    // The data of the first expression of this name that `read` takes.
+    let expression = |name: &str, read: &dyn Fn(&[u8]) -> Option<Vec<u8>>| {
+        list.iter().find_map(|(_, expression)| {
+            let is = find_text(expression, NFTA_EXPR_NAME)? == name;
+            find(expression, NFTA_EXPR_DATA).filter(|_| is).and_then(read)
+        })
+    };
+    let packets = expression("counter", &|data| {
+        find(data, NFTA_COUNTER_PACKETS).map(<[u8]>::to_vec)
+    });
+    // iptables-restore(8) keeps comments as a match of its own.
+    let restored = || {
+        let text = expression("match", &|data| {
+            let is = find_text(data, NFTA_MATCH_NAME)? == "comment";
+            find(data, NFTA_MATCH_INFO).filter(|_| is).map(<[u8]>::to_vec)
+        })?;
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        Some(String::from_utf8_lossy(&text[..end]).into_owned())
+    };
+    Rule {
+        handle: find(values, NFTA_RULE_HANDLE).map_or(0, big_endian),
+        comment: find(values, NFTA_RULE_USERDATA)
+            .and_then(comment)
+            .or_else(restored),
+        packets: packets.as_deref().map(big_endian),
+    }
+}
+
+/// The comment in a rule's user data, which is a row of type, length, value.
+fn comment(mut data: &[u8]) -> Option<String> {
+    while let [kind, length, rest @ ..] = data {
+        let (value, after) = rest.split_at_checked(usize::from(*length))?;
+        if *kind == COMMENT {
+            let text = String::from_utf8_lossy(value);
+            return Some(text.trim_end_matches('\0').to_owned());
+        }
+        data = after;
+    }
+    None
+}
+
+fn why(errno: Errno) -> Option<String> {
+    match errno {
+        Errno::EPERM => Some(
+            "firewall rules need CAP_NET_ADMIN in the user namespace that the \
+             network namespace belongs to: use sudo"
+                .to_owned(),
+        ),
+        // The kernel's answer where it lacks the whole of nf_tables.
+        Errno::EINVAL => Some(
+            "this kernel may lack nf_tables (CONFIG_NF_TABLES): try `modprobe \
+             nf_tables`"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_found_behind_other_user_data() {
+        let data = [7, 1, 9, COMMENT, 3, b'h', b'i', 0];
+        assert_eq!(comment(&data).as_deref(), Some("hi"));
+        assert_eq!(comment(&[COMMENT, 9, b'h']), None);
+        assert_eq!(comment(&[]), None);
+    }
+
+    #[test]
+    fn a_number_is_in_network_byte_order() {
+        assert_eq!(big_endian(&[0, 0, 1, 2]), 258);
+        assert_eq!(big_endian(&(-300_i32).to_be_bytes()) as u32 as i32, -300);
+    }
+}

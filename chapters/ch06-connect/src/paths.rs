@@ -1,0 +1,476 @@
+//! Tests: the paths of packets to a published port, with real packets.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::state::{Id, Protocol, Published};
+use nix::errno::Errno;
+
+use crate::conntrack;
+use crate::foreign::{self, Probe, probe};
+
+use crate::firewall::{OwnedTable, open_table};
+use crate::lab::{Host, Lab};
+use crate::nft::{Batch, Expression, Family, Hook, Place, Table};
+
+const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+const K1: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
+const SUBNET: (Ipv4Addr, u8) = (Ipv4Addr::new(192, 168, 10, 0), 24);
+
+fn published(address: Option<[u8; 4]>, host: u16, guest: u16) -> Vec<Published> {
+    let address = address.map(Ipv4Addr::from);
+    [Protocol::Tcp, Protocol::Udp]
+        .map(|protocol| Published { protocol, address, host, guest })
+        .to_vec()
+}
+
+fn table(host: &Host, published: &[Published]) -> OwnedTable {
+    host.inside(|| open_table(&Id::new().unwrap(), "br0", SUBNET, K1, published))
+        .unwrap()
+}
+
+/// What the lab's table of paths says, for both protocols. Returns the rows that are
+/// otherwise.
+fn rows(lab: &Lab) -> Vec<String> {
+    let Lab { client, host, k1, k2, k3 } = lab;
+    let paths = [
+        ("another host", client, "203.0.113.1", 8080, "203.0.113.2"),
+        ("host, own address", host, "203.0.113.1", 8080, "203.0.113.1"),
+        ("host, gateway", host, "192.168.10.1", 8080, "192.168.10.1"),
+        ("host, 127.0.0.1", host, "127.0.0.1", 8080, "192.168.10.1"),
+        ("host, 127.0.0.5", host, "127.0.0.5", 8080, "192.168.10.1"),
+        ("neighbour, host", k2, "203.0.113.1", 8080, "192.168.10.1"),
+        ("neighbour, gateway", k2, "192.168.10.1", 8080, "192.168.10.1"),
+        ("neighbour, directly", k2, "192.168.10.2", 80, "192.168.10.3"),
+        ("itself, host", k1, "203.0.113.1", 8080, "192.168.10.1"),
+        ("itself, gateway", k1, "192.168.10.1", 8080, "192.168.10.1"),
+        ("to the outside", k1, "203.0.113.2", 7, "203.0.113.1"),
+        ("other network, host", k3, "203.0.113.1", 8080, "192.168.20.2"),
+        ("other network, gateway", k3, "192.168.20.1", 8080, "192.168.20.2"),
+        ("other network, directly", k3, "192.168.10.2", 80, "no answer"),
+        ("host, ::1", host, "::1", 8080, "refused"),
+        ("LAN with a route, 80", client, "192.168.10.2", 80, "no answer"),
+        ("LAN with a route, 81", client, "192.168.10.2", 81, "no answer"),
+    ];
+    let ask =
+        |protocol, (path, from, address, port, expected): (_, &Host, _, _, _)| {
+            let seen = from.ask(protocol, address, port);
+            let row = format!("{protocol} {path:24} {address}:{port:<5} {seen}");
+            eprintln!("  {row}");
+            (seen != expected).then(|| format!("{row}, not {expected}"))
+        };
+    // All at once: those that get no answer take their time.
+    thread::scope(|scope| {
+        let rows = BOTH.map(|protocol| {
+            paths.map(|path| scope.spawn(move || ask(protocol, path)))
+        });
+        rows.into_iter().flatten().filter_map(|row| row.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn each_path_leads_where_the_table_says() {
+    let Some(lab) = Lab::new() else { return };
+    lab.client.add_route("192.168.10.0", 24, "203.0.113.1");
+    let table = table(&lab.host, &published(None, 8080, 80));
+    if let Some(rules) = lab.host.run("nft list ruleset") {
+        eprintln!("{rules}");
+    }
+    let mut wrong = Vec::new();
+    for (rp_filter, bridge_nf) in [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")] {
+        eprintln!("rp_filter={rp_filter} bridge-nf-call-iptables={bridge_nf}");
+        for device in ["all", "default", "br0", "br1", "lan", "lo"] {
+            lab.host.set(&format!("ipv4/conf/{device}/rp_filter"), rp_filter);
+        }
+        lab.host.set("bridge/bridge-nf-call-iptables", bridge_nf);
+        wrong.extend(rows(&lab));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    table.delete().unwrap();
+    assert_eq!(lab.host.rules().tables().unwrap(), []);
+}
+
+#[test]
+fn a_port_of_one_address_is_published_there_only() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { client, host, k2, .. } = &lab;
+    let mut ports = published(Some([127, 0, 0, 1]), 8081, 80);
+    ports.extend(published(Some([203, 0, 113, 1]), 8082, 80));
+    let _table = table(host, &ports);
+    for protocol in BOTH {
+        let ask = |host: &Host, address, port| host.ask(protocol, address, port);
+        assert_eq!(ask(host, "127.0.0.1", 8081), "192.168.10.1");
+        assert_eq!(ask(host, "127.0.0.5", 8081), "refused");
+        assert_eq!(ask(host, "203.0.113.1", 8081), "refused");
+        assert_eq!(ask(client, "203.0.113.1", 8081), "refused");
+        assert_eq!(ask(k2, "192.168.10.1", 8081), "refused");
+        assert_eq!(ask(client, "203.0.113.1", 8082), "203.0.113.2");
+        assert_eq!(ask(host, "203.0.113.1", 8082), "203.0.113.1");
+        assert_eq!(ask(k2, "203.0.113.1", 8082), "192.168.10.1");
+        assert_eq!(ask(host, "127.0.0.1", 8082), "refused");
+        assert_eq!(ask(k2, "192.168.10.1", 8082), "refused");
+    }
+}
+
+/// Let a host send packets to 127.0.0.1 through a gateway.
+fn forge(host: &Host, gateway: &str) {
+    host.route().remove_address("lo", Ipv4Addr::LOCALHOST, 8).unwrap();
+    host.add_route("127.0.0.1", 32, gateway);
+    host.set("ipv4/conf/eth0/route_localnet", "1");
+    host.set("ipv4/conf/all/rp_filter", "0");
+    host.set("ipv4/conf/eth0/rp_filter", "0");
+}
+
+#[test]
+fn forged_packets_to_loopback_are_dropped() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { client, host, k2, .. } = &lab;
+    for device in ["all", "br0", "lan"] {
+        host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
+    }
+    for protocol in BOTH {
+        host.serve(protocol, "127.0.0.1", 6000);
+        host.serve(protocol, "0.0.0.0", 6001);
+    }
+    forge(client, "203.0.113.1");
+    forge(k2, "192.168.10.1");
+    // The lab itself: without rules, the packets of k2 arrive.
+    assert_ne!(k2.ask(Protocol::Udp, "127.0.0.1", 6000), "no answer");
+    let _table = table(host, &published(Some([127, 0, 0, 1]), 8081, 80));
+    for protocol in BOTH {
+        assert_eq!(host.ask(protocol, "127.0.0.1", 6000), "127.0.0.1");
+        assert_eq!(k2.ask(protocol, "127.0.0.1", 6000), "no answer");
+        assert_eq!(k2.ask(protocol, "127.0.0.1", 8081), "no answer");
+        assert_eq!(client.ask(protocol, "127.0.0.1", 8081), "no answer");
+    }
+}
+
+#[test]
+fn forged_packets_from_loopback_are_dropped() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { host, k2, .. } = &lab;
+    for device in ["all", "br0"] {
+        host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
+    }
+    // The server keeps what it got.
+    let server = host.inside(|| UdpSocket::bind(("192.168.10.1", 6001)).unwrap());
+    server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let address = Ipv4Addr::new(127, 0, 0, 5);
+    k2.route().add_address("eth0", address, 32).unwrap();
+    k2.set("ipv4/conf/eth0/route_localnet", "1");
+    let received = || {
+        k2.ask_from(Protocol::Udp, Some(("127.0.0.5", 0)), "192.168.10.1", 6001);
+        server.recv_from(&mut [0; 8]).ok().map(|(_, from)| from.ip().to_string())
+    };
+    assert_eq!(received().as_deref(), Some("127.0.0.5"));
+    let _table = table(host, &[]);
+    assert_eq!(received(), None);
+}
+
+#[test]
+fn a_udp_client_finds_the_new_container() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { client, host, .. } = &lab;
+    let ask = || {
+        client.ask_from(
+            Protocol::Udp,
+            Some(("203.0.113.2", 5000)),
+            "203.0.113.1",
+            8080,
+        )
+    };
+    // The kernel keeps track of connections as long as there is a table that needs it.
+    let _other = table(host, &published(None, 1, 1));
+    // The host itself refuses; the kernel remembers it.
+    assert_eq!(ask(), "refused");
+    let ports = published(None, 8080, 80);
+    let first = table(host, &ports);
+    assert_eq!(ask(), "refused");
+    assert_eq!(
+        host.inside(|| conntrack::forget(first.rules(), K1, &ports)).unwrap(),
+        1
+    );
+    assert_eq!(ask(), "203.0.113.2");
+    // The container is gone, and another one has its port.
+    drop(first);
+    let k2 = Ipv4Addr::new(192, 168, 10, 3);
+    lab.k1.route().set_down("eth0").unwrap();
+    let second = host
+        .inside(|| open_table(&Id::new().unwrap(), "br0", SUBNET, k2, &ports))
+        .unwrap();
+    assert_eq!(ask(), "no answer");
+    assert_eq!(
+        host.inside(|| conntrack::forget(second.rules(), k2, &ports)).unwrap(),
+        1
+    );
+    assert_eq!(ask(), "203.0.113.2");
+}
+
+/// Another process for the next test: it has a table, and waits.
+#[test]
+#[ignore = "the_table_ends_with_its_process runs it"]
+fn wait_with_a_table() {
+    let _table = open_table(&Id::new().unwrap(), "br0", SUBNET, K1, &[]).unwrap();
+    thread::sleep(Duration::from_secs(30));
+}
+
+#[test]
+fn the_table_ends_with_its_process() {
+    let Some(lab) = Lab::new() else { return };
+    let rules = lab.host.rules();
+    let tables = || rules.tables().unwrap();
+    let wait_until = |there: bool| {
+        let start = Instant::now();
+        while tables().is_empty() == there {
+            assert!(start.elapsed() < Duration::from_secs(10), "{:?}", tables());
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--ignored", "paths::wait_with_a_table"]);
+    let command = command.stdout(Stdio::null());
+    let mut process = lab.host.inside(|| command.spawn().unwrap());
+    wait_until(true);
+    // No other process can delete it.
+    let mut batch = Batch::new();
+    batch.delete_table(&tables()[0]);
+    let error = rules.commit(batch).unwrap_err();
+    assert_eq!(error.root_cause().downcast_ref(), Some(&Errno::EPERM));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    wait_until(false);
+}
+
+#[test]
+fn many_ports_are_one_commit() {
+    let Some(lab) = Lab::new() else { return };
+    let ports: Vec<Published> =
+        (20_000..21_000).flat_map(|port| published(None, port, port)).collect();
+    let start = Instant::now();
+    let table = table(&lab.host, &ports);
+    eprintln!("2000 ports: {:?}", start.elapsed());
+    let count = |chain| table.rules().rules(table.table(), chain).unwrap().len();
+    assert_eq!([count("arrives"), count("own"), count("leaves")], [2000, 2000, 3]);
+}
+
+#[test]
+fn an_error_names_the_rule() {
+    let Some(lab) = Lab::new() else { return };
+    let id = Id::new().unwrap();
+    let open = || {
+        lab.host
+            .inside(|| open_table(&id, "br0", SUBNET, K1, &[]))
+            .map_err(|error| format!("{error:#}"))
+    };
+    let first = open();
+    assert!(first.is_ok());
+    let error = open().unwrap_err();
+    assert!(error.contains(&format!("add table ip mydocker-{id}")), "{error}");
+    // It exists, and another socket owns it.
+    assert!(error.contains("EPERM"), "{error}");
+}
+
+/// The medians of 30: make a table, and two ways to end it.
+#[test]
+#[ignore = "a measurement: cargo test -p ch06-connect -- --ignored --nocapture"]
+fn time_of_a_table() {
+    let Some(lab) = Lab::new() else { return };
+    let ports = published(None, 8080, 80);
+    let new = || open_table(&Id::new().unwrap(), "br0", SUBNET, K1, &ports).unwrap();
+    let median = |what: &str, mut times: Vec<Duration>| {
+        times.sort();
+        eprintln!("  {what:32} {:?}", times[times.len() / 2]);
+    };
+    let time = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    };
+    for others in [0, 1, 20] {
+        let _others: Vec<_> =
+            (0..others).map(|_| table(&lab.host, &ports)).collect();
+        eprintln!("{others} other tables");
+        lab.host.inside(|| {
+            let mut table = None;
+            let (mut make, mut close) = (vec![], vec![]);
+            let (mut delete, mut at_once, mut later) = (vec![], vec![], vec![]);
+            for round in 0..90 {
+                make.push(time(&mut || table = Some(new())));
+                let mut table = table.take();
+                if round % 3 == 0 {
+                    close.push(time(&mut || drop(table.take())));
+                    continue;
+                }
+                let mut rules = None;
+                delete.push(time(&mut || {
+                    rules = table.take().map(|table| table.delete().unwrap());
+                }));
+                if round % 3 == 1 {
+                    at_once.push(time(&mut || drop(rules.take())));
+                } else {
+                    thread::sleep(Duration::from_millis(30));
+                    later.push(time(&mut || drop(rules.take())));
+                }
+            }
+            median("make", make);
+            median("close", close);
+            median("delete", delete);
+            median("close at once after delete", at_once);
+            median("close 30 ms after delete", later);
+        });
+    }
+}
+
+/// A forward chain of somebody else that drops everything.
+fn foreign_firewall(host: &Host, family: Family, table: &str, chain: &'static str) {
+    let table = Table { family, name: table.to_owned(), owned: false };
+    let mut batch = Batch::new();
+    batch.add_table(&table);
+    let place = Place::Forward;
+    batch.add_chain(&table, Hook { chain, kind: "filter", place, priority: 0 });
+    batch.append(&table, chain, &[Expression::Drop]);
+    host.rules().commit(batch).unwrap();
+}
+
+#[test]
+fn two_plain_rules_open_a_foreign_firewall() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { host, k1, .. } = &lab;
+    lab.client.add_route("192.168.10.0", 24, "203.0.113.1");
+    host.add_route("0.0.0.0", 0, "203.0.113.2");
+    let table = table(host, &published(None, 8080, 80));
+    let rules = table.rules();
+    let try_it = || host.inside(|| probe(rules, k1.0.as_fd(), K1)).unwrap();
+    let accept = |bridge| foreign::accept(rules, bridge).unwrap().len();
+    assert_eq!(try_it(), Probe::Passed);
+    assert_eq!(accept("br0"), 0);
+    let firewalls =
+        [(Family::Inet, "mine", "passing"), (Family::Ip, "filter", "FORWARD")];
+    for (count, (family, name, chain)) in (1..).zip(firewalls) {
+        foreign_firewall(host, family, name, chain);
+        assert_eq!(try_it(), Probe::Dropped);
+        // From the host itself a port can be reached all the same.
+        let closed = rows(&lab);
+        assert!(closed.iter().any(|row| row.contains("another host")), "{closed:?}");
+        assert!(closed.iter().any(|row| row.contains("to the outside")));
+        assert!(!closed.iter().any(|row| row.contains(" host, ")), "{closed:?}");
+        assert_eq!(accept("br0"), 1);
+        assert_eq!(accept("br1"), count.min(1) + count - 1);
+        // Nothing is added a second time, and the order of bridges does not matter.
+        assert_eq!([accept("br0"), accept("br1")], [0, 0]);
+        assert_eq!(try_it(), Probe::Passed);
+        for bridge_nf in ["0", "1"] {
+            host.set("bridge/bridge-nf-call-iptables", bridge_nf);
+            assert_eq!(rows(&lab), Vec::<String>::new());
+        }
+        // Only bridge 0 keeps its rules in the first chain.
+        foreign::remove(rules, "br1").unwrap();
+    }
+    for bridge in ["br0", "br1"] {
+        foreign::remove(rules, bridge).unwrap();
+    }
+    for chain in foreign::forward_chains(rules).unwrap() {
+        let left = rules.rules(&chain.table, &chain.name).unwrap();
+        assert!(matches!(&left[..], [rule] if rule.comment.is_none()), "{left:?}");
+    }
+}
+
+/// iptables(8) must still be able to show its chains, with our rules in them.
+#[test]
+fn iptables_shows_our_rules_as_its_own() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { host, k1, .. } = &lab;
+    if host.run("iptables-nft -P FORWARD DROP").is_none() {
+        return;
+    }
+    host.add_route("0.0.0.0", 0, "203.0.113.2");
+    let run = |line| host.run(line).unwrap();
+    run("iptables-nft -A FORWARD -i nothing -j DROP");
+    run("iptables-nft -t mangle -A FORWARD -o lan -p tcp -j ACCEPT");
+    let before = run("iptables-nft-save");
+    let rules = host.rules();
+    let try_it = || host.inside(|| probe(&rules, k1.0.as_fd(), K1)).unwrap();
+    assert_eq!(try_it(), Probe::Dropped);
+    assert_eq!(foreign::accept(&rules, "br0").unwrap().len(), 1);
+    assert_eq!(
+        run("iptables-nft -S FORWARD"),
+        "-P FORWARD DROP\n\
+         -A FORWARD -i br0 -m comment --comment \"mydocker br0\" -j ACCEPT\n\
+         -A FORWARD -o br0 -m comment --comment \"mydocker br0\" -j ACCEPT\n\
+         -A FORWARD -i nothing -j DROP\n"
+    );
+    assert_eq!(try_it(), Probe::Passed);
+    // Rules of others that come above ours: ours move to the top again.
+    run("iptables-nft -I FORWARD -i br0 -j DROP");
+    assert_eq!(try_it(), Probe::Dropped);
+    assert_eq!(foreign::accept(&rules, "br0").unwrap().len(), 1);
+    assert_eq!(try_it(), Probe::Passed);
+    // Saved and restored, as at a reboot, they are still known as ours.
+    run("sh -c iptables-nft-save\u{a0}|iptables-nft-restore");
+    assert_eq!(foreign::accept(&rules, "br0").unwrap(), []);
+    run("iptables-nft -D FORWARD -i br0 -j DROP");
+    assert_eq!(foreign::remove(&rules, "br0").unwrap().len(), 1);
+    let plain = |text: &str| -> Vec<String> {
+        // The time and the counters differ.
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.split(" [").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(plain(&run("iptables-nft-save")), plain(&before));
+}
+
+/// iptables-legacy is another packet filter of the kernel, which nf_tables' messages do
+/// not reach.
+#[test]
+fn the_printed_commands_open_a_legacy_firewall() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { host, k1, .. } = &lab;
+    lab.client.add_route("192.168.10.0", 24, "203.0.113.1");
+    host.add_route("0.0.0.0", 0, "203.0.113.2");
+    let table = table(host, &published(None, 8080, 80));
+    let rules = table.rules();
+    let commands = || host.inside(|| foreign::commands(rules, "br0").unwrap());
+    let try_it = || host.inside(|| probe(rules, k1.0.as_fd(), K1)).unwrap();
+    assert_eq!(commands(), Vec::<String>::new());
+    if host.run("iptables-legacy -P FORWARD DROP").is_none() {
+        return;
+    }
+    assert_eq!(try_it(), Probe::Dropped);
+    assert_eq!(host.inside(|| foreign::accept(rules, "br0")).unwrap(), []);
+    assert_eq!(commands().len(), 2);
+    for line in commands() {
+        eprintln!("{line}");
+        host.run(&format!("sh -c {}", line.replace(' ', "\u{a0}")));
+    }
+    assert_eq!(try_it(), Probe::Passed);
+    assert_eq!(rows(&lab), Vec::<String>::new());
+    foreign_firewall(host, Family::Inet, "firewalld", "filter_FORWARD");
+    assert!(commands()[0].starts_with("firewall-cmd"));
+}
+
+#[test]
+fn the_probe_tells_what_is_missing() {
+    let Some(lab) = Lab::new() else { return };
+    let Lab { host, k1, .. } = &lab;
+    let rules = host.rules();
+    let try_it = || host.inside(|| probe(&rules, k1.0.as_fd(), K1)).unwrap();
+    // The host has no route to the outside.
+    assert_eq!(try_it(), Probe::NotForwarded);
+    host.add_route("0.0.0.0", 0, "203.0.113.2");
+    // The datagram does not leave the host.
+    let nobody = Ipv4Addr::new(192, 0, 2, 1);
+    lab.client.route().add_address("lo", nobody, 32).unwrap();
+    let nobody = lab.client.inside(|| UdpSocket::bind((nobody, 9)).unwrap());
+    nobody.set_nonblocking(true).unwrap();
+    assert_eq!(try_it(), Probe::Passed);
+    thread::sleep(Duration::from_millis(20));
+    assert!(nobody.recv_from(&mut [0; 8]).is_err());
+    host.set("ipv4/ip_forward", "0");
+    assert_eq!(try_it(), Probe::NotForwarded);
+    host.set("ipv4/ip_forward", "1");
+    k1.route().remove_route(Ipv4Addr::UNSPECIFIED, 0, None, None).unwrap();
+    assert_eq!(try_it(), Probe::NotArrived);
+    assert_eq!(rules.tables().unwrap(), []);
+}
