@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use blackbox::{Lab, end_of, until, values};
+use blackbox::{Lab, end_of, until};
 use insta::assert_snapshot;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use predicates::prelude::*;

@@ -152,7 +152,7 @@ fn a_port_of_one_address_is_reached_through_that_address_only() {
 #[file_serial(machine)]
 fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
     let lab = Lab::new();
-    let one = Network::new(&lab);
+    let _one = Network::new(&lab);
     let port = free_port();
     let ports = [format!("{port}:80"), format!("{port}:53/udp")];
     let volume = format!("{}:/probe", probe().display());
