@@ -192,6 +192,7 @@ pub(crate) fn files(root: &Path) -> BTreeSet<String> {
             "images",
             "layers",
             "fetch.lock",
+            "networks/.shared",
         ];
         if !ignored.contains(&name.as_str()) {
             found.insert(format!(

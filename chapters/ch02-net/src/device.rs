@@ -66,7 +66,6 @@ impl Route {
             .hint(|errno| why_not_made(errno, "veth", &format!("{name} or {peer}")))
     }
 
-    // ANCHOR: add_veth_to
     /// Make two devices that are joined, one here, and the other, with this hardware
     /// address, in another network namespace from its first moment: its name is never
     /// taken here. Both are down.
@@ -95,7 +94,6 @@ impl Route {
             errno => why_not_moved(errno, peer, place),
         })
     }
-    // ANCHOR_END: add_veth_to
 
     /// Move a device out of this namespace. It is set down, and loses its addresses.
     ///

@@ -69,7 +69,6 @@ impl Route {
         Socket::open(None).map(Route).look(|| "socket(2) AF_NETLINK")
     }
 
-    // ANCHOR: open_in
     /// A socket of another network namespace, whose file this is. Only this thread
     /// enters that namespace, and it comes back.
     ///
@@ -95,7 +94,6 @@ impl Route {
             )?;
         opened
     }
-    // ANCHOR_END: open_in
 
     /// Send a request that changes something: one step of the trace.
     pub(crate) fn change(

@@ -126,31 +126,28 @@ impl Route {
         gateway: Option<Ipv4Addr>,
         device: Option<&str>,
     ) -> Result<()> {
+        let target = Target { destination, prefix, gateway, device };
         // The kernel asks how far away the next host is: behind the device itself,
         // or anywhere.
         let scope =
             if gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
+        let start = rtmsg(prefix, RTPROT_BOOT, scope, RouteEntry::UNICAST);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        let message = Message::new(RTM_NEWROUTE, flags).plain(&rtmsg(
-            prefix,
-            RTPROT_BOOT,
-            scope,
-            RouteEntry::UNICAST,
-        ));
-        let request = self.target(message, destination, prefix, gateway, device)?;
-        let what = described(destination, prefix, gateway, device);
-        self.change(request, || format!("RTM_NEWROUTE {what}")).hint(|errno| {
-            let to = destination_text(destination, prefix);
+        let message = Message::new(RTM_NEWROUTE, flags).plain(&start);
+        let request = self.aim(message, &target)?;
+        self.change(request, || format!("RTM_NEWROUTE {target}")).hint(|errno| {
             match errno {
-                Errno::EEXIST => Some(format!("there is a route to {to} already")),
-                Errno::EINVAL => why_invalid(destination, prefix, gateway, device),
+                Errno::EEXIST => {
+                    let to = destination_text(destination, prefix);
+                    Some(format!("there is a route to {to} already"))
+                }
                 Errno::ENETUNREACH | Errno::EHOSTUNREACH => Some(
                     "no route leads to the gateway: give a device an address of the \
                      gateway's network first, and set the device up"
                         .to_owned(),
                 ),
                 Errno::ENETDOWN => Some("set the device up first".to_owned()),
-                errno => why(errno, device.unwrap_or_default()),
+                errno => target.why(errno),
             }
         })
     }
@@ -167,45 +164,76 @@ impl Route {
         gateway: Option<Ipv4Addr>,
         device: Option<&str>,
     ) -> Result<()> {
+        let target = Target { destination, prefix, gateway, device };
         // Protocol and type 0, scope nowhere: any.
-        let message = Message::new(RTM_DELROUTE, NLM_F_ACK).plain(&rtmsg(
-            prefix,
-            0,
-            RT_SCOPE_NOWHERE,
-            0,
-        ));
-        let request = self.target(message, destination, prefix, gateway, device)?;
-        let what = described(destination, prefix, gateway, device);
-        self.change(request, || format!("RTM_DELROUTE {what}")).hint(|errno| {
+        let start = rtmsg(prefix, 0, RT_SCOPE_NOWHERE, 0);
+        let message = Message::new(RTM_DELROUTE, NLM_F_ACK).plain(&start);
+        let request = self.aim(message, &target)?;
+        self.change(request, || format!("RTM_DELROUTE {target}")).hint(|errno| {
             match errno {
                 Errno::ESRCH => Some("there is no such route".to_owned()),
-                Errno::EINVAL => why_invalid(destination, prefix, gateway, device),
-                errno => why(errno, device.unwrap_or_default()),
+                errno => target.why(errno),
             }
         })
     }
 
-    /// The attributes of a route.
-    fn target(
-        &self,
-        mut message: Message,
-        destination: Ipv4Addr,
-        prefix: u8,
-        gateway: Option<Ipv4Addr>,
-        device: Option<&str>,
-    ) -> Result<Message> {
-        if prefix > 0 {
-            message = message.attribute(RTA_DST, &destination.octets());
+    /// Add the attributes of a route to a message.
+    fn aim(&self, mut message: Message, target: &Target) -> Result<Message> {
+        if target.prefix > 0 {
+            message = message.attribute(RTA_DST, &target.destination.octets());
         }
-        if let Some(gateway) = gateway {
+        if let Some(gateway) = target.gateway {
             message = message.attribute(RTA_GATEWAY, &gateway.octets());
         }
-        if let Some(device) = device {
+        if let Some(device) = target.device {
             let index = self.link(device)?.index;
             message = message.attribute(RTA_OIF, &index.to_ne_bytes());
         }
         Ok(message)
     }
+}
+
+/// Where a route leads, and how.
+struct Target<'a> {
+    destination: Ipv4Addr,
+    prefix: u8,
+    gateway: Option<Ipv4Addr>,
+    device: Option<&'a str>,
+}
+
+/// As ip-route(8) has it: `default via 10.0.0.1 dev eth0`.
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&destination_text(self.destination, self.prefix))?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        if let Some(device) = self.device {
+            write!(f, " dev {device}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Target<'_> {
+    fn why(&self, errno: Errno) -> Option<String> {
+        let network = network_of(self.destination, self.prefix);
+        match errno {
+            Errno::EINVAL if network != self.destination => Some(format!(
+                "the destination must be the first address of its network: \
+                 {network}/{}",
+                self.prefix
+            )),
+            errno => why(errno, self.device.unwrap_or_default()),
+        }
+    }
+}
+
+/// The first address of the network that this address belongs to.
+pub(crate) fn network_of(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
+    let behind = 32_u32.saturating_sub(prefix.into());
+    let kept = u32::MAX.checked_shl(behind).unwrap_or(0);
+    Ipv4Addr::from_bits(address.to_bits() & kept)
 }
 
 /// struct rtmsg of the main table: family, prefixes of destination and source, TOS,
@@ -220,40 +248,6 @@ fn destination_text(destination: Ipv4Addr, prefix: u8) -> String {
         0 => "default".to_owned(),
         _ => format!("{destination}/{prefix}"),
     }
-}
-
-fn described(
-    destination: Ipv4Addr,
-    prefix: u8,
-    gateway: Option<Ipv4Addr>,
-    device: Option<&str>,
-) -> String {
-    let mut what = destination_text(destination, prefix);
-    if let Some(gateway) = gateway {
-        what += &format!(" via {gateway}");
-    }
-    if let Some(device) = device {
-        what += &format!(" dev {device}");
-    }
-    what
-}
-
-fn why_invalid(
-    destination: Ipv4Addr,
-    prefix: u8,
-    gateway: Option<Ipv4Addr>,
-    device: Option<&str>,
-) -> Option<String> {
-    let kept = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-    let network = Ipv4Addr::from_bits(destination.to_bits() & kept);
-    if network != destination {
-        return Some(format!(
-            "the destination must be the first address of its network: \
-             {network}/{prefix}"
-        ));
-    }
-    (gateway.is_none() && device.is_none())
-        .then(|| "a route needs a gateway, a device, or both".to_owned())
 }
 
 /// Read struct rtmsg and the attributes that follow; None for what is no route of
@@ -366,12 +360,24 @@ mod tests {
     }
 
     #[test]
+    fn a_network_begins_at_the_first_of_its_addresses() {
+        let first = |address: [u8; 4], prefix| network_of(address.into(), prefix);
+        assert_eq!(first([10, 1, 2, 3], 8).octets(), [10, 0, 0, 0]);
+        assert_eq!(first([10, 1, 2, 3], 31).octets(), [10, 1, 2, 2]);
+        assert_eq!(first([10, 1, 2, 3], 32).octets(), [10, 1, 2, 3]);
+        assert_eq!(first([10, 1, 2, 3], 0).octets(), [0, 0, 0, 0]);
+    }
+
+    #[test]
     fn a_destination_with_host_bits_is_explained() {
         let hint = |text: [u8; 4], prefix| {
-            why_invalid(text.into(), prefix, None, Some("eth0")).unwrap_or_default()
+            let destination = text.into();
+            let device = Some("eth0");
+            let target = Target { destination, prefix, gateway: None, device };
+            target.why(Errno::EINVAL)
         };
-        assert!(hint([10, 0, 0, 1], 8).ends_with("10.0.0.0/8"));
-        assert!(hint([10, 0, 0, 1], 0).ends_with("0.0.0.0/0"));
-        assert_eq!(hint([10, 0, 0, 1], 32), "");
+        let told = hint([10, 0, 0, 1], 8);
+        assert!(told.is_some_and(|text| text.ends_with("10.0.0.0/8")));
+        assert_eq!(hint([10, 0, 0, 1], 32), None);
     }
 }

@@ -16,6 +16,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::flags::Flags;
+use crate::passage::Firewall;
 use crate::rules::Rules;
 use crate::undo::{self, CONNECTION};
 use crate::wire::Wire;
@@ -91,9 +92,14 @@ impl Part for Connection {
         let (address, mac) = (member.address, self.mac(member.address));
         let wire = Wire { network, container, address, mac };
         wire.lay(namespace.as_fd())?;
-        let firewall = !self.flags.no_firewall;
-        self.rules.open(container, network, address, namespace.as_fd(), firewall)?;
-        wire.wait()
+        self.rules.open(container, network, address)?;
+        wire.wait()?;
+        let (state, namespace) = (&plan.home.state, namespace.as_fd());
+        let firewall = match self.flags.no_firewall {
+            true => Firewall::LeaveAlone,
+            false => Firewall::Open,
+        };
+        self.rules.open_passage(state, network, namespace, address, firewall)
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
@@ -110,8 +116,8 @@ impl Part for Connection {
 
     fn ended(&self, home: &Home, _how: Exit) -> Result<()> {
         self.rules.close()?;
-        undo::withdraw(home)?;
-        release_addresses(home)
+        release_addresses(home)?;
+        undo::end(home)
     }
 }
 // ANCHOR_END: part

@@ -127,6 +127,12 @@ impl OwnedTable {
         &self.rules
     }
 
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
     // ANCHOR: delete
     /// Delete the table now, which takes 30 to 80 µs. Returns the socket, which the
     /// caller closes as late as possible.

@@ -154,3 +154,19 @@ pub fn commands(rules: &Rules, bridge: &str) -> Result<Vec<String>> {
     }
     Ok(commands)
 }
+
+/// The commands that add the rules of [`accept`] to chains of nf_tables.
+#[must_use]
+pub fn nft_commands(chains: &[Chain], bridge: &str) -> Vec<String> {
+    let both = ["oifname", "iifname"];
+    let commands = chains.iter().flat_map(|chain| {
+        both.map(|direction| {
+            format!(
+                "nft insert rule {} {} {direction} \"{bridge}\" accept comment \
+                 '\"{COMMENT}{bridge}\"'",
+                chain.table, chain.name
+            )
+        })
+    });
+    commands.collect()
+}

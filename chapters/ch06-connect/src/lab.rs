@@ -10,14 +10,18 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket,
 };
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use ch02_net::{Place, Route};
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
+use crate::nft::Rules;
+use ch06_network::sysctl;
 use common::state::Protocol;
 
 /// How long an answer may take.
@@ -36,14 +40,18 @@ pub(crate) struct Lab {
 }
 
 impl Host {
-    fn new() -> Host {
+    /// None: this process is not root.
+    fn new() -> Option<Host> {
         let thread = || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            File::open("/proc/thread-self/ns/net").unwrap()
+            match unshare(CloneFlags::CLONE_NEWNET) {
+                Err(Errno::EPERM) => return None,
+                result => result.unwrap(),
+            }
+            Some(File::open("/proc/thread-self/ns/net").unwrap())
         };
-        let host = Host(Arc::new(thread::spawn(thread).join().unwrap()));
-        host.run("ip link set lo up");
-        host
+        let host = Host(Arc::new(thread::spawn(thread).join().unwrap()?));
+        host.route().set_up("lo").unwrap();
+        Some(host)
     }
 
     /// Call a function in this namespace. The thread comes back.
@@ -55,34 +63,40 @@ impl Host {
         result
     }
 
-    /// Run a command in this namespace. A no-break space is a space within a word.
-    pub(crate) fn run(&self, line: &str) -> String {
-        let (good, output) = self.try_run(line);
-        assert!(good, "{line}: {output}");
-        output
+    /// Its devices, addresses and routes.
+    pub(crate) fn route(&self) -> Route {
+        Route::open_in(self.0.as_fd()).unwrap()
     }
 
-    /// The same; whether it was a success, and all output.
-    pub(crate) fn try_run(&self, line: &str) -> (bool, String) {
-        self.inside(|| {
-            let mut words = line.split(' ').filter(|word| !word.is_empty());
-            let mut command = Command::new(words.next().unwrap());
-            let output = command
-                .args(words.map(|word| word.replace('\u{a0}', " ")))
-                .output()
-                .unwrap();
-            let text = [output.stdout, output.stderr].concat();
-            (output.status.success(), String::from_utf8_lossy(&text).into_owned())
-        })
+    pub(crate) fn add_route(&self, destination: &str, prefix: u8, gateway: &str) {
+        let (destination, gateway) =
+            (destination.parse().unwrap(), gateway.parse().unwrap());
+        self.route().add_route(destination, prefix, Some(gateway), None).unwrap();
+    }
+
+    /// Its firewall rules.
+    pub(crate) fn rules(&self) -> Rules {
+        self.inside(|| Rules::open().unwrap())
+    }
+
+    /// Run a command in this namespace. A no-break space is a space within a word.
+    /// None: the program is not installed.
+    pub(crate) fn run(&self, line: &str) -> Option<String> {
+        let mut words = line.split(' ').map(|word| word.replace('\u{a0}', " "));
+        let mut command = Command::new(words.next().unwrap());
+        let output = match self.inside(|| command.args(words).output()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            output => output.unwrap(),
+        };
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(output.status.success(), "{line}: {text}");
+        Some(text)
     }
 
     /// Set a value below /proc/sys/net.
     pub(crate) fn set(&self, name: &str, value: &str) {
         self.inside(|| fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
-    }
-
-    fn path(&self) -> String {
-        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
     /// Answer each request at a port with the address that it came from.
@@ -151,7 +165,12 @@ impl Host {
                 socket.connect(to)?;
                 socket.send(b"?")?;
                 let mut buffer = [0; 64];
-                let length = socket.recv(&mut buffer)?;
+                let length = loop {
+                    match socket.recv(&mut buffer) {
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        result => break result?,
+                    }
+                };
                 Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
             }
         });
@@ -170,50 +189,57 @@ impl Host {
 
 impl Lab {
     /// All hosts and cables, and what the engine sets: route_localnet, hairpin,
-    /// ip_forward. k1 serves the port 80.
-    pub(crate) fn new() -> Lab {
-        let (client, host) = (Host::new(), Host::new());
-        let (k1, k2, k3) = (Host::new(), Host::new(), Host::new());
-        cable(&host, "lan", "203.0.113.1/24", &client, "203.0.113.2/24");
-        for (bridge, address) in
-            [("br0", "192.168.10.1/24"), ("br1", "192.168.20.1/24")]
-        {
-            host.run(&format!("ip link add {bridge} type bridge"));
-            host.run(&format!("ip address add {address} dev {bridge}"));
-            host.run(&format!("ip link set {bridge} up"));
-            host.set(&format!("ipv4/conf/{bridge}/route_localnet"), "1");
+    /// ip_forward. k1 serves the ports 80 and 81.
+    ///
+    /// None: this process is not root. The test then has nothing to say.
+    pub(crate) fn new() -> Option<Lab> {
+        let (client, host) = (Host::new()?, Host::new()?);
+        let (k1, k2, k3) = (Host::new()?, Host::new()?, Host::new()?);
+        cable(&host, "lan", &client, "203.0.113.2");
+        let route = host.route();
+        add_address(&route, "lan", "203.0.113.1");
+        for (bridge, address) in [("br0", "192.168.10.1"), ("br1", "192.168.20.1")] {
+            route.add_bridge(bridge, "lab").unwrap();
+            add_address(&route, bridge, address);
+            route.set_up(bridge).unwrap();
+            host.inside(|| sysctl::route_localnet(bridge)).unwrap();
         }
         let ports = [
-            (&k1, "v1", "br0", "192.168.10.2/24", "192.168.10.1"),
-            (&k2, "v2", "br0", "192.168.10.3/24", "192.168.10.1"),
-            (&k3, "v3", "br1", "192.168.20.2/24", "192.168.20.1"),
+            (&k1, "v1", "br0", "192.168.10.2", "192.168.10.1"),
+            (&k2, "v2", "br0", "192.168.10.3", "192.168.10.1"),
+            (&k3, "v3", "br1", "192.168.20.2", "192.168.20.1"),
         ];
         for (container, port, bridge, address, gateway) in ports {
-            cable(&host, port, "", container, address);
-            host.run(&format!("ip link set {port} master {bridge}"));
-            host.run(&format!("ip link set {port} type bridge_slave hairpin on"));
-            container.run(&format!("ip route add default via {gateway}"));
+            cable(&host, port, container, address);
+            route.set_master(port, bridge).unwrap();
+            route.set_hairpin(port, true).unwrap();
+            container.add_route("0.0.0.0", 0, gateway);
+            assert!(route.wait_until_up(port, PATIENCE).unwrap());
         }
-        host.set("ipv4/ip_forward", "1");
-        // The ports of the bridges learn and forward.
-        thread::sleep(Duration::from_millis(100));
+        // A new namespace begins with the setting of the first one.
+        host.set("ipv4/ip_forward", "0");
+        assert!(host.inside(sysctl::forward).unwrap());
+        assert!(!host.inside(sysctl::forward).unwrap());
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             k1.serve(protocol, "0.0.0.0", 80);
             k1.serve(protocol, "0.0.0.0", 81);
             k2.serve(protocol, "0.0.0.0", 80);
             client.serve(protocol, "0.0.0.0", 7);
         }
-        Lab { client, host, k1, k2, k3 }
+        Some(Lab { client, host, k1, k2, k3 })
     }
 }
 
-fn cable(left: &Host, name: &str, address: &str, right: &Host, other: &str) {
-    let peer = right.path();
-    left.run(&format!("ip link add {name} type veth peer name eth0 netns {peer}"));
-    for (host, name, address) in [(left, name, address), (right, "eth0", other)] {
-        if !address.is_empty() {
-            host.run(&format!("ip address add {address} dev {name}"));
-        }
-        host.run(&format!("ip link set {name} up"));
-    }
+/// A veth pair: a device of this name, and eth0 with an address of a /24.
+fn cable(left: &Host, name: &str, right: &Host, address: &str) {
+    let [a, b, c, d] = address.parse::<Ipv4Addr>().unwrap().octets();
+    let (route, place) = (left.route(), Place::Namespace(right.0.as_fd()));
+    route.add_veth_to(name, "eth0", [2, 0x42, a, b, c, d], place).unwrap();
+    add_address(&right.route(), "eth0", address);
+    right.route().set_up("eth0").unwrap();
+    route.set_up(name).unwrap();
+}
+
+fn add_address(route: &Route, device: &str, address: &str) {
+    route.add_address(device, address.parse().unwrap(), 24).unwrap();
 }

@@ -17,6 +17,7 @@ mod mode;
 mod namespace;
 pub mod nft;
 mod own_files;
+mod passage;
 #[cfg(test)]
 mod paths;
 mod publication;

@@ -47,6 +47,9 @@ const NFTA_RULE_USERDATA: u16 = 7;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_COUNTER_PACKETS: u16 = 2;
+/// From include/uapi/linux/netfilter/nf_tables_compat.h.
+const NFTA_MATCH_NAME: u16 = 1;
+const NFTA_MATCH_INFO: u16 = 3;
 
 /// The type of the comment in the data that a rule carries for its user.
 ///
@@ -295,16 +298,32 @@ fn chain(answer: &[u8], tables: &[Table]) -> Option<Chain> {
 
 fn rule(answer: &[u8]) -> Rule {
     let values = body(answer);
-    let expressions = find(values, NFTA_RULE_EXPRESSIONS).unwrap_or_default();
-    let counter = attributes(expressions).into_iter().find_map(|(_, expression)| {
-        let name = find_text(expression, NFTA_EXPR_NAME)?;
-        let data = find(expression, NFTA_EXPR_DATA)?;
-        find(data, NFTA_COUNTER_PACKETS).filter(|_| name == "counter")
+    let list = attributes(find(values, NFTA_RULE_EXPRESSIONS).unwrap_or_default());
+    // The data of the first expression of this name that `read` takes.
+    let expression = |name: &str, read: &dyn Fn(&[u8]) -> Option<Vec<u8>>| {
+        list.iter().find_map(|(_, expression)| {
+            let is = find_text(expression, NFTA_EXPR_NAME)? == name;
+            find(expression, NFTA_EXPR_DATA).filter(|_| is).and_then(read)
+        })
+    };
+    let packets = expression("counter", &|data| {
+        find(data, NFTA_COUNTER_PACKETS).map(<[u8]>::to_vec)
     });
+    // iptables-restore(8) keeps comments as a match of its own.
+    let restored = || {
+        let text = expression("match", &|data| {
+            let is = find_text(data, NFTA_MATCH_NAME)? == "comment";
+            find(data, NFTA_MATCH_INFO).filter(|_| is).map(<[u8]>::to_vec)
+        })?;
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        Some(String::from_utf8_lossy(&text[..end]).into_owned())
+    };
     Rule {
         handle: find(values, NFTA_RULE_HANDLE).map_or(0, big_endian),
-        comment: find(values, NFTA_RULE_USERDATA).and_then(comment),
-        packets: counter.map(big_endian),
+        comment: find(values, NFTA_RULE_USERDATA)
+            .and_then(comment)
+            .or_else(restored),
+        packets: packets.as_deref().map(big_endian),
     }
 }
 

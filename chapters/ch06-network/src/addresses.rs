@@ -104,13 +104,12 @@ impl Networks<'_> {
         if let Some(wanted) = wanted {
             network.check_wanted(wanted)?;
         }
+        self.check_current(network)?;
         if let Some(address) = self.try_claim(network, home, wanted)? {
             return Ok(address);
         }
         self.sweep_members(&network.name, table)?;
-        // The lock was released for the sweep.
-        let now = Network::find(self.state, &network.name)?;
-        ensure!(now.id == network.id, "network {} was just replaced", network.name);
+        self.check_current(network)?;
         if let Some(address) = self.try_claim(network, home, wanted)? {
             return Ok(address);
         }
@@ -131,6 +130,14 @@ impl Networks<'_> {
                 )
             }
         }
+    }
+
+    /// Make sure that the network was not removed since it was read.
+    fn check_current(&self, network: &Network) -> Result<()> {
+        let name = &network.name;
+        let now = Network::find(self.state, name)?;
+        ensure!(now.id == network.id, "network {name} was just replaced: try again");
+        Ok(())
     }
 
     /// One attempt; `None` if the address is taken, or none is free.

@@ -33,14 +33,18 @@ fn alias(id: &Id) -> String {
     format!("mydocker network {id}")
 }
 
-/// A bridge's own MAC: `02:42` and the bytes of the gateway's address. Without one, a
-/// bridge takes the lowest MAC of its ports, which changes as containers come and go,
+/// The MAC of the member of a network with this address: `02:42` and the bytes of the
+/// address. An address that is given again therefore has the MAC that the other hosts
+/// know already.
+///
+/// The bridge needs one as well. Without one of its own, it takes the lowest MAC of its ports, which changes as containers come and go,
 /// and the containers would send to one that is gone.
 ///
 /// # Source
 /// `br_stp_recalculate_bridge_id` in net/bridge/br_stp_if.c
-fn mac(gateway: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = gateway.octets();
+#[must_use]
+pub fn mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
     [0x02, 0x42, a, b, c, d]
 }
 
@@ -53,6 +57,9 @@ impl Network {
     /// at the same time. The bridge has its alias from its first moment, so a device
     /// without the alias is never half of ours. It is set up last, so a bridge that is
     /// up is complete.
+    ///
+    /// The caller has an address of the network, or holds the lock: the network is not
+    /// removed meanwhile.
     ///
     /// # Errors
     /// A device of this name exists that is not ours; the subnet overlaps a route or an

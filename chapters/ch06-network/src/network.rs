@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use common::state::fields::Fields;
-use common::state::{Id, Name, State};
+use common::state::{Id, Name, State, remove_tree};
 use common::step::{Hint, Step};
 use common::{hints, read_whole};
 
@@ -69,9 +69,10 @@ impl Network {
         let path = directory(state, name).join(RECORD);
         let text = match read_whole::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.look(|| format!("read(2) {}", path.display()))?,
+            text => text.look(|| format!("read(2) {}", path.display())),
         };
-        Network::from(name, &text).map(Some).with_context(|| {
+        let network = text.and_then(|text| Network::from(name, &text));
+        network.map(Some).with_context(|| {
             format!(
                 "the record of network {name} is damaged ({}): `network remove {name}` \
                  removes the network",
@@ -142,12 +143,8 @@ pub(crate) fn forget(state: &State, name: &Name) -> Result<()> {
     let directory = directory(state, name);
     // First the record: half a removal leaves no network, and what is left of the
     // directory is removed by `prune`, or used by the next network of this name.
-    let record = directory.join(RECORD);
-    match fs::remove_file(&record) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        removed => removed.step(|| format!("unlink(2) {}", record.display()))?,
-    }
-    common::state::remove_tree(&directory)?;
+    remove_tree(&directory.join(RECORD))?;
+    remove_tree(&directory)?;
     sync(&state.networks())
 }
 
@@ -262,5 +259,11 @@ mod tests {
             assert_eq!(all[1].as_ref().unwrap(), &b);
             assert_eq!(salvaged_id(&state, &a.name), Some(a.id.clone()));
         }
+        fs::remove_file(&record).unwrap();
+        fs::create_dir(&record).unwrap();
+        let error = Network::find(&state, &a.name).unwrap_err();
+        assert!(format!("{error:#}").contains("EISDIR"), "{error:#}");
+        forget(&state, &a.name).unwrap();
+        assert_eq!(names(&state).unwrap(), [b.name]);
     }
 }

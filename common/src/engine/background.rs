@@ -1,5 +1,6 @@
 //! A process that stays behind when a command ends.
 
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Result, anyhow, bail};
@@ -43,6 +44,25 @@ pub fn in_background<T>(
                 }
                 _ => bail!("the background process was lost before it had started"),
             }
+        }
+    }
+}
+
+/// Let a child close a descriptor for the last time, where the kernel makes the process
+/// wait that does this. The caller closes its own copy.
+///
+/// # Errors
+/// EAGAIN, ENOMEM from clone3(2).
+pub fn close_in_background(descriptor: impl AsFd) -> Result<()> {
+    let none = CloneFlags::empty();
+    match sys::clone3(none, none, None)
+        .look(|| "clone3(2) of a background process")?
+    {
+        Side::Parent(..) => Ok(()),
+        Side::Child => {
+            // A copy of a lock or of a pipe would make others wait as well.
+            let kept = sys::close_all_but(&descriptor).is_ok() && let_go().is_ok();
+            sys::leave(if kept { 0 } else { OURS })
         }
     }
 }

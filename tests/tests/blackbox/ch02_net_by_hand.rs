@@ -142,6 +142,9 @@ fn list_shows_hardware_address_mtu_flags_peer_and_netns_local() {
 
     // An index of another namespace is not taken for a device of this one.
     let index = row(&list, "a").unwrap()[0].to_owned();
+    there.call(&lab, &["make", "veth", "x0", "x1"]);
+    there.call(&lab, &["make", "veth", "y0", "y1"]);
+    assert_eq!(row(&there.call(&lab, &["list"]), "y1").unwrap()[0], index);
     here.call(&lab, &["move", "b", &there.pid]);
     there.call(&lab, &["up", "b"]);
     let other = there.call(&lab, &["list"]);

@@ -285,3 +285,44 @@ fn a_killed_container_leaves_an_address_that_the_next_command_takes_back() {
     let hosts = one.exec("first", "cat /etc/hosts");
     assert!(!hosts.contains("second"), "{hosts}");
 }
+
+/// What an ordinary user's command prints, which must succeed.
+fn user_ok(lab: &Lab, words: &[&str]) -> String {
+    let out = lab.as_user(BIN).args(words).assert().success();
+    String::from_utf8(out.get_output().stdout.clone()).unwrap()
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_users_containers_reach_each_other() {
+    let lab = Lab::new();
+    let before = fs::read_dir("/sys/class/net").unwrap().count();
+    user_ok(&lab, &["network", "create", "--subnet", SUBNET, "one"]);
+    let up = ["run", "-d", "--init", "-net", "one", "--name", "web", "busybox"];
+    user_ok(&lab, &[&up[..], &["httpd", "-f", "-h", "/etc"]].concat());
+    let get = ["run", "--rm", "-net", "one", "busybox", "wget", "-q", "-O", "-"];
+    until(|| {
+        let mut command = lab.as_user(BIN);
+        command.args(get).arg("http://web/hosts").output().unwrap().status.success()
+    });
+    let hosts = user_ok(&lab, &[&get[..], &["http://web/hosts"]].concat());
+    assert!(hosts.contains(" web\n"), "{hosts}");
+    // The host itself has no device more.
+    assert_eq!(fs::read_dir("/sys/class/net").unwrap().count(), before);
+    let mut remove = lab.as_user(BIN);
+    remove.args(["network", "rm", "one"]).assert().code(125).stderr(contains("web"));
+    user_ok(&lab, &["network", "create", "--subnet", "10.231.8.0/24", "two"]);
+    user_ok(&lab, &["network", "connect", "two", "web"]);
+    let text = user_ok(&lab, &["exec", "web", "ip", "addr", "show", "dev", "eth1"]);
+    assert!(text.contains("10.231.8.2/24"), "{text}");
+    user_ok(&lab, &["network", "disconnect", "two", "web"]);
+    user_ok(&lab, &["rm", "-f", "web"]);
+    for name in ["one", "two"] {
+        user_ok(&lab, &["network", "rm", name]);
+    }
+    let networks = lab.user_state().join("networks");
+    // The process that keeps the namespaces ends by itself: the laboratory looks for it.
+    for name in [".shared", ".pasta"] {
+        until(|| name == ".shared" || !networks.join(name).exists());
+    }
+}

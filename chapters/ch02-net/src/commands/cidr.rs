@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::routes::network_of;
+
 /// An IPv4 address, and how many of its bits are the network's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
@@ -48,7 +50,7 @@ impl FromStr for Destination {
             network if network.contains('/') => network.parse()?,
             host => Cidr { address: ipv4(host)?, prefix: 32 },
         };
-        let (address, first) = (cidr.address, cidr.first());
+        let (address, first) = (cidr.address, network_of(cidr.address, cidr.prefix));
         ensure!(
             address == first,
             "{address} is not the first address of its network: use {first}/{}, or \
@@ -56,15 +58,6 @@ impl FromStr for Destination {
             cidr.prefix
         );
         Ok(Destination(cidr))
-    }
-}
-
-impl Cidr {
-    /// The first address of the network.
-    fn first(self) -> Ipv4Addr {
-        let behind = 32 - u32::from(self.prefix);
-        let kept = u32::MAX.checked_shl(behind).unwrap_or(0);
-        Ipv4Addr::from_bits(self.address.to_bits() & kept)
     }
 }
 

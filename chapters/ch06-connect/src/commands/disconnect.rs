@@ -9,7 +9,7 @@ use common::state::Name;
 use common::{Exit, Home};
 
 use super::connect::running;
-use crate::{host_end, hosts};
+use crate::{host_end, hosts, passage};
 
 /// Disconnect a running container from a network
 ///
@@ -63,6 +63,7 @@ pub(super) fn take_back(
     }
     hosts::withdraw(networks, network, &home.state, me)?;
     hosts::remove_network(networks, network, home, me)?;
-    release(home, &network.name, me.address)
+    release(home, &network.name, me.address)?;
+    passage::close_if_unused(networks, &home.state, network)
 }
 // ANCHOR_END: take_back

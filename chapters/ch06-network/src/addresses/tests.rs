@@ -221,6 +221,20 @@ fn what_no_container_owns_is_removed_and_other_files_are_ignored() {
     Network::find(&place.state, &network.name).unwrap();
 }
 
+#[test]
+fn no_address_of_a_network_that_was_removed_or_replaced_is_given() {
+    let place = Place::new();
+    let old = place.network("192.168.10.0/24");
+    let (one, _one) = place.container(None);
+    place.network("192.168.11.0/24");
+    let error = place.claim(&old, &one, None).unwrap_err().to_string();
+    assert!(error.contains("was just replaced"), "{error}");
+    crate::network::forget(&place.state, &old.name).unwrap();
+    let error = place.claim(&old, &one, None).unwrap_err().to_string();
+    assert!(error.starts_with("network web not found"), "{error}");
+    assert!(!place.state.networks().join("web").exists());
+}
+
 const PROCESSES: usize = 8;
 const EACH: usize = 25;
 
