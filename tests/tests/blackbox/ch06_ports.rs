@@ -177,6 +177,33 @@ fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
 
 #[test]
 #[file_serial(machine)]
+fn a_udp_client_that_goes_on_sending_reaches_each_new_container() {
+    let lab = Lab::new();
+    let one = Network::new(&lab);
+    // The kernel remembers clients as long as a container has rules.
+    one.up("other", &[], "sleep 1000");
+    let port = free_port();
+    let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let is_answered = || {
+        client.send_to(b"x", (GATEWAY, port)).unwrap();
+        client.recv(&mut [0; 99]).is_ok()
+    };
+    assert!(!is_answered());
+    let volume = format!("{}:/probe", probe().display());
+    let publish = format!("{port}:53/udp");
+    for (name, address) in [("first", "10.231.7.91"), ("second", "10.231.7.92")] {
+        let words = ["run", "-d", "-net", "one", "--name", name, "--ip", address];
+        let rest = ["-v", &volume, "-p", &publish, "busybox"];
+        let program = ["/probe", "datagrams", "53"];
+        ok(&lab, &[&words[..], &rest, &program].concat());
+        until(is_answered);
+        ok(&lab, &["rm", "-f", name]);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
 fn the_ports_are_shown_by_port_and_by_ps() {
     let lab = Lab::new();
     let one = Network::new(&lab);
