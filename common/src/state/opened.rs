@@ -8,11 +8,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open, openat, readlinkat};
 
-use crate::state::directory::State;
 use crate::state::id::Id;
 
 /// `containers` and `running`.
@@ -25,11 +24,11 @@ pub(crate) struct Opened {
 impl Opened {
     /// # Errors
     /// Those of open(2): one of them may not exist yet.
-    pub(crate) fn new(state: &State) -> io::Result<Opened> {
+    pub(crate) fn new(containers: &Path, running: &Path) -> io::Result<Opened> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = |path: PathBuf| open(path, flags, Mode::empty());
-        let containers = directory(state.containers())?;
-        Ok(Opened { containers, running: directory(state.running())? })
+        let directory = |path: &Path| open(path, flags, Mode::empty());
+        let containers = directory(containers)?;
+        Ok(Opened { containers, running: directory(running)? })
     }
 
     /// Open a file in a container's directory.
