@@ -32,6 +32,7 @@ const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const AF_INET: u8 = 2;
 
+// ANCHOR: forget
 /// Delete the entries of connections from and to a container's address, and to its
 /// published ports. Returns how many these were.
 ///
@@ -68,6 +69,7 @@ pub fn forget(
     }
     Ok(deleted)
 }
+// ANCHOR_END: forget
 
 /// The addresses and ports of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

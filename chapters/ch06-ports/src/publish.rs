@@ -84,7 +84,6 @@ impl Publish {
     }
 }
 
-// ANCHOR: parse
 impl FromStr for Publish {
     type Err = Error;
 
@@ -134,7 +133,6 @@ impl FromStr for Publish {
         Ok(Publish { protocol, address, host, guest })
     }
 }
-// ANCHOR_END: parse
 
 const IPV4_ONLY: &str = "published ports are IPv4 only: write an address such as \
     127.0.0.1, or none for all IPv4 addresses of the host";

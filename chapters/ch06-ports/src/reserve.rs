@@ -30,7 +30,6 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    // ANCHOR: take
     /// Reserve all of these ports, or none. A host port of 0 becomes a free one.
     ///
     /// The sockets are for the host side alone: make them after the clone, or close
@@ -60,7 +59,6 @@ impl Reservation {
         }
         Ok(Reservation { ports, sockets })
     }
-    // ANCHOR_END: take
 
     /// The ports, in the order in which they were wanted, each with its host port.
     #[must_use]

@@ -16,13 +16,16 @@ use anyhow::Result;
 use crate::state::home::Home;
 use crate::state::notes::{Notes, PORT};
 
-/// A transport protocol that has ports.
+/// A transport protocol that has ports, with the kernel's number of it.
+///
+/// # Source
+/// include/uapi/linux/in.h, "`IPPROTO_TCP`"
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
     /// tcp(7)
-    Tcp,
+    Tcp = 6,
     /// udp(7)
-    Udp,
+    Udp = 17,
 }
 
 impl Protocol {

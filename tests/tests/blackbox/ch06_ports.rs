@@ -152,7 +152,7 @@ fn a_port_of_one_address_is_reached_through_that_address_only() {
 #[file_serial(machine)]
 fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
     let lab = Lab::new();
-    let one = Network::new(&lab);
+    let _one = Network::new(&lab);
     let port = free_port();
     let ports = [format!("{port}:80"), format!("{port}:53/udp")];
     let volume = format!("{}:/probe", probe().display());
@@ -172,6 +172,33 @@ fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
         });
         let text = String::from_utf8_lossy(&bytes);
         assert_eq!(text.trim_end_matches('\0'), GATEWAY, "{address}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_udp_client_that_goes_on_sending_reaches_each_new_container() {
+    let lab = Lab::new();
+    let one = Network::new(&lab);
+    // The kernel remembers clients as long as a container has rules.
+    one.up("other", &[], "sleep 1000");
+    let port = free_port();
+    let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let is_answered = || {
+        client.send_to(b"x", (GATEWAY, port)).unwrap();
+        client.recv(&mut [0; 99]).is_ok()
+    };
+    assert!(!is_answered());
+    let volume = format!("{}:/probe", probe().display());
+    let publish = format!("{port}:53/udp");
+    for (name, address) in [("first", "10.231.7.91"), ("second", "10.231.7.92")] {
+        let words = ["run", "-d", "-net", "one", "--name", name, "--ip", address];
+        let rest = ["-v", &volume, "-p", &publish, "busybox"];
+        let program = ["/probe", "datagrams", "53"];
+        ok(&lab, &[&words[..], &rest, &program].concat());
+        until(is_answered);
+        ok(&lab, &["rm", "-f", name]);
     }
 }
 
