@@ -1,5 +1,6 @@
 //! The engine: the parts of a container, and the order in which their hooks run.
 
+pub(crate) mod background;
 pub(crate) mod byte_copy;
 pub(crate) mod composite;
 pub(crate) mod container;

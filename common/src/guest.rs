@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::cli::step::Step;
 
@@ -135,6 +136,36 @@ impl GuestRoot {
             }
             _ => Ok(place),
         }
+    }
+
+    /// The file at a guest path, which is not a symlink: one that is there is removed.
+    /// Its directory is found or made as by [`GuestRoot::make`].
+    ///
+    /// # Errors
+    /// As [`GuestRoot::make`]; the path is a directory.
+    pub fn make_plain_file(&self, guest: &Path) -> Result<Place> {
+        let name = guest.file_name().unwrap_or_default();
+        let parent = guest.parent().unwrap_or(Path::new("/"));
+        let parent = self.make(parent, Kind::Directory)?;
+        if readlinkat(&parent, name).is_ok() {
+            unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)
+                .step(|| self.shown("unlink(2)", guest))?;
+        }
+        match create(&parent, name) {
+            Err(Errno::EEXIST) => {}
+            made => {
+                return made
+                    .step(|| self.shown("open(2) O_CREAT", guest))
+                    .map(Place);
+            }
+        }
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let place = openat(&parent, name, flags, Mode::empty());
+        let place = Place(place.look(|| self.shown("open(2)", guest))?);
+        if place.is_directory()? {
+            bail!("{} is a directory in the container", guest.display());
+        }
+        Ok(place)
     }
 
     /// Component by component, as the kernel would, but making what is missing.
@@ -275,6 +306,24 @@ mod tests {
         let (host, root) = root_with(&[("data", "../mnt/disk")]);
         root.make(Path::new("/data"), Kind::File).unwrap();
         assert!(host.path().join("root/mnt/disk").is_file());
+    }
+
+    #[test]
+    fn a_plain_file_takes_the_place_of_a_link() {
+        let (host, root) = root_with(&[("link", "target"), ("etc", "/other")]);
+        fs::write(host.path().join("root/target"), "kept").unwrap();
+        root.make_plain_file(Path::new("/link")).unwrap();
+        let about = host.path().join("root/link").symlink_metadata().unwrap();
+        assert!(about.is_file());
+        assert_eq!(fs::read(host.path().join("root/target")).unwrap(), b"kept");
+        // A link on the way is followed inside the root, as the program will.
+        root.make_plain_file(Path::new("/etc/hosts")).unwrap();
+        assert!(host.path().join("root/other/hosts").is_file());
+        root.make_plain_file(Path::new("/target")).unwrap();
+        assert_eq!(fs::read(host.path().join("root/target")).unwrap(), b"kept");
+        root.make(Path::new("/dir"), Kind::Directory).unwrap();
+        let error = root.make_plain_file(Path::new("/dir")).unwrap_err();
+        assert_eq!(format!("{error}"), "/dir is a directory in the container");
     }
 
     #[test]

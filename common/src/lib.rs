@@ -25,13 +25,14 @@ pub mod read_whole;
 pub mod state;
 
 pub use cli::{hints, step};
+pub use engine::background::{close_in_background, in_background};
 pub use engine::byte_copy::{ByteCopy, Got};
 pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
 pub use engine::part::{Birth, Join, Part, Up};
 pub use engine::plan::{
-    Credentials, Lifetime, OnParentDeath, Plan, Root, Seal, Session, StreamSource,
-    Users,
+    Credentials, Lifetime, OnParentDeath, OwnFile, Plan, Root, Seal, Session,
+    StreamSource, Users,
 };
 pub use engine::poll_loop::{Running, Watch};
 pub use engine::relay::OutputRelay;
@@ -40,6 +41,7 @@ pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::id_map;
 pub use process::init::stay_as_init;
+pub use process::link_filter::only_removal_of;
 pub use process::pidfd::{Noted, Process};
 pub use process::poll::poll;
 pub use process::raw_ioctl::{RawCall, raw_ioctl};

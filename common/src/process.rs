@@ -10,6 +10,7 @@ pub mod exit;
 pub(crate) mod guard;
 pub mod id_map;
 pub(crate) mod init;
+pub(crate) mod link_filter;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
 pub(crate) mod program;

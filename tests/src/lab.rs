@@ -368,6 +368,16 @@ pub(crate) fn give(path: &Path, uid: u32) {
     }
 }
 
+/// How and when a container ended, by its directory: an exit status or a signal, and
+/// seconds after 1970.
+#[must_use]
+pub fn end_of(container: &Path) -> (String, u64) {
+    let text = fs::read_link(container.join("ended")).expect("readlink(2) ended");
+    let text = text.to_str().expect("a text");
+    let (how, at) = text.split_once(' ').expect("two words");
+    (how.to_owned(), at.parse().expect("a number"))
+}
+
 /// What a record says in its lines that begin with this name, without that.
 ///
 /// # Panics

@@ -24,8 +24,10 @@ pub use containers::{CAT, all, end, only, started};
 pub use descendants::living;
 pub use devices::devices_untouched;
 pub use faulty::{Call, Faulty, Outcome};
-pub use lab::{Lab, copy_tree, probe, user, values};
-pub use netlink::{add_rule, add_table, bridge_link, delete_table};
+pub use lab::{Lab, copy_tree, end_of, probe, user, values};
+pub use netlink::{
+    add_rule, add_table, bridge_link, delete_table, loopback_address,
+};
 pub use one::{One, ROOT, USER, Who, alone, state_of};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};
 pub use terminal::Terminal;

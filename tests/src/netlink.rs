@@ -1,6 +1,6 @@
 //! The netlink messages that the laboratory needs: nf_tables as far as a leak shows
-//! (which tables there are and how full, and each rule), and the making of deliberate
-//! leaks.
+//! (which tables there are and how full, and each rule), the addresses and routes of
+//! IPv4, and the making of deliberate leaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -88,14 +88,7 @@ struct Object {
 impl Object {
     fn read(body: &[u8]) -> Object {
         let family = body.first().copied().unwrap_or(0);
-        let mut attributes = BTreeMap::new();
-        let mut rest = body.get(4..).unwrap_or_default();
-        while let [a, b, c, d, ..] = *rest {
-            let length = u16::from_ne_bytes([a, b]) as usize;
-            let value = &rest[4..length.clamp(4, rest.len())];
-            attributes.insert(u16::from_ne_bytes([c, d]), value.to_vec());
-            rest = &rest[length.max(4).next_multiple_of(4).min(rest.len())..];
-        }
+        let attributes = attributes(body.get(4..).unwrap_or_default());
         Object { family, attributes }
     }
 
@@ -108,6 +101,17 @@ impl Object {
     }
 }
 
+fn attributes(mut rest: &[u8]) -> BTreeMap<u16, Vec<u8>> {
+    let mut attributes = BTreeMap::new();
+    while let [a, b, c, d, ..] = *rest {
+        let length = u16::from_ne_bytes([a, b]) as usize;
+        let value = &rest[4..length.clamp(4, rest.len())];
+        attributes.insert(u16::from_ne_bytes([c, d]), value.to_vec());
+        rest = &rest[length.max(4).next_multiple_of(4).min(rest.len())..];
+    }
+    attributes
+}
+
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
 }
@@ -117,8 +121,14 @@ fn number(value: &[u8]) -> u64 {
 }
 
 fn dump(kind: u16) -> nix::Result<Vec<Object>> {
-    let socket = open()?;
-    send(&socket, &message(SUBSYSTEM << 8 | kind, DUMP, 0, 0, &[]))?;
+    let request = message(SUBSYSTEM << 8 | kind, DUMP, 0, 0, &[]);
+    let bodies = answers(&open()?, &request)?;
+    Ok(bodies.iter().map(|body| Object::read(body)).collect())
+}
+
+/// The bodies of the messages with which the kernel answers a dump.
+fn answers(socket: &OwnedFd, request: &[u8]) -> nix::Result<Vec<Vec<u8>>> {
+    send(socket, request)?;
     let mut found = Vec::new();
     let mut bytes = vec![0; 65536];
     loop {
@@ -130,11 +140,87 @@ fn dump(kind: u16) -> nix::Result<Vec<Object>> {
             let body = &rest[16..(length as usize).clamp(16, rest.len())];
             match kind {
                 DONE | ERROR => return Ok(found),
-                _ => found.push(Object::read(body)),
+                _ => found.push(body.to_vec()),
             }
             rest = &rest[(length as usize).next_multiple_of(4).min(rest.len())..];
         }
     }
+}
+
+/// From include/uapi/linux/rtnetlink.h and if_addr.h.
+const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
+const GET_ADDRESS: u16 = 22;
+const GET_ROUTE: u16 = 26;
+const LOCAL_ADDRESS: u16 = 2;
+const ADDRESS: u16 = 1;
+const DESTINATION: u16 = 1;
+const DEVICE: u16 = 4;
+const GATEWAY: u16 = 5;
+const TABLE_NUMBER: u16 = 15;
+const FAMILY_IPV4: u8 = 2;
+
+/// The addresses of IPv4, with the numbers of their devices.
+pub(crate) fn addresses() -> BTreeSet<String> {
+    let address = |body: Vec<u8>| {
+        let about = attributes(body.get(8..).unwrap_or_default());
+        let prefix = body.get(1).copied().unwrap_or_default();
+        let index = native(body.get(4..8).unwrap_or_default());
+        format!("{}/{prefix} of {index}", dotted(about.get(&LOCAL_ADDRESS)))
+    };
+    ipv4(GET_ADDRESS, 8).into_iter().map(address).collect()
+}
+
+/// The routes of IPv4, of all tables.
+pub(crate) fn routes() -> BTreeSet<String> {
+    let route = |body: Vec<u8>| {
+        let about = attributes(body.get(12..).unwrap_or_default());
+        let prefix = body.get(1).copied().unwrap_or_default();
+        let kind = body.get(7).copied().unwrap_or_default();
+        let number = |attribute| about.get(&attribute).map_or(0, |it| native(it));
+        format!(
+            "{}/{prefix} via {} dev {} type {kind} table {}",
+            dotted(about.get(&DESTINATION)),
+            dotted(about.get(&GATEWAY)),
+            number(DEVICE),
+            number(TABLE_NUMBER),
+        )
+    };
+    ipv4(GET_ROUTE, 12).into_iter().map(route).collect()
+}
+
+/// A dump of rtnetlink, whose fixed struct has this length and begins with the family.
+fn ipv4(kind: u16, length: usize) -> Vec<Vec<u8>> {
+    let mut body = vec![0; length];
+    body[0] = FAMILY_IPV4;
+    let asked =
+        route_socket().and_then(|it| answers(&it, &rtnetlink(kind, DUMP, &body)));
+    asked.expect("rtnetlink(7) answers")
+}
+
+fn rtnetlink(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend((REQUEST | flags).to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend(body);
+    bytes
+}
+
+fn route_socket() -> nix::Result<OwnedFd> {
+    let protocol = SockProtocol::NetlinkRoute;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)
+}
+
+fn native(value: &[u8]) -> u32 {
+    value.try_into().map_or(0, u32::from_ne_bytes)
+}
+
+fn dotted(value: Option<&Vec<u8>>) -> String {
+    let bytes = value.map_or(&[][..], Vec::as_slice);
+    let bytes: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    if bytes.is_empty() { "-".to_owned() } else { bytes.join(".") }
 }
 
 /// Add a table, to see whether it is noticed.
@@ -201,15 +287,23 @@ pub fn bridge_link(name: &str, add: bool) -> io::Result<()> {
     attribute(&mut body, 18, &kind);
     let (kind, flags) =
         if add { (NEW_LINK, CREATE | EXCLUSIVE | ACK) } else { (DELETE_LINK, ACK) };
-    let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend((REQUEST | flags).to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend(body);
-    let protocol = SockProtocol::NetlinkRoute;
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
-    send(&socket, &bytes)?;
+    let socket = route_socket()?;
+    send(&socket, &rtnetlink(kind, flags, &body))?;
+    acknowledged(&socket)
+}
+
+/// Add an address to lo, which is device 1, or delete it, to see whether it is noticed.
+///
+/// # Errors
+/// The kernel's.
+pub fn loopback_address(address: [u8; 4], add: bool) -> io::Result<()> {
+    let mut body = vec![FAMILY_IPV4, 32, 0, 0, 1, 0, 0, 0];
+    attribute(&mut body, LOCAL_ADDRESS, &address);
+    attribute(&mut body, ADDRESS, &address);
+    let (kind, flags) =
+        if add { (NEW_ADDRESS, CREATE | ACK) } else { (DELETE_ADDRESS, ACK) };
+    let socket = route_socket()?;
+    send(&socket, &rtnetlink(kind, flags, &body))?;
     acknowledged(&socket)
 }
 

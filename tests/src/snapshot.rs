@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{descendants, netlink};
 
-/// Mounts, cgroups and their hierarchies, links, firewall rules, System V objects,
+/// Mounts, cgroups and their hierarchies, links, addresses, routes, firewall rules, the
+/// sysctls that make a host a router, System V objects,
 /// processes, who may use the devices, and the files of the state directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeMap<&'static str, BTreeSet<String>>);
@@ -21,7 +22,10 @@ impl Snapshot {
             ("cgroup", cgroups()),
             ("hierarchy", hierarchies()),
             ("link", entries(Path::new("/sys/class/net"))),
+            ("address", netlink::addresses()),
+            ("route", netlink::routes()),
             ("rule", netlink::rules()),
+            ("sysctl", sysctls()),
             ("queue", objects("/proc/sysvipc/msg")),
             ("semaphore", objects("/proc/sysvipc/sem")),
             ("shared memory", objects("/proc/sysvipc/shm")),
@@ -77,6 +81,21 @@ fn devices() -> BTreeSet<String> {
         format!("{} {mode:o} {user}:{group}", path.display())
     };
     crate::devices::devices().into_iter().map(line).collect()
+}
+
+/// The sysctls that chapter 6 sets, with their values.
+const SYSCTLS: [&str; 3] = [
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/conf/default/route_localnet",
+];
+
+fn sysctls() -> BTreeSet<String> {
+    let line = |name: &&str| {
+        let value = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
+        Some(format!("{name} = {}", value.trim()))
+    };
+    SYSCTLS.iter().filter_map(line).collect()
 }
 
 fn lines(file: &str) -> BTreeSet<String> {
@@ -164,8 +183,17 @@ pub(crate) fn files(root: &Path) -> BTreeSet<String> {
             if lasting { (meta.mtime(), meta.mtime_nsec()) } else { (0, 0) };
         let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
         let size = if meta.is_dir() { 0 } else { meta.size() };
-        let ignored =
-            ["", "running", "containers", "names", "images", "layers", "fetch.lock"];
+        let ignored = [
+            "",
+            "running",
+            "containers",
+            "names",
+            "networks",
+            "images",
+            "layers",
+            "fetch.lock",
+            "networks/.shared",
+        ];
         if !ignored.contains(&name.as_str()) {
             found.insert(format!(
                 "{name} mode {mode:o} owner {uid}:{gid} size {size} \

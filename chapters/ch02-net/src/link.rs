@@ -250,6 +250,8 @@ impl Route {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
+            // It takes some 50 µs, as long as by a second socket that is told of
+            // changes (RTNLGRP_LINK): that one has to be opened first.
             sleep(Duration::from_micros(100));
         }
     }

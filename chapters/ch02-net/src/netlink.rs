@@ -226,7 +226,8 @@ impl Socket {
         .map_err(|errno| (0, errno))?
     }
 
-    fn next_sequence(&self) -> u32 {
+    /// The sequence number for the next request.
+    pub fn next_sequence(&self) -> u32 {
         self.sequence.set(self.sequence.get() + 1);
         self.sequence.get()
     }

@@ -30,7 +30,8 @@ pub fn commit(state: &State, container: &str, name: &Name) -> Result<Image> {
     let bytes = {
         let _frozen = held.freeze()?;
         let (from, to) = (held.upper(), &draft.path);
-        held.whole(layer::copy(&from, to, driver, user_namespace))?
+        let own_files = record.home(state).etc().exists();
+        held.whole(layer::copy(&from, to, driver, own_files, user_namespace))?
     };
     // A tree that was copied as a whole needs nothing below.
     let (layers, base) = match driver {

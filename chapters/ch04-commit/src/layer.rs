@@ -2,21 +2,28 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result};
 use ch02_union::{Driver, Fate, Rules, TreeCopy, keep};
 use ch04_image::layer::{Meaning, Reader};
 use common::hints;
+use common::state::OWN_FILES;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use rustix::fs::{XattrFlags, lsetxattr};
 
 /// The rules of a write layer: the words of its driver become those of overlayfs.
-struct WriteLayer(Reader);
+struct WriteLayer {
+    reader: Reader,
+    /// Mount points of files that the host keeps for the container; none if it has no
+    /// such files.
+    mount_points: Vec<PathBuf>,
+}
 
-/// Copy the write layer of a container of this driver; the bytes of its files.
+/// Copy the write layer of a container of this driver; the bytes of its files. With
+/// `own_files`, empty mount points of [`OWN_FILES`] are left out.
 ///
 /// A process that runs meanwhile and is not frozen may remove an entry that was just
 /// listed: the entry is left out then.
@@ -27,10 +34,14 @@ pub fn copy(
     from: &Path,
     to: &Path,
     driver: Driver,
+    own_files: bool,
     user_namespace: bool,
 ) -> Result<u64> {
     let reader = Reader { aufs: driver == Driver::Aufs, user_namespace };
-    let mut copy = TreeCopy::new(WriteLayer(reader), user_namespace);
+    let names = OWN_FILES.iter().filter(|_| own_files);
+    let mount_points = names.map(|name| from.join("etc").join(name)).collect();
+    let rules = WriteLayer { reader, mount_points };
+    let mut copy = TreeCopy::new(rules, user_namespace);
     copy.tree(from, to).hint(hints::state)?;
     let about = fs::symlink_metadata(from)
         .look(|| format!("lstat(2) {}", from.display()))?;
@@ -41,7 +52,12 @@ pub fn copy(
 // ANCHOR: rules
 impl Rules for WriteLayer {
     fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate> {
-        match self.0.meaning(from, about) {
+        // A file of the image is not empty here: the mount covers it as it is.
+        let is_point = || self.mount_points.iter().any(|point| point == from);
+        if about.is_file() && about.len() == 0 && is_point() {
+            return Ok(Fate::Skip);
+        }
+        match self.reader.meaning(from, about) {
             Meaning::File => Ok(Fate::Copy),
             Meaning::Nothing => Ok(Fate::Skip),
             Meaning::Whiteout(hidden) => {
@@ -52,11 +68,11 @@ impl Rules for WriteLayer {
     }
 
     fn filled(&self, from: &Path, to: &Path) -> Result<()> {
-        if !self.0.is_opaque(from) {
+        if !self.reader.is_opaque(from) {
             return Ok(());
         }
         // The image will be read as this process writes it.
-        let name = self.0.opaque();
+        let name = self.reader.opaque();
         lsetxattr(to, name, b"y", XattrFlags::empty())
             .look(|| format!("setxattr(2) {name} {}", to.display()))
     }

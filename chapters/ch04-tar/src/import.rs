@@ -31,7 +31,7 @@ pub fn import(state: &State, from: &Path, name: &Name) -> Result<Image> {
     let store = Store::open(state)?;
     let draft = Draft::begin(&store)?;
     if !standard && from.is_dir() {
-        layer::copy(&from, &draft.path, Driver::Overlay, user_namespace)?;
+        layer::copy(&from, &draft.path, Driver::Overlay, false, user_namespace)?;
     } else {
         let keep = Keep { owners: !user_namespace, attributes: true };
         let unpack = |tar: &mut dyn Read| unpack_stream(tar, &draft.path, keep);

@@ -6,14 +6,15 @@ mod spec;
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use common::guest::{GuestRoot, Kind};
+use common::guest::{GuestRoot, Kind, Place};
 use common::step::Step;
-use common::{Exit, Home, Part, Plan, Up, mount_read_only};
+use common::{Exit, Home, OwnFile, Part, Plan, Up, mount_read_only};
 use nix::mount::{MsFlags, mount};
 
 pub use spec::Spec;
@@ -78,22 +79,17 @@ impl Part for Volumes {
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
         let root = GuestRoot::open(plan.root.assembled()?)?;
+        for (file, OwnFile { guest, .. }) in up.take_files().iter().zip(&plan.files)
+        {
+            // By its descriptor: the new root may lie over its path by now.
+            let host = format!("/proc/self/fd/{}", file.as_raw_fd());
+            bind(host.as_ref(), &root.make_plain_file(guest)?, guest)?;
+        }
         for (spec, kind) in &self.volumes {
             let Spec { host, guest, read_only } = spec;
-            let place = root.make(guest, *kind)?;
-            // With all that the host has mounted below it: in a user namespace the
-            // kernel refuses to uncover what lies under a mount.
-            let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(host), &place.path(), None::<&str>, bind, None::<&str>)
-                .step(|| {
-                    format!(
-                        "mount(2) bind {} on {}",
-                        host.display(),
-                        guest.display()
-                    )
-                })?;
+            bind(host, &root.make(guest, *kind)?, guest)?;
             if *read_only {
                 // The place was opened before the bind and lies below it now.
                 let place = root.find(guest)?.context("it was there")?;
@@ -118,6 +114,15 @@ impl Part for Volumes {
     }
 }
 // ANCHOR_END: part
+
+/// Mount a file or directory of the host on a place of the container, with all that the
+/// host has mounted below it: in a user namespace the kernel refuses to uncover what lies
+/// under a mount.
+fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
+    let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(host), &place.path(), None::<&str>, bind, None::<&str>)
+        .step(|| format!("mount(2) bind {} on {}", host.display(), guest.display()))
+}
 
 /// The second of two volumes on one path would hide the first.
 fn refuse_doubles(volumes: &[(Spec, Kind)]) -> Result<()> {

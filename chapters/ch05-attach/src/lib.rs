@@ -14,6 +14,8 @@ pub use attachable::{Attachable, remove_socket};
 pub use keys::Keys;
 pub use run::Run;
 
+/// The rows of this chapter.
+pub const ROWS: &[Undo] = &[Undo { kind: attachable::NOTE, undo: remove_socket }];
+
 /// The clean-up table of the chapters up to this one.
-pub const UNDO: Table =
-    &[ch03_limits::UNDO, &[Undo { kind: attachable::NOTE, undo: remove_socket }]];
+pub const UNDO: Table = &[ch03_limits::UNDO, ROWS];

@@ -4,6 +4,7 @@
 
 mod all;
 mod list;
+mod ports;
 mod ps;
 mod words;
 

@@ -1,18 +1,19 @@
 //! The list of containers, each with its status.
 
-use std::collections::BTreeSet;
 use std::thread;
 
 use anyhow::{Error, Result};
-use common::state::{Id, Record, State, Status};
+use common::state::{Id, Notes, Published, State, Status, Summary};
 
 /// A container of the list.
 #[derive(Debug)]
 pub struct Listed {
     /// As it was made.
-    pub record: Record,
+    pub record: Summary,
     /// How it is.
     pub status: Status,
+    /// Its published ports; none unless a process holds it.
+    pub ports: Vec<Published>,
 }
 
 // ANCHOR: listed
@@ -22,14 +23,16 @@ pub struct Listed {
 /// # Errors
 /// Those of readdir(3).
 pub fn listed(state: &State, all: bool) -> Result<(Vec<Listed>, Vec<Error>)> {
-    let kept = if all { state.kept_ids()? } else { Vec::new() };
+    let mut ids = if all { state.kept_ids()? } else { Vec::new() };
     // After the others: a container that has a directory by then has a lock file, until
     // its end.
-    let held: BTreeSet<Id> = state.locked_ids()?.into_iter().collect();
-    let ids: Vec<Id> = held.iter().cloned().chain(kept).collect();
-    let ids: Vec<Id> =
-        ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-    let mut found = Vec::new();
+    let mut held = state.locked_ids()?;
+    held.sort_unstable();
+    ids.extend(held.iter().cloned());
+    ids.sort_unstable();
+    ids.dedup();
+    let state = &state.opened();
+    let mut found = Vec::with_capacity(ids.len());
     let mut errors = Vec::new();
     for (id, one) in ids.iter().zip(look_at_all(state, &ids, &held)) {
         match one {
@@ -52,9 +55,10 @@ const MANY: usize = 64;
 
 /// A look at a container is ten short system calls: with many containers, two threads
 /// share them.
-fn look_at_all(state: &State, ids: &[Id], held: &BTreeSet<Id>) -> Vec<Look> {
+fn look_at_all(state: &State, ids: &[Id], held: &[Id]) -> Vec<Look> {
     let look = |ids: &[Id]| -> Vec<Look> {
-        ids.iter().map(|id| look(state, id, held.contains(id))).collect()
+        let is_held = |id| held.binary_search(id).is_ok();
+        ids.iter().map(|id| look(state, id, is_held(id))).collect()
     };
     if ids.len() < MANY {
         return look(ids);
@@ -71,8 +75,15 @@ fn look_at_all(state: &State, ids: &[Id], held: &BTreeSet<Id>) -> Vec<Look> {
 /// One; `None` when it has no record: it is being created or removed, or belongs to a
 /// chapter before images.
 fn look(state: &State, id: &Id, held: bool) -> Look {
-    let Some(record) = Record::read(state, id)? else { return Ok(None) };
+    let Some(record) = Summary::read(state, id)? else { return Ok(None) };
     let home = record.home(state);
-    let status = if held { Status::of(&home)? } else { Status::of_unlocked(&home)? };
-    Ok(status.map(|status| Listed { record, status }))
+    let seen = if held {
+        Status::and_notes(&home)?
+    } else {
+        Status::of_unlocked(&home)?.map(|status| (status, Notes::default()))
+    };
+    Ok(seen.map(|(status, notes)| {
+        let ports = if status.is_held() { notes.ports().collect() } else { vec![] };
+        Listed { record, status, ports }
+    }))
 }

@@ -13,6 +13,7 @@ use common::{Exit, step};
 use serde_json::{Value, json};
 
 use crate::list::{Listed, listed};
+use crate::ports::{self, ranges};
 use crate::words::{phrase, word};
 
 /// List the containers that run
@@ -32,7 +33,8 @@ pub struct Ps {
     /// One array of objects: id, name (or null), image, command (an array), status
     /// (starting, running, ending, exited, dead), pid (null unless it runs), code (null
     /// until it has exited), signal (null unless one ended it), created and ended
-    /// (seconds after 1970; ended is null until then).
+    /// (seconds after 1970; ended is null until then), ports (an array of objects:
+    /// protocol, address, host, guest).
     #[arg(long)]
     pub json: bool,
 
@@ -65,7 +67,7 @@ impl Ps {
 }
 
 fn object(it: &Listed) -> Value {
-    let Listed { record, status } = it;
+    let Listed { record, status, ports } = it;
     let pid =
         if let Status::Running(it) = status { Some(it.pid.as_raw()) } else { None };
     let end = if let Status::Exited(end) = status {
@@ -88,6 +90,7 @@ fn object(it: &Listed) -> Value {
         "signal": signal,
         "created": record.created,
         "ended": end.map(|(_, at)| at),
+        "ports": ports.iter().map(ports::object).collect::<Vec<_>>(),
     })
 }
 
@@ -95,14 +98,17 @@ fn object(it: &Listed) -> Value {
 const COMMAND: usize = 20;
 
 fn table(all: &[Listed], now: u64, whole: bool) -> String {
-    let titles = ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED"];
+    // An empty column at the end is not seen.
+    let published = all.iter().any(|it| !it.ports.is_empty());
+    let ports = if published { "PORTS" } else { "" };
+    let titles = ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED", ports];
     let mut rows = vec![titles.map(str::to_owned)];
     rows.extend(all.iter().map(|it| row(it, now, whole)));
     let width = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
         widths.max().unwrap_or(0)
     };
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; 7] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(widths);
@@ -114,8 +120,8 @@ fn table(all: &[Listed], now: u64, whole: bool) -> String {
     text
 }
 
-fn row(it: &Listed, now: u64, whole: bool) -> [String; 6] {
-    let Listed { record, status } = it;
+fn row(it: &Listed, now: u64, whole: bool) -> [String; 7] {
+    let Listed { record, status, ports } = it;
     let dash = || "-".to_owned();
     let pid =
         if let Status::Running(it) = status { it.pid.to_string() } else { dash() };
@@ -127,6 +133,7 @@ fn row(it: &Listed, now: u64, whole: bool) -> [String; 6] {
         phrase(status, record.created, now),
         if whole { command } else { shortened(command, COMMAND) },
         age(record.created, now),
+        ranges(ports),
     ]
 }
 
@@ -150,24 +157,19 @@ fn shortened(text: String, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use common::state::{End, Record};
+    use common::state::{End, Protocol, Published, Summary};
 
     use super::*;
 
     fn one(name: Option<&str>, command: &[&str], status: Status) -> Listed {
-        let record = Record {
+        let record = Summary {
             id: "aaaa00000000".parse().unwrap(),
             name: name.map(|name| name.parse().unwrap()),
             image: "busybox".into(),
-            layers: vec![],
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             created: 40,
-            driver: "overlay".into(),
-            environment: Default::default(),
-            directory: "/".into(),
-            user: None,
         };
-        Listed { record, status }
+        Listed { record, status, ports: vec![] }
     }
 
     #[test]
@@ -194,6 +196,41 @@ mod tests {
     }
 
     #[test]
+    fn published_ports_are_the_last_column_if_there_are_any() {
+        let mut web = one(Some("web"), &["sh"], Status::Starting);
+        let other = one(None, &["sh"], Status::Dead);
+        let without = table(&[web], 100, false);
+        assert!(without.starts_with("ID            NAME  PID  STATUS    COMMAND  "));
+        assert_eq!(
+            without.lines().next().unwrap().rsplit(' ').next(),
+            Some("CREATED")
+        );
+        web = one(Some("web"), &["sh"], Status::Starting);
+        let port = |host, guest| Published {
+            protocol: Protocol::Tcp,
+            address: None,
+            host,
+            guest,
+        };
+        web.ports = vec![port(8000, 80), port(8001, 81)];
+        let value = object(&web);
+        assert_eq!(
+            value["ports"][1],
+            json!({
+                "protocol": "tcp", "address": "0.0.0.0", "host": 8001, "guest": 81,
+            })
+        );
+        let seen = table(&[web, other], 100, false);
+        let lines: Vec<&str> = seen.lines().collect();
+        assert!(lines[0].ends_with("  CREATED       PORTS"), "{seen}");
+        assert!(
+            lines[1].ends_with("  1 minute ago  0.0.0.0:8000-8001->80-81/tcp"),
+            "{seen}"
+        );
+        assert!(lines[2].ends_with("  1 minute ago"), "{seen}");
+    }
+
+    #[test]
     fn the_object_has_every_field_whatever_the_state() {
         let how = Status::Exited(End {
             how: Exit::Signal(nix::sys::signal::Signal::SIGTERM),
@@ -205,11 +242,11 @@ mod tests {
             json!({
                 "id": "aaaa00000000", "name": null, "image": "busybox",
                 "command": ["true"], "status": "exited", "pid": null, "code": 143,
-                "signal": "SIGTERM", "created": 40, "ended": 99,
+                "signal": "SIGTERM", "created": 40, "ended": 99, "ports": [],
             })
         );
         let dead = object(&one(Some("web"), &["true"], Status::Dead));
         assert_eq!((&dead["code"], &dead["ended"]), (&Value::Null, &Value::Null));
-        assert_eq!(dead.as_object().unwrap().len(), 10);
+        assert_eq!(dead.as_object().unwrap().len(), 11);
     }
 }

@@ -13,8 +13,8 @@ use common::step::{Hint, Step};
 use nix::errno::Errno;
 use rustix::io;
 
-use crate::firewall::Published;
 use crate::nft::Rules;
+use common::state::Published;
 
 /// From include/uapi/linux/netfilter/nfnetlink_conntrack.h and nfnetlink.h.
 const NFNL_SUBSYS_CTNETLINK: u16 = 1;
@@ -139,7 +139,7 @@ impl<'a> Entry<'a> {
             || published.iter().any(|port| {
                 original.protocol == port.protocol as u8
                     && original.port == Some(port.host)
-                    && port.only().is_none_or(|only| only == original.destination)
+                    && port.address.is_none_or(|only| only == original.destination)
                     && is_local(original.destination)
             })
     }
@@ -203,7 +203,7 @@ fn why(errno: Errno) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::Protocol;
+    use common::state::Protocol;
 
     const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
     const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);

@@ -6,41 +6,18 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use common::state::Id;
+use common::state::{Id, Published};
 
 use crate::nft::Expression::{
     ChangeDestination, Destination, DestinationIsLocal, DestinationPort, Drop,
     InputDevice, Masquerade, NewConnection, OutputDevice, Source, Translated,
 };
 use crate::nft::Is::{Equal, Not};
-pub use crate::nft::Protocol;
 use crate::nft::{Batch, Hook, Place, Rules, Table};
 
 /// The names of our tables begin with this.
 pub const PREFIX: &str = "mydocker-";
 
-/// A port of the host that leads to a port of the container: one `-p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The protocol of both ports.
-    pub protocol: Protocol,
-    /// The host's address. `None` or 0.0.0.0: every address of the host.
-    pub address: Option<Ipv4Addr>,
-    /// The host's port.
-    pub host: u16,
-    /// The container's port.
-    pub guest: u16,
-}
-
-impl Published {
-    /// The one address of the host on which the port is published. `None`: all.
-    #[must_use]
-    pub fn only(&self) -> Option<Ipv4Addr> {
-        self.address.filter(|address| !address.is_unspecified())
-    }
-}
-
-// ANCHOR: chains
 /// Received packets to a published port get the container as their destination.
 const ARRIVES: Hook =
     Hook { chain: "arrives", kind: "nat", place: Place::Prerouting, priority: -100 };
@@ -62,7 +39,6 @@ const GUARD: Hook = Hook {
 /// Only published ports can be reached from outside of the bridge.
 const FORWARD: Hook =
     Hook { chain: "forward", kind: "filter", place: Place::Forward, priority: 0 };
-// ANCHOR_END: chains
 
 /// The address 127.0.0.0 and the prefix length of all loopback addresses.
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -87,7 +63,7 @@ pub fn open_table(
     address: Ipv4Addr,
     published: &[Published],
 ) -> Result<OwnedTable> {
-    let table = Table::owned_ip(format!("{PREFIX}{id}"));
+    let table = Table::owned_ip(format!("{PREFIX}{id}-{bridge}"));
     let mut batch = Batch::new();
     batch.add_table(&table);
     for hook in [ARRIVES, OWN, LEAVES, GUARD, FORWARD] {
@@ -126,7 +102,7 @@ pub fn open_table(
 // ANCHOR: publish
 /// The rules of one published port.
 fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr) {
-    let destination = match port.only() {
+    let destination = match port.address {
         None => DestinationIsLocal,
         Some(only) => Destination(only, 32),
     };
@@ -135,7 +111,7 @@ fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr
     batch.append(table, OWN.chain, &rule);
     // A packet to 127.0.0.1 that came in from a network is forged. The kernel drops it
     // as long as no rule changes its destination before.
-    if !port.only().is_some_and(|only| only.is_loopback()) {
+    if !port.address.is_some_and(|only| only.is_loopback()) {
         batch.append(table, ARRIVES.chain, &rule);
     }
 }
@@ -155,7 +131,6 @@ impl OwnedTable {
         &self.table
     }
 
-    // ANCHOR: delete
     /// Delete the table now, which takes 30 to 80 µs. Returns the socket, which the
     /// caller closes as late as possible.
     ///
@@ -170,5 +145,4 @@ impl OwnedTable {
         self.rules.commit(batch)?;
         Ok(self.rules)
     }
-    // ANCHOR_END: delete
 }

@@ -51,7 +51,6 @@ pub fn forward_chains(rules: &Rules) -> Result<Vec<Chain>> {
     Ok(chains)
 }
 
-// ANCHOR: accept
 /// Let each chain of others accept what comes from a bridge and what goes to it.
 ///
 /// The rules are at the top: rules of other bridges may be above them, nothing else.
@@ -76,7 +75,6 @@ pub fn accept(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
         Ok(changed)
     })
 }
-// ANCHOR_END: accept
 
 /// Remove the rules of [`accept`] again. Returns the chains that were changed.
 ///
@@ -153,4 +151,20 @@ pub fn commands(rules: &Rules, bridge: &str) -> Result<Vec<String>> {
         }));
     }
     Ok(commands)
+}
+
+/// The commands that add the rules of [`accept`] to chains of nf_tables.
+#[must_use]
+pub fn nft_commands(chains: &[Chain], bridge: &str) -> Vec<String> {
+    let both = ["oifname", "iifname"];
+    let commands = chains.iter().flat_map(|chain| {
+        both.map(|direction| {
+            format!(
+                "nft insert rule {} {} {direction} \"{bridge}\" accept comment \
+                 '\"{COMMENT}{bridge}\"'",
+                chain.table, chain.name
+            )
+        })
+    });
+    commands.collect()
 }

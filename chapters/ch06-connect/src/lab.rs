@@ -20,9 +20,9 @@ use ch02_net::{Place, Route};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::firewall::Protocol;
 use crate::nft::Rules;
-use crate::sysctl;
+use ch06_network::sysctl;
+use common::state::Protocol;
 
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,14 +1,44 @@
-//! A container on a network, and the firewall rules that it needs.
+//! A container on a network: a veth pair, an address, names, and a way out.
 
 #![forbid(unsafe_code)]
 
+pub mod commands;
+mod connection;
 pub mod conntrack;
 pub mod firewall;
+mod flags;
 pub mod foreign;
+mod hosts;
 #[cfg(test)]
 mod lab;
+mod link_watch;
+mod mac;
+mod mode;
 mod namespace;
 pub mod nft;
+mod own_files;
+mod passage;
 #[cfg(test)]
 mod paths;
-pub mod sysctl;
+mod publication;
+mod resolv_conf;
+mod rules;
+mod run;
+mod undo;
+mod wire;
+
+use common::state::Table;
+
+pub use connection::Connection;
+pub use flags::{Domain, Flags, HostEntry};
+pub use link_watch::LinkWatch;
+pub use mac::Mac;
+pub use mode::Mode;
+pub use publication::Publication;
+pub use run::Run;
+pub use undo::ROWS;
+pub use wire::{Wire, host_end};
+
+/// The clean-up table of the chapters up to this one.
+pub const UNDO: Table =
+    &[ch03_limits::UNDO, ch05_attach::ROWS, ch06_network::ROWS, ROWS];

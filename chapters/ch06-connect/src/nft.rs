@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use rustix::net::netlink::NETFILTER;
 
 pub use batch::Batch;
-pub use expression::{Expression, Is, Protocol};
+pub use expression::{Expression, Is};
 
 /// From include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use common::state::Id;
+use common::state::{Id, Protocol, Published};
 use nix::errno::Errno;
 
 use crate::conntrack;
 use crate::foreign::{self, Probe, probe};
 
-use crate::firewall::{OwnedTable, Protocol, Published, open_table};
+use crate::firewall::{OwnedTable, open_table};
 use crate::lab::{Host, Lab};
 use crate::nft::{Batch, Chain, Expression, Family, Hook, Place, Rules, Table};
 

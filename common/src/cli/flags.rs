@@ -19,8 +19,10 @@ pub fn go_style(
     let mut argv = argv.into_iter();
     let mut out: Vec<OsString> = argv.by_ref().take(1).collect();
     while let Some(arg) = argv.next() {
-        if let Some(inner) = command.get_subcommands().find(|c| arg == c.get_name())
-        {
+        let named = |c: &&Command| {
+            arg == c.get_name() || c.get_all_aliases().any(|alias| arg == alias)
+        };
+        if let Some(inner) = command.get_subcommands().find(named) {
             command = inner;
             out.push(arg);
             continue;
@@ -128,6 +130,7 @@ mod tests {
             .arg(Arg::new("memory").long("memory").short('m'))
             .arg(Arg::new("command").num_args(0..).trailing_var_arg(true));
         let create = Command::new("create")
+            .visible_alias("new")
             .arg(Arg::new("group"))
             .arg(Arg::new("cpuset").long("cpuset"));
         let mut command = Command::new("mydocker").subcommands([run, create]);
@@ -170,6 +173,10 @@ mod tests {
         assert_eq!(
             rewritten(&["x", "create", "box", "-cpuset", "0"]),
             ["x", "create", "box", "--cpuset", "0"]
+        );
+        assert_eq!(
+            rewritten(&["x", "new", "-cpuset", "0", "box"]),
+            ["x", "new", "--cpuset", "0", "box"]
         );
         let line = ["x", "create", "--", "box", "-cpuset", "0"];
         assert_eq!(rewritten(&line), line);

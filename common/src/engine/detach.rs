@@ -98,7 +98,7 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
 // ANCHOR_END: live
 
 /// Keep nothing of the caller's: no file, no terminal, no directory.
-fn let_go() -> Result<()> {
+pub(crate) fn let_go() -> Result<()> {
     let null = File::options()
         .read(true)
         .write(true)

@@ -135,12 +135,14 @@ pub struct Up {
     pub(crate) channel: &'static Channel,
     pub(crate) late: Rc<RefCell<BTreeMap<OsString, OsString>>>,
     pub(crate) seal: &'static RefCell<Seal>,
+    pub(crate) files: Rc<RefCell<Vec<OwnedFd>>>,
 }
 
 impl Up {
     /// The same way up for a part of a composite: what it sends has its own name.
     pub(crate) fn of(&self, part: &'static str) -> Up {
-        Up { part, channel: self.channel, late: self.late.clone(), seal: self.seal }
+        let (late, files) = (self.late.clone(), self.files.clone());
+        Up { part, channel: self.channel, late, seal: self.seal, files }
     }
 
     /// Send an open file.
@@ -158,6 +160,13 @@ impl Up {
     #[must_use]
     pub fn seal(&self) -> RefMut<'_, Seal> {
         self.seal.borrow_mut()
+    }
+
+    /// The files of [`Plan::files`], in that order, opened with O_PATH. The part that
+    /// mounts them takes them: they are files of the host, so no later part gets them.
+    #[must_use]
+    pub fn take_files(&self) -> Vec<OwnedFd> {
+        self.files.take()
     }
 
     /// Set a variable of the program, whose value is only to be known in the

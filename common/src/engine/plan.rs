@@ -35,6 +35,9 @@ pub struct Plan {
     pub session: Session,
     /// What happens to the program when this process ends.
     pub on_parent_death: OnParentDeath,
+    /// Files that the host keeps for the container. They are mounted before the
+    /// volumes.
+    pub files: Vec<OwnFile>,
     /// The user as the caller wrote it, for the record; `None` means root.
     pub user: Option<String>,
     /// The values of the steps that the engine takes last; see [`Seal`].
@@ -64,6 +67,15 @@ impl Root {
             other => bail!("no new root filesystem is assembled here ({other:?})"),
         }
     }
+}
+
+/// A file of the host that is mounted at a path of the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFile {
+    /// The file, as an absolute path of the host.
+    pub host: PathBuf,
+    /// The path inside. A symlink that the image has there is replaced, not followed.
+    pub guest: PathBuf,
 }
 
 /// The user namespace of the program.
@@ -184,6 +196,7 @@ impl Plan {
             lifetime: Lifetime::NoFiles,
             session: Session::Shared,
             on_parent_death: OnParentDeath::Kill,
+            files: Vec::new(),
             user: None,
             seal: Seal::default(),
         })

@@ -2,15 +2,17 @@
 //! execve(2).
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::panic;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
 
 use crate::cli::step::{self, Scene, Step};
 use crate::engine::part::{Part, Up};
-use crate::engine::plan::{Plan, Seal};
+use crate::engine::plan::{OwnFile, Plan, Seal};
 use crate::engine::seal::seal;
 use crate::process::channel::{Channel, Frame};
 use crate::process::exit::{OURS, code_of};
@@ -66,10 +68,12 @@ fn enter(
     // Leaked as the channel is: the child ends with execve(2) or _exit(2).
     let contributed: &RefCell<Seal> =
         Box::leak(Box::new(RefCell::new(plan.seal.clone())));
+    let files = Rc::new(RefCell::new(own_files(plan)?));
     for part in parts {
         let name = part.name();
         step::scene(Scene { side: "child", hook: "enter", part: name });
-        let up = Up { part: name, channel, late: Rc::default(), seal: contributed };
+        let (late, files) = (Rc::default(), files.clone());
+        let up = Up { part: name, channel, late, seal: contributed, files };
         part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
         program.set(&up.late.take())?;
     }
@@ -81,3 +85,13 @@ fn enter(
     program.exec()
 }
 // ANCHOR_END: enter
+
+/// Open the container's own files, before a part mounts something over their paths.
+fn own_files(plan: &Plan) -> Result<Vec<OwnedFd>> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = |file: &OwnFile| {
+        open(&file.host, flags, Mode::empty())
+            .look(|| format!("open(2) {}", file.host.display()))
+    };
+    plan.files.iter().map(open).collect()
+}

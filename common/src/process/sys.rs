@@ -143,7 +143,20 @@ pub fn default_signal(signal: nix::sys::signal::Signal) {
 /// # Source
 /// close_range(2), "CLOSE_RANGE_CLOEXEC"
 pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+    close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Close every descriptor above 2 but this one. It is for a child whose code never
+/// returns into the caller's: the values that own the descriptors are the parent's.
+///
+/// # Source
+/// close_range(2)
+pub(crate) fn close_all_but(kept: impl AsFd) -> nix::Result<()> {
+    let kept = kept.as_fd().as_raw_fd();
+    if kept > 3 {
+        close_range(3, kept - 1, 0)?;
+    }
+    close_range(kept + 1, RawFd::MAX, 0)
 }
 
 /// Close every descriptor above 2 that this process did not open itself: what came
@@ -174,17 +187,17 @@ pub(crate) fn close_inherited() -> anyhow::Result<()> {
 /// Close every descriptor from `first` on, in a process that uses none of them any
 /// more and ends with [`leave`].
 pub(crate) fn close_from(first: RawFd) -> nix::Result<()> {
-    close_range(first, 0)
+    close_range(first, RawFd::MAX, 0)
 }
 
-fn close_range(first: RawFd, flags: libc::c_uint) -> nix::Result<()> {
+fn close_range(first: RawFd, last: RawFd, flags: libc::c_uint) -> nix::Result<()> {
     // SAFETY: with CLOEXEC nothing is closed now; without it the caller says that
     // no owner of a closed descriptor runs again, not even its destructor.
     let result = unsafe {
         libc::syscall(
             libc::SYS_close_range,
             first as libc::c_uint,
-            libc::c_uint::MAX,
+            last as libc::c_uint,
             flags,
         )
     };
@@ -331,6 +344,35 @@ pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> nix::Result<()> {
             // Without this flag, older kernels would slow the process down.
             libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
             &raw const program,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Attach a filter to a socket: it decides which messages get into the queue.
+///
+/// # Errors
+/// EBADF, ENOTSOCK: it is no socket; EINVAL for a program that the kernel does not accept.
+/// # Source
+/// socket(7), "SO_ATTACH_FILTER"
+pub(crate) fn attach_filter(
+    socket: impl AsFd,
+    program: &[Instruction],
+) -> nix::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog {
+        len: length,
+        // The kernel only reads it.
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: as in `set_seccomp_filter`; the kernel copies the program.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
         )
     };
     Errno::result(result).map(drop)

@@ -1,15 +1,19 @@
 //! The state directory: where images, layers and containers lie on the host.
 
 use std::env;
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
 use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
 use crate::process::rights;
+use crate::state::id::Id;
+use crate::state::opened::Opened;
 
 /// The state directory.
 ///
@@ -23,10 +27,13 @@ use crate::process::rights;
 /// running/ID            a container's lock, and what there is to undo at its end
 /// containers/ID/        what it keeps: the write layer
 /// names/NAME            a symlink to an id
+/// networks/NAME/        a network: its record, and the addresses in use
 /// ```
 #[derive(Clone, Debug)]
 pub struct State {
     root: PathBuf,
+    /// `containers` and `running`, for a program that reads many files below them.
+    opened: Option<Arc<Opened>>,
 }
 
 impl State {
@@ -39,16 +46,16 @@ impl State {
             if !root.is_absolute() {
                 bail!("MYDOCKER_ROOT is {root:?}: give an absolute path");
             }
-            return Ok(State { root });
+            return Ok(State::at(root));
         }
         if rights::is_host_root()? {
             let root = PathBuf::from("/var/lib/mydocker");
-            return Ok(State { root });
+            return Ok(State::at(root));
         }
         // The XDG base directory specification: a relative path is to be ignored.
         let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
         match data.or_else(|| set("HOME").map(|home| home.join(".local/share"))) {
-            Some(data) => Ok(State { root: data.join("mydocker") }),
+            Some(data) => Ok(State::at(data.join("mydocker"))),
             None => bail!(
                 "no place for images and layers: set MYDOCKER_ROOT, XDG_DATA_HOME or HOME"
             ),
@@ -58,7 +65,7 @@ impl State {
     /// The state directory at this path.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> State {
-        State { root: root.into() }
+        State { root: root.into(), opened: None }
     }
 
     /// The directory itself.
@@ -95,6 +102,51 @@ impl State {
     #[must_use]
     pub fn names(&self) -> PathBuf {
         self.root.join("names")
+    }
+
+    /// One directory per network.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
+    /// The same state directory, for reading the files of many containers: two of its
+    /// directories are open, and the kernel looks up short paths from there. Where they
+    /// cannot be opened, each file is opened by its whole path.
+    #[must_use]
+    pub fn opened(&self) -> State {
+        let opened =
+            Opened::new(self.containers(), self.running()).ok().map(Arc::new);
+        State { opened, ..self.clone() }
+    }
+
+    /// Open a file in a container's directory, for reading.
+    pub(crate) fn open_file(&self, id: &Id, name: &str) -> io::Result<File> {
+        match &self.opened {
+            Some(opened) => opened.file(id, name),
+            None => File::open(self.file_path(id, name)),
+        }
+    }
+
+    /// The target of a symlink in a container's directory.
+    pub(crate) fn read_link(&self, id: &Id, name: &str) -> io::Result<OsString> {
+        match &self.opened {
+            Some(opened) => opened.link(id, name),
+            None => fs::read_link(self.file_path(id, name)).map(Into::into),
+        }
+    }
+
+    /// Open a container's lock file, for reading.
+    pub(crate) fn open_lock_file(&self, id: &Id) -> io::Result<File> {
+        match &self.opened {
+            Some(opened) => opened.lock_file(id),
+            None => File::open(self.running().join(id.as_str())),
+        }
+    }
+
+    /// The path of a file in a container's directory.
+    pub(crate) fn file_path(&self, id: &Id, name: &str) -> PathBuf {
+        self.containers().join(id.as_str()).join(name)
     }
 
     /// Make one of the directories above, parents included, and give it back.

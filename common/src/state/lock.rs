@@ -41,6 +41,17 @@ pub enum LockState {
     Held(Notes),
 }
 
+impl LockState {
+    /// The notes of a container that a process holds; none of any other.
+    #[must_use]
+    pub fn notes(self) -> Notes {
+        match self {
+            LockState::Free => Notes::default(),
+            LockState::Held(notes) => notes,
+        }
+    }
+}
+
 impl Home {
     pub(crate) fn lock_path(&self) -> PathBuf {
         self.state.running().join(self.id.as_str())
@@ -75,12 +86,13 @@ impl Home {
     /// # Errors
     /// Those of open(2) and read(2).
     pub fn lock_state(&self) -> Result<LockState> {
-        let path = self.lock_path();
-        let mut file = match File::open(&path) {
+        let mut file = match self.state.open_lock_file(&self.id) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Ok(LockState::Free);
             }
-            file => file.look(|| format!("open(2) {}", path.display()))?,
+            file => {
+                file.look(|| format!("open(2) {}", self.lock_path().display()))?
+            }
         };
         // Shared: two processes that look do not take each other for the host side.
         if file.try_lock_shared().is_ok() {
@@ -88,7 +100,7 @@ impl Home {
         }
         let text = read_whole::rest(&mut file);
         Ok(LockState::Held(
-            text.look(|| format!("read(2) {}", path.display()))?.into(),
+            text.look(|| format!("read(2) {}", self.lock_path().display()))?.into(),
         ))
     }
 

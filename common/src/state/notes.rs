@@ -4,6 +4,7 @@
 //! format 1 ch05-attach
 //! name web
 //! group /sys/fs/cgroup/memory/mydocker-3f2a9c41b7d0
+//! port tcp 0.0.0.0 8080 80
 //! host 4711 812345
 //! process until-removed 4712 812347
 //! ended 0 1795298400
@@ -42,8 +43,11 @@ const HOST: &str = "host";
 /// How the program ended.
 pub(crate) const ENDED: &str = "ended";
 
+/// A published port: see `published.rs`.
+pub(crate) const PORT: &str = "port";
+
 /// The kinds that are facts: they leave nothing to undo.
-const FACTS: [&str; 5] = [NAME, PROCESS, PROGRAM, HOST, ENDED];
+const FACTS: [&str; 6] = [NAME, PROCESS, PROGRAM, HOST, ENDED, PORT];
 
 const UNTIL_REMOVED: &str = "until-removed";
 const UNTIL_EXIT: &str = "until-exit";

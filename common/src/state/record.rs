@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! containers/ID/record   written before its program runs
-//! containers/ID/ended    how it ended: written by the process that saw it, or by a sweep
+//! containers/ID/ended    a symlink whose target tells how and when it ended: `3 1795298400`;
+//!                        made by the process that saw it, or by a sweep
 //! ```
+//!
+//! The end is a symlink, as names are: one system call makes it whole, and one reads it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -28,7 +32,7 @@ use crate::state::name::Name;
 use crate::state::notes::{ENDED as NOTE, Notes};
 
 /// The file names in the container's directory.
-const RECORD: &str = "record";
+pub(crate) const RECORD: &str = "record";
 const ENDED: &str = "ended";
 
 /// A container, as it was made.
@@ -72,10 +76,9 @@ impl Record {
     /// # Errors
     /// It cannot be read, or is damaged.
     pub fn read(state: &State, id: &Id) -> Result<Option<Record>> {
-        let path = state.containers().join(id.as_str()).join(RECORD);
-        let Some(text) = read(&path)? else { return Ok(None) };
+        let Some(text) = read(state, id, RECORD)? else { return Ok(None) };
         let record = Record::from(id, &text);
-        record.map(Some).with_context(|| format!("{} is damaged", path.display()))
+        record.map(Some).with_context(|| damaged(state, id, RECORD))
     }
 
     /// Write it.
@@ -151,11 +154,24 @@ impl End {
     /// # Errors
     /// Those of read(2); it is damaged.
     pub fn read(home: &Home) -> Result<Option<End>> {
-        let path = home.dir().join(ENDED);
-        let Some(text) = read(&path)? else { return Ok(None) };
-        let end = Fields::read(&text)
-            .and_then(|fields| End::from(&fields.word("how")?, &fields.word("at")?));
-        end.map(Some).with_context(|| format!("{} is damaged", path.display()))
+        let Home { id, state, .. } = home;
+        let end = match state.read_link(id, ENDED) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Earlier versions wrote a record.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                let Some(text) = read(state, id, ENDED)? else { return Ok(None) };
+                Fields::read(&text).and_then(|fields| {
+                    End::from(&fields.word("how")?, &fields.word("at")?)
+                })
+            }
+            text => End::parse(
+                text.look(|| {
+                    format!("readlink(2) {}", state.file_path(id, ENDED).display())
+                })?
+                .as_bytes(),
+            ),
+        };
+        end.map(Some).with_context(|| damaged(state, id, ENDED))
     }
 
     /// The end as the host side noted it in the lock file.
@@ -163,10 +179,14 @@ impl End {
     /// # Errors
     /// It is damaged.
     pub fn noted(notes: &Notes) -> Result<Option<End>> {
-        let Some(note) = notes.of(NOTE).last() else { return Ok(None) };
-        let note = str::from_utf8(note).ok().and_then(|note| note.split_once(' '));
-        let (how, at) = note.context("the note of the end is damaged")?;
-        End::from(how, at).map(Some)
+        notes.of(NOTE).last().map(End::parse).transpose()
+    }
+
+    /// `HOW AT`, as in the note and in the symlink.
+    fn parse(text: &[u8]) -> Result<End> {
+        let text = str::from_utf8(text).ok().and_then(|text| text.split_once(' '));
+        let (how, at) = text.context("the text of the end is damaged")?;
+        End::from(how, at)
     }
 
     fn from(how: &str, at: &str) -> Result<End> {
@@ -191,22 +211,28 @@ const UNSEEN: &str = "unseen";
 /// that was not.
 ///
 /// # Errors
-/// Those of write(2) and rename(2).
+/// Those of write(2) and symlink(2).
 pub fn write_end(home: &Home, how: Exit) -> Result<()> {
-    let text = match how {
+    let how_text = match how {
         Exit::Code(code) => code.to_string(),
         Exit::Signal(signal) => signal.to_string(),
         Exit::Unseen => UNSEEN.to_owned(),
         Exit::NotStarted => return Ok(()),
     };
     let path = home.dir().join(ENDED);
-    if !exists(home) || (how == Exit::Unseen && path.exists()) {
+    let was_seen = || fs::symlink_metadata(&path).is_ok();
+    if !exists(home) || (how == Exit::Unseen && was_seen()) {
         return Ok(());
     }
-    let at = now().to_string();
-    // The file is removed together with a container that goes with its program.
-    home.note(NOTE, format!("{text} {at}").as_bytes())?;
-    write(&path, &Fields::default().with("how", text).with("at", at).text())
+    let text = format!("{how_text} {}", now());
+    // The symlink is removed together with a container that goes with its program.
+    home.note(NOTE, text.as_bytes())?;
+    match symlink(&text, &path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => {
+            made.step(|| format!("symlink(2) {}", path.display())).hint(hints::state)
+        }
+    }
 }
 
 /// Remove the record: a process that looks from now on sees no container. It is no error
@@ -247,15 +273,21 @@ fn variable(text: OsString) -> Option<(OsString, OsString)> {
     Some((OsString::from_vec(key), OsString::from_vec(value)))
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match read_whole::read(path) {
+/// All that a file of the container holds; `None` if it is missing.
+pub(crate) fn read(state: &State, id: &Id, name: &str) -> Result<Option<Vec<u8>>> {
+    let text = state.open_file(id, name);
+    match text.and_then(|mut file| read_whole::rest(&mut file)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         // It is empty if the power failed when the name was on the disk and the content
         // was not.
         text => text
             .map(|text| Some(text).filter(|text| !text.is_empty()))
-            .look(|| format!("read(2) {}", path.display())),
+            .look(|| format!("read(2) {}", state.file_path(id, name).display())),
     }
+}
+
+pub(crate) fn damaged(state: &State, id: &Id, name: &str) -> String {
+    format!("{} is damaged", state.file_path(id, name).display())
 }
 
 /// Write under another name first, so that no process reads half of it. It is not

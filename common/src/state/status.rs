@@ -6,6 +6,7 @@ use crate::process::exit::Exit;
 use crate::process::pidfd::Noted;
 use crate::state::home::Home;
 use crate::state::lock::LockState;
+use crate::state::notes::Notes;
 use crate::state::record::{End, exists};
 
 /// How a container is, at the moment of the look. Its lock tells whether a process holds
@@ -33,13 +34,22 @@ impl Status {
     /// # Errors
     /// Those of open(2), flock(2) and read(2); a damaged record of its end.
     pub fn of(home: &Home) -> Result<Option<Status>> {
+        Ok(Status::and_notes(home)?.map(|(status, _)| status))
+    }
+
+    /// The same, with the notes of a container that a process holds.
+    ///
+    /// # Errors
+    /// Those of open(2), flock(2) and read(2); a damaged record of its end.
+    pub fn and_notes(home: &Home) -> Result<Option<(Status, Notes)>> {
         // The lock first: the process that ends the container writes the end, and then
         // releases the lock.
-        let otherwise = match Status::by_lock(home)? {
-            Status::Running(process) => return Ok(Some(Status::Running(process))),
-            other => other,
+        let lock = home.lock_state()?;
+        let status = match Status::told_by(&lock) {
+            Status::Running(process) => Some(Status::Running(process)),
+            other => Status::unless_ended(home, other)?,
         };
-        Status::unless_ended(home, otherwise)
+        Ok(status.map(|status| (status, lock.notes())))
     }
 
     /// The same without a look at the lock, for a container that has no lock file.
@@ -55,14 +65,18 @@ impl Status {
     /// # Errors
     /// Those of open(2), flock(2) and read(2).
     pub fn by_lock(home: &Home) -> Result<Status> {
-        Ok(match home.lock_state()? {
+        Ok(Status::told_by(&home.lock_state()?))
+    }
+
+    fn told_by(lock: &LockState) -> Status {
+        match lock {
             LockState::Free => Status::Dead,
             LockState::Held(notes) => match notes.process() {
                 None => Status::Starting,
                 Some(process) if process.lives() => Status::Running(process),
                 Some(_) => Status::Ending,
             },
-        })
+        }
     }
 
     fn unless_ended(home: &Home, otherwise: Status) -> Result<Option<Status>> {

@@ -146,7 +146,7 @@ pub(crate) fn remove_files(home: &Home) -> Result<()> {
 
 /// Sweep a container that owns something that this process wants. If it lives or cannot
 /// be swept, it keeps what it owns.
-pub(crate) fn sweep_holder(home: Home, table: Table) {
+pub fn sweep_holder(home: Home, table: Table) {
     if let Ok(Some(dead)) = Dead::find(home) {
         sweep_quietly(&dead, table);
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rustix::fs::{IFlags, ioctl_getflags};
 use tempfile::TempDir;
@@ -254,6 +255,66 @@ fn a_waiting_process_reads_the_last_note_though_the_file_is_gone() {
         let end = End::noted(&waiter.join().unwrap()).unwrap().unwrap();
         assert_eq!((end.how, end.at), (Exit::Code(3), 100));
     });
+}
+
+#[test]
+fn the_end_is_read_back_and_one_that_no_process_saw_does_not_replace_it() {
+    let (_dir, state) = state();
+    let home = home(&state, Some("web"));
+    let _lock = home.claim(NONE).unwrap();
+    record::write_end(&home, Exit::Code(3)).unwrap();
+    assert!(End::read(&home).unwrap().is_none(), "there is no record");
+    let record = home.dir().join("record");
+    let text = "format 1\nimage busybox\ncommand sh\ncreated 7\nend\n";
+    fs::write(&record, text).unwrap();
+    let opened = Home { state: state.opened(), ..home.clone() };
+    let read = || {
+        let ends = [&home, &opened].map(|home| End::read(home).unwrap());
+        assert_eq!(ends[0], ends[1]);
+        ends[0].map(|end| end.how)
+    };
+    assert_eq!(read(), None);
+    for (how, first) in [
+        (Exit::Signal(Signal::SIGKILL), Exit::Signal(Signal::SIGKILL)),
+        (Exit::Unseen, Exit::Signal(Signal::SIGKILL)),
+        (Exit::Code(4), Exit::Signal(Signal::SIGKILL)),
+    ] {
+        record::write_end(&home, how).unwrap();
+        assert_eq!(read(), Some(first));
+    }
+    // A version before this one wrote a record.
+    let end = home.dir().join("ended");
+    fs::remove_file(&end).unwrap();
+    fs::write(&end, "format 1\nhow 5\nat 9\nend\n").unwrap();
+    assert_eq!(read(), Some(Exit::Code(5)));
+    fs::remove_file(&end).unwrap();
+    std::os::unix::fs::symlink("x", &end).unwrap();
+    let error = format!("{:#}", End::read(&opened).unwrap_err());
+    assert!(error.starts_with(&format!("{} is damaged", end.display())), "{error}");
+}
+
+#[test]
+fn a_summary_and_a_lock_are_read_from_open_directories_too() {
+    let (_dir, state) = state();
+    let home = home(&state, None);
+    // There are no directories yet.
+    assert!(Summary::read(&state.opened(), &home.id).unwrap().is_none());
+    let lock = home.claim(NONE).unwrap();
+    let opened = state.opened();
+    assert!(Summary::read(&opened, &home.id).unwrap().is_none());
+    let text = "format 1\nimage busybox\ncommand a\ncommand b\ncreated 7\nend\n";
+    fs::write(home.dir().join("record"), text).unwrap();
+    let found = Summary::read(&opened, &home.id).unwrap().unwrap();
+    assert_eq!(Some(&found), Summary::read(&state, &home.id).unwrap().as_ref());
+    assert_eq!((found.image.as_str(), found.created), ("busybox", 7));
+    assert_eq!(found.command, ["a", "b"]);
+    let home = found.home(&opened);
+    home.note("x", b"y").unwrap();
+    let (status, notes) = Status::and_notes(&home).unwrap().unwrap();
+    assert_eq!((status, notes.of("x").count()), (Status::Starting, 1));
+    drop(lock);
+    let (status, notes) = Status::and_notes(&home).unwrap().unwrap();
+    assert_eq!((status, notes.of("x").count()), (Status::Dead, 0));
 }
 
 #[test]

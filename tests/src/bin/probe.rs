@@ -7,6 +7,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -211,6 +212,16 @@ fn main() -> io::Result<ExitCode> {
             let own = capabilities(None)?;
             set_capabilities(None, CapabilitySets { inheritable: none, ..own })?;
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
+        }
+        // datagrams PORT: answer each datagram with the address of its sender.
+        Some("datagrams") => {
+            let port = rest.first().and_then(|port| port.to_str()?.parse().ok());
+            let any = (Ipv4Addr::UNSPECIFIED, port.unwrap_or(0));
+            let socket = UdpSocket::bind(any)?;
+            loop {
+                let (_, sender) = socket.recv_from(&mut [0])?;
+                socket.send_to(sender.ip().to_string().as_bytes(), sender)?;
+            }
         }
         _ => Ok(ExitCode::from(97)),
     }

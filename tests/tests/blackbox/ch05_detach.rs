@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Call, Lab, Side, Terminal, until, values};
+use blackbox::{Call, Lab, Side, Terminal, end_of, until};
 use insta::assert_snapshot;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -64,7 +64,7 @@ fn text(log: &str, stream: &str) -> String {
 fn ended(lab: &Lab, id: &str) -> String {
     let running = lab.state().join("running").join(id);
     until(|| !running.exists());
-    values(dir(lab, id).join("ended"), "how").swap_remove(0)
+    end_of(&dir(lab, id)).0
 }
 
 /// The PID in the note of this kind: `host` or `process`.
@@ -101,8 +101,7 @@ fn it_returns_when_the_program_runs_and_writes_down_how_that_ended() {
     let words = ["--name", "one", "busybox", "sh", "-c", "echo hello; exit 7"];
     let id = detached(&lab, &words);
     assert_eq!(ended(&lab, &id), "7");
-    let at = values(dir(&lab, &id).join("ended"), "at");
-    assert!(at[0].parse::<u64>().unwrap() > 1_700_000_000);
+    assert!(end_of(&dir(&lab, &id)).1 > 1_700_000_000);
     assert_eq!(entries(&log(&lab, &id)), ["stdout F hello"]);
     let mode = dir(&lab, &id).join("log").metadata().unwrap().permissions();
     use std::os::unix::fs::PermissionsExt;
@@ -486,7 +485,7 @@ fn with_its_supervisor_killed_the_container_is_gone_and_rm_sweeps_it() {
     let [host, program] = ["host", "process"].map(|kind| noted(&lab, &id, kind));
     kill(host, Signal::SIGKILL).unwrap();
     until(|| !Path::new(&format!("/proc/{program}/exe")).exists());
-    assert!(!dir(&lab, &id).join("ended").exists());
+    assert!(!dir(&lab, &id).join("ended").is_symlink());
     ok(&lab, &["rm", "one"]);
     assert!(left(&lab).is_empty(), "{:?}", left(&lab));
 }

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use blackbox::{
-    Lab, add_rule, add_table, bridge_link, cgroup_roots, delete_table, user,
+    Lab, add_rule, add_table, bridge_link, cgroup_roots, delete_table,
+    loopback_address, user,
 };
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount, umount};
@@ -92,6 +93,32 @@ fn a_link_is_caught() {
         || bridge_link("blackbox0", false).unwrap(),
     );
     assert!(words.contains("link left"), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_address_and_its_route_are_caught() {
+    let address = [198, 18, 255, 1];
+    let words = said(
+        |_| loopback_address(address, true).unwrap(),
+        || loopback_address(address, false).unwrap(),
+    );
+    assert!(words.contains("address left: 198.18.255.1/32 of 1"), "{words}");
+    let route = "route left: 198.18.255.1/32 via - dev 1 type 2 table 255";
+    assert!(words.contains(route), "{words}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_sysctl_is_caught() {
+    let path = "/proc/sys/net/ipv4/conf/all/route_localnet";
+    let before = fs::read_to_string(path).unwrap();
+    let other = if before.trim() == "0" { "1" } else { "0" };
+    let words = said(
+        |_| fs::write(path, other).unwrap(),
+        || fs::write(path, before).unwrap(),
+    );
+    assert!(words.contains("sysctl left: net/ipv4/conf/all/route_localnet"));
 }
 
 #[test]

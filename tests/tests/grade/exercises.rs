@@ -6,6 +6,7 @@ mod images;
 mod init_and_attach;
 mod lives;
 mod namespaces;
+mod networks;
 mod roots;
 mod runs;
 mod streams;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
         streams::ALL,
         init_and_attach::ALL,
         lives::ALL,
+        networks::ALL,
     ];
     parts.into_iter().flatten()
 }

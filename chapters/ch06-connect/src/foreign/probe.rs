@@ -16,7 +16,9 @@ use common::step::Step;
 use crate::firewall::PREFIX;
 use crate::namespace::inside;
 use crate::nft::Expression::{Counter, Destination, DestinationPort, Drop, Source};
-use crate::nft::{Batch, Hook, Place, Protocol, Rules, Table};
+use common::state::Protocol;
+
+use crate::nft::{Batch, Hook, Place, Rules, Table};
 
 /// An address that is reserved for documentation, and the port of the protocol that
 /// discards everything.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use ch02_net::netlink::Message;
+use common::state::Protocol;
 
 use super::{NFTA_EXPR_DATA, NFTA_EXPR_NAME, text};
 
@@ -39,24 +40,6 @@ const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 /// The length of a device's name in the kernel, with its NULs.
 const IFNAMSIZ: usize = 16;
-
-/// A protocol with ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// tcp(7).
-    Tcp = 6,
-    /// udp(7).
-    Udp = 17,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        })
-    }
-}
 
 /// A comparison. The numbers are those of `enum nft_cmp_ops`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +150,7 @@ impl Expression<'_> {
             }
             Expression::DestinationPort(protocol, port) => {
                 let list = load("meta", list, &[(2, NFT_META_L4PROTO)]);
-                let list = compare(list, Equal, &[protocol as u8]);
+                let list = compare(list, Equal, &[protocol.number()]);
                 // Both headers have the destination port in their bytes 2 and 3.
                 let list = payload(list, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
                 compare(list, Equal, &port.to_be_bytes())

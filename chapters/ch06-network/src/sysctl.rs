@@ -29,6 +29,14 @@ pub fn forward() -> Result<bool> {
     switch_on(IP_FORWARD)
 }
 
+/// Make this host drop packets that are for other hosts.
+///
+/// # Errors
+/// As [`forward`].
+pub fn stop_forwarding() -> Result<()> {
+    set(IP_FORWARD, "0")
+}
+
 /// Let packets that this host sends to 127.0.0.0/8 leave on a bridge, once a rule has
 /// changed their destination. Returns whether this was not possible before.
 ///
@@ -49,16 +57,18 @@ fn switch_on(file: &str) -> Result<bool> {
     if is_on(file)? {
         return Ok(false);
     }
-    fs::write(file, "1").step(|| format!("write(2) 1 to {file}")).hint(|errno| {
-        match errno {
-            Errno::EACCES | Errno::EPERM => {
-                Some("changing this setting needs root: use sudo".to_owned())
-            }
-            Errno::EROFS => Some(format!(
-                "/proc is read-only here: on the host, run `echo 1 > {file}`"
-            )),
-            _ => None,
+    set(file, "1").map(|()| true)
+}
+
+fn set(file: &str, value: &str) -> Result<()> {
+    let step = || format!("write(2) {value} to {file}");
+    fs::write(file, value).step(step).hint(|errno| match errno {
+        Errno::EACCES | Errno::EPERM => {
+            Some("changing this setting needs root: use sudo".to_owned())
         }
-    })?;
-    Ok(true)
+        Errno::EROFS => Some(format!(
+            "/proc is read-only here: on the host, run `echo {value} > {file}`"
+        )),
+        _ => None,
+    })
 }

@@ -1,0 +1,111 @@
+//! `network connect`: a further network for a container that runs.
+
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+
+use anyhow::{Result, bail};
+use ch06_network::{Member, Network, Networks, shared};
+use clap::Args;
+use common::cli::{Act, Context};
+use common::state::Name;
+use common::step::{Step, join_errors};
+use common::{Exit, Home, Process, in_background, poll};
+use rustix::event::{PollFd, PollFlags};
+
+use super::disconnect::take_back;
+use super::running::running;
+use crate::connection::used;
+use crate::firewall::open_table;
+use crate::undo::CONNECTION;
+use crate::{LinkWatch, Mac, Wire, hosts};
+
+/// Connect a running container to a network
+#[derive(Args, Debug)]
+pub struct Connect {
+    /// IPv4 address of the container [default: the next free one of the network]
+    #[arg(long = "ip", value_name = "ADDRESS")]
+    address: Option<Ipv4Addr>,
+
+    /// The network
+    network: Name,
+
+    /// The container's name, its ID, or a unique ID prefix
+    container: String,
+}
+
+impl Act for Connect {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
+        let (_, _shared) = shared::enter_if_there(state)?;
+        let (home, process) = running(context, &self.container)?;
+        let namespace = own_namespace(&process, &self.container)?;
+        let networks = Networks::lock(state)?;
+        let network = used(state, &self.network)?;
+        if network.members(state)?.iter().any(|member| member.id == home.id) {
+            bail!(
+                "container {} is already connected to network {}: `network disconnect` \
+                 ends that",
+                self.container,
+                network.name
+            );
+        }
+        let address = networks.claim(&network, &home, self.address, context.undo)?;
+        let (id, name) = (home.id.clone(), home.name.clone());
+        let me = Member { address, id, name };
+        let connected = home
+            .note(CONNECTION, network.name.as_str().as_bytes())
+            .and_then(|()| hosts::publish(&networks, &network, state, &me))
+            .and_then(|()| hosts::add_network(&networks, &network, &home, &me))
+            .and_then(|()| connect(&home, &network, address, &namespace));
+        if let Err(error) = connected {
+            // The container goes on without this network, and keeps nothing of it.
+            let taken = take_back(&networks, &home, &network, &me);
+            return Err(join_errors([Err(error), taken]).unwrap_err());
+        }
+        Ok(Exit::Code(0))
+    }
+}
+
+/// The network namespace of the container, unless it is the host's.
+fn own_namespace(process: &Process, word: &str) -> Result<File> {
+    let path = format!("/proc/{}/ns/net", process.pid);
+    let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
+    let of =
+        |path: &str| std::fs::read_link(path).look(|| format!("readlink(2) {path}"));
+    if of(&path)? == of("/proc/self/ns/net")? {
+        bail!(
+            "container {word} has the host's network (--network host): it cannot be \
+             connected to another one"
+        );
+    }
+    Ok(namespace)
+}
+
+// ANCHOR: connect
+/// Lay the wire. The rules of the connection belong to a process that stays behind until
+/// the device is removed, by `network disconnect` or with the container.
+fn connect(
+    home: &Home,
+    network: &Network,
+    address: Ipv4Addr,
+    namespace: &File,
+) -> Result<()> {
+    let (container, mac) = (&home.id, Mac::of(address));
+    let wire = Wire { network, container, address, mac };
+    wire.lay(namespace.as_fd())?;
+    let start = || {
+        let link = LinkWatch::new(&wire.host_end())?;
+        let subnet = (network.subnet.address, network.subnet.prefix);
+        let table = open_table(container, &network.bridge, subnet, address, &[])?;
+        Ok((link, table))
+    };
+    in_background(start, |(link, table)| {
+        let mut ends = [PollFd::new(&link, PollFlags::IN)];
+        // Nobody is left to be told of an error; the kernel removes the table.
+        let _ = poll(&mut ends, None);
+        drop(table);
+    })?;
+    wire.wait()
+}
+// ANCHOR_END: connect

@@ -1,0 +1,65 @@
+//! `network disconnect`: the end of one connection of a running container.
+
+use anyhow::{Context as _, Result};
+use ch02_net::Route;
+use ch06_network::{Member, Network, Networks, release, shared};
+use clap::Args;
+use common::cli::{Act, Context};
+use common::state::Name;
+use common::{Exit, Home};
+
+use super::running::running;
+use crate::{host_end, hosts, passage};
+
+/// Disconnect a running container from a network
+///
+/// Its published ports are given back if this was the network that `run` connected it to.
+#[derive(Args, Debug)]
+pub struct Disconnect {
+    /// The network
+    network: Name,
+
+    /// The container's name, its ID, or a unique ID prefix
+    container: String,
+}
+
+impl Act for Disconnect {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
+        let (_, _shared) = shared::enter_if_there(state)?;
+        let (home, _process) = running(context, &self.container)?;
+        let networks = Networks::lock(state)?;
+        let network = Network::find(state, &self.network)?;
+        let members = network.members(state)?;
+        let me = members.into_iter().find(|member| member.id == home.id);
+        let me = me.with_context(|| {
+            format!(
+                "container {} is not connected to network {}",
+                self.container, network.name
+            )
+        })?;
+        take_back(&networks, &home, &network, &me)?;
+        Ok(Exit::Code(0))
+    }
+}
+
+/// Remove the device, the names and the address. The process that holds the connection's
+/// rules sees that the device is gone, and removes them.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN; a file that cannot be written.
+pub(super) fn take_back(
+    networks: &Networks,
+    home: &Home,
+    network: &Network,
+    me: &Member,
+) -> Result<()> {
+    let (route, end) = (Route::open()?, host_end(&home.id, network));
+    if route.links()?.iter().any(|link| link.name == end) {
+        route.delete(&end)?;
+    }
+    hosts::withdraw(networks, network, &home.state, me)?;
+    hosts::remove_network(networks, network, home, me)?;
+    release(home, &network.name, me.address)?;
+    passage::close_if_unused(networks, &home.state, network)
+}

@@ -1,0 +1,29 @@
+//! The value of `-net`.
+
+use std::str::FromStr;
+
+use anyhow::{Error, Result};
+use common::state::Name;
+
+/// The network of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A network namespace with the loopback device only.
+    Loopback,
+    /// The host's network namespace.
+    Host,
+    /// A network of this name, which `network create` made.
+    Network(Name),
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Mode> {
+        match text {
+            "none" => Ok(Mode::Loopback),
+            "host" => Ok(Mode::Host),
+            name => name.parse().map(Mode::Network),
+        }
+    }
+}

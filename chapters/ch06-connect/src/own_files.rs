@@ -1,0 +1,79 @@
+//! The files of `/etc` that a container with a network has of its own.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use common::state::OWN_FILES;
+use common::step::{Hint, Step};
+use common::{OwnFile, Plan, hints};
+
+use crate::flags::HostEntry;
+
+// ANCHOR: write
+/// Write `hosts`, `hostname` and `resolv.conf` into the container's directory, and have
+/// them mounted.
+///
+/// # Errors
+/// A file that cannot be written.
+pub(crate) fn write(plan: &mut Plan, hosts: &str, resolv_conf: &str) -> Result<()> {
+    let etc = plan.home.etc();
+    fs::create_dir(&etc)
+        .look(|| format!("mkdir(2) {}", etc.display()))
+        .hint(hints::state)?;
+    let hostname = format!("{}\n", hostname(plan)?);
+    for (name, text) in OWN_FILES.iter().zip([hosts, &hostname, resolv_conf]) {
+        let host = etc.join(name);
+        fs::write(&host, text)
+            .look(|| format!("write(2) {}", host.display()))
+            .hint(hints::state)?;
+        plan.files.push(OwnFile { host, guest: format!("/etc/{name}").into() });
+    }
+    Ok(())
+}
+// ANCHOR_END: write
+
+/// The hostname inside, which the part of the UTS namespace has chosen.
+///
+/// # Errors
+/// No such part came before.
+pub(crate) fn hostname(plan: &Plan) -> Result<String> {
+    let name = plan.environment.get(std::ffi::OsStr::new("HOSTNAME"));
+    let name = name.context("the container has no hostname of its own")?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// The lines of `--add-host`. `host` is the address of the host on the network.
+///
+/// # Errors
+/// The container has no network with a host, and an entry asks for its address.
+pub(crate) fn lines(entries: &[HostEntry], host: Option<IpAddr>) -> Result<String> {
+    let mut text = String::new();
+    for HostEntry { name, address } in entries {
+        let address = address.or(host).with_context(|| {
+            format!(
+                "--add-host {name}:host-gateway needs a network with a gateway: add \
+                 --network NETWORK"
+            )
+        })?;
+        text += &format!("{address}\t{name}\n");
+    }
+    Ok(text)
+}
+
+/// The host's own file.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn hosts_of_host() -> Result<String> {
+    match fs::read("/etc/hosts") {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
+        text => {
+            let text = text.look(|| "read(2) /etc/hosts")?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let missing = !text.is_empty() && !text.ends_with('\n');
+            Ok(if missing { text + "\n" } else { text })
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether the host's own firewall lets the packets of containers pass, and what is done
+//! about it.
+//!
+//! ```text
+//! networks/NAME/accepts   rules of ours stand in the chains of others, for this bridge
+//! ```
+//!
+//! Two rules in the chains of others are the only thing of a container that the kernel
+//! does not remove by itself. They are noted before they are made, and removed with the
+//! last container of the network.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use ch06_network::{Network, Networks};
+use common::hints;
+use common::state::State;
+use common::step::{self, Hint, Step};
+
+use crate::foreign::{self, Probe, probe};
+use crate::nft::Rules;
+
+/// What the user lets this program do to the host's firewall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Firewall {
+    /// Add two rules where they are needed.
+    Open,
+    /// Change nothing; print the commands.
+    LeaveAlone,
+}
+
+fn note(state: &State, network: &Network) -> PathBuf {
+    state.networks().join(network.name.as_str()).join("accepts")
+}
+
+// ANCHOR: open
+/// Make sure that packets of a container pass. `namespace` is its network namespace. Where
+/// another firewall drops them, two rules are added to that firewall, or the caller is
+/// told which commands open it.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN; a state directory that cannot be written.
+pub(crate) fn open(
+    rules: &Rules,
+    state: &State,
+    network: &Network,
+    namespace: BorrowedFd,
+    address: Ipv4Addr,
+    firewall: Firewall,
+) -> Result<()> {
+    let bridge = network.bridge.as_str();
+    let mut commands = foreign::commands(rules, bridge)?;
+    let chains = foreign::forward_chains(rules)?;
+    if commands.is_empty() && chains.is_empty() {
+        return Ok(());
+    }
+    if probe(rules, namespace, address)? != Probe::Dropped {
+        return Ok(());
+    }
+    if firewall == Firewall::Open && !chains.is_empty() {
+        let note = note(state, network);
+        fs::write(&note, "")
+            .look(|| format!("write(2) {}", note.display()))
+            .hint(hints::state)?;
+        let changed = foreign::accept(rules, bridge)?;
+        for chain in changed {
+            step::warn(&format!(
+                "the firewall of this host drops the packets of containers: two rules \
+                 for the bridge {bridge} now stand at the top of {} {}, until the last \
+                 container of the network ends",
+                chain.table, chain.name
+            ));
+        }
+        if probe(rules, namespace, address)? == Probe::Passed {
+            return Ok(());
+        }
+    } else {
+        commands.extend(foreign::nft_commands(&chains, bridge));
+    }
+    let list: String = commands.iter().map(|it| format!("\n  {it}")).collect();
+    step::warn(&format!(
+        "the firewall of this host drops the packets of containers: they reach this host \
+         and each other, but no other host. These commands, as root, open it:{list}"
+    ));
+    Ok(())
+}
+// ANCHOR_END: open
+
+/// Remove the rules in the chains of others if no container of the network is left. The
+/// caller holds the lock.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN; those of unlink(2).
+pub(crate) fn close_if_unused(
+    _: &Networks,
+    state: &State,
+    network: &Network,
+) -> Result<()> {
+    let note = note(state, network);
+    if !note.exists() || !network.members(state)?.is_empty() {
+        return Ok(());
+    }
+    foreign::remove(&Rules::open()?, &network.bridge)?;
+    match fs::remove_file(&note) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.look(|| format!("unlink(2) {}", note.display())),
+    }
+}

@@ -1,0 +1,36 @@
+//! What a container publishes: a later chapter fills it.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use common::state::Published;
+
+/// The published ports of a container, and the sockets that keep other programs from
+/// taking them. All copies are the same value.
+#[derive(Clone, Debug, Default)]
+pub struct Publication(Rc<RefCell<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    ports: Vec<Published>,
+    _sockets: Vec<OwnedFd>,
+}
+
+impl Publication {
+    /// Publish these ports; the sockets reserve them.
+    pub fn set(&self, ports: Vec<Published>, sockets: Vec<OwnedFd>) {
+        *self.0.borrow_mut() = Inner { ports, _sockets: sockets };
+    }
+
+    /// The ports.
+    #[must_use]
+    pub fn ports(&self) -> Vec<Published> {
+        self.0.borrow().ports.clone()
+    }
+
+    /// Give the ports back.
+    pub fn close(&self) {
+        *self.0.borrow_mut() = Inner::default();
+    }
+}

@@ -1,0 +1,43 @@
+//! What is undone when a container's connection ends: the rows of the clean-up table.
+
+use anyhow::Result;
+use ch06_network::{Member, Network, Networks, noted_addresses};
+use common::Home;
+use common::state::Undo;
+
+use crate::{conntrack, hosts, nft, passage};
+
+/// The kind of the note: a container that is named in the files of others. Its value is
+/// the network.
+pub(crate) const CONNECTION: &str = "connection";
+
+/// The rows of this chapter. They come after the row "address" of the last chapter.
+pub const ROWS: &[Undo] = &[Undo { kind: CONNECTION, undo: end }];
+
+/// Remove the container's line from the files of the others, what the kernel remembers of
+/// its connections, and the rules that its network does not need any more. Its addresses
+/// are given back by now.
+///
+/// # Errors
+/// A file that cannot be read or written; EPERM without CAP_NET_ADMIN.
+pub(crate) fn end(home: &Home) -> Result<()> {
+    let notes = home.notes()?;
+    if notes.of(CONNECTION).next().is_none() {
+        return Ok(());
+    }
+    let networks = Networks::lock(&home.state)?;
+    for (name, address) in noted_addresses(&notes) {
+        // A network that was removed since has no members.
+        let Ok(network) = Network::find(&home.state, &name) else { continue };
+        let (id, name) = (home.id.clone(), notes.name());
+        let me = Member { address, id, name };
+        hosts::withdraw(&networks, &network, &home.state, &me)?;
+        passage::close_if_unused(&networks, &home.state, &network)?;
+        // Without it, the kernel drops an entry when it is not used for some time.
+        let ports: Vec<_> = notes.ports().collect();
+        let forgotten = nft::Rules::open()
+            .and_then(|it| conntrack::forget(&it, address, &ports));
+        drop(forgotten);
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The veth pair between a container and the bridge of a network.
+
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use ch02_net::{Place, Route};
+use ch06_network::Network;
+use common::state::Id;
+
+use crate::Mac;
+
+/// How long the bridge port may take until it forwards. It takes a millisecond.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One container's connection to one network.
+#[derive(Debug)]
+pub struct Wire<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// The container.
+    pub container: &'a Id,
+    /// The address of the container.
+    pub address: Ipv4Addr,
+    /// The hardware address of the container's device.
+    pub mac: Mac,
+}
+
+/// The name of the host's end: it is derived, so that it can be found again.
+#[must_use]
+pub fn host_end(container: &Id, network: &Network) -> String {
+    // IFNAMSIZ leaves 15 bytes.
+    format!("veth{}{}", &container.as_str()[..6], &network.id.as_str()[..5])
+}
+
+impl Wire<'_> {
+    // ANCHOR: lay
+    /// Make the pair: one end in the container's network namespace, with the address, the
+    /// other end a port of the bridge. The kernel removes both with the namespace.
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_ADMIN in both namespaces; EEXIST if a device of the name is
+    /// there; the container has no free device name.
+    pub fn lay(&self, namespace: BorrowedFd) -> Result<()> {
+        let (host, guest) = (Route::open()?, Route::open_in(namespace)?);
+        let (end, device) = (self.host_end(), free_name(&guest)?);
+        // The peer is born in the container: no device of that name is ever on the host.
+        host.add_veth_to(&end, &device, self.mac.0, Place::Namespace(namespace))?;
+        host.set_master(&end, &self.network.bridge)?;
+        // A container that connects to its own published port comes back by the port
+        // that it left by.
+        host.set_hairpin(&end, true)?;
+        host.set_up(&end)?;
+        guest.add_address(&device, self.address, self.network.subnet.prefix)?;
+        guest.set_up(&device)?;
+        if !has_default_route(&guest)? {
+            let (all, gateway) = (Ipv4Addr::UNSPECIFIED, self.network.gateway);
+            guest.add_route(all, 0, Some(gateway), Some(&device))?;
+        }
+        Ok(())
+    }
+
+    /// Wait until the bridge port forwards. A packet that is sent before is lost, and ARP
+    /// asks again only after a second.
+    ///
+    /// # Errors
+    /// The port does not come up.
+    pub fn wait(&self) -> Result<()> {
+        let end = self.host_end();
+        if !Route::open()?.wait_until_up(&end, PATIENCE)? {
+            bail!(
+                "the bridge port {end} of network {} did not come up in {} s: look at \
+                 the kernel log for the reason",
+                self.network.name,
+                PATIENCE.as_secs()
+            );
+        }
+        Ok(())
+    }
+    // ANCHOR_END: lay
+
+    /// The name of the host's end.
+    #[must_use]
+    pub fn host_end(&self) -> String {
+        host_end(self.container, self.network)
+    }
+}
+
+/// eth0, or the first that the container does not have.
+fn free_name(guest: &Route) -> Result<String> {
+    let links = guest.links()?;
+    let free = |name: &String| links.iter().all(|link| link.name != *name);
+    match (0..100).map(|number| format!("eth{number}")).find(free) {
+        Some(name) => Ok(name),
+        None => bail!("the container has the devices eth0 to eth99: disconnect one"),
+    }
+}
+
+fn has_default_route(guest: &Route) -> Result<bool> {
+    Ok(guest.routes()?.iter().any(|route| route.prefix == 0))
+}

@@ -1,0 +1,332 @@
+//! The addresses of a network: which container has which.
+//!
+//! ```text
+//! networks/NAME/addresses/192.168.10.2   a symlink: ID, or ID and name, of the owner
+//! networks/NAME/last                     the address that was given last
+//! ```
+//!
+//! One symlink for each address: there is no file to be read, changed and written, so
+//! no kill leaves half of one, and no two processes can overwrite each other's change.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use common::Home;
+use common::state::{Id, Name, Notes, State, Table, sweep_holder};
+use common::step::{Hint, Step, join_errors};
+use common::{hints, read_whole};
+
+use crate::network::{Network, addresses};
+use crate::networks::Networks;
+use crate::subnet::Subnet;
+
+/// The kind of the notes that name an address: `NETWORK A.B.C.D`.
+pub const ADDRESS: &str = "address";
+
+/// A container that has an address of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its ID.
+    pub id: Id,
+    /// Its name, if it has one.
+    pub name: Option<Name>,
+}
+
+impl Member {
+    /// The name, or else the ID.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        self.name.as_ref().map_or(self.id.as_str(), Name::as_str)
+    }
+
+    /// `ID` or `ID NAME`: the target of a symlink.
+    fn read(address: Ipv4Addr, target: &Path) -> Option<Member> {
+        let target = target.to_str()?;
+        let (id, name) = match target.split_once(' ') {
+            Some((id, name)) => (id, Some(name.parse().ok()?)),
+            None => (target, None),
+        };
+        Some(Member { address, id: id.parse().ok()?, name })
+    }
+}
+
+impl Network {
+    /// The containers that have an address, by address.
+    ///
+    /// # Errors
+    /// Those of readdir(3) and readlink(2).
+    pub fn members(&self, state: &State) -> Result<Vec<Member>> {
+        members(state, &self.name)
+    }
+
+    /// Make sure that a container may ask for this address.
+    ///
+    /// # Errors
+    /// It is not in the subnet, or is the subnet's own, the gateway's or the broadcast
+    /// address.
+    pub fn check_wanted(&self, wanted: Ipv4Addr) -> Result<()> {
+        self.subnet.check_host(wanted, "--ip")?;
+        ensure!(
+            wanted != self.gateway,
+            "--ip {wanted} is the address of the gateway of network {}: choose \
+             another one",
+            self.name
+        );
+        Ok(())
+    }
+}
+
+impl Networks<'_> {
+    // ANCHOR: claim
+    /// Give a container an address: `wanted`, or the next one after the last that was
+    /// given. The note comes first, then the symlink.
+    ///
+    /// Only if the address is taken, or none is free, the owners are examined and the
+    /// dead ones swept by the table. The lock is released meanwhile.
+    ///
+    /// # Errors
+    /// The address is in use, or not one for a container; the network is full; those
+    /// of readdir(3), write(2) and symlink(2).
+    pub fn claim(
+        &self,
+        network: &Network,
+        home: &Home,
+        wanted: Option<Ipv4Addr>,
+        table: Table,
+    ) -> Result<Ipv4Addr> {
+        if let Some(wanted) = wanted {
+            network.check_wanted(wanted)?;
+        }
+        self.check_current(network)?;
+        if let Some(address) = self.try_claim(network, home, wanted)? {
+            return Ok(address);
+        }
+        self.sweep_members(&network.name, table)?;
+        self.check_current(network)?;
+        if let Some(address) = self.try_claim(network, home, wanted)? {
+            return Ok(address);
+        }
+        let members = network.members(self.state)?;
+        let Network { name, subnet, .. } = network;
+        match wanted {
+            None => bail!(
+                "network {name} is full: {} containers have all the addresses of \
+                 {subnet}: end one, or create a network with a larger --subnet",
+                members.len()
+            ),
+            Some(wanted) => {
+                let owner = members.iter().find(|it| it.address == wanted);
+                bail!(
+                    "the address {wanted} is already in use by container {}: choose \
+                     another --ip, or leave it out",
+                    owner.map_or("?", Member::called)
+                )
+            }
+        }
+    }
+
+    /// Make sure that the network was not removed since it was read.
+    fn check_current(&self, network: &Network) -> Result<()> {
+        let name = &network.name;
+        let now = Network::find(self.state, name)?;
+        ensure!(now.id == network.id, "network {name} was just replaced: try again");
+        Ok(())
+    }
+
+    /// One attempt; `None` if the address is taken, or none is free.
+    fn try_claim(
+        &self,
+        network: &Network,
+        home: &Home,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<Option<Ipv4Addr>> {
+        let directory = self.state.make(network.addresses(self.state))?;
+        let last = directory.with_file_name("last");
+        loop {
+            let taken = taken(&directory)?;
+            let address = match wanted {
+                Some(wanted) => Some(wanted).filter(|it| !taken.contains_key(it)),
+                None => {
+                    let is_free =
+                        |it| it != network.gateway && !taken.contains_key(&it);
+                    next(&network.subnet, last_given(&last), is_free)
+                }
+            };
+            let Some(address) = address else { return Ok(None) };
+            let note = format!("{} {address}", network.name);
+            home.note(ADDRESS, note.as_bytes())?;
+            let link = directory.join(address.to_string());
+            let owner = match &home.name {
+                Some(name) => format!("{} {name}", home.id),
+                None => home.id.to_string(),
+            };
+            match symlink(owner, &link) {
+                // No process that takes the lock does this; look again.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made
+                    .step(|| format!("symlink(2) {}", link.display()))
+                    .hint(hints::state)?,
+            }
+            // Without it, the next search begins at the first address.
+            let _ = fs::write(&last, address.to_string());
+            return Ok(Some(address));
+        }
+    }
+    // ANCHOR_END: claim
+
+    /// Sweep the dead containers among the owners of addresses of a network. The lock is
+    /// released meanwhile.
+    ///
+    /// # Errors
+    /// Those of readdir(3), unlink(2) and flock(2).
+    pub fn sweep_members(&self, name: &Name, table: Table) -> Result<()> {
+        let directory = addresses(self.state, name);
+        let owners: Vec<Id> =
+            members(self.state, name)?.into_iter().map(|member| member.id).collect();
+        if !owners.is_empty() {
+            self.unlocked(|| {
+                for id in owners {
+                    let state = self.state.clone();
+                    sweep_holder(Home { id, name: None, state }, table);
+                }
+            })?;
+        }
+        // A container has a lock file from before its first note until nothing of it is
+        // left to undo. A symlink without one, or one that cannot be read, has no owner.
+        for (address, link) in taken(&directory)? {
+            let owner = fs::read_link(&link).unwrap_or_default();
+            let owner = Member::read(address, &owner).map(|it| it.id);
+            let running = self.state.running();
+            let lives = owner.is_some_and(|id| running.join(id.as_str()).exists());
+            if !lives {
+                gone(fs::remove_file(&link))
+                    .step(|| format!("unlink(2) {}", link.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+// ANCHOR: next
+/// The next free address after the one that was given last; after the highest address,
+/// the search goes on at the lowest (next-fit). An address that was just given back is
+/// therefore given again as late as possible: other hosts may still know its previous
+/// owner.
+fn next(
+    subnet: &Subnet,
+    last: Option<Ipv4Addr>,
+    is_free: impl Fn(Ipv4Addr) -> bool,
+) -> Option<Ipv4Addr> {
+    let range = subnet.range();
+    let last = last.map(Ipv4Addr::to_bits).filter(|last| range.contains(last));
+    let start = last.map_or(*range.start(), |last| last + 1);
+    let after = start..=*range.end();
+    let before = *range.start()..=start - 1;
+    after.chain(before).map(Ipv4Addr::from_bits).find(|it| is_free(*it))
+}
+// ANCHOR_END: next
+
+/// `None` if no address was given yet, or the file is damaged: it is only a hint.
+fn last_given(path: &Path) -> Option<Ipv4Addr> {
+    read_whole::text(path).ok()?.parse().ok()
+}
+
+/// The addresses that have a symlink, and where it is.
+fn taken(directory: &Path) -> Result<BTreeMap<Ipv4Addr, PathBuf>> {
+    let step = || format!("readdir(3) {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        entries => entries.look(step)?,
+    };
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.look(step)?;
+        let address = entry.file_name().to_str().and_then(|it| it.parse().ok());
+        found.extend(address.map(|address| (address, entry.path())));
+    }
+    Ok(found)
+}
+
+pub(crate) fn members(state: &State, name: &Name) -> Result<Vec<Member>> {
+    let mut members = Vec::new();
+    for (address, link) in taken(&addresses(state, name))? {
+        match fs::read_link(&link) {
+            // It was given back meanwhile, or is no symlink.
+            Err(e) if no_link(&e) => {}
+            target => {
+                let target =
+                    target.look(|| format!("readlink(2) {}", link.display()))?;
+                members.extend(Member::read(address, &target));
+            }
+        }
+    }
+    Ok(members)
+}
+
+// ANCHOR: release
+/// Give back all addresses of a container: what its notes name, as far as it still
+/// belongs to it. This is the row "address" of the clean-up table.
+///
+/// # Errors
+/// Those of readlink(2) and unlink(2).
+pub fn release_addresses(home: &Home) -> Result<()> {
+    let notes = home.notes()?;
+    join_errors(
+        notes
+            .of(ADDRESS)
+            .filter_map(noted)
+            .map(|(network, address)| release(home, &network, address)),
+    )
+}
+
+/// Give back one address of a container. An address that is free, or that belongs to
+/// another container, is left as it is.
+///
+/// # Errors
+/// Those of readlink(2) and unlink(2).
+pub fn release(home: &Home, network: &Name, address: Ipv4Addr) -> Result<()> {
+    let link = addresses(&home.state, network).join(address.to_string());
+    let target = match fs::read_link(&link) {
+        Err(e) if no_link(&e) => return Ok(()),
+        target => target.look(|| format!("readlink(2) {}", link.display()))?,
+    };
+    if Member::read(address, &target).is_some_and(|owner| owner.id == home.id) {
+        gone(fs::remove_file(&link))
+            .step(|| format!("unlink(2) {}", link.display()))?;
+    }
+    Ok(())
+}
+// ANCHOR_END: release
+
+/// The addresses that a container was given, with their networks. Some may have been given
+/// back since.
+pub fn noted_addresses(notes: &Notes) -> impl Iterator<Item = (Name, Ipv4Addr)> {
+    notes.of(ADDRESS).filter_map(noted)
+}
+
+/// `NETWORK A.B.C.D`, of which both are checked: together they are a path.
+fn noted(note: &[u8]) -> Option<(Name, Ipv4Addr)> {
+    let (network, address) = str::from_utf8(note).ok()?.split_once(' ')?;
+    Some((network.parse().ok()?, address.parse().ok()?))
+}
+
+fn no_link(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+}
+
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The commands that create, show and remove networks, one file each.
+
+mod create;
+mod inspect;
+mod list;
+mod prune;
+mod remove;
+
+use anyhow::{Error, Result, bail};
+use common::state::Name;
+use common::{Exit, step};
+use rustix::thread::{CapabilitySet, capabilities};
+use std::io::Write;
+
+use create::Create;
+use inspect::Inspect;
+use list::List;
+use prune::Prune;
+use remove::Remove;
+
+common::commands! {
+    /// Create, show and remove networks
+    #[derive(Debug)]
+    pub enum NetworkCommands {
+        /// Create a network
+        Create(Create),
+        /// List the networks
+        #[command(visible_alias = "ls")]
+        List(List),
+        /// Show all that is known of networks, as JSON
+        Inspect(Inspect),
+        /// Remove networks that no container uses
+        #[command(visible_alias = "rm")]
+        Remove(Remove),
+        /// Remove all networks that no container uses
+        Prune(Prune),
+    }
+}
+
+/// Make sure that this process may change the devices of its network namespace.
+///
+/// # Errors
+/// It may not.
+/// # Source
+/// capabilities(7), `CAP_NET_ADMIN`
+fn may_change_devices(operation: &str) -> Result<()> {
+    let sets = capabilities(None);
+    if sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN)) {
+        return Ok(());
+    }
+    bail!(
+        "{operation} needs CAP_NET_ADMIN, because a bridge is a device of the host: run \
+         it as root (sudo), or as a user without any capability. `network list` and \
+         `network inspect` work without it"
+    )
+}
+
+/// Print the names, then report the errors.
+fn tell(names: &[Name], errors: Vec<Error>) -> Result<Exit> {
+    for name in names {
+        // A reader that went away has seen enough.
+        let _ = writeln!(std::io::stdout(), "{name}");
+    }
+    step::join_errors(errors.into_iter().map(Err))?;
+    Ok(Exit::Code(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: NetworkCommands,
+    }
+
+    #[test]
+    fn the_short_names_are_the_same_commands() {
+        let parse = |line: &[&str]| Cli::try_parse_from(line).unwrap().command;
+        assert!(matches!(parse(&["x", "ls", "-q"]), NetworkCommands::List(_)));
+        assert!(matches!(parse(&["x", "rm", "a", "b"]), NetworkCommands::Remove(_)));
+    }
+}

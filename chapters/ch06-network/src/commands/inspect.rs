@@ -1,0 +1,70 @@
+//! `network inspect`: all that is known of networks, for programs.
+
+use std::io::Write;
+
+use anyhow::Result;
+use ch02_net::Route;
+use clap::Args;
+use common::cli::{Act, Context};
+use common::state::Name;
+use common::{Exit, step};
+use serde_json::{Value, json};
+
+use super::may_change_devices;
+use crate::{Member, Network, Networks};
+
+/// Show all that is known of networks, as JSON
+///
+/// One array of objects: name, id, driver, subnet, gateway, bridge, created (seconds
+/// after 1970), containers (an array of objects: id, name (or null), address).
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    /// The names of the networks
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<Name>,
+}
+
+impl Act for Inspect {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let networks = Networks::lock(&context.state)?;
+        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        for name in &self.names {
+            match Network::find(&context.state, name) {
+                Err(error) => errors.push(error),
+                Ok(network) => {
+                    networks.sweep_members(name, context.undo)?;
+                    found.push(object(&network, &network.members(&context.state)?));
+                    // After a reboot, this makes the bridge again.
+                    if may_change_devices("network inspect").is_ok() {
+                        errors.extend(network.ensure_bridge(&Route::open()?).err());
+                    }
+                }
+            }
+        }
+        let text = serde_json::to_string_pretty(&found)? + "\n";
+        // A reader that went away has seen enough.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        step::join_errors(errors.into_iter().map(Err))?;
+        Ok(Exit::Code(0))
+    }
+}
+
+pub(super) fn object(network: &Network, members: &[Member]) -> Value {
+    let containers = members.iter().map(|it| {
+        json!({
+            "id": it.id.as_str(),
+            "name": it.name.as_ref().map(Name::as_str),
+            "address": it.address.to_string(),
+        })
+    });
+    json!({
+        "name": network.name.as_str(),
+        "id": network.id.as_str(),
+        "driver": network.driver.to_string(),
+        "subnet": network.subnet.to_string(),
+        "gateway": network.gateway.to_string(),
+        "bridge": network.bridge,
+        "created": network.created,
+        "containers": containers.collect::<Vec<_>>(),
+    })
+}

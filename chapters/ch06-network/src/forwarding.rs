@@ -1,0 +1,61 @@
+//! IP forwarding: with it, the host passes packets on between its devices. Containers
+//! reach other hosts only through such a router.
+//!
+//! ```text
+//! networks/.ip_forward   the host did not forward before: forwarding ends with the last
+//!                        network
+//! ```
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use common::state::State;
+use common::step::{self, Hint, Step};
+use common::{hints, rights};
+
+use crate::network::names;
+use crate::sysctl;
+
+fn note(state: &State) -> PathBuf {
+    // No network has a name that begins with a dot.
+    state.networks().join(".ip_forward")
+}
+
+/// Make the host forward, and say so if it did not before. The note comes first.
+///
+/// # Errors
+/// EACCES, EPERM, EROFS: the setting cannot be changed.
+pub fn switch_on(state: &State) -> Result<()> {
+    if sysctl::forwards()? {
+        return Ok(());
+    }
+    if rights::is_host_root()? {
+        let note = note(state);
+        fs::write(&note, "")
+            .look(|| format!("write(2) {}", note.display()))
+            .hint(hints::state)?;
+        step::warn(
+            "net.ipv4.ip_forward was 0 and is 1 now: this host is a router between its \
+             networks, until the last network of containers is removed",
+        );
+    }
+    sysctl::forward().map(drop)
+}
+
+/// Stop forwarding if this program started it and no network is left.
+///
+/// # Errors
+/// As [`switch_on`].
+pub(crate) fn restore(state: &State) -> Result<()> {
+    let note = note(state);
+    if !note.exists() || !names(state)?.is_empty() {
+        return Ok(());
+    }
+    sysctl::stop_forwarding()?;
+    match fs::remove_file(&note) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.look(|| format!("unlink(2) {}", note.display())),
+    }
+}

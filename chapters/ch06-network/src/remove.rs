@@ -1,0 +1,82 @@
+//! How a network is removed: one, or all that no container uses.
+
+use anyhow::{Error, Result, bail};
+use ch02_net::Route;
+use common::state::{Name, Table};
+
+use crate::addresses::members;
+use crate::bridge::{bridge_name, remove_bridge};
+use crate::network::{Network, directory, forget, names, salvaged_id};
+use crate::networks::Networks;
+
+impl Networks<'_> {
+    /// Remove a network that no container uses: first the bridge, then the record, so
+    /// that a removal that was killed can be repeated. Dead containers are swept by the
+    /// table first.
+    ///
+    /// # Errors
+    /// It does not exist; containers use it, and the error names them; those of
+    /// netlink(7) and unlink(2).
+    pub fn remove(&self, route: &Route, name: &Name, table: Table) -> Result<()> {
+        // One whose creation or removal was killed has no record.
+        if !directory(self.state, name).exists() {
+            Network::find(self.state, name)?;
+        }
+        self.sweep_members(name, table)?;
+        let members = members(self.state, name)?;
+        if !members.is_empty() {
+            let users: Vec<_> = members.iter().map(|it| it.called()).collect();
+            bail!(
+                "network {name} is used by {}: end them first, or disconnect them",
+                users.join(", ")
+            );
+        }
+        let id = match Network::read(self.state, name) {
+            Ok(network) => network.map(|it| (it.bridge, it.id)),
+            // Of a damaged record, the ID may be left.
+            Err(_) => {
+                salvaged_id(self.state, name).map(|id| (bridge_name(name, &id), id))
+            }
+        };
+        if let Some((bridge, id)) = id {
+            remove_bridge(route, &bridge, &id)?;
+        }
+        forget(self.state, name)
+    }
+
+    /// Remove all networks that no container uses: their names, and what went wrong
+    /// with others.
+    ///
+    /// # Errors
+    /// Those of readdir(3).
+    pub fn prune(
+        &self,
+        route: &Route,
+        table: Table,
+    ) -> Result<(Vec<Name>, Vec<Error>)> {
+        let (mut removed, mut errors) = (Vec::new(), Vec::new());
+        for name in names(self.state)? {
+            match self.prune_one(route, &name, table) {
+                Ok(true) => removed.push(name),
+                Ok(false) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((removed, errors))
+    }
+
+    fn prune_one(&self, route: &Route, name: &Name, table: Table) -> Result<bool> {
+        // A damaged record is told: a person decides.
+        let network = Network::read(self.state, name)?;
+        self.sweep_members(name, table)?;
+        if !members(self.state, name)?.is_empty() {
+            return Ok(false);
+        }
+        match network {
+            Some(_) => self.remove(route, name, table)?,
+            // The creation was killed before the record was written.
+            None => forget(self.state, name)?,
+        }
+        Ok(network.is_some())
+    }
+}

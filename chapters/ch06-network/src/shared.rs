@@ -1,0 +1,220 @@
+//! The networks of an ordinary user: all containers of the user share one user namespace
+//! and one network namespace, and the bridges are in it.
+//!
+//! A process of ours, the *keeper*, makes the two namespaces and keeps them. They exist
+//! as long as a container needs them:
+//!
+//! ```text
+//! networks/.shared   PID and start time of the keeper
+//! ```
+//!
+//! Each host side of a container holds a shared lock on this file (flock(2)). The keeper
+//! waits for an exclusive lock: it gets the lock when the last host side has ended,
+//! however it ended. Then it ends too, and the namespaces and the bridges go with it.
+//!
+//! The way out is pasta(1), a program that reads packets from a device in the network
+//! namespace, and makes system calls for them outside.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use ch02_net::Route;
+use ch02_user::Outside;
+use common::state::State;
+use common::step::{self, Hint, Step};
+use common::{Noted, PATH, Process, hints, in_background, read_whole, rights};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl;
+use nix::unistd::Pid;
+
+use crate::{Networks, sysctl};
+
+/// The lock that keeps the namespaces. Each process that has a copy of it counts.
+#[derive(Debug)]
+pub struct Shared {
+    _lock: File,
+}
+
+fn path(state: &State, name: &str) -> PathBuf {
+    // No network has a name that begins with a dot.
+    state.networks().join(name)
+}
+
+/// Whether the networks of this user are in namespaces that its containers share. They
+/// are not for a process that can make devices where it is.
+#[must_use]
+pub fn is_needed() -> bool {
+    !rights::privileged()
+}
+
+// ANCHOR: enter
+/// Enter the user's namespaces; make them first if no container has them. A process that
+/// can make devices where it is stays there.
+///
+/// # Errors
+/// EPERM, ENOSPC: the system does not let users make namespaces; those of flock(2).
+pub fn enter(state: &State) -> Result<Option<Shared>> {
+    if !is_needed() {
+        return Ok(None);
+    }
+    let networks = Networks::lock(state)?;
+    let lock = held(state)?;
+    let keeper = match keeper(state)? {
+        Some(keeper) => keeper,
+        None => {
+            make(state)?;
+            let keeper = keeper(state)?.context("the keeper ended at once")?;
+            pasta(state, &keeper);
+            keeper
+        }
+    };
+    drop(networks);
+    join(&keeper)?;
+    Ok(Some(Shared { _lock: lock }))
+}
+
+/// Enter the user's namespaces if a container has them: whether this process is where
+/// the bridges of its networks are.
+///
+/// # Errors
+/// As [`enter`].
+pub fn enter_if_there(state: &State) -> Result<(bool, Option<Shared>)> {
+    if !is_needed() {
+        return Ok((true, None));
+    }
+    let _networks = Networks::lock(state)?;
+    let lock = held(state)?;
+    let Some(keeper) = keeper(state)? else { return Ok((false, None)) };
+    join(&keeper)?;
+    Ok((true, Some(Shared { _lock: lock })))
+}
+// ANCHOR_END: enter
+
+/// A shared lock. It waits for a keeper that is just ending.
+fn held(state: &State) -> Result<File> {
+    let path = path(state, ".shared");
+    let file = File::options().create(true).append(true).read(true).open(&path);
+    let file =
+        file.look(|| format!("open(2) {}", path.display())).hint(hints::state)?;
+    file.lock_shared().look(|| format!("flock(2) {}", path.display()))?;
+    Ok(file)
+}
+
+/// The keeper, if it lives.
+fn keeper(state: &State) -> Result<Option<Process>> {
+    let path = path(state, ".shared");
+    let text = read_whole::text(&path);
+    let text = text.look(|| format!("read(2) {}", path.display()))?;
+    let noted = || {
+        let (pid, since) = text.trim().split_once(' ')?;
+        let pid = Pid::from_raw(pid.parse().ok()?);
+        Some(Noted { pid, since: since.parse().ok()? })
+    };
+    let Some(noted) = noted() else { return Ok(None) };
+    noted.hold().look(|| format!("pidfd_open(2) {}", noted.pid))
+}
+
+// ANCHOR: make
+/// Start a keeper.
+fn make(state: &State) -> Result<()> {
+    let path = path(state, ".shared");
+    let outside = Outside::caller();
+    let start = || {
+        unshare(CloneFlags::CLONE_NEWUSER).step(|| "unshare(2) CLONE_NEWUSER").hint(
+            |_| {
+                Some(
+                    "the system must let ordinary users make user namespaces: see the \
+                     sysctls user.max_user_namespaces and \
+                     kernel.unprivileged_userns_clone"
+                        .to_owned(),
+                )
+            },
+        )?;
+        outside.becomes_root_of("self")?;
+        // Or only the host's root could follow.
+        prctl::set_dumpable(true).look(|| "prctl(2) PR_SET_DUMPABLE")?;
+        unshare(CloneFlags::CLONE_NEWNET).step(|| "unshare(2) CLONE_NEWNET")?;
+        Route::open()?.set_up("lo")?;
+        sysctl::forward()?;
+        let own = Process::of(Pid::this()).look(|| "pidfd_open(2)")?;
+        let own = own.context("this process is not in /proc")?;
+        let note = format!("{} {}\n", own.pid, own.since);
+        let step = || format!("write(2) {}", path.display());
+        fs::write(&path, note).look(step)?;
+        File::open(&path).look(|| format!("open(2) {}", path.display()))
+    };
+    in_background(start, |file| {
+        // Granted when the last host side of a container has ended.
+        while file.lock().is_err_and(|e| e.kind() == ErrorKind::Interrupted) {}
+        end_pasta(&path.with_file_name(".pasta"));
+    })
+}
+// ANCHOR_END: make
+
+/// Enter the namespaces of the keeper.
+fn join(keeper: &Process) -> Result<()> {
+    let open = |kind: &str| {
+        let path = format!("/proc/{}/ns/{kind}", keeper.pid);
+        File::open(&path).look(|| format!("open(2) {path}"))
+    };
+    let (user, network) = (open("user")?, open("net")?);
+    setns(user, CloneFlags::CLONE_NEWUSER)
+        .step(|| "setns(2) the user namespace of the networks")?;
+    setns(network, CloneFlags::CLONE_NEWNET)
+        .step(|| "setns(2) the network namespace of the networks")?;
+    // The kernel made this process one that only the host's root may look at, as its
+    // rights have changed; its children's files in /proc are needed.
+    prctl::set_dumpable(true).look(|| "prctl(2) PR_SET_DUMPABLE")
+}
+
+/// Give the namespace a way out. Without one, the containers of the user still reach each
+/// other, and the caller is told.
+fn pasta(state: &State, keeper: &Process) {
+    if let Err(error) = try_pasta(&path(state, ".pasta"), keeper) {
+        let text = step::report(&error);
+        step::warn(&format!(
+            "{text}\nthe containers reach each other, but no other host; the package \
+             passt has the program pasta, which connects them"
+        ));
+    }
+}
+
+fn try_pasta(pid_file: &Path, keeper: &Process) -> Result<()> {
+    let mut pasta = Command::new("pasta");
+    // Ports are published by a proxy of ours, as pasta takes none later.
+    pasta.args(["--config-net", "--quiet", "--pid"]).arg(pid_file);
+    pasta.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"]);
+    pasta.arg(keeper.pid.to_string()).env("PATH", PATH);
+    pasta.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    // It goes to the background when the device is ready.
+    let out = pasta.stderr(Stdio::piped()).output();
+    let out = out.context("execve(2) pasta")?;
+    if !out.status.success() {
+        let said = String::from_utf8_lossy(&out.stderr);
+        let last = said.lines().next_back().unwrap_or("it printed nothing");
+        bail!("pasta failed, {}: {last}", out.status);
+    }
+    Ok(())
+}
+
+fn end_pasta(pid_file: &Path) {
+    let pid = read_whole::text(pid_file).ok();
+    let pid = pid.and_then(|text| text.trim().parse().ok()).map(Pid::from_raw);
+    let name = |pid: Pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    if let Some(pid) = pid
+        && let Ok(Some(process)) = Process::of(pid)
+        && name(pid).is_some_and(|name| {
+            name.starts_with("pasta") || name.starts_with("passt")
+        })
+    {
+        let _ = rustix::process::pidfd_send_signal(
+            &process.fd,
+            rustix::process::Signal::TERM,
+        );
+    }
+    let _ = fs::remove_file(pid_file);
+}

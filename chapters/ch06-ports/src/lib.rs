@@ -1,0 +1,18 @@
+//! Ports of the host that lead into a container: what `-p` says, the sockets that
+//! reserve the ports, and the command `port`.
+
+#![forbid(unsafe_code)]
+
+mod holder;
+mod port;
+mod ports;
+mod publish;
+mod reserve;
+mod run;
+
+pub use ch06_connect::UNDO;
+pub use port::{GuestPort, Port};
+pub use ports::Ports;
+pub use publish::{Flags, Publish};
+pub use reserve::Reservation;
+pub use run::Run;

@@ -1,0 +1,287 @@
+//! What `-p` says: `[ADDRESS:]HOST:GUEST[/udp]`, and its shorter forms.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use anyhow::{Context, Error, Result, bail, ensure};
+use clap::Args;
+use common::state::{Protocol, Published};
+
+/// Flags of this part.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    /// Publish a port of the container on the host; may be given again
+    ///
+    /// 8080:80 leads from port 8080 of the host, on all its IPv4 addresses, to port 80
+    /// of the container. 127.0.0.1:8080:80 does so on one address. 80 alone, or
+    /// 127.0.0.1::80, takes a free port of the host: `port` shows it. /udp publishes a
+    /// UDP port. 8000-8010:80-90 publishes ranges of equal length.
+    #[arg(
+        short = 'p',
+        long = "publish",
+        value_name = "[[ADDRESS:]HOST:]GUEST[/udp]"
+    )]
+    pub publish: Vec<Publish>,
+}
+
+impl Flags {
+    /// The ports, one by one. A host port of 0 means: any free port.
+    ///
+    /// # Errors
+    /// Two of them want the same port of the host.
+    pub fn ports(&self) -> Result<Vec<Published>> {
+        let ports: Vec<Published> =
+            self.publish.iter().flat_map(Publish::ports).collect();
+        let mut uses: BTreeMap<_, Vec<Published>> = BTreeMap::new();
+        for port in ports.iter().filter(|port| port.host != 0) {
+            let others = uses.entry((port.protocol, port.host)).or_default();
+            if let Some(other) = others.iter().find(|it| same_address(it, port)) {
+                bail!(
+                    "the host port {}/{} is published twice, as {other} and as {port}: \
+                     give one of them another host port",
+                    port.host,
+                    port.protocol
+                );
+            }
+            others.push(*port);
+        }
+        Ok(ports)
+    }
+}
+
+/// Whether an address of the host belongs to both.
+fn same_address(one: &Published, other: &Published) -> bool {
+    match (one.address, other.address) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    }
+}
+
+type Ports = RangeInclusive<u16>;
+
+/// The value of one `-p`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    protocol: Protocol,
+    address: Option<Ipv4Addr>,
+    /// As many as those of the container; `None` means: any free ports.
+    host: Option<Ports>,
+    guest: Ports,
+}
+
+impl Publish {
+    /// The ports, one by one.
+    fn ports(&self) -> impl Iterator<Item = Published> {
+        let &Publish { protocol, address, .. } = self;
+        let mut host = self.host.clone();
+        self.guest.clone().map(move |guest| {
+            let host = host.as_mut().and_then(Iterator::next).unwrap_or(0);
+            Published { protocol, address, host, guest }
+        })
+    }
+}
+
+// ANCHOR: parse
+impl FromStr for Publish {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Publish> {
+        let (ports, protocol) = match text.split_once('/') {
+            Some((ports, name)) => (ports, protocol(name)?),
+            None => (text, Protocol::Tcp),
+        };
+        let words: Vec<&str> = ports.split(':').collect();
+        let (address, host, guest) = match words[..] {
+            _ if ports.contains('[') => bail!(IPV4_ONLY),
+            [guest] => (None, None, guest),
+            ["", guest] => bail!("the host port is missing: for any, write {guest}"),
+            [host, guest] if host.parse::<Ipv4Addr>().is_ok() => bail!(
+                "the host port is missing: write {host}:PORT:{guest}, or \
+                 {host}::{guest} for any"
+            ),
+            [host, guest] => (None, Some(host), guest),
+            ["", "", guest] => {
+                bail!("the host port is missing: for any, write {guest}")
+            }
+            ["", host, guest] => {
+                bail!(
+                    "the address is missing: for all of them, write {host}:{guest}"
+                )
+            }
+            [text, "", guest] => (address(text)?, None, guest),
+            [text, host, guest] => (address(text)?, Some(host), guest),
+            _ => bail!(IPV4_ONLY),
+        };
+        ensure!(
+            !guest.is_empty(),
+            "the container's port is missing: write HOST:GUEST, for example 8080:80"
+        );
+        let guest = range(guest, "the container's port")?;
+        let host = host.map(|host| range(host, "the host port")).transpose()?;
+        if let Some(host) = &host
+            && host.len() != guest.len()
+        {
+            bail!(
+                "{} host ports cannot lead to {} ports of the container: write ranges \
+                 of equal length, for example 8000-8010:80-90",
+                host.len(),
+                guest.len()
+            );
+        }
+        Ok(Publish { protocol, address, host, guest })
+    }
+}
+// ANCHOR_END: parse
+
+const IPV4_ONLY: &str = "published ports are IPv4 only: write an address such as \
+    127.0.0.1, or none for all IPv4 addresses of the host";
+
+fn protocol(name: &str) -> Result<Protocol> {
+    Protocol::named(&name.to_ascii_lowercase())
+        .with_context(|| format!("unknown protocol {name:?}: write /tcp or /udp"))
+}
+
+/// An address of the host; `None` means all of them. Whether the host has it is seen
+/// when the socket is bound.
+fn address(text: &str) -> Result<Option<Ipv4Addr>> {
+    let address: Ipv4Addr = text.parse().ok().with_context(|| {
+        format!(
+            "{text:?} is not an IPv4 address: write an address of this host, for \
+             example 127.0.0.1, or none for all of them"
+        )
+    })?;
+    ensure!(
+        !address.is_multicast() && !address.is_broadcast(),
+        "{address} is the address of no single host: write an address of this host"
+    );
+    Ok(Some(address).filter(|address| !address.is_unspecified()))
+}
+
+/// `80`, or `80-90`.
+fn range(text: &str, what: &str) -> Result<Ports> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let [first, last] = [number(first, what)?, number(last, what)?];
+    ensure!(
+        first <= last,
+        "{what} range {text} runs backwards: write {last}-{first}"
+    );
+    Ok(first..=last)
+}
+
+fn number(text: &str, what: &str) -> Result<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    ensure!(digits, "{what} {text:?} is not a number: write one from 1 to 65535");
+    match text.parse() {
+        Ok(0) if what == "the host port" => {
+            bail!("{what} must be from 1 to 65535, not 0: for any, leave it out")
+        }
+        Ok(0) | Err(_) => bail!("{what} must be from 1 to 65535, not {text}"),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(words: &[&str]) -> Result<Vec<String>> {
+        let publish: Result<Vec<Publish>> =
+            words.iter().map(|word| word.parse()).collect();
+        let ports = Flags { publish: publish? }.ports()?;
+        Ok(ports.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        for (text, ports) in [
+            ("8080:80", &["0.0.0.0:8080->80/tcp"][..]),
+            ("8080:80/tcp", &["0.0.0.0:8080->80/tcp"]),
+            ("8080:80/TCP", &["0.0.0.0:8080->80/tcp"]),
+            ("53:53/udp", &["0.0.0.0:53->53/udp"]),
+            ("127.0.0.1:8080:80", &["127.0.0.1:8080->80/tcp"]),
+            ("0.0.0.0:8080:80", &["0.0.0.0:8080->80/tcp"]),
+            ("127.0.0.1::80", &["127.0.0.1:0->80/tcp"]),
+            ("80", &["0.0.0.0:0->80/tcp"]),
+            ("80-81/udp", &["0.0.0.0:0->80/udp", "0.0.0.0:0->81/udp"]),
+            (
+                "8000-8002:80-82",
+                &[
+                    "0.0.0.0:8000->80/tcp",
+                    "0.0.0.0:8001->81/tcp",
+                    "0.0.0.0:8002->82/tcp",
+                ],
+            ),
+            ("65535:65535", &["0.0.0.0:65535->65535/tcp"]),
+            ("8080-8080:080", &["0.0.0.0:8080->80/tcp"]),
+        ] {
+            assert_eq!(shown(&[text]).unwrap(), ports, "{text}");
+        }
+        assert_eq!(shown(&["1-65535:1-65535"]).unwrap().len(), 65535);
+    }
+
+    #[test]
+    fn every_error_says_what_to_write_instead() {
+        for (text, error) in [
+            ("0:80", "must be from 1 to 65535, not 0: for any, leave it out"),
+            ("8080:0", "the container's port must be from 1 to 65535, not 0"),
+            ("65536:80", "the host port must be from 1 to 65535, not 65536"),
+            ("8080:99999999999", "must be from 1 to 65535, not 99999999999"),
+            ("8080:http", "\"http\" is not a number: write one from 1 to 65535"),
+            ("+80:80", "\"+80\" is not a number"),
+            ("-80:80", "the host port \"\" is not a number"),
+            ("80-:80", "the host port \"\" is not a number"),
+            ("8010-8000:80-90", "runs backwards: write 8000-8010"),
+            ("8000-8010:80-89", "11 host ports cannot lead to 10 ports"),
+            ("8000-8010:80", "write ranges of equal length"),
+            ("8080:80/sctp", "unknown protocol \"sctp\": write /tcp or /udp"),
+            ("8080:80/", "unknown protocol \"\""),
+            ("8080:80/tcp/udp", "unknown protocol \"tcp/udp\""),
+            ("[::1]:8080:80", "published ports are IPv4 only"),
+            ("::1:8080:80", "published ports are IPv4 only"),
+            ("fe80::1:8080:80", "published ports are IPv4 only"),
+            ("localhost:8080:80", "\"localhost\" is not an IPv4 address"),
+            ("1.2.3:8080:80", "\"1.2.3\" is not an IPv4 address"),
+            ("224.0.0.1:8080:80", "the address of no single host"),
+            ("255.255.255.255:8080:80", "the address of no single host"),
+            ("127.0.0.1:80", "write 127.0.0.1:PORT:80, or 127.0.0.1::80 for any"),
+            (":80", "for any, write 80"),
+            ("::80", "for any, write 80"),
+            (":8080:80", "for all of them, write 8080:80"),
+            ("8080:", "the container's port is missing"),
+            ("", "the container's port is missing"),
+            ("/udp", "the container's port is missing"),
+        ] {
+            let told = shown(&[text]).unwrap_err().to_string();
+            assert!(told.contains(error), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_host_port_has_one_use_per_address_and_protocol() {
+        for words in [
+            &["8080:80", "8080:81"][..],
+            &["8080:80", "127.0.0.1:8080:80"],
+            &["127.0.0.1:8080:80", "127.0.0.1:8080:81"],
+            &["8000-8010:80-90", "8010:80"],
+        ] {
+            let told = shown(words).unwrap_err().to_string();
+            assert!(
+                told.contains("is published twice, as 0.0.0.0:80")
+                    || told.contains("as 127.0.0.1:8080->80/tcp and"),
+                "{told}"
+            );
+            assert!(told.contains("another host port"), "{told}");
+        }
+        for words in [
+            &["8080:80", "8080:80/udp"][..],
+            &["127.0.0.1:8080:80", "127.0.0.2:8080:80"],
+            &["80", "80"],
+            &["8080:80", "8081:80"],
+        ] {
+            assert_eq!(shown(words).unwrap().len(), 2, "{words:?}");
+        }
+    }
+}

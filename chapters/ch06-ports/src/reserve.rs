@@ -1,0 +1,387 @@
+//! The host's ports, each reserved by a bound socket that never listens.
+//!
+//! A rule of the firewall leads a port to a container, and the kernel does not count
+//! that as a use of the port: another program could listen there, and would never get a
+//! connection. The bound socket is the use. The kernel closes it with the process that
+//! holds it.
+
+use std::fs::File;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, Result};
+use common::state::{Protocol, Published, State};
+use common::step::{Hint, Step};
+use nix::errno::Errno;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with,
+};
+
+use crate::holder::holder;
+
+/// Ports of the host that no other program can bind. Dropped, they are free again.
+#[derive(Debug)]
+pub struct Reservation {
+    ports: Vec<Published>,
+    sockets: Vec<OwnedFd>,
+}
+
+impl Reservation {
+    // ANCHOR: take
+    /// Reserve all of these ports, or none. A host port of 0 becomes a free one.
+    ///
+    /// The sockets are for the host side alone: make them after the clone, or close
+    /// them in the child.
+    ///
+    /// # Errors
+    /// EADDRINUSE, with the program or container that has the port; EADDRNOTAVAIL for
+    /// an address that this host does not have; EACCES for an ordinary user's port
+    /// below 1024; EMFILE.
+    pub fn take(state: &State, wanted: &[Published]) -> Result<Reservation> {
+        // A container that is just ending holds its ports for some milliseconds.
+        let deadline = Instant::now() + PATIENCE;
+        let mut ports = Vec::with_capacity(wanted.len());
+        let mut sockets = Vec::with_capacity(wanted.len());
+        for port in wanted {
+            let socket = loop {
+                match reserve(state, port) {
+                    Err(error) if is_taken(&error) && Instant::now() < deadline => {
+                        sleep(Duration::from_millis(2));
+                    }
+                    reserved => break reserved,
+                }
+            };
+            let socket = socket.hint(|errno| hint(state, port, errno))?;
+            ports.push(Published { host: bound_port(&socket)?, ..*port });
+            sockets.push(socket);
+        }
+        Ok(Reservation { ports, sockets })
+    }
+    // ANCHOR_END: take
+
+    /// The ports, in the order in which they were wanted, each with its host port.
+    #[must_use]
+    pub fn ports(&self) -> &[Published] {
+        &self.ports
+    }
+
+    /// The ports, and the sockets that reserve them as long as they are open.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Published>, Vec<OwnedFd>) {
+        (self.ports, self.sockets)
+    }
+}
+
+/// How long ports that are in use are waited for, all together.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+// ANCHOR: reserve
+/// Reserve one port.
+///
+/// # Source
+/// ip(7), "Address format"; ipv6(7), `IPV6_V6ONLY`; socket(7), `SO_REUSEADDR`
+fn reserve(state: &State, port: &Published) -> Result<OwnedFd> {
+    let bind = |socket: &OwnedFd, address: &SocketAddr| {
+        bind(socket, address).step(|| format!("bind(2) {address}/{}", port.protocol))
+    };
+    let ipv4 = SocketAddr::from((port.address(), port.host));
+    if port.protocol == Protocol::Udp {
+        let socket = socket(AddressFamily::INET, SocketType::DGRAM)?;
+        // Not [::]: a client of ::1 would wait for an answer. Now it is refused.
+        bind(&socket, &ipv4)?;
+        return Ok(socket);
+    }
+    let (socket, address) = match (port.address, dual_stack_socket()?) {
+        (None, Some(socket)) => {
+            (socket, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.host)))
+        }
+        _ => (socket(AddressFamily::INET, SocketType::STREAM)?, ipv4),
+    };
+    if port.host == 0 {
+        bind(&socket, &address)?;
+        return Ok(socket);
+    }
+    // A connection that was closed a minute ago still has the port. With this option,
+    // bind(2) succeeds beside it. But it also succeeds beside another socket that has
+    // the option and does not listen. So the option is cleared after the bind, and a
+    // lock keeps other processes of this program out until then.
+    let _lock = lock(state)?;
+    reuse_address(&socket, true)?;
+    bind(&socket, &address)?;
+    reuse_address(&socket, false)?;
+    Ok(socket)
+}
+
+/// A TCP socket for the addresses of IPv4 and IPv6: as it does not listen, a client of
+/// `::1` is refused at once. `None` on a host without IPv6.
+fn dual_stack_socket() -> Result<Option<OwnedFd>> {
+    let socket = match socket(AddressFamily::INET6, SocketType::STREAM) {
+        Err(error) if errno(&error) == Some(Errno::EAFNOSUPPORT) => return Ok(None),
+        socket => socket?,
+    };
+    set_ipv6_v6only(&socket, false).look(|| "setsockopt(2) IPV6_V6ONLY")?;
+    Ok(Some(socket))
+}
+// ANCHOR_END: reserve
+
+/// The lock of all reservations: flock(2) on the directory of the lock files. The kernel
+/// releases it when the descriptor is closed.
+fn lock(state: &State) -> Result<File> {
+    let directory = state.make(state.running())?;
+    let file = File::open(&directory);
+    let file = file.look(|| format!("open(2) {}", directory.display()))?;
+    file.lock().look(|| format!("flock(2) {}", directory.display()))?;
+    Ok(file)
+}
+
+fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd> {
+    socket_with(family, kind, SocketFlags::CLOEXEC, None).look(|| "socket(2)")
+}
+
+fn reuse_address(socket: &OwnedFd, value: bool) -> Result<()> {
+    set_socket_reuseaddr(socket, value).look(|| "setsockopt(2) SO_REUSEADDR")
+}
+
+/// The port that a socket has, which the kernel may have chosen.
+fn bound_port(socket: &OwnedFd) -> Result<u16> {
+    let address = getsockname(socket).look(|| "getsockname(2)")?;
+    let address = SocketAddr::try_from(address).look(|| "getsockname(2)")?;
+    Ok(address.port())
+}
+
+fn errno(error: &Error) -> Option<Errno> {
+    error.root_cause().downcast_ref().copied()
+}
+
+fn is_taken(error: &Error) -> bool {
+    errno(error) == Some(Errno::EADDRINUSE)
+}
+
+fn hint(state: &State, port: &Published, errno: Errno) -> Option<String> {
+    let Published { protocol, host, guest, .. } = port;
+    Some(match errno {
+        Errno::EADDRINUSE => {
+            let other = if *host < u16::MAX { host + 1 } else { host - 1 };
+            format!(
+                "{} has the host port {host}/{protocol}: stop it, or publish another \
+                 port of the host, for example {other}:{guest}",
+                holder(state, port).as_deref().unwrap_or("another program")
+            )
+        }
+        Errno::EADDRNOTAVAIL => format!(
+            "this host does not have the address {}: write one that it has, or none \
+             for all of them",
+            port.address()
+        ),
+        Errno::EACCES => format!(
+            "an ordinary user may not use the host port {host}: publish a port from \
+             1024 on, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
+        ),
+        Errno::EMFILE => "each published port needs one open file: raise the limit \
+                          (ulimit -n), or publish fewer ports"
+            .to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+
+    use common::step::report;
+
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, State) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        (dir, state)
+    }
+
+    fn any(protocol: Protocol) -> Published {
+        Published { protocol, address: None, host: 0, guest: 80 }
+    }
+
+    /// These addresses, without those of IPv6 where the host has none.
+    fn existing(addresses: &[&'static str]) -> Vec<&'static str> {
+        let exists = |it: &&&str| TcpListener::bind((**it, 0)).is_ok();
+        addresses.iter().filter(exists).copied().collect()
+    }
+
+    fn port_in_time_wait() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().port();
+        let mut client = TcpStream::connect(("127.0.0.1", host)).unwrap();
+        // The side that closes first keeps the port.
+        drop(listener.accept().unwrap());
+        client.read_exact(&mut [0]).unwrap_err();
+        drop((client, listener));
+        host
+    }
+
+    /// What a reservation that fails says.
+    fn refused(state: &State, port: Published) -> String {
+        report(&Reservation::take(state, &[port]).unwrap_err())
+    }
+
+    #[test]
+    fn no_other_program_can_use_a_reserved_port() {
+        let (_dir, state) = state();
+        let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
+        let held = Reservation::take(&state, &wanted).unwrap();
+        let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
+        for address in existing(&["0.0.0.0", "127.0.0.1", "::", "::1"]) {
+            let listener = TcpListener::bind((address, tcp.host));
+            assert_eq!(listener.unwrap_err().kind(), ErrorKind::AddrInUse);
+        }
+        for address in existing(&["0.0.0.0", "127.0.0.1", "::"]) {
+            let socket = UdpSocket::bind((address, udp.host));
+            assert_eq!(socket.unwrap_err().kind(), ErrorKind::AddrInUse);
+        }
+        for port in [tcp, udp] {
+            for address in [None, Some(Ipv4Addr::LOCALHOST)] {
+                let told = refused(&state, Published { address, ..port });
+                assert!(told.contains("EADDRINUSE"), "{told}");
+            }
+        }
+        drop(held);
+        Reservation::take(&state, &[tcp, udp]).unwrap();
+    }
+
+    #[test]
+    fn one_reserved_address_leaves_the_others_free() {
+        let (_dir, state) = state();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let address = Some(Ipv4Addr::LOCALHOST);
+            let port = Published { address, ..any(protocol) };
+            let held = Reservation::take(&state, &[port]).unwrap();
+            let port = held.ports()[0];
+            let address = Some(Ipv4Addr::new(127, 0, 0, 2));
+            Reservation::take(&state, &[Published { address, ..port }]).unwrap();
+            let all = refused(&state, Published { address: None, ..port });
+            assert!(all.contains("EADDRINUSE"), "{all}");
+        }
+    }
+
+    #[test]
+    fn tcp_and_udp_ports_of_one_number_are_independent() {
+        let (_dir, state) = state();
+        let tcp = Reservation::take(&state, &[any(Protocol::Tcp)]).unwrap();
+        let udp = Published { protocol: Protocol::Udp, ..tcp.ports()[0] };
+        Reservation::take(&state, &[udp]).unwrap();
+    }
+
+    #[test]
+    fn clients_of_the_host_itself_are_refused_at_once() {
+        let (_dir, state) = state();
+        let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
+        let held = Reservation::take(&state, &wanted).unwrap();
+        let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
+        for address in existing(&["127.0.0.1", "127.0.0.5", "::1"]) {
+            let begun = Instant::now();
+            let error = TcpStream::connect((address, tcp.host)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}");
+            assert!(begun.elapsed() < Duration::from_secs(1), "{address}");
+        }
+        for address in existing(&["::1"]) {
+            let client = UdpSocket::bind((address, 0)).unwrap();
+            client.connect((address, udp.host)).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            client.send(b"x").unwrap();
+            let error = client.recv(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        }
+    }
+
+    #[test]
+    fn a_connection_in_time_wait_does_not_disturb() {
+        let (_dir, state) = state();
+        let host = port_in_time_wait();
+        let plain = socket(AddressFamily::INET, SocketType::STREAM).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, host));
+        let taken = bind(&plain, &address).unwrap_err();
+        assert_eq!(taken, rustix::io::Errno::ADDRINUSE, "it is in TIME_WAIT");
+        let port = Published { host, ..any(Protocol::Tcp) };
+        let held = Reservation::take(&state, &[port]).unwrap();
+        let told = refused(&state, port);
+        assert!(told.contains("EADDRINUSE"), "{told}");
+        drop(held);
+    }
+
+    #[test]
+    fn the_program_that_has_the_port_is_named() {
+        let (_dir, state) = state();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().port();
+        let told = refused(&state, Published { host, ..any(Protocol::Tcp) });
+        let this = format!("process {} (", std::process::id());
+        assert!(told.contains(&format!(":{host}/tcp: EADDRINUSE")), "{told}");
+        assert!(told.contains(&this), "{told}");
+        assert!(told.contains(&format!("for example {}:80", host + 1)), "{told}");
+        let socket = UdpSocket::bind((existing(&["::", "0.0.0.0"])[0], 0)).unwrap();
+        let host = socket.local_addr().unwrap().port();
+        let told = refused(&state, Published { host, ..any(Protocol::Udp) });
+        assert!(told.contains(&this), "{told}");
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_is_refused() {
+        let (_dir, state) = state();
+        let address = Some(Ipv4Addr::new(203, 0, 113, 77));
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let told = refused(&state, Published { address, ..any(protocol) });
+            assert!(told.contains("EADDRNOTAVAIL"), "{told}");
+            assert!(
+                told.contains("does not have the address 203.0.113.77"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_that_becomes_free_meanwhile_is_waited_for() {
+        let (_dir, state) = state();
+        let held = Reservation::take(&state, &[any(Protocol::Tcp)]).unwrap();
+        let port = held.ports()[0];
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                sleep(Duration::from_millis(30));
+                drop(held);
+            });
+            Reservation::take(&state, &[port]).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_second_process_waits_until_the_option_is_cleared() {
+        let (_dir, state) = state();
+        let port = Published { host: port_in_time_wait(), ..any(Protocol::Tcp) };
+        let first = lock(&state).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Reservation::take(&state, &[port]).unwrap());
+            sleep(Duration::from_millis(50));
+            assert!(!second.is_finished());
+            drop(first);
+            second.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn of_many_that_want_a_port_in_time_wait_one_gets_it() {
+        let (_dir, state) = state();
+        let host = port_in_time_wait();
+        let port = Published { host, ..any(Protocol::Tcp) };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| Reservation::take(&state, &[port]).ok()))
+                .collect();
+            let all: Vec<_> =
+                all.into_iter().map(|one| one.join().unwrap()).collect();
+            assert_eq!(all.iter().flatten().count(), 1);
+        });
+    }
+}

@@ -1,0 +1,36 @@
+//! `run` of this chapter.
+
+use anyhow::{Result, ensure};
+use ch06_connect::Publication;
+use clap::Args;
+use common::Exit;
+use common::cli::{Act, Context};
+
+use crate::{Flags, Ports};
+
+/// Run a program in a container of an image
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    #[command(flatten)]
+    flags: Flags,
+
+    #[command(flatten)]
+    run: ch06_connect::Run,
+}
+
+impl Act for Run {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let Run { flags, run } = self;
+        // Before anything is made.
+        let ports = flags.ports()?;
+        ensure!(
+            ports.is_empty() || run.has_network(),
+            "--publish has no effect without a network: add --network NETWORK"
+        );
+        let publication = Publication::default();
+        run.act_with(context, publication.clone(), |container| {
+            container.part(Ports::new(ports, publication))
+        })
+    }
+}
