@@ -137,7 +137,7 @@ impl<'a> Entry<'a> {
         let ends = [original, reply].map(|it| [it.source, it.destination]);
         ends.as_flattened().contains(&address)
             || published.iter().any(|port| {
-                original.protocol == port.protocol as u8
+                original.protocol == port.protocol.number()
                     && original.port == Some(port.host)
                     && port.address.is_none_or(|only| only == original.destination)
                     && is_local(original.destination)
@@ -213,7 +213,7 @@ mod tests {
     /// A connection from the client to `to`, port 53, that is answered by `by`.
     fn concerns(protocol: Protocol, to: Ipv4Addr, by: Ipv4Addr) -> bool {
         let port = Some(53);
-        let protocol = protocol as u8;
+        let protocol = protocol.number();
         let original = Tuple { source: CLIENT, destination: to, protocol, port };
         let reply =
             Tuple { source: by, destination: CLIENT, protocol, port: Some(999) };

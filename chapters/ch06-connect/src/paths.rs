@@ -277,7 +277,7 @@ fn an_error_names_the_rule() {
         batch.append(first.table(), chain, &[Expression::Counter, Expression::Drop]);
     }
     let error = format!("{:#}", first.rules().commit(batch).unwrap_err());
-    let rule = format!("add rule ip mydocker-{id} nowhere counter drop: ENOENT");
+    let rule = format!("add rule {} nowhere counter drop: ENOENT", first.table());
     assert!(error.contains(&rule), "{error}");
     // Nothing of the batch was done.
     assert_eq!(first.rules().rules(first.table(), "guard").unwrap().len(), 2);
