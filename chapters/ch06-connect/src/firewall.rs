@@ -134,8 +134,8 @@ impl OwnedTable {
     /// Delete the table now, which takes 30 to 80 µs. Returns the socket, which the
     /// caller closes as late as possible.
     ///
-    /// close(2) waits until the kernel has freed the table: 10 to 15 ms, or 30 µs if
-    /// that was long ago. Meanwhile no other process can change rules.
+    /// close(2) waits until the kernel has freed the table: 5 to 15 ms, or 30 µs if
+    /// that has happened already. Meanwhile other processes that change rules wait too.
     ///
     /// # Errors
     /// Those of the socket. The table is gone with the socket in any case.

@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use common::state::{Id, Protocol, Published};
 use nix::errno::Errno;
 
@@ -14,7 +16,7 @@ use crate::foreign::{self, Probe, probe};
 
 use crate::firewall::{OwnedTable, open_table};
 use crate::lab::{Host, Lab};
-use crate::nft::{Batch, Expression, Family, Hook, Place, Table};
+use crate::nft::{Batch, Chain, Expression, Family, Hook, Place, Rules, Table};
 
 const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 const K1: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
@@ -269,6 +271,16 @@ fn an_error_names_the_rule() {
     assert!(error.contains(&format!("add table ip mydocker-{id}")), "{error}");
     // It exists, and another socket owns it.
     assert!(error.contains("EPERM"), "{error}");
+    let first = first.unwrap();
+    let mut batch = Batch::new();
+    for chain in ["forward", "nowhere", "guard", "nowhere"] {
+        batch.append(first.table(), chain, &[Expression::Counter, Expression::Drop]);
+    }
+    let error = format!("{:#}", first.rules().commit(batch).unwrap_err());
+    let rule = format!("add rule {} nowhere counter drop: ENOENT", first.table());
+    assert!(error.contains(&rule), "{error}");
+    // Nothing of the batch was done.
+    assert_eq!(first.rules().rules(first.table(), "guard").unwrap().len(), 2);
 }
 
 /// The medians of 30: make a table, and two ways to end it.
@@ -287,9 +299,25 @@ fn time_of_a_table() {
         work();
         start.elapsed()
     };
+    lab.host.add_route("0.0.0.0", 0, "203.0.113.2");
+    let table = table(&lab.host, &ports);
+    lab.host.inside(|| {
+        let (rules, k1) = (table.rules(), lab.k1.0.as_fd());
+        let (mut passed, mut forgotten) = (vec![], vec![]);
+        for _ in 0..30 {
+            passed.push(time(&mut || {
+                probe(rules, k1, K1).unwrap();
+            }));
+            forgotten.push(time(&mut || {
+                conntrack::forget(rules, K1, &ports).unwrap();
+            }));
+        }
+        median("probe", passed);
+        median("forget", forgotten);
+    });
+    drop(table);
     for others in [0, 1, 20] {
-        let _others: Vec<_> =
-            (0..others).map(|_| table(&lab.host, &ports)).collect();
+        let _others: Vec<_> = (0..others).map(|_| lab.host.inside(new)).collect();
         eprintln!("{others} other tables");
         lab.host.inside(|| {
             let mut table = None;
@@ -313,6 +341,17 @@ fn time_of_a_table() {
                     later.push(time(&mut || drop(rules.take())));
                 }
             }
+            // Another container ends at the same time.
+            let mut beside = vec![];
+            for _ in 0..30 {
+                let other = new();
+                let closing = thread::spawn(move || drop(other));
+                thread::sleep(Duration::from_millis(1));
+                beside.push(time(&mut || table = Some(new())));
+                closing.join().unwrap();
+                drop(table.take());
+            }
+            median("make beside a close", beside);
             median("make", make);
             median("close", close);
             median("delete", delete);
@@ -373,6 +412,33 @@ fn two_plain_rules_open_a_foreign_firewall() {
     for chain in foreign::forward_chains(rules).unwrap() {
         let left = rules.rules(&chain.table, &chain.name).unwrap();
         assert!(matches!(&left[..], [rule] if rule.comment.is_none()), "{left:?}");
+    }
+}
+
+#[test]
+fn processes_at_once_add_the_rules_once() {
+    let Some(lab) = Lab::new() else { return };
+    foreign_firewall(&lab.host, Family::Inet, "mine", "passing");
+    let rules = lab.host.rules();
+    let chain = foreign::forward_chains(&rules).unwrap().remove(0);
+    let count = || rules.rules(&chain.table, &chain.name).unwrap().len();
+    for _ in 0..20 {
+        let all = |work: fn(&Rules, &str) -> Result<Vec<Chain>>| {
+            let start = Barrier::new(6);
+            thread::scope(|scope| {
+                for rules in [(); 6].map(|()| lab.host.rules()) {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        work(&rules, "br0").unwrap()
+                    });
+                }
+            });
+        };
+        all(foreign::accept);
+        assert_eq!(count(), 3);
+        all(foreign::remove);
+        assert_eq!(count(), 1);
     }
 }
 
@@ -446,6 +512,7 @@ fn the_printed_commands_open_a_legacy_firewall() {
     assert_eq!(rows(&lab), Vec::<String>::new());
     foreign_firewall(host, Family::Inet, "firewalld", "filter_FORWARD");
     assert!(commands()[0].starts_with("firewall-cmd"));
+    assert_eq!(foreign::accept(rules, "br0").unwrap(), []);
 }
 
 #[test]
