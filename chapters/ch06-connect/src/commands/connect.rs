@@ -61,7 +61,7 @@ impl Act for Connect {
         if let Err(error) = connected {
             // The container goes on without this network, and keeps nothing of it.
             let taken = take_back(&networks, &home, &network, &me);
-            return Err(join_errors([Err(error), taken]).unwrap_err());
+            join_errors([Err(error), taken])?;
         }
         Ok(Exit::Code(0))
     }
