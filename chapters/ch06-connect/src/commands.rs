@@ -2,6 +2,7 @@
 
 mod connect;
 mod disconnect;
+mod running;
 
 pub use connect::Connect;
 pub use disconnect::Disconnect;

@@ -18,7 +18,6 @@ use crate::nft::{Batch, Hook, Place, Rules, Table};
 /// The names of our tables begin with this.
 pub const PREFIX: &str = "mydocker-";
 
-// ANCHOR: chains
 /// Received packets to a published port get the container as their destination.
 const ARRIVES: Hook =
     Hook { chain: "arrives", kind: "nat", place: Place::Prerouting, priority: -100 };
@@ -40,7 +39,6 @@ const GUARD: Hook = Hook {
 /// Only published ports can be reached from outside of the bridge.
 const FORWARD: Hook =
     Hook { chain: "forward", kind: "filter", place: Place::Forward, priority: 0 };
-// ANCHOR_END: chains
 
 /// The address 127.0.0.0 and the prefix length of all loopback addresses.
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -133,7 +131,6 @@ impl OwnedTable {
         &self.table
     }
 
-    // ANCHOR: delete
     /// Delete the table now, which takes 30 to 80 µs. Returns the socket, which the
     /// caller closes as late as possible.
     ///
@@ -148,5 +145,4 @@ impl OwnedTable {
         self.rules.commit(batch)?;
         Ok(self.rules)
     }
-    // ANCHOR_END: delete
 }

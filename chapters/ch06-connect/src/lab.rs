@@ -24,8 +24,10 @@ use crate::nft::Rules;
 use ch06_network::sysctl;
 use common::state::Protocol;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long an answer may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait for an answer that must not come.
+const SILENCE: Duration = Duration::from_millis(400);
 
 /// A network namespace.
 #[derive(Clone)]
@@ -132,12 +134,32 @@ impl Host {
         address: &str,
         port: u16,
     ) -> String {
-        self.ask_from(protocol, None, address, port)
+        self.ask_for(PATIENCE, protocol, None, address, port)
     }
 
-    /// The same for UDP, from a given address and port of this host.
+    /// Whether there is no answer, not even a refusal.
+    pub(crate) fn gets_no_answer(
+        &self,
+        protocol: Protocol,
+        address: &str,
+        port: u16,
+    ) -> bool {
+        self.ask_for(SILENCE, protocol, None, address, port) == "no answer"
+    }
+
+    /// The address that the server saw of a UDP client with this address and port.
     pub(crate) fn ask_from(
         &self,
+        from: (&str, u16),
+        address: &str,
+        port: u16,
+    ) -> String {
+        self.ask_for(SILENCE, Protocol::Udp, Some(from), address, port)
+    }
+
+    pub(crate) fn ask_for(
+        &self,
+        patience: Duration,
         protocol: Protocol,
         from: Option<(&str, u16)>,
         address: &str,
@@ -146,8 +168,8 @@ impl Host {
         let to = (address, port).to_socket_addrs().unwrap().next().unwrap();
         let answer = self.inside(|| match protocol {
             Protocol::Tcp => {
-                let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                let mut stream = TcpStream::connect_timeout(&to, patience)?;
+                stream.set_read_timeout(Some(patience))?;
                 let mut text = String::new();
                 stream.read_to_string(&mut text).map(|_| text)
             }
@@ -160,7 +182,7 @@ impl Host {
                     None => UdpSocket::bind(any)?,
                     Some(from) => UdpSocket::bind(from)?,
                 };
-                socket.set_read_timeout(Some(PATIENCE))?;
+                socket.set_read_timeout(Some(patience))?;
                 // Answers from another address do not count.
                 socket.connect(to)?;
                 socket.send(b"?")?;

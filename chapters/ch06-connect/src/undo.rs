@@ -14,7 +14,6 @@ pub(crate) const CONNECTION: &str = "connection";
 /// The rows of this chapter. They come after the row "address" of the last chapter.
 pub const ROWS: &[Undo] = &[Undo { kind: CONNECTION, undo: end }];
 
-// ANCHOR: end
 /// Remove the container's line from the files of the others, what the kernel remembers of
 /// its connections, and the rules that its network does not need any more. Its addresses
 /// are given back by now.
@@ -42,4 +41,3 @@ pub(crate) fn end(home: &Home) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: end

@@ -4,16 +4,17 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
 use common::cli::{Act, Context};
-use common::state::{Name, Record};
+use common::state::Name;
 use common::step::{Step, join_errors};
 use common::{Exit, Home, Process, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
 
 use super::disconnect::take_back;
+use super::running::running;
 use crate::connection::used;
 use crate::firewall::open_table;
 use crate::undo::CONNECTION;
@@ -34,7 +35,6 @@ pub struct Connect {
 }
 
 impl Act for Connect {
-    // ANCHOR: act
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let (_, _shared) = shared::enter_if_there(state)?;
@@ -65,21 +65,6 @@ impl Act for Connect {
         }
         Ok(Exit::Code(0))
     }
-    // ANCHOR_END: act
-}
-
-/// The container and its first process.
-///
-/// # Errors
-/// There is no such container, or it does not run.
-pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> {
-    let record = Record::find(&context.state, word)?;
-    let home = record.home(&context.state);
-    let process = home.program()?;
-    let process = process.with_context(|| {
-        format!("container {word} is not running: only a running one has a network")
-    })?;
-    Ok((home, process))
 }
 
 /// The network namespace of the container, unless it is the host's.

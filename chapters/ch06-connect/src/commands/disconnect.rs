@@ -8,7 +8,7 @@ use common::cli::{Act, Context};
 use common::state::Name;
 use common::{Exit, Home};
 
-use super::connect::running;
+use super::running::running;
 use crate::{host_end, hosts, passage};
 
 /// Disconnect a running container from a network
@@ -24,7 +24,6 @@ pub struct Disconnect {
 }
 
 impl Act for Disconnect {
-    // ANCHOR: act
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let (_, _shared) = shared::enter_if_there(state)?;
@@ -42,10 +41,8 @@ impl Act for Disconnect {
         take_back(&networks, &home, &network, &me)?;
         Ok(Exit::Code(0))
     }
-    // ANCHOR_END: act
 }
 
-// ANCHOR: take_back
 /// Remove the device, the names and the address. The process that holds the connection's
 /// rules sees that the device is gone, and removes them.
 ///
@@ -66,4 +63,3 @@ pub(super) fn take_back(
     release(home, &network.name, me.address)?;
     passage::close_if_unused(networks, &home.state, network)
 }
-// ANCHOR_END: take_back
