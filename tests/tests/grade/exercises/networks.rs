@@ -8,7 +8,12 @@ pub(super) const ALL: &[Entry] = &[
     ("ch06-network-1", "with_f_a_missing_network_is_no_error", missing, "'-f'"),
     ("ch06-network-2", "a_dry_run_tells_and_makes_nothing", dry_run, "'--dry-run'"),
     ("ch06-network-3", "the_room_of_a_network_is_counted", free, "'free'"),
-    ("ch06-ports-1", "the_first_free_port_of_a_range_is_taken", first_free, "ranges"),
+    (
+        "ch06-ports-1",
+        "the_first_free_port_of_a_range_is_taken",
+        first_free,
+        "ranges",
+    ),
     ("ch06-ports-2", "port_lists_all_containers", all_ports, "<CONTAINER>"),
     ("ch06-ports-3", "q_prints_the_number_alone", number, "'-q'"),
 ];
