@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, open, openat, readlinkat};
 
@@ -24,11 +24,13 @@ pub(crate) struct Opened {
 impl Opened {
     /// # Errors
     /// Those of open(2): one of them may not exist yet.
-    pub(crate) fn new(containers: &Path, running: &Path) -> io::Result<Opened> {
+    pub(crate) fn new(containers: PathBuf, running: PathBuf) -> io::Result<Opened> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = |path: &Path| open(path, flags, Mode::empty());
-        let containers = directory(containers)?;
-        Ok(Opened { containers, running: directory(running)? })
+        let directory = |path: PathBuf| open(path, flags, Mode::empty());
+        Ok(Opened {
+            containers: directory(containers)?,
+            running: directory(running)?,
+        })
     }
 
     /// Open a file in a container's directory.

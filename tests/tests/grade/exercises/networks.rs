@@ -8,6 +8,14 @@ pub(super) const ALL: &[Entry] = &[
     ("ch06-network-1", "with_f_a_missing_network_is_no_error", missing, "'-f'"),
     ("ch06-network-2", "a_dry_run_tells_and_makes_nothing", dry_run, "'--dry-run'"),
     ("ch06-network-3", "the_room_of_a_network_is_counted", free, "'free'"),
+    (
+        "ch06-ports-1",
+        "the_first_free_port_of_a_range_is_taken",
+        first_free,
+        "ranges",
+    ),
+    ("ch06-ports-2", "port_lists_all_containers", all_ports, "<CONTAINER>"),
+    ("ch06-ports-3", "q_prints_the_number_alone", number, "'-q'"),
 ];
 
 fn missing(room: &mut Room) -> Outcome {
@@ -33,5 +41,47 @@ fn free(room: &mut Room) -> Outcome {
         let counted = room.words(&["network", "free", "web"]).end();
         room.words(&["network", "remove", "web"]).end()?.succeeds()?;
         counted?.prints(count)
+    })
+}
+
+/// Containers that publish these ports, while `look` looks.
+fn published(
+    room: &mut Room,
+    containers: &[(&str, &str)],
+    look: impl Fn(&mut Room) -> Outcome,
+) -> Outcome {
+    let create = ["network", "create", "--subnet", "198.18.10.0/24", "web"];
+    room.words(&create).end()?.succeeds()?;
+    let run = |room: &mut Room, (name, port): (&str, &str)| -> Outcome {
+        let words = ["run", "-d", "-net", "web", "-p", port, "--name", name];
+        let words = [&words[..], &["busybox", "sleep", "1000"]].concat();
+        room.words(&words).end()?.succeeds()
+    };
+    let found = containers.iter().try_for_each(|it| run(room, *it));
+    let found = found.and_then(|()| look(room));
+    for (name, _) in containers {
+        room.words(&["rm", "-f", name]).end()?;
+    }
+    room.words(&["network", "remove", "web"]).end()?.succeeds()?;
+    found
+}
+
+fn first_free(room: &mut Room) -> Outcome {
+    let range = "40080-40090:80";
+    published(room, &[("one", range), ("two", range)], |room| {
+        room.words(&["port", "one", "80"]).end()?.prints("0.0.0.0:40080\n")?;
+        room.words(&["port", "two", "80"]).end()?.prints("0.0.0.0:40081\n")
+    })
+}
+
+fn all_ports(room: &mut Room) -> Outcome {
+    published(room, &[("one", "40080:80")], |room| {
+        room.words(&["port"]).end()?.prints("one 80/tcp -> 0.0.0.0:40080\n")
+    })
+}
+
+fn number(room: &mut Room) -> Outcome {
+    published(room, &[("one", "40080:80")], |room| {
+        room.words(&["port", "-q", "one", "80"]).end()?.prints("40080\n")
     })
 }
