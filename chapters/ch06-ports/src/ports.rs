@@ -1,11 +1,9 @@
 //! The part that publishes ports.
 
-use std::cell::RefCell;
-
 use anyhow::Result;
 use ch06_connect::Publication;
 use common::state::Published;
-use common::{Part, Plan, Running, Up};
+use common::{Part, Plan, Running};
 use nix::unistd::Pid;
 
 use crate::Reservation;
@@ -19,22 +17,21 @@ pub struct Ports {
     publication: Publication,
     /// Of an ordinary user: sockets of the host's network namespace, which clients
     /// connect to.
-    listening: RefCell<Option<Reservation>>,
+    listening: Option<Reservation>,
 }
 
 impl Ports {
     /// These ports. A host port of 0 means: any free port.
     #[must_use]
     pub fn new(wanted: Vec<Published>, publication: Publication) -> Ports {
-        Ports { wanted, publication, listening: RefCell::default() }
+        Ports { wanted, publication, listening: None }
     }
 
     /// The same for an ordinary user. The sockets were made before the process entered
     /// the network namespace of the user's containers; a proxy serves them.
     #[must_use]
     pub fn by_proxy(listening: Reservation, publication: Publication) -> Ports {
-        let listening = RefCell::new(Some(listening));
-        Ports { wanted: Vec::new(), publication, listening }
+        Ports { wanted: Vec::new(), publication, listening: Some(listening) }
     }
 }
 
@@ -46,19 +43,13 @@ impl Part for Ports {
 
     /// After the clone: the container's processes do not inherit the sockets.
     fn attach(&mut self, plan: &Plan, _child: Pid) -> Result<()> {
-        if let Some(listening) = &*self.listening.borrow() {
+        if let Some(listening) = &self.listening {
             return plan.home.note_ports(listening.ports());
         }
         let reservation = Reservation::take(&plan.home.state, &self.wanted)?;
         let (ports, sockets) = reservation.into_parts();
         plan.home.note_ports(&ports)?;
         self.publication.set(ports, sockets);
-        Ok(())
-    }
-
-    /// An init process would keep the sockets.
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
-        drop(self.listening.take());
         Ok(())
     }
 
