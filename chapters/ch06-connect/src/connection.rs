@@ -95,10 +95,7 @@ impl Part for Connection {
         self.rules.open(container, network, address)?;
         wire.wait()?;
         let (state, namespace) = (&plan.home.state, namespace.as_fd());
-        let firewall = match self.flags.no_firewall {
-            true => Firewall::LeaveAlone,
-            false => Firewall::Open,
-        };
+        let firewall = Firewall::unless(self.flags.no_firewall);
         self.rules.open_passage(state, network, namespace, address, firewall)
     }
 

@@ -124,7 +124,7 @@ fn change<T>(
             outcome => return outcome.map(|()| planned),
         }
     }
-    bail!("other processes change the firewall rules all the time: try again later")
+    bail!("another process changes the firewall rules all the time: try again later")
 }
 
 /// The commands that the user must type to open firewalls in which rules of ours

@@ -34,8 +34,8 @@ pub(crate) fn for_network(servers: &[IpAddr], domains: &[Domain]) -> Result<Stri
     let had = nameservers(&text).next().is_some();
     if had && nameservers(&made).next().is_none() {
         step::warn(
-            "the DNS servers of the host are on its loopback addresses, which a container \
-             cannot reach: choose a server with --dns ADDRESS",
+            "the DNS servers of the host have loopback addresses, which a container cannot \
+             reach: add --dns ADDRESS",
         );
     }
     Ok(made)

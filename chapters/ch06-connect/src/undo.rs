@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ch06_network::{Member, Network, Networks, noted_addresses};
 use common::Home;
-use common::state::Undo;
+use common::state::{Name, Notes, Undo};
 use common::step;
 use nix::errno::Errno;
 
@@ -15,6 +15,11 @@ pub(crate) const CONNECTION: &str = "connection";
 
 /// The rows of this chapter. They come after the row "address" of the last chapter.
 pub const ROWS: &[Undo] = &[Undo { kind: CONNECTION, undo: sweep }];
+
+/// The first network of a container: that of `run`, if the container has published ports.
+pub(crate) fn first_network(notes: &Notes) -> Option<Name> {
+    str::from_utf8(notes.of(CONNECTION).next()?).ok()?.parse().ok()
+}
 
 /// The row: as [`end`], for a container whose host side was killed. What the kernel
 /// remembers of its connections is deleted too; the host side does so itself otherwise.

@@ -156,19 +156,19 @@ fn hint(state: &State, port: &Published, errno: Errno) -> Option<String> {
         Errno::EADDRINUSE => {
             let other = if *host < u16::MAX { host + 1 } else { host - 1 };
             format!(
-                "{} has the host port {host}/{protocol}: stop it, or publish another \
-                 port of the host, for example {other}:{guest}",
+                "{} has the host port {host}/{protocol}: stop it, or choose another \
+                 host port, for example {other}:{guest}",
                 holder(state, port).as_deref().unwrap_or("another program")
             )
         }
         Errno::EADDRNOTAVAIL => format!(
-            "this host does not have the address {}: write one that it has, or none \
-             for all of them",
+            "this host does not have the address {}: write an address of this host, or \
+             leave it out to publish on all IPv4 addresses",
             port.address()
         ),
         Errno::EACCES => format!(
-            "an ordinary user may not use the host port {host}: publish a port from \
-             1024 on, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
+            "an ordinary user cannot use the host port {host}: choose a host port of \
+             1024 or higher, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
         ),
         Errno::EMFILE => "each published port needs one open file: raise the limit \
                           (ulimit -n), or publish fewer ports"

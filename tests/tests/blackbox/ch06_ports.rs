@@ -240,7 +240,7 @@ fn the_ports_are_shown_by_port_and_by_ps() {
 
     ok(&lab, &["stop", "-t", "0", "web", "other"]);
     let told = refused(&lab, 125, &["port", "web"]);
-    assert!(told.contains("does not run"), "{told}");
+    assert!(told.contains("is not running"), "{told}");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join("  ");
     assert_eq!(words(&ok(&lab, &["ps"])) + "\n", heading);
     assert!(!ok(&lab, &["ps", "-a"]).contains("PORTS"));
@@ -283,10 +283,29 @@ fn a_killed_supervisor_gives_its_ports_back() {
     until(|| is_refused(("127.0.0.1", port)));
     until(|| {
         let port = lab.chapter(BIN).args(["port", "first"]).output().unwrap();
-        String::from_utf8_lossy(&port.stderr).contains("does not run")
+        String::from_utf8_lossy(&port.stderr).contains("is not running")
     });
     one.up("second", &[&publish], SERVER);
     answer(("127.0.0.1", port));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_disconnected_container_gives_its_ports_back() {
+    let lab = Lab::new();
+    let one = Network::new(&lab);
+    let port = free_port();
+    let publish = format!("{port}:80");
+    one.up("first", &[&publish], SERVER);
+    answer(("127.0.0.1", port));
+    ok(&lab, &["network", "disconnect", "one", "first"]);
+    assert_eq!(ok(&lab, &["port", "first"]), "");
+    assert!(!ok(&lab, &["ps"]).contains("PORTS"));
+    one.up("second", &[&publish], SERVER);
+    answer(("127.0.0.1", port));
+    // A new connection does not publish the ports again.
+    ok(&lab, &["network", "connect", "one", "first"]);
+    assert_eq!(ok(&lab, &["port", "first"]), "");
 }
 
 #[test]
@@ -299,12 +318,12 @@ fn what_does_not_fit_is_refused_before_anything_is_made() {
         refused(&lab, code, &words)
     };
     for (value, says) in [
-        ("0:80", "not 0: for any, leave it out"),
+        ("0:80", "not 0: to get a free port, leave it out"),
         ("65536:80", "from 1 to 65535, not 65536"),
         ("web:80", "is not a number"),
         ("90-80:80-90", "write 80-90"),
         ("80-90:80", "write ranges of equal length"),
-        ("80:80/sctp", "write /tcp or /udp"),
+        ("80:80/sctp", "use /tcp or /udp"),
         ("[::1]:80:80", "IPv4 only"),
     ] {
         let told = run(&["-net", "one", "-p", value], 2);

@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Result, bail};
+use ch02_net::{Route, RouteEntry};
 use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
 use common::cli::{Act, Context};
-use common::state::Name;
+use common::state::{Name, State};
 use common::step::{Step, join_errors};
 use common::{Exit, Home, Process, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
@@ -17,20 +18,26 @@ use super::disconnect::take_back;
 use super::running::running;
 use crate::connection::used;
 use crate::firewall::open_table;
+use crate::nft::Rules;
+use crate::passage::{self, Firewall};
 use crate::undo::CONNECTION;
 use crate::{LinkWatch, Mac, Wire, hosts};
 
 /// Connect a running container to a network
 #[derive(Args, Debug)]
 pub struct Connect {
-    /// IPv4 address of the container [default: the next free one of the network]
+    /// IPv4 address of the container [default: the next free address]
     #[arg(long = "ip", value_name = "ADDRESS")]
     address: Option<Ipv4Addr>,
 
-    /// The network
+    /// Leave other firewalls of the host unchanged; print the commands to open them
+    #[arg(long = "no-firewall")]
+    no_firewall: bool,
+
+    /// Name of the network
     network: Name,
 
-    /// The container's name, its ID, or a unique ID prefix
+    /// Name of the container, its ID, or a unique prefix of its ID
     container: String,
 }
 
@@ -57,7 +64,12 @@ impl Act for Connect {
             .note(CONNECTION, network.name.as_str().as_bytes())
             .and_then(|()| hosts::publish(&networks, &network, state, &me))
             .and_then(|()| hosts::add_network(&networks, &network, &home, &me))
-            .and_then(|()| connect(&home, &network, address, &namespace));
+            .and_then(|()| connect(&home, &network, address, &namespace))
+            .and_then(|()| {
+                let firewall = Firewall::unless(self.no_firewall);
+                let namespace = namespace.as_fd();
+                open_passage(state, &network, namespace, address, firewall)
+            });
         if let Err(error) = connected {
             // The container goes on without this network, and keeps nothing of it.
             let taken = take_back(&networks, &home, &network, &me);
@@ -109,3 +121,22 @@ fn connect(
     wire.wait()
 }
 // ANCHOR_END: connect
+
+/// Make sure that the host's own firewall lets the container's packets pass, if the
+/// container's way to other hosts is this network.
+fn open_passage(
+    state: &State,
+    network: &Network,
+    namespace: BorrowedFd,
+    address: Ipv4Addr,
+    firewall: Firewall,
+) -> Result<()> {
+    let routes = Route::open_in(namespace)?.routes()?;
+    let is_way_out = |route: &RouteEntry| {
+        route.prefix == 0 && route.gateway == Some(network.gateway)
+    };
+    if !routes.iter().any(is_way_out) {
+        return Ok(());
+    }
+    passage::open(&Rules::open()?, state, network, namespace, address, firewall)
+}

@@ -9,17 +9,15 @@ use common::state::Name;
 use common::{Exit, Home};
 
 use super::running::running;
-use crate::{host_end, hosts, passage};
+use crate::{host_end, hosts, passage, undo};
 
 /// Disconnect a running container from a network
-///
-/// Its published ports are given back if this was the network that `run` connected it to.
 #[derive(Args, Debug)]
 pub struct Disconnect {
-    /// The network
+    /// Name of the network
     network: Name,
 
-    /// The container's name, its ID, or a unique ID prefix
+    /// Name of the container, its ID, or a unique prefix of its ID
     container: String,
 }
 
@@ -34,11 +32,16 @@ impl Act for Disconnect {
         let me = members.into_iter().find(|member| member.id == home.id);
         let me = me.with_context(|| {
             format!(
-                "container {} is not connected to network {}",
+                "container {} is not connected to network {}: `network inspect {1}` \
+                 shows the containers that are",
                 self.container, network.name
             )
         })?;
         take_back(&networks, &home, &network, &me)?;
+        if undo::first_network(&home.notes()?).as_ref() == Some(&network.name) {
+            // The supervisor gives the ports back when it sees that the device is gone.
+            home.note_ports_given_back()?;
+        }
         Ok(Exit::Code(0))
     }
 }

@@ -14,7 +14,9 @@ pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> 
     let home = record.home(&context.state);
     let process = home.program()?;
     let process = process.with_context(|| {
-        format!("container {word} is not running: only a running one has a network")
+        format!(
+            "container {word} is not running: only a running container has networks"
+        )
     })?;
     Ok((home, process))
 }
