@@ -31,13 +31,13 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
 /// What somebody writes who wants the port to be reached from this host and from others.
 const RULES: &str = "
 table ip nat {
-  chain prerouting { type nat hook prerouting priority -100
-    fib daddr type local tcp dport 18480 dnat to 10.10.0.2:80 }
-  chain output { type nat hook output priority -100
-    fib daddr type local tcp dport 18480 dnat to 10.10.0.2:80 }
-  chain postrouting { type nat hook postrouting priority 100
+  chain prerouting { type nat hook prerouting priority -100;
+    fib daddr type local tcp dport 18480 dnat to 10.10.0.2:80; }
+  chain output { type nat hook output priority -100;
+    fib daddr type local tcp dport 18480 dnat to 10.10.0.2:80; }
+  chain postrouting { type nat hook postrouting priority 100;
     ip saddr 10.10.0.0/24 oifname != \"br0\" masquerade
-    ip saddr 127.0.0.0/8 oifname \"br0\" masquerade }
+    ip saddr 127.0.0.0/8 oifname \"br0\" masquerade; }
 }
 ";
 
