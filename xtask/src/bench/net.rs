@@ -26,7 +26,6 @@ use provision::{busybox, command};
 use super::life::{
     Aim, Line, Measure, Place, figures, go_on, hold_back, in_turn, table,
 };
-use super::measure::IDLE;
 use super::record::Record;
 use crate::build::build_release;
 use crate::checkout::target;
@@ -38,6 +37,10 @@ const NETWORK: f64 = 2.5;
 const PUBLISHED: f64 = 2.0;
 const GONE: f64 = 25.0;
 const PODMAN: f64 = 0.1;
+
+/// Idle so long before each run: the kernel takes the network namespace of the run before
+/// down meanwhile, with a lock that the next one would wait for.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
