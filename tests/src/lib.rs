@@ -26,7 +26,8 @@ pub use devices::devices_untouched;
 pub use faulty::{Call, Faulty, Outcome};
 pub use lab::{Lab, copy_tree, end_of, probe, user, values};
 pub use netlink::{
-    add_rule, add_table, bridge_link, delete_table, loopback_address,
+    add_forward_chain, add_rule, add_table, bridge_link, delete_table,
+    loopback_address,
 };
 pub use one::{One, ROOT, USER, Who, alone, state_of};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};

@@ -241,6 +241,26 @@ pub fn add_rule(table: &str) -> io::Result<()> {
     change(&[(NEW_CHAIN, CREATE, chain), (NEW_RULE, CREATE | APPEND, rule)])
 }
 
+/// Add a table with a chain that has a say in what is forwarded.
+///
+/// # Errors
+/// The kernel's.
+/// # Source
+/// include/uapi/linux/netfilter/nf_tables.h, "enum `nft_chain_attributes`"
+pub fn add_forward_chain(table: &str, chain: &str) -> io::Result<()> {
+    const HOOK: u16 = 4;
+    const TYPE: u16 = 7;
+    const NESTED: u16 = 0x8000;
+    const FORWARD: u32 = 2;
+    let mut hook = Vec::new();
+    attribute(&mut hook, 1, &FORWARD.to_be_bytes());
+    attribute(&mut hook, 2, &0_u32.to_be_bytes());
+    let mut about = body(&[(TABLE, table), (CHAIN_NAME, chain), (TYPE, "filter")]);
+    attribute(&mut about, HOOK | NESTED, &hook);
+    let table = body(&[(TABLE, table)]);
+    change(&[(NEW_TABLE, CREATE, table), (NEW_CHAIN, CREATE, about)])
+}
+
 /// Delete a table with all that is in it.
 ///
 /// # Errors

@@ -35,7 +35,8 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1000)]
     runs: u64,
 
-    /// How many times a container is run, killed at random, and pruned
+    /// How many times a container is run, killed at random, and pruned; on a network half
+    /// as often
     #[arg(long, default_value_t = 100)]
     cycles: u64,
 
@@ -99,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if tests.is_empty() {
         bail!(
             "no part has such a name: give images, each_call, random_kills, \
-             run_kill_prune, many_in_a_row or chapters"
+             run_kill_prune, run_kill_network, many_in_a_row or chapters"
         );
     }
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;

@@ -154,6 +154,7 @@ impl Connection {
         text.extend(others.map(|it| hosts::line(&it)));
         own_files::write(plan, &text, &servers)?;
         hosts::publish(&networks, &network, &state, &me)?;
+        self.rules.lead_to(address);
         self.joined = Some((network, me));
         Ok(())
     }

@@ -109,7 +109,8 @@ pub(crate) fn close_if_unused(
     network: &Network,
 ) -> Result<()> {
     let note = note(state, network);
-    if !note.exists() || !network.members(state)?.is_empty() {
+    let noted = note.try_exists().look(|| format!("stat(2) {}", note.display()))?;
+    if !noted || !network.members(state)?.is_empty() {
         return Ok(());
     }
     foreign::remove(&Rules::open()?, &network.bridge)?;

@@ -1,4 +1,5 @@
 //! Tests: the paths of packets to a published port, with real packets.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
@@ -80,7 +81,7 @@ fn rows(lab: &Lab) -> Vec<String> {
 
 #[test]
 fn each_path_leads_where_the_table_says() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     lab.client.add_route("192.168.10.0", 24, "203.0.113.1");
     let table = table(&lab.host, &published(None, 8080, 80));
     if let Some(rules) = lab.host.run("nft list ruleset") {
@@ -102,7 +103,7 @@ fn each_path_leads_where_the_table_says() {
 
 #[test]
 fn a_port_of_one_address_is_published_there_only() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { client, host, k2, .. } = &lab;
     let mut ports = published(Some([127, 0, 0, 1]), 8081, 80);
     ports.extend(published(Some([203, 0, 113, 1]), 8082, 80));
@@ -133,7 +134,7 @@ fn forge(host: &Host, gateway: &str) {
 
 #[test]
 fn forged_packets_to_loopback_are_dropped() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { client, host, k2, .. } = &lab;
     for device in ["all", "br0", "lan"] {
         host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
@@ -157,7 +158,7 @@ fn forged_packets_to_loopback_are_dropped() {
 
 #[test]
 fn forged_packets_from_loopback_are_dropped() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { host, k2, .. } = &lab;
     for device in ["all", "br0"] {
         host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
@@ -179,7 +180,7 @@ fn forged_packets_from_loopback_are_dropped() {
 
 #[test]
 fn a_udp_client_finds_the_new_container() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { client, host, .. } = &lab;
     let ask = || client.ask_from(("203.0.113.2", 5000), "203.0.113.1", 8080);
     // The kernel keeps track of connections as long as there is a table that needs it.
@@ -219,7 +220,7 @@ fn wait_with_a_table() {
 
 #[test]
 fn the_table_ends_with_its_process() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let rules = lab.host.rules();
     let tables = || rules.tables().unwrap();
     let wait_until = |there: bool| {
@@ -246,7 +247,7 @@ fn the_table_ends_with_its_process() {
 
 #[test]
 fn many_ports_are_one_commit() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let ports: Vec<Published> =
         (20_000..21_000).flat_map(|port| published(None, port, port)).collect();
     let start = Instant::now();
@@ -258,7 +259,7 @@ fn many_ports_are_one_commit() {
 
 #[test]
 fn an_error_names_the_rule() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let id = Id::new().unwrap();
     let open = || {
         lab.host
@@ -287,7 +288,7 @@ fn an_error_names_the_rule() {
 #[test]
 #[ignore = "a measurement: cargo test -p ch06-connect -- --ignored --nocapture"]
 fn time_of_a_table() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let ports = published(None, 8080, 80);
     let new = || open_table(&Id::new().unwrap(), "br0", SUBNET, K1, &ports).unwrap();
     let median = |what: &str, mut times: Vec<Duration>| {
@@ -374,7 +375,7 @@ fn foreign_firewall(host: &Host, family: Family, table: &str, chain: &'static st
 
 #[test]
 fn two_plain_rules_open_a_foreign_firewall() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { host, k1, .. } = &lab;
     lab.client.add_route("192.168.10.0", 24, "203.0.113.1");
     host.add_route("0.0.0.0", 0, "203.0.113.2");
@@ -417,7 +418,7 @@ fn two_plain_rules_open_a_foreign_firewall() {
 
 #[test]
 fn processes_at_once_add_the_rules_once() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     foreign_firewall(&lab.host, Family::Inet, "mine", "passing");
     let rules = lab.host.rules();
     let chain = foreign::forward_chains(&rules).unwrap().remove(0);
@@ -445,7 +446,7 @@ fn processes_at_once_add_the_rules_once() {
 /// iptables(8) must still be able to show its chains, with our rules in them.
 #[test]
 fn iptables_shows_our_rules_as_its_own() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { host, k1, .. } = &lab;
     if host.run("iptables-nft -P FORWARD DROP").is_none() {
         return;
@@ -489,7 +490,7 @@ fn iptables_shows_our_rules_as_its_own() {
 /// not reach.
 #[test]
 fn the_printed_commands_open_a_legacy_firewall() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { host, k1, .. } = &lab;
     lab.client.add_route("192.168.10.0", 24, "203.0.113.1");
     host.add_route("0.0.0.0", 0, "203.0.113.2");
@@ -517,7 +518,7 @@ fn the_printed_commands_open_a_legacy_firewall() {
 
 #[test]
 fn the_probe_tells_what_is_missing() {
-    let Some(lab) = Lab::new() else { return };
+    let lab = Lab::new();
     let Lab { host, k1, .. } = &lab;
     let rules = host.rules();
     let try_it = || host.inside(|| probe(&rules, k1.0.as_fd(), K1)).unwrap();

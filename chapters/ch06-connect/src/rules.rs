@@ -37,6 +37,11 @@ impl Rules {
         Rules { publication, held: Held::default(), link: None }
     }
 
+    /// The container has this address.
+    pub(crate) fn lead_to(&self, address: Ipv4Addr) {
+        self.publication.leads_to(address);
+    }
+
     /// Make the table.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use anyhow::Result;
 use ch06_network::{Member, Network, Networks, noted_addresses};
 use common::Home;
 use common::state::{Name, Notes, Undo};
+use common::step;
+use nix::errno::Errno;
 
 use crate::{conntrack, hosts, nft, passage};
 
@@ -45,8 +47,17 @@ pub(crate) fn end(home: &Home) -> Result<()> {
     }
     let networks = Networks::lock(&home.state)?;
     for (name, address) in noted_addresses(&notes) {
-        // A network that was removed since has no members.
-        let Ok(network) = Network::find(&home.state, &name) else { continue };
+        let network = match Network::read(&home.state, &name) {
+            Ok(Some(network)) => network,
+            // A network that was removed since has no members.
+            Ok(None) => continue,
+            // It can be read later, and this is tried again.
+            Err(error) if error.root_cause().is::<Errno>() => return Err(error),
+            Err(damaged) => {
+                step::warn(&step::report(&damaged));
+                continue;
+            }
+        };
         let (id, name) = (home.id.clone(), notes.name());
         let me = Member { address, id, name };
         hosts::withdraw(&networks, &network, &home.state, &me)?;

@@ -199,13 +199,20 @@ impl Networks<'_> {
             })?;
         }
         // A container has a lock file from before its first note until nothing of it is
-        // left to undo. A symlink without one, or one that cannot be read, has no owner.
+        // left to undo. A symlink without one has no owner, nor has what is no symlink.
         for (address, link) in taken(&directory)? {
-            let owner = fs::read_link(&link).unwrap_or_default();
+            let owner = match fs::read_link(&link) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => PathBuf::new(),
+                owner => owner.look(|| format!("readlink(2) {}", link.display()))?,
+            };
             let owner = Member::read(address, &owner).map(|it| it.id);
-            let running = self.state.running();
-            let lives = owner.is_some_and(|id| running.join(id.as_str()).exists());
-            if !lives {
+            let lock = owner.map(|id| self.state.running().join(id.as_str()));
+            // Who cannot be looked at may live.
+            let lives = lock.map(|lock| {
+                lock.try_exists().look(|| format!("stat(2) {}", lock.display()))
+            });
+            if !lives.transpose()?.unwrap_or(false) {
                 gone(fs::remove_file(&link))
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }

@@ -50,7 +50,8 @@ pub fn switch_on(state: &State) -> Result<()> {
 /// As [`switch_on`].
 pub(crate) fn restore(state: &State) -> Result<()> {
     let note = note(state);
-    if !note.exists() || !names(state)?.is_empty() {
+    let noted = note.try_exists().look(|| format!("stat(2) {}", note.display()))?;
+    if !noted || !names(state)?.is_empty() {
         return Ok(());
     }
     sysctl::stop_forwarding()?;

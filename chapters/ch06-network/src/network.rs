@@ -65,7 +65,10 @@ impl Network {
     }
 
     /// `None` if there is no such network.
-    pub(crate) fn read(state: &State, name: &Name) -> Result<Option<Network>> {
+    ///
+    /// # Errors
+    /// The record cannot be read, or is damaged.
+    pub fn read(state: &State, name: &Name) -> Result<Option<Network>> {
         let path = directory(state, name).join(RECORD);
         let text = match read_whole::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

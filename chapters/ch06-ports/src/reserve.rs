@@ -1,11 +1,10 @@
-//! The host's ports, each reserved by a bound socket that never listens.
+//! The host's ports, each reserved by a bound socket that takes no connections.
 //!
 //! A rule of the firewall leads a port to a container, and the kernel does not count
 //! that as a use of the port: another program could listen there, and would never get a
 //! connection. The bound socket is the use. The kernel closes it with the process that
 //! holds it.
 
-use std::fs::File;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::thread::sleep;
@@ -17,7 +16,8 @@ use common::step::{Hint, Step};
 use nix::errno::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with,
+    AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, listen,
+    shutdown, socket_with,
 };
 
 use crate::holder::holder;
@@ -46,7 +46,7 @@ impl Reservation {
         let mut sockets = Vec::with_capacity(wanted.len());
         for port in wanted {
             let socket = loop {
-                match reserve(state, port) {
+                match reserve(port) {
                     Err(error) if is_taken(&error) && Instant::now() < deadline => {
                         sleep(Duration::from_millis(2));
                     }
@@ -81,7 +81,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 ///
 /// # Source
 /// ip(7), "Address format"; ipv6(7), `IPV6_V6ONLY`; socket(7), `SO_REUSEADDR`
-fn reserve(state: &State, port: &Published) -> Result<OwnedFd> {
+fn reserve(port: &Published) -> Result<OwnedFd> {
     let bind = |socket: &OwnedFd, address: &SocketAddr| {
         bind(socket, address).step(|| format!("bind(2) {address}/{}", port.protocol))
     };
@@ -103,13 +103,15 @@ fn reserve(state: &State, port: &Published) -> Result<OwnedFd> {
         return Ok(socket);
     }
     // A connection that was closed a minute ago still has the port. With this option,
-    // bind(2) succeeds beside it. But it also succeeds beside another socket that has
-    // the option and does not listen. So the option is cleared after the bind, and a
-    // lock keeps other processes of this program out until then.
-    let _lock = lock(state)?;
+    // bind(2) succeeds beside it, and also beside other sockets that have the option.
+    // Only one of them can listen: that one has the port. Then the option is cleared,
+    // and the socket stops to listen.
     reuse_address(&socket, true)?;
     bind(&socket, &address)?;
+    let protocol = port.protocol;
+    listen(&socket, 0).step(|| format!("listen(2) {address}/{protocol}"))?;
     reuse_address(&socket, false)?;
+    shutdown(&socket, Shutdown::Read).look(|| "shutdown(2) SHUT_RD")?;
     Ok(socket)
 }
 
@@ -124,16 +126,6 @@ fn dual_stack_socket() -> Result<Option<OwnedFd>> {
     Ok(Some(socket))
 }
 // ANCHOR_END: reserve
-
-/// The lock of all reservations: flock(2) on the directory of the lock files. The kernel
-/// releases it when the descriptor is closed.
-fn lock(state: &State) -> Result<File> {
-    let directory = state.make(state.running())?;
-    let file = File::open(&directory);
-    let file = file.look(|| format!("open(2) {}", directory.display()))?;
-    file.lock().look(|| format!("flock(2) {}", directory.display()))?;
-    Ok(file)
-}
 
 fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd> {
     socket_with(family, kind, SocketFlags::CLOEXEC, None).look(|| "socket(2)")
@@ -230,7 +222,8 @@ mod tests {
     fn no_other_program_can_use_a_reserved_port() {
         let (_dir, state) = state();
         let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
-        let held = Reservation::take(&state, &wanted).unwrap();
+        let chosen = Reservation::take(&state, &wanted).unwrap().ports().to_vec();
+        let held = Reservation::take(&state, &chosen).unwrap();
         let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
         for address in existing(&["0.0.0.0", "127.0.0.1", "::", "::1"]) {
             let listener = TcpListener::bind((address, tcp.host));
@@ -277,7 +270,8 @@ mod tests {
     fn clients_of_the_host_itself_are_refused_at_once() {
         let (_dir, state) = state();
         let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
-        let held = Reservation::take(&state, &wanted).unwrap();
+        let chosen = Reservation::take(&state, &wanted).unwrap().ports().to_vec();
+        let held = Reservation::take(&state, &chosen).unwrap();
         let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
         for address in existing(&["127.0.0.1", "127.0.0.5", "::1"]) {
             let begun = Instant::now();
@@ -351,20 +345,6 @@ mod tests {
                 drop(held);
             });
             Reservation::take(&state, &[port]).unwrap();
-        });
-    }
-
-    #[test]
-    fn a_second_process_waits_until_the_option_is_cleared() {
-        let (_dir, state) = state();
-        let port = Published { host: port_in_time_wait(), ..any(Protocol::Tcp) };
-        let first = lock(&state).unwrap();
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| Reservation::take(&state, &[port]).unwrap());
-            sleep(Duration::from_millis(50));
-            assert!(!second.is_finished());
-            drop(first);
-            second.join().unwrap();
         });
     }
 

@@ -10,6 +10,7 @@ use blackbox::{Lab, all, probe, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use predicates::str::contains;
 use serde_json::json;
 use serial_test::file_serial;
 
@@ -343,4 +344,63 @@ fn help_is_a_page() {
     assert_snapshot!("ch06-ports-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch06-ports-run-help", ok(&lab, &["run", "--help"]));
     assert_snapshot!("ch06-ports-port-help", ok(&lab, &["port", "--help"]));
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_publishes_ports_by_a_proxy() {
+    let lab = Lab::new();
+    let user = |words: &[&str]| {
+        let out = lab.as_user(BIN).args(words).assert().success();
+        String::from_utf8(out.get_output().stdout.clone()).unwrap()
+    };
+    user(&["network", "create", "--subnet", SUBNET, "one"]);
+    let (tcp, udp) = (free_port(), free_port());
+    // The user reads a copy of the probe.
+    let probe_copy = lab.dir().join("probe");
+    if !probe_copy.exists() {
+        fs::copy(probe(), &probe_copy).unwrap();
+    }
+    let publish = [format!("{tcp}:80"), format!("127.0.0.1:{udp}:53/udp")];
+    let volume = format!("{}:/probe", probe_copy.display());
+    let script = format!("/probe datagrams 53 & {SERVER}");
+    let run = ["run", "-d", "--init", "-net", "one", "--name", "web", "-v", &volume];
+    let ports = ["-p", &publish[0], "-p", &publish[1]];
+    let program = ["busybox", "sh", "-c", &script];
+    user(&[&run[..], &ports, &program].concat());
+    assert_eq!(answer(("127.0.0.1", tcp)), GATEWAY);
+    let shown = format!("80/tcp -> 0.0.0.0:{tcp}\n53/udp -> 127.0.0.1:{udp}\n");
+    assert_eq!(user(&["port", "web"]), shown);
+    let clients: Vec<UdpSocket> =
+        (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for client in &clients {
+        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        until(|| {
+            client.send_to(b"x", ("127.0.0.1", udp)).unwrap();
+            client.recv(&mut [0; 99]).is_ok()
+        });
+    }
+    // Another container cannot have the port.
+    let taken = ["run", "--rm", "-net", "one", "-p", &publish[0], "busybox", "true"];
+    lab.as_user(BIN)
+        .args(taken)
+        .assert()
+        .code(125)
+        .stderr(contains("container web"));
+    // The init process of the container does not hold the sockets of the host.
+    let notes = fs::read_dir(lab.user_state().join("running")).unwrap();
+    let notes = fs::read_to_string(notes.flatten().next().unwrap().path()).unwrap();
+    let init =
+        notes.lines().find_map(|it| it.strip_prefix("process until-removed "));
+    let init = init.unwrap().split(' ').next().unwrap();
+    let held = fs::read_dir(format!("/proc/{init}/fd")).unwrap().flatten();
+    let held: Vec<_> = held.map(|fd| fs::read_link(fd.path()).unwrap()).collect();
+    let is_socket =
+        |it: &std::path::PathBuf| it.to_string_lossy().contains("socket");
+    assert!(!held.iter().any(is_socket), "{held:?}");
+    user(&["network", "disconnect", "one", "web"]);
+    assert!(ask(("127.0.0.1", tcp)).is_err());
+    user(&["rm", "-f", "web"]);
+    assert!(is_refused(("127.0.0.1", tcp)));
+    user(&["network", "rm", "one"]);
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use blackbox::{Lab, has_controller, skip};
+use blackbox::{Lab, add_forward_chain, has_controller, skip};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -181,7 +181,9 @@ fn a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl() {
     let (detail, fix) = report.found("namespace-net", "fail");
     contains(detail, "ENOSPC");
     assert_eq!(fix, "sysctl -w user.max_net_namespaces=15000");
-    contains(report.found("veth", "unknown").1, "namespace-net");
+    for id in ["veth", "firewall-rules", "connection-tracking"] {
+        contains(report.found(id, "unknown").1, "namespace-net");
+    }
 }
 
 #[test]
@@ -426,6 +428,84 @@ fn a_filter_that_forbids_to_mount_is_named() {
             let (detail, fix) = report.found(id, "fail");
             contains(detail, "EPERM");
             contains(fix, "seccomp=unconfined");
+        }
+    });
+}
+
+#[test]
+#[file_serial(machine)]
+fn who_decides_what_is_forwarded_is_named() {
+    let lab = Lab::new();
+    apart(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let owner = "forward-owner";
+        let none = "no chain of somebody else";
+        contains(Report::of_root(&lab).found(owner, "ok").0, none);
+        add_forward_chain("theirs", "passage").unwrap();
+        contains(
+            Report::of_root(&lab).found(owner, "ok").0,
+            "inet theirs passage: ",
+        );
+        // firewalld answers for its own table.
+        add_forward_chain("firewalld", "filter_FORWARD").unwrap();
+        let report = Report::of_root(&lab);
+        let (detail, fix) = report.found(owner, "warn");
+        contains(detail, "inet theirs passage, firewalld");
+        contains(fix, "firewall-cmd --zone=trusted --add-interface=BRIDGE");
+        contains(Report::of_user(&lab).found(owner, "ok").0, "ordinary user");
+        assert_eq!(report.code, 0);
+    });
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_host_that_does_not_forward_is_named_with_who_changes_that() {
+    let lab = Lab::new();
+    apart(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let (id, path) = ("ip-forward", "/proc/sys/net/ipv4/ip_forward");
+        fs::write(path, "1").unwrap();
+        contains(Report::of_root(&lab).found(id, "ok").0, "is on");
+        fs::write(path, "0").unwrap();
+        contains(Report::of_root(&lab).found(id, "ok").0, "run -net sets it to 1");
+        let sys = "/proc/sys";
+        mount(Some(sys), sys, NONE, MsFlags::MS_BIND, NONE).unwrap();
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(NONE, sys, NONE, flags, NONE).unwrap();
+        let report = Report::of_root(&lab);
+        let (detail, fix) = report.found(id, "warn");
+        contains(detail, "cannot be changed here");
+        contains(fix, "sysctl -w net.ipv4.ip_forward=1");
+        contains(Report::of_user(&lab).found(id, "ok").0, "ordinary user");
+    });
+}
+
+#[test]
+#[file_serial(machine)]
+fn what_pasta_needs_is_named_where_it_is_missing() {
+    let lab = Lab::new();
+    apart(|| {
+        let there = common::PATH.split(':').map(Path::new);
+        let there = there.into_iter().any(|dir| dir.join("pasta").is_file());
+        let report = Report::of_root(&lab);
+        match there {
+            true => contains(report.found("pasta", "ok").0, "pasta"),
+            false => contains(report.found("pasta", "warn").1, "passt"),
+        }
+        let place = Path::new("/dev/net");
+        tmpfs(place, MsFlags::empty(), "mode=755");
+        for report in [Report::of_root(&lab), Report::of_user(&lab)] {
+            let (detail, fix) = report.found("tun", "warn");
+            contains(detail, "open(2) /dev/net/tun: ENOENT");
+            contains(fix, "modprobe tun");
+        }
+        fs::write(place.join("tun"), "").unwrap();
+        fs::set_permissions(place.join("tun"), fs::Permissions::from_mode(0o600))
+            .unwrap();
+        for report in [Report::of_root(&lab), Report::of_user(&lab)] {
+            let (detail, fix) = report.found("tun", "warn");
+            contains(detail, "EACCES");
+            contains(fix, "chmod 666 /dev/net/tun");
         }
     });
 }

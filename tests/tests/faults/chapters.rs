@@ -12,6 +12,7 @@ mod ch05_exec;
 mod ch05_ps;
 mod ch05_rm;
 mod ch05_stop;
+mod ch06_ports;
 
 use blackbox::Lab;
 

@@ -3,11 +3,12 @@
 //!
 //! Every system call of a run of ch04-volume fails once with each plausible errno, and
 //! the process is killed once before each. Commands of the chapters are stopped at each
-//! system call. Runs of ch05-rm are killed at random moments and pruned. One container
-//! is entered very often.
+//! system call. Runs of ch05-rm, and of ch06-ports on a network, are killed at random
+//! moments and pruned. One container is entered very often.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod chapters;
+mod connected;
 mod cycles;
 mod every_fault;
 mod ground;
@@ -74,6 +75,13 @@ mod run_kill_prune {
     #[test]
     fn part_1() {
         part(1);
+    }
+}
+
+mod run_kill_network {
+    #[test]
+    fn cycles() {
+        super::connected::cycles();
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,7 +12,11 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use ch02_net::Route;
 use ch02_user::Outside;
+use ch06_connect::conntrack;
+use ch06_connect::firewall::open_table;
+use ch06_connect::nft::Rules;
 use common::rights;
+use common::state::{Id, Protocol, Published};
 use common::step::Step;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -60,6 +65,9 @@ fn make(words: &[OsString]) -> Result<()> {
         "veth" => network(as_user, |route| route.add_veth("doctor0", "doctor1")),
         "bridge" => network(as_user, |route| route.add("bridge", "doctor0")),
         "nftables" => network(as_user, |_| nftables()),
+        "rules" => network(as_user, |_| rules()),
+        "connections" => network(as_user, |_| connections()),
+        "tun" => tun(),
         "group" => group(&place()?),
         "write" => write(&place()?),
         "execute" => execute(&place()?),
@@ -101,6 +109,13 @@ fn maps() -> Result<()> {
 /// As an ordinary user: a user namespace, and in it what AppArmor refuses where it
 /// lets the namespace itself be made.
 fn ordinary() -> Result<()> {
+    become_ordinary()?;
+    mounts(true)?;
+    tmpfs().map(drop)
+}
+
+/// Change from root to a user without rights.
+fn become_ordinary() -> Result<()> {
     if rights::is_host_root().unwrap_or(false) {
         const NOBODY: u32 = 65534;
         setgroups(&[]).step(|| "setgroups(2)")?;
@@ -109,8 +124,7 @@ fn ordinary() -> Result<()> {
         // Who has changed his user owns no file of his own /proc/self.
         set_dumpable(true).step(|| "prctl(2) PR_SET_DUMPABLE")?;
     }
-    mounts(true)?;
-    tmpfs().map(drop)
+    Ok(())
 }
 
 /// proc in a PID namespace, as a container has it.
@@ -229,6 +243,29 @@ fn nftables() -> Result<()> {
         return Err(Errno::from_raw(-error)).step(|| "NFT_MSG_GETGEN");
     }
     Ok(())
+}
+
+/// A container's own table, with the rules of a published port. It goes with the socket.
+fn rules() -> Result<()> {
+    let (protocol, guest) = (Protocol::Tcp, 80);
+    let port = Published { protocol, address: None, host: 8080, guest };
+    let subnet = (Ipv4Addr::new(192, 0, 2, 0), 24);
+    let address = Ipv4Addr::new(192, 0, 2, 2);
+    open_table(&Id::new()?, "doctor0", subnet, address, &[port]).map(drop)
+}
+
+/// Those of an address that nobody has.
+fn connections() -> Result<()> {
+    let address = Ipv4Addr::new(192, 0, 2, 2);
+    conntrack::forget(&Rules::open()?, address, &[]).map(drop)
+}
+
+/// The device of which pasta(1) makes a network card, as an ordinary user.
+fn tun() -> Result<()> {
+    become_ordinary()?;
+    let path = "/dev/net/tun";
+    let tun = File::options().read(true).write(true).open(path);
+    tun.step(|| format!("open(2) {path}")).map(drop)
 }
 
 /// A cgroup, made and removed.

@@ -9,6 +9,7 @@
 mod attempt;
 mod cgroup;
 mod child;
+mod firewall;
 mod net;
 mod report;
 mod state;
@@ -33,6 +34,7 @@ pub fn machine() -> Vec<Check> {
     checks.extend(cgroup::checks());
     checks.extend(union::checks(who));
     checks.extend(net::checks(who));
+    checks.extend(firewall::checks(who));
     checks.extend(state::checks(who, State::locate()));
     checks
 }

@@ -1,0 +1,207 @@
+//! What containers on a network need of the host: our own firewall rules, forwarding, a
+//! firewall of somebody else that lets them pass, and pasta for ordinary users.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use ch06_connect::foreign::{commands, forward_chains};
+use ch06_connect::nft::Rules;
+use common::PATH;
+use common::step::report;
+use nix::errno::Errno;
+use provision::command::run;
+
+use crate::Who;
+use crate::child::attempt;
+use crate::report::Check;
+
+/// The modules that our rules use, for a kernel that does not load them by itself.
+const MODULES: &str = "nf_tables nft_chain_nat nft_fib_ipv4 nft_masq nft_ct";
+
+const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// `pasta --version` takes a few milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Nothing of it is needed by the main job, which has no network.
+pub(crate) fn checks(who: Who) -> Vec<Check> {
+    vec![
+        rules(who),
+        connections(who),
+        forwarding(who),
+        forward(who),
+        pasta(),
+        tun(who),
+    ]
+}
+
+/// The whole table of a container that publishes a port, in a network namespace.
+fn rules(who: Who) -> Check {
+    let id = "firewall-rules";
+    let outcome = attempt(&["rules", who.word()]);
+    match &outcome.error {
+        None => Check::ok(id, "the rules of a container with a port can be made"),
+        Some(error) if error.starts_with("unshare(2)") => {
+            Check::unknown(id, error, "first the net namespace: see namespace-net")
+        }
+        Some(error) => Check::warn(
+            id,
+            error,
+            format!(
+                "for ch06-connect and ch06-ports: modprobe -a {MODULES}; from Linux 5.12 \
+                 on, a table can have an owner"
+            ),
+        ),
+    }
+}
+
+/// The list of connections, from which those of a dead container are removed.
+fn connections(who: Who) -> Check {
+    let id = "connection-tracking";
+    let outcome = attempt(&["connections", who.word()]);
+    match &outcome.error {
+        None => Check::ok(id, "connections can be listed and forgotten"),
+        Some(error) if error.starts_with("unshare(2)") => {
+            Check::unknown(id, error, "first the net namespace: see namespace-net")
+        }
+        Some(error) => Check::warn(
+            id,
+            error,
+            "modprobe nf_conntrack_netlink; without it, UDP clients of a container that \
+             was replaced wait for half a minute",
+        ),
+    }
+}
+
+/// Whether the host forwards, or lets us switch it on.
+fn forwarding(who: Who) -> Check {
+    let id = "ip-forward";
+    if who == Who::User {
+        let detail = "an ordinary user's networks are in a namespace of their own";
+        return Check::ok(id, detail);
+    }
+    let value = match fs::read_to_string(IP_FORWARD) {
+        Ok(value) => value,
+        Err(error) => return Check::unknown(id, error.to_string(), "mount /proc"),
+    };
+    if value.trim() != "0" {
+        let detail = "net.ipv4.ip_forward is on: this host is a router already";
+        return Check::ok(id, detail);
+    }
+    // Opened, and not written to.
+    match File::options().write(true).open(IP_FORWARD) {
+        Ok(_) => Check::ok(
+            id,
+            "net.ipv4.ip_forward is 0; run -net sets it to 1 until the last network is \
+             removed",
+        ),
+        Err(error) => Check::warn(
+            id,
+            format!("net.ipv4.ip_forward is 0, and cannot be changed here: {error}"),
+            "on the host: sysctl -w net.ipv4.ip_forward=1",
+        ),
+    }
+}
+
+/// Who else has a say in what is forwarded: the chains by their names.
+fn forward(who: Who) -> Check {
+    let id = "forward-owner";
+    if who == Who::User {
+        let detail =
+            "an ordinary user's networks are behind no firewall of the host";
+        return Check::ok(id, detail);
+    }
+    let bridge = "BRIDGE";
+    let found = Rules::open()
+        .and_then(|rules| Ok((forward_chains(&rules)?, commands(&rules, bridge)?)));
+    let (chains, commands) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            return Check::unknown(
+                id,
+                report(&error),
+                "first the rules: see firewall-rules",
+            );
+        }
+    };
+    let mut owners: Vec<String> = chains
+        .iter()
+        .map(|chain| format!("{} {}", chain.table, chain.name))
+        .collect();
+    for (program, word) in [
+        ("firewall-cmd", "firewalld"),
+        ("iptables-legacy", "iptables-legacy FORWARD"),
+    ] {
+        if commands.iter().any(|command| command.starts_with(program)) {
+            owners.push(word.to_owned());
+        }
+    }
+    let shown = owners.join(", ");
+    if owners.is_empty() {
+        Check::ok(id, "no chain of somebody else decides what is forwarded")
+    } else if commands.is_empty() {
+        Check::ok(
+            id,
+            format!(
+                "{shown}: where it drops the packets of containers, run -net adds two \
+                 rules"
+            ),
+        )
+    } else {
+        Check::warn(
+            id,
+            format!("{shown}: rules of ours cannot open it"),
+            format!(
+                "only if containers do not reach other hosts: {}; BRIDGE is the name of \
+                 the network",
+                commands.join("; ")
+            ),
+        )
+    }
+}
+
+/// The program that connects the networks of ordinary users.
+fn pasta() -> Check {
+    let id = "pasta";
+    let fix = "for the networks of ordinary users: apt-get install passt, dnf install \
+               passt, apk add passt; without it, their containers reach each other and no \
+               other host";
+    let found = PATH.split(':').map(|dir| PathBuf::from(dir).join("pasta"));
+    let Some(program) = found.into_iter().find(|file| file.is_file()) else {
+        return Check::warn(id, "no pasta on PATH", fix);
+    };
+    match run(Command::new(&program).arg("--version"), PATIENCE) {
+        Ok(said) => {
+            let text = String::from_utf8_lossy(&said.out).into_owned();
+            let first =
+                text.lines().next().unwrap_or("it tells no version").to_owned();
+            Check::ok(id, first)
+        }
+        Err(error) => Check::warn(id, report(&error), fix),
+    }
+}
+
+/// The device of which pasta makes a network card.
+fn tun(who: Who) -> Check {
+    let id = "tun";
+    let outcome = attempt(&["tun", who.word()]);
+    let Some(error) = &outcome.error else {
+        return Check::ok(id, "ordinary users can open /dev/net/tun");
+    };
+    let changed = ["setgroups(2)", "setgid(2)", "setuid(2)"];
+    if changed.iter().any(|call| error.starts_with(call)) {
+        let detail = format!("nobody else can be tried: {error}");
+        return Check::unknown(id, detail, "run it as an ordinary user");
+    }
+    let fix = match outcome.errno() {
+        Some(Errno::EACCES) => "for pasta: chmod 666 /dev/net/tun",
+        Some(Errno::ENODEV) => "for pasta: modprobe tun",
+        _ => {
+            "for pasta: modprobe tun; inside a container: docker run --device \
+             /dev/net/tun"
+        }
+    };
+    Check::warn(id, error, fix)
+}
