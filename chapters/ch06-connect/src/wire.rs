@@ -98,6 +98,6 @@ fn free_name(guest: &Route) -> Result<String> {
     }
 }
 
-fn has_default_route(guest: &Route) -> Result<bool> {
+pub(crate) fn has_default_route(guest: &Route) -> Result<bool> {
     Ok(guest.routes()?.iter().any(|route| route.prefix == 0))
 }
