@@ -3,6 +3,7 @@
 mod connect;
 mod disconnect;
 mod running;
+mod way_out;
 
 pub use connect::Connect;
 pub use disconnect::Disconnect;

@@ -2,26 +2,24 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use anyhow::{Result, bail};
-use ch02_net::{Route, RouteEntry};
 use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
 use common::cli::{Act, Context};
-use common::state::{Name, State};
-use common::step::{Step, join_errors};
-use common::{Exit, Home, Process, in_background, poll};
+use common::state::Name;
+use common::step::join_errors;
+use common::{Exit, Home, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
 
 use super::disconnect::take_back;
-use super::running::running;
+use super::running::{own_namespace, running};
+use super::way_out::open_passage;
 use crate::connection::used;
 use crate::firewall::open_table;
-use crate::nft::Rules;
-use crate::passage::{self, Firewall};
+use crate::passage::Firewall;
 use crate::undo::CONNECTION;
-use crate::wire::has_default_route;
 use crate::{LinkWatch, Mac, Wire, hosts};
 
 /// Connect a running container to a network
@@ -80,21 +78,6 @@ impl Act for Connect {
     }
 }
 
-/// The network namespace of the container, unless it is the host's.
-pub(super) fn own_namespace(process: &Process, word: &str) -> Result<File> {
-    let path = format!("/proc/{}/ns/net", process.pid);
-    let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
-    let of =
-        |path: &str| std::fs::read_link(path).look(|| format!("readlink(2) {path}"));
-    if of(&path)? == of("/proc/self/ns/net")? {
-        bail!(
-            "container {word} has the host's network (--network host): it cannot be \
-             connected to another one"
-        );
-    }
-    Ok(namespace)
-}
-
 // ANCHOR: connect
 /// Lay the wire. The rules of the connection belong to a process that stays behind until
 /// the device is removed, by `network disconnect` or with the container.
@@ -122,54 +105,3 @@ fn connect(
     wire.wait()
 }
 // ANCHOR_END: connect
-
-/// Give a container that has lost its default route another one, through a network that
-/// it is still connected to.
-///
-/// # Errors
-/// Those of the netlink socket; as [`passage::open`].
-pub(super) fn find_other_way_out(
-    state: &State,
-    home: &Home,
-    namespace: BorrowedFd,
-    firewall: Firewall,
-) -> Result<()> {
-    let guest = Route::open_in(namespace)?;
-    if has_default_route(&guest)? {
-        return Ok(());
-    }
-    let (links, addresses) = (guest.links()?, guest.addresses()?);
-    for network in Network::all(state)?.into_iter().flatten() {
-        let members = network.members(state)?;
-        let me = members.into_iter().find(|member| member.id == home.id);
-        let Some(Member { address, .. }) = me else { continue };
-        let index =
-            addresses.iter().find(|it| it.address == address).map(|it| it.index);
-        let device = links.iter().find(|link| Some(link.index) == index);
-        if let Some(device) = device {
-            let (all, gateway) = (Ipv4Addr::UNSPECIFIED, Some(network.gateway));
-            guest.add_route(all, 0, gateway, Some(&device.name))?;
-            return open_passage(state, &network, namespace, address, firewall);
-        }
-    }
-    Ok(())
-}
-
-/// Make sure that the host's own firewall lets the container's packets pass, if the
-/// container's way to other hosts is this network.
-fn open_passage(
-    state: &State,
-    network: &Network,
-    namespace: BorrowedFd,
-    address: Ipv4Addr,
-    firewall: Firewall,
-) -> Result<()> {
-    let routes = Route::open_in(namespace)?.routes()?;
-    let is_way_out = |route: &RouteEntry| {
-        route.prefix == 0 && route.gateway == Some(network.gateway)
-    };
-    if !routes.iter().any(is_way_out) {
-        return Ok(());
-    }
-    passage::open(&Rules::open()?, state, network, namespace, address, firewall)
-}

@@ -10,8 +10,8 @@ use common::cli::{Act, Context};
 use common::state::Name;
 use common::{Exit, Home};
 
-use super::connect::{find_other_way_out, own_namespace};
-use super::running::running;
+use super::running::{own_namespace, running};
+use super::way_out::find_other_way_out;
 use crate::passage::Firewall;
 use crate::{host_end, hosts, passage, undo};
 

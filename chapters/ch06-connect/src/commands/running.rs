@@ -1,8 +1,11 @@
-//! Finding a container that runs.
+//! Finding a container that runs, and its network namespace.
 
-use anyhow::{Context as _, Result};
+use std::fs::File;
+
+use anyhow::{Context as _, Result, bail};
 use common::cli::Context;
 use common::state::Record;
+use common::step::Step;
 use common::{Home, Process};
 
 /// The container and its first process.
@@ -19,4 +22,19 @@ pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> 
         )
     })?;
     Ok((home, process))
+}
+
+/// The network namespace of the container, unless it is the host's.
+pub(super) fn own_namespace(process: &Process, word: &str) -> Result<File> {
+    let path = format!("/proc/{}/ns/net", process.pid);
+    let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
+    let of =
+        |path: &str| std::fs::read_link(path).look(|| format!("readlink(2) {path}"));
+    if of(&path)? == of("/proc/self/ns/net")? {
+        bail!(
+            "container {word} has the host's network (--network host): it cannot be \
+             connected to another one"
+        );
+    }
+    Ok(namespace)
 }

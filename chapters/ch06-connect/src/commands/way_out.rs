@@ -1,0 +1,65 @@
+//! The way out of a container with several networks.
+
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+
+use anyhow::Result;
+use ch02_net::{Route, RouteEntry};
+use ch06_network::{Member, Network};
+use common::Home;
+use common::state::State;
+
+use crate::nft::Rules;
+use crate::passage::{self, Firewall};
+use crate::wire::has_default_route;
+
+/// Give a container that has lost its default route another one, through a network that
+/// it is still connected to.
+///
+/// # Errors
+/// Those of the netlink socket; as [`passage::open`].
+pub(super) fn find_other_way_out(
+    state: &State,
+    home: &Home,
+    namespace: BorrowedFd,
+    firewall: Firewall,
+) -> Result<()> {
+    let guest = Route::open_in(namespace)?;
+    if has_default_route(&guest)? {
+        return Ok(());
+    }
+    let (links, addresses) = (guest.links()?, guest.addresses()?);
+    for network in Network::all(state)?.into_iter().flatten() {
+        let members = network.members(state)?;
+        let me = members.into_iter().find(|member| member.id == home.id);
+        let Some(Member { address, .. }) = me else { continue };
+        let index =
+            addresses.iter().find(|it| it.address == address).map(|it| it.index);
+        let device = links.iter().find(|link| Some(link.index) == index);
+        if let Some(device) = device {
+            let (all, gateway) = (Ipv4Addr::UNSPECIFIED, Some(network.gateway));
+            guest.add_route(all, 0, gateway, Some(&device.name))?;
+            return open_passage(state, &network, namespace, address, firewall);
+        }
+    }
+    Ok(())
+}
+
+/// Make sure that the host's own firewall lets the container's packets pass, if the
+/// container's way to other hosts is this network.
+pub(super) fn open_passage(
+    state: &State,
+    network: &Network,
+    namespace: BorrowedFd,
+    address: Ipv4Addr,
+    firewall: Firewall,
+) -> Result<()> {
+    let routes = Route::open_in(namespace)?.routes()?;
+    let is_way_out = |route: &RouteEntry| {
+        route.prefix == 0 && route.gateway == Some(network.gateway)
+    };
+    if !routes.iter().any(is_way_out) {
+        return Ok(());
+    }
+    passage::open(&Rules::open()?, state, network, namespace, address, firewall)
+}
