@@ -7,7 +7,7 @@
 //! sockets there. It copies the bytes in between.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, PipeReader, pipe};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -41,6 +41,8 @@ const DATAGRAM: usize = 65_507;
 pub(crate) struct Proxy {
     /// It knows the container's address, as long as the container is connected.
     publication: Publication,
+    /// At its end when the container is disconnected.
+    connected: Option<PipeReader>,
     tcp: Vec<(OwnedFd, Published)>,
     connections: Vec<Connection>,
     udp: Vec<UdpPort>,
@@ -69,7 +71,8 @@ struct UdpPort {
 }
 
 impl Proxy {
-    /// Serve these ports. The sockets were made in the host's namespace.
+    /// Serve these ports. The sockets were made in the host's namespace. They are closed
+    /// when the publication is.
     ///
     /// # Errors
     /// EADDRINUSE: another socket listens on a port by now.
@@ -84,6 +87,9 @@ impl Proxy {
                 listen(socket, BACKLOG).step(|| format!("listen(2) {port}"))?;
             }
         }
+        // The publication closes the other end with what it holds.
+        let (connected, held) = pipe().look(|| "pipe2(2)")?;
+        publication.set(Vec::new(), vec![held.into()]);
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
         for (port, socket) in ports.iter().zip(sockets) {
             match port.protocol {
@@ -96,7 +102,8 @@ impl Proxy {
                 }),
             }
         }
-        Ok(Proxy { publication, tcp, connections: Vec::new(), udp })
+        let connected = Some(connected);
+        Ok(Proxy { publication, connected, tcp, connections: Vec::new(), udp })
     }
 
     /// Take one client, and connect to the container for it.
@@ -219,6 +226,8 @@ impl UdpPort {
 
 impl Watch for Proxy {
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let ends = self.connected.iter();
+        fds.extend(ends.map(|end| PollFd::new(end, PollFlags::IN)));
         for port in &self.udp {
             fds.push(PollFd::new(&port.socket, PollFlags::IN));
             for client in port.order() {
@@ -238,6 +247,13 @@ impl Watch for Proxy {
     fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
         let mut events = events.iter().map(|event| !event.is_empty());
         let mut next = || events.next().unwrap_or(false);
+        if self.connected.is_some() && next() {
+            self.connected = None;
+            self.tcp.clear();
+            self.udp.clear();
+            self.connections.clear();
+            return Ok(());
+        }
         for port in &mut self.udp {
             let clients = port.order();
             let arrived = next();
