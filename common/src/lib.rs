@@ -25,7 +25,7 @@ pub mod read_whole;
 pub mod state;
 
 pub use cli::{hints, step};
-pub use engine::background::{close_in_background, in_background};
+pub use engine::background::{finish_in_background, in_background};
 pub use engine::byte_copy::{ByteCopy, Got};
 pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};

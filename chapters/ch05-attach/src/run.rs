@@ -36,7 +36,6 @@ impl Act for Run {
 }
 
 impl Run {
-    // ANCHOR: act_with
     /// Run it, with the parts that a later chapter adds behind the root filesystem.
     /// `enter` goes first, to where the container is made; its value is kept until the
     /// end of the host side.
@@ -62,5 +61,4 @@ impl Run {
             .part(Attachable::new(log, &self.streams));
         self.streams.start(container)
     }
-    // ANCHOR_END: act_with
 }

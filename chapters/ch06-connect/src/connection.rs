@@ -95,10 +95,7 @@ impl Part for Connection {
         self.rules.open(container, network, address)?;
         wire.wait()?;
         let (state, namespace) = (&plan.home.state, namespace.as_fd());
-        let firewall = match self.flags.no_firewall {
-            true => Firewall::LeaveAlone,
-            false => Firewall::Open,
-        };
+        let firewall = Firewall::unless(self.flags.no_firewall);
         self.rules.open_passage(state, network, namespace, address, firewall)
     }
 
@@ -157,6 +154,7 @@ impl Connection {
         text.extend(others.map(|it| hosts::line(&it)));
         own_files::write(plan, &text, &servers)?;
         hosts::publish(&networks, &network, &state, &me)?;
+        self.rules.lead_to(address);
         self.joined = Some((network, me));
         Ok(())
     }

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use ch02_net::while_loading;
 use common::state::{Id, Published};
 
 use crate::nft::Expression::{
@@ -18,7 +19,6 @@ use crate::nft::{Batch, Hook, Place, Rules, Table};
 /// The names of our tables begin with this.
 pub const PREFIX: &str = "mydocker-";
 
-// ANCHOR: chains
 /// Received packets to a published port get the container as their destination.
 const ARRIVES: Hook =
     Hook { chain: "arrives", kind: "nat", place: Place::Prerouting, priority: -100 };
@@ -40,7 +40,6 @@ const GUARD: Hook = Hook {
 /// Only published ports can be reached from outside of the bridge.
 const FORWARD: Hook =
     Hook { chain: "forward", kind: "filter", place: Place::Forward, priority: 0 };
-// ANCHOR_END: chains
 
 /// The address 127.0.0.0 and the prefix length of all loopback addresses.
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -66,15 +65,29 @@ pub fn open_table(
     published: &[Published],
 ) -> Result<OwnedTable> {
     let table = Table::owned_ip(format!("{PREFIX}{id}-{bridge}"));
+    let messages = || batch(&table, bridge, (subnet, prefix), address, published);
+    let rules = Rules::open()?;
+    while_loading(|| rules.commit(messages()))?;
+    Ok(OwnedTable { rules, table })
+}
+
+/// The messages that make the table, its chains and its rules.
+fn batch(
+    table: &Table,
+    bridge: &str,
+    (subnet, prefix): (Ipv4Addr, u8),
+    address: Ipv4Addr,
+    published: &[Published],
+) -> Batch {
     let mut batch = Batch::new();
-    batch.add_table(&table);
+    batch.add_table(table);
     for hook in [ARRIVES, OWN, LEAVES, GUARD, FORWARD] {
-        batch.add_chain(&table, hook);
+        batch.add_chain(table, hook);
     }
     for port in published {
-        publish(&mut batch, &table, port, address);
+        publish(&mut batch, table, port, address);
     }
-    let mut rule = |hook: Hook, rule: &[_]| batch.append(&table, hook.chain, rule);
+    let mut rule = |hook: Hook, rule: &[_]| batch.append(table, hook.chain, rule);
     // ANCHOR: rules
     let loopback = Source(LOOPBACK.0, LOOPBACK.1);
     let container = Source(address, 32);
@@ -96,9 +109,7 @@ pub fn open_table(
     let unpublished = [NewConnection, Translated(Not), Drop];
     rule(FORWARD, &[&from_outside[..], &unpublished[..]].concat());
     // ANCHOR_END: rules
-    let rules = Rules::open()?;
-    rules.commit(batch)?;
-    Ok(OwnedTable { rules, table })
+    batch
 }
 
 // ANCHOR: publish
@@ -133,12 +144,11 @@ impl OwnedTable {
         &self.table
     }
 
-    // ANCHOR: delete
     /// Delete the table now, which takes 30 to 80 µs. Returns the socket, which the
     /// caller closes as late as possible.
     ///
-    /// close(2) waits until the kernel has freed the table: 10 to 15 ms, or 30 µs if
-    /// that was long ago. Meanwhile no other process can change rules.
+    /// close(2) waits until the kernel has freed the table: 5 to 15 ms, or 30 µs if
+    /// that has happened already. Meanwhile other processes that change rules wait too.
     ///
     /// # Errors
     /// Those of the socket. The table is gone with the socket in any case.
@@ -148,5 +158,4 @@ impl OwnedTable {
         self.rules.commit(batch)?;
         Ok(self.rules)
     }
-    // ANCHOR_END: delete
 }

@@ -15,33 +15,39 @@ use crate::{Mac, Mode};
 pub struct Flags {
     /// Connect the container to a network
     ///
-    /// "none" is a network namespace with the loopback device only; "host" is the
-    /// host's network namespace. [default: a network namespace without a device that
-    /// is up]
+    /// NETWORK is the name of a network (`network create`), "none" or "host". "none" is
+    /// a network namespace with only the loopback device. "host" is the network
+    /// namespace of the host. [default: a network namespace in which no device is up]
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     pub network: Option<Mode>,
 
-    /// IPv4 address of the container [default: the next free one of the network]
+    /// IPv4 address of the container [default: the next free address]
     #[arg(long = "ip", value_name = "ADDRESS")]
     pub address: Option<Ipv4Addr>,
 
-    /// MAC address of the container's device [default: 02:42 and the IPv4 address]
+    /// MAC address of the container's device, for example 02:42:c0:a8:0a:02 [default:
+    /// 02:42 and the four bytes of the IPv4 address]
     #[arg(long = "mac-address", value_name = "MAC")]
     pub mac: Option<Mac>,
 
-    /// DNS server for /etc/resolv.conf; can be repeated [default: the host's servers]
+    /// DNS server for /etc/resolv.conf; repeat the option for more servers [default: the
+    /// host's servers]
     #[arg(long = "dns", value_name = "ADDRESS")]
     pub dns: Vec<IpAddr>,
 
-    /// Search domain for /etc/resolv.conf; can be repeated; "." means none
+    /// Search domain for /etc/resolv.conf; repeat the option for more domains; "." means
+    /// no search domain [default: the host's domains]
     #[arg(long = "dns-search", value_name = "DOMAIN")]
     pub dns_search: Vec<Domain>,
 
-    /// Line for /etc/hosts; can be repeated; the address "host-gateway" is the host
+    /// Add a line to /etc/hosts, for example db:10.0.0.7; repeat the option for more
+    /// lines
+    ///
+    /// The address "host-gateway" means the address of the host on the network.
     #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
     pub hosts: Vec<HostEntry>,
 
-    /// Change no firewall of the host; print the commands that it needs instead
+    /// Leave other firewalls of the host unchanged; print the commands to open them
     #[arg(long = "no-firewall")]
     pub no_firewall: bool,
 }
@@ -58,9 +64,9 @@ impl Flags {
             (self.address.is_some(), named, "--ip", "--network NETWORK"),
             (self.mac.is_some(), named, "--mac-address", "--network NETWORK"),
             (self.no_firewall, named, "--no-firewall", "--network NETWORK"),
-            (!self.dns.is_empty(), any, "--dns", "--network"),
-            (!self.dns_search.is_empty(), any, "--dns-search", "--network"),
-            (!self.hosts.is_empty(), any, "--add-host", "--network"),
+            (!self.dns.is_empty(), any, "--dns", "--network NETWORK"),
+            (!self.dns_search.is_empty(), any, "--dns-search", "--network NETWORK"),
+            (!self.hosts.is_empty(), any, "--add-host", "--network NETWORK"),
         ] {
             if given && !met {
                 bail!("{option} has no effect without a network: add {needs}");
@@ -80,7 +86,9 @@ impl FromStr for Domain {
     fn from_str(text: &str) -> Result<Domain> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if text.is_empty() || !text.chars().all(plain) {
-            bail!("invalid domain {text:?}: expected a name such as example.com");
+            bail!(
+                "invalid domain {text:?}: expected a name, for example example.com"
+            );
         }
         Ok(Domain(text.to_owned()))
     }
@@ -100,7 +108,7 @@ impl FromStr for HostEntry {
 
     fn from_str(text: &str) -> Result<HostEntry> {
         let (name, address) = text.split_once(':').with_context(|| {
-            format!("invalid entry {text:?}: expected NAME:ADDRESS")
+            format!("invalid entry {text:?}: expected NAME:ADDRESS, for example db:10.0.0.7")
         })?;
         let name = name.parse()?;
         if address == "host-gateway" {
@@ -111,7 +119,10 @@ impl FromStr for HostEntry {
         let plain = plain.unwrap_or(address);
         let parsed = plain.parse().ok();
         let parsed = parsed.with_context(|| {
-            format!("invalid address {address:?} of {name}: expected an IP address")
+            format!(
+                "invalid address {address:?} of {name}: expected an IP address or \
+                 host-gateway"
+            )
         })?;
         Ok(HostEntry { name, address: Some(parsed) })
     }

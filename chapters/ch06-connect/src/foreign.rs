@@ -51,7 +51,6 @@ pub fn forward_chains(rules: &Rules) -> Result<Vec<Chain>> {
     Ok(chains)
 }
 
-// ANCHOR: accept
 /// Let each chain of others accept what comes from a bridge and what goes to it.
 ///
 /// The rules are at the top: rules of other bridges may be above them, nothing else.
@@ -76,7 +75,6 @@ pub fn accept(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
         Ok(changed)
     })
 }
-// ANCHOR_END: accept
 
 /// Remove the rules of [`accept`] again. Returns the chains that were changed.
 ///
@@ -126,7 +124,7 @@ fn change<T>(
             outcome => return outcome.map(|()| planned),
         }
     }
-    bail!("other processes change the firewall rules all the time: try again later")
+    bail!("another process changes the firewall rules all the time: try again later")
 }
 
 /// The commands that the user must type to open firewalls in which rules of ours

@@ -9,7 +9,7 @@ pub mod firewall;
 mod flags;
 pub mod foreign;
 mod hosts;
-#[cfg(test)]
+#[cfg(all(test, feature = "topologies"))]
 mod lab;
 mod link_watch;
 mod mac;
@@ -18,7 +18,7 @@ mod namespace;
 pub mod nft;
 mod own_files;
 mod passage;
-#[cfg(test)]
+#[cfg(all(test, feature = "topologies"))]
 mod paths;
 mod publication;
 mod resolv_conf;

@@ -39,7 +39,8 @@ impl FromStr for Mac {
         };
         let words: Vec<&str> = text.split(':').collect();
         let byte = |word: &&str| match word.len() {
-            2 => u8::from_str_radix(word, 16).ok(),
+            // A sign would be accepted too.
+            2 if !word.starts_with('+') => u8::from_str_radix(word, 16).ok(),
             _ => None,
         };
         let bytes: Option<Vec<u8>> = words.iter().map(byte).collect();

@@ -33,6 +33,13 @@ pub(crate) enum Firewall {
     LeaveAlone,
 }
 
+impl Firewall {
+    /// By the option `--no-firewall`.
+    pub(crate) fn unless(no_firewall: bool) -> Firewall {
+        if no_firewall { Firewall::LeaveAlone } else { Firewall::Open }
+    }
+}
+
 fn note(state: &State, network: &Network) -> PathBuf {
     state.networks().join(network.name.as_str()).join("accepts")
 }
@@ -69,9 +76,9 @@ pub(crate) fn open(
         let changed = foreign::accept(rules, bridge)?;
         for chain in changed {
             step::warn(&format!(
-                "the firewall of this host drops the packets of containers: two rules \
-                 for the bridge {bridge} now stand at the top of {} {}, until the last \
-                 container of the network ends",
+                "the firewall of this host drops packets of containers: this program \
+                 inserted two rules for the bridge {bridge} at the top of the chain {} \
+                 {}. They are removed when the last container of the network ends",
                 chain.table, chain.name
             ));
         }
@@ -83,8 +90,9 @@ pub(crate) fn open(
     }
     let list: String = commands.iter().map(|it| format!("\n  {it}")).collect();
     step::warn(&format!(
-        "the firewall of this host drops the packets of containers: they reach this host \
-         and each other, but no other host. These commands, as root, open it:{list}"
+        "the firewall of this host drops packets of containers: the containers reach this \
+         host and each other, but no other host. Run these commands as root to open the \
+         firewall:{list}"
     ));
     Ok(())
 }

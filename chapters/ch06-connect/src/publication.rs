@@ -1,6 +1,7 @@
 //! What a container publishes: a later chapter fills it.
 
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -15,12 +16,25 @@ pub struct Publication(Rc<RefCell<Inner>>);
 struct Inner {
     ports: Vec<Published>,
     _sockets: Vec<OwnedFd>,
+    address: Option<Ipv4Addr>,
 }
 
 impl Publication {
     /// Publish these ports; the sockets reserve them.
     pub fn set(&self, ports: Vec<Published>, sockets: Vec<OwnedFd>) {
-        *self.0.borrow_mut() = Inner { ports, _sockets: sockets };
+        let mut inner = self.0.borrow_mut();
+        (inner.ports, inner._sockets) = (ports, sockets);
+    }
+
+    /// The container has this address now.
+    pub(crate) fn leads_to(&self, address: Ipv4Addr) {
+        self.0.borrow_mut().address = Some(address);
+    }
+
+    /// The container's address; `None` if it is not connected.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.0.borrow().address
     }
 
     /// The ports.

@@ -31,10 +31,11 @@ pub(crate) fn for_network(servers: &[IpAddr], domains: &[Domain]) -> Result<Stri
         text = read(Path::new(RESOLVED))?;
     }
     let made = resolv_conf(&text, servers, domains);
-    if nameservers(&made).next().is_none() {
+    let had = nameservers(&text).next().is_some();
+    if had && nameservers(&made).next().is_none() {
         step::warn(
-            "the host has no DNS server that a container can reach, so no names are \
-             resolved: choose a server with --dns ADDRESS",
+            "the DNS servers of the host have loopback addresses, which a container cannot \
+             reach: add --dns ADDRESS",
         );
     }
     Ok(made)

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use ch06_network::Network;
 use common::state::{Id, Protocol, Published, State};
-use common::{Running, Watch, close_in_background, step};
+use common::{Running, Watch, finish_in_background, step};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::Publication;
@@ -19,18 +19,27 @@ use crate::nft;
 use crate::passage::{self, Firewall};
 use crate::wire::host_end;
 
-/// The table, which goes with the socket that made it. A copy in the poll loop gives it
-/// up when the container is disconnected.
+/// The rules of one container, and what else goes with its device. All copies are the same
+/// value: one in the poll loop gives it up when the container is disconnected.
+#[derive(Clone, Debug, Default)]
+struct Held(Rc<RefCell<Option<(OwnedTable, Ipv4Addr)>>>);
+
+/// The table, from the start to the end of the connection.
 #[derive(Debug)]
 pub(crate) struct Rules {
     publication: Publication,
-    table: Rc<RefCell<Option<OwnedTable>>>,
+    held: Held,
     link: Option<LinkWatch>,
 }
 
 impl Rules {
     pub(crate) fn new(publication: Publication) -> Rules {
-        Rules { publication, table: Rc::default(), link: None }
+        Rules { publication, held: Held::default(), link: None }
+    }
+
+    /// The container has this address.
+    pub(crate) fn lead_to(&self, address: Ipv4Addr) {
+        self.publication.leads_to(address);
     }
 
     /// Make the table.
@@ -47,10 +56,7 @@ impl Rules {
         let bridge = network.bridge.as_str();
         let subnet = (network.subnet.address, network.subnet.prefix);
         let table = open_table(container, bridge, subnet, address, &ports)?;
-        if ports.iter().any(|port| port.protocol == Protocol::Udp) {
-            forget(table.rules(), address, &ports);
-        }
-        *self.table.borrow_mut() = Some(table);
+        *self.held.0.borrow_mut() = Some((table, address));
         // Now, as the program may end at once and take the device with it.
         self.link = Some(LinkWatch::new(&host_end(container, network))?);
         Ok(())
@@ -68,31 +74,38 @@ impl Rules {
         address: Ipv4Addr,
         firewall: Firewall,
     ) -> Result<()> {
-        let table = self.table.borrow();
-        let Some(table) = table.as_ref() else { return Ok(()) };
+        let held = self.held.0.borrow();
+        let Some((table, _)) = held.as_ref() else { return Ok(()) };
         passage::open(table.rules(), state, network, namespace, address, firewall)
     }
 
-    /// Give the table and the ports up as soon as the container's device is removed.
+    /// The program runs: give the table and the ports up as soon as the container's device
+    /// is removed.
     pub(crate) fn watch(&mut self, running: &mut Running) {
+        let ports = self.publication.ports();
+        if let Some((table, address)) = &*self.held.0.borrow()
+            && ports.iter().any(|port| port.protocol == Protocol::Udp)
+        {
+            // Only now: it may take 30 ms to look through what the kernel remembers.
+            forget(table.rules(), *address, &ports);
+        }
         if let Some(link) = self.link.take() {
-            let (publication, table) =
-                (self.publication.clone(), self.table.clone());
-            running.watch(UntilDisconnected { link, publication, table });
+            let (publication, held) = (self.publication.clone(), self.held.clone());
+            running.watch(UntilDisconnected { link, publication, held });
         }
     }
 
     /// Remove the table and give the ports back.
     ///
     /// # Errors
-    /// Those of the commit.
+    /// EAGAIN, ENOMEM from clone3(2).
     pub(crate) fn close(&self) -> Result<()> {
-        close(&self.publication, &self.table)
+        close(&self.publication, &self.held)
     }
 }
 
-/// Delete what the kernel remembers of earlier owners of the address and the ports: UDP
-/// clients would go on sending to a container that has ended.
+/// Delete what the kernel remembers of an earlier owner of the ports: UDP clients would go
+/// on sending to a container that has ended.
 fn forget(rules: &nft::Rules, address: Ipv4Addr, ports: &[Published]) {
     if let Err(error) = conntrack::forget(rules, address, ports) {
         let text = step::report(&error);
@@ -103,34 +116,35 @@ fn forget(rules: &nft::Rules, address: Ipv4Addr, ports: &[Published]) {
 }
 
 /// The rules go first: while they stand, the port is not free.
-fn close(
-    publication: &Publication,
-    table: &RefCell<Option<OwnedTable>>,
-) -> Result<()> {
-    let deleted = table.borrow_mut().take().map(OwnedTable::delete);
+fn close(publication: &Publication, held: &Held) -> Result<()> {
+    let Some((table, address)) = held.0.borrow_mut().take() else { return Ok(()) };
+    let deleted = table.delete();
+    let ports = publication.ports();
     publication.close();
-    let Some(socket) = deleted.transpose()? else { return Ok(()) };
-    // The kernel makes the process wait for some 15 ms that closes the socket, until it
-    // has freed the table.
-    close_in_background(socket.socket())
+    let socket = deleted?;
+    // Both take the kernel 10 to 30 ms: to look through its connections, and to free the
+    // table, for which the process waits that closes the socket.
+    finish_in_background(socket.socket(), || {
+        let _ = conntrack::forget(&socket, address, &ports);
+    })
 }
 
 struct UntilDisconnected {
     link: LinkWatch,
     publication: Publication,
-    table: Rc<RefCell<Option<OwnedTable>>>,
+    held: Held,
 }
 
 impl Watch for UntilDisconnected {
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        if self.table.borrow().is_some() {
+        if self.held.0.borrow().is_some() {
             fds.push(PollFd::new(&self.link, PollFlags::IN));
         }
     }
 
     fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
         if events.first().is_some_and(|event| !event.is_empty()) {
-            close(&self.publication, &self.table)?;
+            close(&self.publication, &self.held)?;
         }
         Ok(())
     }

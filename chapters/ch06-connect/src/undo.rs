@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ch06_network::{Member, Network, Networks, noted_addresses};
 use common::Home;
-use common::state::Undo;
+use common::state::{Name, Notes, Undo};
 use common::step;
 use nix::errno::Errno;
 
@@ -14,12 +14,29 @@ use crate::{conntrack, hosts, nft, passage};
 pub(crate) const CONNECTION: &str = "connection";
 
 /// The rows of this chapter. They come after the row "address" of the last chapter.
-pub const ROWS: &[Undo] = &[Undo { kind: CONNECTION, undo: end }];
+pub const ROWS: &[Undo] = &[Undo { kind: CONNECTION, undo: sweep }];
 
-// ANCHOR: end
-/// Remove the container's line from the files of the others, what the kernel remembers of
-/// its connections, and the rules that its network does not need any more. Its addresses
-/// are given back by now.
+/// The first network of a container: that of `run`, if the container has published ports.
+pub(crate) fn first_network(notes: &Notes) -> Option<Name> {
+    str::from_utf8(notes.of(CONNECTION).next()?).ok()?.parse().ok()
+}
+
+/// The row: as [`end`], for a container whose host side was killed. What the kernel
+/// remembers of its connections is deleted too; the host side does so itself otherwise.
+fn sweep(home: &Home) -> Result<()> {
+    end(home)?;
+    let notes = home.notes()?;
+    let ports: Vec<_> = notes.ports().collect();
+    for (_, address) in noted_addresses(&notes) {
+        // An ordinary user's connections went with the network namespace.
+        let _ = nft::Rules::open()
+            .and_then(|rules| conntrack::forget(&rules, address, &ports));
+    }
+    Ok(())
+}
+
+/// Remove the container's line from the files of the others, and the rules that its
+/// networks do not need any more. Its addresses are given back by now.
 ///
 /// # Errors
 /// A file that cannot be read or written; EPERM without CAP_NET_ADMIN.
@@ -45,12 +62,6 @@ pub(crate) fn end(home: &Home) -> Result<()> {
         let me = Member { address, id, name };
         hosts::withdraw(&networks, &network, &home.state, &me)?;
         passage::close_if_unused(&networks, &home.state, &network)?;
-        // Without it, the kernel drops an entry when it is not used for some time.
-        let ports: Vec<_> = notes.ports().collect();
-        let forgotten = nft::Rules::open()
-            .and_then(|it| conntrack::forget(&it, address, &ports));
-        drop(forgotten);
     }
     Ok(())
 }
-// ANCHOR_END: end

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
-use ch02_net::{Link, Route, is_device_name};
+use ch02_net::{Link, Route, is_device_name, while_loading};
 use common::state::{Id, Name};
 use nix::errno::Errno;
 
@@ -37,8 +37,9 @@ fn alias(id: &Id) -> String {
 /// address. An address that is given again therefore has the MAC that the other hosts
 /// know already.
 ///
-/// The bridge needs one as well. Without one of its own, it takes the lowest MAC of its ports, which changes as containers come and go,
-/// and the containers would send to one that is gone.
+/// The bridge needs one as well. Without a MAC of its own, it takes the lowest MAC of its
+/// ports. That MAC changes when a container comes or goes, and the containers would send
+/// to the old one.
 ///
 /// # Source
 /// `br_stp_recalculate_bridge_id` in net/bridge/br_stp_if.c
@@ -75,11 +76,17 @@ impl Network {
                 None => {
                     // The host may have other addresses than at the creation.
                     self.check_subnet(route)?;
-                    repeated(route.add_bridge(&self.bridge, &alias(&self.id)))?;
+                    let alias = alias(&self.id);
+                    let make = || route.add_bridge(&self.bridge, &alias);
+                    repeated(while_loading(make))?;
                 }
             }
         }
-        bail!("bridge {} is removed by another process again and again", self.bridge)
+        bail!(
+            "bridge {} was removed by another process {ATTEMPTS} times: stop that \
+             process, then try again",
+            self.bridge
+        )
     }
 
     fn check_subnet(&self, route: &Route) -> Result<()> {
@@ -87,7 +94,7 @@ impl Network {
         if let Some(user) = user(subnet, &of_host(route, Some(&self.bridge))?) {
             bail!(
                 "network {name} cannot get its bridge: its subnet {subnet} overlaps \
-                 {user}: remove that, or remove the network and create it with another \
+                 {user}: remove that route or address, or create the network again with another \
                  --subnet"
             );
         }

@@ -23,16 +23,28 @@ common::commands! {
     #[derive(Debug)]
     pub enum NetworkCommands {
         /// Create a network
+        ///
+        /// Prints the name of the network. The options are checked before anything is
+        /// made.
         Create(Create),
         /// List the networks
         #[command(visible_alias = "ls")]
         List(List),
-        /// Show all that is known of networks, as JSON
+        /// Show networks and their containers as JSON
+        ///
+        /// Prints one array with an object for each network: name, id, driver, subnet,
+        /// gateway, bridge, created (seconds since 1970), containers. "containers" is an
+        /// array of objects: id, name (or null), address.
         Inspect(Inspect),
-        /// Remove networks that no container uses
+        /// Remove networks
+        ///
+        /// Prints the names of the removed networks. A network that a running container
+        /// uses is not removed.
         #[command(visible_alias = "rm")]
         Remove(Remove),
         /// Remove all networks that no container uses
+        ///
+        /// Prints the names of the removed networks.
         Prune(Prune),
     }
 }
@@ -49,9 +61,9 @@ fn may_change_devices(operation: &str) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{operation} needs CAP_NET_ADMIN, because a bridge is a device of the host: run \
-         it as root (sudo), or as a user without any capability. `network list` and \
-         `network inspect` work without it"
+        "{operation} needs CAP_NET_ADMIN, because a bridge is a device of the host: run it \
+         as root (sudo), or as a user without any capability. `network list` and \
+         `network inspect` do not need this capability"
     )
 }
 

@@ -77,7 +77,7 @@ impl Networks<'_> {
         );
         ensure!(
             request.subnet.is_some() || request.gateway.is_none(),
-            "--gateway needs --subnet: without it, the subnet is not known beforehand"
+            "--gateway needs --subnet: add --subnet ADDRESS/PREFIX"
         );
         let id = Id::new()?;
         let bridge = bridge_name(name, &id);

@@ -23,7 +23,6 @@ fn note(state: &State) -> PathBuf {
     state.networks().join(".ip_forward")
 }
 
-// ANCHOR: switch_on
 /// Make the host forward, and say so if it did not before. The note comes first.
 ///
 /// # Errors
@@ -61,4 +60,3 @@ pub(crate) fn restore(state: &State) -> Result<()> {
         removed => removed.look(|| format!("unlink(2) {}", note.display())),
     }
 }
-// ANCHOR_END: switch_on

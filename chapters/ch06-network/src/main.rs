@@ -9,9 +9,9 @@ use ch06_network::{NetworkCommands, UNDO};
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 6, network: a bridge, a subnet, and the addresses that containers have.
+/// Chapter 6, network: a bridge, a subnet, and the addresses of containers.
 ///
-/// The containers of a network are connected in the next chapter.
+/// The next chapter connects containers to a network.
 #[derive(Parser)]
 #[command(name = "ch06-network", after_help = common::after_help!("\
 Try:

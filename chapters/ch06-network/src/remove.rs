@@ -27,7 +27,8 @@ impl Networks<'_> {
         if !members.is_empty() {
             let users: Vec<_> = members.iter().map(|it| it.called()).collect();
             bail!(
-                "network {name} is used by {}: end them first, or disconnect them",
+                "network {name} is used by {}: stop these containers first, or disconnect \
+                 them (`network disconnect`)",
                 users.join(", ")
             );
         }

@@ -171,7 +171,6 @@ fn join(keeper: &Process) -> Result<()> {
     prctl::set_dumpable(true).look(|| "prctl(2) PR_SET_DUMPABLE")
 }
 
-// ANCHOR: pasta
 /// Give the namespace a way out. Without one, the containers of the user still reach each
 /// other, and the caller is told.
 fn pasta(state: &State, keeper: &Process) {
@@ -201,7 +200,6 @@ fn try_pasta(pid_file: &Path, keeper: &Process) -> Result<()> {
     }
     Ok(())
 }
-// ANCHOR_END: pasta
 
 fn end_pasta(pid_file: &Path) {
     let pid = read_whole::text(pid_file).ok();

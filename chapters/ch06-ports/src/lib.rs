@@ -6,6 +6,7 @@
 mod holder;
 mod port;
 mod ports;
+mod proxy;
 mod publish;
 mod reserve;
 mod run;

@@ -11,9 +11,9 @@ use ch06_ports::{Port, Run, UNDO};
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 6, ports: a port of the host leads into the container.
+/// Chapter 6, ports: publish ports of a container on the host.
 ///
-/// `run -p 8080:80` publishes port 80 of the container as port 8080 of the host; `port`
+/// `run -p 8080:80` publishes port 80 of the container as port 8080 of the host. `port`
 /// and `ps` show the published ports.
 #[derive(Parser)]
 #[command(name = "ch06-ports", after_help = common::after_help!("\

@@ -13,10 +13,10 @@ use common::state::{LockState, Protocol, Published, Record};
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Port {
-    /// Name, ID, or the beginning of an ID
+    /// Name of the container, its ID, or a unique prefix of its ID
     pub container: String,
 
-    /// Only this port of the container, for example 80 or 53/udp
+    /// Show only this port of the container, for example 80 or 53/udp [default: all]
     #[arg(value_name = "GUEST[/udp]")]
     pub port: Option<GuestPort>,
 }
@@ -35,11 +35,11 @@ impl FromStr for GuestPort {
         let (number, name) = text.split_once('/').unwrap_or((text, "tcp"));
         let protocol =
             Protocol::named(&name.to_ascii_lowercase()).with_context(|| {
-                format!("unknown protocol {name:?}: write /tcp or /udp")
+                format!("unknown protocol {name:?}: use /tcp or /udp")
             })?;
         let number = number.parse().ok().filter(|number| *number != 0);
         let number = number.with_context(|| {
-            format!("{text:?} is not a port: write a number from 1 to 65535")
+            format!("invalid port {text:?}: expected a number from 1 to 65535")
         })?;
         Ok(GuestPort { number, protocol })
     }
@@ -52,7 +52,7 @@ impl Act for Port {
         let ports = match record.home(&context.state).lock_state()? {
             LockState::Held(notes) => notes.ports().collect::<Vec<_>>(),
             LockState::Free => bail!(
-                "container {} does not run, so it has no published ports: start it \
+                "container {} is not running, so it has no published ports: start it \
                  again with `run -p`",
                 self.container
             ),
@@ -166,6 +166,6 @@ mod tests {
         act().unwrap();
         drop(lock);
         let told = act().unwrap_err().to_string();
-        assert!(told.contains("does not run"), "{told}");
+        assert!(told.contains("is not running"), "{told}");
     }
 }

@@ -3,10 +3,11 @@
 use anyhow::Result;
 use ch06_connect::Publication;
 use common::state::Published;
-use common::{Part, Plan};
+use common::{Part, Plan, Running};
 use nix::unistd::Pid;
 
 use crate::Reservation;
+use crate::proxy::Proxy;
 
 /// The published ports of a container. It comes before the part that connects the
 /// container to a network, which makes the firewall rules.
@@ -14,13 +15,23 @@ use crate::Reservation;
 pub struct Ports {
     wanted: Vec<Published>,
     publication: Publication,
+    /// Of an ordinary user: sockets of the host's network namespace, which clients
+    /// connect to.
+    listening: Option<Reservation>,
 }
 
 impl Ports {
     /// These ports. A host port of 0 means: any free port.
     #[must_use]
     pub fn new(wanted: Vec<Published>, publication: Publication) -> Ports {
-        Ports { wanted, publication }
+        Ports { wanted, publication, listening: None }
+    }
+
+    /// The same for an ordinary user. The sockets were made before the process entered
+    /// the network namespace of the user's containers; a proxy serves them.
+    #[must_use]
+    pub fn by_proxy(listening: Reservation, publication: Publication) -> Ports {
+        Ports { wanted: Vec::new(), publication, listening: Some(listening) }
     }
 }
 
@@ -32,10 +43,21 @@ impl Part for Ports {
 
     /// After the clone: the container's processes do not inherit the sockets.
     fn attach(&mut self, plan: &Plan, _child: Pid) -> Result<()> {
+        if let Some(listening) = &self.listening {
+            return plan.home.note_ports(listening.ports());
+        }
         let reservation = Reservation::take(&plan.home.state, &self.wanted)?;
         let (ports, sockets) = reservation.into_parts();
         plan.home.note_ports(&ports)?;
         self.publication.set(ports, sockets);
+        Ok(())
+    }
+
+    fn started(&mut self, running: &mut Running) -> Result<()> {
+        if let Some(listening) = self.listening.take() {
+            let (ports, sockets) = listening.into_parts();
+            running.watch(Proxy::new(self.publication.clone(), &ports, sockets)?);
+        }
         Ok(())
     }
 }

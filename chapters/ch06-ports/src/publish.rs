@@ -13,12 +13,14 @@ use common::state::{Protocol, Published};
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// Publish a port of the container on the host; may be given again
+    /// Publish a port of the container on the host, for example 8080:80; repeat the
+    /// option for more ports
     ///
-    /// 8080:80 leads from port 8080 of the host, on all its IPv4 addresses, to port 80
-    /// of the container. 127.0.0.1:8080:80 does so on one address. 80 alone, or
-    /// 127.0.0.1::80, takes a free port of the host: `port` shows it. /udp publishes a
-    /// UDP port. 8000-8010:80-90 publishes ranges of equal length.
+    /// 8080:80 forwards port 8080 of the host, on all its IPv4 addresses, to port 80 of
+    /// the container. 127.0.0.1:8080:80 publishes the port on one address only. 80 and
+    /// 127.0.0.1::80 choose a free port of the host; the command `port` shows it.
+    /// 8080:53/udp publishes a UDP port. 8000-8010:80-90 publishes a range; both ranges
+    /// must have the same length.
     #[arg(
         short = 'p',
         long = "publish",
@@ -41,7 +43,7 @@ impl Flags {
             if let Some(other) = others.iter().find(|it| same_address(it, port)) {
                 bail!(
                     "the host port {}/{} is published twice, as {other} and as {port}: \
-                     give one of them another host port",
+                     choose another host port for one of them",
                     port.host,
                     port.protocol
                 );
@@ -84,7 +86,6 @@ impl Publish {
     }
 }
 
-// ANCHOR: parse
 impl FromStr for Publish {
     type Err = Error;
 
@@ -97,18 +98,21 @@ impl FromStr for Publish {
         let (address, host, guest) = match words[..] {
             _ if ports.contains('[') => bail!(IPV4_ONLY),
             [guest] => (None, None, guest),
-            ["", guest] => bail!("the host port is missing: for any, write {guest}"),
+            ["", guest] => {
+                bail!("the host port is missing: to get a free port, write {guest}")
+            }
             [host, guest] if host.parse::<Ipv4Addr>().is_ok() => bail!(
                 "the host port is missing: write {host}:PORT:{guest}, or \
-                 {host}::{guest} for any"
+                 {host}::{guest} to get a free port"
             ),
             [host, guest] => (None, Some(host), guest),
             ["", "", guest] => {
-                bail!("the host port is missing: for any, write {guest}")
+                bail!("the host port is missing: to get a free port, write {guest}")
             }
             ["", host, guest] => {
                 bail!(
-                    "the address is missing: for all of them, write {host}:{guest}"
+                    "the address is missing: to publish on all IPv4 addresses, write \
+                     {host}:{guest}"
                 )
             }
             [text, "", guest] => (address(text)?, None, guest),
@@ -125,8 +129,8 @@ impl FromStr for Publish {
             && host.len() != guest.len()
         {
             bail!(
-                "{} host ports cannot lead to {} ports of the container: write ranges \
-                 of equal length, for example 8000-8010:80-90",
+                "{} host ports do not match {} ports of the container: write ranges of \
+                 equal length, for example 8000-8010:80-90",
                 host.len(),
                 guest.len()
             );
@@ -134,14 +138,13 @@ impl FromStr for Publish {
         Ok(Publish { protocol, address, host, guest })
     }
 }
-// ANCHOR_END: parse
 
-const IPV4_ONLY: &str = "published ports are IPv4 only: write an address such as \
-    127.0.0.1, or none for all IPv4 addresses of the host";
+const IPV4_ONLY: &str = "published ports are IPv4 only: write an IPv4 address, or leave \
+    the address out to publish on all IPv4 addresses of the host";
 
 fn protocol(name: &str) -> Result<Protocol> {
     Protocol::named(&name.to_ascii_lowercase())
-        .with_context(|| format!("unknown protocol {name:?}: write /tcp or /udp"))
+        .with_context(|| format!("unknown protocol {name:?}: use /tcp or /udp"))
 }
 
 /// An address of the host; `None` means all of them. Whether the host has it is seen
@@ -150,12 +153,12 @@ fn address(text: &str) -> Result<Option<Ipv4Addr>> {
     let address: Ipv4Addr = text.parse().ok().with_context(|| {
         format!(
             "{text:?} is not an IPv4 address: write an address of this host, for \
-             example 127.0.0.1, or none for all of them"
+             example 127.0.0.1, or leave it out to publish on all IPv4 addresses"
         )
     })?;
     ensure!(
         !address.is_multicast() && !address.is_broadcast(),
-        "{address} is the address of no single host: write an address of this host"
+        "{address} is a multicast or broadcast address: write an address of this host"
     );
     Ok(Some(address).filter(|address| !address.is_unspecified()))
 }
@@ -166,17 +169,20 @@ fn range(text: &str, what: &str) -> Result<Ports> {
     let [first, last] = [number(first, what)?, number(last, what)?];
     ensure!(
         first <= last,
-        "{what} range {text} runs backwards: write {last}-{first}"
+        "invalid range {text} of {what}: the first port must not be higher than the \
+         last one, write {last}-{first}"
     );
     Ok(first..=last)
 }
 
 fn number(text: &str, what: &str) -> Result<u16> {
     let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    ensure!(digits, "{what} {text:?} is not a number: write one from 1 to 65535");
+    ensure!(digits, "{what} {text:?} is not a number: expected 1 to 65535");
     match text.parse() {
         Ok(0) if what == "the host port" => {
-            bail!("{what} must be from 1 to 65535, not 0: for any, leave it out")
+            bail!(
+                "{what} must be from 1 to 65535, not 0: to get a free port, leave it out"
+            )
         }
         Ok(0) | Err(_) => bail!("{what} must be from 1 to 65535, not {text}"),
         Ok(number) => Ok(number),
@@ -225,18 +231,21 @@ mod tests {
     #[test]
     fn every_error_says_what_to_write_instead() {
         for (text, error) in [
-            ("0:80", "must be from 1 to 65535, not 0: for any, leave it out"),
+            (
+                "0:80",
+                "must be from 1 to 65535, not 0: to get a free port, leave it out",
+            ),
             ("8080:0", "the container's port must be from 1 to 65535, not 0"),
             ("65536:80", "the host port must be from 1 to 65535, not 65536"),
             ("8080:99999999999", "must be from 1 to 65535, not 99999999999"),
-            ("8080:http", "\"http\" is not a number: write one from 1 to 65535"),
+            ("8080:http", "\"http\" is not a number: expected 1 to 65535"),
             ("+80:80", "\"+80\" is not a number"),
             ("-80:80", "the host port \"\" is not a number"),
             ("80-:80", "the host port \"\" is not a number"),
-            ("8010-8000:80-90", "runs backwards: write 8000-8010"),
-            ("8000-8010:80-89", "11 host ports cannot lead to 10 ports"),
+            ("8010-8000:80-90", "the last one, write 8000-8010"),
+            ("8000-8010:80-89", "11 host ports do not match 10 ports"),
             ("8000-8010:80", "write ranges of equal length"),
-            ("8080:80/sctp", "unknown protocol \"sctp\": write /tcp or /udp"),
+            ("8080:80/sctp", "unknown protocol \"sctp\": use /tcp or /udp"),
             ("8080:80/", "unknown protocol \"\""),
             ("8080:80/tcp/udp", "unknown protocol \"tcp/udp\""),
             ("[::1]:8080:80", "published ports are IPv4 only"),
@@ -244,12 +253,15 @@ mod tests {
             ("fe80::1:8080:80", "published ports are IPv4 only"),
             ("localhost:8080:80", "\"localhost\" is not an IPv4 address"),
             ("1.2.3:8080:80", "\"1.2.3\" is not an IPv4 address"),
-            ("224.0.0.1:8080:80", "the address of no single host"),
-            ("255.255.255.255:8080:80", "the address of no single host"),
-            ("127.0.0.1:80", "write 127.0.0.1:PORT:80, or 127.0.0.1::80 for any"),
-            (":80", "for any, write 80"),
-            ("::80", "for any, write 80"),
-            (":8080:80", "for all of them, write 8080:80"),
+            ("224.0.0.1:8080:80", "is a multicast or broadcast address"),
+            ("255.255.255.255:8080:80", "is a multicast or broadcast address"),
+            (
+                "127.0.0.1:80",
+                "write 127.0.0.1:PORT:80, or 127.0.0.1::80 to get a free port",
+            ),
+            (":80", "to get a free port, write 80"),
+            ("::80", "to get a free port, write 80"),
+            (":8080:80", "on all IPv4 addresses, write 8080:80"),
             ("8080:", "the container's port is missing"),
             ("", "the container's port is missing"),
             ("/udp", "the container's port is missing"),

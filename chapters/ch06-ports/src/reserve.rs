@@ -1,11 +1,10 @@
-//! The host's ports, each reserved by a bound socket that never listens.
+//! The host's ports, each reserved by a bound socket that takes no connections.
 //!
 //! A rule of the firewall leads a port to a container, and the kernel does not count
 //! that as a use of the port: another program could listen there, and would never get a
 //! connection. The bound socket is the use. The kernel closes it with the process that
 //! holds it.
 
-use std::fs::File;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::thread::sleep;
@@ -17,7 +16,8 @@ use common::step::{Hint, Step};
 use nix::errno::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with,
+    AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, listen,
+    shutdown, socket_with,
 };
 
 use crate::holder::holder;
@@ -30,7 +30,6 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    // ANCHOR: take
     /// Reserve all of these ports, or none. A host port of 0 becomes a free one.
     ///
     /// The sockets are for the host side alone: make them after the clone, or close
@@ -47,7 +46,7 @@ impl Reservation {
         let mut sockets = Vec::with_capacity(wanted.len());
         for port in wanted {
             let socket = loop {
-                match reserve(state, port) {
+                match reserve(port) {
                     Err(error) if is_taken(&error) && Instant::now() < deadline => {
                         sleep(Duration::from_millis(2));
                     }
@@ -60,7 +59,6 @@ impl Reservation {
         }
         Ok(Reservation { ports, sockets })
     }
-    // ANCHOR_END: take
 
     /// The ports, in the order in which they were wanted, each with its host port.
     #[must_use]
@@ -83,7 +81,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 ///
 /// # Source
 /// ip(7), "Address format"; ipv6(7), `IPV6_V6ONLY`; socket(7), `SO_REUSEADDR`
-fn reserve(state: &State, port: &Published) -> Result<OwnedFd> {
+fn reserve(port: &Published) -> Result<OwnedFd> {
     let bind = |socket: &OwnedFd, address: &SocketAddr| {
         bind(socket, address).step(|| format!("bind(2) {address}/{}", port.protocol))
     };
@@ -105,13 +103,15 @@ fn reserve(state: &State, port: &Published) -> Result<OwnedFd> {
         return Ok(socket);
     }
     // A connection that was closed a minute ago still has the port. With this option,
-    // bind(2) succeeds beside it. But it also succeeds beside another socket that has
-    // the option and does not listen. So the option is cleared after the bind, and a
-    // lock keeps other processes of this program out until then.
-    let _lock = lock(state)?;
+    // bind(2) succeeds beside it, and also beside other sockets that have the option.
+    // Only one of them can listen: that one has the port. Then the option is cleared,
+    // and the socket stops to listen.
     reuse_address(&socket, true)?;
     bind(&socket, &address)?;
+    let protocol = port.protocol;
+    listen(&socket, 0).step(|| format!("listen(2) {address}/{protocol}"))?;
     reuse_address(&socket, false)?;
+    shutdown(&socket, Shutdown::Read).look(|| "shutdown(2) SHUT_RD")?;
     Ok(socket)
 }
 
@@ -126,16 +126,6 @@ fn dual_stack_socket() -> Result<Option<OwnedFd>> {
     Ok(Some(socket))
 }
 // ANCHOR_END: reserve
-
-/// The lock of all reservations: flock(2) on the directory of the lock files. The kernel
-/// releases it when the descriptor is closed.
-fn lock(state: &State) -> Result<File> {
-    let directory = state.make(state.running())?;
-    let file = File::open(&directory);
-    let file = file.look(|| format!("open(2) {}", directory.display()))?;
-    file.lock().look(|| format!("flock(2) {}", directory.display()))?;
-    Ok(file)
-}
 
 fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd> {
     socket_with(family, kind, SocketFlags::CLOEXEC, None).look(|| "socket(2)")
@@ -166,19 +156,19 @@ fn hint(state: &State, port: &Published, errno: Errno) -> Option<String> {
         Errno::EADDRINUSE => {
             let other = if *host < u16::MAX { host + 1 } else { host - 1 };
             format!(
-                "{} has the host port {host}/{protocol}: stop it, or publish another \
-                 port of the host, for example {other}:{guest}",
+                "{} has the host port {host}/{protocol}: stop it, or choose another \
+                 host port, for example {other}:{guest}",
                 holder(state, port).as_deref().unwrap_or("another program")
             )
         }
         Errno::EADDRNOTAVAIL => format!(
-            "this host does not have the address {}: write one that it has, or none \
-             for all of them",
+            "this host does not have the address {}: write an address of this host, or \
+             leave it out to publish on all IPv4 addresses",
             port.address()
         ),
         Errno::EACCES => format!(
-            "an ordinary user may not use the host port {host}: publish a port from \
-             1024 on, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
+            "an ordinary user cannot use the host port {host}: choose a host port of \
+             1024 or higher, or lower the sysctl net.ipv4.ip_unprivileged_port_start"
         ),
         Errno::EMFILE => "each published port needs one open file: raise the limit \
                           (ulimit -n), or publish fewer ports"
@@ -232,7 +222,8 @@ mod tests {
     fn no_other_program_can_use_a_reserved_port() {
         let (_dir, state) = state();
         let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
-        let held = Reservation::take(&state, &wanted).unwrap();
+        let chosen = Reservation::take(&state, &wanted).unwrap().ports().to_vec();
+        let held = Reservation::take(&state, &chosen).unwrap();
         let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
         for address in existing(&["0.0.0.0", "127.0.0.1", "::", "::1"]) {
             let listener = TcpListener::bind((address, tcp.host));
@@ -279,7 +270,8 @@ mod tests {
     fn clients_of_the_host_itself_are_refused_at_once() {
         let (_dir, state) = state();
         let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
-        let held = Reservation::take(&state, &wanted).unwrap();
+        let chosen = Reservation::take(&state, &wanted).unwrap().ports().to_vec();
+        let held = Reservation::take(&state, &chosen).unwrap();
         let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
         for address in existing(&["127.0.0.1", "127.0.0.5", "::1"]) {
             let begun = Instant::now();
@@ -353,20 +345,6 @@ mod tests {
                 drop(held);
             });
             Reservation::take(&state, &[port]).unwrap();
-        });
-    }
-
-    #[test]
-    fn a_second_process_waits_until_the_option_is_cleared() {
-        let (_dir, state) = state();
-        let port = Published { host: port_in_time_wait(), ..any(Protocol::Tcp) };
-        let first = lock(&state).unwrap();
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| Reservation::take(&state, &[port]).unwrap());
-            sleep(Duration::from_millis(50));
-            assert!(!second.is_finished());
-            drop(first);
-            second.join().unwrap();
         });
     }
 

@@ -2,11 +2,12 @@
 
 use anyhow::{Result, ensure};
 use ch06_connect::Publication;
+use ch06_network::shared;
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
 
-use crate::{Flags, Ports};
+use crate::{Flags, Ports, Reservation};
 
 /// Run a program in a container of an image
 #[derive(Args, Debug)]
@@ -29,8 +30,13 @@ impl Act for Run {
             "--publish has no effect without a network: add --network NETWORK"
         );
         let publication = Publication::default();
-        run.act_with(context, publication.clone(), |container| {
-            container.part(Ports::new(ports, publication))
-        })
+        let part = if shared::is_needed() {
+            // Now, in the host's network namespace.
+            let listening = Reservation::take(&context.state, &ports)?;
+            Ports::by_proxy(listening, publication.clone())
+        } else {
+            Ports::new(ports, publication.clone())
+        };
+        run.act_with(context, publication, |container| container.part(part))
     }
 }

@@ -48,12 +48,16 @@ pub fn in_background<T>(
     }
 }
 
-/// Let a child close a descriptor for the last time, where the kernel makes the process
-/// wait that does this. The caller closes its own copy.
+/// Let a child do something for which nobody waits, and close a descriptor afterwards:
+/// the kernel may make the process wait that closes the last copy of it. The caller closes
+/// its own copy. Nobody learns of an error of `work`.
 ///
 /// # Errors
 /// EAGAIN, ENOMEM from clone3(2).
-pub fn close_in_background(descriptor: impl AsFd) -> Result<()> {
+pub fn finish_in_background(
+    descriptor: impl AsFd,
+    work: impl FnOnce(),
+) -> Result<()> {
     let none = CloneFlags::empty();
     match sys::clone3(none, none, None)
         .look(|| "clone3(2) of a background process")?
@@ -61,8 +65,11 @@ pub fn close_in_background(descriptor: impl AsFd) -> Result<()> {
         Side::Parent(..) => Ok(()),
         Side::Child => {
             // A copy of a lock or of a pipe would make others wait as well.
-            let kept = sys::close_all_but(&descriptor).is_ok() && let_go().is_ok();
-            sys::leave(if kept { 0 } else { OURS })
+            if sys::close_all_but(&descriptor).is_ok() && let_go().is_ok() {
+                step::hush();
+                let _ = catch_unwind(AssertUnwindSafe(work));
+            }
+            sys::leave(0)
         }
     }
 }

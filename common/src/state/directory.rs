@@ -115,7 +115,8 @@ impl State {
     /// cannot be opened, each file is opened by its whole path.
     #[must_use]
     pub fn opened(&self) -> State {
-        let opened = Opened::new(self).ok().map(Arc::new);
+        let opened =
+            Opened::new(self.containers(), self.running()).ok().map(Arc::new);
         State { opened, ..self.clone() }
     }
 

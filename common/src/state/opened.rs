@@ -12,7 +12,6 @@ use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, open, openat, readlinkat};
 
-use crate::state::directory::State;
 use crate::state::id::Id;
 
 /// `containers` and `running`.
@@ -25,11 +24,13 @@ pub(crate) struct Opened {
 impl Opened {
     /// # Errors
     /// Those of open(2): one of them may not exist yet.
-    pub(crate) fn new(state: &State) -> io::Result<Opened> {
+    pub(crate) fn new(containers: PathBuf, running: PathBuf) -> io::Result<Opened> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = |path: PathBuf| open(path, flags, Mode::empty());
-        let containers = directory(state.containers())?;
-        Ok(Opened { containers, running: directory(state.running())? })
+        Ok(Opened {
+            containers: directory(containers)?,
+            running: directory(running)?,
+        })
     }
 
     /// Open a file in a container's directory.

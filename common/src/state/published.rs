@@ -16,13 +16,16 @@ use anyhow::Result;
 use crate::state::home::Home;
 use crate::state::notes::{Notes, PORT};
 
-/// A transport protocol that has ports.
+/// A transport protocol that has ports, with the kernel's number of it.
+///
+/// # Source
+/// include/uapi/linux/in.h, "`IPPROTO_TCP`"
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
     /// tcp(7)
-    Tcp,
+    Tcp = 6,
     /// udp(7)
-    Udp,
+    Udp = 17,
 }
 
 impl Protocol {
@@ -73,6 +76,9 @@ pub struct Published {
     pub guest: u16,
 }
 
+/// The value of a note: all ports of earlier notes were given back.
+const GIVEN_BACK: &[u8] = b"none";
+
 impl Published {
     /// The host's address; 0.0.0.0 means all of them.
     #[must_use]
@@ -106,9 +112,13 @@ impl fmt::Display for Published {
 }
 
 impl Notes {
-    /// The published ports, in the order in which they were written.
+    /// The published ports, in the order in which they were written. Ports that were
+    /// given back since are left out.
     pub fn ports(&self) -> impl Iterator<Item = Published> {
-        self.of(PORT).filter_map(Published::noted)
+        let notes: Vec<&[u8]> = self.of(PORT).collect();
+        let given_back = notes.iter().rposition(|note| *note == GIVEN_BACK);
+        let first = given_back.map_or(0, |last| last + 1);
+        notes.into_iter().skip(first).filter_map(Published::noted)
     }
 }
 
@@ -124,6 +134,14 @@ impl Home {
         let notes: Vec<String> = ports.iter().map(Published::note).collect();
         let notes: Vec<&[u8]> = notes.iter().map(String::as_bytes).collect();
         self.note_all(PORT, &notes)
+    }
+
+    /// Note that all published ports were given back.
+    ///
+    /// # Errors
+    /// Those of open(2) and write(2).
+    pub fn note_ports_given_back(&self) -> Result<()> {
+        self.note(PORT, GIVEN_BACK)
     }
 }
 
@@ -159,6 +177,10 @@ mod tests {
         assert!(notes.kinds().is_empty(), "there is nothing to undo");
         assert_eq!(web.to_string(), "0.0.0.0:8080->80/tcp");
         assert_eq!(dns.to_string(), "127.0.0.1:5353->53/udp");
+        home.note_ports_given_back().unwrap();
+        assert_eq!(home.notes().unwrap().ports().count(), 0);
+        home.note_ports(&[dns]).unwrap();
+        assert_eq!(home.notes().unwrap().ports().collect::<Vec<_>>(), [dns]);
     }
 
     #[test]

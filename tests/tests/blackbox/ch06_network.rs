@@ -350,8 +350,8 @@ fn a_network_that_containers_use_is_not_removed() {
     });
     assert_eq!(members[0], first);
     assert!(ok(&lab, &["ls"]).contains("web     2\n"));
-    let used = "error: network web is used by one, two: end them first, or disconnect \
-                them\n";
+    let used = "error: network web is used by one, two: stop these containers first, \
+                or disconnect them (`network disconnect`)\n";
     assert_eq!(error(&lab, &["remove", "web"]), used);
     // Those that can be removed are.
     network(&lab, &["rm", "web", "other", "no"])

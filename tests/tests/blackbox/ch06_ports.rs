@@ -10,6 +10,7 @@ use blackbox::{Lab, all, probe, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use predicates::str::contains;
 use serde_json::json;
 use serial_test::file_serial;
 
@@ -152,7 +153,7 @@ fn a_port_of_one_address_is_reached_through_that_address_only() {
 #[file_serial(machine)]
 fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
     let lab = Lab::new();
-    let one = Network::new(&lab);
+    let _one = Network::new(&lab);
     let port = free_port();
     let ports = [format!("{port}:80"), format!("{port}:53/udp")];
     let volume = format!("{}:/probe", probe().display());
@@ -172,6 +173,33 @@ fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
         });
         let text = String::from_utf8_lossy(&bytes);
         assert_eq!(text.trim_end_matches('\0'), GATEWAY, "{address}");
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_udp_client_that_goes_on_sending_reaches_each_new_container() {
+    let lab = Lab::new();
+    let one = Network::new(&lab);
+    // The kernel remembers clients as long as a container has rules.
+    one.up("other", &[], "sleep 1000");
+    let port = free_port();
+    let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let is_answered = || {
+        client.send_to(b"x", (GATEWAY, port)).unwrap();
+        client.recv(&mut [0; 99]).is_ok()
+    };
+    assert!(!is_answered());
+    let volume = format!("{}:/probe", probe().display());
+    let publish = format!("{port}:53/udp");
+    for (name, address) in [("first", "10.231.7.91"), ("second", "10.231.7.92")] {
+        let words = ["run", "-d", "-net", "one", "--name", name, "--ip", address];
+        let rest = ["-v", &volume, "-p", &publish, "busybox"];
+        let program = ["/probe", "datagrams", "53"];
+        ok(&lab, &[&words[..], &rest, &program].concat());
+        until(is_answered);
+        ok(&lab, &["rm", "-f", name]);
     }
 }
 
@@ -212,7 +240,7 @@ fn the_ports_are_shown_by_port_and_by_ps() {
 
     ok(&lab, &["stop", "-t", "0", "web", "other"]);
     let told = refused(&lab, 125, &["port", "web"]);
-    assert!(told.contains("does not run"), "{told}");
+    assert!(told.contains("is not running"), "{told}");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join("  ");
     assert_eq!(words(&ok(&lab, &["ps"])) + "\n", heading);
     assert!(!ok(&lab, &["ps", "-a"]).contains("PORTS"));
@@ -255,10 +283,29 @@ fn a_killed_supervisor_gives_its_ports_back() {
     until(|| is_refused(("127.0.0.1", port)));
     until(|| {
         let port = lab.chapter(BIN).args(["port", "first"]).output().unwrap();
-        String::from_utf8_lossy(&port.stderr).contains("does not run")
+        String::from_utf8_lossy(&port.stderr).contains("is not running")
     });
     one.up("second", &[&publish], SERVER);
     answer(("127.0.0.1", port));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_disconnected_container_gives_its_ports_back() {
+    let lab = Lab::new();
+    let one = Network::new(&lab);
+    let port = free_port();
+    let publish = format!("{port}:80");
+    one.up("first", &[&publish], SERVER);
+    answer(("127.0.0.1", port));
+    ok(&lab, &["network", "disconnect", "one", "first"]);
+    assert_eq!(ok(&lab, &["port", "first"]), "");
+    assert!(!ok(&lab, &["ps"]).contains("PORTS"));
+    one.up("second", &[&publish], SERVER);
+    answer(("127.0.0.1", port));
+    // A new connection does not publish the ports again.
+    ok(&lab, &["network", "connect", "one", "first"]);
+    assert_eq!(ok(&lab, &["port", "first"]), "");
 }
 
 #[test]
@@ -271,12 +318,12 @@ fn what_does_not_fit_is_refused_before_anything_is_made() {
         refused(&lab, code, &words)
     };
     for (value, says) in [
-        ("0:80", "not 0: for any, leave it out"),
+        ("0:80", "not 0: to get a free port, leave it out"),
         ("65536:80", "from 1 to 65535, not 65536"),
         ("web:80", "is not a number"),
         ("90-80:80-90", "write 80-90"),
         ("80-90:80", "write ranges of equal length"),
-        ("80:80/sctp", "write /tcp or /udp"),
+        ("80:80/sctp", "use /tcp or /udp"),
         ("[::1]:80:80", "IPv4 only"),
     ] {
         let told = run(&["-net", "one", "-p", value], 2);
@@ -297,4 +344,63 @@ fn help_is_a_page() {
     assert_snapshot!("ch06-ports-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch06-ports-run-help", ok(&lab, &["run", "--help"]));
     assert_snapshot!("ch06-ports-port-help", ok(&lab, &["port", "--help"]));
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_ordinary_user_publishes_ports_by_a_proxy() {
+    let lab = Lab::new();
+    let user = |words: &[&str]| {
+        let out = lab.as_user(BIN).args(words).assert().success();
+        String::from_utf8(out.get_output().stdout.clone()).unwrap()
+    };
+    user(&["network", "create", "--subnet", SUBNET, "one"]);
+    let (tcp, udp) = (free_port(), free_port());
+    // The user reads a copy of the probe.
+    let probe_copy = lab.dir().join("probe");
+    if !probe_copy.exists() {
+        fs::copy(probe(), &probe_copy).unwrap();
+    }
+    let publish = [format!("{tcp}:80"), format!("127.0.0.1:{udp}:53/udp")];
+    let volume = format!("{}:/probe", probe_copy.display());
+    let script = format!("/probe datagrams 53 & {SERVER}");
+    let run = ["run", "-d", "--init", "-net", "one", "--name", "web", "-v", &volume];
+    let ports = ["-p", &publish[0], "-p", &publish[1]];
+    let program = ["busybox", "sh", "-c", &script];
+    user(&[&run[..], &ports, &program].concat());
+    assert_eq!(answer(("127.0.0.1", tcp)), GATEWAY);
+    let shown = format!("80/tcp -> 0.0.0.0:{tcp}\n53/udp -> 127.0.0.1:{udp}\n");
+    assert_eq!(user(&["port", "web"]), shown);
+    let clients: Vec<UdpSocket> =
+        (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for client in &clients {
+        client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        until(|| {
+            client.send_to(b"x", ("127.0.0.1", udp)).unwrap();
+            client.recv(&mut [0; 99]).is_ok()
+        });
+    }
+    // Another container cannot have the port.
+    let taken = ["run", "--rm", "-net", "one", "-p", &publish[0], "busybox", "true"];
+    lab.as_user(BIN)
+        .args(taken)
+        .assert()
+        .code(125)
+        .stderr(contains("container web"));
+    // The init process of the container does not hold the sockets of the host.
+    let notes = fs::read_dir(lab.user_state().join("running")).unwrap();
+    let notes = fs::read_to_string(notes.flatten().next().unwrap().path()).unwrap();
+    let init =
+        notes.lines().find_map(|it| it.strip_prefix("process until-removed "));
+    let init = init.unwrap().split(' ').next().unwrap();
+    let held = fs::read_dir(format!("/proc/{init}/fd")).unwrap().flatten();
+    let held: Vec<_> = held.map(|fd| fs::read_link(fd.path()).unwrap()).collect();
+    let is_socket =
+        |it: &std::path::PathBuf| it.to_string_lossy().contains("socket");
+    assert!(!held.iter().any(is_socket), "{held:?}");
+    user(&["network", "disconnect", "one", "web"]);
+    assert!(ask(("127.0.0.1", tcp)).is_err());
+    user(&["rm", "-f", "web"]);
+    assert!(is_refused(("127.0.0.1", tcp)));
+    user(&["network", "rm", "one"]);
 }

@@ -1,5 +1,7 @@
 //! `network disconnect`: the end of one connection of a running container.
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context as _, Result};
 use ch02_net::Route;
 use ch06_network::{Member, Network, Networks, release, shared};
@@ -8,44 +10,53 @@ use common::cli::{Act, Context};
 use common::state::Name;
 use common::{Exit, Home};
 
-use super::connect::running;
-use crate::{host_end, hosts, passage};
+use super::connect::{find_other_way_out, own_namespace};
+use super::running::running;
+use crate::passage::Firewall;
+use crate::{host_end, hosts, passage, undo};
 
 /// Disconnect a running container from a network
-///
-/// Its published ports are given back if this was the network that `run` connected it to.
 #[derive(Args, Debug)]
 pub struct Disconnect {
-    /// The network
+    /// Leave other firewalls of the host unchanged; print the commands to open them
+    #[arg(long = "no-firewall")]
+    no_firewall: bool,
+
+    /// Name of the network
     network: Name,
 
-    /// The container's name, its ID, or a unique ID prefix
+    /// Name of the container, its ID, or a unique prefix of its ID
     container: String,
 }
 
 impl Act for Disconnect {
-    // ANCHOR: act
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let (_, _shared) = shared::enter_if_there(state)?;
-        let (home, _process) = running(context, &self.container)?;
+        let (home, process) = running(context, &self.container)?;
+        let namespace = own_namespace(&process, &self.container)?;
         let networks = Networks::lock(state)?;
         let network = Network::find(state, &self.network)?;
         let members = network.members(state)?;
         let me = members.into_iter().find(|member| member.id == home.id);
         let me = me.with_context(|| {
             format!(
-                "container {} is not connected to network {}",
+                "container {} is not connected to network {}: `network inspect {1}` \
+                 shows the containers that are",
                 self.container, network.name
             )
         })?;
         take_back(&networks, &home, &network, &me)?;
+        if undo::first_network(&home.notes()?).as_ref() == Some(&network.name) {
+            // The supervisor gives the ports back when it sees that the device is gone.
+            home.note_ports_given_back()?;
+        }
+        let firewall = Firewall::unless(self.no_firewall);
+        find_other_way_out(state, &home, namespace.as_fd(), firewall)?;
         Ok(Exit::Code(0))
     }
-    // ANCHOR_END: act
 }
 
-// ANCHOR: take_back
 /// Remove the device, the names and the address. The process that holds the connection's
 /// rules sees that the device is gone, and removes them.
 ///
@@ -66,4 +77,3 @@ pub(super) fn take_back(
     release(home, &network.name, me.address)?;
     passage::close_if_unused(networks, &home.state, network)
 }
-// ANCHOR_END: take_back

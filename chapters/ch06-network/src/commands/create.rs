@@ -17,26 +17,27 @@ use crate::{Driver, Networks, Request, Subnet, shared};
 /// Prints its name.
 #[derive(Args, Debug)]
 pub(crate) struct Create {
-    /// The kind of device that joins the containers
+    /// Kind of the network; "bridge" is the only one
     #[arg(long, default_value_t)]
     driver: Driver,
 
-    /// The addresses of the network, as ADDRESS/PREFIX [default: a free one]
+    /// Addresses of the network, for example 192.168.10.0/24 [default: a free subnet]
     ///
-    /// For example 192.168.10.0/24, for 253 containers. The prefix length is between 8
-    /// and 31. The default is the first of Docker's pools (172.17.0.0/16 to
-    /// 172.31.0.0/16, then /20 of 192.168.0.0/16) that overlaps no route, no address
-    /// and no other network.
-    #[arg(long)]
+    /// The prefix length is from 8 to 31. A /24 has addresses for 253 containers. The
+    /// default is the first subnet of Docker's pools (172.17.0.0/16 to 172.31.0.0/16,
+    /// then 192.168.0.0/20 to 192.168.240.0/20) that overlaps no route, no address and
+    /// no other network.
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
     subnet: Option<Subnet>,
 
-    /// The address of the bridge [default: the first of the subnet]
+    /// Address of the bridge [default: the first address of the subnet]
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<Ipv4Addr>,
 
-    /// The name of the network: the same rules as for containers
+    /// Name of the network: letters, digits, '_', '.' and '-'
     ///
-    /// The bridge has the same name, if it has at most 15 bytes.
+    /// The bridge has the same name if the name has at most 15 bytes. The name of the
+    /// bridge is otherwise "br-" and the ID of the network.
     name: Name,
 }
 

@@ -1,4 +1,4 @@
-//! `network inspect`: all that is known of networks, for programs.
+//! `network inspect`: networks and their containers, as JSON for programs.
 
 use std::io::Write;
 
@@ -13,13 +13,10 @@ use serde_json::{Value, json};
 use super::may_change_devices;
 use crate::{Member, Network, Networks};
 
-/// Show all that is known of networks, as JSON
-///
-/// One array of objects: name, id, driver, subnet, gateway, bridge, created (seconds
-/// after 1970), containers (an array of objects: id, name (or null), address).
+/// Show networks and their containers as JSON
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
-    /// The names of the networks
+    /// Names of the networks
     #[arg(required = true, value_name = "NAME")]
     names: Vec<Name>,
 }

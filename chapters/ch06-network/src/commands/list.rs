@@ -14,11 +14,11 @@ use crate::{Member, Network, Networks};
 /// List the networks
 #[derive(Args, Debug)]
 pub(crate) struct List {
-    /// Names only
+    /// Print only the names
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
 
-    /// All that is known of each, for programs: the same as `network inspect`
+    /// Print JSON, in the same format as `network inspect`
     #[arg(long)]
     json: bool,
 }

@@ -13,7 +13,7 @@ use crate::{Networks, forwarding, shared};
 /// Remove networks that no container uses
 #[derive(Args, Debug)]
 pub(crate) struct Remove {
-    /// The names of the networks
+    /// Names of the networks
     #[arg(required = true, value_name = "NAME")]
     names: Vec<Name>,
 }

@@ -8,6 +8,16 @@ pub(super) const ALL: &[Entry] = &[
     ("ch06-network-1", "with_f_a_missing_network_is_no_error", missing, "'-f'"),
     ("ch06-network-2", "a_dry_run_tells_and_makes_nothing", dry_run, "'--dry-run'"),
     ("ch06-network-3", "the_room_of_a_network_is_counted", free, "'free'"),
+    ("ch06-connect-1", "the_others_see_a_network_alias", alias, "'--network-alias'"),
+    ("ch06-connect-2", "the_gateway_is_host_internal", gateway, "\"\""),
+    (
+        "ch06-ports-1",
+        "the_first_free_port_of_a_range_is_taken",
+        first_free,
+        "ranges",
+    ),
+    ("ch06-ports-2", "port_lists_all_containers", all_ports, "required arguments"),
+    ("ch06-ports-3", "q_prints_the_number_alone", number, "'-q'"),
 ];
 
 fn missing(room: &mut Room) -> Outcome {
@@ -33,5 +43,76 @@ fn free(room: &mut Room) -> Outcome {
         let counted = room.words(&["network", "free", "web"]).end();
         room.words(&["network", "remove", "web"]).end()?.succeeds()?;
         counted?.prints(count)
+    })
+}
+
+/// Detached containers of the network `web`, each with its name and its other flags,
+/// while `look` looks.
+fn among(
+    room: &mut Room,
+    containers: &[(&str, &[&str])],
+    look: impl FnOnce(&mut Room) -> Outcome,
+) -> Outcome {
+    let create = ["network", "create", "--subnet", "198.18.10.0/24", "web"];
+    room.words(&create).end()?.succeeds()?;
+    let run = |room: &mut Room, (name, flags): (&str, &[&str])| -> Outcome {
+        let words = ["run", "-d", "-net", "web", "--name", name];
+        let words = [&words[..], flags, &["busybox", "sleep", "1000"]].concat();
+        room.words(&words).end()?.succeeds()
+    };
+    let found = containers.iter().try_for_each(|it| run(room, *it));
+    let found = found.and_then(|()| look(room));
+    for (name, _) in containers {
+        room.words(&["rm", "-f", name]).end()?;
+    }
+    room.words(&["network", "remove", "web"]).end()?.succeeds()?;
+    found
+}
+
+/// Prints `yes` for the line of an address and a name in /etc/hosts.
+fn line(address: &str, name: &str) -> String {
+    format!("s/^{address}[[:space:]].*\\b{name}\\b.*/yes/p")
+}
+
+fn alias(room: &mut Room) -> Outcome {
+    let line = line("198.18.10.3", "db");
+    let asked = ["busybox", "sed", "-n", &line, "/etc/hosts"];
+    let named = ["--ip", "198.18.10.3", "--network-alias", "db"];
+    among(room, &[("before", &[]), ("named", &named)], |room| {
+        let before = [&["exec", "before"], &asked[1..]].concat();
+        room.words(&before).end()?.prints("yes\n")?;
+        let after = [&["run", "--rm", "-net", "web"], &asked[..]].concat();
+        room.words(&after).end()?.prints("yes\n")?;
+        room.words(&["rm", "-f", "named"]).end()?.succeeds()?;
+        room.words(&before).end()?.prints("")
+    })
+}
+
+fn gateway(room: &mut Room) -> Outcome {
+    among(room, &[], |room| {
+        let line = line("198.18.10.1", "host.internal");
+        let run = ["run", "--rm", "-net", "web", "busybox", "sed", "-n", &line];
+        room.words(&[&run[..], &["/etc/hosts"]].concat()).end()?.prints("yes\n")
+    })
+}
+
+fn first_free(room: &mut Room) -> Outcome {
+    let range = "40080-40090:80";
+    let flags = ["-p", range];
+    among(room, &[("one", &flags), ("two", &flags)], |room| {
+        room.words(&["port", "one", "80"]).end()?.prints("0.0.0.0:40080\n")?;
+        room.words(&["port", "two", "80"]).end()?.prints("0.0.0.0:40081\n")
+    })
+}
+
+fn all_ports(room: &mut Room) -> Outcome {
+    among(room, &[("one", &["-p", "40080:80"])], |room| {
+        room.words(&["port"]).end()?.prints("one 80/tcp -> 0.0.0.0:40080\n")
+    })
+}
+
+fn number(room: &mut Room) -> Outcome {
+    among(room, &[("one", &["-p", "40080:80"])], |room| {
+        room.words(&["port", "-q", "one", "80"]).end()?.prints("40080\n")
     })
 }

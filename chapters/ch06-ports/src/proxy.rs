@@ -1,0 +1,269 @@
+//! Published ports of an ordinary user: a proxy in the container's host side.
+//!
+//! The bridge of an ordinary user is in a network namespace of the user, so no rule of the
+//! host's packet filter can lead there. But a socket belongs to the namespace in which it
+//! was made, and a process may hold sockets of two. The host side makes the listening
+//! sockets in the host's namespace, enters the user's namespace, and makes all further
+//! sockets there. It copies the bytes in between.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use anyhow::Result;
+use ch06_connect::Publication;
+use common::state::{Protocol, Published};
+use common::step::Step;
+use common::{ByteCopy, Got, Watch};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, connect, listen,
+    shutdown, socket_with,
+};
+
+/// Connections at once, of all ports. More clients wait in the queue of the listening
+/// socket.
+const MOST: usize = 128;
+
+/// Clients that wait to be accepted; the kernel's limit is net.core.somaxconn.
+const BACKLOG: i32 = 128;
+
+/// UDP clients at once, of one port. The one that was silent longest makes room.
+const MOST_CLIENTS: usize = 64;
+
+/// The largest datagram of UDP over IPv4, in bytes.
+const DATAGRAM: usize = 65_507;
+
+/// The ports of one container.
+pub(crate) struct Proxy {
+    /// It knows the container's address, as long as the container is connected.
+    publication: Publication,
+    tcp: Vec<(OwnedFd, Published)>,
+    connections: Vec<Connection>,
+    udp: Vec<UdpPort>,
+}
+
+/// A client's connection and the one to the container.
+struct Connection {
+    up: Half,
+    down: Half,
+}
+
+/// One direction.
+struct Half {
+    copy: ByteCopy,
+    to: Rc<OwnedFd>,
+    ended: bool,
+}
+
+/// A published UDP port. Each client has a socket of its own to the container, so that the
+/// answers can be told apart.
+struct UdpPort {
+    socket: UdpSocket,
+    guest: u16,
+    clients: HashMap<SocketAddr, (UdpSocket, u64)>,
+    clock: u64,
+}
+
+impl Proxy {
+    /// Serve these ports. The sockets were made in the host's namespace.
+    ///
+    /// # Errors
+    /// EADDRINUSE: another socket listens on a port by now.
+    pub(crate) fn new(
+        publication: Publication,
+        ports: &[Published],
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Proxy> {
+        for (port, socket) in ports.iter().zip(&sockets) {
+            ioctl_fionbio(socket, true).look(|| "ioctl(2) FIONBIO")?;
+            if port.protocol == Protocol::Tcp {
+                listen(socket, BACKLOG).step(|| format!("listen(2) {port}"))?;
+            }
+        }
+        let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+        for (port, socket) in ports.iter().zip(sockets) {
+            match port.protocol {
+                Protocol::Tcp => tcp.push((socket, *port)),
+                Protocol::Udp => udp.push(UdpPort {
+                    socket: socket.into(),
+                    guest: port.guest,
+                    clients: HashMap::new(),
+                    clock: 0,
+                }),
+            }
+        }
+        Ok(Proxy { publication, tcp, connections: Vec::new(), udp })
+    }
+
+    /// Take one client, and connect to the container for it.
+    fn take(&mut self, listener: usize) {
+        let (socket, port) = &self.tcp[listener];
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // The client may have gone by now.
+        let Ok(client) = accept_with(socket, flags) else { return };
+        // If the container cannot be reached, the client sees the end of its connection.
+        let Some(address) = self.publication.address() else { return };
+        self.connections.extend(Connection::open(client, address, port.guest));
+    }
+}
+
+impl Connection {
+    fn open(client: OwnedFd, address: Ipv4Addr, port: u16) -> Option<Connection> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+        let server = socket_with(family, kind, flags, None).ok()?;
+        match connect(&server, &SocketAddrV4::new(address, port)) {
+            // The first write waits until it is connected.
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(_) => return None,
+        }
+        let (client, server) = (Rc::new(client), Rc::new(server));
+        let (up, down) = (Half::new(&client, &server), Half::new(&server, &client));
+        Some(Connection { up, down })
+    }
+
+    fn halves(&mut self) -> [&mut Half; 2] {
+        [&mut self.up, &mut self.down]
+    }
+
+    fn has_ended(&self) -> bool {
+        self.up.ended && self.down.ended
+    }
+}
+
+impl Half {
+    fn new(from: &Rc<OwnedFd>, to: &Rc<OwnedFd>) -> Half {
+        let copy = ByteCopy::new(from.clone(), Some(Box::new(to.clone())));
+        Half { copy, to: to.clone(), ended: false }
+    }
+
+    // ANCHOR: step
+    /// The descriptor is ready: copy some bytes. The end of one direction is passed on,
+    /// and the other direction goes on.
+    fn step(&mut self) {
+        if self.copy.is_pending() {
+            if !self.copy.write() {
+                self.end();
+            }
+            return;
+        }
+        match self.copy.read(|_| {}) {
+            Got::Bytes if !self.copy.is_pending() || self.copy.write() => {}
+            Got::Nothing => {}
+            Got::Bytes | Got::End | Got::Failed(_) => self.end(),
+        }
+    }
+    // ANCHOR_END: step
+
+    fn end(&mut self) {
+        self.ended = true;
+        // One that is closed by now has seen the end.
+        let _ = shutdown(&*self.to, Shutdown::Write);
+        self.copy.close();
+    }
+}
+
+impl UdpPort {
+    /// A datagram of a client goes to the container.
+    fn receive(&mut self, address: Option<Ipv4Addr>) {
+        let mut bytes = [0; DATAGRAM];
+        let Ok((count, client)) = self.socket.recv_from(&mut bytes) else { return };
+        self.clock += 1;
+        if !self.clients.contains_key(&client) {
+            if self.clients.len() == MOST_CLIENTS {
+                let oldest = self.clients.iter().min_by_key(|(_, (_, used))| *used);
+                let oldest = oldest.map(|(client, _)| *client);
+                oldest.and_then(|client| self.clients.remove(&client));
+            }
+            let socket = address.map(|address| self.towards(address));
+            let Some(Ok(socket)) = socket else { return };
+            self.clients.insert(client, (socket, self.clock));
+        }
+        if let Some((socket, used)) = self.clients.get_mut(&client) {
+            *used = self.clock;
+            // As a router would, it drops what it cannot pass on.
+            let _ = socket.send(&bytes[..count]);
+        }
+    }
+
+    fn towards(&self, address: Ipv4Addr) -> io::Result<UdpSocket> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((address, self.guest))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+
+    /// Answers of the container go to their client.
+    fn answer(&mut self, client: SocketAddr) {
+        let Some((socket, _)) = self.clients.get(&client) else { return };
+        let mut bytes = [0; DATAGRAM];
+        match socket.recv(&mut bytes) {
+            Ok(count) => drop(self.socket.send_to(&bytes[..count], client)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            // Nobody listens in the container.
+            Err(_) => drop(self.clients.remove(&client)),
+        }
+    }
+
+    /// In an order that is the same until a client is added or removed.
+    fn order(&self) -> Vec<SocketAddr> {
+        let mut clients: Vec<_> = self.clients.keys().copied().collect();
+        clients.sort();
+        clients
+    }
+}
+
+impl Watch for Proxy {
+    fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        for port in &self.udp {
+            fds.push(PollFd::new(&port.socket, PollFlags::IN));
+            for client in port.order() {
+                fds.push(PollFd::new(&port.clients[&client].0, PollFlags::IN));
+            }
+        }
+        for connection in &self.connections {
+            fds.extend(connection.up.copy.wants());
+            fds.extend(connection.down.copy.wants());
+        }
+        if self.connections.len() < MOST {
+            let listeners = self.tcp.iter();
+            fds.extend(listeners.map(|(it, _)| PollFd::new(it, PollFlags::IN)));
+        }
+    }
+
+    fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
+        let mut events = events.iter().map(|event| !event.is_empty());
+        let mut next = || events.next().unwrap_or(false);
+        for port in &mut self.udp {
+            let clients = port.order();
+            let arrived = next();
+            for client in clients {
+                if next() {
+                    port.answer(client);
+                }
+            }
+            if arrived {
+                port.receive(self.publication.address());
+            }
+        }
+        for connection in &mut self.connections {
+            for half in connection.halves() {
+                if half.copy.wants().is_some() && next() {
+                    half.step();
+                }
+            }
+        }
+        let room = self.connections.len() < MOST;
+        self.connections.retain(|connection| !connection.has_ended());
+        for listener in 0..self.tcp.len() {
+            if room && next() {
+                self.take(listener);
+            }
+        }
+        Ok(())
+    }
+}
