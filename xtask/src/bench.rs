@@ -6,6 +6,7 @@ mod build;
 mod calls;
 mod life;
 mod measure;
+mod net;
 mod peers;
 mod plot;
 pub(crate) mod record;
@@ -55,6 +56,21 @@ enum What {
 
         /// How often each
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+
+        /// Where all of it lies [default: in the build directory]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+
+        /// Write the figures, and what machine they are of, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Networks: a start with and without a network and a published port, its end, a
+    /// connection beside DNAT rules written by hand, and 200 containers on one network
+    Net {
+        /// How often each
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
 
         /// Where all of it lies [default: in the build directory]
@@ -116,13 +132,16 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Some(What::Life { only, runs, state, json }) => {
             (life::life(only, runs, state)?, json)
         }
+        Some(What::Net { runs, state, json }) => (net::net(runs, state)?, json),
         Some(What::Vm { runs, kernel, accel, json }) => {
             (vm::vm(runs, &kernel, accel)?, json)
         }
         Some(What::Build { runs, json }) => (build::build(runs)?, json),
         Some(What::Plot { files, out }) => return plot::plot(&files, &out),
         None if args.install => return Ok(()),
-        None => bail!("nothing to do: start, life, vm, build, plot or --install"),
+        None => {
+            bail!("nothing to do: start, life, net, vm, build, plot or --install")
+        }
     };
     match json {
         Some(file) => record.write(&file),

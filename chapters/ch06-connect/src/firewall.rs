@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use ch02_net::while_loading;
 use common::state::{Id, Published};
 
 use crate::nft::Expression::{
@@ -64,15 +65,29 @@ pub fn open_table(
     published: &[Published],
 ) -> Result<OwnedTable> {
     let table = Table::owned_ip(format!("{PREFIX}{id}-{bridge}"));
+    let messages = || batch(&table, bridge, (subnet, prefix), address, published);
+    let rules = Rules::open()?;
+    while_loading(|| rules.commit(messages()))?;
+    Ok(OwnedTable { rules, table })
+}
+
+/// The messages that make the table, its chains and its rules.
+fn batch(
+    table: &Table,
+    bridge: &str,
+    (subnet, prefix): (Ipv4Addr, u8),
+    address: Ipv4Addr,
+    published: &[Published],
+) -> Batch {
     let mut batch = Batch::new();
-    batch.add_table(&table);
+    batch.add_table(table);
     for hook in [ARRIVES, OWN, LEAVES, GUARD, FORWARD] {
-        batch.add_chain(&table, hook);
+        batch.add_chain(table, hook);
     }
     for port in published {
-        publish(&mut batch, &table, port, address);
+        publish(&mut batch, table, port, address);
     }
-    let mut rule = |hook: Hook, rule: &[_]| batch.append(&table, hook.chain, rule);
+    let mut rule = |hook: Hook, rule: &[_]| batch.append(table, hook.chain, rule);
     // ANCHOR: rules
     let loopback = Source(LOOPBACK.0, LOOPBACK.1);
     let container = Source(address, 32);
@@ -94,9 +109,7 @@ pub fn open_table(
     let unpublished = [NewConnection, Translated(Not), Drop];
     rule(FORWARD, &[&from_outside[..], &unpublished[..]].concat());
     // ANCHOR_END: rules
-    let rules = Rules::open()?;
-    rules.commit(batch)?;
-    Ok(OwnedTable { rules, table })
+    batch
 }
 
 // ANCHOR: publish

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use ch02_net::{Place, Route};
+use ch02_net::{Place, Route, while_loading};
 use ch06_network::Network;
 use common::state::Id;
 
@@ -46,7 +46,8 @@ impl Wire<'_> {
         let (host, guest) = (Route::open()?, Route::open_in(namespace)?);
         let (end, device) = (self.host_end(), free_name(&guest)?);
         // The peer is born in the container: no device of that name is ever on the host.
-        host.add_veth_to(&end, &device, self.mac.0, Place::Namespace(namespace))?;
+        let place = Place::Namespace(namespace);
+        while_loading(|| host.add_veth_to(&end, &device, self.mac.0, place))?;
         host.set_master(&end, &self.network.bridge)?;
         // A container that connects to its own published port comes back by the port
         // that it left by.
@@ -97,6 +98,6 @@ fn free_name(guest: &Route) -> Result<String> {
     }
 }
 
-fn has_default_route(guest: &Route) -> Result<bool> {
+pub(crate) fn has_default_route(guest: &Route) -> Result<bool> {
     Ok(guest.routes()?.iter().any(|route| route.prefix == 0))
 }

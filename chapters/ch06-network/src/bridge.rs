@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
-use ch02_net::{Link, Route, is_device_name};
+use ch02_net::{Link, Route, is_device_name, while_loading};
 use common::state::{Id, Name};
 use nix::errno::Errno;
 
@@ -76,7 +76,9 @@ impl Network {
                 None => {
                     // The host may have other addresses than at the creation.
                     self.check_subnet(route)?;
-                    repeated(route.add_bridge(&self.bridge, &alias(&self.id)))?;
+                    let alias = alias(&self.id);
+                    let make = || route.add_bridge(&self.bridge, &alias);
+                    repeated(while_loading(make))?;
                 }
             }
         }

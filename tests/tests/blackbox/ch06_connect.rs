@@ -254,6 +254,10 @@ fn a_running_container_is_connected_and_disconnected() {
     assert!(said.contains("not connected"), "{said}");
     // The address is free again, for another container.
     ok(&lab, &["network", "connect", "--ip", "10.231.8.3", "two", "web"]);
+    // The default route ends with its network. The other network has the next one.
+    ok(&lab, &["network", "disconnect", "one", "web"]);
+    let text = one.exec("web", "ip route");
+    assert!(text.contains("default via 10.231.8.1 dev eth1"), "{text}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) enum Theme {
 
 /// Where a bench of a life takes place.
 pub(super) struct Place {
-    program: PathBuf,
+    pub(super) program: PathBuf,
     /// Goes with the bench.
     directory: PathBuf,
     /// The state directory.
@@ -50,7 +50,7 @@ pub(super) struct Place {
 
 impl Place {
     /// In a directory of its own below this one, with busybox.
-    fn new(program: &Path, parent: &Path, runs: u32) -> Result<Place> {
+    pub(super) fn new(program: &Path, parent: &Path, runs: u32) -> Result<Place> {
         let directory = parent.join("life");
         remove_tree(&directory)?;
         let state = directory.join("state");
@@ -59,7 +59,7 @@ impl Place {
     }
 
     /// The chapter with these words.
-    fn ours(&self, words: &[&str]) -> Command {
+    pub(super) fn ours(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(words).env("MYDOCKER_ROOT", &self.state);
         command.stdout(Stdio::null());
@@ -67,7 +67,7 @@ impl Place {
     }
 
     /// A file or directory that goes with the bench.
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 }
@@ -80,11 +80,11 @@ impl Drop for Place {
 }
 
 /// What is measured of a contestant, in one round: the part that counts, in ms.
-type Measure<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+pub(super) type Measure<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
 /// What is aimed at.
 #[derive(Clone, Copy)]
-enum Aim {
+pub(super) enum Aim {
     /// This is to take so much itself at the most.
     Below(f64),
     /// Ours is to take so much of this one's time at the most.
@@ -96,17 +96,17 @@ enum Aim {
 }
 
 /// A contestant's numbers; the first of a group is ours.
-struct Line {
+pub(super) struct Line {
     group: &'static str,
     name: String,
     values: Vec<f64>,
     aim: Aim,
     /// `None` for milliseconds.
-    unit: Option<&'static str>,
+    pub(super) unit: Option<&'static str>,
 }
 
 /// Let all have their turn in each round; the first round warms up.
-fn in_turn(
+pub(super) fn in_turn(
     runs: u32,
     group: &'static str,
     contestants: Vec<(String, Aim, Measure)>,
@@ -133,13 +133,13 @@ fn ending() -> SigSet {
 
 /// Signals that would end this process with all undone: they are held back, and the
 /// next command that is timed is none any more. Commands don't inherit that.
-fn hold_back() -> Result<()> {
+pub(super) fn hold_back() -> Result<()> {
     ending().thread_block().step(|| "pthread_sigmask(3)")
 }
 
 /// # Errors
 /// One has come.
-fn go_on() -> Result<()> {
+pub(super) fn go_on() -> Result<()> {
     let waiting = SignalFd::with_flags(&ending(), SfdFlags::SFD_NONBLOCK);
     let come = waiting.and_then(|waiting| waiting.read_signal());
     match come.step(|| "signalfd(2)")? {
@@ -206,7 +206,9 @@ fn ours<'a>(lines: &'a [Line], line: &Line) -> &'a Line {
 /// How it stands to the aim: the number, and whether it is met.
 fn judged(ours: &Line, line: &Line) -> (f64, String) {
     let ratio = ratio(&ours.values, &line.values);
-    let more = median(&ours.values) - median(&line.values);
+    let pairs = ours.values.iter().zip(&line.values);
+    let more: Vec<f64> = pairs.map(|(ours, theirs)| ours - theirs).collect();
+    let more = median(&more);
     let word = |met: bool| if met { "met" } else { "not" };
     match line.aim {
         Aim::Ratio(aim) => (ratio, format!("<= {aim}, {}", word(ratio <= aim))),
@@ -215,13 +217,13 @@ fn judged(ours: &Line, line: &Line) -> (f64, String) {
             (ratio, format!("<= {aim}, {}", word(own <= aim)))
         }
         Aim::More(aim) => {
-            (ratio, format!("{more:.1} ms more, <= {aim}, {}", word(more <= aim)))
+            (ratio, format!("{more:.2} ms more, <= {aim}, {}", word(more <= aim)))
         }
         Aim::None => (ratio, String::new()),
     }
 }
 
-fn table(lines: &[Line]) -> String {
+pub(super) fn table(lines: &[Line]) -> String {
     let mut table = String::new();
     let mut group = "";
     for line in lines {
@@ -241,7 +243,7 @@ fn table(lines: &[Line]) -> String {
     table
 }
 
-fn figures(lines: &[Line]) -> Vec<Figure> {
+pub(super) fn figures(lines: &[Line]) -> Vec<Figure> {
     let of = |line: &Line| {
         let mut figure = Figure::of(line.group, &line.name, &line.values);
         figure.unit = line.unit.map(str::to_owned);
@@ -284,7 +286,7 @@ mod tests {
         ];
         let text = table(&lines);
         assert!(text.contains("0.500  <= 0.4, not"), "{text}");
-        assert!(text.contains("3.000  20.0 ms more, <= 30, met"), "{text}");
+        assert!(text.contains("3.000  20.00 ms more, <= 30, met"), "{text}");
         let figures = figures(&lines);
         assert!(text.contains(" 9.0              <= 8, not"), "{text}");
         assert_eq!(figures.len(), 5);

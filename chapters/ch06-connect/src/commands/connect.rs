@@ -21,6 +21,7 @@ use crate::firewall::open_table;
 use crate::nft::Rules;
 use crate::passage::{self, Firewall};
 use crate::undo::CONNECTION;
+use crate::wire::has_default_route;
 use crate::{LinkWatch, Mac, Wire, hosts};
 
 /// Connect a running container to a network
@@ -80,7 +81,7 @@ impl Act for Connect {
 }
 
 /// The network namespace of the container, unless it is the host's.
-fn own_namespace(process: &Process, word: &str) -> Result<File> {
+pub(super) fn own_namespace(process: &Process, word: &str) -> Result<File> {
     let path = format!("/proc/{}/ns/net", process.pid);
     let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
     let of =
@@ -121,6 +122,38 @@ fn connect(
     wire.wait()
 }
 // ANCHOR_END: connect
+
+/// Give a container that has lost its default route another one, through a network that
+/// it is still connected to.
+///
+/// # Errors
+/// Those of the netlink socket; as [`passage::open`].
+pub(super) fn find_other_way_out(
+    state: &State,
+    home: &Home,
+    namespace: BorrowedFd,
+    firewall: Firewall,
+) -> Result<()> {
+    let guest = Route::open_in(namespace)?;
+    if has_default_route(&guest)? {
+        return Ok(());
+    }
+    let (links, addresses) = (guest.links()?, guest.addresses()?);
+    for network in Network::all(state)?.into_iter().flatten() {
+        let members = network.members(state)?;
+        let me = members.into_iter().find(|member| member.id == home.id);
+        let Some(Member { address, .. }) = me else { continue };
+        let index =
+            addresses.iter().find(|it| it.address == address).map(|it| it.index);
+        let device = links.iter().find(|link| Some(link.index) == index);
+        if let Some(device) = device {
+            let (all, gateway) = (Ipv4Addr::UNSPECIFIED, Some(network.gateway));
+            guest.add_route(all, 0, gateway, Some(&device.name))?;
+            return open_passage(state, &network, namespace, address, firewall);
+        }
+    }
+    Ok(())
+}
 
 /// Make sure that the host's own firewall lets the container's packets pass, if the
 /// container's way to other hosts is this network.

@@ -1,5 +1,7 @@
 //! `network disconnect`: the end of one connection of a running container.
 
+use std::os::fd::AsFd;
+
 use anyhow::{Context as _, Result};
 use ch02_net::Route;
 use ch06_network::{Member, Network, Networks, release, shared};
@@ -8,12 +10,18 @@ use common::cli::{Act, Context};
 use common::state::Name;
 use common::{Exit, Home};
 
+use super::connect::{find_other_way_out, own_namespace};
 use super::running::running;
+use crate::passage::Firewall;
 use crate::{host_end, hosts, passage, undo};
 
 /// Disconnect a running container from a network
 #[derive(Args, Debug)]
 pub struct Disconnect {
+    /// Leave other firewalls of the host unchanged; print the commands to open them
+    #[arg(long = "no-firewall")]
+    no_firewall: bool,
+
     /// Name of the network
     network: Name,
 
@@ -25,7 +33,8 @@ impl Act for Disconnect {
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let (_, _shared) = shared::enter_if_there(state)?;
-        let (home, _process) = running(context, &self.container)?;
+        let (home, process) = running(context, &self.container)?;
+        let namespace = own_namespace(&process, &self.container)?;
         let networks = Networks::lock(state)?;
         let network = Network::find(state, &self.network)?;
         let members = network.members(state)?;
@@ -42,6 +51,8 @@ impl Act for Disconnect {
             // The supervisor gives the ports back when it sees that the device is gone.
             home.note_ports_given_back()?;
         }
+        let firewall = Firewall::unless(self.no_firewall);
+        find_other_way_out(state, &home, namespace.as_fd(), firewall)?;
         Ok(Exit::Code(0))
     }
 }

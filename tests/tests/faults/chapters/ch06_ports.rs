@@ -250,7 +250,13 @@ type Rule = (&'static [&'static str], fn(&str) -> bool, bool, &'static str);
 
 const LIVED_WITH: &[Rule] = &[
     (
-        &["openat", "mkdir", "write"],
+        &["write"],
+        |what| what.ends_with("/said"),
+        false,
+        "there is nobody to be told",
+    ),
+    (
+        &["openat", "read", "mkdir", "write"],
         |what| what.contains("cgroup") || what.ends_with("/mountinfo"),
         false,
         "a container without limits does without a group",
@@ -275,7 +281,10 @@ const LIVED_WITH: &[Rule] = &[
     ),
     (
         &["openat", "read"],
-        |what| what.ends_with("/stat") || what.starts_with("pipe:"),
+        |what| {
+            ["/stat", "[signalfd]"].iter().any(|it| what.ends_with(it))
+                || what.starts_with("pipe:")
+        },
         false,
         "ps knows less of the program; the output of one that has ended is over",
     ),

@@ -1,0 +1,272 @@
+//! `cargo xtask bench net`: what a network and a published port cost.
+//!
+//! All of it happens in network namespaces of the bench: no firewall of this host, and
+//! no other network, has a part in it.
+
+mod crowd;
+mod port;
+mod space;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use ch02_net::Route;
+use ch06_connect::nft::Rules;
+use common::PATH;
+use common::images::Image;
+use common::state::State;
+use common::step::Step;
+use provision::{busybox, command};
+
+use super::life::{
+    Aim, Line, Measure, Place, figures, go_on, hold_back, in_turn, table,
+};
+use super::record::Record;
+use crate::build::build_release;
+use crate::checkout::target;
+use crate::install::on_path;
+use space::Space;
+
+/// What is aimed at: ms more than without, and parts of what others take.
+const NETWORK: f64 = 2.5;
+const PUBLISHED: f64 = 2.0;
+const GONE: f64 = 25.0;
+const PODMAN: f64 = 0.1;
+
+/// Idle so long before each run: the kernel takes the network namespace of the run before
+/// down meanwhile, with a lock that the next one would wait for.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The network, and the published port.
+const NAME: &str = "bench";
+const SUBNET: &str = "10.9.0.0/22";
+const PORT: u16 = 18480;
+
+/// Measure.
+///
+/// # Errors
+/// Not root; a command that fails; a container that does not answer. Never a time.
+pub(super) fn net(runs: u32, state: Option<PathBuf>) -> Result<Record> {
+    if !common::rights::privileged() {
+        bail!("bridges are root's: run it with sudo");
+    }
+    let release = build_release(&["--package", "ch06-ports"])?;
+    hold_back()?;
+    let parent = state.unwrap_or_else(|| target().join("bench"));
+    let parent = std::path::absolute(parent).context("--state")?;
+    let program = release.join("ch06-ports");
+    let host = Host::new(&program, &parent.join("net"), runs)?;
+    let mut lines = host.starts()?;
+    lines.extend(host.podman()?);
+    lines.extend(host.ends()?);
+    lines.extend(port::lines(&host)?);
+    let empty = Host::new(&program, &parent.join("net-empty"), runs)?;
+    lines.extend(crowd::lines(&host, &empty)?);
+    println!("\nmedians of {runs} rounds, ms where nothing else is said");
+    println!("ours / theirs, and ms more: the medians of the rounds' own");
+    print!("{}", table(&lines));
+    let title = "networks".to_owned();
+    Ok(Record::new("net", title, "ms", &parent, figures(&lines)))
+}
+
+/// A host of containers: a network namespace with the network, and a state directory.
+struct Host {
+    space: Space,
+    place: Place,
+    runs: u32,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // What can't go now goes with the network namespace.
+        if let Ok(ids) = self.said(&["ps", "-aq"]) {
+            let ids: Vec<&str> = ids.split_whitespace().collect();
+            for ids in ids.chunks(50) {
+                let _ = self.said(&[&["rm", "-f"], ids].concat());
+            }
+        }
+        let _ = self.said(&["prune"]);
+        let _ = self.said(&["network", "rm", NAME]);
+    }
+}
+
+impl Host {
+    fn new(program: &Path, parent: &Path, runs: u32) -> Result<Host> {
+        fs::create_dir_all(parent)
+            .step(|| format!("mkdir(2) {}", parent.display()))?;
+        let mut place = Place::new(program, parent, runs)?;
+        // As it would be installed: see `bench life`.
+        place.program = place.path("ch06-ports");
+        fs::copy(program, &place.program).context("copy the program")?;
+        let space = Space::new()?;
+        space.within(|| ch06_network::sysctl::forward().map(drop))?;
+        let host = Host { space, place, runs };
+        host.said(&["network", "create", "--subnet", SUBNET, NAME])?;
+        Ok(host)
+    }
+
+    /// What a command of the chapter prints.
+    fn said(&self, words: &[&str]) -> Result<String> {
+        let mut ours = self.place.ours(words);
+        let said = self.space.within(|| command::run(&mut ours, PATIENCE))?;
+        Ok(String::from_utf8_lossy(&said.out).into_owned())
+    }
+
+    /// `run` with these flags, and a program that prints a line.
+    fn line(&self, flags: &[&str]) -> Command {
+        let words = ["busybox", "echo", "ready"];
+        self.place.ours(&[&["run", "--rm"], flags, &words].concat())
+    }
+
+    /// How long it takes until a container's program has printed a line, in ms.
+    fn start(&self, flags: &[&str]) -> Result<f64> {
+        let mut run = self.line(flags);
+        self.space.within(|| until_ready(&mut run))
+    }
+
+    fn starts(&self) -> Result<Vec<Line>> {
+        let port = format!("{PORT}:80");
+        let network = ["-net", NAME];
+        let published = ["-net", NAME, "-p", &port];
+        let contestant = |name: &str, aim, flags: &[&str]| {
+            let flags: Vec<String> = flags.iter().map(|&it| it.to_owned()).collect();
+            let measure: Measure = Box::new(move || {
+                let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+                self.start(&flags)
+            });
+            (name.to_owned(), aim, measure)
+        };
+        let mut lines = in_turn(
+            self.runs,
+            "start until the program's first line, with a network",
+            vec![
+                contestant("run -net", Aim::None, &network),
+                contestant("run", Aim::More(NETWORK), &[]),
+            ],
+        )?;
+        lines.extend(in_turn(
+            self.runs,
+            "start until the program's first line, with a published port",
+            vec![
+                contestant("run -net -p", Aim::None, &published),
+                contestant("run -net", Aim::More(PUBLISHED), &network),
+            ],
+        )?);
+        Ok(lines)
+    }
+
+    /// podman with a bridge, where it is installed.
+    fn podman(&self) -> Result<Vec<Line>> {
+        let Some(podman) = on_path("podman") else {
+            println!("podman: not installed");
+            return Ok(Vec::new());
+        };
+        let state = State::at(self.place.path("podman-image"));
+        let image: Image = busybox::image(&state)?;
+        let root = image.directories(&state).into_iter().next();
+        let root = root.context("no layer")?;
+        let theirs: Measure = Box::new(|| {
+            let mut run = Command::new(&podman);
+            run.arg("--root").arg(self.place.path("podman-root"));
+            run.arg("--runroot").arg(self.place.path("podman-run"));
+            run.args(["run", "--rm", "--network", "bridge", "--rootfs"]);
+            run.arg(&root).args(["echo", "ready"]).env_clear().env("PATH", PATH);
+            self.space.within(|| until_ready(&mut run))
+        });
+        let ours: Measure = Box::new(|| self.start(&["-net", NAME]));
+        let contestants = vec![
+            ("run -net".to_owned(), Aim::None, ours),
+            ("podman run --network bridge".to_owned(), Aim::Ratio(PODMAN), theirs),
+        ];
+        in_turn(self.runs, "start, beside podman", contestants)
+    }
+
+    /// The end of a program: for who waits for `run`, and until nothing is left of it in
+    /// the kernel.
+    fn ends(&self) -> Result<Vec<Line>> {
+        let port = format!("{PORT}:80");
+        let flags = ["-net", NAME, "-p", &port];
+        let ours: Measure = Box::new(|| Ok(self.end(&flags)?.0));
+        let theirs: Measure = Box::new(|| Ok(self.end(&[])?.0));
+        let mut lines = in_turn(
+            self.runs,
+            "end of the program until run returns",
+            vec![
+                ("run -net -p".to_owned(), Aim::None, ours),
+                ("run".to_owned(), Aim::None, theirs),
+            ],
+        )?;
+        let gone: Measure = Box::new(|| Ok(self.end(&flags)?.1));
+        lines.extend(in_turn(
+            self.runs,
+            "end of the program until table and device are gone",
+            vec![("run -net -p".to_owned(), Aim::Below(GONE), gone)],
+        )?);
+        Ok(lines)
+    }
+
+    /// Both, in ms.
+    fn end(&self, flags: &[&str]) -> Result<(f64, f64)> {
+        let words = ["busybox", "sh", "-c", "echo ready; read x"];
+        let mut run =
+            self.place.ours(&[&["run", "-i", "--rm"], flags, &words].concat());
+        run.stdin(Stdio::piped()).stdout(Stdio::piped());
+        go_on()?;
+        sleep(IDLE);
+        self.space.within(|| {
+            let mut child = run.spawn().context("run")?;
+            ready(child.stdout.take().context("stdout")?)?;
+            let mut stdin = child.stdin.take().context("stdin")?;
+            let begun = Instant::now();
+            stdin.write_all(b"\n").step(|| "write(2) to the container")?;
+            let status = child.wait().step(|| "waitid(2)")?;
+            let returned = begun.elapsed();
+            ensure!(status.code() == Some(1) || status.success(), "run: {status}");
+            while is_connected()? {
+                ensure!(begun.elapsed() < PATIENCE, "the kernel keeps the table");
+                sleep(Duration::from_micros(100));
+            }
+            let ms = |time: Duration| time.as_secs_f64() * 1e3;
+            Ok((ms(returned), ms(begun.elapsed())))
+        })
+    }
+}
+
+/// Whether this network namespace has a container's table or device.
+fn is_connected() -> Result<bool> {
+    let tables = Rules::open()?.tables()?;
+    let links = Route::open()?.links()?;
+    Ok(tables.iter().any(|table| table.name.starts_with("mydocker-"))
+        || links.iter().any(|link| link.name.starts_with("veth")))
+}
+
+/// Until the first line is there.
+fn ready(out: impl std::io::Read) -> Result<()> {
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line).context("the container's output")?;
+    ensure!(line == "ready\n", "the container printed {line:?}");
+    Ok(())
+}
+
+/// How long a command takes until its first line, in ms. Its end is not counted.
+fn until_ready(command: &mut Command) -> Result<f64> {
+    go_on()?;
+    sleep(IDLE);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let begun = Instant::now();
+    let mut child = command.spawn().context("run")?;
+    let read = ready(child.stdout.take().context("stdout")?);
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    let status = child.wait().step(|| "waitid(2)")?;
+    read?;
+    ensure!(status.success(), "run: {status}");
+    Ok(took)
+}
