@@ -229,11 +229,10 @@ fn judge(
         Fault::Killed => Ok(()),
         Fault::Fails(errno) => {
             let told = said.contains(&format!("{errno:?}: "));
+            let tried_again = trial.late && told;
             match outcome.code {
                 // The container has run; what could not be undone is tried again.
-                _ if !left.is_empty() && !(trial.late && told) => {
-                    wrong("something is left")
-                }
+                _ if !(left.is_empty() || tried_again) => wrong("something is left"),
                 0 if told || lives(trial, errno) => Ok(()),
                 0 => wrong("it went on as if nothing had happened"),
                 125 | 126 if told => Ok(()),
