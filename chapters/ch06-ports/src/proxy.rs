@@ -19,6 +19,7 @@ use common::step::Step;
 use common::{ByteCopy, Got, Watch};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, connect, listen,
     shutdown, socket_with,
@@ -84,6 +85,10 @@ impl Proxy {
         for (port, socket) in ports.iter().zip(&sockets) {
             ioctl_fionbio(socket, true).look(|| "ioctl(2) FIONBIO")?;
             if port.protocol == Protocol::Tcp {
+                // Its connections inherit this. Without it, they keep the port for a
+                // minute after their end.
+                set_socket_reuseaddr(socket, true)
+                    .look(|| "setsockopt(2) SO_REUSEADDR")?;
                 listen(socket, BACKLOG).step(|| format!("listen(2) {port}"))?;
             }
         }
