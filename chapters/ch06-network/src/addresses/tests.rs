@@ -244,7 +244,7 @@ fn processes_that_claim_at_the_same_time_get_different_addresses() {
     let network = place.network("192.168.8.0/24");
     let start = |_| -> Child {
         Command::new(env::current_exe().unwrap())
-            .args(["--exact", "addresses::tests::claims", "--ignored"])
+            .args(["--exact", "addresses::tests::claims"])
             .env("CLAIM_IN", place.state.root())
             .stdout(Stdio::null())
             .spawn()
@@ -260,7 +260,6 @@ fn processes_that_claim_at_the_same_time_get_different_addresses() {
 
 /// One of the processes above.
 #[test]
-#[ignore = "a part of another test"]
 fn claims() {
     let Some(root) = env::var_os("CLAIM_IN") else { return };
     let state = State::at(root);

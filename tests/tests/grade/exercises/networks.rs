@@ -10,6 +10,7 @@ pub(super) const ALL: &[Entry] = &[
     ("ch06-network-3", "the_room_of_a_network_is_counted", free, "'free'"),
     ("ch06-connect-1", "the_others_see_a_network_alias", alias, "'--network-alias'"),
     ("ch06-connect-2", "the_gateway_is_host_internal", gateway, "\"\""),
+    ("ch06-connect-3", "with_mtu_packets_are_shorter", mtu, "'--mtu'"),
     (
         "ch06-ports-1",
         "the_first_free_port_of_a_range_is_taken",
@@ -93,6 +94,14 @@ fn gateway(room: &mut Room) -> Outcome {
         let line = line("198.18.10.1", "host.internal");
         let run = ["run", "--rm", "-net", "web", "busybox", "sed", "-n", &line];
         room.words(&[&run[..], &["/etc/hosts"]].concat()).end()?.prints("yes\n")
+    })
+}
+
+fn mtu(room: &mut Room) -> Outcome {
+    among(room, &[], |room| {
+        let run = ["run", "--rm", "-net", "web", "--mtu", "1400", "busybox"];
+        let ask = ["sh", "-c", "ifconfig eth0 | grep -o MTU:1400"];
+        room.words(&[&run[..], &ask].concat()).end()?.prints("MTU:1400\n")
     })
 }
 
