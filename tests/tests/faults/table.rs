@@ -97,6 +97,9 @@ const ROWS: &[Row] = &[
     // Networks.
     row(libc::SYS_socket, "socket", &[EMFILE, ENOBUFS], &["socket(2)"]),
     row(libc::SYS_bind, "bind", &[EADDRNOTAVAIL, ENOMEM], &["bind(2)"]),
+    row(libc::SYS_listen, "listen", &[EADDRINUSE], &["listen(2)"]),
+    row(libc::SYS_accept4, "accept4", &[EMFILE, EINTR], &["accept(2)"]),
+    row(libc::SYS_shutdown, "shutdown", &[], &[]),
     row(libc::SYS_connect, "connect", &[ENOMEM, EINTR], &["connect(2)"]),
     row(libc::SYS_setsockopt, "setsockopt", &[ENOMEM], &["setsockopt(2)"]),
     row(libc::SYS_getsockopt, "getsockopt", &[ENOMEM], &["getsockopt(2)"]),

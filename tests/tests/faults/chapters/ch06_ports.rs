@@ -261,7 +261,7 @@ const LIVED_WITH: &[Rule] = &[
         "a container without limits does without a group",
     ),
     (
-        &["write"],
+        &["openat", "write"],
         |what| what.contains("/running/"),
         false,
         "the note of that group, which is not made then",
