@@ -250,8 +250,8 @@ fn destination_text(destination: Ipv4Addr, prefix: u8) -> String {
     }
 }
 
-/// Read struct rtmsg and the attributes that follow; None for what is no route of
-/// IPv4, or only a remembered one.
+/// Read struct rtmsg and the attributes that follow. `None` for a route of another
+/// family, and for a cached route.
 fn entry(answer: &[u8]) -> Option<RouteEntry> {
     let values = attributes(answer.get(RTMSG..)?);
     if answer[0] != AF_INET || number(answer, 8) & RTM_F_CLONED != 0 {

@@ -199,7 +199,8 @@ impl Networks<'_> {
             })?;
         }
         // A container has a lock file from before its first note until nothing of it is
-        // left to undo. A symlink without one has no owner, nor has what is no symlink.
+        // left to undo. A symlink without one has no owner. A file
+        // that is not a symlink has no owner either.
         for (address, link) in taken(&directory)? {
             let owner = match fs::read_link(&link) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,

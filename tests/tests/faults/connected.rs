@@ -22,7 +22,7 @@ const CREATE: [&str; 5] = ["network", "create", "--subnet", "10.231.5.0/24", "on
 /// A container that lives longer than this hangs.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// So long the kernel may take to remove what a dead process had.
+/// The time that the kernel may take to remove the resources of a dead process.
 const SETTLING: Duration = Duration::from_secs(3);
 
 /// Half as many cycles as those without a network.
@@ -60,7 +60,7 @@ pub(crate) fn cycles() {
             true => program(caller).or_else(|| noted(&lab)),
             false => Some(caller),
         };
-        // Whoever has ended meanwhile is fine.
+        // The process may have ended meanwhile.
         let sent = host.map(|pid| kill(pid, Signal::SIGKILL));
         killed += usize::from(sent == Some(Ok(())));
         child.wait().unwrap();

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::count;
 use crate::random::{Random, program};
 
-/// So many parts there are.
+/// The number of parts.
 const PARTS: usize = 2;
 
 /// One in so many cycles the whole machine is looked at; the state directory at each.
@@ -52,7 +52,7 @@ pub(crate) fn part(part: usize) {
             false => Some(caller),
         };
         let victims = [host, host.and_then(program)];
-        // Whoever has ended meanwhile is fine.
+        // The process may have ended meanwhile.
         let _ = victims[victim].map(|pid| kill(pid, Signal::SIGKILL));
         child.wait().unwrap();
         // A supervisor that lives writes down how it was, and its program ends soon.

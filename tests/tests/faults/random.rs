@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::count;
 
-/// So many parts there are.
+/// The number of parts.
 const PARTS: usize = 4;
 
 /// A quarter of the runs, each killed at a moment of its own.
@@ -39,7 +39,7 @@ pub(crate) fn part(part: usize) {
         let host = Pid::from_raw(child.id().cast_signed());
         sleep(Duration::from_micros(random.below(longest)));
         let victim = random.below(3);
-        // Whoever has ended meanwhile is fine.
+        // The process may have ended meanwhile.
         let _ = match victim {
             0 => kill(host, Signal::SIGKILL),
             1 => program(host).map_or(Ok(()), |pid| kill(pid, Signal::SIGKILL)),

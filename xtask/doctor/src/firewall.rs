@@ -105,7 +105,7 @@ fn forwarding(who: Who) -> Check {
     }
 }
 
-/// Who else has a say in what is forwarded: the chains by their names.
+/// The chains of other programs that filter forwarded packets, by name.
 fn forward(who: Who) -> Check {
     let id = "forward-owner";
     if who == Who::User {

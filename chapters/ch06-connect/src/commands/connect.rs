@@ -98,7 +98,8 @@ fn connect(
     };
     in_background(start, |(link, table)| {
         let mut ends = [PollFd::new(&link, PollFlags::IN)];
-        // Nobody is left to be told of an error; the kernel removes the table.
+        // The caller has ended, so an error cannot be reported. The kernel removes the
+        // table in any case.
         let _ = poll(&mut ends, None);
         drop(table);
     })?;

@@ -22,7 +22,7 @@ const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFNL_BATCH_GENID: u16 = 1;
 const NFT_TABLE_F_OWNER: u32 = 2;
-/// So many changes fit in a socket's buffer as it is.
+/// The number of changes that fit in a socket's buffer of the default size.
 const FEW: usize = 100;
 /// No rule of ours is longer, in bytes.
 const LONGEST: usize = 1024;

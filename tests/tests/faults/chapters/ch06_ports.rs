@@ -29,10 +29,10 @@ const CREATE: [&str; 5] = ["network", "create", "--subnet", "10.231.6.0/24", "on
 /// A run that takes longer, in an emulated machine with others at work, hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So long the kernel may take to remove what a dead process had.
+/// The time that the kernel may take to remove the resources of a dead process.
 const SETTLING: Duration = Duration::from_secs(3);
 
-/// So many tests share the trials.
+/// The number of tests that share the trials.
 const PARTS: usize = 3;
 
 /// Without `--all`, one trial in so many is made.

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::{Aim, Host, Line, Measure, NAME, in_turn};
 
-/// So many containers are on the network, with the one that is started.
+/// The number of containers on the network, including the measured one.
 const MANY: usize = 200;
 
 /// The last may take so much of the first one's time.

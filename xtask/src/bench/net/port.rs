@@ -22,7 +22,7 @@ use crate::install::on_path;
 /// Ours is to take so much of the time at the most.
 const BY_HAND: f64 = 1.1;
 
-/// So many connections in one round.
+/// The number of connections in one round.
 const CONNECTIONS: usize = 200;
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
