@@ -94,7 +94,7 @@ impl Route {
     /// The device of this name.
     ///
     /// # Errors
-    /// ENODEV if there is none.
+    /// ENODEV if no device has this name.
     pub fn link(&self, name: &str) -> Result<Link> {
         let request = named(RTM_GETLINK, NLM_F_ACK, name)?;
         let what = || format!("RTM_GETLINK {name}");

@@ -20,9 +20,8 @@ impl Mac {
     /// to the right device.
     #[must_use]
     pub fn of(address: Ipv4Addr) -> Mac {
-        let [a, b, c, d] = address.octets();
-        // 02: locally administered, and no group of devices.
-        Mac([0x02, 0x42, a, b, c, d])
+        // 02:42 and the four bytes. 02 says: chosen locally, and not a group of devices.
+        Mac(ch06_network::mac(address))
     }
     // ANCHOR_END: of
 }
