@@ -29,7 +29,7 @@ impl Process {
     /// The process that has this number now; `None` when none has.
     ///
     /// # Errors
-    /// Those of pidfd_open(2), but ESRCH.
+    /// Those of pidfd_open(2), except those that say that no process has this number.
     pub fn of(pid: Pid) -> nix::Result<Option<Process>> {
         Ok(Process::found(pid)?.map(|(process, _)| process))
     }
@@ -40,7 +40,13 @@ impl Process {
             return Ok(None);
         };
         let fd = match pidfd_open(named, PidfdFlags::empty()) {
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            // The number is not a process's. While a process is being reaped, or if a
+            // thread has the number, kernels before 6.15 say EINVAL and later ones ENOENT.
+            Err(
+                rustix::io::Errno::SRCH
+                | rustix::io::Errno::INVAL
+                | rustix::io::Errno::NOENT,
+            ) => return Ok(None),
             Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
             Ok(fd) => fd,
         };
@@ -159,6 +165,22 @@ mod tests {
             assert_eq!(started(stat.as_bytes()), Some(9876), "{name}");
         }
         assert_eq!(started(b""), None);
+    }
+
+    #[test]
+    fn the_number_of_a_thread_is_no_process() {
+        // A process that is being reaped gives the same errors, in a moment too short
+        // for a test.
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid()).unwrap();
+            let _ = ended.recv();
+        });
+        let number = told.recv().unwrap();
+        assert_eq!(Process::of(number).map(|found| found.is_none()), Ok(true));
+        drop(end);
+        thread.join().unwrap();
     }
 
     #[test]
