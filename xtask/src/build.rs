@@ -113,17 +113,25 @@ pub(crate) fn build_release(arguments: &[&str]) -> Result<PathBuf> {
 }
 
 /// Build the chapters of another checkout in the same way, with `target` as its build
-/// directory; where they are then.
+/// directory, or only the chapter `only`; the directory that the programs are in.
 ///
 /// # Errors
 /// Those of cargo.
-pub(crate) fn build_chapters(checkout: &Path, target: &Path) -> Result<PathBuf> {
+pub(crate) fn build_chapters(
+    checkout: &Path,
+    target: &Path,
+    only: Option<&str>,
+) -> Result<PathBuf> {
     let mut build = static_build(IN_VM)?;
     build.current_dir(checkout).env("CARGO_TARGET_DIR", target).arg("--workspace");
     for other in ["xtask", "doctor", "vm-init", "blackbox"] {
         build.args(["--exclude", other]);
     }
-    must(build.arg("--bins"))?;
+    match only {
+        None => build.arg("--bins"),
+        Some(chapter) => build.args(["--bin", chapter]),
+    };
+    must(&mut build)?;
     Ok(target.join(host()?).join(IN_VM))
 }
 

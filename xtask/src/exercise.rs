@@ -158,7 +158,7 @@ fn solutions(
     for (name, text) in &patches {
         apply(name, text, &checkout)?;
     }
-    let programs = build_chapters(&checkout, &directory.join("target"))
+    let programs = build_chapters(&checkout, &directory.join("target"), None)
         .context("with the solutions the checkout can't be built")?;
     built.replace_chapters(&programs, true)?;
     let solved: Vec<Check> = all

@@ -15,7 +15,7 @@ use common::state::remove_tree;
 use common::step::Step;
 use serde_json::Value;
 
-use crate::build::build_chapters;
+use crate::build::{Built, build, build_chapters};
 use crate::checkout::{root, target};
 use crate::minimum;
 
@@ -58,6 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let directory = target().join("mutants");
     let checkout = directory.join("checkout");
+    let sound = build(None)?;
     let mut survived = Vec::new();
     for mutant in &chosen {
         let begun = Instant::now();
@@ -68,8 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             sync(&root().join(source), &checkout.join(source))?;
         }
         mutant.apply(&checkout)?;
-        let programs = build_chapters(&checkout, &directory.join("target"))
-            .with_context(|| format!("{} can't be built", mutant.name))?;
+        let programs = mutant
+            .build(&sound, &checkout, &directory)
+            .with_context(|| format!("{} cannot be built", mutant.name))?;
         let verdict = mutant.test(&programs, &directory)?;
         let seconds = begun.elapsed().as_secs_f64();
         match verdict {
@@ -160,6 +162,48 @@ impl Mutant {
         fs::write(&path, after).step(|| format!("write(2) {}", path.display()))
     }
 
+    /// Build what the test needs from the checkout with the change; the directory of
+    /// the programs.
+    ///
+    /// A test of one chapter gets that chapter with the change, and all other programs
+    /// without it: linking thirty programs takes longer than a test. A program that an
+    /// earlier mutant left in the build directory is never used.
+    fn build(
+        &self,
+        sound: &Built,
+        checkout: &Path,
+        directory: &Path,
+    ) -> Result<PathBuf> {
+        let target = directory.join("target");
+        let Some(chapter) = self.chapter(&sound.chapters) else {
+            return build_chapters(checkout, &target, None);
+        };
+        let built = build_chapters(checkout, &target, Some(&chapter))?;
+        let programs = directory.join("programs");
+        if programs.exists() {
+            remove_tree(&programs)?;
+        }
+        fs::create_dir_all(&programs)
+            .step(|| format!("mkdir(2) {}", programs.display()))?;
+        for path in &sound.chapters {
+            let name = path.file_name().unwrap_or_default();
+            let changed = built.join(&chapter);
+            let from = if name == chapter.as_str() { &changed } else { path };
+            fs::hard_link(from, programs.join(name))
+                .step(|| format!("link(2) {}", from.display()))?;
+        }
+        Ok(programs)
+    }
+
+    /// The chapter that the test is about: the longest name that its own begins with,
+    /// `ch02-net` for `ch02_net_by_hand::…`; `None` for a test of all chapters.
+    fn chapter(&self, programs: &[PathBuf]) -> Option<String> {
+        let names = programs.iter().filter_map(|path| path.file_name()?.to_str());
+        let fits =
+            names.filter(|name| self.test.starts_with(&name.replace('-', "_")));
+        fits.max_by_key(|name| name.len()).map(str::to_owned)
+    }
+
     /// Run the test against these programs, in a VM: they are broken. None when it
     /// noticed, else what it did.
     fn test(&self, programs: &Path, directory: &Path) -> Result<Option<String>> {
@@ -231,6 +275,17 @@ mod tests {
         for text in ["", "what\n--- a/x\n", "what\ncaught by: t\n--- a/x\n"] {
             assert!(Mutant::parse("m", text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_test_belongs_to_the_longest_chapter_that_its_name_begins_with() {
+        let programs = ["x/ch02-net", "x/ch02-n", "x/ch02-uts"].map(PathBuf::from);
+        let chapter = |test: &str| {
+            let patch = PATCH.replace("ch::test", test);
+            Mutant::parse("m", &patch).unwrap().chapter(&programs)
+        };
+        assert_eq!(chapter("ch02_net_by_hand::a").as_deref(), Some("ch02-net"));
+        assert_eq!(chapter("terminal_filter::a"), None);
     }
 
     #[test]
