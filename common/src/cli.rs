@@ -4,15 +4,16 @@ pub mod flags;
 #[cfg(feature = "generate")]
 mod generate;
 pub mod hints;
+pub mod output;
 pub mod step;
 pub mod table;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches};
 
@@ -180,14 +181,7 @@ where
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // A reader of the help who went away is not worth an error.
-            let _ = error.print();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                    ExitCode::SUCCESS
-                }
-                _ => ExitCode::from(2),
-            };
+            return usage(&error);
         }
     };
     if env::var_os("MYDOCKER_TRACE").is_some_and(|value| value == "1") {
@@ -195,10 +189,27 @@ where
     }
     match run(cli) {
         Ok(how) => ExitCode::from(how.code()),
-        Err(error) => {
-            let text = step::report(&error);
-            let _ = writeln!(std::io::stderr(), "error: {text}");
-            ExitCode::from(code_of(&error))
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// Print the help on stdout, or what is wrong with the command line on stderr.
+fn usage(error: &clap::Error) -> ExitCode {
+    match (error.kind(), error.print()) {
+        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, printed) => {
+            match printed {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    failed(&Error::from(error).context("write(2) to stdout"))
+                }
+                _ => ExitCode::SUCCESS,
+            }
+        }
+        _ => ExitCode::from(2),
+    }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    let text = step::report(error);
+    let _ = writeln!(io::stderr(), "error: {text}");
+    ExitCode::from(code_of(error))
 }

@@ -24,7 +24,7 @@ pub mod process;
 pub mod read_whole;
 pub mod state;
 
-pub use cli::{hints, step};
+pub use cli::{hints, output, step};
 pub use engine::background::{finish_in_background, in_background};
 pub use engine::byte_copy::{ByteCopy, Got};
 pub use engine::composite::Composite;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use ch02_cgroups::{ControllerNames, Group, GroupName, Layout, freeze, is_frozen};
 use ch02_setns::become_program;
 use clap::{Parser, Subcommand};
-use common::{Exit, cli};
+use common::{Exit, cli, output};
 
 /// Chapter 2, cgroups: limit, weigh, count and freeze a set of processes.
 #[derive(Parser)]
@@ -193,5 +193,5 @@ fn set(name: &GroupName, values: &[String]) -> Result<()> {
 }
 
 fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("write(2) to stdout")
+    output::print(text)
 }

@@ -1,14 +1,13 @@
 //! `ch02-ipc run`: no message queue of the host is seen.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ch02_ipc::{Ipc, Kind, list, make, remove};
 use ch02_user::User;
 use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
-use common::{Container, Exit, cli};
+use common::{Container, Exit, cli, output};
 
 /// Chapter 2, IPC namespace: queues made outside do not exist inside.
 #[derive(Parser)]
@@ -72,6 +71,6 @@ fn main() -> ExitCode {
 }
 
 fn print(text: &str) -> Result<Exit> {
-    std::io::stdout().write_all(text.as_bytes()).context("write(2) to stdout")?;
+    output::print(text)?;
     Ok(Exit::Code(0))
 }

@@ -1,10 +1,9 @@
 //! `ch02-net run`: a network without a way out; and what is done to devices.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ch02_ipc::Ipc;
 use ch02_mount::Mount;
 use ch02_net::commands::{AddressCommand, RouteCommand};
@@ -13,7 +12,7 @@ use ch02_pid::Pid;
 use ch02_user::User;
 use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use common::{Container, Exit, cli};
+use common::{Container, Exit, cli, output};
 
 /// Chapter 2, network namespace: nothing but lo, and that is down.
 #[derive(Parser)]
@@ -170,7 +169,7 @@ fn main() -> ExitCode {
 }
 
 fn print(text: &str) -> Result<Exit> {
-    std::io::stdout().write_all(text.as_bytes()).context("write(2) to stdout")?;
+    output::print(text)?;
     Ok(Exit::Code(0))
 }
 

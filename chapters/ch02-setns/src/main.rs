@@ -1,13 +1,12 @@
 //! `ch02-setns`: the three calls, by hand.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use ch02_setns::{Choice, Namespaces, enter, hold, list, release, unshare};
 use clap::{Args, Parser, Subcommand};
 use common::state::Name;
-use common::{Container, Exit, cli};
+use common::{Container, Exit, cli, output};
 
 /// Chapter 2, the three calls: make namespaces, leave them, join somebody else's.
 #[derive(Parser)]
@@ -86,7 +85,7 @@ struct Words {
 fn main() -> ExitCode {
     cli::main(|Cli { action }| match action {
         Action::List { process } => {
-            std::io::stdout().write_all(list(process)?.as_bytes())?;
+            output::print(&list(process)?)?;
             Ok(Exit::Code(0))
         }
         Action::Run(flags) => Container::new(flags.run.plan()?)

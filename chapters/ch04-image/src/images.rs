@@ -1,7 +1,6 @@
 //! `images`: what is there.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use anyhow::Result;
 use clap::Args;
@@ -9,6 +8,7 @@ use common::Exit;
 use common::cli::table::{age, size};
 use common::cli::{Act, Context};
 use common::images::{Image, now};
+use common::output;
 use common::step;
 use serde_json::{Value, json};
 
@@ -30,9 +30,7 @@ pub struct Images {
 impl Act for Images {
     fn act(self, context: &Context) -> Result<Exit> {
         let text = list(&Store::open(&context.state)?, &self)?;
-        // A reader that went away has seen enough.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        Ok(Exit::Code(0))
+        output::report(&text, Vec::new())
     }
 }
 

@@ -1,13 +1,11 @@
 //! `run`, and how it is with the terminal: in front of it, or away from it.
 
-use std::io::Write;
-
 use anyhow::{Context as _, Result};
 use ch03_run::Terminal;
 use clap::Args;
 use common::cli::{Act, Context};
 use common::exit::Failure;
-use common::{Container, Exit};
+use common::{Container, Exit, output};
 
 use crate::entry::Stream;
 use crate::log::Log;
@@ -81,7 +79,7 @@ impl Flags {
             return container.run();
         }
         let id = container.detach()?;
-        writeln!(std::io::stdout(), "{id}").with_context(|| {
+        output::print(&format!("{id}\n")).with_context(|| {
             format!("print the id of container {id}, which runs")
         })?;
         Ok(Exit::Code(0))

@@ -1,7 +1,5 @@
 //! `ps`: the list, for people and for programs.
 
-use std::io::Write as _;
-
 use anyhow::Result;
 use clap::Args;
 use common::cli::table::age;
@@ -9,7 +7,7 @@ use common::cli::{Act, Context};
 use common::hints::quoted;
 use common::images::now;
 use common::state::Status;
-use common::{Exit, step};
+use common::{Exit, output};
 use serde_json::{Value, json};
 
 use crate::list::{Listed, listed};
@@ -46,10 +44,7 @@ pub struct Ps {
 impl Act for Ps {
     fn act(self, context: &Context) -> Result<Exit> {
         let (all, errors) = listed(&context.state, self.all)?;
-        // A reader who went away has seen enough.
-        let _ = std::io::stdout().write_all(self.text(&all, now())?.as_bytes());
-        step::join_errors(errors.into_iter().map(Err))?;
-        Ok(Exit::Code(0))
+        output::report(&self.text(&all, now())?, errors)
     }
 }
 

@@ -1,12 +1,10 @@
 //! The commands that remove.
 
-use std::io::Write;
-
 use anyhow::{Error, Result};
 use ch05_stop::{Target, kill};
 use clap::Args;
 use common::cli::{Act, Context};
-use common::{Exit, step};
+use common::{Exit, output};
 
 use crate::{prune, rm};
 
@@ -69,10 +67,5 @@ impl Act for Prune {
 }
 
 fn tell(removed: &[String], errors: Vec<Error>) -> Result<Exit> {
-    for name in removed {
-        // A reader that went away has seen enough.
-        let _ = writeln!(std::io::stdout(), "{name}");
-    }
-    step::join_errors(errors.into_iter().map(Err))?;
-    Ok(Exit::Code(0))
+    output::report(&output::lines(removed), errors)
 }

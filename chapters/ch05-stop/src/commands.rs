@@ -1,14 +1,13 @@
 //! The commands about a container's end.
 
 use std::fmt::Display;
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::State;
-use common::{Exit, step};
+use common::{Exit, output, step};
 use nix::sys::signal::Signal;
 
 use crate::target::Target;
@@ -78,7 +77,7 @@ impl Act for Stop {
             let word = target.word.clone();
             // What is told is over: the host side has written how it ended.
             match stopped.and_then(|()| target.outlast(state)) {
-                Ok(_) => tell(&word),
+                Ok(_) => errors.extend(tell(&word).err()),
                 Err(error) => errors.push(error),
             }
         }
@@ -92,7 +91,7 @@ impl Act for Kill {
         let (targets, mut errors) = self.which.find(state);
         for target in targets {
             match self.one(&target) {
-                Ok(()) => tell(&target.word),
+                Ok(()) => errors.extend(tell(&target.word).err()),
                 Err(error) => errors.push(error),
             }
         }
@@ -116,7 +115,7 @@ impl Act for Wait {
         let (targets, mut errors) = self.which.find(state);
         for target in targets {
             match crate::wait(target, state) {
-                Ok(code) => tell(&code),
+                Ok(code) => errors.extend(tell(&code).err()),
                 Err(error) => errors.push(error),
             }
         }
@@ -139,9 +138,8 @@ impl Which {
     }
 }
 
-fn tell(what: &dyn Display) {
-    // A reader who went away has seen enough.
-    let _ = writeln!(std::io::stdout(), "{what}");
+fn tell(what: &dyn Display) -> Result<()> {
+    output::print(&format!("{what}\n"))
 }
 
 fn finish(errors: Vec<Error>) -> Result<Exit> {

@@ -8,9 +8,8 @@ mod remove;
 
 use anyhow::{Error, Result, bail};
 use common::state::Name;
-use common::{Exit, step};
+use common::{Exit, output};
 use rustix::thread::{CapabilitySet, capabilities};
-use std::io::Write;
 
 use create::Create;
 use inspect::Inspect;
@@ -69,12 +68,7 @@ fn may_change_devices(operation: &str) -> Result<()> {
 
 /// Print the names, then report the errors.
 fn tell(names: &[Name], errors: Vec<Error>) -> Result<Exit> {
-    for name in names {
-        // A reader that went away has seen enough.
-        let _ = writeln!(std::io::stdout(), "{name}");
-    }
-    step::join_errors(errors.into_iter().map(Err))?;
-    Ok(Exit::Code(0))
+    output::report(&output::lines(names), errors)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `port`: the published ports of a container.
 
-use std::io::Write as _;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
+use common::output;
 use common::state::{LockState, Protocol, Published, Record};
 
 /// Show the published ports of a container
@@ -58,9 +58,7 @@ impl Act for Port {
             ),
         };
         let text = self.text(&ports)?;
-        // A reader that went away has seen enough.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        Ok(Exit::Code(0))
+        output::report(&text, Vec::new())
     }
 }
 

@@ -26,6 +26,7 @@ pub struct ByteCopy {
     from: Option<Box<dyn AsFd>>,
     to: Option<Box<dyn AsFd>>,
     pending: Vec<u8>,
+    failure: Option<Errno>,
 }
 
 /// What a read(2) gave.
@@ -46,7 +47,8 @@ impl ByteCopy {
     /// to its caller.
     #[must_use]
     pub fn new(from: impl AsFd + 'static, to: Option<Box<dyn AsFd>>) -> ByteCopy {
-        ByteCopy { from: Some(Box::new(from)), to, pending: Vec::new() }
+        let from: Box<dyn AsFd> = Box::new(from);
+        ByteCopy { from: Some(from), to, pending: Vec::new(), failure: None }
     }
 
     /// The descriptor that bytes are read from; `None` after [`ByteCopy::stop`].
@@ -74,7 +76,16 @@ impl ByteCopy {
 
     /// Close both ends, and drop what is pending.
     pub fn close(&mut self) {
-        *self = ByteCopy { from: None, to: None, pending: Vec::new() };
+        self.from = None;
+        self.to = None;
+        self.pending.clear();
+    }
+
+    /// Why bytes were lost: the error of the write(2) that failed, except EPIPE. A reader
+    /// that has closed the pipe has read enough.
+    #[must_use]
+    pub fn failure(&self) -> Option<Errno> {
+        self.failure.filter(|errno| *errno != Errno::EPIPE)
     }
 
     /// The one descriptor to wait for now: the target while bytes are pending, else the
@@ -127,8 +138,9 @@ impl ByteCopy {
         match write(to, &self.pending) {
             Ok(count) => drop(self.pending.drain(..count)),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => {
+            Err(errno) => {
                 self.pending.clear();
+                self.failure = Some(errno);
                 return false;
             }
         }

@@ -18,7 +18,7 @@ use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
 use crate::process::poll::poll;
 
-use crate::process::exit::{Exit, Failure};
+use crate::process::exit::{Exit, Failure, OURS};
 use crate::process::signals::{CAUGHT, Signals, ends};
 use crate::process::sys;
 use crate::state::{Name, State, Table};
@@ -266,14 +266,20 @@ impl Started {
         drop(child);
         // Before the clean-up is told of: the terminal is the user's again.
         drop(running);
-        let how = match waited {
-            Ok(how) => how,
+        let (how, finished) = match waited {
+            Ok(ended) => ended,
             Err(error) => return Err(lifecycle.fall(error)),
         };
         lifecycle.how = how;
-        match lifecycle.undo() {
-            None => Ok(how),
-            Some(errors) => Err(errors),
-        }
+        let printed = finished.map_err(|error| output_lost(&error, how));
+        let undone = lifecycle.undo().map_or(Ok(()), Err);
+        step::join_errors([undone, printed]).map(|()| how)
     }
+}
+
+/// The program ran, and its output was not written. Its own exit status is kept if it
+/// says that the program failed.
+fn output_lost(error: &Error, how: Exit) -> Error {
+    let code = if how.code() == 0 { OURS } else { how.code() };
+    Failure { code, text: step::report(error) }.into()
 }

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 
+use crate::cli::step;
 use crate::process::child::Child;
 use crate::process::exit::Exit;
 use crate::process::pidfd::Process;
@@ -110,13 +111,14 @@ impl Running {
         self.watches.push(Box::new(watch));
     }
 
-    /// Serve everybody until the program ends.
+    /// Serve all watches until the program ends: how it ended, and whether all that it
+    /// printed was written.
     pub(crate) fn wait(
         &mut self,
         child: &mut Child,
         signals: &Signals,
         keys_reach_child: bool,
-    ) -> Result<Exit> {
+    ) -> Result<(Exit, Result<()>)> {
         let mut deadline: Option<Instant> = None;
         loop {
             let mut fds = vec![
@@ -140,10 +142,8 @@ impl Running {
             }
             if !events[0].is_empty() {
                 let how = child.reap()?;
-                for watch in &mut self.watches {
-                    watch.finish()?;
-                }
-                return Ok(how);
+                let finished = self.watches.iter_mut().map(|watch| watch.finish());
+                return Ok((how, step::join_errors(finished)));
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 child.kill();

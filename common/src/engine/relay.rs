@@ -2,10 +2,11 @@
 //! of this program.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::Result;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::unistd::{Whence, lseek};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::ioctl_fionread;
@@ -44,6 +45,8 @@ fn nonblocking(pipe: &OwnedFd, mode: OFlag) -> Result<()> {
 pub struct OutputRelay<See> {
     copy: ByteCopy,
     see: See,
+    /// Of the caller's stream, for an error.
+    name: &'static str,
 }
 
 impl<See: FnMut(&[u8])> OutputRelay<See> {
@@ -59,8 +62,10 @@ impl<See: FnMut(&[u8])> OutputRelay<See> {
     ) -> Result<OutputRelay<See>> {
         // To see at the end whether there is more, without waiting for it.
         nonblocking(&pipe, OFlag::O_RDONLY)?;
+        let is_stderr = to.is_some_and(|to| to.as_raw_fd() == libc::STDERR_FILENO);
+        let name = if is_stderr { "stderr" } else { "stdout" };
         let to = to.map(|to| Box::new(to) as Box<dyn AsFd>);
-        Ok(OutputRelay { copy: ByteCopy::new(pipe, to), see })
+        Ok(OutputRelay { copy: ByteCopy::new(pipe, to), see, name })
     }
 
     fn write(&mut self) {
@@ -103,8 +108,13 @@ impl<See: FnMut(&[u8])> Watch for OutputRelay<See> {
                 self.copy.stop();
             }
             if !self.read() {
-                return Ok(());
+                break;
             }
+        }
+        match self.copy.failure() {
+            None => Ok(()),
+            Some(errno) => Err(errno)
+                .look(|| format!("write(2) the program's output to {}", self.name)),
         }
     }
 }

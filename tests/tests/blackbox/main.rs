@@ -38,4 +38,5 @@ mod doctor;
 mod engine;
 mod host_binary;
 mod lab;
+mod output;
 mod terminal_filter;

@@ -1,13 +1,11 @@
 //! `network inspect`: networks and their containers, as JSON for programs.
 
-use std::io::Write;
-
 use anyhow::Result;
 use ch02_net::Route;
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::Name;
-use common::{Exit, step};
+use common::{Exit, output};
 use serde_json::{Value, json};
 
 use super::may_change_devices;
@@ -39,10 +37,7 @@ impl Act for Inspect {
             }
         }
         let text = serde_json::to_string_pretty(&found)? + "\n";
-        // A reader that went away has seen enough.
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        step::join_errors(errors.into_iter().map(Err))?;
-        Ok(Exit::Code(0))
+        output::report(&text, errors)
     }
 }
 

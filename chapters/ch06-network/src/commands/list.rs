@@ -1,11 +1,9 @@
 //! `network list`: the networks, for people and for programs.
 
-use std::io::Write;
-
 use anyhow::Result;
 use clap::Args;
 use common::cli::{Act, Context};
-use common::{Exit, step};
+use common::{Exit, output};
 use serde_json::Value;
 
 use super::inspect::object;
@@ -39,10 +37,7 @@ impl Act for List {
                 Err(error) => errors.push(error),
             }
         }
-        // A reader that went away has seen enough.
-        let _ = std::io::stdout().write_all(self.text(&found)?.as_bytes());
-        step::join_errors(errors.into_iter().map(Err))?;
-        Ok(Exit::Code(0))
+        output::report(&self.text(&found)?, errors)
     }
 }
 
