@@ -13,6 +13,7 @@ use common::state::{Record, State, Status};
 use common::{Container, Exit, SafeBinary};
 
 use crate::alone::Alone;
+use crate::groups::Groups;
 use crate::{Inside, Variables};
 
 /// Run another program in a container that runs
@@ -82,13 +83,14 @@ impl Exec {
         let process = Rc::new(process.ok_or_else(|| not_running(state, &record))?);
         let mut environment = record.environment.clone();
         self.variables.put(&mut environment);
+        let groups = Groups::thawed(&home, &record, &process)?;
         let inside = Inside::new(
-            state,
             record.clone(),
             process.clone(),
             environment,
             self.directory,
             binary,
+            groups,
         );
         let run = cli::Run { trace: self.trace, command: self.command };
         let container = Container::new(run.plan()?).part(inside);

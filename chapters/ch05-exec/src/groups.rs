@@ -4,10 +4,16 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
-use common::Home;
+use common::state::Record;
 use common::step::Step;
+use common::{Home, Process, poll};
+use rustix::event::{PollFd, PollFlags};
+
+/// The time between two looks at a frozen container.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The container's groups, open.
 #[derive(Debug, Default)]
@@ -16,15 +22,15 @@ pub(crate) struct Groups {
     pub(crate) tasks: Vec<(PathBuf, File)>,
     /// v2: what the child is born into.
     pub(crate) cradle: Option<OwnedFd>,
-    /// Whether nobody in them makes a step at the moment.
-    pub(crate) frozen: bool,
+    /// Whether one of them is frozen, or is being frozen.
+    frozen: bool,
 }
 
 impl Groups {
     // ANCHOR: find
     /// Where they lie is noted, as it depends on who made them. Each is a directory of
     /// v1, which has a file for threads, or of v2.
-    pub(crate) fn find(home: &Home) -> Result<Groups> {
+    fn find(home: &Home) -> Result<Groups> {
         let mut groups = Groups::default();
         for place in ch03_limits::places(home)? {
             let tasks = place.join("tasks");
@@ -40,6 +46,38 @@ impl Groups {
         Ok(groups)
     }
     // ANCHOR_END: find
+
+    /// The same, as soon as the container is not frozen, or has ended.
+    ///
+    /// A process that joins a frozen cgroup stops at once, and under cgroup v1 not even
+    /// SIGKILL ends it. So this process waits before it creates one, while Ctrl-C still
+    /// ends this process.
+    ///
+    /// # Errors
+    /// As [`Groups::find`]; poll(2) fails.
+    pub(crate) fn thawed(
+        home: &Home,
+        record: &Record,
+        process: &Process,
+    ) -> Result<Groups> {
+        let mut told = false;
+        loop {
+            let groups = Groups::find(home)?;
+            if !groups.frozen || process.has_ended() {
+                return Ok(groups);
+            }
+            if !told {
+                let line = format!(
+                    "container {} is frozen: the program starts when it is thawed\n",
+                    record.called()
+                );
+                let _ = io::stderr().write_all(line.as_bytes());
+                told = true;
+            }
+            let mut ended = [PollFd::new(&process.fd, PollFlags::IN)];
+            poll(&mut ended, Some(PAUSE))?;
+        }
+    }
 
     /// The own process moves in, which is the cheap way: see ch03-limits.
     pub(crate) fn enter(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use ch02_setns::KINDS;
 use ch04_pivot_root::own_null;
-use common::state::{Record, State};
+use common::state::Record;
 use common::step::{Hint, Step};
 use common::{Birth, Join, Part, Plan, Process, Root, SafeBinary, Up, Users};
 use nix::errno::Errno;
@@ -30,7 +30,6 @@ use crate::groups::Groups;
 /// setns(2), "fd refers to a PID file descriptor"
 #[derive(Debug)]
 pub struct Inside {
-    state: State,
     record: Record,
     process: Rc<Process>,
     environment: BTreeMap<OsString, OsString>,
@@ -47,22 +46,21 @@ impl Inside {
     /// Of this container, whose program is this process; with this environment, and
     /// perhaps another working directory.
     #[must_use]
-    pub fn new(
-        state: &State,
+    pub(crate) fn new(
         record: Record,
         process: Rc<Process>,
         environment: BTreeMap<OsString, OsString>,
         directory: Option<PathBuf>,
         binary: SafeBinary,
+        groups: Groups,
     ) -> Inside {
         Inside {
-            state: state.clone(),
             record,
             process,
             environment,
             directory,
             binary,
-            groups: Groups::default(),
+            groups,
             root: None,
             user_namespace: false,
             join: RefCell::default(),
@@ -109,17 +107,9 @@ impl Part for Inside {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = open(&root, flags, Mode::empty());
         self.root = Some(opened.look(|| format!("open(2) {}", root.display()))?);
-        self.groups = Groups::find(&record.home(&self.state))?;
         // All of that was found by its number. If it lives, that was no other's.
         if self.process.has_ended() {
             bail!("its program has just ended");
-        }
-        if self.groups.frozen {
-            let line = format!(
-                "container {} is frozen: the program starts when it is thawed\n",
-                record.called()
-            );
-            let _ = io::stderr().write_all(line.as_bytes());
         }
         plan.root = Root::Joined(root);
         self.user_namespace = namespaces.contains(CloneFlags::CLONE_NEWUSER);

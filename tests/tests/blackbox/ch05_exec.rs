@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -431,6 +432,28 @@ fn a_frozen_container_is_waited_for_and_that_is_said() {
     let out = exec.wait_with_output().unwrap();
     assert_eq!((out.status.code(), &out.stdout[..]), (Some(0), &b"thawed\n"[..]));
     assert_eq!(fs::read_to_string(&said).unwrap(), line);
+}
+
+#[test]
+#[file_serial(machine)]
+fn exec_in_a_frozen_container_ends_at_once_when_it_is_interrupted() {
+    let lab = Lab::new();
+    let one = One::new(&lab, ROOT, &[], "");
+    let id = one.id().unwrap();
+    freeze(&id, true);
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut command = lab.command(&[], BIN);
+        let said = lab.dir().join("said");
+        command
+            .args(["exec", "one", "echo", "no"])
+            .stderr(File::create(&said).unwrap());
+        let mut exec = command.spawn().unwrap();
+        until(|| fs::read_to_string(&said).unwrap().contains("is frozen"));
+        kill(Pid::from_raw(exec.id() as i32), signal).unwrap();
+        until(|| exec.try_wait().unwrap().is_some());
+        assert_eq!(exec.wait().unwrap().signal(), Some(signal as i32));
+    }
+    freeze(&id, false);
 }
 
 #[test]
