@@ -41,17 +41,24 @@ pub struct Entry<'a> {
 }
 // ANCHOR_END: entry
 
+/// A time as it is in the log. All lines of one read(2) have the same time, and to format
+/// it takes longer than all else that is done for a short line.
+pub(crate) fn stamp(time: Timestamp) -> String {
+    format!("{time:.9}")
+}
+
 impl<'a> Entry<'a> {
-    /// Append it to a log.
-    pub(crate) fn write(&self, log: &mut Vec<u8>) {
+    /// Append it to a log. `stamp` is its time as [`stamp`] formats it.
+    pub(crate) fn write(&self, stamp: &str, log: &mut Vec<u8>) {
         let stream = match self.stream {
-            Stream::Out => "stdout",
-            Stream::Err => "stderr",
+            Stream::Out => " stdout ",
+            Stream::Err => " stderr ",
         };
         let ends = if self.ends { "F" } else { "P" };
-        let begins = if self.begins { "" } else { ":+" };
-        let head = format!("{:.9} {stream} {ends}{begins} ", self.time);
-        log.extend_from_slice(head.as_bytes());
+        let begins = if self.begins { " " } else { ":+ " };
+        for piece in [stamp, stream, ends, begins] {
+            log.extend_from_slice(piece.as_bytes());
+        }
         log.extend_from_slice(self.text);
         log.push(b'\n');
     }
@@ -92,7 +99,7 @@ mod tests {
             let time = Timestamp::new(1_795_298_400, 120).unwrap();
             let entry = Entry { time, stream, ends, begins, text };
             let mut log = Vec::new();
-            entry.write(&mut log);
+            entry.write(&stamp(time), &mut log);
             let (last, line) = log.split_last().unwrap();
             assert_eq!(*last, b'\n');
             assert_eq!(Entry::parse(line), Some(entry));
@@ -104,7 +111,8 @@ mod tests {
         let time = Timestamp::new(1_795_298_400, 120).unwrap();
         let (stream, text) = (Stream::Out, &b"x"[..]);
         let mut log = Vec::new();
-        Entry { time, stream, ends: true, begins: true, text }.write(&mut log);
+        let entry = Entry { time, stream, ends: true, begins: true, text };
+        entry.write(&stamp(time), &mut log);
         assert_eq!(log, b"2026-11-21T22:00:00.000000120Z stdout F x\n");
     }
 

@@ -13,7 +13,7 @@ use common::state::Home;
 use common::step::{Hint, Step};
 use jiff::Timestamp;
 
-use crate::entry::{Entry, Stream};
+use crate::entry::{Entry, Stream, stamp};
 
 /// Where a container's log lies.
 #[must_use]
@@ -66,18 +66,20 @@ impl Writer {
     fn write(&mut self, time: Timestamp, stream: Stream, bytes: &[u8]) {
         let mut entries = Vec::with_capacity(bytes.len() + 64);
         let within = self.within;
+        let stamp = stamp(time);
         if self.lost > 0 {
             let text =
                 format!("mydocker: the disk did not take {} bytes", self.lost);
             let (stream, text) = (Stream::Err, text.as_bytes());
             Entry { time, stream, ends: true, begins: true, text }
-                .write(&mut entries);
+                .write(&stamp, &mut entries);
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = line.strip_suffix(b"\n").unwrap_or(line);
             let ends = text.len() < line.len();
             let within = &mut self.within[stream as usize];
-            Entry { time, stream, ends, begins: !*within, text }.write(&mut entries);
+            Entry { time, stream, ends, begins: !*within, text }
+                .write(&stamp, &mut entries);
             *within = !ends;
         }
         match self.file.write_all(&entries) {
