@@ -5,7 +5,10 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::mem::MaybeUninit;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 /// Larger than any of them is.
 const LARGEST: usize = 4096;
@@ -32,16 +35,16 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
 /// # Errors
 /// Those of read(2).
 pub fn rest(file: &mut File) -> io::Result<Vec<u8>> {
-    let mut buffer = [0; LARGEST];
-    let count = loop {
-        match file.read(&mut buffer) {
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            read => break read?,
+    // std's read(2) takes only a buffer that was filled before. Most of it stays unused.
+    let mut buffer = [MaybeUninit::uninit(); LARGEST];
+    let mut bytes = loop {
+        match rustix::io::read(&*file, &mut buffer) {
+            Err(Errno::INTR) => {}
+            read => break read?.0.to_vec(),
         }
     };
-    let mut bytes = buffer[..count].to_vec();
     // A regular file, and one of /proc, gives less than was asked for at its end only.
-    if count == LARGEST {
+    if bytes.len() == LARGEST {
         file.read_to_end(&mut bytes)?;
     }
     Ok(bytes)

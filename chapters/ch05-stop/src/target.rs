@@ -46,7 +46,7 @@ impl Target {
         };
         // Read now: a removal takes the file away and does not note the end.
         let end = match by_lock {
-            Status::Starting | Status::Dead => End::read(&home)?,
+            Status::Starting | Status::Dead => End::read(state, &home.id)?,
             _ => None,
         };
         let status = match by_lock {
@@ -141,7 +141,7 @@ impl Target {
         };
         let end = match noted.or(self.end) {
             Some(end) => Some(end),
-            None => End::read(&self.record.home(state))?,
+            None => End::read(state, &self.record.id)?,
         };
         Ok(end.map(|end| end.how).filter(|how| *how != Exit::Unseen))
     }

@@ -18,6 +18,8 @@
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::io::BufRead as _;
+use std::iter::from_fn;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,14 +33,14 @@ pub(crate) const NEWER: &str = "a newer version of this program made it: use tha
 
 /// The fields of a record, in order.
 #[derive(Debug, Default)]
-pub struct Fields<'a>(Vec<(&'a str, Cow<'a, [u8]>)>);
+pub struct Fields<'a>(Vec<(&'a [u8], Cow<'a, [u8]>)>);
 
 impl<'a> Fields<'a> {
     /// Add a field.
     #[must_use]
     pub fn with(mut self, name: &'a str, value: impl AsRef<OsStr>) -> Fields<'a> {
         let value = value.as_ref().as_bytes().to_vec();
-        self.0.push((name, Cow::Owned(value)));
+        self.0.push((name.as_bytes(), Cow::Owned(value)));
         self
     }
 
@@ -57,7 +59,7 @@ impl<'a> Fields<'a> {
     pub fn text(&self) -> Vec<u8> {
         let mut text = format!("format {FORMAT}\n").into_bytes();
         for (name, value) in &self.0 {
-            text.extend(name.as_bytes());
+            text.extend(*name);
             text.push(b' ');
             for byte in value.iter() {
                 match byte {
@@ -77,15 +79,12 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// It was cut short, a line is not a field, or its format is newer.
     pub fn read(text: &'a [u8]) -> Result<Fields<'a>> {
-        let lines = text.strip_suffix(END).context("its last line is not `end`")?;
-        let lines = lines.split_inclusive(|byte| *byte == b'\n');
-        // Allocated once: a list reads hundreds of records.
-        let count = text.iter().filter(|byte| **byte == b'\n').count();
-        let mut fields = Vec::with_capacity(count);
-        for line in lines {
+        let text = text.strip_suffix(END).context("its last line is not `end`")?;
+        let mut fields = Vec::with_capacity(USUAL);
+        for line in lines(text) {
             fields.push(field(line)?);
         }
-        if fields.first().is_some_and(|(name, _)| *name == "format") {
+        if fields.first().is_some_and(|(name, _)| *name == b"format") {
             let (_, version) = fields.remove(0);
             let version =
                 str::from_utf8(&version).ok().and_then(|it| it.parse().ok());
@@ -97,8 +96,7 @@ impl<'a> Fields<'a> {
 
     /// All values of this name, which may be none.
     pub fn all(&self, name: &str) -> impl Iterator<Item = OsString> {
-        let fields = self.0.iter().filter(move |(field, _)| *field == name);
-        fields.map(|(_, value)| OsString::from_vec(value.to_vec()))
+        self.values(name).map(|value| OsString::from_vec(value.to_vec()))
     }
 
     /// All values of this name, as text.
@@ -106,9 +104,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// One is no UTF-8.
     pub fn words(&self, name: &str) -> Result<Vec<String>> {
-        let text = |value: OsString| value.into_string().ok();
-        let words: Option<_> = self.all(name).map(text).collect();
-        words.with_context(|| format!("{name} is no text"))
+        self.texts(name).map(|word| word.map(str::to_owned)).collect()
     }
 
     /// The value, if there is one.
@@ -116,7 +112,7 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// It is no UTF-8.
     pub fn word_if_any(&self, name: &str) -> Result<Option<String>> {
-        Ok(self.words(name)?.into_iter().next())
+        Ok(self.texts(name).next().transpose()?.map(str::to_owned))
     }
 
     /// The value.
@@ -132,19 +128,46 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// There is none, or it is no number.
     pub fn number(&self, name: &str) -> Result<u64> {
-        let word = self.word(name)?;
+        let word = self.texts(name).next().transpose()?;
+        let word = word.with_context(|| format!("{name} is missing"))?;
         word.parse().with_context(|| format!("{name} is {word:?}, and no number"))
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let named = move |(field, _): &&(&[u8], _)| *field == name.as_bytes();
+        let fields = self.0.iter().filter(named);
+        fields.map(|(_, value)| &**value)
+    }
+
+    fn texts(&self, name: &str) -> impl Iterator<Item = Result<&str>> {
+        let text = |value| str::from_utf8(value).ok();
+        let values = self.values(name).map(text);
+        values.map(move |text| text.with_context(|| format!("{name} is no text")))
     }
 }
 
+/// Most records have fewer fields: their list is allocated once. A list of containers
+/// reads hundreds of records.
+const USUAL: usize = 16;
+
 const END: &[u8] = b"end\n";
 
+/// The lines, each with its break.
+fn lines(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    from_fn(move || {
+        // std looks for the byte by memchr(3), which compares many bytes at once.
+        let mut rest = text;
+        let length = rest.skip_until(b'\n').ok().filter(|length| *length > 0)?;
+        text.split_off(..length)
+    })
+}
+
 /// A line, with its break.
-fn field(line: &[u8]) -> Result<(&str, Cow<'_, [u8]>)> {
+fn field(line: &[u8]) -> Result<(&[u8], Cow<'_, [u8]>)> {
     let shown =
         || format!("the line {:?} is no field", String::from_utf8_lossy(line));
     let space = line.iter().position(|byte| *byte == b' ').with_context(shown)?;
-    let name = str::from_utf8(&line[..space]).with_context(shown)?;
+    let name = &line[..space];
     let value = line[space + 1..].strip_suffix(b"\n").with_context(shown)?;
     if !value.contains(&b'\\') {
         return Ok((name, Cow::Borrowed(value)));

@@ -8,8 +8,10 @@ use anyhow::{Error, Result, bail};
 use crate::cli::step::Step;
 
 /// A container's id: twelve hexadecimal digits, drawn at random.
+///
+/// The digits are stored in place: a list copies hundreds of IDs, and allocates none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Id(String);
+pub struct Id([u8; 12]);
 
 impl Id {
     /// A new one.
@@ -20,13 +22,14 @@ impl Id {
         let mut bytes = [0_u8; 6];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .look(|| "getrandom(2) for an id")?;
-        Ok(Id(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        text.parse()
     }
 
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -35,16 +38,16 @@ impl FromStr for Id {
 
     fn from_str(text: &str) -> Result<Id> {
         let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
-        if text.len() != 12 || !text.bytes().all(digit) {
-            bail!("{text:?} is not a container id: twelve hexadecimal digits");
+        match text.as_bytes().try_into() {
+            Ok(digits) if text.bytes().all(digit) => Ok(Id(digits)),
+            _ => bail!("{text:?} is not a container id: twelve hexadecimal digits"),
         }
-        Ok(Id(text.to_owned()))
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

@@ -153,8 +153,7 @@ impl End {
     ///
     /// # Errors
     /// Those of read(2); it is damaged.
-    pub fn read(home: &Home) -> Result<Option<End>> {
-        let Home { id, state, .. } = home;
+    pub fn read(state: &State, id: &Id) -> Result<Option<End>> {
         let end = match state.read_link(id, ENDED) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             // Earlier versions wrote a record.

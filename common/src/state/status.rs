@@ -4,10 +4,12 @@ use anyhow::Result;
 
 use crate::process::exit::Exit;
 use crate::process::pidfd::Noted;
+use crate::state::directory::State;
 use crate::state::home::Home;
+use crate::state::id::Id;
 use crate::state::lock::LockState;
 use crate::state::notes::Notes;
-use crate::state::record::{End, exists};
+use crate::state::record::{End, RECORD};
 
 /// How a container is, at the moment of the look. Its lock tells whether a process holds
 /// it. A PID alone tells nothing: it may belong to another process by now, so it is
@@ -47,7 +49,7 @@ impl Status {
         let lock = home.lock_state()?;
         let status = match Status::told_by(&lock) {
             Status::Running(process) => Some(Status::Running(process)),
-            other => Status::unless_ended(home, other)?,
+            other => Status::unless_ended(&home.state, &home.id, other)?,
         };
         Ok(status.map(|status| (status, lock.notes())))
     }
@@ -56,8 +58,8 @@ impl Status {
     ///
     /// # Errors
     /// Those of open(2) and read(2); a damaged record of its end.
-    pub fn of_unlocked(home: &Home) -> Result<Option<Status>> {
-        Status::unless_ended(home, Status::Dead)
+    pub fn of_unlocked(state: &State, id: &Id) -> Result<Option<Status>> {
+        Status::unless_ended(state, id, Status::Dead)
     }
 
     /// What the lock file alone tells: [`Status::Dead`] if no process holds it.
@@ -79,12 +81,16 @@ impl Status {
         }
     }
 
-    fn unless_ended(home: &Home, otherwise: Status) -> Result<Option<Status>> {
-        Ok(match End::read(home)? {
+    fn unless_ended(
+        state: &State,
+        id: &Id,
+        otherwise: Status,
+    ) -> Result<Option<Status>> {
+        Ok(match End::read(state, id)? {
             Some(End { how: Exit::Unseen, .. }) => Some(Status::Dead),
             Some(end) => Some(Status::Exited(end)),
             // A removal takes the record first, then the file that tells of the end.
-            None => exists(home).then_some(otherwise),
+            None => state.file_path(id, RECORD).exists().then_some(otherwise),
         })
     }
     // ANCHOR_END: of

@@ -175,7 +175,8 @@ fn a_kept_container_survives_the_sweep_with_an_end_that_no_process_saw() {
     home.note_process(Pid::this(), true).unwrap();
     drop(lock);
     state.dead().unwrap()[0].sweep(NONE).unwrap();
-    assert_eq!(End::read(&home).unwrap().unwrap().how, Exit::Unseen);
+    let end = End::read(&home.state, &home.id).unwrap().unwrap();
+    assert_eq!(end.how, Exit::Unseen);
     assert_eq!(Status::of(&home).unwrap(), Some(Status::Dead));
     assert!(!home.lock_path().exists() && home.dir().exists());
     assert!(state.names().join("web").is_symlink());
@@ -263,13 +264,14 @@ fn the_end_is_read_back_and_one_that_no_process_saw_does_not_replace_it() {
     let home = home(&state, Some("web"));
     let _lock = home.claim(NONE).unwrap();
     record::write_end(&home, Exit::Code(3)).unwrap();
-    assert!(End::read(&home).unwrap().is_none(), "there is no record");
+    let read_end = |home: &Home| End::read(&home.state, &home.id);
+    assert!(read_end(&home).unwrap().is_none(), "there is no record");
     let record = home.dir().join("record");
     let text = "format 1\nimage busybox\ncommand sh\ncreated 7\nend\n";
     fs::write(&record, text).unwrap();
     let opened = Home { state: state.opened(), ..home.clone() };
     let read = || {
-        let ends = [&home, &opened].map(|home| End::read(home).unwrap());
+        let ends = [&home, &opened].map(|home| read_end(home).unwrap());
         assert_eq!(ends[0], ends[1]);
         ends[0].map(|end| end.how)
     };
@@ -289,7 +291,7 @@ fn the_end_is_read_back_and_one_that_no_process_saw_does_not_replace_it() {
     assert_eq!(read(), Some(Exit::Code(5)));
     fs::remove_file(&end).unwrap();
     std::os::unix::fs::symlink("x", &end).unwrap();
-    let error = format!("{:#}", End::read(&opened).unwrap_err());
+    let error = format!("{:#}", read_end(&opened).unwrap_err());
     assert!(error.starts_with(&format!("{} is damaged", end.display())), "{error}");
 }
 
