@@ -134,6 +134,7 @@ impl Traced {
     pub fn call(&self) -> Option<&'static str> {
         match self.held?.1 {
             libc::SYS_chroot => Some("chroot"),
+            libc::SYS_fcntl => Some("fcntl"),
             libc::SYS_mount => Some("mount"),
             libc::SYS_mount_setattr => Some("mount_setattr"),
             libc::SYS_pivot_root => Some("pivot_root"),

@@ -1,12 +1,15 @@
 //! `ps`: the list, for people and for programs.
 
+use std::borrow::Cow;
+use std::iter::repeat_n;
+
 use anyhow::Result;
 use clap::Args;
 use common::cli::table::age;
 use common::cli::{Act, Context};
 use common::hints::quoted;
 use common::images::now;
-use common::state::Status;
+use common::state::{Name, Status};
 use common::{Exit, output};
 use serde_json::{Value, json};
 
@@ -97,7 +100,7 @@ fn table(all: &[Listed], now: u64, whole: bool) -> String {
     let published = all.iter().any(|it| !it.ports.is_empty());
     let ports = if published { "PORTS" } else { "" };
     let titles = ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED", ports];
-    let mut rows = vec![titles.map(str::to_owned)];
+    let mut rows = vec![titles.map(Cow::from)];
     rows.extend(all.iter().map(|it| row(it, now, whole)));
     let width = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
@@ -106,41 +109,52 @@ fn table(all: &[Listed], now: u64, whole: bool) -> String {
     let widths: [usize; 7] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
-        let cells = row.iter().zip(widths);
-        let line: Vec<String> =
-            cells.map(|(cell, width)| format!("{cell:width$}")).collect();
-        text += line.join("  ").trim_end();
+        for (cell, width) in row.iter().zip(widths) {
+            text.push_str(cell);
+            text.extend(repeat_n(' ', width - cell.chars().count() + 2));
+        }
+        text.truncate(text.trim_end().len());
         text.push('\n');
     }
     text
 }
 
-fn row(it: &Listed, now: u64, whole: bool) -> [String; 7] {
+/// The cells of one container. A cell that is known as text is borrowed: there may be
+/// hundreds of rows.
+fn row(it: &Listed, now: u64, whole: bool) -> [Cow<'_, str>; 7] {
     let Listed { record, status, ports } = it;
-    let dash = || "-".to_owned();
-    let pid =
-        if let Status::Running(it) = status { it.pid.to_string() } else { dash() };
+    let pid = match status {
+        Status::Running(it) => it.pid.to_string().into(),
+        _ => Cow::from("-"),
+    };
     let command = shown(&record.command);
     [
-        record.id.to_string(),
-        record.name.as_ref().map_or_else(dash, ToString::to_string),
+        record.id.as_str().into(),
+        record.name.as_ref().map_or("-", Name::as_str).into(),
         pid,
-        phrase(status, record.created, now),
-        if whole { command } else { shortened(command, COMMAND) },
-        age(record.created, now),
-        ranges(ports),
+        phrase(status, record.created, now).into(),
+        if whole { command } else { shortened(command, COMMAND) }.into(),
+        age(record.created, now).into(),
+        ranges(ports).into(),
     ]
 }
 
 /// A command as a shell reads it back. What would move the cursor, or be a line of its
 /// own, is told in letters.
 fn shown(command: &[String]) -> String {
-    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
-    let told = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    words.join(" ").chars().map(told).collect()
+    let mut line = String::new();
+    for word in command {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for c in quoted(word).chars() {
+            match c.is_control() {
+                true => line.extend(c.escape_default()),
+                false => line.push(c),
+            }
+        }
+    }
+    line
 }
 
 fn shortened(text: String, most: usize) -> String {

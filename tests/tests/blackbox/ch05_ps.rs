@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -166,6 +167,36 @@ fn a_number_that_is_anothers_by_now_is_never_told() {
     fs::write(&path, text).unwrap();
     drop(held);
     ok(&lab, &["rm", "web"]);
+}
+
+/// The number of system calls that this command makes. fcntl(2) is not counted: with
+/// debug assertions, std asks by it whether a descriptor that is to be closed is open.
+fn calls(lab: &Lab, words: &[&str]) -> usize {
+    let mut ps =
+        lab.traced(BIN, |command| command.args(words).stdout(Stdio::null()));
+    let mut calls = 0;
+    while ps.step().is_some() {
+        calls += usize::from(ps.call() != Some("fcntl"));
+    }
+    assert_eq!(ps.end(), 0);
+    calls
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_that_has_ended_takes_four_system_calls_and_none_without_a() {
+    let lab = Lab::new();
+    let [few, many] = [1, 2].map(|_| {
+        for _ in 0..3 {
+            ok(&lab, &["run", "busybox", "true"]);
+        }
+        [&["ps", "-a"][..], &["ps"]].map(|words| calls(&lab, words))
+    });
+    // For its record open(2), read(2) and close(2); for its end readlink(2).
+    assert_eq!(many, [few[0] + 3 * 4, few[1]]);
+    for one in all(lab.chapter(BIN)) {
+        ok(&lab, &["rm", one["id"].as_str().unwrap()]);
+    }
 }
 
 #[test]
