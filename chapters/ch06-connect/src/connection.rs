@@ -56,16 +56,13 @@ impl Part for Connection {
         let flags = self.flags.clone();
         flags.check()?;
         match &flags.network {
-            None => Ok(()),
-            Some(Mode::Loopback) => {
+            // `network connect` may connect the container later.
+            None | Some(Mode::Loopback) => {
                 let own = own_files::lines(&flags.hosts, None)?;
+                let hosts = hosts::LOOPBACK.to_owned() + &own;
                 let servers =
                     resolv_conf::for_network(&flags.dns, &flags.dns_search)?;
-                own_files::write(
-                    plan,
-                    &format!("{}{own}", hosts::LOOPBACK),
-                    &servers,
-                )
+                own_files::write(plan, &hosts, &servers)
             }
             Some(Mode::Host) => {
                 let host = IpAddr::from(Ipv4Addr::LOCALHOST);
@@ -138,6 +135,7 @@ impl Connection {
         let state = plan.home.state.clone();
         let flags = &self.flags;
         let servers = resolv_conf::for_network(&flags.dns, &flags.dns_search)?;
+        resolv_conf::warn_without_server(&servers)?;
         let networks = Networks::lock(&state)?;
         let network = used(&state, name)?;
         let address =

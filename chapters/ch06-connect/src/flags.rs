@@ -59,17 +59,15 @@ impl Flags {
     /// An option needs a network that is not given.
     pub fn check(&self) -> Result<()> {
         let named = matches!(self.network, Some(Mode::Network(_)));
-        let any = self.network.is_some();
-        for (given, met, option, needs) in [
-            (self.address.is_some(), named, "--ip", "--network NETWORK"),
-            (self.mac.is_some(), named, "--mac-address", "--network NETWORK"),
-            (self.no_firewall, named, "--no-firewall", "--network NETWORK"),
-            (!self.dns.is_empty(), any, "--dns", "--network NETWORK"),
-            (!self.dns_search.is_empty(), any, "--dns-search", "--network NETWORK"),
-            (!self.hosts.is_empty(), any, "--add-host", "--network NETWORK"),
+        for (given, option) in [
+            (self.address.is_some(), "--ip"),
+            (self.mac.is_some(), "--mac-address"),
+            (self.no_firewall, "--no-firewall"),
         ] {
-            if given && !met {
-                bail!("{option} has no effect without a network: add {needs}");
+            if given && !named {
+                bail!(
+                    "{option} has no effect without a network: add --network NETWORK"
+                );
             }
         }
         Ok(())

@@ -16,6 +16,8 @@ use common::Home;
 use common::state::State;
 use common::step::Step;
 
+use crate::own_files;
+
 /// The first lines of every file.
 ///
 /// # Source
@@ -89,23 +91,26 @@ pub(crate) fn withdraw(
 /// Append the lines of a further network to the container's own file.
 ///
 /// # Errors
-/// The file cannot be written.
+/// The container's hostname cannot be read, or its file cannot be written.
 pub(crate) fn add_network(
     _: &Networks,
     network: &Network,
     home: &Home,
     me: &Member,
 ) -> Result<()> {
+    let Some(hostname) = own_files::read(home, "hostname")? else {
+        return Ok(());
+    };
+    let others =
+        network.members(&home.state)?.into_iter().filter(|it| it.id != me.id);
+    let mut lines = own_line(me.address, hostname.trim_end(), home);
+    lines.extend(others.map(|it| line(&it)));
     let path = home.etc().join("hosts");
-    let lines: String = network.members(&home.state)?.iter().map(line).collect();
-    debug_assert!(lines.contains(&line(me)));
-    match File::options().append(true).open(&path) {
-        // The container was started without a network, and has no file of ours.
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        file => file
-            .and_then(|mut file| file.write_all(lines.as_bytes()))
-            .look(|| format!("write(2) {}", path.display())),
-    }
+    File::options()
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(lines.as_bytes()))
+        .look(|| format!("write(2) {}", path.display()))
 }
 
 /// Remove the lines of a network, and of the own address on it, from the container's own

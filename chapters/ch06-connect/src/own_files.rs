@@ -1,4 +1,4 @@
-//! The files of `/etc` that a container with a network has of its own.
+//! The files of `/etc` that each container has of its own.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use common::state::OWN_FILES;
 use common::step::{Hint, Step};
-use common::{OwnFile, Plan, hints};
+use common::{Home, OwnFile, Plan, hints};
 
 use crate::flags::HostEntry;
 
@@ -33,6 +33,22 @@ pub(crate) fn write(plan: &mut Plan, hosts: &str, resolv_conf: &str) -> Result<(
     Ok(())
 }
 // ANCHOR_END: write
+
+/// One of the files, as the container has it now. `None` for a container of an earlier
+/// chapter, which has no such files.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn read(home: &Home, name: &str) -> Result<Option<String>> {
+    let path = home.etc().join(name);
+    match fs::read(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        text => {
+            let text = text.look(|| format!("read(2) {}", path.display()))?;
+            Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+        }
+    }
+}
 
 /// The hostname inside, which the part of the UTS namespace has chosen.
 ///

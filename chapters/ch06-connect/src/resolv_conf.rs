@@ -18,7 +18,7 @@ const STUB: &str = "127.0.0.53";
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
 // ANCHOR: of_host
-/// The file for a container with a network of its own. A server on a loopback address
+/// The file for a container with a network namespace of its own. A server on a loopback address
 /// of the host is left out: in the container, that address is the container itself.
 ///
 /// # Errors
@@ -30,17 +30,25 @@ pub(crate) fn for_network(servers: &[IpAddr], domains: &[Domain]) -> Result<Stri
     if nameservers(&text).eq([STUB]) {
         text = read(Path::new(RESOLVED))?;
     }
-    let made = resolv_conf(&text, servers, domains);
-    let had = nameservers(&text).next().is_some();
-    if had && nameservers(&made).next().is_none() {
+    Ok(resolv_conf(&text, servers, domains))
+}
+// ANCHOR_END: of_host
+
+/// Warn about the file of a container that gets a network, if the file has no server and
+/// the host's file has one.
+///
+/// # Errors
+/// The host's file cannot be read.
+pub(crate) fn warn_without_server(text: &str) -> Result<()> {
+    let host = read(Path::new("/etc/resolv.conf"))?;
+    if nameservers(text).next().is_none() && nameservers(&host).next().is_some() {
         step::warn(
             "the DNS servers of the host have loopback addresses, which a container cannot \
              reach: add --dns ADDRESS",
         );
     }
-    Ok(made)
+    Ok(())
 }
-// ANCHOR_END: of_host
 
 /// The host's file, with the servers and domains of the user.
 ///

@@ -1,4 +1,4 @@
-//! The files of `/etc` that the host keeps for a container with a network.
+//! The files of `/etc` that the host keeps for a container, from chapter 6.2 on.
 //!
 //! ```text
 //! containers/ID/etc/hosts         mounted on /etc/hosts, and rewritten in place
@@ -16,7 +16,7 @@ use crate::state::home::Home;
 pub const OWN_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 impl Home {
-    /// The directory of these files. A container without a network has none.
+    /// The directory of these files. A container of an earlier chapter has none.
     #[must_use]
     pub fn etc(&self) -> PathBuf {
         self.dir().join("etc")

@@ -169,12 +169,43 @@ fn the_three_files_belong_to_the_container() {
     assert_eq!(fs::read("/etc/hostname").ok(), before);
     // commit leaves them out: the image has its links again.
     ok(&lab, &["commit", "web", "new"]);
-    let text = ok(&lab, &["run", "--rm", "new", "ls", "-l", "/etc"]);
+    // A container of an earlier chapter has no files of its own.
+    let look = ["run", "--rm", "new", "ls", "-l", "/etc"];
+    let out = lab.chapter("ch05-attach").args(look).assert().success();
+    let text = String::from_utf8(out.get_output().stdout.clone()).unwrap();
     for link in ["hosts -> /etc/passwd", "resolv.conf -> /run/nowhere"] {
         assert!(text.contains(link), "{text}");
     }
     ok(&lab, &["rm", "-f", "web"]);
     ok(&lab, &["rmi", "new"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_without_a_network_gets_names_when_it_is_connected() {
+    let lab = Lab::new();
+    let one = network(&lab);
+    one.up("web", &[], SLEEP);
+    let run = ["run", "-d", "--name", "late", "--hostname", "alpha"];
+    let own = ["--dns", "10.231.7.53", "--add-host", "db:10.0.0.7"];
+    let words = [&run[..], &own, &["busybox", "sleep", "1000"]].concat();
+    ok(&lab, &words);
+    let cat = "cat /etc/hosts /etc/hostname /etc/resolv.conf";
+    let alone = one.exec("late", cat);
+    for has in ["localhost", "10.0.0.7\tdb\n", "\nalpha\n", "nameserver 10.231.7.53"]
+    {
+        assert!(alone.contains(has), "{has}: {alone}");
+    }
+    ok(&lab, &["network", "connect", "one", "late"]);
+    for name in ["web", "late", "alpha"] {
+        one.exec("late", &format!("ping -c 1 -W 1 {name}"));
+    }
+    one.exec("web", "ping -c 1 -W 1 late");
+    // A container that comes later is named in its file too.
+    one.up("last", &[], SLEEP);
+    one.exec("late", "ping -c 1 -W 1 last");
+    ok(&lab, &["network", "disconnect", "one", "late"]);
+    assert_eq!(one.exec("late", cat), alone);
 }
 
 #[test]
@@ -215,7 +246,8 @@ fn what_does_not_fit_is_refused_before_anything_is_made() {
         (&["-net", "one", "--ip", "10.231.7.255"], "10.231.7.255"),
         (&["--ip", "10.231.7.3"], "--network"),
         (&["-net", "none", "--ip", "10.231.7.3"], "--network"),
-        (&["--dns", "10.231.7.3"], "--network"),
+        (&["--mac-address", "02:00:00:00:00:07"], "--network"),
+        (&["--add-host", "gate:host-gateway"], "gateway"),
         (&["-net", "none", "--add-host", "gate:host-gateway"], "gateway"),
     ] {
         let words = [&run[..], flags, &["busybox", "true"]].concat();

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use anyhow::{Result, bail};
+use ch02_net::Route;
 use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
 use common::cli::{Act, Context};
@@ -20,7 +21,7 @@ use crate::connection::used;
 use crate::firewall::open_table;
 use crate::passage::Firewall;
 use crate::undo::CONNECTION;
-use crate::{LinkWatch, Mac, Wire, hosts};
+use crate::{LinkWatch, Mac, Wire, hosts, own_files, resolv_conf};
 
 /// Connect a running container to a network
 #[derive(Args, Debug)]
@@ -56,6 +57,7 @@ impl Act for Connect {
                 network.name
             );
         }
+        let first = home.notes()?.of(CONNECTION).next().is_none();
         let address = networks.claim(&network, &home, self.address, context.undo)?;
         let (id, name) = (home.id.clone(), home.name.clone());
         let me = Member { address, id, name };
@@ -74,6 +76,9 @@ impl Act for Connect {
             let taken = take_back(&networks, &home, &network, &me);
             join_errors([Err(error), taken])?;
         }
+        if first && let Some(servers) = own_files::read(&home, "resolv.conf")? {
+            resolv_conf::warn_without_server(&servers)?;
+        }
         Ok(Exit::Code(0))
     }
 }
@@ -90,6 +95,8 @@ fn connect(
     let (container, mac) = (&home.id, Mac::of(address));
     let wire = Wire { network, container, address, mac };
     wire.lay(namespace.as_fd())?;
+    // A container that was started without a network has a loopback device that is down.
+    Route::open_in(namespace.as_fd())?.set_up("lo")?;
     let start = || {
         let link = LinkWatch::new(&wire.host_end())?;
         let subnet = (network.subnet.address, network.subnet.prefix);
