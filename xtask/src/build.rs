@@ -46,8 +46,9 @@ pub(crate) struct Built {
 pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
     let mut build = static_build(IN_VM)?;
     build.args(["--workspace", "--exclude", "xtask"]);
-    // The example is run on a page.
-    build.args(["--bins", "--example", "witness", "--test", "blackbox"]);
+    // The examples are run on pages.
+    build.args(["--bins", "--example", "witness", "--example", "dnat"]);
+    build.args(["--test", "blackbox"]);
     if let Some(extra) = extra {
         build.args(["--test", extra]);
     }
