@@ -75,8 +75,7 @@ impl Part for KernelMounts {
         let hardened = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let on = |path| root.make(Path::new(path), Kind::Directory);
         mount_new("proc", &on("/proc")?, "/proc", hardened, "")?;
-        let read_only = hardened | MsFlags::MS_RDONLY;
-        mount_new("sysfs", &on("/sys")?, "/sys", read_only, "")?;
+        sys(&root, plan, hardened | MsFlags::MS_RDONLY)?;
         devices(&root, plan)?;
         let null = root.find(Path::new("/dev/null"))?.context("no /dev/null")?;
         let mut empty = None;
@@ -90,6 +89,27 @@ impl Part for KernelMounts {
     }
 }
 // ANCHOR_END: part
+
+/// A new /sys. It shows the devices of the network namespace, so the kernel mounts it only
+/// if the network namespace belongs to the user namespace. In a user namespace with the
+/// network of the host, the host's /sys is bound instead, read-only.
+///
+/// # Source
+/// user_namespaces(7), "Interaction of user namespaces and other types of namespaces"
+fn sys(root: &GuestRoot, plan: &Plan, flags: MsFlags) -> Result<()> {
+    let guest = Path::new("/sys");
+    let make = || root.make(guest, Kind::Directory);
+    let Err(error) = mount_new("sysfs", &make()?, "/sys", flags, "") else {
+        return Ok(());
+    };
+    let denied = error.root_cause().downcast_ref() == Some(&Errno::EPERM);
+    if plan.users == Users::Initial || !denied {
+        return Err(error);
+    }
+    bind(guest, &make()?, guest)?;
+    let place = root.find(guest)?.context("/sys was just mounted")?;
+    mount_read_only(&place).step(|| "mount_setattr(2) /sys read-only".to_owned())
+}
 
 /// A new file system of this kind, on a directory.
 fn mount_new(

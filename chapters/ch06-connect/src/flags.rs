@@ -66,7 +66,8 @@ impl Flags {
         ] {
             if given && !named {
                 bail!(
-                    "{option} has no effect without a network: add --network NETWORK"
+                    "{option} needs a network that `network create` made: add \
+                     --network NETWORK"
                 );
             }
         }

@@ -37,8 +37,10 @@ pub fn switch_on(state: &State) -> Result<()> {
             .look(|| format!("write(2) {}", note.display()))
             .hint(hints::state)?;
         step::warn(
-            "net.ipv4.ip_forward was 0 and is 1 now: this host is a router between its \
-             networks, until the last network of containers is removed",
+            "net.ipv4.ip_forward was 0 and is 1 now, because containers need it to \
+             reach other hosts: this host now forwards packets between all its \
+             networks, like a router. `network remove` of the last network sets it \
+             to 0 again",
         );
     }
     sysctl::forward().map(drop)

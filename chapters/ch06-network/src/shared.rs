@@ -177,8 +177,9 @@ fn pasta(state: &State, keeper: &Process) {
     if let Err(error) = try_pasta(&path(state, ".pasta"), keeper) {
         let text = step::report(&error);
         step::warn(&format!(
-            "{text}\nthe containers reach each other, but no other host; the package \
-             passt has the program pasta, which connects them"
+            "{text}\nthe containers reach each other, but no other host. To connect \
+             them, install the package passt, which has the program pasta, and make \
+             sure that you can open /dev/net/tun for reading and writing"
         ));
     }
 }

@@ -27,7 +27,7 @@ impl Act for Run {
         let ports = flags.ports()?;
         ensure!(
             ports.is_empty() || run.has_network(),
-            "--publish has no effect without a network: add --network NETWORK"
+            "--publish needs a network that `network create` made: add --network NETWORK"
         );
         let publication = Publication::default();
         let part = if shared::is_needed() {

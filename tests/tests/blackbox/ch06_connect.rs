@@ -225,6 +225,16 @@ fn none_has_loopback_and_host_is_the_hosts() {
     let own = fs::read_link("/proc/self/ns/net").unwrap();
     let text = sh("host", "readlink /proc/self/ns/net");
     assert_eq!(PathBuf::from(text.trim()), own);
+    // The kernel mounts no new /sys for an ordinary user there.
+    let script = "readlink /proc/self/ns/net; ls /sys/class/net; mkdir /sys/x 2>&1";
+    let script = format!("{script}; ls /sys/firmware");
+    let words = ["run", "--rm", "--network", "host", "busybox", "sh", "-c", &script];
+    let text = user_ok(&lab, &words);
+    assert!(text.starts_with(&*own.to_string_lossy()), "{text}");
+    assert!(text.contains("\nlo\n"), "{text}");
+    assert!(
+        text.ends_with("can't create directory '/sys/x': Read-only file system\n")
+    );
     // As before: without the option nothing is up.
     let text = ok(&lab, &["run", "--rm", "busybox", "ip", "link"]);
     assert!(!text.contains("UP"), "{text}");
@@ -352,7 +362,21 @@ fn an_ordinary_users_containers_reach_each_other() {
     let text = user_ok(&lab, &["exec", "web", "ip", "addr", "show", "dev", "eth1"]);
     assert!(text.contains("10.231.8.2/24"), "{text}");
     user_ok(&lab, &["network", "disconnect", "two", "web"]);
+    // A container with a user namespace of its own cannot be connected later.
+    user_ok(&lab, &["run", "-d", "--name", "late", "busybox", "sleep", "1000"]);
+    let mut connect = lab.as_user(BIN);
+    let connect = connect.args(["network", "connect", "two", "late"]).assert();
+    connect.code(125).stderr(contains("run the container with --network NETWORK"));
     user_ok(&lab, &["rm", "-f", "web"]);
+    until(|| {
+        let mut connect = lab.as_user(BIN);
+        let said = connect.args(["network", "connect", "two", "late"]).assert();
+        let said = said.code(125).get_output().stderr.clone();
+        String::from_utf8(said)
+            .unwrap()
+            .starts_with("error: container late has a user")
+    });
+    user_ok(&lab, &["rm", "-f", "late"]);
     for name in ["one", "two"] {
         user_ok(&lab, &["network", "rm", name]);
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use ch02_net::Route;
 use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
@@ -15,7 +15,7 @@ use common::{Exit, Home, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
 
 use super::disconnect::take_back;
-use super::running::{own_namespace, running};
+use super::running::{own_namespace, running, too_late};
 use super::way_out::open_passage;
 use crate::connection::used;
 use crate::firewall::open_table;
@@ -44,8 +44,10 @@ pub struct Connect {
 impl Act for Connect {
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
-        let (_, _shared) = shared::enter_if_there(state)?;
+        let (here, _shared) = shared::enter_if_there(state)?;
         let (home, process) = running(context, &self.container)?;
+        // No container of this user has a network.
+        ensure!(here, too_late(&self.container));
         let namespace = own_namespace(&process, &self.container)?;
         let networks = Networks::lock(state)?;
         let network = used(state, &self.network)?;

@@ -5,8 +5,9 @@ use std::fs::File;
 use anyhow::{Context as _, Result, bail};
 use common::cli::Context;
 use common::state::Record;
-use common::step::Step;
+use common::step::{Hint, Step};
 use common::{Home, Process};
+use nix::errno::Errno;
 
 /// The container and its first process.
 ///
@@ -24,10 +25,21 @@ pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> 
     Ok((home, process))
 }
 
+/// Why an ordinary user's container that has no network yet cannot get one.
+pub(super) fn too_late(word: &str) -> String {
+    format!(
+        "container {word} has a user namespace of its own. An ordinary user can connect \
+         only containers that have a network from their start: run the container with \
+         --network NETWORK"
+    )
+}
+
 /// The network namespace of the container, unless it is the host's.
 pub(super) fn own_namespace(process: &Process, word: &str) -> Result<File> {
     let path = format!("/proc/{}/ns/net", process.pid);
-    let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
+    let namespace = File::open(&path).look(|| format!("open(2) {path}"));
+    let namespace =
+        namespace.hint(|errno| (errno == Errno::EACCES).then(|| too_late(word)))?;
     let of =
         |path: &str| std::fs::read_link(path).look(|| format!("readlink(2) {path}"));
     if of(&path)? == of("/proc/self/ns/net")? {
