@@ -39,18 +39,18 @@ pub(crate) struct Built {
 }
 
 /// Build the chapters, the black-box tests and the VM's process 1, linked statically,
-/// and with them the test program `extra`.
+/// and with them the test programs `extra`.
 ///
 /// # Errors
 /// Those of cargo.
-pub(crate) fn build(extra: Option<&str>) -> Result<Built> {
+pub(crate) fn build(extra: &[&str]) -> Result<Built> {
     let mut build = static_build(IN_VM)?;
     build.args(["--workspace", "--exclude", "xtask"]);
     // The examples are run on pages.
     build.args(["--bins", "--example", "witness", "--example", "dnat"]);
     build.args(["--test", "blackbox"]);
-    if let Some(extra) = extra {
-        build.args(["--test", extra]);
+    for program in extra {
+        build.args(["--test", program]);
     }
     build.args(["--message-format", "json-render-diagnostics"]);
     // The first time takes a minute; when all is built already, nobody wants a word.

@@ -37,7 +37,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut built = build(Some(PROGRAM))?;
+    let mut built = build(&[PROGRAM])?;
     let all = listed(built.test(PROGRAM)?)?;
     let all: Vec<Check> =
         all.into_iter().filter(|check| check.group.starts_with("ch")).collect();

@@ -87,7 +87,7 @@ const LONGEST: u64 = 1200;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let qemu = qemu::find()?;
-    let built = build(Some(PROGRAM))?;
+    let built = build(&[PROGRAM])?;
     let all = listed(&built, PROGRAM)?;
     let named = |name: &String| {
         args.filter.is_empty() || args.filter.iter().any(|word| name.contains(word))

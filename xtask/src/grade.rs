@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // What goes with the program is found before a minute goes into building.
     let (luggage, subject) = luggage::pack(&args.binary, adapter)?;
     let qemu = qemu::find()?;
-    let built = build(Some(PROGRAM))?;
+    let built = build(&[PROGRAM])?;
     let checks = listed(built.test(PROGRAM)?)?;
     let accelerator = set::accelerator(args.which.accel, &qemu)?;
     let which = &args.which;

@@ -17,6 +17,11 @@ pub(crate) fn vm(kernel: &str, cgroup: impl std::fmt::Display) -> String {
     format!("vm {kernel} {cgroup}")
 }
 
+/// The lane of the topologies in a VM, as `networks 6.1`.
+pub(crate) fn networks(kernel: &str) -> String {
+    format!("networks {kernel}")
+}
+
 /// Print how many tests a whole lane has executed and skipped, and compare.
 ///
 /// # Errors
@@ -84,6 +89,7 @@ mod tests {
         }
         let others = ["book", "here", "power", "mutants", "exercises", "solutions"];
         lanes.extend(others.map(str::to_owned));
+        lanes.extend(["6.1", "6.12", "here"].map(networks));
         for lane in lanes {
             assert!(numbers.get(&lane).is_some_and(|number| *number > 0), "{lane}");
         }

@@ -50,7 +50,7 @@ const BYTES: u64 = (24 << 20) + 4096;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let qemu = qemu::find()?;
-    let built = build(Some(PROGRAM))?;
+    let built = build(&[PROGRAM])?;
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;
     let mut set =
         crate::set::make(&built, &qemu, &args.kernel, Cgroup::V2, accelerator)?;

@@ -89,7 +89,7 @@ fn session(
     words: Vec<OsString>,
 ) -> Result<ExitCode> {
     let qemu = qemu::find()?;
-    let built = build(None)?;
+    let built = build(&[])?;
     if let Some(chapter) = chapter {
         let names: Vec<_> =
             built.chapters.iter().filter_map(|c| c.file_name()).collect();

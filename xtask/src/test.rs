@@ -21,7 +21,8 @@ use crate::minimum;
 use crate::session::{self, Watch};
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::Machine;
-use crate::vm::{self, qemu, say};
+use crate::vm::tree::Tree;
+use crate::vm::{self, firewalls, qemu, say};
 use machines::{Layout, machines};
 use report::Reports;
 use times::Times;
@@ -32,7 +33,8 @@ pub(crate) use select::{listed, select, usually_skipped};
 pub(crate) struct Args {
     /// Run the tests of these chapters, or whose names contain one of these words
     /// [default: all]. `book`, and then words for pages, types what the book and the
-    /// README show at a terminal, and compares
+    /// README show at a terminal, and compares. `networks`, and then words for tests,
+    /// sends packets between network namespaces, each of which is a host
     filter: Vec<String>,
 
     /// List the tests, and run none
@@ -96,13 +98,23 @@ pub(crate) struct Args {
 impl Args {
     /// Whether all tests of a program run that has a minimum.
     fn is_whole(&self) -> bool {
-        let known = ["blackbox", BOOK].contains(&self.program.as_str());
+        let known = ["blackbox", BOOK, NETWORKS].contains(&self.program.as_str());
         known && self.filter.is_empty() && self.pages.is_none()
     }
 }
 
 /// The test program with the pages of the book.
 const BOOK: &str = "book";
+
+/// The test programs of chapters that make topologies of network namespaces, under one
+/// name.
+const NETWORKS: &str = "networks";
+const NETWORK_PROGRAMS: [&str; 2] = ["namespaces", "paths"];
+
+/// The first word of the command line that runs this program's tests.
+fn word(program: &str) -> &str {
+    if program == NETWORKS { "networks " } else { "" }
+}
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let watch = match args.keep {
@@ -116,19 +128,23 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         let words = vec!["sh".into(), "-l".into()];
         session::attend(vm, words, watch, given).map(drop)
     };
-    if args.filter.first().is_some_and(|word| word == BOOK) {
+    let first = args.filter.first().map_or("", String::as_str);
+    if let Some(program) = [BOOK, NETWORKS].into_iter().find(|it| *it == first) {
         args.filter.remove(0);
-        BOOK.clone_into(&mut args.program);
-        if args.here {
-            bail!(
-                "pages change the machine that they run on: without --here they run in a VM"
-            );
-        }
+        program.clone_into(&mut args.program);
+    }
+    if args.here && args.program == BOOK {
+        bail!(
+            "pages change the machine that they run on: without --here they run in a VM"
+        );
     }
     // A missing QEMU is said before a minute goes into building.
     let place = if args.list { Place::Here } else { place(&args)? };
-    let extra = (args.program != "blackbox").then_some(args.program.as_str());
-    let mut built = build(extra)?;
+    let mut built = match args.program.as_str() {
+        "blackbox" => build(&[])?,
+        NETWORKS => build(&NETWORK_PROGRAMS)?,
+        other => build(&[other])?,
+    };
     if let Some(directory) = &args.bin_dir {
         built.replace_chapters(directory, !args.here)?;
     }
@@ -198,7 +214,7 @@ fn on_this_machine(
              --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME env \
              CARGO_TARGET_DIR=target/root cargo xtask test --here {}\nwithout \
              --here they run in a VM, which takes no root",
-            args.filter.join(" ")
+            format!("{}{}", word(&args.program), args.filter.join(" ")).trim_end()
         );
     }
     let state = vm::state();
@@ -218,7 +234,8 @@ fn on_this_machine(
     match args.is_whole() {
         true => {
             let (executed, skipped) = reports.executed(0);
-            minimum::check("here", executed, skipped)
+            let lane = format!("{}here", word(&args.program));
+            minimum::check(&lane, executed, skipped)
         }
         false => Ok(()),
     }
@@ -240,7 +257,12 @@ fn in_vms(
     for (kernel, cgroup, tests) in machines(args, tests)? {
         let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
         let tests = times.longest_first(&tests);
-        let mut set = crate::set::make(built, &qemu, &kernel, cgroup, accelerator)?;
+        let more = match args.program.as_str() {
+            NETWORKS => firewalls::programs(&kernel)?,
+            _ => Tree::default(),
+        };
+        let mut set =
+            crate::set::make_with(built, &qemu, &kernel, cgroup, accelerator, more)?;
         set.boot_limit = args.boot_timeout.map(Duration::from_secs);
         eprintln!(
             "running {} in a VM: {}; {jobs} at a time",
@@ -264,7 +286,10 @@ fn in_vms(
             && PACKAGED.contains(&kernel.as_str())
         {
             let (executed, skipped) = reports.executed(first);
-            let lane = minimum::vm(&kernel, cgroup);
+            let lane = match args.program.as_str() {
+                NETWORKS => minimum::networks(&kernel),
+                _ => minimum::vm(&kernel, cgroup),
+            };
             checked = checked.and(minimum::check(&lane, executed, skipped));
         }
     }

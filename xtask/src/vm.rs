@@ -7,6 +7,7 @@ mod command_line;
 mod console;
 pub(crate) mod cpio;
 pub(crate) mod ext4;
+pub(crate) mod firewalls;
 pub(crate) mod kernel;
 pub(crate) mod machine;
 pub(crate) mod modules;

@@ -9,8 +9,6 @@ pub mod firewall;
 mod flags;
 pub mod foreign;
 mod hosts;
-#[cfg(all(test, feature = "topologies"))]
-mod lab;
 mod link_watch;
 mod mac;
 mod mode;
@@ -18,8 +16,6 @@ mod namespace;
 pub mod nft;
 mod own_files;
 mod passage;
-#[cfg(all(test, feature = "topologies"))]
-mod paths;
 mod publication;
 mod resolv_conf;
 mod rules;

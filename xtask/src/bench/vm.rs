@@ -18,7 +18,7 @@ const TESTS: u32 = 10;
 
 /// Boot VMs of these kernels, and run tests in them that do nothing.
 pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record> {
-    let built = build(Some("misbehaving"))?;
+    let built = build(&["misbehaving"])?;
     let qemu = qemu::find()?;
     let accelerator = crate::set::accelerator(choice, &qemu)?;
     let mut figures = Vec::new();

@@ -15,7 +15,8 @@ use vm_init::How;
 
 use super::judge::{End, judge};
 use super::report::Report;
-use super::skips;
+use super::select::located;
+use super::{skips, word};
 use crate::build::Built;
 use crate::vm;
 use crate::vm::scratch::Scratch;
@@ -41,8 +42,9 @@ pub(crate) fn run(
         .open(&out_file)
         .with_context(|| out_file.display().to_string())?;
     let begun = Instant::now();
-    let mut child = Command::new(built.test(program)?)
-        .args(["--exact", name, "--test-threads", "1"])
+    let (file, test) = located(program, name);
+    let mut child = Command::new(built.test(file)?)
+        .args(["--exact", test, "--test-threads", "1"])
         .env("MYDOCKER_BIN_DIR", &built.bin_dir)
         .env("MYDOCKER_PROBE", &built.probe)
         .env("MYDOCKER_TEST_STATE", state)
@@ -85,6 +87,6 @@ pub(crate) fn run(
         milliseconds,
         output: end.output,
         kernel: String::new(),
-        again: format!("cargo xtask test --here {name}"),
+        again: format!("cargo xtask test {}--here {name}", word(program)),
     })
 }

@@ -15,7 +15,8 @@ use vm_init::{Event, Order};
 
 use super::judge::{End, Verdict, judge};
 use super::report::{Report, Reports};
-use super::skips;
+use super::select::located;
+use super::{skips, word};
 use crate::mutex::lock;
 use crate::vm::machine::{Machine, Word};
 use crate::vm::{Set, say};
@@ -228,7 +229,10 @@ fn again(set: &Set, program: &str, name: &str) -> String {
             format!("cargo xtask test book {page}")
         }
         None => {
-            format!("cargo xtask test --kernel {kernel} --cgroup {cgroup} {name}")
+            let word = word(program);
+            format!(
+                "cargo xtask test {word}--kernel {kernel} --cgroup {cgroup} {name}"
+            )
         }
     }
 }
@@ -272,9 +276,10 @@ pub(crate) fn ask(
 ) -> Result<Asked, String> {
     let ticket = rand_ticket();
     let seconds = suite.seconds;
+    let (program, test) = located(suite.program, name);
     let order = Order::Test(vm_init::Test {
-        program: suite.program.to_owned(),
-        name: name.to_owned(),
+        program: program.to_owned(),
+        name: test.to_owned(),
         environment: suite.environment.to_vec(),
         seconds,
         ticket,

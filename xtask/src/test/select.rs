@@ -4,18 +4,47 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{PACKAGED, skips};
+use super::{NETWORK_PROGRAMS, NETWORKS, PACKAGED, skips};
 use crate::build::Built;
 use crate::vm::Cgroup;
 
-/// The names of a test program's tests.
+/// The names of a test program's tests. Those of the networks' programs begin with the
+/// program.
 ///
 /// # Errors
 /// There is no such program, or it fails to list them.
 pub(crate) fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
+    if program != NETWORKS {
+        return of_program(built, program, &[]);
+    }
+    let mut all = Vec::new();
+    for program in NETWORK_PROGRAMS {
+        // A measurement, and a test that another test runs in a process of its own.
+        let ignored = of_program(built, program, &["--ignored"])?;
+        let tests = of_program(built, program, &[])?;
+        let tests = tests.iter().filter(|test| !ignored.contains(test));
+        all.extend(tests.map(|test| format!("{program}::{test}")));
+    }
+    Ok(all)
+}
+
+/// The program of a test, and the test's name in it.
+pub(crate) fn located<'a>(program: &'a str, test: &'a str) -> (&'a str, &'a str) {
+    match test.split_once("::").filter(|_| program == NETWORKS) {
+        Some(located) => located,
+        None => (program, test),
+    }
+}
+
+fn of_program(
+    built: &Built,
+    program: &str,
+    options: &[&str],
+) -> Result<Vec<String>> {
     let program = built.test(program)?;
     let output = Command::new(program)
         .args(["--list", "--format", "terse"])
+        .args(options)
         .env("MYDOCKER_SOURCE", &built.pages)
         .output()
         .with_context(|| program.display().to_string())?;

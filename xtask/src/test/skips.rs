@@ -55,10 +55,13 @@ const fn perhaps_here(test: &'static str, reason: &'static str) -> Skip {
 /// Why a test does not change the machine that it runs on.
 const LOCKED: &str = "this machine's settings may not be changed";
 
+/// Why a test of another program's firewall does not run.
+const NO_PROGRAM: &str = "the firewall's program is not installed";
+
 /// In a kernel's place: this machine's, whatever it is.
 const HERE: &str = "here";
 
-const EXPECTED: [Skip; 14] = [
+const EXPECTED: [Skip; 17] = [
     Skip {
         kernel: None,
         cgroup: None,
@@ -79,6 +82,12 @@ const EXPECTED: [Skip; 14] = [
     perhaps_here(
         "doctor::a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl",
         LOCKED,
+    ),
+    perhaps_here("paths::foreign::a_policy_of_nft_is_opened", NO_PROGRAM),
+    perhaps_here("paths::foreign::iptables_shows_our_rules_as_its_own", NO_PROGRAM),
+    perhaps_here(
+        "paths::foreign::the_printed_commands_open_a_legacy_firewall",
+        NO_PROGRAM,
     ),
     no_v1("ch02_cgroups::a_value_that_is_set_is_the_groups"),
     no_v1("ch02_cgroups::the_processors_are_those_of_the_list"),

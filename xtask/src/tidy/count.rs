@@ -13,7 +13,7 @@ pub(super) fn count(checkout: &Checkout) -> Result<Vec<Finding>> {
     let Some(readme) = checkout.file(Path::new("README.md")) else {
         return Ok(Vec::new());
     };
-    let tests = test::listed(&build(None)?, "blackbox")?;
+    let tests = test::listed(&build(&[])?, "blackbox")?;
     Ok(numbers(readme, &tests, &test::usually_skipped(&tests)))
 }
 

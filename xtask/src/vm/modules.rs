@@ -10,7 +10,7 @@ use common::step::Step;
 
 /// What containers and their tests ask the kernel for. What a kernel lacks, or has
 /// built in, is left out.
-pub(crate) const WANTED: [&str; 44] = [
+pub(crate) const WANTED: [&str; 45] = [
     "aufs",
     "br_netfilter",
     "bridge",
@@ -53,6 +53,7 @@ pub(crate) const WANTED: [&str; 44] = [
     "virtio_pci",
     "xt_MASQUERADE",
     "xt_addrtype",
+    "xt_comment",
     "xt_conntrack",
     "xt_tcpudp",
 ];

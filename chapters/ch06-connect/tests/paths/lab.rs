@@ -4,7 +4,6 @@
 //! client 203.0.113.2 – 203.0.113.1 host – br0 192.168.10.1/24 – k1 .2, k2 .3
 //!                                       – br1 192.168.20.1/24 – k3 .2
 //! ```
-#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -12,17 +11,17 @@ use std::net::{
     IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket,
 };
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use ch02_net::{Place, Route};
-use nix::sched::{CloneFlags, setns, unshare};
-
-use crate::nft::Rules;
+use ch06_connect::nft::Rules;
 use ch06_network::sysctl;
 use common::state::Protocol;
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -235,6 +234,10 @@ impl Lab {
             route.set_hairpin(port, true).unwrap();
             container.add_route("0.0.0.0", 0, gateway);
             assert!(route.wait_until_up(port, PATIENCE).unwrap());
+        }
+        // Its settings exist once the module is there.
+        if !Path::new("/proc/sys/net/bridge").exists() {
+            host.run("modprobe br_netfilter").unwrap();
         }
         // A new namespace begins with the setting of the first one.
         host.set("ipv4/ip_forward", "0");

@@ -1,0 +1,182 @@
+//! The programs of other firewalls, for the tests of networks: nft(8), iptables-nft and
+//! iptables-legacy, from the distribution's packages, with their libraries.
+
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use common::state::remove_tree;
+use common::step::{Hint, Step};
+use provision::apt::Apt;
+use provision::room::room;
+
+use super::scratch::Scratch;
+use super::tree::{Node, Tree};
+use super::{directory, full, say};
+use crate::test::PACKAGED;
+
+/// What apt-get is asked for: the programs, and the libraries that they load.
+const PACKAGES: [&str; 17] = [
+    "nftables",
+    "iptables",
+    "libbsd0",
+    "libc6",
+    "libedit2",
+    "libgmp10",
+    "libip4tc2",
+    "libip6tc2",
+    "libjansson4",
+    "libmd0",
+    "libmnl0",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+    "libnftables1",
+    "libnftnl11",
+    "libtinfo6",
+    "libxtables12",
+];
+
+/// Of the packages, what the programs need: a directory, and how the names of the files
+/// in it begin.
+const PARTS: [(&str, &[&str]); 4] = [
+    ("usr/sbin", &["nft", "iptables", "xtables"]),
+    ("usr/lib/x86_64-linux-gnu", &["lib", "ld-"]),
+    ("lib/x86_64-linux-gnu", &["lib", "ld-"]),
+    // A match or target of iptables, as `-m comment`.
+    ("usr/lib/x86_64-linux-gnu/xtables", &["lib"]),
+];
+
+/// Where the programs look for their loader, and where it is.
+const LOADER: (&str, &str) =
+    ("lib64/ld-linux-x86-64.so.2", "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+
+/// The packages, unpacked.
+const ROOM: u64 = 100 << 20;
+
+/// The programs for the VM with this kernel.
+///
+/// A kernel that is not one of the packaged ones may come from a machine without
+/// apt-get. Its tests that need these programs are skipped.
+///
+/// # Errors
+/// The packages can't be had, and the kernel is a packaged one.
+pub(crate) fn programs(kernel: &str) -> Result<Tree> {
+    match unpacked().and_then(|tree| pick(&tree)) {
+        Err(error) if !PACKAGED.contains(&kernel) => {
+            say(&format!("no foreign firewalls: {error:#}"));
+            Ok(Tree::default())
+        }
+        programs => programs.context("nft(8) and iptables(8) for the VM").hint(full),
+    }
+}
+
+/// The tree of all packages; downloaded the first time.
+fn unpacked() -> Result<PathBuf> {
+    let at = directory().join("firewalls");
+    let list = at.join("packages");
+    let wanted = PACKAGES.join("\n");
+    let is_there = || fs::read_to_string(&list).is_ok_and(|text| text == wanted);
+    let cache = directory().join("new-firewalls");
+    fs::create_dir_all(&cache).step(|| format!("mkdir(2) {}", cache.display()))?;
+    // One downloads. The others wait, and find the tree.
+    let lock_path = cache.join("lock");
+    let lock = File::create(&lock_path)
+        .step(|| format!("open(2) {}", lock_path.display()))?;
+    lock.lock().step(|| format!("flock(2) {}", lock_path.display()))?;
+    if is_there() {
+        return Ok(at);
+    }
+    room(&cache, ROOM, "nft(8) and iptables(8)")?;
+    let scratch = Scratch::new(&cache)?;
+    let path = env::var_os("PATH").unwrap_or_default();
+    let apt = Apt::new(&path, &scratch.path().join("apt"), &say)?;
+    let new = scratch.path().join("tree");
+    for package in PACKAGES {
+        apt.unpack(&apt.download(package)?, &new)?;
+    }
+    fs::write(new.join("packages"), wanted).step(|| "write(2) packages")?;
+    if at.exists() {
+        remove_tree(&at)?;
+    }
+    fs::rename(&new, &at).step(|| format!("rename(2) to {}", at.display()))?;
+    Ok(at)
+}
+
+/// The files that the programs need, all below /usr, which is a disk of the VM. The
+/// loader has its place elsewhere, and a symlink there.
+fn pick(unpacked: &Path) -> Result<Tree> {
+    let mut tree = Tree::default();
+    for (directory, starts) in PARTS {
+        let from = unpacked.join(directory);
+        // Newer packages have nothing in /lib.
+        for entry in fs::read_dir(&from).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            if !starts.iter().any(|start| name.starts_with(start)) {
+                continue;
+            }
+            let shown = || path.display().to_string();
+            let meta = path.symlink_metadata().step(shown)?;
+            if meta.is_symlink() {
+                let target = fs::read_link(&path).step(shown)?;
+                let target = target.to_string_lossy().into_owned().into();
+                tree.add(&place(directory, &name), Node::Symlink(target));
+            } else if meta.is_file() {
+                let mode = meta.permissions().mode() & 0o777;
+                let bytes = fs::read(&path).step(shown)?;
+                tree.add(&place(directory, &name), Node::File(mode, bytes));
+            }
+        }
+    }
+    tree.add(LOADER.0, Node::Symlink(LOADER.1.into()));
+    Ok(tree)
+}
+
+/// The path in the VM of a file in this directory of a package.
+fn place(directory: &str, name: &str) -> String {
+    match directory.strip_prefix("lib/") {
+        Some(rest) => format!("usr/lib/{rest}/{name}"),
+        None => format!("{directory}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_libraries_and_links_are_picked_and_all_else_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [
+            "usr/sbin/xtables-nft-multi",
+            "usr/sbin/adduser",
+            "usr/share/doc/iptables",
+            "usr/lib/x86_64-linux-gnu/libnftnl.so.11",
+            "usr/lib/x86_64-linux-gnu/xtables/libxt_comment.so",
+            "usr/lib/x86_64-linux-gnu/gconv/UTF-16.so",
+            "lib/x86_64-linux-gnu/libc.so.6",
+        ];
+        for file in files.map(|file| dir.path().join(file)) {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        let link = dir.path().join("usr/sbin/iptables-nft");
+        std::os::unix::fs::symlink("xtables-nft-multi", link).unwrap();
+        let tree = pick(dir.path()).unwrap();
+        let is_directory = |node: &Node| matches!(node, Node::Directory(_));
+        let files = tree.0.iter().filter(|(_, node)| !is_directory(node));
+        let paths: Vec<_> =
+            files.map(|(path, _)| String::from_utf8_lossy(path)).collect();
+        let wanted = [
+            LOADER.0,
+            "usr/lib/x86_64-linux-gnu/libc.so.6",
+            "usr/lib/x86_64-linux-gnu/libnftnl.so.11",
+            "usr/lib/x86_64-linux-gnu/xtables/libxt_comment.so",
+            "usr/sbin/iptables-nft",
+            "usr/sbin/xtables-nft-multi",
+        ];
+        assert_eq!(paths, wanted);
+    }
+}
