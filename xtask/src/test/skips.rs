@@ -37,6 +37,16 @@ const fn no_aufs(kernel: &'static str) -> Skip {
     }
 }
 
+/// ufw(8) is a program in Python: it is not in the VM.
+const fn no_ufw(kernel: &'static str) -> Skip {
+    Skip {
+        kernel: Some(kernel),
+        cgroup: None,
+        test: "paths::ufw::ufw_is_opened_and_stays_open_when_it_is_reloaded",
+        reason: NO_PROGRAM,
+    }
+}
+
 /// With cgroup v1 alone Linux 6.12 has neither: the mount is refused.
 const fn no_v1(test: &'static str) -> Skip {
     Skip {
@@ -61,7 +71,7 @@ const NO_PROGRAM: &str = "the firewall's program is not installed";
 /// In a kernel's place: this machine's, whatever it is.
 const HERE: &str = "here";
 
-const EXPECTED: [Skip; 17] = [
+const EXPECTED: [Skip; 19] = [
     Skip {
         kernel: None,
         cgroup: None,
@@ -83,6 +93,8 @@ const EXPECTED: [Skip; 17] = [
         "doctor::a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl",
         LOCKED,
     ),
+    no_ufw(PACKAGED[0]),
+    no_ufw(PACKAGED[1]),
     perhaps_here("paths::foreign::a_policy_of_nft_is_opened", NO_PROGRAM),
     perhaps_here("paths::foreign::iptables_shows_our_rules_as_its_own", NO_PROGRAM),
     perhaps_here(

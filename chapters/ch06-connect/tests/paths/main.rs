@@ -19,6 +19,7 @@ use crate::lab::{Host, Lab};
 
 mod foreign;
 mod lab;
+mod ufw;
 
 const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 const K1: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
