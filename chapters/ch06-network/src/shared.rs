@@ -189,6 +189,9 @@ fn try_pasta(pid_file: &Path, keeper: &Process) -> Result<()> {
     // Ports are published by a proxy of ours, as pasta takes none later.
     pasta.args(["--config-net", "--quiet", "--pid"]).arg(pid_file);
     pasta.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"]);
+    // Without it, the gateway's address leads to 127.0.0.1 of the host: containers would
+    // reach services there, and not a name server on the gateway.
+    pasta.arg("--no-map-gw");
     pasta.arg(keeper.pid.to_string()).env("PATH", PATH);
     pasta.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
     // It goes to the background when the device is ready.
