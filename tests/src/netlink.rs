@@ -241,14 +241,15 @@ pub fn add_rule(table: &str) -> io::Result<()> {
     change(&[(NEW_CHAIN, CREATE, chain), (NEW_RULE, CREATE | APPEND, rule)])
 }
 
-/// Add a table with a chain that has a say in what is forwarded.
+/// Add a table with a chain that has a say in what is forwarded, and may drop it all.
 ///
 /// # Errors
 /// The kernel's.
 /// # Source
 /// include/uapi/linux/netfilter/nf_tables.h, "enum `nft_chain_attributes`"
-pub fn add_forward_chain(table: &str, chain: &str) -> io::Result<()> {
+pub fn add_forward_chain(table: &str, chain: &str, drops: bool) -> io::Result<()> {
     const HOOK: u16 = 4;
+    const POLICY: u16 = 5;
     const TYPE: u16 = 7;
     const NESTED: u16 = 0x8000;
     const FORWARD: u32 = 2;
@@ -257,6 +258,9 @@ pub fn add_forward_chain(table: &str, chain: &str) -> io::Result<()> {
     attribute(&mut hook, 2, &0_u32.to_be_bytes());
     let mut about = body(&[(TABLE, table), (CHAIN_NAME, chain), (TYPE, "filter")]);
     attribute(&mut about, HOOK | NESTED, &hook);
+    // NF_DROP, or NF_ACCEPT.
+    let policy = u32::from(!drops);
+    attribute(&mut about, POLICY, &policy.to_be_bytes());
     let table = body(&[(TABLE, table)]);
     change(&[(NEW_TABLE, CREATE, table), (NEW_CHAIN, CREATE, about)])
 }

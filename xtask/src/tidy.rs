@@ -7,6 +7,7 @@ mod excerpts;
 mod imports;
 mod items;
 mod links;
+mod named;
 mod rust;
 mod size;
 
@@ -105,6 +106,7 @@ impl Checkout {
             rust::unsafe_outside_common,
             rust::walls_in_common,
             links::dead,
+            named::tests,
             imports::cycles,
             size::too_long,
         ];

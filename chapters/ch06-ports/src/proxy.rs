@@ -38,6 +38,10 @@ const MOST_CLIENTS: usize = 64;
 /// The largest datagram of UDP over IPv4, in bytes.
 const DATAGRAM: usize = 65_507;
 
+/// The bytes that are read from a connection at once. With 4 KiB, a transfer took three
+/// times as long.
+const CHUNK: usize = 64 << 10;
+
 /// The ports of one container.
 pub(crate) struct Proxy {
     /// It knows the container's address, as long as the container is connected.
@@ -150,6 +154,7 @@ impl Connection {
 impl Half {
     fn new(from: &Rc<OwnedFd>, to: &Rc<OwnedFd>) -> Half {
         let copy = ByteCopy::new(from.clone(), Some(Box::new(to.clone())));
+        let copy = copy.with_chunk(CHUNK);
         Half { copy, to: to.clone(), ended: false }
     }
 

@@ -27,6 +27,7 @@ pub struct ByteCopy {
     to: Option<Box<dyn AsFd>>,
     pending: Vec<u8>,
     failure: Option<Errno>,
+    chunk: usize,
 }
 
 /// What a read(2) gave.
@@ -47,8 +48,16 @@ impl ByteCopy {
     /// to its caller.
     #[must_use]
     pub fn new(from: impl AsFd + 'static, to: Option<Box<dyn AsFd>>) -> ByteCopy {
-        let from: Box<dyn AsFd> = Box::new(from);
-        ByteCopy { from: Some(from), to, pending: Vec::new(), failure: None }
+        let from: Option<Box<dyn AsFd>> = Some(Box::new(from));
+        ByteCopy { from, to, pending: Vec::new(), failure: None, chunk: CHUNK }
+    }
+
+    /// The same, with as many bytes in one read(2). The target must be non-blocking: a
+    /// blocking write(2) of more than [`CHUNK`] may wait.
+    #[must_use]
+    pub fn with_chunk(mut self, bytes: usize) -> ByteCopy {
+        self.chunk = bytes;
+        self
     }
 
     /// The descriptor that bytes are read from; `None` after [`ByteCopy::stop`].
@@ -114,8 +123,16 @@ impl ByteCopy {
     /// Read one chunk; `filter` appends what is to be written to the pending bytes.
     pub fn read_through(&mut self, filter: impl FnOnce(&[u8], &mut Vec<u8>)) -> Got {
         let Some(from) = &self.from else { return Got::Nothing };
-        let mut bytes = [0; CHUNK];
-        match read(from, &mut bytes) {
+        let mut small = [0; CHUNK];
+        let mut large = Vec::new();
+        let bytes = match self.chunk {
+            CHUNK => small.as_mut_slice(),
+            chunk => {
+                large.resize(chunk, 0);
+                large.as_mut_slice()
+            }
+        };
+        match read(from, bytes) {
             Ok(0) => Got::End,
             Ok(count) => {
                 filter(&bytes[..count], &mut self.pending);

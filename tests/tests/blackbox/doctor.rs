@@ -441,13 +441,13 @@ fn who_decides_what_is_forwarded_is_named() {
         let owner = "forward-owner";
         let none = "no chain of somebody else";
         contains(Report::of_root(&lab).found(owner, "ok").0, none);
-        add_forward_chain("theirs", "passage").unwrap();
+        add_forward_chain("theirs", "passage", false).unwrap();
         contains(
             Report::of_root(&lab).found(owner, "ok").0,
             "inet theirs passage: ",
         );
         // firewalld answers for its own table.
-        add_forward_chain("firewalld", "filter_FORWARD").unwrap();
+        add_forward_chain("firewalld", "filter_FORWARD", false).unwrap();
         let report = Report::of_root(&lab);
         let (detail, fix) = report.found(owner, "warn");
         contains(detail, "inet theirs passage, firewalld");

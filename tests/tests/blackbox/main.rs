@@ -33,6 +33,7 @@ mod ch05_stop;
 mod ch06_connect;
 mod ch06_network;
 mod ch06_ports;
+mod ch06_reports;
 mod containers;
 mod doctor;
 mod engine;

@@ -12,6 +12,7 @@ use ch06_connect::foreign::{self, Probe, probe};
 use ch06_connect::nft::{
     Batch, Chain, Expression, Family, Hook, Place, Rules, Table,
 };
+use common::state::Protocol;
 
 use crate::lab::{Host, Lab};
 use crate::{K1, published, rows, table};
@@ -133,6 +134,31 @@ fn dropped(rows: &[String], path: &str) -> bool {
         rows.iter().any(|row| row.starts_with(protocol) && row.contains(path))
     };
     with("tcp") && with("udp")
+}
+
+/// A firewall that drops what arrives at the host itself. It has no say in what the
+/// host forwards, and a published port is forwarded.
+#[test]
+fn an_input_policy_does_not_close_published_ports() {
+    let lab = Lab::new();
+    let Lab { client, host, k2, .. } = &lab;
+    if host.run("nft add table inet filter").is_none() {
+        return;
+    }
+    let hook = "{ type filter hook input priority 0; policy drop; }";
+    let hook = hook.replace(' ', "\u{a0}");
+    host.run(&format!("nft add chain inet filter input {hook}")).unwrap();
+    let established = "ct state established,related accept";
+    for rule in [established, "iif lo accept"] {
+        host.run(&format!("nft add rule inet filter input {rule}")).unwrap();
+    }
+    client.add_route("192.168.10.0", 24, "203.0.113.1");
+    host.serve(Protocol::Tcp, "0.0.0.0", 6000);
+    let _table = table(host, &published(None, 8080, 80));
+    // A service of the host itself is closed.
+    assert!(k2.gets_no_answer(Protocol::Tcp, "192.168.10.1", 6000));
+    assert!(client.gets_no_answer(Protocol::Tcp, "203.0.113.1", 6000));
+    assert_eq!(rows(&lab), Vec::<String>::new());
 }
 
 /// iptables(8) must still be able to show its chains, with our rules in them.
