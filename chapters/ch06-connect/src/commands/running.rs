@@ -17,11 +17,7 @@ pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> 
     let record = Record::find(&context.state, word)?;
     let home = record.home(&context.state);
     let process = home.program()?;
-    let process = process.with_context(|| {
-        format!(
-            "container {word} is not running: only a running container has networks"
-        )
-    })?;
+    let process = process.with_context(|| not_running(word))?;
     Ok((home, process))
 }
 
@@ -34,8 +30,23 @@ pub(super) fn too_late(word: &str) -> String {
     )
 }
 
+fn not_running(word: &str) -> String {
+    format!("container {word} is not running: only a running container has networks")
+}
+
 /// The network namespace of the container, unless it is the host's.
+///
+/// # Errors
+/// The container has the host's network, or has ended by now.
 pub(super) fn own_namespace(process: &Process, word: &str) -> Result<File> {
+    match namespace(process, word) {
+        // A process that has ended has no namespaces in /proc.
+        Err(_) if process.has_ended() => bail!(not_running(word)),
+        found => found,
+    }
+}
+
+fn namespace(process: &Process, word: &str) -> Result<File> {
     let path = format!("/proc/{}/ns/net", process.pid);
     let namespace = File::open(&path).look(|| format!("open(2) {path}"));
     let namespace =
