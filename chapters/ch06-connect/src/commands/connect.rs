@@ -15,7 +15,7 @@ use common::{Exit, Home, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
 
 use super::disconnect::take_back;
-use super::running::{own_namespace, running, too_late};
+use super::running::{not_running, own_namespace, running, too_late};
 use super::way_out::open_passage;
 use crate::connection::used;
 use crate::firewall::open_table;
@@ -43,12 +43,29 @@ pub struct Connect {
 
 impl Act for Connect {
     fn act(self, context: &Context) -> Result<Exit> {
-        let state = &context.state;
-        let (here, _shared) = shared::enter_if_there(state)?;
+        let (here, _shared) = shared::enter_if_there(&context.state)?;
         let (home, process) = running(context, &self.container)?;
         // No container of this user has a network.
         ensure!(here, too_late(&self.container));
         let namespace = own_namespace(&process, &self.container)?;
+        match self.connect(context, &home, &namespace) {
+            // Its files and its namespace went away meanwhile.
+            Err(error) if process.has_ended() => {
+                Err(error.context(not_running(&self.container)))
+            }
+            connected => connected.map(|()| Exit::Code(0)),
+        }
+    }
+}
+
+impl Connect {
+    fn connect(
+        &self,
+        context: &Context,
+        home: &Home,
+        namespace: &File,
+    ) -> Result<()> {
+        let state = &context.state;
         let networks = Networks::lock(state)?;
         let network = used(state, &self.network)?;
         if network.members(state)?.iter().any(|member| member.id == home.id) {
@@ -60,14 +77,14 @@ impl Act for Connect {
             );
         }
         let first = home.notes()?.of(CONNECTION).next().is_none();
-        let address = networks.claim(&network, &home, self.address, context.undo)?;
+        let address = networks.claim(&network, home, self.address, context.undo)?;
         let (id, name) = (home.id.clone(), home.name.clone());
         let me = Member { address, id, name };
         let connected = home
             .note(CONNECTION, network.name.as_str().as_bytes())
             .and_then(|()| hosts::publish(&networks, &network, state, &me))
-            .and_then(|()| hosts::add_network(&networks, &network, &home, &me))
-            .and_then(|()| connect(&home, &network, address, &namespace))
+            .and_then(|()| hosts::add_network(&networks, &network, home, &me))
+            .and_then(|()| connect(home, &network, address, namespace))
             .and_then(|()| {
                 let firewall = Firewall::unless(self.no_firewall);
                 let namespace = namespace.as_fd();
@@ -75,13 +92,13 @@ impl Act for Connect {
             });
         if let Err(error) = connected {
             // The container goes on without this network, and keeps nothing of it.
-            let taken = take_back(&networks, &home, &network, &me);
+            let taken = take_back(&networks, home, &network, &me);
             join_errors([Err(error), taken])?;
         }
-        if first && let Some(servers) = own_files::read(&home, "resolv.conf")? {
+        if first && let Some(servers) = own_files::read(home, "resolv.conf")? {
             resolv_conf::warn_without_server(&servers)?;
         }
-        Ok(Exit::Code(0))
+        Ok(())
     }
 }
 

@@ -30,7 +30,8 @@ pub(super) fn too_late(word: &str) -> String {
     )
 }
 
-fn not_running(word: &str) -> String {
+/// What is told of a container that does not run, or not any more.
+pub(super) fn not_running(word: &str) -> String {
     format!("container {word} is not running: only a running container has networks")
 }
 
