@@ -258,7 +258,7 @@ fn in_vms(
         let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
         let tests = times.longest_first(&tests);
         let more = match args.program.as_str() {
-            NETWORKS => firewalls::programs(&kernel)?,
+            NETWORKS => firewalls::programs(PACKAGED.contains(&kernel.as_str()))?,
             _ => Tree::default(),
         };
         let mut set =

@@ -15,7 +15,6 @@ use provision::room::room;
 use super::scratch::Scratch;
 use super::tree::{Node, Tree};
 use super::{directory, full, say};
-use crate::test::PACKAGED;
 
 /// What apt-get is asked for: the programs, and the libraries that they load.
 const PACKAGES: [&str; 17] = [
@@ -55,16 +54,16 @@ const LOADER: (&str, &str) =
 /// The packages, unpacked.
 const ROOM: u64 = 100 << 20;
 
-/// The programs for the VM with this kernel.
+/// The programs for the VM.
 ///
-/// A kernel that is not one of the packaged ones may come from a machine without
-/// apt-get. Its tests that need these programs are skipped.
+/// A kernel that is not a packaged one may be used on a machine without apt-get. The
+/// programs are not required there: the tests that need them are skipped.
 ///
 /// # Errors
-/// The packages can't be had, and the kernel is a packaged one.
-pub(crate) fn programs(kernel: &str) -> Result<Tree> {
+/// The packages can't be had, and are required.
+pub(crate) fn programs(required: bool) -> Result<Tree> {
     match unpacked().and_then(|tree| pick(&tree)) {
-        Err(error) if !PACKAGED.contains(&kernel) => {
+        Err(error) if !required => {
             say(&format!("no foreign firewalls: {error:#}"));
             Ok(Tree::default())
         }
