@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let directory = target().join("mutants");
     let checkout = directory.join("checkout");
-    let sound = build(None)?;
+    let sound = build(&[])?;
     let mut survived = Vec::new();
     for mutant in &chosen {
         let begun = Instant::now();
