@@ -11,7 +11,6 @@ pub mod foreign;
 mod hosts;
 #[cfg(all(test, feature = "topologies"))]
 mod lab;
-mod link_watch;
 mod mac;
 mod mode;
 mod namespace;
@@ -31,7 +30,6 @@ use common::state::Table;
 
 pub use connection::Connection;
 pub use flags::{Domain, Flags, HostEntry};
-pub use link_watch::LinkWatch;
 pub use mac::Mac;
 pub use mode::Mode;
 pub use publication::Publication;

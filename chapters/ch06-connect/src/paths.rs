@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use common::state::{Id, Protocol, Published};
 use nix::errno::Errno;
+use rustix::event::{PollFd, PollFlags};
 
 use crate::conntrack;
 use crate::foreign::{self, Probe, probe};
 
-use crate::firewall::{OwnedTable, open_table};
+use crate::firewall::{OwnedTable, open_table, tell_owner};
 use crate::lab::{Host, Lab};
 use crate::nft::{Batch, Chain, Expression, Family, Hook, Place, Rules, Table};
 
@@ -246,6 +247,29 @@ fn the_table_ends_with_its_process() {
 }
 
 #[test]
+fn the_owner_of_a_table_is_told_and_no_other_process() {
+    let lab = Lab::new();
+    let ids = [Id::new().unwrap(), Id::new().unwrap()];
+    let [one, other] = ids.each_ref().map(|id| {
+        lab.host.inside(|| open_table(id, "br0", SUBNET, K1, &[])).unwrap()
+    });
+    let is_told = |table: &OwnedTable| {
+        let end = table.end().unwrap();
+        let mut ends = [PollFd::new(&end, PollFlags::IN)];
+        common::poll(&mut ends, Some(Duration::ZERO)).unwrap();
+        !ends[0].revents().is_empty()
+    };
+    assert!(!is_told(&one) && !is_told(&other));
+    let tell = |id| lab.host.inside(|| tell_owner(id, "br0")).unwrap();
+    tell(&ids[0]);
+    assert!(is_told(&one) && !is_told(&other));
+    // A message that is there does not keep the table from being deleted.
+    drop(one.delete().unwrap());
+    tell(&ids[0]);
+    assert!(!is_told(&other));
+}
+
+#[test]
 fn many_ports_are_one_commit() {
     let lab = Lab::new();
     let ports: Vec<Published> =
@@ -410,7 +434,7 @@ fn two_plain_rules_open_a_foreign_firewall() {
     for bridge in ["br0", "br1"] {
         foreign::remove(rules, bridge).unwrap();
     }
-    for chain in foreign::forward_chains(rules).unwrap() {
+    for chain in foreign::forward_chains(rules, &rules.tables().unwrap()).unwrap() {
         let left = rules.rules(&chain.table, &chain.name).unwrap();
         assert!(matches!(&left[..], [rule] if rule.comment.is_none()), "{left:?}");
     }
@@ -421,7 +445,8 @@ fn processes_at_once_add_the_rules_once() {
     let lab = Lab::new();
     foreign_firewall(&lab.host, Family::Inet, "mine", "passing");
     let rules = lab.host.rules();
-    let chain = foreign::forward_chains(&rules).unwrap().remove(0);
+    let chain =
+        foreign::forward_chains(&rules, &rules.tables().unwrap()).unwrap().remove(0);
     let count = || rules.rules(&chain.table, &chain.name).unwrap().len();
     for _ in 0..20 {
         let all = |work: fn(&Rules, &str) -> Result<Vec<Chain>>| {
@@ -496,7 +521,8 @@ fn the_printed_commands_open_a_legacy_firewall() {
     host.add_route("0.0.0.0", 0, "203.0.113.2");
     let table = table(host, &published(None, 8080, 80));
     let rules = table.rules();
-    let commands = || host.inside(|| foreign::commands(rules, "br0").unwrap());
+    let commands =
+        || host.inside(|| foreign::commands(&rules.tables().unwrap(), "br0"));
     let try_it = || host.inside(|| probe(rules, k1.0.as_fd(), K1)).unwrap();
     assert_eq!(commands(), Vec::<String>::new());
     if host.run("iptables-legacy -P FORWARD DROP").is_none() {
