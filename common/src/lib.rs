@@ -41,7 +41,6 @@ pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::id_map;
 pub use process::init::stay_as_init;
-pub use process::link_filter::only_removal_of;
 pub use process::pidfd::{Noted, Process};
 pub use process::poll::poll;
 pub use process::raw_ioctl::{RawCall, raw_ioctl};

@@ -10,7 +10,6 @@ pub mod exit;
 pub(crate) mod guard;
 pub mod id_map;
 pub(crate) mod init;
-pub(crate) mod link_filter;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
 pub(crate) mod program;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use common::step::{Hint, Step};
 use nix::errno::Errno;
 
-use crate::link::why;
+use crate::link::{RTM_NEWLINK, named, why};
 use crate::netlink::{
     Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, attributes, number,
 };
@@ -18,6 +18,12 @@ const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+// From include/uapi/linux/if_link.h.
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+/// From include/linux/socket.h.
+const AF_INET6: u16 = 10;
 
 /// An address of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +89,30 @@ impl Route {
             }
             errno => why(errno, name),
         })
+    }
+
+    /// Let a device have no IPv6 address when it is set up; the kernel gives each device a
+    /// link-local one otherwise. It must be down. A host without IPv6 has none anyway.
+    ///
+    /// # Errors
+    /// ENODEV; EPERM.
+    /// # Source
+    /// ip-link(8), "addrgenmode none"
+    pub fn set_without_ipv6(&self, name: &str) -> Result<()> {
+        let request =
+            named(RTM_NEWLINK, NLM_F_ACK, name)?.nest(IFLA_AF_SPEC, |families| {
+                families.nest(AF_INET6, |ipv6| {
+                    let none = [IN6_ADDR_GEN_MODE_NONE];
+                    ipv6.attribute(IFLA_INET6_ADDR_GEN_MODE, &none)
+                })
+            });
+        match self.0.ask(request) {
+            Err(rustix::io::Errno::AFNOSUPPORT) => Ok(()),
+            set => set
+                .map(drop)
+                .step(|| format!("RTM_NEWLINK {name} addrgenmode none"))
+                .hint(|errno| why(errno, name)),
+        }
     }
 
     /// A message about an address of the device of this name.

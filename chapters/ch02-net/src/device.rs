@@ -7,14 +7,17 @@ use common::step::{Hint, Step};
 use nix::errno::Errno;
 
 use crate::link::{
-    IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_DELLINK,
-    RTM_GETLINK, RTM_NEWLINK, aliased, checked, ifinfomsg, named, text, why,
+    IFF_UP, IFLA_ADDRESS, IFLA_BRPORT_MODE, IFLA_IFNAME, IFLA_INFO_KIND,
+    IFLA_LINKINFO, IFLA_MASTER, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, aliased,
+    checked, ifinfomsg, named, text, why,
 };
 use crate::netlink::{Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use crate::route::{Place, Route};
 
 // From include/uapi/linux/if_link.h and veth.h.
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const VETH_INFO_PEER: u16 = 1;
 
 /// The flags of a message that makes something new.
@@ -86,13 +89,55 @@ impl Route {
         self.change(request, || {
             format!("RTM_NEWLINK veth {name}, peer {peer} in {place}")
         })
-        .hint(|errno| match errno {
-            Errno::EEXIST => Some(format!(
-                "there is a device {name} here, or a device {peer} there, already"
-            )),
-            Errno::EOPNOTSUPP => why_not_made(errno, "veth", name),
-            errno => why_not_moved(errno, peer, place),
+        .hint(|errno| why_no_pair(errno, name, peer, place))
+    }
+
+    /// Make two devices that are joined. One is a port of a bridge here, and up. The
+    /// other, with this hardware address, is in another network namespace from its first
+    /// moment, and down.
+    ///
+    /// The port sends packets back through itself too, see [`Route::set_hairpin`]. It has
+    /// no IPv6 address, which a port does not need: the kernel looks through the
+    /// addresses of all ports whenever one is added.
+    ///
+    /// These are four system calls with their answers, where [`Route::add_veth_to`],
+    /// [`Route::set_master`], [`Route::set_hairpin`] and [`Route::set_up`] need six.
+    ///
+    /// # Errors
+    /// As [`Route::add_veth_to`] and [`Route::set_master`].
+    /// # Source
+    /// ip-link(8), "bridge_slave"
+    pub fn add_port(
+        &self,
+        bridge: &str,
+        name: &str,
+        peer: &str,
+        mac: [u8; 6],
+        place: Place,
+    ) -> Result<()> {
+        let master = self.link(bridge)?.index;
+        let pair = veth(name, peer, |other| {
+            place.attribute(other.attribute(IFLA_ADDRESS, &mac))
+        })?;
+        let pair = pair.attribute(IFLA_MASTER, &master.to_ne_bytes());
+        self.change(pair, || {
+            format!(
+                "RTM_NEWLINK veth {name}, port of {bridge}, peer {peer} in {place}"
+            )
         })
+        .hint(|errno| why_no_pair(errno, name, peer, place))?;
+        self.set_without_ipv6(name)?;
+        let port = Message::new(RTM_NEWLINK, NLM_F_ACK)
+            .plain(&ifinfomsg(IFF_UP, IFF_UP))
+            .attribute(IFLA_IFNAME, &text(name))
+            .nest(IFLA_LINKINFO, |info| {
+                info.attribute(IFLA_INFO_SLAVE_KIND, &text("bridge"))
+                    .nest(IFLA_INFO_SLAVE_DATA, |data| {
+                        data.attribute(IFLA_BRPORT_MODE, &[1])
+                    })
+            });
+        self.change(port, || format!("RTM_NEWLINK {name} hairpin on, up"))
+            .hint(|errno| why(errno, name))
     }
 
     /// Move a device out of this namespace. It is set down, and loses its addresses.
@@ -179,6 +224,22 @@ fn veth(
             })
         })
     }))
+}
+
+/// The hint for a pair of which one end is elsewhere.
+fn why_no_pair(
+    errno: Errno,
+    name: &str,
+    peer: &str,
+    place: Place,
+) -> Option<String> {
+    match errno {
+        Errno::EEXIST => Some(format!(
+            "there is a device {name} here, or a device {peer} there, already"
+        )),
+        Errno::EOPNOTSUPP => why_not_made(errno, "veth", name),
+        errno => why_not_moved(errno, peer, place),
+    }
 }
 
 fn why_not_made(errno: Errno, kind: &str, name: &str) -> Option<String> {

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, Result};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
@@ -240,10 +241,12 @@ impl Socket {
 
     /// Read answers until `take` returns a value.
     fn read<T>(&self, mut take: impl FnMut(Answer) -> Option<T>) -> Result<T> {
-        let mut buffer = vec![0; 1 << 16];
+        // Not filled with zeros: that would take longer than the kernel's answer.
+        let mut buffer = Vec::with_capacity(1 << 16);
         loop {
-            let (count, _) = recv(&self.fd, &mut buffer[..], RecvFlags::empty())?;
-            let mut rest = &buffer[..count];
+            buffer.clear();
+            recv(&self.fd, spare_capacity(&mut buffer), RecvFlags::empty())?;
+            let mut rest = &buffer[..];
             while rest.len() >= HEADER {
                 let length = (number(rest, 0) as usize).clamp(HEADER, rest.len());
                 let (header, body) = rest[..length].split_at(HEADER);

@@ -141,6 +141,36 @@ fn a_port_sends_back_through_itself_only_with_hairpin() {
     });
 }
 
+#[test]
+fn a_port_is_made_with_its_bridge_and_without_an_ipv6_address() {
+    between_namespaces(|host, guest| {
+        let inside = Route::open_in(guest.as_fd()).unwrap();
+        let place = Place::Namespace(guest.as_fd());
+        host.add_bridge("br0", "test").unwrap();
+        host.set_up("br0").unwrap();
+        host.add_port("br0", "veth0", "eth0", MAC, place).unwrap();
+        let (port, eth0) =
+            (host.link("veth0").unwrap(), inside.link("eth0").unwrap());
+        assert_eq!(port.master, Some(host.link("br0").unwrap().index));
+        assert!(port.up && !eth0.up && raw::hairpin("veth0", &host));
+        assert_eq!(eth0.mac, Some(MAC));
+        inside.set_without_ipv6("eth0").unwrap();
+        inside.set_up("eth0").unwrap();
+        assert!(host.wait_until_up("veth0", PATIENCE).unwrap());
+        let of = |route: &Route, index| {
+            let addresses = route.addresses().unwrap();
+            addresses.iter().filter(|it| it.index == index).count()
+        };
+        assert_eq!((of(&host, port.index), of(&inside, eth0.index)), (0, 0));
+        for (name, peer) in [("veth0", "eth1"), ("veth1", "eth0")] {
+            let error = told(host.add_port("br0", name, peer, MAC, place));
+            assert!(error.contains("EEXIST"), "{error}");
+        }
+        let error = told(host.add_port("none", "veth1", "eth1", MAC, place));
+        assert!(error.contains("ENODEV") && host.link("veth1").is_err(), "{error}");
+    });
+}
+
 /// The bridge's own view of a port.
 mod raw {
     use ch02_net::Route;

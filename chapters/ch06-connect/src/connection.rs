@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
+use std::panic::resume_unwind;
+use std::thread;
 
 use anyhow::Result;
 use ch02_net::Route;
 use ch06_network::{
-    Member, Network, Networks, forwarding, release_addresses, sysctl,
+    Claim, Network, Networks, forwarding, release_addresses, sysctl,
 };
 use common::state::{Name, State, Table};
 use common::step::Step;
@@ -28,7 +30,7 @@ use crate::{Mac, Mode, Publication, hosts, own_files, resolv_conf};
 pub struct Connection {
     flags: Flags,
     table: Table,
-    joined: Option<(Network, Member)>,
+    joined: Option<(Network, Claim)>,
     rules: Rules,
 }
 
@@ -82,16 +84,27 @@ impl Part for Connection {
     }
 
     fn attach(&mut self, plan: &Plan, child: Pid) -> Result<()> {
-        let Some((network, member)) = &self.joined else { return Ok(()) };
+        let Some((network, claim)) = &self.joined else { return Ok(()) };
         let path = format!("/proc/{child}/ns/net");
         let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
         let container = &plan.home.id;
-        let (address, mac) = (member.address, self.mac(member.address));
+        let (address, mac) = (claim.me.address, self.mac(claim.me.address));
         let wire = Wire { network, container, address, mac };
-        wire.lay(namespace.as_fd())?;
-        self.rules.open(container, network, address)?;
-        wire.wait()?;
-        let (state, namespace) = (&plan.home.state, namespace.as_fd());
+        let (rules, namespace) = (&self.rules, namespace.as_fd());
+        thread::scope(|scope| {
+            // The kernel works on the devices meanwhile, for about as long as it takes to
+            // change two hundred files.
+            let publish = || publish(&plan.home.state, network, claim);
+            let others = !claim.others.is_empty();
+            let published = others.then(|| scope.spawn(publish));
+            wire.lay(namespace)?;
+            rules.open(container, network, address)?;
+            wire.wait()?;
+            published.map_or(Ok(()), |thread| {
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+            })
+        })?;
+        let state = &plan.home.state;
         let firewall = Firewall::unless(self.flags.no_firewall);
         self.rules.open_passage(state, network, namespace, address, firewall)
     }
@@ -104,8 +117,7 @@ impl Part for Connection {
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
-        self.rules.watch(running);
-        Ok(())
+        self.rules.watch(running)
     }
 
     fn ended(&self, home: &Home, _how: Exit) -> Result<()> {
@@ -130,7 +142,7 @@ pub(crate) fn used(state: &State, name: &Name) -> Result<Network> {
 
 impl Connection {
     // ANCHOR: join
-    /// Claim an address, write the container's files, and tell the others its name.
+    /// Claim an address, and write the container's files.
     fn join(&mut self, plan: &mut Plan, name: &Name) -> Result<()> {
         let state = plan.home.state.clone();
         let flags = &self.flags;
@@ -138,23 +150,23 @@ impl Connection {
         resolv_conf::warn_without_server(&servers)?;
         let networks = Networks::lock(&state)?;
         let network = used(&state, name)?;
-        let address =
+        let claim =
             networks.claim(&network, &plan.home, flags.address, self.table)?;
-        let (id, name) = (plan.home.id.clone(), plan.home.name.clone());
-        let me = Member { address, id, name };
         plan.home.note(CONNECTION, network.name.as_str().as_bytes())?;
         let mut text = hosts::LOOPBACK.to_owned();
         let hostname = own_files::hostname(plan)?;
-        text += &hosts::own_line(address, &hostname, &plan.home);
+        text += &hosts::own_line(claim.me.address, &hostname, &plan.home);
         text += &own_files::lines(&flags.hosts, Some(network.gateway.into()))?;
-        let others =
-            network.members(&state)?.into_iter().filter(|it| it.id != me.id);
-        text.extend(others.map(|it| hosts::line(&it)));
+        text.extend(claim.others.iter().map(hosts::line));
         own_files::write(plan, &text, &servers)?;
-        hosts::publish(&networks, &network, &state, &me)?;
-        self.rules.lead_to(address);
-        self.joined = Some((network, me));
+        self.rules.lead_to(claim.me.address);
+        self.joined = Some((network, claim));
         Ok(())
     }
     // ANCHOR_END: join
+}
+
+/// Tell the others the container's name.
+fn publish(state: &State, network: &Network, claim: &Claim) -> Result<()> {
+    hosts::publish(&Networks::lock(state)?, network, state, claim)
 }

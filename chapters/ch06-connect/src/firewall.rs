@@ -4,10 +4,15 @@
 //! ends, even by SIGKILL, the kernel removes the table.
 
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Result;
 use ch02_net::while_loading;
 use common::state::{Id, Published};
+use common::step::Step;
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{SendFlags, sendto};
 
 use crate::nft::Expression::{
     ChangeDestination, Destination, DestinationIsLocal, DestinationPort, Drop,
@@ -41,6 +46,9 @@ const GUARD: Hook = Hook {
 const FORWARD: Hook =
     Hook { chain: "forward", kind: "filter", place: Place::Forward, priority: 0 };
 
+/// From include/uapi/linux/netlink.h: a message that is to be ignored.
+const NLMSG_NOOP: u32 = 1;
+
 /// The address 127.0.0.0 and the prefix length of all loopback addresses.
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 
@@ -64,12 +72,41 @@ pub fn open_table(
     address: Ipv4Addr,
     published: &[Published],
 ) -> Result<OwnedTable> {
-    let table = Table::owned_ip(format!("{PREFIX}{id}-{bridge}"));
+    let table = table_of(id, bridge);
     let messages = || batch(&table, bridge, (subnet, prefix), address, published);
     let rules = Rules::open()?;
     while_loading(|| rules.commit(messages()))?;
     Ok(OwnedTable { rules, table })
 }
+
+fn table_of(id: &Id, bridge: &str) -> Table {
+    Table::owned_ip(format!("{PREFIX}{id}-{bridge}"))
+}
+
+// ANCHOR: tell
+/// Tell the process that owns the rules of a container that the connection has ended.
+///
+/// The kernel knows the port of the socket that owns a table, and takes a message for it
+/// from a process with CAP_NET_ADMIN. The message has no content. The owner waits for
+/// any message, see [`OwnedTable::end`].
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN; those of the socket.
+/// # Source
+/// netlink(7), `nl_pid`, NLMSG_NOOP
+pub fn tell_owner(id: &Id, bridge: &str) -> Result<()> {
+    let rules = Rules::open()?;
+    let Some(port) = rules.owner(&table_of(id, bridge))? else { return Ok(()) };
+    let owner = SocketAddrNetlink::new(port, 0);
+    // struct nlmsghdr: length, type and flags, sequence number, port.
+    let message = [16, NLMSG_NOOP, 0, 0].map(u32::to_ne_bytes).concat();
+    match sendto(rules.socket(), &message, SendFlags::DONTWAIT, &owner) {
+        // It has just ended by itself, or it knows already.
+        Err(Errno::CONNREFUSED | Errno::AGAIN) => Ok(()),
+        sent => sent.map(drop).step(|| format!("sendto(2) netlink port {port}")),
+    }
+}
+// ANCHOR_END: tell
 
 /// The messages that make the table, its chains and its rules.
 fn batch(
@@ -136,6 +173,18 @@ impl OwnedTable {
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// A socket that becomes readable when another process calls [`tell_owner`]. It is
+    /// the socket that owns the table: the table exists as long as a copy of it.
+    ///
+    /// A request with [`OwnedTable::rules`] would read the message too, and drop it.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn end(&self) -> Result<OwnedFd> {
+        let socket = self.rules.socket().as_fd();
+        socket.try_clone_to_owned().look(|| "dup(2) of a netlink socket")
     }
 
     /// The table.

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 
 use crate::nft::Expression::{Accept, InputDevice, OutputDevice};
 use crate::nft::Is::Equal;
-use crate::nft::{Batch, Chain, Family, Place, Rule, Rules};
+use crate::nft::{Batch, Chain, Family, Place, Rule, Rules, Table};
 
 pub use probe::{Probe, probe};
 
@@ -31,22 +31,30 @@ const FIREWALLD: &str = "firewalld";
 /// How often a change is tried again because other processes changed rules meanwhile.
 const TRIES: u32 = 100;
 
-/// The chains of others that can drop forwarded packets of IPv4.
+/// The chains of others that can drop forwarded packets of IPv4. `tables` are all tables
+/// of the kernel.
 ///
 /// Chains of firewalld, and of tables that a process owns, are not among them: rules
-/// that are added there fail or do not last. Our own tables have owners too.
+/// that are added there fail or do not last. Our own tables have owners too. The chains
+/// are listed only if another table is there: each of our containers has five chains.
 ///
 /// # Errors
 /// As [`Rules::generation`].
-pub fn forward_chains(rules: &Rules) -> Result<Vec<Chain>> {
-    let mut chains = rules.chains()?;
+pub fn forward_chains(rules: &Rules, tables: &[Table]) -> Result<Vec<Chain>> {
+    let can_drop = |table: &&Table| {
+        [Family::Ip, Family::Inet].contains(&table.family)
+            && !table.owned
+            && table.name != FIREWALLD
+    };
+    let tables: Vec<Table> = tables.iter().filter(can_drop).cloned().collect();
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut chains = rules.chains(&tables)?;
     chains.retain(|chain| {
-        [Family::Ip, Family::Inet].contains(&chain.table.family)
-            && chain.place == Place::Forward as u32
+        chain.place == Place::Forward as u32
             && chain.kind == "filter"
             && chain.priority != MANGLE
-            && !chain.table.owned
-            && chain.table.name != FIREWALLD
     });
     Ok(chains)
 }
@@ -62,7 +70,7 @@ pub fn accept(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
     change(rules, |batch| {
         let mut changed = Vec::new();
-        for chain in forward_chains(rules)? {
+        for chain in forward_chains(rules, &rules.tables()?)? {
             let found = rules.rules(&chain.table, &chain.name)?;
             if at_top(&found, &comment) {
                 continue;
@@ -84,7 +92,7 @@ pub fn remove(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
     change(rules, |batch| {
         let mut changed = Vec::new();
-        for chain in forward_chains(rules)? {
+        for chain in forward_chains(rules, &rules.tables()?)? {
             let found = rules.rules(&chain.table, &chain.name)?;
             if delete(batch, &chain, &found, &comment) {
                 changed.push(chain);
@@ -129,13 +137,11 @@ fn change<T>(
 
 /// The commands that the user must type to open firewalls in which rules of ours
 /// cannot help: firewalld, and iptables-legacy, which is not part of nf_tables.
-/// None: there is no such firewall.
-///
-/// # Errors
-/// As [`Rules::generation`].
-pub fn commands(rules: &Rules, bridge: &str) -> Result<Vec<String>> {
+/// None: there is no such firewall. `tables` are all tables of the kernel.
+#[must_use]
+pub fn commands(tables: &[Table], bridge: &str) -> Vec<String> {
     let mut commands = Vec::new();
-    if rules.tables()?.iter().any(|table| table.name == FIREWALLD) {
+    if tables.iter().any(|table| table.name == FIREWALLD) {
         commands
             .push(format!("firewall-cmd --zone=trusted --add-interface={bridge}"));
     }
@@ -150,7 +156,7 @@ pub fn commands(rules: &Rules, bridge: &str) -> Result<Vec<String>> {
             )
         }));
     }
-    Ok(commands)
+    commands
 }
 
 /// The commands that add the rules of [`accept`] to chains of nf_tables.

@@ -4,17 +4,19 @@
 //! A file is changed in place. It is mounted in its container, and a mount keeps the
 //! inode: a new file of the same name would not be seen there.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Result as IoResult, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use ch06_network::{Member, Network, Networks};
+use ch06_network::{Claim, Member, Network, Networks};
 use common::Home;
 use common::state::State;
 use common::step::Step;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::{Errno, read};
 
 use crate::own_files;
 
@@ -46,7 +48,8 @@ pub(crate) fn own_line(address: Ipv4Addr, hostname: &str, home: &Home) -> String
 }
 
 // ANCHOR: publish
-/// Append the line of a container to the files of all others of its network.
+/// Append the line of a container to the files of the containers that were on its network
+/// before it. Those that came later found its address, and have its line already.
 ///
 /// # Errors
 /// A file that cannot be written.
@@ -54,35 +57,58 @@ pub(crate) fn publish(
     _: &Networks,
     network: &Network,
     state: &State,
-    me: &Member,
+    Claim { me, others }: &Claim,
 ) -> Result<()> {
     let line = line(me);
-    for path in files_of_others(network, state, me)? {
-        match File::options().append(true).open(&path) {
-            // It has no such file, or is gone by now.
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            file => file
-                .and_then(|mut file| file.write_all(line.as_bytes()))
-                .look(|| format!("write(2) {}", path.display()))?,
-        }
-    }
-    Ok(())
+    // Some may have been disconnected since the address was claimed.
+    let members = network.members(state)?;
+    let others = others.iter().filter(|it| members.contains(it));
+    change(state, others, OFlags::WRONLY | OFlags::APPEND, |mut file| {
+        file.write_all(line.as_bytes())
+    })
 }
 
-/// Remove the line of a container from the files of all others of its network. What the
+/// Remove the line of a container from the files of the others of its network. What the
 /// containers have written there themselves stays.
 ///
 /// # Errors
 /// A file that cannot be read or written.
 pub(crate) fn withdraw(
     _: &Networks,
-    network: &Network,
     state: &State,
+    members: &[Member],
     me: &Member,
 ) -> Result<()> {
     let line = line(me);
-    for path in files_of_others(network, state, me)? {
-        remove_line(&path, &line)?;
+    let others = members.iter().filter(|it| it.id != me.id);
+    change(state, others, OFlags::RDWR, |file| {
+        remove_lines(&file, |it| it == line.as_bytes())
+    })
+}
+
+/// Open the file of each of these containers, and change it. A container that has no such
+/// file, or that has just been removed, is passed over.
+fn change<'a>(
+    state: &State,
+    members: impl IntoIterator<Item = &'a Member>,
+    flags: OFlags,
+    change: impl Fn(File) -> IoResult<()>,
+) -> Result<()> {
+    // A network may have hundreds of containers. The kernel looks up a path of three
+    // names faster than one of six or more.
+    let containers = state.containers();
+    let opened = File::open(&containers)
+        .look(|| format!("open(2) {}", containers.display()))?;
+    for member in members {
+        let path = [member.id.as_str(), "/etc/hosts"].concat();
+        let flags = flags | OFlags::CLOEXEC;
+        match openat(&opened, &path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {}
+            file => file
+                .map_err(Into::into)
+                .and_then(|file| change(file.into()))
+                .look(|| format!("write(2) {}/{path}", containers.display()))?,
+        }
     }
     Ok(())
 }
@@ -92,19 +118,12 @@ pub(crate) fn withdraw(
 ///
 /// # Errors
 /// The container's hostname cannot be read, or its file cannot be written.
-pub(crate) fn add_network(
-    _: &Networks,
-    network: &Network,
-    home: &Home,
-    me: &Member,
-) -> Result<()> {
+pub(crate) fn add_network(_: &Networks, home: &Home, claim: &Claim) -> Result<()> {
     let Some(hostname) = own_files::read(home, "hostname")? else {
         return Ok(());
     };
-    let others =
-        network.members(&home.state)?.into_iter().filter(|it| it.id != me.id);
-    let mut lines = own_line(me.address, hostname.trim_end(), home);
-    lines.extend(others.map(|it| line(&it)));
+    let mut lines = own_line(claim.me.address, hostname.trim_end(), home);
+    lines.extend(claim.others.iter().map(line));
     let path = home.etc().join("hosts");
     File::options()
         .append(true)
@@ -120,74 +139,86 @@ pub(crate) fn add_network(
 /// The file cannot be read or written.
 pub(crate) fn remove_network(
     _: &Networks,
-    network: &Network,
     home: &Home,
+    members: &[Member],
     me: &Member,
 ) -> Result<()> {
     let path = home.etc().join("hosts");
-    for member in network.members(&home.state)? {
-        remove_line(&path, &line(&member))?;
-    }
-    remove_lines(&path, |it| it.starts_with(format!("{}\t", me.address).as_bytes()))
-}
-
-fn files_of_others(
-    network: &Network,
-    state: &State,
-    me: &Member,
-) -> Result<Vec<PathBuf>> {
-    let others = network.members(state)?.into_iter().filter(|it| it.id != me.id);
-    Ok(others.map(|it| path(state, &it)).collect())
-}
-
-fn path(state: &State, member: &Member) -> PathBuf {
-    let home = Home { id: member.id.clone(), name: None, state: state.clone() };
-    home.etc().join("hosts")
-}
-
-/// Remove a line from a file, in place.
-fn remove_line(path: &Path, line: &str) -> Result<()> {
-    remove_lines(path, |it| it == line.as_bytes())
-}
-
-fn remove_lines(path: &Path, goes: impl Fn(&[u8]) -> bool) -> Result<()> {
-    let text = match fs::read(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        text => text.look(|| format!("read(2) {}", path.display()))?,
+    let lines: Vec<String> = members.iter().map(line).collect();
+    let own = format!("{}\t", me.address);
+    let goes = |it: &[u8]| {
+        it.starts_with(own.as_bytes())
+            || lines.iter().any(|line| line.as_bytes() == it)
     };
+    match File::options().read(true).write(true).open(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        file => file
+            .and_then(|file| remove_lines(&file, goes))
+            .look(|| format!("write(2) {}", path.display())),
+    }
+}
+
+/// Remove lines from a file, in place.
+fn remove_lines(file: &File, goes: impl Fn(&[u8]) -> bool) -> IoResult<()> {
+    let text = read_whole(file)?;
     let lines = text.split_inclusive(|byte| *byte == b'\n');
-    let kept = lines.filter(|it| !goes(it)).collect::<Vec<_>>().concat();
-    if kept == text {
+    let same: usize =
+        lines.clone().take_while(|it| !goes(it)).map(<[u8]>::len).sum();
+    if same == text.len() {
         return Ok(());
     }
+    let kept = lines.filter(|it| !goes(it)).collect::<Vec<_>>().concat();
     // The new text is shorter. A reader between the two calls sees some lines twice, and
     // never an empty file.
-    let write = |file: File| {
-        file.write_all_at(&kept, 0)?;
-        file.set_len(kept.len() as u64)
-    };
-    File::options()
-        .write(true)
-        .open(path)
-        .and_then(write)
-        .look(|| format!("write(2) {}", path.display()))
+    file.write_all_at(&kept[same..], same as u64)?;
+    file.set_len(kept.len() as u64)
+}
+
+/// All that a file holds, in one system call for the usual sizes.
+fn read_whole(file: &File) -> IoResult<Vec<u8>> {
+    let mut text = Vec::with_capacity(1 << 14);
+    loop {
+        let room = text.capacity() - text.len();
+        // A regular file gives less than was asked for only at its end.
+        if read(file, spare_capacity(&mut text))? < room {
+            return Ok(text);
+        }
+        text.reserve(room);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Seek;
+
     use super::*;
 
     #[test]
     fn a_line_is_removed_and_the_rest_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("hosts");
-        fs::write(&path, b"10.0.0.2\ta x\nown\xff\n10.0.0.3\tb y\nno break")
-            .unwrap();
-        remove_line(&path, "10.0.0.2\ta x\n").unwrap();
-        remove_line(&path, "10.0.0.3\tb\n").unwrap();
-        remove_line(&dir.path().join("none"), "x\n").unwrap();
-        let kept = b"own\xff\n10.0.0.3\tb y\nno break";
-        assert_eq!(fs::read(&path).unwrap(), kept);
+        let mut file = tempfile::tempfile().unwrap();
+        let text = b"10.0.0.2\ta x\nown\xff\n10.0.0.3\tb y\nno break";
+        file.write_all(text).unwrap();
+        let mut remove = |line: &str| {
+            file.rewind().unwrap();
+            remove_lines(&file, |it| it == line.as_bytes()).unwrap();
+            file.rewind().unwrap();
+            read_whole(&file).unwrap()
+        };
+        assert_eq!(remove("10.0.0.3\tb\n"), text);
+        assert_eq!(remove("10.0.0.2\ta x\n"), b"own\xff\n10.0.0.3\tb y\nno break");
+        assert_eq!(remove("10.0.0.3\tb y\n"), b"own\xff\nno break");
+        assert_eq!(remove("no break"), b"own\xff\n");
+    }
+
+    #[test]
+    fn a_long_file_is_read_to_its_end() {
+        for size in [0, 1, (1 << 14) - 1, 1 << 14, (1 << 16) + 1] {
+            let mut file = tempfile::tempfile().unwrap();
+            let text: Vec<u8> = (0..size).map(|at| at as u8).collect();
+            file.write_all(&text).unwrap();
+            file.rewind().unwrap();
+            assert_eq!(read_whole(&file).unwrap(), text, "{size}");
+        }
     }
 
     #[test]

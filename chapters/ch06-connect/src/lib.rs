@@ -9,7 +9,6 @@ pub mod firewall;
 mod flags;
 pub mod foreign;
 mod hosts;
-mod link_watch;
 mod mac;
 mod mode;
 mod namespace;
@@ -27,7 +26,6 @@ use common::state::Table;
 
 pub use connection::Connection;
 pub use flags::{Domain, Flags, HostEntry};
-pub use link_watch::LinkWatch;
 pub use mac::Mac;
 pub use mode::Mode;
 pub use publication::Publication;

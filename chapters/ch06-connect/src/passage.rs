@@ -60,8 +60,9 @@ pub(crate) fn open(
     firewall: Firewall,
 ) -> Result<()> {
     let bridge = network.bridge.as_str();
-    let mut commands = foreign::commands(rules, bridge)?;
-    let chains = foreign::forward_chains(rules)?;
+    let tables = rules.tables()?;
+    let mut commands = foreign::commands(&tables, bridge);
+    let chains = foreign::forward_chains(rules, &tables)?;
     if commands.is_empty() && chains.is_empty() {
         return Ok(());
     }

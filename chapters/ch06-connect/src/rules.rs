@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use anyhow::Result;
@@ -14,10 +14,8 @@ use rustix::event::{PollFd, PollFlags};
 use crate::Publication;
 use crate::conntrack;
 use crate::firewall::{OwnedTable, open_table};
-use crate::link_watch::LinkWatch;
 use crate::nft;
 use crate::passage::{self, Firewall};
-use crate::wire::host_end;
 
 /// The rules of one container, and what else goes with its device. All copies are the same
 /// value: one in the poll loop gives it up when the container is disconnected.
@@ -29,12 +27,11 @@ struct Held(Rc<RefCell<Option<(OwnedTable, Ipv4Addr)>>>);
 pub(crate) struct Rules {
     publication: Publication,
     held: Held,
-    link: Option<LinkWatch>,
 }
 
 impl Rules {
     pub(crate) fn new(publication: Publication) -> Rules {
-        Rules { publication, held: Held::default(), link: None }
+        Rules { publication, held: Held::default() }
     }
 
     /// The container has this address.
@@ -47,7 +44,7 @@ impl Rules {
     /// # Errors
     /// The kernel has no nf_tables; EPERM without CAP_NET_ADMIN.
     pub(crate) fn open(
-        &mut self,
+        &self,
         container: &Id,
         network: &Network,
         address: Ipv4Addr,
@@ -57,8 +54,6 @@ impl Rules {
         let subnet = (network.subnet.address, network.subnet.prefix);
         let table = open_table(container, bridge, subnet, address, &ports)?;
         *self.held.0.borrow_mut() = Some((table, address));
-        // Now, as the program may end at once and take the device with it.
-        self.link = Some(LinkWatch::new(&host_end(container, network))?);
         Ok(())
     }
 
@@ -79,20 +74,22 @@ impl Rules {
         passage::open(table.rules(), state, network, namespace, address, firewall)
     }
 
-    /// The program runs: give the table and the ports up as soon as the container's device
-    /// is removed.
-    pub(crate) fn watch(&mut self, running: &mut Running) {
+    /// The program runs: give the table and the ports up as soon as the container is
+    /// disconnected.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub(crate) fn watch(&self, running: &mut Running) -> Result<()> {
         let ports = self.publication.ports();
-        if let Some((table, address)) = &*self.held.0.borrow()
-            && ports.iter().any(|port| port.protocol == Protocol::Udp)
-        {
+        let Some((table, address)) = &*self.held.0.borrow() else { return Ok(()) };
+        if ports.iter().any(|port| port.protocol == Protocol::Udp) {
             // Only now: it may take 30 ms to look through what the kernel remembers.
-            forget(table.rules(), *address, &ports);
+            forget(*address, &ports);
         }
-        if let Some(link) = self.link.take() {
-            let (publication, held) = (self.publication.clone(), self.held.clone());
-            running.watch(UntilDisconnected { link, publication, held });
-        }
+        let (publication, held) = (self.publication.clone(), self.held.clone());
+        let end = Some(table.end()?);
+        running.watch(UntilDisconnected { end, publication, held });
+        Ok(())
     }
 
     /// Remove the table and give the ports back.
@@ -105,9 +102,12 @@ impl Rules {
 }
 
 /// Delete what the kernel remembers of an earlier owner of the ports: UDP clients would go
-/// on sending to a container that has ended.
-fn forget(rules: &nft::Rules, address: Ipv4Addr, ports: &[Published]) {
-    if let Err(error) = conntrack::forget(rules, address, ports) {
+/// on sending to a container that has ended. The socket is another one than that of the
+/// table, which may have a message already: see [`OwnedTable::end`].
+fn forget(address: Ipv4Addr, ports: &[Published]) {
+    let forgotten = nft::Rules::open()
+        .and_then(|rules| conntrack::forget(&rules, address, ports));
+    if let Err(error) = forgotten {
         let text = step::report(&error);
         step::warn(&format!(
             "{text}\nUDP clients of an earlier container may have to wait for a minute"
@@ -130,20 +130,20 @@ fn close(publication: &Publication, held: &Held) -> Result<()> {
 }
 
 struct UntilDisconnected {
-    link: LinkWatch,
+    /// `None` when the container was disconnected.
+    end: Option<OwnedFd>,
     publication: Publication,
     held: Held,
 }
 
 impl Watch for UntilDisconnected {
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        if self.held.0.borrow().is_some() {
-            fds.push(PollFd::new(&self.link, PollFlags::IN));
-        }
+        fds.extend(self.end.iter().map(|end| PollFd::new(end, PollFlags::IN)));
     }
 
     fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
         if events.first().is_some_and(|event| !event.is_empty()) {
+            self.end = None;
             close(&self.publication, &self.held)?;
         }
         Ok(())

@@ -60,7 +60,8 @@ pub(crate) fn end(home: &Home) -> Result<()> {
         };
         let (id, name) = (home.id.clone(), notes.name());
         let me = Member { address, id, name };
-        hosts::withdraw(&networks, &network, &home.state, &me)?;
+        let members = network.members(&home.state)?;
+        hosts::withdraw(&networks, &home.state, &members, &me)?;
         passage::close_if_unused(&networks, &home.state, &network)?;
     }
     Ok(())

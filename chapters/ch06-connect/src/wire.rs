@@ -47,12 +47,9 @@ impl Wire<'_> {
         let (end, device) = (self.host_end(), free_name(&guest)?);
         // The peer is born in the container: no device of that name is ever on the host.
         let place = Place::Namespace(namespace);
-        while_loading(|| host.add_veth_to(&end, &device, self.mac.0, place))?;
-        host.set_master(&end, &self.network.bridge)?;
-        // A container that connects to its own published port comes back by the port
-        // that it left by.
-        host.set_hairpin(&end, true)?;
-        host.set_up(&end)?;
+        let bridge = &self.network.bridge;
+        while_loading(|| host.add_port(bridge, &end, &device, self.mac.0, place))?;
+        guest.set_without_ipv6(&device)?;
         guest.add_address(&device, self.address, self.network.subnet.prefix)?;
         guest.set_up(&device)?;
         if !has_default_route(&guest)? {

@@ -9,17 +9,19 @@
 //! no kill leaves half of one, and no two processes can overwrite each other's change.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use common::Home;
 use common::state::{Id, Name, Notes, State, Table, sweep_holder};
 use common::step::{Hint, Step, join_errors};
 use common::{hints, read_whole};
+use rustix::fs::readlinkat;
+use rustix::io::Errno;
 
 use crate::network::{Network, addresses};
 use crate::networks::Networks;
@@ -47,14 +49,22 @@ impl Member {
     }
 
     /// `ID` or `ID NAME`: the target of a symlink.
-    fn read(address: Ipv4Addr, target: &Path) -> Option<Member> {
-        let target = target.to_str()?;
+    fn read(address: Ipv4Addr, target: &str) -> Option<Member> {
         let (id, name) = match target.split_once(' ') {
             Some((id, name)) => (id, Some(name.parse().ok()?)),
             None => (target, None),
         };
         Some(Member { address, id: id.parse().ok()?, name })
     }
+}
+
+/// An address that was given to a container.
+#[derive(Debug)]
+pub struct Claim {
+    /// The container, with its address.
+    pub me: Member,
+    /// The other containers of the network, by address.
+    pub others: Vec<Member>,
 }
 
 impl Network {
@@ -86,7 +96,8 @@ impl Network {
 impl Networks<'_> {
     // ANCHOR: claim
     /// Give a container an address: `wanted`, or the next one after the last that was
-    /// given. The note comes first, then the symlink.
+    /// given. The note comes first, then the symlink. Returns the other containers of the
+    /// network too: their symlinks were read for this.
     ///
     /// Only if the address is taken, or none is free, the owners are examined and the
     /// dead ones swept by the table. The lock is released meanwhile.
@@ -100,18 +111,18 @@ impl Networks<'_> {
         home: &Home,
         wanted: Option<Ipv4Addr>,
         table: Table,
-    ) -> Result<Ipv4Addr> {
+    ) -> Result<Claim> {
         if let Some(wanted) = wanted {
             network.check_wanted(wanted)?;
         }
         self.check_current(network)?;
-        if let Some(address) = self.try_claim(network, home, wanted)? {
-            return Ok(address);
+        if let Some(claim) = self.try_claim(network, home, wanted)? {
+            return Ok(claim);
         }
         self.sweep_members(&network.name, table)?;
         self.check_current(network)?;
-        if let Some(address) = self.try_claim(network, home, wanted)? {
-            return Ok(address);
+        if let Some(claim) = self.try_claim(network, home, wanted)? {
+            return Ok(claim);
         }
         let members = network.members(self.state)?;
         let Network { name, subnet, .. } = network;
@@ -146,16 +157,16 @@ impl Networks<'_> {
         network: &Network,
         home: &Home,
         wanted: Option<Ipv4Addr>,
-    ) -> Result<Option<Ipv4Addr>> {
+    ) -> Result<Option<Claim>> {
         let directory = self.state.make(network.addresses(self.state))?;
         let last = directory.with_file_name("last");
         loop {
-            let taken = taken(&directory)?;
+            let owners = owners(&directory)?;
             let address = match wanted {
-                Some(wanted) => Some(wanted).filter(|it| !taken.contains_key(it)),
+                Some(wanted) => Some(wanted).filter(|it| !owners.contains_key(it)),
                 None => {
                     let is_free =
-                        |it| it != network.gateway && !taken.contains_key(&it);
+                        |it| it != network.gateway && !owners.contains_key(&it);
                     next(&network.subnet, last_given(&last), is_free)
                 }
             };
@@ -176,7 +187,12 @@ impl Networks<'_> {
             }
             // Without it, the next search begins at the first address.
             let _ = fs::write(&last, address.to_string());
-            return Ok(Some(address));
+            let (id, name) = (home.id.clone(), home.name.clone());
+            let others = owners.into_values().flatten();
+            return Ok(Some(Claim {
+                me: Member { address, id, name },
+                others: others.filter(|it| it.id != home.id).collect(),
+            }));
         }
     }
     // ANCHOR_END: claim
@@ -188,11 +204,11 @@ impl Networks<'_> {
     /// Those of readdir(3), unlink(2) and flock(2).
     pub fn sweep_members(&self, name: &Name, table: Table) -> Result<()> {
         let directory = addresses(self.state, name);
-        let owners: Vec<Id> =
+        let ids: Vec<Id> =
             members(self.state, name)?.into_iter().map(|member| member.id).collect();
-        if !owners.is_empty() {
+        if !ids.is_empty() {
             self.unlocked(|| {
-                for id in owners {
+                for id in ids {
                     let state = self.state.clone();
                     sweep_holder(Home { id, name: None, state }, table);
                 }
@@ -201,19 +217,14 @@ impl Networks<'_> {
         // A container has a lock file from before its first note until nothing of it is
         // left to undo. A symlink without one has no owner. A file
         // that is not a symlink has no owner either.
-        for (address, link) in taken(&directory)? {
-            let owner = match fs::read_link(&link) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => PathBuf::new(),
-                owner => owner.look(|| format!("readlink(2) {}", link.display()))?,
-            };
-            let owner = Member::read(address, &owner).map(|it| it.id);
-            let lock = owner.map(|id| self.state.running().join(id.as_str()));
+        for (address, owner) in owners(&directory)? {
+            let lock = owner.map(|it| self.state.running().join(it.id.as_str()));
             // Who cannot be looked at may live.
             let lives = lock.map(|lock| {
                 lock.try_exists().look(|| format!("stat(2) {}", lock.display()))
             });
             if !lives.transpose()?.unwrap_or(false) {
+                let link = directory.join(address.to_string());
                 gone(fs::remove_file(&link))
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }
@@ -246,36 +257,42 @@ fn last_given(path: &Path) -> Option<Ipv4Addr> {
     read_whole::text(path).ok()?.parse().ok()
 }
 
-/// The addresses that have a symlink, and where it is.
-fn taken(directory: &Path) -> Result<BTreeMap<Ipv4Addr, PathBuf>> {
+/// The addresses in use, with their owners. An entry that does not name an owner keeps
+/// its address in use too.
+fn owners(directory: &Path) -> Result<BTreeMap<Ipv4Addr, Option<Member>>> {
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         entries => entries.look(step)?,
     };
-    let mut found = BTreeMap::new();
+    // The kernel looks up a name in an open directory faster than a whole path.
+    let opened = File::open(directory).look(step)?;
+    let mut owners = BTreeMap::new();
     for entry in entries {
-        let entry = entry.look(step)?;
-        let address = entry.file_name().to_str().and_then(|it| it.parse().ok());
-        found.extend(address.map(|address| (address, entry.path())));
+        let entry = entry.look(step)?.file_name();
+        let Some(address) = entry.to_str().and_then(|it| it.parse().ok()) else {
+            continue;
+        };
+        let owner = match readlinkat(&opened, &entry, Vec::new()) {
+            // It was given back meanwhile.
+            Err(Errno::NOENT) => continue,
+            // It is not a symlink.
+            Err(Errno::INVAL) => None,
+            target => {
+                let link = || directory.join(&entry);
+                let target =
+                    target.look(|| format!("readlink(2) {}", link().display()))?;
+                target.to_str().ok().and_then(|it| Member::read(address, it))
+            }
+        };
+        owners.insert(address, owner);
     }
-    Ok(found)
+    Ok(owners)
 }
 
 pub(crate) fn members(state: &State, name: &Name) -> Result<Vec<Member>> {
-    let mut members = Vec::new();
-    for (address, link) in taken(&addresses(state, name))? {
-        match fs::read_link(&link) {
-            // It was given back meanwhile, or is no symlink.
-            Err(e) if no_link(&e) => {}
-            target => {
-                let target =
-                    target.look(|| format!("readlink(2) {}", link.display()))?;
-                members.extend(Member::read(address, &target));
-            }
-        }
-    }
-    Ok(members)
+    let owners = owners(&addresses(state, name))?;
+    Ok(owners.into_values().flatten().collect())
 }
 
 // ANCHOR: release
@@ -305,7 +322,8 @@ pub fn release(home: &Home, network: &Name, address: Ipv4Addr) -> Result<()> {
         Err(e) if no_link(&e) => return Ok(()),
         target => target.look(|| format!("readlink(2) {}", link.display()))?,
     };
-    if Member::read(address, &target).is_some_and(|owner| owner.id == home.id) {
+    let owner = target.to_str().and_then(|it| Member::read(address, it));
+    if owner.is_some_and(|owner| owner.id == home.id) {
         gone(fs::remove_file(&link))
             .step(|| format!("unlink(2) {}", link.display()))?;
     }

@@ -32,7 +32,9 @@ pub mod sysctl;
 
 use common::state::{Table, Undo};
 
-pub use addresses::{ADDRESS, Member, noted_addresses, release, release_addresses};
+pub use addresses::{
+    ADDRESS, Claim, Member, noted_addresses, release, release_addresses,
+};
 pub use bridge::mac;
 pub use commands::NetworkCommands;
 pub use create::Request;

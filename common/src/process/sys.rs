@@ -349,35 +349,6 @@ pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// Attach a filter to a socket: it decides which messages get into the queue.
-///
-/// # Errors
-/// EBADF, ENOTSOCK: it is no socket; EINVAL for a program that the kernel does not accept.
-/// # Source
-/// socket(7), "SO_ATTACH_FILTER"
-pub(crate) fn attach_filter(
-    socket: impl AsFd,
-    program: &[Instruction],
-) -> nix::Result<()> {
-    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
-    let program = libc::sock_fprog {
-        len: length,
-        // The kernel only reads it.
-        filter: program.as_ptr().cast_mut().cast(),
-    };
-    // SAFETY: as in `set_seccomp_filter`; the kernel copies the program.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size_of_val(&program) as libc::socklen_t,
-        )
-    };
-    Errno::result(result).map(drop)
-}
-
 /// Ignore a signal, in this process and in what it executes.
 ///
 /// # Errors

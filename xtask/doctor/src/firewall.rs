@@ -114,8 +114,10 @@ fn forward(who: Who) -> Check {
         return Check::ok(id, detail);
     }
     let bridge = "BRIDGE";
-    let found = Rules::open()
-        .and_then(|rules| Ok((forward_chains(&rules)?, commands(&rules, bridge)?)));
+    let found = Rules::open().and_then(|rules| {
+        let tables = rules.tables()?;
+        Ok((forward_chains(&rules, &tables)?, commands(&tables, bridge)))
+    });
     let (chains, commands) = match found {
         Ok(found) => found,
         Err(error) => {

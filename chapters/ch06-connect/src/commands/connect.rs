@@ -4,9 +4,9 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use ch02_net::Route;
-use ch06_network::{Member, Network, Networks, shared};
+use ch06_network::{Claim, Network, Networks, shared};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::Name;
@@ -21,7 +21,7 @@ use crate::connection::used;
 use crate::firewall::open_table;
 use crate::passage::Firewall;
 use crate::undo::CONNECTION;
-use crate::{LinkWatch, Mac, Wire, hosts, own_files, resolv_conf};
+use crate::{Mac, Wire, hosts, own_files, resolv_conf};
 
 /// Connect a running container to a network
 #[derive(Args, Debug)]
@@ -77,13 +77,12 @@ impl Connect {
             );
         }
         let first = home.notes()?.of(CONNECTION).next().is_none();
-        let address = networks.claim(&network, home, self.address, context.undo)?;
-        let (id, name) = (home.id.clone(), home.name.clone());
-        let me = Member { address, id, name };
+        let claim = networks.claim(&network, home, self.address, context.undo)?;
+        let address = claim.me.address;
         let connected = home
             .note(CONNECTION, network.name.as_str().as_bytes())
-            .and_then(|()| hosts::publish(&networks, &network, state, &me))
-            .and_then(|()| hosts::add_network(&networks, &network, home, &me))
+            .and_then(|()| hosts::publish(&networks, &network, state, &claim))
+            .and_then(|()| hosts::add_network(&networks, home, &claim))
             .and_then(|()| connect(home, &network, address, namespace))
             .and_then(|()| {
                 let firewall = Firewall::unless(self.no_firewall);
@@ -92,7 +91,8 @@ impl Connect {
             });
         if let Err(error) = connected {
             // The container goes on without this network, and keeps nothing of it.
-            let taken = take_back(&networks, home, &network, &me);
+            let Claim { me, others } = &claim;
+            let taken = take_back(&networks, home, &network, others, me);
             join_errors([Err(error), taken])?;
         }
         if first && let Some(servers) = own_files::read(home, "resolv.conf")? {
@@ -104,7 +104,7 @@ impl Connect {
 
 // ANCHOR: connect
 /// Lay the wire. The rules of the connection belong to a process that stays behind until
-/// the device is removed, by `network disconnect` or with the container.
+/// `network disconnect` tells it to end, or until the container ends.
 fn connect(
     home: &Home,
     network: &Network,
@@ -117,13 +117,14 @@ fn connect(
     // A container that was started without a network has a loopback device that is down.
     Route::open_in(namespace.as_fd())?.set_up("lo")?;
     let start = || {
-        let link = LinkWatch::new(&wire.host_end())?;
+        let program = home.program()?.context("the container has just ended")?;
         let subnet = (network.subnet.address, network.subnet.prefix);
         let table = open_table(container, &network.bridge, subnet, address, &[])?;
-        Ok((link, table))
+        Ok((program, table.end()?, table))
     };
-    in_background(start, |(link, table)| {
-        let mut ends = [PollFd::new(&link, PollFlags::IN)];
+    in_background(start, |(program, end, table)| {
+        let mut ends =
+            [&end, &program.fd].map(|end| PollFd::new(end, PollFlags::IN));
         // The caller has ended, so an error cannot be reported. The kernel removes the
         // table in any case.
         let _ = poll(&mut ends, None);

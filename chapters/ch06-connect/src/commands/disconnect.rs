@@ -12,6 +12,7 @@ use common::{Exit, Home};
 
 use super::running::{own_namespace, running};
 use super::way_out::find_other_way_out;
+use crate::firewall::tell_owner;
 use crate::passage::Firewall;
 use crate::{host_end, hosts, passage, undo};
 
@@ -38,7 +39,7 @@ impl Act for Disconnect {
         let networks = Networks::lock(state)?;
         let network = Network::find(state, &self.network)?;
         let members = network.members(state)?;
-        let me = members.into_iter().find(|member| member.id == home.id);
+        let me = members.iter().find(|member| member.id == home.id);
         let me = me.with_context(|| {
             format!(
                 "container {} is not connected to network {}: `network inspect {1}` \
@@ -46,9 +47,9 @@ impl Act for Disconnect {
                 self.container, network.name
             )
         })?;
-        take_back(&networks, &home, &network, &me)?;
+        take_back(&networks, &home, &network, &members, me)?;
         if undo::first_network(&home.notes()?).as_ref() == Some(&network.name) {
-            // The supervisor gives the ports back when it sees that the device is gone.
+            // The supervisor was told, and gives the ports back.
             home.note_ports_given_back()?;
         }
         let firewall = Firewall::unless(self.no_firewall);
@@ -58,7 +59,8 @@ impl Act for Disconnect {
 }
 
 /// Remove the device, the names and the address. The process that holds the connection's
-/// rules sees that the device is gone, and removes them.
+/// rules is told to remove them. The address comes last: until then, the command can be
+/// repeated after a kill.
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN; a file that cannot be written.
@@ -66,14 +68,16 @@ pub(super) fn take_back(
     networks: &Networks,
     home: &Home,
     network: &Network,
+    members: &[Member],
     me: &Member,
 ) -> Result<()> {
     let (route, end) = (Route::open()?, host_end(&home.id, network));
     if route.links()?.iter().any(|link| link.name == end) {
         route.delete(&end)?;
     }
-    hosts::withdraw(networks, network, &home.state, me)?;
-    hosts::remove_network(networks, network, home, me)?;
+    tell_owner(&home.id, &network.bridge)?;
+    hosts::withdraw(networks, &home.state, members, me)?;
+    hosts::remove_network(networks, home, members, me)?;
     release(home, &network.name, me.address)?;
     passage::close_if_unused(networks, &home.state, network)
 }

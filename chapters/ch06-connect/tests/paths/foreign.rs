@@ -65,7 +65,7 @@ fn two_plain_rules_open_a_foreign_firewall() {
     for bridge in ["br0", "br1"] {
         foreign::remove(rules, bridge).unwrap();
     }
-    for chain in foreign::forward_chains(rules).unwrap() {
+    for chain in foreign::forward_chains(rules, &rules.tables().unwrap()).unwrap() {
         let left = rules.rules(&chain.table, &chain.name).unwrap();
         assert!(matches!(&left[..], [rule] if rule.comment.is_none()), "{left:?}");
     }
@@ -76,7 +76,8 @@ fn processes_at_once_add_the_rules_once() {
     let lab = Lab::new();
     foreign_firewall(&lab.host, Family::Inet, "mine", "passing");
     let rules = lab.host.rules();
-    let chain = foreign::forward_chains(&rules).unwrap().remove(0);
+    let chain =
+        foreign::forward_chains(&rules, &rules.tables().unwrap()).unwrap().remove(0);
     let count = || rules.rules(&chain.table, &chain.name).unwrap().len();
     for _ in 0..20 {
         let all = |work: fn(&Rules, &str) -> Result<Vec<Chain>>| {
@@ -218,7 +219,8 @@ fn the_printed_commands_open_a_legacy_firewall() {
     host.add_route("0.0.0.0", 0, "203.0.113.2");
     let table = table(host, &published(None, 8080, 80));
     let rules = table.rules();
-    let commands = || host.inside(|| foreign::commands(rules, "br0").unwrap());
+    let commands =
+        || host.inside(|| foreign::commands(&rules.tables().unwrap(), "br0"));
     let try_it = || host.inside(|| probe(rules, k1.0.as_fd(), K1)).unwrap();
     assert_eq!(commands(), Vec::<String>::new());
     if host.run("iptables-legacy -P FORWARD DROP").is_none() {

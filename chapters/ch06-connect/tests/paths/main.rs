@@ -9,11 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ch06_connect::conntrack;
-use ch06_connect::firewall::{OwnedTable, open_table};
+use ch06_connect::firewall::{OwnedTable, open_table, tell_owner};
 use ch06_connect::foreign::probe;
 use ch06_connect::nft::{Batch, Expression};
 use common::state::{Id, Protocol, Published};
 use nix::errno::Errno;
+use rustix::event::{PollFd, PollFlags};
 
 use crate::lab::{Host, Lab};
 
@@ -245,6 +246,29 @@ fn the_table_ends_with_its_process() {
     process.kill().unwrap();
     process.wait().unwrap();
     wait_until(false);
+}
+
+#[test]
+fn the_owner_of_a_table_is_told_and_no_other_process() {
+    let lab = Lab::new();
+    let ids = [Id::new().unwrap(), Id::new().unwrap()];
+    let [one, other] = ids.each_ref().map(|id| {
+        lab.host.inside(|| open_table(id, "br0", SUBNET, K1, &[])).unwrap()
+    });
+    let is_told = |table: &OwnedTable| {
+        let end = table.end().unwrap();
+        let mut ends = [PollFd::new(&end, PollFlags::IN)];
+        common::poll(&mut ends, Some(Duration::ZERO)).unwrap();
+        !ends[0].revents().is_empty()
+    };
+    assert!(!is_told(&one) && !is_told(&other));
+    let tell = |id| lab.host.inside(|| tell_owner(id, "br0")).unwrap();
+    tell(&ids[0]);
+    assert!(is_told(&one) && !is_told(&other));
+    // A message that is there does not keep the table from being deleted.
+    drop(one.delete().unwrap());
+    tell(&ids[0]);
+    assert!(!is_told(&other));
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Place {
         let wanted = wanted.map(|wanted| wanted.parse().unwrap());
         let networks = Networks::lock(&self.state).unwrap();
         let claimed = networks.claim(network, home, wanted, UNDO);
-        claimed.map(|address| address.to_string())
+        claimed.map(|claim| claim.me.address.to_string())
     }
 }
 

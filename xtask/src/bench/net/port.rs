@@ -1,11 +1,11 @@
 //! Connect to a published port, beside DNAT rules that were written by hand.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,12 +15,16 @@ use common::step::Step;
 use serde_json::Value;
 
 use super::space::Space;
-use super::{Aim, Host, Line, Measure, NAME, PORT, in_turn};
+use super::{Aim, Host, Line, Measure, NAME, PATIENCE, PORT, in_turn};
 use crate::bench::measure::median;
 use crate::install::on_path;
 
 /// Ours is to take so much of the time at the most.
 const BY_HAND: f64 = 1.1;
+const BY_PROXY: f64 = 0.5;
+
+/// The port that docker-proxy listens on.
+const PROXIED: u16 = PORT + 1;
 
 /// The number of connections in one round.
 const CONNECTIONS: usize = 200;
@@ -119,10 +123,53 @@ impl ByHand {
     }
 }
 
-pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
-    if on_path("docker-proxy").is_none() {
-        println!("docker-proxy: not installed");
+/// Docker's program that serves a published port where no rule can: it accepts each
+/// connection, connects to the container, and copies the bytes.
+struct Proxy(Child);
+
+impl Proxy {
+    /// In front of port 80 of `guest`. `None` if it is not installed.
+    fn new(host: &Space, guest: &Space) -> Result<Option<Proxy>> {
+        let Some(program) = on_path("docker-proxy") else {
+            println!("docker-proxy: not installed");
+            return Ok(None);
+        };
+        let addresses = Route::open_in(guest.fd())?.addresses()?;
+        let address = addresses.iter().find_map(|it| match it.address {
+            IpAddr::V4(address) if !address.is_loopback() => Some(address),
+            _ => None,
+        });
+        let address = address.context("the container has no IPv4 address")?;
+        // It reports on descriptor 3 that it is ready, and closes that descriptor. Without
+        // one, it would close its own socket.
+        let mut proxy = Command::new("sh");
+        proxy.args(["-c", "exec \"$0\" \"$@\" 3> /dev/null"]).arg(program);
+        proxy.args(["-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port"]);
+        proxy.arg(PROXIED.to_string()).arg("-container-ip");
+        proxy.arg(address.to_string()).args(["-container-port", "80"]);
+        host.within(|| {
+            let mut proxy = Proxy(proxy.spawn().context("docker-proxy")?);
+            let port = (Ipv4Addr::LOCALHOST, PROXIED);
+            let begun = Instant::now();
+            while let Err(error) = TcpStream::connect(port) {
+                let ended = proxy.0.try_wait().step(|| "waitid(2)")?;
+                ensure!(ended.is_none(), "docker-proxy ended: {ended:?}");
+                ensure!(begun.elapsed() < PATIENCE, "docker-proxy: {error}");
+                sleep(Duration::from_millis(5));
+            }
+            Ok(Some(proxy))
+        })
     }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
     let port = format!("{PORT}:80");
     let run = ["run", "-d", "--name", "web", "-net", NAME, "-p", &port];
     host.said(&[&run[..], &["busybox", "sleep", "1000"]].concat())?;
@@ -142,12 +189,18 @@ pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
             None
         }
     };
-    let ours: Measure = Box::new(|| connections(&host.space));
+    let proxy = Proxy::new(&host.space, &guest)?;
+    let ours: Measure = Box::new(|| connections(&host.space, PORT));
     let mut contestants = vec![("a published port".to_owned(), Aim::None, ours)];
     if let Some((by_hand, _)) = &by_hand {
-        let theirs: Measure = Box::new(|| connections(&by_hand.host));
+        let theirs: Measure = Box::new(|| connections(&by_hand.host, PORT));
         let name = "rules that were written by hand";
         contestants.push((name.to_owned(), Aim::Ratio(BY_HAND), theirs));
+    }
+    if proxy.is_some() {
+        let theirs: Measure = Box::new(|| connections(&host.space, PROXIED));
+        let name = "docker-proxy, in front of the same container";
+        contestants.push((name.to_owned(), Aim::Ratio(BY_PROXY), theirs));
     }
     let group = "connect to 127.0.0.1 and read the answer";
     let mut lines = in_turn(host.runs, group, contestants)?;
@@ -163,13 +216,12 @@ pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
 }
 
 /// The median of many, in µs.
-fn connections(space: &Space) -> Result<f64> {
+fn connections(space: &Space, port: u16) -> Result<f64> {
     space.within(|| {
         let mut times = Vec::new();
         for _ in 0..CONNECTIONS {
             let begun = Instant::now();
-            let port = (Ipv4Addr::LOCALHOST, PORT);
-            let server = TcpStream::connect(port);
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
             let mut server = server.step(|| "connect(2) to the published port")?;
             let mut answer = [0];
             server.read_exact(&mut answer).step(|| "read(2)")?;
