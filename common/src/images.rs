@@ -1,5 +1,14 @@
-//! Images: a name for a stack of layers.
+//! Images: names for stacks of layers, stored by digest.
 
+mod digest;
+mod durable;
 mod image;
+mod index;
+mod layout;
+mod reference;
 
-pub use image::{Image, now, weigh};
+pub use digest::Digest;
+pub use durable::{remove_if_there, sync, write_durably};
+pub use image::{Image, Settings, now, weigh};
+pub use layout::{Hold, Layout, Names};
+pub use reference::Reference;

@@ -91,7 +91,7 @@ impl Lab {
     /// The layers of an image, the topmost first.
     #[must_use]
     pub fn layers(&self, image: &str) -> Vec<String> {
-        values(self.state().join("images").join(image), "layer")
+        values(record(&self.state(), image), "layer")
     }
 
     /// What was changed on purpose, before the part that is tested, is no leak.
@@ -315,13 +315,19 @@ pub fn probe() -> PathBuf {
     path
 }
 
+/// The record of the image with this name, which has the tag `latest`.
+#[must_use]
+pub fn record(state: &Path, image: &str) -> PathBuf {
+    state.join("images/names").join(format!("{image}:latest"))
+}
+
 /// A state directory with busybox, made once for all tests.
 pub(crate) fn base_state() -> PathBuf {
     let base = env::var_os("MYDOCKER_TEST_STATE");
     let base = base.map_or_else(|| bin_dir().join("blackbox-state"), PathBuf::from);
     // The chapter's own provisioning makes it; parallel test programs are its
     // business too.
-    if !base.join("images/busybox").exists() {
+    if !record(&base, "busybox").exists() {
         let mut command = Command::new(bin_dir().join("ch04-overlay"));
         command.env("MYDOCKER_ROOT", &base).args(["run", "true"]);
         let status = command.status().expect("ch04-overlay runs");

@@ -24,7 +24,7 @@ pub use containers::{CAT, all, end, only, started};
 pub use descendants::living;
 pub use devices::devices_untouched;
 pub use faulty::{Call, Faulty, Outcome};
-pub use lab::{Lab, copy_tree, end_of, probe, user, values};
+pub use lab::{Lab, copy_tree, end_of, probe, record, user, values};
 pub use netlink::{
     add_forward_chain, add_rule, add_table, bridge_link, delete_table,
     loopback_address,

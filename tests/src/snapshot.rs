@@ -190,6 +190,7 @@ pub(crate) fn files(root: &Path) -> BTreeSet<String> {
             "names",
             "networks",
             "images",
+            "images/index.json",
             "layers",
             "fetch.lock",
             "networks/.shared",

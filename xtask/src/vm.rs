@@ -43,7 +43,7 @@ pub(crate) fn directory() -> PathBuf {
 
 /// The state directory with the busybox that all tests start from.
 pub(crate) fn state() -> State {
-    State::at(directory().join("busybox"))
+    State::at(directory().join("busybox-oci"))
 }
 
 /// A line for the reader about what goes on.

@@ -1,10 +1,10 @@
 //! The command line of `commit`.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
-use common::state::Name;
+use common::images::Reference;
 
 /// Make an image of a container
 #[derive(Args, Debug)]
@@ -12,13 +12,33 @@ pub struct Commit {
     /// The container's name, its ID, or a unique ID prefix
     container: String,
 
-    /// The name of the new image; it replaces an image of that name
-    image: Name,
+    /// Fail if the name is already in use, instead of replacing the image
+    #[arg(long)]
+    no_replace: bool,
+
+    /// The name of the new image, NAME[:TAG]
+    #[arg(value_parser = name)]
+    image: Reference,
+}
+
+/// The name of an image that is made here: its digest is not known yet.
+///
+/// # Errors
+/// It is no name, or has a digest.
+pub fn name(text: &str) -> Result<Reference> {
+    let name: Reference = text.parse()?;
+    ensure!(
+        name.digest.is_none(),
+        "the name of a new image must not have a digest: it is known only when the \
+         image is made"
+    );
+    Ok(name.with_default_tag())
 }
 
 impl Act for Commit {
     fn act(self, context: &Context) -> Result<Exit> {
-        crate::commit(&context.state, &self.container, &self.image)?;
+        let Commit { container, image, no_replace } = self;
+        crate::commit(&context.state, &container, image, no_replace)?;
         Ok(Exit::Code(0))
     }
 }

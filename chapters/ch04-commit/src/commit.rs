@@ -1,64 +1,159 @@
 //! `commit`: what a container has written becomes an image.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use ch02_union::Driver;
 use ch04_image::Store;
-use common::images::{Image, now};
-use common::state::{Name, State};
-use provision::busybox;
+use common::images::{Image, Reference};
+use common::state::{Record, State};
+use oci::{RootFs, Runtime};
 
 use crate::as_root::become_root;
 use crate::draft::Draft;
 use crate::held::Held;
 use crate::layer;
+use crate::new_image::NewImage;
 
 // ANCHOR: commit
 /// Make an image of a container: its image's layers, and a copy of its write layer
 /// above them.
 ///
 /// # Errors
-/// No such container; a full disk, and other system calls'. No image is made then.
-pub fn commit(state: &State, container: &str, name: &Name) -> Result<Image> {
-    refuse_busybox(name)?;
+/// There is no such container; the name must not be used; a full disk, and errors of
+/// other system calls. No image is made then.
+pub fn commit(
+    state: &State,
+    container: &str,
+    name: Reference,
+    no_replace: bool,
+) -> Result<Image> {
     let user_namespace = become_root()?;
     let store = Store::open(state)?;
     let held = Held::new(state, container)?;
     let record = &held.record;
+    let source = format!("container {} of {}", record.id, record.image);
+    let mut new = NewImage { no_replace, ..NewImage::new(name, source) };
+    new.check_name(&store)?;
+    let below = record
+        .image_id
+        .parse()
+        .and_then(|id| Image::by_id(state, &id))?
+        .with_context(|| format!("the image {} is missing", record.image))?;
+    new.above(&store, &below)?;
+    new.created_by = record.command.join(" ");
+    keep_changes(record, &mut new.config.config);
+
     let driver = Driver::named(&record.driver)?;
-    let below = Image::find(state, &record.image)?.unwrap_or_default();
+    // A tree that was copied as a whole needs no layers below.
+    if driver == Driver::Copy {
+        let kind = new.config.rootfs.kind.clone();
+        new.config.rootfs = RootFs { kind, diff_ids: Vec::new() };
+        new.config.history.clear();
+        new.below.clear();
+    } else {
+        new.size = below.size;
+    }
     let draft = Draft::begin(&store)?;
-    let bytes = {
+    new.size += {
         let _frozen = held.freeze()?;
         let (from, to) = (held.upper(), &draft.path);
         let own_files = record.home(state).etc().exists();
         held.whole(layer::copy(&from, to, driver, own_files, user_namespace))?
     };
-    // A tree that was copied as a whole needs nothing below.
-    let (layers, base) = match driver {
-        Driver::Copy => (Vec::new(), 0),
-        _ => (record.layers.clone(), below.size),
-    };
-    let image = Image {
-        name: name.to_string(),
-        layers,
-        source: format!("container {} of {}", record.id, record.image),
-        command: below.command,
-        environment: below.environment,
-        created: now(),
-        size: base + bytes,
-        ..Image::default()
-    };
-    draft.publish(&store, image)
+    new.publish(&store, draft)
 }
 // ANCHOR_END: commit
 
-/// The name of the image that fetches itself is refused.
-///
-/// # Errors
-/// It is that name.
-pub fn refuse_busybox(name: &Name) -> Result<()> {
-    if name.as_str() == busybox::NAME {
-        bail!("busybox is the image that fetches itself: choose another name");
+/// Variables that the container gets from its surroundings, and not from the caller.
+const SURROUNDINGS: [&str; 4] = ["HOME", "HOSTNAME", "PATH", "TERM"];
+
+/// Options of `run` stay in effect in the image: variables, the working directory, the
+/// user.
+fn keep_changes(record: &Record, config: &mut Runtime) {
+    let split = |word: &String| {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let mut variables: BTreeMap<String, String> =
+        config.env.iter().map(split).collect();
+    for (key, value) in &record.environment {
+        // A configuration is text.
+        let (Some(key), Some(value)) = (key.to_str(), value.to_str()) else {
+            continue;
+        };
+        if variables.get(key).is_some_and(|known| known == value)
+            || (SURROUNDINGS.contains(&key) && !variables.contains_key(key))
+        {
+            continue;
+        }
+        variables.insert(key.to_owned(), value.to_owned());
+        config.env.retain(|word| split(word).0 != key);
+        config.env.push(format!("{key}={value}"));
     }
-    Ok(())
+    if record.directory != Path::new("/") || !config.working_dir.is_empty() {
+        config.working_dir = record.directory.to_string_lossy().into_owned();
+    }
+    if let Some(user) = &record.user {
+        config.user.clone_from(user);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::state::Id;
+
+    use super::*;
+
+    #[test]
+    fn an_image_keeps_what_the_caller_has_set() {
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+        let mut record = Record {
+            id: Id::new().unwrap(),
+            name: None,
+            image: "a".into(),
+            image_id: String::new(),
+            layers: Vec::new(),
+            command: Vec::new(),
+            created: 1,
+            driver: "overlay".into(),
+            environment: BTreeMap::new(),
+            directory: "/".into(),
+            user: None,
+            stop_signal: None,
+        };
+        let mut config = Runtime {
+            env: words(&["A=1", "PATH=/own", "B=2"]),
+            user: "image".into(),
+            ..Runtime::default()
+        };
+        for (key, value) in [
+            ("A", "1"),
+            ("B", "changed"),
+            ("C", "x=y"),
+            ("HOME", "/h"),
+            ("PATH", "/n"),
+        ] {
+            record.environment.insert(key.into(), value.into());
+        }
+        keep_changes(&record, &mut config);
+        let expected: Vec<String> = words(&["A=1", "B=changed", "C=x=y", "PATH=/n"]);
+        assert_eq!(config.env, expected);
+        assert_eq!(
+            (config.working_dir.as_str(), config.user.as_str()),
+            ("", "image")
+        );
+
+        record.directory = "/srv".into();
+        record.user = Some("7:8".into());
+        keep_changes(&record, &mut config);
+        assert_eq!(
+            (config.working_dir.as_str(), config.user.as_str()),
+            ("/srv", "7:8")
+        );
+        record.directory = "/".into();
+        keep_changes(&record, &mut config);
+        assert_eq!(config.working_dir, "/");
+    }
 }

@@ -9,10 +9,12 @@ mod draft;
 mod frozen;
 mod held;
 pub mod layer;
+mod new_image;
 
 pub use as_root::become_root;
-pub use command::Commit;
-pub use commit::{commit, refuse_busybox};
+pub use command::{Commit, name};
+pub use commit::commit;
 pub use draft::Draft;
 pub use frozen::Frozen;
 pub use held::Held;
+pub use new_image::{NewImage, refuse_busybox};

@@ -9,9 +9,11 @@ use common::state::Record;
 use crate::Store;
 
 /// Remove images that no container uses
+///
+/// If an image has several tags, only the given tag is removed.
 #[derive(Args, Debug)]
 pub struct Rmi {
-    /// The names of the images
+    /// The names of the images, their IDs, or unique ID prefixes
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }

@@ -1,15 +1,17 @@
 //! What a container has of its image beside the layers.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
 use clap::Args;
 use common::cli;
-use common::images::Image;
+use common::images::{Image, Settings};
 use common::state::State;
-use common::{Part, Plan};
+use common::step::Step;
+use common::{Part, Plan, Up};
 
 use crate::layer::hides;
 
@@ -50,19 +52,25 @@ impl Words {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(self, image: &Image) -> Result<Plan> {
-        let mut command: Vec<OsString> = self.words.into_iter().skip(1).collect();
-        if command.is_empty() {
-            command.extend(image.command.iter().map(Into::into));
+        let settings = &image.settings;
+        let mut command: Vec<OsString> =
+            settings.entrypoint.iter().map(Into::into).collect();
+        if self.words.len() > 1 {
+            command.extend(self.words.into_iter().skip(1));
+        } else {
+            command.extend(settings.command.iter().map(Into::into));
         }
         cli::Run { trace: self.trace, command }.plan()
     }
 }
 
-/// The image's environment; and a look whether this driver can read its layers.
+/// The image's environment, working directory and user. This part checks, too, whether
+/// the driver can read the image's layers. It comes after the root filesystem, which sets
+/// the working directory `/`.
 #[derive(Debug)]
 pub struct FromImage {
-    environment: Vec<String>,
-    /// Those that lie on another.
+    settings: Settings,
+    /// The layers that lie on another one.
     upper: Vec<PathBuf>,
     driver: Driver,
 }
@@ -73,7 +81,7 @@ impl FromImage {
     pub fn new(image: &Image, state: &State, driver: Driver) -> FromImage {
         let mut upper = image.directories(state);
         upper.pop();
-        FromImage { environment: image.environment.clone(), upper, driver }
+        FromImage { settings: image.settings.clone(), upper, driver }
     }
 }
 
@@ -94,10 +102,25 @@ impl Part for FromImage {
                 }
             }
         }
-        for word in &self.environment {
+        for word in &self.settings.environment {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             plan.environment.insert(key.into(), value.into());
         }
+        if !self.settings.directory.is_empty() {
+            plan.directory = Path::new("/").join(&self.settings.directory);
+        }
+        plan.image_user =
+            Some(self.settings.user.clone()).filter(|user| !user.is_empty());
         Ok(())
+    }
+
+    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+        // An image may name a directory that no layer has.
+        let directory = &plan.directory;
+        if self.settings.directory.is_empty() || directory.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(directory)
+            .step(|| format!("mkdir(2) {}", directory.display()))
     }
 }

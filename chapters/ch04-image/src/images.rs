@@ -1,28 +1,26 @@
-//! `images`: what is there.
-
-use std::fmt::Write as _;
+//! `images`: the list of images.
 
 use anyhow::Result;
 use clap::Args;
 use common::Exit;
 use common::cli::table::{age, size};
 use common::cli::{Act, Context};
-use common::images::{Image, now};
+use common::images::{Image, Reference, now};
 use common::output;
 use common::step;
 use serde_json::{Value, json};
 
-use crate::store::Store;
+use crate::store::{Listed, Store};
 
 /// List the images
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Images {
-    /// Names only
+    /// Print names only; an image without a name has its ID there
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
 
-    /// All that is known of each, for programs
+    /// Print all properties of each image as JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -48,7 +46,8 @@ fn list(store: &Store, flags: &Images) -> Result<String> {
         }
     }
     if flags.quiet {
-        return Ok(images.iter().map(|image| format!("{}\n", image.name)).collect());
+        let names = images.iter().flat_map(Listed::short_names);
+        return Ok(names.map(|name| name + "\n").collect());
     }
     if flags.json {
         let all: Vec<Value> = images.iter().map(object).collect();
@@ -57,56 +56,122 @@ fn list(store: &Store, flags: &Images) -> Result<String> {
     Ok(table(&images, now()))
 }
 
-fn object(image: &Image) -> Value {
+impl Listed {
+    /// The names without the tag `latest`; the short ID if there are none.
+    #[must_use]
+    pub fn short_names(&self) -> Vec<String> {
+        match self.names.is_empty() {
+            true => vec![self.image.id.short().to_owned()],
+            false => self.names.iter().map(Reference::short).collect(),
+        }
+    }
+}
+
+fn object(listed: &Listed) -> Value {
+    let Listed { image, names } = listed;
+    let names: Vec<String> = names.iter().map(Reference::to_string).collect();
+    let settings = &image.settings;
     json!({
-        "name": image.name,
+        "id": image.id.as_str(),
+        "names": names,
+        "manifest": image.manifest.as_str(),
         "layers": image.layers,
         "source": image.source,
         "sha256": image.sha256,
-        "command": image.command,
-        "environment": image.environment,
+        "entrypoint": settings.entrypoint,
+        "command": settings.command,
+        "environment": settings.environment,
+        "directory": settings.directory,
+        "user": settings.user,
+        "stop_signal": settings.stop_signal,
+        "ports": settings.ports,
+        "volumes": settings.volumes,
         "created": image.created,
         "size": image.size,
     })
 }
 
-fn table(images: &[Image], now: u64) -> String {
-    let names = images.iter().map(|image| image.name.len());
-    let width = names.max().unwrap_or(0).max("IMAGE".len());
-    let mut text = format!("{:width$}  LAYERS  {:>9}  CREATED\n", "IMAGE", "SIZE");
-    for image in images {
-        // A String takes all that is written to it.
-        let _ = writeln!(
-            text,
-            "{:width$}  {:6}  {:>9}  {}",
-            image.name,
-            image.layers.len(),
-            size(image.size),
-            age(image.created, now)
-        );
+/// A part of a name that is missing.
+const NONE: &str = "<none>";
+
+fn table(images: &[Listed], now: u64) -> String {
+    let head = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE", "SOURCE"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for listed in images {
+        for (repository, tag) in columns(&listed.names) {
+            let Image { id, created, size: bytes, source, .. } = &listed.image;
+            let id = id.short().to_owned();
+            let (created, bytes) = (age(*created, now), size(*bytes));
+            rows.push([repository, tag, id, created, bytes, source.clone()]);
+        }
     }
-    text
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; 6]| {
+        let cells =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        line.trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Repository and tag of each name. A name by digest is shown only if the repository has
+/// no tag here.
+fn columns(names: &[Reference]) -> Vec<(String, String)> {
+    let tagged = |name: &Reference| {
+        names.iter().any(|it| it.tag.is_some() && it.repository == name.repository)
+    };
+    let shown = names.iter().filter(|name| name.tag.is_some() || !tagged(name));
+    let mut columns: Vec<(String, String)> = shown
+        .map(|name| {
+            let tag = name.tag.clone().unwrap_or_else(|| NONE.to_owned());
+            (name.repository.clone(), tag)
+        })
+        .collect();
+    if columns.is_empty() {
+        columns.push((NONE.to_owned(), NONE.to_owned()));
+    }
+    columns
 }
 
 #[cfg(test)]
 mod tests {
+    use common::images::Digest;
+
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_the_longest_name() {
-        let image = |name: &str| Image {
-            name: name.into(),
-            layers: vec!["a".into()],
+    fn each_tag_has_a_line_and_a_missing_name_is_shown_as_none() {
+        let digest = Digest::from_hex(&"1".repeat(64)).unwrap();
+        let image = Image {
+            id: Digest::from_hex(&"ab".repeat(32)).unwrap(),
             created: 40,
             size: 5,
+            source: "a.tar".into(),
             ..Image::default()
         };
-        let table = table(&[image("a"), image("a-longer-name")], 100);
+        let listed = |names: &[String]| Listed {
+            image: image.clone(),
+            names: names.iter().map(|name| name.parse().unwrap()).collect(),
+        };
+        let by_digest = |name: &str| format!("{name}@{digest}");
+        let images = [
+            listed(&["a:1".into(), "a:2".into(), by_digest("a")]),
+            listed(&[by_digest("localhost:5000/b")]),
+            listed(&[]),
+        ];
         assert_eq!(
-            table,
-            "IMAGE          LAYERS       SIZE  CREATED\n\
-             a                   1        5 B  1 minute ago\n\
-             a-longer-name       1        5 B  1 minute ago\n"
+            table(&images, 100),
+            "REPOSITORY        TAG     IMAGE ID      CREATED       SIZE  SOURCE\n\
+             a                 1       abababababab  1 minute ago  5 B   a.tar\n\
+             a                 2       abababababab  1 minute ago  5 B   a.tar\n\
+             localhost:5000/b  <none>  abababababab  1 minute ago  5 B   a.tar\n\
+             <none>            <none>  abababababab  1 minute ago  5 B   a.tar\n"
         );
     }
 }

@@ -2,17 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod add;
 mod commands;
+mod directory;
 mod from_image;
 mod images;
 pub mod layer;
 mod recorded;
 mod run;
 mod store;
+mod sweep;
 
 pub use commands::{Rm, Rmi};
 pub use from_image::{FromImage, Words};
 pub use images::Images;
 pub use recorded::Recorded;
 pub use run::{Run, RunAtTerminal, UNDO};
-pub use store::{DRAFT, Hold, Store};
+pub use store::{Listed, Store};
+pub use sweep::DRAFT;

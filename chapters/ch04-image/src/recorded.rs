@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use ch02_union::Driver;
-use common::images::now;
+use common::images::{Hold, Image, now};
 use common::state::record::{self, Record};
 use common::{Exit, Home, Lifetime, Part, Plan, Running};
 use nix::unistd::Pid;
 
-use crate::store::Hold;
-
 /// The part that writes a container's record, and at its end how that was.
 #[derive(Debug)]
 pub struct Recorded {
-    image: String,
-    layers: Vec<String>,
+    image: Image,
     driver: Driver,
     /// It protects the image's layers from removal until the record names them.
     hold: Option<Hold>,
@@ -28,14 +25,9 @@ pub struct Recorded {
 impl Recorded {
     /// A container of this image, whose layers are held until the record is written.
     #[must_use]
-    pub fn new(
-        image: &common::images::Image,
-        driver: Driver,
-        hold: Hold,
-    ) -> Recorded {
-        let (image, layers) = (image.name.clone(), image.layers.clone());
-        let hold = Some(hold);
-        Recorded { image, layers, driver, hold, record: None, goes: false }
+    pub fn new(image: &Image, driver: Driver, hold: Hold) -> Recorded {
+        let (image, hold) = (image.clone(), Some(hold));
+        Recorded { image, driver, hold, record: None, goes: false }
     }
 }
 
@@ -50,14 +42,17 @@ impl Part for Recorded {
         let record = Record {
             id: plan.home.id.clone(),
             name: plan.home.name.clone(),
-            image: self.image.clone(),
-            layers: self.layers.clone(),
+            image: self.image.name.clone(),
+            image_id: self.image.id.to_string(),
+            layers: self.image.layers.clone(),
             command: plan.command.iter().map(lossy).collect(),
             created: now(),
             driver: self.driver.name(),
             environment: BTreeMap::new(),
             directory: "/".into(),
             user: None,
+            stop_signal: Some(self.image.settings.stop_signal.clone())
+                .filter(|signal| !signal.is_empty()),
         };
         record.write(&plan.home)?;
         self.record = Some(record);

@@ -65,14 +65,14 @@ impl Run {
         // ANCHOR: parts
         Ok(container
             .part(Recorded::new(&image, driver, hold))
-            .part(FromImage::new(&image, state, driver))
             .part(User::if_needed())
             .part(Limits::new(limits))
             .part(walls(self.uts))
             .part(Overlay::new(layers, &self.overlay))
             .part(KernelMounts)
             .part(Volumes::new(self.volume))
-            .part(PivotRoot::new(self.pivot)))
+            .part(PivotRoot::new(self.pivot))
+            .part(FromImage::new(&image, state, driver)))
         // ANCHOR_END: parts
     }
 }

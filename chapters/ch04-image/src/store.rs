@@ -1,77 +1,58 @@
-//! The images' directory: who may change it, what is made in it, what is swept.
+//! Images by name and by ID: how they are found, and how they are removed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Permissions};
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use common::hints;
-use common::images::Image;
-use common::state::record::{self, Record};
-use common::state::{Id, Name, State, Table, remove_tree};
+use common::images::{Digest, Hold, Image, Layout, Reference};
+use common::state::record::Record;
+use common::state::{Id, State, Table};
 use common::step::{Hint, Step};
 use provision::busybox;
 
-/// Images and layers, and the rules by which they come and go.
+use crate::directory::names;
+
+/// Images and layers, and the rules by which they are added and removed.
 ///
-/// Everything is made under a name that begins with a dot, brought to the disk, and
-/// renamed. The layer comes first, then the record that names it; what is between the
-/// two when somebody is killed is a layer without a name, which the next change
-/// removes.
+/// Each file is written under a name that begins with a dot, synced, and renamed. The
+/// blobs and the layers come first, then the record that lists them, then the name. A
+/// process that is killed in between leaves files to which no name leads; the next
+/// change removes them.
 #[derive(Clone, Debug)]
 pub struct Store {
     state: State,
+    layout: Layout,
 }
 
-/// The lock on all images, shared or not; dropped, it is let go.
-#[derive(Debug)]
-pub struct Hold(File);
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        // A child that was cloned meanwhile has the same lock: it goes for both.
-        let _ = self.0.unlock();
-    }
+/// An image, and all its names.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The image.
+    pub image: Image,
+    /// Its names, in order. There is none while only a container uses the image.
+    pub names: Vec<Reference>,
 }
-
-/// How the names of layers begin that a commit or an import is making.
-pub const DRAFT: &str = ".layer-";
 
 impl Store {
-    /// Open it, made if it isn't there.
+    /// Open it, and create it if it is missing.
     ///
     /// # Errors
-    /// Those of mkdir(2).
+    /// Its images were made by an older version; those of mkdir(2) and chmod(2).
     pub fn open(state: &State) -> Result<Store> {
-        state.make(state.images())?;
+        let layout = Layout::of(state);
+        layout.make()?;
         let layers = state.make(state.layers())?;
         let about = fs::metadata(&layers)
             .look(|| format!("stat(2) {}", layers.display()))?;
-        // Setuid programs in a layer are not for other users of the host.
+        // Other users of the host must not execute a layer's setuid programs.
         if about.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(&layers, Permissions::from_mode(0o700))
                 .step(|| format!("chmod(2) {}", layers.display()))
                 .hint(hints::state)?;
         }
-        Ok(Store { state: state.clone() })
-    }
-
-    /// No image and no layer goes as long as this is held. Many may hold it at once.
-    ///
-    /// # Errors
-    /// Those of open(2) and flock(2).
-    pub fn hold(&self) -> Result<Hold> {
-        self.lock(File::lock_shared)
-    }
-
-    /// The same alone: to change something.
-    ///
-    /// # Errors
-    /// Those of open(2) and flock(2).
-    pub fn change(&self) -> Result<Hold> {
-        self.lock(File::lock)
+        Ok(Store { state: state.clone(), layout })
     }
 
     /// The state directory.
@@ -80,38 +61,67 @@ impl Store {
         &self.state
     }
 
-    fn lock(&self, how: impl Fn(&File) -> io::Result<()>) -> Result<Hold> {
-        let images = self.state.images();
-        let file =
-            File::open(&images).look(|| format!("open(2) {}", images.display()))?;
-        loop {
-            match how(&file) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                locked => {
-                    locked.look(|| format!("flock(2) {}", images.display()))?;
-                    return Ok(Hold(file));
-                }
-            }
-        }
+    /// The directory of the images.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// The image of this name; busybox fetches itself.
+    // ANCHOR: find
+    /// The image with this name, this ID, or this unique prefix of an ID. busybox is
+    /// fetched if it is missing.
     ///
     /// # Errors
     /// There is none; its record is damaged.
-    pub fn find(&self, name: &str) -> Result<Image> {
-        // Before it is a path.
-        let name: Name = name.parse().context("the image's name")?;
-        if name.as_str() == busybox::NAME {
-            return busybox::image(&self.state);
+    pub fn find(&self, text: &str) -> Result<Image> {
+        self.resolve(text).map(|(_, image)| image)
+    }
+
+    /// The same, and the name if it was found by a name.
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    pub fn resolve(&self, text: &str) -> Result<(Option<Reference>, Image)> {
+        if let Some(digits) = text.strip_prefix("sha256:") {
+            return Ok((None, self.by_id(digits)?.with_context(|| missing(text))?));
         }
-        let found = Image::find(&self.state, name.as_str())?;
-        found.with_context(|| {
-            format!(
-                "there is no image {name}: `images` lists those that are here, `import` \
-                 and `commit` make one"
-            )
-        })
+        let name = text.parse().map(Reference::with_default_tag);
+        if let Ok(name) = &name {
+            let found = match *name == busybox::reference()? {
+                true => Some(busybox::image(&self.state)?),
+                false => Image::find(&self.state, name)?,
+            };
+            if let Some(image) = found {
+                return Ok((Some(name.clone()), image));
+            }
+        }
+        match self.by_id(text)? {
+            Some(image) => Ok((None, image)),
+            // What is no name is no ID either, and the error says why.
+            None => name.and_then(|_| bail!(missing(text))),
+        }
+    }
+    // ANCHOR_END: find
+
+    /// The image whose ID begins with these digits.
+    fn by_id(&self, digits: &str) -> Result<Option<Image>> {
+        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        if digits.is_empty() || !digits.chars().all(hex) {
+            return Ok(None);
+        }
+        let records = names(&self.layout.records());
+        let found: Vec<String> =
+            records.filter(|id| id.starts_with(digits)).collect();
+        ensure!(
+            found.len() < 2,
+            "the image ID prefix {digits:?} is ambiguous ({} images): give more \
+             characters",
+            found.len()
+        );
+        match found.first() {
+            Some(id) => Image::by_id(&self.state, &Digest::from_hex(id)?),
+            None => Ok(None),
+        }
     }
 
     /// The image, and a hold on its layers.
@@ -119,39 +129,62 @@ impl Store {
     /// # Errors
     /// As [`Store::find`].
     pub fn take(&self, name: &str) -> Result<(Image, Hold)> {
-        // A fetch may take long, and changes nothing that is there.
+        // A fetch may take long, and removes nothing.
         self.find(name)?;
-        let hold = self.hold()?;
+        let hold = self.layout.hold()?;
         Ok((self.find(name)?, hold))
     }
 
-    /// All images, by name. A record that cannot be read is an error in its place.
+    /// All images, in the order of their names. An image whose record cannot be read is
+    /// an error in its place.
     ///
     /// # Errors
-    /// Those of readdir(3).
-    pub fn images(&self) -> Result<Vec<Result<Image>>> {
-        let images = self.state.images();
-        let mut names = Vec::new();
-        let step = || format!("readdir(3) {}", images.display());
-        for entry in fs::read_dir(&images).look(step)? {
+    /// Those of readdir(3) and readlink(2).
+    pub fn images(&self) -> Result<Vec<Result<Listed>>> {
+        let mut by_id: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
+        for (name, id) in self.layout.all_names()? {
+            by_id.entry(id).or_default().push(name);
+        }
+        let mut all = Vec::new();
+        let records = self.layout.records();
+        let step = || format!("readdir(3) {}", records.display());
+        for entry in fs::read_dir(&records).look(step)? {
             // If one were left out, a sweep would remove its layers.
             let file = entry.look(step)?.file_name();
-            let name = file.to_str().filter(|name| !name.starts_with('.'));
-            names.extend(name.map(str::to_owned));
+            let Some(Ok(id)) = file.to_str().map(Digest::from_hex) else { continue };
+            let names = by_id.remove(&id).unwrap_or_default();
+            match Image::by_id(&self.state, &id) {
+                Ok(None) => {}
+                Ok(Some(image)) => {
+                    all.push((names.clone(), Ok(Listed { image, names })))
+                }
+                Err(error) => all.push((names, Err(error))),
+            }
         }
-        names.sort();
-        let found = names.iter().map(|name| Image::find(&self.state, name));
-        Ok(found.filter_map(Result::transpose).collect())
+        // Images without a name come last.
+        all.sort_by(|(a, _), (b, _)| (a.is_empty(), a).cmp(&(b.is_empty(), b)));
+        Ok(all.into_iter().map(|(_, listed)| listed).collect())
     }
 
-    /// Forget an image, and remove the layers that nobody else has.
+    /// Let a name lead to an image. The caller holds the exclusive lock, and the image's
+    /// record is on the disk.
     ///
     /// # Errors
-    /// There is none; a container uses it. Dead containers are swept by the table first;
-    /// one that the table cannot undo goes on using its image.
-    pub fn remove(&self, name: &str, table: Table) -> Result<()> {
-        let name: Name = name.parse().context("the image's name")?;
-        // A dead container that was not to be kept must not hold its image.
+    /// Those of symlink(2), rename(2), fsync(2) and write(2).
+    pub fn name(&self, name: &Reference, id: &Digest) -> Result<()> {
+        self.layout.set_name(name, id)?;
+        self.layout.write_index()
+    }
+
+    /// Remove a name; with the last tag, remove the image, and the layers that no other
+    /// image has. An ID stands for the only tag of its image.
+    ///
+    /// # Errors
+    /// There is no such image; a container uses it; an ID has several tags. Dead
+    /// containers are swept by the table first; a container that the table cannot undo
+    /// keeps its image.
+    pub fn remove(&self, text: &str, table: Table) -> Result<()> {
+        // A dead container that was not to be kept must not keep its image.
         let mut unknown = BTreeMap::new();
         for dead in self.state.dead()? {
             match dead.check(table) {
@@ -159,115 +192,81 @@ impl Store {
                 Err(reason) => drop(unknown.insert(dead.home.id.clone(), reason)),
             }
         }
-        let _change = self.change()?;
-        let image = Image::find(&self.state, name.as_str())?
-            .with_context(|| format!("there is no image {name}"))?;
+        let _change = self.layout.change()?;
+        let (name, image) = self.present(text)?;
+        let all = self.layout.all_names()?;
+        let names: Vec<Reference> = all
+            .into_iter()
+            .filter(|(_, id)| *id == image.id)
+            .map(|it| it.0)
+            .collect();
+        let tags = names.iter().filter(|name| name.tag.is_some());
+        match (&name, tags.count()) {
+            (Some(name), 2..) if name.tag.is_some() => {
+                self.layout.remove_name(name)?;
+                return self.layout.write_index();
+            }
+            (None, 2..) => {
+                let names: Vec<String> =
+                    names.iter().map(Reference::short).collect();
+                bail!(
+                    "the image {text} has several names: give one of {}",
+                    names.join(", ")
+                );
+            }
+            _ => {}
+        }
         if let Some((id, user)) = self.user(&image)? {
-            let used = format!("image {name} is used by container {user}");
+            let used = format!("image {} is used by container {user}", image.name);
             return Err(match unknown.remove(&id) {
                 Some(reason) => reason.context(used),
                 None => anyhow!("{used}: remove that first"),
             });
         }
-        let path = Image::path(&self.state, name.as_str());
-        fs::remove_file(&path).step(|| format!("unlink(2) {}", path.display()))?;
-        self.sync(&self.state.images())?;
+        for name in &names {
+            self.layout.remove_name(name)?;
+        }
+        self.layout.write_index()?;
         self.sweep()
     }
 
-    /// A container of this image: its ID, and how the user calls it.
+    /// The image, if it is there; nothing is fetched.
+    fn present(&self, text: &str) -> Result<(Option<Reference>, Image)> {
+        let name = text.parse().map(Reference::with_default_tag);
+        match name {
+            Ok(name) if name == busybox::reference()? => {
+                let found = Image::find(&self.state, &name)?;
+                Ok((Some(name), found.with_context(|| missing(text))?))
+            }
+            _ => self.resolve(text),
+        }
+    }
+
+    /// A container of this image: its ID, and its name if it has one.
     fn user(&self, image: &Image) -> Result<Option<(Id, String)>> {
-        let mut recorded = BTreeSet::new();
+        let mut recorded = Vec::new();
         for record in Record::all(&self.state)? {
-            if record.layers == image.layers {
+            if record.image_id == image.id.as_str() {
                 let called = record.called().to_owned();
                 return Ok(Some((record.id, called)));
             }
-            recorded.insert(record.id);
+            recorded.push(record.id);
         }
         // Containers of earlier chapters have no record. Their image is busybox.
-        if image.name == busybox::NAME {
+        if Image::find(&self.state, &busybox::reference()?)?
+            .is_some_and(|busybox| busybox.id == image.id)
+        {
             let mut ids = self.state.kept_ids()?.into_iter();
             let id = ids.find(|id| !recorded.contains(id));
             return Ok(id.map(|id| (id.clone(), id.to_string())));
         }
         Ok(None)
     }
-
-    /// Remove what nobody uses: layers that are no image's, what was being made.
-    ///
-    /// # Errors
-    /// Those of flock(2), unlink(2) and rmdir(2).
-    pub fn tidy(&self) -> Result<()> {
-        let _change = self.change()?;
-        self.sweep()
-    }
-
-    // ANCHOR: sweep
-    /// Remove what nobody uses: drafts of the dead, layers of no image and no
-    /// container, what a killed removal left of a container. The caller holds the
-    /// lock.
-    ///
-    /// # Errors
-    /// Those of unlink(2) and rmdir(2).
-    pub fn sweep(&self) -> Result<()> {
-        let layers = self.state.layers();
-        let used = self.used();
-        // Who fetches busybox has a layer before it has a name for it.
-        let fetches = File::open(self.state.root().join("fetch.lock"));
-        let fetches = fetches.is_ok_and(|file| file.try_lock().is_err());
-        for name in names(&layers) {
-            let path = layers.join(&name);
-            let unused = if name.starts_with(DRAFT) {
-                File::open(&path).is_ok_and(|draft| draft.try_lock().is_ok())
-            } else {
-                let used = used.as_ref().is_none_or(|used| used.contains(&name));
-                !used && !name.starts_with('.') && !fetches
-            };
-            if unused {
-                remove_tree(&path)?;
-            }
-        }
-        for name in names(&self.state.images()) {
-            let own = format!(".{}.new", busybox::NAME);
-            if name.starts_with('.') && name.ends_with(".new") && name != own {
-                let path = self.state.images().join(name);
-                fs::remove_file(&path)
-                    .step(|| format!("unlink(2) {}", path.display()))?;
-            }
-        }
-        for id in names(&self.state.containers()) {
-            // The lock file is there before the directory, and goes after it.
-            let directory = self.state.containers().join(&id);
-            let lock = self.state.running().join(&id);
-            if record::is_missing(&directory)
-                && lock.try_exists().is_ok_and(|is| !is)
-            {
-                remove_tree(&directory)?;
-            }
-        }
-        Ok(())
-    }
-    // ANCHOR_END: sweep
-
-    /// The layers that an image or a container uses; `None` if a record cannot be read,
-    /// so that they are not known.
-    fn used(&self) -> Option<BTreeSet<String>> {
-        let images: Result<Vec<Image>> = self.images().ok()?.into_iter().collect();
-        let images = images.ok()?.into_iter().flat_map(|image| image.layers);
-        let records = Record::all(&self.state).ok()?;
-        Some(images.chain(records.into_iter().flat_map(|r| r.layers)).collect())
-    }
-
-    fn sync(&self, directory: &Path) -> Result<()> {
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .step(|| format!("fsync(2) {}", directory.display()))
-    }
 }
 
-/// What lies in a directory, as far as it has names that are text.
-fn names(directory: &Path) -> impl Iterator<Item = String> + use<> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok())
+fn missing(text: &str) -> String {
+    format!(
+        "there is no image {text}: `images` lists the images; `import` and `commit` \
+         make one"
+    )
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
-use common::state::Name;
+use common::images::Reference;
 
 /// Make an image, or a tar, of a container
 #[derive(Args, Debug)]
@@ -20,9 +20,17 @@ pub struct Commit {
     /// The container's name, its ID, or a unique ID prefix
     container: String,
 
-    /// The name of the new image; it replaces an image of that name
-    #[arg(required_unless_present = "output", conflicts_with = "output")]
-    image: Option<Name>,
+    /// Fail if the name is already in use, instead of replacing the image
+    #[arg(long)]
+    no_replace: bool,
+
+    /// The name of the new image, NAME[:TAG]
+    #[arg(
+        required_unless_present = "output",
+        conflicts_with = "output",
+        value_parser = ch04_commit::name
+    )]
+    image: Option<Reference>,
 }
 
 impl Act for Commit {
@@ -32,7 +40,8 @@ impl Act for Commit {
             Some(file) => crate::export(state, &self.container, &file)?,
             None => {
                 let image = self.image.context("no image is named")?;
-                ch04_commit::commit(state, &self.container, &image)?;
+                let no_replace = self.no_replace;
+                ch04_commit::commit(state, &self.container, image, no_replace)?;
             }
         }
         Ok(Exit::Code(0))
@@ -64,13 +73,14 @@ pub struct Import {
     #[arg(value_name = "FILE|DIR|-")]
     from: PathBuf,
 
-    /// The name of the new image; it replaces an image of that name
-    image: Name,
+    /// The name of the new image, NAME[:TAG]; an image of that name is replaced
+    #[arg(value_parser = ch04_commit::name)]
+    image: Reference,
 }
 
 impl Act for Import {
     fn act(self, context: &Context) -> Result<Exit> {
-        crate::import(&context.state, &self.from, &self.image)?;
+        crate::import(&context.state, &self.from, self.image)?;
         Ok(Exit::Code(0))
     }
 }

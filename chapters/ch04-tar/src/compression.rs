@@ -24,15 +24,19 @@ use ruzstd::encoding::{CompressionLevel, FrameCompressor};
 
 /// How a tar is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Packing {
+pub enum Packing {
+    /// It is not.
     Plain,
+    /// RFC 1952.
     Gzip,
+    /// RFC 8878.
     Zstd,
 }
 
 impl Packing {
     /// By the end of a name.
-    pub(crate) fn of(path: &Path) -> Packing {
+    #[must_use]
+    pub fn of(path: &Path) -> Packing {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("gz" | "tgz") => Packing::Gzip,
             Some("zst" | "tzst") => Packing::Zstd,
@@ -41,7 +45,10 @@ impl Packing {
     }
 
     /// By what a file begins with.
-    fn found(head: &[u8]) -> Result<Packing> {
+    ///
+    /// # Errors
+    /// It is compressed in a way that this program does not read.
+    pub fn found(head: &[u8]) -> Result<Packing> {
         Ok(match head {
             [0x1f, 0x8b, ..] => Packing::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
@@ -59,7 +66,10 @@ const PIECE: usize = 128 << 10;
 const PIECES: usize = 8;
 
 /// Call `read` with the unpacked bytes of `from`.
-pub(crate) fn unpacked(
+///
+/// # Errors
+/// Those of `read`, and of the reads from `from`.
+pub fn unpacked(
     from: impl Read + Send,
     read: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
@@ -95,7 +105,10 @@ fn zstd_frames(mut from: impl BufRead, to: &mut Sender) -> io::Result<()> {
 }
 
 /// Call `write` with where it may write to; what it writes reaches `to` packed.
-pub(crate) fn packed(
+///
+/// # Errors
+/// Those of `write`, and of the writes to `to`.
+pub fn packed(
     packing: Packing,
     to: &mut (impl Write + Send),
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
@@ -238,7 +251,7 @@ impl Read for Pieces {
 ///
 /// # Errors
 /// Those of open(2), write(2), rename(2); a terminal.
-pub(crate) fn file(
+pub fn file(
     path: &Path,
     write: impl FnOnce(&mut &File) -> Result<()>,
 ) -> Result<()> {

@@ -6,11 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ch02_union::Driver;
-use ch04_commit::{Draft, become_root, layer, refuse_busybox};
+use ch04_commit::{Draft, NewImage, become_root, layer, refuse_busybox};
 use ch04_image::Store;
 use common::archive::{Keep, unpack_stream};
-use common::images::{Image, now, weigh};
-use common::state::Name;
+use common::images::{Image, Reference, weigh};
 use common::state::State;
 use common::step::Step;
 
@@ -23,31 +22,28 @@ use crate::compression::unpacked;
 /// # Errors
 /// It is none, not whole, or can't be trusted; a full disk, and other system calls'.
 /// No image is made then.
-pub fn import(state: &State, from: &Path, name: &Name) -> Result<Image> {
-    refuse_busybox(name)?;
+pub fn import(state: &State, from: &Path, name: Reference) -> Result<Image> {
+    refuse_busybox(&name)?;
     let standard = from == Path::new("-");
     let from = if standard { from.to_owned() } else { found(state, from)? };
+    let source =
+        if standard { "standard input".into() } else { from.display().to_string() };
     let user_namespace = become_root()?;
     let store = Store::open(state)?;
+    let mut new = NewImage::new(name, source);
     let draft = Draft::begin(&store)?;
     if !standard && from.is_dir() {
         layer::copy(&from, &draft.path, Driver::Overlay, false, user_namespace)?;
     } else {
-        let keep = Keep { owners: !user_namespace, attributes: true };
+        let owners = !user_namespace;
+        let keep = Keep { owners, attributes: true, whiteouts: None };
         let unpack = |tar: &mut dyn Read| unpack_stream(tar, &draft.path, keep);
         unpacked(open(&from, standard)?, unpack)
             .with_context(|| format!("import {}", from.display()))?;
     }
-    let source =
-        if standard { "standard input".into() } else { from.display().to_string() };
-    let image = Image {
-        name: name.to_string(),
-        source,
-        created: now(),
-        size: weigh(&draft.path)?,
-        ..Image::default()
-    };
-    draft.publish(&store, image)
+    new.created_by = format!("import {}", new.source);
+    new.size = weigh(&draft.path)?;
+    new.publish(&store, draft)
 }
 // ANCHOR_END: import
 

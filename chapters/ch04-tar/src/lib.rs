@@ -4,7 +4,7 @@
 
 mod all;
 mod commands;
-mod compression;
+pub mod compression;
 mod export;
 mod import;
 mod merged;

@@ -1,26 +1,18 @@
 //! A tar of the merged tree.
 
-use std::collections::HashMap;
-use std::ffi::CStr;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use common::archive::Packer;
 use common::step::Step;
-use nix::errno::Errno;
-use nix::libc::O_NOFOLLOW;
-use nix::sys::stat::{SFlag, major, minor};
-use rustix::fs::{lgetxattr, llistxattr};
-use tar::{Builder, EntryType, Header};
 
 use crate::merged::{Level, walk};
-use ch04_commit::layer::is;
 
 /// Write the tree that these layers make.
 pub(crate) fn pack(levels: &[Level], out: impl Write) -> Result<()> {
-    let mut packer = Packer { tar: Builder::new(out), links: HashMap::new() };
+    let mut packer = Packer::new(out);
     let (root, _) = levels.first().context("no layers")?;
     let about = fs::symlink_metadata(root)
         .look(|| format!("lstat(2) {}", root.display()))?;
@@ -28,199 +20,5 @@ pub(crate) fn pack(levels: &[Level], out: impl Write) -> Result<()> {
     walk(levels, Path::new(""), &mut |path, file, about| {
         packer.file(path, file, about)
     })?;
-    packer
-        .tar
-        .into_inner()
-        .and_then(|mut out| out.flush())
-        .step(|| "write(2) the tar")
-}
-
-struct Packer<W: Write> {
-    tar: Builder<W>,
-    /// Where the first of a file's many names is in the tar.
-    links: HashMap<(u64, u64), PathBuf>,
-}
-
-impl<W: Write> Packer<W> {
-    fn file(&mut self, path: &Path, file: &Path, about: &Metadata) -> Result<()> {
-        let kind = SFlag::from_bits_truncate(about.mode()) & SFlag::S_IFMT;
-        let mut header = Header::new_gnu();
-        header.set_mode(about.mode() & 0o7777);
-        header.set_uid(about.uid().into());
-        header.set_gid(about.gid().into());
-        header.set_mtime(u64::try_from(about.mtime()).unwrap_or(0));
-        header.set_size(0);
-        if kind != SFlag::S_IFDIR && about.nlink() > 1 {
-            let inode = (about.dev(), about.ino());
-            if let Some(first) = self.links.get(&inode) {
-                header.set_entry_type(EntryType::Link);
-                let packed = self.tar.append_link(&mut header, path, first);
-                return packed.step(|| "write(2) the tar");
-            }
-            self.links.insert(inode, path.to_owned());
-        }
-        header.set_entry_type(match kind {
-            SFlag::S_IFREG => EntryType::Regular,
-            SFlag::S_IFDIR => EntryType::Directory,
-            SFlag::S_IFLNK => EntryType::Symlink,
-            SFlag::S_IFCHR => EntryType::Char,
-            SFlag::S_IFBLK => EntryType::Block,
-            SFlag::S_IFIFO => EntryType::Fifo,
-            // A socket is nothing without the process that listens.
-            _ => return Ok(()),
-        });
-        if matches!(kind, SFlag::S_IFCHR | SFlag::S_IFBLK) {
-            let number =
-                |part: u64| u32::try_from(part).context("a device's number");
-            header.set_device_major(number(major(about.rdev()))?)?;
-            header.set_device_minor(number(minor(about.rdev()))?)?;
-        }
-        let opened = match kind {
-            SFlag::S_IFREG => match open(file) {
-                // Who is not frozen may have removed it.
-                Err(e) if is(&e, Errno::ENOENT) => return Ok(()),
-                opened => Some(opened?),
-            },
-            _ => None,
-        };
-        let step = || format!("write(2) {} to the tar", path.display());
-        self.extend(&extensions(file, about)?).step(step)?;
-        let packed = match opened {
-            Some(opened) => {
-                header.set_size(about.len());
-                // Holes are written as zeros, as busybox's tar does not know maps of
-                // sparse files.
-                // Who is not frozen may cut it off meanwhile: the rest is zeros.
-                let data = opened.chain(io::repeat(0)).take(about.len());
-                self.tar.append_data(&mut header, path, data)
-            }
-            None if kind == SFlag::S_IFLNK => {
-                let target = fs::read_link(file)
-                    .look(|| format!("readlink(2) {}", file.display()))?;
-                self.tar.append_link(&mut header, path, target)
-            }
-            None => self.tar.append_data(&mut header, path, io::empty()),
-        };
-        packed.step(step)
-    }
-
-    /// Put an extended header before the next file. The library's own has no name,
-    /// which busybox takes for the end of the tar.
-    ///
-    /// # Source
-    /// POSIX.1-2024, pax, "pax Extended Header"
-    fn extend(&mut self, records: &[(String, Vec<u8>)]) -> io::Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let text: Vec<u8> = records.iter().flat_map(|(k, v)| record(k, v)).collect();
-        let mut header = Header::new_ustar();
-        header.set_path("PaxHeaders/next")?;
-        header.set_entry_type(EntryType::XHeader);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(text.len() as u64);
-        header.set_cksum();
-        self.tar.append(&header, &text[..])
-    }
-}
-
-/// `LENGTH KEY=VALUE`, where the length counts itself.
-fn record(key: &str, value: &[u8]) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let digits = |length: usize| length.to_string().len();
-    let mut length = rest + digits(rest);
-    if digits(length) > digits(rest) {
-        length = rest + digits(length);
-    }
-    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
-}
-
-fn open(file: &Path) -> Result<File> {
-    let mut options = File::options();
-    options.read(true).custom_flags(O_NOFOLLOW);
-    options.open(file).look(|| format!("open(2) {}", file.display()))
-}
-
-/// The records for what a plain header cannot hold: times with nanoseconds or before
-/// 1970, and extended attributes.
-fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut all = Vec::new();
-    if about.mtime_nsec() != 0 || about.mtime() < 0 {
-        let time = decimal_time(about.mtime(), about.mtime_nsec());
-        all.push(("mtime".to_owned(), time.into_bytes()));
-    }
-    if about.is_symlink() {
-        return Ok(all);
-    }
-    let mut names = vec![0; MOST];
-    let step = || format!("getxattr(2) {}", file.display());
-    let length = match llistxattr(file, &mut names[..]) {
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOENT) => {
-            return Ok(all);
-        }
-        length => length.look(step)?,
-    };
-    let mut names = &names[..length];
-    while let Ok(raw) = CStr::from_bytes_until_nul(names) {
-        names = &names[raw.to_bytes_with_nul().len()..];
-        let Ok(name) = raw.to_str() else { continue };
-        // Other names hold labels and private data of this machine.
-        if !(name.starts_with("user.") || name == "security.capability")
-            || name.contains(".overlay.")
-        {
-            continue;
-        }
-        let mut value = vec![0; MOST];
-        let length = lgetxattr(file, raw, &mut value[..]).look(step)?;
-        value.truncate(length);
-        // A keyword cannot hold these two; GNU tar writes them in the same way.
-        let name = name.replace('%', "%25").replace('=', "%3D");
-        all.push((format!("SCHILY.xattr.{name}"), value));
-    }
-    Ok(all)
-}
-
-/// Seconds since 1970 with a fraction. The kernel counts nanoseconds forward from the
-/// second, also before 1970: half a second before 1970 is second -1 and 500,000,000 ns.
-fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
-    match seconds < 0 && nanoseconds > 0 {
-        true => format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanoseconds),
-        false => format!("{seconds}.{nanoseconds:09}"),
-    }
-}
-
-/// The most bytes of the names of a file's extended attributes, and of a value.
-///
-/// # Source
-/// xattr(7), "VFS-imposed limits"
-const MOST: usize = 64 << 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_before_1970_is_a_negative_decimal_number() {
-        for (seconds, nanoseconds, text) in [
-            (1, 500_000_000, "1.500000000"),
-            (-1, 0, "-1.000000000"),
-            (-1, 500_000_000, "-0.500000000"),
-            (-2, 1, "-1.999999999"),
-        ] {
-            assert_eq!(decimal_time(seconds, nanoseconds), text);
-        }
-    }
-
-    #[test]
-    fn a_records_length_counts_its_own_digits() {
-        for size in [0, 1, 80, 86, 87, 88, 89, 90, 987, 988, 989, 9999] {
-            let text = record("mtime", &vec![b'x'; size]);
-            let length = text.split(|byte| *byte == b' ').next().unwrap();
-            let length: usize = String::from_utf8_lossy(length).parse().unwrap();
-            assert_eq!(length, text.len());
-        }
-    }
+    packer.finish()
 }

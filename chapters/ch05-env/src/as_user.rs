@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::{Credentials, Part, Plan, Up};
 
 use crate::Who;
@@ -19,7 +19,7 @@ pub struct AsUser {
 }
 
 impl AsUser {
-    /// As this one; as root where nobody is named.
+    /// As this user; without one, as the user that the image names, or as root.
     #[must_use]
     pub fn new(who: Option<Who>) -> AsUser {
         AsUser { who }
@@ -33,6 +33,12 @@ impl Part for AsUser {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        if self.who.is_none()
+            && let Some(user) = &plan.image_user
+        {
+            let who = user.parse().context("the user that the image names");
+            self.who = Some(who?);
+        }
         plan.user = self.who.as_ref().map(Who::to_string);
         Ok(())
     }

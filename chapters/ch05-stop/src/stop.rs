@@ -7,6 +7,7 @@ use common::{Process, poll};
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 
+use crate::signal;
 use crate::target::Target;
 
 // ANCHOR: stop
@@ -20,7 +21,7 @@ pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
     let asked: Vec<Result<()>> = targets
         .iter()
         .map(|target| {
-            target.send(Signal::SIGTERM)?;
+            target.send(asking(target))?;
             target.thaw(false)
         })
         .collect();
@@ -32,6 +33,13 @@ pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
     asked.into_iter().zip(targets).map(killed).collect()
 }
 // ANCHOR_END: stop
+
+/// The signal that asks the program to end: the image's, or SIGTERM.
+fn asking(target: &Target) -> Signal {
+    let named = target.record.stop_signal.as_deref().map(signal::parse);
+    // A real-time signal has no name here; SIGTERM asks as well.
+    named.and_then(Result::ok).unwrap_or(Signal::SIGTERM)
+}
 
 /// End one at once, if it lives.
 ///

@@ -147,6 +147,7 @@ mod tests {
             id: home.id.clone(),
             name: None,
             image: "busybox".to_owned(),
+            image_id: String::new(),
             layers: Vec::new(),
             command: vec!["sh".to_owned()],
             created: 1,
@@ -154,6 +155,7 @@ mod tests {
             environment: Default::default(),
             directory: "/".into(),
             user: None,
+            stop_signal: None,
         };
         record.write(&home).unwrap();
         let act = || {

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod fake;
+mod oci;
 mod source;
 mod tree;
 
@@ -10,11 +11,10 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use hmac_sha256::Hash;
+use anyhow::{Context, Result};
 
 use common::hints;
-use common::images::{self, Image};
+use common::images::{self, Image, Layout, Reference, Settings};
 use common::state::Id;
 use common::state::State;
 use common::state::remove_tree;
@@ -26,6 +26,14 @@ pub use source::wants_loader;
 
 /// The image's name.
 pub const NAME: &str = "busybox";
+
+/// The image's whole name.
+///
+/// # Errors
+/// Never: the name is valid.
+pub fn reference() -> Result<Reference> {
+    NAME.parse().map(Reference::with_default_tag)
+}
 
 /// The busybox image; fetched first, which is said, when the state directory has
 /// none.
@@ -41,7 +49,7 @@ pub fn image(state: &State) -> Result<Image> {
 
 /// The record, if its layers are there too.
 fn usable(state: &State) -> Result<Option<Image>> {
-    let image = Image::find(state, NAME)?;
+    let image = Image::find(state, &reference()?)?;
     let Some(image) = image else { return Ok(None) };
     for layer in image.directories(state) {
         match fs::metadata(&layer) {
@@ -80,8 +88,8 @@ pub fn fetch(state: &State, anew: bool) -> Result<Image> {
 }
 
 fn fetch_from(places: &Places, state: &State, anew: bool) -> Result<Image> {
+    Layout::of(state).make()?;
     let layers = state.make(state.layers())?;
-    state.make(state.images())?;
     let path = state.root().join("fetch.lock");
     let lock = File::options()
         .create(true)
@@ -138,11 +146,14 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
     };
     let found = source::find(places, &directory("source")?)?;
     let root = directory("tree")?;
-    let (sha256, size) = digest(&found.file)?;
+    let (sha256, size) = oci::digest(&found.file)?;
     tree::build(&found, &root)?;
+    let blobs = oci::Blobs::new(&root, &directory("blobs")?)?;
 
-    let layer = format!("{NAME}-{}", &sha256[..12]);
-    let target = state.layers().join(&layer);
+    let target = state.layers().join(blobs.layer.hex());
+    let layout = Layout::of(state);
+    let _change = layout.change()?;
+    blobs.place(&layout)?;
     // All data are on the disk before a name leads to them: after a power failure
     // there is the whole image or none.
     let layers = state.layers();
@@ -161,28 +172,27 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
         .step(|| format!("rename(2) to {}", target.display()))?;
     handle.sync_all().step(|| format!("fsync(2) {}", layers.display()))?;
     let image = Image {
+        id: blobs.config.clone(),
         name: NAME.to_owned(),
-        layers: vec![layer],
+        manifest: blobs.manifest.clone(),
+        media_type: oci::MANIFEST.to_owned(),
+        blobs: vec![blobs.layer.clone()],
+        // The chain ID of the lowest layer is its digest.
+        layers: vec![blobs.layer.hex().to_owned()],
         source: found.name,
         sha256,
-        command: vec!["sh".to_owned()],
+        settings: Settings { command: vec!["sh".to_owned()], ..Settings::default() },
         created: images::now(),
         size: images::weigh(&target)?,
-        ..Image::default()
     };
     image.save(state)?;
+    layout.set_name(&reference()?, &image.id)?;
+    layout.write_index()?;
     let megabytes = size as f64 / 1e6;
     let Image { source, sha256, .. } = &image;
-    say(&format!("{megabytes:.1} MB from {source}, sha256 {}", &sha256[..12]));
+    let sha256 = sha256.get(..12).context("a short digest")?;
+    say(&format!("{megabytes:.1} MB from {source}, sha256 {sha256}"));
     Ok(image)
-}
-
-/// SHA-256 in hexadecimal, and the size in bytes.
-fn digest(file: &Path) -> Result<(String, u64)> {
-    let bytes = fs::read(file).step(|| format!("read(2) {}", file.display()))?;
-    let hash = Hash::hash(&bytes);
-    let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((hex, bytes.len() as u64))
 }
 
 /// A step's text.
@@ -213,15 +223,20 @@ mod tests {
     fn a_record_whose_layer_is_gone_is_no_image() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
+        let digest = images::Digest::from_hex(&"1".repeat(64)).unwrap();
         let image = Image {
+            id: digest.clone(),
             name: NAME.into(),
+            manifest: digest,
             layers: vec!["busybox-0".into()],
             source: "test".into(),
             sha256: "0".into(),
             ..Image::default()
         };
-        fs::create_dir_all(state.images()).unwrap();
+        let layout = Layout::of(&state);
+        layout.make().unwrap();
         image.save(&state).unwrap();
+        layout.set_name(&reference().unwrap(), &image.id).unwrap();
         assert!(usable(&state).unwrap().is_none());
         fs::create_dir_all(state.layers().join("busybox-0")).unwrap();
         assert_eq!(usable(&state).unwrap(), Some(image));
@@ -232,7 +247,8 @@ mod tests {
         let machine = Machine::new();
         fetch_from(&machine.places(), &machine.state(), false).unwrap_err();
         assert_eq!(machine.layers(), [""; 0]);
-        assert_eq!(Image::find(&machine.state(), NAME).unwrap(), None);
+        let found = Image::find(&machine.state(), &reference().unwrap());
+        assert_eq!(found.unwrap(), None);
     }
 
     /// These need a program that runs without a compiler.
@@ -257,7 +273,7 @@ mod tests {
             let image = fetch_from(&machine.places(), &state, false).unwrap();
             assert_eq!(usable(&state).unwrap(), Some(image.clone()));
             let root = &image.directories(&state)[0];
-            assert!(root.ends_with(format!("busybox-{}", &image.sha256[..12])));
+            assert!(root.ends_with(image.blobs[0].hex()));
             assert_eq!(fs::read(root.join("bin/busybox")).unwrap(), busybox());
             for link in ["bin/sh", "usr/bin/env"] {
                 let target = fs::read_link(root.join(link)).unwrap();
@@ -270,6 +286,9 @@ mod tests {
             for name in ["dev", "proc", "sys", "run", "mnt", "home", "var/tmp"] {
                 assert!(root.join(name).is_dir(), "/{name}");
             }
+            // The digest depends on the program only.
+            let bin = root.join("bin/busybox").metadata().unwrap();
+            assert_eq!(bin.modified().unwrap(), std::time::SystemTime::UNIX_EPOCH);
             for name in ["etc/passwd", "etc/group", "etc/hosts"] {
                 assert!(root.join(name).is_file(), "/{name}");
             }
@@ -292,7 +311,9 @@ mod tests {
             let machine = with_one_on_path();
             let (places, state) = (machine.places(), machine.state());
             let image = fetch_from(&places, &state, false).unwrap();
-            fs::remove_file(Image::path(&state, NAME)).unwrap();
+            let layout = Layout::of(&state);
+            fs::remove_file(layout.name(&reference().unwrap())).unwrap();
+            fs::remove_file(layout.record(&image.id)).unwrap();
             fs::remove_file(image.directories(&state)[0].join("bin/sh")).unwrap();
             let again = fetch_from(&places, &state, false).unwrap();
             // A second may have begun.

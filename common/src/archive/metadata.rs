@@ -26,6 +26,10 @@ pub struct Keep {
     pub owners: bool,
     /// Times and extended attributes.
     pub attributes: bool,
+    /// The extended attribute that marks an opaque directory. With it, the archive is a
+    /// layer: entries with the prefix `.wh.` remove files of the layers below, and become
+    /// what overlayfs uses for that. Without it, they are files like others.
+    pub whiteouts: Option<&'static str>,
 }
 
 /// Seconds and nanoseconds since 1970.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const KEEP: Keep = Keep { owners: false, attributes: true };
+const KEEP: Keep = Keep { owners: false, attributes: true, whiteouts: None };
 
 /// The result of unpacking these bytes into a new directory, and the directory.
 fn unpacked(archive: &[u8]) -> (tempfile::TempDir, anyhow::Result<()>) {

@@ -1,7 +1,7 @@
 //! Entries of an archive become files below one directory, and nothing outside it is
 //! touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -36,7 +36,8 @@ const BUFFER: usize = 64 << 10;
 /// As [`unpack_stream`].
 pub fn unpack_file(archive: &Path, root: &Path) -> Result<()> {
     let file = File::open(archive).step(|| at("open(2)", archive))?;
-    let keep = Keep { owners: rights::is_host_root()?, attributes: false };
+    let keep =
+        Keep { owners: rights::is_host_root()?, attributes: false, whiteouts: None };
     // Each section of an .apk ends with zeros, and the next one follows.
     let mut members = Members::new(io::BufReader::new(file), true);
     unpack(&mut members, root, keep)
@@ -61,7 +62,9 @@ fn unpack<R: Read>(members: &mut Members<R>, root: &Path, keep: Keep) -> Result<
     let top = Directory { mode: 0o755, time: None };
     let directories = BTreeMap::from([(PathBuf::new(), top)]);
     let buffer = vec![0; BUFFER];
-    let mut unpacker = Unpacker { root, keep, directories, parent: None, buffer };
+    let whiteouts = BTreeSet::new();
+    let mut unpacker =
+        Unpacker { root, keep, directories, whiteouts, parent: None, buffer };
     while let Some(member) = members.next()? {
         unpacker
             .member(&member, members)
@@ -76,12 +79,14 @@ struct Directory {
     time: Option<Stamp>,
 }
 
-struct Unpacker {
-    root: GuestRoot,
-    keep: Keep,
+pub(super) struct Unpacker {
+    pub(super) root: GuestRoot,
+    pub(super) keep: Keep,
     /// The modes of directories are set at the end, the deepest directory first: a
     /// read-only directory must be filled before.
     directories: BTreeMap<PathBuf, Directory>,
+    /// The files of lower layers that this layer removes.
+    pub(super) whiteouts: BTreeSet<PathBuf>,
     /// The directory of the previous file. Most files lie in the same one.
     parent: Option<(PathBuf, Rc<Place>)>,
     buffer: Vec<u8>,
@@ -90,6 +95,9 @@ struct Unpacker {
 impl Unpacker {
     fn member(&mut self, member: &Member, data: &mut impl Read) -> Result<()> {
         let path = inside(&member.path)?;
+        if self.is_whiteout(member, &path)? {
+            return Ok(());
+        }
         if member.kind == member::Kind::Directory {
             return self.directory(member, path);
         }
@@ -207,7 +215,7 @@ impl Unpacker {
 
     /// Every parent is looked up inside the root, so a symlink that an earlier entry
     /// created leads nowhere else. The last name is never followed.
-    fn parent(&mut self, path: &Path) -> Result<Rc<Place>> {
+    pub(super) fn parent(&mut self, path: &Path) -> Result<Rc<Place>> {
         let above = path.parent().unwrap_or(Path::new(""));
         if let Some((known, place)) = &self.parent
             && known == above
@@ -220,7 +228,7 @@ impl Unpacker {
     }
 
     /// Remove what an earlier entry created under this name.
-    fn replace(&mut self, parent: &Place, name: &OsStr) {
+    pub(super) fn replace(&mut self, parent: &Place, name: &OsStr) {
         // If it cannot be removed (a directory), the next system call reports that.
         let _ = unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
         // It may have been a symlink in the path of the known parent.

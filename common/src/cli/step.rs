@@ -78,6 +78,12 @@ pub fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
+/// A line for the user about something that is no error and no warning.
+pub fn note(text: &str) {
+    // A closed stderr is no reason to stop.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// One error from several: each on a line of its own, joined by "and:". The exit
 /// status is that of the first.
 ///

@@ -40,6 +40,9 @@ pub struct Plan {
     pub files: Vec<OwnFile>,
     /// The user as the caller wrote it, for the record; `None` means root.
     pub user: Option<String>,
+    /// The user that the image names. The part that changes the user applies it, if the
+    /// caller names none.
+    pub image_user: Option<String>,
     /// The values of the steps that the engine takes last; see [`Seal`].
     pub seal: Seal,
 }
@@ -198,6 +201,7 @@ impl Plan {
             on_parent_death: OnParentDeath::Kill,
             files: Vec::new(),
             user: None,
+            image_user: None,
             seal: Seal::default(),
         })
     }

@@ -1,73 +1,145 @@
-//! Images: a name for a stack of layers.
+//! The record of an image: all that a start reads.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cli::hints;
-use crate::cli::step::{Hint, Step};
+use super::digest::Digest;
+use super::durable::write_durably;
+use super::layout::Layout;
+use super::reference::Reference;
+use crate::cli::step::Step;
 use crate::read_whole;
 use crate::state::State;
 use crate::state::fields::Fields;
 
-/// An image: a name for a stack of read-only layers.
+/// An image: a stack of read-only layers, and how a container of it is started.
+///
+/// The record repeats what the image's manifest and configuration say, so that a start
+/// parses no JSON and computes no digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    /// What the user calls it, `busybox`.
+    /// The ID: the digest of the configuration.
+    pub id: Digest,
+    /// The name by which it was found; the short ID if it was found by the ID. It is not
+    /// part of the record.
     pub name: String,
-    /// Names of directories in `layers/`, the topmost first, as overlay's
-    /// `lowerdir` wants them.
+    /// The digest of the manifest.
+    pub manifest: Digest,
+    /// The media type of the manifest.
+    pub media_type: String,
+    /// The digests of the layers' blobs, the lowest first, as in the manifest.
+    pub blobs: Vec<Digest>,
+    /// Names of directories in `layers/`, which are chain IDs; the topmost first, as
+    /// overlay's `lowerdir` expects them.
     pub layers: Vec<String>,
-    /// Where it was got from, for the reader.
+    /// Where the image comes from, for the reader.
     pub source: String,
-    /// Of the file that it was made from, in lower-case hexadecimal; empty where
-    /// that is not known.
+    /// The SHA-256 of the file that it was made from, in hexadecimal; empty if that is
+    /// not known.
     pub sha256: String,
-    /// What a container of it runs unless it is told otherwise; empty means `sh`.
-    pub command: Vec<String>,
-    /// What is added to its environment, as `KEY=VALUE`.
-    pub environment: Vec<String>,
+    /// How a container is started.
+    pub settings: Settings,
     /// Seconds after 1970.
     pub created: u64,
-    /// Bytes of all files of all layers; 0 where nobody has counted.
+    /// Bytes of all files of all layers.
     pub size: u64,
 }
 
+/// What an image says about its containers.
+///
+/// # Source
+/// OCI image specification, config.md, "Properties"
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The program and its first arguments; the command follows them.
+    pub entrypoint: Vec<String>,
+    /// What a container runs if the caller gives no command; empty means `sh`.
+    pub command: Vec<String>,
+    /// Variables, as `KEY=VALUE`.
+    pub environment: Vec<String>,
+    /// The working directory; empty means `/`.
+    pub directory: String,
+    /// The user, as `-u` takes it; empty means root.
+    pub user: String,
+    /// The signal that `stop` sends, such as `SIGQUIT`; empty means SIGTERM.
+    pub stop_signal: String,
+    /// The ports on which the program listens, such as `80/tcp`.
+    pub ports: Vec<String>,
+    /// Paths for data that does not belong into the write layer.
+    pub volumes: Vec<String>,
+}
+
 impl Image {
-    /// Read an image's record; `None` when there is no such image.
+    /// The image with this name; `None` if there is none.
     ///
     /// # Errors
-    /// A record that can't be read or isn't one.
-    pub fn find(state: &State, name: &str) -> Result<Option<Image>> {
-        let path = Image::path(state, name);
-        let text = match read_whole::read(&path) {
+    /// Its record cannot be read, or is damaged.
+    pub fn find(state: &State, reference: &Reference) -> Result<Option<Image>> {
+        let layout = Layout::of(state);
+        let image = if let Some(digest) = &reference.digest {
+            // A tag beside a digest is not used.
+            let named = Reference { tag: None, ..reference.clone() };
+            let path = layout.name(&named);
+            match Image::at(&path)? {
+                None => by_digest(state, &reference.repository, digest)?,
+                found => found,
+            }
+        } else {
+            Image::at(&layout.name(reference))?
+        };
+        Ok(image.map(|image| Image { name: reference.short(), ..image }))
+    }
+
+    /// The image with this ID; `None` if there is none.
+    ///
+    /// # Errors
+    /// Its record cannot be read, or is damaged.
+    pub fn by_id(state: &State, id: &Digest) -> Result<Option<Image>> {
+        let found = Image::at(&Layout::of(state).record(id))?;
+        Ok(found.map(|image| Image { name: id.short().to_owned(), ..image }))
+    }
+
+    /// The record at this path, or to which this name leads.
+    fn at(path: &Path) -> Result<Option<Image>> {
+        let text = match read_whole::read(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.look(|| format!("read(2) {}", path.display()))?,
         };
-        let not_one = || format!("{} is not an image record", path.display());
-        Image::read(&text).with_context(not_one).map(Some)
-    }
-
-    /// Where the record of this image is.
-    #[must_use]
-    pub fn path(state: &State, name: &str) -> PathBuf {
-        state.images().join(name)
+        // The record's path, not the name's: that is the file which is damaged.
+        let shown = || fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let damaged = || format!("{} is not an image record", shown().display());
+        Image::read(&text).with_context(damaged).map(Some)
     }
 
     fn read(text: &[u8]) -> Result<Image> {
         let fields = Fields::read(text)?;
         let layers = fields.words("layer")?;
         ensure!(!layers.is_empty(), "it has no layers");
+        let blobs = fields.words("blob")?;
+        let blobs: Result<_> = blobs.iter().map(|blob| blob.parse()).collect();
         Ok(Image {
-            name: fields.word("name")?,
+            id: fields.word("id")?.parse()?,
+            name: String::new(),
+            manifest: fields.word("manifest")?.parse()?,
+            media_type: fields.word("media-type")?,
+            blobs: blobs?,
             layers,
             source: fields.word("source")?,
             sha256: fields.word("sha256")?,
-            command: fields.words("command")?,
-            environment: fields.words("environment")?,
+            settings: Settings {
+                entrypoint: fields.words("entrypoint")?,
+                command: fields.words("command")?,
+                environment: fields.words("environment")?,
+                directory: fields.word("directory")?,
+                user: fields.word("user")?,
+                stop_signal: fields.word("stop-signal")?,
+                ports: fields.words("port")?,
+                volumes: fields.words("volume")?,
+            },
             created: fields.number("created")?,
             size: fields.number("size")?,
         })
@@ -75,33 +147,35 @@ impl Image {
 
     /// The record, as it is written.
     fn record(&self) -> Vec<u8> {
+        let settings = &self.settings;
         Fields::default()
-            .with("name", &self.name)
+            .with("id", self.id.as_str())
+            .with("manifest", self.manifest.as_str())
+            .with("media-type", &self.media_type)
+            .with_all("blob", self.blobs.iter().map(Digest::as_str))
             .with_all("layer", &self.layers)
             .with("source", &self.source)
             .with("sha256", &self.sha256)
-            .with_all("command", &self.command)
-            .with_all("environment", &self.environment)
+            .with_all("entrypoint", &settings.entrypoint)
+            .with_all("command", &settings.command)
+            .with_all("environment", &settings.environment)
+            .with("directory", &settings.directory)
+            .with("user", &settings.user)
+            .with("stop-signal", &settings.stop_signal)
+            .with_all("port", &settings.ports)
+            .with_all("volume", &settings.volumes)
             .with("created", self.created.to_string())
             .with("size", self.size.to_string())
             .text()
     }
 
-    /// Write the record, so that after a power failure there is this one or the
-    /// one before.
+    /// Write the record, so that after a power failure there is this one or the one
+    /// before. No name leads to it yet. The caller holds the exclusive lock.
     ///
     /// # Errors
     /// Those of write(2), fsync(2) and rename(2).
     pub fn save(&self, state: &State) -> Result<()> {
-        let images = state.images();
-        let path = Image::path(state, &self.name);
-        let new = images.join(format!(".{}.new", self.name));
-        let step = || format!("write {}", path.display());
-        let mut file = File::create(&new).step(step).hint(hints::state)?;
-        file.write_all(&self.record()).step(step).hint(hints::state)?;
-        file.sync_all().step(step).hint(hints::state)?;
-        fs::rename(&new, &path).step(step)?;
-        File::open(&images).and_then(|directory| directory.sync_all()).step(step)
+        write_durably(&Layout::of(state).record(&self.id), &self.record())
     }
 
     /// The layers' directories, the topmost first.
@@ -109,6 +183,28 @@ impl Image {
     pub fn directories(&self, state: &State) -> Vec<PathBuf> {
         self.layers.iter().map(|layer| state.layers().join(layer)).collect()
     }
+}
+
+/// The image of this repository whose manifest has this digest.
+fn by_digest(
+    state: &State,
+    repository: &str,
+    digest: &Digest,
+) -> Result<Option<Image>> {
+    let names = match Layout::of(state).all_names() {
+        // There are no images at all.
+        Err(_) => return Ok(None),
+        Ok(names) => names,
+    };
+    for (reference, id) in names {
+        if reference.repository == repository
+            && let Some(image) = Image::by_id(state, &id)?
+            && image.manifest == *digest
+        {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
 }
 
 /// Seconds after 1970.
@@ -139,18 +235,36 @@ pub fn weigh(directory: &Path) -> Result<u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_is_read_as_it_was_written_and_what_is_missing_is_named() {
-        let image = Image {
-            name: "a".into(),
-            layers: vec!["top".into(), "bottom".into()],
+    fn image() -> Image {
+        let digest = |digit: &str| Digest::from_hex(&digit.repeat(64)).unwrap();
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+        Image {
+            id: digest("1"),
+            manifest: digest("2"),
+            media_type: "application/x".into(),
+            blobs: vec![digest("3"), digest("4")],
+            layers: words(&["top", "bottom"]),
             source: "a file".into(),
             sha256: "0".into(),
-            command: vec!["sh".into(), "-l".into()],
-            environment: vec!["A=b".into()],
+            settings: Settings {
+                entrypoint: words(&["/e"]),
+                command: words(&["sh", "-l"]),
+                environment: words(&["A=b\nc"]),
+                directory: "/srv".into(),
+                user: "7:8".into(),
+                stop_signal: "SIGQUIT".into(),
+                ports: words(&["80/tcp"]),
+                volumes: words(&["/data"]),
+            },
             created: 1,
             size: 2,
-        };
+            ..Image::default()
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_a_missing_field_is_named() {
+        let image = image();
         let record = image.record();
         assert_eq!(Image::read(&record).unwrap(), image);
         let record = String::from_utf8(record).unwrap();
@@ -158,11 +272,56 @@ mod tests {
             ("source", "sauce", "source is missing"),
             ("layer ", "lair ", "no layers"),
             ("size 2", "size x", "size is \"x\", and no number"),
+            ("id sha256:", "id md5:", "is not a digest"),
             ("\nend", "\n", "its last line is not `end`"),
         ] {
             let damaged = record.replace(was, is);
-            let error = Image::read(damaged.as_bytes()).unwrap_err().to_string();
+            let error =
+                format!("{:#}", Image::read(damaged.as_bytes()).unwrap_err());
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn names_lead_to_records_and_a_digest_selects_within_a_repository() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        let layout = Layout::of(&state);
+        layout.make().unwrap();
+        let image = image();
+        image.save(&state).unwrap();
+        let reference = |text: &str| text.parse::<Reference>().unwrap();
+        let found = |text: &str| {
+            let found = Image::find(&state, &reference(text)).unwrap();
+            found.map(|found| found.id)
+        };
+        assert_eq!(found("a/b:1"), None);
+        layout.set_name(&reference("a/b:1"), &image.id).unwrap();
+        assert_eq!(found("a/b:1"), Some(image.id.clone()));
+        assert_eq!(found("b:1"), None);
+        assert_eq!(
+            found(&format!("a/b@{}", image.manifest)),
+            Some(image.id.clone())
+        );
+        assert_eq!(found(&format!("b@{}", image.manifest)), None);
+        assert_eq!(found(&format!("a/b@{}", image.id)), None);
+        layout.remove_name(&reference("a/b:1")).unwrap();
+        assert_eq!(found("a/b:1"), None);
+        assert!(Image::by_id(&state, &image.id).unwrap().is_some());
+    }
+
+    #[test]
+    fn images_of_an_older_version_are_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::at(dir.path());
+        fs::create_dir_all(state.images()).unwrap();
+        fs::write(state.images().join("busybox"), "format 1\n").unwrap();
+        let error = Layout::of(&state).make().unwrap_err().to_string();
+        assert!(error.contains("older version"), "{error}");
+        assert!(
+            error.contains(&format!("rm -r {}", dir.path().display())),
+            "{error}"
+        );
+        assert!(!state.images().join("oci-layout").exists());
     }
 }

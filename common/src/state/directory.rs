@@ -22,8 +22,8 @@ use crate::state::opened::Opened;
 /// namespace is an ordinary user of the host.
 ///
 /// ```text
-/// images/NAME           a record: the image's layers, lowest last
-/// layers/NAME/          one layer: a directory tree
+/// images/               blobs, records and names of images: an OCI image layout
+/// layers/CHAIN-ID/      one layer, unpacked: a directory tree
 /// running/ID            a container's lock, and what there is to undo at its end
 /// containers/ID/        what it keeps: the write layer
 /// names/NAME            a symlink to an id
@@ -74,7 +74,7 @@ impl State {
         &self.root
     }
 
-    /// Image records.
+    /// Images.
     #[must_use]
     pub fn images(&self) -> PathBuf {
         self.root.join("images")

@@ -42,8 +42,10 @@ pub struct Record {
     pub id: Id,
     /// Its name, if the user gave one.
     pub name: Option<Name>,
-    /// The image's name.
+    /// The image's name, as the caller gave it.
     pub image: String,
+    /// The image's ID; empty in a record of an older version.
+    pub image_id: String,
     /// The image's layers at that time, the topmost first.
     pub layers: Vec<String>,
     /// Program and arguments, for the reader: bytes that are not UTF-8 are replaced.
@@ -59,6 +61,8 @@ pub struct Record {
     pub directory: PathBuf,
     /// The program's user, as the caller wrote it; `None` means root.
     pub user: Option<String>,
+    /// The signal that asks the program to end, if it is not SIGTERM.
+    pub stop_signal: Option<String>,
 }
 
 /// How and when a container ended.
@@ -117,6 +121,7 @@ impl Record {
             id: id.clone(),
             name: name.map(|name| name.parse()).transpose()?,
             image: fields.word("image")?,
+            image_id: fields.word_if_any("image-id")?.unwrap_or_default(),
             layers: fields.words("layer")?,
             command: fields.words("command")?,
             created: fields.number("created")?,
@@ -124,6 +129,7 @@ impl Record {
             environment: environment.context("a variable has no value")?,
             directory: directory.context("directory is missing")?.into(),
             user: fields.word_if_any("user")?,
+            stop_signal: fields.word_if_any("stop-signal")?,
         })
     }
 
@@ -133,6 +139,7 @@ impl Record {
         Fields::default()
             .with_all("name", self.name.as_ref().map(Name::as_str))
             .with("image", &self.image)
+            .with("image-id", &self.image_id)
             .with_all("layer", &self.layers)
             .with_all("command", &self.command)
             .with("created", self.created.to_string())
@@ -144,6 +151,7 @@ impl Record {
             )
             .with("directory", &self.directory)
             .with_all("user", &self.user)
+            .with_all("stop-signal", &self.stop_signal)
             .text()
     }
 }

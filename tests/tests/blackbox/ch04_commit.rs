@@ -266,6 +266,26 @@ fn of_two_commits_to_one_name_one_is_whole_and_the_other_gone() {
     assert_eq!(layers(&lab.state()), before);
 }
 
+#[test]
+#[file_serial(machine)]
+fn a_name_that_is_in_use_is_replaced_with_a_message_or_refused() {
+    let lab = Lab::new();
+    ok(&lab, &["run", "--name", "one", "busybox", "touch", "/one"]);
+    ok(&lab, &["run", "--name", "two", "busybox", "touch", "/two"]);
+    ok(&lab, &["commit", "--no-replace", "one", "image:v1"]);
+    let refused = contains("the name image:v1 is already in use by image");
+    let words = ["commit", "--no-replace", "two", "image:v1"];
+    lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
+    let replaces = contains("image:v1: image ").and(contains(" replaces image "));
+    let words = ["commit", "two", "image:v1"];
+    lab.chapter(BIN).args(words).assert().success().stderr(replaces);
+    assert_eq!(ok(&lab, &["run", "--rm", "image:v1", "ls", "/two"]), "/two\n");
+    let none = contains("there is no image image:");
+    lab.chapter(BIN).args(["run", "image"]).assert().code(125).stderr(none);
+    ok(&lab, &["rm", "one", "two"]);
+    ok(&lab, &["rmi", "image:v1"]);
+}
+
 /// The files that say whether the one container's group is frozen.
 fn frozen(id: &str) -> bool {
     let at = |root: &Path, file: &str| {
@@ -412,7 +432,7 @@ fn aufs_takes_a_stack_of_layers_unless_one_hides_something_in_overlayfss_words()
 fn image_names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
-    for name in ["../x", "a/b", "", ".hidden", "-x"] {
+    for name in ["../x", "A", "", ".hidden", "-x"] {
         let mut commit = lab.chapter(BIN);
         commit.args(["commit", "one", name]).assert().code(2).stdout("");
     }

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use blackbox::{Lab, end_of, until};
+use blackbox::{Lab, end_of, record, until};
 use insta::assert_snapshot;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use predicates::prelude::*;
@@ -36,6 +37,70 @@ fn the_image_says_what_runs_and_in_which_environment() {
     let words = ["run", "--rm", "image", "sh", "-c", "echo $WORD"];
     assert_eq!(ok(&lab, &words), "a b\n");
     ok(&lab, &["rmi", "image"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_entrypoint_a_working_directory_and_a_stop_signal_come_from_the_image() {
+    let lab = Lab::new();
+    let script = "entrypoint sh\nentrypoint -c\nentrypoint pwd; echo \"$0\"\n";
+    second_image(&lab, |record| {
+        record
+            .replace("command sh\n", &format!("{script}command default\n"))
+            .replace("directory \n", "directory /srv/new\n")
+            .replace("stop-signal \n", "stop-signal SIGQUIT\n")
+    });
+    assert_eq!(ok(&lab, &["run", "--rm", "image"]), "/srv/new\ndefault\n");
+    let words = ["run", "--name", "one", "image", "given"];
+    assert_eq!(ok(&lab, &words), "/srv/new\ngiven\n");
+    let text = fs::read_to_string(container(&lab.state()).join("record")).unwrap();
+    for line in ["stop-signal SIGQUIT", "directory /srv/new", "image image"] {
+        assert!(text.lines().any(|it| it == line), "{text}");
+    }
+    ok(&lab, &["rm", "one"]);
+    ok(&lab, &["rmi", "image"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_state_directory_of_an_older_version_is_refused_with_the_remedy() {
+    let lab = Lab::new();
+    let old = lab.dir().join("old");
+    fs::create_dir_all(old.join("images")).unwrap();
+    fs::write(old.join("images/busybox"), "format 1\nend\n").unwrap();
+    for (bin, words) in [
+        (BIN, &["images"][..]),
+        (BIN, &["run", "--rm", "busybox", "true"]),
+        ("ch04-volume", &["run", "true"]),
+    ] {
+        let mut command = lab.chapter(bin);
+        command.env("MYDOCKER_ROOT", &old).args(words);
+        let refused = contains("were made by an older version")
+            .and(contains(format!("rm -r {}", old.display())));
+        command.assert().code(125).stderr(refused);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn the_blobs_have_their_digests_and_other_users_cannot_read_them() {
+    let lab = Lab::new();
+    ok(&lab, &["images"]);
+    let blobs = lab.state().join("images/blobs");
+    let mode = blobs.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let mut count = 0;
+    for entry in fs::read_dir(blobs.join("sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        let digest = oci::sha256(&fs::read(&path).unwrap());
+        assert!(path.ends_with(digest.hex()), "{}", path.display());
+        count += 1;
+    }
+    assert_eq!(count, 3);
+    let index = fs::read_to_string(lab.state().join("images/index.json")).unwrap();
+    assert!(
+        index.contains(r#""org.opencontainers.image.ref.name":"busybox:latest""#)
+    );
 }
 
 #[test]
@@ -73,12 +138,15 @@ fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
     lab.chapter(BIN).args(["rm", &id]).assert().code(125).stderr(none);
 }
 
-/// Write a second image record, `image`, made of the record of busybox.
+/// Write a second image record, with the name `image`, made of the record of busybox.
 fn second_image(lab: &Lab, change: impl FnOnce(String) -> String) -> PathBuf {
-    let path = lab.state().join("images/image");
-    let record = fs::read_to_string(path.with_file_name("busybox")).unwrap();
-    let record = record.replace("name busybox\n", "name image\n");
-    fs::write(&path, change(record)).unwrap();
+    let hex = "1".repeat(64);
+    let text = fs::read_to_string(record(&lab.state(), "busybox")).unwrap();
+    let id = text.lines().find_map(|line| line.strip_prefix("id ")).unwrap();
+    let text = text.replace(&format!("id {id}\n"), &format!("id sha256:{hex}\n"));
+    let path = lab.state().join("images/records").join(&hex);
+    fs::write(&path, change(text)).unwrap();
+    symlink(format!("../records/{hex}"), record(&lab.state(), "image")).unwrap();
     path
 }
 
@@ -87,7 +155,7 @@ fn second_image(lab: &Lab, change: impl FnOnce(String) -> String) -> PathBuf {
 fn image_names_that_are_paths_are_refused() {
     let lab = Lab::new();
     for words in [["run", "../images/busybox"], ["rmi", "../images/busybox"]] {
-        let refused = contains("the image's name");
+        let refused = contains("invalid image name");
         lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
     }
 }
@@ -234,6 +302,7 @@ fn records_with_a_newer_format_are_named_and_kept() {
     ok(&lab, &["run", "--rm", "busybox", "true"]);
     assert!(image.exists());
     fs::remove_file(&image).unwrap();
+    fs::remove_file(blackbox::record(&lab.state(), "image")).unwrap();
 }
 
 /// The system calls of a run: the smaller of two numbers, as a signal may interrupt one.

@@ -269,10 +269,10 @@ fn a_state_directory_that_overlay_refuses_is_named_with_the_way_out() {
     let said = String::from_utf8(said).unwrap();
     let dir = lab.dir().to_str().unwrap().to_owned();
     let mut settings = insta::Settings::clone_current();
-    settings.add_filter("[0-9a-f]{12}", "ID");
+    settings.add_filter("[0-9a-f]{64}|[0-9a-f]{12}", "ID");
     settings.add_filter("(?m)^busybox: .*\n", "");
     settings.bind(|| assert_snapshot!(said.replace(&dir, "DIR"), @"
-    error: enter overlay: mount(2) overlay on DIR/overlay/state/containers/ID lowerdir=DIR/overlay/state/layers/busybox-ID,upperdir=DIR/overlay/state/containers/ID/upper,workdir=DIR/overlay/state/containers/ID/work,index=off,volatile,redirect_dir=off,metacopy=off: EINVAL: Invalid argument
+    error: enter overlay: mount(2) overlay on DIR/overlay/state/containers/ID lowerdir=DIR/overlay/state/layers/ID,upperdir=DIR/overlay/state/containers/ID/upper,workdir=DIR/overlay/state/containers/ID/work,index=off,volatile,redirect_dir=off,metacopy=off: EINVAL: Invalid argument
     hint: the write layer DIR/overlay/state/containers/ID/upper lies on overlayfs, where overlayfs takes none; it does on ext4, xfs, btrfs and tmpfs: MYDOCKER_ROOT=/dev/shm/mydocker
     "));
     assert_eq!(fs::read_dir(on.0.join("state/containers")).unwrap().count(), 0);

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use blackbox::{Lab, Terminal, user, values};
+use blackbox::{Lab, Terminal, record, user, values};
 use insta::assert_snapshot;
 use nix::mount::{MsFlags, mount, umount};
 use predicates::prelude::*;
@@ -186,7 +186,7 @@ fn hostile_tars_make_no_image_and_touch_nothing_outside() {
         import.args(["import", "-", "tame"]).write_stdin(tamed.clone());
         import.assert().success();
         let state = state(&lab);
-        let layers = values(state.join("images/tame"), "layer");
+        let layers = values(record(&state, "tame"), "layer");
         let top = state.join("layers").join(&layers[0]);
         for (name, text) in
             [("absolute", "in"), ("out", "replaced"), ("written", "in")]
@@ -294,7 +294,7 @@ fn a_full_disk_is_named_and_neither_a_tar_nor_an_image_is_made() {
 #[file_serial(machine)]
 fn image_names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
     let lab = Lab::new();
-    for name in ["../x", "a/b", "", ".hidden", "-x"] {
+    for name in ["../x", "A", "", ".hidden", "-x"] {
         let mut import = lab.chapter(BIN);
         import.args(["import", ".", name]).assert().code(2).stdout("");
     }

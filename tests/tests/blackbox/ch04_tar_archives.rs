@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use blackbox::{Lab, values};
+use blackbox::{Lab, record, values};
 use predicates::str::contains;
 use serial_test::file_serial;
 use tar::{Builder, EntryType, Header};
@@ -35,7 +35,7 @@ fn container(state: &Path) -> PathBuf {
 
 /// The top layer of an image.
 fn top(state: &Path, image: &str) -> PathBuf {
-    let layers = values(state.join("images").join(image), "layer");
+    let layers = values(record(&state, image), "layer");
     state.join("layers").join(&layers[0])
 }
 

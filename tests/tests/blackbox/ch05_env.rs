@@ -54,6 +54,28 @@ impl Drop for One<'_> {
 
 #[test]
 #[file_serial(machine)]
+fn an_image_keeps_the_options_of_its_container_as_defaults() {
+    let lab = Lab::new();
+    let said = |words: &[&str]| {
+        let out = lab.chapter(BIN).args(words).assert().success();
+        String::from_utf8(out.get_output().stdout.clone()).unwrap()
+    };
+    let options = ["-e", "WORD=a b", "-w", "/srv", "-u", "nobody"];
+    let run = ["run", "--name", "one"];
+    said(&[&run[..], &options, &["busybox", "true"]].concat());
+    said(&["commit", "one", "made"]);
+    said(&["rm", "one"]);
+    let script = "echo $WORD; pwd; id -u";
+    let run = ["run", "--rm", "made", "sh", "-c", script];
+    assert_eq!(said(&run), "a b\n/srv\n65534\n");
+    let other = ["run", "--rm", "-e", "WORD=c", "-w", "/", "-u", "0"];
+    let run = [&other[..], &["made", "sh", "-c", script]].concat();
+    assert_eq!(said(&run), "c\n/\n0\n");
+    said(&["rmi", "made"]);
+}
+
+#[test]
+#[file_serial(machine)]
 fn variables_come_from_flags_files_and_the_caller_where_they_are_named() {
     for new in BOTH {
         let lab = Lab::new();

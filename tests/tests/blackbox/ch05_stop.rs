@@ -88,6 +88,22 @@ fn who_handles_sigterm_ends_by_itself_and_its_code_is_recorded_by_then() {
 
 #[test]
 #[file_serial(machine)]
+fn the_signal_that_the_image_names_asks_the_program_to_end() {
+    let lab = Lab::new();
+    let script = HANDLES.replace(" TERM;", " USR1;");
+    let mut run = run(&lab, "web", &script);
+    let containers = fs::read_dir(lab.state().join("containers")).unwrap();
+    let record = containers.last().unwrap().unwrap().path().join("record");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("\nend\n", "\nstop-signal SIGUSR1\nend\n"))
+        .unwrap();
+    ok(&lab, &["stop", "web"]);
+    assert_eq!(run.wait().unwrap().code(), Some(7));
+    ok(&lab, &["rm", "web"]);
+}
+
+#[test]
+#[file_serial(machine)]
 fn who_ignores_sigterm_is_killed_after_its_time_with_all_its_children() {
     for (new, held) in BOTH {
         for time in ["0", "1"] {

@@ -217,7 +217,7 @@ fn a_change_to_the_image_is_caught() {
         |lab| fs::write(lab.image().join("etc/hosts"), "changed").unwrap(),
         || {},
     );
-    assert!(words.contains("file gone: layers/busybox-"), "{words}");
+    assert!(words.contains("file gone: layers/"), "{words}");
 }
 
 #[test]

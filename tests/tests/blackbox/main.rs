@@ -18,6 +18,7 @@ mod ch04_commit;
 mod ch04_image;
 mod ch04_overlay;
 mod ch04_pivot_root;
+mod ch04_save;
 mod ch04_tar;
 mod ch04_tar_archives;
 mod ch04_volume;

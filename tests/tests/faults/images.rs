@@ -15,7 +15,7 @@ use tar::{Builder, Header};
 use crate::count;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const BIN: &str = "ch04-tar";
+const BIN: &str = "ch04-save";
 
 /// What libc and the runtime do for themselves, and what can't fail.
 const OWN: &[i64] = &[
@@ -80,6 +80,16 @@ const IMPORT: Scene =
     Scene { words: &["import", "in.tar", "image"], image: true, ..NOTHING };
 const EXPORT: Scene =
     Scene { words: &["export", "-o", "out.tar", "one"], tar: true, ..NOTHING };
+const SAVE: Scene =
+    Scene { words: &["save", "-o", "out.tar", "busybox"], tar: true, ..NOTHING };
+const LOAD: Scene =
+    Scene { words: &["load", "-i", "image"], image: true, ..NOTHING };
+const TAG: Scene = Scene {
+    words: &["tag", "other", "image"],
+    before: &[&["import", "in.tar", "other"]],
+    image: true,
+    ..NOTHING
+};
 const REMOVE_IMAGE: Scene = Scene {
     words: &["rmi", "image"],
     before: &[&["import", "in.tar", "image"]],
@@ -94,12 +104,23 @@ const REMOVE: Scene = Scene {
 struct Ground {
     lab: Lab,
     /// What is in these directories when nothing is left.
-    plain: [BTreeSet<String>; 5],
+    plain: [BTreeSet<String>; PLACES.len()],
 }
 
 /// The state directory's, and last the one in which tars are.
-const PLACES: [&str; 5] =
-    ["state/layers", "state/images", "state/containers", "state/running", "."];
+const PLACES: [&str; 8] = [
+    "state/images",
+    "state/images/names",
+    "state/images/records",
+    "state/images/blobs/sha256",
+    "state/layers",
+    "state/containers",
+    "state/running",
+    ".",
+];
+/// The places of the names, and of the tars.
+const NAMES: usize = 1;
+const TARS: usize = 7;
 
 impl Ground {
     fn new() -> Ground {
@@ -117,13 +138,17 @@ impl Ground {
         let script = "echo text > /file; rm /etc/hosts";
         let words = ["run", "--name", "one", "busybox", "sh", "-c", script];
         lab.chapter(BIN).args(words).assert().success();
+        let image = |words: &[&str]| lab.chapter(BIN).args(words).assert().success();
+        image(&["import", "in.tar", "image"]);
+        image(&["save", "-o", "image", "image"]);
+        image(&["rmi", "image"]);
         lab.look_again();
         let mut ground = Ground { lab, plain: Default::default() };
         ground.plain = ground.names();
         ground
     }
 
-    fn names(&self) -> [BTreeSet<String>; 5] {
+    fn names(&self) -> [BTreeSet<String>; PLACES.len()] {
         PLACES.map(|place| {
             let entries = fs::read_dir(self.lab.dir().join(place)).unwrap();
             let name =
@@ -191,9 +216,9 @@ impl Ground {
     }
 
     /// Whether there are the image, the container `two`, and the tar.
-    fn there(&self, now: &[BTreeSet<String>; 5]) -> [bool; 3] {
+    fn there(&self, now: &[BTreeSet<String>; PLACES.len()]) -> [bool; 3] {
         let two = self.lab.state().join("names/two").symlink_metadata().is_ok();
-        [now[1].contains("image"), two, now[4].contains("out.tar")]
+        [now[NAMES].contains("image:latest"), two, now[TARS].contains("out.tar")]
     }
 
     /// The image has what it should have.
@@ -212,11 +237,14 @@ impl Ground {
         if image {
             self.must(&["rmi", "image"])?;
         }
+        if self.names()[NAMES].contains("other:latest") {
+            self.must(&["rmi", "other"])?;
+        }
         if container {
             self.must(&["rm", "two"])?;
         }
         let _ = fs::remove_file(self.lab.dir().join("out.tar"));
-        if self.names()[4] != self.plain[4] {
+        if self.names()[TARS] != self.plain[TARS] {
             self.must(EXPORT.words)?;
             fs::remove_file(self.lab.dir().join("out.tar")).unwrap();
         }
@@ -307,6 +335,21 @@ fn import() {
 #[test]
 fn export() {
     all(&EXPORT);
+}
+
+#[test]
+fn save() {
+    all(&SAVE);
+}
+
+#[test]
+fn load() {
+    all(&LOAD);
+}
+
+#[test]
+fn tag() {
+    all(&TAG);
 }
 
 #[test]

@@ -83,7 +83,9 @@ fn look(may: &[Images; 2]) -> Result<usize, String> {
     let list = list.as_array().ok_or("no list of images")?;
     let mut names = BTreeSet::new();
     for record in list {
-        let name = record["name"].as_str().ok_or("a record without a name")?;
+        // An image whose name was replaced, or not written yet: the sweep removes it.
+        let Some(name) = record["names"][0].as_str() else { continue };
+        let name = name.strip_suffix(":latest").ok_or("another tag")?;
         let layers: Vec<&str> = record["layers"]
             .as_array()
             .unwrap()
@@ -165,13 +167,35 @@ fn swept() -> Result<(), String> {
     for container in names("containers") {
         chapter(&["rm", &container])?;
     }
-    let images = names("images");
-    let mut used = BTreeSet::new();
-    for image in &images {
-        used.extend(blackbox::values(state.join("images").join(image), "layer"));
+    let mut used: [BTreeSet<String>; 3] = Default::default();
+    let index = fs::read_to_string(state.join("images/index.json"));
+    let index = index.map_err(|error| error.to_string())?;
+    for name in names("images/names") {
+        let record = state.join("images/names").join(&name);
+        let hex = |digest: &String| digest.replace("sha256:", "");
+        used[0].extend(blackbox::values(&record, "layer"));
+        for key in ["id", "manifest", "blob"] {
+            used[1].extend(blackbox::values(&record, key).iter().map(hex));
+        }
+        used[2].extend(blackbox::values(&record, "id").iter().map(hex));
+        if !index.contains(&format!("ref.name\":\"{name}\"")) {
+            return Err(format!("the index lacks {name}"));
+        }
     }
-    match names("layers") {
-        layers if layers == used => Ok(()),
-        layers => Err(format!("layers {layers:?}, used are {used:?}")),
+    for (place, used) in
+        ["layers", "images/blobs/sha256", "images/records"].iter().zip(&used)
+    {
+        let found = names(place);
+        if found != *used {
+            return Err(format!("{place} has {found:?}, used are {used:?}"));
+        }
     }
+    for blob in &used[1] {
+        let path = state.join("images/blobs/sha256").join(blob);
+        let bytes = fs::read(path).map_err(|error| error.to_string())?;
+        if oci::sha256(&bytes).hex() != blob {
+            return Err(format!("the blob {blob} is damaged"));
+        }
+    }
+    Ok(())
 }

@@ -5,9 +5,10 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use common::images::Image;
+use common::images::{Image, Layout};
 use common::state::State;
 use common::step::Step;
+use provision::busybox;
 use vm_init::place;
 
 use super::kernel::Kernel;
@@ -121,11 +122,30 @@ impl Payload<'_> {
         for (name, path) in self.tests {
             tree.program(&format!("{}/{name}", place::TESTS), path)?;
         }
-        // The record, and the layers it names: the state may hold more.
-        let record = format!("images/{}", self.busybox.name);
-        let text =
-            fs::read(self.state.root().join(&record)).step(|| record.clone())?;
-        tree.add(&format!("{}/{record}", place::STATE), Node::File(0o644, text));
+        // The image busybox only: the state may hold more.
+        let image = self.busybox;
+        let layout = Layout::of(self.state);
+        let blobs = [&image.id, &image.manifest].into_iter().chain(&image.blobs);
+        let blobs = blobs.map(|blob| layout.blob(blob));
+        let images = self.state.images();
+        let marks = ["index.json", "lease", "oci-layout"];
+        let files = marks.map(|name| images.join(name)).into_iter();
+        for path in blobs.chain(files).chain([layout.record(&image.id)]) {
+            let text =
+                fs::read(&path).step(|| format!("read(2) {}", path.display()))?;
+            let name = path.strip_prefix(self.state.root())?.display();
+            tree.add(&format!("{}/{name}", place::STATE), Node::File(0o644, text));
+        }
+        for name in ["blobs", "downloads"] {
+            let path = format!("{}/images/{name}", place::STATE);
+            tree.add(&path, Node::Directory(0o700));
+        }
+        let name = busybox::reference()?.file_name();
+        let target = format!("../records/{}", image.id.hex());
+        tree.add(
+            &format!("{}/images/names/{name}", place::STATE),
+            Node::Symlink(target.into()),
+        );
         for (name, layer) in self.busybox.layers.iter().zip(&layers) {
             tree.copy(&format!("{}/layers/{name}", place::STATE), layer)?;
         }

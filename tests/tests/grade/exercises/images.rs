@@ -1,6 +1,10 @@
 //! The exercises of chapter 4 about images, commits and tars.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use blackbox::record;
 
 use crate::Entry;
 use crate::outcome::{Outcome, so};
@@ -80,7 +84,7 @@ fn tag(room: &mut Room) -> Outcome {
         let words = ["run", "--rm", "busybox", "echo", "text"];
         room.words(&words).end()?.prints("text\n")
     });
-    let _ = fs::remove_file(room.lab.state().join("images/second"));
+    let _ = fs::remove_file(record(&room.lab.state(), "second"));
     outcome
 }
 
@@ -89,23 +93,31 @@ fn paths(room: &mut Room) -> Outcome {
     room.words(&["layers", "busybox"]).end()?.prints(&expected)
 }
 
+/// The record that [`second_image`] makes.
+fn second_record(room: &Room) -> PathBuf {
+    room.lab.state().join("images/records").join("1".repeat(64))
+}
+
 /// A second record of busybox's layer, of which this changes the lines.
 fn second_image(room: &Room, change: impl Fn(&str) -> String) {
-    let images = room.lab.state().join("images");
-    let record = fs::read_to_string(images.join("busybox")).expect("read(2)");
-    let lines: Vec<String> = record.lines().map(change).collect();
-    fs::write(images.join("a-second"), lines.join("\n") + "\n").expect("write(2)");
+    let state = room.lab.state();
+    let text = fs::read_to_string(record(&state, "busybox")).expect("read(2)");
+    let lines: Vec<String> = text.lines().map(change).collect();
+    fs::write(second_record(room), lines.join("\n") + "\n").expect("write(2)");
+    let target = format!("../records/{}", "1".repeat(64));
+    symlink(target, record(&state, "a-second")).expect("symlink(2)");
 }
 
 fn by_size(room: &mut Room) -> Outcome {
     second_image(room, |line| match line.split_once(' ') {
-        Some(("name", _)) => "name a-second".to_owned(),
+        Some(("id", _)) => format!("id sha256:{}", "1".repeat(64)),
         Some(("size", _)) => "size 1".to_owned(),
         _ => line.to_owned(),
     });
     let sorted = room.words(&["images", "-q", "--sort", "size"]).end();
     let by_name = room.words(&["images", "-q"]).end();
-    fs::remove_file(room.lab.state().join("images/a-second")).expect("unlink(2)");
+    fs::remove_file(second_record(room)).expect("unlink(2)");
+    fs::remove_file(record(&room.lab.state(), "a-second")).expect("unlink(2)");
     sorted?.prints("busybox\na-second\n")?;
     by_name?.prints("a-second\nbusybox\n")
 }

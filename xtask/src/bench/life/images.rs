@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use common::images::Image;
 use common::state::State;
 use common::state::remove_tree;
 use common::step::Step;
+use provision::busybox;
 
 use super::{Aim, Line, Measure, Place, in_turn, time};
 use crate::command::must;
@@ -189,7 +189,7 @@ fn tar(flags: &str, file: &Path) -> Command {
 /// A directory with busybox, so that a container of it has a program.
 fn program(place: &Place, tree: &Path) -> Result<()> {
     let state = State::at(&place.state);
-    let image = Image::find(&state, "busybox")?.context("no busybox")?;
+    let image = busybox::image(&state)?;
     let layer = image.directories(&state).into_iter().next().context("no layer")?;
     let bin = tree.join("bin");
     fs::create_dir_all(&bin).step(|| format!("mkdir(2) {}", bin.display()))?;

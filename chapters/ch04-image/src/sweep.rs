@@ -1,0 +1,127 @@
+//! What a change removes from the store: files to which nothing leads.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result;
+use common::images::{Digest, Image, remove_if_there, sync};
+use common::state::record::{self, Record};
+use common::state::remove_tree;
+
+use crate::Store;
+use crate::directory::names;
+
+/// The prefix of the layers that a commit or an import is making.
+pub const DRAFT: &str = ".layer-";
+
+/// What images and containers use.
+#[derive(Default)]
+struct Used {
+    records: BTreeSet<String>,
+    blobs: BTreeSet<String>,
+    layers: BTreeSet<String>,
+}
+
+impl Store {
+    /// Remove what nothing uses.
+    ///
+    /// # Errors
+    /// Those of flock(2), unlink(2) and rmdir(2).
+    pub fn tidy(&self) -> Result<()> {
+        let _change = self.layout().change()?;
+        self.sweep()
+    }
+
+    // ANCHOR: sweep
+    /// Remove what nothing uses: unfinished files, images to which no name and no
+    /// container leads, their blobs and layers, and what a killed removal left of a
+    /// container. The caller holds the exclusive lock.
+    ///
+    /// # Errors
+    /// Those of unlink(2) and rmdir(2).
+    pub fn sweep(&self) -> Result<()> {
+        // While another process makes an image, a file without a name may be its.
+        if let Some(_sole) = self.layout().sole_lease()? {
+            self.remove_unfinished()?;
+            // If a record cannot be read, what it uses is not known.
+            if let Ok(used) = self.used() {
+                self.remove_unused(&used)?;
+            }
+        }
+        self.remove_containers_without_record()
+    }
+
+    fn remove_unused(&self, used: &Used) -> Result<()> {
+        let layout = self.layout();
+        let records = layout.records();
+        let unused = |kept: &BTreeSet<String>, at: &Path| {
+            names(at).filter(|name| !kept.contains(name)).collect::<Vec<_>>()
+        };
+        for name in unused(&used.records, &records) {
+            remove_if_there(&records.join(name))?;
+            // No record is on the disk whose layers are not.
+            sync(&records)?;
+        }
+        for name in unused(&used.blobs, &layout.blobs()) {
+            remove_if_there(&layout.blobs().join(name))?;
+        }
+        let layers = self.state().layers();
+        for name in unused(&used.layers, &layers) {
+            // A fetch of busybox works in a directory of its own.
+            if !name.starts_with('.') {
+                remove_tree(&layers.join(name))?;
+            }
+        }
+        Ok(())
+    }
+    // ANCHOR_END: sweep
+
+    /// The records, blobs and layers that a name or a container leads to.
+    fn used(&self) -> Result<Used> {
+        let mut used = Used::default();
+        let containers = Record::all(self.state())?;
+        let named = self.layout().all_names()?.into_values();
+        let running = containers.iter().filter_map(|it| it.image_id.parse().ok());
+        let ids: BTreeSet<Digest> = named.chain(running).collect();
+        for id in ids {
+            let Some(image) = Image::by_id(self.state(), &id)? else { continue };
+            used.records.insert(id.hex().to_owned());
+            let blobs = image.blobs.iter().chain([&id, &image.manifest]);
+            used.blobs.extend(blobs.map(|blob| blob.hex().to_owned()));
+            used.layers.extend(image.layers);
+        }
+        used.layers.extend(containers.into_iter().flat_map(|it| it.layers));
+        Ok(used)
+    }
+
+    fn remove_unfinished(&self) -> Result<()> {
+        let layout = self.layout();
+        let images = self.state().images();
+        for directory in [images, layout.names(), layout.records(), layout.blobs()] {
+            for name in names(&directory) {
+                if name.starts_with('.') && name.ends_with(".new") {
+                    remove_if_there(&directory.join(name))?;
+                }
+            }
+        }
+        let layers = self.state().layers();
+        for name in names(&layers).filter(|name| name.starts_with(DRAFT)) {
+            remove_tree(&layers.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn remove_containers_without_record(&self) -> Result<()> {
+        for id in names(&self.state().containers()) {
+            // The lock file is there before the directory, and is removed after it.
+            let directory = self.state().containers().join(&id);
+            let lock = self.state().running().join(&id);
+            if record::is_missing(&directory)
+                && lock.try_exists().is_ok_and(|is| !is)
+            {
+                remove_tree(&directory)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! An image that comes from elsewhere: its layers are checked and unpacked, then it gets
+//! its names.
+
+use std::io::{self, Read};
+
+use anyhow::{Context, Result, ensure};
+use ch04_commit::{Draft, become_root};
+use ch04_image::Store;
+use ch04_tar::compression::unpacked;
+use common::archive::{Keep, OPAQUE_ATTRIBUTES, unpack_stream};
+use common::images::{Digest, Image, Reference, weigh};
+use common::state::State;
+use oci::{
+    Blobs, Config, Descriptor, Document, Hashing, LARGEST, Manifest, chain_ids,
+    media, record, sha256,
+};
+
+/// Adds images whose blobs are there.
+#[derive(Clone, Debug)]
+pub struct Adder {
+    store: Store,
+    user_namespace: bool,
+}
+
+/// A layer that no image has yet. It is removed when it is dropped.
+#[derive(Debug)]
+pub struct Unpacked {
+    chain_id: Digest,
+    draft: Draft,
+}
+
+/// A layer may always unpack to so many bytes.
+const SMALL: u64 = 1 << 30;
+/// And to so many times its size, if that is more.
+const RATIO: u64 = 100;
+
+impl Adder {
+    /// For this state directory. The process must have one thread: an ordinary user's
+    /// enters a user namespace.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; the user namespace cannot be read.
+    pub fn new(state: &State) -> Result<Adder> {
+        let user_namespace = become_root()?;
+        Ok(Adder { store: Store::open(state)?, user_namespace })
+    }
+
+    /// The images.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    // ANCHOR: unpack
+    /// Unpack a layer whose blob is there; `None` if the layer is there already.
+    ///
+    /// # Errors
+    /// The blob is no tar, or is not trustworthy; its digest without compression is not
+    /// `diff_id`; a full disk, and errors of other system calls.
+    pub fn unpack(
+        &self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        chain_id: &Digest,
+    ) -> Result<Option<Unpacked>> {
+        if self.store.state().layers().join(chain_id.hex()).is_dir() {
+            return Ok(None);
+        }
+        let draft = Draft::begin(&self.store)?;
+        let blob = Blobs::of(self.store.state()).open(&layer.digest)?;
+        let keep = Keep {
+            owners: !self.user_namespace,
+            attributes: true,
+            whiteouts: Some(OPAQUE_ATTRIBUTES[usize::from(self.user_namespace)]),
+        };
+        let limit = layer.size.saturating_mul(RATIO).max(SMALL);
+        unpacked(blob, |tar| {
+            let mut tar = Hashing::new(Limited { inner: tar, left: limit, limit });
+            unpack_stream(&mut tar, &draft.path, keep)?;
+            let (_, found, _) = tar.finish();
+            ensure!(
+                found == *diff_id,
+                "its digest without compression is {found}, not {diff_id}: the image is \
+                 damaged"
+            );
+            Ok(())
+        })
+        .with_context(|| format!("unpack layer {}", layer.digest))?;
+        Ok(Some(Unpacked { chain_id: chain_id.clone(), draft }))
+    }
+    // ANCHOR_END: unpack
+
+    /// Let these names lead to the image with this manifest. Its blobs are there, also as
+    /// complete downloads. Layers that are missing are unpacked, except those that were
+    /// unpacked before.
+    ///
+    /// # Errors
+    /// A blob is missing or damaged; those of [`Adder::unpack`], write(2) and rename(2).
+    /// No image is added then.
+    pub fn add(
+        &self,
+        manifest_text: &[u8],
+        media_type: &str,
+        names: &[Reference],
+        source: &str,
+        mut layers: Vec<Unpacked>,
+    ) -> Result<Image> {
+        ensure!(
+            media::is_manifest(media_type),
+            "a manifest of type {media_type:?} is not supported"
+        );
+        let blobs = Blobs::of(self.store.state());
+        // From here on no sweep removes what the image will have.
+        let lease = self.store.layout().lease()?;
+        let manifest = Manifest::read(manifest_text)?;
+        let config = Config::read(&blobs.read(&manifest.config.digest, LARGEST)?)?;
+        let mut image = record(sha256(manifest_text), &manifest, &config)?;
+        media_type.clone_into(&mut image.media_type);
+        source.clone_into(&mut image.source);
+
+        let diff_ids = &config.rootfs.diff_ids;
+        let chain = chain_ids(diff_ids);
+        for ((layer, diff_id), chain_id) in
+            manifest.layers.iter().zip(diff_ids).zip(&chain)
+        {
+            if !layers.iter().any(|unpacked| unpacked.chain_id == *chain_id) {
+                layers.extend(self.unpack(layer, diff_id, chain_id)?);
+            }
+            blobs.adopt(&layer.digest, layer.size)?;
+        }
+        blobs.adopt(&manifest.config.digest, manifest.config.size)?;
+        blobs.write(manifest_text)?;
+        self.store.sync()?;
+
+        let _change = self.store.layout().change()?;
+        for Unpacked { chain_id, draft } in &layers {
+            self.store.place_layer(&draft.path, chain_id.hex())?;
+        }
+        for layer in image.directories(self.store.state()) {
+            image.size += weigh(&layer)?;
+        }
+        let added = self.store.add(&image, names);
+        drop((layers, lease));
+        // An error of the write is reported before one of the sweep.
+        let _ = self.store.sweep();
+        added.map(|()| image)
+    }
+}
+
+/// Reads no more than a limit: a few megabytes of a hostile archive can unpack to a
+/// full disk.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        match self.left.checked_sub(count as u64) {
+            Some(left) => self.left = left,
+            None => {
+                let limit = self.limit;
+                let text = format!(
+                    "it unpacks to more than {limit} bytes, {RATIO} times its size: it \
+                     is not trustworthy"
+                );
+                return Err(io::Error::other(text));
+            }
+        }
+        Ok(count)
+    }
+}

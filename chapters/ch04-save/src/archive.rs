@@ -1,0 +1,93 @@
+//! The files of an archive, unpacked into a directory of its own.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use ch04_commit::Draft;
+use ch04_image::Store;
+use ch04_tar::compression::unpacked;
+use common::archive::{Keep, unpack_stream};
+use common::guest::GuestRoot;
+use common::images::Digest;
+use common::step::Step;
+use oci::{Blobs, Hashing, LARGEST};
+use rustix::fs::{AtFlags, CWD, linkat};
+
+/// An unpacked archive. It is removed when it is dropped.
+pub(crate) struct Archive {
+    root: GuestRoot,
+    blobs: Blobs,
+    _draft: Draft,
+}
+
+impl Archive {
+    /// Unpack an archive, compressed or not.
+    pub(crate) fn unpack(store: &Store, from: impl Read + Send) -> Result<Archive> {
+        let draft = Draft::begin(store)?;
+        let keep = Keep { owners: false, attributes: false, whiteouts: None };
+        unpacked(from, |tar| unpack_stream(tar, &draft.path, keep))?;
+        let root = GuestRoot::open(&draft.path)?;
+        Ok(Archive { root, blobs: Blobs::of(store.state()), _draft: draft })
+    }
+
+    /// A small file; `None` if there is none.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.file(name)? else { return Ok(None) };
+        let mut text = Vec::new();
+        let read = file.take(LARGEST + 1).read_to_end(&mut text);
+        read.look(|| format!("read(2) {name}"))?;
+        ensure!(
+            text.len() as u64 <= LARGEST,
+            "{name} has more than {LARGEST} bytes, and is no document of an image"
+        );
+        Ok(Some(text))
+    }
+
+    /// Make a blob of a file: its digest, its size, its first bytes. The digest is
+    /// computed: an archive may lie.
+    pub(crate) fn blob(&self, name: &str) -> Result<(Digest, u64, [u8; 6])> {
+        let file = self.file(name)?;
+        let mut file =
+            file.with_context(|| format!("the archive has no file {name}"))?;
+        let mut head = [0; 6];
+        let mut hashing = Hashing::new(&mut file);
+        let read = hashing.by_ref().take(6).read(&mut head);
+        read.look(|| format!("read(2) {name}"))?;
+        io::copy(&mut hashing, &mut io::sink())
+            .look(|| format!("read(2) {name}"))?;
+        let (_, digest, size) = hashing.finish();
+        let path = self.blobs.path(&digest);
+        if !self.blobs.has(&digest, size) {
+            let step = || format!("link(2) {name} to {}", path.display());
+            file.set_permissions(Permissions::from_mode(0o644)).step(step)?;
+            // A link needs no second copy of the data.
+            let from =
+                format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            match linkat(CWD, from, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
+                Err(rustix::io::Errno::EXIST) => {
+                    fs::remove_file(&path).step(step)?;
+                    let from = format!(
+                        "/proc/self/fd/{}",
+                        std::os::fd::AsRawFd::as_raw_fd(&file)
+                    );
+                    linkat(CWD, from, CWD, &path, AtFlags::SYMLINK_FOLLOW)
+                        .step(step)?;
+                }
+                linked => linked.step(step)?,
+            }
+        }
+        Ok((digest, size, head))
+    }
+
+    /// A regular file; symbolic links are followed inside the archive only.
+    fn file(&self, name: &str) -> Result<Option<File>> {
+        let Some(place) = self.root.find(Path::new(name))? else { return Ok(None) };
+        let path = place.path();
+        let about = fs::metadata(&path).look(|| format!("stat(2) {name}"))?;
+        ensure!(about.is_file(), "{name} in the archive is no regular file");
+        File::open(&path).map(Some).look(|| format!("open(2) {name}"))
+    }
+}

@@ -1,0 +1,208 @@
+//! The command lines of this chapter.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use ch04_image::{Images, Rmi, Store};
+use clap::Args;
+use common::Exit;
+use common::cli::{Act, Context};
+use common::images::Reference;
+use common::output;
+use common::step::Step;
+
+use crate::add::Adder;
+
+common::commands! {
+    /// The commands about images.
+    #[derive(Debug)]
+    pub enum Commands {
+        /// The commands of the earlier chapters.
+        #[command(flatten)]
+        Earlier(ch04_tar::Commands),
+        /// Write images, with all their layers, as an archive
+        Save(Save),
+        /// Add the images of an archive
+        Load(Load),
+        /// Give an image a further name
+        Tag(Tag),
+        /// Show how the layers of an image were made
+        History(History),
+        /// Manage images
+        Image(Image),
+    }
+}
+
+/// Write images, with all their layers, as an archive
+#[derive(Args, Debug)]
+pub struct Save {
+    /// Where to; compressed as the name ends: .tar, .tar.gz, .tar.zst
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+
+    /// The names of the images, their IDs, or unique ID prefixes
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+impl Act for Save {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let store = Store::open(&context.state)?;
+        crate::save(&store, &self.images, &self.output)?;
+        Ok(Exit::Code(0))
+    }
+}
+
+/// Add the images of an archive
+///
+/// The archive is an OCI image layout, or was made by `docker save`; it may be
+/// compressed by gzip or zstd.
+#[derive(Args, Debug)]
+pub struct Load {
+    /// The archive; "-" is standard input
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    input: PathBuf,
+
+    /// The name that the image gets, instead of the names in the archive
+    #[arg(long, value_name = "IMAGE", value_parser = ch04_commit::name)]
+    name: Option<Reference>,
+}
+
+impl Act for Load {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let shown = self.input.display().to_string();
+        let from: Box<dyn Read + Send> = if shown != "-" {
+            let file = File::open(&self.input);
+            Box::new(file.look(|| format!("open(2) {shown}"))?)
+        } else if io::stdin().is_terminal() {
+            bail!(
+                "an archive does not come from a terminal: give -i FILE, or a pipe"
+            );
+        } else {
+            Box::new(io::stdin())
+        };
+        let adder = Adder::new(&context.state)?;
+        let loaded = crate::load(&adder, from, &shown, self.name.as_ref());
+        let loaded = loaded.with_context(|| format!("load {shown}"))?;
+        let lines = loaded.iter().map(|image| {
+            let names = adder.store().layout().all_names().unwrap_or_default();
+            let names = names.into_iter().filter(|(_, id)| *id == image.id);
+            names
+                .map(|(name, _)| format!("Loaded image: {name}\n"))
+                .collect::<String>()
+        });
+        print(&lines.collect::<String>())
+    }
+}
+
+/// Give an image a further name
+#[derive(Args, Debug)]
+pub struct Tag {
+    /// The name of the image, its ID, or a unique ID prefix
+    image: String,
+
+    /// The further name, NAME[:TAG]; it leads to another image no longer
+    #[arg(value_parser = ch04_commit::name)]
+    name: Reference,
+}
+
+impl Act for Tag {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let store = Store::open(&context.state)?;
+        // A fetch of busybox takes the lock itself.
+        store.find(&self.image)?;
+        let _change = store.layout().change()?;
+        let image = store.find(&self.image)?;
+        store.add(&image, &[self.name])?;
+        store.sweep()?;
+        Ok(Exit::Code(0))
+    }
+}
+
+/// Show how the layers of an image were made
+#[derive(Args, Debug)]
+pub struct History {
+    /// The name of the image, its ID, or a unique ID prefix
+    image: String,
+}
+
+impl Act for History {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let store = Store::open(&context.state)?;
+        print(&crate::history::history(&store, &self.image)?)
+    }
+}
+
+/// Manage images
+#[derive(Args, Debug)]
+pub struct Image {
+    #[command(subcommand)]
+    action: Action,
+}
+
+impl Act for Image {
+    fn act(self, context: &Context) -> Result<Exit> {
+        self.action.act(context)
+    }
+}
+
+common::commands! {
+    /// The commands of `image`.
+    #[derive(Debug)]
+    enum Action {
+        /// Print all properties of images as JSON
+        Inspect(Inspect),
+        /// Remove images without a tag, and interrupted downloads
+        Prune(Prune),
+        /// List the images
+        Ls(Images),
+        /// Remove images that no container uses
+        Rm(Rmi),
+        /// Give an image a further name
+        Tag(Tag),
+        /// Show how the layers of an image were made
+        History(History),
+        /// Write images, with all their layers, as an archive
+        Save(Save),
+        /// Add the images of an archive
+        Load(Load),
+    }
+}
+
+/// Print all properties of images as JSON
+#[derive(Args, Debug)]
+struct Inspect {
+    /// The names of the images, their IDs, or unique ID prefixes
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+impl Act for Inspect {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let store = Store::open(&context.state)?;
+        let all: Result<Vec<_>> =
+            self.images.iter().map(|image| crate::inspect(&store, image)).collect();
+        print(&(serde_json::to_string_pretty(&all?)? + "\n"))
+    }
+}
+
+/// Remove images without a tag, and interrupted downloads
+#[derive(Args, Debug)]
+struct Prune {
+    /// Remove every image that no container uses
+    #[arg(short, long)]
+    all: bool,
+}
+
+impl Act for Prune {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let removed = crate::prune(&Store::open(&context.state)?, self.all)?;
+        print(&removed.iter().map(|name| format!("{name}\n")).collect::<String>())
+    }
+}
+
+fn print(text: &str) -> Result<Exit> {
+    output::report(text, Vec::new())
+}

@@ -1,0 +1,21 @@
+//! Images as archives: `save` and `load`. More names for an image, and what an image
+//! contains.
+
+#![forbid(unsafe_code)]
+
+mod add;
+mod archive;
+mod commands;
+mod history;
+mod inspect;
+mod legacy;
+mod load;
+mod prune;
+mod save;
+
+pub use add::{Adder, Unpacked};
+pub use commands::{Commands, History, Image, Load, Save, Tag};
+pub use inspect::inspect;
+pub use load::load;
+pub use prune::prune;
+pub use save::save;

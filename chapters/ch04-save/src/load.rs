@@ -1,0 +1,173 @@
+//! `load`: images from an archive.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use anyhow::{Context, Result, bail, ensure};
+use ch04_tar::compression::Packing;
+use common::images::{Image, Reference};
+use oci::{Descriptor, Document, Index, Manifest, Platform, media};
+
+use crate::add::Adder;
+use crate::archive::Archive;
+use crate::legacy::{self, Entry};
+
+/// The annotations with an image's name: containerd's has the whole name; OCI's has the
+/// whole name or only the tag.
+///
+/// # Source
+/// OCI image specification, annotations.md; containerd, "AnnotationImageName"
+pub(crate) const NAMES: [&str; 2] =
+    ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+
+/// An image in an archive: its manifest, the media type, its names.
+type Found = (Vec<u8>, String, Vec<Reference>);
+
+// ANCHOR: load
+/// Add all images of an archive: an OCI image layout, or an archive of `docker save`. With
+/// a name, the archive must contain one image, which gets that name.
+///
+/// # Errors
+/// It is no archive of images, is damaged or not trustworthy; an image has no name; a
+/// full disk, and errors of other system calls.
+pub fn load(
+    adder: &Adder,
+    from: impl Read + Send,
+    source: &str,
+    name: Option<&Reference>,
+) -> Result<Vec<Image>> {
+    let archive = Archive::unpack(adder.store(), from)?;
+    let legacy = archive.text(legacy::FILE)?;
+    let entries = legacy.as_deref().map_or(Ok(Vec::new()), Entry::read)?;
+    let found = match archive.text("index.json")? {
+        Some(index) => oci_images(&archive, &Index::read(&index)?, &entries)?,
+        None if legacy.is_some() => legacy_images(&archive, &entries)?,
+        None => bail!(
+            "it has neither an index.json nor a manifest.json, and is no archive of \
+             images: `import` makes an image of a file system"
+        ),
+    };
+    ensure!(!found.is_empty(), "it has no image for this machine");
+    ensure!(
+        name.is_none() || found.len() == 1,
+        "it has {} images, which cannot all get one name",
+        found.len()
+    );
+    let mut images = Vec::new();
+    for (manifest, media_type, names) in &found {
+        let names = name.map_or(&**names, std::slice::from_ref);
+        ensure!(
+            !names.is_empty(),
+            "an image of the archive has no name: give it one by --name"
+        );
+        images.push(adder.add(manifest, media_type, names, source, Vec::new())?);
+    }
+    Ok(images)
+}
+// ANCHOR_END: load
+
+/// The images of an OCI image layout.
+fn oci_images(
+    archive: &Archive,
+    index: &Index,
+    entries: &[Entry],
+) -> Result<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
+    for entry in &index.manifests {
+        let Some((text, media_type)) = manifest(archive, entry)? else { continue };
+        let manifest = Manifest::read(&text)?;
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            let (digest, ..) = archive.blob(&path(blob))?;
+            ensure!(
+                digest == blob.digest,
+                "the blob {} of the archive is damaged: its digest is {digest}",
+                blob.digest
+            );
+        }
+        let mut names = BTreeSet::new();
+        let config = manifest.config.digest.hex();
+        for entry in entries.iter().filter(|entry| entry.config.contains(config)) {
+            names.extend(tags(entry)?);
+        }
+        for key in NAMES {
+            let name = entry.annotations.get(key);
+            // A tag alone names no repository.
+            let whole = name.filter(|name| name.contains([':', '/']));
+            if let Some(Ok(name)) = whole.map(|name| name.parse::<Reference>()) {
+                names.insert(name.with_default_tag());
+            }
+        }
+        // Of the same image, each name has an entry.
+        match found.iter_mut().find(|(known, ..)| *known == text) {
+            Some((_, _, known)) => known.extend(names),
+            None => found.push((text, media_type, names.into_iter().collect())),
+        }
+    }
+    Ok(found)
+}
+
+/// The manifest of an entry, or the one for this machine out of an index.
+fn manifest(
+    archive: &Archive,
+    entry: &Descriptor,
+) -> Result<Option<(Vec<u8>, String)>> {
+    let text = archive.text(&path(entry))?;
+    let text = text.with_context(|| format!("blob {} is missing", entry.digest))?;
+    let found = oci::sha256(&text);
+    ensure!(
+        found == entry.digest,
+        "the blob {} of the archive is damaged: its digest is {found}",
+        entry.digest
+    );
+    if media::is_manifest(&entry.media_type) {
+        return Ok(Some((text, entry.media_type.clone())));
+    }
+    if !media::is_index(&entry.media_type) {
+        return Ok(None);
+    }
+    let host = Platform::host();
+    let mine = |entry: &&Descriptor| {
+        entry.platform.as_ref().is_some_and(|platform| {
+            platform.os == host.os && platform.architecture == host.architecture
+        })
+    };
+    let index = Index::read(&text)?;
+    let found = index.manifests.iter().find(mine);
+    match found.filter(|entry| media::is_manifest(&entry.media_type)) {
+        Some(entry) => manifest(archive, entry),
+        None => Ok(None),
+    }
+}
+
+fn path(blob: &Descriptor) -> String {
+    format!("blobs/sha256/{}", blob.digest.hex())
+}
+
+/// The images of a list, whose layers have no blobs yet.
+fn legacy_images(archive: &Archive, entries: &[Entry]) -> Result<Vec<Found>> {
+    let found = entries.iter().map(|entry| -> Result<Found> {
+        let (digest, size, _) = archive.blob(&entry.config)?;
+        let config = Descriptor::new(media::CONFIG, digest, size);
+        let layers: Result<Vec<Descriptor>> = entry
+            .layers
+            .iter()
+            .map(|layer| {
+                let (digest, size, head) = archive.blob(layer)?;
+                let media_type = match Packing::found(&head)? {
+                    Packing::Plain => media::LAYER,
+                    Packing::Gzip => media::LAYER_GZIP,
+                    Packing::Zstd => media::LAYER_ZSTD,
+                };
+                Ok(Descriptor::new(media_type, digest, size))
+            })
+            .collect();
+        let manifest = Manifest::new(config, layers?);
+        Ok((manifest.text()?, media::MANIFEST.to_owned(), tags(entry)?))
+    });
+    found.collect()
+}
+
+fn tags(entry: &Entry) -> Result<Vec<Reference>> {
+    let tags = entry.repo_tags.iter().flatten();
+    tags.map(|tag| Ok(tag.parse::<Reference>()?.with_default_tag())).collect()
+}

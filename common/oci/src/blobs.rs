@@ -1,0 +1,187 @@
+//! Files that are named by their digests.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use common::hints;
+use common::images::{Digest, Layout, remove_if_there};
+use common::state::{Id, State};
+use common::step::{Hint, Step};
+
+use crate::download::Download;
+use crate::hashing::{Hashing, sha256};
+
+/// The blobs of a state directory: those of images, and complete downloads.
+///
+/// The caller holds a lease as long as no image has the blobs.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    layout: Layout,
+}
+
+impl Blobs {
+    /// Of this state directory.
+    #[must_use]
+    pub fn of(state: &State) -> Blobs {
+        Blobs { layout: Layout::of(state) }
+    }
+
+    /// Where the blob of an image is.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.layout.blob(digest)
+    }
+
+    /// Where a complete download is.
+    #[must_use]
+    pub fn downloaded(&self, digest: &Digest) -> PathBuf {
+        self.layout.downloads().join(digest.hex())
+    }
+
+    /// Whether there is a blob with this digest and this size in bytes.
+    #[must_use]
+    pub fn has(&self, digest: &Digest, size: u64) -> bool {
+        [self.path(digest), self.downloaded(digest)]
+            .iter()
+            .any(|path| fs::metadata(path).is_ok_and(|about| about.len() == size))
+    }
+
+    /// Open a blob.
+    ///
+    /// # Errors
+    /// There is none; those of open(2).
+    pub fn open(&self, digest: &Digest) -> Result<File> {
+        let path = self.path(digest);
+        match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            file => return file.look(|| format!("open(2) {}", path.display())),
+        }
+        let download = File::open(self.downloaded(digest));
+        download.look(|| format!("the blob {}: open(2)", path.display()))
+    }
+
+    /// A whole blob, of at most so many bytes. Its digest is checked.
+    ///
+    /// # Errors
+    /// There is none, it is larger, or it is damaged.
+    pub fn read(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = self.open(digest)?;
+        file.take(most + 1)
+            .read_to_end(&mut bytes)
+            .look(|| format!("read(2) the blob {digest}"))?;
+        ensure!(
+            bytes.len() as u64 <= most,
+            "the blob {digest} has more than {most} bytes"
+        );
+        let found = sha256(&bytes);
+        ensure!(
+            found == *digest,
+            "the blob {digest} is damaged: its digest is {found}"
+        );
+        Ok(bytes)
+    }
+
+    /// Write a small blob.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub fn write(&self, bytes: &[u8]) -> Result<Digest> {
+        let mut writer = self.writer()?;
+        writer.write_all(bytes).step(|| "write(2) a blob").hint(hints::state)?;
+        Ok(writer.finish()?.0)
+    }
+
+    /// A blob whose digest is known when it is written.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn writer(&self) -> Result<Writer> {
+        let path = self.layout.unfinished(Id::new()?.as_str());
+        let file =
+            File::create(&path).step(|| format!("open(2) {}", path.display()));
+        let out = BufWriter::with_capacity(BUFFER, file.hint(hints::state)?);
+        let out = Some(Hashing::new(out));
+        Ok(Writer { out, path, blobs: self.clone() })
+    }
+
+    /// Download a blob, or go on with a download that was interrupted; `None` if another
+    /// process has downloaded it meanwhile. Of several processes one downloads, and the
+    /// others wait here.
+    ///
+    /// # Errors
+    /// Those of open(2), flock(2) and read(2).
+    pub fn download(&self, digest: &Digest, size: u64) -> Result<Option<Download>> {
+        let done = self.downloaded(digest);
+        let download = Download::open(&done, digest, size)?;
+        Ok((!self.has(digest, size)).then_some(download))
+    }
+
+    /// Move a complete download to the blobs. It is no error if it is there already.
+    ///
+    /// # Errors
+    /// The blob is missing or has another size; those of rename(2).
+    pub fn adopt(&self, digest: &Digest, size: u64) -> Result<()> {
+        let path = self.path(digest);
+        let fits = |path: &Path| fs::metadata(path).map(|about| about.len() == size);
+        if fits(&path).unwrap_or(false) {
+            return Ok(());
+        }
+        let from = self.downloaded(digest);
+        let fits =
+            fits(&from).ok().with_context(|| format!("blob {digest} is missing"));
+        ensure!(fits?, "the blob {digest} has another size than {size} bytes");
+        fs::rename(&from, &path).step(|| format!("rename(2) to {}", path.display()))
+    }
+}
+
+/// The bytes that are written at once.
+const BUFFER: usize = 128 << 10;
+
+/// A blob that is being written. It is removed if it is not finished.
+#[derive(Debug)]
+pub struct Writer {
+    out: Option<Hashing<BufWriter<File>>>,
+    path: PathBuf,
+    blobs: Blobs,
+}
+
+impl Writer {
+    /// Give the blob its name. It is on the disk after the next syncfs(2) and fsync(2) of
+    /// the directory.
+    ///
+    /// # Errors
+    /// Those of write(2) and rename(2).
+    pub fn finish(mut self) -> Result<(Digest, u64)> {
+        let step = || format!("write(2) {}", self.path.display());
+        let out = self.out.take().context("the blob is finished already")?;
+        let (mut out, digest, size) = out.finish();
+        out.flush().step(step).hint(hints::state)?;
+        let path = self.blobs.path(&digest);
+        fs::rename(&self.path, &path)
+            .step(|| format!("rename(2) to {}", path.display()))?;
+        Ok((digest, size))
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.out {
+            Some(out) => out.write(bytes),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // After a finish it is gone.
+        let _ = remove_if_there(&self.path);
+    }
+}

@@ -1,0 +1,41 @@
+//! Media types: what the bytes of a blob are.
+//!
+//! # Source
+//! OCI image specification, media-types.md; Docker's are in the distribution project,
+//! manifest-v2-2
+
+/// A manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An index: manifests for several platforms.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// A configuration.
+pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// A layer as a tar.
+pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// The same, compressed by gzip.
+pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// The same, compressed by zstd.
+pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+
+/// Docker's manifest.
+pub const DOCKER_MANIFEST: &str =
+    "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's index.
+pub const DOCKER_LIST: &str =
+    "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker's configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Docker's layer, compressed by gzip.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+/// Whether this is a manifest.
+#[must_use]
+pub fn is_manifest(media_type: &str) -> bool {
+    [MANIFEST, DOCKER_MANIFEST].contains(&media_type)
+}
+
+/// Whether this is an index.
+#[must_use]
+pub fn is_index(media_type: &str) -> bool {
+    [INDEX, DOCKER_LIST].contains(&media_type)
+}

@@ -1,0 +1,258 @@
+//! Descriptors, manifests and indexes.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use common::images::Digest;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::media;
+use crate::wire::{or_default, read_digest, write_digest};
+
+/// A document of an image. Fields that this program does not know are preserved.
+pub trait Document: Serialize + DeserializeOwned {
+    /// What it is called in an error.
+    const KIND: &'static str;
+
+    /// Read it.
+    ///
+    /// # Errors
+    /// It is larger than [`LARGEST`], is no JSON, or lacks a field.
+    fn read(text: &[u8]) -> Result<Self> {
+        ensure!(
+            text.len() as u64 <= LARGEST,
+            "the {} has {} bytes: at most {LARGEST} are read",
+            Self::KIND,
+            text.len()
+        );
+        serde_json::from_slice(text)
+            .with_context(|| format!("read the {}", Self::KIND))
+    }
+
+    /// Write it.
+    ///
+    /// # Errors
+    /// Never: none has a map whose keys are not strings.
+    fn text(&self) -> Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
+    }
+}
+
+/// The largest document that is read, in bytes.
+///
+/// # Source
+/// The distribution specification, "Pushing Manifests": registries must take 4 MiB
+pub const LARGEST: u64 = 4 << 20;
+
+/// A blob: its digest, its size, and what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// One of [`media`].
+    pub media_type: String,
+    /// The digest.
+    #[serde(serialize_with = "write_digest", deserialize_with = "read_digest")]
+    pub digest: Digest,
+    /// The size in bytes.
+    pub size: u64,
+    /// The platform of the image to which a manifest belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Further properties.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Descriptor {
+    /// A blob of this kind.
+    #[must_use]
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            other: Map::new(),
+        }
+    }
+}
+
+/// The machines on which an image runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// As Go calls it: `amd64`.
+    pub architecture: String,
+    /// As Go calls it: `linux`.
+    pub os: String,
+    /// The version of the architecture: `v7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Platform {
+    /// That of this machine.
+    #[must_use]
+    pub fn host() -> Platform {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Platform {
+            architecture: architecture.to_owned(),
+            os: "linux".to_owned(),
+            variant: None,
+            other: Map::new(),
+        }
+    }
+}
+
+/// The blobs of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// 2.
+    pub schema_version: u32,
+    /// One of [`media`]; older manifests have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The configuration.
+    pub config: Descriptor,
+    /// The layers, the lowest first.
+    pub layers: Vec<Descriptor>,
+    /// Further properties.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Manifest {
+    /// An OCI manifest of these blobs.
+    #[must_use]
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
+        Manifest {
+            schema_version: 2,
+            media_type: Some(media::MANIFEST.to_owned()),
+            config,
+            layers,
+            annotations: BTreeMap::new(),
+            other: Map::new(),
+        }
+    }
+}
+
+impl Document for Manifest {
+    const KIND: &'static str = "manifest";
+}
+
+/// Manifests, for several platforms or of several images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// 2.
+    pub schema_version: u32,
+    /// One of [`media`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The manifests; each may be an index itself.
+    pub manifests: Vec<Descriptor>,
+    /// Further properties.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Document for Index {
+    const KIND: &'static str = "index";
+}
+
+/// Seconds after 1970 as RFC 3339 has them, in UTC.
+///
+/// # Errors
+/// The year has more than four digits.
+pub fn time(seconds: u64) -> Result<String> {
+    let seconds = i64::try_from(seconds).context("the time is out of range")?;
+    let time = jiff::Timestamp::from_second(seconds);
+    Ok(time.context("the time is out of range")?.to_string())
+}
+
+/// The seconds after 1970 of a time in RFC 3339; 0 if it is none, or is earlier.
+#[must_use]
+pub fn seconds(time: &str) -> u64 {
+    let time: Option<jiff::Timestamp> = time.parse().ok();
+    time.and_then(|time| u64::try_from(time.as_second()).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_preserved_and_nulls_are_read() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{digest}","size":1,"data":"e30="}},"layers":[],"annotations":null,"subject":{{"x":[1]}}}}"#
+        );
+        let manifest = Manifest::read(text.as_bytes()).unwrap();
+        let again = String::from_utf8(manifest.text().unwrap()).unwrap();
+        assert_eq!(again, text.replace(r#""annotations":null,"#, ""));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_document_is_said() {
+        let manifest = |digest: &str| {
+            let config =
+                format!(r#"{{"mediaType":"c","digest":"{digest}","size":1}}"#);
+            let text =
+                format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
+            format!("{:#}", Manifest::read(text.as_bytes()).unwrap_err())
+        };
+        let error = manifest("sha256:12");
+        assert!(error.contains("64 hexadecimal digits"), "{error}");
+        let error = manifest("md5:12");
+        assert!(error.contains("expected sha256:"), "{error}");
+        let error = format!("{:#}", Index::read(b"{}").unwrap_err());
+        assert!(error.contains("read the index: missing field"), "{error}");
+        let large = vec![b' '; LARGEST as usize + 1];
+        let error = format!("{:#}", Index::read(&large).unwrap_err());
+        assert!(error.contains("at most 4194304"), "{error}");
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        assert_eq!(time(1_000_000_000).unwrap(), "2001-09-09T01:46:40Z");
+        for (text, expected) in [
+            ("2001-09-09T01:46:40Z", 1_000_000_000),
+            ("2001-09-09T03:46:40.123456789+02:00", 1_000_000_000),
+            ("0001-01-01T00:00:00Z", 0),
+            ("yesterday", 0),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Entries of a layer that remove files of the layers below.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::libc::mode_t;
+use nix::sys::stat::{Mode, SFlag, fstatat, mknodat};
+use rustix::fs::{XattrFlags, setxattr};
+
+use super::escape::at;
+use super::layer::{OPAQUE, WHITEOUT};
+use super::member::{self, Member};
+use super::unpack::Unpacker;
+use crate::cli::step::Step;
+use crate::guest::{Kind, Place};
+
+impl Unpacker {
+    /// Whether the entry was a whiteout. Another entry may take the place of one.
+    pub(super) fn is_whiteout(
+        &mut self,
+        member: &Member,
+        path: &Path,
+    ) -> Result<bool> {
+        if let Some(opaque) = self.keep.whiteouts {
+            let name = path.file_name().unwrap_or_default();
+            if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT.as_bytes()) {
+                self.uncover(path.parent().unwrap_or(Path::new("")), opaque)?;
+                self.whiteout(path, OsStr::from_bytes(hidden), opaque)?;
+                return Ok(true);
+            }
+            let directory = match member.kind {
+                member::Kind::Directory => Some(path),
+                // Another file replaces the whiteout like any file.
+                _ => path.parent().filter(|_| !self.whiteouts.remove(path)),
+            };
+            self.uncover(directory.unwrap_or(Path::new("")), opaque)?;
+        }
+        Ok(false)
+    }
+
+    // ANCHOR: whiteout
+    /// An entry with the prefix `.wh.` removes a file of the layers below. overlayfs uses
+    /// a character device with the number 0:0 for that, and an extended attribute for a
+    /// directory of which the layers below show nothing.
+    fn whiteout(&mut self, path: &Path, hidden: &OsStr, opaque: &str) -> Result<()> {
+        let parent = self.parent(path)?;
+        if path.file_name().is_some_and(|name| name == OPAQUE) {
+            return make_opaque(&parent, opaque, path);
+        }
+        // aufs keeps further files of its own under the prefix twice.
+        if hidden.as_bytes().starts_with(WHITEOUT.as_bytes()) {
+            return Ok(());
+        }
+        ensure!(
+            ![".", "..", ""].iter().any(|name| hidden == *name),
+            "the whiteout is not the name of a file: this archive is not trustworthy"
+        );
+        let hidden_path = path.with_file_name(hidden);
+        // The layer may have removed a file and made another one with the same name.
+        match fstatat(&*parent, hidden, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => {}
+            Ok(about) if is_directory(about.st_mode) => {
+                let place = self.root.make(&hidden_path, Kind::Directory)?;
+                return make_opaque(&place, opaque, &hidden_path);
+            }
+            Ok(_) => return Ok(()),
+            about => drop(about.look(|| at("lstat(2)", &hidden_path))?),
+        }
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        mknodat(&*parent, hidden, SFlag::S_IFCHR, mode, 0)
+            .step(|| at("mknod(2)", &hidden_path))?;
+        self.whiteouts.insert(hidden_path);
+        Ok(())
+    }
+
+    /// Let this directory and those above it take the place of whiteouts.
+    fn uncover(&mut self, directory: &Path, opaque: &str) -> Result<()> {
+        if self.whiteouts.is_empty() {
+            return Ok(());
+        }
+        let above: Vec<&Path> = directory.ancestors().collect();
+        for covered in above.into_iter().rev() {
+            if !self.whiteouts.remove(covered) {
+                continue;
+            }
+            let parent = self.parent(covered)?;
+            let name = covered.file_name().context("no name")?;
+            self.replace(&parent, name);
+            let place = self.root.make(covered, Kind::Directory)?;
+            make_opaque(&place, opaque, covered)?;
+        }
+        Ok(())
+    }
+    // ANCHOR_END: whiteout
+}
+
+fn make_opaque(place: &Place, attribute: &str, path: &Path) -> Result<()> {
+    setxattr(place.path(), attribute, b"y", XattrFlags::empty())
+        .step(|| format!("{} {attribute}", at("setxattr(2)", path)))
+}
+
+fn is_directory(mode: mode_t) -> bool {
+    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+}

@@ -1,0 +1,268 @@
+//! The directory `images`: an OCI image layout, and records that a start can read.
+//!
+//! ```text
+//! oci-layout, index.json     the OCI image layout; other programs can read it
+//! blobs/sha256/HEX           configurations, manifests and layers
+//! records/HEX                an image as `run` needs it; HEX is the image's ID
+//! names/REFERENCE            a symlink to a record
+//! downloads/HEX              layers that a pull has fetched and no image has yet
+//! lease                      locked while there are files that no name leads to yet
+//! ```
+//!
+//! The names and the records are the truth. `index.json` is written from them after
+//! each change, since one damaged file must not hide all images.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::digest::Digest;
+use super::durable::{remove_if_there, sync, write_durably};
+use super::reference::Reference;
+use crate::cli::hints;
+use crate::cli::step::{Hint, Step};
+use crate::state::State;
+
+/// The directory `images` of a state directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+    state: State,
+}
+
+/// A lock on the images, shared or exclusive; dropped, it is released.
+#[derive(Debug)]
+pub struct Hold(File);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A child that was cloned meanwhile has the same lock: it is released for both.
+        let _ = self.0.unlock();
+    }
+}
+
+/// The names of images, and the IDs to which they lead.
+pub type Names = BTreeMap<Reference, Digest>;
+
+/// The text of the file that marks an OCI image layout.
+///
+/// # Source
+/// OCI image specification, image-layout.md
+const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+impl Layout {
+    /// The images of this state directory.
+    #[must_use]
+    pub fn of(state: &State) -> Layout {
+        Layout { root: state.images(), state: state.clone() }
+    }
+
+    /// Create the layout, if it is missing.
+    ///
+    /// # Errors
+    /// The state directory has images of an older version; mkdir(2) and write(2).
+    pub fn make(&self) -> Result<()> {
+        let mark = self.root.join("oci-layout");
+        if mark.exists() {
+            return Ok(());
+        }
+        self.state.make(self.root.clone())?;
+        // Of several first runs at once, one creates the layout.
+        let _change = self.change()?;
+        if mark.exists() {
+            return Ok(());
+        }
+        self.refuse_older()?;
+        for name in ["blobs/sha256", "records", "names", "downloads"] {
+            self.state.make(self.root.join(name))?;
+        }
+        // A layer's tar contains what other users of the host must not read.
+        for name in ["blobs", "downloads"] {
+            let path = self.root.join(name);
+            fs::set_permissions(&path, Permissions::from_mode(0o700))
+                .step(|| at("chmod(2)", &path))?;
+        }
+        let lease = self.root.join("lease");
+        File::create(&lease).step(|| at("open(2)", &lease)).hint(hints::state)?;
+        write_durably(&mark, OCI_LAYOUT.as_bytes())
+    }
+
+    /// Versions before this layout kept one record per name here, and layers that
+    /// have no digests.
+    fn refuse_older(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let own = name.to_string_lossy().starts_with('.') || name == "lease";
+            if !own && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let root = self.state.root().display();
+                bail!(
+                    "the images in {root} were made by an older version of this \
+                     program, whose layers have no digests: `export` the containers \
+                     that you want to keep with that version, end all containers, \
+                     and remove the directory: rm -r {root}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The state directory.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The path of a blob.
+    #[must_use]
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    /// The directory of the blobs.
+    #[must_use]
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    /// The directory of the records.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.root.join("records")
+    }
+
+    /// The path of the record of an image.
+    #[must_use]
+    pub fn record(&self, id: &Digest) -> PathBuf {
+        self.records().join(id.hex())
+    }
+
+    /// The directory of the names.
+    #[must_use]
+    pub fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    /// The path of a name.
+    #[must_use]
+    pub fn name(&self, reference: &Reference) -> PathBuf {
+        self.names().join(reference.file_name())
+    }
+
+    /// The directory of downloads.
+    #[must_use]
+    pub fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
+    }
+
+    /// The path of a file that is being written; a sweep removes it. `id` is unique.
+    #[must_use]
+    pub fn unfinished(&self, id: &str) -> PathBuf {
+        self.root.join(format!(".{id}.new"))
+    }
+
+    /// While this is held, no image and no layer is removed. Many processes may hold it
+    /// at once.
+    ///
+    /// # Errors
+    /// Those of open(2) and flock(2).
+    pub fn hold(&self) -> Result<Hold> {
+        lock(&self.root, File::lock_shared)
+    }
+
+    /// The exclusive lock: to change something.
+    ///
+    /// # Errors
+    /// Those of open(2) and flock(2).
+    pub fn change(&self) -> Result<Hold> {
+        lock(&self.root, File::lock)
+    }
+
+    /// While this is held, no sweep removes a layer or a blob, also if no name leads to
+    /// it yet. Many processes may hold it at once.
+    ///
+    /// # Errors
+    /// Those of open(2) and flock(2).
+    pub fn lease(&self) -> Result<Hold> {
+        lock(&self.root.join("lease"), File::lock_shared)
+    }
+
+    /// The lease alone, unless another process holds it.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn sole_lease(&self) -> Result<Option<Hold>> {
+        let path = self.root.join("lease");
+        let file = File::open(&path).look(|| at("open(2)", &path))?;
+        Ok(file.try_lock().is_ok().then_some(Hold(file)))
+    }
+
+    /// All names, and the images to which they lead.
+    ///
+    /// # Errors
+    /// Those of readdir(3) and readlink(2).
+    pub fn all_names(&self) -> Result<Names> {
+        let directory = self.names();
+        let step = || at("readdir(3)", &directory);
+        let mut names = Names::new();
+        for entry in fs::read_dir(&directory).look(step)? {
+            let entry = entry.look(step)?;
+            let name = entry.file_name();
+            let reference = name.to_str().map(Reference::from_file_name);
+            let Some(Ok(reference)) = reference else { continue };
+            let target = fs::read_link(entry.path())
+                .look(|| at("readlink(2)", &entry.path()))?;
+            let id = target.file_name().and_then(|hex| hex.to_str());
+            if let Some(Ok(id)) = id.map(Digest::from_hex) {
+                names.insert(reference, id);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Let this name lead to this image, whose record is on the disk. The caller holds
+    /// the exclusive lock.
+    ///
+    /// # Errors
+    /// Those of symlink(2), rename(2) and fsync(2).
+    pub fn set_name(&self, reference: &Reference, id: &Digest) -> Result<()> {
+        let path = self.name(reference);
+        let new = self.names().join(".new");
+        remove_if_there(&new)?;
+        symlink(format!("../records/{}", id.hex()), &new)
+            .step(|| at("symlink(2)", &new))
+            .hint(hints::state)?;
+        // symlink(2) replaces nothing; rename(2) does, in one step.
+        fs::rename(&new, &path).step(|| at("rename(2)", &path))?;
+        sync(&self.names())
+    }
+
+    /// Remove a name. It is no error if it is missing.
+    ///
+    /// # Errors
+    /// Those of unlink(2) and fsync(2).
+    pub fn remove_name(&self, reference: &Reference) -> Result<()> {
+        remove_if_there(&self.name(reference))?;
+        sync(&self.names())
+    }
+}
+
+fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<Hold> {
+    let file = File::open(path).look(|| at("open(2)", path))?;
+    loop {
+        match how(&file) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            locked => {
+                locked.look(|| at("flock(2)", path))?;
+                return Ok(Hold(file));
+            }
+        }
+    }
+}
+
+fn at(call: &str, path: &Path) -> String {
+    format!("{call} {}", path.display())
+}

@@ -1,0 +1,387 @@
+//! ch04-save: images as archives, further names, and what an image contains.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::Command;
+
+use blackbox::{Lab, record, user, values};
+use insta::assert_snapshot;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::Value;
+use serial_test::file_serial;
+use tar::{Archive, Builder, EntryType, Header};
+
+use crate::ch04_commit::{BOTH, By, layers};
+
+const BIN: &str = "ch04-save";
+
+fn ok(lab: &Lab, words: &[&str]) -> String {
+    by(lab, Lab::chapter, words)
+}
+
+/// What it printed.
+fn by(lab: &Lab, new: By, words: &[&str]) -> String {
+    let out = new(lab, BIN).args(words).assert().success();
+    String::from_utf8(out.get_output().stdout.clone()).unwrap()
+}
+
+/// An image of two layers: the upper one has a file and removes one.
+fn make(lab: &Lab, new: By, name: &str) {
+    let script = "echo text > /file; rm /etc/hosts; rm -r /home; mkdir /home";
+    by(lab, new, &["run", "--name", "maker", "busybox", "sh", "-c", script]);
+    by(lab, new, &["commit", "maker", name]);
+    by(lab, new, &["rm", "maker"]);
+}
+
+/// What a container of the image sees.
+fn seen(lab: &Lab, new: By, name: &str) -> String {
+    let script = "cat /file; ls /etc; ls /home; stat -c %u /file";
+    by(lab, new, &["run", "--rm", name, "sh", "-c", script])
+}
+
+const SEEN: &str = "text\ngroup\npasswd\n0\n";
+
+/// The number of files in each directory of the images.
+fn count(state: &Path) -> Vec<usize> {
+    let places = ["records", "names", "blobs/sha256", "downloads", "../layers"];
+    let count =
+        |place| fs::read_dir(state.join("images").join(place)).unwrap().count();
+    places.map(count).to_vec()
+}
+
+/// The files of an archive by name.
+fn files(archive: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut archive = Archive::new(File::open(archive).unwrap());
+    let files = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut bytes = Vec::new();
+        std::io::copy(&mut entry, &mut bytes).unwrap();
+        (name, bytes)
+    });
+    files.filter(|(name, _)| !name.ends_with('/')).collect()
+}
+
+fn archive(path: &Path, files: &[(String, Vec<u8>)]) {
+    let mut builder = Builder::new(File::create(path).unwrap());
+    for (name, bytes) in files {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(bytes.len() as u64);
+        builder.append_data(&mut header, name, &bytes[..]).unwrap();
+    }
+    builder.into_inner().unwrap();
+}
+
+fn json(files: &[(String, Vec<u8>)], name: &str) -> Value {
+    let (_, text) = files.iter().find(|(file, _)| file == name).unwrap();
+    serde_json::from_slice(text).unwrap()
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_image_goes_round_by_an_archive_with_the_same_digests() {
+    for (new, state, _) in BOTH {
+        let lab = Lab::new();
+        by(&lab, new, &["run", "--rm", "busybox", "true"]);
+        let state = state(&lab);
+        let before = count(&state);
+        make(&lab, new, "made");
+        for name in ["a.tar", "a.tar.gz", "a.tar.zst"] {
+            let directory = lab.dir().join("archives");
+            fs::create_dir(&directory).unwrap();
+            chown(&directory, Some(user()), Some(user())).unwrap();
+            let file = directory.join(name);
+            let shown = file.to_str().unwrap().to_owned();
+            by(&lab, new, &["save", "-o", &shown, "made"]);
+            let id = values(record(&state, "made"), "id");
+            let chain = values(record(&state, "made"), "layer");
+            by(&lab, new, &["rmi", "made"]);
+            assert_eq!(count(&state), before);
+            let loaded = by(&lab, new, &["load", "-i", &shown]);
+            assert_eq!(loaded, "Loaded image: made:latest\n");
+            assert_eq!(values(record(&state, "made"), "id"), id);
+            assert_eq!(values(record(&state, "made"), "layer"), chain);
+            assert_eq!(seen(&lab, new, "made"), SEEN);
+            let again = directory.join("again.tar");
+            by(&lab, new, &["save", "-o", again.to_str().unwrap(), "made"]);
+            if name == "a.tar" {
+                assert!(fs::read(&again).unwrap() == fs::read(&file).unwrap());
+            }
+            fs::remove_dir_all(&directory).unwrap();
+        }
+        by(&lab, new, &["rmi", "made"]);
+        assert_eq!(count(&state), before);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn archives_of_docker_save_are_loaded() {
+    let lab = Lab::new();
+    make(&lab, Lab::chapter, "made");
+    let before = layers(&lab.state()).len();
+    let path = lab.dir().join("made.tar");
+    let shown = path.to_str().unwrap();
+    ok(&lab, &["save", "-o", shown, "made"]);
+    let chain = values(record(&lab.state(), "made"), "layer");
+    ok(&lab, &["rmi", "made"]);
+    let mut files = files(&path);
+    // The form before version 25: no index, the layers in directories of their own.
+    let list = json(&files, "manifest.json");
+    let config = list[0]["Config"].as_str().unwrap();
+    let blobs = list[0]["Layers"].as_array().unwrap();
+    let mut old: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut take = |name: &str| {
+        let at = files.iter().position(|(file, _)| file == name).unwrap();
+        files.remove(at).1
+    };
+    old.push(("config.json".to_owned(), take(config)));
+    let mut names = Vec::new();
+    for (number, blob) in blobs.iter().enumerate() {
+        let name = format!("{number}/layer.tar");
+        old.push((name.clone(), take(blob.as_str().unwrap())));
+        names.push(name);
+    }
+    let text = serde_json::json!([{
+        "Config": "config.json", "RepoTags": ["old:1", "docker.io/library/old:2"],
+        "Layers": names,
+    }]);
+    old.push(("manifest.json".to_owned(), text.to_string().into_bytes()));
+    archive(&path, &old);
+    let loaded = ok(&lab, &["load", "-i", shown]);
+    assert_eq!(loaded, "Loaded image: old:1\nLoaded image: old:2\n");
+    assert_eq!(seen(&lab, Lab::chapter, "old:2"), SEEN);
+    let inspected = ok(&lab, &["image", "inspect", "old:1"]);
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected[0]["RepoTags"], serde_json::json!(["old:1", "old:2"]));
+    assert_eq!(layers(&lab.state()).len(), before);
+    assert!(chain.iter().all(|layer| layers(&lab.state()).contains(layer)));
+    ok(&lab, &["rmi", "old:1", "old:2"]);
+
+    // Without names it needs one.
+    let text = String::from_utf8(old.pop().unwrap().1).unwrap();
+    let nameless = text.replace(r#"["old:1","docker.io/library/old:2"]"#, "null");
+    assert_ne!(nameless, text);
+    old.push(("manifest.json".to_owned(), nameless.into_bytes()));
+    archive(&path, &old);
+    let refused = contains("has no name: give it one by --name");
+    lab.chapter(BIN).args(["load", "-i", shown]).assert().code(125).stderr(refused);
+    ok(&lab, &["load", "-i", shown, "--name", "mine"]);
+    assert_eq!(seen(&lab, Lab::chapter, "mine"), SEEN);
+    ok(&lab, &["rmi", "mine"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_damaged_or_hostile_archive_adds_no_image_and_leaves_nothing() {
+    let lab = Lab::new();
+    make(&lab, Lab::chapter, "made");
+    let path = lab.dir().join("made.tar");
+    let shown = path.to_str().unwrap();
+    ok(&lab, &["save", "-o", shown, "made"]);
+    ok(&lab, &["rmi", "made"]);
+    let before = count(&lab.state());
+    let good = files(&path);
+    let manifest = json(&good, "index.json")["manifests"][0]["digest"].clone();
+    let manifest = manifest.as_str().unwrap().replace("sha256:", "blobs/sha256/");
+    let blob = |at: usize| {
+        let digest = json(&good, &manifest)["layers"][at]["digest"].clone();
+        digest.as_str().unwrap().replace("sha256:", "blobs/sha256/")
+    };
+    let refuse = |files: &[(String, Vec<u8>)], says: &str| {
+        archive(&path, files);
+        let mut load = lab.chapter(BIN);
+        let refused = load.args(["load", "-i", shown]).assert().code(125);
+        refused.stderr(contains(says).and(contains("load")));
+        ok(&lab, &["images", "-q"]);
+        ok(&lab, &["image", "prune"]);
+        assert_eq!(count(&lab.state()), before, "{says}");
+    };
+    let change = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut files = good.clone();
+        let (_, bytes) = files.iter_mut().find(|(file, _)| file == name).unwrap();
+        change(bytes);
+        files
+    };
+    let upper = blob(1);
+    refuse(&change(&upper, &|bytes| bytes[1000] ^= 1), "is damaged: its digest is");
+    refuse(&change(&manifest, &|bytes| bytes.push(b' ')), "is damaged: its digest");
+    refuse(&change("index.json", &|bytes| bytes.truncate(9)), "read the index");
+    let missing: Vec<_> =
+        good.iter().filter(|(name, _)| *name != upper).cloned().collect();
+    refuse(&missing, "has no file");
+    refuse(&[("x".to_owned(), Vec::new())], "is no archive of images");
+    // The old form: the digests of the layers are in the configuration only.
+    let list = json(&good, "manifest.json");
+    let mut legacy = change(&upper, &|bytes| {
+        let at = bytes.windows(5).position(|bytes| bytes == b"text\n").unwrap();
+        bytes[at] = b'T';
+    });
+    legacy.retain(|(name, _)| name != "index.json");
+    assert!(list[0]["Layers"][1].as_str().unwrap() == upper);
+    refuse(&legacy, "its digest without compression is");
+    // A link must not lead to a file of the host.
+    let secret = lab.dir().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    let mut builder = Builder::new(File::create(&path).unwrap());
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Symlink);
+    header.set_size(0);
+    header.set_mode(0o777);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    builder.append_link(&mut header, "manifest.json", &secret).unwrap();
+    builder.into_inner().unwrap();
+    let mut load = lab.chapter(BIN);
+    load.args(["load", "-i", shown]).assert().code(125).stderr(contains("archive"));
+    assert_eq!(count(&lab.state()), before);
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_image_has_many_names_and_goes_with_the_last() {
+    let lab = Lab::new();
+    let before = count(&lab.state());
+    make(&lab, Lab::chapter, "made");
+    let [id] = &values(record(&lab.state(), "made"), "id")[..] else { panic!() };
+    let hex = id.strip_prefix("sha256:").unwrap();
+    ok(&lab, &["tag", "made", "localhost:5000/a/b:v1"]);
+    ok(&lab, &["tag", &hex[..12], "again"]);
+    let names = "again\nbusybox\nlocalhost:5000/a/b:v1\nmade\n";
+    let mut listed: Vec<String> =
+        ok(&lab, &["images", "-q"]).lines().map(str::to_owned).collect();
+    listed.sort();
+    assert_eq!(listed.join("\n") + "\n", names);
+    let table = ok(&lab, &["images"]);
+    assert!(table.starts_with("REPOSITORY"), "{table}");
+    let line =
+        table.lines().find(|line| line.contains("localhost:5000/a/b")).unwrap();
+    assert!(line.contains("v1") && line.contains(&hex[..12]), "{line}");
+    assert!(line.contains("container "), "{line}");
+    // By ID only if there is one name.
+    let refused = contains(
+        "has several names: give one of again, localhost:5000/a/b:v1, made",
+    );
+    lab.chapter(BIN).args(["rmi", &hex[..8]]).assert().code(125).stderr(refused);
+    ok(&lab, &["run", "--name", "one", "made", "true"]);
+    // A name goes although a container uses the image, as long as another one is left.
+    ok(&lab, &["rmi", "made", "localhost:5000/a/b:v1"]);
+    let refused = contains("image again is used by container one");
+    lab.chapter(BIN).args(["rmi", "again"]).assert().code(125).stderr(refused);
+    // `tag` and `commit` report that a name gets another image.
+    make(&lab, Lab::chapter, "other");
+    let replaces = contains("again: image").and(contains(&hex[..12]));
+    lab.chapter(BIN)
+        .args(["tag", "other", "again"])
+        .assert()
+        .success()
+        .stderr(replaces);
+    let table = ok(&lab, &["images"]);
+    assert!(table.contains("<none>"), "{table}");
+    // Nothing is lost: the container's image is still there, by its ID.
+    assert_eq!(seen(&lab, Lab::chapter, &hex[..12]), SEEN);
+    ok(&lab, &["commit", "one", "third"]);
+    ok(&lab, &["rm", "one"]);
+    ok(&lab, &["rmi", "other", "again", "third"]);
+    let gone = contains(format!("there is no image {}", &hex[..12]));
+    lab.chapter(BIN).args(["rmi", &hex[..12]]).assert().code(125).stderr(gone);
+    assert_eq!(count(&lab.state()), before);
+}
+
+#[test]
+#[file_serial(machine)]
+fn prune_removes_what_has_no_tag_and_interrupted_downloads() {
+    let lab = Lab::new();
+    let before = count(&lab.state());
+    make(&lab, Lab::chapter, "made");
+    let images = lab.state().join("images");
+    let [id] = &values(record(&lab.state(), "made"), "id")[..] else { panic!() };
+    // As a pull by digest leaves it.
+    let by_digest = format!("made@{id}");
+    fs::rename(record(&lab.state(), "made"), images.join("names").join(&by_digest))
+        .unwrap();
+    fs::write(images.join("downloads/x.part"), "half").unwrap();
+    let table = ok(&lab, &["images"]);
+    assert!(table.contains("<none>"), "{table}");
+    assert_eq!(seen(&lab, Lab::chapter, &by_digest), SEEN);
+    ok(&lab, &["run", "--name", "one", &by_digest, "true"]);
+    assert_eq!(ok(&lab, &["image", "prune"]), "");
+    assert_eq!(fs::read_dir(images.join("downloads")).unwrap().count(), 0);
+    ok(&lab, &["rm", "one"]);
+    assert_eq!(ok(&lab, &["image", "prune"]), format!("{by_digest}\n"));
+    assert_eq!(count(&lab.state()), before);
+}
+
+#[test]
+#[file_serial(machine)]
+fn history_shows_the_layers_and_their_commands() {
+    let lab = Lab::new();
+    make(&lab, Lab::chapter, "made");
+    let history = ok(&lab, &["history", "made"]);
+    let lines: Vec<&str> = history.lines().collect();
+    assert_eq!(lines.len(), 3, "{history}");
+    assert!(
+        lines[1].contains("5 B") && lines[1].contains("sh -c echo text"),
+        "{history}"
+    );
+    assert!(lines[2].ends_with("busybox"), "{history}");
+    ok(&lab, &["rmi", "made"]);
+}
+
+/// Other programs read the store and the archives, and this one reads theirs.
+#[test]
+#[file_serial(machine)]
+fn skopeo_reads_the_store_and_its_archives_are_loaded() {
+    if Command::new("skopeo").arg("--version").output().is_err() {
+        return blackbox::skip("skopeo is not installed");
+    }
+    let lab = Lab::new();
+    make(&lab, Lab::chapter, "made");
+    let skopeo = |from: &str, to: &str| {
+        let out = Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "--quiet", from, to])
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    let store = format!("oci:{}:made:latest", lab.state().join("images").display());
+    let at = |name: &str| lab.dir().join(name).display().to_string();
+    let [oci, docker, saved] = ["oci.tar", "docker.tar", "saved.tar"].map(at);
+    skopeo(&store, &format!("oci-archive:{oci}:from/oci:1"));
+    skopeo(&store, &format!("docker-archive:{docker}:from/docker:1"));
+    ok(&lab, &["save", "-o", &saved, "made"]);
+    let read = at("read");
+    skopeo(&format!("oci-archive:{saved}:made:latest"), &format!("dir:{read}"));
+    skopeo(&format!("docker-archive:{saved}"), &format!("dir:{read}-docker"));
+    ok(&lab, &["rmi", "made"]);
+    for (file, name) in [(&oci, "from/oci:1"), (&docker, "from/docker:1")] {
+        let loaded = ok(&lab, &["load", "-i", file]);
+        assert_eq!(loaded, format!("Loaded image: {name}\n"));
+        assert_eq!(seen(&lab, Lab::chapter, name), SEEN);
+        ok(&lab, &["rmi", name]);
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn help_is_a_page() {
+    let lab = Lab::new();
+    assert_snapshot!("ch04-save-help", ok(&lab, &["--help"]));
+    for action in ["save", "load", "tag", "history", "image"] {
+        let help = ok(&lab, &[action, "-h"]);
+        assert_snapshot!(format!("ch04-save-{action}-help"), help);
+    }
+    for action in ["inspect", "prune"] {
+        let help = ok(&lab, &["image", action, "-h"]);
+        assert_snapshot!(format!("ch04-save-image-{action}-help"), help);
+    }
+}
