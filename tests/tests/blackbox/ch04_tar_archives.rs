@@ -35,7 +35,7 @@ fn container(state: &Path) -> PathBuf {
 
 /// The top layer of an image.
 fn top(state: &Path, image: &str) -> PathBuf {
-    let layers = values(record(&state, image), "layer");
+    let layers = values(record(state, image), "layer");
     state.join("layers").join(&layers[0])
 }
 

@@ -83,24 +83,27 @@ fn look(may: &[Images; 2]) -> Result<usize, String> {
     let list = list.as_array().ok_or("no list of images")?;
     let mut names = BTreeSet::new();
     for record in list {
-        // An image whose name was replaced, or not written yet: the sweep removes it.
-        let Some(name) = record["names"][0].as_str() else { continue };
-        let name = name.strip_suffix(":latest").ok_or("another tag")?;
         let layers: Vec<&str> = record["layers"]
             .as_array()
             .unwrap()
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        let is = |images: &Images| match images.get(name) {
-            Some((content, count)) => whole(&layers, Some(*content), *count),
-            None if name == "busybox" => whole(&layers, None, 1),
-            None => Err("it should not be there".to_owned()),
-        };
-        is(&may[0])
-            .or(is(&may[1]))
-            .map_err(|error| format!("image {name}: {error}"))?;
-        names.insert(name.to_owned());
+        // Two commits of one container in the same second make one image. An image
+        // without a name was replaced, or has no name yet: the sweep removes it.
+        for name in record["names"].as_array().unwrap() {
+            let name = name.as_str().and_then(|it| it.strip_suffix(":latest"));
+            let name = name.ok_or("another tag")?;
+            let is = |images: &Images| match images.get(name) {
+                Some((content, count)) => whole(&layers, Some(*content), *count),
+                None if name == "busybox" => whole(&layers, None, 1),
+                None => Err("it should not be there".to_owned()),
+            };
+            is(&may[0])
+                .or(is(&may[1]))
+                .map_err(|error| format!("image {name}: {error}"))?;
+            names.insert(name.to_owned());
+        }
     }
     let fits = |images: &Images| {
         images.keys().all(|name| names.contains(name))
