@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, anyhow, bail};
 use ch02_cgroups::Group;
+use common::state::record;
 use common::state::{Record, State, Status};
 use common::step::Step;
 use common::{Home, rights};
@@ -55,7 +56,7 @@ impl Held {
         }
         // Before the record is looked for, which goes before the note of this does.
         let goes = home.notes()?.goes_with_program();
-        if !record.exists(state) {
+        if record::is_missing(&dir) {
             return Err(removed(&record));
         }
         Ok(Held { record, home, goes, _lock: lock })

@@ -125,15 +125,28 @@ impl Blobs {
     /// The blob is missing or has another size; those of rename(2).
     pub fn adopt(&self, digest: &Digest, size: u64) -> Result<()> {
         let path = self.path(digest);
-        let fits = |path: &Path| fs::metadata(path).map(|about| about.len() == size);
-        if fits(&path).unwrap_or(false) {
+        if size_of(&path)? == Some(size) {
             return Ok(());
         }
         let from = self.downloaded(digest);
-        let fits =
-            fits(&from).ok().with_context(|| format!("blob {digest} is missing"));
-        ensure!(fits?, "the blob {digest} has another size than {size} bytes");
+        let found = size_of(&from)?;
+        let found =
+            found.with_context(|| format!("the blob {digest} is missing"))?;
+        ensure!(
+            found == size,
+            "the blob {digest} has {found} bytes, and its descriptor says {size}"
+        );
         fs::rename(&from, &path).step(|| format!("rename(2) to {}", path.display()))
+    }
+}
+
+/// The size of a file in bytes; `None` if there is none.
+fn size_of(path: &Path) -> Result<Option<u64>> {
+    match fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        about => about
+            .map(|about| Some(about.len()))
+            .look(|| format!("stat(2) {}", path.display())),
     }
 }
 
