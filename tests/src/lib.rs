@@ -9,6 +9,7 @@ mod faulty;
 mod lab;
 mod netlink;
 mod one;
+pub mod server;
 mod snapshot;
 mod terminal;
 mod traced;

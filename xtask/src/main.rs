@@ -19,6 +19,7 @@ mod minimum;
 mod mutants;
 mod mutex;
 mod power;
+mod registry_tools;
 mod session;
 mod set;
 mod test;

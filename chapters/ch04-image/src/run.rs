@@ -45,6 +45,14 @@ pub struct Run {
 }
 
 impl Run {
+    /// The name of the image.
+    ///
+    /// # Errors
+    /// It is not text.
+    pub fn image(&self) -> Result<&str> {
+        self.words.image()
+    }
+
     /// The container, with every part but the last: what it talks through.
     ///
     /// # Errors

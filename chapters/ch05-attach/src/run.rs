@@ -36,6 +36,14 @@ impl Act for Run {
 }
 
 impl Run {
+    /// The name of the image.
+    ///
+    /// # Errors
+    /// It is not text.
+    pub fn image(&self) -> Result<&str> {
+        self.run.image()
+    }
+
     /// Run it, with the parts that a later chapter adds behind the root filesystem.
     /// `enter` goes first, to where the container is made; its value is kept until the
     /// end of the host side.

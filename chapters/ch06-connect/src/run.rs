@@ -27,6 +27,14 @@ impl Act for Run {
 }
 
 impl Run {
+    /// The name of the image.
+    ///
+    /// # Errors
+    /// It is not text.
+    pub fn image(&self) -> Result<&str> {
+        self.run.image()
+    }
+
     /// Whether the container is connected to a network of this program.
     #[must_use]
     pub fn has_network(&self) -> bool {

@@ -40,3 +40,13 @@ impl Act for Run {
         run.act_with(context, publication, |container| container.part(part))
     }
 }
+
+impl Run {
+    /// The name of the image.
+    ///
+    /// # Errors
+    /// It is not text.
+    pub fn image(&self) -> Result<&str> {
+        self.run.image()
+    }
+}

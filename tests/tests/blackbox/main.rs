@@ -35,6 +35,8 @@ mod ch06_connect;
 mod ch06_network;
 mod ch06_ports;
 mod ch06_reports;
+mod ch07_pull;
+mod ch07_registry;
 mod containers;
 mod doctor;
 mod engine;

@@ -7,6 +7,7 @@ mod init_and_attach;
 mod lives;
 mod namespaces;
 mod networks;
+mod registries;
 mod roots;
 mod runs;
 mod streams;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
         init_and_attach::ALL,
         lives::ALL,
         networks::ALL,
+        registries::ALL,
     ];
     parts.into_iter().flatten()
 }

@@ -1,0 +1,129 @@
+//! The command lines of `pull` and `push`.
+
+use std::io::{Write, stdout};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use ch07_registry::{ConnectionFlags, Flags, Platform};
+use clap::Args;
+use common::Exit;
+use common::cli::{Act, Context};
+use common::images::Reference;
+
+use crate::progress::{Progress, Stream};
+
+/// Download an image from a registry
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Pull {
+    /// Print only the name of the image
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// The platform, for example linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
+    #[command(flatten)]
+    flags: Flags,
+
+    /// The image: NAME[:TAG|@DIGEST]
+    #[arg(value_name = "NAME")]
+    image: String,
+
+    /// The tag, if the name has none [default: latest]
+    tag: Option<String>,
+}
+
+impl Act for Pull {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let reference = reference(&self.image, self.tag.as_deref())?;
+        let progress = match self.quiet {
+            true => Progress::quiet(),
+            false => Progress::new(Stream::Stdout),
+        };
+        if self.tag.is_none() && reference.tag.as_deref() == Some("latest") {
+            progress.default_tag(&self.image);
+        }
+        let settings = self.flags.settings()?;
+        let name = whole(&reference);
+        let pull = crate::Pulling { reference, platform: self.platform, settings };
+        crate::pull(&context.state, &pull, &progress)?;
+        progress.finish()?;
+        writeln!(stdout(), "{name}").context("write(2) standard output")?;
+        Ok(Exit::Code(0))
+    }
+}
+
+/// Upload an image to a registry
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Push {
+    /// Print nothing
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    connection: ConnectionFlags,
+
+    /// The image, by the name that it shall have in the registry: HOST[:PORT]/NAME[:TAG]
+    #[arg(value_name = "NAME")]
+    image: Reference,
+}
+
+impl Act for Push {
+    fn act(self, context: &Context) -> Result<Exit> {
+        ensure!(
+            self.image.digest.is_none(),
+            "{}: an image is pushed by its tag, not by its digest",
+            self.image
+        );
+        let progress = match self.quiet {
+            true => Progress::quiet(),
+            false => Progress::new(Stream::Stdout),
+        };
+        let (reference, settings) =
+            (self.image.with_default_tag(), self.connection.settings());
+        crate::push(&context.state, &reference, &settings, &progress)?;
+        progress.finish()?;
+        Ok(Exit::Code(0))
+    }
+}
+
+/// The name with its tag, which may be a word of its own.
+fn reference(name: &str, tag: Option<&str>) -> Result<Reference> {
+    let read: Reference = name.parse()?;
+    let Some(tag) = tag else { return Ok(read.with_default_tag()) };
+    if read.tag.is_some() || read.digest.is_some() {
+        bail!(
+            "two tags for one image: \"{}\" and \"{}\": remove one of them",
+            name.escape_debug(),
+            tag.escape_debug()
+        );
+    }
+    format!("{name}:{tag}").parse()
+}
+
+/// The name with its registry, as Docker prints it.
+fn whole(reference: &Reference) -> String {
+    let name = format!("{}/{}", reference.registry(), reference.path());
+    match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => format!("{name}@{digest}"),
+        (None, tag) => format!("{name}:{}", tag.as_deref().unwrap_or("latest")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_may_be_a_word_of_its_own() {
+        let name = |name, tag| reference(name, tag).map(|it| whole(&it));
+        assert_eq!(name("a", None).unwrap(), "docker.io/library/a:latest");
+        assert_eq!(name("a", Some("b")).unwrap(), "docker.io/library/a:b");
+        assert_eq!(name("h:5000/a", Some("b")).unwrap(), "h:5000/a:b");
+        let error = name("a:b", Some("c")).unwrap_err().to_string();
+        assert!(error.contains("two tags"), "{error}");
+        assert!(name("a", Some("/")).is_err());
+    }
+}

@@ -1,0 +1,20 @@
+//! Images from a registry, and to a registry: `pull`, `push`, and `run` of an image that
+//! is not there.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod download;
+mod kinds;
+mod progress;
+mod pull;
+mod push;
+mod room;
+mod run;
+mod upload;
+
+pub use commands::{Pull, Push};
+pub use progress::{Progress, Stream};
+pub use pull::{Pulling, pull};
+pub use push::push;
+pub use run::{Run, When};

@@ -1,0 +1,187 @@
+//! What `pull` and `push` print: a bar for each layer on a terminal, lines elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A layer whose bytes arrive.
+const TRANSFER: &str =
+    "{prefix}: {msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes}";
+
+/// A layer in any other state.
+const STATE: &str = "{prefix}: {msg}";
+
+/// Where the texts go.
+#[derive(Debug)]
+pub struct Progress {
+    out: Out,
+    /// The first error of a write. Threads cannot return it.
+    error: Mutex<Option<io::Error>>,
+}
+
+#[derive(Debug)]
+enum Out {
+    Quiet,
+    Lines(Stream),
+    Bars(MultiProgress),
+}
+
+/// The stream of the texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// For a command whose result the texts are.
+    Stdout,
+    /// For a command that has another result.
+    Stderr,
+}
+
+impl Progress {
+    /// Bars if the stream is a terminal, otherwise lines.
+    #[must_use]
+    pub fn new(stream: Stream) -> Progress {
+        let (is_terminal, target) = match stream {
+            Stream::Stdout => {
+                (io::stdout().is_terminal(), ProgressDrawTarget::stdout())
+            }
+            Stream::Stderr => {
+                (io::stderr().is_terminal(), ProgressDrawTarget::stderr())
+            }
+        };
+        let out = match is_terminal {
+            true => Out::Bars(MultiProgress::with_draw_target(target)),
+            false => Out::Lines(stream),
+        };
+        Progress { out, error: Mutex::default() }
+    }
+
+    /// No texts.
+    #[must_use]
+    pub fn quiet() -> Progress {
+        Progress { out: Out::Quiet, error: Mutex::default() }
+    }
+
+    /// Print a line above the bars.
+    pub fn line(&self, text: &str) {
+        let written = match &self.out {
+            Out::Quiet => Ok(()),
+            Out::Lines(Stream::Stdout) => writeln!(io::stdout(), "{text}"),
+            Out::Lines(Stream::Stderr) => writeln!(io::stderr(), "{text}"),
+            Out::Bars(bars) => bars.println(text),
+        };
+        if let Err(error) = written {
+            let mut first =
+                self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error);
+        }
+    }
+
+    /// Say that a name without a tag has the tag `latest`.
+    pub fn default_tag(&self, name: &str) {
+        if !name.contains(":latest") {
+            self.line("Using default tag: latest");
+        }
+    }
+
+    /// A layer with this ID and so many bytes.
+    #[must_use]
+    pub fn layer(&self, id: &str, size: u64) -> Layer<'_> {
+        let bar = match &self.out {
+            Out::Bars(bars) => {
+                let bar = bars.add(ProgressBar::new(size));
+                bar.set_prefix(id.to_owned());
+                Some(bar)
+            }
+            _ => None,
+        };
+        let (id, ended) = (id.to_owned(), AtomicBool::new(false));
+        Layer { progress: self, id, bar, ended }
+    }
+
+    /// End the output.
+    ///
+    /// # Errors
+    /// A text could not be written.
+    pub fn finish(&self) -> Result<()> {
+        let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        first.take().map_or(Ok(()), Err).context("write(2) the progress")
+    }
+}
+
+/// The state of one layer.
+#[derive(Debug)]
+pub struct Layer<'a> {
+    progress: &'a Progress,
+    id: String,
+    bar: Option<ProgressBar>,
+    /// It has its last state.
+    ended: AtomicBool,
+}
+
+impl Layer<'_> {
+    /// Show a state that the layer has for a while.
+    pub fn say(&self, state: &str) {
+        if self.ended.load(Ordering::Relaxed) {
+            return;
+        }
+        match &self.bar {
+            None => self.progress.line(&format!("{}: {state}", self.id)),
+            Some(bar) => {
+                bar.set_style(style(STATE));
+                bar.set_message(state.to_owned());
+            }
+        }
+    }
+
+    /// Show a state that passes by itself. Lines do not show it.
+    pub fn passes(&self, state: &str) {
+        if self.bar.is_some() {
+            self.say(state);
+        }
+    }
+
+    /// Show that bytes are transferred from now on. Lines do not show this: a reader of
+    /// lines waits for results.
+    pub fn transfers(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_style(style(TRANSFER).progress_chars("=> "));
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// Show how many bytes have been transferred.
+    pub fn at(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(bytes);
+        }
+    }
+
+    /// Show the last state. What comes later is not shown.
+    pub fn end(&self, state: &str) {
+        self.say(state);
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file.
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_valid() {
+        for template in [TRANSFER, STATE] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The disk: whether there is room for what a manifest announces.
+
+use anyhow::{Context, Result, bail};
+use common::state::State;
+use common::step::Step;
+use oci::{Blobs, Descriptor};
+use rustix::fs::statvfs;
+
+/// Check that the disk has room for these blobs, as far as they are not there yet.
+///
+/// # Errors
+/// There is not enough; those of statvfs(3).
+pub(crate) fn check(
+    state: &State,
+    blobs: &Blobs,
+    wanted: &[Descriptor],
+) -> Result<()> {
+    let missing = wanted.iter().filter(|blob| !blobs.has(&blob.digest, blob.size));
+    let mut sizes = missing.map(|blob| blob.size);
+    let needed = sizes.try_fold(0, |sum: u64, size| sum.checked_add(size));
+    let needed = needed.context("the sizes of the layers are too large")?;
+    let root = state.root();
+    let disk = statvfs(root).look(|| format!("statvfs(3) {}", root.display()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if needed > free {
+        bail!(
+            "the layers have {needed} bytes, but {} has only {free} bytes free: remove \
+             images with `rmi` and downloads with `image prune`",
+            root.display()
+        );
+    }
+    Ok(())
+}

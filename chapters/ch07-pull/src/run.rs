@@ -1,0 +1,91 @@
+//! `run` of this chapter: it pulls an image that is missing.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use ch04_image::Store;
+use ch07_registry::Platform;
+use clap::{Args, ValueEnum};
+use common::Exit;
+use common::cli::{Act, Context};
+use common::images::{Image, Reference};
+use common::state::State;
+use common::step::Step;
+
+/// When `run` pulls its image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// Each time, to get the newest one
+    Always,
+    /// If it is not there
+    #[default]
+    Missing,
+    /// Not at all
+    Never,
+}
+
+/// Run a program in a container of an image
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    /// When the image is pulled
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pull: When,
+
+    /// The platform of an image that is pulled, for example linux/arm64 [default: this
+    /// machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
+    #[command(flatten)]
+    run: ch06_ports::Run,
+}
+
+impl Act for Run {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let image = self.run.image()?.to_owned();
+        let pulls = match self.pull {
+            When::Always => true,
+            When::Missing => is_missing(&context.state, &image)?,
+            When::Never => false,
+        };
+        if pulls {
+            pull(&image, self.platform.as_ref(), self.pull)?;
+        }
+        self.run.act(context)
+    }
+}
+
+/// Whether this is the name of an image that is not here. An ID is not a name, and
+/// busybox is fetched by the store.
+fn is_missing(state: &State, image: &str) -> Result<bool> {
+    let Ok(name) = image.parse::<Reference>() else { return Ok(false) };
+    let store = Store::open(state)?;
+    let found = Image::find(state, &name.with_default_tag())?;
+    Ok(found.is_none() && store.resolve(image).is_err())
+}
+
+// ANCHOR: pull
+/// Pull the image in a process of its own. The supervisor of the container therefore
+/// keeps nothing of the client: no threads, no TLS, no memory. What the process prints
+/// goes to stderr, as stdout belongs to the container.
+fn pull(image: &str, platform: Option<&Platform>, when: When) -> Result<()> {
+    if when == When::Missing {
+        common::step::note(&format!("Unable to find image '{image}' locally"));
+    }
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("pull");
+    if let Some(platform) = platform {
+        command.arg("--platform").arg(platform.to_string());
+    }
+    let stderr = std::io::stderr();
+    let stderr = std::os::fd::AsFd::as_fd(&stderr);
+    let out = stderr.try_clone_to_owned().step(|| "dup(2)")?;
+    command.arg(image).stdin(Stdio::null()).stdout(out);
+    let status = command.status().step(|| "execve(2) /proc/self/exe pull")?;
+    if !status.success() {
+        bail!("the image {image} was not pulled");
+    }
+    Ok(())
+}
+// ANCHOR_END: pull

@@ -1,0 +1,151 @@
+//! `pull` and `push` with the distribution's docker-registry, and skopeo on the other
+//! side.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+#[path = "../../../tests/src/registry.rs"]
+mod registry;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use registry::{Registry, sh};
+
+/// A command of this chapter, with a state directory of this name.
+fn run(directory: &Path, state: &str, words: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ch07-pull"));
+    command.args(words).env("MYDOCKER_ROOT", directory.join(state));
+    command.env("DOCKER_CONFIG", directory.join("docker"));
+    let out = command.output().unwrap();
+    match out.status.success() {
+        true => Ok(String::from_utf8(out.stdout).unwrap()),
+        false => Err(String::from_utf8(out.stderr).unwrap()),
+    }
+}
+
+#[track_caller]
+fn ok(directory: &Path, state: &str, words: &[&str]) -> String {
+    run(directory, state, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+/// An image `mine` of two layers in the state directory `one`: a tree of files, and a
+/// change of it that was committed elsewhere.
+fn make(directory: &Path) {
+    sh(
+        directory,
+        "mkdir -p t/d; echo 1 > t/d/one; ln -s d/one t/link; chmod 4755 t/d/one",
+    );
+    let tree = directory.join("t").display().to_string();
+    ok(directory, "one", &["import", &tree, "mine"]);
+}
+
+/// The tree of an image, as a list of files, modes and contents.
+fn tree(directory: &Path, state: &str) -> String {
+    let layers = directory.join(state).join("layers");
+    let found = sh(
+        &layers,
+        "cd \"$(ls | head -n 1)\"; find . -printf '%P %y %m %s %l\\n' | sort; cat d/one",
+    );
+    assert!(found.contains("d/one f 4755 2"), "{found}");
+    found
+}
+
+#[test]
+fn what_is_pushed_is_pulled_and_skopeo_reads_it() {
+    let Some(registry) = Registry::start(false) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make(at);
+    let name = format!("{}/team/mine:1", registry.name());
+    ok(at, "one", &["tag", "mine", &name]);
+    let first = ok(at, "one", &["push", &name]);
+    let repository =
+        format!("The push refers to repository [{}/team/mine]", registry.name());
+    assert!(first.starts_with(&repository), "{first}");
+    assert!(first.contains(": Pushed\n"), "{first}");
+    let again = ok(at, "one", &["push", &name]);
+    assert!(again.contains(": Layer already exists\n"), "{again}");
+    assert_eq!(first.lines().last(), again.lines().last());
+    ok(at, "two", &["pull", &name]);
+    assert_eq!(tree(at, "two"), tree(at, "one"));
+    let digest = |text: &str| -> String {
+        let found = text.split_whitespace().find(|word| word.starts_with("sha256:"));
+        found.unwrap().to_owned()
+    };
+    // By its digest, in a third place.
+    let pinned = format!(
+        "{}/team/mine@{}",
+        registry.name(),
+        digest(first.lines().last().unwrap())
+    );
+    ok(at, "three", &["pull", &pinned]);
+    // skopeo checks each digest when it copies.
+    let (from, to) =
+        (format!("docker://{name}"), format!("oci:{}:1", at.join("copy").display()));
+    registry.skopeo(&["copy", "--src-tls-verify=false", &from, &to]);
+    // Another repository of the same registry takes the layers from the first one.
+    let other = format!("{}/other:1", registry.name());
+    ok(at, "one", &["tag", "mine", &other]);
+    let mounted = ok(at, "one", &["push", &other]);
+    assert!(mounted.contains(": Mounted from team/mine\n"), "{mounted}");
+}
+
+#[test]
+fn images_of_skopeo_are_pulled_in_each_format_and_compression() {
+    let Some(registry) = Registry::start(false) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make(at);
+    let plain = format!("{}/plain:1", registry.name());
+    ok(at, "one", &["tag", "mine", &plain]);
+    ok(at, "one", &["push", &plain]);
+    let layout = format!("oci:{}:1", at.join("copy").display());
+    let url = format!("docker://{plain}");
+    registry.skopeo(&["copy", "--src-tls-verify=false", &url, &layout]);
+    let zstd = ["--dest-compress", "--dest-compress-format", "zstd"];
+    for (tag, flags) in [
+        ("gzip", ["--dest-compress", "--dest-compress-format", "gzip"].as_slice()),
+        ("zstd", &zstd),
+        ("docker", &["--format", "v2s2"]),
+        ("plain", &[]),
+    ] {
+        registry.push(&layout, &format!("a:{tag}"), flags);
+        let name = format!("{}/a:{tag}", registry.name());
+        ok(at, tag, &["pull", &name]);
+        assert_eq!(tree(at, tag), tree(at, "one"), "{tag}");
+    }
+}
+
+#[test]
+fn a_login_gives_the_right_to_push() {
+    let Some(registry) = Registry::start(true) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make(at);
+    let name = format!("{}/mine:1", registry.name());
+    ok(at, "one", &["tag", "mine", &name]);
+    let error = run(at, "one", &["push", &name]).unwrap_err();
+    assert!(error.contains(&format!("run `login {}`", registry.name())), "{error}");
+    ok(at, "one", &["login", "-u", "me", "-p", "secret", &registry.name()]);
+    ok(at, "one", &["push", &name]);
+    ok(at, "two", &["pull", &name]);
+    fs::remove_dir_all(at.join("docker")).unwrap();
+    run(at, "three", &["pull", &name]).unwrap_err();
+}
+
+#[test]
+fn a_registry_that_is_stopped_is_an_error_and_its_images_stay() {
+    let Some(registry) = Registry::start(false) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make(at);
+    let name = format!("{}/mine:1", registry.name());
+    ok(at, "one", &["tag", "mine", &name]);
+    ok(at, "one", &["push", &name]);
+    ok(at, "two", &["pull", &name]);
+    drop(registry);
+    let error = run(at, "two", &["pull", &name]).unwrap_err();
+    assert!(error.contains("no connection to"), "{error}");
+    let images = ok(at, "two", &["images"]);
+    assert!(images.contains("/mine"), "{images}");
+}

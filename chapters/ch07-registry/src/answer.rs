@@ -1,0 +1,97 @@
+//! Answers of servers: errors in words, and bodies of bounded size.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Error, anyhow};
+use serde_json::Value;
+use ureq::http::StatusCode;
+use ureq::http::header::RETRY_AFTER;
+
+use crate::failure::Failure;
+use crate::transport::{Request, Response};
+
+/// The most bytes that are read of an answer that only explains an error.
+const EXPLANATION: u64 = 64 << 10;
+
+/// Turn an answer that may pass into a failure.
+pub(crate) fn passing(
+    registry: &str,
+    logged_in: bool,
+    request: &Request,
+    response: Response,
+) -> Result<Response, Failure> {
+    let status = response.status();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        let after = retry_after(&response);
+        let wait = after.map_or_else(String::new, |wait| {
+            format!(": it asks to wait {} seconds (Retry-After)", wait.as_secs())
+        });
+        let remedy = match logged_in {
+            true => "try again later",
+            false => "try again later, or log in to get a higher limit",
+        };
+        let said = said(response);
+        let error = anyhow!(
+            "toomanyrequests: the registry {registry} limits the number of requests{wait}: \
+             {remedy}{said}"
+        );
+        return Err(Failure::Transient(error, after));
+    }
+    if status.is_server_error() {
+        let wait = retry_after(&response);
+        let said = said(response);
+        let error = anyhow!("{} {}: {status}{said}", request.method, request.url);
+        return Err(Failure::Transient(error, wait));
+    }
+    Ok(response)
+}
+
+/// The time that the server asks to wait.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The errors in an answer, as a text that is appended to an error; empty if there are
+/// none.
+///
+/// # Source
+/// OCI distribution specification, "Error Codes"
+pub(crate) fn said(response: Response) -> String {
+    let Ok(body) = read_whole(response, EXPLANATION) else { return String::new() };
+    let Ok(value) = serde_json::from_slice::<Value>(&body) else {
+        return String::new();
+    };
+    let errors = value["errors"].as_array().into_iter().flatten();
+    let texts: Vec<String> = errors
+        .take(3)
+        .map(|error| {
+            let text = |key: &str| error[key].as_str().unwrap_or_default();
+            // What a server says must not control the terminal.
+            let joined = format!("{}: {}", text("code"), text("message"));
+            joined.escape_debug().take(300).collect()
+        })
+        .collect();
+    match texts.is_empty() {
+        true => String::new(),
+        false => format!(" (the registry says: {})", texts.join("; ")),
+    }
+}
+
+/// Read the body of an answer, which may have at most `most` bytes.
+///
+/// # Errors
+/// It is longer; the connection breaks.
+pub fn read_whole(response: Response, most: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let mut reader = response.into_body().into_reader().take(most + 1);
+    let read = reader.read_to_end(&mut bytes);
+    read.map_err(|error| {
+        Failure::Transient(Error::from(error).context("reading the answer"), None)
+    })?;
+    if bytes.len() as u64 > most {
+        return Err(anyhow!("the answer is longer than {most} bytes").into());
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,98 @@
+//! Questions to the user on the terminal, and a password that is not shown.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use anyhow::{Context, Result, ensure};
+use common::step::Step;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+/// The longest line that is read.
+const LONGEST: u64 = 64 << 10;
+
+/// The terminal of this process.
+pub(crate) struct Prompt {
+    terminal: File,
+    lines: BufReader<File>,
+}
+
+impl Prompt {
+    /// Open the terminal.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn open() -> Result<Prompt> {
+        let mut options = File::options();
+        let terminal = options.read(true).write(true).open("/dev/tty");
+        let terminal = terminal.ok().context(
+            "there is no terminal to ask for the user name and the password: give \
+             --username and --password-stdin",
+        )?;
+        let lines = BufReader::new(terminal.try_clone().step(|| "dup(2)")?);
+        Ok(Prompt { terminal, lines })
+    }
+
+    /// Ask, and read one line.
+    ///
+    /// # Errors
+    /// The answer is empty; those of read(2).
+    pub(crate) fn ask(&mut self, question: &str) -> Result<String> {
+        let step = || "write(2) /dev/tty";
+        write!(self.terminal, "{question}: ").look(step)?;
+        let mut line = String::new();
+        let mut reader = (&mut self.lines).take(LONGEST);
+        reader.read_line(&mut line).look(|| "read(2) /dev/tty")?;
+        let line = line.trim_end_matches(['\r', '\n']).to_owned();
+        ensure!(!line.is_empty(), "{} must not be empty", question.to_lowercase());
+        Ok(line)
+    }
+
+    // ANCHOR: secret
+    /// Ask, and read one line that the terminal does not show.
+    ///
+    /// # Errors
+    /// As [`Prompt::ask`]; those of tcsetattr(3).
+    pub(crate) fn ask_secret(&mut self, question: &str) -> Result<String> {
+        let modes = tcgetattr(&self.terminal).step(|| "tcgetattr(3)")?;
+        let mut silent = modes.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.insert(LocalModes::ECHONL);
+        let _restored = Restored { terminal: &self.terminal.try_clone()?, modes };
+        // What was typed before the question is not the password.
+        tcsetattr(&self.terminal, OptionalActions::Flush, &silent)
+            .step(|| "tcsetattr(3)")?;
+        self.ask(question)
+    }
+    // ANCHOR_END: secret
+}
+
+/// The terminal shows what is typed again when this is dropped.
+struct Restored<'a> {
+    terminal: &'a File,
+    modes: Termios,
+}
+
+impl Drop for Restored<'_> {
+    fn drop(&mut self) {
+        // Nothing else can be done with this terminal.
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.modes);
+    }
+}
+
+/// The password on standard input, without the line break at its end.
+///
+/// # Errors
+/// It is empty or too long; those of read(2).
+pub(crate) fn password_of_stdin() -> Result<String> {
+    let mut text = String::new();
+    let mut input = io::stdin().lock().take(LONGEST + 1);
+    input.read_to_string(&mut text).look(|| "read(2) standard input")?;
+    ensure!(
+        text.len() as u64 <= LONGEST,
+        "the password on standard input is too long"
+    );
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    ensure!(!text.is_empty(), "the password on standard input is empty");
+    Ok(text.to_owned())
+}

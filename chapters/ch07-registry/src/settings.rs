@@ -1,0 +1,105 @@
+//! What a user can set about registries.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::failure::Backoff;
+use crate::url::Url;
+
+/// The environment variable for `--registry-mirror`.
+const MIRROR: &str = "MYDOCKER_REGISTRY_MIRROR";
+
+/// The flags of every command that connects to a registry.
+#[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
+pub struct ConnectionFlags {
+    /// Use http, without encryption, for every registry
+    ///
+    /// Without this flag, http is used only for a registry on this machine (localhost,
+    /// 127.0.0.0/8, ::1).
+    #[arg(long)]
+    plain_http: bool,
+
+    /// Directory with certificate authorities to trust (*.crt), for example /etc/my-ca
+    ///
+    /// They are trusted in addition to the system's. A registry on this machine is then
+    /// reached by https. Without this flag, /etc/docker/certs.d/HOST:PORT is read.
+    /// SSL_CERT_FILE and SSL_CERT_DIR replace the system's authorities.
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+}
+
+/// The flags of every command that reads images.
+#[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
+pub struct Flags {
+    #[command(flatten)]
+    connection: ConnectionFlags,
+
+    /// Ask this registry for images of Docker Hub first, for example
+    /// https://mirror.example
+    ///
+    /// MYDOCKER_REGISTRY_MIRROR does the same. No credentials are sent to a mirror.
+    #[arg(long, value_name = "URL")]
+    registry_mirror: Option<String>,
+}
+
+/// The settings of a client.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether http is allowed for every host.
+    pub plain_http: bool,
+    /// The directory with authorities of the user.
+    pub cert_dir: Option<PathBuf>,
+    /// Where images of Docker Hub are looked for first.
+    pub mirror: Option<Url>,
+    /// How long a connection may transfer nothing.
+    pub idle: Duration,
+    /// The pauses between attempts.
+    pub backoff: Backoff,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            plain_http: false,
+            cert_dir: None,
+            mirror: None,
+            idle: Duration::from_secs(30),
+            backoff: Backoff { first: Duration::from_millis(250) },
+        }
+    }
+}
+
+impl ConnectionFlags {
+    /// The settings by these flags.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            plain_http: self.plain_http,
+            cert_dir: self.cert_dir.clone(),
+            ..Settings::default()
+        }
+    }
+}
+
+impl Flags {
+    /// The settings by these flags and the environment.
+    ///
+    /// # Errors
+    /// The mirror is not a URL.
+    pub fn settings(&self) -> Result<Settings> {
+        let (name, mirror) = match &self.registry_mirror {
+            Some(mirror) => ("--registry-mirror", Some(mirror.clone())),
+            None => (MIRROR, std::env::var(MIRROR).ok().filter(|it| !it.is_empty())),
+        };
+        let mirror = mirror.map(|text| {
+            let whole = format!("{}/v2/", text.trim_end_matches('/'));
+            Url::parse(&whole).with_context(|| name.to_owned())
+        });
+        Ok(Settings { mirror: mirror.transpose()?, ..self.connection.settings() })
+    }
+}

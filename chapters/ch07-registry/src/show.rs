@@ -1,0 +1,54 @@
+//! `manifest`: print the manifest of an image in a registry.
+
+use std::io::{Write, stdout};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use common::Exit;
+use common::cli::{Act, Context};
+
+use crate::client::{Access, Client};
+use crate::logins::Logins;
+use crate::manifest::fetch;
+use crate::platform::Platform;
+use crate::reference::{HUB, Reference};
+use crate::settings::Flags;
+
+/// Print the manifest of an image in a registry
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct ShowManifest {
+    /// The platform, for example linux/arm64 [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+
+    #[command(flatten)]
+    flags: Flags,
+
+    /// The image: NAME[:TAG|@DIGEST]
+    #[arg(value_name = "NAME")]
+    image: Reference,
+}
+
+impl Act for ShowManifest {
+    fn act(self, _: &Context) -> Result<Exit> {
+        let settings = self.flags.settings()?;
+        let image = &self.image;
+        let client = match settings.mirror.as_ref().filter(|_| image.registry == HUB)
+        {
+            Some(mirror) => Client::of_mirror(&settings, mirror, &image.repository),
+            None => {
+                let login = Logins::open()?.find(&image.registry)?;
+                let (registry, repository) = (&image.registry, &image.repository);
+                Client::new(&settings, registry, repository, Access::Pull, login)?
+            }
+        };
+        let platform = self.platform.unwrap_or_else(Platform::host);
+        let found = fetch(&client, &image.to_string(), image.wanted(), &platform)?;
+        let mut out = stdout().lock();
+        let written =
+            out.write_all(&found.bytes).and_then(|()| out.write_all(b"\n"));
+        written.context("write(2) standard output")?;
+        Ok(Exit::Code(0))
+    }
+}
