@@ -27,16 +27,37 @@ pub struct Flags {
         value_name = "[[ADDRESS:]HOST:]GUEST[/udp]"
     )]
     pub publish: Vec<Publish>,
+
+    /// Publish each port that the image declares on a free port of the host
+    ///
+    /// The command `port` shows the ports. A port that --publish publishes too is not
+    /// published twice.
+    #[arg(short = 'P', long)]
+    pub publish_all: bool,
 }
 
 impl Flags {
-    /// The ports, one by one. A host port of 0 means: any free port.
+    /// The ports, one by one. A host port of 0 means: any free port. `declared` are the
+    /// ports of the image, such as `80/tcp`, that `--publish-all` publishes.
     ///
     /// # Errors
-    /// Two of them want the same port of the host.
-    pub fn ports(&self) -> Result<Vec<Published>> {
-        let ports: Vec<Published> =
+    /// Two of them want the same port of the host; the image declares an invalid port.
+    pub fn ports(&self, declared: &[String]) -> Result<Vec<Published>> {
+        let mut ports: Vec<Published> =
             self.publish.iter().flat_map(Publish::ports).collect();
+        for text in declared {
+            let more: Publish = text.parse().with_context(|| {
+                format!("the image declares the invalid port {text:?}")
+            })?;
+            let is_new = |port: &Published| {
+                let same = |it: &Published| {
+                    (it.protocol, it.guest) == (port.protocol, port.guest)
+                };
+                !ports.iter().any(same)
+            };
+            let more: Vec<Published> = more.ports().filter(is_new).collect();
+            ports.extend(more);
+        }
         let mut uses: BTreeMap<_, Vec<Published>> = BTreeMap::new();
         for port in ports.iter().filter(|port| port.host != 0) {
             let others = uses.entry((port.protocol, port.host)).or_default();
@@ -196,8 +217,23 @@ mod tests {
     fn shown(words: &[&str]) -> Result<Vec<String>> {
         let publish: Result<Vec<Publish>> =
             words.iter().map(|word| word.parse()).collect();
-        let ports = Flags { publish: publish? }.ports()?;
+        let ports = Flags { publish: publish?, publish_all: false }.ports(&[])?;
         Ok(ports.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn declared_ports_are_published_once() {
+        let publish = vec!["8080:80".parse().unwrap()];
+        let flags = Flags { publish, publish_all: true };
+        let declared = ["80/tcp", "80/udp", "90-91", "91/tcp"].map(str::to_owned);
+        let ports = flags.ports(&declared).unwrap();
+        let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+        let free =
+            ["80/udp", "90/tcp", "91/tcp"].map(|it| format!("0.0.0.0:0->{it}"));
+        assert_eq!(ports[0], "0.0.0.0:8080->80/tcp");
+        assert_eq!(ports[1..], free);
+        let error = flags.ports(&["http".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "the image declares the invalid port \"http\"");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `run` of this chapter.
 
 use anyhow::{Result, ensure};
+use ch04_image::Store;
 use ch06_connect::Publication;
 use ch06_network::shared;
 use clap::Args;
@@ -24,9 +25,15 @@ impl Act for Run {
     fn act(self, context: &Context) -> Result<Exit> {
         let Run { flags, run } = self;
         // Before anything is made.
-        let ports = flags.ports()?;
+        let declared = if flags.publish_all {
+            Store::open(&context.state)?.take(run.image()?)?.0.settings.ports
+        } else {
+            Vec::new()
+        };
+        let ports = flags.ports(&declared)?;
+        let publishes = flags.publish_all || !ports.is_empty();
         ensure!(
-            ports.is_empty() || run.has_network(),
+            !publishes || run.has_network(),
             "--publish needs a network that `network create` made: add --network NETWORK"
         );
         let publication = Publication::default();

@@ -80,6 +80,33 @@ fn archive(path: &Path, files: &[(String, Vec<u8>)]) {
     builder.into_inner().unwrap();
 }
 
+/// Load an image with the files of busybox, under this name and with this configuration,
+/// from an archive in the old form of `docker save`.
+pub(crate) fn load_with_config(lab: &Lab, name: &str, settings: &Value) {
+    let path = lab.dir().join("archive.tar");
+    let shown = path.to_str().unwrap();
+    ok(lab, &["run", "--rm", "busybox", "true"]);
+    ok(lab, &["save", "-o", shown, "busybox"]);
+    let files = files(&path);
+    let list = json(&files, "manifest.json");
+    let mut config = json(&files, list[0]["Config"].as_str().unwrap());
+    config["config"] = settings.clone();
+    let layer = list[0]["Layers"][0].as_str().unwrap();
+    let (_, layer) = files.iter().find(|(file, _)| file == layer).unwrap();
+    let list = serde_json::json!([{
+        "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"],
+    }]);
+    let bytes = |value: &Value| value.to_string().into_bytes();
+    let all = [
+        ("config.json".to_owned(), bytes(&config)),
+        ("layer.tar".to_owned(), layer.clone()),
+        ("manifest.json".to_owned(), bytes(&list)),
+    ];
+    archive(&path, &all);
+    ok(lab, &["load", "-i", shown]);
+    fs::remove_file(path).unwrap();
+}
+
 fn json(files: &[(String, Vec<u8>)], name: &str) -> Value {
     let (_, text) = files.iter().find(|(file, _)| file == name).unwrap();
     serde_json::from_slice(text).unwrap()

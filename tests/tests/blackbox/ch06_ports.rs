@@ -248,6 +248,30 @@ fn the_ports_are_shown_by_port_and_by_ps() {
 
 #[test]
 #[file_serial(machine)]
+fn all_ports_that_the_image_declares_are_published_on_free_ports() {
+    let lab = Lab::new();
+    let one = Network::new(&lab);
+    let declared =
+        json!({ "ExposedPorts": { "80/tcp": {}, "53/udp": {}, "90/tcp": {} } });
+    crate::ch04_save::load_with_config(&lab, "declares", &declared);
+    let run = ["run", "-d", "-net", "one", "-P", "-p", "127.0.0.1:40090:90"];
+    ok(&lab, &[&run[..], &["--name", "web", "declares", "sleep", "1000"]].concat());
+    let text = ok(&lab, &["port", "web"]);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("53/udp -> 0.0.0.0:"), "{text}");
+    assert!(lines[1].starts_with("80/tcp -> 0.0.0.0:"), "{text}");
+    assert_eq!(lines[2], "90/tcp -> 127.0.0.1:40090");
+    ok(&lab, &["rm", "-f", "web"]);
+    let told = refused(&lab, 125, &["run", "--rm", "-P", "declares", "true"]);
+    assert!(told.contains("needs a network"), "{told}");
+    drop(one);
+    ok(&lab, &["rmi", "declares"]);
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_port_that_is_taken_is_refused_with_its_holder() {
     let lab = Lab::new();
     let one = Network::new(&lab);
