@@ -91,6 +91,30 @@ fn what_is_pushed_is_pulled_and_skopeo_reads_it() {
 }
 
 #[test]
+fn skopeo_reads_the_store_and_its_archives_are_loaded() {
+    let Some(registry) = Registry::start(false) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make(at);
+    let path = |name: &str| at.join(name).display().to_string();
+    let copy =
+        |from: &str, to: &str| registry.skopeo(&["copy", "--quiet", from, to]);
+    let store = format!("oci:{}:mine:latest", path("one/images"));
+    let [oci, docker, saved] = ["oci.tar", "docker.tar", "saved.tar"].map(path);
+    copy(&store, &format!("oci-archive:{oci}:from/oci:1"));
+    copy(&store, &format!("docker-archive:{docker}:from/docker:1"));
+    ok(at, "one", &["save", "-o", &saved, "mine"]);
+    copy(&format!("oci-archive:{saved}:mine:latest"), &format!("dir:{}", path("a")));
+    copy(&format!("docker-archive:{saved}"), &format!("dir:{}", path("b")));
+    for (file, name) in [(&oci, "from/oci:1"), (&docker, "from/docker:1")] {
+        let state = name.replace(['/', ':'], "-");
+        let loaded = ok(at, &state, &["load", "-i", file]);
+        assert_eq!(loaded, format!("Loaded image: {name}\n"));
+        assert_eq!(tree(at, &state), tree(at, "one"));
+    }
+}
+
+#[test]
 fn images_of_skopeo_are_pulled_in_each_format_and_compression() {
     let Some(registry) = Registry::start(false) else { return };
     let directory = tempfile::tempdir().unwrap();
