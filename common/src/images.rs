@@ -6,9 +6,11 @@ mod image;
 mod index;
 mod layout;
 mod reference;
+mod registry;
 
 pub use digest::Digest;
 pub use durable::{remove_if_there, sync, write_durably};
 pub use image::{Image, Settings, now, weigh};
 pub use layout::{Hold, Layout, Names};
 pub use reference::Reference;
+pub use registry::{HUB, registry};

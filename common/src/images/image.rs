@@ -272,7 +272,7 @@ mod tests {
             ("source", "sauce", "source is missing"),
             ("layer ", "lair ", "no layers"),
             ("size 2", "size x", "size is \"x\", and no number"),
-            ("id sha256:", "id md5:", "is not a digest"),
+            ("id sha256:", "id md5:", "only sha256 is supported"),
             ("\nend", "\n", "its last line is not `end`"),
         ] {
             let damaged = record.replace(was, is);

@@ -1,11 +1,12 @@
-//! References: how users call images.
+//! References: the names by which users call images.
 
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 
 use super::digest::{Digest, is_hex_digit};
+use super::registry::{HUB, registry, split_host};
 
 /// `[REGISTRY/]REPOSITORY[:TAG][@DIGEST]`, in the short form: `docker.io/` and
 /// `docker.io/library/` are left out.
@@ -14,7 +15,8 @@ use super::digest::{Digest, is_hex_digit};
 /// The distribution project, reference/reference.go, "Grammar"
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
-    /// The repository, after the registry's host if that is not Docker Hub.
+    /// The repository, after the registry's host if that is not Docker Hub: `busybox`,
+    /// `localhost:5000/a/b`.
     pub repository: String,
     /// The tag.
     pub tag: Option<String>,
@@ -22,13 +24,11 @@ pub struct Reference {
     pub digest: Option<Digest>,
 }
 
-/// The registry of names without a host.
-const DEFAULT_REGISTRY: &str = "docker.io";
 /// The namespace of Docker Hub's names without one.
 const LIBRARY: &str = "library/";
 /// The tag that is used if none is given.
 const DEFAULT_TAG: &str = "latest";
-/// The longest file name on Linux: a reference names a file.
+/// The longest file name on Linux, in bytes: a reference names a file.
 const LONGEST: usize = 255;
 
 impl Reference {
@@ -41,6 +41,20 @@ impl Reference {
         self
     }
 
+    /// The same name with this tag. This is the form `pull NAME TAG`.
+    ///
+    /// # Errors
+    /// The name has a tag or a digest already; the tag is invalid; both together are too
+    /// long.
+    pub fn with_tag(self, tag: &str) -> Result<Reference> {
+        ensure!(
+            self.tag.is_none() && self.digest.is_none(),
+            "two tags for one image: \"{self}\" and {tag:?}: remove one of them"
+        );
+        check_tag(tag)?;
+        Reference { tag: Some(tag.to_owned()), ..self }.fitting()
+    }
+
     /// The name as lists show it: without the tag `latest`.
     #[must_use]
     pub fn short(&self) -> String {
@@ -51,19 +65,26 @@ impl Reference {
         }
     }
 
-    /// The host of the registry, perhaps with a port.
+    /// The host of the registry, with its port if the name has one.
     #[must_use]
     pub fn registry(&self) -> &str {
-        split_host(&self.repository).0.unwrap_or(DEFAULT_REGISTRY)
+        split_host(&self.repository).0.unwrap_or(HUB)
     }
 
-    /// The repository as its registry calls it.
+    /// The repository as its registry calls it: `library/busybox`.
     #[must_use]
     pub fn path(&self) -> String {
         match split_host(&self.repository) {
             (None, path) if !path.contains('/') => format!("{LIBRARY}{path}"),
             (_, path) => path.to_owned(),
         }
+    }
+
+    /// What a registry is asked for: the digest if there is one, otherwise the tag.
+    #[must_use]
+    pub fn wanted(&self) -> &str {
+        let digest = self.digest.as_ref().map(Digest::as_str);
+        digest.or(self.tag.as_deref()).unwrap_or(DEFAULT_TAG)
     }
 
     /// The file name of this reference. `/` is written `+`, which no reference
@@ -80,107 +101,123 @@ impl Reference {
     pub fn from_file_name(name: &str) -> Result<Reference> {
         name.replace('+', "/").parse()
     }
-}
 
-/// The host, if the first component is one, and the rest.
-fn split_host(repository: &str) -> (Option<&str>, &str) {
-    match repository.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
-            (Some(host), path)
-        }
-        _ => (None, repository),
+    /// The reference, if its file name is not too long, also with the default tag.
+    fn fitting(self) -> Result<Reference> {
+        let whole = self.clone().with_default_tag().to_string();
+        check_length(&whole)?;
+        Ok(self)
     }
 }
 
+// ANCHOR: parse
 impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Reference> {
-        let parsed = parse(text);
-        parsed.with_context(|| format!("invalid image name {text:?}"))
+        ensure!(!text.is_empty(), "the image name is empty");
+        check_length(text)?;
+        // One text, not a chain: clap prints only the outermost error.
+        parse(text)
+            .map_err(|fault| anyhow!("invalid image name {text:?}: {fault:#}"))
     }
 }
 
 fn parse(text: &str) -> Result<Reference> {
-    ensure!(text.len() <= LONGEST, "it is longer than {LONGEST} bytes");
-    let (name, digest) = match text.split_once('@') {
-        Some((name, digest)) => (name, Some(digest.parse()?)),
-        None => (text, None),
+    ensure!(!text.contains("://"), "write it without http:// or https://");
+    let (name, tag, digest) = split(text);
+    let (registry, path) = match name.split_once('/') {
+        Some((first, rest)) => match registry(first)? {
+            Some(registry) => (registry, rest),
+            None => (HUB, name),
+        },
+        None => (HUB, name),
     };
-    // A colon before the last slash begins a port.
-    let last = name.rfind('/').map_or(0, |slash| slash + 1);
-    let (repository, tag) = match name[last..].find(':') {
-        Some(colon) => (&name[..last + colon], Some(&name[last + colon + 1..])),
-        None => (name, None),
-    };
-    let (host, path) = split_host(repository);
-    if let Some(host) = host {
-        check_host(host)?;
-    }
-    for component in path.split('/') {
-        check_component(component)?;
-    }
-    if let Some(tag) = tag {
-        check_tag(tag)?;
-    }
+    check_path(path)?;
+    tag.map(check_tag).transpose()?;
+    let repository = short_repository(registry, path);
     if repository.len() == 64 && repository.bytes().all(is_hex_digit) {
         bail!("64 hexadecimal digits are an image ID, not a name");
     }
-    let familiar = match repository.strip_prefix("docker.io/") {
-        Some(path) => path.strip_prefix(LIBRARY).unwrap_or(path),
-        None => repository,
-    };
-    Ok(Reference {
-        repository: familiar.to_owned(),
-        tag: tag.map(str::to_owned),
-        digest,
-    })
+    let tag = tag.map(str::to_owned);
+    let digest = digest.map(str::parse).transpose()?;
+    Reference { repository, tag, digest }.fitting()
 }
+// ANCHOR_END: parse
 
-fn check_host(host: &str) -> Result<()> {
-    let (name, port) = host.split_once(':').unwrap_or((host, "0"));
-    let letter = |c: char| c.is_ascii_alphanumeric();
-    let label = |label: &str| {
-        label.starts_with(letter)
-            && label.ends_with(letter)
-            && label.chars().all(|c| letter(c) || c == '-')
+/// Name, tag and digest.
+fn split(text: &str) -> (&str, Option<&str>, Option<&str>) {
+    let (rest, digest) = match text.split_once('@') {
+        Some((rest, digest)) => (rest, Some(digest)),
+        None => (text, None),
     };
-    if !name.split('.').all(label) {
-        bail!("{host:?} is not the host of a registry");
+    // A colon before the last slash begins a port.
+    let last = rest.rfind('/').map_or(0, |slash| slash + 1);
+    match rest[last..].find(':') {
+        Some(colon) => {
+            let (name, tag) = rest.split_at(last + colon);
+            (name, Some(&tag[1..]), digest)
+        }
+        None => (rest, None, digest),
     }
-    port.parse::<u16>().map(drop).with_context(|| format!("the port {port:?}"))
 }
 
-/// Letters and digits, joined by `.`, `_`, `__` or dashes.
-fn check_component(component: &str) -> Result<()> {
-    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    ensure!(!component.is_empty(), "a component of the name is empty");
+/// The repository without `docker.io/` and `library/`. What is left may look like a
+/// host, as in `docker.io/a.b/c`: then nothing is left out.
+fn short_repository(registry: &str, path: &str) -> String {
+    if registry != HUB {
+        return format!("{registry}/{path}");
+    }
+    let short = match path.strip_prefix(LIBRARY) {
+        Some(name) if !name.contains('/') => name,
+        _ => path,
+    };
+    match split_host(short) {
+        (None, _) => short.to_owned(),
+        (Some(_), _) => format!("{HUB}/{path}"),
+    }
+}
+
+fn check_length(text: &str) -> Result<()> {
     ensure!(
-        !component.contains(|c: char| c.is_ascii_uppercase()),
-        "a repository must be lower case"
-    );
-    let joined = component.starts_with(lower)
-        && component.ends_with(lower)
-        && component.chars().all(|c| lower(c) || "._-".contains(c))
-        && component
-            .split(lower)
-            .all(|s| matches!(s, "" | "." | "_" | "__") || !s.contains(['.', '_']));
-    ensure!(
-        joined,
-        "a repository must consist of lower-case letters and digits, joined by '.', \
-         '_', '__' or '-'"
+        text.len() <= LONGEST,
+        "the image name is longer than {LONGEST} bytes, with its tag"
     );
     Ok(())
 }
 
+fn check_path(path: &str) -> Result<()> {
+    let upper = path.contains(|c: char| c.is_ascii_uppercase());
+    ensure!(!upper, "it must be in lower case");
+    match path.split('/').find(|part| !is_component(part)) {
+        None => Ok(()),
+        Some("") => bail!("a part of it is empty"),
+        Some(part) => bail!(
+            "{part:?} must consist of lower case letters and digits, with \".\", \
+             \"_\", \"__\" or \"-\" between them"
+        ),
+    }
+}
+
+/// One part of a repository: words of letters and digits, and separators between them.
+fn is_component(part: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let known = |separator: &str| {
+        matches!(separator, "." | "_" | "__") || separator.chars().all(|c| c == '-')
+    };
+    part.starts_with(word) && part.ends_with(word) && part.split(word).all(known)
+}
+
 fn check_tag(tag: &str) -> Result<()> {
+    ensure!(!tag.is_empty(), "the tag after \":\" is empty");
+    ensure!(tag.len() <= 128, "the tag {tag:?} has more than 128 characters");
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let inner = |c: char| word(c) || c == '.' || c == '-';
-    ensure!(
-        tag.starts_with(word) && tag.chars().all(inner) && tag.len() <= 128,
-        "the tag {tag:?} must consist of at most 128 letters, digits, '_', '.' and \
-         '-', and must not begin with '.' or '-'"
-    );
+    if !tag.starts_with(word) || !tag.chars().all(|c| word(c) || ".-".contains(c)) {
+        bail!(
+            "invalid tag {tag:?}: expected letters, digits, \"_\", \".\" and \"-\", and \
+             first a letter, a digit or \"_\""
+        );
+    }
     Ok(())
 }
 
@@ -208,12 +245,21 @@ mod tests {
     #[test]
     fn a_name_has_a_registry_a_path_and_a_short_form() {
         for (text, short, registry, path) in [
-            ("busybox", "busybox:latest", "docker.io", "library/busybox"),
-            ("docker.io/a/b:1", "a/b:1", "docker.io", "a/b"),
-            ("docker.io/library/a", "a:latest", "docker.io", "library/a"),
+            ("busybox", "busybox:latest", HUB, "library/busybox"),
+            ("busybox:1.36", "busybox:1.36", HUB, "library/busybox"),
+            ("library/busybox", "busybox:latest", HUB, "library/busybox"),
+            ("docker.io/a/b:1", "a/b:1", HUB, "a/b"),
+            ("docker.io/library/a", "a:latest", HUB, "library/a"),
+            ("library/a/b", "library/a/b:latest", HUB, "library/a/b"),
+            ("index.docker.io/a/b", "a/b:latest", HUB, "a/b"),
+            ("registry-1.docker.io/a", "a:latest", HUB, "library/a"),
+            ("docker.io/a.b/c", "docker.io/a.b/c:latest", HUB, "a.b/c"),
+            ("a/b__c--d:x", "a/b__c--d:x", HUB, "a/b__c--d"),
             ("localhost/a:x", "localhost/a:x", "localhost", "a"),
             ("h:5000/a/b_c", "h:5000/a/b_c:latest", "h:5000", "a/b_c"),
             ("ghcr.io/a/b--c", "ghcr.io/a/b--c:latest", "ghcr.io", "a/b--c"),
+            ("[::1]:5000/a", "[::1]:5000/a:latest", "[::1]:5000", "a"),
+            ("HOST/a", "HOST/a:latest", "HOST", "a"),
         ] {
             let found = reference(text).with_default_tag();
             assert_eq!(found.to_string(), short);
@@ -225,37 +271,72 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_takes_the_place_of_the_default_tag() {
+    fn a_digest_is_asked_for_before_the_tag() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let found = reference(&format!("a@{digest}")).with_default_tag();
-        assert_eq!((found.tag, found.digest.unwrap().to_string()), (None, digest));
+        assert_eq!((found.wanted(), &found.tag), (&*digest, &None));
+        assert_eq!(found.to_string(), format!("a@{digest}"));
+        let found = reference(&format!("a:b@{digest}"));
+        assert_eq!((found.wanted(), found.tag.as_deref()), (&*digest, Some("b")));
+        assert_eq!(reference("a:b").wanted(), "b");
+        assert_eq!(reference("a").wanted(), "latest");
+    }
+
+    #[test]
+    fn a_tag_may_be_a_word_of_its_own() {
+        let with_tag = |name: &str, tag| reference(name).with_tag(tag);
+        let found = with_tag("localhost:5000/a", "b").unwrap();
+        assert_eq!(found.to_string(), "localhost:5000/a:b");
+        let long = "b".repeat(128);
+        for (name, tag, fault) in [
+            ("a:b", "c", "two tags for one image: \"a:b\" and \"c\""),
+            ("a", "", "is empty"),
+            // With a colon between them, they would be a name in the registry a:5000.
+            ("a", "5000/b", "invalid tag"),
+            (&"a".repeat(127), &long, "longer than 255"),
+        ] {
+            let error = with_tag(name, tag).unwrap_err().to_string();
+            assert!(error.contains(fault), "{error}");
+        }
     }
 
     #[test]
     fn what_is_not_a_name_is_refused_with_the_reason() {
         let hex = "a".repeat(64);
-        let long = "a".repeat(256);
+        let long = "a".repeat(249);
+        let longer = "a".repeat(256);
         for (text, reason) in [
-            ("", "empty"),
-            ("a//b", "empty"),
-            ("../a", "the host of a registry"),
-            ("/a", "empty"),
-            (".a", "joined by"),
-            ("-a", "joined by"),
-            ("a._b", "joined by"),
-            ("a b", "joined by"),
-            ("ä", "joined by"),
+            ("", "is empty"),
+            ("a//b", "a part of it is empty"),
+            ("/a", "a part of it is empty"),
+            ("../a", "invalid registry"),
+            ("-x.y/a", "invalid registry"),
+            ("h.x:port/a", "the port must be from 1"),
+            ("a/../b", "\"..\" must consist"),
+            (".a", "must consist"),
+            ("-a", "must consist"),
+            ("a.", "must consist"),
+            ("a._b", "must consist"),
+            ("a___b", "must consist"),
+            ("a b", "must consist"),
+            ("ä", "must consist"),
+            ("a\u{1b}b", "\\u{1b}"),
             ("Ab", "lower case"),
-            ("a:", "the tag"),
-            ("a:.x", "the tag"),
-            ("a:b:c", "the tag"),
-            ("h.x:port/a", "the port"),
+            ("https://docker.io/a", "without http"),
+            ("a:", "the tag after \":\" is empty"),
+            ("a:.x", "invalid tag \".x\""),
+            ("a:-b", "invalid tag \"-b\""),
+            ("a:b:c", "invalid tag"),
             ("a@sha256:12", "64 hexadecimal"),
+            ("a@md5:00", "only sha256"),
             (&hex, "image ID"),
-            (&long, "longer"),
+            (&format!("docker.io/{hex}"), "image ID"),
+            (&long, "longer than 255"),
+            (&longer, "longer than 255"),
         ] {
-            let error = text.parse::<Reference>().unwrap_err();
-            assert!(format!("{error:#}").contains(reason), "{error:#}");
+            let error = text.parse::<Reference>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(!error.contains('\u{1b}'));
         }
     }
 }
