@@ -125,15 +125,7 @@ fn manifest(
     if !media::is_index(&entry.media_type) {
         return Ok(None);
     }
-    let host = Platform::host();
-    let mine = |entry: &&Descriptor| {
-        entry.platform.as_ref().is_some_and(|platform| {
-            platform.os == host.os && platform.architecture == host.architecture
-        })
-    };
-    let index = Index::read(&text)?;
-    let found = index.manifests.iter().find(mine);
-    match found.filter(|entry| media::is_manifest(&entry.media_type)) {
+    match Index::read(&text)?.choose(&Platform::host()) {
         Some(entry) => manifest(archive, entry),
         None => Ok(None),
     }

@@ -2,12 +2,13 @@
 
 use std::io::{Write, stdout};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use ch07_registry::{ConnectionFlags, Flags, Platform};
+use anyhow::{Context as _, Result, ensure};
+use ch07_registry::{ConnectionFlags, Flags};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
 use common::images::Reference;
+use oci::Platform;
 
 use crate::progress::{Progress, Stream};
 
@@ -92,24 +93,17 @@ impl Act for Push {
 /// The name with its tag, which may be a word of its own.
 fn reference(name: &str, tag: Option<&str>) -> Result<Reference> {
     let read: Reference = name.parse()?;
-    let Some(tag) = tag else { return Ok(read.with_default_tag()) };
-    if read.tag.is_some() || read.digest.is_some() {
-        bail!(
-            "two tags for one image: \"{}\" and \"{}\": remove one of them",
-            name.escape_debug(),
-            tag.escape_debug()
-        );
+    match tag {
+        Some(tag) => read.with_tag(tag),
+        None => Ok(read.with_default_tag()),
     }
-    format!("{name}:{tag}").parse()
 }
 
 /// The name with its registry, as Docker prints it.
 fn whole(reference: &Reference) -> String {
     let name = format!("{}/{}", reference.registry(), reference.path());
-    match (&reference.digest, &reference.tag) {
-        (Some(digest), _) => format!("{name}@{digest}"),
-        (None, tag) => format!("{name}:{}", tag.as_deref().unwrap_or("latest")),
-    }
+    let separator = if reference.digest.is_some() { '@' } else { ':' };
+    format!("{name}{separator}{}", reference.wanted())
 }
 
 #[cfg(test)]

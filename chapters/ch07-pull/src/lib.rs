@@ -5,7 +5,6 @@
 
 mod commands;
 mod download;
-mod kinds;
 mod progress;
 mod pull;
 mod push;

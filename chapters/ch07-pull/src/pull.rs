@@ -6,16 +6,16 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ch04_save::{Adder, Unpacked};
-use ch07_registry::{Access, Client, Found, HUB, Logins, Platform, Settings, fetch};
-use common::images::{Digest, Image, Reference};
+use ch07_registry::{Access, Client, Found, Logins, Settings, fetch};
+use common::images::{Digest, HUB, Image, Reference};
 use common::state::State;
 use common::step::{report, warn};
 use oci::{
-    Blobs, Config, Descriptor, Document, LARGEST, Manifest, chain_ids, sha256,
+    Blobs, Config, Descriptor, Document, LARGEST, Manifest, Platform, chain_ids,
+    media, sha256,
 };
 
 use crate::download::Downloads;
-use crate::kinds;
 use crate::progress::{Layer, Progress};
 use crate::room;
 
@@ -47,23 +47,23 @@ pub fn pull(state: &State, pull: &Pulling, progress: &Progress) -> Result<Image>
     // From here on, nothing removes blobs and layers that no image has yet.
     let _lease = adder.store().layout().lease()?;
     let (client, found) = pull.find(progress)?;
-    let named = found.named.to_string().parse()?;
-    let names = names(reference, &named);
+    let named = &found.named;
+    let names = names(reference, named);
     if let Some(image) = present(state, &names, &found)? {
-        ending(reference, &named, "Image is up to date for", progress);
+        ending(reference, named, "Image is up to date for", progress);
         return Ok(image);
     }
-    let manifest = Manifest::read(&found.bytes)?;
+    let manifest = &found.manifest;
     let blobs = Blobs::of(state);
     let stop = AtomicBool::new(false);
     let downloads = Downloads { client: &client, blobs: &blobs, stop: &stop };
-    let config = pull.config(&downloads, &manifest)?;
+    let config = pull.config(&downloads, manifest)?;
     room::check(state, &blobs, &manifest.layers)?;
-    let unpacked = layers(&adder, &downloads, &manifest, &config, progress)?;
+    let unpacked = layers(&adder, &downloads, manifest, &config, progress)?;
     let source = format!("{}/{}", client.registry(), client.repository());
     let (bytes, kind) = (&found.bytes, &found.media_type);
     let image = adder.add(bytes, kind, &names, &source, unpacked)?;
-    ending(reference, &named, "Downloaded newer image for", progress);
+    ending(reference, named, "Downloaded newer image for", progress);
     Ok(image)
 }
 // ANCHOR_END: pull
@@ -107,17 +107,14 @@ impl Pulling {
     fn find(&self, progress: &Progress) -> Result<(Client, Found)> {
         let reference = &self.reference;
         let path = reference.path();
-        let wanted = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.clone().unwrap_or_else(|| "latest".to_owned()),
-        };
+        let wanted = reference.wanted();
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
         let begins = || progress.line(&format!("{wanted}: Pulling from {path}"));
         let what = reference.to_string();
         let hub = reference.registry() == HUB;
         if let Some(mirror) = self.settings.mirror.as_ref().filter(|_| hub) {
             let client = Client::of_mirror(&self.settings, mirror, &path);
-            match fetch(&client, &what, &wanted, &platform) {
+            match fetch(&client, &what, wanted, &platform) {
                 Ok(found) => {
                     begins();
                     return Ok((client, found));
@@ -132,7 +129,7 @@ impl Pulling {
         let registry = reference.registry();
         let client =
             Client::new(&self.settings, registry, &path, Access::Pull, login)?;
-        let found = fetch(&client, &what, &wanted, &platform)?;
+        let found = fetch(&client, &what, wanted, &platform)?;
         begins();
         Ok((client, found))
     }
@@ -142,7 +139,7 @@ impl Pulling {
         let blob = &manifest.config;
         let what = &self.reference;
         ensure!(
-            kinds::is_config(&blob.media_type),
+            media::is_config(&blob.media_type),
             "{what} is not a container image: its configuration is of the type {}",
             blob.media_type.escape_debug()
         );
@@ -165,7 +162,7 @@ impl Pulling {
         ensure!(layers > 0, "{what}: the image has no layers");
         for layer in &manifest.layers {
             ensure!(
-                kinds::is_layer(&layer.media_type),
+                media::is_layer(&layer.media_type),
                 "{what}: unknown type of layer: {}",
                 layer.media_type.escape_debug()
             );
@@ -177,9 +174,7 @@ impl Pulling {
     /// An image without an index has one platform only, which only its configuration
     /// states.
     fn check_platform(&self, config: &Config) -> Result<()> {
-        let text = format!("{}/{}", config.os, config.architecture);
-        let own: Platform =
-            text.parse().context("the platform of the configuration")?;
+        let own = config.platform();
         let wanted = self.platform.clone().unwrap_or_else(Platform::host);
         if wanted.fits(&own).is_some() {
             return Ok(());

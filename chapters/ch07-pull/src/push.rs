@@ -40,7 +40,7 @@ pub fn push(
     })?;
     let bytes = blobs.read(&image.manifest, LARGEST)?;
     let manifest = Manifest::read(&bytes)?;
-    let tag = reference.tag.as_deref().unwrap_or("latest");
+    let tag = reference.wanted();
     let registry = reference.registry();
     let path = reference.path();
     let login = Logins::open()?.find(registry)?;

@@ -4,13 +4,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use ch04_image::Store;
-use ch07_registry::Platform;
 use clap::{Args, ValueEnum};
 use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{Image, Reference};
 use common::state::State;
 use common::step::Step;
+use oci::Platform;
 
 /// When `run` pulls its image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

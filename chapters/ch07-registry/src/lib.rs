@@ -1,4 +1,4 @@
-//! A client of image registries: names, HTTP, tokens, logins, manifests.
+//! A client of image registries: HTTP, tokens, logins, manifests.
 
 #![forbid(unsafe_code)]
 
@@ -6,16 +6,13 @@ mod answer;
 mod challenge;
 mod client;
 mod credentials;
-mod digest;
 mod failure;
 mod helper;
 mod login;
 mod logins;
 mod manifest;
-mod platform;
 mod prompt;
 mod proxy;
-mod reference;
 mod roots;
 mod settings;
 mod show;
@@ -26,13 +23,10 @@ mod url;
 pub use answer::read_whole;
 pub use client::{Access, Client};
 pub use credentials::{Credentials, Secret};
-pub use digest::Digest;
 pub use failure::{Backoff, Failure};
 pub use login::{Login, Logout};
 pub use logins::{Logins, Place};
-pub use manifest::{Descriptor, Found, Manifest, fetch};
-pub use platform::Platform;
-pub use reference::{HUB, Reference};
+pub use manifest::{Found, fetch};
 pub use settings::{ConnectionFlags, Flags, Settings};
 pub use show::ShowManifest;
 pub use transport::{Content, Request, Response, Transport, get};

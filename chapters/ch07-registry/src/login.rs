@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
+use common::images::{self, HUB};
 use common::step::warn;
 
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::logins::{Logins, Place};
 use crate::prompt::{Prompt, password_of_stdin};
-use crate::reference::{HUB, Reference};
 use crate::settings::{ConnectionFlags, Settings};
 use crate::transport::{Content, get};
 
@@ -100,20 +100,13 @@ impl Act for Logout {
 fn registry(text: &str) -> Result<String> {
     let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
     let host = rest.unwrap_or(text).split('/').next().unwrap_or_default();
-    // A name in this registry is read by the rules for names.
-    let read: Result<Reference> = format!("{host}/a").parse();
-    match read {
-        // Otherwise the word is a part of a repository of Docker Hub.
-        Ok(it) if matches!(it.repository.as_str(), "a" | "library/a") => {
-            Ok(it.registry)
-        }
-        Ok(_) => bail!(
-            "\"{}\" is not a registry: expected HOST or HOST:PORT, for example \
-             localhost:5000",
-            text.escape_debug()
-        ),
-        Err(error) => Err(error),
-    }
+    let registry = images::registry(host)?.with_context(|| {
+        format!(
+            "{text:?} is not a registry: expected HOST or HOST:PORT, for example \
+             localhost:5000"
+        )
+    })?;
+    Ok(registry.to_owned())
 }
 
 fn ask(user: Option<String>, password: Option<String>) -> Result<Credentials> {
@@ -172,8 +165,11 @@ mod tests {
         ] {
             assert_eq!(registry(text).unwrap(), host);
         }
-        for text in ["", "busybox", "a/b", "-", "https://"] {
-            assert!(registry(text).is_err(), "{text}");
+        for text in ["", "busybox", "library", "a/b", "-", "https://"] {
+            let error = registry(text).unwrap_err().to_string();
+            assert!(error.contains("is not a registry"), "{error}");
         }
+        let error = registry("localhost:0").unwrap_err().to_string();
+        assert!(error.contains("the port must be"), "{error}");
     }
 }

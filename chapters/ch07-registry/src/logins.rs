@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use common::images::HUB;
 use common::step::Step;
 use serde_json::{Map, Value, json};
 
 use crate::credentials::{Credentials, Secret};
 use crate::helper::Helper;
-use crate::reference::HUB;
 
 /// The key under which Docker stores the login of Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";

@@ -1,70 +1,16 @@
 //! Manifests: the list of the blobs that make an image.
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use common::images::Digest;
+use oci::media::{self, is_manifest};
+use oci::{Descriptor, Document, Index, LARGEST, Manifest, Platform, sha256};
 use serde::Deserialize;
 use ureq::http::header::CONTENT_TYPE;
 
 use crate::answer::read_whole;
 use crate::client::Client;
-use crate::digest::Digest;
 use crate::failure::Failure;
-use crate::platform::Platform;
 use crate::transport::{Content, get};
-
-/// The most bytes of a manifest or an index.
-///
-/// # Source
-/// OCI distribution specification, "Pushing Manifests": registries should accept 4 MiB
-const MOST: u64 = 4 << 20;
-
-/// The media types of manifests of one image.
-const MANIFESTS: [&str; 2] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
-
-/// The media types of lists of manifests.
-const INDEXES: [&str; 2] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
-
-/// A blob, as a manifest names it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    /// What the blob is.
-    pub media_type: String,
-    /// The digest, as text.
-    pub digest: String,
-    /// Bytes.
-    pub size: u64,
-    #[serde(default)]
-    platform: Option<Offered>,
-}
-
-/// A platform in an index.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-struct Offered {
-    os: String,
-    architecture: String,
-    #[serde(default)]
-    variant: Option<String>,
-}
-
-/// The list of the blobs of an image.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Manifest {
-    /// What runs, and the digests of the unpacked layers.
-    pub config: Descriptor,
-    /// The layers, lowest first.
-    pub layers: Vec<Descriptor>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
-}
 
 /// A manifest as it came.
 #[derive(Clone, Debug)]
@@ -95,21 +41,22 @@ pub fn fetch(
     platform: &Platform,
 ) -> Result<Found> {
     let (bytes, media_type) = document(client, what, wanted)?;
-    let named = Digest::of(&bytes);
+    let named = sha256(&bytes);
     if wanted.contains(':') {
         check_digest(what, wanted, &named)?;
     }
-    if MANIFESTS.contains(&media_type.as_str()) {
+    if is_manifest(&media_type) {
         let manifest = read(what, &bytes)?;
         return Ok(Found { bytes, media_type, named, manifest });
     }
-    let index: Index = read_json(what, &bytes)?;
+    let index: Index = read(what, &bytes)?;
     let chosen = choose(&index, platform)
         .with_context(|| format!("{what} is a list of manifests"))?;
-    let (bytes, media_type) = document(client, what, &chosen.digest)?;
-    check_digest(what, &chosen.digest, &Digest::of(&bytes))?;
+    let wanted = chosen.digest.as_str();
+    let (bytes, media_type) = document(client, what, wanted)?;
+    check_digest(what, wanted, &sha256(&bytes))?;
     ensure!(
-        MANIFESTS.contains(&media_type.as_str()),
+        is_manifest(&media_type),
         "{what}: the list of manifests contains {}, which is no manifest of an image",
         media_type.escape_debug()
     );
@@ -120,8 +67,8 @@ pub fn fetch(
 
 /// The bytes and the media type of a manifest or an index.
 fn document(client: &Client, what: &str, wanted: &str) -> Result<(Vec<u8>, String)> {
-    let accept = [MANIFESTS, INDEXES].concat();
-    let request = get(client.url(&format!("manifests/{wanted}"))?, &accept);
+    let url = client.url(&format!("manifests/{wanted}"))?;
+    let request = get(url, &media::DOCUMENTS);
     let attempt = || -> Result<(Vec<u8>, String), Failure> {
         let response = client.send(&request, Content::Empty)?;
         let response = client.expect(response, what)?;
@@ -130,7 +77,7 @@ fn document(client: &Client, what: &str, wanted: &str) -> Result<(Vec<u8>, Strin
         let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
         let context =
             |failure: Failure| failure.context(format!("manifest of {what}"));
-        Ok((read_whole(response, MOST).map_err(context)?, kind))
+        Ok((read_whole(response, LARGEST).map_err(context)?, kind))
     };
     let (bytes, kind) = client.settings().backoff.retry(|_| attempt())?;
     let kind = media_type(&kind, &bytes).with_context(|| what.to_owned())?;
@@ -147,13 +94,11 @@ fn media_type(stated: &str, bytes: &[u8]) -> Result<String> {
     }
     let own: Own = serde_json::from_slice(bytes).context("expected a manifest")?;
     let kind = own.media_type.as_deref().unwrap_or(stated);
-    let known = [MANIFESTS, INDEXES].concat();
-    if known.contains(&kind) {
-        return Ok(kind.to_owned());
-    }
     // A registry that serves files does not know what they are.
-    if known.contains(&stated) {
-        return Ok(stated.to_owned());
+    for known in [kind, stated] {
+        if media::DOCUMENTS.contains(&known) {
+            return Ok(known.to_owned());
+        }
     }
     if kind.contains("manifest.v1") {
         bail!(
@@ -174,60 +119,15 @@ fn check_digest(what: &str, wanted: &str, found: &Digest) -> Result<()> {
     Ok(())
 }
 
-fn read(what: &str, bytes: &[u8]) -> Result<Manifest> {
-    let manifest: Manifest = read_json(what, bytes)?;
-    for blob in manifest.layers.iter().chain([&manifest.config]) {
-        blob.digest().with_context(|| format!("{what}: damaged manifest"))?;
-    }
-    Ok(manifest)
-}
-
-fn read_json<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Error::from(error).context(format!("{what}: damaged manifest"))
-    })
-}
-
-impl Descriptor {
-    /// The digest.
-    ///
-    /// # Errors
-    /// The text is none.
-    pub fn digest(&self) -> Result<Digest> {
-        self.digest.parse()
-    }
-
-    fn platform(&self) -> Option<Platform> {
-        let Offered { os, architecture, variant } = self.platform.clone()?;
-        Some(Platform { os, architecture, variant })
-    }
+fn read<T: Document>(what: &str, bytes: &[u8]) -> Result<T> {
+    T::read(bytes).with_context(|| format!("{what}: damaged manifest"))
 }
 
 /// The manifest for this platform.
 fn choose<'a>(index: &'a Index, platform: &Platform) -> Result<&'a Descriptor> {
-    // A build tool may add manifests that describe others, for no platform.
-    let images = index.manifests.iter().filter(|it| {
-        let other = it.platform.as_ref().is_some_and(|it| it.os == "unknown");
-        !other && MANIFESTS.contains(&it.media_type.as_str())
-    });
-    let images: Vec<&Descriptor> = images.collect();
-    if let [only] = images[..]
-        && only.platform.is_none()
-    {
-        return Ok(only);
-    }
-    let fitting = images.iter().filter_map(|it| {
-        let quality = platform.fits(&it.platform()?)?;
-        Some((quality, *it))
-    });
-    // Of equal ones, the first.
-    let best = fitting.rev().max_by_key(|(quality, _)| *quality);
-    best.map(|(_, chosen)| chosen).ok_or_else(|| {
-        let mut offered: Vec<String> = images
-            .iter()
-            .filter_map(|it| it.platform())
-            .map(|platform| platform.to_string())
-            .collect();
+    index.choose(platform).ok_or_else(|| {
+        let offered = index.images().filter_map(|it| it.platform.as_ref());
+        let mut offered: Vec<String> = offered.map(Platform::to_string).collect();
         offered.dedup();
         offered.truncate(40);
         match offered.is_empty() {
@@ -244,48 +144,35 @@ fn choose<'a>(index: &'a Index, platform: &Platform) -> Result<&'a Descriptor> {
 mod tests {
     use super::*;
 
-    fn index(platforms: &[&str]) -> Index {
-        let entry = |(at, text): (usize, &&str)| {
-            let platform = text.parse::<Platform>().ok().map(|it| Offered {
-                os: it.os,
-                architecture: it.architecture,
-                variant: it.variant,
-            });
-            Descriptor {
-                media_type: MANIFESTS[0].to_owned(),
-                digest: format!("{at}"),
-                size: 1,
-                platform,
-            }
-        };
-        Index { manifests: platforms.iter().enumerate().map(entry).collect() }
-    }
-
-    fn chosen(platforms: &[&str], wanted: &str) -> Result<String> {
-        let index = index(platforms);
-        choose(&index, &wanted.parse().unwrap()).map(|it| it.digest.clone())
-    }
-
     #[test]
-    fn the_manifest_of_the_platform_is_chosen() {
-        let all =
-            ["unknown/unknown", "linux/arm64/v8", "linux/amd64", "linux/amd64"];
-        assert_eq!(chosen(&all, "linux/amd64").unwrap(), "2");
-        assert_eq!(chosen(&all, "linux/arm64").unwrap(), "1");
-        assert_eq!(chosen(&["-"], "linux/arm64").unwrap(), "0");
-        let error = chosen(&all, "linux/riscv64").unwrap_err().to_string();
-        let list = "There are: linux/arm64/v8, linux/amd64.";
-        assert!(error.contains(list), "{error}");
-        let error = chosen(&["unknown/unknown"], "linux/amd64").unwrap_err();
-        assert!(error.to_string().contains("none for other"), "{error}");
+    fn the_platforms_of_an_index_are_named() {
+        let error = |platforms: &[&str]| {
+            let entries = platforms.iter().map(|text| Descriptor {
+                platform: text.parse().ok(),
+                ..Descriptor::new(media::MANIFEST, sha256(b""), 0)
+            });
+            let manifests: Vec<Descriptor> = entries.collect();
+            let text = serde_json::json!({
+                "schemaVersion": 2,
+                "manifests": manifests,
+            });
+            let index = Index::read(text.to_string().as_bytes()).unwrap();
+            let wanted = "linux/riscv64".parse().unwrap();
+            choose(&index, &wanted).unwrap_err().to_string()
+        };
+        let unknown = "unknown/unknown";
+        let text = error(&[unknown, "linux/arm64/v8", "linux/amd64", "linux/amd64"]);
+        assert!(text.contains("There are: linux/arm64/v8, linux/amd64."), "{text}");
+        let text = error(&[unknown]);
+        assert!(text.contains("none for other"), "{text}");
     }
 
     #[test]
     fn a_document_states_its_own_type() {
-        let own = format!(r#"{{"mediaType":"{}"}}"#, MANIFESTS[1]);
+        let own = format!(r#"{{"mediaType":"{}"}}"#, media::DOCKER_MANIFEST);
         let found = media_type("application/json", own.as_bytes()).unwrap();
-        assert_eq!(found, MANIFESTS[1]);
-        assert_eq!(media_type(INDEXES[0], b"{}").unwrap(), INDEXES[0]);
+        assert_eq!(found, media::DOCKER_MANIFEST);
+        assert_eq!(media_type(media::INDEX, b"{}").unwrap(), media::INDEX);
         let old = "application/vnd.docker.distribution.manifest.v1+prettyjws";
         let error = media_type(old, b"{}").unwrap_err().to_string();
         assert!(error.contains("schema 1"), "{error}");

@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
+use common::images::{HUB, Reference};
+use oci::Platform;
 
 use crate::client::{Access, Client};
 use crate::logins::Logins;
 use crate::manifest::fetch;
-use crate::platform::Platform;
-use crate::reference::{HUB, Reference};
 use crate::settings::Flags;
 
 /// Print the manifest of an image in a registry
@@ -33,14 +33,13 @@ pub struct ShowManifest {
 impl Act for ShowManifest {
     fn act(self, _: &Context) -> Result<Exit> {
         let settings = self.flags.settings()?;
-        let image = &self.image;
-        let client = match settings.mirror.as_ref().filter(|_| image.registry == HUB)
-        {
-            Some(mirror) => Client::of_mirror(&settings, mirror, &image.repository),
+        let image = self.image.with_default_tag();
+        let (registry, path) = (image.registry(), image.path());
+        let client = match settings.mirror.as_ref().filter(|_| registry == HUB) {
+            Some(mirror) => Client::of_mirror(&settings, mirror, &path),
             None => {
-                let login = Logins::open()?.find(&image.registry)?;
-                let (registry, repository) = (&image.registry, &image.repository);
-                Client::new(&settings, registry, repository, Access::Pull, login)?
+                let login = Logins::open()?.find(registry)?;
+                Client::new(&settings, registry, &path, Access::Pull, login)?
             }
         };
         let platform = self.platform.unwrap_or_else(Platform::host);

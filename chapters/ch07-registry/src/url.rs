@@ -4,9 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail, ensure};
+use common::images::HUB;
 use ureq::http::Uri;
-
-use crate::reference::HUB;
 
 /// An absolute URL of http or https.
 ///

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ch07_registry::{
-    Access, Backoff, Client, Content, Credentials, Failure, Platform, Secret,
-    Settings, fetch, get, read_whole,
+    Access, Backoff, Client, Content, Credentials, Failure, Secret, Settings, fetch,
+    get, read_whole,
 };
+use oci::Platform;
+use oci::media::MANIFEST;
 use server::{Asked, Server, Stream, answer};
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn settings() -> Settings {
     Settings {
@@ -322,7 +322,7 @@ fn a_registry_that_does_not_run_is_named() {
 fn a_manifest_has_a_size_a_digest_and_a_type() {
     let server = Server::new(|asked, to| {
         let kind = [("Content-Type", MANIFEST)];
-        let body = br#"{"config":{"mediaType":"c","digest":"sha256:00","size":1},"layers":[]}"#;
+        let body = br#"{"schemaVersion":2,"config":{"mediaType":"c","digest":"sha256:00","size":1},"layers":[]}"#;
         match asked.path.rsplit('/').next().unwrap() {
             "large" => answer(to, 200, &kind, &vec![b' '; (4 << 20) + 1]),
             "html" => answer(to, 200, &[("Content-Type", "text/html")], b"<html>"),
@@ -331,11 +331,12 @@ fn a_manifest_has_a_size_a_digest_and_a_type() {
         }
     });
     let client = client(&server, None);
-    let pinned = ch07_registry::Digest::of(b"other").to_string();
+    let pinned = oci::sha256(b"other").to_string();
     for (wanted, reason) in [
         ("large", "longer than 4194304 bytes"),
         ("html", "expected a manifest"),
-        ("damaged", "damaged manifest"),
+        ("damaged", "expected 64 hexadecimal digits in lower case after sha256:"),
+        ("empty", "damaged manifest: read the manifest: missing field"),
         (pinned.as_str(), "wrong digest"),
     ] {
         let error = fetch(&client, "a/b", wanted, &Platform::host()).unwrap_err();

@@ -6,7 +6,8 @@ use common::images::{Digest, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::text::{Document, Platform};
+use crate::platform::Platform;
+use crate::text::Document;
 use crate::wire::{or_default, read_digests, write_digests};
 
 /// How a container of the image is started, and what its layers are. Its digest is the
@@ -135,6 +136,18 @@ impl Config {
             other: Map::new(),
         }
     }
+
+    /// The platform for which the image was made.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        let variant = self.other.get("variant").and_then(Value::as_str);
+        Platform {
+            architecture: self.architecture.clone(),
+            os: self.os.clone(),
+            variant: variant.map(str::to_owned),
+            other: Map::new(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -183,5 +196,21 @@ mod tests {
         assert!(again.contains(r#""Labels":{"a":"b"}"#), "{again}");
         assert!(again.contains(r#""docker_version":"1""#), "{again}");
         assert_eq!(Config::read(again.as_bytes()).unwrap(), config);
+    }
+
+    #[test]
+    fn a_configuration_states_its_platform() {
+        let text = |more: &str| {
+            format!(
+                r#"{{"architecture":"arm","os":"linux"{more},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#
+            )
+        };
+        for (more, expected) in
+            [("", "linux/arm"), (r#","variant":"v6""#, "linux/arm/v6")]
+        {
+            let config = Config::read(text(more).as_bytes()).unwrap();
+            assert_eq!(config.platform().to_string(), expected);
+        }
+        assert_eq!(Config::new().platform().os, "linux");
     }
 }

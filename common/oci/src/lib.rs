@@ -17,6 +17,7 @@ mod config;
 mod download;
 mod hashing;
 pub mod media;
+mod platform;
 mod record;
 mod text;
 mod wire;
@@ -25,7 +26,6 @@ pub use blobs::{Blobs, Writer};
 pub use config::{Config, History, RootFs, Runtime};
 pub use download::Download;
 pub use hashing::{Hashing, chain_ids, sha256};
+pub use platform::Platform;
 pub use record::record;
-pub use text::{
-    Descriptor, Document, Index, LARGEST, Manifest, Platform, seconds, time,
-};
+pub use text::{Descriptor, Document, Index, LARGEST, Manifest, seconds, time};

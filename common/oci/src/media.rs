@@ -28,6 +28,14 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 /// Docker's layer, compressed by gzip.
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
+/// Docker's layer without compression, which other tools push.
+const DOCKER_TAR: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// Docker's layer, compressed by zstd, which other tools push.
+const DOCKER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+
+/// The documents to which the name of an image may lead: manifests and indexes.
+pub const DOCUMENTS: [&str; 4] = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_LIST];
+
 /// Whether this is a manifest.
 #[must_use]
 pub fn is_manifest(media_type: &str) -> bool {
@@ -38,4 +46,19 @@ pub fn is_manifest(media_type: &str) -> bool {
 #[must_use]
 pub fn is_index(media_type: &str) -> bool {
     [INDEX, DOCKER_LIST].contains(&media_type)
+}
+
+/// Whether this is the configuration of a container image. A registry also keeps other
+/// things, which have the same manifests.
+#[must_use]
+pub fn is_config(media_type: &str) -> bool {
+    [CONFIG, DOCKER_CONFIG].contains(&media_type)
+}
+
+/// Whether this is a layer that can be unpacked.
+#[must_use]
+pub fn is_layer(media_type: &str) -> bool {
+    let known =
+        [LAYER, LAYER_GZIP, LAYER_ZSTD, DOCKER_LAYER, DOCKER_TAR, DOCKER_ZSTD];
+    known.contains(&media_type)
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::media;
+use crate::platform::Platform;
 use crate::wire::{or_default, read_digest, write_digest};
 
 /// A document of an image. Fields that this program does not know are preserved.
@@ -87,39 +88,6 @@ impl Descriptor {
     }
 }
 
-/// The machines on which an image runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Platform {
-    /// As Go calls it: `amd64`.
-    pub architecture: String,
-    /// As Go calls it: `linux`.
-    pub os: String,
-    /// The version of the architecture: `v7`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variant: Option<String>,
-    /// Unknown fields.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-impl Platform {
-    /// That of this machine.
-    #[must_use]
-    pub fn host() -> Platform {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        Platform {
-            architecture: architecture.to_owned(),
-            os: "linux".to_owned(),
-            variant: None,
-            other: Map::new(),
-        }
-    }
-}
-
 /// The blobs of an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -187,6 +155,36 @@ pub struct Index {
     pub other: Map<String, Value>,
 }
 
+impl Index {
+    /// The manifests of images. A build tool may add manifests that describe other
+    /// manifests; these are for no platform.
+    pub fn images(&self) -> impl DoubleEndedIterator<Item = &Descriptor> {
+        self.manifests.iter().filter(|it| {
+            let other = it.platform.as_ref().is_some_and(|it| it.os == "unknown");
+            !other && media::is_manifest(&it.media_type)
+        })
+    }
+
+    /// The manifest of the image that serves this platform best; `None` if none runs on
+    /// it.
+    #[must_use]
+    pub fn choose(&self, platform: &Platform) -> Option<&Descriptor> {
+        let images: Vec<&Descriptor> = self.images().collect();
+        if let [only] = images[..]
+            && only.platform.is_none()
+        {
+            return Some(only);
+        }
+        let fitting = images.iter().filter_map(|it| {
+            let quality = platform.fits(it.platform.as_ref()?)?;
+            Some((quality, *it))
+        });
+        // Of equal ones, the first.
+        let best = fitting.rev().max_by_key(|(quality, _)| *quality);
+        best.map(|(_, chosen)| chosen)
+    }
+}
+
 impl Document for Index {
     const KIND: &'static str = "index";
 }
@@ -235,12 +233,43 @@ mod tests {
         let error = manifest("sha256:12");
         assert!(error.contains("64 hexadecimal digits"), "{error}");
         let error = manifest("md5:12");
-        assert!(error.contains("expected sha256:"), "{error}");
+        assert!(error.contains("only sha256 is supported"), "{error}");
         let error = format!("{:#}", Index::read(b"{}").unwrap_err());
         assert!(error.contains("read the index: missing field"), "{error}");
         let large = vec![b' '; LARGEST as usize + 1];
         let error = format!("{:#}", Index::read(&large).unwrap_err());
         assert!(error.contains("at most 4194304"), "{error}");
+    }
+
+    #[test]
+    fn the_manifest_of_the_platform_is_chosen() {
+        let chosen = |platforms: &[&str], wanted: &str| {
+            let entries = platforms.iter().enumerate().map(|(at, text)| {
+                let digest = Digest::from_bytes(&[0; 32]);
+                Descriptor {
+                    platform: text.parse().ok(),
+                    ..Descriptor::new(media::MANIFEST, digest, at as u64)
+                }
+            });
+            let index = Index {
+                schema_version: 2,
+                media_type: None,
+                manifests: entries.collect(),
+                annotations: BTreeMap::new(),
+                other: Map::new(),
+            };
+            index.choose(&wanted.parse().unwrap()).map(|it| it.size)
+        };
+        let all =
+            ["unknown/unknown", "linux/arm64/v8", "linux/amd64", "linux/amd64"];
+        assert_eq!(chosen(&all, "linux/amd64"), Some(2));
+        assert_eq!(chosen(&all, "linux/arm64"), Some(1));
+        assert_eq!(chosen(&all, "linux/riscv64"), None);
+        assert_eq!(chosen(&all, "unknown/unknown"), None);
+        assert_eq!(chosen(&["-"], "linux/arm64"), Some(0));
+        assert_eq!(chosen(&["-", "-"], "linux/arm64"), None);
+        let arm = ["linux/arm/v5", "linux/arm/v6", "linux/arm/v7"];
+        assert_eq!(chosen(&arm, "linux/arm/v6"), Some(1));
     }
 
     #[test]

@@ -5,19 +5,25 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// An operating system, an architecture, and perhaps a variant of it: `linux/arm/v7`.
 ///
 /// # Source
 /// OCI image specification, image-index.md, "platform"; Go's GOOS and GOARCH
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// `linux`
-    pub os: String,
-    /// `amd64`, `arm64`
+    /// As Go calls it: `amd64`.
     pub architecture: String,
-    /// `v7`
+    /// As Go calls it: `linux`.
+    pub os: String,
+    /// The version of the architecture: `v7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// Unknown fields.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 impl Platform {
@@ -34,9 +40,10 @@ impl Platform {
             other => (other, None),
         };
         Platform {
-            os: "linux".to_owned(),
             architecture: architecture.to_owned(),
+            os: "linux".to_owned(),
             variant: variant.map(str::to_owned),
+            other: Map::new(),
         }
     }
 
@@ -87,7 +94,7 @@ impl FromStr for Platform {
         if !parts.iter().all(word) {
             bail!(
                 "invalid platform \"{}\": a part is empty or has other characters \
-                   than letters, digits, \".\", \"_\" and \"-\"",
+                 than letters, digits, \".\", \"_\" and \"-\"",
                 text.escape_debug()
             );
         }
@@ -98,9 +105,10 @@ impl FromStr for Platform {
             other => other,
         };
         Ok(Platform {
-            os: os.to_owned(),
             architecture: architecture.to_owned(),
+            os: os.to_owned(),
             variant: variant.map(str::to_owned),
+            other: Map::new(),
         })
     }
 }
