@@ -48,7 +48,7 @@ pub fn pull(state: &State, pull: &Pulling, progress: &Progress) -> Result<Image>
     let _lease = adder.store().layout().lease()?;
     let (client, found) = pull.find(progress)?;
     let named = &found.named;
-    let names = names(reference, named);
+    let names = names(reference, named)?;
     if let Some(image) = present(state, &names, &found)? {
         ending(reference, named, "Image is up to date for", progress);
         return Ok(image);
@@ -69,14 +69,10 @@ pub fn pull(state: &State, pull: &Pulling, progress: &Progress) -> Result<Image>
 // ANCHOR_END: pull
 
 /// The names under which the image is found: with its tag, and with its digest.
-fn names(reference: &Reference, named: &Digest) -> Vec<Reference> {
-    let digest = Reference {
-        tag: None,
-        digest: Some(named.clone()),
-        repository: reference.repository.clone(),
-    };
+fn names(reference: &Reference, named: &Digest) -> Result<Vec<Reference>> {
+    let digest = reference.with_digest(named.clone())?;
     let tag = reference.digest.is_none().then(|| reference.clone());
-    tag.into_iter().chain([digest]).collect()
+    Ok(tag.into_iter().chain([digest]).collect())
 }
 
 /// The image, if all its names lead to this manifest already.

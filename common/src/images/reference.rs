@@ -55,6 +55,15 @@ impl Reference {
         Reference { tag: Some(tag.to_owned()), ..self }.fitting()
     }
 
+    /// The same repository with this digest, without a tag.
+    ///
+    /// # Errors
+    /// Both together are too long.
+    pub fn with_digest(&self, digest: Digest) -> Result<Reference> {
+        let repository = self.repository.clone();
+        Reference { repository, tag: None, digest: Some(digest) }.fitting()
+    }
+
     /// The name as lists show it: without the tag `latest`.
     #[must_use]
     pub fn short(&self) -> String {
@@ -181,7 +190,7 @@ fn short_repository(registry: &str, path: &str) -> String {
 fn check_length(text: &str) -> Result<()> {
     ensure!(
         text.len() <= LONGEST,
-        "the image name is longer than {LONGEST} bytes, with its tag"
+        "the image name is longer than {LONGEST} bytes, with its tag or digest"
     );
     Ok(())
 }
@@ -280,6 +289,19 @@ mod tests {
         assert_eq!((found.wanted(), found.tag.as_deref()), (&*digest, Some("b")));
         assert_eq!(reference("a:b").wanted(), "b");
         assert_eq!(reference("a").wanted(), "latest");
+    }
+
+    #[test]
+    fn a_digest_takes_the_place_of_the_tag_and_counts() {
+        let digest = || Digest::from_bytes(&[1; 32]);
+        let found = reference("h:1/a:b").with_digest(digest()).unwrap();
+        assert_eq!(found.to_string(), format!("h:1/a@{}", digest()));
+        assert_eq!(found.file_name(), format!("h:1+a@{}", digest()));
+        let long = "a".repeat(LONGEST - "@sha256:".len() - 64);
+        assert!(reference(&long).with_digest(digest()).is_ok());
+        let longer = reference(&format!("{long}a"));
+        let error = longer.with_digest(digest()).unwrap_err().to_string();
+        assert!(error.contains("longer than 255"), "{error}");
     }
 
     #[test]
