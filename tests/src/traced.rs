@@ -134,13 +134,18 @@ impl Traced {
     pub fn call(&self) -> Option<&'static str> {
         match self.held?.1 {
             libc::SYS_chroot => Some("chroot"),
-            libc::SYS_fcntl => Some("fcntl"),
             libc::SYS_mount => Some("mount"),
             libc::SYS_mount_setattr => Some("mount_setattr"),
             libc::SYS_pivot_root => Some("pivot_root"),
             libc::SYS_umount2 => Some("umount2"),
             _ => None,
         }
+    }
+
+    /// Whether the call that is about to be made is fcntl(2).
+    #[must_use]
+    pub fn is_fcntl(&self) -> bool {
+        self.held.is_some_and(|(_, number)| number == libc::SYS_fcntl)
     }
 
     /// Whether the guest has come to exec.

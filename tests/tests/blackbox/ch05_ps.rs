@@ -176,7 +176,7 @@ fn calls(lab: &Lab, words: &[&str]) -> usize {
         lab.traced(BIN, |command| command.args(words).stdout(Stdio::null()));
     let mut calls = 0;
     while ps.step().is_some() {
-        calls += usize::from(ps.call() != Some("fcntl"));
+        calls += usize::from(!ps.is_fcntl());
     }
     assert_eq!(ps.end(), 0);
     calls
