@@ -170,6 +170,7 @@ fn whichever_mount_fails_it_is_named_and_the_program_does_not_run() {
     // Which of these there are to be hidden depends on the kernel.
     named.retain(|line| !line.contains(" /proc/") && !line.contains(" /sys/"));
     let mut settings = insta::Settings::clone_current();
+    settings.add_filter("[0-9a-f]{64}", "LAYER");
     settings.add_filter("[0-9a-f]{12}", "ID");
     let dir = lab.dir().to_str().unwrap().to_owned();
     let named = named.join("\n").replace(&dir, "DIR");
