@@ -54,7 +54,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Call `attempt` until it succeeds, fails for good, or has failed [`ATTEMPTS`]
+    /// Call `attempt` until it succeeds, fails for good, or has failed `ATTEMPTS`
     /// times. `attempt` says whether it has made progress: then the count starts again.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ pub struct ConnectionFlags {
 /// The flags of every command that reads images.
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
+#[allow(rustdoc::bare_urls, reason = "`--help` shows the same text")]
 pub struct Flags {
     #[command(flatten)]
     connection: ConnectionFlags,

@@ -179,7 +179,7 @@ fn unset(room: &mut Room) -> Outcome {
     let gone = ended
         .out
         .lines()
-        .all(|line| !line.starts_with(['H', 'A']) || line.starts_with("HOSTNAME="));
+        .all(|line| !line.starts_with("HOME=") && !line.starts_with("A="));
     ended.so(gone, "neither HOME nor A")
 }
 
