@@ -23,7 +23,7 @@ pub fn print(text: &str) -> Result<()> {
 /// Print this text, then report these errors.
 ///
 /// # Errors
-/// These, and as [`print`].
+/// These, and as [`print()`].
 pub fn report(text: &str, errors: Vec<Error>) -> Result<Exit> {
     let printed = print(text);
     step::join_errors(errors.into_iter().map(Err).chain([printed]))?;

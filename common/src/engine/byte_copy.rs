@@ -53,7 +53,7 @@ impl ByteCopy {
     }
 
     /// The same, with as many bytes in one read(2). The target must be non-blocking: a
-    /// blocking write(2) of more than [`CHUNK`] may wait.
+    /// blocking write(2) of more than `CHUNK` may wait.
     #[must_use]
     pub fn with_chunk(mut self, bytes: usize) -> ByteCopy {
         self.chunk = bytes;
