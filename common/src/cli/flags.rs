@@ -190,11 +190,21 @@ mod tests {
     #[test]
     fn two_dashes_before_short_options_are_one() {
         assert_eq!(
-            rewritten(&["x", "run", "--ti", "--m", "--ti", "--v=/a:/b", "sh", "--m"]),
+            rewritten(&[
+                "x",
+                "run",
+                "--ti",
+                "--m",
+                "--ti",
+                "--v=/a:/b",
+                "sh",
+                "--m"
+            ]),
             ["x", "run", "-ti", "-m", "--ti", "-v=/a:/b", "sh", "--m"]
         );
         // Neither a cluster of known letters, nor one whose value is attached.
-        for line in [["x", "run", "--tx"], ["x", "run", "--mt"], ["x", "run", "--"]] {
+        for line in [["x", "run", "--tx"], ["x", "run", "--mt"], ["x", "run", "--"]]
+        {
             assert_eq!(rewritten(&line), line);
         }
     }
