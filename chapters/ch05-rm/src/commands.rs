@@ -21,6 +21,7 @@ common::commands! {
 
 /// Remove containers that have ended
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct Rm {
     /// Kill those that run first
     #[arg(short, long)]

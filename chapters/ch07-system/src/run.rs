@@ -43,7 +43,7 @@ fn ensure(state: &State, name: &Name, subnet: Option<&str>) -> Result<()> {
     }
     step::note(&format!("the default network {name} is created"));
     let mut command = Command::new("/proc/self/exe");
-    command.args(["network", "create"]);
+    command.args(["network", "create", "--any-bridge"]);
     command.args(subnet.iter().flat_map(|subnet| ["--subnet", subnet]));
     command.arg(name.as_str()).stdin(Stdio::null()).stderr(Stdio::piped());
     let created =

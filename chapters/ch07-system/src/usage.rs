@@ -64,8 +64,7 @@ fn files(store: &Store, image: &Image) -> Vec<PathBuf> {
     let own = [&image.id, &image.manifest];
     let blobs = own.into_iter().chain(&image.blobs).map(|it| layout.blob(it));
     let layers = image.directories(store.state());
-    // A layer's directory contains the tree.
-    blobs.chain(layers.into_iter()).collect()
+    blobs.chain(layers).collect()
 }
 
 /// The containers: their write layers, logs and records.
