@@ -83,6 +83,18 @@ common::commands! {
         /// Manage networks
         #[command(subcommand)]
         Network(NetworkCommands),
+        /// Create, change and remove cgroups
+        #[command(subcommand)]
+        Cgroup(ch02_cgroups::Commands),
+        /// Make, leave, join and hold namespaces
+        #[command(subcommand)]
+        Namespace(ch02_setns::commands::ByHand),
+        /// Change network devices, addresses and routes
+        #[command(subcommand)]
+        Device(ch02_net::Devices),
+        /// Make, list and remove message queues, semaphores and shared memory
+        #[command(subcommand)]
+        Ipc(ch02_ipc::commands::Objects),
         /// Manage this program's use of the host
         #[command(subcommand)]
         System(SystemCommands),
