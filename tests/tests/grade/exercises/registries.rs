@@ -138,7 +138,6 @@ fn version(room: &mut Room) -> Outcome {
 }
 
 fn verbose(room: &mut Room) -> Outcome {
-    room.words(&["tag", "busybox", "second"]).end()?.succeeds()?;
     let inspected = room.words(&["image", "inspect", "busybox"]).end()?;
     inspected.succeeds()?;
     let id = inspected.out.split("sha256:").nth(1).unwrap_or_default();
@@ -149,7 +148,10 @@ fn verbose(room: &mut Room) -> Outcome {
         table.out.lines().filter(|line| line.starts_with(id)).collect();
     let size = lines.first().and_then(|line| line.split_whitespace().nth(1));
     let size: u64 = size.and_then(|word| word.parse().ok()).unwrap_or(0);
-    table.so(lines.len() == 1 && size > 100_000, "one line, and the bytes of busybox")?;
+    table.so(
+        lines.len() == 1 && size > 100_000,
+        "one line, and the bytes of busybox",
+    )?;
     room.words(&["rmi", "second"]).end()?.succeeds()
 }
 
