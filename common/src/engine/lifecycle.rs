@@ -1,5 +1,5 @@
-//! The host side of a container's life: the sweep, the parts' hooks in order, the clone, and
-//! the hooks that undo, in reverse order.
+//! The host side of a container's life: the sweep, the parts' hooks in order, the
+//! clone, and the hooks that undo, in reverse order.
 
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
@@ -16,8 +16,8 @@ use crate::process::program::Program;
 use crate::state::sweep::{remove_files, sweep_quietly};
 use crate::state::{Home, Lock, Table};
 
-/// The parts, and how far they got. Dropped early, by an error or a panic, it
-/// undoes them.
+/// The parts, and how many of them are prepared. When it is dropped early, by an
+/// error or a panic, it undoes the parts.
 pub(crate) struct Lifecycle {
     pub(crate) plan: Plan,
     parts: Vec<Box<dyn Part>>,
@@ -25,7 +25,8 @@ pub(crate) struct Lifecycle {
     prepared: usize,
     lock: Option<Lock>,
     pub(crate) how: Exit,
-    /// What is kept stays: the start is over, and was asked to leave something.
+    /// The container's files are kept: the start has succeeded, and the plan's
+    /// lifetime is [`Lifetime::UntilRemoved`].
     pub(crate) settled: bool,
     undone: bool,
 }
@@ -57,7 +58,8 @@ impl Lifecycle {
             self.lock = Some(self.plan.home.claim(self.table)?);
         }
         for index in 0..self.parts.len() {
-            // Counted before it is called: a part that fails half-way is undone.
+            // Increment before the call: a part whose `prepare` fails must be undone
+            // too.
             self.prepared = index + 1;
             let part = &mut self.parts[index];
             step::scene(Scene {
@@ -75,12 +77,13 @@ impl Lifecycle {
             part.birth(&mut birth);
         }
         step::scene(Scene { side: "parent", hook: "clone", part: "" });
-        // A program that joins a container is not alone in it.
+        // Other processes than this program run in a container that is joined.
         let program = Program::new(&self.plan, birth.join.is_some())?;
         let (child, channel) = match clone::make(&birth)? {
             Born::Parent(child, channel) => (child, channel),
             Born::Child(channel) => {
-                // The lock says that the host side lives, which this is not.
+                // The lock tells that the host side is alive. The child must not
+                // hold it.
                 self.lock = None;
                 to_exec::main(&self.plan, &self.parts, program, channel)
             }
@@ -104,7 +107,7 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Undo what stands, once. What goes wrong is given back as one error.
+    /// Undo the prepared parts, once. All errors are returned as one.
     pub(crate) fn undo(&mut self) -> Option<Error> {
         if self.undone {
             return None;
@@ -125,7 +128,7 @@ impl Lifecycle {
         step::join_errors(errors.into_iter().map(Err)).err()
     }
 
-    /// Undo what stands because of an error, which is given back.
+    /// Undo the prepared parts because of an error, and return that error.
     pub(crate) fn fall(mut self, error: Error) -> Error {
         match self.undo() {
             None => error,
@@ -141,13 +144,13 @@ impl Lifecycle {
 
 impl Drop for Lifecycle {
     fn drop(&mut self) {
-        // Only a panic or a caller that drops a container unrun comes here with
-        // something left, and neither has anybody to give an error to.
+        // Something is left only after a panic, or if a caller drops a container
+        // that never ran. Nobody can receive the error then.
         let _ = self.undo();
     }
 }
 
-/// `ended` of every part in reverse; all are tried.
+/// Call `ended` of every part in reverse order, even after an error.
 fn ended(parts: &[Box<dyn Part>], home: &Home, how: Exit, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
@@ -157,7 +160,7 @@ fn ended(parts: &[Box<dyn Part>], home: &Home, how: Exit, errors: &mut Vec<Error
     }
 }
 
-/// `removed` of every part in reverse; all are tried.
+/// Call `removed` of every part in reverse order, even after an error.
 fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
@@ -167,15 +170,16 @@ fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
     }
 }
 
-/// Let a container that has ended be, unless something could not be undone: the lock
-/// file is what a later command finds it by, and tries again.
+/// Release the lock file of a container that has ended. If something could not be
+/// undone, the lock file stays: a later command finds the container by it and tries
+/// again.
 fn let_go(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         errors.extend(home.release().err());
     }
 }
 
-/// Remove all of a container, under the same condition.
+/// Remove all files of a container, on the same condition.
 fn forget(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         step::scene(Scene { side: "parent", hook: "removed", part: "home" });

@@ -20,8 +20,8 @@ use crate::process::program::Program;
 use crate::process::signals::die_with_parent;
 use crate::process::sys;
 
-/// The child's whole life before exec. It never returns into the parent's code,
-/// whose destructors are not its own.
+/// The child's whole life before execve(2). It never returns into the parent's code,
+/// because the parent's destructors must not run in the child.
 pub(crate) fn main(
     plan: &Plan,
     parts: &[Box<dyn Part>],
@@ -29,12 +29,12 @@ pub(crate) fn main(
     channel: &'static Channel,
 ) -> ! {
     let refuse = |code, text: String| -> ! {
-        // When the parent is gone there is nobody left to tell.
+        // If the parent has ended, nobody can receive the error.
         let _ = channel.send(&Frame::Refused { code, text });
         sys::leave(code)
     };
-    // A panic says what it has to say and leaves from here: unwinding would run
-    // the parent's destructors in the child.
+    // On a panic, report it and exit here: unwinding would run the parent's
+    // destructors in the child.
     panic::set_hook(Box::new(move |panic| {
         refuse(OURS, format!("the child panicked: {panic}"))
     }));
@@ -42,7 +42,7 @@ pub(crate) fn main(
     refuse(code_of(&error), step::report(&error))
 }
 
-/// What an infallible return would be, were it stable.
+/// The type `!`, which is not stable as a type argument.
 enum Never {}
 
 // ANCHOR: enter
@@ -54,7 +54,7 @@ fn enter(
 ) -> Result<Never> {
     step::scene(Scene { side: "child", hook: "born", part: "" });
     step::narrate_by(move |line| {
-        // A parent that is gone is noticed below.
+        // A dead parent is detected below.
         let _ = channel.send(&Frame::Step(line.to_owned()));
     });
     die_with_parent()?;
@@ -65,7 +65,7 @@ fn enter(
     }
     sys::default_signals().step(|| "sigprocmask(2) to none")?;
     umask(Mode::from_bits_truncate(0o022));
-    // Leaked as the channel is: the child ends with execve(2) or _exit(2).
+    // Leaked, as the channel is: the child ends with execve(2) or _exit(2).
     let contributed: &RefCell<Seal> =
         Box::leak(Box::new(RefCell::new(plan.seal.clone())));
     let files = Rc::new(RefCell::new(own_files(plan)?));

@@ -310,6 +310,6 @@ fn where_user_namespaces_are_closed_the_command_that_works_is_printed() {
     assert_snapshot!(said.replace(binary, "BINARY"), @"
     not root: in a user namespace of its own (ch02-user)
     error: clone3(2) CLONE_NEWUTS|CLONE_NEWUSER: ENOSPC: No space left on device
-    hint: user namespaces are closed here (sysctl user.max_user_namespaces is 0); this works: sudo BINARY run --hostname box echo 'two words'
+    hint: user namespaces are disabled (sysctl user.max_user_namespaces is 0); run as root: sudo BINARY run --hostname box echo 'two words'
     ");
 }

@@ -338,7 +338,7 @@ fn a_state_directory_of_somebody_else_is_named() {
     let lab = Lab::new();
     let mut run = lab.as_user("ch04-overlay");
     run.env("MYDOCKER_ROOT", lab.state()).args(["run", "true"]);
-    run.assert().code(125).stderr(contains("belongs to somebody else"));
+    run.assert().code(125).stderr(contains("belongs to another user"));
 }
 
 #[test]

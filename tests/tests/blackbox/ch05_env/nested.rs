@@ -123,15 +123,15 @@ fn a_user_that_the_namespace_lacks_is_refused_with_a_hint_that_is_true() {
         let words = ["run", "--rm", "-u", "7:8", "busybox", "true"];
         let refused = nested(&lab, new, &words).assert().code(125);
         refused.stderr(contains("setgid(2) 8: EINVAL")).stderr(contains(
-            "the container's user namespace has only these groups: 0; a container \
-             that the host's root starts has all",
+            "the container's user namespace maps only these groups: 0; a container \
+             that is started by the host's root has all",
         ));
     }
     let mut none = lab.chapter(BIN);
     none.args(["run", "--rm", "-u", "4294967295", "busybox", "true"]);
     none.assert()
         .code(125)
-        .stderr(contains("4294967295 is no ID: the largest ID is 4294967294"));
+        .stderr(contains("invalid ID 4294967295: the largest ID is 4294967294"));
 }
 
 #[test]
