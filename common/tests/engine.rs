@@ -120,7 +120,7 @@ fn a_panic_in_the_child_is_told_and_never_runs_the_parents_destructors() {
 
 #[test]
 fn a_child_that_is_killed_before_exec_is_no_exit_of_the_program() {
-    let error = "the child was lost before its program started: SIGKILL ended it";
+    let error = "the child was lost before its program started: killed by SIGKILL";
     expect(&["enter", "kill", "true"], 125, &entered(), Some(error));
 }
 

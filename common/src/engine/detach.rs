@@ -137,8 +137,8 @@ fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
 /// The error for a supervisor that ended without sending a reason.
 fn lost(how: Exit) -> Failure {
     let how = match how {
-        Exit::Signal(signal) => format!("{signal} killed it"),
-        how => format!("it exited with status {}", how.code()),
+        Exit::Signal(signal) => format!("killed by {signal}"),
+        how => format!("exited with status {}", how.code()),
     };
     let text = format!(
         "the supervisor was lost before the program started: {how}\n\

@@ -1,8 +1,9 @@
-//! How the child comes into the world: by one clone, or by two into a container that is
-//! there already.
+//! Creating the child: by one clone3(2), or by two to create it in an existing
+//! container.
 //!
-//! A process can't move into a PID namespace, only its children are born there
-//! (pid_namespaces(7)). So who joins a container takes an intermediate:
+//! A process cannot move into a PID namespace: only its children are created there
+//! (pid_namespaces(7)). A process that joins a container therefore needs an
+//! intermediate:
 //!
 //! ```text
 //! parent ── clone3 ── intermediate: setns(2) ── clone3 CLONE_PARENT ── child
@@ -11,8 +12,8 @@
 //!    └ reaps both ◀──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! By CLONE_PARENT the child is the parent's own, as in the plain case: nobody stands
-//! between the two, and nobody has to hand an exit code on.
+//! With CLONE_PARENT the child is the parent's own child, as in the plain case. No
+//! other process has to pass on its exit status.
 
 use std::fmt::Display;
 use std::os::fd::AsFd;
@@ -35,15 +36,15 @@ use crate::process::signals::die_with_parent;
 use crate::process::sys::{self, Side};
 use crate::process::{rights, terminal_filter};
 
-/// Which side of the clone this is, and its end of the channel.
+/// The side of the clone on which this process is, and its end of the channel.
 pub(crate) enum Born {
-    /// Here the child was made, and is held.
+    /// The parent, whose child waits at the barrier.
     Parent(Child, Channel),
-    /// This is the child.
+    /// The child.
     Child(&'static Channel),
 }
 
-/// Make the child.
+/// Create the child.
 pub(crate) fn make(birth: &Birth) -> Result<Born> {
     step::scene(Scene { side: "parent", hook: "clone", part: "" });
     let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
@@ -78,7 +79,7 @@ fn clone(birth: &Birth, namespaces: CloneFlags, extra: CloneFlags) -> Result<Sid
         .hint(|errno| hints::clone(errno, namespaces))
 }
 
-/// A step that both sides come out of; one tells of it.
+/// Trace a step from which both sides return; only the parent traces it.
 fn told(side: nix::Result<Side>, text: impl FnOnce() -> String) -> Result<Side> {
     match side {
         Ok(Side::Child) => Ok(Side::Child),
@@ -86,7 +87,7 @@ fn told(side: nix::Result<Side>, text: impl FnOnce() -> String) -> Result<Side> 
     }
 }
 
-/// Wait for the child that an intermediate makes.
+/// Wait for the child that an intermediate process creates.
 fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
     loop {
         let fds = [channel.as_fd(), intermediate.pidfd().as_fd()];
@@ -94,14 +95,14 @@ fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
         poll(&mut fds, None)?;
         let ended = !fds[1].revents().is_empty();
         if ended {
-            // It may have said something between the looks at the one and the other.
+            // A frame may have arrived between the checks of the two descriptors.
             poll(&mut fds, Some(Duration::ZERO))?;
         }
         match (fds[0].revents().is_empty(), ended) {
             (false, _) => {}
             (true, false) => continue,
-            // Killed when it had made its child: that one has the channel's other end
-            // too, and waits at it, so no end of file comes.
+            // The intermediate was killed after it created its child. The child also
+            // holds the channel's other end, so no end of file arrives.
             (true, true) => return Err(lost(intermediate.reap()?)),
         }
         match channel.receive() {
@@ -117,7 +118,7 @@ fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
     }
 }
 
-/// The intermediate's whole life; only its child comes back from here.
+/// The intermediate's whole life; only its child returns from here.
 fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
     // Unwinding would run the parent's destructors.
     panic::set_hook(Box::new(|_| sys::leave(OURS)));
@@ -132,7 +133,8 @@ fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
             Frame::Refused { code: code_of(&error), text: step::report(&error) }
         }
     };
-    // A parent that is gone needs nothing more; the child notices by itself.
+    // If the parent has ended, nothing is left to do; the child detects it by
+    // itself.
     let _ = channel.send(&told);
     sys::leave(OURS)
 }
@@ -140,14 +142,16 @@ fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
 // ANCHOR: joined
 fn joined(birth: &Birth, join: &Join) -> Result<Side> {
     die_with_parent()?;
-    // From the next clone on, the container sees a process with the memory and the open
-    // files of the host side. A process without CAP_SYS_PTRACE must not trace it, until
-    // execve(2) makes the program traceable again. A container's root with all
-    // capabilities may trace it nevertheless. So its file, /proc/PID/exe, is not the host's binary: see safe_binary.rs.
+    // After the next clone, the container sees a process with the memory and the
+    // open files of the host side. A process without CAP_SYS_PTRACE must not trace
+    // it, until execve(2) makes the program traceable again. A container's root with
+    // all capabilities can trace it nevertheless. Therefore its file, /proc/PID/exe,
+    // is not the host's binary: see safe_binary.rs.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
-    // It holds the caller's terminal. A container's root may trace it, so it must not be
-    // able to type. An ordinary user gets CAP_SYS_ADMIN, which the filter needs, only by
-    // joining; nobody in such a container may trace this process.
+    // It holds the caller's terminal. A container's root can trace it, so it must
+    // not be able to inject input. The filter needs CAP_SYS_ADMIN. An ordinary user
+    // gets this capability only by joining; no process in such a container can trace
+    // this process.
     if rights::privileged() {
         terminal_filter::install()?;
     }

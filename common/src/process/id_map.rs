@@ -1,4 +1,5 @@
-//! The ID map of this process's user namespace: which users and groups exist in it.
+//! The ID map of this process's user namespace: the users and groups that exist in
+//! it.
 //!
 //! # Source
 //! user_namespaces(7), "Defining user and group ID mappings"
@@ -32,7 +33,7 @@ fn in_words(text: &str) -> String {
     ranges(text).map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// `INSIDE OUTSIDE COUNT`, a line for each range: the first and the last ID inside.
+/// The first and the last ID inside, for each line `INSIDE OUTSIDE COUNT`.
 fn ranges(text: &str) -> impl Iterator<Item = (u64, u64)> {
     text.lines().filter_map(|line| {
         let mut numbers = line.split_whitespace().map(str::parse);

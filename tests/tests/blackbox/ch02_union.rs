@@ -712,7 +712,7 @@ fn a_signal_ends_a_copy_and_the_next_run_begins_anew() {
     kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).unwrap();
     let ended = run.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.contains("SIGTERM came before the program started"), "{said}");
+    assert!(said.contains("SIGTERM arrived before the program started"), "{said}");
     assert_eq!((ended.status.code(), ended.stdout), (Some(143), vec![]));
     assert_eq!(names(&play.upper).len(), 0);
     let half = names(&play.work.join("copy")).len();

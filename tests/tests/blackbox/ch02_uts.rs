@@ -143,9 +143,9 @@ fn what_does_not_run_is_named_with_its_reason() {
     blackbox_chmod(&script);
     let script = script.to_str().unwrap();
     assert_snapshot!(said(&["no-such-program"]), @"error: exec no-such-program: not found in PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    assert_snapshot!(said(&["/etc/passwd"]), @"error: exec /etc/passwd: it is not executable (chmod +x makes it so)");
+    assert_snapshot!(said(&["/etc/passwd"]), @"error: exec /etc/passwd: it is not executable (use chmod +x)");
     assert_snapshot!(said(&["/etc"]), @"error: exec /etc: it is a directory");
-    assert_snapshot!(said(&[script]).replace(script, "SCRIPT"), @"error: exec SCRIPT: it is there, but the interpreter or loader that it asks for is not");
+    assert_snapshot!(said(&[script]).replace(script, "SCRIPT"), @"error: exec SCRIPT: it exists, but its interpreter or dynamic loader was not found");
 }
 
 fn blackbox_chmod(path: &std::path::Path) {

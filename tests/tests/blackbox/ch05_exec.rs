@@ -86,7 +86,7 @@ fn its_exit_code_is_carried() {
         let missing = contains("error: exec no-such: not found in PATH=");
         one.exec(&["one", "no-such"]).assert().code(127).stderr(missing);
         let missing =
-            contains("error: exec /no/such: no such file in the container");
+            contains("error: exec /no/such: file not found in the container");
         one.exec(&["one", "/no/such"]).assert().code(127).stderr(missing);
         let refused = contains("error: exec /etc/passwd: it is not executable");
         one.exec(&["one", "/etc/passwd"]).assert().code(126).stderr(refused);
@@ -319,7 +319,7 @@ fn scripts_are_run_as_the_kernel_would() {
         assert!(!joined.stdout.is_empty(), "{words:?}");
     }
     let lost =
-        contains("exec /bin/lost: it is there, but the interpreter or loader");
+        contains("exec /bin/lost: it exists, but its interpreter or dynamic loader");
     one.exec(&["one", "/bin/lost"]).assert().code(126).stderr(lost);
     one.exec(&["one", "loop"]).assert().code(126).stderr(contains("ELOOP"));
     one.exec(&["one", "plain"])
