@@ -271,7 +271,7 @@ mod tests {
         for (was, is, reason) in [
             ("source", "sauce", "source is missing"),
             ("layer ", "lair ", "no layers"),
-            ("size 2", "size x", "size is \"x\", and no number"),
+            ("size 2", "size x", "size is \"x\", which is not a number"),
             ("id sha256:", "id md5:", "only sha256 is supported"),
             ("\nend", "\n", "its last line is not `end`"),
         ] {

@@ -262,9 +262,9 @@ fn a_container_whose_notes_have_another_format_loses_nothing() {
     let lock = dead(&lab, &[]);
     let notes = fs::read_to_string(&lock).unwrap();
     for (first, says) in [
-        ("format 2 ch04-image", "a newer version of this program made it"),
+        ("format 2 ch04-image", "a newer version of this program created it"),
         // The list of parts, as it was before there were versions.
-        ("record image groups uts", "an older version of this program made it"),
+        ("record image groups uts", "an older version of this program created it"),
     ] {
         fs::write(&lock, notes.replacen("format 1 ch04-image", first, 1)).unwrap();
         nothing_removes(&lab, says);
@@ -277,7 +277,7 @@ fn a_container_whose_notes_have_another_format_loses_nothing() {
 #[file_serial(machine)]
 fn records_with_a_newer_format_are_named_and_kept() {
     let lab = Lab::new();
-    let newer = "it has format 2: a newer version of this program made it";
+    let newer = "it has format 2: a newer version of this program created it";
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     let record = container(&lab.state()).join("record");
     let text = fs::read_to_string(&record).unwrap();
