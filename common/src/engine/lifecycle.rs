@@ -136,7 +136,11 @@ impl Lifecycle {
                 let code = code_of(&error);
                 let error = step::report(&error);
                 let also = step::report(&also);
-                Failure { code, text: format!("{error}\nand then: {also}") }.into()
+                Failure {
+                    code,
+                    text: format!("{error}\nand the clean-up failed: {also}"),
+                }
+                .into()
             }
         }
     }

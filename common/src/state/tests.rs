@@ -17,7 +17,7 @@ use super::*;
 use crate::Exit;
 
 const NONE: Table = &[];
-/// Undoes notes of the kind "link" by forgetting them, and tells so by a file.
+/// Undoes notes of the kind "link" by creating the file `undone`.
 const LINK: Table = &[&[Undo {
     kind: "link",
     undo: |home| Ok(fs::write(home.state.root().join("undone"), "")?),

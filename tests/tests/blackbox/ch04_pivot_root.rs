@@ -390,13 +390,13 @@ fn without_any_source_of_busybox_all_that_was_tried_is_listed() {
         run.args(["run", "true"]).assert().code(125).get_output().stderr.clone();
     let said = String::from_utf8(out).unwrap();
     assert_snapshot!(said.replace(empty.to_str().unwrap(), "STATE"), @"
-    busybox: there is none in STATE yet
-    error: no busybox to be had; tried:
-      a static busybox on PATH: none there
-      apt-get download busybox-static: no apt-get here
-      apk fetch busybox-static: no apk here
-      dnf download busybox: no dnf here
-    hint: let MYDOCKER_BUSYBOX name a static busybox, or a tar of a root file system
+    busybox: the image is not in STATE yet
+    error: no busybox found; tried:
+      a static busybox in PATH: not found
+      apt-get download busybox-static: apt-get not found
+      apk fetch busybox-static: apk not found
+      dnf download busybox: dnf not found
+    hint: set MYDOCKER_BUSYBOX to a static busybox, or to a tar of a root filesystem
     ");
     let left: Vec<_> = fs::read_dir(empty.join("layers")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
@@ -410,7 +410,7 @@ fn a_named_busybox_that_is_none_is_refused() {
     fs::write(&dynamic, wants_loader()).unwrap();
     for (path, reason) in [
         ("/nonexistent", "No such file or directory"),
-        ("/etc/passwd", "is no ELF program"),
+        ("/etc/passwd", "is not an ELF program"),
         (dynamic.to_str().unwrap(), "is not static"),
     ] {
         let mut run = lab.chapter("ch04-pivot-root");

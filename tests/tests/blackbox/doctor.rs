@@ -401,7 +401,7 @@ fn without_any_source_of_busybox_the_variable_is_named() {
     assert_eq!(report.code, 3);
     // One that is named and is none.
     let report = Report::of(doctor().env("MYDOCKER_BUSYBOX", "/etc/passwd"));
-    contains(report.found("busybox", "fail").0, "is no ELF program");
+    contains(report.found("busybox", "fail").0, "is not an ELF program");
     // A package manager is not run: that it is there is enough.
     fs::write(empty.join("apk"), "").unwrap();
     contains(Report::of(&mut doctor()).found("busybox", "ok").0, "apk is there");
