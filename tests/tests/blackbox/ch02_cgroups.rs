@@ -478,7 +478,7 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
     run(&lab, &["create", "none/inner"])
         .code(125)
         .stderr(contains("group none not found: create it first"));
-    run(&lab, &["create", "../x"]).code(2).stderr(contains("is not a name"));
+    run(&lab, &["create", "../x"]).code(2).stderr(contains("invalid name"));
     for words in
         [&["stats", "none"][..], &["delete", "none"], &["exec", "none", "true"]]
     {

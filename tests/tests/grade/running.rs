@@ -104,7 +104,7 @@ impl<'a> Running<'a> {
                 let limit = LIMIT.as_secs();
                 return Err(Trouble::fail(
                     "an end",
-                    format!("hang: it had not ended after {limit} s"),
+                    format!("hang: timed out after {limit} s"),
                 ));
             }
             sleep(Duration::from_millis(2));
