@@ -79,11 +79,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         ("forges_the_last_word_on_the_console", "failed", "powered the VM off"),
         ("freezes_process_1", "failed", "hung the VM"),
         ("hangs", "failed", "timed out after 6 s"),
-        (
-            "hangs_in_a_child_that_holds_its_output",
-            "failed",
-            "timed out after 6 s",
-        ),
+        ("hangs_in_a_child_that_holds_its_output", "failed", "timed out after 6 s"),
         ("leaks_a_mount", "failed", "left behind: mount: "),
         ("leaks_a_process", "failed", "left behind: process "),
         ("panics", "failed", "failed"),
