@@ -227,7 +227,10 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
     let adapter = here("sandbox.sh");
     for (words, reason) in [
         (&["grade", "/nonexistent"][..], "/nonexistent"),
-        (&["grade", "/bin/sh", "--chapter", "ch02-setns"], "nothing is graded as"),
+        (
+            &["grade", "/bin/sh", "--chapter", "ch02-setns"],
+            "ch02-setns cannot be graded",
+        ),
         (&["grade", "/bin/sh", "--adapter", "/nonexistent"], "/nonexistent"),
         (
             &["grade", "/bin/sh", "--adapter", adapter.to_str().unwrap()],

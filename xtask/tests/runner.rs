@@ -66,7 +66,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         (
             "ends_the_vm_with_the_agreed_code",
             "failed",
-            "the VM ended with the agreed code, and without its last word",
+            "the VM ended with the agreed exit status, but without its last message",
         ),
         ("exits_early", "failed", "exited with 0 before its verdict"),
         ("floods_its_output", "failed", "exited with"),
@@ -213,7 +213,10 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
         (&["test", "--cgroup", "v3"], "possible values"),
         (&["test", "--here", "--cgroup", "v2"], "cannot be used with"),
         (&["test", "--here", "--keep"], "cannot be used with"),
-        (&["test", "--keep", "behaves"], "standard input or output is no terminal"),
+        (
+            &["test", "--keep", "behaves"],
+            "standard input or output is not a terminal",
+        ),
         (&["test", "--bin-dir", "/nonexistent"], "/nonexistent"),
         (&["test", "--bin-dir", "/etc"], "has a chapter's name"),
         (&["shell", "ch99-none"], "there is no chapter ch99-none"),
@@ -259,7 +262,7 @@ fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
         let path = emulator(dir.path(), script);
         let words = ["test", "--accel", "tcg", "--boot-timeout", "1", "exit_codes"];
         let text = refused(xtask(&words).env("PATH", path));
-        assert!(text.contains("no VM comes up"), "{text}");
+        assert!(text.contains("no VM starts"), "{text}");
         assert!(text.contains("microvm") && text.contains("q35"), "{text}");
         assert!(text.contains(reason), "{script}: {text}");
         assert!(text.contains("hint: "), "{text}");

@@ -64,7 +64,7 @@ fn answer(group: &str, run: fn(&mut Room) -> Outcome) -> vm_init::grade::Answer 
         let text = panic.downcast_ref::<String>().cloned();
         let text =
             text.or(panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Err(Trouble::fail("the check to come to its end", text.unwrap_or_default()))
+        Err(Trouble::fail("the check to finish", text.unwrap_or_default()))
     });
     room.close(outcome)
 }

@@ -16,13 +16,13 @@ use crate::bound;
 /// The size of a VM's memory.
 const MEMORY: &str = "512M";
 
-/// Where a VM's memory is.
+/// The storage of a VM's memory.
 pub(super) enum Memory<'a> {
-    /// In QEMU only.
+    /// Memory of QEMU only.
     Own,
-    /// In this file, which the VM writes.
+    /// This file, to which the VM writes.
     Filling(&'a Path),
-    /// Read from this file at first. What the VM writes stays private.
+    /// This file, of which the VM's changes stay private.
     From(&'a Path),
 }
 
