@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: rules that the compiler does not check. Each finding names its
-//! place, the fault, and the remedy.
+//! `cargo xtask tidy`: rules that the compiler does not check. Each finding names
+//! its place, the fault, and the remedy.
 
 mod chapters;
 mod count;

@@ -1,4 +1,5 @@
-//! The test VM: a kernel, an emulator, an initramfs, and the protocol with its PID 1.
+//! The test VM: a kernel, an emulator, an initramfs, and the protocol with its PID
+//! 1.
 
 pub(crate) mod accelerator;
 mod boot;

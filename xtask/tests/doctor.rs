@@ -1,5 +1,6 @@
-//! The doctor's checks of what the build and the VM require, on machines that lack it.
-//! The checks of the kernel are tested in the VM: tests/tests/blackbox/doctor.rs.
+//! The doctor's checks of what the build and the VM require, on machines that lack
+//! it. The checks of the kernel are tested in the VM:
+//! tests/tests/blackbox/doctor.rs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, Permissions};

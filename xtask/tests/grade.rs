@@ -1,5 +1,5 @@
-//! `cargo xtask grade` on foreign shapes, and on our own: each gets the verdict that it
-//! deserves. One VM each: `cargo test -p xtask --test grade`. None needs root.
+//! `cargo xtask grade` on foreign shapes, and on our own: each gets the verdict that
+//! it deserves. One VM each: `cargo test -p xtask --test grade`. None needs root.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, Permissions};

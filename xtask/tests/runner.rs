@@ -1,7 +1,7 @@
 //! The runner's own tests: whatever a test does in the VM, it is green only when it
 //! passed, and named for what it was; and whatever is asked for wrongly gets a clear
-//! error. They boot VMs, so they are a lane of their own: `cargo test -p xtask --test
-//! runner`. None needs root.
+//! error. They boot VMs, so they are a lane of their own: `cargo test -p xtask
+//! --test runner`. None needs root.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeMap;
@@ -325,7 +325,7 @@ fn without_qemu_the_command_that_installs_it_is_printed() {
     let mut user = Command::new(copy);
     user.args(words).current_dir("/").uid(1500).gid(1500);
     let text = empty(&mut user);
-    assert!(text.contains(&format!("this installs it: sudo {install}")), "{text}");
+    assert!(text.contains(&format!("install it: sudo {install}")), "{text}");
 }
 
 #[test]

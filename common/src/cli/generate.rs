@@ -239,8 +239,8 @@ fn page(
     Ok(page)
 }
 
-/// A section of the text below the options of `--help`: a heading, and lines that are
-/// printed unchanged.
+/// A section of the text below the options of `--help`: a heading, and lines that
+/// are printed unchanged.
 fn section(roff: &mut Roff, block: &str) {
     let mut lines = block.lines();
     let heading = lines.next().unwrap_or_default().trim_end_matches(':');

@@ -40,8 +40,8 @@ pub struct Plan {
     pub files: Vec<OwnFile>,
     /// The user as the caller wrote it, for the record; `None` means root.
     pub user: Option<String>,
-    /// The user that the image names. The part that changes the user applies it, if the
-    /// caller names none.
+    /// The user that the image names. The part that changes the user applies it, if
+    /// the caller names none.
     pub image_user: Option<String>,
     /// The values of the sealing steps; see [`Seal`].
     pub seal: Seal,
@@ -112,8 +112,8 @@ pub enum Lifetime {
 /// credentials(7), "Sessions"
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
-    /// The caller's session: keys such as Ctrl-C signal the program directly, and the
-    /// caller's terminal is the program's controlling terminal.
+    /// The caller's session: keys such as Ctrl-C signal the program directly, and
+    /// the caller's terminal is the program's controlling terminal.
     Shared,
     /// A new session for the container.
     Own,
@@ -178,7 +178,8 @@ pub struct Credentials {
 }
 
 impl Plan {
-    /// A container without parts that runs this command. An empty command means `sh`.
+    /// A container without parts that runs this command. An empty command means
+    /// `sh`.
     ///
     /// # Errors
     /// The path of the state directory, a random number or the working directory

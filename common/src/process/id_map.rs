@@ -13,7 +13,8 @@ pub fn maps_group(group: u32) -> bool {
     ranges(&text).any(|(first, last)| (first..=last).contains(&group.into()))
 }
 
-/// The users that exist in the user namespace of this process, as text: `0, 1000-1999`.
+/// The users that exist in the user namespace of this process, as text: `0,
+/// 1000-1999`.
 #[must_use]
 pub fn users() -> String {
     in_words(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())

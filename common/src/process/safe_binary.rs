@@ -13,7 +13,8 @@
 //! is close-on-exec, so the kernel closes it before the new program runs.
 //!
 //! # Source
-//! open_tree(2), mount_setattr(2), memfd_create(2), fcntl(2) "File Sealing"; CVE-2019-5736
+//! open_tree(2), mount_setattr(2), memfd_create(2), fcntl(2) "File Sealing";
+//! CVE-2019-5736
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, Metadata};

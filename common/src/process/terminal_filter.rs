@@ -22,7 +22,8 @@
 //! | 16 + 8 n | argument n, 64 bits |
 //!
 //! # Source
-//! seccomp(2), "Filters"; Documentation/networking/filter.rst; ioctl_tty(2), ioctl_console(2)
+//! seccomp(2), "Filters"; Documentation/networking/filter.rst; ioctl_tty(2),
+//! ioctl_console(2)
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

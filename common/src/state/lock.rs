@@ -38,7 +38,8 @@ pub struct Watched {
 pub enum LockState {
     /// No process holds the lock, or there is no lock file.
     Free,
-    /// A process holds the lock: the host side, or a command that removes the container.
+    /// A process holds the lock: the host side, or a command that removes the
+    /// container.
     Held(Notes),
 }
 

@@ -1,4 +1,5 @@
-//! Locks, notes, names and sweeps together, each test in a state directory of its own.
+//! Locks, notes, names and sweeps together, each test in a state directory of its
+//! own.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -336,7 +337,8 @@ fn a_name_has_one_owner() {
 #[test]
 fn of_two_that_want_a_name_the_loser_is_told_the_owner() {
     let (_dir, state) = state();
-    // Each takes it and gives it back, so it is often free again when it was found taken.
+    // Each takes it and gives it back, so it is often free again when it was found
+    // taken.
     let contend = || {
         let one = home(&state, Some("web"));
         for _ in 0..2_000 {

@@ -138,7 +138,8 @@ fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
     lab.chapter(BIN).args(["rm", &id]).assert().code(125).stderr(none);
 }
 
-/// Write a second image record, with the name `image`, made of the record of busybox.
+/// Write a second image record, with the name `image`, made of the record of
+/// busybox.
 fn second_image(lab: &Lab, change: impl FnOnce(String) -> String) -> PathBuf {
     let hex = "1".repeat(64);
     let text = fs::read_to_string(record(&lab.state(), "busybox")).unwrap();
@@ -214,7 +215,8 @@ fn nothing_removes(lab: &Lab, says: &str) {
     let before = everything(&lab.state());
     let notes = lab.state().join("running").join(id(&lab.state()));
     let notes_before = fs::read(&notes).unwrap();
-    // The sweep of a start: both with another name and with the name of the container.
+    // The sweep of a start: both with another name and with the name of the
+    // container.
     ok(lab, &["run", "--rm", "busybox", "true"]);
     let taken = contains("the name one is already in use");
     let words = ["run", "--rm", "--name", "one", "busybox", "true"];
@@ -305,7 +307,8 @@ fn records_with_a_newer_format_are_named_and_kept() {
     fs::remove_file(blackbox::record(&lab.state(), "image")).unwrap();
 }
 
-/// The system calls of a run: the smaller of two numbers, as a signal may interrupt one.
+/// The system calls of a run: the smaller of two numbers, as a signal may interrupt
+/// one.
 fn calls_of_a_run(lab: &Lab) -> usize {
     let count = |_| {
         let mut run = lab

@@ -206,7 +206,8 @@ fn the_devices_are_these_and_work() {
 #[file_serial(machine)]
 fn a_chmod_of_what_the_container_sees_does_not_reach_the_host() {
     let lab = Lab::new();
-    // The devices, what covers files of /proc, and streams that the caller has given.
+    // The devices, what covers files of /proc, and streams that the caller has
+    // given.
     let covers = masked().into_iter().filter(|path| Path::new(path).is_file());
     let covers = covers.collect::<Vec<_>>().join(" ");
     let closing = format!(
@@ -337,7 +338,8 @@ fn links_of_the_image_at_the_mount_points_lead_nowhere_else() {
     }
     lab.look_again();
     let mut run = lab.chapter("ch04-pivot-root");
-    // The three can't all lie on one directory, so it fails; the host's is untouched.
+    // The three can't all lie on one directory, so it fails; the host's is
+    // untouched.
     let _ = run.args(["run", "true"]).assert();
     assert_eq!(fs::read_dir(&trap).unwrap().count(), 0);
     // What was made inside for the links to lead to.

@@ -252,8 +252,8 @@ fn a_machine_without_cgroups_is_told_how_to_mount_them() {
     });
 }
 
-/// In cgroup v1 its hierarchy is not mounted; in v2 all there is to be seen is a group
-/// that nothing was handed down to.
+/// In cgroup v1 its hierarchy is not mounted; in v2 all there is to be seen is a
+/// group that nothing was handed down to.
 #[test]
 #[file_serial(machine)]
 fn a_machine_without_the_memory_controller_is_told_how_to_have_it() {

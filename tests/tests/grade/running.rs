@@ -119,7 +119,8 @@ impl<'a> Running<'a> {
 
 fn tail(file: &mut File) -> String {
     let length = file.metadata().map_or(0, |meta| meta.len());
-    // The program shares this open file and its position, so another open file reads.
+    // The program shares this open file and its position, so another open file
+    // reads.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
     let mut bytes = Vec::new();
     if let Ok(mut file) = File::open(path) {

@@ -1,5 +1,6 @@
-//! The attempts. Each runs in a child with one thread. The child may change everything
-//! in its own namespaces, because the kernel removes it with the namespaces.
+//! The attempts. Each runs in a child with one thread. The child may change
+//! everything in its own namespaces, because the kernel removes it with the
+//! namespaces.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -106,8 +107,8 @@ fn maps() -> Result<()> {
     outside.becomes_root_of("self")
 }
 
-/// As an ordinary user: create a user namespace, and mount a filesystem in it. AppArmor
-/// may allow the namespace but deny the mount.
+/// As an ordinary user: create a user namespace, and mount a filesystem in it.
+/// AppArmor may allow the namespace but deny the mount.
 fn ordinary() -> Result<()> {
     become_ordinary()?;
     mounts(true)?;
@@ -170,8 +171,9 @@ fn overlay(as_user: bool, place: &Path) -> Result<()> {
     mount_overlay(as_user, place)
 }
 
-/// Merge two trees, and change a file of the lower one. The paths are relative, because
-/// the names of the user's directories may contain characters that separate options.
+/// Merge two trees, and change a file of the lower one. The paths are relative,
+/// because the names of the user's directories may contain characters that separate
+/// options.
 fn mount_overlay(as_user: bool, place: &Path) -> Result<()> {
     for name in ["lower", "upper", "work", "merged"] {
         let path = place.join(name);
@@ -245,8 +247,8 @@ fn nftables() -> Result<()> {
     Ok(())
 }
 
-/// Create a container's table with the rules of a published port. The kernel removes it
-/// with the socket.
+/// Create a container's table with the rules of a published port. The kernel removes
+/// it with the socket.
 fn rules() -> Result<()> {
     let (protocol, guest) = (Protocol::Tcp, 80);
     let port = Published { protocol, address: None, host: 8080, guest };
@@ -261,7 +263,8 @@ fn connections() -> Result<()> {
     conntrack::forget(&Rules::open()?, address, &[]).map(drop)
 }
 
-/// Open the device from which pasta(1) creates a network interface, as an ordinary user.
+/// Open the device from which pasta(1) creates a network interface, as an ordinary
+/// user.
 fn tun() -> Result<()> {
     become_ordinary()?;
     let path = "/dev/net/tun";
@@ -307,8 +310,8 @@ pub fn can_execute(directory: &Path) -> Result<(), String> {
     in_place(directory, "execute", &[]).error.map_or(Ok(()), Err)
 }
 
-/// Make an attempt in a new directory below this one or, if it does not exist yet, below
-/// its nearest existing parent. The new directory is always removed.
+/// Make an attempt in a new directory below this one or, if it does not exist yet,
+/// below its nearest existing parent. The new directory is always removed.
 pub(crate) fn in_place(directory: &Path, what: &str, words: &[&str]) -> Outcome {
     let there = directory.ancestors().find(|path| path.is_dir());
     let there = there.unwrap_or(Path::new("/"));

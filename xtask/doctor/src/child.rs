@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use provision::command::run;
 use serde::{Deserialize, Serialize};
 
-/// The first argument of a program that is called to make an attempt. The program passes
-/// the other arguments to [`crate::attempt`].
+/// The first argument of a program that is called to make an attempt. The program
+/// passes the other arguments to [`crate::attempt`].
 pub const VERB: &str = "doctor-attempt";
 
 /// The time limit of an attempt. No attempt needs a tenth of it.

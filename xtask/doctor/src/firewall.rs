@@ -1,5 +1,6 @@
-//! The host's requirements for containers on a network: this runtime's firewall rules,
-//! forwarding, no blocking rules of other firewalls, and pasta for ordinary users.
+//! The host's requirements for containers on a network: this runtime's firewall
+//! rules, forwarding, no blocking rules of other firewalls, and pasta for ordinary
+//! users.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use crate::Who;
 use crate::child::attempt;
 use crate::report::Check;
 
-/// The modules that the rules use, for a kernel that does not load them automatically.
+/// The modules that the rules use, for a kernel that does not load them
+/// automatically.
 const MODULES: &str = "nf_tables nft_chain_nat nft_fib_ipv4 nft_masq nft_ct";
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";

@@ -1,5 +1,5 @@
-//! What this machine can run, and why not. Each finding is the outcome of an attempt in
-//! a child process, which is killed if it takes too long.
+//! What this machine can run, and why not. Each finding is the outcome of an attempt
+//! in a child process, which is killed if it takes too long.
 //!
 //! Nothing is left behind, with one exception: the kernel may load a module when an
 //! attempt first uses it, such as overlay, and the module stays loaded.

@@ -1,5 +1,6 @@
-//! The checks of `cargo xtask doctor` that concern the kernel, for a machine without the
-//! checkout, such as the VM of the tests. `--json` prints the findings for programs.
+//! The checks of `cargo xtask doctor` that concern the kernel, for a machine without
+//! the checkout, such as the VM of the tests. `--json` prints the findings for
+//! programs.
 #![allow(clippy::print_stdout, reason = "the findings go to standard output")]
 
 use std::env;

@@ -1,4 +1,5 @@
-//! The parts of networks, tried in a network namespace that disappears with the child.
+//! The parts of networks, tried in a network namespace that disappears with the
+//! child.
 
 use crate::Who;
 use crate::child::attempt;

@@ -171,8 +171,8 @@ impl Report {
     }
 
     /// The exit status: 0 if both tasks can run, 3 if the main job cannot, 4 if the
-    /// tests in a VM cannot, 5 if neither can. (1 means that the doctor failed, 2 that
-    /// the command line is invalid.) An unknown result counts as success.
+    /// tests in a VM cannot, 5 if neither can. (1 means that the doctor failed, 2
+    /// that the command line is invalid.) An unknown result counts as success.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let Summary { main_job, vm_tests } = self.summary;

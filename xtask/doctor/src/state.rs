@@ -1,5 +1,5 @@
-//! The state directory: whether it is writable, supports an overlay, has free space, and
-//! has a busybox or a source of one; and the directory for temporary files.
+//! The state directory: whether it is writable, supports an overlay, has free space,
+//! and has a busybox or a source of one; and the directory for temporary files.
 
 use std::env::temp_dir;
 use std::path::Path;

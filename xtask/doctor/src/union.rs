@@ -1,4 +1,5 @@
-//! overlayfs and aufs, in memory. state.rs checks the filesystem of the state directory.
+//! overlayfs and aufs, in memory. state.rs checks the filesystem of the state
+//! directory.
 
 use nix::errno::Errno;
 

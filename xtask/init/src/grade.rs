@@ -1,4 +1,5 @@
-//! The data that `cargo xtask grade` passes to its checks in the VM, and their answers.
+//! The data that `cargo xtask grade` passes to its checks in the VM, and their
+//! answers.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adapter {
-    /// The command line. The words `{tty}`, `{hostname}`, `{volumes}`, `{limits}` and
-    /// `{command}` are replaced by zero or more words each.
+    /// The command line. The words `{tty}`, `{hostname}`, `{volumes}`, `{limits}`
+    /// and `{command}` are replaced by zero or more words each.
     pub run: Vec<String>,
     /// Options for a terminal.
     pub tty: Vec<String>,
@@ -89,8 +90,8 @@ pub enum Status {
     Skip,
     /// The result is as expected, but something was left behind.
     Leak,
-    /// The program could not be started, crashed, reported its own failure, or did not
-    /// accept the command line.
+    /// The program could not be started, crashed, reported its own failure, or did
+    /// not accept the command line.
     Error,
     /// The result differs from the expected one.
     Fail,

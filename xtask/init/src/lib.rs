@@ -1,8 +1,8 @@
 //! The protocol between the host and PID 1 of the test VM, and the paths in the VM.
 //!
-//! The host sends one order at a time, and PID 1 answers each order with an event. The VM
-//! makes no decisions: the host decides which test runs, for how long, and what its end
-//! means.
+//! The host sends one order at a time, and PID 1 answers each order with an event.
+//! The VM makes no decisions: the host decides which test runs, for how long, and
+//! what its end means.
 
 pub mod grade;
 pub mod place;
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 /// The value that PID 1 writes to QEMU's isa-debug-exit device to end the VM.
 ///
-/// After a power-off, a reboot or a kernel panic, QEMU exits with 0, so 0 never means
-/// success.
+/// After a power-off, a reboot or a kernel panic, QEMU exits with 0, so 0 never
+/// means success.
 pub const VERDICT: u8 = 0x15;
 
 /// The I/O port of isa-debug-exit.
@@ -31,8 +31,8 @@ pub const AGREED: i32 = ((VERDICT as i32) << 1) | 1;
 /// A message from the host to PID 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// The first order: set the clock, and mount the disk. The VM's state before this
-    /// order is the same for all VMs of a kind, and is kept in a snapshot.
+    /// The first order: set the clock, and mount the disk. The VM's state before
+    /// this order is the same for all VMs of a kind, and is kept in a snapshot.
     Begin {
         /// Seconds since 1970.
         seconds: i64,
@@ -66,8 +66,8 @@ pub struct Test {
     pub environment: Vec<(String, String)>,
     /// The time limit in seconds, after which the test is killed.
     pub seconds: u64,
-    /// A random number that the answer must contain: a test that writes to the channel
-    /// cannot know it.
+    /// A random number that the answer must contain: a test that writes to the
+    /// channel cannot know it.
     pub ticket: u64,
     /// Whether to keep everything that the test leaves, for an interactive session:
     /// nothing is killed, even after the time limit.

@@ -1,5 +1,5 @@
-//! PID 1 of the test VM: it sets up the machine, then executes the host's orders, one
-//! after the other.
+//! PID 1 of the test VM: it sets up the machine, then executes the host's orders,
+//! one after the other.
 
 mod session;
 mod setup;
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
         eprintln!("error: this program must be PID 1 of the test VM");
         return ExitCode::FAILURE;
     }
-    // It returns only an error. The console shows it, and QEMU's exit status is not the
-    // agreed one.
+    // It returns only an error. The console shows it, and QEMU's exit status is not
+    // the agreed one.
     let Err(error) = serve();
     eprintln!("init: {}", report(&error));
     let Err(errno) = reboot(RebootMode::RB_POWER_OFF);

@@ -8,7 +8,8 @@ pub const TESTS: &str = "/usr/lib/tests";
 pub const STATE: &str = "/usr/lib/state";
 /// The files of the checkout that tests read: snapshots and the book's pages.
 pub const SOURCE: &str = "/usr/src";
-/// The graded program and its description, and below `root` files from outside of /usr.
+/// The graded program and its description, and below `root` files from outside of
+/// /usr.
 pub const GRADE: &str = "/usr/lib/grade";
 /// The mount point of the disk, if there is one: it contains all of the above.
 pub const DISK: &str = "/usr";
@@ -16,8 +17,8 @@ pub const DISK: &str = "/usr";
 pub const MODULES: &str = "/usr/lib/modules";
 /// The program that loads them. Linux calls it by this path.
 pub const MODPROBE: &str = "/sbin/modprobe";
-/// The modules that are required to read the disk, and for each bus a file that lists
-/// its modules in order.
+/// The modules that are required to read the disk, and for each bus a file that
+/// lists its modules in order.
 pub const DRIVERS: &str = "/boot";
 /// On the kernel's command line: the bus that the disk is attached to.
 pub const BUS: &str = "mydocker.disk=";

@@ -107,8 +107,8 @@ impl Program {
         Ok(Program { running, input, waiting, outputs, is_terminal })
     }
 
-    /// Wait until bytes can be copied, and copy them; after the program has `ended`, copy
-    /// all that is left.
+    /// Wait until bytes can be copied, and copy them; after the program has `ended`,
+    /// copy all that is left.
     fn relay(&mut self, line: &mut File, ended: bool) -> Result<()> {
         loop {
             let (from_host, from_program) = self.wait(line, ended)?;
@@ -221,8 +221,8 @@ fn resize(terminal: impl AsFd, size: Size) -> Result<()> {
     tcsetwinsize(terminal, size).step(|| "ioctl(2) TIOCSWINSZ")
 }
 
-/// Make the terminal on standard input the controlling terminal of a new session, and
-/// execute the program. Returns only an error.
+/// Make the terminal on standard input the controlling terminal of a new session,
+/// and execute the program. Returns only an error.
 pub(crate) fn on_terminal(words: &[OsString]) -> Error {
     let become_it = || -> Result<()> {
         let (name, arguments) =

@@ -23,8 +23,8 @@ const NONE: Option<&str> = None;
 // ANCHOR: machine
 /// Set up the machine; returns the event for the host.
 pub(crate) fn machine() -> Result<Event> {
-    // Mounted twice: the kernel runs modprobe(8) in the root that exists at boot, and
-    // modprobe reads /proc/modules there.
+    // Mounted twice: the kernel runs modprobe(8) in the root that exists at boot,
+    // and modprobe reads /proc/modules there.
     file_system("proc", "/proc", "")?;
     let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -79,8 +79,8 @@ fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
         .step(|| format!("mount(2) {kind} on {at}"))
 }
 
-/// Set the clock and mount the disk. Both differ for each VM, so no snapshot contains
-/// them.
+/// Set the clock and mount the disk. Both differ for each VM, so no snapshot
+/// contains them.
 pub(crate) fn begin(seconds: i64, nanoseconds: i64) -> Result<()> {
     let now = TimeSpec::new(seconds, nanoseconds);
     clock_settime(ClockId::CLOCK_REALTIME, now).step(|| "clock_settime(2)")?;
@@ -116,16 +116,17 @@ fn load(path: &str) -> Result<()> {
 
 fn disk() -> Result<()> {
     let (device, at, kind) = ("/dev/vda", place::DISK, "ext4");
-    // The kernel has dropped what it read of the disk when it looked for partitions. This
-    // matters, because the snapshot was taken with another disk.
-    // Read-only: a test must not change files of other tests.
+    // The kernel has dropped what it read of the disk when it looked for partitions.
+    // This matters, because the snapshot was taken with another disk. Read-only: a
+    // test must not change files of other tests.
     mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, NONE)
         .step(|| format!("mount(2) {kind} {device} on {at}"))
 }
 
 // ANCHOR: leave_initramfs
-/// Make a bind mount of the initramfs the root of every process: the initramfs itself is
-/// the root of all mounts. It has no parent mount, which pivot_root(2) requires.
+/// Make a bind mount of the initramfs the root of every process: the initramfs
+/// itself is the root of all mounts. It has no parent mount, which pivot_root(2)
+/// requires.
 ///
 /// # Source
 /// pivot_root(2), "The rootfs (initial ramfs) cannot be pivot_rooted"
@@ -188,8 +189,8 @@ fn loopback_up() -> Result<()> {
     let mut message = 32_u32.to_ne_bytes().to_vec();
     message.extend(RTM_NEWLINK.to_ne_bytes());
     message.extend(NLM_F_REQUEST.to_ne_bytes());
-    // Sequence number and port, then struct ifinfomsg: family and device type, index,
-    // flags, and the mask of the flags to change.
+    // Sequence number and port, then struct ifinfomsg: family and device type,
+    // index, flags, and the mask of the flags to change.
     for word in [0, 0, 0, LOOPBACK, IFF_UP, IFF_UP] {
         message.extend(word.to_ne_bytes());
     }

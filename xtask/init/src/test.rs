@@ -46,8 +46,8 @@ pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
     let program = Path::new(place::TESTS).join(&test.program);
     let begun = Instant::now();
     let child = command(program.as_os_str())
-        // One test in one thread, so that its name identifies what ran, and in its own
-        // process group, so that it can be killed as a whole.
+        // One test in one thread, so that its name identifies what ran, and in its
+        // own process group, so that it can be killed as a whole.
         .process_group(0)
         .args(["--exact", &test.name, "--test-threads", "1"])
         .env("MYDOCKER_BIN_DIR", place::CHAPTERS)
@@ -125,8 +125,8 @@ impl Running {
         }
     }
 
-    /// Wait until the child has ended, a descriptor is ready, or orphans are to be reaped.
-    /// Returns the descriptors with their events.
+    /// Wait until the child has ended, a descriptor is ready, or orphans are to be
+    /// reaped. Returns the descriptors with their events.
     pub(crate) fn poll<'a>(
         &'a self,
         mut fds: Vec<PollFd<'a>>,
@@ -143,8 +143,8 @@ impl Running {
     }
 }
 
-/// Reap all ended children. Returns how this child ended if it is among them, and whether
-/// no child is left.
+/// Reap all ended children. Returns how this child ended if it is among them, and
+/// whether no child is left.
 fn reap(child: Pid) -> Result<(Option<How>, bool)> {
     let mut how = None;
     loop {
@@ -164,8 +164,8 @@ fn reap(child: Pid) -> Result<(Option<How>, bool)> {
     }
 }
 
-/// The processes and mounts that did not exist before the test. The processes are killed,
-/// so that the VM can be shut down, unless they are to be kept.
+/// The processes and mounts that did not exist before the test. The processes are
+/// killed, so that the VM can be shut down, unless they are to be kept.
 fn left(mounts: &str, keep: bool) -> Result<Vec<String>> {
     let end = Instant::now() + SETTLING;
     let mut left = loop {

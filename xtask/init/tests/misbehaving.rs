@@ -1,5 +1,5 @@
-//! Tests that misbehave, each in its own way. `xtask/tests/runner.rs` runs them in the VM
-//! and checks the verdicts of the runner.
+//! Tests that misbehave, each in its own way. `xtask/tests/runner.rs` runs them in
+//! the VM and checks the verdicts of the runner.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 #![allow(clippy::exit, reason = "to leave early is what one of them is for")]
 

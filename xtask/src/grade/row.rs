@@ -40,7 +40,8 @@ fn without_answer(status: Status, actual: String) -> Answer {
     }
 }
 
-/// The VM in which checks run. It is replaced by a new VM when a check has changed it.
+/// The VM in which checks run. It is replaced by a new VM when a check has changed
+/// it.
 pub(crate) struct Vm<'a> {
     set: &'a Set,
     seconds: u64,

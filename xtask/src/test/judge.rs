@@ -28,8 +28,8 @@ pub(crate) struct End {
 
 /// The verdict on this end; `expected` tells whether a skip is expected.
 ///
-/// An exit status of 0 is not enough: the last line must be libtest's result line, and
-/// it must report one passed test.
+/// An exit status of 0 is not enough: the last line must be libtest's result line,
+/// and it must report one passed test.
 pub(crate) fn judge(end: &End, expected: Expected) -> Verdict {
     let failed = |text: String| Verdict::Failed(text);
     let last = end.output.lines().rfind(|line| !line.trim().is_empty());

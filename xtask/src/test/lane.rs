@@ -1,5 +1,5 @@
-//! A lane: running tests in VMs of one kind, several in parallel. After an error, the VM
-//! is discarded, and the remaining tests run in a new one.
+//! A lane: running tests in VMs of one kind, several in parallel. After an error,
+//! the VM is discarded, and the remaining tests run in a new one.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,12 @@ use crate::mutex::lock;
 use crate::vm::machine::{Machine, Word};
 use crate::vm::{Set, say};
 
-/// PID 1 of the VM enforces the time limit of a test. If it exceeds the limit by this
-/// time, the whole VM counts as hung.
+/// PID 1 of the VM enforces the time limit of a test. If it exceeds the limit by
+/// this time, the whole VM counts as hung.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Tests must not write to the console. A test that writes more bytes than this floods
-/// it.
+/// Tests must not write to the console. A test that writes more bytes than this
+/// floods it.
 const CONSOLE: usize = 256 << 10;
 
 /// The number of bytes that are kept of a test's output, from its end.
@@ -37,8 +37,8 @@ pub(crate) fn name(set: &Set) -> String {
     format!("{} {}", set.kernel.wanted, set.cgroup)
 }
 
-/// A function that is called with the VM of a failed test: the test's name, the VM, and
-/// the number of tests that the VM has run.
+/// A function that is called with the VM of a failed test: the test's name, the VM,
+/// and the number of tests that the VM has run.
 pub(crate) type Look<'a> =
     &'a (dyn Fn(&str, &mut Machine, u32) -> Result<()> + Sync);
 
@@ -240,8 +240,8 @@ fn again(set: &Set, program: &str, name: &str) -> String {
     }
 }
 
-/// Order a test and wait for its end. Returns the verdict, the time in milliseconds, and
-/// whether the VM is unchanged. An error means that the VM is lost.
+/// Order a test and wait for its end. Returns the verdict, the time in milliseconds,
+/// and whether the VM is unchanged. An error means that the VM is lost.
 fn conversation(
     set: &Set,
     vm: &mut Machine,

@@ -1,5 +1,5 @@
-//! Reporting the tests: a line for each test, the reasons of failures, libtest's result
-//! line, and files for other programs.
+//! Reporting the tests: a line for each test, the reasons of failures, libtest's
+//! result line, and files for other programs.
 
 use std::fs;
 use std::path::Path;
@@ -72,8 +72,8 @@ impl Reports {
         self.all.iter().filter(failed).count()
     }
 
-    /// Close a lane: print the skipped and failed tests, then the result line. A lane
-    /// that is not complete, because of an error of a VM, is never ok.
+    /// Close a lane: print the skipped and failed tests, then the result line. A
+    /// lane that is not complete, because of an error of a VM, is never ok.
     pub(crate) fn close(&mut self, lane: &str, took: Duration, complete: bool) {
         let reports = &self.all[self.closed..];
         let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());

@@ -8,8 +8,8 @@ use super::{NETWORK_PROGRAMS, NETWORKS, PACKAGED, skips};
 use crate::build::Built;
 use crate::vm::Cgroup;
 
-/// The names of a test program's tests. For the programs of `networks`, they begin with
-/// the program's name.
+/// The names of a test program's tests. For the programs of `networks`, they begin
+/// with the program's name.
 ///
 /// # Errors
 /// There is no such program, or it fails to list its tests.

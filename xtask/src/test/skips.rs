@@ -1,5 +1,5 @@
-//! The skips that a lane expects: a test may be skipped only if the kernel is known to
-//! lack the tested feature.
+//! The skips that a lane expects: a test may be skipped only if the kernel is known
+//! to lack the tested feature.
 
 use super::PACKAGED;
 use crate::vm::Cgroup;
@@ -22,8 +22,8 @@ pub(crate) enum Expected {
     No,
     /// The test must be skipped, for this reason.
     Yes(&'static str),
-    /// The test may be skipped, for this reason: the features of the user's own kernel
-    /// are not known.
+    /// The test may be skipped, for this reason: the features of the user's own
+    /// kernel are not known.
     Perhaps(&'static str),
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::report::Report;
 use crate::vm;
 
-/// The duration of each test in its last run, in milliseconds. Long tests start first,
-/// so that all VMs finish at about the same time.
+/// The duration of each test in its last run, in milliseconds. Long tests start
+/// first, so that all VMs finish at about the same time.
 pub(super) struct Times(std::cell::RefCell<BTreeMap<String, u64>>);
 
 impl Times {

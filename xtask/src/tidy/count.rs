@@ -17,7 +17,8 @@ pub(super) fn count(checkout: &Checkout) -> Result<Vec<Finding>> {
     Ok(numbers(readme, &tests, &test::usually_skipped(&tests)))
 }
 
-/// Check `running 9 tests` and libtest's result line with the passed and ignored tests.
+/// Check `running 9 tests` and libtest's result line with the passed and ignored
+/// tests.
 fn numbers(readme: &File, tests: &[String], skipped: &[String]) -> Vec<Finding> {
     let all = tests.len();
     let ignored = skipped.len();

@@ -1,8 +1,8 @@
 //! Imports between files have no cycles.
 //!
-//! A file that declares modules may use them, and they may use it: it is their table of
-//! contents. Therefore, an import of a file's own descendant does not count. Every other
-//! import counts, even through a re-export.
+//! A file that declares modules may use them, and they may use it: it is their table
+//! of contents. Therefore, an import of a file's own descendant does not count.
+//! Every other import counts, even through a re-export.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -184,7 +184,8 @@ fn resolve_within(
     step(modules, &at, rest, exports).or(Some(at))
 }
 
-/// The module to which a path in the module `at` refers: a declared or an imported one.
+/// The module to which a path in the module `at` refers: a declared or an imported
+/// one.
 fn step(
     modules: &Crate,
     at: &Name,

@@ -45,8 +45,8 @@ fn split(tokens: TokenStream) -> Vec<Item> {
     items
 }
 
-/// Whether an item that begins with these tokens ends with braces. Imports and constants
-/// may have braces too, but end with a semicolon.
+/// Whether an item that begins with these tokens ends with braces. Imports and
+/// constants may have braces too, but end with a semicolon.
 fn has_body(tokens: &[TokenTree]) -> bool {
     let mut words = tokens.iter().filter_map(|token| match token {
         TokenTree::Ident(ident) => Some(ident.to_string()),
@@ -91,8 +91,10 @@ mod tests {
 
     #[test]
     fn items_end_at_a_semicolon_or_a_body_and_tests_are_detected() {
-        let text = "use a::{b, c};\nconst D: E = E { f: 1 };\n#[test]\nfn g() {\n}\n\
-                    /// Text.\nfn h() -> I<J = K> {}\n#[cfg(test)]\nmod tests {\n}\n";
+        let text =
+            "use a::{b, c};\nconst D: E = E { f: 1 };\n#[test]\nfn g() {\n}\n\
+                    /// Text.\nfn h() -> I<J = K> {}\n#[cfg(test)]\nmod tests
+                    /// {\n}\n";
         let checkout = made_up(&[("x.rs", text)]);
         let found: Vec<_> = items(&checkout.files[0])
             .iter()

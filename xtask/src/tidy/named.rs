@@ -78,8 +78,8 @@ impl Tests<'_> {
         Tests(all)
     }
 
-    /// Whether a test with this name exists in a file whose path contains these modules.
-    /// The module `tests` may be inside the file.
+    /// Whether a test with this name exists in a file whose path contains these
+    /// modules. The module `tests` may be inside the file.
     fn has(&self, path: &str) -> bool {
         let mut modules: Vec<&str> = path.split("::").collect();
         let name = modules.pop().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Rules about the place of certain code. Code is read as tokens, without comments and
-//! string literals.
+//! Rules about the place of certain code. Code is read as tokens, without comments
+//! and string literals.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use super::{Checkout, File, Finding};
 
-/// The one file of `common` with raw system calls. It defines safe functions for chapters
-/// where libraries have none, and does not call them itself.
+/// The one file of `common` with raw system calls. It defines safe functions for
+/// chapters where libraries have none, and does not call them itself.
 const RAW: &str = "common/src/process/sys.rs";
 
 /// This file creates a namespace for this program itself, not for a container.
@@ -57,9 +57,9 @@ pub(super) fn unsafe_outside_common(checkout: &Checkout) -> Vec<Finding> {
     found
 }
 
-/// `common` creates processes, chapters set up their isolation. Therefore `common` calls
-/// no function of [`WALLS`], and sets no flag of a namespace. It may *check* flags by
-/// `flags.contains(…)`, as hints do to explain an errno.
+/// `common` creates processes, chapters set up their isolation. Therefore `common`
+/// calls no function of [`WALLS`], and sets no flag of a namespace. It may *check*
+/// flags by `flags.contains(…)`, as hints do to explain an errno.
 pub(super) fn walls_in_common(checkout: &Checkout) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in checkout.below("common/src", "rs") {

@@ -1,4 +1,5 @@
-//! Limits of size: a file has one idea, and a chapter's library is read in one sitting.
+//! Limits of size: a file has one idea, and a chapter's library is read in one
+//! sitting.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -7,10 +8,12 @@ use std::path::{Path, PathBuf};
 use super::items::{Item, items};
 use super::{Checkout, File, Finding};
 
-/// The maximum lines of code of a file. Blank lines, comments and tests do not count.
+/// The maximum lines of code of a file. Blank lines, comments and tests do not
+/// count.
 const FILE: usize = 300;
 
-/// The maximum lines of code of a chapter's library: all files of its src except main.rs.
+/// The maximum lines of code of a chapter's library: all files of its src except
+/// main.rs.
 const LIBRARY: usize = 600;
 
 /// Files and libraries that may be longer, each with the reason.

@@ -1,6 +1,6 @@
-//! Choosing between KVM and emulation by a timed probe. Some hosts have a /dev/kvm that
-//! emulates each instruction itself: it is slower than QEMU, and fails on unknown
-//! instructions.
+//! Choosing between KVM and emulation by a timed probe. Some hosts have a /dev/kvm
+//! that emulates each instruction itself: it is slower than QEMU, and fails on
+//! unknown instructions.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -107,8 +107,8 @@ pub(crate) const DEVICE: &str = "/dev/kvm";
 /// Documentation/admin-guide/devices.txt
 const NUMBER: (u64, u64) = (10, 232);
 
-/// Whether KVM works, and why. `device` is its device file. The probe's program is stored
-/// in `directory` while it runs.
+/// Whether KVM works, and why. `device` is its device file. The probe's program is
+/// stored in `directory` while it runs.
 ///
 /// # Errors
 /// QEMU cannot be started; the directory is not writable.

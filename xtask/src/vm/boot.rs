@@ -9,7 +9,8 @@ use super::rung::{Rung, ladder};
 use super::{Set, say, snapshot};
 use crate::mutex::lock;
 
-/// Start a VM with the rung that worked last, or else with the first rung that works.
+/// Start a VM with the rung that worked last, or else with the first rung that
+/// works.
 ///
 /// # Errors
 /// No rung works; the error contains the reason of each.

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The vmlinux of an image, an ELF file, if its compression is supported: lz4, zstd or xz.
-/// With a vmlinux, the guest does not need to decompress the kernel at boot, which takes
-/// most of a second under emulation.
+/// The vmlinux of an image, an ELF file, if its compression is supported: lz4, zstd
+/// or xz. With a vmlinux, the guest does not need to decompress the kernel at boot,
+/// which takes most of a second under emulation.
 ///
 /// # Source
 /// Documentation/arch/x86/boot.rst of Linux, "payload_offset"

@@ -26,8 +26,8 @@ pub(super) enum Memory<'a> {
     From(&'a Path),
 }
 
-/// Init functions that the kernel skips. They take a tenth of the boot, and containers
-/// do not use them. The kernel ignores a name that it does not have.
+/// Init functions that the kernel skips. They take a tenth of the boot, and
+/// containers do not use them. The kernel ignores a name that it does not have.
 const SKIPPED: [&str; 11] = [
     // Thousands of files for tracing.
     "tracer_init_tracefs",
@@ -132,8 +132,8 @@ fn attach(command: &mut Command, rung: &Rung, disk: &Disk) {
     command.args(["-device", &device]);
 }
 
-/// The kernel's command line. It disables features that take time at boot and that do
-/// not matter in a machine that runs for seconds.
+/// The kernel's command line. It disables features that take time at boot and that
+/// do not matter in a machine that runs for seconds.
 pub(super) fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
     let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
                     init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"

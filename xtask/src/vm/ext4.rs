@@ -17,7 +17,8 @@ const FIRST: usize = 11;
 /// Incompatible features: directory entries contain the kind of file; contents are
 /// extents; a group's tables may be anywhere.
 const INCOMPAT: u32 = 0x2 | 0x40 | 0x200;
-/// Compatible feature: the superblock lists the groups with its copies (there are none).
+/// Compatible feature: the superblock lists the groups with its copies (there are
+/// none).
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 const EXTENTS: u32 = 0x80000;
 
@@ -157,7 +158,8 @@ fn number(index: usize) -> usize {
     if index == 0 { ROOT } else { FIRST - 1 + index }
 }
 
-/// A bitmap: the first `used` of `count` inodes are in use; bits beyond them are set.
+/// A bitmap: the first `used` of `count` inodes are in use; bits beyond them are
+/// set.
 fn inode_bitmap(used: usize, count: usize) -> Vec<u8> {
     let set = |bit: usize| bit < used || bit >= count;
     let byte = |at: usize| {
@@ -223,8 +225,9 @@ fn files(tree: &Tree) -> Vec<File<'_>> {
 /// Inode, kind and name.
 type Entry = (usize, u8, Vec<u8>);
 
-/// The blocks of a directory: entries of inode, length, name length, kind and name. No
-/// entry crosses the end of a block, and the last entry of a block reaches its end.
+/// The blocks of a directory: entries of inode, length, name length, kind and name.
+/// No entry crosses the end of a block, and the last entry of a block reaches its
+/// end.
 fn directory(own: usize, up: usize, entries: &[Entry]) -> Vec<u8> {
     let dots = [(own, 2, b".".to_vec()), (up, 2, b"..".to_vec())];
     let mut blocks = Vec::new();

@@ -1,5 +1,5 @@
-//! The programs of other firewalls, for the tests of networks: nft(8), iptables-nft and
-//! iptables-legacy, from the distribution's packages, with their libraries.
+//! The programs of other firewalls, for the tests of networks: nft(8), iptables-nft
+//! and iptables-legacy, from the distribution's packages, with their libraries.
 
 use std::env;
 use std::fs::{self, File};
@@ -37,8 +37,8 @@ const PACKAGES: [&str; 17] = [
     "libxtables12",
 ];
 
-/// The files of the packages that the programs need: a directory, and the prefixes of
-/// file names in it.
+/// The files of the packages that the programs need: a directory, and the prefixes
+/// of file names in it.
 const PARTS: [(&str, &[&str]); 4] = [
     ("usr/sbin", &["nft", "iptables", "xtables"]),
     ("usr/lib/x86_64-linux-gnu", &["lib", "ld-"]),
@@ -56,8 +56,8 @@ const ROOM: u64 = 100 << 20;
 
 /// The programs for the VM.
 ///
-/// A kernel of the user's own may be used on a machine without apt-get. The programs are
-/// not required then: the tests that need them are skipped.
+/// A kernel of the user's own may be used on a machine without apt-get. The programs
+/// are not required then: the tests that need them are skipped.
 ///
 /// # Errors
 /// The packages are required but cannot be downloaded.

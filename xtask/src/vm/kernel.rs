@@ -51,9 +51,9 @@ struct Record {
     beside: String,
 }
 
-/// The kernel that `wanted` names: `6.1`, `6.12`, another series that the package manager
-/// has, or the path of a vmlinux or bzImage. The result is kept in `cache`; `busybox`
-/// provides depmod(8).
+/// The kernel that `wanted` names: `6.1`, `6.12`, another series that the package
+/// manager has, or the path of a vmlinux or bzImage. The result is kept in `cache`;
+/// `busybox` provides depmod(8).
 ///
 /// # Errors
 /// The kernel is not available: what was tried, and the remedy.
@@ -144,7 +144,8 @@ fn open(
     Ok(Some(Kernel {
         wanted: wanted.to_owned(),
         release: record.release,
-        // Distributions do not require signatures by default; the user's own kernel may.
+        // Distributions do not require signatures by default; the user's own kernel
+        // may.
         any_module: is_series(wanted),
         images,
         modules,
@@ -255,7 +256,8 @@ fn with_lists(
     if from.join("modules.dep").exists() {
         return Ok(from.to_owned());
     }
-    // The directory must not be changed: create the lists in a copy with links to it.
+    // The directory must not be changed: create the lists in a copy with links to
+    // it.
     let base = scratch.join("depmod");
     let copy = base.join("lib/modules").join(release);
     link_tree(from, &copy)?;

@@ -72,8 +72,8 @@ impl Machine {
         machine.begin(set, rung)
     }
 
-    /// Boot a VM, and save its memory to one file and its devices to another. Returns the
-    /// cgroup v1 controllers that the kernel could not mount.
+    /// Boot a VM, and save its memory to one file and its devices to another.
+    /// Returns the cgroup v1 controllers that the kernel could not mount.
     ///
     /// # Errors
     /// The VM does not boot; QEMU cannot write the files.
@@ -89,7 +89,8 @@ impl Machine {
         let missing = machine.ready(set, rung)?;
         monitor.greet()?;
         monitor.save(devices)?;
-        // Not killed: this would kill a process between this one and QEMU, but not QEMU.
+        // Not killed: this would kill a process between this one and QEMU, but not
+        // QEMU.
         monitor.quit();
         machine.ended();
         Ok(missing)
@@ -211,8 +212,8 @@ impl Machine {
         }
     }
 
-    /// Shut down the VM, and check its last message (with the number of tests) and the
-    /// agreed exit status.
+    /// Shut down the VM, and check its last message (with the number of tests) and
+    /// the agreed exit status.
     ///
     /// # Errors
     /// The message or the status is wrong or missing: the results cannot be trusted.
@@ -257,8 +258,8 @@ impl Machine {
         }
     }
 
-    /// Wait until QEMU's output is read completely. This ends soon, unless another process
-    /// has QEMU's pipes open; that process must not block this one.
+    /// Wait until QEMU's output is read completely. This ends soon, unless another
+    /// process has QEMU's pipes open; that process must not block this one.
     fn read_out(&self) {
         let end = Instant::now() + Duration::from_secs(1);
         while Instant::now() < end
@@ -278,7 +279,8 @@ impl Machine {
         lock(&self.console).panicked()
     }
 
-    /// The last lines of the console; after a kernel panic, the lines from its message on.
+    /// The last lines of the console; after a kernel panic, the lines from its
+    /// message on.
     pub(crate) fn last_lines(&self, count: usize) -> String {
         lock(&self.console).last_lines(count)
     }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use common::step::Step;
 
-/// The modules that containers and their tests use. Modules that are missing or built in
-/// are skipped.
+/// The modules that containers and their tests use. Modules that are missing or
+/// built in are skipped.
 pub(crate) const WANTED: [&str; 45] = [
     "aufs",
     "br_netfilter",
@@ -61,8 +61,8 @@ pub(crate) const WANTED: [&str; 45] = [
 /// The lists that modprobe(8) reads.
 const LISTS: [&str; 3] = ["modules.dep", "modules.alias", "modules.builtin"];
 
-/// Copy the wanted modules from a directory such as /lib/modules/6.1.0 to another one:
-/// decompressed, and with lists of only these modules.
+/// Copy the wanted modules from a directory such as /lib/modules/6.1.0 to another
+/// one: decompressed, and with lists of only these modules.
 ///
 /// # Errors
 /// A list cannot be read, or a module cannot be decompressed.
@@ -118,8 +118,8 @@ pub(crate) fn pick(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The modules that are required to read a disk, for each of
-/// [`BUSES`](super::payload::BUSES), in the order of loading. `None` if the kernel does
-/// not support it.
+/// [`BUSES`](super::payload::BUSES), in the order of loading. `None` if the kernel
+/// does not support it.
 ///
 /// # Errors
 /// A list cannot be read.
@@ -167,15 +167,15 @@ fn plain(file: &str) -> &str {
 /// The last bytes of a signed module.
 const SIGNED: &[u8] = b"~Module signature appended~\n";
 
-/// Remove the parts of a module that cost time at each load: its signature, and its types
-/// for BPF programs, for which the kernel would parse its own types.
+/// Remove the parts of a module that cost time at each load: its signature, and its
+/// types for BPF programs, for which the kernel would parse its own types.
 ///
 /// # Source
 /// include/linux/module_signature.h, Documentation/bpf/btf.rst of Linux
 pub(crate) fn trimmed(mut module: Vec<u8>) -> Vec<u8> {
     const TYPES: &[u8] = b"\0.BTF\0";
-    // struct module_signature: four small numbers, three bytes of padding, and the length
-    // of the signature before it.
+    // struct module_signature: four small numbers, three bytes of padding, and the
+    // length of the signature before it.
     if let Some([.., a, b, c, d]) = module.strip_suffix(SIGNED) {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         let end = module.len().checked_sub(SIGNED.len() + 12 + length);

@@ -17,7 +17,8 @@ const KNOWN: [(&str, &str); 2] = [
 /// Download the package of this series.
 ///
 /// # Errors
-/// The package manager has no kernel of this series. The error lists the available ones.
+/// The package manager has no kernel of this series. The error lists the available
+/// ones.
 pub(super) fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
     let known = KNOWN.iter().find(|(name, _)| *name == series);
     let mut reason = None;
@@ -38,9 +39,9 @@ pub(super) fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
         let error = reason.unwrap_or_else(|| anyhow::anyhow!("no such package"));
         if others.is_empty() {
             return Err(error.context(
-                "the package manager can reach no packages; once one has been \
-                 downloaded no network is needed, and --kernel takes the path of a \
-                 vmlinux or bzImage",
+                "the package manager cannot reach its packages; a package that was \
+                 downloaded before needs no network, and --kernel accepts the path of \
+                 a vmlinux or bzImage",
             ));
         }
         return Err(error.context(format!(
@@ -55,7 +56,8 @@ pub(super) fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
     apt.download(newest)
 }
 
-/// The newest package of a series. A package for clouds comes first: it is the smallest.
+/// The newest package of a series. A package for clouds comes first: it is the
+/// smallest.
 fn newest<'a>(names: &'a [String], start: &str) -> Option<&'a str> {
     let fits = |name: &&str| {
         let rest = name.strip_prefix(start);
@@ -80,7 +82,8 @@ fn newest<'a>(names: &'a [String], start: &str) -> Option<&'a str> {
         .max_by_key(|name| (kind(name), numbers(name), name.len()))
 }
 
-/// The series in a package's name: `6.12` in `linux-image-6.12.117+deb12-cloud-amd64`.
+/// The series in a package's name: `6.12` in
+/// `linux-image-6.12.117+deb12-cloud-amd64`.
 fn series_of(package: &str) -> Option<&str> {
     let rest = package.strip_prefix("linux-image-")?;
     let mut dots = rest.match_indices(['.', '-', '+']);

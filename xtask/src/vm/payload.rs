@@ -63,8 +63,8 @@ const ACCOUNTS: [(&str, u32, &str); 5] = [
 ];
 
 impl Payload<'_> {
-    /// Write the initramfs, and the disk for /usr if the kernel can read one: files on the
-    /// disk need not be unpacked at boot.
+    /// Write the initramfs, and the disk for /usr if the kernel can read one: files
+    /// on the disk need not be unpacked at boot.
     ///
     /// # Errors
     /// A file cannot be read; the disk is full.

@@ -1,5 +1,5 @@
-//! A directory for one run. It is removed at the end of the run, or by the next run if
-//! this one was killed.
+//! A directory for one run. It is removed at the end of the run, or by the next run
+//! if this one was killed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Snapshots of booted VMs: the memory as a file, and the state of the devices. Restoring
-//! one takes a fifth of the time of a boot.
+//! Snapshots of booted VMs: the memory as a file, and the state of the devices.
+//! Restoring one takes a fifth of the time of a boot.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -52,8 +52,8 @@ impl Snapshot {
     }
 }
 
-/// The snapshot for these VMs on this rung. If it does not exist, or belongs to another
-/// PID 1 or QEMU, it is created.
+/// The snapshot for these VMs on this rung. If it does not exist, or belongs to
+/// another PID 1 or QEMU, it is created.
 ///
 /// # Errors
 /// The VM does not boot, or cannot be saved.

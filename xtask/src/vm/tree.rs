@@ -11,7 +11,8 @@ use common::step::Step;
 
 use super::modules;
 
-/// Files by their paths, without a leading slash. A directory comes before its entries.
+/// Files by their paths, without a leading slash. A directory comes before its
+/// entries.
 #[derive(Debug, Default)]
 pub(crate) struct Tree(pub(crate) BTreeMap<Vec<u8>, Node>);
 

@@ -37,8 +37,8 @@ pub(super) struct Blobs {
 
 impl Blobs {
     /// Create the blobs of this root filesystem. Its times are set to 0, so that the
-    /// same busybox gives the same digests on every machine. `directory` contains the
-    /// layer until [`Blobs::place`] moves it.
+    /// same busybox gives the same digests on every machine. `directory` contains
+    /// the layer until [`Blobs::place`] moves it.
     pub(super) fn new(root: &Path, directory: &Path) -> Result<Blobs> {
         reset_times(root)?;
         let tar = directory.join("layer.tar");

@@ -1,5 +1,5 @@
-//! Root of a user namespace: it runs containers as an ordinary user does, or gets a hint
-//! that is true.
+//! Root of a user namespace: it runs containers as an ordinary user does, or gets a
+//! hint that is true.
 
 use std::fs;
 use std::path::PathBuf;
@@ -85,8 +85,8 @@ fn root_of_a_user_namespace_makes_images_and_reads_them_back() {
 #[file_serial(machine)]
 fn root_of_a_user_namespace_keeps_its_state_where_its_user_does() {
     let lab = Lab::new();
-    // Root's own state directory has the marks of an overlay that only the host's root
-    // reads and writes.
+    // Root's own state directory has the marks of an overlay that only the host's
+    // root reads and writes.
     let mut images = nested(&lab, Lab::chapter, &["images"]);
     images.env_remove("MYDOCKER_ROOT").assert().success();
     let mut run =
