@@ -1,5 +1,5 @@
-//! The tables that `list`, `show` and `stats` print. (This file belongs to the
-//! program, not to the library.)
+//! The tables that `list`, `show` and `stats` print. (This file belongs to the program,
+//! not to the library.)
 
 use std::fmt::Write;
 

@@ -1,8 +1,8 @@
 //! The network namespace: interfaces, addresses, routes and ports of one's own.
 //!
-//! It is longer than other chapters: the chapters about networks use its netlink
-//! socket, and its operations on devices, addresses and routes. The page needs
-//! netlink.rs, link.rs and pair.rs.
+//! It is longer than other chapters: the chapters about networks use its netlink socket,
+//! and its operations on devices, addresses and routes. The page needs netlink.rs,
+//! link.rs and pair.rs.
 
 #![forbid(unsafe_code)]
 

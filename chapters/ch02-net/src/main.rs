@@ -38,14 +38,13 @@ enum Action {
     Run(Run),
     /// Show the devices of this process' network namespace
     ///
-    /// STATE        up if the device was set up; without R in FLAGS it has no
-    /// carrier FLAGS        as in `netstat -i`: A all multicast, B broadcast, L
-    /// loopback,
+    /// STATE        up if the device was set up; without R in FLAGS it has no carrier
+    /// FLAGS        as in `netstat -i`: A all multicast, B broadcast, L loopback,
     ///              M multicast, O no ARP, P promiscuous, p point to point,
     ///              R running, U up
-    /// PEER         the other end of a veth pair; ifN is index N in another
-    /// namespace MASTER       the bridge that the device is a port of NETNS-LOCAL
-    /// whether the device must stay in its namespace; ? where that is
+    /// PEER         the other end of a veth pair; ifN is index N in another namespace
+    /// MASTER       the bridge that the device is a port of
+    /// NETNS-LOCAL  whether the device must stay in its namespace; ? where that is
     ///              unknown: before Linux 6.15, only root can find it out
     #[command(verbatim_doc_comment)]
     List,

@@ -1,5 +1,5 @@
-//! The three calls: clone(2) makes a process in new namespaces, unshare(2) moves
-//! this one into new ones, setns(2) into somebody else's.
+//! The three calls: clone(2) makes a process in new namespaces, unshare(2) moves this
+//! one into new ones, setns(2) into somebody else's.
 
 #![forbid(unsafe_code)]
 

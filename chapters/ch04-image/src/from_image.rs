@@ -64,9 +64,9 @@ impl Words {
     }
 }
 
-/// The image's environment, working directory and user. This part checks, too,
-/// whether the driver can read the image's layers. It comes after the root
-/// filesystem, which sets the working directory `/`.
+/// The image's environment, working directory and user. This part checks, too, whether
+/// the driver can read the image's layers. It comes after the root filesystem, which sets
+/// the working directory `/`.
 #[derive(Debug)]
 pub struct FromImage {
     settings: Settings,

@@ -16,10 +16,10 @@ use crate::directory::names;
 
 /// Images and layers, and the rules by which they are added and removed.
 ///
-/// Each file is written under a name that begins with a dot, synced, and renamed.
-/// The blobs and the layers come first, then the record that lists them, then the
-/// name. A process that is killed in between leaves files to which no name leads;
-/// the next change removes them.
+/// Each file is written under a name that begins with a dot, synced, and renamed. The
+/// blobs and the layers come first, then the record that lists them, then the name. A
+/// process that is killed in between leaves files to which no name leads; the next
+/// change removes them.
 #[derive(Clone, Debug)]
 pub struct Store {
     state: State,
@@ -135,8 +135,8 @@ impl Store {
         Ok((self.find(name)?, hold))
     }
 
-    /// All images, in the order of their names. An image whose record cannot be read
-    /// is an error in its place.
+    /// All images, in the order of their names. An image whose record cannot be read is
+    /// an error in its place.
     ///
     /// # Errors
     /// Those of readdir(3) and readlink(2).
@@ -166,8 +166,8 @@ impl Store {
         Ok(all.into_iter().map(|(_, listed)| listed).collect())
     }
 
-    /// Let a name lead to an image. The caller holds the exclusive lock, and the
-    /// image's record is on the disk.
+    /// Let a name lead to an image. The caller holds the exclusive lock, and the image's
+    /// record is on the disk.
     ///
     /// # Errors
     /// Those of symlink(2), rename(2), fsync(2) and write(2).
@@ -176,13 +176,13 @@ impl Store {
         self.layout.write_index()
     }
 
-    /// Remove a name; with the last tag, remove the image, and the layers that no
-    /// other image has. An ID stands for the only tag of its image.
+    /// Remove a name; with the last tag, remove the image, and the layers that no other
+    /// image has. An ID stands for the only tag of its image.
     ///
     /// # Errors
     /// There is no such image; a container uses it; an ID has several tags. Dead
-    /// containers are swept by the table first; a container that the table cannot
-    /// undo keeps its image.
+    /// containers are swept by the table first; a container that the table cannot undo
+    /// keeps its image.
     pub fn remove(&self, text: &str, table: Table) -> Result<()> {
         // A dead container that was not to be kept must not keep its image.
         let mut unknown = BTreeMap::new();

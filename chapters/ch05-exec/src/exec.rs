@@ -64,13 +64,13 @@ impl Exec {
     }
 
     // ANCHOR: act
-    /// Run the program in the container of this record, with more parts, and wait
-    /// for its end; with `-d`, for its start. The process that joins is visible in
-    /// the container, so it runs from a [`SafeBinary`].
+    /// Run the program in the container of this record, with more parts, and wait for
+    /// its end; with `-d`, for its start. The process that joins is visible in the
+    /// container, so it runs from a [`SafeBinary`].
     ///
     /// # Errors
-    /// The container does not run, or ends meanwhile; the program is not there (127)
-    /// or cannot be executed (126).
+    /// The container does not run, or ends meanwhile; the program is not there (127) or
+    /// cannot be executed (126).
     pub fn act_in(
         self,
         state: &State,
@@ -101,8 +101,8 @@ impl Exec {
         };
         let started = parts(container).create().and_then(|created| created.start());
         let started = started.map_err(|error| {
-            // Whatever failed then, this is why. An init that was killed ends before
-            // the program does, and all who joined may be killed before it.
+            // Whatever failed then, this is why. An init that was killed ends before the
+            // program does, and all who joined may be killed before it.
             let runs = || matches!(Status::by_lock(&home), Ok(Status::Running(_)));
             let ended = code_of(&error) == OURS && (process.has_ended() || !runs());
             if ended { not_running(state, &record) } else { error }
@@ -119,8 +119,7 @@ impl Exec {
 #[must_use]
 pub fn not_running(state: &State, record: &Record) -> Error {
     let why = match Status::of(&record.home(state)) {
-        // Looked at last: a removal takes the record first, then what tells of the
-        // end.
+        // Looked at last: a removal takes the record first, then what tells of the end.
         Ok(status) if status.is_none() || !record.exists(state) => {
             "it was removed".to_owned()
         }

@@ -32,10 +32,10 @@ pub struct Ps {
     /// All that is known of each, for programs
     ///
     /// One array of objects: id, name (or null), image, command (an array), status
-    /// (starting, running, ending, exited, dead), pid (null unless it runs), code
-    /// (null until it has exited), signal (null unless one ended it), created and
-    /// ended (seconds after 1970; ended is null until then), ports (an array of
-    /// objects: protocol, address, host, guest).
+    /// (starting, running, ending, exited, dead), pid (null unless it runs), code (null
+    /// until it has exited), signal (null unless one ended it), created and ended
+    /// (seconds after 1970; ended is null until then), ports (an array of objects:
+    /// protocol, address, host, guest).
     #[arg(long)]
     pub json: bool,
 
@@ -119,8 +119,8 @@ fn table(all: &[Listed], now: u64, whole: bool) -> String {
     text
 }
 
-/// The cells of one container. A cell that is known as text is borrowed: there may
-/// be hundreds of rows.
+/// The cells of one container. A cell that is known as text is borrowed: there may be
+/// hundreds of rows.
 fn row(it: &Listed, now: u64, whole: bool) -> [Cow<'_, str>; 7] {
     let Listed { record, status, ports } = it;
     let pid = match status {
@@ -139,8 +139,8 @@ fn row(it: &Listed, now: u64, whole: bool) -> [Cow<'_, str>; 7] {
     ]
 }
 
-/// A command as a shell reads it back. What would move the cursor, or be a line of
-/// its own, is told in letters.
+/// A command as a shell reads it back. What would move the cursor, or be a line of its
+/// own, is told in letters.
 fn shown(command: &[String]) -> String {
     let mut line = String::new();
     for word in command {

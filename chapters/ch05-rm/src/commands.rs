@@ -43,8 +43,7 @@ impl Act for Rm {
         let found = found.map(|word| Target::find(&context.state, word));
         let found: Vec<_> = found.collect();
         if self.force {
-            // All at once, and each is waited for afterwards. What fails is told
-            // there.
+            // All at once, and each is waited for afterwards. What fails is told there.
             for target in found.iter().flatten() {
                 let _ = kill(target);
             }

@@ -41,8 +41,8 @@ impl Run {
         matches!(self.network.network, Some(Mode::Network(_)))
     }
 
-    /// Run it, with the parts that a later chapter adds before the connection, and
-    /// with what they publish.
+    /// Run it, with the parts that a later chapter adds before the connection, and with
+    /// what they publish.
     ///
     /// # Errors
     /// As [`ch05_attach::Run::act_with`].

@@ -14,12 +14,11 @@ use crate::overlap::{of_host, user};
 /// for again.
 const ATTEMPTS: usize = 20;
 
-/// The name of the bridge: that of the network, if a device can have it; else `br-`
-/// and the network's ID.
+/// The name of the bridge: that of the network, if a device can have it; else `br-` and
+/// the network's ID.
 ///
 /// # Source
-/// `dev_valid_name` in net/core/dev.c; `sysctl_dev_name_is_allowed` for all and
-/// default
+/// `dev_valid_name` in net/core/dev.c; `sysctl_dev_name_is_allowed` for all and default
 pub(crate) fn bridge_name(name: &Name, id: &Id) -> String {
     let name = name.as_str();
     if is_device_name(name) && !["all", "default"].contains(&name) {
@@ -34,13 +33,13 @@ fn alias(id: &Id) -> String {
     format!("mydocker network {id}")
 }
 
-/// The MAC of the member of a network with this address: `02:42` and the bytes of
-/// the address. An address that is given again therefore has the MAC that the other
-/// hosts know already.
+/// The MAC of the member of a network with this address: `02:42` and the bytes of the
+/// address. An address that is given again therefore has the MAC that the other hosts
+/// know already.
 ///
-/// The bridge needs one as well. Without a MAC of its own, it takes the lowest MAC
-/// of its ports. That MAC changes when a container comes or goes, and the containers
-/// would send to the old one.
+/// The bridge needs one as well. Without a MAC of its own, it takes the lowest MAC of its
+/// ports. That MAC changes when a container comes or goes, and the containers would send
+/// to the old one.
 ///
 /// # Source
 /// `br_stp_recalculate_bridge_id` in net/bridge/br_stp_if.c
@@ -52,20 +51,20 @@ pub fn mac(address: Ipv4Addr) -> [u8; 6] {
 
 impl Network {
     // ANCHOR: ensure
-    /// Make the bridge, if it does not exist: after `network create`, after a
-    /// reboot, and after a process that made it was killed.
+    /// Make the bridge, if it does not exist: after `network create`, after a reboot,
+    /// and after a process that made it was killed.
     ///
-    /// Each step may have been done before, by a process that was killed or that
-    /// runs at the same time. The bridge has its alias from its first moment, so a
-    /// device without the alias is never half of ours. It is set up last, so a
-    /// bridge that is up is complete.
+    /// Each step may have been done before, by a process that was killed or that runs
+    /// at the same time. The bridge has its alias from its first moment, so a device
+    /// without the alias is never half of ours. It is set up last, so a bridge that is
+    /// up is complete.
     ///
-    /// The caller has an address of the network, or holds the lock: the network is
-    /// not removed meanwhile.
+    /// The caller has an address of the network, or holds the lock: the network is not
+    /// removed meanwhile.
     ///
     /// # Errors
-    /// A device of this name exists that is not ours; the subnet overlaps a route or
-    /// an address; EPERM without CAP_NET_ADMIN.
+    /// A device of this name exists that is not ours; the subnet overlaps a route or an
+    /// address; EPERM without CAP_NET_ADMIN.
     pub fn ensure_bridge(&self, route: &Route) -> Result<()> {
         for _ in 0..ATTEMPTS {
             match find(route, &self.bridge)? {
@@ -164,8 +163,8 @@ fn find(route: &Route, name: &str) -> Result<Option<Link>> {
     }
 }
 
-/// A step that another process may have done, or whose device another process may
-/// have renamed or removed: what is true is looked at again.
+/// A step that another process may have done, or whose device another process may have
+/// renamed or removed: what is true is looked at again.
 fn repeated(done: Result<()>) -> Result<()> {
     match done {
         Err(error) if has(&error, &[Errno::EEXIST, Errno::ENODEV]) => Ok(()),

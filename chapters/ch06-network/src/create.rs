@@ -32,13 +32,13 @@ impl Networks<'_> {
     // ANCHOR: create
     /// Create a network: first the record, then the bridge.
     ///
-    /// All checks come before the first change. A kill between the two leaves a
-    /// network whose bridge is made by the next use, as after a reboot.
+    /// All checks come before the first change. A kill between the two leaves a network
+    /// whose bridge is made by the next use, as after a reboot.
     ///
     /// # Errors
-    /// The name is reserved or already in use; the subnet overlaps a route, an
-    /// address or another network; the gateway is not in the subnet; a device with
-    /// the bridge's name exists; those of netlink(7). Nothing is left then.
+    /// The name is reserved or already in use; the subnet overlaps a route, an address
+    /// or another network; the gateway is not in the subnet; a device with the
+    /// bridge's name exists; those of netlink(7). Nothing is left then.
     pub fn create(&self, route: &Route, request: &Request) -> Result<Network> {
         let network = self.plan(route, request)?;
         network.write(self.state)?;
@@ -52,8 +52,8 @@ impl Networks<'_> {
     }
     // ANCHOR_END: create
 
-    /// The same for an ordinary user, none of whose containers runs: the first one
-    /// that uses the network makes the bridge.
+    /// The same for an ordinary user, none of whose containers runs: the first one that
+    /// uses the network makes the bridge.
     ///
     /// # Errors
     /// As [`Networks::create`], but for those of the bridge.

@@ -10,9 +10,9 @@ use crate::network::{Network, directory, forget, names, salvaged_id};
 use crate::networks::Networks;
 
 impl Networks<'_> {
-    /// Remove a network that no container uses: first the bridge, then the record,
-    /// so that a removal that was killed can be repeated. Dead containers are swept
-    /// by the table first.
+    /// Remove a network that no container uses: first the bridge, then the record, so
+    /// that a removal that was killed can be repeated. Dead containers are swept by the
+    /// table first.
     ///
     /// # Errors
     /// It does not exist; containers use it, and the error names them; those of

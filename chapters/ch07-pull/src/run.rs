@@ -32,8 +32,8 @@ pub struct Run {
     #[arg(long, value_name = "WHEN", default_value = "missing")]
     pull: When,
 
-    /// The platform of an image that is pulled, for example linux/arm64 [default:
-    /// this machine's]
+    /// The platform of an image that is pulled, for example linux/arm64 [default: this
+    /// machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
 
@@ -67,8 +67,8 @@ fn is_missing(state: &State, image: &str) -> Result<bool> {
 
 // ANCHOR: pull
 /// Pull the image in a process of its own. The supervisor of the container therefore
-/// keeps nothing of the client: no threads, no TLS, no memory. What the process
-/// prints goes to stderr, as stdout belongs to the container.
+/// keeps nothing of the client: no threads, no TLS, no memory. What the process prints
+/// goes to stderr, as stdout belongs to the container.
 fn pull(image: &str, platform: Option<&Platform>, when: When) -> Result<()> {
     if when == When::Missing {
         common::step::note(&format!("Unable to find image '{image}' locally"));
