@@ -118,17 +118,13 @@ const PAGES: [(&str, &str, &str); 13] = [
     ),
     ("shows-less", "$ echo one; echo two\none\n", "\n   one\n  +two\n"),
     ("declares-nothing", "$ sh -c 'echo $$'\n99999\n", "\n  -99999\n  +"),
-    ("hangs", "$ sleep 1000\n", "hung: it showed nothing new for 20 s"),
+    ("hangs", "$ sleep 1000\n", "hung: printed nothing for 20 s"),
     ("wrong-status", "$ sh -c 'exit 3'; echo $?\n4\n", "\n  -4\n  +3\n"),
-    (
-        "fails-silently",
-        "$ false\n",
-        "exited with 1, of which the page shows nothing",
-    ),
+    ("fails-silently", "$ false\n", "exited with 1, which the page does not show"),
     ("leaves-a-mount", "# mount -t tmpfs left /mnt\n", "mount left: "),
     ("leaves-a-process", "# sleep 1000 &\n", "process left: "),
     ("leaves-a-file", "# touch /etc/left\n", "left: file /etc/left"),
-    ("leaves-the-shell", "$ exit 0\n", "ended the page's shell"),
+    ("leaves-the-shell", "$ exit 0\n", "the page's shell has ended"),
     ("kills-the-runner", "# kill -9 $PPID\n", ""),
 ];
 
@@ -283,8 +279,8 @@ fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
     let output = xtask(&words).env("PATH", path).output().unwrap();
     let text = said(&output);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("microvm, vmlinux, KVM: not up in 15 s"), "{text}");
-    assert!(text.contains("up on q35, bzImage, emulation"), "{text}");
+    assert!(text.contains("microvm, vmlinux, KVM: no answer within 15 s"), "{text}");
+    assert!(text.contains("started with q35, bzImage, emulation"), "{text}");
     assert!(text.contains("1 passed"), "{text}");
 }
 
@@ -294,7 +290,7 @@ fn a_vm_that_ends_with_another_code_than_agreed_is_not_green() {
     let path = emulator(dir.path(), &format!("{} \"$@\"; exit 0", real().display()));
     let words = ["test", "--accel", "tcg", "a_host_name_changed"];
     let text = refused(xtask(&words).env("PATH", path));
-    assert!(text.contains("exit code should be 43, and is Some(0)"), "{text}");
+    assert!(text.contains("exit status must be 43, but is Some(0)"), "{text}");
     assert!(text.contains("test result: FAILED. 1 passed; 0 failed;"), "{text}");
 }
 
