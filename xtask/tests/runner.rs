@@ -1,7 +1,7 @@
-//! The runner's own tests: whatever a test does in the VM, it is green only when it
-//! passed, and named for what it was; and whatever is asked for wrongly gets a clear
-//! error. They boot VMs, so they are a lane of their own: `cargo test -p xtask
-//! --test runner`. None needs root.
+//! Tests of the test runner: whatever a test does in the VM, it counts as passed
+//! only if it passed, and its failure is named correctly. Invalid requests get a
+//! clear error. These tests boot VMs, so they are a separate lane: `cargo test -p
+//! xtask --test runner`. They do not need root.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
-/// The words of an error: one that names what was wrong, and a failure.
+/// The text of an error; the exit status must be a failure.
 fn refused(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = said(&output);
@@ -99,7 +99,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         text.contains("test result: FAILED. 2 passed; 17 failed; 1 ignored;"),
         "{text}"
     );
-    // What is needed to find the fault.
+    // The output must contain what is needed to find the fault.
     assert!(text.contains("as it should"), "{text}");
     assert!(text.contains("sysrq triggered crash"), "{text}");
     assert!(text.contains("again: cargo xtask test --kernel 6.1"), "{text}");
@@ -107,7 +107,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
     assert!(xml.contains("tests=\"20\" failures=\"17\" skipped=\"1\""), "{xml}");
 }
 
-/// A page's blocks, and what must be said of it; nothing, when it tells the truth.
+/// The block of a page, and the expected error; empty if the page is correct.
 const PAGES: [(&str, &str, &str); 13] = [
     ("honest", "$ echo $((6 * 7)); false; echo $?\n42\n1\n", ""),
     ("lies", "$ echo true\n$ echo hot\ncold\n", "lies.md:3: $ echo hot\n"),
@@ -128,11 +128,11 @@ const PAGES: [(&str, &str, &str); 13] = [
     ("kills-the-runner", "# kill -9 $PPID\n", ""),
 ];
 
-/// It types at a shell inside, which says 1.
+/// A block that types at a shell in the container. The actual output is 1.
 const TERMINAL: &str =
     "$ ch04-pivot-root run -ti sh\n/ # false; echo $?\n0\n/ # exit\n";
 
-/// A checkout with a page of this one block.
+/// Create a checkout with a page that has only this block.
 fn page(checkout: &Path, name: &str, declared: &str, block: &str) {
     let pages = checkout.join("book/src");
     fs::create_dir_all(&pages).unwrap();
@@ -147,7 +147,7 @@ fn no_page_that_lies_is_green_and_each_is_named_for_what_it_did() {
     for (name, block, _) in PAGES {
         page(dir.path(), name, "", block);
     }
-    // Nowhere else is its machine's number to be seen.
+    // Only this page shows the version of its machine's kernel.
     let other = "<!-- book: on 6.12 with v1 -->\n";
     page(dir.path(), "other-machine", other, "$ uname -r | cut -c 1-4\n6.1.\n");
     let file = dir.path().join("results.json");
@@ -223,7 +223,7 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
     }
 }
 
-/// An emulator that does what the script says when it is to boot something.
+/// A fake emulator that runs this script instead of booting.
 fn emulator(dir: &Path, script: &str) -> String {
     let path = dir.join("qemu-system-x86_64");
     let version = "QEMU emulator version 0.0.1 (fake)";
@@ -236,7 +236,7 @@ fn emulator(dir: &Path, script: &str) -> String {
     format!("{}:{rest}", dir.display())
 }
 
-/// The emulator on PATH, which any session has installed where it may.
+/// The emulator in PATH, which another task has installed if it could.
 fn real() -> PathBuf {
     let output = xtask(&["run", "true"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -335,7 +335,8 @@ fn a_program_that_wants_a_loader_is_named() {
 
 #[test]
 fn a_chapter_that_is_broken_fails_and_one_that_is_whole_passes() {
-    // Somebody's own chapter 2, which gives all programs the same host name.
+    // A wrong implementation of chapter 2, in which all programs have the same
+    // hostname.
     let dir = tempfile::tempdir().unwrap();
     let chapter = dir.path().join("ch02-uts");
     let directory = dir.path().to_str().unwrap();
@@ -367,9 +368,9 @@ fn a_shell_in_the_vm_has_a_terminal_as_one_is_used_to() {
     terminal.see("~ # ");
     terminal.type_keys("sleep 1; stty size\n");
     terminal.see("30 100");
-    // Ctrl-C ends the program and not the shell, Ctrl-Z stops it.
+    // Ctrl-C ends the program but not the shell, and Ctrl-Z stops the program.
     terminal.see("~ # ");
-    // The quotes tell what the program says from what was typed.
+    // The quotes distinguish the program's output from the typed line.
     let waits = "sh -c \"echo o''n; exec sleep 1000\"\n";
     terminal.type_keys(waits);
     terminal.see("on\r\n");
@@ -385,7 +386,7 @@ fn a_shell_in_the_vm_has_a_terminal_as_one_is_used_to() {
     assert_eq!(terminal.end(), 7);
 }
 
-/// `--keep` and these words about the misbehaving tests, on a terminal.
+/// Run the misbehaving tests with `--keep` and these arguments, on a terminal.
 fn kept(words: &[&str]) -> Terminal {
     let first = ["test", "--keep", "--jobs", "1", "--program", "misbehaving"];
     Terminal::run(xtask(&[&first, words].concat()))
@@ -395,12 +396,12 @@ fn kept(words: &[&str]) -> Terminal {
 fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
     let mut terminal = kept(&["leaks_a_process", "panics", "sees_no_leak"]);
     let told = terminal.see_within("a root shell where leaks_a_process failed", 120);
-    // No other test was begun, and what is known of this one is told first.
+    // No other test was started, and the report of this one comes first.
     assert!(told.contains("left behind: process "), "{told}");
     assert!(told.contains("test result: FAILED. 0 passed; 1 failed;"), "{told}");
     terminal.see("~ # ");
     terminal.resize(100, 30);
-    // The quotes tell what the shell says from what was typed.
+    // The quotes distinguish the shell's output from the typed line.
     terminal.type_keys("id -u''n; pidof sleep >&2 && echo le''aked; stty size\n");
     terminal.see("root");
     terminal.see("leaked");
@@ -427,7 +428,7 @@ fn where_the_vm_went_with_the_test_there_is_no_shell() {
     terminal.see_within("no shell: the VM went with powers_off", 120);
     terminal.see("0 passed; 1 failed;");
     assert_eq!(terminal.end(), 1);
-    // Without a failure all is as ever.
+    // Without a failure, `--keep` has no effect.
     let mut terminal = kept(&["behaves"]);
     terminal.see_within("1 passed; 0 failed;", 120);
     assert_eq!(terminal.end(), 0);
@@ -488,7 +489,7 @@ fn the_main_job_runs_in_the_vm() {
 fn pipes_go_through_the_vm() {
     let mut run = assert_cmd::Command::from_std(xtask(&["run", "sh", "-c"]));
     let script = "cat; echo aside >&2; exit 4";
-    // More than any buffer on the way holds.
+    // More than all buffers on the way can hold.
     let input = "0123456789abcdef".repeat(20_000);
     let assert = run.arg(script).write_stdin(input.clone()).assert();
     assert.code(4).stdout(input).stderr(contains("aside\n"));
