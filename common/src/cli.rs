@@ -37,7 +37,7 @@ impl Trace {
     /// Start tracing if the option was given.
     pub fn begin(self) {
         if self.trace {
-            step::narrate();
+            step::start_trace();
         }
     }
 }
@@ -203,7 +203,7 @@ where
         }
     };
     if env::var_os("MYDOCKER_TRACE").is_some_and(|value| value == "1") {
-        step::narrate();
+        step::start_trace();
     }
     match run(cli) {
         Ok(how) => ExitCode::from(how.code()),

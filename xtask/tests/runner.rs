@@ -395,7 +395,8 @@ fn kept(words: &[&str]) -> Terminal {
 #[test]
 fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
     let mut terminal = kept(&["leaks_a_process", "panics", "sees_no_leak"]);
-    let told = terminal.see_within("a root shell where leaks_a_process failed", 120);
+    let told = terminal
+        .see_within("a root shell in the VM in which leaks_a_process failed", 120);
     // No other test was started, and the report of this one comes first.
     assert!(told.contains("left behind: process "), "{told}");
     assert!(told.contains("test result: FAILED. 0 passed; 1 failed;"), "{told}");
@@ -425,7 +426,7 @@ fn a_test_that_hangs_can_be_looked_at_while_it_does() {
 #[test]
 fn where_the_vm_went_with_the_test_there_is_no_shell() {
     let mut terminal = kept(&["powers_off", "sees_no_leak"]);
-    terminal.see_within("no shell: the VM went with powers_off", 120);
+    terminal.see_within("no shell: the VM ended with powers_off", 120);
     terminal.see("0 passed; 1 failed;");
     assert_eq!(terminal.end(), 1);
     // Without a failure, `--keep` has no effect.

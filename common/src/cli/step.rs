@@ -12,65 +12,65 @@ use crate::process::exit::{Failure, code_of};
 
 /// The process, the hook and the part that execute a step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scene {
+pub(crate) struct Position {
     pub(crate) side: &'static str,
     pub(crate) hook: &'static str,
     pub(crate) part: &'static str,
 }
 
-type Narrator = Box<dyn Fn(&str)>;
+type TraceSink = Box<dyn Fn(&str)>;
 
 thread_local! {
-    static SCENE: Cell<Scene> =
-        const { Cell::new(Scene { side: "parent", hook: "begin", part: "" }) };
-    static NARRATOR: RefCell<Option<Narrator>> = const { RefCell::new(None) };
+    static POSITION: Cell<Position> =
+        const { Cell::new(Position { side: "parent", hook: "begin", part: "" }) };
+    static SINK: RefCell<Option<TraceSink>> = const { RefCell::new(None) };
 }
 
-/// The following steps belong to this scene.
-pub(crate) fn scene(scene: Scene) {
-    SCENE.set(scene);
+/// The following steps have this position.
+pub(crate) fn set_position(position: Position) {
+    POSITION.set(position);
 }
 
 /// Print the trace, one line per step, on stderr. This is `--trace`.
-pub fn narrate() {
-    NARRATOR.set(Some(Box::new(|line| {
+pub fn start_trace() {
+    SINK.set(Some(Box::new(|line| {
         // A closed stderr is not a reason to stop.
         let _ = writeln!(io::stderr(), "{line}");
     })));
 }
 
-/// Pass the trace lines to `narrator` instead, if tracing is on.
-pub(crate) fn narrate_by(narrator: impl Fn(&str) + 'static) {
-    if narrated() {
-        NARRATOR.set(Some(Box::new(narrator)));
+/// Pass the trace lines to `sink` instead, if tracing is on.
+pub(crate) fn redirect_trace(sink: impl Fn(&str) + 'static) {
+    if is_tracing() {
+        SINK.set(Some(Box::new(sink)));
     }
 }
 
 /// Stop tracing.
-pub(crate) fn hush() {
-    NARRATOR.set(None);
+pub(crate) fn stop_trace() {
+    SINK.set(None);
 }
 
-fn narrated() -> bool {
-    NARRATOR.with_borrow(Option::is_some)
+fn is_tracing() -> bool {
+    SINK.with_borrow(Option::is_some)
 }
 
 /// Pass on a finished trace line.
-pub(crate) fn say(line: &str) {
-    NARRATOR.with_borrow(|narrator| {
-        if let Some(narrator) = narrator {
-            narrator(line);
+pub(crate) fn print_trace(line: &str) {
+    SINK.with_borrow(|sink| {
+        if let Some(sink) = sink {
+            sink(line);
         }
     });
 }
 
 /// Trace an action that is not a system call.
-pub(crate) fn tell(text: &dyn fmt::Display) {
-    if !narrated() {
+pub(crate) fn trace(text: &dyn fmt::Display) {
+    if !is_tracing() {
         return;
     }
-    let Scene { side, hook, part } = SCENE.get();
-    say(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
+    let Position { side, hook, part } = POSITION.get();
+    print_trace(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
 }
 
 /// Write a warning to stderr.
@@ -124,8 +124,8 @@ pub trait Step<T> {
 
 impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
     fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
-        if self.is_ok() && narrated() {
-            tell(&text());
+        if self.is_ok() && is_tracing() {
+            trace(&text());
             return self.look(|| "");
         }
         self.look(text)

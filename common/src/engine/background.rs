@@ -9,7 +9,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
 
 use crate::cli::step::{self, Step};
-use crate::engine::detach::let_go;
+use crate::engine::detach::release_caller;
 use crate::process::channel::{Channel, Frame};
 use crate::process::exit::{Failure, OURS, code_of};
 use crate::process::sys::{self, Side};
@@ -33,7 +33,7 @@ pub fn in_background<T>(
     {
         Side::Child => {
             drop(ours);
-            stay(theirs, start, life)
+            run_background(theirs, start, life)
         }
         Side::Parent(..) => {
             drop(theirs);
@@ -67,8 +67,8 @@ pub fn finish_in_background(
         Side::Child => {
             // The child must not keep a copy of a lock or of a pipe: other processes
             // would wait for the child.
-            if sys::close_all_but(&descriptor).is_ok() && let_go().is_ok() {
-                step::hush();
+            if sys::close_all_but(&descriptor).is_ok() && release_caller().is_ok() {
+                step::stop_trace();
                 let _ = catch_unwind(AssertUnwindSafe(work));
             }
             sys::leave(0)
@@ -76,7 +76,7 @@ pub fn finish_in_background(
     }
 }
 
-fn stay<T>(
+fn run_background<T>(
     caller: Channel,
     start: impl FnOnce() -> Result<T>,
     life: impl FnOnce(T),
@@ -89,8 +89,8 @@ fn stay<T>(
         umask(Mode::from_bits_truncate(0o022));
         sys::close_all_but(caller).look(|| "close_range(2)")?;
         let started = start()?;
-        let_go()?;
-        step::hush();
+        release_caller()?;
+        step::stop_trace();
         caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")?;
         life(started);
         Ok(())

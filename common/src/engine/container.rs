@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use crate::cli::step::{self, Scene, Step};
+use crate::cli::step::{self, Position, Step};
 use crate::engine::lifecycle::Lifecycle;
 use crate::engine::part::Part;
 use crate::engine::plan::{Lifetime, Plan, Session};
@@ -104,7 +104,7 @@ impl Container {
             Ok((child, channel)) => {
                 Ok(Created { child, channel, lifecycle, signals })
             }
-            Err(error) => Err(lifecycle.fall(error)),
+            Err(error) => Err(lifecycle.undo_after(error)),
         }
     }
 }
@@ -161,7 +161,7 @@ impl Created {
             Ok(running) => Ok(Started { running, child, lifecycle, signals }),
             Err(error) => {
                 drop(child);
-                Err(lifecycle.fall(error))
+                Err(lifecycle.undo_after(error))
             }
         }
     }
@@ -181,8 +181,8 @@ fn follow(
             return Err(interrupted(signal));
         }
     }
-    step::scene(Scene { side: "parent", hook: "release", part: "" });
-    step::tell(&"all parts are attached, the barrier opens");
+    step::set_position(Position { side: "parent", hook: "release", part: "" });
+    step::trace(&"all parts are attached, the barrier opens");
     let mut alive = match channel.send(&Frame::Go) {
         // The child has ended, and may have sent the reason.
         Err(Errno::PIPE) => false,
@@ -217,7 +217,7 @@ fn follow(
             frame => frame.look(|| "recvmsg(2) from the child")?,
         };
         match frame {
-            Some(Frame::Step(line)) => step::say(&line),
+            Some(Frame::Step(line)) => step::print_trace(&line),
             Some(Frame::Descriptor(part, fd)) => drop(fds.insert(part, fd)),
             Some(Frame::Refused { code, text }) => {
                 return Err(Failure { code, text }.into());
@@ -271,7 +271,7 @@ impl Started {
         // Locals are dropped in reverse order: if a part panics, first the terminal
         // is restored, then the child is killed, then the parts are undone.
         let Started { signals, mut lifecycle, mut child, mut running } = self;
-        step::scene(Scene { side: "parent", hook: "wait", part: "" });
+        step::set_position(Position { side: "parent", hook: "wait", part: "" });
         let keys_reach_child = lifecycle.plan.session == Session::Shared;
         let waited = running.wait(&mut child, &signals, keys_reach_child);
         drop(child);
@@ -279,7 +279,7 @@ impl Started {
         drop(running);
         let (how, finished) = match waited {
             Ok(ended) => ended,
-            Err(error) => return Err(lifecycle.fall(error)),
+            Err(error) => return Err(lifecycle.undo_after(error)),
         };
         lifecycle.how = how;
         let printed = finished.map_err(|error| output_lost(&error, how));

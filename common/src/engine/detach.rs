@@ -70,7 +70,7 @@ fn supervise(container: Container, caller: Channel) -> ! {
 
 // ANCHOR: live
 fn live(container: Container, caller: &'static Channel) -> Result<()> {
-    step::narrate_by(|line| {
+    step::redirect_trace(|line| {
         // A dead caller is detected below.
         let _ = caller.send(&Frame::Step(line.to_owned()));
     });
@@ -84,8 +84,8 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
     sys::close_inherited()?;
     let created = container.create()?;
     let started = created.start_and(|| {
-        let_go()?;
-        step::hush();
+        release_caller()?;
+        step::stop_trace();
         // The caller may end after it has received the answer. If it dies before,
         // its end of the channel is closed: the answer counts only after a reply.
         prctl::set_pdeathsig(None).look(|| "prctl(2) PR_SET_PDEATHSIG")?;
@@ -100,7 +100,7 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
 // ANCHOR_END: live
 
 /// Release the caller's standard streams, terminal and working directory.
-pub(crate) fn let_go() -> Result<()> {
+pub(crate) fn release_caller() -> Result<()> {
     let null = File::options()
         .read(true)
         .write(true)
@@ -121,7 +121,7 @@ fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
                     return Ok(());
                 }
                 Some(Frame::Step(line)) => {
-                    step::say(&line);
+                    step::print_trace(&line);
                     continue;
                 }
                 Some(Frame::Refused { code, text }) => Some(Failure { code, text }),

@@ -4,7 +4,7 @@
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
 
-use crate::cli::step::{self, Scene};
+use crate::cli::step::{self, Position};
 use crate::engine::part::{Birth, Part};
 use crate::engine::plan::{Lifetime, Plan};
 use crate::engine::to_exec;
@@ -50,7 +50,11 @@ impl Lifecycle {
     }
 
     pub(crate) fn build(&mut self) -> Result<(Child, Channel)> {
-        step::scene(Scene { side: "parent", hook: "prepare", part: "home" });
+        step::set_position(Position {
+            side: "parent",
+            hook: "prepare",
+            part: "home",
+        });
         if self.plan.lifetime != Lifetime::NoFiles {
             for dead in self.plan.home.state.dead_by_chance()? {
                 sweep_quietly(&dead, self.table);
@@ -62,7 +66,7 @@ impl Lifecycle {
             // too.
             self.prepared = index + 1;
             let part = &mut self.parts[index];
-            step::scene(Scene {
+            step::set_position(Position {
                 side: "parent",
                 hook: "prepare",
                 part: part.name(),
@@ -76,7 +80,7 @@ impl Lifecycle {
         for part in &self.parts {
             part.birth(&mut birth);
         }
-        step::scene(Scene { side: "parent", hook: "clone", part: "" });
+        step::set_position(Position { side: "parent", hook: "clone", part: "" });
         // Other processes than this program run in a container that is joined.
         let program = Program::new(&self.plan, birth.join.is_some())?;
         let (child, channel) = match clone::make(&birth)? {
@@ -100,7 +104,7 @@ impl Lifecycle {
     ) -> Result<()> {
         for part in &mut self.parts {
             let name = part.name();
-            step::scene(Scene { side: "parent", hook, part: name });
+            step::set_position(Position { side: "parent", hook, part: name });
             call(part.as_mut(), &self.plan)
                 .with_context(|| format!("{hook} {name}"))?;
         }
@@ -117,11 +121,11 @@ impl Lifecycle {
         let (home, parts) = (&self.plan.home, &self.parts[..self.prepared]);
         ended(parts, home, self.how, &mut errors);
         if self.settled {
-            let_go(home, &mut errors);
+            release_lock_file(home, &mut errors);
         } else {
             removed(parts, home, &mut errors);
             if self.plan.lifetime != Lifetime::NoFiles {
-                forget(home, &mut errors);
+                remove_all_files(home, &mut errors);
             }
         }
         self.lock = None;
@@ -129,7 +133,7 @@ impl Lifecycle {
     }
 
     /// Undo the prepared parts because of an error, and return that error.
-    pub(crate) fn fall(mut self, error: Error) -> Error {
+    pub(crate) fn undo_after(mut self, error: Error) -> Error {
         match self.undo() {
             None => error,
             Some(also) => {
@@ -158,7 +162,7 @@ impl Drop for Lifecycle {
 fn ended(parts: &[Box<dyn Part>], home: &Home, how: Exit, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
-        step::scene(Scene { side: "parent", hook: "ended", part: name });
+        step::set_position(Position { side: "parent", hook: "ended", part: name });
         let ended = part.ended(home, how);
         errors.extend(ended.err().map(|e| e.context(format!("ended {name}"))));
     }
@@ -168,7 +172,7 @@ fn ended(parts: &[Box<dyn Part>], home: &Home, how: Exit, errors: &mut Vec<Error
 fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
-        step::scene(Scene { side: "parent", hook: "removed", part: name });
+        step::set_position(Position { side: "parent", hook: "removed", part: name });
         let removed = part.removed(home);
         errors.extend(removed.err().map(|e| e.context(format!("removed {name}"))));
     }
@@ -177,16 +181,20 @@ fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
 /// Release the lock file of a container that has ended. If something could not be
 /// undone, the lock file stays: a later command finds the container by it and tries
 /// again.
-fn let_go(home: &Home, errors: &mut Vec<Error>) {
+fn release_lock_file(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         errors.extend(home.release().err());
     }
 }
 
 /// Remove all files of a container, on the same condition.
-fn forget(home: &Home, errors: &mut Vec<Error>) {
+fn remove_all_files(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
-        step::scene(Scene { side: "parent", hook: "removed", part: "home" });
+        step::set_position(Position {
+            side: "parent",
+            hook: "removed",
+            part: "home",
+        });
         errors.extend(remove_files(home).err());
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
 
-use crate::cli::step::{self, Scene, Step};
+use crate::cli::step::{self, Position, Step};
 use crate::engine::part::{Part, Up};
 use crate::engine::plan::{OwnFile, Plan, Seal};
 use crate::engine::seal::seal;
@@ -52,8 +52,8 @@ fn enter(
     mut program: Program,
     channel: &'static Channel,
 ) -> Result<Never> {
-    step::scene(Scene { side: "child", hook: "born", part: "" });
-    step::narrate_by(move |line| {
+    step::set_position(Position { side: "child", hook: "born", part: "" });
+    step::redirect_trace(move |line| {
         // A dead parent is detected below.
         let _ = channel.send(&Frame::Step(line.to_owned()));
     });
@@ -71,16 +71,16 @@ fn enter(
     let files = Rc::new(RefCell::new(own_files(plan)?));
     for part in parts {
         let name = part.name();
-        step::scene(Scene { side: "child", hook: "enter", part: name });
+        step::set_position(Position { side: "child", hook: "enter", part: name });
         let (late, files) = (Rc::default(), files.clone());
         let up = Up { part: name, channel, late, seal: contributed, files };
         part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
         program.set(&up.late.take())?;
     }
-    step::scene(Scene { side: "child", hook: "seal", part: "" });
+    step::set_position(Position { side: "child", hook: "seal", part: "" });
     seal(plan, &contributed.borrow(), channel)?;
-    step::scene(Scene { side: "child", hook: "exec", part: "" });
-    step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
+    step::set_position(Position { side: "child", hook: "exec", part: "" });
+    step::trace(&format_args!("execve(2) {}", plan.command[0].display()));
     channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
     program.exec()
 }

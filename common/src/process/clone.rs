@@ -26,7 +26,7 @@ use nix::sys::prctl;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::cli::hints;
-use crate::cli::step::{self, Hint, Scene, Step};
+use crate::cli::step::{self, Hint, Position, Step};
 use crate::engine::part::{Birth, Join};
 use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
@@ -46,7 +46,7 @@ pub(crate) enum Born {
 
 /// Create the child.
 pub(crate) fn make(birth: &Birth) -> Result<Born> {
-    step::scene(Scene { side: "parent", hook: "clone", part: "" });
+    step::set_position(Position { side: "parent", hook: "clone", part: "" });
     let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
     sys::assert_one_thread()?;
     let Some(join) = &birth.join else {
@@ -57,10 +57,10 @@ pub(crate) fn make(birth: &Birth) -> Result<Born> {
     };
     let none = CloneFlags::empty();
     let side = sys::clone3(none, none, None);
-    match told(side, || "clone3(2) of an intermediate".to_owned())? {
+    match traced_by_parent(side, || "clone3(2) of an intermediate".to_owned())? {
         Side::Parent(pid, pidfd) => {
             drop(theirs);
-            let child = handed_up(Child::new(pid, pidfd), &ours)?;
+            let child = receive_child(Child::new(pid, pidfd), &ours)?;
             Ok(Born::Parent(child, ours))
         }
         Side::Child => {
@@ -75,12 +75,15 @@ pub(crate) fn make(birth: &Birth) -> Result<Born> {
 fn clone(birth: &Birth, namespaces: CloneFlags, extra: CloneFlags) -> Result<Side> {
     let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
     let side = sys::clone3(namespaces, extra, cgroup);
-    told(side, || format!("clone3(2) {}", names(namespaces | extra)))
+    traced_by_parent(side, || format!("clone3(2) {}", names(namespaces | extra)))
         .hint(|errno| hints::clone(errno, namespaces))
 }
 
 /// Trace a step from which both sides return; only the parent traces it.
-fn told(side: nix::Result<Side>, text: impl FnOnce() -> String) -> Result<Side> {
+fn traced_by_parent(
+    side: nix::Result<Side>,
+    text: impl FnOnce() -> String,
+) -> Result<Side> {
     match side {
         Ok(Side::Child) => Ok(Side::Child),
         side => side.step(text),
@@ -88,7 +91,7 @@ fn told(side: nix::Result<Side>, text: impl FnOnce() -> String) -> Result<Side> 
 }
 
 /// Wait for the child that an intermediate process creates.
-fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
+fn receive_child(mut intermediate: Child, channel: &Channel) -> Result<Child> {
     loop {
         let fds = [channel.as_fd(), intermediate.pidfd().as_fd()];
         let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
@@ -106,7 +109,7 @@ fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
             (true, true) => return Err(lost(intermediate.reap()?)),
         }
         match channel.receive() {
-            Ok(Some(Frame::Step(line))) => step::say(&line),
+            Ok(Some(Frame::Step(line))) => step::print_trace(&line),
             Ok(Some(Frame::Born(pid, pidfd))) => {
                 return Ok(Child::born_of(pid, pidfd, intermediate));
             }
@@ -122,11 +125,11 @@ fn handed_up(mut intermediate: Child, channel: &Channel) -> Result<Child> {
 fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
     // Unwinding would run the parent's destructors.
     panic::set_hook(Box::new(|_| sys::leave(OURS)));
-    step::narrate_by(move |line| {
+    step::redirect_trace(move |line| {
         let _ = channel.send(&Frame::Step(line.to_owned()));
     });
-    step::scene(Scene { side: "child", hook: "join", part: "" });
-    let told = match joined(birth, join) {
+    step::set_position(Position { side: "child", hook: "join", part: "" });
+    let frame = match joined(birth, join) {
         Ok(Side::Child) => return,
         Ok(Side::Parent(pid, pidfd)) => Frame::Born(pid, pidfd),
         Err(error) => {
@@ -135,7 +138,7 @@ fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
     };
     // If the parent has ended, nothing is left to do; the child detects it by
     // itself.
-    let _ = channel.send(&told);
+    let _ = channel.send(&frame);
     sys::leave(OURS)
 }
 

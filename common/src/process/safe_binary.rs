@@ -99,7 +99,7 @@ impl SafeBinary {
     /// Trace the execution, for `--trace`. [`SafeBinary::exec_self`] cannot do it,
     /// because it runs before the options are parsed.
     pub fn trace(self) {
-        step::tell(&match self.0 {
+        step::trace(&match self.0 {
             Kind::Mount => "execveat(2) /proc/self/exe on a read-only mount",
             Kind::Memory => "execveat(2) a sealed copy of /proc/self/exe",
         });
