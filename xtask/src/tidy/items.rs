@@ -91,10 +91,8 @@ mod tests {
 
     #[test]
     fn items_end_at_a_semicolon_or_a_body_and_tests_are_detected() {
-        let text =
-            "use a::{b, c};\nconst D: E = E { f: 1 };\n#[test]\nfn g() {\n}\n\
-                    /// Text.\nfn h() -> I<J = K> {}\n#[cfg(test)]\nmod tests
-                    /// {\n}\n";
+        let text = "use a::{b, c};\nconst D: E = E { f: 1 };\n#[test]\nfn g() {\n}\n\
+                    /// Text.\nfn h() -> I<J = K> {}\n#[cfg(test)]\nmod tests {\n}\n";
         let checkout = made_up(&[("x.rs", text)]);
         let found: Vec<_> = items(&checkout.files[0])
             .iter()
