@@ -3,7 +3,6 @@
 //!
 //! This is not part of the engine, and no chapter explains it. The VM of the tests
 //! gets its kernels from the same package managers.
-//! same package managers to get its kernels.
 
 pub mod apt;
 pub mod busybox;

@@ -16,7 +16,6 @@ use crate::process::sys::{self, Side};
 ///
 /// No code of a process runs after its own SIGKILL; only another process can clean
 /// up. When the guard is dropped, it ends without running the function.
-/// clean up after that. Dropped, the guard goes without having done anything.
 pub struct Guard {
     _process: Child,
     _alive: OwnedFd,
@@ -28,7 +27,6 @@ impl Guard {
     ///
     /// # Errors
     /// pipe2(2) or clone3(2) fails.
-    /// Those of pipe(2) and clone(2).
     pub fn after_death(work: impl FnOnce()) -> Result<Guard> {
         let (death, alive) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?;
         sys::assert_one_thread()?;

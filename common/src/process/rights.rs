@@ -27,7 +27,6 @@ pub fn privileged() -> bool {
 /// Root of another user namespace can create containers as well, but it has no
 /// privileges over the host's resources: it cannot create device nodes, give files
 /// to users that are not in its ID map, or write "trusted." attributes.
-/// lacks, or write "trusted." attributes.
 ///
 /// # Source
 /// user_namespaces(7), "Capabilities"

@@ -107,7 +107,6 @@ impl Notes {
     ///
     /// # Errors
     /// The file has another format.
-    /// The file has another format.
     pub fn check_format(&self) -> Result<()> {
         let Some(first) = self.lines().next() else { return Ok(()) };
         let first = String::from_utf8_lossy(first);

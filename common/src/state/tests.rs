@@ -237,7 +237,7 @@ fn the_status_is_told_by_the_lock_and_the_process() {
     assert!(matches!(status, Status::Running(it) if it.pid == Pid::this()));
     assert_eq!(Status::of(&home).unwrap(), Some(status), "without a record");
     drop(lock);
-    // A container that goes with its program is swept with all its files.
+    // A container that is removed at its end is swept with all its files.
     state.dead().unwrap()[0].sweep(NONE).unwrap();
     assert_eq!(count(&state.containers()), 0);
 }
