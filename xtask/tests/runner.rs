@@ -184,11 +184,14 @@ fn no_page_that_lies_is_green_and_each_is_named_for_what_it_did() {
 #[test]
 fn a_page_whose_declarations_are_wrong_is_not_run() {
     for (declared, reason) in [
-        ("<!-- book: 7 is a pid -->\n", "a.md:2: 7 is declared, and not in it"),
-        ("<!-- book: 42 is a number -->\n", "a.md:1: \"number\" is no kind"),
-        ("<!-- book: not run: -->\n", "a.md:1: \"not run:\" takes a reason"),
-        ("<!-- book: on 2.4 with v1 -->\n", "there is no machine 2.4-v1"),
-        ("```sh\nrm\n```\n", "a.md:1: what a reader types stands in"),
+        (
+            "<!-- book: 7 is a pid -->\n",
+            "a.md:2: 7 is declared, but not in the block",
+        ),
+        ("<!-- book: 42 is a number -->\n", "a.md:1: unknown kind \"number\""),
+        ("<!-- book: not run: -->\n", "a.md:1: \"not run:\" requires a reason"),
+        ("<!-- book: on 2.4 with v1 -->\n", "unknown machine 2.4-v1"),
+        ("```sh\nrm\n```\n", "a.md:1: commands must be in"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         page(dir.path(), "a", declared, "$ echo 42\n42\n");

@@ -104,17 +104,19 @@ fn fix(kind: &str, outcome: &Outcome, who: Who) -> String {
         }
         _ => match (sysctl::closed(), who) {
             (Some(fix), Who::User) => fix,
-            (None, Who::User) => "as root: sudo, or the VM: cargo xtask shell".into(),
+            (None, Who::User) => {
+                "run as root with sudo, or use the VM: cargo xtask shell".into()
+            }
             (_, Who::Root) => {
-                "inside a container: docker run --privileged; or the VM: cargo xtask \
-                 shell"
+                "inside a container: docker run --privileged; or use the VM: cargo \
+                 xtask shell"
                     .into()
             }
         },
     }
 }
 
-/// What to do about a seccomp filter, where there is one around this process.
+/// The remedy for a seccomp filter, if this process has one.
 ///
 /// # Source
 /// proc_pid_status(5), "Seccomp"
@@ -122,13 +124,13 @@ pub(crate) fn filter() -> Option<String> {
     let status = read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
     (mode.trim() == "2").then(|| {
-        "a seccomp filter is around this process; inside a container: docker run \
+        "this process has a seccomp filter; inside a container: docker run \
          --security-opt seccomp=unconfined --cap-add SYS_ADMIN"
             .to_owned()
     })
 }
 
-/// A check that only tells what is there.
+/// Turn a failure into a warning, for a check that is only informative.
 pub(crate) fn only_told(mut check: Check) -> Check {
     if check.status == Status::Fail {
         check.status = Status::Warn;

@@ -1,7 +1,7 @@
 //! Tests that misbehave, each in its own way. `xtask/tests/runner.rs` runs them in
 //! the VM and checks the verdicts of the runner.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-#![allow(clippy::exit, reason = "to leave early is what one of them is for")]
+#![allow(clippy::exit, reason = "one of the tests exits early on purpose")]
 
 use std::fs::{self, File};
 use std::io::Write;
