@@ -88,9 +88,8 @@ impl Unpacker {
                 continue;
             }
             let parent = self.parent(covered)?;
-            let name = covered.file_name().context("no name")?;
-            self.replace(&parent, name);
-            let place = self.root.make(covered, Kind::Directory)?;
+            self.replace(&parent, covered)?;
+            let place = self.make_directory(&parent, covered)?;
             make_opaque(&place, opaque, covered)?;
         }
         Ok(())
