@@ -142,10 +142,11 @@ impl Layer<'_> {
         }
     }
 
-    /// Show that bytes are transferred from now on. Lines do not show this: a reader of
-    /// lines waits for results.
-    pub fn transfers(&self, what: &str) {
+    /// Show that so many bytes are transferred from now on. Lines do not show this: a
+    /// reader of lines waits for results.
+    pub fn transfers(&self, what: &str, size: u64) {
         if let Some(bar) = &self.bar {
+            bar.set_length(size);
             bar.set_style(style(TRANSFER).progress_chars("=> "));
             bar.set_message(what.to_owned());
         }

@@ -247,7 +247,7 @@ fn download_all(
                 Ok(())
             }
             false => {
-                layer.transfers("Downloading");
+                layer.transfers("Downloading", blob.size);
                 let done = downloads.fetch(blob, layer);
                 if done.is_ok() {
                     layer.say("Download complete");

@@ -130,14 +130,14 @@ fn a_damaged_layer_is_never_run() {
     let lab = Lab::new();
     let (server, stored) = registry();
     let name = push(&lab, &server);
-    // The layer that is not one of busybox.
+    // The layer that is not one of busybox. Both are compressed.
     let change = || {
         let mut all = stored.lock().unwrap();
-        let mut blobs: Vec<&mut Vec<u8>> =
-            all.values_mut().map(|it| &mut it.1).collect();
-        blobs.sort_by_key(|blob| blob.len());
-        let at = blobs.len() - 2;
-        blobs[at][1000] ^= 1;
+        let blobs = all.values_mut().map(|it| &mut it.1);
+        let layers = blobs.filter(|blob| blob.starts_with(&[0x1f, 0x8b]));
+        let layer = layers.min_by_key(|blob| blob.len()).unwrap();
+        let middle = layer.len() / 2;
+        layer[middle] ^= 1;
     };
     change();
     let text = error(&lab, &["run", "--rm", &name, "cat", "/here"]);
