@@ -90,9 +90,9 @@ impl Progress {
     pub fn layer(&self, id: &str, size: u64) -> Layer<'_> {
         let bar = match &self.out {
             Out::Bars(bars) => {
-                let bar = bars.add(ProgressBar::new(size));
-                bar.set_prefix(id.to_owned());
-                Some(bar)
+                let bar = ProgressBar::new(size).with_style(style(STATE));
+                // Before it is added, as it is drawn then.
+                Some(bars.add(bar.with_prefix(id.to_owned())))
             }
             _ => None,
         };

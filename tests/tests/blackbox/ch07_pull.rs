@@ -12,7 +12,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch07-pull";
 
-fn run(lab: &Lab, words: &[&str]) -> assert_cmd::Command {
+pub(crate) fn run(lab: &Lab, words: &[&str]) -> assert_cmd::Command {
     let mut command = lab.chapter(BIN);
     command.args(words).env("DOCKER_CONFIG", lab.dir().join("docker"));
     command
@@ -30,10 +30,10 @@ fn error(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stderr.clone()).unwrap()
 }
 
-type Stored = Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>;
+pub(crate) type Stored = Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>;
 
 /// A registry in memory: what is put is got.
-fn registry() -> (Server, Stored) {
+pub(crate) fn registry() -> (Server, Stored) {
     let stored = Stored::default();
     let (keep, uploads) = (stored.clone(), AtomicUsize::new(0));
     let server = Server::new(move |asked, to| {
