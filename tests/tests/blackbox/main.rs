@@ -35,6 +35,7 @@ mod ch06_connect;
 mod ch06_network;
 mod ch06_ports;
 mod ch06_reports;
+mod ch07_breaks;
 mod ch07_pull;
 mod ch07_registry;
 mod ch07_system;
