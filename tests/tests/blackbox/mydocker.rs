@@ -69,6 +69,15 @@ fn a_group_of_chapter_2_works() {
 }
 
 #[test]
+fn the_default_values_and_further_spellings_are_there() {
+    let lab = Lab::new();
+    lab.chapter(BIN).args(["list", "-a"]).assert().success();
+    let out = lab.chapter(BIN).args(["run", "--help"]).assert().success();
+    let help = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
+    assert!(help.contains("[default: mydocker0]"), "{help}");
+}
+
+#[test]
 fn the_version_is_an_option_too() {
     let lab = Lab::new();
     let out = lab.chapter(BIN).arg("--version").assert().success();
