@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return unsolved(&rows);
     }
     for row in &rows {
-        tell(row);
+        print_row(row);
     }
     let solved = rows.iter().filter(|row| row.answer.status == Status::Pass).count();
     println!("\nexercises: {solved} of {} solved", rows.len());
@@ -119,7 +119,7 @@ fn rows(
     Ok(rows)
 }
 
-fn tell(row: &Row) {
+fn print_row(row: &Row) {
     let (group, sentence) = (&row.check.group, row.sentence());
     match row.answer.status {
         Status::Pass => println!("{group}: {sentence} ... solved"),
@@ -185,7 +185,7 @@ fn solutions(
         .cloned()
         .collect();
     let rows = rows(built, qemu, &solved, which)?;
-    rows.iter().for_each(tell);
+    rows.iter().for_each(print_row);
     let missing =
         rows.iter().filter(|row| row.answer.status != Status::Pass).count();
     println!("\nsolutions: {} pass, {missing} fail", rows.len() - missing);
