@@ -159,12 +159,28 @@ pub fn each(words: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
     step::join_errors(words.iter().map(|word| act(word)))
 }
 
-/// Read the command line, run, report. Nothing but this prints errors.
+/// Read the command line, run the command, and report the error. Nothing else prints
+/// errors.
 pub fn main<C>(run: impl FnOnce(C) -> Result<Exit>) -> ExitCode
 where
     C: CommandFactory + FromArgMatches,
 {
-    let mut command = C::command();
+    main_with(Ok, run)
+}
+
+/// The same, with a description of the command line that `change` has changed: default
+/// values, further names of commands.
+pub fn main_with<C>(
+    change: impl FnOnce(clap::Command) -> Result<clap::Command>,
+    run: impl FnOnce(C) -> Result<Exit>,
+) -> ExitCode
+where
+    C: CommandFactory + FromArgMatches,
+{
+    let mut command = match change(C::command()) {
+        Ok(command) => command,
+        Err(error) => return failed(&error),
+    };
     // The page of `run --help` ends as that of `--help` does.
     if let Some(lines) = command.get_after_help().cloned() {
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));

@@ -14,7 +14,7 @@ mod prune;
 mod save;
 
 pub use add::{Adder, Unpacked};
-pub use commands::{Commands, History, Image, Load, Save, Tag};
+pub use commands::{Commands, History, Image, ImageCommands, Load, Save, Tag};
 pub use inspect::inspect;
 pub use load::load;
 pub use prune::prune;

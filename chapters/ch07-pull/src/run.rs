@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{Image, Reference};
-use common::state::State;
+use common::state::{Name, State};
 use common::step::Step;
 use oci::Platform;
 
@@ -53,6 +53,14 @@ impl Act for Run {
             pull(&image, self.platform.as_ref(), self.pull)?;
         }
         self.run.act(context)
+    }
+}
+
+impl Run {
+    /// The network of this program that the container is connected to, if any.
+    #[must_use]
+    pub fn network(&self) -> Option<&Name> {
+        self.run.network()
     }
 }
 

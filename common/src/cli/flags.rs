@@ -1,5 +1,5 @@
-//! Go-style flags: `-name x`, `-name=x` and `--name x` mean the same, and `-ti`
-//! still means `-t -i`.
+//! Go-style options: `-name x`, `-name=x` and `--name x` mean the same, and so do `-ti`,
+//! `--ti` and `-t -i`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -31,11 +31,18 @@ pub fn go_style(
             b"--" | b"-" => (arg, None),
             // clap adds it to the list as late as it reads the command line.
             b"-help" => ("--help".into(), Some(false)),
-            [b'-', b'-', name @ ..] => {
-                let follows =
-                    long(command, name).is_some_and(|(a, v)| takes(a) && !v);
-                (arg, Some(follows))
-            }
+            [b'-', b'-', name @ ..] => match long(command, name) {
+                Some((option, has_value)) => {
+                    let follows = takes(option) && !has_value;
+                    (arg, Some(follows))
+                }
+                // Go's package flag reads --m as -m.
+                None if is_cluster(command, name) => {
+                    let follows = cluster(command, name);
+                    (OsStr::from_bytes(&arg.as_bytes()[1..]).into(), Some(follows))
+                }
+                None => (arg, Some(false)),
+            },
             [b'-', name @ ..] => match long(command, name) {
                 Some((option, has_value)) if name.len() > 1 => {
                     let follows = takes(option) && !has_value;
@@ -102,6 +109,18 @@ fn cluster(command: &Command, letters: &[u8]) -> bool {
     false
 }
 
+/// Whether each letter is a short option, the last of which may have a value: `ti`, `m`,
+/// `m=100m`.
+fn is_cluster(command: &Command, name: &[u8]) -> bool {
+    let letters = name.split(|&byte| byte == b'=').next().unwrap_or_default();
+    let known = |(at, &letter): (usize, &u8)| {
+        let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
+        let option = command.get_arguments().find(short);
+        option.is_some_and(|option| !takes(option) || at + 1 == letters.len())
+    };
+    !letters.is_empty() && letters.iter().enumerate().all(known)
+}
+
 /// Whether this short option is the one that asks for the help.
 fn is_help(command: &Command, letter: u8) -> bool {
     let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
@@ -166,6 +185,28 @@ mod tests {
         assert_eq!(rewritten(&line), line);
         let line = ["x", "run", "--name", "run", "-it", "-v/a:/b", "run", "-name"];
         assert_eq!(rewritten(&line), line);
+    }
+
+    #[test]
+    fn two_dashes_before_short_options_are_one() {
+        assert_eq!(
+            rewritten(&[
+                "x",
+                "run",
+                "--ti",
+                "--m",
+                "--ti",
+                "--v=/a:/b",
+                "sh",
+                "--m"
+            ]),
+            ["x", "run", "-ti", "-m", "--ti", "-v=/a:/b", "sh", "--m"]
+        );
+        // Neither a cluster of known letters, nor one whose value is attached.
+        for line in [["x", "run", "--tx"], ["x", "run", "--mt"], ["x", "run", "--"]]
+        {
+            assert_eq!(rewritten(&line), line);
+        }
     }
 
     #[test]
