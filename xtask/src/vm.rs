@@ -100,6 +100,8 @@ pub(crate) struct Set {
     pub(crate) medium: Medium,
     /// Disks that are written to. A snapshot knows of none.
     pub(crate) disks: Vec<Disk>,
+    /// Megabytes of memory.
+    pub(crate) memory: u32,
     /// Stay on the initramfs root, where pivot_root(2) fails.
     pub(crate) raw_root: bool,
     /// How long a boot may take, if not as long as usual.
