@@ -1,8 +1,6 @@
 //! An image that comes from elsewhere: its layers are checked and unpacked, then it gets
 //! its names.
 
-use std::io::{self, Read};
-
 use anyhow::{Context, Result, ensure};
 use ch04_commit::{Draft, become_root};
 use ch04_image::Store;
@@ -14,6 +12,8 @@ use oci::{
     Blobs, Config, Descriptor, Document, Hashing, LARGEST, Manifest, chain_ids,
     media, record, sha256,
 };
+
+use crate::allowance::Allowance;
 
 /// Adds images whose blobs are there.
 #[derive(Clone, Debug)]
@@ -28,11 +28,6 @@ pub struct Unpacked {
     chain_id: Digest,
     draft: Draft,
 }
-
-/// A layer may always unpack to so many bytes.
-const SMALL: u64 = 1 << 30;
-/// And to so many times its size, if that is more.
-const RATIO: u64 = 100;
 
 impl Adder {
     /// For this state directory. The process must have one thread: an ordinary user's
@@ -55,13 +50,14 @@ impl Adder {
     /// Unpack a layer whose blob is there; `None` if the layer is there already.
     ///
     /// # Errors
-    /// The blob is no tar, or is not trustworthy; its digest without compression is not
-    /// `diff_id`; a full disk, and errors of other system calls.
+    /// The blob is no tar, or is not trustworthy; it exceeds the allowance; its digest
+    /// without compression is not `diff_id`; a full disk, and errors of other system calls.
     pub fn unpack(
         &self,
         layer: &Descriptor,
         diff_id: &Digest,
         chain_id: &Digest,
+        allowance: &mut Allowance,
     ) -> Result<Option<Unpacked>> {
         if self.store.state().layers().join(chain_id.hex()).is_dir() {
             return Ok(None);
@@ -73,9 +69,8 @@ impl Adder {
             attributes: true,
             whiteouts: Some(OPAQUE_ATTRIBUTES[usize::from(self.user_namespace)]),
         };
-        let limit = layer.size.saturating_mul(RATIO).max(SMALL);
         unpacked(blob, |tar| {
-            let mut tar = Hashing::new(Limited { inner: tar, left: limit, limit });
+            let mut tar = Hashing::new(allowance.limit(tar));
             unpack_stream(&mut tar, &draft.path, keep)?;
             let (_, found, _) = tar.finish();
             ensure!(
@@ -120,11 +115,13 @@ impl Adder {
 
         let diff_ids = &config.rootfs.diff_ids;
         let chain = chain_ids(diff_ids);
+        let mut allowance = Allowance::of(&manifest.layers);
         for ((layer, diff_id), chain_id) in
             manifest.layers.iter().zip(diff_ids).zip(&chain)
         {
             if !layers.iter().any(|unpacked| unpacked.chain_id == *chain_id) {
-                layers.extend(self.unpack(layer, diff_id, chain_id)?);
+                let new = self.unpack(layer, diff_id, chain_id, &mut allowance)?;
+                layers.extend(new);
             }
             blobs.adopt(&layer.digest, layer.size)?;
         }
@@ -144,31 +141,5 @@ impl Adder {
         // An error of the write is reported before one of the sweep.
         let _ = self.store.sweep();
         added.map(|()| image)
-    }
-}
-
-/// Reads no more than a limit: a few megabytes of a hostile archive can unpack to a
-/// full disk.
-struct Limited<R> {
-    inner: R,
-    left: u64,
-    limit: u64,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(into)?;
-        match self.left.checked_sub(count as u64) {
-            Some(left) => self.left = left,
-            None => {
-                let limit = self.limit;
-                let text = format!(
-                    "it unpacks to more than {limit} bytes, {RATIO} times its size: it \
-                     is not trustworthy"
-                );
-                return Err(io::Error::other(text));
-            }
-        }
-        Ok(count)
     }
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod allowance;
 mod archive;
 mod commands;
 mod history;
@@ -14,6 +15,7 @@ mod prune;
 mod save;
 
 pub use add::{Adder, Unpacked};
+pub use allowance::Allowance;
 pub use commands::{Commands, History, Image, ImageCommands, Load, Save, Tag};
 pub use inspect::inspect;
 pub use load::load;

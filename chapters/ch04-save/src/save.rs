@@ -20,12 +20,14 @@ use crate::load::NAMES;
 /// The same images give the same bytes. `-` is standard output.
 ///
 /// # Errors
-/// There is no such image; a terminal; a blob is missing; those of write(2).
+/// There is no such image; `to` is a terminal, or has the extension of a compression
+/// that is not supported; a blob is missing; those of write(2).
 pub fn save(store: &Store, images: &[String], to: &Path) -> Result<()> {
+    let packing = Packing::of(to)?;
     let _hold = store.layout().hold()?;
     let contents = Contents::new(store, images)?;
     compression::file(to, |out| {
-        compression::packed(Packing::of(to), out, |out| contents.write(out))
+        compression::packed(packing, out, |out| contents.write(out))
     })
 }
 // ANCHOR_END: save

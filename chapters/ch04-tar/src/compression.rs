@@ -34,14 +34,25 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// By the end of a name.
-    #[must_use]
-    pub fn of(path: &Path) -> Packing {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("gz" | "tgz") => Packing::Gzip,
-            Some("zst" | "tzst") => Packing::Zstd,
+    /// By the extension of a file's name. A name without a known extension means no
+    /// compression.
+    ///
+    /// # Errors
+    /// The extension is of another program's compression: a reader would expect what
+    /// this program does not write.
+    pub fn of(path: &Path) -> Result<Packing> {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        Ok(match extension.to_str().unwrap_or_default() {
+            "gz" | "tgz" => Packing::Gzip,
+            "zst" | "tzst" => Packing::Zstd,
+            "xz" | "txz" | "lzma" | "tlz" | "lz" | "lz4" | "lzo" | "bz2" | "tbz"
+            | "tbz2" | "br" | "z" | "zip" | "7z" => bail!(
+                "cannot write {}: only .gz, .tgz, .zst and .tzst are compressed; \
+                 choose one of them, or .tar without compression",
+                path.display()
+            ),
             _ => Packing::Plain,
-        }
+        })
     }
 
     /// By what a file begins with.
@@ -380,6 +391,25 @@ mod tests {
         for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
             assert!(round_trip(packing, &text) == text, "{packing:?}");
             assert!(round_trip(packing, b"x") == b"x", "{packing:?}");
+        }
+    }
+
+    #[test]
+    fn the_extension_selects_the_compression_or_is_refused() {
+        for (name, expected) in [
+            ("-", Packing::Plain),
+            ("x", Packing::Plain),
+            ("x.tar", Packing::Plain),
+            ("x.tgz", Packing::Gzip),
+            ("x.TAR.GZ", Packing::Gzip),
+            ("x.tar.zst", Packing::Zstd),
+            ("x.xz/gz", Packing::Plain),
+        ] {
+            assert_eq!(Packing::of(Path::new(name)).unwrap(), expected, "{name}");
+        }
+        for name in ["x.tar.xz", "x.tbz2", "x.tar.Z", "x.tar.lz4", "x.zip"] {
+            let error = Packing::of(Path::new(name)).unwrap_err().to_string();
+            assert!(error.contains(&format!("cannot write {name}:")), "{error}");
         }
     }
 

@@ -12,12 +12,14 @@ use crate::compression::{self, Packing};
 use crate::merged::Level;
 use crate::pack::pack;
 
-/// Write a container's whole tree as a tar; `-` is standard output. The name tells
-/// how it is packed.
+/// Write a container's whole tree as a tar; `-` is standard output. The extension of the
+/// name selects the compression.
 ///
 /// # Errors
-/// No such container; a terminal; a full disk, and other system calls'.
+/// There is no such container; `to` is a terminal, or has the extension of a compression
+/// that is not supported; the disk is full; a system call fails.
 pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
+    let packing = Packing::of(to)?;
     let user_namespace = become_root()?;
     let held = Held::new(state, container)?;
     let record = &held.record;
@@ -31,8 +33,7 @@ pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
     }
     compression::file(to, |out| {
         let _frozen = held.freeze()?;
-        let packed =
-            compression::packed(Packing::of(to), out, |out| pack(&levels, out));
+        let packed = compression::packed(packing, out, |out| pack(&levels, out));
         held.whole(packed)
     })
 }

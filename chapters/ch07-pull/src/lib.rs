@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod compress;
 mod download;
 mod progress;
 mod pull;

@@ -90,9 +90,9 @@ impl Progress {
     pub fn layer(&self, id: &str, size: u64) -> Layer<'_> {
         let bar = match &self.out {
             Out::Bars(bars) => {
-                let bar = bars.add(ProgressBar::new(size));
-                bar.set_prefix(id.to_owned());
-                Some(bar)
+                let bar = ProgressBar::new(size).with_style(style(STATE));
+                // Before it is added, as it is drawn then.
+                Some(bars.add(bar.with_prefix(id.to_owned())))
             }
             _ => None,
         };
@@ -142,10 +142,11 @@ impl Layer<'_> {
         }
     }
 
-    /// Show that bytes are transferred from now on. Lines do not show this: a reader of
-    /// lines waits for results.
-    pub fn transfers(&self, what: &str) {
+    /// Show that so many bytes are transferred from now on. Lines do not show this: a
+    /// reader of lines waits for results.
+    pub fn transfers(&self, what: &str, size: u64) {
         if let Some(bar) = &self.bar {
+            bar.set_length(size);
             bar.set_style(style(TRANSFER).progress_chars("=> "));
             bar.set_message(what.to_owned());
         }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use ch04_save::{Adder, Unpacked};
+use ch04_save::{Adder, Allowance, Unpacked};
 use ch07_registry::{Access, Client, Found, Logins, Settings, fetch};
 use common::images::{Digest, HUB, Image, Reference};
 use common::state::State;
@@ -208,6 +208,7 @@ fn layers(
     let next = AtomicUsize::new(0);
     let chain = chain_ids(diff_ids);
     let mut all = Vec::new();
+    let mut allowance = Allowance::of(blobs);
     let done = thread::scope(|scope| {
         for _ in 0..PARALLEL.min(blobs.len()) {
             let (sender, next, shown) = (sender.clone(), &next, &shown);
@@ -217,7 +218,8 @@ fn layers(
         drop(sender);
         let unpacked = unpack_in_order(&results, blobs.len(), |at| {
             shown[at].passes("Extracting");
-            all.extend(adder.unpack(&blobs[at], &diff_ids[at], &chain[at])?);
+            let (blob, diff_id) = (&blobs[at], &diff_ids[at]);
+            all.extend(adder.unpack(blob, diff_id, &chain[at], &mut allowance)?);
             shown[at].end("Pull complete");
             Ok(())
         });
@@ -247,7 +249,7 @@ fn download_all(
                 Ok(())
             }
             false => {
-                layer.transfers("Downloading");
+                layer.transfers("Downloading", blob.size);
                 let done = downloads.fetch(blob, layer);
                 if done.is_ok() {
                     layer.say("Download complete");

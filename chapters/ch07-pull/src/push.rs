@@ -7,12 +7,13 @@ use std::thread;
 use anyhow::{Context, Result};
 use ch04_image::Store;
 use ch07_registry::{Access, Client, Content, Logins, Request, Settings};
-use common::images::{Image, Reference};
+use common::images::{Digest, Image, Reference};
 use common::state::State;
 use oci::{Blobs, Descriptor, Document, LARGEST, Manifest};
 use ureq::http::Method;
 use ureq::http::header::CONTENT_TYPE;
 
+use crate::compress::compressed;
 use crate::progress::Progress;
 use crate::upload::Uploads;
 
@@ -23,8 +24,12 @@ const PARALLEL: usize = 3;
 /// Push the image of this name. The blobs go first and the manifest last, so the registry
 /// never has an incomplete image.
 ///
+/// An image that was pulled is pushed as it is: its digest stays. Of other images, the
+/// layers are compressed first, and the image has the compressed layers from then on.
+///
 /// # Errors
-/// There is no such image; no right to write; the registry refuses a blob.
+/// There is no such image; no right to write; the registry refuses a blob; the disk is
+/// full.
 pub fn push(
     state: &State,
     reference: &Reference,
@@ -33,18 +38,21 @@ pub fn push(
 ) -> Result<()> {
     let store = Store::open(state)?;
     let blobs = Blobs::of(state);
-    // The image stays until it has been pushed.
-    let _hold = store.layout().hold()?;
+    // No blob is removed until the image has been pushed.
+    let lease = store.layout().lease()?;
     let image = Image::find(state, reference)?.with_context(|| {
         format!("there is no image {reference}: give it this name with `tag` first")
     })?;
-    let bytes = blobs.read(&image.manifest, LARGEST)?;
-    let manifest = Manifest::read(&bytes)?;
+    let mut bytes = blobs.read(&image.manifest, LARGEST)?;
+    let mut manifest = Manifest::read(&bytes)?;
+    let names = store.layout().all_names()?.into_iter();
+    let names: Vec<Reference> =
+        names.filter(|(_, id)| *id == image.id).map(|(name, _)| name).collect();
     let tag = reference.wanted();
     let registry = reference.registry();
     let path = reference.path();
     let login = Logins::open()?.find(registry)?;
-    let mount = other_repository(&store, &image, reference)?;
+    let mount = other_repository(&names, reference);
     let mut client = Client::new(settings, registry, &path, Access::Push, login)?;
     if let Some(from) = &mount {
         client = client.and_read(from);
@@ -52,55 +60,102 @@ pub fn push(
     progress.line(&format!("The push refers to repository [{registry}/{path}]"));
     let mount = mount.as_deref();
     let uploads = Uploads { client: &client, blobs: &blobs, mount };
-    all(&uploads, &manifest.layers, progress)?;
+    let pinned = names.iter().any(|name| name.digest.is_some());
+    let layers = all(&uploads, &manifest.layers, pinned, progress)?;
     let quiet = Progress::quiet();
     uploads.send(&manifest.config, &quiet.layer("", 0)).context("configuration")?;
+    if layers != manifest.layers {
+        manifest.layers = layers;
+        bytes = manifest.text()?;
+    }
     put_manifest(&client, tag, &image.media_type, &bytes)?;
-    let (digest, size) = (&image.manifest, bytes.len());
-    progress.line(&format!("{tag}: digest: {digest} size: {size}"));
+    let digest = pushed(&store, image, &manifest, &bytes, reference)
+        .context("the image was pushed, but this was not recorded")?;
+    drop(lease);
+    // The layers without compression, unless another image has them. The push succeeded:
+    // what this cannot remove, the next change removes.
+    let _ = store.tidy();
+    progress.line(&format!("{tag}: digest: {digest} size: {}", bytes.len()));
     Ok(())
 }
 // ANCHOR_END: push
 
+// ANCHOR: pushed
+/// The image has the manifest that was pushed, and a name with its digest: the next push
+/// finds all layers compressed, and a pull finds that the image is up to date.
+fn pushed(
+    store: &Store,
+    mut image: Image,
+    manifest: &Manifest,
+    bytes: &[u8],
+    reference: &Reference,
+) -> Result<Digest> {
+    let digest = Blobs::of(store.state()).write(bytes)?;
+    store.sync()?;
+    let _change = store.layout().change()?;
+    // It may have been removed meanwhile.
+    if Image::by_id(store.state(), &image.id)?.is_some() {
+        image.manifest = digest.clone();
+        let layers = manifest.layers.iter();
+        image.blobs = layers.map(|layer| layer.digest.clone()).collect();
+        store.add(&image, &[reference.with_digest(digest.clone())?])?;
+    }
+    Ok(digest)
+}
+// ANCHOR_END: pushed
+
 /// Another repository of the same registry from which the image was pulled, or to which
 /// it was pushed.
-fn other_repository(
-    store: &Store,
-    image: &Image,
-    reference: &Reference,
-) -> Result<Option<String>> {
-    let names = store.layout().all_names()?.into_iter();
-    let mut others = names.filter(|(name, id)| {
-        *id == image.id
-            && name.registry() == reference.registry()
-            && name.path() != reference.path()
+fn other_repository(names: &[Reference], reference: &Reference) -> Option<String> {
+    let mut others = names.iter().filter(|name| {
+        name.registry() == reference.registry() && name.path() != reference.path()
     });
-    Ok(others.next().map(|(name, _)| name.path()))
+    others.next().map(Reference::path)
 }
 
-/// Upload all layers, several at a time.
-fn all(uploads: &Uploads, layers: &[Descriptor], progress: &Progress) -> Result<()> {
+/// Compress the layers, unless they are pinned by a digest, and upload them, several at a
+/// time.
+fn all(
+    uploads: &Uploads,
+    layers: &[Descriptor],
+    pinned: bool,
+    progress: &Progress,
+) -> Result<Vec<Descriptor>> {
     let shown = layers.iter().map(|blob| {
         let layer = progress.layer(blob.digest.short(), blob.size);
         layer.say("Preparing");
         (blob, layer)
     });
-    let queue = Mutex::new(shown.collect::<Vec<_>>().into_iter());
+    let queue = shown.collect::<Vec<_>>().into_iter().enumerate();
+    let queue = Mutex::new(queue);
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    thread::scope(|scope| {
-        let work = || -> Result<()> {
-            while let Some((blob, layer)) = next() {
-                uploads.send(blob, &layer)?;
+    let mut sent = thread::scope(|scope| {
+        let work = || -> Result<Vec<(usize, Descriptor)>> {
+            let mut sent = Vec::new();
+            while let Some((at, (blob, layer))) = next() {
+                let blob = match pinned {
+                    true => blob.clone(),
+                    false => {
+                        layer.passes("Compressing");
+                        compressed(uploads.blobs, blob)?
+                    }
+                };
+                uploads.send(&blob, &layer)?;
+                sent.push((at, blob));
             }
-            Ok(())
+            Ok(sent)
         };
         let threads: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
         let results = threads.into_iter().map(|thread| match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        results.collect::<Vec<_>>().into_iter().collect()
-    })
+        let results: Result<Vec<_>> =
+            results.collect::<Vec<_>>().into_iter().collect();
+        results.map(|all| all.into_iter().flatten().collect::<Vec<_>>())
+    })?;
+    sent.sort_by_key(|(at, _)| *at);
+    Ok(sent.into_iter().map(|(_, blob)| blob).collect())
 }
 
 fn put_manifest(client: &Client, tag: &str, kind: &str, bytes: &[u8]) -> Result<()> {

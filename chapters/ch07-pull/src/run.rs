@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use ch04_image::Store;
+use ch07_registry::Flags;
 use clap::{Args, ValueEnum};
 use common::Exit;
 use common::cli::{Act, Context};
@@ -38,6 +39,9 @@ pub struct Run {
     platform: Option<Platform>,
 
     #[command(flatten)]
+    flags: Flags,
+
+    #[command(flatten)]
     run: ch06_ports::Run,
 }
 
@@ -50,7 +54,8 @@ impl Act for Run {
             When::Never => false,
         };
         if pulls {
-            pull(&image, self.platform.as_ref(), self.pull)?;
+            let platform = self.platform.as_ref();
+            pull(&image, platform, &self.flags, self.pull)?;
         }
         self.run.act(context)
     }
@@ -77,12 +82,17 @@ fn is_missing(state: &State, image: &str) -> Result<bool> {
 /// Pull the image in a process of its own. The supervisor of the container therefore
 /// keeps nothing of the client: no threads, no TLS, no memory. What the process prints
 /// goes to stderr, as stdout belongs to the container.
-fn pull(image: &str, platform: Option<&Platform>, when: When) -> Result<()> {
+fn pull(
+    image: &str,
+    platform: Option<&Platform>,
+    flags: &Flags,
+    when: When,
+) -> Result<()> {
     if when == When::Missing {
         common::step::note(&format!("Unable to find image '{image}' locally"));
     }
     let mut command = Command::new("/proc/self/exe");
-    command.arg("pull");
+    command.arg("pull").args(flags.words());
     if let Some(platform) = platform {
         command.arg("--platform").arg(platform.to_string());
     }

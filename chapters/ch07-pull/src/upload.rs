@@ -68,7 +68,7 @@ impl Uploads<'_> {
         let response = self.client.expect(response, &what)?;
         let place = location(&response, &url)?;
         let place = place.with_query("digest", blob.digest.as_str())?;
-        layer.transfers("Pushing");
+        layer.transfers("Pushing", blob.size);
         let mut counted =
             Counted { file: self.blobs.open(&blob.digest)?, count: 0, layer };
         let request = Request::new(Method::PUT, place)

@@ -7,16 +7,18 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use oci::sha256;
+use oci::{Hashing, sha256};
+use rustix::process::{Pid, Signal, kill_process};
 use server::{Asked, Server, Stream, answer, start};
 use tar::{Builder, EntryType, Header};
 
@@ -303,8 +305,37 @@ fn ten_gigabytes_of_zeros_in_ten_megabytes_are_not_unpacked() {
     let image = image(&[(bomb, sha256(b"").to_string())]);
     let case = Case::new(move |asked, to| image.answer(asked, to));
     let error = case.fails();
-    assert!(error.contains("it unpacks to more than"), "{error}");
+    assert!(error.contains("the image unpacks to more than"), "{error}");
     assert!(case.downloaded() <= size + 1000);
+}
+
+#[test]
+fn layers_that_are_small_enough_alone_are_not_unpacked_together() {
+    // A tar with 700 MiB of zeros behind its end: they are read, and written nowhere.
+    let mut zeros = GzEncoder::new(Vec::new(), Compression::best());
+    zeros.write_all(&vec![0; 28 << 20]).unwrap();
+    let zeros = zeros.finish().unwrap();
+    let padded = |name: &str| {
+        let tar = tar_of(name, b"1");
+        let mut bytes = gzip(&tar);
+        (0..25).for_each(|_| bytes.extend_from_slice(&zeros));
+        let mut whole = Hashing::new(io::sink());
+        whole.write_all(&tar).unwrap();
+        (0..25).for_each(|_| whole.write_all(&vec![0; 28 << 20]).unwrap());
+        (bytes, whole.finish().1.to_string())
+    };
+    let [one, two] = ["a", "b"].map(padded);
+    for (layers, refused) in [(vec![one.clone()], false), (vec![one, two], true)] {
+        let image = image(&layers);
+        let case = Case::new(move |asked, to| image.answer(asked, to));
+        if refused {
+            let error = case.fails();
+            let text = "the image unpacks to more than 1073741824 bytes";
+            assert!(error.contains(text), "{error}");
+        } else {
+            case.succeeds();
+        }
+    }
 }
 
 #[test]
@@ -369,8 +400,9 @@ fn a_server_without_ranges_sends_all_of_it_again() {
     }
 }
 
-#[test]
-fn a_pull_that_is_killed_is_continued_by_the_next_one() {
+/// A pull of one large layer whose server falls silent in the middle of the first
+/// answer, and a process of it that has received what was sent.
+fn interrupted() -> (Case, Child) {
     let image = image(&[layer("a", &noise(300_000, 6))]);
     let count = AtomicUsize::new(0);
     let case = Case::new(move |asked, to| {
@@ -383,20 +415,48 @@ fn a_pull_that_is_killed_is_continued_by_the_next_one() {
         image.answer(asked, to)
     });
     let mut pull = case.command(&["pull", &case.name()]);
-    let mut pull = pull.stdout(Stdio::null()).spawn().unwrap();
+    let pull = pull.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while case.downloaded() < 131_072 && begun.elapsed() < Duration::from_secs(20) {
         sleep(Duration::from_millis(5));
     }
+    (case, pull)
+}
+
+#[test]
+fn a_pull_that_is_killed_is_continued_by_the_next_one() {
+    for signal in [Signal::KILL, Signal::INT, Signal::TERM] {
+        let (case, mut pull) = interrupted();
+        kill_process(Pid::from_child(&pull), signal).unwrap();
+        assert_eq!(pull.wait().unwrap().signal(), Some(signal.as_raw()));
+        let mut said = String::new();
+        pull.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said, "");
+        let images = case.command(&["images", "-q"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&images.stdout), "");
+        case.succeeds();
+        let ranges: Vec<usize> =
+            case.server.asked().iter().filter_map(Asked::range).collect();
+        assert_eq!(ranges.len(), 1, "{signal:?}");
+        assert!(ranges[0] >= 131_072, "{ranges:?}");
+    }
+}
+
+#[test]
+fn image_prune_removes_what_a_killed_pull_has_downloaded_and_no_running_ones() {
+    let (case, mut pull) = interrupted();
+    let prune = || {
+        let out = case.command(&["image", "prune"]).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        case.downloaded()
+    };
+    assert!(prune() >= 131_072, "the pull still runs");
     pull.kill().unwrap();
     pull.wait().unwrap();
-    let images = case.command(&["images", "-q"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&images.stdout), "");
+    assert_eq!(prune(), 0);
+    assert_eq!(case.entries("images/downloads"), 0);
     case.succeeds();
-    let ranges: Vec<usize> =
-        case.server.asked().iter().filter_map(Asked::range).collect();
-    assert_eq!(ranges.len(), 1);
-    assert!(ranges[0] >= 131_072, "{ranges:?}");
+    assert_eq!(case.server.asked().iter().filter_map(Asked::range).count(), 0);
 }
 
 #[test]

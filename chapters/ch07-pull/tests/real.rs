@@ -63,6 +63,12 @@ fn what_is_pushed_is_pulled_and_skopeo_reads_it() {
         format!("The push refers to repository [{}/team/mine]", registry.name());
     assert!(first.starts_with(&repository), "{first}");
     assert!(first.contains(": Pushed\n"), "{first}");
+    // The layer is compressed, and the image has the compressed one from now on.
+    let manifest = ok(at, "one", &["manifest", &name]);
+    assert!(manifest.contains("layer.v1.tar+gzip"), "{manifest}");
+    assert_eq!(kinds(at, "one"), [1, 0]);
+    let current = ok(at, "one", &["pull", &name]);
+    assert!(current.contains("Status: Image is up to date"), "{current}");
     let again = ok(at, "one", &["push", &name]);
     assert!(again.contains(": Layer already exists\n"), "{again}");
     assert_eq!(first.lines().last(), again.lines().last());
@@ -88,6 +94,75 @@ fn what_is_pushed_is_pulled_and_skopeo_reads_it() {
     ok(at, "one", &["tag", "mine", &other]);
     let mounted = ok(at, "one", &["push", &other]);
     assert!(mounted.contains(": Mounted from team/mine\n"), "{mounted}");
+}
+
+/// How many blobs are compressed by gzip, and how many are a tar.
+fn kinds(directory: &Path, state: &str) -> [usize; 2] {
+    let blobs = directory.join(state).join("images/blobs/sha256");
+    let mut kinds = [0; 2];
+    for entry in fs::read_dir(blobs).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        kinds[0] += usize::from(bytes.starts_with(&[0x1f, 0x8b]));
+        kinds[1] += usize::from(bytes.get(257..262) == Some(b"ustar"));
+    }
+    kinds
+}
+
+#[test]
+fn the_same_image_has_the_same_digest_wherever_it_is_pushed() {
+    let Some(registry) = Registry::start(false) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make(at);
+    assert_eq!(kinds(at, "one"), [0, 1]);
+    let saved = at.join("saved.tar").display().to_string();
+    ok(at, "one", &["save", "-o", &saved, "mine"]);
+    ok(at, "two", &["load", "-i", &saved]);
+    let last = |text: &str| text.lines().last().unwrap().to_owned();
+    let push = |state: &str, image: &str, path: &str| {
+        let name = format!("{}/{path}:1", registry.name());
+        ok(at, state, &["tag", image, &name]);
+        last(&ok(at, state, &["push", &name]))
+    };
+    let first = push("one", "mine", "a");
+    assert_eq!(push("two", "mine", "b"), first);
+    // An image that was pulled is pushed as it is, also without compression.
+    let url = format!("docker://{}/a:1", registry.name());
+    let plain = format!("dir:{}", at.join("plain").display());
+    let words =
+        ["copy", "--src-tls-verify=false", "--dest-decompress", &url, &plain];
+    registry.skopeo(&words);
+    registry.push(&plain, "plain:1", &["--preserve-digests"]);
+    let name = format!("{}/plain:1", registry.name());
+    let pulled = ok(at, "three", &["pull", &name]);
+    assert_eq!(kinds(at, "three"), [0, 1]);
+    let digest = pulled.lines().find_map(|line| line.strip_prefix("Digest: "));
+    let again = push("three", &name, "c");
+    assert!(again.contains(digest.unwrap()), "{again}, {pulled}");
+    assert_ne!(again, first);
+    assert_eq!(tree(at, "three"), tree(at, "one"));
+}
+
+#[test]
+fn a_damaged_layer_is_not_pushed() {
+    let Some(registry) = Registry::start(false) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    make(at);
+    let name = format!("{}/mine:1", registry.name());
+    ok(at, "one", &["tag", "mine", &name]);
+    for entry in fs::read_dir(at.join("one/images/blobs/sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        if bytes.get(257..262) == Some(b"ustar") {
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    let error = run(at, "one", &["push", &name]).unwrap_err();
+    assert!(error.contains("is damaged: its digest is sha256:"), "{error}");
+    let error = run(at, "two", &["pull", &name]).unwrap_err();
+    assert!(error.contains("not found"), "{error}");
 }
 
 #[test]

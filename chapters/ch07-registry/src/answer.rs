@@ -4,6 +4,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use anyhow::{Error, anyhow};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use serde_json::Value;
 use ureq::http::StatusCode;
 use ureq::http::header::RETRY_AFTER;
@@ -50,7 +52,20 @@ pub(crate) fn passing(
 /// The time that the server asks to wait.
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
+    read_wait(value, Timestamp::now())
+}
+
+/// A number of seconds, or a date; a date that has passed is no time at all.
+///
+/// # Source
+/// RFC 9110, section 10.2.3, "Retry-After"
+fn read_wait(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 /// The errors in an answer, as a text that is appended to an error; empty if there are
@@ -94,4 +109,27 @@ pub fn read_whole(response: Response, most: u64) -> Result<Vec<u8>, Failure> {
         return Err(anyhow!("the answer is longer than {most} bytes").into());
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_a_number_of_seconds_or_a_date() {
+        let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
+        let wait = |value| read_wait(value, now).map(|wait| wait.as_secs());
+        for (value, seconds) in [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("Sun, 29 Nov 2026 12:00:09 GMT", Some(9)),
+            ("Sun, 29 Nov 2026 11:59:00 GMT", Some(0)),
+            ("Tue, 01 Dec 2026 12:00:00 GMT", Some(2 * 24 * 3600)),
+            ("soon", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(wait(value), seconds, "{value:?}");
+        }
+    }
 }

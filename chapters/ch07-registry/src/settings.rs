@@ -1,5 +1,6 @@
 //! What a user can set about registries.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,6 +89,23 @@ impl ConnectionFlags {
 }
 
 impl Flags {
+    /// The same flags as words of a command line.
+    #[must_use]
+    pub fn words(&self) -> Vec<OsString> {
+        let ConnectionFlags { plain_http, cert_dir } = &self.connection;
+        let mut words: Vec<OsString> = Vec::new();
+        words.extend(plain_http.then(|| "--plain-http".into()));
+        for (flag, value) in [
+            ("--cert-dir", cert_dir.as_ref().map(|it| it.as_os_str())),
+            ("--registry-mirror", self.registry_mirror.as_ref().map(OsStr::new)),
+        ] {
+            words.extend(
+                value.into_iter().flat_map(|it| [flag.into(), it.to_owned()]),
+            );
+        }
+        words
+    }
+
     /// The settings by these flags and the environment.
     ///
     /// # Errors
@@ -102,5 +120,27 @@ impl Flags {
             Url::parse(&whole).with_context(|| name.to_owned())
         });
         Ok(Settings { mirror: mirror.transpose()?, ..self.connection.settings() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[test]
+    fn flags_go_round_as_words() {
+        let all =
+            ["x", "--plain-http", "--cert-dir", "/a b", "--registry-mirror", "m"];
+        let line = Line::try_parse_from(all).unwrap();
+        assert_eq!(line.flags.words(), all[1..]);
+        assert!(Flags::default().words().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use ch05_rm::Prune;
 use ch05_stop::Ends;
 use ch06_ports::Port;
 
-use crate::Run;
+use crate::{Inspect, Run};
 
 common::commands! {
     /// Manage containers
@@ -26,6 +26,8 @@ common::commands! {
         Attach(Attach),
         /// Show what a container has printed
         Logs(Logs),
+        /// Print all properties of containers as JSON
+        Inspect(Inspect),
         /// Show the published ports of a container
         Port(Port),
         /// The commands about a container's end.

@@ -11,7 +11,8 @@ const COMMANDS: [(&str, &str); 3] = [
     ("rm", "remove"),
 ];
 
-/// Options of `run` that Docker writes in another way.
+/// Options of `run` that Docker writes in another way. `logs -n` and `stop --timeout` are
+/// Docker's, too.
 const OPTIONS: [(&str, &str); 3] =
     [("cpushare", "cpu-shares"), ("cpuset", "cpuset-cpus"), ("pids", "pids-limit")];
 
@@ -34,15 +35,21 @@ pub fn spellings(command: Command) -> Command {
             "For scripts that are written for Docker: this command never asks",
         ))
     };
+    let logs = |logs: Command| logs.mut_arg("tail", |arg| arg.short('n'));
+    let stop =
+        |stop: Command| stop.mut_arg("time", |arg| arg.visible_alias("timeout"));
     let command = COMMANDS.iter().fold(command, |command, (name, further)| {
         command.mut_subcommand(name, |inner| inner.visible_alias(*further))
     });
-    command
-        .mut_subcommand("run", run)
-        .mut_subcommand("prune", prune)
+    let all = |group: Command| {
+        group
+            .mut_subcommand("run", run)
+            .mut_subcommand("logs", logs)
+            .mut_subcommand("stop", stop)
+            .mut_subcommand("prune", prune)
+    };
+    all(command)
+        .mut_subcommand("container", all)
         .mut_subcommand("image", |group| group.mut_subcommand("prune", prune))
-        .mut_subcommand("container", |group| {
-            group.mut_subcommand("run", run).mut_subcommand("prune", prune)
-        })
 }
 // ANCHOR_END: spellings

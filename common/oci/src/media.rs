@@ -62,3 +62,14 @@ pub fn is_layer(media_type: &str) -> bool {
         [LAYER, LAYER_GZIP, LAYER_ZSTD, DOCKER_LAYER, DOCKER_TAR, DOCKER_ZSTD];
     known.contains(&media_type)
 }
+
+/// The media type that a layer without compression has after a compression by gzip;
+/// `None` if it is compressed already.
+#[must_use]
+pub fn compressed(media_type: &str) -> Option<&'static str> {
+    match media_type {
+        LAYER => Some(LAYER_GZIP),
+        DOCKER_TAR => Some(DOCKER_LAYER),
+        _ => None,
+    }
+}

@@ -77,6 +77,9 @@ fn entries_with_the_prefix_remove_files_of_the_layers_below() {
         (&[".wh.d", "d/", "d/a"], &["d!/", "d/a"]),
         (&["d/", "d/a", ".wh.d"], &["d!/", "d/a"]),
         (&[".wh.d", "d/a"], &["d!/", "d/a"]),
+        // A directory and the whiteouts in it are replaced, and a whiteout again.
+        (&["d/", "d/.wh.a", "d"], &["d"]),
+        (&["d/", "d/.wh.a", "d", "d/", "d/a"], &["d/", "d/a"]),
         (&[".wh.d", "d/.wh.a"], &["d!/", "-d/a"]),
         (&[".wh.a", "a"], &["a"]),
         (&["a", ".wh.a"], &["a"]),

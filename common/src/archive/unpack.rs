@@ -2,7 +2,6 @@
 //! touched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +24,7 @@ use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
 use crate::guest::{GuestRoot, Kind, Place};
 use crate::process::rights;
+use crate::state::remove_tree;
 
 /// The number of bytes that are copied at once.
 const BUFFER: usize = 64 << 10;
@@ -107,7 +107,7 @@ impl Unpacker {
         let parent = self.parent(&path)?;
         match member.kind {
             member::Kind::File => {
-                let mut file = self.create(&parent, name, &path)?;
+                let mut file = self.create(&parent, &path)?;
                 self.content(&mut file, member.map.as_ref(), data, &path)?;
                 return metadata::set_all(member, self.keep, &file, &path);
             }
@@ -115,7 +115,7 @@ impl Unpacker {
                 if member.link.as_os_str().is_empty() {
                     bail!("a symlink without a target");
                 }
-                self.replace(&parent, name);
+                self.replace(&parent, &path)?;
                 symlinkat(&member.link, &*parent, name)
                     .step(|| at("symlink(2)", &path))?;
             }
@@ -127,7 +127,7 @@ impl Unpacker {
                 if is_device && !self.keep.owners {
                     return Ok(());
                 }
-                self.replace(&parent, name);
+                self.replace(&parent, &path)?;
                 node(member, &parent, &path)?;
                 metadata::set_owner(member, self.keep, &parent, &path)?;
                 // mknod(2) applies the caller's umask, and chown(2) clears bits.
@@ -196,7 +196,7 @@ impl Unpacker {
         let above = self.root.find(above)?;
         let above = above.context("the target of the hard link is not found")?;
         let old = target.file_name().context("a hard link to a directory")?;
-        self.replace(parent, name);
+        self.replace(parent, path)?;
         linkat(&above, old, parent, name, LinkatFlags::empty())
             .step(|| format!("{} to {}", at("link(2)", &target), escaped(path)))
     }
@@ -204,7 +204,7 @@ impl Unpacker {
     fn directory(&mut self, member: &Member, path: PathBuf) -> Result<()> {
         if path.file_name().is_some() {
             let parent = self.parent(&path)?;
-            let place = self.root.make(&path, Kind::Directory)?;
+            let place = self.make_directory(&parent, &path)?;
             metadata::set_owner(member, self.keep, &parent, &path)?;
             metadata::set_attributes(member, self.keep, &place.path(), &path)?;
         }
@@ -227,21 +227,60 @@ impl Unpacker {
         Ok(place)
     }
 
-    /// Remove what an earlier entry created under this name.
-    pub(super) fn replace(&mut self, parent: &Place, name: &OsStr) {
-        // If it cannot be removed (a directory), the next system call reports that.
-        let _ = unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
+    // ANCHOR: replace
+    /// Remove what an earlier entry created under this name, also a directory with all
+    /// that it contains.
+    pub(super) fn replace(&mut self, parent: &Place, path: &Path) -> Result<()> {
+        let name = path.file_name().context("no name")?;
+        match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::EISDIR) => remove_tree(&parent.path().join(name))?,
+            removed => removed.step(|| at("unlink(2)", path))?,
+        }
         // It may have been a symlink in the path of the known parent.
         self.parent = None;
+        // What it contained gets no mode and no time at the end.
+        let below = self.directories.range(path.to_owned()..);
+        let below = below.take_while(|(known, _)| known.starts_with(path));
+        let gone: Vec<PathBuf> = below.map(|(known, _)| known.clone()).collect();
+        for known in &gone {
+            self.directories.remove(known);
+        }
+        self.whiteouts.retain(|known| !known.starts_with(path));
+        Ok(())
+    }
+    // ANCHOR_END: replace
+
+    /// A directory that is there stays, with all that it contains. Anything else is
+    /// replaced, also a symlink to a directory.
+    pub(super) fn make_directory(
+        &mut self,
+        parent: &Place,
+        path: &Path,
+    ) -> Result<Place> {
+        let name = path.file_name().context("no name")?;
+        match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => return parent.make(path, Kind::Directory),
+            Ok(about)
+                if about.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() =>
+            {
+                let found = self.root.find(path)?;
+                return found.with_context(|| at("the directory", path));
+            }
+            about => drop(about.look(|| at("lstat(2)", path))?),
+        }
+        self.replace(parent, path)?;
+        parent.make(path, Kind::Directory)
     }
 
-    fn create(&mut self, parent: &Place, name: &OsStr, path: &Path) -> Result<File> {
+    fn create(&mut self, parent: &Place, path: &Path) -> Result<File> {
+        let name = path.file_name().context("no name")?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let open = || openat(parent, name, flags, Mode::from_bits_truncate(0o600));
         let opened = match open() {
             Err(Errno::EEXIST) => {
-                self.replace(parent, name);
+                self.replace(parent, path)?;
                 open()
             }
             opened => opened,
@@ -516,5 +555,93 @@ mod tests {
         unpack_file(&tar, &root).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         assert_eq!(fs::read_to_string(root.join("f")).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_later_entry_replaces_an_earlier_one_of_another_type() {
+        use EntryType::{Directory, Fifo, Link, Regular, Symlink};
+        let first = [
+            ("x", Regular, "old", 0o644),
+            ("x", Symlink, "real", 0o777),
+            ("x", Symlink, "nowhere", 0o777),
+            ("x/", Directory, "", 0o700),
+            ("x", Fifo, "", 0o600),
+            ("x", Link, "real/f", 0o644),
+        ];
+        let second = [
+            ("x", Regular, "new", 0o644),
+            ("x", Symlink, "other", 0o777),
+            ("x/", Directory, "", 0o711),
+            ("x", Fifo, "", 0o600),
+            ("x", Link, "real/f", 0o644),
+        ];
+        for old in first {
+            for new in second {
+                let mut entries = vec![
+                    ("real/", Directory, "", 0o755),
+                    ("real/f", Regular, "f", 0o644),
+                    old,
+                ];
+                if old.1 == Directory {
+                    entries.push(("x/d/", Directory, "", 0o555));
+                    entries.push(("x/d/f", Regular, "old", 0o644));
+                }
+                entries.push(new);
+                let dir = tempfile::tempdir().unwrap();
+                let root = dir.path().join("root");
+                fs::create_dir(&root).unwrap();
+                let case = format!("{old:?}, then {new:?}");
+                unpack_file(&archive(dir.path(), &entries), &root).expect(&case);
+                let x = root.join("x");
+                let about = x.symlink_metadata().unwrap();
+                let mode = about.mode() & 0o7777;
+                match new.1 {
+                    Regular => assert_eq!(fs::read(&x).unwrap(), b"new", "{case}"),
+                    Symlink => {
+                        assert_eq!(fs::read_link(&x).unwrap(), Path::new("other"));
+                    }
+                    Directory => {
+                        assert!(about.is_dir() && mode == 0o711, "{case}: {mode:o}");
+                        let kept = old.1 == Directory;
+                        assert_eq!(x.join("d/f").exists(), kept, "{case}");
+                    }
+                    Fifo => assert!(about.file_type().is_fifo(), "{case}"),
+                    _ => assert_eq!(fs::read(&x).unwrap(), b"f", "{case}"),
+                }
+                // What a symlink led to is left alone.
+                let real = root.join("real");
+                assert_eq!(
+                    real.metadata().unwrap().mode() & 0o7777,
+                    0o755,
+                    "{case}"
+                );
+                assert_eq!(fs::read(real.join("f")).unwrap(), b"f", "{case}");
+                gone(&root);
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_that_was_replaced_passes_nothing_on() {
+        use EntryType::{Directory, Regular, Symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).unwrap();
+        let tar = archive(
+            dir.path(),
+            &[
+                ("x/", Directory, "", 0o700),
+                ("x/d/", Directory, "", 0o700),
+                ("real/d/", Directory, "", 0o755),
+                ("x", Symlink, "real", 0o777),
+                ("x/f", Regular, "f", 0o644),
+            ],
+        );
+        unpack_file(&tar, &root).unwrap();
+        for name in ["real", "real/d"] {
+            let mode = root.join(name).metadata().unwrap().mode() & 0o7777;
+            assert_eq!(mode, 0o755, "{name} has the mode of what x was");
+        }
+        assert_eq!(fs::read(root.join("real/f")).unwrap(), b"f");
     }
 }

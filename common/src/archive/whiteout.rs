@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::libc::mode_t;
@@ -88,9 +88,8 @@ impl Unpacker {
                 continue;
             }
             let parent = self.parent(covered)?;
-            let name = covered.file_name().context("no name")?;
-            self.replace(&parent, name);
-            let place = self.root.make(covered, Kind::Directory)?;
+            self.replace(&parent, covered)?;
+            let place = self.make_directory(&parent, covered)?;
             make_opaque(&place, opaque, covered)?;
         }
         Ok(())

@@ -71,6 +71,12 @@ fn a_tree_goes_round_by_every_way_a_tar_can_be_packed() {
         let sizes = ["t.tar", "t.tar.gz", "t.tar.zst"]
             .map(|name| dir.join(name).metadata().unwrap().len());
         assert!(sizes[1] * 4 < sizes[0] && sizes[2] * 4 < sizes[0], "{sizes:?}");
+        // The extension of a compression that it does not write.
+        let file = dir.join("t.tar.xz");
+        for words in [["export", "-o"], ["commit", "-o"]] {
+            let refused = new(&lab, BIN).args(words).arg(&file).arg("one").assert();
+            refused.failure().stderr(contains("only .gz, .tgz, .zst and .tzst"));
+        }
         // By pipes, and beside the name that was asked for nothing is left.
         let out = new(&lab, BIN).args(["export", "one"]).assert().success();
         let tar = out.get_output().stdout.clone();

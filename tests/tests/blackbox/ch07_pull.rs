@@ -12,7 +12,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch07-pull";
 
-fn run(lab: &Lab, words: &[&str]) -> assert_cmd::Command {
+pub(crate) fn run(lab: &Lab, words: &[&str]) -> assert_cmd::Command {
     let mut command = lab.chapter(BIN);
     command.args(words).env("DOCKER_CONFIG", lab.dir().join("docker"));
     command
@@ -30,10 +30,10 @@ fn error(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stderr.clone()).unwrap()
 }
 
-type Stored = Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>;
+pub(crate) type Stored = Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>;
 
 /// A registry in memory: what is put is got.
-fn registry() -> (Server, Stored) {
+pub(crate) fn registry() -> (Server, Stored) {
     let stored = Stored::default();
     let (keep, uploads) = (stored.clone(), AtomicUsize::new(0));
     let server = Server::new(move |asked, to| {
@@ -130,14 +130,14 @@ fn a_damaged_layer_is_never_run() {
     let lab = Lab::new();
     let (server, stored) = registry();
     let name = push(&lab, &server);
-    // The layer that is not one of busybox.
+    // The layer that is not one of busybox. Both are compressed.
     let change = || {
         let mut all = stored.lock().unwrap();
-        let mut blobs: Vec<&mut Vec<u8>> =
-            all.values_mut().map(|it| &mut it.1).collect();
-        blobs.sort_by_key(|blob| blob.len());
-        let at = blobs.len() - 2;
-        blobs[at][1000] ^= 1;
+        let blobs = all.values_mut().map(|it| &mut it.1);
+        let layers = blobs.filter(|blob| blob.starts_with(&[0x1f, 0x8b]));
+        let layer = layers.min_by_key(|blob| blob.len()).unwrap();
+        let middle = layer.len() / 2;
+        layer[middle] ^= 1;
     };
     change();
     let text = error(&lab, &["run", "--rm", &name, "cat", "/here"]);

@@ -1,0 +1,39 @@
+//! Layers that were made here have no compression. A registry gets them compressed.
+
+use std::io;
+
+use anyhow::{Result, ensure};
+use ch04_tar::compression::{Packing, packed};
+use common::hints;
+use common::step::{Hint, Step};
+use oci::{Blobs, Descriptor, Hashing, media};
+
+// ANCHOR: compressed
+/// The layer compressed by gzip, as a blob of its own. A layer that is compressed already
+/// stays as it is. The same layer gives the same bytes.
+///
+/// The caller holds a lease, as no image has the new blob yet.
+///
+/// # Errors
+/// The blob is missing or damaged; those of write(2).
+pub(crate) fn compressed(blobs: &Blobs, layer: &Descriptor) -> Result<Descriptor> {
+    let Some(media_type) = media::compressed(&layer.media_type) else {
+        return Ok(layer.clone());
+    };
+    let mut tar = Hashing::new(blobs.open(&layer.digest)?);
+    let mut blob = blobs.writer()?;
+    let written = packed(Packing::Gzip, &mut blob, |out| {
+        let copied = io::copy(&mut tar, out);
+        copied.map(drop).look(|| format!("compress the layer {}", layer.digest))
+    });
+    written.hint(hints::state)?;
+    let (_, found, _) = tar.finish();
+    ensure!(
+        found == layer.digest,
+        "the blob {} is damaged: its digest is {found}",
+        layer.digest
+    );
+    let (digest, size) = blob.finish()?;
+    Ok(Descriptor::new(media_type, digest, size))
+}
+// ANCHOR_END: compressed
