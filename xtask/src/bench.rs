@@ -1,7 +1,6 @@
 //! `cargo xtask bench`: measures the cost of the chapters.
 
 mod aim;
-mod apart;
 mod build;
 mod calls;
 mod life;
@@ -11,6 +10,7 @@ mod peers;
 mod plot;
 pub(crate) mod record;
 mod start;
+mod v1_mounts;
 mod vm;
 
 use std::path::PathBuf;

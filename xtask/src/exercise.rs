@@ -1,5 +1,6 @@
 //! `cargo xtask exercise`: checks whether an exercise of the book is solved.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return unsolved(&rows);
     }
     for row in &rows {
-        tell(row);
+        print_row(row);
     }
     let solved = rows.iter().filter(|row| row.answer.status == Status::Pass).count();
     println!("\nexercises: {solved} of {} solved", rows.len());
@@ -80,12 +81,27 @@ fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
     };
     for name in names {
         if !all.iter().any(|check| means(name, check)) {
-            bail!("exercise {name} not found: --list shows all");
+            let known =
+                all.iter().flat_map(|it| [&it.group[..], chapter(&it.group)]);
+            let near = nearest(known, name);
+            bail!("exercise {name} not found: {near}--list shows all");
         }
     }
     let chosen =
         all.iter().filter(|check| names.iter().any(|name| means(name, check)));
     Ok(chosen.cloned().collect())
+}
+
+/// "did you mean ...?", if one of the known names is similar.
+fn nearest<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> String {
+    let rated = known.map(|known| (strsim::damerau_levenshtein(known, name), known));
+    // Of two names that are equally near, the exercise comes before its chapter.
+    match rated.min_by_key(|(distance, known)| (*distance, Reverse(known.len()))) {
+        Some((distance, known)) if distance <= 2 => {
+            format!("did you mean {known}? ")
+        }
+        _ => String::new(),
+    }
 }
 
 fn rows(
@@ -103,7 +119,7 @@ fn rows(
     Ok(rows)
 }
 
-fn tell(row: &Row) {
+fn print_row(row: &Row) {
     let (group, sentence) = (&row.check.group, row.sentence());
     match row.answer.status {
         Status::Pass => println!("{group}: {sentence} ... solved"),
@@ -169,7 +185,7 @@ fn solutions(
         .cloned()
         .collect();
     let rows = rows(built, qemu, &solved, which)?;
-    rows.iter().for_each(tell);
+    rows.iter().for_each(print_row);
     let missing =
         rows.iter().filter(|row| row.answer.status != Status::Pass).count();
     println!("\nsolutions: {} pass, {missing} fail", rows.len() - missing);
@@ -317,5 +333,16 @@ mod tests {
             }
             apply(&name, &text, dir.path()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_mistyped_name_has_a_suggestion() {
+        let near = |name| {
+            let known = ["ch02-uts-1", "ch02-uts", "ch04-volume-2", "ch04-volume"];
+            nearest(known.into_iter(), name)
+        };
+        assert_eq!(near("ch02-uts1"), "did you mean ch02-uts-1? ");
+        assert_eq!(near("ch04-volum"), "did you mean ch04-volume? ");
+        assert_eq!(near("volume"), "");
     }
 }

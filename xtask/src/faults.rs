@@ -135,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut reports = Reports::default();
     let begun = Instant::now();
     let ran = lane::run(&set, how, &tests, &mut reports);
-    tell(reports.since(0), args.only.is_some(), begun.elapsed());
+    print_reports(reports.since(0), args.only.is_some(), begun.elapsed());
     ran?;
     if args.is_whole() {
         let (executed, skipped) = reports.executed(0);
@@ -172,7 +172,7 @@ fn sums(reports: &[Report]) -> BTreeMap<String, u64> {
     sums
 }
 
-fn tell(reports: &[Report], only: bool, took: Duration) {
+fn print_reports(reports: &[Report], only: bool, took: Duration) {
     if only {
         reports.iter().for_each(|report| println!("{}", report.output.trim()));
         return;

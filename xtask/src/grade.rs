@@ -1,7 +1,7 @@
 //! `cargo xtask grade`: grades a container program in any language.
 
 mod chapters;
-mod luggage;
+mod packing;
 mod report;
 pub(crate) mod row;
 
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let asked = chapters::capabilities(&args.chapter)?;
     let claimed = claimed(&adapter, asked)?;
     // Find the program's files before the build, which takes a minute.
-    let (luggage, subject) = luggage::pack(&args.binary, adapter)?;
+    let (packing, subject) = packing::pack(&args.binary, adapter)?;
     let qemu = qemu::find()?;
     let built = build(&[PROGRAM])?;
     let checks = listed(built.test(PROGRAM)?)?;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         &which.kernel,
         which.cgroup,
         accelerator,
-        luggage,
+        packing,
     )?;
     eprintln!("grading {} in a VM: {}", subject.binary, set.describe());
     let mut rows = Vec::new();

@@ -22,6 +22,7 @@ mod power;
 mod registry_tools;
 mod session;
 mod set;
+mod software;
 mod test;
 mod tidy;
 mod vm;

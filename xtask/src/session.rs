@@ -143,7 +143,7 @@ pub(crate) fn attend(
     }
     let how = relay_output(vm, |_| ())?;
     lock(&line).order(&Order::Finish)?;
-    vm.goodbye(tests)?;
+    vm.shut_down(tests)?;
     drop(terminal);
     Ok(how)
 }

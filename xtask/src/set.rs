@@ -16,6 +16,9 @@ use crate::vm::scratch::Scratch;
 use crate::vm::tree::Tree;
 use crate::vm::{self, Cgroup, Set, kernel, say};
 
+/// The megabytes of memory of a VM.
+const MEMORY: u32 = 512;
+
 /// The files of the checkout that tests read.
 const SNAPSHOTS: [&str; 2] =
     ["tests/tests/blackbox/snapshots", "tests/tests/faults/chapters/snapshots"];
@@ -83,6 +86,7 @@ pub(crate) fn make_with(
         cgroup,
         medium,
         disks: Vec::new(),
+        memory: MEMORY,
         raw_root: false,
         boot_limit: None,
         rung: Mutex::default(),

@@ -19,6 +19,7 @@ use common::step::report as in_words;
 use crate::build::{Built, build};
 use crate::minimum;
 use crate::session::{self, Watch};
+use crate::software;
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::Machine;
 use crate::vm::tree::Tree;
@@ -152,7 +153,16 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     if let Some(pages) = &args.pages {
         built.pages = pages.clone();
     }
-    let tests = select(listed(&built, &args.program)?, &args.filter)?;
+    let mut tests = select(listed(&built, &args.program)?, &args.filter)?;
+    if args.program == BOOK && args.filter.is_empty() && !args.list {
+        // Its images are downloaded, and made as root.
+        let page = format!("book::{}", software::PAGE);
+        tests.retain(|test| *test != page);
+        say(&format!(
+            "not run with the other pages: cargo xtask test book {}",
+            software::PAGE
+        ));
+    }
     if args.list {
         tests.iter().for_each(|test| println!("{test}"));
         return Ok(());
@@ -256,14 +266,21 @@ fn in_vms(
     let times = Times::read();
     let mut checked = Ok(());
     for (kernel, cgroup, tests) in machines(args, tests)? {
+        let is_software = args.program == BOOK
+            && tests[0].split("::").nth(1) == Some(software::PAGE);
         let jobs = args.jobs.unwrap_or(processors).clamp(1, tests.len());
         let tests = times.longest_first(&tests);
         let more = match args.program.as_str() {
             NETWORKS => firewalls::programs(PACKAGED.contains(&kernel.as_str()))?,
+            _ if is_software => software::files()?,
             _ => Tree::default(),
         };
         let mut set =
             crate::set::make_with(built, &qemu, &kernel, cgroup, accelerator, more)?;
+        if is_software {
+            // A snapshot is of a VM with as much memory as the others.
+            (set.memory, set.kept) = (software::MEMORY, false);
+        }
         set.boot_limit = args.boot_timeout.map(Duration::from_secs);
         eprintln!(
             "running {} in a VM: {}; {jobs} at a time",

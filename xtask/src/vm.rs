@@ -101,6 +101,8 @@ pub(crate) struct Set {
     pub(crate) medium: Medium,
     /// Writable disks. A snapshot includes none.
     pub(crate) disks: Vec<Disk>,
+    /// Megabytes of memory.
+    pub(crate) memory: u32,
     /// Keep the initramfs as root filesystem, where pivot_root(2) fails.
     pub(crate) raw_root: bool,
     /// The time limit of a boot, if it is not the default.

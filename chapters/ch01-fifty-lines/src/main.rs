@@ -1,6 +1,7 @@
-//! A container in fifty lines, without the engine: `ch01-fifty-lines run CMD…` creates
-//! namespaces and runs itself again as `child`, which is born into them.
-//! `ROOT=DIR` names the new root directory. The default is the host's own `/`.
+//! A container in fifty lines, without the engine: `ch01-fifty-lines run CMD…`
+//! creates namespaces and runs itself again as `child`, and the child process starts
+//! in these namespaces. `ROOT=DIR` names the new root directory. The default is the
+//! host's own `/`.
 
 #![forbid(unsafe_code)]
 
@@ -29,7 +30,7 @@ fn run(command: Vec<OsString>) -> Result<ExitCode> {
     let new = CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNS;
-    unshare(new).context("unshare(2): namespaces take root, so run it with sudo")?;
+    unshare(new).context("unshare(2): new namespaces require root: use sudo")?;
     wait(Command::new("/proc/self/exe").arg("child").args(command))
 }
 // ANCHOR_END: run

@@ -1,4 +1,4 @@
-//! The commands for message queues, semaphores and shared memory.
+//! The commands for message queues, semaphore sets and shared memory.
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -7,33 +7,33 @@ use common::{Exit, output};
 
 use crate::{Kind, list, make, remove};
 
-/// Make, list and remove objects of System V IPC, and POSIX message queues
+/// Create, list and remove System V IPC objects and POSIX message queues
 #[derive(Debug, Subcommand)]
 pub enum Objects {
-    /// Make one, and print its id; of a POSIX queue its name
+    /// Create an object and print its ID (POSIX queue: its name)
     Make {
-        /// Which
+        /// Kind of the object
         kind: Kind,
     },
-    /// List them all; POSIX queues where /dev/mqueue is mounted
+    /// List all objects; POSIX queues only if /dev/mqueue is mounted
     ///
-    /// System V's are those of this process' namespace, POSIX queues those of the
-    /// namespace that /dev/mqueue was mounted in.
+    /// The System V objects are those of this process's IPC namespace. The POSIX
+    /// queues are those of the IPC namespace in which /dev/mqueue was mounted.
     List,
-    /// Remove one
+    /// Remove an object
     Remove {
-        /// Which kind
+        /// Kind of the object
         kind: Kind,
-        /// Its id; of a POSIX queue its name
+        /// ID of the object (POSIX queue: its name)
         id: String,
     },
 }
 
 impl Objects {
-    /// Execute it.
+    /// Execute the command.
     ///
     /// # Errors
-    /// As [`make`], [`list`] and [`remove`].
+    /// The errors of [`make`], [`list`] and [`remove`], and of writing to stdout.
     pub fn run(self) -> Result<Exit> {
         match self {
             Objects::Make { kind } => output::print(&format!("{}\n", make(kind)?))?,

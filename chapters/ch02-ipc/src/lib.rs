@@ -1,4 +1,5 @@
-//! The IPC namespace: message queues, semaphores and shared memory of one's own.
+//! The IPC namespace: the container's own message queues, semaphore sets and shared
+//! memory.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +11,7 @@ pub use objects::{Kind, list, make, remove};
 use common::{Birth, Part};
 use nix::sched::CloneFlags;
 
-/// An IPC namespace: System V objects and POSIX message queues.
+/// An IPC namespace. It isolates System V IPC objects and POSIX message queues.
 ///
 /// # Source
 /// ipc_namespaces(7)

@@ -1,4 +1,4 @@
-//! `ch02-ipc run`: no message queue of the host is seen.
+//! `ch02-ipc run`: the container sees no message queue of the host.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, IPC namespace: queues made outside do not exist inside.
+/// Chapter 2, IPC namespace: queues created outside do not exist inside.
 #[derive(Parser)]
 #[command(name = "ch02-ipc", after_help = common::after_help!("\
 Try:
@@ -24,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program with message queues of its own
+    /// Run a program with its own IPC objects
     Run(Run),
     #[command(flatten)]
     Objects(Objects),

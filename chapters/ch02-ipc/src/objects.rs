@@ -1,5 +1,5 @@
-//! What an IPC namespace holds, made and listed: busybox has neither ipcmk(1) nor
-//! ipcs(1).
+//! Create, list and remove the objects of an IPC namespace. Needed because busybox
+//! has neither ipcmk(1) nor ipcs(1).
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::mqueue::{MQ_OFlag, MqAttr, mq_open, mq_unlink};
 use nix::sys::stat::Mode;
 
-/// The kinds of objects.
+/// The kinds of IPC objects.
 ///
 /// # Source
 /// sysvipc(7), mq_overview(7)
@@ -20,19 +20,20 @@ use nix::sys::stat::Mode;
 pub enum Kind {
     /// A System V message queue
     Queue,
-    /// A System V semaphore set, of one
+    /// A System V semaphore set with one semaphore
     Semaphores,
-    /// A page of System V shared memory
+    /// A System V shared memory segment of one page
     Memory,
     /// A POSIX message queue
     Posix,
 }
 
 // ANCHOR: objects
-/// Make one; its id, or for a POSIX queue its name.
+/// Create an object. Returns its ID, or the name of a POSIX queue.
 ///
 /// # Errors
-/// ENOSPC and EMFILE when the namespace has as many as it may.
+/// ENOSPC or EMFILE if the namespace already has its maximum number of objects of
+/// this kind.
 pub fn make(kind: Kind) -> Result<String> {
     let number = match kind {
         Kind::Queue => SystemV::Queue.make().step(|| "msgget(2)"),
@@ -43,13 +44,14 @@ pub fn make(kind: Kind) -> Result<String> {
     Ok(number?.to_string())
 }
 
-/// System V numbers its objects; POSIX gives its queues names, with a slash, in a
-/// file system of their own.
+/// A System V object is identified by a number. A POSIX queue is identified by a
+/// name that begins with a slash, in a file system of its own.
 fn make_posix() -> Result<String> {
     let name = format!("/{}", Id::new()?);
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    // Room for one message of 64 bytes. The queue stays when its descriptor is closed.
+    // Room for one message of 64 bytes. The queue remains after its file descriptor
+    // is closed.
     let room = MqAttr::new(0, 1, 64, 0);
     mq_open(name.as_str(), flags, mode, Some(&room))
         .step(|| format!("mq_open(3) {name}"))
@@ -61,10 +63,11 @@ fn make_posix() -> Result<String> {
 }
 // ANCHOR_END: objects
 
-/// Remove one.
+/// Remove an object.
 ///
 /// # Errors
-/// There is none of that id or name, or it is somebody else's.
+/// EINVAL or ENOENT if no object has this ID or name; EPERM or EACCES if it belongs
+/// to another user.
 pub fn remove(kind: Kind, id: &str) -> Result<()> {
     let (object, call) = match kind {
         Kind::Queue => (SystemV::Queue, "msgctl(2)"),
@@ -72,12 +75,16 @@ pub fn remove(kind: Kind, id: &str) -> Result<()> {
         Kind::Memory => (SystemV::Memory, "shmctl(2)"),
         Kind::Posix => return remove_posix(id),
     };
-    let number =
-        id.parse().with_context(|| format!("{id:?} is no id, as list shows"))?;
+    let number = id.parse().with_context(|| {
+        format!(
+            "invalid ID {id:?}: expected a number \
+                                            that list shows"
+        )
+    })?;
     object.remove(number).step(|| format!("{call} IPC_RMID {number}")).hint(
         |errno| {
             (errno == Errno::EINVAL)
-                .then(|| format!("there is none with the id {number}"))
+                .then(|| format!("there is no object with the ID {number}"))
         },
     )
 }
@@ -85,15 +92,15 @@ pub fn remove(kind: Kind, id: &str) -> Result<()> {
 fn remove_posix(name: &str) -> Result<()> {
     mq_unlink(name).step(|| format!("mq_unlink(3) {name}")).hint(|errno| {
         (errno == Errno::EINVAL && !name.starts_with('/'))
-            .then(|| format!("a queue's name begins with a slash: /{name}"))
+            .then(|| format!("the name of a queue must begin with a slash: /{name}"))
     })
 }
 
-/// A table of all in this process' namespace. POSIX queues show where their file
-/// system is mounted, which is /dev/mqueue by custom.
+/// A table of all objects in this process's namespace. POSIX queues appear only if
+/// their file system is mounted at its usual place, /dev/mqueue.
 ///
 /// # Errors
-/// A kernel without System V objects.
+/// ENOENT if the kernel was built without System V IPC, or /proc is not mounted.
 /// # Source
 /// proc(5), "/proc/sysvipc"
 pub fn list() -> Result<String> {
@@ -102,7 +109,8 @@ pub fn list() -> Result<String> {
     {
         let path = format!("/proc/sysvipc/{file}");
         let text = fs::read_to_string(&path).step(|| format!("read(2) {path}"))?;
-        // Below a heading, a line is: key, id, and more.
+        // The first line is a heading. Each other line has the key, the ID and other
+        // fields.
         for line in text.lines().skip(1) {
             let id = line.split_whitespace().nth(1).unwrap_or("?");
             table += &format!("{kind:<12}{id}\n");

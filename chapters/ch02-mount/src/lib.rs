@@ -1,4 +1,4 @@
-//! The mount namespace: a mount table of one's own.
+//! The mount namespace: the container's own mount table.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 
-/// A mount namespace: a copy of the mount table, cut off from the original.
+/// A mount namespace: a private copy of the mount table. New mounts in it do not
+/// appear on the host, nor the host's in it.
 ///
 /// # Source
 /// mount_namespaces(7)
@@ -27,16 +28,16 @@ impl Part for Mount {
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
-        // The copy still hangs together with the original: systemd makes `/`
-        // shared, and a mount made on one side of a shared mount appears on the
-        // other. Private first, before anything is mounted.
+        // The copy is still linked to the original: systemd makes `/` shared, and a
+        // mount below a shared mount point appears in both namespaces. So make all
+        // mounts private before anything is mounted.
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
             .step(|| "mount(2) / MS_REC|MS_PRIVATE")
             .hint(|errno| {
                 (errno == Errno::EINVAL).then(|| {
-                    "the root here is no mount but a directory, as after chroot(8): \
-                     run it outside of that"
+                    "the root directory is not a mount point, as after chroot(8): \
+                     run this command outside the chroot"
                         .to_owned()
                 })
             })

@@ -1,4 +1,4 @@
-//! `ch02-mount run`: mounts that the host does not see.
+//! `ch02-mount run`: mounts that are not visible on the host.
 
 use std::process::ExitCode;
 
@@ -10,13 +10,13 @@ use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, mount namespace: what is mounted inside is not seen outside.
+/// Chapter 2, mount namespace: mounts made inside are not visible outside.
 #[derive(Parser)]
 #[command(name = "ch02-mount", after_help = common::after_help!("\
 Try:
   ch02-mount run sh -c 'mount -t tmpfs none /mnt; mount | tail -1'
   ch02-mount run sh -c 'mount -t proc proc /proc; ps'
-  mount | tail -1                             the host knows nothing of it
+  mount | tail -1                             not in the host's mount table
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program with a mount table of its own
+    /// Run a program with its own mount table
     Run(Run),
 }
 

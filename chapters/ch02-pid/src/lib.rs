@@ -1,12 +1,13 @@
-//! The PID namespace: be process number 1.
+//! The PID namespace: the container's first process is PID 1.
 
 #![forbid(unsafe_code)]
 
 use common::{Birth, Part};
 use nix::sched::CloneFlags;
 
-/// A PID namespace. Its first process is number 1: when it ends, the kernel kills
-/// all others, and signals that it has no handler for don't reach it.
+/// A PID namespace. Its first process is PID 1. When PID 1 ends, the kernel kills
+/// all other processes of the namespace. A signal from inside the namespace reaches
+/// PID 1 only if it has a handler for this signal.
 ///
 /// # Source
 /// pid_namespaces(7)

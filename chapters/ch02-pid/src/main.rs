@@ -1,4 +1,4 @@
-//! `ch02-pid run`: process number 1.
+//! `ch02-pid run`: run a program as PID 1.
 
 use std::process::ExitCode;
 
@@ -9,13 +9,13 @@ use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, PID namespace: the first process is number 1.
+/// Chapter 2, PID namespace: the first process is PID 1.
 #[derive(Parser)]
 #[command(name = "ch02-pid", after_help = common::after_help!("\
 Try:
   ch02-pid run sh -c 'echo $$'           1 inside
-  ch02-pid run sh -c 'sleep 60 & exit'     nothing outlives number 1
-  ch02-pid run ps                        still all of the host's: /proc is the host's
+  ch02-pid run sh -c 'sleep 60 & exit'     no process outlives PID 1
+  ch02-pid run ps                        still the host's processes and /proc
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program as process number 1
+    /// Run a program as PID 1
     Run(Run),
 }
 

@@ -1,4 +1,5 @@
-//! After unshare(2) and setns(2): this process is already where the program shall be.
+//! Execute the program after unshare(2) or setns(2): this process is already in the
+//! program's namespaces.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,11 +14,12 @@ use common::{Exit, PATH};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-/// Become the program; where only children come into the namespace, have a child do
-/// it, and end as it does. Without words, it is a shell.
+/// Replace this process with the program. With `as_child`, run the program as a
+/// child process instead, and return its exit status: PID and time namespaces apply
+/// only to children. If `words` is empty, the program is `sh`.
 ///
 /// # Errors
-/// There is no such program (127), or it can't be executed (126).
+/// The program is not found (exit status 127) or cannot be executed (126).
 /// # Source
 /// execve(2)
 pub fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
@@ -50,8 +52,8 @@ pub fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
         Err(e) if e.raw_os_error() == Some(Errno::ENOMEM as i32) => {
             return Err(e).step(|| "fork(2)").hint(|_| {
                 Some(
-                    "a PID namespace whose number 1 has ended takes no new process: \
-                     it can be held, and is of no more use"
+                    "a PID namespace accepts no new process after its PID 1 has \
+                     ended: use another one"
                         .to_owned(),
                 )
             });

@@ -1,4 +1,4 @@
-//! The commands that make, leave, join and hold namespaces.
+//! The commands that create, leave, join and hold namespaces.
 
 use std::ffi::OsString;
 
@@ -10,28 +10,28 @@ use common::{Exit, output};
 
 use crate::{Choice, enter, hold, list, release, unshare};
 
-/// Make, leave, join and hold namespaces
+/// Create, leave, join and hold namespaces
 #[derive(Debug, Subcommand)]
 pub enum ByHand {
-    /// Show in which namespaces a process is [default: this one]
+    /// Show the namespaces of a process [default: this one]
     List {
-        /// The process; beside it, whether the namespace is yours too
+        /// Process ID; adds a column that shows whether the namespace is also yours
         #[arg(value_name = "PID")]
         process: Option<u32>,
     },
-    /// unshare(2): leave namespaces for new ones, and become a program
+    /// unshare(2): move to new namespaces and execute a program
     Unshare(Words),
-    /// setns(2): join a process' namespaces, and become a program
+    /// setns(2): join the namespaces of a process and execute a program
     Enter {
-        /// The process, or a name that holds a namespace
+        /// Process ID, or the name of a held namespace
         #[arg(value_name = "PID|NAME")]
         who: String,
 
-        /// The namespaces, and the program.
+        /// The namespaces and the program.
         #[command(flatten)]
         words: Words,
     },
-    /// Keep a process' namespace alive under a name, also when the process ends
+    /// Keep a namespace of a process under a name, even after the process ends
     Hold {
         /// The name
         name: Name,
@@ -44,14 +44,14 @@ pub enum ByHand {
         #[command(flatten)]
         choice: Choice,
     },
-    /// Let go of a namespace that is held under a name
+    /// Release a held namespace
     Release {
         /// The name
         name: Name,
     },
 }
 
-/// A choice of namespaces, and a program.
+/// Kinds of namespaces, and a program.
 #[derive(Args, Debug)]
 pub struct Words {
     #[command(flatten)]
@@ -63,11 +63,11 @@ pub struct Words {
 }
 
 impl ByHand {
-    /// Execute it.
+    /// Execute the command.
     ///
     /// # Errors
-    /// As [`list`], [`unshare`](fn@unshare), [`enter`](fn@enter), [`hold`](fn@hold) and
-    /// [`release`].
+    /// The errors of [`list`], [`unshare`](fn@unshare), [`enter`](fn@enter),
+    /// [`hold`](fn@hold) and [`release`], and of writing to stdout.
     pub fn run(self) -> Result<Exit> {
         match self {
             ByHand::List { process } => {

@@ -1,4 +1,4 @@
-//! `enter`: the third of the three calls.
+//! `enter`: setns(2), the third of the three calls.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,11 +17,13 @@ use crate::hold;
 use crate::kind::{KINDS, Kind, flags, for_children, names};
 use crate::list::number;
 
-/// Join the namespaces of a process, or one that is held under a name, and become
-/// the program. Without kinds, all of the process' that are not ours.
+/// Join the namespaces of a process, or one held namespace, and execute the program.
+/// `who` is a process ID or the name of the held namespace. If `kinds` is empty,
+/// join all of the process's namespaces that differ from the caller's.
 ///
 /// # Errors
-/// There is no such process or name; EPERM without CAP_SYS_ADMIN over them.
+/// The process or the name does not exist; EPERM if the caller lacks CAP_SYS_ADMIN
+/// in the owning user namespace; those of [`become_program`].
 pub fn enter(who: &str, kinds: Vec<Kind>, words: &[OsString]) -> Result<Exit> {
     match who.parse() {
         Ok(pid) => enter_process(pid, kinds, words),
@@ -35,7 +37,8 @@ fn enter_process(
     mut kinds: Vec<Kind>,
     words: &[OsString],
 ) -> Result<Exit> {
-    // The descriptor keeps meaning this very process, whoever gets its number next.
+    // The file descriptor refers to this process even if its process ID is used
+    // again.
     let process = Pid::from_raw(pid).filter(|_| pid > 0);
     let process = process.with_context(|| format!("there is no process {pid}"))?;
     let pidfd = pidfd_open(process, PidfdFlags::empty())
@@ -45,7 +48,8 @@ fn enter_process(
         })?;
     if kinds.is_empty() {
         for kind in KINDS {
-            // Joining one's own user namespace is EINVAL; the others' is no use.
+            // Joining the caller's own user namespace fails with EINVAL. Joining
+            // another own namespace would have no effect.
             if number(&pid.to_string(), kind)? != number("self", kind)? {
                 kinds.push(kind);
             }
@@ -65,31 +69,40 @@ fn enter_process(
 
 fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
     if !kinds.is_empty() {
-        bail!("{name} is one namespace, whose kind is known: leave the flags out");
+        bail!("the name {name} selects one namespace: remove the flags for kinds");
     }
-    let name: Name = name.parse().context("neither a process id nor a name")?;
+    let name: Name = name.parse().context("neither a process ID nor a name")?;
     let path = hold::path(&name)?;
     let file = File::open(&path)
         .step(|| format!("open(2) {}", path.display()))
         .hint(|errno| {
-            (errno == Errno::ENOENT)
-                .then(|| format!("nothing is held under {name}: hold does that"))
+            (errno == Errno::ENOENT).then(|| {
+                format!(
+                    "no namespace is held under {name}: use hold \
+                                  first"
+                )
+            })
         })?;
     setns(&file, CloneFlags::empty())
         .step(|| format!("setns(2) {}", path.display()))
         .hint(|errno| {
             (errno == Errno::EINVAL).then(|| {
-                format!("it is held no more, as after a reboot: release {name}")
+                format!(
+                    "the namespace is no longer held, as after a reboot: use \
+                         release {name}"
+                )
             })
         })?;
-    // Were it a PID namespace, only a child would come into it.
+    // The kind of the namespace is not known here. If it is a PID namespace, it
+    // applies only to children.
     become_program(words, true)
 }
 
-/// Where uid 0 is mapped, be it: our own may be nobody's there.
+/// Become UID 0 and GID 0 if these are mapped: the caller's own IDs may be unmapped
+/// in this user namespace.
 fn be_root_inside() -> Result<()> {
     let tolerated = |done: nix::Result<()>, call: &str| match done {
-        // Not mapped; or groups can't be dropped, where the map says "deny".
+        // The ID is not mapped, or /proc/PID/setgroups contains "deny".
         Err(Errno::EINVAL | Errno::EPERM) => Ok(()),
         done => done.step(|| call.to_owned()),
     };
@@ -101,14 +114,15 @@ fn be_root_inside() -> Result<()> {
 fn why(errno: Errno, kinds: &[Kind]) -> Option<String> {
     match errno {
         Errno::EPERM => Some(
-            "joining takes CAP_SYS_ADMIN in the namespace's user namespace, and in \
-             one's own: as an ordinary user join the user namespace too (--user), or \
-             try as root"
+            "setns(2) requires CAP_SYS_ADMIN in the namespace's user namespace and \
+             in your own: join the user namespace too (--user), or use root"
                 .to_owned(),
         ),
-        Errno::EINVAL if kinds.iter().any(|kind| kind.file == "user") => {
-            Some("it may be one's own user namespace, which can't be joined".to_owned())
-        }
+        Errno::EINVAL if kinds.iter().any(|kind| kind.file == "user") => Some(
+            "this may be the process's own user namespace, which cannot be \
+                  joined"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

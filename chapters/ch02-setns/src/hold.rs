@@ -1,5 +1,5 @@
-//! `hold` and `release`: a namespace goes with its last process, unless somebody has
-//! its file open, or mounted somewhere.
+//! `hold` and `release`: the kernel removes a namespace with its last process,
+//! unless the namespace's file is open or bind-mounted.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -15,37 +15,49 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::kind::Kind;
 use crate::list::number;
 
-/// Where a name's mount lies.
+/// The file on which the namespace with this name is mounted.
 pub(crate) fn path(name: &Name) -> Result<PathBuf> {
     Ok(State::locate()?.root().join("namespaces").join(name.as_str()))
 }
 
 // ANCHOR: hold
-/// Keep a process' namespace alive under a name, by a bind mount of its file. This
-/// is the host's mount table, on purpose: the mount has to outlive this process.
+/// Keep a namespace of a process under a name, by a bind mount of the namespace's
+/// file. This mount is in the host's mount table, because it must outlive this
+/// process.
 ///
 /// # Errors
-/// The name is taken, or a number; there is no such process; EPERM for an ordinary
-/// user.
+/// The name is already in use or is a number; not exactly one kind is given; the
+/// process does not exist; EPERM if the caller is not root.
 /// # Source
 /// namespaces(7), "Namespace lifetime"
 pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
     let [kind] = kinds else {
-        bail!("a name holds one namespace: choose one kind, --uts for one");
+        bail!(
+            "a name holds one namespace: select exactly one kind, for example \
+               --uts"
+        );
     };
     if name.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
-        bail!("enter {name} would mean process {name}: put a letter into the name");
+        bail!(
+            "the name must contain a letter: enter {name} would mean process \
+               {name}"
+        );
     }
-    number(&pid.to_string(), *kind)?.context("this kernel has no such kind")?;
+    number(&pid.to_string(), *kind)?.context(
+        "this kernel does not have this kind \
+                                              of namespace",
+    )?;
     let path = path(name)?;
     let state = State::locate()?;
     state.make(state.root().join("namespaces"))?;
-    // A file is mounted on a file. That it is new says that the name is free.
+    // The mount point of a file must be a file. Creating it exclusively also checks
+    // that the name is free.
     File::create_new(&path).step(|| format!("open(2) {}", path.display())).hint(
         |errno| match errno {
-            Errno::EEXIST => {
-                Some(format!("{name} is taken: release {name} frees it"))
-            }
+            Errno::EEXIST => Some(format!(
+                "the name {name} is already in use: use release \
+                              {name}"
+            )),
             errno => hints::state(errno),
         },
     )?;
@@ -61,17 +73,19 @@ pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
 }
 // ANCHOR_END: hold
 
-/// Let go of it; if nobody else holds it, the namespace goes.
+/// Remove the mount and its file. The kernel then removes the namespace, unless a
+/// process or a file descriptor still uses it.
 ///
 /// # Errors
-/// Nothing is held under the name.
+/// No namespace is held under the name; EPERM if the caller is not root.
 pub fn release(name: &Name) -> Result<()> {
     let path = path(name)?;
     if !path.exists() {
-        bail!("nothing is held under {name}");
+        bail!("no namespace is held under {name}");
     }
     match umount2(&path, MntFlags::MNT_DETACH) {
-        // Not mounted: a reboot, or a kill in between, left the file alone.
+        // The file is not mounted: the machine was rebooted, or `hold` was killed
+        // before mount(2).
         Err(Errno::EINVAL) => {}
         unmounted => {
             unmounted.step(|| format!("umount(2) {}", path.display()))?;
@@ -82,11 +96,12 @@ pub fn release(name: &Name) -> Result<()> {
 
 fn why(errno: Errno, kind: Kind) -> Option<String> {
     match errno {
-        Errno::EPERM => Some("the host's mounts are root's: try as root".to_owned()),
-        // It would keep itself alive for ever.
+        Errno::EPERM => Some("only root may change the host's mounts: use \
+                              root".to_owned()),
+        // A mount namespace that contains its own file would never be removed.
         Errno::EINVAL if kind.file == "mnt" => Some(
-            "a mount namespace can't be mounted inside itself, nor in an older one \
-             that shares its mounts with it: keep a process in it instead"
+            "a mount namespace cannot be mounted inside itself or in an older mount \
+             namespace that shares its mounts: keep a process in it instead"
                 .to_owned(),
         ),
         _ => None,

@@ -1,5 +1,5 @@
-//! The three calls: clone(2) makes a process in new namespaces, unshare(2) moves this
-//! one into new ones, setns(2) into somebody else's.
+//! The three calls: clone(2) creates a process in new namespaces, unshare(2) moves
+//! the caller into new namespaces, and setns(2) moves the caller into existing ones.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! `list`: in which namespaces a process is.
+//! `list`: show the namespaces of a process.
 
 use std::fs::read_link;
 use std::io;
@@ -11,12 +11,12 @@ use nix::errno::Errno;
 use crate::kind::{KINDS, Kind};
 
 // ANCHOR: number
-/// The number of a process' namespace of this kind: an inode number of the file
-/// system nsfs. Two processes with equal numbers share the namespace. None where the
-/// kernel doesn't know the kind.
+/// The number of a process's namespace of this kind: an inode number of the file
+/// system nsfs. Two processes with the same number share the namespace. Returns
+/// `None` if the kernel does not have this kind. `pid` is a process ID or `self`.
 ///
 /// # Errors
-/// ENOENT without such a process; EACCES for another user's.
+/// The process does not exist; EACCES if it belongs to another user.
 /// # Source
 /// namespaces(7), "The /proc/pid/ns/ directory"
 pub(crate) fn number(pid: &str, kind: Kind) -> Result<Option<u64>> {
@@ -25,8 +25,8 @@ pub(crate) fn number(pid: &str, kind: Kind) -> Result<Option<u64>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return missing(pid),
         link => link.step(|| format!("readlink(2) {path}")).hint(|errno| {
             (errno == Errno::EACCES).then(|| match rights::privileged() {
-                true => format!("process {pid} is closed even to root here"),
-                false => format!("process {pid} is somebody else's: try as root"),
+                true => format!("even root has no access to process {pid} here"),
+                false => format!("process {pid} belongs to another user: use root"),
             })
         })?,
     };
@@ -45,10 +45,11 @@ fn missing(pid: &str) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// The table: of this process, or of another beside it.
+/// The table of namespaces: of this process, or of the process `pid` compared with
+/// this one.
 ///
 /// # Errors
-/// Those of reading /proc/PID/ns.
+/// The process does not exist; EACCES if it belongs to another user.
 pub fn list(pid: Option<u32>) -> Result<String> {
     let mut table =
         format!("{:<8}{:<12}{:<17}{:<8}", "KIND", "NUMBER", "FLAG", "LINUX");

@@ -1,4 +1,4 @@
-//! `ch02-setns`: the three calls, by hand.
+//! `ch02-setns`: use clone(2), unshare(2) and setns(2) by hand.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use ch02_setns::{Choice, Namespaces};
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, the three calls: make namespaces, leave them, join somebody else's.
+/// Chapter 2, the three system calls: create, leave and join namespaces.
 #[derive(Parser)]
 #[command(name = "ch02-setns", after_help = common::after_help!("\
 Try:

@@ -6,7 +6,7 @@ use common::{Birth, Part, Plan, Up};
 
 use crate::kind::{Kind, flags};
 
-/// New namespaces of these kinds, for a new process.
+/// The part that creates the new process in new namespaces of these kinds.
 #[derive(Debug)]
 pub struct Namespaces(pub Vec<Kind>);
 

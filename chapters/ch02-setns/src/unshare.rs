@@ -1,4 +1,4 @@
-//! `unshare`: the second of the three calls.
+//! `unshare`: unshare(2), the second of the three calls.
 
 use std::ffi::OsString;
 
@@ -12,22 +12,24 @@ use crate::become_program::become_program;
 use crate::kind::{Kind, flags, for_children, names};
 
 // ANCHOR: unshare
-/// Leave the namespaces of these kinds for new ones, and become the program.
+/// Move this process to new namespaces of these kinds, and execute the program.
 ///
 /// # Errors
-/// EPERM without CAP_SYS_ADMIN, unless a user namespace is among the kinds.
+/// EPERM if the caller lacks CAP_SYS_ADMIN and `kinds` contains no user namespace;
+/// those of [`become_program`].
 /// # Source
 /// unshare(2)
 pub fn unshare(kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
-    // Inside, this process does not know who it is outside.
+    // Read the IDs first: inside the new user namespace, this process can no longer
+    // read its IDs outside.
     let outside = Outside::caller();
     nix::sched::unshare(flags(kinds))
         .step(|| format!("unshare(2) {}", names(kinds)))
         .hint(|errno| hints::clone(errno, flags(kinds)))?;
     for kind in kinds {
         match kind.file {
-            // No parent waits here that could write the maps. A process may write its
-            // own maps, with its own IDs only (user_namespaces(7)).
+            // There is no parent that writes the maps. A process may write its own
+            // maps, but only with its own IDs (user_namespaces(7)).
             "user" => outside.becomes_root_of("self")?,
             "mnt" => {
                 let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

@@ -16,7 +16,8 @@ use nix::unistd::{Pid, getgid, getuid};
 
 pub use single::Outside;
 
-/// A user namespace around the process, and the map that says who is who.
+/// A user namespace for the container, with a map from the IDs inside to the IDs
+/// outside.
 ///
 /// # Source
 /// user_namespaces(7)
@@ -25,28 +26,29 @@ pub struct User {
     map: Map,
 }
 
-/// Which users exist inside.
+/// The IDs that are mapped in the user namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Map {
-    /// No user namespace: the caller may do without.
+    /// No user namespace is created: the caller has the necessary rights already.
     NotNeeded,
-    /// Nobody: everyone is 65534, the overflow uid.
+    /// No IDs: every user and group inside is 65534, the overflow ID.
     Nobody,
-    /// Root, who is the caller outside.
+    /// Only root, which is the caller outside.
     Root,
-    /// Root, and the range that /etc/subuid and /etc/subgid give to the caller.
+    /// Root, and the ranges that /etc/subuid and /etc/subgid assign to the caller.
     Range,
 }
 
 impl User {
-    /// A user namespace with this map.
+    /// Create the part with this map.
     #[must_use]
     pub fn new(map: Map) -> User {
         User { map }
     }
 
-    /// Root's rights for who hasn't got them: every chapter's list begins with
-    /// this part, and it stays out of the way of a caller who is root.
+    /// Create a user namespace only if the caller is not root. Every chapter's list
+    /// of parts begins with this part, so that ordinary users can run the chapter
+    /// too.
     #[must_use]
     pub fn if_needed() -> User {
         User { map: if rights::privileged() { Map::NotNeeded } else { Map::Root } }
@@ -73,7 +75,8 @@ impl Part for User {
             let line = format!(
                 "not root: in a user namespace of its own (ch02-user){kept}"
             );
-            // The line is a courtesy; a closed stderr is no reason not to run.
+            // This line is only information. A closed stderr must not stop the
+            // container.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
         Ok(())
@@ -86,8 +89,8 @@ impl Part for User {
     }
 
     // ANCHOR: attach
-    /// The maps are written from outside, while the child is held: inside, nobody
-    /// is anybody yet.
+    /// The parent writes the maps while the child waits at the barrier. The child
+    /// cannot do this: until the maps are written, it has no valid ID inside.
     fn attach(&mut self, _plan: &Plan, child: Pid) -> Result<()> {
         match self.map {
             Map::NotNeeded | Map::Nobody => Ok(()),
@@ -101,22 +104,23 @@ impl Part for User {
     // ANCHOR_END: attach
 }
 
-/// Whether the caller has a range of subordinate ids, and the tools to use it.
+/// Whether the caller has a range of subordinate IDs, and the tools to map it.
 #[must_use]
 pub fn has_range() -> bool {
     let lists = ["/etc/subuid", "/etc/subgid"];
     let paths: Vec<_> = std::env::split_paths(common::PATH).collect();
     let there =
         |tool| paths.iter().any(|dir: &std::path::PathBuf| dir.join(tool).exists());
-    // newuidmap(1) works for accounts only, not for bare numbers.
+    // newuidmap(1) requires that the caller's UID has an account.
     account(&getuid().to_string()).is_some()
         && lists.iter().all(|list| range(list).is_ok())
         && there("newuidmap")
         && there("newgidmap")
 }
 
-/// One id is the caller's own to map; more are the administrator's to give, and
-/// only the setuid tools may write them.
+/// Map root to the caller, and the range from `list` to the IDs from 1 on. An
+/// ordinary user may map only its own ID. The administrator assigns more IDs, and
+/// only the setuid tools newuidmap and newgidmap may map these.
 ///
 /// # Source
 /// newuidmap(1), subuid(5)
@@ -128,7 +132,7 @@ fn map_range(tool: &str, child: Pid, own: u32, list: &str) -> Result<()> {
     let done = Command::new(tool).args(&words).output().step(|| line.clone())?;
     if !done.status.success() {
         let reason = String::from_utf8_lossy(&done.stderr).into_owned();
-        bail!("{line}: {} (--single does without a range)", reason.trim());
+        bail!("{line}: {} (--single needs no range)", reason.trim());
     }
     Ok(())
 }
@@ -137,13 +141,13 @@ fn range(list: &str) -> Result<(u32, u32)> {
     let uid = getuid().to_string();
     let text = fs::read_to_string(list).step(|| format!("read(2) {list}"))?;
     find_range(&text, &uid, account(&uid).as_deref())
-        .with_context(|| format!("{list} gives no range to uid {uid}"))
+        .with_context(|| format!("{list} assigns no range to UID {uid}"))
 }
 
-/// The name of the account with this uid.
+/// The name of the account with this UID.
 ///
-/// Not by getpwuid(3): a static program would load the host's NSS libraries into
-/// itself, which were made for another libc, and crash in them.
+/// This does not call getpwuid(3): in a static program, that function loads the
+/// host's NSS libraries, which were built for another libc, and the program crashes.
 ///
 /// # Source
 /// passwd(5)
@@ -153,7 +157,8 @@ fn account(uid: &str) -> Option<String> {
     line.split(':').next().map(str::to_owned)
 }
 
-/// `NAME-OR-UID:FIRST:COUNT`, the first line that is ours.
+/// Find the first line for this user. A line has the form `NAME-OR-UID:FIRST:COUNT`.
+/// Returns FIRST and COUNT.
 fn find_range(text: &str, uid: &str, name: Option<&str>) -> Option<(u32, u32)> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');

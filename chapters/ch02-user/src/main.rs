@@ -6,13 +6,13 @@ use ch02_user::{Map, User, has_range};
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, user namespace: be root, and be nobody.
+/// Chapter 2, user namespace: root inside, an ordinary user outside.
 #[derive(Parser)]
 #[command(name = "ch02-user", after_help = common::after_help!("\
 Try:
-  ch02-user run id                       uid 0 inside, whoever you are outside
-  ch02-user run --unmapped id            65534: a namespace in which nobody exists
-  ch02-user run cat /proc/self/uid_map   inside, outside, how many
+  ch02-user run id                       UID 0 inside, your own UID outside
+  ch02-user run --unmapped id            65534: no ID is mapped
+  ch02-user run cat /proc/self/uid_map   ID inside, ID outside, count
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -21,7 +21,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program in a user namespace of its own
+    /// Run a program in a new user namespace
     Run(Run),
 }
 
@@ -31,7 +31,7 @@ struct Run {
     #[arg(long)]
     unmapped: bool,
 
-    /// Map yourself only, though /etc/subuid gives you a range
+    /// Map only your own ID, even if /etc/subuid assigns a range to you
     #[arg(long, conflicts_with = "unmapped")]
     single: bool,
 

@@ -1,4 +1,4 @@
-//! The ID map that everybody may write: root inside is one user outside.
+//! The ID map that every user may write: root inside is one user outside.
 
 use std::fmt::Display;
 use std::fs;
@@ -41,9 +41,9 @@ impl Outside {
                 .step(|| format!("write(2) \"{text}\" to {path}"))
                 .hint(|errno| self.why(errno))
         };
-        // A process that drops a group may open a file that is closed to this group. So
-        // the kernel takes a group map from an ordinary user only after setgroups(2) is
-        // denied in the namespace.
+        // A file mode can deny access to one group (for example 0604). A process
+        // that leaves this group gains access. So the kernel accepts a group map
+        // from an ordinary user only after setgroups(2) is denied in the namespace.
         write("setgroups", "deny".to_owned())?;
         write("gid_map", format!("0 {} 1", self.group))?;
         write("uid_map", format!("0 {} 1", self.user))

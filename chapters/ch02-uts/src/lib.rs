@@ -1,4 +1,4 @@
-//! The UTS namespace: a host name of one's own.
+//! The UTS namespace: the container's own hostname.
 
 #![forbid(unsafe_code)]
 
@@ -14,16 +14,16 @@ use nix::unistd::sethostname;
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// The host name inside [default: the container's id]
+    /// Hostname of the container [default: the container ID]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<Name>,
 
-    /// The NIS domain name inside [default: as outside]
+    /// NIS domain name of the container [default: the host's]
     #[arg(long, value_name = "NAME")]
     pub domainname: Option<Name>,
 }
 
-/// A UTS namespace, and a host name and a domain name in it.
+/// A UTS namespace, with its own hostname and NIS domain name.
 ///
 /// # Source
 /// uts_namespaces(7), sethostname(2), setdomainname(2)
@@ -34,7 +34,8 @@ pub struct Uts {
 }
 
 impl Uts {
-    /// With the flags' host name, or the container's id.
+    /// Create the part. The hostname comes from the flags; the default is the
+    /// container ID.
     #[must_use]
     pub fn new(flags: Flags) -> Uts {
         Uts { flags, hostname: String::new() }
@@ -63,7 +64,8 @@ impl Part for Uts {
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
         sethostname(&self.hostname)
             .step(|| format!("sethostname(2) {}", self.hostname))?;
-        // The copy that the child was born with has the host's.
+        // The new namespace starts with a copy of the host's domain name, so without
+        // the flag there is nothing to set.
         match &self.flags.domainname {
             Some(name) => setdomainname(name.as_str())
                 .step(|| format!("setdomainname(2) {name}")),

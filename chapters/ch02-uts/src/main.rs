@@ -1,4 +1,4 @@
-//! `ch02-uts run`: a host name that the host does not see.
+//! `ch02-uts run`: a hostname that is visible only inside the container.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, UTS namespace: change the host name, and the host keeps its own.
+/// Chapter 2, UTS namespace: change the hostname inside; the host's does not change.
 #[derive(Parser)]
 #[command(name = "ch02-uts", after_help = common::after_help!("\
 Try:
@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program with a host name of its own
+    /// Run a program with its own hostname
     Run(Run),
 }
 

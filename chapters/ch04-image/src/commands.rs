@@ -13,6 +13,12 @@ use crate::Store;
 /// If an image has several tags, only the given tag is removed.
 #[derive(Args, Debug)]
 pub struct Rmi {
+    /// Remove all names of the image, also if it has several or a container uses it
+    ///
+    /// A container that uses the image keeps its layers until the container is removed.
+    #[arg(short, long)]
+    force: bool,
+
     /// The names of the images, their IDs, or unique ID prefixes
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -21,7 +27,9 @@ pub struct Rmi {
 impl Act for Rmi {
     fn act(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
-        cli::each(&self.images, |name| store.remove(name, context.undo))?;
+        cli::each(&self.images, |name| {
+            store.remove(name, self.force, context.undo)
+        })?;
         Ok(Exit::Code(0))
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use ch02_union::Driver;
 use clap::Args;
 use common::cli;
@@ -21,6 +21,13 @@ use crate::layer::hides;
 pub struct Words {
     #[command(flatten)]
     trace: cli::Trace,
+
+    /// Program to run instead of the image's entrypoint and command; "" means none
+    ///
+    /// The words after IMAGE are its arguments. With "", they are the program and its
+    /// arguments.
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<OsString>,
 
     /// The image, and the program with its arguments [default: what the image says]
     ///
@@ -52,16 +59,36 @@ impl Words {
     /// # Errors
     /// As [`Plan::new`].
     pub fn plan(self, image: &Image) -> Result<Plan> {
-        let settings = &image.settings;
-        let mut command: Vec<OsString> =
-            settings.entrypoint.iter().map(Into::into).collect();
-        if self.words.len() > 1 {
-            command.extend(self.words.into_iter().skip(1));
-        } else {
-            command.extend(settings.command.iter().map(Into::into));
-        }
+        let command = command(self.entrypoint, self.words, &image.settings)?;
         cli::Run { trace: self.trace, command }.plan()
     }
+}
+
+/// The program and its arguments: the entrypoint, and then the words after the image or
+/// the image's command.
+fn command(
+    entrypoint: Option<OsString>,
+    words: Vec<OsString>,
+    settings: &Settings,
+) -> Result<Vec<OsString>> {
+    let own = entrypoint.is_none();
+    let mut command: Vec<OsString> = match entrypoint {
+        None => settings.entrypoint.iter().map(Into::into).collect(),
+        Some(program) => {
+            Some(program).filter(|it| !it.is_empty()).into_iter().collect()
+        }
+    };
+    if words.len() > 1 {
+        command.extend(words.into_iter().skip(1));
+    } else if own {
+        // The image's command is made of arguments for the image's entrypoint.
+        command.extend(settings.command.iter().map(Into::into));
+    }
+    ensure!(
+        !command.is_empty(),
+        "no command: the image has none, so give one after the image"
+    );
+    Ok(command)
 }
 
 /// The image's environment, working directory and user. This part checks, too, whether
@@ -122,5 +149,36 @@ impl Part for FromImage {
         }
         fs::create_dir_all(directory)
             .step(|| format!("mkdir(2) {}", directory.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entrypoint_of_the_command_line_replaces_that_of_the_image_and_its_command()
+    {
+        let words = |words: &[&str]| words.iter().map(Into::into).collect();
+        let settings = Settings {
+            entrypoint: vec!["/start".into(), "-q".into()],
+            command: vec!["serve".into()],
+            ..Settings::default()
+        };
+        for (entrypoint, after, wanted) in [
+            (None, &[][..], &["/start", "-q", "serve"][..]),
+            (None, &["-v"], &["/start", "-q", "-v"]),
+            (Some("sh"), &[], &["sh"]),
+            (Some("sh"), &["-c", "id"], &["sh", "-c", "id"]),
+            (Some(""), &["id"], &["id"]),
+        ] {
+            let all = [&["image"], after].concat();
+            let command =
+                command(entrypoint.map(Into::into), words(&all), &settings);
+            let wanted: Vec<OsString> = words(wanted);
+            assert_eq!(command.unwrap(), wanted);
+        }
+        let none = command(Some("".into()), words(&["image"]), &settings);
+        assert!(none.unwrap_err().to_string().starts_with("no command: "));
     }
 }

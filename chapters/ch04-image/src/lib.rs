@@ -6,6 +6,7 @@ mod add;
 mod commands;
 mod directory;
 mod from_image;
+mod image_volumes;
 mod images;
 pub mod layer;
 mod recorded;
@@ -15,6 +16,7 @@ mod sweep;
 
 pub use commands::{Rm, Rmi};
 pub use from_image::{FromImage, Words};
+pub use image_volumes::ImageVolumes;
 pub use images::Images;
 pub use recorded::Recorded;
 pub use run::{Run, RunAtTerminal, UNDO};

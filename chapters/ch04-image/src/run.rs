@@ -12,7 +12,7 @@ use common::cli::{Act, Context};
 use common::state::Table;
 use common::{Container, Exit, rights};
 
-use crate::{FromImage, Recorded, Store, Words};
+use crate::{FromImage, ImageVolumes, Recorded, Store, Words};
 
 /// The clean-up table of the chapters up to this one.
 pub const UNDO: Table = &[ch03_limits::UNDO];
@@ -66,6 +66,8 @@ impl Run {
         let mut limits = self.limits;
         // What runs can be frozen while its layer is copied.
         limits.freezable = rights::privileged();
+        let given = self.volume.volumes.iter().map(|it| it.guest.as_path());
+        let declared = ImageVolumes::new(&image.settings.volumes, given)?;
         let plan = self.words.plan(&image)?;
         let container =
             Container::new(plan).keep(self.overlay.name.clone(), context.undo);
@@ -76,8 +78,10 @@ impl Run {
             .part(User::if_needed())
             .part(Limits::new(limits))
             .part(walls(self.uts))
+            .part(declared.opening())
             .part(Overlay::new(layers, &self.overlay))
             .part(KernelMounts)
+            .part(declared)
             .part(Volumes::new(self.volume))
             .part(PivotRoot::new(self.pivot))
             .part(FromImage::new(&image, state, driver)))

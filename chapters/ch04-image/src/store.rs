@@ -177,13 +177,13 @@ impl Store {
     }
 
     /// Remove a name; with the last tag, remove the image, and the layers that no other
-    /// image has. An ID stands for the only tag of its image.
+    /// image has. An ID stands for the only tag of its image; with `force`, for all tags.
     ///
     /// # Errors
-    /// There is no such image; a container uses it; an ID has several tags. Dead
-    /// containers are swept by the table first; a container that the table cannot undo
-    /// keeps its image.
-    pub fn remove(&self, text: &str, table: Table) -> Result<()> {
+    /// There is no such image. Without `force`: a container uses it; an ID has several
+    /// tags. Dead containers are swept by the table first; a container that the table
+    /// cannot undo keeps its image.
+    pub fn remove(&self, text: &str, force: bool, table: Table) -> Result<()> {
         // A dead container that was not to be kept must not keep its image.
         let mut unknown = BTreeMap::new();
         for dead in self.state.dead()? {
@@ -206,21 +206,24 @@ impl Store {
                 self.layout.remove_name(name)?;
                 return self.layout.write_index();
             }
-            (None, 2..) => {
+            (None, 2..) if !force => {
                 let names: Vec<String> =
                     names.iter().map(Reference::short).collect();
                 bail!(
-                    "the image {text} has several names: give one of {}",
+                    "the image {text} has several names: give one of {}, or use \
+                     --force to remove all of them",
                     names.join(", ")
                 );
             }
             _ => {}
         }
-        if let Some((id, user)) = self.user(&image)? {
+        if !force && let Some((id, user)) = self.user(&image)? {
             let used = format!("image {} is used by container {user}", image.name);
             return Err(match unknown.remove(&id) {
                 Some(reason) => reason.context(used),
-                None => anyhow!("{used}: remove that first"),
+                None => {
+                    anyhow!("{used}: remove the container first, or use --force")
+                }
             });
         }
         for name in &names {

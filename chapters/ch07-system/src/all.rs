@@ -86,7 +86,7 @@ common::commands! {
         /// Create, change and remove cgroups
         #[command(subcommand)]
         Cgroup(ch02_cgroups::Commands),
-        /// Make, leave, join and hold namespaces
+        /// Create, leave, join and hold namespaces
         #[command(subcommand)]
         Namespace(ch02_setns::commands::ByHand),
         /// Change network devices, addresses and routes

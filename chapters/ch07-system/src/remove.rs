@@ -28,7 +28,7 @@ impl Act for Rm {
         self.rm.containers = containers;
         let removed = cli::each(&images, |word| {
             step::note(&format!("{word} is not a container: the image is removed"));
-            store.remove(word, context.undo)
+            store.remove(word, false, context.undo)
         });
         if self.rm.containers.is_empty() {
             return removed.map(|()| Exit::Code(0));

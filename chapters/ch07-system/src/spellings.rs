@@ -1,6 +1,6 @@
 //! Further names of commands and options: those of Docker and of the earlier systems.
 
-use clap::Command;
+use clap::{Arg, ArgAction, Command};
 
 // ANCHOR: spellings
 /// Commands that have a further name, and where the name comes from.
@@ -20,9 +20,20 @@ const OPTIONS: [(&str, &str); 3] =
 #[must_use]
 pub fn spellings(command: Command) -> Command {
     let run = |run: Command| {
-        OPTIONS.iter().fold(run, |run, (name, further)| {
+        let run = OPTIONS.iter().fold(run, |run, (name, further)| {
             run.mut_arg(*name, |arg| arg.visible_alias(*further))
-        })
+        });
+        // Docker's -h is the hostname.
+        let help = Arg::new("help").long("help").help("Print help");
+        run.disable_help_flag(true)
+            .arg(help.action(ArgAction::HelpLong))
+            .mut_arg("hostname", |arg| arg.short('h'))
+    };
+    let prune = |prune: Command| {
+        let force = Arg::new("force").short('f').long("force");
+        prune.arg(force.action(ArgAction::SetTrue).help(
+            "For scripts that are written for Docker: this command never asks",
+        ))
     };
     let logs = |logs: Command| logs.mut_arg("tail", |arg| arg.short('n'));
     let stop =
@@ -35,7 +46,10 @@ pub fn spellings(command: Command) -> Command {
             .mut_subcommand("run", run)
             .mut_subcommand("logs", logs)
             .mut_subcommand("stop", stop)
+            .mut_subcommand("prune", prune)
     };
-    all(command).mut_subcommand("container", all)
+    all(command)
+        .mut_subcommand("container", all)
+        .mut_subcommand("image", |group| group.mut_subcommand("prune", prune))
 }
 // ANCHOR_END: spellings

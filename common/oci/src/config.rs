@@ -178,10 +178,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dockers_nulls_are_read_and_labels_are_preserved() {
+    fn dockers_nulls_are_read_and_labels_and_health_checks_are_preserved() {
         let text = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null},"history":null,
             "config":{"User":"7","Env":null,"Entrypoint":null,"Cmd":["sh"],"ExposedPorts":{"80/tcp":{}},"Volumes":null,
-            "Labels":{"a":"b"},"StopSignal":"SIGQUIT","WorkingDir":"/w"},"docker_version":"1"}"#;
+            "Labels":{"a":"b"},"Healthcheck":{"Test":["CMD","false"]},"StopSignal":"SIGQUIT","WorkingDir":"/w"},"docker_version":"1"}"#;
         let config = Config::read(text).unwrap();
         let expected = Settings {
             command: vec!["sh".to_owned()],
@@ -195,6 +195,7 @@ mod tests {
         let again = String::from_utf8(config.text().unwrap()).unwrap();
         assert!(again.contains(r#""Labels":{"a":"b"}"#), "{again}");
         assert!(again.contains(r#""docker_version":"1""#), "{again}");
+        assert!(again.contains(r#""Healthcheck":{"#), "{again}");
         assert_eq!(Config::read(again.as_bytes()).unwrap(), config);
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::command::{Said, run};
 use crate::room::room;
@@ -92,6 +92,44 @@ impl<'a> Apt<'a> {
             return names();
         }
         Ok(found)
+    }
+
+    /// The versions of packages that would be downloaded, a line for each package.
+    ///
+    /// # Errors
+    /// No list has one of them; those of apt-cache.
+    pub fn versions(&self, packages: &[&str]) -> Result<String> {
+        let versions = || {
+            let mut command = self.command("apt-cache");
+            command.args(["show", "--no-all-versions"]).args(packages);
+            let said = self.run(&mut command)?;
+            let text = String::from_utf8_lossy(&said.out).into_owned();
+            let values = |key: &str| {
+                let lines = text.lines().filter_map(|line| line.strip_prefix(key));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            };
+            let (names, versions) = (values("Package: "), values("Version: "));
+            for package in packages {
+                ensure!(
+                    names.iter().any(|it| it == package),
+                    "no package {package}"
+                );
+            }
+            let mut lines: Vec<String> = names
+                .iter()
+                .zip(versions)
+                .map(|(name, version)| format!("{name} {version}\n"))
+                .collect();
+            lines.sort();
+            Ok(lines.concat())
+        };
+        match versions() {
+            Err(_) if !self.own_lists.get() => {
+                self.update()?;
+                versions()
+            }
+            versions => versions,
+        }
     }
 
     /// Unpack a package into a directory.

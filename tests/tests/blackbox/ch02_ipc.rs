@@ -93,8 +93,9 @@ fn each_kind_is_made_listed_and_removed_outside_and_unseen_inside() {
         assert!(!call(&["list"]).contains(&row));
         let mut again = lab.chapter("ch02-ipc");
         let assert = again.args(["remove", kind, id]).assert().code(125);
-        assert
-            .stderr(contains("IPC_RMID").and(contains("there is none with the id")));
+        assert.stderr(
+            contains("IPC_RMID").and(contains("there is no object with the ID")),
+        );
     }
 }
 
@@ -129,7 +130,7 @@ fn a_posix_queue_made_outside_is_unseen_inside_and_the_other_way_round() {
 fn what_can_not_be_removed_is_named() {
     let lab = Lab::new();
     for (words, code, reason) in [
-        (["remove", "queue", "x"], 125, "\"x\" is no id"),
+        (["remove", "queue", "x"], 125, "invalid ID \"x\""),
         (["remove", "posix", "none"], 125, "begins with a slash: /none"),
         (["remove", "posix", "/none"], 125, "mq_unlink(3) /none: ENOENT"),
         (["remove", "pipe", "1"], 2, "possible values"),

@@ -167,7 +167,7 @@ fn an_ordinary_user_joins_ones_own_and_nobody_elses() {
     }
     let mut enter = lab.as_user("ch02-setns");
     enter.args(["enter", "1", "true"]);
-    enter.assert().code(125).stderr(contains("process 1 is somebody else's"));
+    enter.assert().code(125).stderr(contains("process 1 belongs to another user"));
     let mut unshare = lab.as_user("ch02-setns");
     unshare.args(["unshare", "--user", "--uts", "sh", "-c", "hostname u; id -u"]);
     unshare.assert().success().stdout("0\n");
@@ -190,7 +190,7 @@ fn a_held_namespace_outlives_its_last_process_until_it_is_let_go() {
     call(&["enter", "mine", "hostname"]).success().stdout("box\n");
     call(&["release", "mine"]).success();
     let gone = call(&["enter", "mine", "hostname"]).code(125);
-    gone.stderr(contains("nothing is held under mine"));
+    gone.stderr(contains("no namespace is held under mine"));
     call(&["release", "mine"]).code(125).stderr(contains("nothing is held"));
     // The lab looks for the mount and the file; the directory stays.
     fs::remove_dir(lab.state().join("namespaces")).unwrap();
@@ -220,7 +220,7 @@ fn what_cannot_be_held_leaves_no_name_behind() {
     let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
     let this = std::process::id().to_string();
     let held = call(&["hold", "mine", &this, "--mount"]).code(125);
-    held.stderr(contains("can't be mounted inside itself"));
+    held.stderr(contains("cannot be mounted inside itself"));
     call(&["hold", "mine", &this]).code(125).stderr(contains("choose one kind"));
     call(&["hold", "mine", "999999999", "--uts"])
         .code(125)
@@ -245,7 +245,7 @@ fn a_process_that_is_not_there_is_named() {
     }
     let mut enter = lab.chapter("ch02-setns");
     let assert = enter.args(["enter", "no/name", "true"]).assert().code(125);
-    assert.stderr(contains("neither a process id nor a name"));
+    assert.stderr(contains("neither a process ID nor a name"));
 }
 
 #[test]

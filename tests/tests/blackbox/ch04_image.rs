@@ -53,6 +53,17 @@ fn an_entrypoint_a_working_directory_and_a_stop_signal_come_from_the_image() {
     assert_eq!(ok(&lab, &["run", "--rm", "image"]), "/srv/new\ndefault\n");
     let words = ["run", "--name", "one", "image", "given"];
     assert_eq!(ok(&lab, &words), "/srv/new\ngiven\n");
+    // The caller's entrypoint also drops the command of the image.
+    let by = |entrypoint: &str, after: &[&str]| {
+        let words = ["run", "--rm", "--entrypoint", entrypoint, "image"];
+        ok(&lab, &[&words[..], after].concat())
+    };
+    assert_eq!(by("pwd", &[]), "/srv/new\n");
+    assert_eq!(by("echo", &["a b"]), "a b\n");
+    assert_eq!(by("", &["echo", "c"]), "c\n");
+    let mut none = lab.chapter(BIN);
+    none.args(["run", "--rm", "--entrypoint", "", "image"]);
+    none.assert().code(125).stderr(contains("no command: the image has none"));
     let text = fs::read_to_string(container(&lab.state()).join("record")).unwrap();
     for line in ["stop-signal SIGQUIT", "directory /srv/new", "image image"] {
         assert!(text.lines().any(|it| it == line), "{text}");
@@ -167,13 +178,32 @@ fn an_image_that_shares_its_layers_is_removed_without_them() {
     let lab = Lab::new();
     second_image(&lab, |record| record);
     ok(&lab, &["run", "--name", "one", "image", "true"]);
-    let refused = contains("image image is used by container one: remove that");
+    let refused = contains("image image is used by container one: remove the");
     lab.chapter(BIN).args(["rmi", "image"]).assert().code(125).stderr(refused);
     ok(&lab, &["rm", "one"]);
     ok(&lab, &["rmi", "image"]);
     assert_eq!(ok(&lab, &["run", "--rm", "busybox", "echo", "there"]), "there\n");
     let gone = contains("there is no image image");
     lab.chapter(BIN).args(["rmi", "image"]).assert().code(125).stderr(gone);
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_forced_removal_takes_all_names_and_a_container_keeps_its_layers() {
+    let lab = Lab::new();
+    let path = second_image(&lab, |record| record);
+    let other = record(&lab.state(), "other");
+    symlink(format!("../records/{}", "1".repeat(64)), other).unwrap();
+    ok(&lab, &["run", "--name", "one", "image", "true"]);
+    let refused = contains("several names").and(contains("or use --force"));
+    lab.chapter(BIN).args(["rmi", "1111"]).assert().code(125).stderr(refused);
+    ok(&lab, &["rmi", "--force", "1111"]);
+    assert_eq!(ok(&lab, &["images", "-q"]), "busybox\n111111111111\n");
+    // Without a name, the container and its record hold it.
+    assert!(path.exists());
+    ok(&lab, &["rm", "one"]);
+    assert!(!path.exists());
+    lab.chapter(BIN).args(["rmi", "-f", "none"]).assert().code(125);
 }
 
 /// A container named `one` whose host side was killed; its lock file.

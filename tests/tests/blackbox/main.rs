@@ -16,6 +16,7 @@ mod ch03_limits;
 mod ch03_run;
 mod ch04_commit;
 mod ch04_image;
+mod ch04_image_volumes;
 mod ch04_overlay;
 mod ch04_pivot_root;
 mod ch04_save;

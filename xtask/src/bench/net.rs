@@ -89,14 +89,14 @@ struct Host {
 impl Drop for Host {
     fn drop(&mut self) {
         // If this fails, the kernel removes the rest with the network namespace.
-        if let Ok(ids) = self.said(&["ps", "-aq"]) {
+        if let Ok(ids) = self.output(&["ps", "-aq"]) {
             let ids: Vec<&str> = ids.split_whitespace().collect();
             for ids in ids.chunks(50) {
-                let _ = self.said(&[&["rm", "-f"], ids].concat());
+                let _ = self.output(&[&["rm", "-f"], ids].concat());
             }
         }
-        let _ = self.said(&["prune"]);
-        let _ = self.said(&["network", "rm", NAME]);
+        let _ = self.output(&["prune"]);
+        let _ = self.output(&["network", "rm", NAME]);
     }
 }
 
@@ -111,12 +111,12 @@ impl Host {
         let space = Space::new()?;
         space.within(|| ch06_network::sysctl::forward().map(drop))?;
         let host = Host { space, place, runs };
-        host.said(&["network", "create", "--subnet", SUBNET, NAME])?;
+        host.output(&["network", "create", "--subnet", SUBNET, NAME])?;
         Ok(host)
     }
 
     /// The output of a command of the chapter.
-    fn said(&self, words: &[&str]) -> Result<String> {
+    fn output(&self, words: &[&str]) -> Result<String> {
         let mut ours = self.place.ours(words);
         let said = self.space.within(|| command::run(&mut ours, PATIENCE))?;
         Ok(String::from_utf8_lossy(&said.out).into_owned())

@@ -78,7 +78,7 @@ fn panel(record: &Record, y: &mut u32, body: &mut String) {
                  <text x=\"{:.1}\" y=\"{y}\">{}</text>\n",
                 escape(&figure.name),
                 f64::from(NAMES) + length + 8.0,
-                escape(said(figure, &record.unit)),
+                escape(spoken_value(figure, &record.unit)),
             );
         }
     }
@@ -102,7 +102,7 @@ fn about(record: &Record) -> [String; 2] {
 }
 
 /// The text of a bar: its value, ratio and target.
-fn said(figure: &Figure, unit: &str) -> String {
+fn spoken_value(figure: &Figure, unit: &str) -> String {
     let number = match figure.median {
         large if large >= 100.0 => format!("{large:.0}"),
         small => format!("{small:.2}"),
@@ -121,7 +121,12 @@ fn said(figure: &Figure, unit: &str) -> String {
 /// The same as text, for screen readers.
 fn spoken(record: &Record) -> String {
     let figures = record.figures.iter().map(|figure| {
-        format!("{}, {}: {}", figure.group, figure.name, said(figure, &record.unit))
+        format!(
+            "{}, {}: {}",
+            figure.group,
+            figure.name,
+            spoken_value(figure, &record.unit)
+        )
     });
     format!("{}: {}", record.title, figures.collect::<Vec<_>>().join("; "))
 }

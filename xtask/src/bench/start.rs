@@ -13,11 +13,11 @@ use common::step::{Step, report};
 use provision::busybox;
 
 use super::aim::Aim;
-use super::apart::Apart;
 use super::calls::{calls, strace_is_there};
 use super::measure::{Heat, in_turn, median, ratio, side_by_side};
 use super::peers::{Contender, PEERS, Work};
 use super::record::{Figure, Record};
+use super::v1_mounts::V1Mounts;
 use crate::build::build_release;
 use crate::checkout::target;
 use crate::command::must;
@@ -85,7 +85,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     let same = same_calls(&ours(&["true"]).command(), &line.command())?;
     println!("{}", same.as_ref().unwrap_or_else(|different| different));
 
-    let apart = Apart::if_hybrid()?;
+    let apart = V1Mounts::if_hybrid()?;
     let mut contenders = vec![ours(&["true"]), line];
     let mut aims = vec![[None; 2], [Some(LINE); 2]];
     let mut absent = Vec::new();

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use super::{Args, BOOK, PACKAGED};
+use crate::software;
 use crate::vm::Cgroup;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -47,7 +48,12 @@ pub(super) fn machines(args: &Args, tests: &[String]) -> Result<Vec<Lane>> {
         }
     }
     let asked_for = lanes.len();
+    let mut software = Vec::new();
     for test in tests {
+        if args.program == BOOK && test.split("::").nth(1) == Some(software::PAGE) {
+            software.push(test.clone());
+            continue;
+        }
         let Some(machine) = named_machine(args, test)? else {
             lanes[..asked_for].iter_mut().for_each(|lane| lane.2.push(test.clone()));
             continue;
@@ -58,6 +64,8 @@ pub(super) fn machines(args: &Args, tests: &[String]) -> Result<Vec<Lane>> {
             None => lanes.push((machine.0, machine.1, vec![test.clone()])),
         }
     }
+    // A machine of its own, with more in it.
+    lanes.push((lanes[0].0.clone(), lanes[0].1, software));
     lanes.retain(|lane| !lane.2.is_empty());
     Ok(lanes)
 }

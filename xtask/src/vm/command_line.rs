@@ -13,9 +13,6 @@ use super::rung::Rung;
 use super::{Disk, Set};
 use crate::bound;
 
-/// The size of a VM's memory.
-const MEMORY: &str = "512M";
-
 /// The storage of a VM's memory.
 pub(super) enum Memory<'a> {
     /// Memory of QEMU only.
@@ -50,6 +47,7 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
     let mut command = bound::command(&set.qemu.program);
     // Two processors, so that a test can restrict a container to one of them.
     let mut kind = rung.machine.to_owned();
+    let size = format!("{}M", set.memory);
     let file = match memory {
         Memory::Own => None,
         Memory::Filling(path) => Some((path, "on")),
@@ -57,11 +55,11 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
     };
     if let Some((path, share)) = file {
         let path = path.to_string_lossy().replace(',', ",,");
-        let memory = format!("size={MEMORY},share={share},mem-path={path}");
+        let memory = format!("size={size},share={share},mem-path={path}");
         command.args(["-object", &format!("memory-backend-file,id=ram,{memory}")]);
         kind += ",memory-backend=ram";
     }
-    command.args(["-M", &kind, "-m", MEMORY, "-smp", "2"]);
+    command.args(["-M", &kind, "-m", &size, "-smp", "2"]);
     command.args(["-nodefaults", "-no-user-config"]);
     command.args(["-display", "none", "-no-reboot"]);
     match rung.accelerator {

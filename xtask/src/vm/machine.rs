@@ -220,14 +220,14 @@ impl Machine {
     pub(crate) fn finish(mut self, tests: u32) -> Result<()> {
         self.order(&Order::Finish)?;
         drop(self.line.take());
-        self.goodbye(tests)
+        self.shut_down(tests)
     }
 
     /// The same, after the order was sent.
     ///
     /// # Errors
     /// As [`Machine::finish`].
-    pub(crate) fn goodbye(&mut self, tests: u32) -> Result<()> {
+    pub(crate) fn shut_down(&mut self, tests: u32) -> Result<()> {
         let expected = Event::Finished { tests };
         match self.next(GOODBYE) {
             Word::Event(event) if event == expected => {}

@@ -18,9 +18,9 @@ use serde_json::Value;
 
 use super::others::{self, Other};
 use super::{Aim, Line, Measure, Place, crowd, in_turn, time};
-use crate::bench::apart::Apart;
 use crate::bench::measure::IDLE;
 use crate::bench::peers::Work;
+use crate::bench::v1_mounts::V1Mounts;
 use crate::command::must;
 use crate::install::on_path;
 
@@ -73,7 +73,7 @@ pub(super) fn all(
         .step(|| format!("mkdir(2) {}", work.volume.display()))?;
     // After the other programs, whose clean-up uses it.
     let _gone = Gone(&work.run);
-    let apart = Apart::if_hybrid()?;
+    let apart = V1Mounts::if_hybrid()?;
     let others = others::all(&work, &SLEEP, apart.as_ref())?;
     let mut lines = bench.starts(&others)?;
     lines.extend(bench.exec()?);
@@ -167,13 +167,13 @@ impl<'a> Bench<'a> {
     }
 
     /// The output of a command.
-    fn said(&self, words: &[&str]) -> Result<String> {
+    fn output(&self, words: &[&str]) -> Result<String> {
         let said = command::run(&mut self.place.ours(words), PATIENCE)?;
         Ok(String::from_utf8_lossy(&said.out).into_owned())
     }
 
     pub(super) fn ids(&self, flags: &[&str]) -> Result<Vec<String>> {
-        let text = self.said(&[&["ps", "-q"], flags].concat())?;
+        let text = self.output(&[&["ps", "-q"], flags].concat())?;
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
@@ -252,7 +252,8 @@ impl<'a> Bench<'a> {
 
     /// The PID of a container's program.
     fn pid(&self, name: &str) -> Result<String> {
-        let all: Vec<Value> = serde_json::from_str(&self.said(&["ps", "--json"])?)?;
+        let all: Vec<Value> =
+            serde_json::from_str(&self.output(&["ps", "--json"])?)?;
         let one = all.iter().find(|one| one["name"] == name);
         let pid = one.and_then(|one| one["pid"].as_u64());
         Ok(pid
@@ -264,7 +265,7 @@ impl<'a> Bench<'a> {
     fn stop(&self) -> Result<Vec<Line>> {
         let ours: Measure = Box::new(|| {
             must(&mut self.run("one", false, &POLITE))?;
-            while !self.said(&["logs", "one"])?.contains("ready") {
+            while !self.output(&["logs", "one"])?.contains("ready") {
                 sleep(Duration::from_millis(1));
             }
             let took = time(&mut self.place.ours(&["stop", "one"]))?;

@@ -12,8 +12,8 @@ use common::step::{Step, report};
 use provision::command;
 use serde_json::json;
 
-use crate::bench::apart::Apart;
 use crate::bench::peers::{Work, config};
+use crate::bench::v1_mounts::V1Mounts;
 use crate::install::on_path;
 
 /// A time limit that nothing here reaches.
@@ -34,7 +34,7 @@ pub(super) struct Other<'a> {
     run: [Vec<String>; 2],
     list: &'static [&'static str],
     remove: &'static [&'static str],
-    apart: Option<&'a Apart>,
+    apart: Option<&'a V1Mounts>,
 }
 
 /// All programs that are installed and work here. For the others, the reason is
@@ -42,7 +42,7 @@ pub(super) struct Other<'a> {
 pub(super) fn all<'a>(
     work: &Work,
     program: &[&str],
-    apart: Option<&'a Apart>,
+    apart: Option<&'a V1Mounts>,
 ) -> Result<Vec<Other<'a>>> {
     let mut found = Vec::new();
     for name in ["crun", "runc", "podman"] {
@@ -70,7 +70,7 @@ impl<'a> Other<'a> {
         path: PathBuf,
         work: &Work,
         program: &[&str],
-        apart: Option<&'a Apart>,
+        apart: Option<&'a V1Mounts>,
     ) -> Result<Other<'a>> {
         let state = work.run.join(name);
         fs::create_dir_all(&state)

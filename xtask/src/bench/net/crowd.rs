@@ -15,9 +15,9 @@ const LAST: f64 = 1.3;
 /// can take turns.
 pub(super) fn lines(full: &Host, empty: &Host) -> Result<Vec<Line>> {
     for _ in 1..MANY {
-        full.said(&["run", "-d", "-net", NAME, "busybox", "sleep", "1000"])?;
+        full.output(&["run", "-d", "-net", NAME, "busybox", "sleep", "1000"])?;
     }
-    let there = full.said(&["ps", "-q"])?.lines().count();
+    let there = full.output(&["ps", "-q"])?.lines().count();
     ensure!(there == MANY - 1, "only {there} of {} containers run", MANY - 1);
     let last: Measure = Box::new(|| full.start(&["-net", NAME]));
     let first: Measure = Box::new(|| empty.start(&["-net", NAME]));

@@ -172,8 +172,8 @@ impl Drop for Proxy {
 pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
     let port = format!("{PORT}:80");
     let run = ["run", "-d", "--name", "web", "-net", NAME, "-p", &port];
-    host.said(&[&run[..], &["busybox", "sleep", "1000"]].concat())?;
-    let all: Vec<Value> = serde_json::from_str(&host.said(&["ps", "--json"])?)?;
+    host.output(&[&run[..], &["busybox", "sleep", "1000"]].concat())?;
+    let all: Vec<Value> = serde_json::from_str(&host.output(&["ps", "--json"])?)?;
     let web = all.iter().find(|one| one["name"] == "web");
     let pid = web
         .and_then(|one| one["pid"].as_u64())
@@ -213,7 +213,7 @@ pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
     if let Some((by_hand, server)) = by_hand {
         server.end(&by_hand.guest)?;
     }
-    host.said(&["rm", "-f", "web"])?;
+    host.output(&["rm", "-f", "web"])?;
     Ok(lines)
 }
 

@@ -23,7 +23,7 @@ use crate::vm::tree::{Node, Tree};
 const SHELLS: [&str; 3] = ["sh", "ash", "busybox"];
 
 /// Parts of Python's library that no container program needs.
-const LEFT_AT_HOME: [&str; 9] = [
+const EXCLUDED: [&str; 9] = [
     "__pycache__",
     "dist-packages",
     "ensurepip",
@@ -35,7 +35,7 @@ const LEFT_AT_HOME: [&str; 9] = [
     "tkinter",
 ];
 
-struct Luggage {
+struct Packing {
     tree: Tree,
     links: BTreeMap<String, String>,
 }
@@ -45,28 +45,28 @@ struct Luggage {
 /// # Errors
 /// The program or a file that it needs cannot be read; a library is not found.
 pub(crate) fn pack(binary: &Path, adapter: Adapter) -> Result<(Tree, Subject)> {
-    let mut luggage = Luggage { tree: Tree::default(), links: BTreeMap::new() };
+    let mut packing = Packing { tree: Tree::default(), links: BTreeMap::new() };
     let path = fs::canonicalize(binary).step(|| binary.display().to_string())?;
     let bytes = fs::read(&path).step(|| format!("read(2) {}", path.display()))?;
     let name = path.file_name().context("a program has a name")?.to_string_lossy();
     let at = format!("{}/bin/{name}", place::GRADE);
-    luggage.needs(&path, &bytes)?;
+    packing.needs(&path, &bytes)?;
     let mode = fs::metadata(&path)?;
     let mode = std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777;
-    luggage.tree.add(&at, Node::File(mode, bytes));
+    packing.tree.add(&at, Node::File(mode, bytes));
     for file in &adapter.files {
-        luggage
+        packing
             .take(&std::path::absolute(file)?, &[])
             .with_context(|| format!("the adapter's files: {file}"))?;
     }
-    let subject = Subject { binary: at, adapter, links: luggage.links };
+    let subject = Subject { binary: at, adapter, links: packing.links };
     let text = serde_json::to_vec(&subject)?;
     let at = format!("{}/subject.json", place::GRADE);
-    luggage.tree.add(&at, Node::File(0o644, text));
-    Ok((luggage.tree, subject))
+    packing.tree.add(&at, Node::File(0o644, text));
+    Ok((packing.tree, subject))
 }
 
-impl Luggage {
+impl Packing {
     /// The path in the VM of a path of this machine.
     fn place(&mut self, path: &Path) -> String {
         let path = path.to_string_lossy();
@@ -232,7 +232,7 @@ impl Luggage {
         for library in libraries {
             let library =
                 fs::canonicalize(library).step(|| (*library).to_owned())?;
-            self.take(&library, &LEFT_AT_HOME)?;
+            self.take(&library, &EXCLUDED)?;
         }
         Ok(program)
     }

@@ -16,14 +16,14 @@ use nix::sched::{CloneFlags, setns, unshare};
 /// controllers in both. Only threads enter this namespace: this process and its
 /// other children stay in the host's namespace.
 #[derive(Debug)]
-pub(super) struct Apart(File);
+pub(super) struct V1Mounts(File);
 
-impl Apart {
+impl V1Mounts {
     /// Create it if the host has both versions; `None` if it has only one.
     ///
     /// # Errors
     /// unshare(2) or umount(2) fails.
-    pub(super) fn if_hybrid() -> Result<Option<Apart>> {
+    pub(super) fn if_hybrid() -> Result<Option<V1Mounts>> {
         let (v2, v1): (Vec<_>, Vec<_>) = Layout::find()?
             .hierarchies
             .into_iter()
@@ -45,7 +45,7 @@ impl Apart {
             File::open("/proc/thread-self/ns/mnt")
                 .context("open the namespace of the thread")
         })?;
-        Ok(Some(Apart(namespace)))
+        Ok(Some(V1Mounts(namespace)))
     }
 
     /// Run `work` in this namespace, in a new thread.

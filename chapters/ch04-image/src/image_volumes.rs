@@ -1,0 +1,191 @@
+//! The volumes that an image declares.
+
+use std::cell::RefCell;
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use ch02_union::{Fate, Rules, TreeCopy, keep};
+use common::guest::{GuestRoot, Kind, Place};
+use common::state::Home;
+use common::step::{Hint, Step};
+use common::{Part, Plan, Up, Users, hints};
+use nix::mount::{MsFlags, mount};
+
+/// The directory in the container's own directory that holds the volumes.
+const VOLUMES: &str = "volumes";
+
+/// A directory of the container's own for each volume that the image declares and no `-v`
+/// replaces. At the first start, it gets a copy of what the image has at that path. It is
+/// no part of the write layer: `commit` and `export` leave it out, and a read-only root
+/// does not apply to it. It is removed with the container.
+#[derive(Debug)]
+pub struct ImageVolumes {
+    guests: Vec<PathBuf>,
+    opened: Opened,
+}
+
+/// The part before the root filesystem, which covers the container's own directory. It
+/// opens the directories of the volumes.
+#[derive(Debug)]
+pub struct OpenVolumes {
+    count: usize,
+    opened: Opened,
+}
+
+/// The directories of the volumes, in their order. They are opened in the child: only
+/// there, they are in the mount namespace in which they are mounted.
+type Opened = Rc<RefCell<Vec<File>>>;
+
+impl ImageVolumes {
+    /// These paths of the image, without those at or below a volume of the caller.
+    ///
+    /// # Errors
+    /// A path is the root, or contains "..".
+    pub fn new<'a>(
+        declared: &[String],
+        given: impl Iterator<Item = &'a Path> + Clone,
+    ) -> Result<ImageVolumes> {
+        let mut guests = Vec::new();
+        for path in declared {
+            let guest: PathBuf = Path::new("/").join(path).components().collect();
+            let is_up = |it: Component| it == Component::ParentDir;
+            if guest.components().count() < 2 || guest.components().any(is_up) {
+                bail!(
+                    "the image declares the volume {path:?}: expected an absolute \
+                     path below / without \"..\""
+                );
+            }
+            if !given.clone().any(|volume| guest.starts_with(volume)) {
+                guests.push(guest);
+            }
+        }
+        // A volume in another volume is mounted after that.
+        guests.sort();
+        guests.dedup();
+        Ok(ImageVolumes { guests, opened: Opened::default() })
+    }
+
+    /// The part that opens their directories.
+    #[must_use]
+    pub fn opening(&self) -> OpenVolumes {
+        OpenVolumes { count: self.guests.len(), opened: Rc::clone(&self.opened) }
+    }
+}
+
+// ANCHOR: part
+impl Part for ImageVolumes {
+    fn name(&self) -> &'static str {
+        "image-volume"
+    }
+
+    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+        let root = GuestRoot::open(plan.root.assembled()?)?;
+        for (guest, directory) in self.guests.iter().zip(self.opened.take()) {
+            let place = root.make(guest, Kind::Directory)?;
+            // The dot at the end makes lstat(2) and lchown(2) follow the link.
+            let host = format!("/proc/self/fd/{}/.", directory.as_raw_fd());
+            let host = Path::new(&host);
+            fill(&place, host, plan.users == Users::Nested)
+                .with_context(|| format!("volume {}", guest.display()))
+                .hint(hints::state)?;
+            let (bind, none) = (MsFlags::MS_BIND, None::<&str>);
+            mount(Some(host), &place.path(), none, bind, none)
+                .step(|| format!("mount(2) bind on {}", guest.display()))?;
+        }
+        Ok(())
+    }
+}
+// ANCHOR_END: part
+
+impl Part for OpenVolumes {
+    fn name(&self) -> &'static str {
+        "open-volume"
+    }
+
+    fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
+        for number in 0..self.count {
+            let directory = directory(&plan.home, number);
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&directory)
+                .step(|| format!("mkdir(2) {}", directory.display()))
+                .hint(hints::state)?;
+        }
+        Ok(())
+    }
+
+    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+        for number in 0..self.count {
+            let directory = directory(&plan.home, number);
+            let file = File::open(&directory)
+                .look(|| format!("open(2) {}", directory.display()))?;
+            self.opened.borrow_mut().push(file);
+        }
+        Ok(())
+    }
+}
+
+/// The container's directory for the volume with this number.
+fn directory(home: &Home, number: usize) -> PathBuf {
+    home.dir().join(VOLUMES).join(number.to_string())
+}
+
+/// Copy what the image has at the place of a volume into the volume, unless an earlier
+/// start has done so.
+fn fill(place: &Place, to: &Path, user_namespace: bool) -> Result<()> {
+    let mut entries =
+        fs::read_dir(to).look(|| format!("readdir(3) {}", to.display()))?;
+    if entries.next().is_some() {
+        return Ok(());
+    }
+    let from = place.path().join(".");
+    TreeCopy::new(Everything, user_namespace).tree(&from, to)?;
+    let about =
+        fs::metadata(&from).look(|| format!("stat(2) {}", from.display()))?;
+    keep(&about, &from, to, user_namespace)
+}
+
+/// The rules of a copy that leaves nothing out.
+struct Everything;
+
+impl Rules for Everything {
+    fn fate(&self, _from: &Path, _about: &Metadata, _to: &Path) -> Result<Fate> {
+        Ok(Fate::Copy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guests(declared: &[&str], given: &[&str]) -> Result<Vec<PathBuf>> {
+        let declared: Vec<String> =
+            declared.iter().map(|it| (*it).to_owned()).collect();
+        let given = given.iter().map(Path::new);
+        Ok(ImageVolumes::new(&declared, given)?.guests)
+    }
+
+    #[test]
+    fn volumes_of_the_caller_replace_those_of_the_image_at_and_below_their_path() {
+        let declared = ["/b/c", "data/", "/b", "/b"];
+        let all: Vec<PathBuf> = ["/b", "/b/c", "/data"].map(Into::into).into();
+        assert_eq!(guests(&declared, &[]).unwrap(), all);
+        assert_eq!(guests(&declared, &["/b/c"]).unwrap(), [&all[0][..], &all[2]]);
+        assert_eq!(guests(&declared, &["/b"]).unwrap(), all[2..]);
+        // A volume of the caller below one of the image is mounted on that.
+        assert_eq!(guests(&declared, &["/data/x"]).unwrap(), all);
+    }
+
+    #[test]
+    fn a_volume_that_is_the_root_or_leads_up_is_refused() {
+        for path in ["", "/", ".", "/a/../..", ".."] {
+            let error = guests(&[path], &[]).unwrap_err().to_string();
+            assert!(error.starts_with("the image declares the volume"), "{error}");
+        }
+    }
+}

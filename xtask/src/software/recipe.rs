@@ -1,0 +1,130 @@
+//! What is in each image.
+
+/// An image, and how it is made.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) name: &'static str,
+    /// Which packages mmdebstrap(1) takes beside those that are named.
+    pub(super) variant: &'static str,
+    pub(super) packages: &'static [&'static str],
+    /// A script for /usr/local/bin: its name, and its text.
+    pub(super) program: Option<(&'static str, &'static str)>,
+    /// Commands in the tree when the packages are installed; without single quotes.
+    pub(super) script: &'static str,
+    /// Arguments of umoci-config(1).
+    pub(super) config: &'static [&'static str],
+}
+
+/// The entrypoint of redis. Root gives the data to the user redis, and becomes that user.
+const START: &str = r#"#!/bin/sh
+set -e
+if [ "$(id -u)" = 0 ]; then
+  chown -R redis:redis .
+  exec setpriv --reuid redis --regid redis --init-groups "$0" "$@"
+fi
+exec "$@"
+"#;
+
+/// A package that the page installs in a container.
+pub(super) const DEB: &str = "hello";
+
+/// The image that the others are made from: a Debian with bash and apt.
+pub(super) const BASE: Image = Image {
+    name: "debian",
+    variant: "apt",
+    packages: &["apt", "bash"],
+    program: None,
+    script: "",
+    config: &[
+        "--config.cmd=bash",
+        "--config.env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "--author=mydocker",
+    ],
+};
+
+/// The images that have a layer above the base.
+pub(super) const IMAGES: [Image; 2] = [
+    Image {
+        name: "nginx",
+        variant: "custom",
+        packages: &["nginx-light"],
+        program: None,
+        // The log is the output of the container.
+        script: "ln -sf /dev/stdout /var/log/nginx/access.log; \
+                 ln -sf /dev/stderr /var/log/nginx/error.log",
+        config: &[
+            "--clear=config.cmd",
+            "--config.cmd=nginx",
+            "--config.cmd=-g",
+            "--config.cmd=daemon off;",
+            "--config.exposedports=80/tcp",
+            "--config.stopsignal=SIGQUIT",
+        ],
+    },
+    Image {
+        name: "redis",
+        variant: "custom",
+        packages: &["redis-server"],
+        program: Some(("start", START)),
+        script: "mkdir /data; chown redis:redis /data",
+        config: &[
+            "--clear=config.cmd",
+            "--config.entrypoint=start",
+            "--config.cmd=redis-server",
+            "--config.cmd=--protected-mode",
+            "--config.cmd=no",
+            "--config.workingdir=/data",
+            "--config.volume=/data",
+            "--config.exposedports=6379/tcp",
+        ],
+    },
+];
+
+/// A registry. Its packages are unpacked, and not installed.
+pub(super) const REGISTRY: Image = Image {
+    name: "registry",
+    variant: "",
+    packages: &["libc6", "docker-registry"],
+    program: None,
+    script: "",
+    config: &[
+        "--config.entrypoint=docker-registry",
+        "--config.cmd=serve",
+        "--config.cmd=/etc/docker/registry/config.yml",
+        "--config.volume=/var/lib/docker-registry",
+        "--config.exposedports=5000/tcp",
+        "--author=mydocker",
+    ],
+};
+
+/// Files that dpkg leaves out, also later in the containers.
+pub(super) const LEFT_OUT: [&str; 7] = [
+    "/usr/share/doc/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/man/*",
+    "/usr/share/zoneinfo/*",
+    "/usr/share/bash-completion/*",
+    "/usr/lib/x86_64-linux-gnu/gconv/*",
+];
+
+/// What belongs to no layer.
+pub(super) const VOLATILE: [&str; 8] = [
+    "dev/*",
+    "proc/*",
+    "run/*",
+    "sys/*",
+    "tmp/*",
+    "var/cache/*",
+    "var/lib/dpkg/*-old",
+    "var/log/*.log",
+];
+
+/// The packages on whose versions the images depend.
+pub(super) fn packages() -> Vec<&'static str> {
+    let images = [&BASE, &REGISTRY].into_iter().chain(&IMAGES);
+    let mut all: Vec<&str> =
+        images.flat_map(|image| image.packages).copied().collect();
+    all.push(DEB);
+    all
+}
