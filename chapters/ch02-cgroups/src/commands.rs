@@ -84,12 +84,12 @@ pub enum Commands {
     },
 }
 
-/// The controllers of a new group, as far as they are mounted.
+/// The controllers of a new group. Those that are not mounted are left out.
 const CONTROLLERS: [&str; 8] =
     ["blkio", "cpu", "cpuacct", "cpuset", "freezer", "io", "memory", "pids"];
 
 impl Commands {
-    /// Execute it.
+    /// Execute the command.
     ///
     /// # Errors
     /// A group or a process is not found; a value is invalid; those of mkdir(2),

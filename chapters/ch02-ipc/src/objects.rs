@@ -78,7 +78,7 @@ pub fn remove(kind: Kind, id: &str) -> Result<()> {
     let number = id.parse().with_context(|| {
         format!(
             "invalid ID {id:?}: expected a number \
-                                            that list shows"
+             that list shows"
         )
     })?;
     object.remove(number).step(|| format!("{call} IPC_RMID {number}")).hint(

@@ -79,7 +79,7 @@ fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
             (errno == Errno::ENOENT).then(|| {
                 format!(
                     "no namespace is held under {name}: use hold \
-                                  first"
+                     first"
                 )
             })
         })?;
@@ -89,7 +89,7 @@ fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
             (errno == Errno::EINVAL).then(|| {
                 format!(
                     "the namespace is no longer held, as after a reboot: use \
-                         release {name}"
+                     release {name}"
                 )
             })
         })?;
@@ -120,7 +120,7 @@ fn why(errno: Errno, kinds: &[Kind]) -> Option<String> {
         ),
         Errno::EINVAL if kinds.iter().any(|kind| kind.file == "user") => Some(
             "this may be the process's own user namespace, which cannot be \
-                  joined"
+             joined"
                 .to_owned(),
         ),
         _ => None,

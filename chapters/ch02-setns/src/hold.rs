@@ -34,18 +34,18 @@ pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
     let [kind] = kinds else {
         bail!(
             "a name holds one namespace: select exactly one kind, for example \
-               --uts"
+             --uts"
         );
     };
     if name.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
         bail!(
             "the name must contain a letter: enter {name} would mean process \
-               {name}"
+             {name}"
         );
     }
     number(&pid.to_string(), *kind)?.context(
         "this kernel does not have this kind \
-                                              of namespace",
+         of namespace",
     )?;
     let path = path(name)?;
     let state = State::locate()?;
@@ -56,7 +56,7 @@ pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
         |errno| match errno {
             Errno::EEXIST => Some(format!(
                 "the name {name} is already in use: use release \
-                              {name}"
+                 {name}"
             )),
             errno => hints::state(errno),
         },
