@@ -1,4 +1,4 @@
-//! What `-v` says.
+//! The value of `-v`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,24 +6,24 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// One volume: `HOST:GUEST[:ro]`, any bytes but `:` in the paths.
+/// One volume: `HOST:GUEST[:ro]`. The paths may contain any bytes except `:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// A path of the host; a relative one means the working directory.
+    /// The path on the host. A relative path starts at the working directory.
     pub host: PathBuf,
-    /// An absolute path of the guest, without `.` and `..`, not its root.
+    /// The path in the container: absolute, without `.` and `..`, and not `/`.
     pub guest: PathBuf,
-    /// Whether the container may only read.
+    /// Whether the mount is read-only.
     pub read_only: bool,
 }
 
 impl Spec {
-    /// Read one.
+    /// Parse a volume. Nothing is created.
     ///
     /// # Errors
-    /// All that is not of this form, before anything is made.
+    /// The text does not have this form.
     pub fn parse(text: &OsStr) -> Result<Spec> {
-        let form = "give HOST:GUEST or HOST:GUEST:ro";
+        let form = "expected HOST:GUEST[:ro]";
         let fields: Vec<&[u8]> = text.as_bytes().split(|&b| b == b':').collect();
         let (host, guest, read_only) = match fields[..] {
             [host, guest] => (host, guest, false),
@@ -47,15 +47,15 @@ impl Spec {
         }
         let guest = Path::new(OsStr::from_bytes(guest));
         if !guest.is_absolute() {
-            bail!("the container's path {guest:?} is relative: begin it with \"/\"");
-        }
-        if guest.components().any(|part| part == Component::ParentDir) {
             bail!(
-                "the container's path {guest:?} has \"..\" in it: write it without"
+                "the container's path {guest:?} must be absolute: begin it with \"/\""
             );
         }
+        if guest.components().any(|part| part == Component::ParentDir) {
+            bail!("the container's path {guest:?} must not contain \"..\"");
+        }
         if guest.components().count() < 2 {
-            bail!("the container's path is its root: a volume can't replace that");
+            bail!("the container's path is its root: a volume cannot replace it");
         }
         let host = PathBuf::from(OsString::from_vec(host.to_vec()));
         Ok(Spec { host, guest: guest.components().collect(), read_only })
@@ -170,7 +170,7 @@ mod tests {
             ("a:", "no path in the container"),
             ("a:b:c:d", "more than three"),
             ("a:/b:x", "neither ro nor rw"),
-            ("/a:b", "is relative"),
+            ("/a:b", "must be absolute"),
             ("/a:/b/../c", "\"..\""),
             ("/a:/", "its root"),
             ("/a:/.", "its root"),
