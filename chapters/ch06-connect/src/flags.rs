@@ -53,10 +53,10 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Whether the options fit together.
+    /// Check that the options can be combined.
     ///
     /// # Errors
-    /// An option needs a network that is not given.
+    /// An option requires `--network NETWORK`, which is missing.
     pub fn check(&self) -> Result<()> {
         let named = matches!(self.network, Some(Mode::Network(_)));
         for (given, option) in [
@@ -93,7 +93,7 @@ impl FromStr for Domain {
     }
 }
 
-/// A line of /etc/hosts. Without an address it is the host's address on the network.
+/// A line of /etc/hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEntry {
     /// The name.
@@ -113,7 +113,7 @@ impl FromStr for HostEntry {
         if address == "host-gateway" {
             return Ok(HostEntry { name, address: None });
         }
-        // An IPv6 address may stand in brackets, as in a URL.
+        // An IPv6 address may be in brackets, as in a URL.
         let plain = address.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         let plain = plain.unwrap_or(address);
         let parsed = plain.parse().ok();

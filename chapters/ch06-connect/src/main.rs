@@ -1,4 +1,4 @@
-//! `ch06-connect run -net NETWORK IMAGE COMMAND`: a container on a network.
+//! `ch06-connect run -net NETWORK IMAGE COMMAND`: connect a container to a network.
 
 use std::process::ExitCode;
 

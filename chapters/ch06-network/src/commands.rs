@@ -24,8 +24,8 @@ common::commands! {
     pub enum NetworkCommands {
         /// Create a network
         ///
-        /// Prints the name of the network. The options are checked before anything is
-        /// made.
+        /// Prints the name of the network. All options are checked before anything
+        /// is created.
         Create(Create),
         /// List the networks
         #[command(visible_alias = "ls")]
@@ -49,10 +49,10 @@ common::commands! {
     }
 }
 
-/// Make sure that this process may change the devices of its network namespace.
+/// Check that this process may change the devices of its network namespace.
 ///
 /// # Errors
-/// It may not.
+/// The process lacks CAP_NET_ADMIN.
 /// # Source
 /// capabilities(7), `CAP_NET_ADMIN`
 fn may_change_devices(operation: &str) -> Result<()> {

@@ -1,5 +1,5 @@
-//! `ch06-ports run -net NETWORK -p 8080:80 IMAGE COMMAND`: a port of the host leads into
-//! the container.
+//! `ch06-ports run -net NETWORK -p 8080:80 IMAGE COMMAND`: publish a port of a
+//! container.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `network create`: a record and a bridge.
+//! `network create`: create a record and a bridge.
 
 use std::net::Ipv4Addr;
 
@@ -36,8 +36,8 @@ pub(crate) struct Create {
 
     /// If a device has the name of the network, name the bridge "br-" and the ID
     ///
-    /// For a default network, whose name the user did not choose: that of another state
-    /// directory has the same name.
+    /// For a default network, whose name the user did not choose: the default
+    /// network of another state directory has the same name.
     #[arg(long, hide = true)]
     any_bridge: bool,
 
