@@ -42,7 +42,7 @@ pub enum RouteCommand {
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub struct Target {
-    /// Destination: Destination: default, a network (10.0.0.0/8), or one address
+    /// Destination: default, a network (10.0.0.0/8), or one address
     destination: Destination,
 
     /// Address of the router, and device through which packets leave, in any order
