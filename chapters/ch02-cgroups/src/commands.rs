@@ -92,8 +92,8 @@ impl Commands {
     /// Execute the command.
     ///
     /// # Errors
-    /// A group or a process is not found; a value is invalid; those of mkdir(2),
-    /// write(2) and rmdir(2).
+    /// A group or a process is not found; a value is invalid; an errno of mkdir(2),
+    /// write(2) or rmdir(2).
     pub fn run(self) -> Result<Exit> {
         match self {
             Commands::List => print(&tables::list()?)?,

@@ -119,7 +119,7 @@ impl Group {
     /// Like [`Group::file`], but returns `None` if no directory has this file.
     ///
     /// # Errors
-    /// Those of stat(2).
+    /// An errno of stat(2).
     pub(crate) fn find_file(&self, key: &str) -> Result<Option<PathBuf>> {
         let mut files =
             self.places.iter().filter_map(|place| place.file(key).transpose());

@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(spec.guest.as_os_str().as_bytes(), b"/\xfe");
     }
 
-    /// `text` is what this says: put together again it is the same.
+    /// Write a parsed volume as text again.
     fn written(spec: &Spec) -> Vec<u8> {
         let mode = if spec.read_only { ":ro" } else { "" };
         let paths = [spec.host.as_os_str(), spec.guest.as_os_str()];
@@ -103,7 +103,7 @@ mod tests {
         vec(prop_oneof![5 => special, 1 => 1..=255_u8], 0..16)
     }
 
-    /// Nearly right ones.
+    /// Texts that are almost valid.
     fn fields() -> impl Strategy<Value = Vec<u8>> {
         let part = prop::sample::select(vec!["a", "b", "..", ".", "", "ro"]);
         let mode = prop::sample::select(vec!["", ":ro", ":rw", ":r", ":"]);
@@ -130,7 +130,7 @@ mod tests {
             let Ok(spec) = Spec::parse(text) else { return Ok(()) };
             let again = written(&spec);
             prop_assert_eq!(&Spec::parse(OsStr::from_bytes(&again)).unwrap(), &spec);
-            // The host's path is taken as it is, to its last byte.
+            // The host's path is not changed.
             prop_assert!(text.as_bytes().starts_with(
                 &[spec.host.as_os_str().as_bytes(), b":/"].concat()
             ));

@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(found("ann:audio").unwrap(), (7, 29, vec![], home()));
         assert_eq!(found("7:1234").unwrap(), (7, 1234, vec![], home()));
         assert_eq!(found("1000").unwrap(), (1000, 0, vec![], "/".into()));
-        // A name comes before a number.
+        // Names are searched before numbers.
         assert_eq!(found("12").unwrap(), (99, 98, vec![], "/".into()));
         for word in
             ["", ":", "ann:", ":8", "a:b:c", "eve", "ann:nobody", "-1", "short"]

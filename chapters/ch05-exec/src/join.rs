@@ -156,8 +156,8 @@ fn join(process: &OwnedFd, namespaces: CloneFlags) -> Result<()> {
 // ANCHOR_END: join
 
 /// # Source
-/// ptrace(2), "PTRACE_MODE_READ_FSCREDS": the own user, in the own user namespace or one
-/// below it
+/// ptrace(2), "PTRACE_MODE_READ_FSCREDS": the process must belong to the same user,
+/// in the same user namespace or one below it
 fn foreign(errno: Errno, pid: Pid) -> Option<String> {
     (errno == Errno::EACCES).then(|| {
         format!(

@@ -214,7 +214,8 @@ mod tests {
     const OLD: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 9);
     const NEW: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
 
-    /// A connection from the client to `to`, port 53, that is answered by `by`.
+    /// Whether a connection from the client to `to`, port 53, concerns the
+    /// container. `by` sends the replies.
     fn concerns(protocol: Protocol, to: Ipv4Addr, by: Ipv4Addr) -> bool {
         let port = Some(53);
         let protocol = protocol.number();
@@ -239,7 +240,7 @@ mod tests {
         assert!(!concerns(Tcp, HOST, OLD));
         assert!(concerns(Tcp, HOST, NEW));
         assert!(concerns(Tcp, NEW, NEW));
-        // The name server of somebody else.
+        // The name server of another host.
         let other = Ipv4Addr::new(198, 51, 100, 1);
         assert!(!concerns(Udp, other, other));
     }

@@ -172,7 +172,7 @@ mod tests {
     fn default_routes_and_routes_to_nowhere_do_not_count() {
         let mut unreachable = route("172.16.0.0/12", 2);
         unreachable.kind = RouteEntry::UNREACHABLE;
-        // A VPN's way to replace the default route.
+        // The routes with which a VPN replaces the default route.
         let halves = [route("0.0.0.0/1", 2), route("128.0.0.0/1", 2)];
         let routes = [[unreachable, route("0.0.0.0/0", 2)], halves].concat();
         let loopback = Address { index: 1, address: IpAddr::V4(ANY), prefix: 32 };

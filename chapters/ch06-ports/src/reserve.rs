@@ -199,7 +199,7 @@ mod tests {
         Published { protocol, address: None, host: 0, guest: 80 }
     }
 
-    /// These addresses, without those of IPv6 where the host has none.
+    /// These addresses, without IPv6 addresses if the host has no IPv6.
     fn existing(addresses: &[&'static str]) -> Vec<&'static str> {
         let exists = |it: &&&str| TcpListener::bind((**it, 0)).is_ok();
         addresses.iter().filter(exists).copied().collect()
@@ -209,14 +209,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().port();
         let mut client = TcpStream::connect(("127.0.0.1", host)).unwrap();
-        // The side that closes first keeps the port.
+        // The side that closes first occupies the port.
         drop(listener.accept().unwrap());
         client.read_exact(&mut [0]).unwrap_err();
         drop((client, listener));
         host
     }
 
-    /// What a reservation that fails says.
+    /// The error text of a reservation that fails.
     fn refused(state: &State, port: Published) -> String {
         report(&Reservation::take(state, &[port]).unwrap_err())
     }
