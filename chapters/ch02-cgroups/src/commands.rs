@@ -32,9 +32,10 @@ pub enum Commands {
         group: GroupName,
         /// Controllers of the group, separated by commas: cpu,memory
         ///
-        /// v1: the group is created only in the hierarchies of these controllers. v2:
-        /// only these controllers are enabled in the groups above. [default: those of
-        /// blkio, cpu, cpuacct, cpuset, freezer, io, memory and pids that are mounted]
+        /// v1: the group is created only in the hierarchies of these controllers.
+        /// v2: only these controllers are enabled in the groups above. [default:
+        /// those of blkio, cpu, cpuacct, cpuset, freezer, io, memory and pids that
+        /// are mounted]
         #[arg(long, value_name = "LIST")]
         controllers: Option<ControllerNames>,
     },

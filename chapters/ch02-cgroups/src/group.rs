@@ -1,5 +1,5 @@
-//! A group: a directory in one or more hierarchies, which is created, gets processes,
-//! and is removed.
+//! A group: a directory in one or more hierarchies, which is created, gets
+//! processes, and is removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, read_to_string};

@@ -41,8 +41,8 @@ pub const TABLE_LOCAL: u32 = 255;
 /// A route of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteEntry {
-    /// The first address of the destination; 0.0.0.0 with the prefix 0 is the default
-    /// route.
+    /// The first address of the destination; 0.0.0.0 with the prefix 0 is the
+    /// default route.
     pub destination: Ipv4Addr,
     /// The prefix length: the number of bits of the destination that must match.
     pub prefix: u8,

@@ -76,8 +76,8 @@ impl<R: Rules> TreeCopy<R> {
         TreeCopy { rules, links, user_namespace, files: 0, reflinks: 0, bytes: 0 }
     }
 
-    /// Copy the entries of the directory `from` into the directory `to`. Hard links are
-    /// kept within one call.
+    /// Copy the entries of the directory `from` into the directory `to`. Hard links
+    /// are kept within one call.
     ///
     /// # Errors
     /// An errno of readdir(3), open(2), write(2), link(2), mknod(2) or of setting

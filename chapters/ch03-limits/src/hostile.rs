@@ -1,5 +1,5 @@
-//! Values of the flags from arbitrary text: the parsers never panic, and a value that
-//! they accept means what the text says.
+//! Values of the flags from arbitrary text: the parsers never panic, and a value
+//! that they accept means what the text says.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -226,8 +226,8 @@ struct Relay {
 
 impl Relay {
     fn new(program: OwnedFd, copy: Option<Copy>) -> Result<Relay> {
-        // A program that does not read must not stop the loop, in which its output and
-        // all signals wait too.
+        // A program that does not read must not stop the loop, in which its output
+        // and all signals wait too.
         fcntl(&program, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
             .step(|| "fcntl(2) O_NONBLOCK")?;
         let raw = Raw::new()?;
@@ -267,8 +267,8 @@ impl Relay {
                 copy(bytes);
             }
         });
-        // EIO: no process has the program's side open. It may open /dev/tty again, so
-        // this end stays.
+        // EIO: no process has the program's side open. It may open /dev/tty again,
+        // so this end stays.
         self.silent |= matches!(got, Got::End | Got::Failed(Errno::EIO));
         got == Got::Bytes
     }

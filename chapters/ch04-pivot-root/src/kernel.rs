@@ -97,7 +97,8 @@ impl Part for KernelMounts {
 /// read-only.
 ///
 /// # Source
-/// user_namespaces(7), "Interaction of user namespaces and other types of namespaces"
+/// user_namespaces(7), "Interaction of user namespaces and other types of
+/// namespaces"
 fn sys(root: &GuestRoot, plan: &Plan, flags: MsFlags) -> Result<()> {
     let guest = Path::new("/sys");
     let make = || root.make(guest, Kind::Directory);

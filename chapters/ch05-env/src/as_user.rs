@@ -7,9 +7,9 @@ use common::{Credentials, Part, Plan, Up};
 
 use crate::Who;
 
-/// The program's user, groups and home. This part looks them up inside the container;
-/// the engine changes the credentials, and gives the streams to the user, when it seals the
-/// program.
+/// The program's user, groups and home. This part looks them up inside the
+/// container; the engine changes the credentials, and gives the streams to the user,
+/// when it seals the program.
 ///
 /// # Source
 /// credentials(7), setuid(2)

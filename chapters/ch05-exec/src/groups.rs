@@ -50,9 +50,9 @@ impl Groups {
 
     /// Open the groups as soon as the container is not frozen, or has ended.
     ///
-    /// A process that joins a frozen cgroup stops at once, and under cgroup v1 not even
-    /// SIGKILL ends it. So this process waits before it creates one, while Ctrl-C still
-    /// ends this process.
+    /// A process that joins a frozen cgroup stops at once, and under cgroup v1 not
+    /// even SIGKILL ends it. So this process waits before it creates one, while
+    /// Ctrl-C still ends this process.
     ///
     /// # Errors
     /// An errno of open(2) or poll(2).

@@ -14,7 +14,8 @@ common::commands! {
     pub enum Removal {
         /// Remove containers that have ended
         Rm(Rm),
-        /// Remove all containers that have ended, and files that killed processes left
+        /// Remove all containers that have ended, and files that killed processes
+        /// left
         Prune(Prune),
     }
 }

@@ -34,8 +34,8 @@ const OWN: Hook =
 /// source.
 const LEAVES: Hook =
     Hook { chain: "leaves", kind: "nat", place: Place::Postrouting, priority: 100 };
-/// `route_localnet` makes 127.0.0.1 routable on the bridge. This keeps containers away
-/// from it. It comes before the connection tracking (-200).
+/// `route_localnet` makes 127.0.0.1 routable on the bridge. This keeps containers
+/// away from it. It comes before the connection tracking (-200).
 const GUARD: Hook = Hook {
     chain: "guard",
     kind: "filter",
@@ -84,7 +84,8 @@ fn table_of(id: &Id, bridge: &str) -> Table {
 }
 
 // ANCHOR: tell
-/// Tell the process that owns the rules of a container that the connection has ended.
+/// Tell the process that owns the rules of a container that the connection has
+/// ended.
 ///
 /// The kernel reports the port of the socket that owns a table. A process with
 /// CAP_NET_ADMIN may send a message to this socket. The message has no content: the
@@ -159,8 +160,8 @@ fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr
     let to = [destination, DestinationPort(port.protocol, port.host)];
     let rule = [&to[..], &[ChangeDestination(address, port.guest)]].concat();
     batch.append(table, OWN.chain, &rule);
-    // A packet to 127.0.0.1 that came in from a network is forged. The kernel drops it
-    // as long as no rule changes its destination before.
+    // A packet to 127.0.0.1 that came in from a network is forged. The kernel drops
+    // it as long as no rule changes its destination before.
     if !port.address.is_some_and(|only| only.is_loopback()) {
         batch.append(table, ARRIVES.chain, &rule);
     }

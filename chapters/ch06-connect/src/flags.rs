@@ -15,9 +15,10 @@ use crate::{Mac, Mode};
 pub struct Flags {
     /// Connect the container to a network
     ///
-    /// NETWORK is the name of a network (`network create`), "none" or "host". "none" is
-    /// a network namespace with only the loopback device. "host" is the network
-    /// namespace of the host. [default: a network namespace in which no device is up]
+    /// NETWORK is the name of a network (`network create`), "none" or "host". "none"
+    /// is a network namespace with only the loopback device. "host" is the network
+    /// namespace of the host. [default: a network namespace in which no device is
+    /// up]
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     pub network: Option<Mode>,
 
@@ -25,18 +26,18 @@ pub struct Flags {
     #[arg(long = "ip", value_name = "ADDRESS")]
     pub address: Option<Ipv4Addr>,
 
-    /// MAC address of the container's device, for example 02:42:c0:a8:0a:02 [default:
-    /// 02:42 and the four bytes of the IPv4 address]
+    /// MAC address of the container's device, for example 02:42:c0:a8:0a:02
+    /// [default: 02:42 and the four bytes of the IPv4 address]
     #[arg(long = "mac-address", value_name = "MAC")]
     pub mac: Option<Mac>,
 
-    /// DNS server for /etc/resolv.conf; repeat the option for more servers [default: the
-    /// host's servers]
+    /// DNS server for /etc/resolv.conf; repeat the option for more servers [default:
+    /// the host's servers]
     #[arg(long = "dns", value_name = "ADDRESS")]
     pub dns: Vec<IpAddr>,
 
-    /// Search domain for /etc/resolv.conf; repeat the option for more domains; "." means
-    /// no search domain [default: the host's domains]
+    /// Search domain for /etc/resolv.conf; repeat the option for more domains; "."
+    /// means no search domain [default: the host's domains]
     #[arg(long = "dns-search", value_name = "DOMAIN")]
     pub dns_search: Vec<Domain>,
 

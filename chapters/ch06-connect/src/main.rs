@@ -12,8 +12,8 @@ use common::cli::{self, Act, Context};
 
 /// Chapter 6, connect: a container on a network.
 ///
-/// `run -net NETWORK` gives a container a network device, an address, and the names of
-/// the other containers on the network.
+/// `run -net NETWORK` gives a container a network device, an address, and the names
+/// of the other containers on the network.
 #[derive(Parser)]
 #[command(name = "ch06-connect", after_help = common::after_help!("\
 Try:

@@ -212,8 +212,8 @@ impl Rules {
         Ok(answers.iter().filter_map(|answer| table(answer)).collect())
     }
 
-    /// The port of the socket that owns a table; `None` if there is no such table, or if
-    /// no socket owns it.
+    /// The port of the socket that owns a table; `None` if there is no such table,
+    /// or if no socket owns it.
     ///
     /// # Errors
     /// As [`Rules::generation`].
@@ -233,8 +233,8 @@ impl Rules {
         }
     }
 
-    /// The base chains of these tables. The kernel lists the chains of all tables, which
-    /// takes about 1 µs for each.
+    /// The base chains of these tables. The kernel lists the chains of all tables,
+    /// which takes about 1 µs for each.
     ///
     /// # Errors
     /// As [`Rules::generation`].

@@ -1,7 +1,7 @@
 //! Make sure that the host's own firewall lets the packets of containers pass.
 //!
 //! ```text
-//! networks/NAME/accepts   rules of ours stand in the chains of others, for this bridge
+//! networks/NAME/accepts   our rules are in foreign chains, for this bridge
 //! ```
 //!
 //! The two rules in foreign chains are the only resource of a container that the

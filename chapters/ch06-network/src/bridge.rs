@@ -18,7 +18,8 @@ const ATTEMPTS: usize = 20;
 /// otherwise `br-` and the network's ID.
 ///
 /// # Source
-/// `dev_valid_name` in net/core/dev.c; `sysctl_dev_name_is_allowed` for all and default
+/// `dev_valid_name` in net/core/dev.c; `sysctl_dev_name_is_allowed` for all and
+/// default
 pub(crate) fn bridge_name(name: &Name, id: &Id) -> String {
     let name = name.as_str();
     if is_device_name(name) && !["all", "default"].contains(&name) {

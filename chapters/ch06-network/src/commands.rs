@@ -32,14 +32,14 @@ common::commands! {
         List(List),
         /// Show networks and their containers as JSON
         ///
-        /// Prints one array with an object for each network: name, id, driver, subnet,
-        /// gateway, bridge, created (seconds since 1970), containers. "containers" is an
-        /// array of objects: id, name (or null), address.
+        /// Prints one array with an object for each network: name, id, driver,
+        /// subnet, gateway, bridge, created (seconds since 1970), containers.
+        /// "containers" is an array of objects: id, name (or null), address.
         Inspect(Inspect),
         /// Remove networks
         ///
-        /// Prints the names of the removed networks. A network that a running container
-        /// uses is not removed.
+        /// Prints the names of the removed networks. A network that a running
+        /// container uses is not removed.
         #[command(visible_alias = "rm")]
         Remove(Remove),
         /// Remove all networks that no container uses

@@ -26,8 +26,8 @@ pub struct Request {
     pub subnet: Option<Subnet>,
     /// `None` means the first address of the subnet.
     pub gateway: Option<Ipv4Addr>,
-    /// If a device has the name of the network, name the bridge after the network's ID
-    /// instead of failing.
+    /// If a device has the name of the network, name the bridge after the network's
+    /// ID instead of failing.
     pub any_bridge: bool,
 }
 

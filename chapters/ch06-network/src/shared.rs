@@ -1,5 +1,5 @@
-//! The networks of an ordinary user: all containers of the user share one user namespace
-//! and one network namespace, and the bridges are in it.
+//! The networks of an ordinary user: all containers of the user share one user
+//! namespace and one network namespace, and the bridges are in it.
 //!
 //! A process of this program, the *keeper*, creates the two namespaces and keeps
 //! them alive. They exist as long as a container needs them:

@@ -13,8 +13,8 @@ use common::cli::{self, Act, Context};
 
 /// Chapter 6, ports: publish ports of a container on the host.
 ///
-/// `run -p 8080:80` publishes port 80 of the container as port 8080 of the host. `port`
-/// and `ps` show the published ports.
+/// `run -p 8080:80` publishes port 80 of the container as port 8080 of the host.
+/// `port` and `ps` show the published ports.
 #[derive(Parser)]
 #[command(name = "ch06-ports", after_help = common::after_help!("\
 Try:

@@ -124,7 +124,8 @@ impl Proxy {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // The client may have closed the connection already.
         let Ok(client) = accept_with(socket, flags) else { return };
-        // If the container cannot be reached, the client sees the end of its connection.
+        // If the container cannot be reached, the client sees the end of its
+        // connection.
         let Some(address) = self.publication.address() else { return };
         self.connections.extend(Connection::open(client, address, port.guest));
     }

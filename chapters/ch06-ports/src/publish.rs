@@ -16,11 +16,11 @@ pub struct Flags {
     /// Publish a port of the container on the host, for example 8080:80; repeat the
     /// option for more ports
     ///
-    /// 8080:80 forwards port 8080 of the host, on all its IPv4 addresses, to port 80 of
-    /// the container. 127.0.0.1:8080:80 publishes the port on one address only. 80 and
-    /// 127.0.0.1::80 choose a free port of the host; the command `port` shows it.
-    /// 8080:53/udp publishes a UDP port. 8000-8010:80-90 publishes a range; both ranges
-    /// must have the same length.
+    /// 8080:80 forwards port 8080 of the host, on all its IPv4 addresses, to port 80
+    /// of the container. 127.0.0.1:8080:80 publishes the port on one address only.
+    /// 80 and 127.0.0.1::80 choose a free port of the host; the command `port` shows
+    /// it. 8080:53/udp publishes a UDP port. 8000-8010:80-90 publishes a range; both
+    /// ranges must have the same length.
     #[arg(
         short = 'p',
         long = "publish",
@@ -30,8 +30,8 @@ pub struct Flags {
 
     /// Publish each port that the image declares on a free port of the host
     ///
-    /// The command `port` shows the ports. A port that --publish publishes too is not
-    /// published twice.
+    /// The command `port` shows the ports. A port that --publish publishes too is
+    /// not published twice.
     #[arg(short = 'P', long)]
     pub publish_all: bool,
 }

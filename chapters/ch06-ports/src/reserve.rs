@@ -105,10 +105,10 @@ fn reserve(port: &Published) -> Result<OwnedFd> {
         bind(&socket, &address)?;
         return Ok(socket);
     }
-    // A connection that was closed a minute ago still has the port. With this option,
-    // bind(2) succeeds beside it, and also beside other sockets that have the option.
-    // Only one of them can listen: that one has the port. Then the option is cleared,
-    // and the socket stops to listen.
+    // A connection that was closed a minute ago still has the port. With this
+    // option, bind(2) succeeds beside it, and also beside other sockets that have
+    // the option. Only one of them can listen: that one has the port. Then the
+    // option is cleared, and the socket stops to listen.
     reuse_address(&socket, true)?;
     bind(&socket, &address)?;
     let protocol = port.protocol;

@@ -116,7 +116,8 @@ fn connect(
     let (container, mac) = (&home.id, Mac::of(address));
     let wire = Wire { network, container, address, mac };
     wire.lay(namespace.as_fd())?;
-    // A container that was started without a network has a loopback device that is down.
+    // A container that was started without a network has a loopback device that is
+    // down.
     Route::open_in(namespace.as_fd())?.set_up("lo")?;
     let start = || {
         let program = home.program()?.context("the container has just ended")?;
@@ -127,8 +128,8 @@ fn connect(
     in_background(start, |(program, end, table)| {
         let mut ends =
             [&end, &program.fd].map(|end| PollFd::new(end, PollFlags::IN));
-        // The caller has ended, so an error cannot be reported. The kernel removes the
-        // table in any case.
+        // The caller has ended, so an error cannot be reported. The kernel removes
+        // the table in any case.
         let _ = poll(&mut ends, None);
         drop(table);
     })?;

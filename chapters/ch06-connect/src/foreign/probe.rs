@@ -75,8 +75,8 @@ pub enum Probe {
 /// network namespace, and `address` is its address. The table of the test belongs to
 /// `rules`.
 ///
-/// Takes about one millisecond if the packets pass, 5 ms more if they do not, and 1.5
-/// seconds if they do not arrive.
+/// Takes about one millisecond if the packets pass, 5 ms more if they do not, and
+/// 1.5 seconds if they do not arrive.
 ///
 /// # Errors
 /// The errors of [`Rules::commit`]; an errno of setns(2).
