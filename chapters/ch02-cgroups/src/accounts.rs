@@ -18,7 +18,7 @@ pub struct Account {
     pub file: &'static str,
 }
 
-/// Where an account is found.
+/// The source of an account: its file in each version.
 struct Source {
     name: &'static str,
     /// The file of v1 and the file of v2, each with the key before the number if the
@@ -113,8 +113,9 @@ pub(crate) fn number(text: &str, word: &str) -> Option<u64> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let pairs = words.windows(2).filter(|pair| pair[0] == word);
     let numbers: Vec<u64> = pairs.filter_map(|pair| pair[1].parse().ok()).collect();
-    // v1's memory.oom_control has no counter before Linux 4.13. A disk without traffic
-    // has no line.
+    // A counter can be missing: before Linux 4.13, v1's memory.oom_control has none.
+    // The counters of a disk are an exception: a disk without traffic has no line,
+    // which means 0.
     let disks = word == "Read" || word == "Write";
     (disks || !numbers.is_empty()).then(|| sum(numbers.into_iter()))
 }

@@ -32,9 +32,10 @@ pub enum Commands {
         group: GroupName,
         /// Controllers of the group, separated by commas: cpu,memory
         ///
-        /// v1: the group is created only in the hierarchies of these controllers. v2:
-        /// only these controllers are enabled in the groups above. [default: those of
-        /// blkio, cpu, cpuacct, cpuset, freezer, io, memory and pids that are mounted]
+        /// v1: the group is created only in the hierarchies of these controllers.
+        /// v2: only these controllers are enabled in the groups above. [default:
+        /// those of blkio, cpu, cpuacct, cpuset, freezer, io, memory and pids that
+        /// are mounted]
         #[arg(long, value_name = "LIST")]
         controllers: Option<ControllerNames>,
     },
@@ -84,16 +85,16 @@ pub enum Commands {
     },
 }
 
-/// The controllers of a new group, as far as they are mounted.
+/// The controllers of a new group. Those that are not mounted are left out.
 const CONTROLLERS: [&str; 8] =
     ["blkio", "cpu", "cpuacct", "cpuset", "freezer", "io", "memory", "pids"];
 
 impl Commands {
-    /// Execute it.
+    /// Execute the command.
     ///
     /// # Errors
-    /// A group or a process is not found; a value is invalid; those of mkdir(2),
-    /// write(2) and rmdir(2).
+    /// A group or a process is not found; a value is invalid; an errno of mkdir(2),
+    /// write(2) or rmdir(2).
     pub fn run(self) -> Result<Exit> {
         match self {
             Commands::List => print(&tables::list()?)?,

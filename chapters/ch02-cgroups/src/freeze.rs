@@ -1,4 +1,5 @@
-//! `freeze` and `thaw`: processes that make no step, and don't know it.
+//! `freeze` and `thaw`: stop and continue all processes of a group. The processes do
+//! not notice it.
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -10,13 +11,16 @@ use common::step::Step;
 
 use crate::group::Group;
 
-/// So long a process may take to come to where it can be stopped.
+/// Maximum time until the kernel has stopped every process. A process stops only
+/// when it leaves the kernel, or at an interruptible wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Stop all processes of the group, or let them go on, and wait until it is so.
+/// Stop (or continue) all processes of the group, and wait until the kernel reports
+/// this state.
 ///
 /// # Errors
-/// There is no freezer; a process that can't be stopped in five seconds.
+/// The group has no freezer; a process does not stop within five seconds; ENODEV if
+/// the group was removed.
 /// # Source
 /// cgroup-v1/freezer-subsystem.rst; cgroup-v2.rst, "cgroup.freeze"
 pub fn freeze(group: &Group, frozen: bool) -> Result<()> {
@@ -47,14 +51,16 @@ pub fn freeze(group: &Group, frozen: bool) -> Result<()> {
     }
 }
 
-/// Whether nobody in the group at this path makes a step, or will not for long.
+/// Whether the processes in the group with this directory are stopped, or are being
+/// stopped.
 #[must_use]
 pub fn is_frozen(place: &Path) -> bool {
     let state = |group: &Path, file| read_to_string(group.join(file));
-    // v1: FREEZING, then FROZEN, by this group or one above it.
+    // v1: the state is FREEZING, then FROZEN. It includes a freeze of a group above.
     let v1 = state(place, "freezer.state").is_ok_and(|state| state.contains("FR"));
-    // v2 has a word each, and none for what is only asked for. The topmost group, which
-    // can't be frozen, has no such file.
+    // v2: the file contains only what was requested for this group, so the groups
+    // above must be checked too. The root group cannot be frozen and has no such
+    // file.
     let groups = place.ancestors();
     let mut asked = groups.map_while(|group| state(group, "cgroup.freeze").ok());
     v1 || asked.any(|asked| asked.trim() == "1")

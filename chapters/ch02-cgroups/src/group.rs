@@ -1,5 +1,5 @@
-//! A group: a directory in one or more hierarchies, which is created, gets processes,
-//! and is removed.
+//! A group: a directory in one or more hierarchies, which is created, gets
+//! processes, and is removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, read_to_string};
@@ -16,33 +16,34 @@ use crate::hints;
 use crate::layout::{Hierarchy, Layout, Version};
 use crate::top::top;
 
-/// Where a group lies in one hierarchy, or is to lie.
+/// The directory of a group in one hierarchy. It may not exist yet.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The hierarchy.
     pub hierarchy: Hierarchy,
     /// The group's directory.
     pub path: PathBuf,
-    /// The controllers that it is there for.
+    /// The controllers for which the group is in this hierarchy.
     wanted: Vec<String>,
 }
 
 /// A group.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Its directories, one a hierarchy.
+    /// Its directories, one in each hierarchy.
     pub places: Vec<Place>,
 }
 
-/// Directories of groups begin so, and no other is ever touched.
+/// The prefix of all group directories. Directories without it are never changed or
+/// removed.
 const PREFIX: &str = "mydocker-";
 
 impl Group {
-    /// Where a group of this name would lie: in each hierarchy that has one of these
-    /// controllers. Nothing is made yet.
+    /// Plan a group with this name, in each hierarchy that has one of these
+    /// controllers. Nothing is created yet.
     ///
     /// # Errors
-    /// Those of /proc/self/cgroup.
+    /// ENOENT if /proc is not mounted.
     pub fn plan(layout: Layout, name: &str, controllers: &[&str]) -> Result<Group> {
         let mut places = Vec::new();
         for hierarchy in layout.hierarchies {
@@ -57,7 +58,7 @@ impl Group {
         Ok(Group { places })
     }
 
-    /// Put it into this hierarchy too, without asking for a controller.
+    /// Also place the group in this hierarchy, without requesting a controller.
     ///
     /// # Errors
     /// ENOENT if /proc is not mounted.
@@ -69,16 +70,17 @@ impl Group {
         Ok(())
     }
 
-    /// Make its directories.
+    /// Create the group's directories. After an error, none of them remains.
     ///
     /// # Errors
-    /// It is there already; the group above it is missing; a controller can't be
-    /// handed down. Nothing is left behind then.
+    /// EEXIST if the group exists already; ENOENT if the group above it does not
+    /// exist; a controller cannot be enabled in a group above.
     pub fn make(&self) -> Result<()> {
         for (index, place) in self.places.iter().enumerate() {
             if let Err(error) = place.make() {
                 for place in &self.places[..index] {
-                    // The error that is on its way says more.
+                    // An error here is ignored: the first error is the one to
+                    // report.
                     let _ = fs::remove_dir(&place.path);
                 }
                 return Err(error);
@@ -87,10 +89,10 @@ impl Group {
         Ok(())
     }
 
-    /// The group of this name, wherever it has a directory.
+    /// Find the group with this name in all hierarchies.
     ///
     /// # Errors
-    /// It has none.
+    /// The group has no directory in any hierarchy.
     pub fn find(name: &str) -> Result<Group> {
         let mut places = Vec::new();
         for hierarchy in Layout::find()?.hierarchies {
@@ -100,33 +102,34 @@ impl Group {
             }
         }
         if places.is_empty() {
-            bail!("there is no group {name}: create makes one");
+            bail!("group {name} not found: use create first");
         }
         Ok(Group { places })
     }
 
-    /// The group's file of this name, which is in one of its directories.
+    /// The path of the group's file with this name, in whichever directory has it.
     ///
     /// # Errors
-    /// None has it: what the other version calls it, or which controller is missing.
+    /// No directory of the group has this file. The error text names the other
+    /// version's file, or the missing controller.
     pub fn file(&self, key: &str) -> Result<PathBuf> {
         self.find_file(key)?.with_context(|| hints::missing_file(key))
     }
 
-    /// The same; none where no directory has such a file.
+    /// Like [`Group::file`], but returns `None` if no directory has this file.
     ///
     /// # Errors
-    /// Those of stat(2).
+    /// An errno of stat(2).
     pub(crate) fn find_file(&self, key: &str) -> Result<Option<PathBuf>> {
         let mut files =
             self.places.iter().filter_map(|place| place.file(key).transpose());
         files.next().transpose()
     }
 
-    /// Write a value into the group's file of this name.
+    /// Write a value into the group's file with this name.
     ///
     /// # Errors
-    /// There is no such file, or the kernel refuses the value.
+    /// The group has no such file, or the kernel refuses the value.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         for place in &self.places {
             if place.file(key)?.is_some() && place.set(key, value)? {
@@ -137,13 +140,14 @@ impl Group {
     }
 
     // ANCHOR: add
-    /// Move a process into the group, in all its hierarchies; 0 is the caller. Its
-    /// children follow only if they are born afterwards.
+    /// Move a process into the group, in all hierarchies of the group. 0 stands for
+    /// the caller. Children that exist already stay where they are; later children
+    /// start in the new group.
     ///
     /// # Errors
-    /// ESRCH without such a process; EBUSY when a v2 group hands controllers down
-    /// and so holds no processes; EACCES where the mover may not write on both
-    /// sides.
+    /// ESRCH if the process does not exist; EBUSY if a v2 group enables controllers
+    /// for the groups inside it, since such a group accepts no processes; EACCES if
+    /// the caller has no write permission for the old and the new group.
     /// # Source
     /// cgroups(7), "cgroup.procs"
     pub fn add(&self, process: u32) -> Result<()> {
@@ -157,10 +161,10 @@ impl Group {
     }
     // ANCHOR_END: add
 
-    /// The processes in the group, without those of groups inside it.
+    /// The processes in the group, without the processes of groups inside it.
     ///
     /// # Errors
-    /// The group is gone.
+    /// ENOENT or ENODEV if the group was removed.
     pub fn processes(&self) -> Result<BTreeSet<i32>> {
         let mut found = BTreeSet::new();
         for place in &self.places {
@@ -172,7 +176,7 @@ impl Group {
     /// Remove the group.
     ///
     /// # Errors
-    /// It has processes, or groups inside it.
+    /// The group has processes, or groups inside it.
     pub fn delete(&self, name: &str) -> Result<()> {
         let living = self.processes()?;
         if !living.is_empty() {
@@ -208,7 +212,7 @@ pub fn processes(path: &Path) -> Result<Vec<i32>> {
     Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
-/// A process that has just ended keeps its group busy for a moment.
+/// A process that has just ended can keep its group busy (EBUSY) for a short time.
 const ENDING: Duration = Duration::from_secs(2);
 
 fn remove(path: &Path) -> Result<()> {
@@ -224,7 +228,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// What lies at a path; none where nothing does.
+/// The metadata of the file at this path, or `None` if the file does not exist.
 fn about(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -238,14 +242,15 @@ impl Place {
         Ok(about(&file)?.is_some_and(|about| about.is_file()).then_some(file))
     }
 
-    /// Write a value into this directory's file of that name. Returns whether the file
-    /// exists.
+    /// Write a value into this directory's file with that name. Returns whether the
+    /// file exists.
     ///
     /// # Errors
     /// The kernel refuses the value, often with EINVAL.
     pub fn set(&self, key: &str, value: &str) -> Result<bool> {
         let path = self.path.join(key);
-        // Of nothing there would be no write(2) at all.
+        // Write a newline instead of an empty value: write_all() of nothing makes no
+        // system call.
         let line = if value.is_empty() { "\n" } else { value };
         let file = File::options().write(true).open(&path);
         match file.and_then(|mut file| file.write_all(line.as_bytes())) {
@@ -267,8 +272,8 @@ impl Place {
             .hint(|errno| hints::make(errno, path))?;
         let is_cpuset = self.wanted.iter().any(|name| name == "cpuset");
         if self.hierarchy.version == Version::V1 && is_cpuset {
-            // A new group of v1 has no processor and no memory node, and takes
-            // nobody.
+            // In v1, a new cpuset has no CPUs and no memory nodes, and accepts no
+            // process until both are set.
             let filled = ["cpuset.mems", "cpuset.cpus"]
                 .iter()
                 .try_for_each(|file| inherit(path, file));
@@ -291,8 +296,9 @@ fn inherit(path: &Path, file: &str) -> Result<()> {
 }
 
 // ANCHOR: hand_down
-/// In v2 a group has the controllers that the group above hands down: so they are
-/// enabled in each group from the top to the one above `path`.
+/// Enable the controllers for a new v2 group. A group has only the controllers that
+/// the group above it enables in `cgroup.subtree_control`. So this function enables
+/// them in every group from `top` to the parent of `path`.
 ///
 /// # Source
 /// cgroup-v2.rst, "Enabling and Disabling" and "No Internal Process Constraint"

@@ -1,5 +1,5 @@
-//! Arbitrary text from a user or the kernel: the parsers never panic, and a value that
-//! they accept means what the text says.
+//! Arbitrary text from a user or the kernel: the parsers never panic, and a value
+//! that they accept means what the text says.
 
 use std::ffi::OsString;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! Where this machine has its cgroup hierarchies, told by what is mounted.
+//! Find the cgroup hierarchies of this machine in the mount table.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -13,39 +13,41 @@ use common::step::Step;
 /// The two versions of the interface. A controller belongs to one of them at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// A hierarchy for each controller, or for a few together.
+    /// One hierarchy for each controller, or for several controllers together.
     V1,
-    /// One hierarchy for all.
+    /// One hierarchy for all controllers.
     V2,
 }
 
-/// A tree of groups, mounted.
+/// A mounted tree of groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
-    /// Of which version.
+    /// The version of its interface.
     pub version: Version,
-    /// Where its root is to be seen.
+    /// Its mount point.
     pub mount: PathBuf,
-    /// The controllers that its groups can use; none for one that only keeps track.
+    /// The controllers that its groups can use. Empty for a hierarchy that only
+    /// keeps track of processes.
     pub controllers: Vec<String>,
 }
 
-/// All of them. A machine is called v1, v2, or, with both mounted, hybrid.
+/// All hierarchies of the machine. A machine is called v1, v2, or, if both are
+/// mounted, hybrid.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// In the order in which they are mounted.
+    /// The hierarchies, in the order of the mount table.
     pub hierarchies: Vec<Hierarchy>,
 }
 
-/// What is no controller among the options of a v1 mount.
+/// Options of a v1 mount that are not names of controllers.
 const OTHER_OPTIONS: [&str; 7] =
     ["rw", "ro", "noprefix", "clone_children", "xattr", "none", "favordynmods"];
 
 // ANCHOR: find
 impl Layout {
-    /// Look at the mount table, not at the kernel's version and not at
-    /// /proc/cgroups: Linux 6.12 lists the v1 controllers memory and cpuset as
-    /// enabled, and can't mount them.
+    /// Read the hierarchies from the mount table. The kernel's version and
+    /// /proc/cgroups are no substitute: Linux 6.12 lists the v1 controllers memory
+    /// and cpuset as enabled, but cannot mount them.
     ///
     /// # Errors
     /// No cgroup file system is mounted.
@@ -53,7 +55,7 @@ impl Layout {
     /// cgroups(7); proc_pid_mountinfo(5)
     pub fn find() -> Result<Layout> {
         let path = "/proc/self/mountinfo";
-        // Somebody else's mount point may be no text.
+        // Read bytes: a mount point need not be valid UTF-8.
         let mut table = Vec::with_capacity(4096);
         File::open(path)
             .and_then(|mut file| file.read_to_end(&mut table))
@@ -62,14 +64,15 @@ impl Layout {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         for mut found in lines.filter_map(hierarchy) {
             if found.version == Version::V2 {
-                // What v1 has mounted, or the group above hasn't handed down, is not
-                // in this list.
+                // This file does not list a controller that is mounted in v1, or
+                // that the group above has not enabled.
                 let list = found.mount.join("cgroup.controllers");
                 let list = read_whole::text(&list)
                     .look(|| format!("read(2) {}", list.display()))?;
                 found.controllers.extend(list.split_whitespace().map(Into::into));
             }
-            // The same tree may be mounted twice; the later mount is on top.
+            // The same hierarchy may be mounted twice. The later mount wins, because
+            // it may cover the earlier one.
             hierarchies.retain(|other| {
                 (other.version, &other.controllers)
                     != (found.version, &found.controllers)
@@ -86,7 +89,7 @@ impl Layout {
         Ok(Layout { hierarchies })
     }
 
-    /// The hierarchy that has this controller.
+    /// The hierarchy that has this controller, if there is one.
     #[must_use]
     pub fn of(&self, controller: &str) -> Option<&Hierarchy> {
         let has = |h: &&Hierarchy| h.controllers.iter().any(|c| c == controller);
@@ -95,7 +98,8 @@ impl Layout {
 }
 // ANCHOR_END: find
 
-/// One line of the mount table, if it is a cgroup file system.
+/// Parse a line of the mount table. Returns `None` if it is not a cgroup file
+/// system.
 pub(crate) fn hierarchy(line: &[u8]) -> Option<Hierarchy> {
     let at = line.windows(3).position(|window| window == b" - ")?;
     let (mount, file_system) = (&line[..at], &line[at + 3..]);
@@ -108,7 +112,8 @@ pub(crate) fn hierarchy(line: &[u8]) -> Option<Hierarchy> {
     let mount = unescaped(mount.split(|byte| *byte == b' ').nth(4)?);
     let mut controllers = Vec::new();
     if version == Version::V1 {
-        // The file system's own options: the controllers, or name=NAME without any.
+        // The options of the file system: names of controllers, or name=NAME for a
+        // hierarchy without controllers.
         let options = String::from_utf8_lossy(words.nth(1)?);
         let options = options.split(',');
         let other = |word: &&str| word.contains('=') || OTHER_OPTIONS.contains(word);
@@ -117,7 +122,8 @@ pub(crate) fn hierarchy(line: &[u8]) -> Option<Hierarchy> {
     Some(Hierarchy { version, mount, controllers })
 }
 
-/// A path as the mount table writes it: white space and backslashes in octal.
+/// Decode a path of the mount table, where white space and backslashes are written
+/// in octal.
 pub(crate) fn unescaped(text: &[u8]) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text;
@@ -170,7 +176,7 @@ pub(crate) fn membership(line: &[u8]) -> Option<Membership> {
     let mut fields = line.splitn(3, |byte| *byte == b':');
     let mut word = || std::str::from_utf8(fields.next()?).ok();
     let (number, controllers) = (word()?.parse().ok()?, word()?.to_owned());
-    // The name of a group is any bytes but a line's end.
+    // The name of a group may contain any byte except a newline.
     let group = OsString::from_vec(fields.next()?.to_owned());
     Some(Membership { number, controllers, group })
 }

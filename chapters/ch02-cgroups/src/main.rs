@@ -1,4 +1,4 @@
-//! `ch02-cgroups`: groups by hand.
+//! `ch02-cgroups`: create, use and remove cgroups by hand.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use ch02_cgroups::Commands;
 use clap::Parser;
 use common::cli;
 
-/// Chapter 2, cgroups: limit, weigh, count and freeze a set of processes.
+/// Chapter 2, cgroups: limit, weigh, account for and freeze a set of processes.
 #[derive(Parser)]
 #[command(name = "ch02-cgroups", after_help = common::after_help!("\
 Try:

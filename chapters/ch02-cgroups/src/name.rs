@@ -1,4 +1,4 @@
-//! What groups are called.
+//! The names of groups.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Error, Result};
 use common::state::Name;
 
-/// What a group is called: names, with `/` between a group and one inside it.
+/// The name of a group. `a/b` is the group b inside the group a.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupName(String);
 

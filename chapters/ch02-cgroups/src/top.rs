@@ -15,8 +15,8 @@ pub const HOST_GROUP: &str = "mydocker-host";
 
 // ANCHOR: top
 /// The group below which new groups are created. For root this is the root group of
-/// the hierarchy, unless this process is in a group that was delegated to it (systemd
-/// does this on request).
+/// the hierarchy, unless this process is in a group that was delegated to it
+/// (systemd does this on request).
 ///
 /// # Errors
 /// ENOENT if /proc is not mounted.

@@ -32,28 +32,30 @@ pub struct Address {
     pub index: u32,
     /// The address.
     pub address: IpAddr,
-    /// How many bits of it are the network's.
+    /// The prefix length: the number of its bits that belong to the network.
     pub prefix: u8,
 }
 
 impl Route {
-    /// All addresses of the namespace, IPv4 and IPv6.
+    /// All IPv4 and IPv6 addresses of the namespace.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// An errno of sendto(2), recv(2) or the kernel's answer.
     pub fn addresses(&self) -> Result<Vec<Address>> {
-        // struct ifaddrmsg, all zero: of every family and device.
+        // struct ifaddrmsg, all zero: addresses of every family and device.
         let request = Message::new(RTM_GETADDR, NLM_F_DUMP).plain(&[0; 8]);
         let answers = self.0.ask(request).look(|| "RTM_GETADDR, all")?;
         Ok(answers.iter().filter_map(|answer| address(answer)).collect())
     }
 
-    /// Give a device an address, of whose bits the first `prefix` are the network's.
-    /// The kernel adds the route to that network when the device is up.
+    /// Add an address to a device. The first `prefix` bits of the address belong to
+    /// the network. If the device is up, the kernel also adds the route to that
+    /// network.
     ///
     /// # Errors
-    /// EEXIST if it has the address; EINVAL for a prefix above 32; ENODEV; EPERM
-    /// without CAP_NET_ADMIN.
+    /// EEXIST if the device has the address already; EINVAL if the prefix is above
+    /// 32; ENODEV if the device does not exist; EPERM if the caller lacks
+    /// CAP_NET_ADMIN.
     pub fn add_address(
         &self,
         name: &str,
@@ -69,10 +71,12 @@ impl Route {
             })
     }
 
-    /// Take an address from a device, and with it the route to its network.
+    /// Remove an address from a device. The kernel also removes the route to its
+    /// network.
     ///
     /// # Errors
-    /// EADDRNOTAVAIL if it has no such address with this prefix; ENODEV; EPERM.
+    /// EADDRNOTAVAIL if the device does not have this address with this prefix;
+    /// ENODEV if the device does not exist; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn remove_address(
         &self,
         name: &str,
@@ -91,11 +95,12 @@ impl Route {
         })
     }
 
-    /// Let a device have no IPv6 address when it is set up; the kernel gives each device a
-    /// link-local one otherwise. It must be down. A host without IPv6 has none anyway.
+    /// Give a device no IPv6 address when it is set up. By default, the kernel gives
+    /// each device a link-local address. The device must be down. On a host without
+    /// IPv6, this does nothing.
     ///
     /// # Errors
-    /// ENODEV; EPERM.
+    /// ENODEV if the device does not exist; EPERM if the caller lacks CAP_NET_ADMIN.
     /// # Source
     /// ip-link(8), "addrgenmode none"
     pub fn set_without_ipv6(&self, name: &str) -> Result<()> {
@@ -115,7 +120,7 @@ impl Route {
         }
     }
 
-    /// A message about an address of the device of this name.
+    /// A message about an address of the device with this name.
     fn about(
         &self,
         kind: u16,
@@ -139,8 +144,8 @@ impl Route {
 fn address(answer: &[u8]) -> Option<Address> {
     let values = attributes(answer.get(8..)?);
     let find = |kind| values.iter().find(|(it, _)| *it == kind).map(|(_, it)| *it);
-    // Of a line from point to point, IFA_ADDRESS is the other end's. IPv6 has no
-    // IFA_LOCAL otherwise.
+    // On a point-to-point device, IFA_ADDRESS is the address of the other end. IPv6
+    // addresses usually have no IFA_LOCAL.
     let value = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))?;
     let address = match value.len() {
         4 => IpAddr::from(<[u8; 4]>::try_from(value).ok()?),

@@ -1,4 +1,4 @@
-//! The commands that are spelled as in ip(8): one file per command.
+//! The commands with the syntax of ip(8), one file per command.
 
 mod address;
 mod cidr;

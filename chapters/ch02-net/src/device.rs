@@ -1,4 +1,4 @@
-//! Making, moving and removing devices.
+//! Create, move and remove devices.
 
 use std::os::fd::BorrowedFd;
 
@@ -20,29 +20,29 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const VETH_INFO_PEER: u16 = 1;
 
-/// The flags of a message that makes something new.
+/// The flags of a message that creates an object.
 const NEW: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
 
 impl Route {
-    /// Make a device of a kind that needs no more than a name, as `bridge` does.
+    /// Create a device of a kind that needs only a name, for example a `bridge`.
     ///
     /// # Errors
-    /// EEXIST if the name is taken; EOPNOTSUPP if the kernel lacks the kind; EPERM
-    /// without CAP_NET_ADMIN.
+    /// EEXIST if the name is already in use; EOPNOTSUPP if the kernel does not have
+    /// this kind; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn add(&self, kind: &str, name: &str) -> Result<()> {
         self.change(simple(kind, name)?, || format!("RTM_NEWLINK {kind} {name}"))
             .hint(|errno| why_not_made(errno, kind, name))
     }
 
-    /// Make a bridge that has this alias from its first moment: both messages are
-    /// sent in one system call, so no SIGKILL leaves a bridge without its alias.
+    /// Create a bridge with this alias. Both messages are sent in one system call,
+    /// so a SIGKILL cannot leave a bridge without its alias.
     ///
     /// # Errors
-    /// As [`Route::add`].
+    /// The errors of [`Route::add`].
     pub fn add_bridge(&self, name: &str, alias: &str) -> Result<()> {
         let what = || format!("RTM_NEWLINK bridge {name}, alias {alias:?}");
-        // After an EEXIST the kernel would go on to the second message, and change
-        // the alias of a device that is not ours.
+        // Check first: after EEXIST, the kernel would continue with the second
+        // message and change the alias of a device that is not ours.
         let exists = self.0.ask(named(RTM_GETLINK, NLM_F_ACK, name)?);
         let made = match exists {
             Ok(_) => Err(rustix::io::Errno::EXIST),
@@ -56,11 +56,11 @@ impl Route {
         made.step(what).hint(|errno| why_not_made(errno, "bridge", name))
     }
 
-    /// Make two devices that are joined: what is sent into one comes out of the
-    /// other, wherever that is moved.
+    /// Create a veth pair: two devices that are connected. A packet that is sent
+    /// through one device arrives at the other, even in another namespace.
     ///
     /// # Errors
-    /// As [`Route::add`].
+    /// The errors of [`Route::add`].
     /// # Source
     /// veth(4)
     pub fn add_veth(&self, name: &str, peer: &str) -> Result<()> {
@@ -69,12 +69,12 @@ impl Route {
             .hint(|errno| why_not_made(errno, "veth", &format!("{name} or {peer}")))
     }
 
-    /// Make two devices that are joined, one here, and the other, with this hardware
-    /// address, in another network namespace from its first moment: its name is never
-    /// taken here. Both are down.
+    /// Create a veth pair with one end here. The other end is created in another
+    /// network namespace, with this hardware address, so its name need not be free
+    /// here. Both ends are down.
     ///
     /// # Errors
-    /// As [`Route::add`] and [`Route::move_to`].
+    /// The errors of [`Route::add`] and [`Route::move_to`].
     pub fn add_veth_to(
         &self,
         name: &str,
@@ -82,7 +82,8 @@ impl Route {
         mac: [u8; 6],
         place: Place,
     ) -> Result<()> {
-        // Not with IFF_UP: it fails with ENOTCONN, for the peer has no peer yet.
+        // IFF_UP would fail with ENOTCONN here, because the peer is not connected
+        // yet.
         let request = veth(name, peer, |other| {
             place.attribute(other.attribute(IFLA_ADDRESS, &mac))
         })?;
@@ -92,19 +93,19 @@ impl Route {
         .hint(|errno| why_no_pair(errno, name, peer, place))
     }
 
-    /// Make two devices that are joined. One is a port of a bridge here, and up. The
-    /// other, with this hardware address, is in another network namespace from its first
-    /// moment, and down.
+    /// Create a veth pair with one end as a port of a bridge here. This end is up.
+    /// The other end is created in another network namespace, with this hardware
+    /// address, and is down.
     ///
-    /// The port sends packets back through itself too, see [`Route::set_hairpin`]. It has
-    /// no IPv6 address, which a port does not need: the kernel looks through the
-    /// addresses of all ports whenever one is added.
+    /// The port is in hairpin mode, see [`Route::set_hairpin`]. It has no IPv6
+    /// address, because a port needs none, and the kernel searches the addresses of
+    /// all ports each time one is added.
     ///
-    /// These are four system calls with their answers, where [`Route::add_veth_to`],
-    /// [`Route::set_master`], [`Route::set_hairpin`] and [`Route::set_up`] need six.
+    /// This needs four requests. [`Route::add_veth_to`], [`Route::set_master`],
+    /// [`Route::set_hairpin`] and [`Route::set_up`] together need six.
     ///
     /// # Errors
-    /// As [`Route::add_veth_to`] and [`Route::set_master`].
+    /// The errors of [`Route::add_veth_to`] and [`Route::set_master`].
     /// # Source
     /// ip-link(8), "bridge_slave"
     pub fn add_port(
@@ -140,26 +141,28 @@ impl Route {
             .hint(|errno| why(errno, name))
     }
 
-    /// Move a device out of this namespace. It is set down, and loses its addresses.
+    /// Move a device to another namespace. The kernel sets it down and removes its
+    /// addresses.
     ///
     /// # Errors
-    /// EINVAL for a device that can't be moved, ESRCH if there is no such process,
-    /// EEXIST if the name is taken there, EPERM without CAP_NET_ADMIN in either
-    /// namespace.
+    /// EINVAL if the device cannot be moved; ESRCH if the process does not exist;
+    /// EEXIST if the name is already in use there; EPERM if the caller lacks
+    /// CAP_NET_ADMIN in either namespace.
     pub fn move_to(&self, name: &str, place: Place) -> Result<()> {
         let request = place.attribute(named(RTM_NEWLINK, NLM_F_ACK, name)?);
         self.change(request, || format!("RTM_NEWLINK {name} to {place}"))
             .hint(|errno| why_not_moved(errno, name, place))
     }
 
-    /// Whether the kernel refuses to move a device, found by asking it to move the
-    /// device to where it is: that changes nothing. `own` is the namespace of this
-    /// socket. None if it is not known: without CAP_NET_ADMIN, or where the kernel
-    /// (6.13 and later) has nothing to do before it looks at the mark. It confirms
-    /// such a request for lo too, which no kernel moves.
+    /// Whether the kernel refuses to move a device. This function requests a move to
+    /// the device's own namespace, which changes nothing. `own` is the namespace of
+    /// this socket. Returns `None` if the answer is not known: the caller lacks
+    /// CAP_NET_ADMIN, or the kernel (6.13 and later) confirms such a request before
+    /// it checks the netns-local mark. This is detected with lo, which no kernel
+    /// moves.
     ///
     /// # Errors
-    /// ENODEV.
+    /// ENODEV if the device does not exist.
     pub(crate) fn probe_netns_local(
         &self,
         name: &str,
@@ -182,19 +185,19 @@ impl Route {
         refused(name)
     }
 
-    /// Remove a device; of a veth pair the other goes with it.
+    /// Remove a device. If it is an end of a veth pair, the other end is removed
+    /// too.
     ///
     /// # Errors
-    /// ENODEV if there is none of the name; EOPNOTSUPP for one that nobody made, such
-    /// as lo; EPERM without CAP_NET_ADMIN.
+    /// ENODEV if the device does not exist; EOPNOTSUPP if it was not created by a
+    /// request, for example lo; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn delete(&self, name: &str) -> Result<()> {
         let request = named(RTM_DELLINK, NLM_F_ACK, name)?;
         self.change(request, || format!("RTM_DELLINK {name}")).hint(|errno| {
             match errno {
                 Errno::EOPNOTSUPP => Some(format!(
-                    "{name} was not made by a request like this, and can't be \
-                     removed by one: every namespace keeps its lo, and hardware \
-                     goes with its driver"
+                    "{name} cannot be removed by a request: every namespace keeps \
+                     its lo, and a hardware device is removed with its driver"
                 )),
                 errno => why(errno, name),
             }
@@ -202,13 +205,13 @@ impl Route {
     }
 }
 
-/// The message that makes a device of a kind that needs no data.
+/// The message that creates a device of a kind that needs no data.
 fn simple(kind: &str, name: &str) -> Result<Message> {
     Ok(named(RTM_NEWLINK, NEW, name)?
         .nest(IFLA_LINKINFO, |info| info.attribute(IFLA_INFO_KIND, &text(kind))))
 }
 
-/// The message that makes a veth pair. The peer is described as a device is: a
+/// The message that creates a veth pair. The peer is described like a device: a
 /// struct, a name, and `more`.
 fn veth(
     name: &str,
@@ -226,7 +229,7 @@ fn veth(
     }))
 }
 
-/// The hint for a pair of which one end is elsewhere.
+/// The hint for a pair with one end in another namespace.
 fn why_no_pair(
     errno: Errno,
     name: &str,
@@ -235,7 +238,7 @@ fn why_no_pair(
 ) -> Option<String> {
     match errno {
         Errno::EEXIST => Some(format!(
-            "there is a device {name} here, or a device {peer} there, already"
+            "the device {name} here or the device {peer} there exists already"
         )),
         Errno::EOPNOTSUPP => why_not_made(errno, "veth", name),
         errno => why_not_moved(errno, peer, place),
@@ -244,9 +247,9 @@ fn why_no_pair(
 
 fn why_not_made(errno: Errno, kind: &str, name: &str) -> Option<String> {
     match errno {
-        Errno::EEXIST => Some(format!("there is a device {name} already")),
+        Errno::EEXIST => Some(format!("the device {name} exists already")),
         Errno::EOPNOTSUPP => {
-            Some(format!("this kernel has no devices of the kind {kind}"))
+            Some(format!("this kernel does not have devices of the kind {kind}"))
         }
         errno => why(errno, name),
     }
@@ -256,17 +259,17 @@ fn why_not_made(errno: Errno, kind: &str, name: &str) -> Option<String> {
 fn why_not_moved(errno: Errno, name: &str, place: Place) -> Option<String> {
     match (errno, place) {
         (Errno::EINVAL, _) => Some(format!(
-            "{name} belongs to its namespace for good: the kernel marks lo, bridges \
-             and some more as netns-local (NETIF_F_NETNS_LOCAL); make another one \
-             there instead"
+            "{name} must stay in its namespace: the kernel marks lo, bridges and \
+             some other devices as netns-local (NETIF_F_NETNS_LOCAL); create \
+             another one there instead"
         )),
         (Errno::ESRCH, Place::Process(pid)) => {
             Some(format!("there is no process {pid}"))
         }
         (Errno::EEXIST, _) => Some(format!("a device {name} is there already")),
         (Errno::EPERM, _) => Some(
-            "moving takes CAP_NET_ADMIN here and there: try as root, or from \
-             inside `ch02-net run`, into a namespace made in it"
+            "moving a device requires CAP_NET_ADMIN here and there: use root, or \
+             move it inside `ch02-net run` to a namespace that was created in it"
                 .to_owned(),
         ),
         (errno, _) => why(errno, name),

@@ -11,7 +11,7 @@ use crate::{Place, Route, list};
 /// Network devices, addresses and routes by hand
 #[derive(Debug, Subcommand)]
 pub enum Devices {
-    /// Show the devices of this process' network namespace
+    /// Show the devices of this process's network namespace
     ///
     /// STATE        up if the device was set up; without R in FLAGS it has no carrier
     /// FLAGS        as in `netstat -i`: A all multicast, B broadcast, L loopback,
@@ -39,18 +39,18 @@ pub enum Devices {
     /// Add, remove or show routes
     #[command(subcommand)]
     Route(RouteCommand),
-    /// Make a device
+    /// Create a device
     Make {
-        /// Which
+        /// Kind of the device
         kind: Kind,
 
         /// Its name
         device: String,
 
-        /// The name of the other end, which a veth pair has
+        /// Name of the other end (veth only)
         peer: Option<String>,
     },
-    /// Remove a device; of a veth pair both
+    /// Remove a device (veth: both ends)
     Remove {
         /// Its name
         device: String,
@@ -60,7 +60,7 @@ pub enum Devices {
         /// Its name
         device: String,
 
-        /// The process
+        /// Process ID
         #[arg(value_name = "PID")]
         process: u32,
     },
@@ -68,26 +68,26 @@ pub enum Devices {
     Master {
         /// Its name
         device: String,
-        /// The name of the bridge
+        /// Name of the bridge
         bridge: String,
     },
 }
 
-/// The kinds of devices that can be made.
+/// The kinds of devices that can be created.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {
-    /// A switch
+    /// A virtual switch
     Bridge,
-    /// Two devices, joined by a cable
+    /// Two connected devices, like the ends of a cable
     Veth,
 }
 
 impl Devices {
-    /// Execute it.
+    /// Execute the command.
     ///
     /// # Errors
-    /// A device is not found or already exists; a veth pair has no second name; EPERM
-    /// without `CAP_NET_ADMIN`; those of netlink(7).
+    /// A device is not found or already exists; the second name of a veth pair is
+    /// missing; EPERM if the caller lacks `CAP_NET_ADMIN`.
     pub fn run(self) -> Result<Exit> {
         match self {
             Devices::List => print(&list()?),
@@ -120,7 +120,7 @@ fn print(text: &str) -> Result<Exit> {
     Ok(Exit::Code(0))
 }
 
-/// Change this process' own network namespace.
+/// Change this process's own network namespace.
 fn change(what: impl FnOnce(&Route) -> Result<()>) -> Result<Exit> {
     what(&Route::open()?)?;
     Ok(Exit::Code(0))
@@ -131,10 +131,10 @@ fn make(route: &Route, kind: Kind, name: &str, peer: Option<String>) -> Result<(
         (Kind::Bridge, None) => route.add("bridge", name),
         (Kind::Veth, Some(peer)) => route.add_veth(name, &peer),
         (Kind::Veth, None) => {
-            bail!("a veth pair has two ends: make veth {name} and a second name")
+            bail!("a veth pair has two ends: use make veth {name} SECOND-NAME")
         }
         (_, Some(peer)) => {
-            bail!("only a veth pair has a second end: leave {peer} out")
+            bail!("only a veth pair has a second end: remove {peer}")
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The network namespace: interfaces, addresses, routes and ports of one's own.
+//! The network namespace: the container's own interfaces, addresses, routes and
+//! ports.
 //!
-//! It is longer than other chapters: the chapters about networks use its netlink socket,
-//! and its operations on devices, addresses and routes. The page needs netlink.rs,
-//! link.rs and pair.rs.
+//! This chapter has more code than others, because the chapters about networks use
+//! its netlink socket and its operations on devices, addresses and routes. The
+//! book's page explains netlink.rs, link.rs and pair.rs.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +31,7 @@ pub use routes::{RouteEntry, TABLE_LOCAL, TABLE_MAIN};
 use common::{Birth, Part};
 use nix::sched::CloneFlags;
 
-/// A network namespace. A new one holds `lo` alone, and that is down.
+/// A network namespace. A new one contains only `lo`, which is down.
 ///
 /// # Source
 /// network_namespaces(7)

@@ -1,4 +1,4 @@
-//! Devices, which the kernel calls links: what they are, and how one is set.
+//! Devices, which the kernel calls links: read and change their settings.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -48,35 +48,35 @@ pub const OPERSTATE_UP: u8 = 6;
 /// A device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Its number in this namespace, from 1, which is lo.
+    /// Its number in this namespace. lo has the number 1.
     pub index: u32,
     /// Its name in this namespace.
     pub name: String,
-    /// Whether it was set up. It may still wait for its other end or its bridge.
+    /// Whether it was set up. It may still wait for its peer or its bridge.
     pub up: bool,
-    /// Whether it is a loopback device, as lo is.
+    /// Whether it is a loopback device, such as lo.
     pub loopback: bool,
     /// IFF_UP and the other flags of netdevice(7).
     pub flags: u32,
-    /// Whether it can send and receive: [`OPERSTATE_UP`], 2 for down; 0, unknown, is
-    /// what lo and tunnels report for ever.
+    /// Whether it can send and receive: [`OPERSTATE_UP`], or 2 for down. lo and
+    /// tunnels always report 0, unknown.
     pub operstate: u8,
-    /// The hardware address, if it has one of six bytes.
+    /// The hardware address, if the device has one with six bytes.
     pub mac: Option<[u8; 6]>,
-    /// The longest packet, in bytes.
+    /// The maximum size of a packet, in bytes.
     pub mtu: u32,
-    /// What made it: "bridge", "veth"; None for hardware and for lo.
+    /// The kind: "bridge" or "veth", for example. `None` for hardware and for lo.
     pub kind: Option<String>,
-    /// The index of the bridge that it is a port of.
+    /// The index of the bridge of which it is a port.
     pub master: Option<u32>,
     /// The index of the other end of a veth pair, in that end's own namespace.
     pub peer: Option<u32>,
     /// Whether the other end is in another namespace.
     pub peer_elsewhere: bool,
-    /// A text of at most 255 bytes that somebody gave it.
+    /// The alias: a text of at most 255 bytes.
     pub alias: Option<String>,
-    /// Whether the device must stay in its namespace; None before Linux 6.15, which
-    /// does not tell.
+    /// Whether the device must stay in its namespace. `None` before Linux 6.15,
+    /// which does not report it.
     pub netns_local: Option<bool>,
 }
 
@@ -84,14 +84,14 @@ impl Route {
     /// All devices of the namespace.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// An errno of sendto(2), recv(2) or the kernel's answer.
     pub fn links(&self) -> Result<Vec<Link>> {
         let request = Message::new(RTM_GETLINK, NLM_F_DUMP).plain(&ifinfomsg(0, 0));
         let answers = self.0.ask(request).look(|| "RTM_GETLINK, all")?;
         Ok(answers.iter().map(|answer| link(answer)).collect())
     }
 
-    /// The device of this name.
+    /// The device with this name.
     ///
     /// # Errors
     /// ENODEV if no device has this name.
@@ -103,26 +103,26 @@ impl Route {
     }
 
     // ANCHOR: set
-    /// Set a device up, so that it sends and receives. The kernel gives lo its
-    /// 127.0.0.1 then.
+    /// Set a device up, so that it sends and receives. When lo is set up, the kernel
+    /// gives it the address 127.0.0.1.
     ///
     /// # Errors
-    /// ENODEV if there is no device of the name; EPERM without CAP_NET_ADMIN.
+    /// ENODEV if the device does not exist; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn set_up(&self, name: &str) -> Result<()> {
         self.set(name, IFF_UP, "up")
     }
 
-    /// Set a device down. It loses the routes through it.
+    /// Set a device down. The kernel removes the routes through it.
     ///
     /// # Errors
-    /// As [`Route::set_up`].
+    /// The errors of [`Route::set_up`].
     pub fn set_down(&self, name: &str) -> Result<()> {
         self.set(name, 0, "down")
     }
 
     fn set(&self, name: &str, flags: u32, word: &str) -> Result<()> {
         checked(name)?;
-        // The second number says which of the flags are meant.
+        // The second number is a mask of the flags to change.
         let request = Message::new(RTM_NEWLINK, NLM_F_ACK)
             .plain(&ifinfomsg(flags, IFF_UP))
             .attribute(IFLA_IFNAME, &text(name));
@@ -134,8 +134,9 @@ impl Route {
     /// Make a device a port of a bridge.
     ///
     /// # Errors
-    /// ENODEV if there is no device or no bridge of the name; EOPNOTSUPP or EINVAL if
-    /// the second is no bridge; ELOOP for a bridge in a bridge; EPERM.
+    /// ENODEV if the device or the bridge does not exist; EOPNOTSUPP or EINVAL if
+    /// `bridge` is not a bridge; ELOOP if the device is a bridge; EPERM if the
+    /// caller lacks CAP_NET_ADMIN.
     pub fn set_master(&self, name: &str, bridge: &str) -> Result<()> {
         let master = self.link(bridge)?.index;
         let request = named(RTM_NEWLINK, NLM_F_ACK, name)?
@@ -153,16 +154,18 @@ impl Route {
         )
     }
 
-    /// Let a port of a bridge send packets back through itself, or forbid it, which
-    /// is the default. A container that reaches itself through the host's published
-    /// port needs this.
+    /// Set the hairpin mode of a port of a bridge: whether the bridge may send a
+    /// packet back through the port from which it came. The default is off. A
+    /// container that connects to itself through a published port of the host needs
+    /// this mode.
     ///
     /// # Errors
-    /// ENODEV; EOPNOTSUPP or EINVAL if the device is no port of a bridge; EPERM.
+    /// ENODEV if the device does not exist; EOPNOTSUPP or EINVAL if it is not a port
+    /// of a bridge; EPERM if the caller lacks CAP_NET_ADMIN.
     /// # Source
     /// include/uapi/linux/if_link.h, `IFLA_BRPORT_MODE`
     pub fn set_hairpin(&self, name: &str, hairpin: bool) -> Result<()> {
-        // A message of the bridges' family takes an index and no name.
+        // A message of the family AF_BRIDGE needs an index instead of a name.
         let mut start = ifinfomsg(0, 0);
         start[0] = AF_BRIDGE;
         start[4..8].copy_from_slice(&self.link(name)?.index.to_ne_bytes());
@@ -182,11 +185,12 @@ impl Route {
         )
     }
 
-    /// Give a device another hardware address.
+    /// Set the hardware address of a device.
     ///
     /// # Errors
-    /// ENODEV; EADDRNOTAVAIL for a multicast address (the first byte is odd) or zero;
-    /// EPERM.
+    /// ENODEV if the device does not exist; EADDRNOTAVAIL if the address is zero or
+    /// a multicast address (its first byte is odd); EPERM if the caller lacks
+    /// CAP_NET_ADMIN.
     pub fn set_mac(&self, name: &str, mac: [u8; 6]) -> Result<()> {
         let request =
             named(RTM_NEWLINK, NLM_F_ACK, name)?.attribute(IFLA_ADDRESS, &mac);
@@ -196,17 +200,18 @@ impl Route {
         .hint(|errno| match errno {
             Errno::EADDRNOTAVAIL => Some(
                 "the first byte of a device's hardware address must be even, \
-                     and the address not zero"
+                 and the address not zero"
                     .to_owned(),
             ),
             errno => why(errno, name),
         })
     }
 
-    /// Give a device another name. Before Linux 6.2 it must be down.
+    /// Rename a device. Before Linux 6.2 it must be down.
     ///
     /// # Errors
-    /// ENODEV; EEXIST if the name is taken; EBUSY if it is up; EPERM.
+    /// ENODEV if the device does not exist; EEXIST if the new name is already in
+    /// use; EBUSY if the device is up; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn rename(&self, name: &str, new: &str) -> Result<()> {
         checked(new)?;
         let request = Message::new(RTM_NEWLINK, NLM_F_ACK)
@@ -214,28 +219,30 @@ impl Route {
             .attribute(IFLA_IFNAME, &text(new));
         self.change(request, || format!("RTM_NEWLINK {name} name {new}")).hint(
             |errno| match errno {
-                Errno::EEXIST => Some(format!("there is a device {new} already")),
+                Errno::EEXIST => Some(format!("the device {new} exists already")),
                 Errno::EBUSY => Some(format!(
-                    "{name} is up: this kernel renames it only when down"
+                    "{name} is up: this kernel renames a device only if it is down"
                 )),
                 errno => why(errno, name),
             },
         )
     }
 
-    /// Give a device a text for people and programs to know it by, at most 255 bytes;
-    /// an empty one removes it.
+    /// Set the alias of a device: a text of at most 255 bytes by which people and
+    /// programs recognize it. An empty text removes the alias.
     ///
     /// # Errors
-    /// ENODEV; EPERM; the text is too long.
+    /// ENODEV if the device does not exist; EPERM if the caller lacks CAP_NET_ADMIN;
+    /// the text is too long.
     pub fn set_alias(&self, name: &str, alias: &str) -> Result<()> {
         let request = aliased(named(RTM_NEWLINK, NLM_F_ACK, name)?, alias)?;
         self.change(request, || format!("RTM_NEWLINK {name} alias {alias:?}"))
             .hint(|errno| why(errno, name))
     }
 
-    /// Wait until a device's operational state is up: a bridge port forwards from
-    /// then on, and the first packet is not lost. False means that the time is over.
+    /// Wait until the operational state of a device is up. From then on a bridge
+    /// port forwards packets, so the first packet is not lost. Returns false if this
+    /// takes longer than `patience`.
     ///
     /// # Errors
     /// ENODEV.
@@ -250,32 +257,33 @@ impl Route {
             if Instant::now() >= deadline {
                 return Ok(false);
             }
-            // It takes some 50 µs, as long as by a second socket that is told of
-            // changes (RTNLGRP_LINK): that one has to be opened first.
+            // The wait takes about 50 µs. A second socket that receives
+            // notifications (RTNLGRP_LINK) would take as long, because it must be
+            // opened first.
             sleep(Duration::from_micros(100));
         }
     }
 }
 
-/// struct ifinfomsg: family and type of device, its index, flags, which of the flags
-/// are meant. With the index 0 the device is told by its name.
+/// struct ifinfomsg: family and device type, index, flags, and the mask of the flags
+/// to change. The index is 0, which means that an attribute names the device.
 pub(crate) fn ifinfomsg(flags: u32, meant: u32) -> Vec<u8> {
     [0, 0, flags, meant].map(u32::to_ne_bytes).concat()
 }
 
-/// struct ifinfomsg of the device of this index.
+/// struct ifinfomsg for the device with this index.
 fn about(index: u32) -> Vec<u8> {
     [0, index, 0, 0].map(u32::to_ne_bytes).concat()
 }
 
-/// A message about the device of this name.
+/// A message about the device with this name.
 pub(crate) fn named(kind: u16, flags: u16, name: &str) -> Result<Message> {
     checked(name)?;
     let message = Message::new(kind, flags).plain(&ifinfomsg(0, 0));
     Ok(message.attribute(IFLA_IFNAME, &text(name)))
 }
 
-/// The message with an alias, which has no NUL.
+/// Add an alias to the message. Unlike other texts it has no NUL at the end.
 pub(crate) fn aliased(message: Message, alias: &str) -> Result<Message> {
     ensure!(
         alias.len() <= LONGEST_ALIAS,
@@ -284,16 +292,17 @@ pub(crate) fn aliased(message: Message, alias: &str) -> Result<Message> {
     Ok(message.attribute(IFLA_IFALIAS, alias.as_bytes()))
 }
 
-/// The kernel's own rule. It would say ERANGE for a name that is too long, and
-/// ENODEV, EINVAL or nothing for others.
+/// Check the name by the kernel's own rule. The kernel's answers would be less
+/// clear: ERANGE for a name that is too long, and ENODEV, EINVAL or no error for
+/// other names.
 ///
 /// # Source
 /// `dev_valid_name` in net/core/dev.c
 pub(crate) fn checked(name: &str) -> Result<()> {
     ensure!(
         is_device_name(name),
-        "{name:?} is no name of a device: that has 1 to {LONGEST_NAME} bytes, and \
-         no space, '/' or ':' in it"
+        "invalid device name {name:?}: expected 1 to {LONGEST_NAME} bytes without \
+         spaces, '/' and ':'"
     );
     Ok(())
 }
@@ -307,12 +316,12 @@ pub fn is_device_name(name: &str) -> bool {
         && !name.contains(taboo)
 }
 
-/// Text as the kernel wants it, with a NUL.
+/// The text with a NUL at the end, as the kernel expects it.
 pub(crate) fn text(text: &str) -> Vec<u8> {
     [text.as_bytes(), b"\0"].concat()
 }
 
-/// A hardware address as people write it: 02:42:c0:a8:0a:02.
+/// A hardware address in the usual notation: 02:42:c0:a8:0a:02.
 #[must_use]
 pub fn colons(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
@@ -348,7 +357,7 @@ fn link(answer: &[u8]) -> Link {
             _ => {}
         }
     }
-    // For other kinds, such as vlan, this is the device below, and no peer.
+    // For other kinds, such as vlan, this is the device below, not a peer.
     link.peer = lower.filter(|_| link.kind.as_deref() == Some("veth"));
     link
 }
@@ -357,17 +366,16 @@ fn string(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
 }
 
-/// A hint for the errnos that every message about a device can get.
+/// The hint for errnos that any message about a device can return.
 pub(crate) fn why(errno: Errno, name: &str) -> Option<String> {
     match errno {
         Errno::ENODEV => Some(format!(
-            "there is no device {name} in this network namespace: list shows those \
-             that are"
+            "this network namespace has no device {name}: list shows all devices"
         )),
         Errno::EPERM => Some(
-            "changing devices, addresses and routes takes CAP_NET_ADMIN in the user \
-             namespace that the network namespace belongs to: inside `ch02-net run` \
-             you have it, outside try as root"
+            "changing devices, addresses and routes requires CAP_NET_ADMIN in the \
+             user namespace that owns the network namespace: use `ch02-net run`, or \
+             root"
                 .to_owned(),
         ),
         _ => None,

@@ -38,10 +38,10 @@ const LETTERS: [(u32, char); 9] = [
     (0x1, 'U'),
 ];
 
-/// A table of all devices, with their addresses.
+/// The table of all devices, with their addresses.
 ///
 /// # Errors
-/// Those of the netlink socket; of open(2) where /proc is not mounted.
+/// An errno of the netlink socket; ENOENT if /proc is not mounted.
 pub fn list() -> Result<String> {
     let route = Route::open()?;
     let (addresses, links) = (route.addresses()?, route.links()?);
@@ -54,7 +54,7 @@ pub fn list() -> Result<String> {
         let peer = match (link.peer, link.peer_elsewhere) {
             (None, _) => "-".to_owned(),
             (Some(index), false) => name(index),
-            // The same number here is another device.
+            // In this namespace, the same number belongs to another device.
             (Some(index), true) => format!("if{index}"),
         };
         let of_link = addresses.iter().filter(|it| it.index == link.index);
@@ -82,7 +82,8 @@ fn letters(flags: u32) -> String {
     if letters.is_empty() { "-".to_owned() } else { letters }
 }
 
-/// Whether the device must stay in its namespace: as the kernel says or shows.
+/// Whether the device must stay in its namespace: reported by the kernel, or found
+/// by a test request.
 fn netns_local(route: &Route, link: &Link) -> Result<&'static str> {
     let known = match link.netns_local {
         Some(known) => Some(known),
@@ -95,7 +96,7 @@ fn netns_local(route: &Route, link: &Link) -> Result<&'static str> {
     Ok(known.map_or("?", |known| if known { "yes" } else { "no" }))
 }
 
-/// Rows as lines: each column is as wide as its longest value.
+/// Format rows as lines. Each column is as wide as its longest value.
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)

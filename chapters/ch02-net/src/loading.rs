@@ -1,4 +1,4 @@
-//! Modules that the kernel is just loading.
+//! Repeat requests while the kernel loads a module.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Error, Result};
 use nix::errno::Errno;
 
-/// How often, and how long after each other, a request is repeated.
+/// The maximum number of attempts, and the pause between two of them.
 const ATTEMPTS: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Make a request that may need a module. The kernel loads modules on demand, but the
-/// request of a second process may fail while the module is being loaded for the first
-/// one. So a request that fails for the lack of something is repeated for half a second.
+/// Make a request that may need a module. The kernel loads modules on demand, but
+/// the request of a second process may fail while the module is being loaded for the
+/// first one. So a request that fails because something is missing is repeated for
+/// half a second.
 ///
 /// # Errors
 /// The last error of the request.
@@ -28,7 +29,8 @@ pub fn while_loading<T>(mut request: impl FnMut() -> Result<T>) -> Result<T> {
     request()
 }
 
-/// EOPNOTSUPP of rtnetlink(7) and nf_tables; ENOENT of nf_tables.
+/// Whether something is missing: EOPNOTSUPP from rtnetlink(7) or nf_tables, or
+/// ENOENT from nf_tables.
 fn lacks(error: &Error) -> bool {
     let errno = error.root_cause().downcast_ref::<Errno>();
     errno.is_some_and(|errno| [Errno::EOPNOTSUPP, Errno::ENOENT].contains(errno))

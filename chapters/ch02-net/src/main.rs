@@ -1,4 +1,5 @@
-//! `ch02-net run`: a network without a way out; and what is done to devices.
+//! `ch02-net run`: a network without a connection to the outside; and commands for
+//! devices.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -12,13 +13,13 @@ use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, network namespace: nothing but lo, and that is down.
+/// Chapter 2, network namespace: a new one contains only lo, which is down.
 #[derive(Parser)]
 #[command(name = "ch02-net", after_help = common::after_help!("\
 Try:
   ch02-net run cat /proc/net/dev
   ch02-net run sh -c '$0 up lo; ping -c 1 127.0.0.1' $(which ch02-net)
-  ch02-net pair                     two namespaces, a cable, a ping either way
+  ch02-net pair                     two namespaces, a cable, a ping in each direction
   ch02-net pair sh                  a shell in one; the other is 172.18.0.12
 Devices, addresses and routes by hand, as with ip(8), as root:
   ch02-net make veth left right; ch02-net move right PID
@@ -32,9 +33,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program with a network of its own
+    /// Run a program in a new network namespace
     Run(Run),
-    /// Join two new network namespaces, 172.18.0.11 and 172.18.0.12, by a cable
+    /// Connect two new network namespaces, 172.18.0.11 and 172.18.0.12, by a veth
+    /// pair
     Pair(Words),
     #[command(flatten)]
     Devices(Devices),
@@ -45,7 +47,8 @@ struct Words {
     #[command(flatten)]
     trace: cli::Trace,
 
-    /// A program, run as 172.18.0.11, and its arguments [default: a ping either way]
+    /// Program to run in 172.18.0.11, and its arguments [default: a ping in each
+    /// direction]
     #[arg(trailing_var_arg = true)]
     command: Vec<OsString>,
 }

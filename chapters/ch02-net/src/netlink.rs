@@ -1,5 +1,5 @@
-//! Netlink: a socket that leads to the kernel. A request and its answers are
-//! messages, and a message is a header, a fixed struct, and attributes.
+//! Netlink: a socket to the kernel. Requests and answers are messages. A message
+//! consists of a header, a fixed struct, and attributes.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,8 +12,8 @@ use rustix::net::{
     sendto, socket_with,
 };
 
-// The flags of a request, and the kinds of messages that end an answer: netlink(7),
-// include/uapi/linux/netlink.h
+// The flags of a request, and the kinds of messages that end an answer. Source:
+// netlink(7), include/uapi/linux/netlink.h
 
 /// The message is a request. [`Message::new`] adds it.
 pub const NLM_F_REQUEST: u16 = 0x1;
@@ -36,8 +36,8 @@ const NLMSG_DONE: u16 = 3;
 const HEADER: usize = 16;
 
 // ANCHOR: message
-/// A request in the making. Numbers are in the machine's own byte order, and every
-/// piece begins at a multiple of four bytes.
+/// A request that is being built. Numbers are in native byte order. Every part
+/// begins at a multiple of four bytes.
 ///
 /// # Source
 /// netlink(7), rtnetlink(7), "struct rtattr"
@@ -45,8 +45,8 @@ const HEADER: usize = 16;
 pub struct Message(Vec<u8>);
 
 impl Message {
-    /// A header. Length and sequence number are filled in when it is sent; the port
-    /// is the kernel's to choose.
+    /// Create a message that has only a header. Length and sequence number are
+    /// filled in when the message is sent. The port is 0: the kernel chooses it.
     #[must_use]
     pub fn new(kind: u16, flags: u16) -> Message {
         let mut bytes = vec![0; HEADER];
@@ -55,7 +55,7 @@ impl Message {
         Message(bytes)
     }
 
-    /// The same with further flags.
+    /// Add flags to the header.
     #[must_use]
     pub fn flags(mut self, flags: u16) -> Message {
         let flags = u16::from_ne_bytes([self.0[6], self.0[7]]) | flags;
@@ -63,7 +63,8 @@ impl Message {
         self
     }
 
-    /// Plain bytes: the fixed struct that this kind of message begins with.
+    /// Append plain bytes, padded to four: the fixed struct with which this kind of
+    /// message begins.
     #[must_use]
     pub fn plain(mut self, bytes: &[u8]) -> Message {
         self.0.extend(bytes);
@@ -71,7 +72,7 @@ impl Message {
         self
     }
 
-    /// An attribute: its length, its kind, the value.
+    /// Append an attribute: its length, its kind, its value.
     #[must_use]
     pub fn attribute(self, kind: u16, value: &[u8]) -> Message {
         self.nest(kind, |mut message| {
@@ -80,7 +81,7 @@ impl Message {
         })
     }
 
-    /// An attribute that is made of attributes.
+    /// Append an attribute that contains attributes.
     #[must_use]
     pub fn nest(
         mut self,
@@ -91,7 +92,7 @@ impl Message {
         self.0.extend([0, 0]);
         self.0.extend(kind.to_ne_bytes());
         let mut whole = inside(self).0;
-        // The length counts these four bytes too, and no padding.
+        // The length includes these four bytes, but no padding.
         let length = (whole.len() - start) as u16;
         whole[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         Message(whole).plain(&[])
@@ -112,8 +113,8 @@ impl Message {
 }
 // ANCHOR_END: message
 
-/// The attributes in the bytes of an answer, each with its kind. What is cut off or
-/// malformed ends the list.
+/// Parse the attributes in the bytes of an answer. Returns the kind and the value of
+/// each. The list ends at the first attribute that is truncated or malformed.
 #[must_use]
 pub fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
@@ -127,15 +128,15 @@ pub fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     found
 }
 
-/// The u32 at this offset of an answer; 0 where it is too short.
+/// The u32 at this offset of an answer, or 0 if the answer is too short.
 #[must_use]
 pub fn number(bytes: &[u8], at: usize) -> u32 {
     let four = bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
     four.map_or(0, u32::from_ne_bytes)
 }
 
-/// A netlink socket, and the sequence number of its last request. It belongs for
-/// good to the network namespace in which it was opened.
+/// A netlink socket, and the sequence number of its last request. The socket always
+/// belongs to the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
@@ -143,12 +144,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A socket of the network namespace in which this process is now. The protocol
-    /// `None` is `NETLINK_ROUTE`, for devices, addresses and routes;
+    /// Open a socket in the network namespace of this thread. The protocol `None` is
+    /// `NETLINK_ROUTE`, for devices, addresses and routes;
     /// [`rustix::net::netlink::NETFILTER`] is for the packet filter.
     ///
     /// # Errors
-    /// EPROTONOSUPPORT if the kernel lacks the protocol; EMFILE.
+    /// EPROTONOSUPPORT if the kernel does not have the protocol; EMFILE if the
+    /// process has too many open files.
     /// # Source
     /// netlink(7)
     pub fn open(protocol: Option<Protocol>) -> Result<Socket> {
@@ -158,21 +160,22 @@ impl Socket {
     }
 
     // ANCHOR: ask
-    /// Send a request, and collect the bodies of the answers until the kernel says
-    /// that the list is complete or that the request failed.
+    /// Send a request, and collect the bodies of the answers until the kernel
+    /// reports the end of the list or an error.
     ///
     /// The request must have either [`NLM_F_ACK`] or [`NLM_F_DUMP`]; otherwise
     /// nothing ends the answer, and this call blocks.
     ///
     /// # Errors
-    /// The errno that the kernel answers; those of sendto(2) and recv(2).
+    /// The errno in the kernel's answer; an errno of sendto(2) or recv(2).
     pub fn ask(&self, request: Message) -> Result<Vec<Vec<u8>>> {
         loop {
             let sequence = self.next_sequence();
             self.send(&request.numbered(sequence))?;
             let (mut found, mut whole) = (Vec::new(), true);
             let end = self.read(|answer| {
-                // Other numbers belong to an earlier request that failed half-way.
+                // Other sequence numbers belong to an earlier request that failed
+                // before all its answers were read.
                 if answer.sequence != sequence {
                     return None;
                 }
@@ -184,7 +187,8 @@ impl Socket {
                 None
             })?;
             end?;
-            // Something changed while the kernel wrote its list: ask again.
+            // If an object changed while the kernel wrote its list, send the request
+            // again.
             if whole {
                 return Ok(found);
             }
@@ -193,7 +197,7 @@ impl Socket {
     // ANCHOR_END: ask
 
     /// Send several requests in one datagram. The kernel handles all of them within
-    /// the one sendto(2), so a SIGKILL comes before the first or after the last.
+    /// one sendto(2), so a SIGKILL takes effect before the first or after the last.
     ///
     /// At least one of the requests must have [`NLM_F_ACK`]; otherwise this call
     /// blocks. The kernel continues after a request that failed, except within an
@@ -241,7 +245,8 @@ impl Socket {
 
     /// Read answers until `take` returns a value.
     fn read<T>(&self, mut take: impl FnMut(Answer) -> Option<T>) -> Result<T> {
-        // Not filled with zeros: that would take longer than the kernel's answer.
+        // The buffer is not filled with zeros: that would take longer than the
+        // kernel's answer.
         let mut buffer = Vec::with_capacity(1 << 16);
         loop {
             buffer.clear();
@@ -268,7 +273,7 @@ impl AsFd for Socket {
 /// One message from the kernel.
 struct Answer<'a> {
     sequence: u32,
-    /// The list that this belongs to changed while the kernel wrote it.
+    /// An object changed while the kernel wrote the list that contains this message.
     interrupted: bool,
     body: Body<'a>,
 }
@@ -283,7 +288,7 @@ enum Body<'a> {
 fn answer<'a>(header: &[u8], body: &'a [u8]) -> Answer<'a> {
     let kind = u16::from_ne_bytes([header[4], header[5]]);
     let body = match kind {
-        // Both carry a negative errno; an "error" of 0 is the confirmation.
+        // Both contain a negative errno. An "error" of 0 means success.
         NLMSG_ERROR | NLMSG_DONE => Body::End(match number(body, 0) as i32 {
             0.. => Ok(()),
             code => Err(Errno::from_raw_os_error(-code)),

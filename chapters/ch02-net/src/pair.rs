@@ -1,4 +1,4 @@
-//! `pair`: two network namespaces and a cable between them.
+//! `pair`: two network namespaces, connected by a veth pair.
 
 use std::env::split_paths;
 use std::ffi::OsString;
@@ -18,27 +18,28 @@ use provision::busybox;
 
 use crate::route::{Place, Route};
 
-/// The one end: the program's.
+/// The end of the pair in the program's namespace.
 const LEFT: (&str, Ipv4Addr) = ("veth0", Ipv4Addr::new(172, 18, 0, 11));
 /// The other end.
 const RIGHT: (&str, Ipv4Addr) = ("veth1", Ipv4Addr::new(172, 18, 0, 12));
-/// 172.18.0.0 is the network of both.
+/// The prefix length. Both addresses are in the network 172.18.0.0.
 const PREFIX: u8 = 24;
 
-/// The network namespace of the program, left, gets a neighbour, right, and a veth
-/// pair between the two. It comes after the walls of PID, mounts and network: all of
-/// it ends with the program, which is number 1.
+/// The part that creates a second network namespace, "right", and connects it to the
+/// program's namespace, "left", by a veth pair. This part comes after the PID, mount
+/// and network namespaces, so that everything ends with the program, which is PID 1.
 #[derive(Debug)]
 pub struct Pair {
-    /// Whether the program is to be a ping.
+    /// Whether the program is a ping.
     pings: bool,
-    /// ping(8), as the first words of a command line; empty without `pings`.
+    /// The first words of a command line that runs ping(8). Empty if `pings` is
+    /// false.
     ping: Vec<OsString>,
 }
 
 impl Pair {
-    /// The pair around the program; or, with `pings`, around a ping from either side
-    /// to the other.
+    /// Create the part. With `pings`, each side pings the other, instead of running
+    /// the caller's program.
     #[must_use]
     pub fn new(pings: bool) -> Pair {
         Pair { pings, ping: Vec::new() }
@@ -62,8 +63,8 @@ impl Part for Pair {
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
         let left = own_namespace()?;
         let in_left = Route::open()?;
-        // From here on this process is in right, and so is what it starts. The
-        // socket above stays in left.
+        // From here on this process and its children are in right. The socket above
+        // stays in left.
         unshare(CloneFlags::CLONE_NEWNET).step(|| "unshare(2) CLONE_NEWNET")?;
         let right = own_namespace()?;
         let in_right = Route::open()?;
@@ -94,7 +95,7 @@ impl Part for Pair {
 }
 
 impl Pair {
-    /// While this process is in right.
+    /// Ping left. This process must be in right.
     fn ping_left(&self, plan: &Plan) -> Result<()> {
         let words = aimed(&self.ping, LEFT.1);
         let (name, arguments) = words.split_first().context("no ping")?;
@@ -109,18 +110,19 @@ impl Pair {
     }
 }
 
-/// The network namespace in which this process is now: the open file keeps it alive,
-/// and says which one is meant.
+/// The current network namespace of this process. The open file identifies the
+/// namespace and keeps it alive.
 fn own_namespace() -> Result<File> {
     let path = "/proc/self/ns/net";
     File::open(path).look(|| format!("open(2) {path}"))
 }
 
-/// A process that stays in this process' network namespace, for who wants to enter
-/// it; its number. Nobody has to end it: it goes with the PID namespace.
+/// Start a process that stays in this process's network namespace, so that the
+/// reader can enter the namespace. Returns its PID. The kernel kills this process
+/// together with the PID namespace.
 #[allow(clippy::zombie_processes, reason = "its parent becomes the program")]
 fn keep(plan: &Plan) -> Result<u32> {
-    // Not "infinity", which not every busybox knows: 68 years.
+    // 68 years. Not every busybox knows "infinity".
     let keeper = Command::new("sleep")
         .arg(i32::MAX.to_string())
         .env_clear()
@@ -133,7 +135,7 @@ fn keep(plan: &Plan) -> Result<u32> {
     Ok(keeper.id())
 }
 
-/// ping(8) of the host; else that of the course's busybox.
+/// Find ping(8): on the host, otherwise in the busybox image of the course.
 fn find_ping(state: &State) -> Result<Vec<OsString>> {
     let mut paths = split_paths(PATH).map(|directory| directory.join("ping"));
     if let Some(path) = paths.find(|path| path.is_file()) {
@@ -146,14 +148,14 @@ fn find_ping(state: &State) -> Result<Vec<OsString>> {
     Ok(vec![path.into(), "ping".into()])
 }
 
-/// One ping to this address.
+/// The command line for one ping to this address.
 fn aimed(ping: &[OsString], address: Ipv4Addr) -> Vec<OsString> {
     let arguments = ["-c".into(), "1".into(), address.to_string().into()];
     ping.iter().cloned().chain(arguments).collect()
 }
 
-/// A line for the reader; a closed stderr is no reason to stop.
+/// Print a line for the reader. A closed stderr must not stop the program.
 fn say(line: &dyn Display) {
-    // In one piece: --trace writes there too, from the other side.
+    // Write the line with one write(2): the parent's --trace writes to stderr too.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

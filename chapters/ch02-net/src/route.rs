@@ -1,5 +1,5 @@
-//! The netlink socket of a network namespace: how it is opened, here or elsewhere.
-//! link.rs, device.rs, address.rs and routes.rs hold what it asks and changes.
+//! Open a netlink socket, in this network namespace or in another one. link.rs,
+//! device.rs, address.rs and routes.rs contain its requests.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -14,12 +14,12 @@ use crate::netlink::{Message, Socket};
 /// The address family of every message about IPv4.
 pub(crate) const AF_INET: u8 = 2;
 
-/// The network namespace into which a device is moved, or in which it is made.
+/// The network namespace to which a device is moved, or in which it is created.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
     /// The network namespace of a process, by its PID.
     Process(u32),
-    /// The network namespace whose file this is: /proc/PID/ns/net.
+    /// The network namespace of this open file: /proc/PID/ns/net.
     Namespace(BorrowedFd<'a>),
 }
 
@@ -52,8 +52,8 @@ impl std::fmt::Display for Place<'_> {
 }
 
 /// A socket for the devices, addresses and routes of one network namespace. It
-/// belongs for good to the namespace in which it was opened, wherever its process
-/// goes.
+/// always belongs to the namespace in which it was opened, even if its process
+/// enters another namespace.
 ///
 /// # Source
 /// rtnetlink(7)
@@ -61,26 +61,27 @@ impl std::fmt::Display for Place<'_> {
 pub struct Route(pub(crate) Socket);
 
 impl Route {
-    /// A socket of the network namespace in which this thread is.
+    /// Open a socket in the network namespace of this thread.
     ///
     /// # Errors
-    /// Those of socket(2): EMFILE, ENFILE.
+    /// EMFILE or ENFILE if there are too many open files.
     pub fn open() -> Result<Route> {
         Socket::open(None).map(Route).look(|| "socket(2) AF_NETLINK")
     }
 
-    /// A socket of another network namespace, whose file this is. Only this thread
-    /// enters that namespace, and it comes back.
+    /// Open a socket in another network namespace, given by its open file. Only this
+    /// thread enters that namespace, and it returns afterwards.
     ///
     /// # Errors
-    /// EPERM without CAP_SYS_ADMIN here and in the user namespace that owns the other
-    /// network namespace; EINVAL if the file is no network namespace. If the thread
-    /// can't come back, the error says so: the caller must end the process, because
-    /// all that it does about networks would then happen in the wrong namespace.
+    /// EPERM if the caller lacks CAP_SYS_ADMIN here or in the user namespace that
+    /// owns the other network namespace; EINVAL if the file is not a network
+    /// namespace. If the thread cannot return, the error text reports it. The caller
+    /// must then end the process, because all its network operations would affect
+    /// the wrong namespace.
     /// # Source
     /// setns(2)
     pub fn open_in(namespace: BorrowedFd) -> Result<Route> {
-        // Not /proc/self: that is the main thread, which may be elsewhere.
+        // /proc/self would be the main thread, which may be in another namespace.
         let path = "/proc/thread-self/ns/net";
         let own = File::open(path).look(|| format!("open(2) {path}"))?;
         setns(namespace, CloneFlags::CLONE_NEWNET)
@@ -95,7 +96,7 @@ impl Route {
         opened
     }
 
-    /// Send a request that changes something: one step of the trace.
+    /// Send a request that makes a change. It is one step of the trace.
     pub(crate) fn change(
         &self,
         request: Message,
@@ -108,8 +109,8 @@ impl Route {
 fn why_not_entered(errno: Errno) -> Option<String> {
     match errno {
         Errno::EPERM => Some(
-            "entering a network namespace takes CAP_SYS_ADMIN in the own user \
-             namespace and in the one that the network namespace belongs to"
+            "entering a network namespace requires CAP_SYS_ADMIN in your user \
+             namespace and in the one that owns the network namespace"
                 .to_owned(),
         ),
         Errno::EINVAL => Some("the file is not a network namespace".to_owned()),

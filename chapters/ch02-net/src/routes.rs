@@ -33,7 +33,7 @@ const RTM_F_CLONED: u32 = 0x200;
 const RTMSG: usize = 12;
 const RTNEXTHOP: usize = 8;
 
-/// The table that packets are routed by, unless rules say otherwise.
+/// The routing table that is used unless a routing rule selects another one.
 pub const TABLE_MAIN: u32 = 254;
 /// The table of this host's own addresses, which the kernel maintains.
 pub const TABLE_LOCAL: u32 = 255;
@@ -41,21 +41,22 @@ pub const TABLE_LOCAL: u32 = 255;
 /// A route of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteEntry {
-    /// The first address of the destination; 0.0.0.0 with the prefix 0 is the default
-    /// route.
+    /// The first address of the destination; 0.0.0.0 with the prefix 0 is the
+    /// default route.
     pub destination: Ipv4Addr,
-    /// How many bits of the destination must match.
+    /// The prefix length: the number of bits of the destination that must match.
     pub prefix: u8,
-    /// The router to which the packet is sent; None means that the destination is at
-    /// the other end of the device. Of several next hops it is the first.
+    /// The router to which packets are sent. `None` means that the destination is
+    /// directly connected to the device. If the route has several next hops, this is
+    /// the first.
     pub gateway: Option<Ipv4Addr>,
-    /// The index of the device through which the packet leaves.
+    /// The index of the device through which packets leave.
     pub device: Option<u32>,
     /// [`RouteEntry::UNICAST`] and the other types.
     pub kind: u8,
     /// The table: [`TABLE_MAIN`], [`TABLE_LOCAL`] or another.
     pub table: u32,
-    /// The metric: of equal destinations the lowest wins.
+    /// The metric. Among routes to the same destination, the lowest metric wins.
     pub metric: u32,
 }
 
@@ -73,7 +74,7 @@ impl RouteEntry {
     /// The type of a route that answers that the packet is prohibited.
     pub const PROHIBIT: u8 = 8;
 
-    /// The type as ip-route(8) names it.
+    /// The name of the type in ip-route(8).
     #[must_use]
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
@@ -100,10 +101,10 @@ impl fmt::Display for RouteEntry {
 }
 
 impl Route {
-    /// All routes of IPv4, of every table, also the unreachable ones.
+    /// All IPv4 routes of all tables, including routes of type unreachable.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// An errno of sendto(2), recv(2) or the kernel's answer.
     pub fn routes(&self) -> Result<Vec<RouteEntry>> {
         let mut start = [0; RTMSG];
         start[0] = AF_INET;
@@ -112,13 +113,14 @@ impl Route {
         Ok(answers.iter().filter_map(|answer| entry(answer)).collect())
     }
 
-    /// Add a route to the main table: to `gateway`, through `device`, or both. The
-    /// prefix 0 is the default route.
+    /// Add a route to the main table, with a gateway, a device, or both. The prefix
+    /// 0 means the default route.
     ///
     /// # Errors
-    /// EEXIST if there is a route to the destination; ENETUNREACH if no route leads
-    /// to the gateway; ENETDOWN if the device is down; EINVAL if the destination has
-    /// bits behind the prefix; ENODEV; EPERM without CAP_NET_ADMIN.
+    /// EEXIST if the table has a route to the destination; ENETUNREACH if no route
+    /// leads to the gateway; ENETDOWN if the device is down; EINVAL if bits of the
+    /// destination behind the prefix are not 0; ENODEV if the device does not exist;
+    /// EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn add_route(
         &self,
         destination: Ipv4Addr,
@@ -127,8 +129,8 @@ impl Route {
         device: Option<&str>,
     ) -> Result<()> {
         let target = Target { destination, prefix, gateway, device };
-        // The kernel asks how far away the next host is: behind the device itself,
-        // or anywhere.
+        // The scope is the distance to the destination: directly connected to the
+        // device (link), or anywhere (universe).
         let scope =
             if gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
         let start = rtmsg(prefix, RTPROT_BOOT, scope, RouteEntry::UNICAST);
@@ -139,7 +141,7 @@ impl Route {
             match errno {
                 Errno::EEXIST => {
                     let to = destination_text(destination, prefix);
-                    Some(format!("there is a route to {to} already"))
+                    Some(format!("a route to {to} exists already"))
                 }
                 Errno::ENETUNREACH | Errno::EHOSTUNREACH => Some(
                     "no route leads to the gateway: give a device an address of the \
@@ -152,11 +154,12 @@ impl Route {
         })
     }
 
-    /// Remove a route of the main table. Without `gateway` and `device`, it is the
-    /// first route to the destination.
+    /// Remove a route from the main table. If `gateway` and `device` are `None`, the
+    /// first route to the destination is removed.
     ///
     /// # Errors
-    /// ESRCH if there is no such route; ENODEV; EPERM without CAP_NET_ADMIN.
+    /// ESRCH if the route does not exist; ENODEV if the device does not exist; EPERM
+    /// if the caller lacks CAP_NET_ADMIN.
     pub fn remove_route(
         &self,
         destination: Ipv4Addr,
@@ -165,7 +168,7 @@ impl Route {
         device: Option<&str>,
     ) -> Result<()> {
         let target = Target { destination, prefix, gateway, device };
-        // Protocol and type 0, scope nowhere: any.
+        // Protocol 0, type 0 and scope nowhere match every route.
         let start = rtmsg(prefix, 0, RT_SCOPE_NOWHERE, 0);
         let message = Message::new(RTM_DELROUTE, NLM_F_ACK).plain(&start);
         let request = self.aim(message, &target)?;
@@ -193,7 +196,7 @@ impl Route {
     }
 }
 
-/// Where a route leads, and how.
+/// The destination of a route, with its gateway and its device.
 struct Target<'a> {
     destination: Ipv4Addr,
     prefix: u8,
@@ -201,7 +204,7 @@ struct Target<'a> {
     device: Option<&'a str>,
 }
 
-/// As ip-route(8) has it: `default via 10.0.0.1 dev eth0`.
+/// The notation of ip-route(8): `default via 10.0.0.1 dev eth0`.
 impl fmt::Display for Target<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&destination_text(self.destination, self.prefix))?;
@@ -229,15 +232,15 @@ impl Target<'_> {
     }
 }
 
-/// The first address of the network that this address belongs to.
+/// The first address of the network to which this address belongs.
 pub(crate) fn network_of(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
     let behind = 32_u32.saturating_sub(prefix.into());
     let kept = u32::MAX.checked_shl(behind).unwrap_or(0);
     Ipv4Addr::from_bits(address.to_bits() & kept)
 }
 
-/// struct rtmsg of the main table: family, prefixes of destination and source, TOS,
-/// table, protocol (who made the route), scope, type, flags.
+/// struct rtmsg for the main table: family, prefixes of destination and source, TOS,
+/// table, protocol (the origin of the route), scope, type, flags.
 fn rtmsg(prefix: u8, protocol: u8, scope: u8, kind: u8) -> [u8; RTMSG] {
     let table = TABLE_MAIN as u8;
     [AF_INET, prefix, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]
@@ -250,8 +253,8 @@ fn destination_text(destination: Ipv4Addr, prefix: u8) -> String {
     }
 }
 
-/// Read struct rtmsg and the attributes that follow. `None` for a route of another
-/// family, and for a cached route.
+/// Parse struct rtmsg and the attributes that follow. Returns `None` for a route of
+/// another family, and for a cached route.
 fn entry(answer: &[u8]) -> Option<RouteEntry> {
     let values = attributes(answer.get(RTMSG..)?);
     if answer[0] != AF_INET || number(answer, 8) & RTM_F_CLONED != 0 {
@@ -263,7 +266,7 @@ fn entry(answer: &[u8]) -> Option<RouteEntry> {
         gateway: None,
         device: None,
         kind: answer[7],
-        // Numbers above 255 are in the attribute only.
+        // Table numbers above 255 are only in the attribute.
         table: answer[4].into(),
         metric: 0,
     };

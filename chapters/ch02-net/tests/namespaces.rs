@@ -1,5 +1,6 @@
-//! What the chapters of networks call, in network namespaces of the test's own. Each
-//! namespace belongs to a thread: it ends with the thread, and the devices with it.
+//! Tests of the functions that the chapters about networks call. Each test runs in
+//! its own network namespaces. A namespace belongs to a thread: the kernel removes
+//! it and its devices when the thread ends.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
@@ -18,7 +19,7 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
 const MAC: [u8; 6] = [2, 0x42, 192, 168, 10, 2];
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Run a test in a thread that is in a new network namespace, beside another one.
+/// Run a test in a thread with a new network namespace, and pass it a second one.
 fn between_namespaces(test: impl FnOnce(Route, File) + Send + 'static) {
     let in_new = || -> Result<File> {
         unshare(CloneFlags::CLONE_NEWNET)?;
@@ -32,7 +33,7 @@ fn between_namespaces(test: impl FnOnce(Route, File) + Send + 'static) {
     thread::spawn(test).join().unwrap();
 }
 
-/// What the user reads of an error.
+/// The error text that the user reads.
 fn told(result: Result<()>) -> String {
     report(&result.unwrap_err())
 }
@@ -49,7 +50,7 @@ fn a_bridge_has_its_alias_from_the_first_moment_and_no_other_device_gets_it() {
         host.add("bridge", "br1").unwrap();
         let error = told(host.add_bridge("br1", "ours"));
         assert!(
-            error.contains("EEXIST") && error.contains("br1 already"),
+            error.contains("EEXIST") && error.contains("br1 exists already"),
             "{error}"
         );
         assert_eq!(host.link("br1").unwrap().alias, None);
@@ -103,7 +104,7 @@ fn a_peer_is_born_in_the_other_namespace_and_the_port_comes_up() {
         let bridge = host.link("br0").unwrap();
         assert_eq!(host.link("veth0").unwrap().master, Some(bridge.index));
 
-        // One end alone does not come up, and the wait is not longer than it may be.
+        // One end alone does not come up, and the wait ends after `patience`.
         host.set_up("veth0").unwrap();
         let start = Instant::now();
         let patience = Duration::from_millis(50);
@@ -113,7 +114,7 @@ fn a_peer_is_born_in_the_other_namespace_and_the_port_comes_up() {
         assert!(host.wait_until_up("veth0", PATIENCE).unwrap());
         assert_eq!(host.link("veth0").unwrap().operstate, OPERSTATE_UP);
 
-        // A taken name, here or there.
+        // The name is already in use, here or there.
         for (name, peer) in [("veth0", "eth1"), ("veth1", "eth0")] {
             let error = told(host.add_veth_to(name, peer, MAC, place));
             assert!(error.contains("EEXIST"), "{error}");
@@ -133,7 +134,7 @@ fn a_port_sends_back_through_itself_only_with_hairpin() {
         host.add_veth_to("veth0", "eth0", MAC, Place::Namespace(guest.as_fd()))
             .unwrap();
         host.set_master("veth0", "br0").unwrap();
-        // sysfs of this namespace would have to be mounted: ask by netlink, raw.
+        // Use netlink directly: sysfs would have to be mounted for this namespace.
         for hairpin in [true, false] {
             host.set_hairpin("veth0", hairpin).unwrap();
             assert_eq!(raw::hairpin("veth0", &host), hairpin);
@@ -171,7 +172,7 @@ fn a_port_is_made_with_its_bridge_and_without_an_ipv6_address() {
     });
 }
 
-/// The bridge's own view of a port.
+/// The settings of a port as the bridge reports them.
 mod raw {
     use ch02_net::Route;
     use ch02_net::netlink::{Message, NLM_F_DUMP, Socket, attributes, number};
@@ -257,7 +258,7 @@ fn a_device_gets_another_name_and_another_hardware_address() {
         host.add_veth("a", "b").unwrap();
         host.rename("a", "eth7").unwrap();
         assert!(host.link("a").is_err());
-        assert!(told(host.rename("eth7", "b")).contains("b already"));
+        assert!(told(host.rename("eth7", "b")).contains("b exists already"));
         host.set_mac("eth7", MAC).unwrap();
         assert_eq!(host.link("eth7").unwrap().mac, Some(MAC));
         let error = told(host.set_mac("eth7", [1, 0, 0, 0, 0, 1]));

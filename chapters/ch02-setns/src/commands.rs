@@ -36,7 +36,7 @@ pub enum ByHand {
         /// The name
         name: Name,
 
-        /// The process
+        /// Process ID
         #[arg(value_name = "PID")]
         process: u32,
 

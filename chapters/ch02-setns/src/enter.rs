@@ -77,10 +77,7 @@ fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
         .step(|| format!("open(2) {}", path.display()))
         .hint(|errno| {
             (errno == Errno::ENOENT).then(|| {
-                format!(
-                    "no namespace is held under {name}: use hold \
-                                  first"
-                )
+                format!("no namespace is held under {name}: use hold first")
             })
         })?;
     setns(&file, CloneFlags::empty())
@@ -89,7 +86,7 @@ fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
             (errno == Errno::EINVAL).then(|| {
                 format!(
                     "the namespace is no longer held, as after a reboot: use \
-                         release {name}"
+                     release {name}"
                 )
             })
         })?;
@@ -119,8 +116,7 @@ fn why(errno: Errno, kinds: &[Kind]) -> Option<String> {
                 .to_owned(),
         ),
         Errno::EINVAL if kinds.iter().any(|kind| kind.file == "user") => Some(
-            "this may be the process's own user namespace, which cannot be \
-                  joined"
+            "this may be the process's own user namespace, which cannot be joined"
                 .to_owned(),
         ),
         _ => None,

@@ -33,20 +33,16 @@ pub(crate) fn path(name: &Name) -> Result<PathBuf> {
 pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
     let [kind] = kinds else {
         bail!(
-            "a name holds one namespace: select exactly one kind, for example \
-               --uts"
+            "a name holds one namespace: select exactly one kind, for example --uts"
         );
     };
     if name.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
         bail!(
-            "the name must contain a letter: enter {name} would mean process \
-               {name}"
+            "the name must contain a letter: enter {name} would mean process {name}"
         );
     }
-    number(&pid.to_string(), *kind)?.context(
-        "this kernel does not have this kind \
-                                              of namespace",
-    )?;
+    number(&pid.to_string(), *kind)?
+        .context("this kernel does not have this kind of namespace")?;
     let path = path(name)?;
     let state = State::locate()?;
     state.make(state.root().join("namespaces"))?;
@@ -55,8 +51,7 @@ pub fn hold(name: &Name, pid: u32, kinds: &[Kind]) -> Result<()> {
     File::create_new(&path).step(|| format!("open(2) {}", path.display())).hint(
         |errno| match errno {
             Errno::EEXIST => Some(format!(
-                "the name {name} is already in use: use release \
-                              {name}"
+                "the name {name} is already in use: use release {name}"
             )),
             errno => hints::state(errno),
         },

@@ -1,4 +1,4 @@
-//! What a file is beside its bytes.
+//! The attributes of a file: owner, mode, extended attributes and times.
 
 use std::ffi::CStr;
 use std::fs::{self, Metadata};
@@ -14,11 +14,13 @@ use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 
-/// Owner, mode, extended attributes, times: in the order in which none spoils
-/// another. Overlayfs's own attributes are left out.
+/// Copy the owner, mode, extended attributes and times of `from` to `to`. The order
+/// matters: chown(2) clears setuid bits and file capabilities, so it comes first.
+/// The attributes that overlayfs uses internally are left out.
 ///
 /// # Errors
-/// Those of chown(2), chmod(2), setxattr(2), utimensat(2).
+/// An errno of chown(2), chmod(2), setxattr(2) or utimensat(2). In a user namespace,
+/// EPERM and EINVAL from chown(2) and EPERM from setxattr(2) are ignored.
 pub fn keep(
     about: &Metadata,
     from: &Path,
@@ -28,12 +30,13 @@ pub fn keep(
     let mut mode = about.mode() & 0o7777;
     match lchown(to, Some(about.uid()), Some(about.gid())) {
         Ok(()) => {}
-        // Somebody whom a user namespace doesn't know: it becomes the caller's,
-        // and must not act for him with a right that another gave.
+        // The owner is not mapped in the user namespace, so the file belongs to the
+        // caller. Drop the setuid and setgid bits: the original owner did not grant
+        // them to the caller's account.
         Err(error) if user_namespace && is_denied(&error) => mode &= 0o1777,
         error => error.look(|| format!("chown(2) {}", to.display()))?,
     }
-    // A symlink has no mode; chmod(2) would follow it.
+    // A symlink has no mode, and chmod(2) would follow it.
     if !about.is_symlink() {
         fs::set_permissions(to, fs::Permissions::from_mode(mode))
             .look(|| format!("chmod(2) {}", to.display()))?;
@@ -48,8 +51,8 @@ pub fn keep(
         .look(|| format!("utimensat(2) {}", to.display()))
 }
 
-/// Extended attributes, capabilities of programs among them; overlayfs's own are
-/// of no use in a tree that is whole.
+/// Copy the extended attributes, which include file capabilities. Those of overlayfs
+/// are left out: they have no meaning in a complete tree.
 fn extended(from: &Path, to: &Path, user_namespace: bool) -> rustix::io::Result<()> {
     let mut names = vec![0; LIST];
     let length = match llistxattr(from, &mut names[..]) {
@@ -65,7 +68,8 @@ fn extended(from: &Path, to: &Path, user_namespace: bool) -> rustix::io::Result<
         let mut value = vec![0; VALUE];
         let length = lgetxattr(from, name, &mut value[..])?;
         match lsetxattr(to, name, &value[..length], XattrFlags::empty()) {
-            // One that this file system hasn't got, or that takes real root.
+            // The file system does not support this attribute, or only the host's
+            // root may set it.
             Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(rustix::io::Errno::PERM) if user_namespace => {}
             set => set?,
@@ -74,7 +78,7 @@ fn extended(from: &Path, to: &Path, user_namespace: bool) -> rustix::io::Result<
     Ok(())
 }
 
-/// The most bytes of the names of a file's extended attributes, and of a value.
+/// The maximum size, in bytes, of the list of attribute names and of one value.
 ///
 /// # Source
 /// xattr(7), "VFS-imposed limits"

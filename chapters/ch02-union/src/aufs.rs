@@ -1,4 +1,4 @@
-//! aufs, "another union file system", which Docker began with.
+//! aufs ("another union file system"), the first storage driver of Docker.
 
 use std::ffi::OsString;
 use std::iter;
@@ -13,15 +13,17 @@ use nix::mount::MsFlags;
 use crate::short::{PAGE, short};
 use crate::union::Union;
 
-/// aufs cuts its options at `,`, its branches at `:`, and a branch at the first
-/// `=`, after which it expects the permission. It knows no escape.
+/// aufs splits its options at `,` and its branches at `:`. In a branch it expects
+/// the permission after the first `=`. There is no way to escape these characters.
 const SEPARATORS: [u8; 3] = *b":,=";
 
-/// So many branches one call may name. aufs keeps what a call says in a page of 85
-/// entries, and told more than that it crashes the kernel rather than refuse.
+/// The maximum number of branches in one call. aufs stores the options of a call in
+/// a page of 85 entries. With more branches, it crashes the kernel instead of
+/// returning an error.
 const AT_ONCE: usize = 64;
 
-/// So many branches aufs takes, unless it was built for 511, 1,023 or 32,767.
+/// The maximum number of branches of a union, unless aufs was built for 511, 1,023
+/// or 32,767.
 const FEW: usize = 127;
 
 pub(crate) fn check(union: &Union) -> Result<()> {
@@ -29,8 +31,8 @@ pub(crate) fn check(union: &Union) -> Result<()> {
         let bytes = path.as_os_str().as_bytes();
         if let Some(&byte) = bytes.iter().find(|byte| SEPARATORS.contains(byte)) {
             bail!(
-                "aufs separates its branches by \"{}\", and can't be told that the \
-                 one in {} is none: rename the directory, or take --driver overlay",
+                "aufs separates its branches by \"{}\" and has no escape for the \
+                 one in {}: rename the directory, or use --driver overlay",
                 byte as char,
                 path.display()
             );
@@ -61,10 +63,10 @@ pub(crate) fn mount(union: &Union, at: &Path) -> Result<()> {
     if fits { as_named(union) } else { short(union, at, as_named) }
 }
 
-/// What each call of mount(2) is told. The first takes the topmost branches, and those
-/// that are too many for it are put below them by remounting. `ro+wh`: whiteouts count
-/// in the branches that are only read too, as they do in overlayfs; each may once have
-/// been written on.
+/// The options of each call of mount(2). The first call names the topmost branches.
+/// Each further call remounts the union and appends branches below. `ro+wh` makes
+/// aufs honour whiteouts in the read-only branches too, as overlayfs does: each of
+/// these branches may once have been a write branch.
 ///
 /// # Source
 /// aufs(5), "dirs=BRANCH[:BRANCH ...]", "append:BRANCH"
@@ -83,26 +85,26 @@ fn calls(union: &Union) -> Vec<OsString> {
 }
 // ANCHOR_END: mount
 
-/// What the kernel's errno means where there are so many branches.
+/// The hint for an errno of mount(2), for a union with this number of branches.
 fn why(errno: Errno, branches: usize) -> Option<String> {
     let text = match errno {
         Errno::ENODEV => {
-            "this kernel has no aufs, which was never part of Linux itself; \
-             overlay, which is, does the same: --driver overlay"
+            "this kernel has no aufs, which was never part of Linux: use --driver \
+             overlay"
         }
         Errno::EPERM => {
-            "only real root mounts aufs, in a user namespace the kernel takes file \
-             systems that are known to be safe there; overlay is one of them: \
-             --driver overlay"
+            "only the host's root may mount aufs, because the kernel does not allow \
+             it in a user namespace: use --driver overlay"
         }
         Errno::ENOSPC if branches > FEW => {
-            "aufs takes 127 branches, the write layer among them, unless the kernel was \
-             built for more: take fewer layers, or --driver overlay, which takes 500"
+            "aufs accepts at most 127 branches, including the write layer, unless \
+             it was built for more: use fewer layers, or --driver overlay, which \
+             accepts 500"
         }
         Errno::EINVAL => {
-            "aufs says what it wants in the kernel log alone: dmesg | tail; most \
-             often that no branch lies inside another, is given twice, or is a union \
-             itself"
+            "aufs writes the reason only to the kernel log: dmesg | tail; usual \
+             reasons are a branch inside another branch, a branch that is given \
+             twice, and a branch that is a union"
         }
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! No union at all: all layers copied into one tree, as early containers were made.
+//! The driver without a union mount: it copies all layers into one tree.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -16,10 +16,11 @@ use crate::tree::{Fate, Rules, TreeCopy, make_directory};
 use crate::union::Union;
 
 // ANCHOR: mount
-/// Fill the upper directory, unless an earlier run has, and bind it.
+/// Copy all layers into the upper directory, unless an earlier run did, and
+/// bind-mount it.
 ///
-/// In the child, since its host side answers signals meanwhile: a copy may take
-/// long.
+/// This runs in the child, because a copy may take long and the parent must handle
+/// signals in the meantime.
 pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()> {
     let upper = &union.upper;
     let mut entries =
@@ -32,18 +33,19 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
         .step(|| format!("mount(2) bind {} on {}", upper.display(), at.display()))
 }
 
-/// Copy all layers, the lowest first, in the work directory, and rename the tree when it
-/// is whole.
+/// Copy all layers, lowest first, into the work directory. Rename the tree to the
+/// upper directory when it is complete.
 fn fill(union: &Union, user_namespace: bool) -> Result<()> {
     let Union { lower, upper, work, .. } = union;
     let tree = work.join("copy");
-    // What a run left that was killed.
+    // An earlier run was killed and left an incomplete copy.
     if tree.exists() {
         remove_tree(&tree)?;
     }
     let mut copy = TreeCopy::new(UpperHidesLower, user_namespace);
     let filled = layers(&mut copy, lower, &tree).and_then(|()| {
-        // The root of the merged tree is the upper one's, as in a union.
+        // As in a union, the root directory has the attributes of the upper
+        // directory.
         let about = fs::symlink_metadata(upper)
             .look(|| format!("lstat(2) {}", upper.display()))?;
         keep(&about, upper, &tree, user_namespace)?;
@@ -58,19 +60,19 @@ fn fill(union: &Union, user_namespace: bool) -> Result<()> {
             .hint(in_the_way)
     });
     if filled.is_err() {
-        // Half a copy is of no use, and perhaps the disk is full of it. Why it is
-        // half one is what the user must read.
+        // Remove the incomplete copy: it may fill the disk. An error here is
+        // ignored, because the first error is the one to report.
         let _ = remove_tree(&tree);
     }
     filled
 }
 // ANCHOR_END: mount
 
-/// Why the copy could not be renamed.
+/// The hint for a failed rename(2).
 fn in_the_way(errno: Errno) -> Option<String> {
     matches!(errno, Errno::EACCES | Errno::EPERM | Errno::EBUSY).then(|| {
-        "the copy takes the place of the upper directory, which must be no mount, \
-         and the directory around it yours to write"
+        "the copy replaces the upper directory: it must not be a mount point, and \
+         you need write permission for its parent directory"
             .to_owned()
     })
 }
@@ -84,7 +86,8 @@ impl Rules for UpperHidesLower {
         let merges = about.is_dir()
             && there.as_ref().is_some_and(Metadata::is_dir)
             && !is_opaque(from);
-        // What is written next must not go where a symlink of a lower layer leads.
+        // Remove the entry of the lower layer first: if it is a symlink, a write
+        // would follow it.
         if there.is_some() && !merges {
             remove_tree(to)?;
         }
@@ -96,7 +99,7 @@ impl Rules for UpperHidesLower {
     }
 }
 
-/// Copy all layers into a new directory, the lowest first.
+/// Copy all layers, lowest first, into a new directory.
 fn layers(
     copy: &mut TreeCopy<UpperHidesLower>,
     lower: &[PathBuf],
@@ -105,20 +108,22 @@ fn layers(
     make_directory(tree)?;
     lower.iter().rev().try_for_each(|layer| copy.tree(layer, tree)).hint(|errno| {
         (errno == Errno::EPERM).then(|| {
-            "only the host's root makes devices: overlay needs none made, --driver \
-             overlay"
+            "only the host's root may create devices: use --driver overlay, which \
+             creates none"
                 .to_owned()
         })
     })
 }
 
-/// A character device 0, 0 in a layer stands for a file that was removed.
+/// Whether this entry is a whiteout: a character device 0, 0, which marks a removed
+/// file.
 #[must_use]
 pub fn is_whiteout(about: &Metadata) -> bool {
     about.file_type().is_char_device() && about.rdev() == 0
 }
 
-/// Whether a directory of a layer hides what lies below it.
+/// Whether this directory is opaque: it hides the same directory in the layers
+/// below.
 fn is_opaque(path: &Path) -> bool {
     ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
         let mut value = [0; 8];

@@ -1,4 +1,4 @@
-//! The drivers: three ways to one tree.
+//! The drivers: three ways to merge directory trees.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,40 +11,43 @@ use crate::union::Union;
 use crate::{aufs, copy, directory, overlay};
 
 // ANCHOR: driver
-/// Who merges the trees.
+/// A way to merge the trees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Driver {
-    /// The kernel's own, since 3.18
+    /// overlayfs, part of Linux since 3.18
     #[default]
     Overlay,
-    /// What Docker began with; few kernels have it
+    /// Docker's first driver; few kernels have it
     Aufs,
-    /// No union at all: everything is copied, by reflinks where the file system can
+    /// No union mount: all files are copied, by reflinks if the file system supports
+    /// them
     Copy,
 }
 
 impl Driver {
-    /// Its name, as a record keeps it.
+    /// The driver's name, as it is stored in a record.
     #[must_use]
     pub fn name(self) -> String {
         let value = self.to_possible_value();
         value.as_ref().map_or("", |value| value.get_name()).to_owned()
     }
 
-    /// The driver of this name.
+    /// The driver with this name.
     ///
     /// # Errors
-    /// This program does not know it.
+    /// This program has no driver with this name.
     pub fn named(name: &str) -> Result<Driver> {
         let known = Driver::from_str(name, false).ok();
         known.with_context(|| format!("unknown union driver {name:?}"))
     }
 
-    /// Look, on the host, whether this union can be mounted: the kernel says EINVAL
-    /// to most that is wrong with it, and why in its log at best.
+    /// Check, in the parent, whether this union can be mounted. For most faults the
+    /// kernel returns only EINVAL and writes the reason to its log, if at all.
     ///
     /// # Errors
-    /// What is missing, too much, or not written as the driver needs it.
+    /// A directory does not exist or is not a directory; there are too many layers;
+    /// a path contains a character that the driver cannot represent; the upper and
+    /// the work directory are on different file systems.
     pub fn check(self, union: &Union) -> Result<()> {
         for lower in &union.lower {
             directory(lower, "lower directory")?;
@@ -56,8 +59,9 @@ impl Driver {
         let work = directory(&union.work, "work directory")?;
         ensure!(
             upper.dev() == work.dev(),
-            "the upper directory {} and the work directory {} lie on different file \
-             systems, and rename(2) does not go across: make them side by side",
+            "the upper directory {} and the work directory {} are on different file \
+             systems, and rename(2) cannot move files between these: create them \
+             side by side",
             union.upper.display(),
             union.work.display()
         );
@@ -70,7 +74,7 @@ impl Driver {
     /// Mount the merged tree, in the child's own mount namespace.
     ///
     /// # Errors
-    /// Those of mount(2), with what they usually mean.
+    /// An errno of mount(2), with a hint about its usual meaning.
     pub fn mount(self, union: &Union, at: &Path, plan: &Plan) -> Result<()> {
         let nested = plan.users == Users::Nested;
         match self {

@@ -1,4 +1,4 @@
-//! A union mount: directory trees on top of each other, seen as one.
+//! A union mount: several directory trees, stacked and seen as one tree.
 
 #![forbid(unsafe_code)]
 
@@ -29,30 +29,31 @@ pub use union::Union;
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Flags {
-    /// A tree that is only read; given again, the first lies on top
+    /// Read-only tree; repeat the option for more trees, topmost first
     #[arg(long, value_name = "DIR", required = true)]
     pub lower: Vec<PathBuf>,
 
-    /// The tree that takes all writes
+    /// Tree that receives all writes
     #[arg(long, value_name = "DIR")]
     pub upper: PathBuf,
 
-    /// An empty directory beside the upper one, in which overlay and copy prepare
-    /// what they then rename into place; aufs leaves it alone
+    /// Empty directory on the file system of the upper tree, for files that overlay
+    /// and copy prepare and then rename; aufs does not use it
     #[arg(long, value_name = "DIR")]
     pub work: PathBuf,
 
-    /// Where the merged tree is to be seen [default: a new directory in the state
+    /// Mount point of the merged tree [default: a new directory in the state
     /// directory]
     #[arg(long, value_name = "DIR")]
     pub merged: Option<PathBuf>,
 
-    /// Who merges them
+    /// Way to merge the trees
     #[arg(long, value_enum, default_value_t)]
     pub driver: Driver,
 }
 
-/// The merged tree, mounted, and the program's working directory.
+/// The part that mounts the merged tree and makes it the program's working
+/// directory.
 #[derive(Debug)]
 pub struct Merged {
     driver: Driver,
@@ -61,10 +62,10 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// By the flags.
+    /// Create the part from the flags.
     ///
     /// # Errors
-    /// No working directory, from which relative paths start.
+    /// ENOENT if a path is relative and the current directory was removed.
     pub fn new(flags: Flags) -> Result<Merged> {
         let absolute = |path: PathBuf| {
             std::path::absolute(&path).look(|| format!("find {}", path.display()))
@@ -92,7 +93,7 @@ impl Part for Merged {
         if let Some(at) = &self.at {
             directory(at, "place for the merged tree")?;
         } else {
-            // It goes with all that the container keeps.
+            // This directory is removed together with the container's other files.
             let at = plan.home.dir().join("merged");
             fs::create_dir(&at)
                 .step(|| format!("mkdir(2) {}", at.display()))
@@ -109,10 +110,14 @@ impl Part for Merged {
     }
 }
 
-/// Make sure that this is a directory, before a mount says less about it.
+/// Check that this is a directory: the error of mount(2) would be less precise.
 fn directory(path: &Path, what: &str) -> Result<fs::Metadata> {
     let about = fs::metadata(path)
         .look(|| format!("stat(2) {} as the {what}", path.display()))?;
-    anyhow::ensure!(about.is_dir(), "the {what} {} is no directory", path.display());
+    anyhow::ensure!(
+        about.is_dir(),
+        "the {what} {} is not a directory",
+        path.display()
+    );
     Ok(about)
 }

@@ -9,17 +9,17 @@ use ch02_user::User;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, union mount: directory trees on top of each other, seen as one.
+/// Chapter 2, union mount: several directory trees, stacked and seen as one tree.
 ///
-/// The program starts in the merged tree. The lower trees stay as they are, the
-/// upper one keeps what was written, for the next run. The host sees no mount.
+/// The program starts in the merged tree. The lower trees do not change. The upper
+/// tree keeps all writes for the next run. The mount is not visible on the host.
 #[derive(Parser)]
 #[command(name = "ch02-union", after_help = common::after_help!("\
 Try:
   mkdir lower upper work; echo one > lower/a; echo two > lower/b
   ch02-union run --lower lower --upper upper --work work \\
       sh -c 'echo more >> a; rm b; ls'
-  ls -l lower upper                           copied up, and a whiteout
+  ls -l lower upper                           a file copied up, and a whiteout
   mkdir upper2
   ch02-union run --driver copy --lower lower --upper upper2 --work work ls
 "))]
@@ -30,7 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program in a tree that is merged from others
+    /// Run a program in a merged tree
     Run(Run),
 }
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     cli::main(|Cli { action: Action::Run(flags) }| {
         let mut container = Container::new(flags.run.plan()?);
         if flags.union.merged.is_none() {
-            // A place for the merged tree.
+            // The container directory holds the mount point of the merged tree.
             container = container.keep(None, &[]);
         }
         container

@@ -1,4 +1,4 @@
-//! overlayfs, the kernel's own.
+//! overlayfs, the union file system of Linux.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,7 +25,7 @@ pub(crate) fn check(union: &Union) -> Result<()> {
     let layers = union.lower.len();
     ensure!(
         layers <= MOST_LAYERS,
-        "{layers} lower directories, and overlayfs takes {MOST_LAYERS} at most: \
+        "{layers} lower directories, but overlayfs accepts at most {MOST_LAYERS}: \
          merge some of them into one"
     );
     Ok(())
@@ -49,10 +49,11 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
     if fits { as_named(union) } else { short(union, at, as_named) }
 }
 
-/// The first mount on a machine has the kernel load the module, by modprobe(8). One that
-/// comes meanwhile has a modprobe of its own. That finds the module in the kernel's list,
-/// where it is before it has set itself up, and is content; then there is no such file
-/// system yet, and the mount gets ENODEV.
+/// Mount, and wait if the kernel is still loading the module. The first mount on a
+/// machine makes the kernel load the module through modprobe(8). A second mount at
+/// the same time starts a second modprobe. This one finds the module in the kernel's
+/// list and exits, although the module is not initialized yet. The second mount then
+/// fails with ENODEV.
 ///
 /// # Source
 /// fs/filesystems.c, "get_fs_type"; seen on Linux 6.1 and 6.12
@@ -63,21 +64,23 @@ fn patiently(mount: impl Fn() -> nix::Result<()>) -> nix::Result<()> {
             return mounted;
         }
         match module().as_deref() {
-            // A kernel that has none says so at once.
+            // The module is not being loaded: this kernel has no overlayfs.
             None => return mounted,
             Some("Loading") => sleep(PAUSE),
-            // It is ready, by now at least.
+            // The module is ready now.
             Some(_) => break,
         }
     }
     mount()
 }
 
-/// Ten seconds: a module is loaded in one, also by a processor that is emulated.
+/// Ten seconds in total. Loading the module takes at most one second, even on an
+/// emulated CPU.
 const TRIES: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The state of the module, where there is one.
+/// The state of the module in /proc/modules, or `None` if the module is not in the
+/// list.
 ///
 /// # Source
 /// proc_modules(5)
@@ -98,16 +101,19 @@ fn options(union: &Union, user_namespace: bool) -> OsString {
     options.extend(lower.join(&b':'));
     options.extend([b",upperdir=", &escaped(&union.upper)[..]].concat());
     options.extend([b",workdir=", &escaped(&union.work)[..]].concat());
-    // Said, since a distribution may build the kernel with other defaults, and
-    // each would leave things in the write layer that only this kernel reads.
+    // Set these options explicitly: a distribution may build its kernel with other
+    // defaults. Each of these features stores data in the write layer that only such
+    // a kernel understands.
     options.extend(b",index=off");
-    // At each umount the kernel would write out all of the file system below. The
-    // working directory is marked, so that nobody mounts it again.
+    // Without `volatile`, each umount syncs the whole file system of the upper
+    // directory. With it, the kernel marks the work directory, and refuses to mount
+    // it again.
     if union.volatile {
         options.extend(b",volatile");
     }
-    // Only real root writes "trusted." attributes. "user." ones are taken
-    // with redirects and metacopy off alone, as the kernel knows.
+    // Only the host's root may write "trusted." attributes, so a user namespace
+    // needs "user." attributes. With these, the kernel turns redirects and metacopy
+    // off by itself.
     options.extend(if user_namespace {
         &b",userxattr"[..]
     } else {
@@ -117,7 +123,8 @@ fn options(union: &Union, user_namespace: bool) -> OsString {
 }
 // ANCHOR_END: mount
 
-/// A path as overlayfs reads it: `:` separates layers, `,` options.
+/// Escape a path for the mount options, where `:` separates layers and `,` separates
+/// options.
 fn escaped(path: &Path) -> Vec<u8> {
     let mut escaped = Vec::new();
     for &byte in path.as_os_str().as_bytes() {
@@ -129,40 +136,40 @@ fn escaped(path: &Path) -> Vec<u8> {
     escaped
 }
 
-/// What the kernel's errno means here; its own reason is in the kernel log.
+/// The hint for an errno of mount(2). The kernel writes the exact reason to its log.
 fn why(errno: Errno, union: &Union) -> Option<String> {
     let upper = union.upper.display();
     match errno {
         Errno::EINVAL => Some(match closed(&union.upper) {
             Some(kind) => format!(
-                "the write layer {upper} lies on {kind}, where overlayfs takes \
-                 none; it does on ext4, xfs, btrfs and tmpfs: {}",
+                "the write layer {upper} is on {kind}, which overlayfs does not \
+                 support; use ext4, xfs, btrfs or tmpfs: {}",
                 union.elsewhere
             ),
             None => format!(
-                "the kernel's reason is in its log (dmesg | tail): it wants {upper} \
-                 and the work directory apart, on one mount, on a file system that \
-                 can hold whiteouts: {}",
+                "the reason is in the kernel log (dmesg | tail): {upper} and the \
+                 work directory must be two separate directories on one mount, on a \
+                 file system that supports whiteouts: {}",
                 union.elsewhere
             ),
         }),
         Errno::ELOOP => Some(
-            "one of the directories lies inside another: take them apart".into(),
+            "one of the directories is inside another: use separate directories"
+                .into(),
         ),
         Errno::ENODEV => {
             Some("this kernel has no overlayfs: modprobe overlay".to_owned())
         }
         Errno::EPERM => Some(
-            "this kernel lets only root mount overlayfs (Linux 5.11 and later let \
-             everybody in a user namespace)"
+            "this kernel allows only root to mount overlayfs (Linux 5.11 and later \
+             allow it in a user namespace)"
                 .to_owned(),
         ),
         _ => None,
     }
 }
 
-/// The name of the file system under `upper`, if it is known for taking no write
-/// layer.
+/// The name of the file system of `upper`, if it is known to support no write layer.
 fn closed(upper: &Path) -> Option<&'static str> {
     match statfs(upper).ok()?.filesystem_type() {
         OVERLAYFS_SUPER_MAGIC => Some("overlayfs"),

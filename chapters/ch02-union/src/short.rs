@@ -1,4 +1,4 @@
-//! Many layers, and one page of options for their names.
+//! Short names for layers: all mount options must fit in one page.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use nix::unistd::chdir;
 
 use crate::union::Union;
 
-/// mount(2) copies a page of options, the last byte of which it makes a zero. What
-/// is longer is cut off without a word.
+/// The maximum size of mount options in bytes, including the zero byte at the end.
+/// mount(2) truncates longer options without an error.
 pub(crate) const PAGE: usize = 4096;
 
 // ANCHOR: short
-/// Call `mount_as` with a union whose directories have names of a few bytes, good
-/// from the working directory that they are in.
+/// Call `mount_as` with a union whose directories have names of a few bytes. These
+/// names are relative to the working directory that this function sets.
 ///
-/// They are symlinks in a tmpfs that nobody else sees: it is mounted where the
-/// union will be, entered, and taken out of the tree again. What keeps it is that
-/// this process stands in it.
+/// The names are symlinks in a tmpfs that no other process sees. The function mounts
+/// the tmpfs at the mount point of the union, enters it, and detaches it. The tmpfs
+/// remains until this process leaves it, because it is the working directory.
 pub(crate) fn short(
     union: &Union,
     at: &Path,

@@ -1,7 +1,7 @@
-//! Copying a directory tree, with hard links, holes, attributes and special files.
+//! Copy a directory tree, with hard links, holes, attributes and special files.
 //!
-//! The driver `copy` and commit both copy layers. They differ in what an entry means, so
-//! each gives its own [`Rules`].
+//! Both the driver `copy` and commit copy layers. An entry means something different
+//! to each of them, so each has its own [`Rules`].
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -22,11 +22,12 @@ use crate::attributes::keep;
 /// What happens to an entry of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is not copied: it means something else than a file.
+    /// The entry is not copied: it is a marker, not a file.
     Skip,
-    /// It is a directory that exists in the target: its entries are copied.
+    /// The entry is a directory that exists in the target. Only its entries are
+    /// copied.
     Merge,
-    /// It is copied.
+    /// The entry is copied.
     Copy,
 }
 
@@ -35,13 +36,13 @@ pub trait Rules {
     /// The fate of the entry `from`, whose place in the target is `to`.
     ///
     /// # Errors
-    /// Ends the copy.
+    /// Any error ends the copy.
     fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate>;
 
-    /// The entries of this directory are copied.
+    /// Called after all entries of a directory were copied.
     ///
     /// # Errors
-    /// Ends the copy.
+    /// Any error ends the copy.
     fn filled(&self, _from: &Path, _to: &Path) -> Result<()> {
         Ok(())
     }
@@ -68,18 +69,19 @@ pub struct TreeCopy<R> {
 }
 
 impl<R: Rules> TreeCopy<R> {
-    /// A copy by these rules.
+    /// Create a copy with these rules.
     #[must_use]
     pub fn new(rules: R, user_namespace: bool) -> TreeCopy<R> {
         let links = HashMap::new();
         TreeCopy { rules, links, user_namespace, files: 0, reflinks: 0, bytes: 0 }
     }
 
-    /// Copy the entries of the directory `from` into the directory `to`. Hard links are
-    /// kept within one call.
+    /// Copy the entries of the directory `from` into the directory `to`. Hard links
+    /// are kept within one call.
     ///
     /// # Errors
-    /// Those of readdir(3), open(2), write(2), link(2) and mknod(2).
+    /// An errno of readdir(3), open(2), write(2), link(2), mknod(2) or of setting
+    /// attributes; any error of the rules.
     pub fn tree(&mut self, from: &Path, to: &Path) -> Result<()> {
         self.links.clear();
         self.inside(from, to)
@@ -127,7 +129,7 @@ impl<R: Rules> TreeCopy<R> {
     }
     // ANCHOR_END: entry
 
-    /// Everything but a directory.
+    /// Copy a file that is not a directory, without its attributes.
     fn leaf(&mut self, about: &Metadata, from: &Path, to: &Path) -> Result<()> {
         let kind = about.file_type();
         if kind.is_file() {
@@ -142,7 +144,8 @@ impl<R: Rules> TreeCopy<R> {
             return symlink(&target, to)
                 .look(|| format!("symlink(2) {}", to.display()));
         }
-        // A socket is nothing without the process that listens.
+        // A copied socket has no listener, but its file is kept. Its device number
+        // has no meaning.
         let device = if kind.is_socket() { 0 } else { about.rdev() };
         let kind = SFlag::from_bits_truncate(about.mode()) & SFlag::S_IFMT;
         mknod(to, kind, Mode::S_IRUSR | Mode::S_IWUSR, device)
@@ -151,11 +154,12 @@ impl<R: Rules> TreeCopy<R> {
 }
 
 // ANCHOR: copy_file
-/// Copy a file's bytes into a new file, holes as holes; true when the two now share
-/// them on the disk.
+/// Copy a file's bytes into a new file, and keep holes. Returns whether the two
+/// files share their blocks on the disk (a reflink).
 ///
 /// # Errors
-/// Those of open(2), lseek(2), write(2).
+/// An errno of open(2), lseek(2) or write(2). EEXIST if the new file exists already,
+/// ELOOP if `from` is a symlink.
 pub fn copy_file(from: &Path, to: &Path) -> Result<bool> {
     let options = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).clone();
     let mut source =
@@ -163,8 +167,8 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<bool> {
     let options =
         OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
     let mut new = options.open(to).look(|| format!("open(2) {}", to.display()))?;
-    // btrfs, xfs and a few others can share blocks until one side writes. Others
-    // refuse in many ways: EOPNOTSUPP, EXDEV, EINVAL, ENOTTY.
+    // btrfs, xfs and a few others can share blocks until one side writes. Other file
+    // systems fail with different errnos: EOPNOTSUPP, EXDEV, EINVAL, ENOTTY.
     if ioctl_ficlone(&new, &source).is_ok() {
         return Ok(true);
     }
@@ -173,21 +177,22 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Only what is there: lseek(2) finds where a file has data.
+/// Copy only the parts that contain data, which lseek(2) finds.
 fn bytes(source: &mut File, new: &mut File) -> io::Result<()> {
     let length = source.metadata()?.len();
     new.set_len(length)?;
     let mut at = 0;
     while at < length {
         at = match seek(&*source, SeekFrom::Data(at)) {
-            // A hole to the end.
+            // There is no more data: the rest is a hole.
             Err(rustix::io::Errno::NXIO) => break,
             data => data?,
         };
         let end = seek(&*source, SeekFrom::Hole(at))?;
         source.seek(io::SeekFrom::Start(at))?;
         new.seek(io::SeekFrom::Start(at))?;
-        // By copy_file_range(2) where it can: the bytes never leave the kernel.
+        // io::copy uses copy_file_range(2) if possible, so that the bytes stay in
+        // the kernel.
         io::copy(&mut Read::by_ref(source).take(end - at), new)?;
         at = end;
     }
@@ -195,10 +200,11 @@ fn bytes(source: &mut File, new: &mut File) -> io::Result<()> {
 }
 // ANCHOR_END: copy_file
 
-/// Make a directory, closed to others until all that belongs into it is there.
+/// Create a directory that only the owner may use. The final mode is set after the
+/// directory is filled.
 ///
 /// # Errors
-/// Those of mkdir(2).
+/// An errno of mkdir(2).
 pub fn make_directory(path: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(0o700)

@@ -1,18 +1,19 @@
-//! What is merged, and where.
+//! The directories that a driver merges.
 
 use std::path::PathBuf;
 
 /// The directories of a union.
 #[derive(Clone, Debug)]
 pub struct Union {
-    /// The trees that are only read, the topmost first.
+    /// The read-only trees, topmost first.
     pub lower: Vec<PathBuf>,
-    /// The tree above them all, which takes the writes.
+    /// The tree on top, which receives all writes.
     pub upper: PathBuf,
-    /// The driver's own place, on the file system of `upper`.
+    /// The driver's work directory, on the file system of `upper`.
     pub work: PathBuf,
-    /// Whether `upper` goes with the union: overlayfs need not sync it then.
+    /// Whether `upper` is removed together with the union. Then overlayfs need not
+    /// sync it.
     pub volatile: bool,
-    /// How the user has `upper` and `work` elsewhere, as hints say it.
+    /// For hints: how the user moves `upper` and `work` to another file system.
     pub elsewhere: &'static str,
 }

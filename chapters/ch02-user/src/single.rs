@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, getgid, getuid};
 
-/// A user and a group, by their IDs outside of the new user namespace. They must be read
-/// before the namespace is entered: a process inside it has no ID until the map is
-/// written.
+/// A user and a group, by their IDs outside of the new user namespace. They must be
+/// read before the namespace is entered: a process inside it has no ID until the map
+/// is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Outside {
     user: Uid,

@@ -1,4 +1,5 @@
-//! The container's own group: created with its limits, and removed with the container.
+//! The container's own group: created with its limits, and removed with the
+//! container.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -21,8 +22,8 @@ pub const UNDO: &[Undo] = &[Undo { kind: NOTE, undo: unmake }];
 
 /// Create the container's group and set its limits.
 ///
-/// Without limits there is no group, except a group for freezing if `freezable` is set
-/// and the group can be created.
+/// Without limits there is no group, except a group for freezing if `freezable` is
+/// set and the group can be created.
 ///
 /// # Errors
 /// A controller is missing, or the kernel refuses a value.
@@ -47,8 +48,8 @@ fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
     Ok(group)
 }
 
-/// In a delegated group, move this process into a group of its own: in v2 a group that
-/// hands controllers down holds no processes.
+/// In a delegated group, move this process into a group of its own: in v2 a group
+/// that hands controllers down holds no processes.
 fn make_way(hierarchy: &Hierarchy) -> Result<()> {
     let top = top(hierarchy)?;
     if hierarchy.version == Version::V1 || top == hierarchy.mount {
@@ -62,7 +63,8 @@ fn make_way(hierarchy: &Hierarchy) -> Result<()> {
         .hint(add_hint)
 }
 
-/// The directories of the container's group, one in each hierarchy. Some may not exist.
+/// The directories of the container's group, one in each hierarchy. Some may not
+/// exist.
 ///
 /// # Errors
 /// EIO if the notes cannot be read.

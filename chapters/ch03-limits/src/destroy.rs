@@ -17,12 +17,12 @@ use nix::unistd::Pid;
 const ENDING: Duration = Duration::from_secs(2);
 
 // ANCHOR: destroy
-/// Remove a group's directory, the processes in it and the groups inside it. It is no
-/// error if the directory does not exist.
+/// Remove a group's directory, the processes in it and the groups inside it. It is
+/// no error if the directory does not exist.
 ///
 /// # Errors
-/// EBUSY from rmdir(2) if a process does not end: it is in a system call that cannot be
-/// interrupted.
+/// EBUSY from rmdir(2) if a process does not end: it is in a system call that cannot
+/// be interrupted.
 pub(crate) fn destroy(path: &Path) -> Result<()> {
     // The usual case: the group is empty.
     let removed = fs::remove_dir(path);

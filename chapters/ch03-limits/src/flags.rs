@@ -17,7 +17,8 @@ use crate::values::{Cpus, Io, List, size};
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// Memory limit, without swap; a process that exceeds it is killed (512k, 100m, 1g)
+    /// Memory limit, without swap; a process that exceeds it is killed (512k, 100m,
+    /// 1g)
     #[arg(short = 'm', long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
 
@@ -45,7 +46,8 @@ pub struct Flags {
     )]
     pub pids: Option<u64>,
 
-    /// Limit of a disk's traffic per second: rbps, wbps (bytes), riops, wiops (operations)
+    /// Limit of a disk's traffic per second: rbps, wbps (bytes), riops, wiops
+    /// (operations)
     ///
     /// Example: /dev/vda:rbps=1m,wiops=100. Repeat the flag for another disk.
     #[arg(long, value_name = "DISK:KEY=NUMBER[,...]")]
@@ -92,8 +94,8 @@ impl Flags {
             && self.io.is_empty()
     }
 
-    /// A group in the hierarchies of the controllers that these limits need. Nothing is
-    /// created yet.
+    /// A group in the hierarchies of the controllers that these limits need. Nothing
+    /// is created yet.
     ///
     /// # Errors
     /// A controller is not mounted, or a CPU or a disk does not exist.
@@ -208,8 +210,8 @@ impl Flags {
 }
 
 // ANCHOR: weight
-/// Convert v1's shares (2 to 262144) to v2's weight (1 to 10000), by the linear formula
-/// of the OCI runtimes.
+/// Convert v1's shares (2 to 262144) to v2's weight (1 to 10000), by the linear
+/// formula of the OCI runtimes.
 ///
 /// The usual 1024 shares become a weight of 39 instead of the usual 100. Containers
 /// compete with each other as in v1, and get a little less than other processes.

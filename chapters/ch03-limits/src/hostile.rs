@@ -1,5 +1,5 @@
-//! Values of the flags from arbitrary text: the parsers never panic, and a value that
-//! they accept means what the text says.
+//! Values of the flags from arbitrary text: the parsers never panic, and a value
+//! that they accept means what the text says.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,7 +22,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// By the same rule, in numbers that can't overflow.
+    /// Compute the size by the same rule, in numbers that cannot overflow.
     #[test]
     fn sizes_are_what_they_say(
         digits in "[0-9]{1,25}",
@@ -65,7 +65,7 @@ proptest! {
         text in text("0123456789..eE+-infa")
     ) {
         if let Ok(cpus) = text.parse::<Cpus>() {
-            // A millisecond at least, and no more than 8192 processors' time.
+            // At least one millisecond, and at most the time of 8192 CPUs.
             prop_assert!((1000..=819_200_000).contains(&cpus.quota()), "{text:?}");
         }
     }
@@ -103,7 +103,7 @@ proptest! {
     }
 }
 
-/// bitmap_parselist() as far as our lists go: lib/bitmap-str.c.
+/// A model of bitmap_parselist() in lib/bitmap-str.c, for the lists that we accept.
 fn kernel_list(text: &str) -> Option<BTreeSet<u32>> {
     let mut numbers = BTreeSet::new();
     for range in text.split(',') {

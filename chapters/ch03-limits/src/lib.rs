@@ -28,9 +28,9 @@ pub use values::{Cpus, Io, Key, List};
 
 /// A group for the container. The child joins it without the parent's help.
 ///
-/// Moving another process takes a lock that waits for all CPUs: 5 to 15 ms. A process
-/// with one thread that moves itself needs no such lock, and a process that is born
-/// in its group is not moved at all.
+/// Moving another process takes a lock that waits for all CPUs: 5 to 15 ms. A
+/// process with one thread that moves itself needs no such lock, and a process that
+/// is born in its group is not moved at all.
 #[derive(Debug)]
 pub struct Limits {
     flags: Flags,

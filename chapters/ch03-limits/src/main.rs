@@ -1,4 +1,5 @@
-//! `ch03-limits run -ti -m 100m sh`: the walls together, and limits.
+//! `ch03-limits run -ti -m 100m sh`: a container with all namespaces of chapter 2,
+//! and limits.
 
 use std::process::ExitCode;
 
@@ -8,7 +9,8 @@ use ch03_run::{Proc, Terminal, walls};
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 3, limits: a container that can't take the whole machine.
+/// Chapter 3, limits: limit a container's memory, CPU time, processes and disk
+/// traffic.
 #[derive(Parser)]
 #[command(name = "ch03-limits", after_help = common::after_help!("\
 Try:
@@ -23,7 +25,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program between walls of its own, within limits
+    /// Run a program in its own namespaces, with limits
     Run(Run),
 }
 

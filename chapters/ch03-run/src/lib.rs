@@ -1,5 +1,5 @@
-//! `run`: the walls of chapter 2 together, a /proc that tells the truth, and a
-//! terminal of one's own.
+//! `run`: all namespaces of chapter 2 together, a /proc for the container's own
+//! processes, and a terminal.
 
 #![forbid(unsafe_code)]
 

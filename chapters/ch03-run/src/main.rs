@@ -1,4 +1,4 @@
-//! `ch03-run run -ti sh`: the walls together.
+//! `ch03-run run -ti sh`: a container with all namespaces of chapter 2.
 
 use std::process::ExitCode;
 
@@ -7,13 +7,14 @@ use ch03_run::{Proc, Terminal, walls};
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 3, run: all the walls of chapter 2, an own /proc, and a terminal.
+/// Chapter 3, run: all namespaces of chapter 2, a /proc of the container, and a
+/// terminal.
 #[derive(Parser)]
 #[command(name = "ch03-run", after_help = common::after_help!("\
 Try:
   ch03-run run -ti sh                  then: ps, hostname, ip addr, exit
-  ch03-run run ps                      one process, number 1
-  ch03-run run --trace true            each step of making a container
+  ch03-run run ps                      one process, PID 1
+  ch03-run run --trace true            trace each step of the start
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -22,7 +23,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program between walls of its own
+    /// Run a program in its own namespaces
     Run(Run),
 }
 

@@ -5,7 +5,8 @@ use common::step::Step;
 use common::{Part, Plan, Up};
 use nix::mount::{MsFlags, mount};
 
-/// The host's /proc, covered by one of the container's own PID namespace.
+/// The part that mounts a new /proc over the host's /proc. It shows the processes of
+/// the container's own PID namespace.
 ///
 /// # Source
 /// proc(5)

@@ -1,5 +1,5 @@
-//! `-ti`: a pseudo-terminal of the container's own, and the relay between it and
-//! the user's.
+//! `-ti`: a pseudo-terminal for the container, and the relay between it and the
+//! user's terminal.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -31,17 +31,17 @@ use rustix::termios::{tcgetwinsize, tcsetwinsize};
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// Give the program a terminal of its own, if yours is one
+    /// Allocate a terminal for the program, if standard input is a terminal
     #[arg(short, long)]
     pub tty: bool,
 
-    /// Keep standard input open [in the foreground it always is]
+    /// Keep standard input open [in the foreground, it is always open]
     #[arg(short, long)]
     pub interactive: bool,
 }
 
-/// A terminal of the container's own: its job control, window size and Ctrl-C are
-/// the program's, and nothing of the user's terminal is inside.
+/// A pseudo-terminal for the container. Job control, window size and Ctrl-C apply to
+/// the program. The program gets no file descriptor of the user's terminal.
 ///
 /// # Source
 /// pty(7), ioctl_tty(2), credentials(7) "Sessions"
@@ -50,18 +50,19 @@ pub struct Terminal {
     copy: Option<Copy>,
 }
 
-/// Who is shown all that the program prints.
+/// A function that receives a copy of all output of the program.
 type Copy = Box<dyn FnMut(&[u8])>;
 
 impl Terminal {
-    /// A terminal, if the flags ask for one and standard input is one.
+    /// Create the part. The container gets a terminal if the flags request one and
+    /// standard input is a terminal.
     #[must_use]
     pub fn new(flags: &Flags) -> Terminal {
-        // Through a pipe, `-ti` keeps the plain streams.
+        // If standard input is a pipe, `-ti` keeps the caller's streams.
         Terminal { wanted: flags.tty && io::stdin().is_terminal(), copy: None }
     }
 
-    /// Show all that the program prints on it to somebody else as well.
+    /// Also pass all output of the program to this function.
     #[must_use]
     pub fn copied_to(mut self, copy: impl FnMut(&[u8]) + 'static) -> Terminal {
         self.copy = Some(Box::new(copy));
@@ -101,12 +102,13 @@ impl Part for Terminal {
     }
 }
 
-/// In the child: make a terminal of the container's own, and be the one that it controls,
-/// with its streams on it. Its other end is given back.
+/// In the child: create a pseudo-terminal for the container, make it the controlling
+/// terminal of a new session, and connect the standard streams to it. Returns the
+/// other end. `manners` may set modes and window size first.
 ///
 /// # Errors
-/// Those of open(2), ioctl(2), setsid(2) and dup2(2); those of `manners`, which may set
-/// its modes and its size before.
+/// An errno of mount(2), open(2), ioctl(2), setsid(2) or dup2(2); any error of
+/// `manners`.
 pub fn own_terminal(
     plan: &Plan,
     manners: impl FnOnce(&OwnedFd) -> Result<()>,
@@ -114,7 +116,8 @@ pub fn own_terminal(
     if plan.root == Root::Host {
         mount_devpts()?;
     }
-    // The instance's own multiplexer: the pair exists in this container only.
+    // Open the multiplexer of the container's own devpts instance, so that the pair
+    // exists only in this container.
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let ours = open("/dev/pts/ptmx", flags, Mode::empty())
         .step(|| "open(2) /dev/pts/ptmx")?;
@@ -122,7 +125,8 @@ pub fn own_terminal(
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let theirs = ioctl_tiocgptpeer(&ours, flags).step(|| "ioctl(2) TIOCGPTPEER")?;
     manners(&theirs)?;
-    // The leader of a new session may take a terminal that nobody controls.
+    // Only the leader of a new session may take a terminal as its controlling
+    // terminal, if no other session controls it.
     setsid().step(|| "setsid(2)")?;
     ioctl_tiocsctty(&theirs).step(|| "ioctl(2) TIOCSCTTY")?;
     dup2_stdin(&theirs).step(|| "dup2(2) to 0")?;
@@ -132,7 +136,8 @@ pub fn own_terminal(
 }
 // ANCHOR_END: part
 
-/// With the host's root, /dev/pts is the host's: an instance of its own covers it.
+/// Mount a new devpts instance over /dev/pts. Needed if the container uses the
+/// host's root filesystem, whose /dev/pts belongs to the host.
 ///
 /// # Source
 /// Documentation/filesystems/devpts.rst
@@ -141,11 +146,12 @@ fn mount_devpts() -> Result<()> {
     let options = "newinstance,ptmxmode=0666,mode=0620";
     mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some(options))
         .step(|| format!("mount(2) devpts on /dev/pts {options}"))?;
-    // /dev/ptmx itself always leads to the instance beside it, /dev/pts.
+    // /dev/ptmx needs no change: the kernel resolves it to the devpts instance at
+    // /dev/pts beside it.
     Ok(())
 }
 
-/// Window size and UTF-8 editing as in the user's terminal.
+/// Copy the window size and the UTF-8 editing mode from the user's terminal.
 fn copy_manners(theirs: &OwnedFd) -> Result<()> {
     let size = tcgetwinsize(io::stdin()).step(|| "ioctl(2) TIOCGWINSZ")?;
     tcsetwinsize(theirs, size).step(|| "ioctl(2) TIOCSWINSZ")?;
@@ -158,25 +164,29 @@ fn copy_manners(theirs: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// The user's terminal in raw mode: each key goes to the program as it is, Ctrl-C
-/// too. Dropped, it puts the old mode back; killed, a guard does.
+/// The user's terminal in raw mode: each key goes to the program unchanged, even
+/// Ctrl-C. Drop restores the old mode. If this process is killed, a guard process
+/// restores it.
 pub struct Raw {
     before: Termios,
     _guard: Guard,
 }
 
 impl Raw {
-    /// From now on.
+    /// Set raw mode.
     ///
     /// # Errors
-    /// ENOTTY where standard input is no terminal; those of the guard.
+    /// ENOTTY if standard input is not a terminal; the guard process cannot be
+    /// created.
     pub fn new() -> Result<Raw> {
         let before = tcgetattr(io::stdin()).step(|| "tcgetattr(3)")?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
-        // DRAIN waits for what was written before; what was typed is kept.
+        // TCSADRAIN waits until all earlier output is transmitted, and keeps the
+        // input that is already typed.
         let guard = Guard::after_death(|| {
-            // A shell that has put its own modes in place by now keeps them.
+            // Restore the mode only if it is still ours: a shell may have set its
+            // own mode in the meantime.
             if tcgetattr(io::stdin()).is_ok_and(|now| same(&now, &raw)) {
                 let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &before);
             }
@@ -187,7 +197,7 @@ impl Raw {
     }
 }
 
-/// Whether two modes treat bytes alike.
+/// Whether two modes have the same input, output and local flags.
 fn same(one: &Termios, other: &Termios) -> bool {
     one.input_flags == other.input_flags
         && one.output_flags == other.output_flags
@@ -200,7 +210,7 @@ impl Drop for Raw {
     }
 }
 
-/// Carries bytes between the user's terminal and the program's.
+/// Copies bytes between the user's terminal and the program's terminal.
 struct Relay {
     /// The program's terminal; `None` after the user's terminal has hung up.
     program: Option<Rc<OwnedFd>>,
@@ -216,8 +226,8 @@ struct Relay {
 
 impl Relay {
     fn new(program: OwnedFd, copy: Option<Copy>) -> Result<Relay> {
-        // A program that does not read must not stop the loop, in which its output and
-        // all signals wait too.
+        // A program that does not read must not stop the loop, in which its output
+        // and all signals wait too.
         fcntl(&program, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
             .step(|| "fcntl(2) O_NONBLOCK")?;
         let raw = Raw::new()?;
@@ -233,22 +243,23 @@ impl Relay {
         })
     }
 
-    /// Close the program's terminal: its session gets SIGHUP. What it has printed is
-    /// still shown.
+    /// Close the program's terminal: the program's session gets SIGHUP. Output that
+    /// was read already is still shown.
     fn hang_up(&mut self) {
         self.program = None;
         self.typed.close();
         self.printed.stop();
     }
 
-    /// Which of the two copies waits now. After the program's side was closed, poll(2)
-    /// would report a hang-up again and again.
+    /// Which of the two copies must be polled now. After the program's side was
+    /// closed, poll(2) would report POLLHUP without end.
     fn waiting(&self) -> [bool; 2] {
         let printed = self.printed.is_pending() || !self.silent;
         [self.typed.wants().is_some(), printed && self.printed.wants().is_some()]
     }
 
-    /// Output of the program. False: there is no more now.
+    /// Read output of the program. Returns false if there is no more output at the
+    /// moment.
     fn read_program(&mut self) -> bool {
         let copy = &mut self.copy;
         let got = self.printed.read(|bytes| {
@@ -256,8 +267,8 @@ impl Relay {
                 copy(bytes);
             }
         });
-        // EIO: no process has the program's side open. It may open /dev/tty again, so
-        // this end stays.
+        // EIO: no process has the program's side open. It may open /dev/tty again,
+        // so this end stays.
         self.silent |= matches!(got, Got::End | Got::Failed(Errno::EIO));
         got == Got::Bytes
     }
@@ -286,7 +297,8 @@ impl Watch for Relay {
         }
         if printed {
             if self.printed.is_pending() {
-                // A screen that is gone does not concern the program.
+                // An error is ignored: the program continues even if the user's
+                // terminal is gone.
                 self.printed.write();
             } else {
                 self.read_program();
@@ -301,11 +313,12 @@ impl Watch for Relay {
                 if let Some(program) = &self.program
                     && let Ok(size) = tcgetwinsize(io::stdin())
                 {
-                    // The kernel tells the program's foreground group.
+                    // The kernel sends SIGWINCH to the program's foreground process
+                    // group.
                     let _ = tcsetwinsize(program, size);
                 }
             }
-            // The user's terminal is gone: the program's goes too.
+            // The user's terminal was closed, so close the program's terminal too.
             Signal::SIGHUP => self.hang_up(),
             _ => {}
         }

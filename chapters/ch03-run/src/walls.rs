@@ -1,4 +1,4 @@
-//! The walls of chapter 2 as one part.
+//! The namespaces of chapter 2 as one composite part.
 
 use ch02_ipc::Ipc;
 use ch02_mount::Mount;
@@ -8,8 +8,8 @@ use ch02_uts::Uts;
 use common::Composite;
 
 // ANCHOR: part
-/// Hostname, IPC, process IDs, mounts and network: several parts are again a part,
-/// which forwards every hook to each of them.
+/// A composite part with the UTS, IPC, PID, mount and network namespaces. It
+/// forwards every hook to each of its parts.
 #[must_use]
 pub fn walls(uts: ch02_uts::Flags) -> Composite {
     Composite::new("walls")

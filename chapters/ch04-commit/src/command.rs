@@ -6,7 +6,7 @@ use common::Exit;
 use common::cli::{Act, Context};
 use common::images::Reference;
 
-/// Make an image of a container
+/// Create an image from a container
 #[derive(Args, Debug)]
 pub struct Commit {
     /// The container's name, its ID, or a unique ID prefix
@@ -21,10 +21,11 @@ pub struct Commit {
     image: Reference,
 }
 
-/// The name of an image that is made here: its digest is not known yet.
+/// Parse the name of a new image. It must not have a digest, because the digest is
+/// not known yet.
 ///
 /// # Errors
-/// It is no name, or has a digest.
+/// The name is invalid, or has a digest.
 pub fn name(text: &str) -> Result<Reference> {
     let name: Reference = text.parse()?;
     ensure!(

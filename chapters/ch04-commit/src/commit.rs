@@ -1,4 +1,4 @@
-//! `commit`: what a container has written becomes an image.
+//! `commit`: create an image from a container.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,12 +17,12 @@ use crate::layer;
 use crate::new_image::NewImage;
 
 // ANCHOR: commit
-/// Make an image of a container: its image's layers, and a copy of its write layer
-/// above them.
+/// Create an image from a container. It has the layers of the container's image,
+/// with a copy of the write layer above them.
 ///
 /// # Errors
-/// There is no such container; the name must not be used; a full disk, and errors of
-/// other system calls. No image is made then.
+/// The container is not found; the name is reserved or already in use; the disk is
+/// full; a system call fails. After an error, no image exists.
 pub fn commit(
     state: &State,
     container: &str,
@@ -46,7 +46,8 @@ pub fn commit(
     keep_changes(record, &mut new.config.config);
 
     let driver = Driver::named(&record.driver)?;
-    // A tree that was copied as a whole needs no layers below.
+    // With the driver `copy`, the write layer is the complete tree, so it needs no
+    // layers below.
     if driver == Driver::Copy {
         let kind = new.config.rootfs.kind.clone();
         new.config.rootfs = RootFs { kind, diff_ids: Vec::new() };
@@ -66,10 +67,10 @@ pub fn commit(
 }
 // ANCHOR_END: commit
 
-/// Variables that the container gets from its surroundings, and not from the caller.
+/// Variables that the parts of the container set, not the caller.
 const SURROUNDINGS: [&str; 4] = ["HOME", "HOSTNAME", "PATH", "TERM"];
 
-/// Options of `run` stay in effect in the image: variables, the working directory, the
+/// Store the options of `run` in the image: variables, the working directory, the
 /// user.
 fn keep_changes(record: &Record, config: &mut Runtime) {
     let split = |word: &String| {
@@ -79,7 +80,7 @@ fn keep_changes(record: &Record, config: &mut Runtime) {
     let mut variables: BTreeMap<String, String> =
         config.env.iter().map(split).collect();
     for (key, value) in &record.environment {
-        // A configuration is text.
+        // A configuration is UTF-8 text, so other variables are left out.
         let (Some(key), Some(value)) = (key.to_str(), value.to_str()) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! A layer that is being made.
+//! A layer that is being created.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use common::images::Hold;
 use common::state::{Id, remove_tree};
 use common::step::Hint;
 
-/// A directory that becomes a layer, and is removed otherwise.
+/// A directory that becomes a layer. It is removed if it does not become one.
 #[derive(Debug)]
 pub struct Draft {
     /// The directory to fill.
@@ -20,8 +20,8 @@ pub struct Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // A layer that was placed is not here any more. The user must read why another
-        // one was not finished.
+        // After a success, the directory has another name. After a failure, the
+        // first error is the one to report.
         let _ = remove_tree(&self.path);
     }
 }
@@ -30,7 +30,7 @@ impl Draft {
     /// Begin a layer, after a sweep of the store.
     ///
     /// # Errors
-    /// Those of flock(2), mkdir(2) and open(2).
+    /// An errno of flock(2), mkdir(2) or open(2).
     pub fn begin(store: &Store) -> Result<Draft> {
         let _change = store.layout().change()?;
         store.sweep()?;

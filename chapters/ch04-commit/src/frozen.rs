@@ -1,11 +1,11 @@
-//! A container that stands still while its files are copied.
+//! Freeze a container while its files are copied.
 
 use anyhow::Result;
 use ch02_cgroups::{Group, freeze};
 use common::Guard;
 
 // ANCHOR: frozen
-/// A group that is frozen as long as this lives, and not longer than this process.
+/// A group that is frozen until this value is dropped or this process ends.
 pub struct Frozen {
     group: Group,
     _guard: Guard,
@@ -13,7 +13,8 @@ pub struct Frozen {
 
 impl Frozen {
     pub(crate) fn new(group: Group) -> Result<Frozen> {
-        // Before it is frozen: who is killed in between leaves it as it was.
+        // Create the guard before the group is frozen, so that the group is thawed
+        // even if this process is killed.
         let thawed = group.clone();
         let guard = Guard::after_death(move || {
             let _ = freeze(&thawed, false);
@@ -26,7 +27,8 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // A container that has ended meanwhile has no group.
+        // This fails if the container has ended in the meantime, since its group is
+        // removed.
         let _ = freeze(&self.group, false);
     }
 }

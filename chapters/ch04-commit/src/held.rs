@@ -1,4 +1,4 @@
-//! A container that is being read.
+//! Hold a container while its files are read.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,24 +15,26 @@ use common::{Home, rights};
 
 use crate::frozen::Frozen;
 
-/// So long a start is waited for.
+/// The maximum time to wait for the start of a container.
 const STARTING: Duration = Duration::from_secs(2);
 
-/// A container that nobody removes meanwhile, but for its own host side.
+/// A container with a lock that prevents its removal by other commands. Its own
+/// supervisor may still remove it.
 pub struct Held {
-    /// As it was made.
+    /// The record of the container.
     pub record: Record,
     home: Home,
-    /// Its host side removes it when its program ends.
+    /// Whether its supervisor removes it when its program ends (`--rm`).
     goes: bool,
     _lock: File,
 }
 
 impl Held {
-    /// The container that the user called so.
+    /// Find the container with this name, ID, or unique ID prefix, and lock it.
     ///
     /// # Errors
-    /// There is none; it is being removed, or has not started within two seconds.
+    /// The container is not found, is being removed, or has not started within two
+    /// seconds.
     pub fn new(state: &State, container: &str) -> Result<Held> {
         let record = Record::find(state, container)?;
         let home = record.home(state);
@@ -44,7 +46,7 @@ impl Held {
             lock => lock.look(|| format!("open(2) {}", dir.display()))?,
         };
         lock.lock_shared().look(|| format!("flock(2) {}", dir.display()))?;
-        // It has a record before it has a write layer.
+        // Wait for the start: the record exists before the write layer.
         let deadline = Instant::now() + STARTING;
         while Status::by_lock(&home)? == Status::Starting {
             if Instant::now() > deadline {
@@ -54,7 +56,8 @@ impl Held {
             }
             sleep(Duration::from_millis(5));
         }
-        // Before the record is looked for, which goes before the note of this does.
+        // Read the note before the check of the record: a removal deletes the record
+        // first.
         let goes = home.notes()?.goes_with_program();
         if record::is_missing(&dir) {
             return Err(removed(&record));
@@ -72,11 +75,11 @@ impl Held {
         Ok(matches!(Status::by_lock(&self.home)?, Status::Running(_)))
     }
 
-    /// The result of reading the container, unless it was being removed by then: a copy
-    /// would silently lack the files that are already gone.
+    /// Return the result of reading the container, or an error if the container was
+    /// being removed: the copy would lack the files that were already deleted.
     ///
     /// # Errors
-    /// It was being removed; the error of the read.
+    /// The container was being removed; any error of the read.
     pub fn whole<T>(&self, read: Result<T>) -> Result<T> {
         if self.goes && !self.runs()? {
             return Err(removed(&self.record));
@@ -84,7 +87,8 @@ impl Held {
         read
     }
 
-    /// Stop it as long as the answer lives, if it runs and can be stopped.
+    /// Freeze the container until the returned value is dropped. Returns `None` if
+    /// the container is not running or has no group that can be frozen.
     ///
     /// # Errors
     /// The group cannot be frozen.
@@ -95,15 +99,15 @@ impl Held {
         let group = Group::find(self.record.id.as_str());
         let group = group.ok().filter(|_| rights::privileged());
         let Some(group) = group.filter(can_freeze) else {
-            // It has ended meanwhile, and its group went with it.
+            // The container has ended in the meantime, and its group was removed.
             if !self.runs()? {
                 return Ok(None);
             }
-            // Not SIGSTOP: the program sees it, its parent sees it, and one that was
-            // stopped already would go on afterwards.
+            // SIGSTOP is no substitute: the program's parent notices it, and a
+            // program that was already stopped would continue afterwards.
             let line = format!(
-                "container {} is running and was not frozen, as it has no group: a \
-                 file that is being written may be copied half\n",
+                "container {} is running and was not frozen, because it has no \
+                 group: files that are being written may be copied incompletely\n",
                 self.record.called()
             );
             let _ = io::stderr().write_all(line.as_bytes());

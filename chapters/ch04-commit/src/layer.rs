@@ -1,4 +1,4 @@
-//! A write layer becomes a layer of an image: copied as it is, in overlayfs's words.
+//! Copy a write layer to a layer of an image, with the markers of overlayfs.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -14,22 +14,24 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use rustix::fs::{XattrFlags, lsetxattr};
 
-/// The rules of a write layer: the words of its driver become those of overlayfs.
+/// The rules for copying a write layer: the markers of its driver become those of
+/// overlayfs.
 struct WriteLayer {
     reader: Reader,
-    /// Mount points of files that the host keeps for the container; none if it has no
-    /// such files.
+    /// Mount points of the files that the host provides for the container. Empty if
+    /// there are no such files.
     mount_points: Vec<PathBuf>,
 }
 
-/// Copy the write layer of a container of this driver; the bytes of its files. With
-/// `own_files`, empty mount points of [`OWN_FILES`] are left out.
+/// Copy the write layer of a container with this driver. Returns the size of its
+/// files in bytes. With `own_files`, empty mount points of [`OWN_FILES`] are left
+/// out.
 ///
-/// A process that runs meanwhile and is not frozen may remove an entry that was just
-/// listed: the entry is left out then.
+/// A process that is not frozen may remove an entry that was just listed. Then the
+/// entry is left out.
 ///
 /// # Errors
-/// Those of readdir(3), open(2), write(2), link(2) and mknod(2).
+/// An errno of readdir(3), open(2), write(2), link(2) or mknod(2).
 pub fn copy(
     from: &Path,
     to: &Path,
@@ -52,7 +54,8 @@ pub fn copy(
 // ANCHOR: rules
 impl Rules for WriteLayer {
     fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate> {
-        // A file of the image is not empty here: the mount covers it as it is.
+        // Only an empty file is a mount point that the program created. A file of
+        // the image is not empty.
         let is_point = || self.mount_points.iter().any(|point| point == from);
         if about.is_file() && about.len() == 0 && is_point() {
             return Ok(Fate::Skip);
@@ -71,7 +74,8 @@ impl Rules for WriteLayer {
         if !self.reader.is_opaque(from) {
             return Ok(());
         }
-        // The image will be read as this process writes it.
+        // Write the attribute that this process's user namespace allows; the image
+        // is read in the same way.
         let name = self.reader.opaque();
         lsetxattr(to, name, b"y", XattrFlags::empty())
             .look(|| format!("setxattr(2) {name} {}", to.display()))

@@ -1,4 +1,4 @@
-//! A container made into an image: its write layer, copied while it stands still.
+//! Create an image from a container: copy its write layer while it is frozen.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! `ch04-commit commit CONTAINER IMAGE`: what a container wrote, kept as an image.
+//! `ch04-commit commit CONTAINER IMAGE`: create an image from a container.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,9 @@ use ch04_image::{Images, Rm, Rmi, RunAtTerminal, UNDO};
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 4, commit: a container becomes an image.
+/// Chapter 4, commit: create an image from a container.
 ///
-/// What a container has written becomes the topmost layer of a new image.
+/// The container's write layer becomes the topmost layer of a new image.
 #[derive(Parser)]
 #[command(name = "ch04-commit", after_help = common::after_help!("\
 Try:

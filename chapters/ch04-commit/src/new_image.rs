@@ -1,4 +1,5 @@
-//! An image that is being made: layers of another image, and a new one above them.
+//! An image that is being created: the layers of another image, and a new layer
+//! above them.
 
 use anyhow::{Result, bail};
 use ch04_image::Store;
@@ -13,27 +14,27 @@ use provision::busybox;
 
 use crate::draft::Draft;
 
-/// What an image will be, but for its topmost layer.
+/// All data of a new image except its topmost layer.
 #[derive(Debug)]
 pub struct NewImage {
     /// Its name.
     pub name: Reference,
-    /// The name must not be in use.
+    /// Whether it is an error if the name is already in use.
     pub no_replace: bool,
     /// The configuration, with the layers below.
     pub config: Config,
-    /// The blobs of the layers below, the lowest first.
+    /// The blobs of the layers below, lowest first.
     pub below: Vec<Descriptor>,
-    /// How the topmost layer was made.
+    /// The command that created the topmost layer.
     pub created_by: String,
-    /// Where the image comes from, for the reader.
+    /// The origin of the image, as text for the user.
     pub source: String,
-    /// Bytes of all files of all layers.
+    /// The size of all files of all layers, in bytes.
     pub size: u64,
 }
 
 impl NewImage {
-    /// An image without layers.
+    /// Create an image without layers.
     #[must_use]
     pub fn new(name: Reference, source: String) -> NewImage {
         NewImage {
@@ -62,7 +63,8 @@ impl NewImage {
     /// Check that the name may be used.
     ///
     /// # Errors
-    /// It is busybox's; it is in use, and must not be replaced.
+    /// The name is reserved for busybox; or it is already in use and `no_replace` is
+    /// set.
     pub fn check_name(&self, store: &Store) -> Result<()> {
         refuse_busybox(&self.name)?;
         if self.no_replace
@@ -79,11 +81,13 @@ impl NewImage {
     }
 
     // ANCHOR: publish
-    /// The draft becomes the topmost layer. The image that had the name before is
-    /// removed, if it has no other name and no container uses it.
+    /// Make the draft the topmost layer, and give the image its name. An image that
+    /// had this name before is removed if it has no other name and no container uses
+    /// it.
     ///
     /// # Errors
-    /// Those of write(2), syncfs(2), rename(2) and fsync(2). No image is made then.
+    /// An errno of write(2), syncfs(2), rename(2) or fsync(2). After an error, no
+    /// image exists.
     pub fn publish(self, store: &Store, draft: Draft) -> Result<Image> {
         let image = self.write_blobs(store, &draft)?;
         // Everything is on the disk before a name leads to it.
@@ -94,9 +98,9 @@ impl NewImage {
             .place_layer(&draft.path, &image.layers[0])
             .and_then(|()| store.add(&image, std::slice::from_ref(&self.name)));
         drop(draft);
-        // The layers that the name meant before may be unused now; or the new one, if the
-        // name was not written. An error of the write is reported before one of the
-        // sweep.
+        // Sweep, because the layers of the earlier image may be unused now, or the
+        // new layer if the name was not written. An error of the sweep is ignored:
+        // the error of `added` is the one to report.
         let _ = store.sweep();
         added.map(|()| image)
     }
@@ -133,10 +137,10 @@ impl NewImage {
     // ANCHOR_END: blobs
 }
 
-/// Refuse the name of the image that is fetched when it is missing.
+/// Refuse the name of the image that is fetched automatically.
 ///
 /// # Errors
-/// It is that name.
+/// The name is `busybox`.
 pub fn refuse_busybox(name: &Reference) -> Result<()> {
     if *name == busybox::reference()? {
         bail!("busybox is the image that fetches itself: choose another name");

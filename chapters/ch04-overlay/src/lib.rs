@@ -1,4 +1,4 @@
-//! A union mount: the image below, read-only, and a layer to write on above.
+//! A union mount with the read-only image below and a write layer above.
 
 #![forbid(unsafe_code)]
 
@@ -21,21 +21,22 @@ use nix::errno::Errno;
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// A name for the container [default: its id]
+    /// Name of the container [default: its ID]
     #[arg(long, value_name = "NAME")]
     pub name: Option<Name>,
 
-    /// Print where the layers lie, and how to look at the merged tree from outside
+    /// Print the paths of the layers, and the path of the merged tree on the host
     #[arg(long)]
     pub show_layers: bool,
 
-    /// Who merges image and write layer
+    /// Driver that merges the image and the write layer
     #[arg(long, value_enum, default_value_t)]
     pub driver: Driver,
 }
 
-/// The image's layers and one write layer, merged by one of ch02-union's drivers. What
-/// the container writes lands in the write layer, which goes when the container goes.
+/// The part that merges the image's layers and one write layer by a driver of
+/// ch02-union. The write layer receives all writes of the container, and is removed
+/// with it.
 #[derive(Debug)]
 pub struct Overlay {
     lower: Vec<PathBuf>,
@@ -43,18 +44,18 @@ pub struct Overlay {
     show: bool,
 }
 
-/// What lies in a container's own directory: the write layer, and the driver's
-/// working place.
+/// Entries of the container's directory: the write layer, and the driver's work
+/// directory.
 const OWN: [&str; 2] = ["upper", "work"];
 
 impl Overlay {
-    /// Over these layers, the topmost first.
+    /// Create the part for these layers, topmost first.
     #[must_use]
     pub fn new(lower: Vec<PathBuf>, flags: &Flags) -> Overlay {
         Overlay { lower, driver: flags.driver, show: flags.show_layers }
     }
 
-    /// The layers, and the container's own directories.
+    /// The union of the layers and the container's own directories.
     fn union(&self, plan: &Plan) -> Union {
         let [upper, work] = OWN.map(|name| plan.home.dir().join(name));
         let elsewhere = "MYDOCKER_ROOT=/dev/shm/mydocker";
@@ -77,13 +78,14 @@ impl Part for Overlay {
                 .step(|| format!("mkdir(2) {}", directory.display()))
                 .hint(hints::state)?;
         }
-        // The write layer's own mode is that of the container's `/`, whatever the
-        // caller's umask.
+        // The mode of the write layer is the mode of the container's `/`, so it must
+        // not depend on the caller's umask.
         let upper = &own[0];
         fs::set_permissions(upper, fs::Permissions::from_mode(0o755))
             .look(|| format!("chmod(2) {}", upper.display()))?;
         self.driver.check(&self.union(plan))?;
-        // The merged tree covers the container's own directory, for the container.
+        // In the container's mount namespace, the merged tree is mounted over the
+        // container's directory.
         let place = plan.home.dir();
         adopt(plan, place);
         Ok(())
@@ -92,7 +94,7 @@ impl Part for Overlay {
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
         let root = plan.root.assembled()?;
         let mounted = self.driver.mount(&self.union(plan), root, plan);
-        // What EPERM means the driver has said.
+        // For EPERM, the driver has already given a hint.
         mounted.hint(|errno| hints::state(errno).filter(|_| errno != Errno::EPERM))
     }
 
@@ -105,14 +107,15 @@ impl Part for Overlay {
             let upper = running.home().dir().join("upper");
             lines += &format!("write   {}\n", upper.display());
             lines += &format!("merged  /proc/{}/root/\n", running.pid());
-            // Somebody who asked for it and then closed stderr loses nothing.
+            // A closed stderr must not stop the container.
             let _ = std::io::stderr().write_all(lines.as_bytes());
         }
         Ok(())
     }
 
     fn removed(&self, home: &Home) -> Result<()> {
-        // What overlayfs has left, most often. Anything else is looked for.
+        // Remove the usual files of overlayfs directly. remove_tree() below handles
+        // everything else.
         let work = home.dir().join("work/work");
         let _ = fs::remove_file(work.join("incompat/volatile/dirty"));
         for made in ["incompat/volatile", "incompat", ""] {

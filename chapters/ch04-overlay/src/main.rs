@@ -1,4 +1,4 @@
-//! `ch04-overlay run -ti sh`: an image and a write layer.
+//! `ch04-overlay run -ti sh`: a read-only image with a write layer.
 
 use std::process::ExitCode;
 
@@ -11,16 +11,16 @@ use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 use provision::busybox;
 
-/// Chapter 4, overlay: an image that stays as it is.
+/// Chapter 4, overlay: a read-only image with a write layer.
 ///
-/// The container writes on a layer of its own above the image. The layer goes when
-/// the container ends; the image is never touched.
+/// The container writes to its own layer above the image. This layer is removed when
+/// the container ends. The image never changes.
 #[derive(Parser)]
 #[command(name = "ch04-overlay", after_help = common::after_help!("\
 Try:
-  ch04-overlay run touch /tmp/test.txt      written, and gone again
-  ch04-overlay run ls /tmp                  the image is untouched
-  ch04-overlay run --show-layers -ti sh     look at the layers from outside
+  ch04-overlay run touch /tmp/test.txt      the file is removed with the container
+  ch04-overlay run ls /tmp                  the image has not changed
+  ch04-overlay run --show-layers -ti sh     show the layers on the host
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -29,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program above an image, on a write layer of its own
+    /// Run a program in an image, with its own write layer
     Run(Run),
 }
 

@@ -1,4 +1,4 @@
-//! The file systems that are windows into the kernel: /proc, /dev, /sys.
+//! The kernel's file systems: /proc, /dev and /sys.
 
 use std::path::Path;
 
@@ -11,8 +11,9 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
 use nix::unistd::symlinkat;
 
-/// /proc, /dev and /sys in the container's root: enough for programs, and nothing
-/// through which root inside could work on the host.
+/// The part that mounts /proc, /dev and /sys in the container's root. They contain
+/// what programs need, and nothing through which root inside the container could
+/// change the host.
 ///
 /// # Source
 /// The OCI runtime specification, config-linux.md: "Default Filesystems",
@@ -20,7 +21,7 @@ use nix::unistd::symlinkat;
 #[derive(Debug)]
 pub struct KernelMounts;
 
-/// Hidden: what they tell is the host's.
+/// Paths to hide, because they show data of the host.
 const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
@@ -36,11 +37,11 @@ const MASKED: [&str; 12] = [
     "/sys/firmware",
 ];
 
-/// Not to be written: a word written there changes the host.
+/// Paths to make read-only, because writing to them changes the host.
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Devices that hold nothing of the host's, by their numbers.
+/// Devices that give no access to the host, with major and minor numbers.
 ///
 /// # Source
 /// Documentation/admin-guide/devices.txt
@@ -53,7 +54,7 @@ const DEVICES: [(&str, u64, u64); 6] = [
     ("tty", 5, 0),
 ];
 
-/// What programs expect beside the devices.
+/// Symlinks in /dev that programs expect.
 const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
@@ -68,8 +69,8 @@ impl Part for KernelMounts {
         "kernel"
     }
 
-    // All of it comes before the old root goes: in a user namespace the kernel
-    // mounts a new /proc only for who still sees the old one in full.
+    // Mount everything before the old root is detached: in a user namespace, the
+    // kernel mounts a new /proc only if the process can still see a complete /proc.
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
         let root = GuestRoot::open(plan.root.assembled()?)?;
         let hardened = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -90,12 +91,14 @@ impl Part for KernelMounts {
 }
 // ANCHOR_END: part
 
-/// A new /sys. It shows the devices of the network namespace, so the kernel mounts it only
-/// if the network namespace belongs to the user namespace. In a user namespace with the
-/// network of the host, the host's /sys is bound instead, read-only.
+/// Mount a new /sys. It shows the devices of the network namespace, so the kernel
+/// mounts it only if the network namespace belongs to the user namespace. In a user
+/// namespace with the network of the host, the host's /sys is bound instead,
+/// read-only.
 ///
 /// # Source
-/// user_namespaces(7), "Interaction of user namespaces and other types of namespaces"
+/// user_namespaces(7), "Interaction of user namespaces and other types of
+/// namespaces"
 fn sys(root: &GuestRoot, plan: &Plan, flags: MsFlags) -> Result<()> {
     let guest = Path::new("/sys");
     let make = || root.make(guest, Kind::Directory);
@@ -111,7 +114,7 @@ fn sys(root: &GuestRoot, plan: &Plan, flags: MsFlags) -> Result<()> {
     mount_read_only(&place).step(|| "mount_setattr(2) /sys read-only".to_owned())
 }
 
-/// A new file system of this kind, on a directory.
+/// Mount a new file system of this kind on a directory.
 fn mount_new(
     kind: &str,
     place: &Place,
@@ -126,13 +129,15 @@ fn mount_new(
         })
         .hint(|errno| {
             (errno == Errno::EPERM).then(|| format!(
-            "in a user namespace the kernel mounts {kind} only for who sees the \
-             host's in full: inside another container parts of it are covered"
+            "in a user namespace the kernel mounts {kind} only if the host's {kind} \
+             is completely visible: inside another container, parts of it are \
+             covered"
         ))
         })
 }
 
-/// Flags as mount(8) writes them, before more options.
+/// The flags in the notation of mount(8), with a comma after each, so that more
+/// options can follow.
 fn words(flags: MsFlags) -> String {
     let word = |(name, _): (&str, MsFlags)| match name {
         "MS_RDONLY" => "ro,".to_owned(),
@@ -142,13 +147,14 @@ fn words(flags: MsFlags) -> String {
 }
 
 // ANCHOR: devices
-/// A /dev of the container's own.
+/// Create the container's own /dev.
 fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
     let on = Path::new("/dev");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME;
     let below = root.make(on, Kind::Directory)?;
     mount_new("tmpfs", &below, "/dev", flags, "mode=755,size=64k")?;
-    // Looked up anew: the tmpfs, in which everything is made by us.
+    // Look up /dev again: it is the new tmpfs now, so everything below is created in
+    // it.
     let dev = root.make(on, Kind::Directory)?;
 
     // The group "tty" is 5 on every system, but a user namespace may lack it.
@@ -163,9 +169,10 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
     let place = dev.make(Path::new("/dev/shm"), Kind::Directory)?;
     mount_new("tmpfs", &place, "/dev/shm", shm, "mode=1777,size=64m")?;
 
-    // Made: a device that is bound is the host's own, and so is a chmod(2) of it. In a
-    // user namespace mknod(2) is denied, and so is chmod(2) of what the host's root
-    // has: there it is bound.
+    // Create the devices. A bind-mounted device is the host's own file, so a
+    // chmod(2) in the container would change it on the host. In a user namespace
+    // mknod(2) is denied, so the devices are bind-mounted there. This is safe,
+    // because chmod(2) of a file of the host's root is denied too.
     let before = umask(Mode::empty());
     for (name, major, minor) in DEVICES {
         let everybody = Mode::from_bits_truncate(0o666);
@@ -187,7 +194,7 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
 }
 // ANCHOR_END: devices
 
-/// Bind a path of the host on a place of the guest.
+/// Bind-mount a path of the host on a path of the container.
 fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(host), &place.path(), None::<&str>, flags, None::<&str>)
@@ -195,9 +202,10 @@ fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
 }
 
 // ANCHOR: mask
-/// Cover a path with nothing: a file with the container's /dev/null, a directory with
-/// an empty, read-only tmpfs. One is enough for all, and a bind costs less than a file
-/// system. What this kernel hasn't got need not be hidden.
+/// Hide a path: cover a file with the container's /dev/null, and a directory with an
+/// empty, read-only tmpfs. All directories share one tmpfs, because a bind mount
+/// costs less than a new file system. A path that this kernel does not have is
+/// skipped.
 fn mask(
     root: &GuestRoot,
     guest: &Path,
@@ -220,19 +228,21 @@ fn mask(
     mount(tmpfs, &place.path(), tmpfs, flags, Some("size=0")).step(|| {
         format!("mount(2) an empty tmpfs on {} read-only", guest.display())
     })?;
-    // Looked up anew: the place from before lies below the tmpfs.
+    // Look up the path again: the earlier file descriptor refers to the directory
+    // below the tmpfs.
     *empty = root.find(guest)?;
     Ok(())
 }
 
-/// Bind a path on itself, and make that mount read-only.
+/// Bind-mount a path on itself, and make this mount read-only.
 fn freeze(root: &GuestRoot, guest: &Path) -> Result<()> {
     let Some(place) = root.find(guest)? else { return Ok(()) };
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     let path = place.path();
     mount(Some(&path), &path, None::<&str>, flags, None::<&str>)
         .step(|| format!("mount(2) bind {} on itself", guest.display()))?;
-    // The place was opened before the bind: what lies on it now is another mount.
+    // Look up the path again: the earlier file descriptor refers to the directory
+    // below the new mount.
     let place = root.find(guest)?.context("it was there")?;
     mount_read_only(&place)
         .step(|| format!("mount_setattr(2) {} read-only", guest.display()))

@@ -1,5 +1,5 @@
-//! A root file system of one's own: busybox as `/`, the kernel's file systems in
-//! it, and the host's root out of reach.
+//! The container's own root filesystem: busybox as `/`, with the kernel's file
+//! systems, and without access to the host's root.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! `ch04-pivot-root run -ti sh`: busybox as root.
+//! `ch04-pivot-root run -ti sh`: busybox as the root filesystem.
 
 use std::process::ExitCode;
 
@@ -11,18 +11,18 @@ use common::state::State;
 use common::{Container, cli};
 use provision::busybox;
 
-/// Chapter 4, pivot_root: a root file system of its own.
+/// Chapter 4, pivot_root: a container with its own root filesystem.
 ///
-/// The root is busybox, one program that is three hundred. When the state directory
-/// has none, it is fetched. What you change in it stays changed: the next chapter
-/// puts a layer above it.
+/// The root filesystem is busybox: one program that provides three hundred commands.
+/// If the state directory does not contain it, it is fetched first. Changes in it
+/// are permanent; the next chapter adds a write layer.
 #[derive(Parser)]
 #[command(name = "ch04-pivot-root", after_help = common::after_help!("\
 Try:
   ch04-pivot-root run -ti sh           then: ls /, ls /bin, mount, exit
   ch04-pivot-root run cat /proc/mounts
   ch04-pivot-root run --chroot nsenter --mount=/proc/self/ns/mnt ls /
-                                       out of chroot, in one command
+                                       leave the chroot with one command
 "))]
 struct Cli {
     #[command(subcommand)]
@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program with busybox as its root file system
+    /// Run a program with busybox as its root filesystem
     Run(Run),
 }
 

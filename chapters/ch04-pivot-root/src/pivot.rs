@@ -1,4 +1,4 @@
-//! The change of root.
+//! Change the root directory.
 
 use std::fs::{File, metadata};
 use std::io::{ErrorKind, stderr, stdin, stdout};
@@ -18,13 +18,14 @@ use nix::unistd::{chdir, chroot, dup2_stderr, dup2_stdin, dup2_stdout, pivot_roo
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// Change the root by chroot(2) instead: the host's root stays in the mount
-    /// namespace, and there are ways to it
+    /// Use chroot(2) instead of pivot_root(2): the host's root stays in the mount
+    /// namespace, and programs can reach it
     #[arg(long)]
     pub chroot: bool,
 }
 
-/// The tree at the plan's root becomes `/`, and the host's root is gone.
+/// The part that makes the tree at the plan's root the new `/`, and detaches the
+/// host's root.
 ///
 /// # Source
 /// pivot_root(2), "pivot_root(".", ".")"
@@ -34,7 +35,7 @@ pub struct PivotRoot {
 }
 
 impl PivotRoot {
-    /// By the flags.
+    /// Create the part from the flags.
     #[must_use]
     pub fn new(flags: Flags) -> PivotRoot {
         PivotRoot { flags }
@@ -53,13 +54,13 @@ impl Part for PivotRoot {
         if self.flags.chroot {
             chroot(".").step(|| format!("chroot(2) {}", root.display()))?;
         } else {
-            // Both names are the same directory: the old root is put on top of the
-            // new one, where no directory of the image has to be made for it.
+            // Both arguments are the same directory: the kernel mounts the old root
+            // on top of the new one, so the image needs no directory for it.
             pivot_root(".", ".")
                 .step(|| format!("pivot_root(2) {}", root.display()))
                 .hint(einval)?;
-            // `.` is the old root now. Lazily, since this very program, and the
-            // loader and libraries that it has mapped, keep it busy.
+            // `.` is the old root now. Detach it lazily: this program and its
+            // libraries are files of the old root and keep it busy.
             umount2(".", MntFlags::MNT_DETACH).step(|| "umount2(2) . MNT_DETACH")?;
         }
         chdir("/").step(|| "chdir(2) /")?;
@@ -69,11 +70,12 @@ impl Part for PivotRoot {
 // ANCHOR_END: part
 
 // ANCHOR: null
-/// Where a stream of this process is the host's /dev/null, take that of the new root.
-/// Root inside may chmod(2) whatever it holds open: `chmod 600 /dev/stdin`.
+/// If a stream of this process is the host's /dev/null, replace it by the /dev/null
+/// of the new root. Otherwise root inside could change the mode of the host's
+/// device: `chmod 600 /dev/stdin`.
 ///
 /// # Errors
-/// Those of fstat(2), open(2) and dup2(2).
+/// An errno of fstat(2), stat(2), open(2) or dup2(2).
 pub fn own_null() -> Result<()> {
     let (stdin, stdout, stderr) =
         (is_null(stdin())?, is_null(stdout())?, is_null(stderr())?);
@@ -81,7 +83,7 @@ pub fn own_null() -> Result<()> {
         return Ok(());
     }
     let there = match metadata("/dev/null") {
-        // Who has made something else of it inside has to live with the host's.
+        // If the container has no /dev/null, keep the host's.
         Err(e)
             if matches!(
                 e.kind(),
@@ -120,12 +122,13 @@ fn is_null_device(mode: u32, number: u64) -> bool {
 }
 // ANCHOR_END: null
 
-/// EINVAL has four reasons; the manual lists them, the kernel does not say which.
+/// The hint for EINVAL. The manual lists four reasons; the kernel does not report
+/// which one applies.
 fn einval(errno: Errno) -> Option<String> {
     (errno == Errno::EINVAL).then(|| {
-        "the kernel wants the new root to be a mount, neither it nor the parents \
-         of both roots to be shared, and the present root not to be the initramfs: \
-         there, mount --move it away first, as switch_root(8) does"
+        "the new root must be a mount point; neither it nor the parents of both \
+         roots may be shared mounts; and the current root must not be the \
+         initramfs: there, use mount --move first, as switch_root(8) does"
             .to_owned()
     })
 }

@@ -1,4 +1,4 @@
-//! A directory tree as the container's root.
+//! Use a directory tree as the container's root.
 
 use std::path::PathBuf;
 
@@ -7,23 +7,24 @@ use common::step::Step;
 use common::{Part, Plan, Root, Up};
 use nix::mount::{MsFlags, mount};
 
-/// A directory of the host that becomes the container's `/` as it is: what the
-/// container writes, stays in it. The next chapter mends that.
+/// The part that uses a directory of the host as the container's `/`, without a
+/// write layer. Writes of the container change this directory; the next chapter
+/// fixes this.
 #[derive(Debug)]
 pub struct Tree {
     directory: PathBuf,
 }
 
 impl Tree {
-    /// This directory.
+    /// Create the part for this directory.
     #[must_use]
     pub fn new(directory: PathBuf) -> Tree {
         Tree { directory }
     }
 }
 
-/// From here on the container has the root at `root`, its own working directory
-/// and its own home.
+/// Set the container's root to `root`, its working directory to `/`, and HOME to
+/// `/root`.
 pub fn adopt(plan: &mut Plan, root: PathBuf) {
     plan.root = Root::Assembled(root);
     plan.directory = "/".into();
@@ -42,8 +43,8 @@ impl Part for Tree {
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
-        // pivot_root(2) takes nothing but a mount as the new root. A directory
-        // bound on itself is one.
+        // The new root of pivot_root(2) must be a mount point. A bind mount of the
+        // directory on itself creates one.
         let directory = &self.directory;
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(directory), directory, None::<&str>, bind, None::<&str>)

@@ -38,7 +38,7 @@ common::commands! {
 /// Write images, with all their layers, as an archive
 #[derive(Args, Debug)]
 pub struct Save {
-    /// Where to; compressed as the name ends: .tar, .tar.gz, .tar.zst
+    /// Output file; the extension selects the compression: .tar, .tar.gz, .tar.zst
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 

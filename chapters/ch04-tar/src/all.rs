@@ -5,14 +5,14 @@ use ch04_image::{Images, Rmi};
 use crate::{Commit, Export, Import};
 
 common::commands! {
-    /// The commands about images.
+    /// The commands for images.
     #[derive(Debug)]
     pub enum Commands {
-        /// Make an image, or a tar, of a container
+        /// Create an image or a tar archive from a container
         Commit(Commit),
-        /// Write a container's filesystem as a tar
+        /// Write a container's filesystem to a tar archive
         Export(Export),
-        /// Make an image of a tar or a directory
+        /// Create an image from a tar archive or a directory
         Import(Import),
         /// List the images
         Images(Images),

@@ -8,10 +8,11 @@ use common::Exit;
 use common::cli::{Act, Context};
 use common::images::Reference;
 
-/// Make an image, or a tar, of a container
+/// Create an image or a tar archive from a container
 #[derive(Args, Debug)]
 pub struct Commit {
-    /// Write a tar instead, compressed as its name ends: .tar, .tar.gz, .tar.zst
+    /// Write a tar archive instead of an image; the extension selects the
+    /// compression: .tar, .tar.gz, .tar.zst
     ///
     /// "-" is standard output.
     #[arg(short, long, value_name = "FILE")]
@@ -48,10 +49,10 @@ impl Act for Commit {
     }
 }
 
-/// Write a container's filesystem as a tar
+/// Write a container's filesystem to a tar archive
 #[derive(Args, Debug)]
 pub struct Export {
-    /// Where to; compressed as the name ends: .tar, .tar.gz, .tar.zst
+    /// Output file; the extension selects the compression: .tar, .tar.gz, .tar.zst
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 
@@ -66,14 +67,16 @@ impl Act for Export {
     }
 }
 
-/// Make an image of a tar or a directory
+/// Create an image from a tar archive or a directory
 #[derive(Args, Debug)]
 pub struct Import {
-    /// A tar, also compressed by gzip or zstd; a directory; "-" is standard input
+    /// Tar archive (also compressed with gzip or zstd), directory, or "-" for
+    /// standard input
     #[arg(value_name = "FILE|DIR|-")]
     from: PathBuf,
 
-    /// The name of the new image, NAME[:TAG]; an image of that name is replaced
+    /// Name of the new image, NAME[:TAG]; an existing image with this name is
+    /// replaced
     #[arg(value_parser = ch04_commit::name)]
     image: Reference,
 }

@@ -1,5 +1,5 @@
-//! Packed streams: each is packed and unpacked in a thread of its own, beside the
-//! one that reads or writes the files.
+//! Compressed streams. A separate thread compresses or decompresses, while the
+//! caller's thread writes or reads the files.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -22,10 +22,10 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, FrameCompressor};
 
-/// How a tar is packed.
+/// The compression of a tar archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// It is not.
+    /// No compression.
     Plain,
     /// RFC 1952.
     Gzip,
@@ -34,12 +34,12 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// By the extension of a file's name. A name without a known extension means no
-    /// compression.
+    /// Select the compression by the extension of a file's name. A name without a
+    /// known extension means no compression.
     ///
     /// # Errors
-    /// The extension is of another program's compression: a reader would expect what
-    /// this program does not write.
+    /// The extension belongs to a compression that this program does not support. A
+    /// reader would expect this compression.
     pub fn of(path: &Path) -> Result<Packing> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         Ok(match extension.to_str().unwrap_or_default() {
@@ -55,31 +55,32 @@ impl Packing {
         })
     }
 
-    /// By what a file begins with.
+    /// Detect the compression by the first bytes of a file.
     ///
     /// # Errors
-    /// It is compressed in a way that this program does not read.
+    /// The file is compressed by xz or bzip2, which this program does not support.
     pub fn found(head: &[u8]) -> Result<Packing> {
         Ok(match head {
             [0x1f, 0x8b, ..] => Packing::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] => bail!(
-                "it is packed by xz or bzip2: unpack it first, and give the tar"
+                "the file is compressed by xz or bzip2, which is not supported: \
+                 decompress it first"
             ),
             _ => Packing::Plain,
         })
     }
 }
 
-/// So much is handed from one thread to the other at once, and so often before the
-/// faster one waits.
+/// The size of a piece that one thread passes to the other, in bytes, and the number
+/// of pieces that may be queued before the faster thread must wait.
 const PIECE: usize = 128 << 10;
 const PIECES: usize = 8;
 
-/// Call `read` with the unpacked bytes of `from`.
+/// Call `read` with the decompressed bytes of `from`.
 ///
 /// # Errors
-/// Those of `read`, and of the reads from `from`.
+/// Any error of `read`; an error of reading or decompressing `from`.
 pub fn unpacked(
     from: impl Read + Send,
     read: impl FnOnce(&mut dyn Read) -> Result<()>,
@@ -100,12 +101,12 @@ pub fn unpacked(
             to.finish(copied);
         });
         let mut pieces = Pieces { receive, piece: Vec::new(), at: 0 };
-        // When it returns early nobody receives any more, and the thread ends.
+        // If `read` returns early, the channel is closed, and the thread ends.
         read(&mut pieces)
     })
 }
 
-/// All frames of a file, as one stream.
+/// Decompress all frames of a file as one stream.
 fn zstd_frames(mut from: impl BufRead, to: &mut Sender) -> io::Result<()> {
     while !from.fill_buf()?.is_empty() {
         let mut decoder =
@@ -115,10 +116,11 @@ fn zstd_frames(mut from: impl BufRead, to: &mut Sender) -> io::Result<()> {
     Ok(())
 }
 
-/// Call `write` with where it may write to; what it writes reaches `to` packed.
+/// Call `write` with a writer. The bytes that it writes are compressed and written
+/// to `to`.
 ///
 /// # Errors
-/// Those of `write`, and of the writes to `to`.
+/// Any error of `write`; an error of compressing or of writing to `to`.
 pub fn packed(
     packing: Packing,
     to: &mut (impl Write + Send),
@@ -148,7 +150,8 @@ pub fn packed(
         });
         let packed = packer.join().map_err(|_| anyhow!("packing failed"))?;
         match (written, packed) {
-            // The thread's own error is why nobody took what was written.
+            // The error of the compressing thread is the cause: after it, no thread
+            // receives the written bytes.
             (Err(error), Err(reason)) if reason.raw_os_error().is_some() => {
                 Err(error.context(reason))
             }
@@ -159,7 +162,8 @@ pub fn packed(
     })
 }
 
-/// The compressor panics when it can't read or write, so it is told that it can.
+/// Compress with zstd. The compressor panics if a read or write fails, so errors are
+/// hidden from it and returned afterwards.
 fn zstd(from: Pieces, to: impl Write) -> io::Result<()> {
     let mut source = Calm { inner: from, error: None };
     let mut drain = Calm { inner: io::BufWriter::new(to), error: None };
@@ -174,7 +178,7 @@ fn zstd(from: Pieces, to: impl Write) -> io::Result<()> {
     drain.inner.flush()
 }
 
-/// A stream that never fails, and remembers that it did.
+/// A stream that reports no errors, and stores the first error.
 struct Calm<T> {
     inner: T,
     error: Option<io::Error>,
@@ -203,17 +207,17 @@ impl<T: Write> Write for Calm<T> {
     }
 }
 
-/// The writing end between two threads.
+/// The writing end of the channel between the two threads.
 struct Sender {
     send: SyncSender<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
 }
 
 impl Sender {
-    /// An end of file without this is an error on the other side.
+    /// Send the end of file, or an error. Without it, the receiver reports an error.
     fn finish(mut self, how: io::Result<()>) {
         let last = self.flush().and(how).map(|()| Vec::new());
-        // Whoever doesn't listen any more has an error of its own.
+        // If the receiver is gone, it has an error of its own.
         let _ = self.send.send(last);
     }
 }
@@ -237,7 +241,7 @@ impl Write for Sender {
     }
 }
 
-/// The reading end.
+/// The reading end of the channel.
 struct Pieces {
     receive: Receiver<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
@@ -258,10 +262,11 @@ impl Read for Pieces {
     }
 }
 
-/// Write a file that is there as a whole or not at all; `-` is standard output.
+/// Write a file atomically: it exists completely or not at all. `-` means standard
+/// output.
 ///
 /// # Errors
-/// Those of open(2), write(2), rename(2); a terminal.
+/// An errno of open(2), write(2) or rename(2); the output is a terminal.
 pub fn file(
     path: &Path,
     write: impl FnOnce(&mut &File) -> Result<()>,
@@ -276,7 +281,8 @@ pub fn file(
         };
         if io::IsTerminal::is_terminal(&out) {
             bail!(
-                "a tar is nothing for a terminal: give a file, or a pipe to read it"
+                "a tar archive must not be written to a terminal: use -o FILE, or a \
+                 pipe"
             );
         }
         return write(&mut &out);
@@ -287,11 +293,11 @@ pub fn file(
 }
 
 // ANCHOR: unfinished
-/// A file that is being written. It has no name, where the file system can do that, and
-/// so nothing of it is left when its writer is killed.
+/// A file that is being written. If the file system supports O_TMPFILE, the file has
+/// no name, so nothing remains if its writer is killed.
 struct Unfinished {
     file: File,
-    /// Beside the one that it shall have.
+    /// A temporary name in the same directory as the final name.
     name: PathBuf,
 }
 
@@ -312,10 +318,11 @@ impl Unfinished {
         let mut options = File::options();
         let file = options.write(true).custom_flags(O_TMPFILE).open(directory);
         let file = match file {
-            // Not every file system has it: it is under its second name meanwhile.
+            // Not every file system supports O_TMPFILE. Then the file has its
+            // temporary name meanwhile.
             Err(e) if nameless_is_refused(&e) => {
                 let file = File::create(&name).step(step)?;
-                // Says that its writer lives.
+                // The lock shows other writers that this writer is alive.
                 file.lock().look(|| format!("flock(2) {}", name.display()))?;
                 file
             }
@@ -324,12 +331,13 @@ impl Unfinished {
         Ok(Unfinished { file, name })
     }
 
-    /// It is whole, and takes the place of what had its name.
+    /// Give the complete file its final name. It replaces an existing file.
     fn finish(self, path: &Path) -> Result<()> {
         let step = || format!("write(2) {}", path.display());
         self.file.sync_all().step(|| format!("fsync(2) {}", path.display()))?;
         if !self.name.exists() {
-            // linkat(2) replaces nothing, so the name comes by way of the second.
+            // linkat(2) cannot replace a file, so link the temporary name first and
+            // rename it.
             let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
             linkat(CWD, file, CWD, &self.name, AtFlags::SYMLINK_FOLLOW)
                 .step(step)?;
@@ -341,7 +349,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // There is none when all went well.
+        // After a success, the temporary name no longer exists.
         let _ = std::fs::remove_file(&self.name);
     }
 }
@@ -352,7 +360,7 @@ fn nameless_is_refused(error: &io::Error) -> bool {
     errno.is_some_and(|errno| refused.contains(&errno))
 }
 
-/// Remove what killed writers of this name have left.
+/// Remove the files that killed writers of this name have left.
 fn sweep(directory: &Path, prefix: &OsStr) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -362,7 +370,7 @@ fn sweep(directory: &Path, prefix: &OsStr) {
             .is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit));
         let path = entry.path();
         if own && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-            // What can't go is nothing that the new one needs.
+            // An error is ignored: the new file does not depend on this removal.
             let _ = std::fs::remove_file(&path);
         }
     }
@@ -472,7 +480,8 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "no more");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(names(), ["x.tar"]);
-        // One of a dead writer, one of a living one, and somebody else's.
+        // A file of a killed writer, a file of a living writer, and a file of
+        // another program.
         let own = [".x.tar.1.new", ".x.tar.2.new", ".x.tar.a.new"];
         for name in own {
             std::fs::write(dir.path().join(name), "").unwrap();

@@ -1,4 +1,4 @@
-//! `export`: a container's whole tree as a tar.
+//! `export`: write a container's merged tree to a tar archive.
 
 use std::path::Path;
 
@@ -12,12 +12,12 @@ use crate::compression::{self, Packing};
 use crate::merged::Level;
 use crate::pack::pack;
 
-/// Write a container's whole tree as a tar; `-` is standard output. The extension of the
-/// name selects the compression.
+/// Write a container's merged tree to a tar archive. `-` means standard output. The
+/// extension of the name selects the compression.
 ///
 /// # Errors
-/// There is no such container; `to` is a terminal, or has the extension of a compression
-/// that is not supported; the disk is full; a system call fails.
+/// The container is not found; `to` is a terminal, or has the extension of a
+/// compression that is not supported; the disk is full; a system call fails.
 pub fn export(state: &State, container: &str, to: &Path) -> Result<()> {
     let packing = Packing::of(to)?;
     let user_namespace = become_root()?;

@@ -1,4 +1,4 @@
-//! `import`: an image from a tar or a directory.
+//! `import`: create an image from a tar archive or a directory.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
@@ -16,12 +16,12 @@ use common::step::Step;
 use crate::compression::unpacked;
 
 // ANCHOR: import
-/// Make an image of one layer from a tar, packed or not, from a directory, or from
-/// standard input (`-`).
+/// Create an image with one layer from a tar archive (compressed or not), a
+/// directory, or standard input (`-`).
 ///
 /// # Errors
-/// It is none, not whole, or can't be trusted; a full disk, and other system calls'.
-/// No image is made then.
+/// `from` is not a valid tar archive, is truncated, or contains an unsafe entry; the
+/// disk is full; a system call fails. After an error, no image exists.
 pub fn import(state: &State, from: &Path, name: Reference) -> Result<Image> {
     refuse_busybox(&name)?;
     let standard = from == Path::new("-");
@@ -47,14 +47,15 @@ pub fn import(state: &State, from: &Path, name: Reference) -> Result<Image> {
 }
 // ANCHOR_END: import
 
-/// The path without symlinks; not a directory in which the image would be made.
+/// Resolve the symlinks of the path. Refuses a directory that contains the state
+/// directory.
 fn found(state: &State, from: &Path) -> Result<std::path::PathBuf> {
     let path = fs::canonicalize(from).look(|| format!("find {}", from.display()))?;
     let inside =
         fs::canonicalize(state.root()).is_ok_and(|own| own.starts_with(&path));
     if inside {
         bail!(
-            "the state directory {} lies in {}, and would be copied into itself",
+            "the state directory {} is inside {} and would be copied into itself",
             state.root().display(),
             path.display()
         );
@@ -65,7 +66,9 @@ fn found(state: &State, from: &Path) -> Result<std::path::PathBuf> {
 fn open(from: &Path, standard: bool) -> Result<Box<dyn Read + Send>> {
     if standard {
         if io::stdin().is_terminal() {
-            bail!("a tar doesn't come from a terminal: give a file, or pipe it in");
+            bail!(
+                "a tar archive cannot be read from a terminal: use a file, or a pipe"
+            );
         }
         return Ok(Box::new(io::stdin()));
     }

@@ -1,4 +1,4 @@
-//! Tars: a container's tree written as one, and an image made of one.
+//! Tar archives: export a container's tree, and import an image.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! `ch04-tar export CONTAINER`, `ch04-tar import FILE IMAGE`: images as tars.
+//! `ch04-tar export CONTAINER`, `ch04-tar import FILE IMAGE`: tar archives.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,10 @@ use ch04_tar::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 4, tar: a container's filesystem as a tar, and an image of a tar.
+/// Chapter 4, tar: export a container's filesystem, and import an image.
 ///
-/// Compressed by gzip or zstd, or not; from a file, a directory or standard input.
+/// A tar archive may be compressed with gzip or zstd. import also reads a directory
+/// or standard input.
 #[derive(Parser)]
 #[command(name = "ch04-tar", after_help = common::after_help!("\
 Try:

@@ -1,4 +1,4 @@
-//! The merged tree, without a mount: layers read from the top down.
+//! Read the merged tree without a mount: read the layers from top to bottom.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -13,22 +13,22 @@ use nix::errno::Errno;
 use ch04_commit::layer::is;
 use ch04_image::layer::{Meaning, Reader};
 
-/// A directory of one layer, and how that layer is read.
+/// A directory of one layer, and the reader for this layer.
 pub(crate) type Level = (PathBuf, Reader);
 
 /// One file of the merged tree.
 struct Found {
     about: Metadata,
-    /// Where it lies; a directory has one place for each layer that adds to it, the
+    /// Its path. A directory has one path for each layer that contributes to it,
     /// topmost first.
     levels: Vec<Level>,
-    /// Nothing below adds to it.
+    /// Lower layers do not contribute to it.
     closed: bool,
 }
 
 // ANCHOR: walk
-/// Visit every file of the tree that these layers make, the topmost first; each
-/// directory comes before what it holds.
+/// Visit every file of the merged tree of these layers, given topmost first. Each
+/// directory is visited before its entries.
 pub(crate) fn walk(
     levels: &[Level],
     at: &Path,
@@ -52,7 +52,8 @@ pub(crate) fn walk(
 }
 // ANCHOR_END: walk
 
-/// Add what one layer has in a directory; the names that it hides below.
+/// Add the entries of one layer's directory to `all`. Returns the names that this
+/// layer hides in lower layers.
 fn read(
     directory: &Path,
     reader: Reader,
@@ -62,7 +63,8 @@ fn read(
     let mut hides = Vec::new();
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(directory).look(step) {
-        // Who is not frozen may have removed it.
+        // A process of the container that is not frozen may have removed the
+        // directory.
         Err(e) if is(&e, Errno::ENOENT) => return Ok(hides),
         entries => entries?,
     };
@@ -92,7 +94,7 @@ fn read(
                         found.levels.push((path, reader));
                         found.closed = closed;
                     }
-                    // A file below a directory ends what adds to it.
+                    // A file in a lower layer hides directories below it.
                     Some(found) => found.closed = true,
                 }
             }
@@ -120,7 +122,7 @@ mod tests {
                     false => fs::write(&file, number.to_string()).unwrap(),
                 }
             }
-            // aufs's words, as everybody may write them.
+            // Use the markers of aufs: any user may create them.
             let reader = Reader { aufs: true, user_namespace: true };
             levels.push((root, reader));
         }

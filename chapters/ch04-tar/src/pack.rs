@@ -1,4 +1,4 @@
-//! A tar of the merged tree.
+//! Write the merged tree to a tar archive.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use common::step::Step;
 
 use crate::merged::{Level, walk};
 
-/// Write the tree that these layers make.
+/// Write the merged tree of these layers.
 pub(crate) fn pack(levels: &[Level], out: impl Write) -> Result<()> {
     let mut packer = Packer::new(out);
     let (root, _) = levels.first().context("no layers")?;

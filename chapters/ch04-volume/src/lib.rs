@@ -23,10 +23,11 @@ pub use spec::Spec;
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// Show a directory or file of the host in the container; may be given again
+    /// Mount a directory or file of the host in the container; may be repeated
     ///
-    /// What is missing is made: the host's directories, and the path in the
-    /// container. What is written to it stays on the host. ":ro" forbids writing.
+    /// Missing directories of the host and the path in the container are created.
+    /// Data written to the volume stays on the host. ":ro" makes the volume
+    /// read-only.
     #[arg(
         short = 'v',
         long = "volume",
@@ -36,19 +37,20 @@ pub struct Flags {
     pub volumes: Vec<Spec>,
 }
 
-/// Bind mounts from the host's tree into the container's.
+/// The part that bind-mounts files and directories of the host in the container.
 ///
 /// # Source
 /// mount(2), "Creating a bind mount"
 #[derive(Debug)]
 pub struct Volumes {
     volumes: Vec<(Spec, Kind)>,
-    /// Directories of the host that were not there before.
+    /// Directories of the host that this part created.
     made: Vec<PathBuf>,
 }
 
 impl Volumes {
-    /// These, those nearer to the root first, so that none covers another.
+    /// Create the part for these volumes, sorted by depth: `/a` is mounted before
+    /// `/a/b`, so that it does not cover the other.
     #[must_use]
     pub fn new(flags: Flags) -> Volumes {
         let mut specs = flags.volumes;
@@ -67,7 +69,7 @@ impl Part for Volumes {
     fn prepare(&mut self, _plan: &mut Plan) -> Result<()> {
         refuse_doubles(&self.volumes)?;
         for (spec, kind) in &mut self.volumes {
-            // Relative to where the user stands, and exactly what is there now.
+            // A relative path starts at the caller's working directory.
             let host = std::path::absolute(&spec.host)
                 .look(|| format!("find {}", spec.host.display()))?;
             make_directories(&host, &mut self.made)?;
@@ -83,7 +85,8 @@ impl Part for Volumes {
         let root = GuestRoot::open(plan.root.assembled()?)?;
         for (file, OwnFile { guest, .. }) in up.take_files().iter().zip(&plan.files)
         {
-            // By its descriptor: the new root may lie over its path by now.
+            // Use the file descriptor: the new root may cover the path at this
+            // moment.
             let host = format!("/proc/self/fd/{}", file.as_raw_fd());
             bind(host.as_ref(), &root.make_plain_file(guest)?, guest)?;
         }
@@ -91,7 +94,8 @@ impl Part for Volumes {
             let Spec { host, guest, read_only } = spec;
             bind(host, &root.make(guest, *kind)?, guest)?;
             if *read_only {
-                // The place was opened before the bind and lies below it now.
+                // Look up the path again: the earlier file descriptor refers to the
+                // file below the new mount.
                 let place = root.find(guest)?.context("it was there")?;
                 mount_read_only(&place).step(|| {
                     format!("mount_setattr(2) {} read-only", guest.display())
@@ -106,7 +110,8 @@ impl Part for Volumes {
         // ran keeps them.
         if how == Exit::NotStarted {
             for directory in self.made.iter().rev() {
-                // One that somebody has used meanwhile is no longer ours.
+                // rmdir(2) fails if another process has used the directory in the
+                // meantime. That is correct.
                 let _ = fs::remove_dir(directory);
             }
         }
@@ -115,26 +120,29 @@ impl Part for Volumes {
 }
 // ANCHOR_END: part
 
-/// Mount a file or directory of the host on a place of the container, with all that the
-/// host has mounted below it: in a user namespace the kernel refuses to uncover what lies
-/// under a mount.
+/// Bind-mount a file or directory of the host in the container, with all mounts
+/// below it. In a user namespace this is required: the kernel refuses to reveal
+/// files that a mount covers.
 fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(host), &place.path(), None::<&str>, bind, None::<&str>)
         .step(|| format!("mount(2) bind {} on {}", host.display(), guest.display()))
 }
 
-/// The second of two volumes on one path would hide the first.
+/// Refuse two volumes on the same path: the second would hide the first.
 fn refuse_doubles(volumes: &[(Spec, Kind)]) -> Result<()> {
     for (at, (spec, _)) in volumes.iter().enumerate() {
         if volumes[..at].iter().any(|(other, _)| other.guest == spec.guest) {
-            bail!("two volumes for {}: give it one", spec.guest.display());
+            bail!(
+                "two volumes are mounted on {}: remove one of them",
+                spec.guest.display()
+            );
         }
     }
     Ok(())
 }
 
-/// As mkdir -p, noting in `made` what was not there.
+/// Like mkdir -p. Adds each directory that it creates to `made`.
 fn make_directories(path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
     if path.exists() {
         return Ok(());
@@ -144,7 +152,7 @@ fn make_directories(path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
     }
     match fs::create_dir(path) {
         Ok(()) => made.push(path.to_owned()),
-        // Another container was faster.
+        // Another container has created it in the meantime.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => {
             return Err(e).step(|| format!("mkdir(2) {} for -v", path.display()));

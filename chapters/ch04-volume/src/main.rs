@@ -1,4 +1,4 @@
-//! `ch04-volume run -ti sh`: a directory of the host inside.
+//! `ch04-volume run -ti sh`: mount directories of the host in a container.
 
 use std::process::ExitCode;
 
@@ -12,10 +12,10 @@ use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 use provision::busybox;
 
-/// Chapter 4, volume: a directory of the host inside.
+/// Chapter 4, volume: a directory of the host in the container.
 ///
-/// What the container writes on its own layer goes when it ends; what it writes in a
-/// volume stays, on the host.
+/// Data in the container's write layer is removed when the container ends. Data in a
+/// volume stays on the host.
 #[derive(Parser)]
 #[command(name = "ch04-volume", after_help = common::after_help!("\
 Try:
@@ -30,7 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Run a program with directories of the host in its file system
+    /// Run a program with volumes
     Run(Run),
 }
 

@@ -1,4 +1,4 @@
-//! What `-v` says.
+//! The value of `-v`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,24 +6,24 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// One volume: `HOST:GUEST[:ro]`, any bytes but `:` in the paths.
+/// One volume: `HOST:GUEST[:ro]`. The paths may contain any bytes except `:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// A path of the host; a relative one means the working directory.
+    /// The path on the host. A relative path starts at the working directory.
     pub host: PathBuf,
-    /// An absolute path of the guest, without `.` and `..`, not its root.
+    /// The path in the container: absolute, without `.` and `..`, and not `/`.
     pub guest: PathBuf,
-    /// Whether the container may only read.
+    /// Whether the mount is read-only.
     pub read_only: bool,
 }
 
 impl Spec {
-    /// Read one.
+    /// Parse a volume. Nothing is created.
     ///
     /// # Errors
-    /// All that is not of this form, before anything is made.
+    /// The text does not have this form.
     pub fn parse(text: &OsStr) -> Result<Spec> {
-        let form = "give HOST:GUEST or HOST:GUEST:ro";
+        let form = "expected HOST:GUEST[:ro]";
         let fields: Vec<&[u8]> = text.as_bytes().split(|&b| b == b':').collect();
         let (host, guest, read_only) = match fields[..] {
             [host, guest] => (host, guest, false),
@@ -47,15 +47,15 @@ impl Spec {
         }
         let guest = Path::new(OsStr::from_bytes(guest));
         if !guest.is_absolute() {
-            bail!("the container's path {guest:?} is relative: begin it with \"/\"");
-        }
-        if guest.components().any(|part| part == Component::ParentDir) {
             bail!(
-                "the container's path {guest:?} has \"..\" in it: write it without"
+                "the container's path {guest:?} must be absolute: begin it with \"/\""
             );
         }
+        if guest.components().any(|part| part == Component::ParentDir) {
+            bail!("the container's path {guest:?} must not contain \"..\"");
+        }
         if guest.components().count() < 2 {
-            bail!("the container's path is its root: a volume can't replace that");
+            bail!("the container's path is its root: a volume cannot replace it");
         }
         let host = PathBuf::from(OsString::from_vec(host.to_vec()));
         Ok(Spec { host, guest: guest.components().collect(), read_only })
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(spec.guest.as_os_str().as_bytes(), b"/\xfe");
     }
 
-    /// `text` is what this says: put together again it is the same.
+    /// Write a parsed volume as text again.
     fn written(spec: &Spec) -> Vec<u8> {
         let mode = if spec.read_only { ":ro" } else { "" };
         let paths = [spec.host.as_os_str(), spec.guest.as_os_str()];
@@ -103,7 +103,7 @@ mod tests {
         vec(prop_oneof![5 => special, 1 => 1..=255_u8], 0..16)
     }
 
-    /// Nearly right ones.
+    /// Texts that are almost valid.
     fn fields() -> impl Strategy<Value = Vec<u8>> {
         let part = prop::sample::select(vec!["a", "b", "..", ".", "", "ro"]);
         let mode = prop::sample::select(vec!["", ":ro", ":rw", ":r", ":"]);
@@ -130,7 +130,7 @@ mod tests {
             let Ok(spec) = Spec::parse(text) else { return Ok(()) };
             let again = written(&spec);
             prop_assert_eq!(&Spec::parse(OsStr::from_bytes(&again)).unwrap(), &spec);
-            // The host's path is taken as it is, to its last byte.
+            // The host's path is not changed.
             prop_assert!(text.as_bytes().starts_with(
                 &[spec.host.as_os_str().as_bytes(), b":/"].concat()
             ));
@@ -170,7 +170,7 @@ mod tests {
             ("a:", "no path in the container"),
             ("a:b:c:d", "more than three"),
             ("a:/b:x", "neither ro nor rw"),
-            ("/a:b", "is relative"),
+            ("/a:b", "must be absolute"),
             ("/a:/b/../c", "\"..\""),
             ("/a:/", "its root"),
             ("/a:/.", "its root"),

@@ -1,4 +1,4 @@
-//! `attach`: back to a container in the background.
+//! `attach`: connect this terminal to a detached container.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,20 +19,20 @@ use rustix::termios::{tcgetwinsize, tcsetwinsize};
 use crate::attachable::Ends;
 use crate::keys::{Keys, Typed};
 
-/// Go back to a container in the background
+/// Attach to a detached container
 #[derive(Args, Debug)]
 pub struct Attach {
-    /// The keys that leave it running: letters, or ctrl- and a letter, with commas
+    /// Detach keys, separated by commas: letters, or ctrl- and a letter
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     detach_keys: Keys,
 
-    /// Look on only: nothing that is typed gets to the program
+    /// Only show output; send no input to the program
     #[arg(long)]
     no_stdin: bool,
 
-    /// Without a terminal of its own, signals of this process go to the program
+    /// Forward signals to the program if it has no terminal
     ///
-    /// SIGINT, as by Ctrl-C, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2.
+    /// These are SIGINT (Ctrl-C), SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2.
     #[arg(
         long,
         value_name = "BOOL",
@@ -44,25 +44,26 @@ pub struct Attach {
     )]
     sig_proxy: bool,
 
-    /// Its name, its id, or what only its id begins with
+    /// Name, ID, or unique ID prefix of the container
     container: String,
 }
 
-/// How a visit is over.
+/// The reason why attach returns.
 enum Over {
-    /// By the keys.
+    /// The detach keys were typed.
     Left,
-    /// By a signal, or a terminal that went away.
+    /// This process got a signal, or its terminal was closed.
     Sent(Signal),
-    /// The container's host side has ended.
+    /// The container's supervisor has ended.
     Ended,
-    /// Nobody looks any more.
+    /// Standard output was closed.
     Away,
 }
 
 impl Act for Attach {
-    /// Show what the program prints and hand it what is typed, until it ends, with its
-    /// exit status; or until the detach keys are typed.
+    /// Show the program's output and send it the user's input, until the program
+    /// ends or the detach keys are typed. Returns the program's exit status, or 0
+    /// after the detach keys.
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let target = Target::find(state, &self.container)?;
@@ -71,12 +72,14 @@ impl Act for Attach {
         if target.process()?.is_none() {
             return Err(not_running(state, &record));
         }
-        // It is followed from before anything is typed.
+        // Start to follow the log before any input is sent, so that no output is
+        // missed.
         let reached = Follow::from_now(&home)
             .and_then(|follow| Ok((follow, Ends::of(&home, &self.container)?)));
         let (follow, ends) = match reached {
             Ok((follow, Some(ends))) => (follow, ends),
-            // Whatever went wrong then, this is why.
+            // If the container has ended in the meantime, this is the cause of any
+            // other error.
             Err(error) if target.process()?.is_some_and(|it| !it.has_ended()) => {
                 return Err(error);
             }
@@ -84,8 +87,9 @@ impl Act for Attach {
         };
         let over = Visit::new(&self, ends, follow)?.run(&target)?;
         let say = |text: &str| {
-            // The cursor is where the program has left it.
-            let line = format!("\n{text}: container {} goes on\n", self.container);
+            // Begin with a newline: the cursor is where the program left it.
+            let line =
+                format!("\n{text}: container {} keeps running\n", self.container);
             let _ = io::stderr().write_all(line.as_bytes());
         };
         match over {
@@ -103,20 +107,22 @@ impl Act for Attach {
     }
 }
 
-/// Somebody who is attached.
+/// An attached client.
 struct Visit {
-    // Dropped first: the terminal is the user's again before a signal may end all.
+    // Dropped first: the terminal's mode is restored before the signals are
+    // unblocked, one of which may end this process.
     _raw: Option<Raw>,
     ends: Ends,
     follow: Follow,
     signals: Signals,
-    /// Whether signals are the program's.
+    /// Whether signals are forwarded to the program.
     proxy: bool,
-    /// Whether there may be more typed for the program.
+    /// Whether more input for the program may come.
     types: bool,
-    /// Finds the keys, where they are looked for.
+    /// Searches the input for the detach keys. `None` if there is no terminal or no
+    /// input.
     typed: Option<Typed>,
-    /// From standard input to the program.
+    /// Copies standard input to the program.
     input: ByteCopy,
 }
 
@@ -126,14 +132,15 @@ impl Visit {
         let at_terminal = io::stdin().is_terminal();
         if types && ends.tty && !at_terminal {
             bail!(
-                "container {} has a terminal, and standard input is none: attach at a \
-                 terminal, or look on with --no-stdin",
+                "container {} has a terminal, but standard input is not a terminal: \
+                 attach from a terminal, or use --no-stdin",
                 flags.container
             );
         }
         let keys = (types && at_terminal).then(|| flags.detach_keys.clone());
         let proxy = flags.sig_proxy && !ends.tty;
-        // Caught before the terminal is changed, so that none comes in between.
+        // Catch the signals before the terminal is changed, so that no signal ends
+        // this process between the two steps.
         let signals = Signals::catch(caught(proxy || ends.tty))?;
         let raw = if types && ends.tty { Some(Raw::new()?) } else { None };
         let typed = keys.map(Typed::new);
@@ -164,7 +171,7 @@ impl Visit {
                 match signal {
                     Signal::SIGWINCH => self.resize(false),
                     Signal::SIGHUP => return Ok(Over::Sent(signal)),
-                    // It may have ended: then that is seen next.
+                    // If the program has ended, the next iteration notices it.
                     signal if self.proxy => drop(target.send(signal)?),
                     signal => return Ok(Over::Sent(signal)),
                 }
@@ -181,8 +188,9 @@ impl Visit {
     }
     // ANCHOR_END: run
 
-    /// What came: a signal, news of the log, the end of the host side, the end of the
-    /// screen, something typed or room for it at the program.
+    /// Wait for an event: a signal, new log entries, the end of the supervisor, the
+    /// end of standard output, or input (or, while input is pending, room for it in
+    /// the program's terminal or pipe).
     fn wait(&self) -> Result<[PollFlags; 5]> {
         let [news, host, screen] = self.follow.wants();
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
@@ -198,7 +206,7 @@ impl Visit {
         Ok(events)
     }
 
-    /// What is typed.
+    /// Read input. Returns a reason if attach must return.
     fn read(&mut self) -> Option<Over> {
         let (typed, mut left) = (&mut self.typed, false);
         let got = self.input.read_through(|bytes, pending| match typed {
@@ -207,13 +215,14 @@ impl Visit {
         });
         match got {
             Got::Bytes | Got::Nothing => {}
-            // The terminal was hung up.
+            // The user's terminal was closed.
             _ if self.ends.tty => return Some(Over::Sent(Signal::SIGHUP)),
-            // The end of a file is not the end of the program's: another may attach.
+            // The end of this input does not close the program's input: another
+            // client may attach.
             _ => self.types = false,
         }
         if left {
-            // What was typed before the keys is still the program's.
+            // Input before the detach keys still goes to the program.
             self.hand_on();
             return Some(Over::Left);
         }
@@ -222,21 +231,22 @@ impl Visit {
 
     fn hand_on(&mut self) {
         if !self.input.write() {
-            // It reads no more.
+            // The program has closed its input.
             self.types = self.ends.tty;
         }
     }
 
-    /// Let the program's terminal be as large as this one. To redraw, the program is told
-    /// of a size in any case: what was on the screen before can come from nobody else.
+    /// Give the program's terminal the size of this one. With `redraw`, the program
+    /// must get SIGWINCH even if the size is equal: only the program can draw the
+    /// earlier content of the screen again.
     ///
     /// # Source
-    /// ioctl_tty(2), "TIOCSWINSZ": SIGWINCH comes of a change only
+    /// ioctl_tty(2), "TIOCSWINSZ": only a change causes SIGWINCH
     fn resize(&self, redraw: bool) {
         let Some(program) = self.terminal() else { return };
         let Ok(mut size) = tcgetwinsize(io::stdin()) else { return };
         if redraw && tcgetwinsize(program).is_ok_and(|now| now == size) {
-            // Hardly anybody counts pixels.
+            // Change the width in pixels, which almost no program uses.
             size.ws_xpixel ^= 1;
         }
         let _ = tcsetwinsize(program, size);
@@ -247,7 +257,7 @@ impl Visit {
     }
 }
 
-/// All that somebody sends, or only those that tell about the terminal.
+/// The signals to catch: all that another process may send, or only SIGWINCH.
 fn caught(all: bool) -> impl Iterator<Item = Signal> {
     use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
     let sent = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];

@@ -1,5 +1,5 @@
-//! The supervisor's side of `attach`: a container in the background that somebody may
-//! come back to.
+//! The supervisor's side of `attach`: a detached container to which clients may
+//! attach.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -31,8 +31,8 @@ use rustix::net::{
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
-/// A program in the background that can be typed to: a terminal or a pipe, and a socket
-/// by which others get its other end.
+/// The part for a detached program that can receive input. The program gets a
+/// terminal or a pipe. Clients get its other end through a socket.
 ///
 /// # Source
 /// unix(7), "SCM_RIGHTS"
@@ -47,7 +47,8 @@ pub struct Attachable {
 }
 
 impl Attachable {
-    /// If the flags ask for the background. What a terminal shows goes to this log.
+    /// Create the part. It is active if the flags request a detached container. The
+    /// output of a terminal goes to this log.
     #[must_use]
     pub fn new(log: Log, flags: &ch05_detach::Flags) -> Attachable {
         Attachable {
@@ -78,7 +79,8 @@ impl Part for Attachable {
             let term = env::var_os("TERM").unwrap_or_else(|| "xterm".into());
             plan.environment.insert("TERM".into(), term);
             plan.session = Session::Own;
-            // Until somebody attaches, it is as large as that of who starts it.
+            // Until a client attaches, the terminal has the size of the caller's
+            // terminal.
             self.size = tcgetwinsize(io::stdin()).ok();
         } else if self.stdin {
             self.pipe = Some(pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?);
@@ -114,7 +116,8 @@ impl Part for Attachable {
         };
         let pipe = self.pipe.take().map(|(_, ours)| ours);
         if let Some(pipe) = &pipe {
-            // For those who get it: a program that doesn't read stops none of them.
+            // Nonblocking for the clients that receive it: a program that does not
+            // read must not block them.
             nonblocking(pipe, OFlag::O_WRONLY)?;
         }
         let (log, stdin) = (self.log.clone(), self.stdin);
@@ -128,17 +131,18 @@ impl Part for Attachable {
 }
 // ANCHOR_END: part
 
-/// The kind of this part's note.
+/// The kind of the note for the socket.
 pub(crate) const NOTE: &str = "socket";
-/// The socket's name in the container's directory.
+/// The name of the socket in the container's directory.
 const SOCKET: &str = "attach";
 
 fn path(home: &Home) -> PathBuf {
     home.dir().join(SOCKET)
 }
 
-/// The socket's address. A path may be longer than the 108 bytes that there are for it,
-/// so it is said by the directory's descriptor, which has to stay open meanwhile.
+/// The address of the socket. An address has room for 108 bytes, but a path may be
+/// longer. So the address uses the file descriptor of the directory, which must stay
+/// open while the address is used.
 ///
 /// # Source
 /// unix(7), "sun_path"
@@ -153,13 +157,14 @@ fn address(home: &Home) -> Result<(OwnedFd, SocketAddrUnix)> {
 }
 
 fn socket(flags: SocketFlags) -> Result<OwnedFd> {
-    // SEQPACKET keeps a message together.
+    // SEQPACKET preserves the boundaries of messages.
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     socket_with(family, kind, flags | SocketFlags::CLOEXEC, None)
         .look(|| "socket(2)")
 }
 
-/// The container's directory is its owner's alone, and so is the socket.
+/// Create the listening socket. Only the owner may use it, as with the container's
+/// directory.
 fn door(home: &Home) -> Result<OwnedFd> {
     let path = path(home);
     let socket = socket(SocketFlags::NONBLOCK)?;
@@ -171,10 +176,10 @@ fn door(home: &Home) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Remove the socket; none there is fine.
+/// Remove the socket. It is no error if the socket does not exist.
 ///
 /// # Errors
-/// Those of unlink(2).
+/// An errno of unlink(2), for example EROFS.
 pub fn remove_socket(home: &Home) -> Result<()> {
     let path = path(home);
     match fs::remove_file(&path) {
@@ -189,12 +194,12 @@ fn nonblocking(fd: &OwnedFd, mode: OFlag) -> Result<()> {
         .map(drop)
 }
 
-/// The program's terminal, seen from the host.
+/// The host's end of the program's terminal.
 struct Terminal {
     ours: Rc<OwnedFd>,
     printed: ByteCopy,
-    /// The program's side, open here too, where all others have closed it: without
-    /// anybody there the kernel would report a hang-up again and again.
+    /// The program's end, opened here after all processes have closed it. Otherwise
+    /// poll(2) would report POLLHUP without end.
     _theirs: Option<OwnedFd>,
 }
 
@@ -206,10 +211,12 @@ impl Terminal {
         Ok(Terminal { ours, printed, _theirs: None })
     }
 
-    /// Keep what is printed. False: there is no more for now.
+    /// Read output into the log. Returns false if there is no more output at the
+    /// moment.
     fn read(&mut self, log: &Log) -> bool {
         let got = self.printed.read(|bytes| log.write(Stream::Out, bytes));
-        // No process has it open, or the program has hung it up. It may open it again.
+        // No process has the terminal open, or the program called vhangup(2). A
+        // process may open it again.
         if let Got::End | Got::Failed(Errno::EIO) = got {
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
             let flags = flags | OpenptFlags::CLOEXEC;
@@ -219,8 +226,8 @@ impl Terminal {
     }
 }
 
-/// Hands the program's other ends out. It keeps nothing of who asks, so nobody who
-/// asks can keep it waiting.
+/// Gives clients the other end of the program's terminal or pipe. It keeps no state
+/// for a client, so no client can block it.
 struct Desk {
     socket: OwnedFd,
     terminal: Option<Terminal>,
@@ -231,10 +238,10 @@ struct Desk {
 
 // ANCHOR: desk
 impl Desk {
-    /// One who asks gets all at once, and the connection is closed.
+    /// Send everything to one client in one message, and close the connection.
     fn serve(&self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        // Who went away again needs no answer.
+        // The client may have closed the connection already.
         let Ok(client) = accept_with(&self.socket, flags) else { return };
         let terminal = self.terminal.as_ref().map(|terminal| terminal.ours.as_fd());
         let fds: Vec<BorrowedFd> = terminal
@@ -281,9 +288,9 @@ impl Watch for Desk {
     }
 }
 
-/// What who attaches gets.
+/// The data that an attached client receives.
 pub(crate) struct Ends {
-    /// Whether it is a terminal.
+    /// Whether `program` is a terminal.
     pub(crate) tty: bool,
     /// Whether the program's standard input was kept open.
     pub(crate) stdin: bool,
@@ -292,17 +299,19 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// Ask for them; `None` when nobody answers any more.
+    /// Request them from the supervisor. Returns `None` if the supervisor has ended.
     ///
     /// # Errors
-    /// The container is in the foreground; those of connect(2) and recvmsg(2).
+    /// The container is in the foreground; EACCES if it belongs to another user;
+    /// EPROTO if the answer is incomplete.
     pub(crate) fn of(home: &Home, called: &str) -> Result<Option<Ends>> {
         let socket = socket(SocketFlags::empty())?;
         let (_dir, address) = address(home)?;
         match connect(&socket, &address) {
             Err(rustix::io::Errno::NOENT) => bail!(
-                "container {called} is in the foreground, at the terminal where it was \
-                 started, or an earlier chapter's: attach is for those with -d"
+                "container {called} runs in the foreground, or was started by a \
+                 program of an earlier chapter: attach requires a container that \
+                 was started with -d"
             ),
             Err(rustix::io::Errno::CONNREFUSED) => return Ok(None),
             connected => {

@@ -1,38 +1,42 @@
-//! The keys that leave a container.
+//! The detach keys.
 
 use std::str::FromStr;
 
 use anyhow::{Error, Result, bail};
 
-/// Keys typed one after the other, as the bytes that a terminal sends for them.
+/// A sequence of keys, as the bytes that a terminal sends for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys(Vec<u8>);
 
 impl FromStr for Keys {
     type Err = Error;
 
-    /// Keys with commas between them: a letter or another sign, or `ctrl-` and one that
-    /// has a control code.
+    /// Parse keys that are separated by commas. A key is a printable ASCII
+    /// character, or `ctrl-` and a character that has a control code.
     fn from_str(text: &str) -> Result<Keys> {
         let key = |word: &str| match (word.as_bytes(), word.strip_prefix("ctrl-")) {
             ([sign @ b' '..=b'~'], _) => Ok(*sign),
             (_, Some(name)) => match name.as_bytes() {
-                // The control code has the letter's last five bits: ascii(7).
+                // The control code is the last five bits of the letter: ascii(7).
                 [sign @ (b'a'..=b'z' | b'@' | b'['..=b'_')] => Ok(sign & 0x1f),
                 _ => bail!(
-                    "{word:?} is no key: ctrl- and a letter, or one of @[\\]^_"
+                    "invalid key {word:?}: expected ctrl- and a letter, or one of \
+                     @[\\]^_"
                 ),
             },
-            _ => bail!("{word:?} is no key: a letter, or ctrl- and a letter"),
+            _ => bail!(
+                "invalid key {word:?}: expected a letter, or ctrl- and a letter"
+            ),
         };
         text.split(',').map(key).collect::<Result<_>>().map(Keys)
     }
 }
 
-/// Looks for the keys in what is typed.
+/// Searches the input for the detach keys.
 pub(crate) struct Typed {
     keys: Keys,
-    /// Their beginning, which was typed, and may yet become all of them.
+    /// The input that is a prefix of the detach keys. It is held back until the next
+    /// key.
     held: Vec<u8>,
 }
 
@@ -42,7 +46,8 @@ impl Typed {
     }
 
     // ANCHOR: feed
-    /// Hand on what is for the program. True: the keys were typed, all of them.
+    /// Append the input for the program to `program`. Returns true if all the detach
+    /// keys were typed.
     pub(crate) fn feed(&mut self, typed: &[u8], program: &mut Vec<u8>) -> bool {
         for byte in typed {
             self.held.push(*byte);
@@ -91,7 +96,7 @@ mod tests {
         assert_eq!(fed("a,b", &["xaxb"]), to("xaxb", false));
         assert_eq!(fed("a,b", &["xab", "y"]), to("x", true));
         assert_eq!(fed("a,b", &["xa", "b"]), to("x", true));
-        // Held until the next key tells.
+        // Held back until the next key.
         assert_eq!(fed("a,b", &["xa"]), to("x", false));
         assert_eq!(fed("a,b", &["xa", "a", "c"]), to("xaac", false));
         assert_eq!(fed("a,a,b", &["aaab"]), to("a", true));

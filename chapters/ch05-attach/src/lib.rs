@@ -1,4 +1,4 @@
-//! The way back to a container in the background.
+//! Attach to a detached container.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ pub use attachable::{Attachable, remove_socket};
 pub use keys::Keys;
 pub use run::Run;
 
-/// The rows of this chapter.
+/// The clean-up rows of this chapter.
 pub const ROWS: &[Undo] = &[Undo { kind: attachable::NOTE, undo: remove_socket }];
 
 /// The clean-up table of the chapters up to this one.

@@ -1,4 +1,4 @@
-//! `ch05-attach attach CONTAINER`: back to a container in the background.
+//! `ch05-attach attach CONTAINER`: attach to a detached container.
 
 use std::process::ExitCode;
 
@@ -8,15 +8,15 @@ use ch05_rm::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, attach: a way back to a container in the background.
+/// Chapter 5, attach: attach to a detached container.
 ///
-/// `run -d` with -t or -i keeps a terminal or a pipe for the program; `attach` connects
-/// yours to it, and the detach keys leave the program running.
+/// `run -d` with -t or -i creates a terminal or a pipe for the program. `attach`
+/// connects your terminal to it. After the detach keys, the program continues.
 #[derive(Parser)]
 #[command(name = "ch05-attach", after_help = common::after_help!("\
 Try:
   ch05-attach run -d -ti --init --name one busybox sh
-  ch05-attach attach one                         back: ctrl-p ctrl-q
+  ch05-attach attach one                         detach: ctrl-p ctrl-q
   ch05-attach rm -f one
 "))]
 struct Cli {

@@ -1,4 +1,4 @@
-//! `run` of this chapter.
+//! This chapter's `run`.
 
 use anyhow::Result;
 use ch05_detach::Log;
@@ -21,7 +21,7 @@ pub struct Run {
     #[command(flatten)]
     surroundings: Surroundings,
 
-    /// Put a small process 1 above the program, which forwards signals and reaps
+    /// Run a small init process as PID 1, which forwards signals and reaps zombies
     #[arg(long)]
     init: bool,
 
@@ -39,29 +39,31 @@ impl Run {
     /// The name of the image.
     ///
     /// # Errors
-    /// It is not text.
+    /// The name is not valid UTF-8.
     pub fn image(&self) -> Result<&str> {
         self.run.image()
     }
 
-    /// Run it, with the parts that a later chapter adds behind the root filesystem.
-    /// `enter` goes first, to where the container is made; its value is kept until the
-    /// end of the host side.
+    /// Run the program. `more` adds the parts of a later chapter after the root
+    /// filesystem. `enter` is called first, and may enter the namespaces in which
+    /// the container is created. Its value is kept until the supervisor ends.
     ///
     /// # Errors
-    /// As [`Container::run`] and [`Container::detach`].
+    /// The errors of `enter`, [`Container::run`] and [`Container::detach`].
     pub fn act_with<T>(
         self,
         context: &Context,
         enter: impl FnOnce(&State) -> Result<T>,
         more: impl FnOnce(Container) -> Container,
     ) -> Result<Exit> {
-        // First of all: everything before it happens twice.
+        // This comes first, because it executes the program again: earlier
+        // statements would run twice.
         let binary = self.init.then(SafeBinary::exec_self).transpose()?;
         let _kept = enter(&context.state)?;
         let container = more(self.run.container(context)?);
         let container = self.surroundings.parts(container).part(Init::new(binary));
-        // -d goes with -t and -i from here on: a later process may attach.
+        // From this chapter on, -d may be combined with -t and -i, because a client
+        // may attach later.
         let log = Log::default();
         let container = self
             .streams

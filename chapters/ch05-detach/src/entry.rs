@@ -1,17 +1,17 @@
-//! One line of a log.
+//! An entry of a log.
 
 use jiff::Timestamp;
 
-/// Where a program printed something.
+/// The stream to which a program wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output, or a terminal, on which both are one.
+    /// Standard output, or a terminal, which combines both streams.
     Out,
     /// Standard error.
     Err,
 }
 
-/// One line of a log: what came by one stream, at most one line of it.
+/// An entry of a log: output of one stream, at most one line of it.
 ///
 /// ```text
 /// 2026-11-21T22:00:00.123456789Z stdout P half a li
@@ -19,36 +19,36 @@ pub enum Stream {
 /// 2026-11-21T22:00:00.123470000Z stdout F:+ ne
 /// ```
 ///
-/// F: it ends with a line break. P: it does not, or not yet. The first tag is what
-/// others who write this format have as well. `+` is our own: it goes on where the
-/// stream's last one broke off.
+/// F (full): the output ends with a line break. P (partial): it does not, or not
+/// yet. All programs that write this format use this first tag. The tag `+` is our
+/// own: the entry continues the last entry of this stream.
 ///
 /// # Source
 /// The format of container logs of the Kubernetes CRI, "logging format"
 // ANCHOR: entry
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// When it was read.
+    /// The time when the output was read.
     pub time: Timestamp,
-    /// By which stream it came.
+    /// The stream of the output.
     pub stream: Stream,
-    /// Whether a line ends with it.
+    /// Whether the entry ends a line.
     pub ends: bool,
-    /// Whether a line begins with it.
+    /// Whether the entry begins a line.
     pub begins: bool,
-    /// Any bytes but line breaks.
+    /// The output: any bytes except line breaks.
     pub text: &'a [u8],
 }
 // ANCHOR_END: entry
 
-/// A time as it is in the log. All lines of one read(2) have the same time, and to format
-/// it takes longer than all else that is done for a short line.
+/// Format a time for the log. This takes longer than all other work for a short
+/// line. All lines of one read(2) have the same time, so the caller formats it once.
 pub(crate) fn stamp(time: Timestamp) -> String {
     format!("{time:.9}")
 }
 
 impl<'a> Entry<'a> {
-    /// Append it to a log. `stamp` is its time as [`stamp`] formats it.
+    /// Append the entry to a log. `stamp` is its time, formatted by [`stamp`].
     pub(crate) fn write(&self, stamp: &str, log: &mut Vec<u8>) {
         let stream = match self.stream {
             Stream::Out => " stdout ",
@@ -63,7 +63,8 @@ impl<'a> Entry<'a> {
         log.push(b'\n');
     }
 
-    /// Read a line, without its line break; `None` when it isn't one.
+    /// Parse a line without its line break. Returns `None` if the line is not a
+    /// valid entry.
     #[must_use]
     pub fn parse(line: &'a [u8]) -> Option<Entry<'a>> {
         let mut words = line.splitn(4, |byte| *byte == b' ');

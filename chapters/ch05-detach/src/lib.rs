@@ -1,4 +1,4 @@
-//! `run -d`: a container in the background, whose supervisor keeps what it prints.
+//! `run -d`: a detached container, whose supervisor writes the output to a log.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A container's log, as it is written.
+//! Write a container's log.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -15,22 +15,22 @@ use jiff::Timestamp;
 
 use crate::entry::{Entry, Stream, stamp};
 
-/// Where a container's log lies.
+/// The path of a container's log.
 #[must_use]
 pub fn path(home: &Home) -> PathBuf {
     home.dir().join("log")
 }
 
-/// A log that several parts write to. Until it is opened, nothing is kept.
+/// A log that several parts share. Output before the log is opened is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Rc<RefCell<Option<Writer>>>);
 
 impl Log {
-    /// Make the file.
+    /// Create the file.
     pub(crate) fn open(&self, home: &Home) -> Result<()> {
         let path = path(home);
         let mut new = File::options();
-        // What a program prints is its owner's.
+        // Only the owner may read the program's output.
         let file = new.append(true).create_new(true).mode(0o600).open(&path);
         let file = file
             .step(|| format!("open(2) {}", path.display()))
@@ -40,7 +40,7 @@ impl Log {
         Ok(())
     }
 
-    /// Keep what came by a stream.
+    /// Write output of a stream to the log.
     pub fn write(&self, stream: Stream, bytes: &[u8]) {
         if let Some(writer) = self.0.borrow_mut().as_mut() {
             writer.write(Timestamp::now(), stream, bytes);
@@ -51,9 +51,9 @@ impl Log {
 #[derive(Debug)]
 struct Writer {
     file: File,
-    /// Of the file, up to the end of the last whole entry.
+    /// The length of the file up to the end of the last complete entry, in bytes.
     length: u64,
-    /// Bytes that the disk did not take.
+    /// The number of bytes of output that could not be written.
     lost: u64,
     /// For each stream, whether its last line has not ended yet.
     within: [bool; 2],
@@ -61,15 +61,14 @@ struct Writer {
 
 impl Writer {
     // ANCHOR: write
-    /// Nothing is held back: what was read is in the file when this returns, so it is
-    /// safe from whatever may come over this process.
+    /// Write entries without a buffer. When this returns, the output is in the file,
+    /// so it is not lost if this process is killed.
     fn write(&mut self, time: Timestamp, stream: Stream, bytes: &[u8]) {
         let mut entries = Vec::with_capacity(bytes.len() + 64);
         let within = self.within;
         let stamp = stamp(time);
         if self.lost > 0 {
-            let text =
-                format!("mydocker: the disk did not take {} bytes", self.lost);
+            let text = format!("mydocker: {} bytes of output were lost", self.lost);
             let (stream, text) = (Stream::Err, text.as_bytes());
             Entry { time, stream, ends: true, begins: true, text }
                 .write(&stamp, &mut entries);
@@ -87,7 +86,8 @@ impl Writer {
                 self.length += entries.len() as u64;
                 self.lost = 0;
             }
-            // A full disk does not end the program; it is told when there is room.
+            // A full disk must not end the program. The loss is reported in the log
+            // when there is room again.
             Err(_) => {
                 self.lost += bytes.len() as u64;
                 self.within = within;
@@ -146,7 +146,7 @@ mod tests {
         writer.write(time, Stream::Out, b"third\n");
         let text = std::fs::read_to_string(file.path()).unwrap();
         let text = text.replace("1970-01-01T00:00:00.000000000Z ", "");
-        let told = "stderr F mydocker: the disk did not take 12 bytes\n";
+        let told = "stderr F mydocker: 12 bytes of output were lost\n";
         assert_eq!(text, format!("{told}stdout F third\n"));
         assert_eq!(writer.lost, 0);
     }

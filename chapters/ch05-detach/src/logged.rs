@@ -1,4 +1,4 @@
-//! What the program prints, on its way to the log and to the user.
+//! The pipes that carry the program's output to the log and to the user.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -12,8 +12,9 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2};
 use crate::entry::Stream;
 use crate::log::Log;
 
-/// Two pipes, from which the host's side reads what the program prints: in the order
-/// in which it comes, for the log, and in the foreground for the user too.
+/// The part with two pipes, from which the supervisor reads the program's output.
+/// The output goes to the log in the order of its arrival and, in the foreground,
+/// also to the user.
 #[derive(Debug)]
 pub struct Logged {
     log: Log,
@@ -22,7 +23,8 @@ pub struct Logged {
 }
 
 impl Logged {
-    /// Into this log. Detached, nobody is shown anything, and nobody types.
+    /// Create the part for this log. If `detached` is set, the output goes only to
+    /// the log, and standard input is /dev/null.
     #[must_use]
     pub fn new(log: Log, detached: bool) -> Logged {
         Logged { log, detached, pipes: None }
@@ -36,8 +38,8 @@ impl Part for Logged {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        // Who follows the log waits for the end of who writes it, so it is known who that
-        // is from before there is a log.
+        // A process that follows the log waits for the end of this process, which
+        // writes it. So this process must be noted before the log exists.
         plan.home.note_host()?;
         self.log.open(&plan.home)?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)");
@@ -48,12 +50,12 @@ impl Part for Logged {
     fn enter(&self, _plan: &Plan, up: &Up) -> Result<()> {
         let [(_, out), (_, err)] = self.pipes.as_ref().context("no pipes")?;
         if self.detached {
-            // The guest's own.
+            // The container's own /dev/null.
             let null = File::open("/dev/null").step(|| "open(2) /dev/null")?;
             dup2_stdin(&null).step(|| "dup2(2) to 0")?;
             up.seal().streams[0] = StreamSource::Container;
         }
-        // A part that comes later may put a terminal over them.
+        // A later part may replace these streams by a terminal.
         dup2_stdout(out).step(|| "dup2(2) to 1")?;
         dup2_stderr(err).step(|| "dup2(2) to 2")?;
         up.seal().streams[1..].fill(StreamSource::Made);
@@ -61,8 +63,8 @@ impl Part for Logged {
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
-        // The other ends are closed here: from now on an end of file means that nobody
-        // can print any more.
+        // The write ends are closed here, so an end of file means that no process
+        // can write any more.
         let [(out, _), (err, _)] = self.pipes.take().context("no pipes")?;
         let screens = [rustix::stdio::stdout(), rustix::stdio::stderr()];
         let streams = [(Stream::Out, out), (Stream::Err, err)];

@@ -1,4 +1,4 @@
-//! `ch05-detach run -d IMAGE COMMAND`: a container in the background.
+//! `ch05-detach run -d IMAGE COMMAND`: a detached container.
 
 use std::process::ExitCode;
 
@@ -8,10 +8,10 @@ use ch05_detach::Run;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, detach: a container that outlives the terminal.
+/// Chapter 5, detach: a container that runs in the background.
 ///
-/// With -d `run` returns as soon as the program runs. A supervisor of its own stays
-/// with the container, keeps what it prints, and writes down how it ended.
+/// With -d, `run` returns as soon as the program runs. A supervisor stays with the
+/// container, writes its output to a log, and records its exit status.
 #[derive(Parser)]
 #[command(name = "ch05-detach", after_help = common::after_help!("\
 Try:

@@ -1,4 +1,4 @@
-//! `run`, and how it is with the terminal: in front of it, or away from it.
+//! `run`, in the foreground or detached.
 
 use anyhow::{Context as _, Result};
 use ch03_run::Terminal;
@@ -11,15 +11,15 @@ use crate::entry::Stream;
 use crate::log::Log;
 use crate::logged::Logged;
 
-/// Flags of this chapter, and those that they have to do with.
+/// Flags of this chapter, with the flags for the terminal.
 #[derive(Args, Debug, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// Run in the background, and print the container's id once its program runs
+    /// Run detached: print the container ID as soon as the program runs
     #[arg(short, long)]
     pub detach: bool,
 
-    /// The terminal's.
+    /// The flags for the terminal.
     #[command(flatten)]
     pub terminal: ch03_run::Flags,
 }
@@ -44,25 +44,24 @@ impl Act for Run {
 }
 
 impl Flags {
-    /// Whether they go together.
+    /// Check that the flags can be combined.
     ///
     /// # Errors
-    /// Flags that don't.
+    /// `-d` is combined with `-t` or `-i`; the exit status is 2.
     pub fn check(&self) -> Result<()> {
         if self.detach && (self.terminal.tty || self.terminal.interactive) {
-            let text =
-                "-d leaves the terminal, and -t and -i want it: give -d, or -ti";
+            let text = "-d cannot be combined with -t or -i: use either -d or -ti";
             return Err(Failure { code: 2, text: text.to_owned() }.into());
         }
         Ok(())
     }
 
     // ANCHOR: run
-    /// The container, with the parts that it talks through, into this log.
+    /// Add the parts for output and terminal, which write to this log.
     #[must_use]
     pub fn parts(&self, container: Container, log: Log) -> Container {
         let copy = log.clone();
-        // In the background there is no terminal of the user's to be one with.
+        // A detached container does not use the user's terminal.
         let none = ch03_run::Flags::default();
         let flags = if self.detach { &none } else { &self.terminal };
         let terminal = Terminal::new(flags)
@@ -70,10 +69,12 @@ impl Flags {
         container.part(Logged::new(log, self.detach)).part(terminal)
     }
 
-    /// Run a container that has all its parts: to its end, or in the background.
+    /// Run a container that has all its parts, in the foreground until its end, or
+    /// detached.
     ///
     /// # Errors
-    /// Those of [`Container::run`] and [`Container::detach`].
+    /// The errors of [`Container::run`] and [`Container::detach`]; the container ID
+    /// cannot be printed.
     pub fn start(&self, container: Container) -> Result<Exit> {
         if !self.detach {
             return container.run();

@@ -1,4 +1,4 @@
-//! Who is who in a container: /etc/passwd and /etc/group, as its image has them.
+//! The users and groups of a container, from its /etc/passwd and /etc/group.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,7 +27,10 @@ impl FromStr for Who {
         };
         let bad = |word: &str| word.is_empty() || word.contains([':', '\n']);
         if bad(user) || group.as_deref().is_some_and(bad) {
-            bail!("{text:?} is nobody: USER or USER:GROUP, each a name or a number");
+            bail!(
+                "invalid user {text:?}: expected USER[:GROUP], each a name or a \
+                 number"
+            );
         }
         Ok(Who { user: user.to_owned(), group })
     }
@@ -40,7 +43,7 @@ impl std::fmt::Display for Who {
     }
 }
 
-/// What the kernel has to know, and where home is.
+/// The IDs of a user, and the home directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) user: u32,
@@ -51,10 +54,11 @@ pub(crate) struct Identity {
 }
 
 impl Who {
-    /// Look it up in the root that this process has.
+    /// Look up the user in the root directory of this process.
     ///
     /// # Errors
-    /// There is no such user or group.
+    /// The user or the group does not exist; /etc/passwd or /etc/group is not a
+    /// regular file or cannot be read.
     pub(crate) fn find(&self) -> Result<Identity> {
         let passwd = text(Path::new("/etc/passwd"))?;
         let group = text(Path::new("/etc/group"))?;
@@ -67,7 +71,7 @@ impl Who {
         let accounts = || passwd.lines().map(|line| Vec::from_iter(line.split(':')));
         let account = accounts()
             .find(|fields| fields[0] == self.user)
-            // A name may look like a number, but seldom does.
+            // Names come first, because a name may consist of digits.
             .or_else(|| {
                 accounts().find(|it| it.get(2) == Some(&self.user.as_str()))
             });
@@ -88,7 +92,7 @@ impl Who {
             home: field(5).filter(|home| !home.is_empty()).unwrap_or("/").into(),
         };
         if let Some(name) = &self.group {
-            // Who names a group is in that one alone.
+            // If the caller names a group, the program is only in this group.
             let found = groups().find(|it| it[0] == name).and_then(number);
             let found = found.or_else(|| name.parse().ok());
             identity.group = found.ok_or_else(|| nobody("group", name, "group"))?;
@@ -108,7 +112,8 @@ fn nobody(kind: &str, name: &str, file: &str) -> Error {
     anyhow::anyhow!("the container's /etc/{file} has no {kind} {name}")
 }
 
-/// A file of the image, which may be anything: not there, a fifo, endless.
+/// Read a file of the image. The file is not trusted: it may be missing, a FIFO, or
+/// endless.
 fn text(path: &Path) -> Result<String> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = File::options().read(true).custom_flags(flags.bits()).open(path);
@@ -120,7 +125,7 @@ fn text(path: &Path) -> Result<String> {
     };
     let about = file.metadata().look(|| format!("fstat(2) {}", path.display()))?;
     if !about.is_file() {
-        bail!("the container's {} is no file", path.display());
+        bail!("the container's {} is not a regular file", path.display());
     }
     let mut bytes = Vec::new();
     file.take(1 << 20)
@@ -151,7 +156,7 @@ mod tests {
         assert_eq!(found("ann:audio").unwrap(), (7, 29, vec![], home()));
         assert_eq!(found("7:1234").unwrap(), (7, 1234, vec![], home()));
         assert_eq!(found("1000").unwrap(), (1000, 0, vec![], "/".into()));
-        // A name comes before a number.
+        // Names are searched before numbers.
         assert_eq!(found("12").unwrap(), (99, 98, vec![], "/".into()));
         for word in
             ["", ":", "ann:", ":8", "a:b:c", "eve", "ann:nobody", "-1", "short"]

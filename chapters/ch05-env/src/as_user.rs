@@ -1,4 +1,4 @@
-//! `-u`: another user than root.
+//! `-u`: run the program as another user.
 
 use std::ffi::OsStr;
 
@@ -7,9 +7,9 @@ use common::{Credentials, Part, Plan, Up};
 
 use crate::Who;
 
-/// The program's user, groups and home. This part looks them up inside the container;
-/// the engine changes the credentials, and gives the streams to the user, when it seals the
-/// program.
+/// The program's user, groups and home. This part looks them up inside the
+/// container; the engine changes the credentials, and gives the streams to the user,
+/// when it seals the program.
 ///
 /// # Source
 /// credentials(7), setuid(2)
@@ -19,7 +19,8 @@ pub struct AsUser {
 }
 
 impl AsUser {
-    /// As this user; without one, as the user that the image names, or as root.
+    /// Create the part for this user. `None` means the user of the image, or root if
+    /// the image names none.
     #[must_use]
     pub fn new(who: Option<Who>) -> AsUser {
         AsUser { who }
@@ -46,7 +47,7 @@ impl Part for AsUser {
     fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
         let Some(who) = &self.who else { return Ok(()) };
         let identity = who.find()?;
-        // Unless -e says another than root's.
+        // Set HOME, unless the user set it to a value other than root's home.
         if plan
             .environment
             .get(OsStr::new("HOME"))

@@ -1,4 +1,4 @@
-//! `--env-file`: variables, a line each.
+//! `--env-file`: a file with one variable on each line.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail};
 use ch05_exec::Variable;
 use common::step::Step;
 
-/// Put a file's variables into an environment. A line is `KEY=VALUE`, or `KEY` for the
-/// caller's value; one that begins with `#` says nothing. There are no quotes: a value
-/// is what is written.
+/// Add a file's variables to an environment. A line is `KEY=VALUE`, or `KEY` for the
+/// caller's value. A line that begins with `#` is a comment. Quotes have no meaning:
+/// they are part of the value.
 ///
 /// # Errors
-/// Those of read(2); a line without a name.
+/// An errno of open(2) or read(2); a line has no valid name. The error names the
+/// file and the line.
 pub(crate) fn put(
     file: &Path,
     environment: &mut BTreeMap<OsString, OsString>,
@@ -39,7 +40,9 @@ fn read(line: &[u8]) -> Result<Option<Variable>> {
     let name = line.split(|&byte| byte == b'=').next().unwrap_or_default();
     if name.iter().any(u8::is_ascii_whitespace) {
         let name = String::from_utf8_lossy(name);
-        bail!("the name {name:?} has a blank in it: KEY=VALUE, without quotes");
+        bail!(
+            "invalid name {name:?}: expected KEY=VALUE, without spaces in the name"
+        );
     }
     Variable::parse(OsStr::from_bytes(line)).map(Some)
 }

@@ -1,4 +1,4 @@
-//! `exec`, as the container's user, or as another.
+//! `exec`, as the container's user or as another user.
 
 use std::path::PathBuf;
 
@@ -10,16 +10,16 @@ use common::{Exit, SafeBinary};
 use crate::env_file;
 use crate::{AsUser, Who};
 
-/// Run another program in a container that runs
+/// Run another program in a running container
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Exec {
-    /// A file of variables, KEY=VALUE a line; -e comes after it
+    /// File with one variable KEY=VALUE on each line; -e overrides it
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 
-    /// As whom: names or numbers, by the container's /etc/passwd and /etc/group
-    /// [default: the container's user]
+    /// User, and optionally group: names or numbers from the container's /etc/passwd
+    /// and /etc/group [default: the container's user]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<Who>,
 

@@ -1,4 +1,4 @@
-//! The user, the directory and the environment of a container's program.
+//! The user, the working directory and the environment of a container's program.
 
 #![forbid(unsafe_code)]
 

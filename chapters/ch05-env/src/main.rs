@@ -1,4 +1,4 @@
-//! `ch05-env run -e K=V -u USER IMAGE COMMAND`: a program's surroundings.
+//! `ch05-env run -e K=V -u USER IMAGE COMMAND`: a program's environment and user.
 
 use std::process::ExitCode;
 
@@ -8,9 +8,9 @@ use ch05_rm::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, env: as whom, where, and in which environment a program runs.
+/// Chapter 5, env: the environment, working directory and user of a program.
 ///
-/// The environment is the image's and what the flags say, never the caller's.
+/// The environment comes from the image and the options, never from the caller.
 #[derive(Parser)]
 #[command(name = "ch05-env", after_help = common::after_help!("\
 Try:

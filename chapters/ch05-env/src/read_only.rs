@@ -1,4 +1,4 @@
-//! A root that can't be written to.
+//! `--read-only`: a read-only root filesystem.
 
 use anyhow::Result;
 use common::step::Step;
@@ -6,7 +6,8 @@ use common::{Part, Plan, Up, one_mount_read_only};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-/// The root's mount, read-only. The mounts on it are others: volumes, /dev, /proc.
+/// The part that makes the root mount read-only. Mounts below it do not change:
+/// volumes, /dev, /proc.
 ///
 /// # Source
 /// mount_setattr(2)
@@ -16,7 +17,7 @@ pub struct ReadOnly {
 }
 
 impl ReadOnly {
-    /// If it is wanted.
+    /// Create the part. It does nothing if `wanted` is false.
     #[must_use]
     pub fn new(wanted: bool) -> ReadOnly {
         ReadOnly { wanted }
@@ -29,7 +30,7 @@ impl Part for ReadOnly {
         "read-only"
     }
 
-    // After all who make something in the root.
+    // This part comes after all parts that create files in the root filesystem.
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
         if !self.wanted {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `run` of this chapter.
+//! This chapter's `run`.
 
 use anyhow::Result;
 use ch05_detach::Log;

@@ -1,4 +1,4 @@
-//! Environment and working directory.
+//! The environment and the working directory.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,14 +11,14 @@ use common::{Part, Plan, Up};
 use crate::env_file;
 use crate::flags::Flags;
 
-/// The program's variables, and its working directory.
+/// The part that sets the program's environment variables and its working directory.
 #[derive(Debug)]
 pub struct Settings {
     flags: Flags,
 }
 
 impl Settings {
-    /// By these flags.
+    /// Create the part from these flags.
     #[must_use]
     pub fn new(flags: Flags) -> Settings {
         Settings { flags }
@@ -39,7 +39,9 @@ impl Part for Settings {
         if let Some(directory) = &self.flags.directory {
             if !directory.is_absolute() {
                 let shown = directory.display();
-                bail!("the working directory {shown} is relative: /{shown} is not");
+                bail!(
+                    "the working directory {shown} must be absolute: use /{shown}"
+                );
             }
             plan.directory = directory.clone();
         }
@@ -47,7 +49,8 @@ impl Part for Settings {
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
-        // The root is the container's by now: a link leads nowhere else.
+        // The root is the container's at this moment, so a symlink cannot lead
+        // outside.
         self.flags.directory.as_deref().map_or(Ok(()), make)
     }
 }

@@ -6,21 +6,21 @@ use common::Container;
 use crate::flags::Flags;
 use crate::{AsUser, ReadOnly, Settings};
 
-/// The program's surroundings: what `run` takes from here on.
+/// The options for the program's surroundings, which `run` has from this chapter on.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Surroundings {
     #[command(flatten)]
     flags: Flags,
 
-    /// Make the root read-only; volumes, /dev and /proc stay as they are
+    /// Mount the root filesystem read-only; volumes, /dev and /proc do not change
     #[arg(long)]
     read_only: bool,
 }
 
 impl Surroundings {
     // ANCHOR: parts
-    /// The container with these surroundings. They come after the root filesystem.
+    /// Add the parts for these options. They come after the root filesystem.
     #[must_use]
     pub fn parts(self, container: Container) -> Container {
         let user = AsUser::new(self.flags.user.clone());

@@ -1,4 +1,4 @@
-//! `-d`: a program that nobody waits for.
+//! `-d`: a detached program.
 
 use std::fs::File;
 
@@ -8,7 +8,8 @@ use common::step::Step;
 use common::{OnParentDeath, Part, Plan, Session, StreamSource, Up};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-/// Nothing of the caller's: no stream, no terminal, no wish to die with it.
+/// The part that separates the program from the caller: it has none of the caller's
+/// streams, another session, and does not end with the caller.
 #[derive(Debug, Default)]
 pub(crate) struct Alone {
     null: Option<File>,
@@ -20,7 +21,8 @@ impl Part for Alone {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        // The host's: what has that name inside may be anything.
+        // Open the host's /dev/null: inside the container, this name may be any
+        // file.
         let null = File::options().read(true).write(true).open("/dev/null");
         self.null = Some(null.look(|| "open(2) /dev/null")?);
         plan.session = Session::Own;

@@ -1,4 +1,4 @@
-//! The command.
+//! The command `exec`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,38 +16,39 @@ use crate::alone::Alone;
 use crate::groups::Groups;
 use crate::{Inside, Variables};
 
-/// Run another program in a container that runs
+/// Run another program in a running container
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Exec {
     #[command(flatten)]
     terminal: ch03_run::Flags,
 
-    /// Return when the program has started; its streams are /dev/null
+    /// Run detached: return as soon as the program runs; its streams are /dev/null
     #[arg(short, long, conflicts_with_all = ["tty", "interactive"])]
     detach: bool,
 
     #[command(flatten)]
     variables: Variables,
 
-    /// The working directory [default: the container's]
+    /// Working directory [default: the container's]
     #[arg(short = 'w', long = "workdir", value_name = "DIR")]
     directory: Option<PathBuf>,
 
     #[command(flatten)]
     trace: cli::Trace,
 
-    /// Its name, its id, or what only its id begins with
+    /// Name, ID, or unique ID prefix of the container
     container: String,
 
-    /// The program and its arguments, passed on unchanged
+    /// Program and its arguments, passed unchanged
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }
 
 impl Act for Exec {
     fn act(self, context: &Context) -> Result<Exit> {
-        // First of all: everything before it happens twice.
+        // This comes first, because it executes the program again: earlier
+        // statements would run twice.
         let binary = SafeBinary::exec_self()?;
         let record = self.record(&context.state)?;
         self.act_in(&context.state, record, binary, |container| container)
@@ -55,22 +56,22 @@ impl Act for Exec {
 }
 
 impl Exec {
-    /// The container.
+    /// Find the record of the container.
     ///
     /// # Errors
-    /// There is none, or more than one.
+    /// No container matches, or more than one does.
     pub fn record(&self, state: &State) -> Result<Record> {
         Record::find(state, &self.container)
     }
 
     // ANCHOR: act
-    /// Run the program in the container of this record, with more parts, and wait for
-    /// its end; with `-d`, for its start. The process that joins is visible in the
-    /// container, so it runs from a [`SafeBinary`].
+    /// Run the program in the container of this record, and wait for its end (with
+    /// `-d`, for its start). `parts` adds more parts. The joining process is visible
+    /// in the container, so it runs from a [`SafeBinary`].
     ///
     /// # Errors
-    /// The container does not run, or ends meanwhile; the program is not there (127) or
-    /// cannot be executed (126).
+    /// The container is not running, or ends in the meantime; the program is not
+    /// found (exit status 127) or cannot be executed (126).
     pub fn act_in(
         self,
         state: &State,
@@ -101,8 +102,9 @@ impl Exec {
         };
         let started = parts(container).create().and_then(|created| created.start());
         let started = started.map_err(|error| {
-            // Whatever failed then, this is why. An init that was killed ends before the
-            // program does, and all who joined may be killed before it.
+            // If the container has ended in the meantime, this is the cause of any
+            // other error. Both checks are needed: a killed init process ends before
+            // the program, and the kernel may kill the joined processes before it.
             let runs = || matches!(Status::by_lock(&home), Ok(Status::Running(_)));
             let ended = code_of(&error) == OURS && (process.has_ended() || !runs());
             if ended { not_running(state, &record) } else { error }
@@ -115,11 +117,12 @@ impl Exec {
     // ANCHOR_END: act
 }
 
-/// Why nobody can join this container now.
+/// The error for a container that cannot be joined now.
 #[must_use]
 pub fn not_running(state: &State, record: &Record) -> Error {
     let why = match Status::of(&record.home(state)) {
-        // Looked at last: a removal takes the record first, then what tells of the end.
+        // Check the record last: a removal deletes the record first, then the
+        // information about the end.
         Ok(status) if status.is_none() || !record.exists(state) => {
             "it was removed".to_owned()
         }
@@ -127,7 +130,7 @@ pub fn not_running(state: &State, record: &Record) -> Error {
         Ok(Some(Status::Exited(end))) => {
             format!("its program has ended with {}", end.how.code())
         }
-        Ok(_) => "it is just starting, or ending".to_owned(),
+        Ok(_) => "it is starting or ending".to_owned(),
         Err(error) => return error,
     };
     anyhow!("container {} is not running: {why}", record.called())

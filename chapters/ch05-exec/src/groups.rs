@@ -1,4 +1,4 @@
-//! The container's cgroups, as who joins them needs them.
+//! The container's cgroups, opened for a process that joins them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,15 +12,15 @@ use common::step::Step;
 use common::{Home, Process, poll};
 use rustix::event::{PollFd, PollFlags};
 
-/// The time between two looks at a frozen container.
+/// The time between two checks of a frozen container.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The container's groups, open.
+/// The open files of the container's groups.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    /// v1: what the child writes itself into.
+    /// v1: the `tasks` files, to which the child writes itself.
     pub(crate) tasks: Vec<(PathBuf, File)>,
-    /// v2: what the child is born into.
+    /// v2: the directory of the group in which the child is created.
     pub(crate) cradle: Option<OwnedFd>,
     /// Whether one of them is frozen, or is being frozen.
     frozen: bool,
@@ -28,8 +28,9 @@ pub(crate) struct Groups {
 
 impl Groups {
     // ANCHOR: find
-    /// Where they lie is noted, as it depends on who made them. Each is a directory of
-    /// v1, which has a file for threads, or of v2.
+    /// Open the groups. Their paths are in the notes, because they depend on the
+    /// process that created them. A directory of v1 has the file `tasks`; a
+    /// directory of v2 does not.
     fn find(home: &Home) -> Result<Groups> {
         let mut groups = Groups::default();
         for place in ch03_limits::places(home)? {
@@ -47,14 +48,14 @@ impl Groups {
     }
     // ANCHOR_END: find
 
-    /// The same, as soon as the container is not frozen, or has ended.
+    /// Open the groups as soon as the container is not frozen, or has ended.
     ///
-    /// A process that joins a frozen cgroup stops at once, and under cgroup v1 not even
-    /// SIGKILL ends it. So this process waits before it creates one, while Ctrl-C still
-    /// ends this process.
+    /// A process that joins a frozen cgroup stops at once, and under cgroup v1 not
+    /// even SIGKILL ends it. So this process waits before it creates one, while
+    /// Ctrl-C still ends this process.
     ///
     /// # Errors
-    /// As [`Groups::find`]; poll(2) fails.
+    /// An errno of open(2) or poll(2).
     pub(crate) fn thawed(
         home: &Home,
         record: &Record,
@@ -79,7 +80,8 @@ impl Groups {
         }
     }
 
-    /// The own process moves in, which is the cheap way: see ch03-limits.
+    /// Move this process into the groups. Moving another process would be slow: see
+    /// ch03-limits.
     pub(crate) fn enter(&self) -> Result<()> {
         for (path, file) in &self.tasks {
             let mut file = file;
@@ -90,7 +92,8 @@ impl Groups {
     }
 }
 
-/// A group that was noted may not have been made.
+/// Open the directory of a v2 group. The group may not exist: a note is written
+/// first.
 fn cradle(place: &Path) -> Result<Option<OwnedFd>> {
     match File::open(place) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

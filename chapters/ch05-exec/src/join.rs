@@ -1,4 +1,4 @@
-//! The part that joins.
+//! The part that joins a container.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ use nix::unistd::{Gid, Pid, Uid, chroot, fchdir, setgid, setuid};
 
 use crate::groups::Groups;
 
-/// What is around a program that runs: its namespaces, its groups, its root, its
-/// environment.
+/// The part that joins the namespaces, the groups and the root directory of a
+/// running program, and uses its environment.
 ///
 /// # Source
 /// setns(2), "fd refers to a PID file descriptor"
@@ -43,8 +43,8 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Of this container, whose program is this process; with this environment, and
-    /// perhaps another working directory.
+    /// Create the part for the container of this record. `process` is its program. A
+    /// `directory` replaces the container's working directory.
     #[must_use]
     pub(crate) fn new(
         record: Record,
@@ -68,15 +68,16 @@ impl Inside {
         }
     }
 
-    /// The kinds in which the container differs from this process. One's own user
-    /// namespace can't be joined.
+    /// The kinds of namespaces in which the container differs from this process. The
+    /// others must be left out, because a process cannot join its own user
+    /// namespace.
     fn namespaces(&self) -> Result<CloneFlags> {
         let pid = self.process.pid;
         let mut found = CloneFlags::empty();
         for kind in KINDS {
             let theirs = format!("/proc/{pid}/ns/{}", kind.file);
             let theirs = match fs::read_link(&theirs) {
-                // This kernel has no such kind.
+                // This kernel does not have this kind of namespace.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 link => link
                     .look(|| format!("readlink(2) {theirs}"))
@@ -107,7 +108,8 @@ impl Part for Inside {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = open(&root, flags, Mode::empty());
         self.root = Some(opened.look(|| format!("open(2) {}", root.display()))?);
-        // All of that was found by its number. If it lives, that was no other's.
+        // The files above were found by the PID. If the process is still alive, the
+        // PID was not used again in the meantime.
         if self.process.has_ended() {
             bail!("its program has just ended");
         }
@@ -130,8 +132,8 @@ impl Part for Inside {
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
         self.groups.enter()?;
-        // setns(2) sets the root to the namespace's, which is another's where the
-        // container has made its own by chroot(2).
+        // setns(2) sets the root directory to that of the mount namespace. A
+        // container with --chroot has another root directory.
         if let Some(root) = &self.root {
             fchdir(root).step(|| "fchdir(2) to the container's root")?;
             chroot(".").step(|| "chroot(2) .")?;
@@ -143,7 +145,8 @@ impl Part for Inside {
 // ANCHOR_END: part
 
 // ANCHOR: join
-/// All at once: the user namespace gives the rights that the others ask for.
+/// Join all namespaces in one call: the user namespace gives the capabilities that
+/// the other namespaces require.
 fn join(process: &OwnedFd, namespaces: CloneFlags) -> Result<()> {
     let names: Vec<_> = namespaces.iter_names().map(|(name, _)| name).collect();
     setns(process, namespaces)
@@ -153,8 +156,8 @@ fn join(process: &OwnedFd, namespaces: CloneFlags) -> Result<()> {
 // ANCHOR_END: join
 
 /// # Source
-/// ptrace(2), "PTRACE_MODE_READ_FSCREDS": the own user, in the own user namespace or one
-/// below it
+/// ptrace(2), "PTRACE_MODE_READ_FSCREDS": the process must belong to the same user,
+/// in the same user namespace or one below it
 fn foreign(errno: Errno, pid: Pid) -> Option<String> {
     (errno == Errno::EACCES).then(|| {
         format!(
@@ -167,15 +170,17 @@ fn foreign(errno: Errno, pid: Pid) -> Option<String> {
 
 fn why(errno: Errno) -> Option<String> {
     (errno == Errno::EPERM).then(|| {
-        "joining takes the rights of who made it: try as that user, or as root"
+        "setns(2) requires the rights of the user that created the container: use \
+         that user, or root"
             .to_owned()
     })
 }
 
-/// Who is not mapped in the user namespace is nobody there.
+/// Become root in the user namespace. A user that is not mapped has the overflow ID
+/// there.
 fn be_root() -> Result<()> {
     let tolerated = |done: nix::Result<()>, call: &str| match done {
-        // There is no root either, where nobody is mapped.
+        // If no user is mapped, root is not mapped either.
         Err(Errno::EINVAL | Errno::EPERM) => Ok(()),
         done => done.step(|| call.to_owned()),
     };

@@ -1,4 +1,4 @@
-//! `exec`: a second program in a container that runs.
+//! `exec`: a second program in a running container.
 
 #![forbid(unsafe_code)]
 

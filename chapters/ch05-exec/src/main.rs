@@ -1,4 +1,4 @@
-//! `ch05-exec exec CONTAINER COMMAND`: a second program in a container that runs.
+//! `ch05-exec exec CONTAINER COMMAND`: a second program in a running container.
 
 use std::process::ExitCode;
 
@@ -9,17 +9,17 @@ use ch05_logs::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, exec: a second program in a container that runs.
+/// Chapter 5, exec: a second program in a running container.
 ///
-/// It has what the container's own program has: namespaces, cgroup, root, environment,
-/// working directory.
+/// It shares the namespaces, cgroup, root filesystem, environment and working
+/// directory of the container's own program.
 #[derive(Parser)]
 #[command(name = "ch05-exec", after_help = common::after_help!("\
 Try:
-  ch05-exec run --name one busybox sleep 1000     and at another terminal:
+  ch05-exec run --name one busybox sleep 1000     then, in another terminal:
   ch05-exec exec -ti one sh                       then: ps, hostname, exit
   ch05-exec exec -e WORD=hello one sh -c 'echo $WORD $HOSTNAME'
-  ch05-exec exec --trace one true                 each step of joining
+  ch05-exec exec --trace one true                 trace each step of joining
 "))]
 struct Cli {
     #[command(subcommand)]

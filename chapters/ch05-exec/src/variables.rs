@@ -9,11 +9,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-/// Flags of the program's environment.
+/// Flags for the program's environment.
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct Variables {
-    /// A variable for the program; without a value, the caller's, if that is set
+    /// Environment variable; without a value, the caller's value, if it is set
     #[arg(
         short = 'e',
         long = "env",
@@ -23,7 +23,7 @@ pub struct Variables {
     variables: Vec<Variable>,
 }
 
-/// One of them. Its value is any bytes.
+/// An environment variable. Its value may be any bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
     key: OsString,
@@ -31,10 +31,10 @@ pub struct Variable {
 }
 
 impl Variable {
-    /// `KEY=VALUE`, or `KEY` for the caller's value.
+    /// Parse `KEY=VALUE`, or `KEY` for the caller's value.
     ///
     /// # Errors
-    /// There is no key.
+    /// The key is empty.
     pub fn parse(text: &OsStr) -> Result<Variable> {
         let bytes = text.as_bytes();
         let at = bytes.iter().position(|&byte| byte == b'=');
@@ -49,7 +49,7 @@ impl Variable {
         Ok(Variable { key: owned(key), value: value.map(owned) })
     }
 
-    /// Put it into an environment.
+    /// Add the variable to an environment.
     pub fn put(&self, environment: &mut BTreeMap<OsString, OsString>) {
         let value = self.value.clone().or_else(|| env::var_os(&self.key));
         if let Some(value) = value {
@@ -59,7 +59,7 @@ impl Variable {
 }
 
 impl Variables {
-    /// Put them into an environment, the last one of a name for good.
+    /// Add the variables to an environment. The last one with the same name wins.
     pub fn put(&self, environment: &mut BTreeMap<OsString, OsString>) {
         self.variables.iter().for_each(|variable| variable.put(environment));
     }

@@ -1,10 +1,10 @@
-//! `--init`: a small process 1 above the program.
+//! `--init`: a small init process as PID 1.
 
 use anyhow::Result;
 use common::{Part, Plan, Running, SafeBinary, Up, stay_as_init};
 
-/// A process 1 that forwards signals to the program, reaps what others leave, and ends
-/// as the program does.
+/// The part for an init process: PID 1 that forwards signals to the program, reaps
+/// orphans, and ends with the program's exit status.
 ///
 /// # Source
 /// pid_namespaces(7), "The namespace init process"
@@ -14,8 +14,8 @@ pub struct Init {
 }
 
 impl Init {
-    /// If it is wanted: process 1 stays visible, so it runs from a file that is not the
-    /// host's binary.
+    /// Create the part; `None` means no init process. The init process is visible in
+    /// the container, so it runs from a file that is not the host's binary.
     #[must_use]
     pub fn new(wanted: Option<SafeBinary>) -> Init {
         Init { wanted }
@@ -35,8 +35,9 @@ impl Part for Init {
         Ok(())
     }
 
-    // After the walls, which both stand in. The parts that come later are the program's
-    // alone: its streams and its terminal.
+    // The position in the list of parts matters. Parts before this one, such as the
+    // namespaces, apply to the init process and the program. Parts after it apply
+    // only to the program: its streams and its terminal.
     fn enter(&self, _plan: &Plan, up: &Up) -> Result<()> {
         self.wanted.map_or(Ok(()), |binary| stay_as_init(up, binary))
     }

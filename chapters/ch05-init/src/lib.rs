@@ -1,4 +1,4 @@
-//! A small process 1 above the program.
+//! A small init process as PID 1.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! `ch05-init run --init IMAGE COMMAND`: a small process 1 above the program.
+//! `ch05-init run --init IMAGE COMMAND`: a small init process as PID 1.
 
 use std::process::ExitCode;
 
@@ -9,9 +9,10 @@ use ch05_rm::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, init: a process 1 that does the duties of one.
+/// Chapter 5, init: a small init process as PID 1.
 ///
-/// It forwards signals to the program, reaps orphans, and ends as the program does.
+/// It forwards signals to the program, reaps orphans, and ends with the program's
+/// exit status.
 #[derive(Parser)]
 #[command(name = "ch05-init", after_help = common::after_help!("\
 Try:

@@ -1,4 +1,4 @@
-//! `run` of this chapter.
+//! This chapter's `run`.
 
 use anyhow::Result;
 use ch05_detach::Log;
@@ -19,7 +19,7 @@ pub struct Run {
     #[command(flatten)]
     surroundings: Surroundings,
 
-    /// Put a small process 1 above the program, which forwards signals and reaps
+    /// Run a small init process as PID 1, which forwards signals and reaps zombies
     #[arg(long)]
     init: bool,
 
@@ -30,7 +30,8 @@ pub struct Run {
 impl Act for Run {
     // ANCHOR: parts
     fn act(self, context: &Context) -> Result<Exit> {
-        // First of all: everything before it happens twice.
+        // This comes first, because it executes the program again: earlier
+        // statements would run twice.
         let binary = self.init.then(SafeBinary::exec_self).transpose()?;
         self.streams.check()?;
         let container = self.run.container(context)?;

@@ -3,10 +3,10 @@
 use crate::Logs;
 
 common::commands! {
-    /// The commands that look, and the commands about images.
+    /// The commands that show containers, and the commands for images.
     #[derive(Debug)]
     pub enum Commands {
-        /// Show what a container has printed
+        /// Show the output of a container
         Logs(Logs),
         /// The commands of the earlier chapters.
         #[command(flatten)]

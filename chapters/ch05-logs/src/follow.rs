@@ -1,4 +1,4 @@
-//! `-f`: wait for more, without asking again and again.
+//! `-f`: wait for new log entries without polling the file.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -14,40 +14,44 @@ use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 
 use crate::show::{Looks, Show};
 
-/// A log that somebody may still be writing, and what was seen of it.
+/// A log to which a supervisor may still write, and the position in it.
 pub struct Follow {
     log: File,
     show: Show,
     news: OwnedFd,
-    /// Who writes it, until its end was seen.
+    /// The process that writes the log. `None` after its end was seen.
     host: Option<Process>,
 }
 
 // ANCHOR: follow
 impl Follow {
-    /// Wait for news of it, from before it is read.
+    /// Watch the log. The watch exists before the log is read, so no change is
+    /// missed.
     ///
     /// # Source
     /// inotify(7)
     pub(crate) fn new(home: &Home, log: File, show: Show) -> Result<Follow> {
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
         let news = init(flags).look(|| "inotify_init1(2)")?;
-        // The very file that is open, should its name be removed meanwhile.
+        // Watch the open file, not its name, which may be removed in the meantime.
         let path = format!("/proc/self/fd/{}", log.as_raw_fd());
         add_watch(&news, &path, WatchFlags::MODIFY)
             .look(|| format!("inotify_add_watch(2) {path}"))?;
         Ok(Follow { log, show, news, host: home.host()? })
     }
 
-    /// Show what there is by now. False: there will be no more, or nobody looks.
+    /// Show all new entries. Returns false if there will be no more, or if the
+    /// reader of the output is gone.
     ///
     /// # Errors
-    /// Those of read(2) and write(2).
+    /// An errno of read(2) or write(2).
     pub fn more(&mut self) -> Result<bool> {
-        // Looked at before what was told is forgotten, the log would keep us waiting for
-        // what came in between.
+        // Discard the events first, then read the log. In the other order, an entry
+        // that is written between the two steps would be shown only after the next
+        // event.
         forget(&self.news)?;
-        // Read after the end was seen, it is all there will be.
+        // If the end of the writer was seen before this read, the log is now
+        // complete.
         let looks = self.show.all(&mut self.log)?;
         if looks == Looks::On && self.host.is_none() {
             self.show.end()?;
@@ -55,25 +59,27 @@ impl Follow {
         Ok(looks == Looks::On && self.host.is_some())
     }
 
-    /// Whether the end of who writes it was seen.
+    /// Whether the end of the writing process was seen.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.host.is_none()
     }
 
-    /// What to wait for.
+    /// The file descriptors to poll.
     #[must_use]
     pub fn wants(&self) -> [PollFd<'_>; 3] {
         let host = self.host.as_ref().map_or(self.news.as_fd(), |it| it.fd.as_fd());
         [
             PollFd::new(&self.news, PollFlags::IN),
             PollFd::from_borrowed_fd(host, PollFlags::IN),
-            // Only that the reader went away.
+            // Without events, poll(2) reports only that the reader closed the
+            // output.
             PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty()),
         ]
     }
 
-    /// What came of it, in the same order. False: nobody looks.
+    /// Handle the events of these file descriptors, in the same order. Returns false
+    /// if the reader of the output is gone.
     pub fn seen(&mut self, events: [PollFlags; 3]) -> bool {
         if !events[1].is_empty() {
             self.host = None;
@@ -81,7 +87,8 @@ impl Follow {
         events[2].is_empty()
     }
 
-    /// Show what comes until the container's host side has ended: then all is written.
+    /// Show new entries until the container's supervisor has ended. Then the log is
+    /// complete.
     pub(crate) fn until_the_end(&mut self) -> Result<()> {
         while self.more()? {
             let mut polled = self.wants();
@@ -97,10 +104,10 @@ impl Follow {
 // ANCHOR_END: follow
 
 impl Follow {
-    /// From here on, in the middle of a line though it may be.
+    /// Follow the log from its current end, which may be in the middle of a line.
     ///
     /// # Errors
-    /// Those of open(2) and inotify(7).
+    /// An errno of open(2), lseek(2) or inotify(7).
     pub fn from_now(home: &Home) -> Result<Follow> {
         let path = ch05_detach::path(home);
         let mut log =
@@ -111,7 +118,7 @@ impl Follow {
     }
 }
 
-/// Read what was told: it is only that there is something.
+/// Read and discard all events. They say only that the log has changed.
 fn forget(news: &impl AsFd) -> Result<()> {
     let mut events = [0; 4096];
     loop {

@@ -1,4 +1,4 @@
-//! `logs`: what a container has printed, while it runs and after.
+//! `logs`: show the output of a container, while it runs and after its end.
 
 #![forbid(unsafe_code)]
 

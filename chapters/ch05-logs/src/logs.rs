@@ -1,4 +1,4 @@
-//! The command: which log, from where on, and for how long.
+//! The command `logs`: select the log, its first entry, and how long to follow it.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -15,27 +15,27 @@ use crate::show::{Looks, Show};
 use crate::since::Since;
 use crate::tail::tail;
 
-/// Show what a container has printed
+/// Show the output of a container
 #[derive(Args, Debug)]
 pub struct Logs {
-    /// Go on as long as the container does
+    /// Follow the output until the container ends
     #[arg(short, long)]
     follow: bool,
 
-    /// The last N lines only
+    /// Show only the last N lines
     #[arg(long, value_name = "N")]
     tail: Option<usize>,
 
-    /// Say when each line was printed, in front of it
+    /// Show the time of each line before the line
     #[arg(short, long)]
     timestamps: bool,
 
-    /// Only what was printed then or later: 2026-11-21T22:00:00Z, or 10m for the last
+    /// Show only output since this time: 2026-11-21T22:00:00Z, or 10m for the last
     /// ten minutes
     #[arg(long, value_name = "TIME|DURATION")]
     since: Option<Since>,
 
-    /// Its name, its id, or what only its id begins with
+    /// Name, ID, or unique ID prefix of the container
     container: String,
 }
 
@@ -70,7 +70,7 @@ impl Logs {
         }
         match show.all(&mut log)? {
             Looks::On => show.end(),
-            // A reader who went away has seen enough.
+            // The reader closed the output: this is not an error.
             Looks::Away => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! `ch05-logs logs -f CONTAINER`: what a container prints.
+//! `ch05-logs logs -f CONTAINER`: show and follow the output of a container.
 
 use std::process::ExitCode;
 
@@ -8,10 +8,11 @@ use ch05_logs::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, logs: what a container has printed.
+/// Chapter 5, logs: show the output of a container.
 ///
-/// Standard output comes on standard output, standard error on standard error, in the
-/// order in which they were read. It is kept until `rm`.
+/// The container's standard output goes to standard output, and its standard error
+/// to standard error, in the order in which the supervisor read them. The log is
+/// kept until `rm`.
 #[derive(Parser)]
 #[command(name = "ch05-logs", after_help = common::after_help!("\
 Try:

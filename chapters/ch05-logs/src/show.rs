@@ -1,4 +1,4 @@
-//! A log's entries, back on the streams by which they came.
+//! Print a log's entries to the streams from which they came.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -7,29 +7,29 @@ use ch05_detach::{Entry, Stream};
 use common::step::Step;
 use jiff::Timestamp;
 
-/// Whether anybody looks on.
+/// Whether the output has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Looks {
-    /// There may be more.
+    /// The reader is there.
     On,
-    /// The reader went away.
+    /// The reader has closed the output.
     Away,
 }
 
-/// What is shown, and how far it is.
+/// The options for printing, and the state between two reads.
 pub(crate) struct Show {
     timestamps: bool,
     since: Option<Timestamp>,
-    /// For each stream, whether the line that it is in is shown from its beginning.
+    /// For each stream, whether the current line is shown.
     shown: [bool; 2],
-    /// What was read and is no whole entry yet.
+    /// Bytes that were read but are not a complete entry yet.
     rest: Vec<u8>,
-    /// What goes to `stream` next.
+    /// Output that is not yet written to `stream`.
     pending: Vec<u8>,
     stream: Stream,
 }
 
-/// What is read at once.
+/// The number of bytes per read(2).
 const CHUNK: usize = 64 << 10;
 
 impl Show {
@@ -39,12 +39,12 @@ impl Show {
         Show { timestamps, since, shown, rest, pending, stream }
     }
 
-    /// From the middle of a line on, whose rest is shown as well.
+    /// Start in the middle of a line, and show the rest of this line too.
     pub(crate) fn amid_a_line() -> Show {
         Show { shown: [true; 2], ..Show::new(false, None) }
     }
 
-    /// Show all that there is by now.
+    /// Show all entries up to the current end of the log.
     pub(crate) fn all(&mut self, log: &mut impl Read) -> Result<Looks> {
         let mut bytes = vec![0; CHUNK];
         loop {
@@ -62,8 +62,8 @@ impl Show {
         }
     }
 
-    /// What is left at the end is the last words of somebody who was killed while
-    /// writing them down.
+    /// Show an incomplete entry at the end of the log. Its writer was killed while
+    /// it wrote the entry.
     pub(crate) fn end(&mut self) -> Result<()> {
         let rest = std::mem::take(&mut self.rest);
         self.line(&rest, false)?;
@@ -85,7 +85,7 @@ impl Show {
     }
 
     // ANCHOR: line
-    /// Show one line of the log. One that is damaged is passed over.
+    /// Show one line of the log. A damaged line is skipped.
     fn line(&mut self, line: &[u8], whole: bool) -> Result<Looks> {
         let Some(entry) = Entry::parse(line) else { return Ok(Looks::On) };
         let shown = &mut self.shown[entry.stream as usize];
@@ -97,7 +97,8 @@ impl Show {
         if !*shown {
             return Ok(Looks::On);
         }
-        // Both streams may lead to one place, where their order is to be seen.
+        // Both streams may go to the same terminal or file, so flush before the
+        // stream changes to preserve the order.
         if entry.stream != self.stream || self.pending.len() > CHUNK {
             if self.flush()? == Looks::Away {
                 return Ok(Looks::Away);

@@ -1,11 +1,11 @@
-//! A moment, as a user writes it.
+//! A time on the command line.
 
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
 
-/// A moment: a time, or so long ago.
+/// A time, given as a time or as a duration before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since(pub Timestamp);
 

@@ -1,4 +1,4 @@
-//! Where the last lines of a log begin.
+//! Find the beginning of the last lines of a log.
 
 use std::fs::File;
 use std::io;
@@ -6,19 +6,19 @@ use std::os::unix::fs::FileExt;
 
 use ch05_detach::Entry;
 
-/// What is read at once.
+/// The number of bytes per read.
 const BLOCK: u64 = 64 << 10;
 
 // ANCHOR: tail
-/// The place from which on so many lines begin. It is read from the end: the log may
-/// be of any length.
+/// The position from which the given number of lines begin. The log is read from its
+/// end, because it may be very long.
 pub(crate) fn tail(log: &File, lines: usize) -> io::Result<u64> {
     let mut at = log.metadata()?.len();
     if lines == 0 {
         return Ok(at);
     }
     let mut begun = 0;
-    // What was read from `at` on, and is not a whole line yet.
+    // The bytes from `at` on that are not a complete line yet.
     let mut text = Vec::new();
     loop {
         let last = text.len().saturating_sub(1);

@@ -3,10 +3,10 @@
 use crate::Ps;
 
 common::commands! {
-    /// The list of containers, and the commands about images.
+    /// The list of containers, and the commands for images.
     #[derive(Debug)]
     pub enum Commands {
-        /// List the containers that run
+        /// List running containers
         Ps(Ps),
         /// The commands of the earlier chapters.
         #[command(flatten)]

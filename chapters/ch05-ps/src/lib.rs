@@ -1,4 +1,4 @@
-//! The containers, and how each is now: true at the moment of the look.
+//! List containers with their current status.
 
 #![forbid(unsafe_code)]
 

@@ -6,24 +6,24 @@ use common::state::{Id, Notes, Published, State, Status, Summary};
 /// A container of the list.
 #[derive(Debug)]
 pub struct Listed {
-    /// As it was made.
+    /// Its record.
     pub record: Summary,
-    /// How it is.
+    /// Its status.
     pub status: Status,
-    /// Its published ports; none unless a process holds it.
+    /// Its published ports. Empty unless a process holds the container's lock.
     pub ports: Vec<Published>,
 }
 
 // ANCHOR: listed
-/// The containers, the newest first: those that a process holds, or all; and what went
-/// wrong with others.
+/// List the containers, newest first: all of them, or only those whose lock a
+/// process holds. Also returns an error for each container that cannot be read.
 ///
 /// # Errors
-/// Those of readdir(3).
+/// The state directory cannot be read.
 pub fn listed(state: &State, all: bool) -> Result<(Vec<Listed>, Vec<Error>)> {
     let mut others = if all { state.kept_ids()? } else { Vec::new() };
-    // After the others: a container that has a directory by then has a lock file, until
-    // its end.
+    // This comes after the others are listed. A container whose directory was listed
+    // has a lock file until its end, so it is not missed.
     let mut held = state.locked_ids()?;
     held.sort_unstable();
     others.retain(|id| held.binary_search(id).is_err());
@@ -45,8 +45,8 @@ pub fn listed(state: &State, all: bool) -> Result<(Vec<Listed>, Vec<Error>)> {
 }
 // ANCHOR_END: listed
 
-/// One; `None` when it has no record: it is being created or removed, or belongs to a
-/// chapter before images.
+/// Read one container. Returns `None` if it has no record: it is being created or
+/// removed, or belongs to a chapter before ch04-image.
 fn look(state: &State, id: &Id, held: bool) -> Result<Option<Listed>> {
     let Some(record) = Summary::read(state, id)? else { return Ok(None) };
     let seen = if held {

@@ -1,4 +1,4 @@
-//! `ch05-ps ps`: which containers there are, and how each is.
+//! `ch05-ps ps`: list containers and their status.
 
 use std::process::ExitCode;
 
@@ -8,10 +8,10 @@ use ch05_ps::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, ps: which containers there are.
+/// Chapter 5, ps: list containers.
 ///
-/// Those that run, by name, process id and age; with -a also those that have ended,
-/// with their exit codes.
+/// `ps` shows running containers with name, PID and age. With -a, it also shows
+/// containers that have ended, with their exit statuses.
 #[derive(Parser)]
 #[command(name = "ch05-ps", after_help = common::after_help!("\
 Try:

@@ -1,9 +1,9 @@
-//! Published ports, as the list shows them.
+//! Format published ports.
 
 use common::state::Published;
 use serde_json::{Value, json};
 
-/// For people, as docker(1) does: neighbouring ports are one range, as in
+/// Format ports for people, like docker(1). Consecutive ports are one range:
 /// `0.0.0.0:8000-8002->80-82/tcp`.
 #[must_use]
 pub(crate) fn ranges(ports: &[Published]) -> String {
@@ -34,7 +34,7 @@ fn range(ports: &[Published]) -> String {
     }
 }
 
-/// For programs.
+/// Format a port for programs.
 pub(crate) fn object(port: &Published) -> Value {
     json!({
         "protocol": port.protocol.as_str(),

@@ -1,4 +1,4 @@
-//! `ps`: the list, for people and for programs.
+//! `ps`: list containers, for people and for programs.
 
 use std::borrow::Cow;
 use std::iter::repeat_n;
@@ -17,29 +17,29 @@ use crate::list::{Listed, listed};
 use crate::ports::{self, ranges};
 use crate::words::{phrase, word};
 
-/// List the containers that run
+/// List running containers
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Ps {
-    /// Also those that have ended
+    /// Also list containers that have ended
     #[arg(short, long)]
     pub all: bool,
 
-    /// Ids only
+    /// Print only IDs
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
 
-    /// All that is known of each, for programs
+    /// Print JSON with all data of each container
     ///
-    /// One array of objects: id, name (or null), image, command (an array), status
-    /// (starting, running, ending, exited, dead), pid (null unless it runs), code (null
-    /// until it has exited), signal (null unless one ended it), created and ended
-    /// (seconds after 1970; ended is null until then), ports (an array of objects:
-    /// protocol, address, host, guest).
+    /// The output is one array of objects: id, name (or null), image, command (an
+    /// array), status (starting, running, ending, exited, dead), pid (null unless
+    /// running), code (null unless exited), signal (null unless a signal ended the
+    /// program), created and ended (seconds since 1970; ended is null unless
+    /// exited), ports (an array of objects: protocol, address, host, guest).
     #[arg(long)]
     pub json: bool,
 
-    /// The whole command, however long
+    /// Do not truncate the command
     #[arg(long)]
     pub no_trunc: bool,
 }
@@ -94,11 +94,11 @@ pub fn object(it: &Listed) -> Value {
     })
 }
 
-/// How many characters of a command are shown.
+/// The maximum number of characters of a command in the table.
 const COMMAND: usize = 20;
 
 fn table(all: &[Listed], now: u64, whole: bool) -> String {
-    // An empty column at the end is not seen.
+    // If no container has ports, the title is empty too, so the column is invisible.
     let published = all.iter().any(|it| !it.ports.is_empty());
     let ports = if published { "PORTS" } else { "" };
     let titles = ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED", ports];
@@ -121,8 +121,8 @@ fn table(all: &[Listed], now: u64, whole: bool) -> String {
     text
 }
 
-/// The cells of one container. A cell that is known as text is borrowed: there may be
-/// hundreds of rows.
+/// The cells of one container. Text that exists already is borrowed, because there
+/// may be hundreds of rows.
 fn row(it: &Listed, now: u64, whole: bool) -> [Cow<'_, str>; 7] {
     let Listed { record, status, ports } = it;
     let pid = match status {
@@ -141,8 +141,8 @@ fn row(it: &Listed, now: u64, whole: bool) -> [Cow<'_, str>; 7] {
     ]
 }
 
-/// A command as a shell reads it back. What would move the cursor, or be a line of its
-/// own, is told in letters.
+/// A command with the quoting of a shell. Control characters are escaped, so that
+/// they cannot move the cursor or begin a new line.
 fn shown(command: &[String]) -> String {
     let mut line = String::new();
     for word in command {

@@ -1,9 +1,9 @@
-//! A status in words: for programs, and for people.
+//! Format a status, for programs and for people.
 
 use common::cli::table::age;
 use common::state::{End, Status};
 
-/// In one word, for programs.
+/// The status in one word, for programs.
 #[must_use]
 pub(crate) fn word(status: &Status) -> &'static str {
     match status {
@@ -15,8 +15,8 @@ pub(crate) fn word(status: &Status) -> &'static str {
     }
 }
 
-/// For people: since when it runs, or with which exit status it ended. `created` and
-/// `now` are in seconds after 1970.
+/// The status for people, with the age or the exit status. `created` and `now` are
+/// in seconds since 1970.
 #[must_use]
 pub(crate) fn phrase(status: &Status, created: u64, now: u64) -> String {
     match status {

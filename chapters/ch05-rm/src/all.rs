@@ -3,10 +3,10 @@
 use crate::Removal;
 
 common::commands! {
-    /// The commands that remove, and all before them.
+    /// The commands that remove containers, and all earlier commands.
     #[derive(Debug)]
     pub enum Commands {
-        /// The commands that remove.
+        /// The commands that remove containers.
         #[command(flatten)]
         Removal(Removal),
         /// The commands of the earlier chapters.

@@ -1,4 +1,4 @@
-//! The commands that remove.
+//! The commands that remove containers.
 
 use anyhow::{Error, Result};
 use ch05_stop::{Target, kill};
@@ -14,7 +14,8 @@ common::commands! {
     pub enum Removal {
         /// Remove containers that have ended
         Rm(Rm),
-        /// Remove all containers that have ended, and what killed ones left
+        /// Remove all containers that have ended, and files that killed processes
+        /// left
         Prune(Prune),
     }
 }
@@ -23,7 +24,7 @@ common::commands! {
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Rm {
-    /// Kill those that run first
+    /// Kill running containers first
     #[arg(short, long)]
     pub force: bool,
 
@@ -32,7 +33,7 @@ pub struct Rm {
     pub containers: Vec<String>,
 }
 
-/// Remove all containers that have ended, and what killed ones left
+/// Remove all containers that have ended, and files that killed processes left
 #[derive(Args, Debug)]
 pub struct Prune {}
 
@@ -44,7 +45,8 @@ impl Act for Rm {
         let found = found.map(|word| Target::find(&context.state, word));
         let found: Vec<_> = found.collect();
         if self.force {
-            // All at once, and each is waited for afterwards. What fails is told there.
+            // Kill all containers first, and wait for each of them below. An error
+            // is reported there.
             for target in found.iter().flatten() {
                 let _ = kill(target);
             }

@@ -1,4 +1,4 @@
-//! What is left of a container, removed: of one, or of all that no process holds.
+//! Remove one container, or all containers that have ended.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! `ch05-rm rm`: what is left of a container, removed.
+//! `ch05-rm rm`: remove containers that have ended.
 
 use std::process::ExitCode;
 
@@ -9,10 +9,10 @@ use ch05_rm::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, rm: what is left of a container.
+/// Chapter 5, rm: remove containers that have ended.
 ///
-/// `rm` removes what one container has, also when its host side was killed; `prune`
-/// does so with all that nobody holds.
+/// `rm` removes everything that belongs to a container, even if its supervisor was
+/// killed. `prune` removes all containers that have ended.
 #[derive(Parser)]
 #[command(name = "ch05-rm", after_help = common::after_help!("\
 Try:

@@ -1,4 +1,4 @@
-//! `prune`: all containers that no process holds.
+//! `prune`: remove all containers whose lock no process holds.
 
 use anyhow::{Context as _, Error, Result};
 use ch04_image::Store;
@@ -7,10 +7,11 @@ use common::cli::Context;
 use common::state::{Dead, Record};
 
 // ANCHOR: prune
-/// Remove all that have ended or are dead: their names, and what went wrong with others.
+/// Remove all containers that have ended or are dead. Returns their names, and an
+/// error for each container that could not be removed.
 ///
 /// # Errors
-/// A state directory that cannot be read.
+/// The state directory cannot be read.
 pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
     let Context { state, undo } = context;
     let store = Store::open(state)?;
@@ -23,8 +24,9 @@ pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
             Err(error) => errors.push(error),
         }
     }
-    // Those without a record: their host sides were killed before they wrote one, or
-    // when they had removed it, or belong to chapters before images.
+    // Then remove containers without a record. Their supervisors were killed before
+    // they wrote the record or after they removed it, or they belong to chapters
+    // before ch04-image.
     for dead in state.dead()? {
         match nameless(&dead, context) {
             Ok(true) => removed.push(dead.home.id.to_string()),
@@ -32,13 +34,13 @@ pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
             Err(error) => errors.push(error),
         }
     }
-    // What a killed commit or import left goes with it.
+    // Also remove files that a killed commit or import left.
     errors.extend(store.tidy().err());
     Ok((removed, errors))
 }
 // ANCHOR_END: prune
 
-/// Remove a container that has no record; false if it has one.
+/// Remove a container that has no record. Returns false if it has one.
 fn nameless(dead: &Dead, context: &Context) -> Result<bool> {
     if !matches!(Record::read(&context.state, &dead.home.id), Ok(None)) {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! `rm`: one container, with everything that it has.
+//! `rm`: remove one container, with everything that belongs to it.
 
 use anyhow::{Result, bail};
 use ch04_image::Store;
@@ -6,22 +6,25 @@ use ch05_stop::{Target, kill};
 use common::cli::Context;
 
 // ANCHOR: rm
-/// Remove a container that was found: record, layers, log, group, name. With `force` a
-/// running one is killed first.
+/// Remove a container: its record, write layer, log, group and name. With `force`, a
+/// running container is killed first.
 ///
 /// # Errors
-/// It runs, or is just being started; it is being committed; it has a note of an unknown
-/// kind.
+/// The container is running (without `force`), is starting, or is being committed;
+/// it has a note of an unknown kind.
 pub fn rm(context: &Context, target: Target, force: bool) -> Result<()> {
     let word = target.word.clone();
     if target.process()?.is_some() {
         if !force {
-            bail!("container {word} is running: `stop {word}` ends it, or `rm -f`");
+            bail!(
+                "container {word} is running: use `stop {word}` first, or `rm -f`"
+            );
         }
         kill(&target)?;
     }
     let record = target.record.clone();
-    // Its host side undoes what it did, and writes how it ended, for those who wait.
+    // Wait until the supervisor has cleaned up and recorded the end: other processes
+    // may wait for this record.
     target.outlast(&context.state)?;
     record.home(&context.state).remove(record.called(), context.undo)?;
     Store::open(&context.state)?.tidy()

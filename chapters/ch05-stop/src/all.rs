@@ -3,10 +3,10 @@
 use crate::Ends;
 
 common::commands! {
-    /// The commands about a container's end, and all that look.
+    /// The commands that end containers, and all earlier commands.
     #[derive(Debug)]
     pub enum Commands {
-        /// The commands about a container's end.
+        /// The commands that end containers or wait for their end.
         #[command(flatten)]
         Ends(Ends),
         /// The commands of the earlier chapters.

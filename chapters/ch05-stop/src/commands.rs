@@ -1,4 +1,4 @@
-//! The commands about a container's end.
+//! The commands that end containers or wait for their end.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -40,10 +40,10 @@ pub struct Stop {
 /// Send containers a signal
 #[derive(Args, Debug)]
 pub struct Kill {
-    /// A name, with or without SIG, or a number
+    /// Signal name, with or without SIG, or number
     ///
-    /// The first process of a container gets it, and the kernel drops what that has no
-    /// handler for; but for KILL and STOP.
+    /// The container's first process receives the signal. The kernel drops a signal
+    /// for which this process has no handler, except KILL and STOP.
     #[arg(short, long, value_parser = signal::parse, default_value = "KILL")]
     signal: Signal,
 
@@ -58,11 +58,11 @@ pub struct Wait {
     which: Which,
 }
 
-/// Which containers.
+/// The containers of a command.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub(crate) struct Which {
-    /// Their names, their ids, or what only those begin with
+    /// Names, IDs, or unique ID prefixes of the containers
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
@@ -75,7 +75,7 @@ impl Act for Stop {
         let stopped = stop::stop(&targets, patience);
         for (target, stopped) in targets.into_iter().zip(stopped) {
             let word = target.word.clone();
-            // What is told is over: the host side has written how it ended.
+            // Print the name only after the supervisor has recorded the end.
             match stopped.and_then(|()| target.outlast(state)) {
                 Ok(_) => errors.extend(tell(&word).err()),
                 Err(error) => errors.push(error),
@@ -111,7 +111,8 @@ impl Kill {
 impl Act for Wait {
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
-        // All are found first: one may be removed while another is waited for.
+        // Find all containers first: one may be removed while this process waits for
+        // another.
         let (targets, mut errors) = self.which.find(state);
         for target in targets {
             match crate::wait(target, state) {
@@ -124,7 +125,7 @@ impl Act for Wait {
 }
 
 impl Which {
-    /// Those that there are, and what is wrong with the others.
+    /// Find the containers. Returns an error for each that is not found.
     fn find(&self, state: &State) -> (Vec<Target>, Vec<Error>) {
         let mut targets = Vec::new();
         let mut errors = Vec::new();

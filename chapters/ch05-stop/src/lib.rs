@@ -1,4 +1,4 @@
-//! A container's end: asked for, enforced, waited for.
+//! Stop a container, kill it, and wait for its end.
 
 #![forbid(unsafe_code)]
 

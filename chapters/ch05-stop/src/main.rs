@@ -1,4 +1,4 @@
-//! `ch05-stop stop`: a container's end, asked for, enforced, waited for.
+//! `ch05-stop stop`: stop a container, kill it, or wait for its end.
 
 use std::process::ExitCode;
 
@@ -9,10 +9,10 @@ use ch05_stop::Commands;
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 5, stop: a container's end.
+/// Chapter 5, stop: stop containers.
 ///
-/// `stop` asks its program to end, and after a while makes it; `kill` sends it any
-/// signal; `wait` tells how it ended.
+/// `stop` sends the program SIGTERM and, after a while, SIGKILL. `kill` sends any
+/// signal. `wait` waits for the end and prints the exit status.
 #[derive(Parser)]
 #[command(name = "ch05-stop", after_help = common::after_help!("\
 Try:

@@ -1,12 +1,13 @@
-//! Signals as people write them.
+//! Parse signals on the command line.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-/// A signal by its name, with or without SIG, in either case, or by its number.
+/// Parse a signal: its name, with or without SIG, in upper or lower case, or its
+/// number.
 ///
 /// # Errors
-/// There is none, or it is a real-time signal, which has no name.
+/// There is no such signal, or it is a real-time signal, which has no name.
 pub fn parse(text: &str) -> Result<Signal> {
     let found = match text.parse::<i32>() {
         Ok(number) => Signal::try_from(number).ok(),
@@ -18,7 +19,8 @@ pub fn parse(text: &str) -> Result<Signal> {
     };
     found.with_context(|| {
         format!(
-            "{text:?} is no signal: a name such as TERM, or a number from 1 to 31"
+            "invalid signal {text:?}: expected a name such as TERM, or a number \
+             from 1 to 31"
         )
     })
 }

@@ -1,4 +1,4 @@
-//! `stop` and `kill`: first asked, then made to.
+//! `stop` and `kill`: end containers.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,13 @@ use crate::signal;
 use crate::target::Target;
 
 // ANCHOR: stop
-/// Ask all of them for their end, and kill those that live after this time. Their
-/// programs have ended then, and their host sides are undoing what they did.
+/// Send all containers their stop signal, and kill those that are still running
+/// after `patience`. When this returns, their programs have ended, but their
+/// supervisors may still be cleaning up.
 ///
 /// # Errors
-/// Another user's, one that is just being started: told with each, and the others are
-/// ended all the same.
+/// A container that belongs to another user or is starting has an error in the
+/// result. The other containers are stopped anyway.
 pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
     let asked: Vec<Result<()>> = targets
         .iter()
@@ -34,27 +35,27 @@ pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
 }
 // ANCHOR_END: stop
 
-/// The signal that asks the program to end: the image's, or SIGTERM.
+/// The stop signal: that of the image, or SIGTERM.
 fn asking(target: &Target) -> Signal {
     let named = target.record.stop_signal.as_deref().map(signal::parse);
-    // A real-time signal has no name here; SIGTERM asks as well.
+    // A real-time signal has no name here, so it is replaced by SIGTERM.
     named.and_then(Result::ok).unwrap_or(Signal::SIGTERM)
 }
 
-/// End one at once, if it lives.
+/// Kill a container if it is running.
 ///
 /// # Errors
-/// As [`Target::send`].
+/// The errors of [`Target::send`] and [`Target::thaw`].
 pub fn kill(target: &Target) -> Result<()> {
     if target.process()?.is_none_or(Process::has_ended) {
         return Ok(());
     }
     target.send(Signal::SIGKILL)?;
-    // In cgroup v1 not even SIGKILL reaches who is frozen.
+    // In cgroup v1, even SIGKILL does not end a frozen process.
     target.thaw(true)
 }
 
-/// Sleep until all have ended, or this time is over.
+/// Sleep until all processes have ended, but not longer than `patience`.
 fn all_end(mut living: Vec<&Process>, patience: Duration) {
     let deadline = Instant::now() + patience;
     loop {
@@ -65,7 +66,8 @@ fn all_end(mut living: Vec<&Process>, patience: Duration) {
         }
         let mut fds: Vec<PollFd> =
             living.iter().map(|it| PollFd::new(&it.fd, PollFlags::IN)).collect();
-        // Without poll(2) there is no wait: they are killed at once.
+        // If poll(2) fails, this cannot wait: the caller kills the processes at
+        // once.
         if poll(&mut fds, Some(left)).is_err() {
             return;
         }

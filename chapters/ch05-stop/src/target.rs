@@ -1,4 +1,5 @@
-//! A container that is to end, held by more than its name.
+//! A container that a command ends or waits for. Open files identify it, not only
+//! its name.
 
 use std::fs::File;
 
@@ -11,31 +12,32 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::process::pidfd_send_signal;
 
-/// A container, what it is called by, and how far it is.
+/// A container, with the user's name for it and its status.
 #[derive(Debug)]
 pub struct Target {
-    /// What the user called it.
+    /// The name, ID or ID prefix that the user gave.
     pub word: String,
-    /// As it was made.
+    /// The record of the container.
     pub record: Record,
     home: Home,
     watched: Option<Watched>,
     status: Status,
-    /// Its first process, held by a pidfd while it runs.
+    /// Its first process, with a pidfd, if it is running.
     process: Option<Process>,
-    /// How it ended, if it had when it was found.
+    /// Its end, if it had ended when it was found.
     end: Option<End>,
 }
 
 impl Target {
-    /// The container of this name, this id, or what only its id begins with.
+    /// Find the container with this name, ID, or unique ID prefix.
     ///
     /// # Errors
-    /// As [`Record::find`].
+    /// The errors of [`Record::find`]; the container's files cannot be read.
     pub fn find(state: &State, word: &str) -> Result<Target> {
         let record = Record::find(state, word)?;
         let home = record.home(state);
-        // Opened before it is looked at: whatever ends it from here on is noted in it.
+        // Open the lock file before the status is read: from here on, the end is
+        // written to this file.
         let watched = home.watch()?;
         let by_lock = Status::by_lock(&home)?;
         let process = match by_lock {
@@ -44,13 +46,14 @@ impl Target {
             }
             _ => None,
         };
-        // Read now: a removal takes the file away and does not note the end.
+        // Read the end now: a removal deletes the file and does not write the end to
+        // the lock file.
         let end = match by_lock {
             Status::Starting | Status::Dead => End::read(state, &home.id)?,
             _ => None,
         };
         let status = match by_lock {
-            // The process that removes a container holds its lock anew.
+            // A process that removes a container takes its lock again.
             Status::Starting if end.is_some() || !record.exists(state) => {
                 Status::Ending
             }
@@ -61,10 +64,10 @@ impl Target {
         Ok(Target { word, record, home, watched, status, process, end })
     }
 
-    /// Its first process; `None` if its program has ended.
+    /// The container's first process. `None` if the program has ended.
     ///
     /// # Errors
-    /// It is just being started.
+    /// The container is starting.
     pub fn process(&self) -> Result<Option<&Process>> {
         if self.status == Status::Starting {
             bail!(
@@ -76,10 +79,10 @@ impl Target {
     }
 
     // ANCHOR: send
-    /// Send its first process a signal; true if there was one to get it.
+    /// Send a signal to the first process. Returns whether the process existed.
     ///
     /// # Errors
-    /// EPERM of another user's.
+    /// The container is starting; EPERM if it belongs to another user.
     /// # Source
     /// pidfd_send_signal(2)
     pub fn send(&self, signal: Signal) -> Result<bool> {
@@ -87,15 +90,16 @@ impl Target {
         let named = rustix::process::Signal::from_named_raw(signal as i32);
         let Some(named) = named else { return Ok(false) };
         match pidfd_send_signal(&process.fd, named) {
-            // It has ended meanwhile, and its number may be another's: the descriptor
-            // never is.
+            // The process has ended. Its PID may be in use again, but a pidfd always
+            // refers to the original process.
             Err(rustix::io::Errno::SRCH) => Ok(false),
             sent => sent
                 .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
                 .look(|| format!("pidfd_send_signal(2) {signal} to {}", process.pid))
                 .hint(|errno| {
                     let foreign = errno == Errno::EPERM;
-                    foreign.then(|| "it is another user's container".to_owned())
+                    foreign
+                        .then(|| "the container belongs to another user".to_owned())
                 })
                 .map(|()| true),
         }
@@ -103,11 +107,13 @@ impl Target {
     // ANCHOR_END: send
 
     // ANCHOR: thaw
-    /// Let it go on, should it be frozen: it gets no signal before. Not while somebody
-    /// copies its files, who froze it, and thaws it afterwards; unless it must be.
+    /// Thaw the container if it is frozen, because a frozen process handles no
+    /// signals. A process that copies the container's files has frozen it and thaws
+    /// it afterwards. While such a process exists, this does nothing unless
+    /// `whoever_reads` is set.
     ///
     /// # Errors
-    /// Its group can't be thawed.
+    /// The group cannot be thawed.
     pub fn thaw(&self, whoever_reads: bool) -> Result<()> {
         let read = File::open(self.home.dir());
         let read = read.is_ok_and(|directory| directory.try_lock().is_err());
@@ -120,7 +126,7 @@ impl Target {
             return Ok(());
         }
         match freeze(&group, false) {
-            // Its group goes with it.
+            // The group is removed together with the container.
             Err(_) if self.process()?.is_none_or(Process::has_ended) => Ok(()),
             thawed => thawed,
         }
@@ -128,13 +134,14 @@ impl Target {
     // ANCHOR_END: thaw
 
     // ANCHOR: outlast
-    /// Sleep until its host side has undone all, and let go of its lock: how it ended,
-    /// `None` if nobody saw that.
+    /// Sleep until the supervisor has cleaned up and released the container's lock.
+    /// Returns how the program ended, or `None` if no process saw its end.
     ///
     /// # Errors
-    /// Those of flock(2) and read(2).
+    /// An errno of flock(2) or read(2).
     pub fn outlast(self, state: &State) -> Result<Option<Exit>> {
-        // A container that goes with its program has told its end in its lock file only.
+        // A container that is removed with its program (`--rm`) has its end only in
+        // its lock file.
         let noted = match self.watched {
             Some(watched) => End::noted(&watched.outlast()?)?,
             None => None,

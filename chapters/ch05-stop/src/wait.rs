@@ -1,14 +1,15 @@
-//! `wait`: until it has ended, and how that was.
+//! `wait`: wait for the end of a container.
 
 use anyhow::{Context, Result};
 use common::state::State;
 
 use crate::target::Target;
 
-/// Sleep until this container has ended: its exit code, as a shell would tell it.
+/// Sleep until this container has ended. Returns its exit status as a shell reports
+/// it.
 ///
 /// # Errors
-/// Nobody saw its end.
+/// The exit status is unknown, because no process saw the end of the program.
 pub fn wait(target: Target, state: &State) -> Result<u8> {
     let (word, record) = (target.word.clone(), target.record.clone());
     let how = target.outlast(state)?;
@@ -17,6 +18,6 @@ pub fn wait(target: Target, state: &State) -> Result<u8> {
             true => "its host side was killed",
             false => "it was removed meanwhile, or never started",
         };
-        format!("how container {word} ended is not known: {why}")
+        format!("the exit status of container {word} is unknown: {why}")
     })
 }

@@ -3,8 +3,8 @@
 //! destinations are several rules, from top to bottom.
 //!
 //! A rule has the same conditions as the only rule of the original course: the
-//! protocol and the port, and no destination address. The page of chapter 6.3 uses this
-//! program to show what such a rule does not do.
+//! protocol and the port, and no destination address. The page of chapter 6.3 uses
+//! this program to show what such a rule does not do.
 
 use std::env;
 use std::net::SocketAddrV4;

@@ -17,14 +17,14 @@ common::commands! {
         Networks(ch06_network::NetworkCommands),
         /// Connect a running container to a network
         ///
-        /// The container gets one more device (eth1, ...). It gets a default route only
-        /// if it has none.
+        /// The container gets one more device (eth1, ...). It gets a default route
+        /// only if it has none.
         Connect(Connect),
         /// Disconnect a running container from a network
         ///
-        /// If the container was started on this network, its published ports are given
-        /// back. If the default route was through this network, the container gets a
-        /// default route through another of its networks.
+        /// If the container was started on this network, its published ports are
+        /// given back. If the default route was through this network, the container
+        /// gets a default route through another of its networks.
         Disconnect(Disconnect),
     }
 }

@@ -24,8 +24,8 @@ use crate::undo::{self, CONNECTION};
 use crate::wire::Wire;
 use crate::{Mac, Mode, Publication, hosts, own_files, resolv_conf};
 
-/// The connection of a container to a network, and its files in `/etc`. It comes after
-/// the part that makes the network namespace.
+/// The part that connects a container to a network and writes its files in `/etc`.
+/// It comes after the part that creates the network namespace.
 #[derive(Debug)]
 pub struct Connection {
     flags: Flags,
@@ -35,8 +35,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// By these flags, with these published ports. The owner of a wanted address that is
-    /// dead is swept by the table.
+    /// Create the part with these flags and published ports. If a requested address
+    /// belongs to a dead container, this container is swept with the table.
     #[must_use]
     pub fn new(flags: Flags, publication: Publication, table: Table) -> Connection {
         let rules = Rules::new(publication);
@@ -92,8 +92,8 @@ impl Part for Connection {
         let wire = Wire { network, container, address, mac };
         let (rules, namespace) = (&self.rules, namespace.as_fd());
         thread::scope(|scope| {
-            // The kernel works on the devices meanwhile, for about as long as it takes to
-            // change two hundred files.
+            // Work in parallel: the kernel needs about as long for the devices as
+            // this thread needs to change two hundred files.
             let publish = || publish(&plan.home.state, network, claim);
             let others = !claim.others.is_empty();
             let published = others.then(|| scope.spawn(publish));
@@ -128,10 +128,11 @@ impl Part for Connection {
 }
 // ANCHOR_END: part
 
-/// A network whose bridge is there. After a reboot it is made again.
+/// Find a network, and create its bridge if it does not exist, for example after a
+/// reboot.
 ///
 /// # Errors
-/// There is no network of the name; the bridge cannot be made.
+/// The network is not found; the bridge cannot be created.
 pub(crate) fn used(state: &State, name: &Name) -> Result<Network> {
     let network = Network::find(state, name)?;
     network.ensure_bridge(&Route::open()?)?;
@@ -166,7 +167,7 @@ impl Connection {
     // ANCHOR_END: join
 }
 
-/// Tell the others the container's name.
+/// Add the container's name to the files of the other containers.
 fn publish(state: &State, network: &Network, claim: &Claim) -> Result<()> {
     hosts::publish(&Networks::lock(state)?, network, state, claim)
 }

@@ -1,8 +1,9 @@
-//! The connections that the kernel remembers.
+//! The kernel's connection tracking table.
 //!
 //! The kernel decides once per connection where its packets go. A UDP client that
-//! keeps sending from one port has one connection, so its packets would still go to a
-//! container that has ended. Deleting the entry makes the kernel ask the rules again.
+//! keeps sending from one port has one connection, so its packets would still go to
+//! a container that has ended. After the entry is deleted, the kernel evaluates the
+//! rules again.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -36,20 +37,21 @@ const AF_INET: u8 = 2;
 
 // ANCHOR: forget
 /// Delete the entries of connections from and to a container's address, and to its
-/// published ports. Returns how many these were.
+/// published ports. Returns the number of deleted entries.
 ///
-/// A published port that nobody published before may have entries too: of a client
-/// that sent to the host itself. Only UDP needs this: a TCP client opens a connection
+/// A port that is published for the first time may have entries too, if a client
+/// sent to the host itself. Only UDP needs this: a TCP client opens each connection
 /// from a new port.
 ///
-/// The kernel walks through a table that all network namespaces share, which takes 9
-/// to 30 ms for its usual 262,144 buckets (`net.netfilter.nf_conntrack_buckets`). So
-/// the caller does this while the container runs already. Without any entry in this
-/// network namespace it takes 10 µs.
+/// The kernel searches a table that all network namespaces share. This takes 9 to 30
+/// ms for the usual 262,144 buckets (`net.netfilter.nf_conntrack_buckets`), so the
+/// caller should do it after the container has started. If this network namespace
+/// has no entry, it takes 10 µs.
 ///
 /// # Errors
-/// EPERM without CAP_NET_ADMIN; EINVAL where the kernel lacks nf_conntrack_netlink.
-/// A container can start all the same: the caller warns.
+/// EPERM if the caller lacks CAP_NET_ADMIN; EINVAL if the kernel lacks
+/// nf_conntrack_netlink. A container can run in spite of the error, so the caller
+/// only warns.
 pub fn forget(
     rules: &Rules,
     address: Ipv4Addr,
@@ -59,7 +61,7 @@ pub fn forget(
     if count(socket)? == 0 {
         return Ok(0);
     }
-    // Connections to the same port of another host are not meant.
+    // Connections to the same port of another host must stay.
     let local: Vec<IpAddr> =
         Route::open()?.addresses()?.iter().map(|it| it.address).collect();
     let is_local = |it: Ipv4Addr| it.is_loopback() || local.contains(&it.into());
@@ -69,7 +71,7 @@ pub fn forget(
     let mut deleted = 0;
     for entry in entries.filter(|it| it.concerns(address, published, is_local)) {
         let outcome = match socket.ask(entry.deletion()) {
-            // It has just ended by itself.
+            // The entry has expired in the meantime.
             Err(io::Errno::NOENT) => continue,
             outcome => outcome,
         };
@@ -82,7 +84,7 @@ pub fn forget(
 }
 // ANCHOR_END: forget
 
-/// How many entries this network namespace has.
+/// The number of entries of this network namespace.
 fn count(socket: &Socket) -> Result<u32> {
     let request = message(IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK);
     let answers =
@@ -91,7 +93,7 @@ fn count(socket: &Socket) -> Result<u32> {
     let values = answers.first().and_then(|answer| answer.get(4..));
     let value = values.and_then(|values| find(values, CTA_STATS_GLOBAL_ENTRIES));
     let number = value.and_then(|value| value.try_into().ok());
-    // An answer without the number says nothing: look for entries.
+    // If the answer lacks the number, assume that there are entries.
     Ok(number.map_or(u32::MAX, u32::from_be_bytes))
 }
 
@@ -105,8 +107,8 @@ struct Tuple {
     port: Option<u16>,
 }
 
-/// A connection: as its first packet was, and as its answers are. The two differ by
-/// more than the direction where a rule has changed an address.
+/// A connection: the addresses of its first packet, and those of its replies. They
+/// differ by more than the direction if a rule has changed an address.
 struct Entry<'a> {
     original: Tuple,
     reply: Tuple,
@@ -146,9 +148,9 @@ impl<'a> Entry<'a> {
             })
     }
 
-    /// A request to delete it. The whole tuple is named, because Linux 6.1 refuses to
-    /// delete by less. The number is that of this entry, so a new connection with
-    /// the same tuple stays.
+    /// The request to delete this entry. It contains the whole tuple, because Linux
+    /// 6.1 requires it. It also contains the ID of this entry, so that a new
+    /// connection with the same tuple stays.
     fn deletion(&self) -> Message {
         let request = message(IPCTNL_MSG_CT_DELETE, NLM_F_ACK);
         self.key
@@ -212,7 +214,8 @@ mod tests {
     const OLD: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 9);
     const NEW: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
 
-    /// A connection from the client to `to`, port 53, that is answered by `by`.
+    /// Whether a connection from the client to `to`, port 53, concerns the
+    /// container. `by` sends the replies.
     fn concerns(protocol: Protocol, to: Ipv4Addr, by: Ipv4Addr) -> bool {
         let port = Some(53);
         let protocol = protocol.number();
@@ -237,7 +240,7 @@ mod tests {
         assert!(!concerns(Tcp, HOST, OLD));
         assert!(concerns(Tcp, HOST, NEW));
         assert!(concerns(Tcp, NEW, NEW));
-        // The name server of somebody else.
+        // The name server of another host.
         let other = Ipv4Addr::new(198, 51, 100, 1);
         assert!(!concerns(Udp, other, other));
     }

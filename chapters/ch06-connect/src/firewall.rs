@@ -21,7 +21,7 @@ use crate::nft::Expression::{
 use crate::nft::Is::{Equal, Not};
 use crate::nft::{Batch, Hook, Place, Rules, Table};
 
-/// The names of our tables begin with this.
+/// The prefix of the names of our tables.
 pub const PREFIX: &str = "mydocker-";
 
 /// Received packets to a published port get the container as their destination.
@@ -30,12 +30,12 @@ const ARRIVES: Hook =
 /// The same for packets that the host itself sends.
 const OWN: Hook =
     Hook { chain: "own", kind: "nat", place: Place::Output, priority: -100 };
-/// Packets whose answer would not find the way back get the host's address as their
+/// Packets whose reply would not find the way back get the host's address as their
 /// source.
 const LEAVES: Hook =
     Hook { chain: "leaves", kind: "nat", place: Place::Postrouting, priority: 100 };
-/// `route_localnet` makes 127.0.0.1 routable on the bridge. This keeps containers away
-/// from it. It comes before the connection tracking (-200).
+/// `route_localnet` makes 127.0.0.1 routable on the bridge. This keeps containers
+/// away from it. It comes before the connection tracking (-200).
 const GUARD: Hook = Hook {
     chain: "guard",
     kind: "filter",
@@ -46,25 +46,25 @@ const GUARD: Hook = Hook {
 const FORWARD: Hook =
     Hook { chain: "forward", kind: "filter", place: Place::Forward, priority: 0 };
 
-/// From include/uapi/linux/netlink.h: a message that is to be ignored.
+/// From include/uapi/linux/netlink.h: a message that the receiver ignores.
 const NLMSG_NOOP: u32 = 1;
 
 /// The address 127.0.0.0 and the prefix length of all loopback addresses.
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 
-/// A table that exists as long as this value, or this process.
+/// A table that exists until this value is dropped or this process ends.
 #[derive(Debug)]
 pub struct OwnedTable {
     rules: Rules,
     table: Table,
 }
 
-/// Make the rules of a container on a bridge, all in one commit.
+/// Create the rules of a container on a bridge, all in one commit.
 ///
 /// `subnet` and `prefix` are those of the bridge, `address` is the container's.
 ///
 /// # Errors
-/// As [`Rules::commit`]. Nothing has changed then.
+/// The errors of [`Rules::commit`]. After an error, nothing has changed.
 pub fn open_table(
     id: &Id,
     bridge: &str,
@@ -84,14 +84,15 @@ fn table_of(id: &Id, bridge: &str) -> Table {
 }
 
 // ANCHOR: tell
-/// Tell the process that owns the rules of a container that the connection has ended.
+/// Tell the process that owns the rules of a container that the connection has
+/// ended.
 ///
-/// The kernel knows the port of the socket that owns a table, and takes a message for it
-/// from a process with CAP_NET_ADMIN. The message has no content. The owner waits for
-/// any message, see [`OwnedTable::end`].
+/// The kernel reports the port of the socket that owns a table. A process with
+/// CAP_NET_ADMIN may send a message to this socket. The message has no content: the
+/// owner waits for any message, see [`OwnedTable::end`].
 ///
 /// # Errors
-/// EPERM without CAP_NET_ADMIN; those of the socket.
+/// EPERM if the caller lacks CAP_NET_ADMIN; an errno of the netlink socket.
 /// # Source
 /// netlink(7), `nl_pid`, NLMSG_NOOP
 pub fn tell_owner(id: &Id, bridge: &str) -> Result<()> {
@@ -101,14 +102,14 @@ pub fn tell_owner(id: &Id, bridge: &str) -> Result<()> {
     // struct nlmsghdr: length, type and flags, sequence number, port.
     let message = [16, NLMSG_NOOP, 0, 0].map(u32::to_ne_bytes).concat();
     match sendto(rules.socket(), &message, SendFlags::DONTWAIT, &owner) {
-        // It has just ended by itself, or it knows already.
+        // The process has ended, or already has a message.
         Err(Errno::CONNREFUSED | Errno::AGAIN) => Ok(()),
         sent => sent.map(drop).step(|| format!("sendto(2) netlink port {port}")),
     }
 }
 // ANCHOR_END: tell
 
-/// The messages that make the table, its chains and its rules.
+/// The messages that create the table, its chains and its rules.
 fn batch(
     table: &Table,
     bridge: &str,
@@ -129,12 +130,12 @@ fn batch(
     let loopback = Source(LOOPBACK.0, LOOPBACK.1);
     let container = Source(address, 32);
     let neighbour = Source(subnet, prefix);
-    // To the outside, the host speaks for the container.
+    // For other hosts, the host's address replaces the container's.
     rule(LEAVES, &[container, OutputDevice(Not, bridge), Masquerade]);
-    // A container would send its answer to 127.0.0.1 to itself.
+    // A container would send its reply for 127.0.0.1 to itself.
     rule(LEAVES, &[loopback, OutputDevice(Equal, bridge), Masquerade]);
-    // A neighbour's answer would go straight to its neighbour, which expects it from
-    // the host.
+    // A container's reply would go directly to the other container, which expects it
+    // from the host.
     let through_host = [neighbour, OutputDevice(Equal, bridge), Translated(Equal)];
     rule(LEAVES, &[&through_host[..], &[Masquerade]].concat());
     let from_bridge = InputDevice(Equal, bridge);
@@ -159,8 +160,8 @@ fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr
     let to = [destination, DestinationPort(port.protocol, port.host)];
     let rule = [&to[..], &[ChangeDestination(address, port.guest)]].concat();
     batch.append(table, OWN.chain, &rule);
-    // A packet to 127.0.0.1 that came in from a network is forged. The kernel drops it
-    // as long as no rule changes its destination before.
+    // A packet to 127.0.0.1 that came in from a network is forged. The kernel drops
+    // it as long as no rule changes its destination before.
     if !port.address.is_some_and(|only| only.is_loopback()) {
         batch.append(table, ARRIVES.chain, &rule);
     }
@@ -168,17 +169,18 @@ fn publish(batch: &mut Batch, table: &Table, port: &Published, address: Ipv4Addr
 // ANCHOR_END: publish
 
 impl OwnedTable {
-    /// The socket that owns the table. Others may use it for their own requests, which
-    /// is faster than to open and close one.
+    /// The socket that owns the table. It may be used for other requests, which is
+    /// faster than opening another socket.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// A socket that becomes readable when another process calls [`tell_owner`]. It is
-    /// the socket that owns the table: the table exists as long as a copy of it.
+    /// A file descriptor that becomes readable when another process calls
+    /// [`tell_owner`]. It is a copy of the socket that owns the table, so the table
+    /// exists as long as this copy is open.
     ///
-    /// A request with [`OwnedTable::rules`] would read the message too, and drop it.
+    /// A request with [`OwnedTable::rules`] would read this message and discard it.
     ///
     /// # Errors
     /// EMFILE.
@@ -196,11 +198,13 @@ impl OwnedTable {
     /// Delete the table now, which takes 30 to 80 µs. Returns the socket, which the
     /// caller closes as late as possible.
     ///
-    /// close(2) waits until the kernel has freed the table: 5 to 15 ms, or 30 µs if
-    /// that has happened already. Meanwhile other processes that change rules wait too.
+    /// close(2) waits until the kernel has freed the table. This takes 5 to 15 ms,
+    /// or 30 µs if the table is already freed. During this time, other processes
+    /// that change rules must wait too.
     ///
     /// # Errors
-    /// Those of the socket. The table is gone with the socket in any case.
+    /// An errno of the netlink socket. The kernel removes the table with the socket
+    /// in any case.
     pub fn delete(self) -> Result<Rules> {
         let mut batch = Batch::new();
         batch.delete_table(&self.table);

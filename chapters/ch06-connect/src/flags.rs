@@ -15,9 +15,10 @@ use crate::{Mac, Mode};
 pub struct Flags {
     /// Connect the container to a network
     ///
-    /// NETWORK is the name of a network (`network create`), "none" or "host". "none" is
-    /// a network namespace with only the loopback device. "host" is the network
-    /// namespace of the host. [default: a network namespace in which no device is up]
+    /// NETWORK is the name of a network (`network create`), "none" or "host". "none"
+    /// is a network namespace with only the loopback device. "host" is the network
+    /// namespace of the host. [default: a network namespace in which no device is
+    /// up]
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     pub network: Option<Mode>,
 
@@ -25,18 +26,18 @@ pub struct Flags {
     #[arg(long = "ip", value_name = "ADDRESS")]
     pub address: Option<Ipv4Addr>,
 
-    /// MAC address of the container's device, for example 02:42:c0:a8:0a:02 [default:
-    /// 02:42 and the four bytes of the IPv4 address]
+    /// MAC address of the container's device, for example 02:42:c0:a8:0a:02
+    /// [default: 02:42 and the four bytes of the IPv4 address]
     #[arg(long = "mac-address", value_name = "MAC")]
     pub mac: Option<Mac>,
 
-    /// DNS server for /etc/resolv.conf; repeat the option for more servers [default: the
-    /// host's servers]
+    /// DNS server for /etc/resolv.conf; repeat the option for more servers [default:
+    /// the host's servers]
     #[arg(long = "dns", value_name = "ADDRESS")]
     pub dns: Vec<IpAddr>,
 
-    /// Search domain for /etc/resolv.conf; repeat the option for more domains; "." means
-    /// no search domain [default: the host's domains]
+    /// Search domain for /etc/resolv.conf; repeat the option for more domains; "."
+    /// means no search domain [default: the host's domains]
     #[arg(long = "dns-search", value_name = "DOMAIN")]
     pub dns_search: Vec<Domain>,
 
@@ -53,10 +54,10 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// Whether the options fit together.
+    /// Check that the options can be combined.
     ///
     /// # Errors
-    /// An option needs a network that is not given.
+    /// An option requires `--network NETWORK`, which is missing.
     pub fn check(&self) -> Result<()> {
         let named = matches!(self.network, Some(Mode::Network(_)));
         for (given, option) in [
@@ -93,7 +94,7 @@ impl FromStr for Domain {
     }
 }
 
-/// A line of /etc/hosts. Without an address it is the host's address on the network.
+/// A line of /etc/hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostEntry {
     /// The name.
@@ -113,7 +114,7 @@ impl FromStr for HostEntry {
         if address == "host-gateway" {
             return Ok(HostEntry { name, address: None });
         }
-        // An IPv6 address may stand in brackets, as in a URL.
+        // An IPv6 address may be in brackets, as in a URL.
         let plain = address.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         let plain = plain.unwrap_or(address);
         let parsed = plain.parse().ok();

@@ -1,9 +1,10 @@
-//! The firewall of somebody else: ufw, Docker, an administrator's own rules.
+//! Foreign firewalls: ufw, Docker, or an administrator's own rules.
 //!
-//! A packet passes only if every chain of a place accepts it. So our own rules cannot
-//! help where another chain drops what is forwarded. Two plain rules at the top of
-//! each such chain can. They hold only what every version of iptables(8) can show:
-//! after a rule with `ct`, `iptables -S FORWARD` fails.
+//! A packet passes only if every chain of a hook accepts it. So rules in our own
+//! chains have no effect if another chain drops forwarded packets. Two simple rules
+//! at the top of each such chain solve this. They contain only expressions that
+//! every version of iptables(8) can show: with a `ct` expression, `iptables -S
+//! FORWARD` would fail.
 
 mod probe;
 
@@ -18,28 +19,29 @@ use crate::nft::{Batch, Chain, Family, Place, Rule, Rules, Table};
 
 pub use probe::{Probe, probe};
 
-/// The comments of our rules in the chains of others begin with this.
+/// The prefix of the comments of our rules in foreign chains.
 const COMMENT: &str = "mydocker ";
 
-/// The priority of chains that mark or change packets, by convention. To accept there
-/// would skip the rules below, and those drop nothing.
+/// By convention, the priority of chains that mark or change packets. These chains
+/// drop nothing, and an accept rule at the top would skip their rules.
 const MANGLE: i32 = -150;
 
-/// firewalld has one table, of this name. It answers for what is in it.
+/// The name of firewalld's table. Only firewalld may change it.
 const FIREWALLD: &str = "firewalld";
 
-/// How often a change is tried again because other processes changed rules meanwhile.
+/// The maximum number of attempts if other processes change rules at the same time.
 const TRIES: u32 = 100;
 
-/// The chains of others that can drop forwarded packets of IPv4. `tables` are all tables
+/// The foreign chains that can drop forwarded IPv4 packets. `tables` are all tables
 /// of the kernel.
 ///
-/// Chains of firewalld, and of tables that a process owns, are not among them: rules
-/// that are added there fail or do not last. Our own tables have owners too. The chains
-/// are listed only if another table is there: each of our containers has five chains.
+/// Chains of firewalld, and of tables that a process owns, are left out: rules that
+/// are added there fail or do not last. Our own tables have owners too. The chains
+/// are listed only if there is a foreign table, because each of our containers has
+/// five chains.
 ///
 /// # Errors
-/// As [`Rules::generation`].
+/// The errors of [`Rules::generation`].
 pub fn forward_chains(rules: &Rules, tables: &[Table]) -> Result<Vec<Chain>> {
     let can_drop = |table: &&Table| {
         [Family::Ip, Family::Inet].contains(&table.family)
@@ -59,10 +61,11 @@ pub fn forward_chains(rules: &Rules, tables: &[Table]) -> Result<Vec<Chain>> {
     Ok(chains)
 }
 
-/// Let each chain of others accept what comes from a bridge and what goes to it.
+/// Make each foreign chain accept packets from a bridge and to a bridge.
 ///
-/// The rules are at the top: rules of other bridges may be above them, nothing else.
-/// Where they are already, nothing changes. Returns the chains that were changed.
+/// The rules are inserted at the top. Only our rules for other bridges may be above
+/// them. A chain that already has the rules does not change. Returns the chains that
+/// were changed.
 ///
 /// # Errors
 /// As [`Rules::commit`].
@@ -84,7 +87,7 @@ pub fn accept(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
     })
 }
 
-/// Remove the rules of [`accept`] again. Returns the chains that were changed.
+/// Remove the rules of [`accept`]. Returns the chains that were changed.
 ///
 /// # Errors
 /// As [`Rules::commit`].
@@ -102,7 +105,7 @@ pub fn remove(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
     })
 }
 
-/// Whether both our rules are above all rules of others.
+/// Whether both our rules are above all foreign rules.
 fn at_top(rules: &[Rule], comment: &str) -> bool {
     let comments = rules.iter().map_while(|rule| rule.comment.as_deref());
     let ours = comments.take_while(|it| it.starts_with(COMMENT));
@@ -117,8 +120,8 @@ fn delete(batch: &mut Batch, chain: &Chain, rules: &[Rule], comment: &str) -> bo
     !handles.is_empty()
 }
 
-/// Read the rules, plan a change, and commit it if the rules are still those that
-/// were read. So two processes cannot both add what was missing.
+/// Read the rules, plan a change, and commit it if the rules have not changed since
+/// they were read. So two processes cannot both add the same rules.
 fn change<T>(
     rules: &Rules,
     mut plan: impl FnMut(&mut Batch) -> Result<T>,
@@ -135,9 +138,9 @@ fn change<T>(
     bail!("another process changes the firewall rules all the time: try again later")
 }
 
-/// The commands that the user must type to open firewalls in which rules of ours
-/// cannot help: firewalld, and iptables-legacy, which is not part of nf_tables.
-/// None: there is no such firewall. `tables` are all tables of the kernel.
+/// The commands with which the user can open firewalls that this program cannot
+/// change: firewalld, and iptables-legacy, which is not part of nf_tables. The list
+/// is empty if there is no such firewall. `tables` are all tables of the kernel.
 #[must_use]
 pub fn commands(tables: &[Table], bridge: &str) -> Vec<String> {
     let mut commands = Vec::new();
@@ -145,7 +148,8 @@ pub fn commands(tables: &[Table], bridge: &str) -> Vec<String> {
         commands
             .push(format!("firewall-cmd --zone=trusted --add-interface={bridge}"));
     }
-    // Without this file, or without the right to read it, there are no such tables.
+    // If this file does not exist or cannot be read, assume that there are no such
+    // tables.
     let names = "/proc/thread-self/net/ip_tables_names";
     let names = fs::read_to_string(names).unwrap_or_default();
     if names.lines().any(|name| name == "filter") {

@@ -1,8 +1,9 @@
-//! `/etc/hosts` of the containers of a network: each has a file of its own, and every
-//! change of the network is written to all of them.
+//! `/etc/hosts` of the containers of a network. Each container has its own file, and
+//! every change of the network is written to all of them.
 //!
-//! A file is changed in place. It is mounted in its container, and a mount keeps the
-//! inode: a new file of the same name would not be seen there.
+//! A file is changed in place: it is bind-mounted in its container, and a bind mount
+//! refers to the inode. A new file with the same name would not be visible in the
+//! container.
 
 use std::fs::File;
 use std::io::{ErrorKind, Result as IoResult, Write};
@@ -27,13 +28,13 @@ use crate::own_files;
 pub(crate) const LOOPBACK: &str =
     "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-/// The line of another container of the network.
+/// The line for another container of the network.
 pub(crate) fn line(member: &Member) -> String {
     let name = member.name.iter().map(|name| format!("{name} "));
     format!("{}\t{}{}\n", member.address, name.collect::<String>(), member.id)
 }
 
-/// The line of the container itself.
+/// The line for the container itself.
 pub(crate) fn own_line(address: Ipv4Addr, hostname: &str, home: &Home) -> String {
     let mut names = vec![hostname];
     names.extend(home.name.as_ref().map(|name| name.as_str()));
@@ -48,11 +49,12 @@ pub(crate) fn own_line(address: Ipv4Addr, hostname: &str, home: &Home) -> String
 }
 
 // ANCHOR: publish
-/// Append the line of a container to the files of the containers that were on its network
-/// before it. Those that came later found its address, and have its line already.
+/// Append the line of a container to the files of the containers that joined its
+/// network earlier. Containers that joined later found its address, and already have
+/// its line.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file cannot be written.
 pub(crate) fn publish(
     _: &Networks,
     network: &Network,
@@ -68,11 +70,11 @@ pub(crate) fn publish(
     })
 }
 
-/// Remove the line of a container from the files of the others of its network. What the
-/// containers have written there themselves stays.
+/// Remove the line of a container from the files of the other containers of its
+/// network. Lines that the containers have written themselves stay.
 ///
 /// # Errors
-/// A file that cannot be read or written.
+/// A file cannot be read or written.
 pub(crate) fn withdraw(
     _: &Networks,
     state: &State,
@@ -86,8 +88,8 @@ pub(crate) fn withdraw(
     })
 }
 
-/// Open the file of each of these containers, and change it. A container that has no such
-/// file, or that has just been removed, is passed over.
+/// Open the file of each of these containers, and change it. A container that has no
+/// such file, or was removed in the meantime, is skipped.
 fn change<'a>(
     state: &State,
     members: impl IntoIterator<Item = &'a Member>,
@@ -114,7 +116,7 @@ fn change<'a>(
 }
 // ANCHOR_END: publish
 
-/// Append the lines of a further network to the container's own file.
+/// Append the lines of another network to the container's own file.
 ///
 /// # Errors
 /// The container's hostname cannot be read, or its file cannot be written.
@@ -132,8 +134,8 @@ pub(crate) fn add_network(_: &Networks, home: &Home, claim: &Claim) -> Result<()
         .look(|| format!("write(2) {}", path.display()))
 }
 
-/// Remove the lines of a network, and of the own address on it, from the container's own
-/// file.
+/// Remove the lines of a network from the container's own file, including the
+/// container's own address in this network.
 ///
 /// # Errors
 /// The file cannot be read or written.
@@ -168,18 +170,18 @@ fn remove_lines(file: &File, goes: impl Fn(&[u8]) -> bool) -> IoResult<()> {
         return Ok(());
     }
     let kept = lines.filter(|it| !goes(it)).collect::<Vec<_>>().concat();
-    // The new text is shorter. A reader between the two calls sees some lines twice, and
-    // never an empty file.
+    // The new text is shorter. A reader between the two calls may see some lines
+    // twice, but never an empty file.
     file.write_all_at(&kept[same..], same as u64)?;
     file.set_len(kept.len() as u64)
 }
 
-/// All that a file holds, in one system call for the usual sizes.
+/// Read a whole file, with one system call for the usual sizes.
 fn read_whole(file: &File) -> IoResult<Vec<u8>> {
     let mut text = Vec::with_capacity(1 << 14);
     loop {
         let room = text.capacity() - text.len();
-        // A regular file gives less than was asked for only at its end.
+        // A regular file returns fewer bytes than requested only at its end.
         if read(file, spare_capacity(&mut text))? < room {
             return Ok(text);
         }

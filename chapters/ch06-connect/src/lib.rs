@@ -1,4 +1,5 @@
-//! A container on a network: a veth pair, an address, names, and a way out.
+//! Connect a container to a network: a veth pair, an address, names, and a route to
+//! other hosts.
 
 #![forbid(unsafe_code)]
 

@@ -15,12 +15,13 @@ pub struct Mac(pub [u8; 6]);
 
 impl Mac {
     // ANCHOR: of
-    /// The address of a container's device. It is derived from the IPv4 address. A
-    /// neighbour that remembers the last container of that address therefore still sends
-    /// to the right device.
+    /// The MAC address of a container's device, derived from the IPv4 address. A
+    /// host whose ARP cache has the previous container with this IPv4 address
+    /// therefore sends to the right device.
     #[must_use]
     pub fn of(address: Ipv4Addr) -> Mac {
-        // 02:42 and the four bytes. 02 says: chosen locally, and not a group of devices.
+        // 02:42 and the four bytes. 02 means locally administered, and not a group
+        // of devices.
         Mac(ch06_network::mac(address))
     }
     // ANCHOR_END: of
@@ -38,7 +39,7 @@ impl FromStr for Mac {
         };
         let words: Vec<&str> = text.split(':').collect();
         let byte = |word: &&str| match word.len() {
-            // A sign would be accepted too.
+            // from_str_radix() would also accept a sign.
             2 if !word.starts_with('+') => u8::from_str_radix(word, 16).ok(),
             _ => None,
         };

@@ -1,4 +1,4 @@
-//! `ch06-connect run -net NETWORK IMAGE COMMAND`: a container on a network.
+//! `ch06-connect run -net NETWORK IMAGE COMMAND`: connect a container to a network.
 
 use std::process::ExitCode;
 
@@ -12,8 +12,8 @@ use common::cli::{self, Act, Context};
 
 /// Chapter 6, connect: a container on a network.
 ///
-/// `run -net NETWORK` gives a container a network device, an address, and the names of
-/// the other containers on the network.
+/// `run -net NETWORK` gives a container a network device, an address, and the names
+/// of the other containers on the network.
 #[derive(Parser)]
 #[command(name = "ch06-connect", after_help = common::after_help!("\
 Try:

@@ -12,7 +12,7 @@ pub enum Mode {
     Loopback,
     /// The host's network namespace.
     Host,
-    /// A network of this name, which `network create` made.
+    /// The network with this name, created by `network create`.
     Network(Name),
 }
 

@@ -1,4 +1,4 @@
-//! Work in another network namespace.
+//! Call a function in another network namespace.
 
 use std::os::fd::BorrowedFd;
 use std::thread;
@@ -9,11 +9,11 @@ use nix::sched::{CloneFlags, setns};
 
 /// Call a function in another network namespace.
 ///
-/// A thread of its own goes there and ends there: setns(2) concerns only the thread
-/// that calls it, so this process cannot stay behind in the other namespace.
+/// A separate thread enters the namespace and ends there. setns(2) affects only the
+/// calling thread, so the rest of this process stays in its own namespace.
 ///
 /// # Errors
-/// Those of setns(2), and the function's own.
+/// An errno of setns(2); any error of the function.
 pub(crate) fn inside<T: Send>(
     namespace: BorrowedFd,
     work: impl FnOnce() -> Result<T> + Send,

@@ -1,8 +1,8 @@
-//! nf_tables, the kernel's packet filter, in its own messages. nft(8) and iptables(8)
-//! send the same ones.
+//! nf_tables, the kernel's packet filter, through its netlink messages. nft(8) and
+//! iptables(8) send the same messages.
 //!
-//! A table holds chains, a chain holds rules, and a rule holds expressions. A change
-//! is a [`Batch`], which the kernel applies whole or not at all.
+//! A table contains chains, a chain contains rules, and a rule contains expressions.
+//! A change is a [`Batch`], which the kernel applies completely or not at all.
 
 mod batch;
 mod expression;
@@ -51,7 +51,7 @@ const NFTA_COUNTER_PACKETS: u16 = 2;
 const NFTA_MATCH_NAME: u16 = 1;
 const NFTA_MATCH_INFO: u16 = 3;
 
-/// The type of the comment in the data that a rule carries for its user.
+/// The type of a comment in the user data of a rule.
 ///
 /// # Source
 /// libnftnl, `NFTNL_UDATA_RULE_COMMENT` in include/libnftnl/udata.h
@@ -94,8 +94,8 @@ pub struct Table {
     pub family: Family,
     /// Its name.
     pub name: String,
-    /// Whether a process owns it. The table ends with that process' socket, and no
-    /// other process can change it.
+    /// Whether a process owns it. The kernel removes the table with this process's
+    /// socket, and no other process can change it.
     pub owned: bool,
 }
 
@@ -118,8 +118,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// The places in the kernel where a chain can see packets. The numbers are those of
-/// `enum nf_inet_hooks`.
+/// The hooks in the kernel at which a chain can see packets. The numbers are those
+/// of `enum nf_inet_hooks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Received, before routing.
@@ -132,16 +132,16 @@ pub enum Place {
     Postrouting = 4,
 }
 
-/// A base chain: one that the kernel calls at a place.
+/// A base chain: a chain that the kernel calls at a hook.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
     /// The chain's name.
     pub chain: &'static str,
     /// `nat` sees the first packet of each connection, `filter` sees all packets.
     pub kind: &'static str,
-    /// Where.
+    /// The hook at which the kernel calls the chain.
     pub place: Place,
-    /// The order among the chains of a place: the lowest comes first.
+    /// The order among the chains of a hook: the lowest comes first.
     pub priority: i32,
 }
 
@@ -156,7 +156,7 @@ pub struct Chain {
     pub kind: String,
     /// The number of its place, see [`Place`].
     pub place: u32,
-    /// The order among the chains of a place.
+    /// The order among the chains of a hook.
     pub priority: i32,
 }
 
@@ -171,15 +171,15 @@ pub struct Rule {
     pub packets: Option<u64>,
 }
 
-/// The socket to the rules of one network namespace.
+/// A netlink socket for the rules of one network namespace.
 #[derive(Debug)]
 pub struct Rules(Socket);
 
 impl Rules {
-    /// A socket to the rules of the network namespace in which this process is now.
+    /// Open a socket for the rules of the network namespace of this thread.
     ///
     /// # Errors
-    /// EPROTONOSUPPORT where the kernel was built without netfilter.
+    /// EPROTONOSUPPORT if the kernel was built without netfilter.
     pub fn open() -> Result<Rules> {
         let socket = Socket::open(Some(NETFILTER));
         socket.map(Rules).look(|| "socket(2) AF_NETLINK NETLINK_NETFILTER")
@@ -190,10 +190,11 @@ impl Rules {
         &self.0
     }
 
-    /// The number of the rule set. Each commit of any process changes it.
+    /// The generation of the rule set. Each commit of any process changes it.
     ///
     /// # Errors
-    /// Those of the request; EPERM without CAP_NET_ADMIN.
+    /// EPERM if the caller lacks CAP_NET_ADMIN; EINVAL if the kernel lacks
+    /// nf_tables; an errno of sendto(2) or recv(2).
     pub fn generation(&self) -> Result<u32> {
         let request = message(NFT_MSG_GETGEN, NLM_F_ACK, Family::Other(0));
         let answers = self.0.ask(request).look(|| "NFT_MSG_GETGEN").hint(why)?;
@@ -211,8 +212,8 @@ impl Rules {
         Ok(answers.iter().filter_map(|answer| table(answer)).collect())
     }
 
-    /// The port of the socket that owns a table; `None` if there is no such table, or if
-    /// no socket owns it.
+    /// The port of the socket that owns a table; `None` if there is no such table,
+    /// or if no socket owns it.
     ///
     /// # Errors
     /// As [`Rules::generation`].
@@ -232,8 +233,8 @@ impl Rules {
         }
     }
 
-    /// The base chains of these tables. The kernel lists the chains of all tables, which
-    /// takes about 1 µs for each.
+    /// The base chains of these tables. The kernel lists the chains of all tables,
+    /// which takes about 1 µs for each.
     ///
     /// # Errors
     /// As [`Rules::generation`].
@@ -280,13 +281,13 @@ fn find_text(bytes: &[u8], kind: u16) -> Option<String> {
     Some(value.trim_end_matches('\0').to_owned())
 }
 
-/// A number of nf_tables: these are in network byte order, unlike those of
-/// rtnetlink(7).
+/// A number of nf_tables. Unlike those of rtnetlink(7), these are in network byte
+/// order.
 fn big_endian(value: &[u8]) -> u64 {
     value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Text as the kernel wants it, with a NUL.
+/// The text with a NUL at the end, as the kernel expects it.
 fn text(text: &str) -> Vec<u8> {
     [text.as_bytes(), b"\0"].concat()
 }
@@ -300,7 +301,7 @@ fn table(answer: &[u8]) -> Option<Table> {
     })
 }
 
-/// `None` for a chain that is no base chain, or that belongs to another table.
+/// Returns `None` for a chain that is not a base chain, or belongs to another table.
 fn chain(answer: &[u8], tables: &[Table]) -> Option<Chain> {
     let (family, values) = (Family::of(answer), body(answer));
     let hook = find(values, NFTA_CHAIN_HOOK)?;
@@ -320,7 +321,8 @@ fn chain(answer: &[u8], tables: &[Table]) -> Option<Chain> {
 fn rule(answer: &[u8]) -> Rule {
     let values = body(answer);
     let list = attributes(find(values, NFTA_RULE_EXPRESSIONS).unwrap_or_default());
-    // The data of the first expression of this name that `read` takes.
+    // The data of the first expression with this name for which `read` returns a
+    // value.
     let expression = |name: &str, read: &dyn Fn(&[u8]) -> Option<Vec<u8>>| {
         list.iter().find_map(|(_, expression)| {
             let is = find_text(expression, NFTA_EXPR_NAME)? == name;
@@ -330,7 +332,7 @@ fn rule(answer: &[u8]) -> Rule {
     let packets = expression("counter", &|data| {
         find(data, NFTA_COUNTER_PACKETS).map(<[u8]>::to_vec)
     });
-    // iptables-restore(8) keeps comments as a match of its own.
+    // iptables-restore(8) stores comments as a separate match.
     let restored = || {
         let text = expression("match", &|data| {
             let is = find_text(data, NFTA_MATCH_NAME)? == "comment";
@@ -348,7 +350,7 @@ fn rule(answer: &[u8]) -> Rule {
     }
 }
 
-/// The comment in a rule's user data, which is a row of type, length, value.
+/// The comment in a rule's user data, which is a sequence of type, length and value.
 fn comment(mut data: &[u8]) -> Option<String> {
     while let [kind, length, rest @ ..] = data {
         let (value, after) = rest.split_at_checked(usize::from(*length))?;
@@ -368,7 +370,7 @@ fn why(errno: Errno) -> Option<String> {
              network namespace belongs to: use sudo"
                 .to_owned(),
         ),
-        // The kernel's answer where it lacks the whole of nf_tables.
+        // The kernel's answer if it has no nf_tables at all.
         Errno::EINVAL => Some(
             "this kernel may lack nf_tables (CONFIG_NF_TABLES): try `modprobe \
              nf_tables`"

@@ -1,4 +1,4 @@
-//! The files of `/etc` that each container has of its own.
+//! Each container's own files in `/etc`.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,11 +12,11 @@ use common::{Home, OwnFile, Plan, hints};
 use crate::flags::HostEntry;
 
 // ANCHOR: write
-/// Write `hosts`, `hostname` and `resolv.conf` into the container's directory, and have
-/// them mounted.
+/// Write `hosts`, `hostname` and `resolv.conf` to the container's directory, and add
+/// them to the files to mount.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file cannot be written.
 pub(crate) fn write(plan: &mut Plan, hosts: &str, resolv_conf: &str) -> Result<()> {
     let etc = plan.home.etc();
     fs::create_dir(&etc)
@@ -34,8 +34,8 @@ pub(crate) fn write(plan: &mut Plan, hosts: &str, resolv_conf: &str) -> Result<(
 }
 // ANCHOR_END: write
 
-/// One of the files, as the container has it now. `None` for a container of an earlier
-/// chapter, which has no such files.
+/// Read one of the files. Returns `None` for a container of an earlier chapter,
+/// which has no such files.
 ///
 /// # Errors
 /// It cannot be read.
@@ -50,10 +50,10 @@ pub(crate) fn read(home: &Home, name: &str) -> Result<Option<String>> {
     }
 }
 
-/// The hostname inside, which the part of the UTS namespace has chosen.
+/// The hostname of the container, chosen by the part for the UTS namespace.
 ///
 /// # Errors
-/// No such part came before.
+/// The plan has no hostname: the part for the UTS namespace is missing.
 pub(crate) fn hostname(plan: &Plan) -> Result<String> {
     let name = plan.environment.get(std::ffi::OsStr::new("HOSTNAME"));
     let name = name.context("the container has no hostname of its own")?;
@@ -63,7 +63,8 @@ pub(crate) fn hostname(plan: &Plan) -> Result<String> {
 /// The lines of `--add-host`. `host` is the address of the host on the network.
 ///
 /// # Errors
-/// The container has no network with a host, and an entry asks for its address.
+/// An entry requests the host's address, but the container has no network with a
+/// host.
 pub(crate) fn lines(entries: &[HostEntry], host: Option<IpAddr>) -> Result<String> {
     let mut text = String::new();
     for HostEntry { name, address } in entries {
@@ -78,7 +79,7 @@ pub(crate) fn lines(entries: &[HostEntry], host: Option<IpAddr>) -> Result<Strin
     Ok(text)
 }
 
-/// The host's own file.
+/// Read the host's /etc/hosts.
 ///
 /// # Errors
 /// It cannot be read.

@@ -1,13 +1,12 @@
-//! Whether the host's own firewall lets the packets of containers pass, and what is done
-//! about it.
+//! Make sure that the host's own firewall lets the packets of containers pass.
 //!
 //! ```text
-//! networks/NAME/accepts   rules of ours stand in the chains of others, for this bridge
+//! networks/NAME/accepts   our rules are in foreign chains, for this bridge
 //! ```
 //!
-//! Two rules in the chains of others are the only thing of a container that the kernel
-//! does not remove by itself. They are noted before they are made, and removed with the
-//! last container of the network.
+//! The two rules in foreign chains are the only resource of a container that the
+//! kernel does not remove by itself. They are noted before they are created, and
+//! removed with the last container of the network.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -24,17 +23,17 @@ use common::step::{self, Hint, Step};
 use crate::foreign::{self, Probe, probe};
 use crate::nft::Rules;
 
-/// What the user lets this program do to the host's firewall.
+/// The changes to the host's firewall that the user allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Firewall {
-    /// Add two rules where they are needed.
+    /// Add two rules if they are needed.
     Open,
     /// Change nothing; print the commands.
     LeaveAlone,
 }
 
 impl Firewall {
-    /// By the option `--no-firewall`.
+    /// The value for the option `--no-firewall`.
     pub(crate) fn unless(no_firewall: bool) -> Firewall {
         if no_firewall { Firewall::LeaveAlone } else { Firewall::Open }
     }
@@ -45,12 +44,12 @@ fn note(state: &State, network: &Network) -> PathBuf {
 }
 
 // ANCHOR: open
-/// Make sure that packets of a container pass. `namespace` is its network namespace. Where
-/// another firewall drops them, two rules are added to that firewall, or the caller is
-/// told which commands open it.
+/// Make sure that packets of a container pass. `namespace` is its network namespace.
+/// If a foreign firewall drops them, two rules are added to it, or a warning shows
+/// the commands that open it.
 ///
 /// # Errors
-/// EPERM without CAP_NET_ADMIN; a state directory that cannot be written.
+/// EPERM if the caller lacks CAP_NET_ADMIN; the state directory cannot be written.
 pub(crate) fn open(
     rules: &Rules,
     state: &State,
@@ -99,11 +98,11 @@ pub(crate) fn open(
 }
 // ANCHOR_END: open
 
-/// Remove the rules in the chains of others if no container of the network is left. The
+/// Remove the rules in foreign chains if no container of the network is left. The
 /// caller holds the lock.
 ///
 /// # Errors
-/// EPERM without CAP_NET_ADMIN; those of unlink(2).
+/// EPERM if the caller lacks CAP_NET_ADMIN; an errno of unlink(2).
 pub(crate) fn close_if_unused(
     _: &Networks,
     state: &State,

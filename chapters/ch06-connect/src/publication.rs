@@ -1,4 +1,4 @@
-//! What a container publishes: a later chapter fills it.
+//! The published ports of a container. A later chapter sets them.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use common::state::Published;
 
-/// The published ports of a container, and the sockets that keep other programs from
-/// taking them. All copies are the same value.
+/// The published ports of a container, and the sockets that prevent other programs
+/// from binding them. All clones share one value.
 #[derive(Clone, Debug, Default)]
 pub struct Publication(Rc<RefCell<Inner>>);
 
@@ -20,13 +20,13 @@ struct Inner {
 }
 
 impl Publication {
-    /// Publish these ports; the sockets reserve them.
+    /// Publish these ports. The sockets reserve them.
     pub fn set(&self, ports: Vec<Published>, sockets: Vec<OwnedFd>) {
         let mut inner = self.0.borrow_mut();
         (inner.ports, inner._sockets) = (ports, sockets);
     }
 
-    /// The container has this address now.
+    /// Set the container's address.
     pub(crate) fn leads_to(&self, address: Ipv4Addr) {
         self.0.borrow_mut().address = Some(address);
     }
@@ -43,7 +43,7 @@ impl Publication {
         self.0.borrow().ports.clone()
     }
 
-    /// Give the ports back.
+    /// Release the ports.
     pub fn close(&self) {
         *self.0.borrow_mut() = Inner::default();
     }

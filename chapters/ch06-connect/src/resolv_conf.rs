@@ -1,5 +1,5 @@
-//! `/etc/resolv.conf` of a container: the host's servers, as far as the container can
-//! reach them.
+//! `/etc/resolv.conf` of a container, with those servers of the host that the
+//! container can reach.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,12 +14,12 @@ use crate::flags::Domain;
 /// The address of systemd-resolved on the host.
 const STUB: &str = "127.0.0.53";
 
-/// Where systemd-resolved has the servers that it asks.
+/// The file in which systemd-resolved lists its upstream servers.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
 // ANCHOR: of_host
-/// The file for a container with a network namespace of its own. A server on a loopback address
-/// of the host is left out: in the container, that address is the container itself.
+/// The file for a container with its own network namespace. A server with a loopback
+/// address is left out: in the container, this address is the container itself.
 ///
 /// # Errors
 /// The host's file cannot be read.
@@ -34,8 +34,8 @@ pub(crate) fn for_network(servers: &[IpAddr], domains: &[Domain]) -> Result<Stri
 }
 // ANCHOR_END: of_host
 
-/// Warn about the file of a container that gets a network, if the file has no server and
-/// the host's file has one.
+/// Print a warning if the file of a container with a network has no server, but the
+/// host's file has one.
 ///
 /// # Errors
 /// The host's file cannot be read.
@@ -95,8 +95,8 @@ fn nameservers(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether the address means the same host inside. A link-local IPv6 address needs a
-/// device of the host.
+/// Whether the address means the same host in the container. A link-local IPv6
+/// address needs a device of the host.
 fn reachable(word: &str) -> bool {
     word.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback())
 }

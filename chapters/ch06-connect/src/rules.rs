@@ -17,12 +17,12 @@ use crate::firewall::{OwnedTable, open_table};
 use crate::nft;
 use crate::passage::{self, Firewall};
 
-/// The rules of one container, and what else goes with its device. All copies are the same
-/// value: one in the poll loop gives it up when the container is disconnected.
+/// The rules of one container, and its address. All clones share one value. The
+/// clone in the poll loop takes the value out when the container is disconnected.
 #[derive(Clone, Debug, Default)]
 struct Held(Rc<RefCell<Option<(OwnedTable, Ipv4Addr)>>>);
 
-/// The table, from the start to the end of the connection.
+/// The firewall table of a connection, from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Rules {
     publication: Publication,
@@ -34,15 +34,15 @@ impl Rules {
         Rules { publication, held: Held::default() }
     }
 
-    /// The container has this address.
+    /// Set the container's address.
     pub(crate) fn lead_to(&self, address: Ipv4Addr) {
         self.publication.leads_to(address);
     }
 
-    /// Make the table.
+    /// Create the table.
     ///
     /// # Errors
-    /// The kernel has no nf_tables; EPERM without CAP_NET_ADMIN.
+    /// The kernel has no nf_tables; EPERM if the caller lacks CAP_NET_ADMIN.
     pub(crate) fn open(
         &self,
         container: &Id,
@@ -60,7 +60,7 @@ impl Rules {
     /// Make sure that the host's own firewall lets the container's packets pass.
     ///
     /// # Errors
-    /// As [`passage::open`].
+    /// The errors of [`passage::open`].
     pub(crate) fn open_passage(
         &self,
         state: &State,
@@ -74,8 +74,8 @@ impl Rules {
         passage::open(table.rules(), state, network, namespace, address, firewall)
     }
 
-    /// The program runs: give the table and the ports up as soon as the container is
-    /// disconnected.
+    /// Called when the program runs: remove the table and release the ports as soon
+    /// as the container is disconnected.
     ///
     /// # Errors
     /// EMFILE.
@@ -83,7 +83,8 @@ impl Rules {
         let ports = self.publication.ports();
         let Some((table, address)) = &*self.held.0.borrow() else { return Ok(()) };
         if ports.iter().any(|port| port.protocol == Protocol::Udp) {
-            // Only now: it may take 30 ms to look through what the kernel remembers.
+            // This comes after the start, because the search of the connection
+            // tracking table may take 30 ms.
             forget(*address, &ports);
         }
         let (publication, held) = (self.publication.clone(), self.held.clone());
@@ -92,18 +93,19 @@ impl Rules {
         Ok(())
     }
 
-    /// Remove the table and give the ports back.
+    /// Remove the table and release the ports.
     ///
     /// # Errors
-    /// EAGAIN, ENOMEM from clone3(2).
+    /// EAGAIN or ENOMEM from clone3(2).
     pub(crate) fn close(&self) -> Result<()> {
         close(&self.publication, &self.held)
     }
 }
 
-/// Delete what the kernel remembers of an earlier owner of the ports: UDP clients would go
-/// on sending to a container that has ended. The socket is another one than that of the
-/// table, which may have a message already: see [`OwnedTable::end`].
+/// Delete the tracked connections of an earlier owner of the ports. Otherwise
+/// packets of UDP clients would still go to a container that has ended. This uses a
+/// new socket, because the socket of the table may already have a message, see
+/// [`OwnedTable::end`].
 fn forget(address: Ipv4Addr, ports: &[Published]) {
     let forgotten = nft::Rules::open()
         .and_then(|rules| conntrack::forget(&rules, address, ports));
@@ -115,15 +117,16 @@ fn forget(address: Ipv4Addr, ports: &[Published]) {
     }
 }
 
-/// The rules go first: while they stand, the port is not free.
+/// Remove the rules first: while they exist, the port is not free.
 fn close(publication: &Publication, held: &Held) -> Result<()> {
     let Some((table, address)) = held.0.borrow_mut().take() else { return Ok(()) };
     let deleted = table.delete();
     let ports = publication.ports();
     publication.close();
     let socket = deleted?;
-    // Both take the kernel 10 to 30 ms: to look through its connections, and to free the
-    // table, for which the process waits that closes the socket.
+    // Do this in the background, because both steps take 10 to 30 ms: the search of
+    // the connection tracking table, and close(2) of the socket, which waits until
+    // the kernel has freed the table.
     finish_in_background(socket.socket(), || {
         let _ = conntrack::forget(&socket, address, &ports);
     })

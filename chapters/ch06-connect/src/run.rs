@@ -1,4 +1,4 @@
-//! `run` of this chapter.
+//! This chapter's `run`.
 
 use anyhow::Result;
 use ch06_network::shared;
@@ -30,12 +30,13 @@ impl Run {
     /// The name of the image.
     ///
     /// # Errors
-    /// It is not text.
+    /// The name is not valid UTF-8.
     pub fn image(&self) -> Result<&str> {
         self.run.image()
     }
 
-    /// The network of this program that the container is connected to, if any.
+    /// The network to which the container is connected, if it is a network of this
+    /// program.
     #[must_use]
     pub fn network(&self) -> Option<&Name> {
         match &self.network.network {
@@ -44,11 +45,11 @@ impl Run {
         }
     }
 
-    /// Run it, with the parts that a later chapter adds before the connection, and with
-    /// what they publish.
+    /// Run the program. `before` adds the parts of a later chapter before the
+    /// connection; `publication` contains the ports that they publish.
     ///
     /// # Errors
-    /// As [`ch05_attach::Run::act_with`].
+    /// The errors of [`ch05_attach::Run::act_with`].
     pub fn act_with(
         self,
         context: &Context,

@@ -11,7 +11,7 @@ use common::state::Id;
 
 use crate::Mac;
 
-/// How long the bridge port may take until it forwards. It takes a millisecond.
+/// The maximum time until the bridge port forwards. It usually takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One container's connection to one network.
@@ -27,7 +27,8 @@ pub struct Wire<'a> {
     pub mac: Mac,
 }
 
-/// The name of the host's end: it is derived, so that it can be found again.
+/// The name of the host's end. It is derived from the IDs, so that it can be found
+/// again.
 #[must_use]
 pub fn host_end(container: &Id, network: &Network) -> String {
     // IFNAMSIZ leaves 15 bytes.
@@ -36,16 +37,18 @@ pub fn host_end(container: &Id, network: &Network) -> String {
 
 impl Wire<'_> {
     // ANCHOR: lay
-    /// Make the pair: one end in the container's network namespace, with the address, the
-    /// other end a port of the bridge. The kernel removes both with the namespace.
+    /// Create the veth pair. One end, with the address, is in the container's
+    /// network namespace. The other end is a port of the bridge. The kernel removes
+    /// both with the namespace.
     ///
     /// # Errors
-    /// EPERM without CAP_NET_ADMIN in both namespaces; EEXIST if a device of the name is
-    /// there; the container has no free device name.
+    /// EPERM if the caller lacks CAP_NET_ADMIN in either namespace; EEXIST if a
+    /// device with the same name exists; the container has no free device name.
     pub fn lay(&self, namespace: BorrowedFd) -> Result<()> {
         let (host, guest) = (Route::open()?, Route::open_in(namespace)?);
         let (end, device) = (self.host_end(), free_name(&guest)?);
-        // The peer is born in the container: no device of that name is ever on the host.
+        // The peer is created in the container, so no device with this name exists
+        // on the host at any time.
         let place = Place::Namespace(namespace);
         let bridge = &self.network.bridge;
         while_loading(|| host.add_port(bridge, &end, &device, self.mac.0, place))?;
@@ -59,8 +62,8 @@ impl Wire<'_> {
         Ok(())
     }
 
-    /// Wait until the bridge port forwards. A packet that is sent before is lost, and ARP
-    /// asks again only after a second.
+    /// Wait until the bridge port forwards. A packet that is sent earlier is lost,
+    /// and ARP repeats a request only after a second.
     ///
     /// # Errors
     /// The port does not come up.
@@ -85,7 +88,7 @@ impl Wire<'_> {
     }
 }
 
-/// eth0, or the first that the container does not have.
+/// The first free name: eth0, eth1 and so on.
 fn free_name(guest: &Route) -> Result<String> {
     let links = guest.links()?;
     let free = |name: &String| links.iter().all(|link| link.name != *name);

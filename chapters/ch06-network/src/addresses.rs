@@ -1,12 +1,13 @@
-//! The addresses of a network: which container has which.
+//! The addresses of a network, and their owners.
 //!
 //! ```text
 //! networks/NAME/addresses/192.168.10.2   a symlink: ID, or ID and name, of the owner
 //! networks/NAME/last                     the address that was given last
 //! ```
 //!
-//! One symlink for each address: there is no file to be read, changed and written, so
-//! no kill leaves half of one, and no two processes can overwrite each other's change.
+//! There is one symlink for each address, instead of one file with all addresses. So
+//! a kill cannot leave a half-written file, and two processes cannot overwrite each
+//! other's change.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -68,19 +69,19 @@ pub struct Claim {
 }
 
 impl Network {
-    /// The containers that have an address, by address.
+    /// The containers that have an address, sorted by address.
     ///
     /// # Errors
-    /// Those of readdir(3) and readlink(2).
+    /// An errno of readdir(3) or readlink(2).
     pub fn members(&self, state: &State) -> Result<Vec<Member>> {
         members(state, &self.name)
     }
 
-    /// Make sure that a container may ask for this address.
+    /// Check that a container may request this address.
     ///
     /// # Errors
-    /// It is not in the subnet, or is the subnet's own, the gateway's or the broadcast
-    /// address.
+    /// The address is not in the subnet, or is the network address, the gateway's
+    /// address or the broadcast address.
     pub fn check_wanted(&self, wanted: Ipv4Addr) -> Result<()> {
         self.subnet.check_host(wanted, "--ip")?;
         ensure!(
@@ -95,16 +96,17 @@ impl Network {
 
 impl Networks<'_> {
     // ANCHOR: claim
-    /// Give a container an address: `wanted`, or the next one after the last that was
-    /// given. The note comes first, then the symlink. Returns the other containers of the
-    /// network too: their symlinks were read for this.
+    /// Assign an address to a container: `wanted`, or the next free address after
+    /// the last one that was assigned. The note is written before the symlink. Also
+    /// returns the other containers of the network, because their symlinks are read
+    /// anyway.
     ///
-    /// Only if the address is taken, or none is free, the owners are examined and the
-    /// dead ones swept by the table. The lock is released meanwhile.
+    /// If the address is in use, or no address is free, this first sweeps dead
+    /// owners with the table. The lock is released during the sweep.
     ///
     /// # Errors
-    /// The address is in use, or not one for a container; the network is full; those
-    /// of readdir(3), write(2) and symlink(2).
+    /// The address is in use or not allowed for a container; the network is full; an
+    /// errno of readdir(3), write(2) or symlink(2).
     pub fn claim(
         &self,
         network: &Network,
@@ -143,7 +145,7 @@ impl Networks<'_> {
         }
     }
 
-    /// Make sure that the network was not removed since it was read.
+    /// Check that the network was not removed or replaced since it was read.
     fn check_current(&self, network: &Network) -> Result<()> {
         let name = &network.name;
         let now = Network::find(self.state, name)?;
@@ -151,7 +153,8 @@ impl Networks<'_> {
         Ok(())
     }
 
-    /// One attempt; `None` if the address is taken, or none is free.
+    /// Make one attempt. Returns `None` if the address is in use, or no address is
+    /// free.
     fn try_claim(
         &self,
         network: &Network,
@@ -179,13 +182,15 @@ impl Networks<'_> {
                 None => home.id.to_string(),
             };
             match symlink(owner, &link) {
-                // No process that takes the lock does this; look again.
+                // A process that ignores the lock has created the symlink. Read the
+                // owners again.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made
                     .step(|| format!("symlink(2) {}", link.display()))
                     .hint(hints::state)?,
             }
-            // Without it, the next search begins at the first address.
+            // An error is ignored: without this file, the next search begins at the
+            // first address.
             let _ = fs::write(&last, address.to_string());
             let (id, name) = (home.id.clone(), home.name.clone());
             let others = owners.into_values().flatten();
@@ -197,11 +202,11 @@ impl Networks<'_> {
     }
     // ANCHOR_END: claim
 
-    /// Sweep the dead containers among the owners of addresses of a network. The lock is
-    /// released meanwhile.
+    /// Sweep the dead containers among the owners of a network's addresses. The lock
+    /// is released during the sweep.
     ///
     /// # Errors
-    /// Those of readdir(3), unlink(2) and flock(2).
+    /// An errno of readdir(3), unlink(2) or flock(2).
     pub fn sweep_members(&self, name: &Name, table: Table) -> Result<()> {
         let directory = addresses(self.state, name);
         let ids: Vec<Id> =
@@ -214,12 +219,12 @@ impl Networks<'_> {
                 }
             })?;
         }
-        // A container has a lock file from before its first note until nothing of it is
-        // left to undo. A symlink without one has no owner. A file
-        // that is not a symlink has no owner either.
+        // A container has a lock file from before its first note until everything is
+        // undone. So a symlink to a container without a lock file has no owner. A
+        // file that is not a symlink has no owner either.
         for (address, owner) in owners(&directory)? {
             let lock = owner.map(|it| self.state.running().join(it.id.as_str()));
-            // Who cannot be looked at may live.
+            // If the lock file cannot be checked, the container may be alive.
             let lives = lock.map(|lock| {
                 lock.try_exists().look(|| format!("stat(2) {}", lock.display()))
             });
@@ -234,10 +239,10 @@ impl Networks<'_> {
 }
 
 // ANCHOR: next
-/// The next free address after the one that was given last; after the highest address,
-/// the search goes on at the lowest (next-fit). An address that was just given back is
-/// therefore given again as late as possible: other hosts may still know its previous
-/// owner.
+/// The next free address after the one that was assigned last. After the highest
+/// address, the search continues at the lowest one (next-fit). So an address that
+/// was just released is assigned again as late as possible: other hosts may still
+/// have its previous owner in their ARP caches.
 fn next(
     subnet: &Subnet,
     last: Option<Ipv4Addr>,
@@ -252,13 +257,14 @@ fn next(
 }
 // ANCHOR_END: next
 
-/// `None` if no address was given yet, or the file is damaged: it is only a hint.
+/// The address that was assigned last. `None` if there is none, or the file is
+/// damaged: the value is only a starting point.
 fn last_given(path: &Path) -> Option<Ipv4Addr> {
     read_whole::text(path).ok()?.parse().ok()
 }
 
-/// The addresses in use, with their owners. An entry that does not name an owner keeps
-/// its address in use too.
+/// The addresses in use, with their owners. An address also counts as in use if its
+/// entry names no owner.
 fn owners(directory: &Path) -> Result<BTreeMap<Ipv4Addr, Option<Member>>> {
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(directory) {
@@ -274,7 +280,7 @@ fn owners(directory: &Path) -> Result<BTreeMap<Ipv4Addr, Option<Member>>> {
             continue;
         };
         let owner = match readlinkat(&opened, &entry, Vec::new()) {
-            // It was given back meanwhile.
+            // The address was released in the meantime.
             Err(Errno::NOENT) => continue,
             // It is not a symlink.
             Err(Errno::INVAL) => None,
@@ -296,11 +302,11 @@ pub(crate) fn members(state: &State, name: &Name) -> Result<Vec<Member>> {
 }
 
 // ANCHOR: release
-/// Give back all addresses of a container: what its notes name, as far as it still
-/// belongs to it. This is the row "address" of the clean-up table.
+/// Release all addresses of a container: those in its notes that still belong to it.
+/// This is the row "address" of the clean-up table.
 ///
 /// # Errors
-/// Those of readlink(2) and unlink(2).
+/// An errno of readlink(2) or unlink(2).
 pub fn release_addresses(home: &Home) -> Result<()> {
     let notes = home.notes()?;
     join_errors(
@@ -311,11 +317,11 @@ pub fn release_addresses(home: &Home) -> Result<()> {
     )
 }
 
-/// Give back one address of a container. An address that is free, or that belongs to
-/// another container, is left as it is.
+/// Release one address of a container. If the address is free or belongs to another
+/// container, this does nothing.
 ///
 /// # Errors
-/// Those of readlink(2) and unlink(2).
+/// An errno of readlink(2) or unlink(2).
 pub fn release(home: &Home, network: &Name, address: Ipv4Addr) -> Result<()> {
     let link = addresses(&home.state, network).join(address.to_string());
     let target = match fs::read_link(&link) {
@@ -331,13 +337,13 @@ pub fn release(home: &Home, network: &Name, address: Ipv4Addr) -> Result<()> {
 }
 // ANCHOR_END: release
 
-/// The addresses that a container was given, with their networks. Some may have been given
-/// back since.
+/// The addresses that were assigned to a container, with their networks. Some may
+/// have been released since.
 pub fn noted_addresses(notes: &Notes) -> impl Iterator<Item = (Name, Ipv4Addr)> {
     notes.of(ADDRESS).filter_map(noted)
 }
 
-/// `NETWORK A.B.C.D`, of which both are checked: together they are a path.
+/// Parse `NETWORK A.B.C.D`. Both parts are checked, because they become a path.
 fn noted(note: &[u8]) -> Option<(Name, Ipv4Addr)> {
     let (network, address) = str::from_utf8(note).ok()?.split_once(' ')?;
     Some((network.parse().ok()?, address.parse().ok()?))

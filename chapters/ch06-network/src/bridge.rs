@@ -10,15 +10,16 @@ use nix::errno::Errno;
 use crate::network::Network;
 use crate::overlap::{of_host, user};
 
-/// How often a bridge that other processes make or remove at the same time is looked
-/// for again.
+/// The maximum number of attempts if other processes create or remove the bridge at
+/// the same time.
 const ATTEMPTS: usize = 20;
 
-/// The name of the bridge: that of the network, if a device can have it; else `br-` and
-/// the network's ID.
+/// The name of the bridge: the network's name if it is a valid device name,
+/// otherwise `br-` and the network's ID.
 ///
 /// # Source
-/// `dev_valid_name` in net/core/dev.c; `sysctl_dev_name_is_allowed` for all and default
+/// `dev_valid_name` in net/core/dev.c; `sysctl_dev_name_is_allowed` for all and
+/// default
 pub(crate) fn bridge_name(name: &Name, id: &Id) -> String {
     let name = name.as_str();
     if is_device_name(name) && !["all", "default"].contains(&name) {
@@ -38,13 +39,13 @@ fn alias(id: &Id) -> String {
     format!("mydocker network {id}")
 }
 
-/// The MAC of the member of a network with this address: `02:42` and the bytes of the
-/// address. An address that is given again therefore has the MAC that the other hosts
-/// know already.
+/// The MAC address for this IPv4 address in a network: `02:42` and the four bytes of
+/// the address. So if an address is assigned again, its MAC address is the one that
+/// the other hosts already know.
 ///
-/// The bridge needs one as well. Without a MAC of its own, it takes the lowest MAC of its
-/// ports. That MAC changes when a container comes or goes, and the containers would send
-/// to the old one.
+/// The bridge needs a MAC address too. Without one, it takes the lowest MAC address
+/// of its ports. This changes when a container starts or ends, and the containers
+/// would still send to the old one.
 ///
 /// # Source
 /// `br_stp_recalculate_bridge_id` in net/bridge/br_stp_if.c
@@ -56,20 +57,20 @@ pub fn mac(address: Ipv4Addr) -> [u8; 6] {
 
 impl Network {
     // ANCHOR: ensure
-    /// Make the bridge, if it does not exist: after `network create`, after a reboot,
-    /// and after a process that made it was killed.
+    /// Create the bridge if it does not exist: after `network create`, after a
+    /// reboot, or if the process that created it was killed.
     ///
-    /// Each step may have been done before, by a process that was killed or that runs
-    /// at the same time. The bridge has its alias from its first moment, so a device
-    /// without the alias is never half of ours. It is set up last, so a bridge that is
-    /// up is complete.
+    /// Another process that was killed, or that runs at the same time, may have done
+    /// some of the steps already. The bridge is created with its alias, so a device
+    /// without the alias is not ours. It is set up last, so a bridge that is up is
+    /// complete.
     ///
-    /// The caller has an address of the network, or holds the lock: the network is not
-    /// removed meanwhile.
+    /// The caller must have an address of the network or hold the lock, so that the
+    /// network is not removed at the same time.
     ///
     /// # Errors
-    /// A device of this name exists that is not ours; the subnet overlaps a route or an
-    /// address; EPERM without CAP_NET_ADMIN.
+    /// A device with this name exists and is not ours; the subnet overlaps a route
+    /// or an address; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn ensure_bridge(&self, route: &Route) -> Result<()> {
         for _ in 0..ATTEMPTS {
             match find(route, &self.bridge)? {
@@ -79,7 +80,8 @@ impl Network {
                 Some(link) if link.up => return Ok(()),
                 Some(_) => self.set_up_bridge(route)?,
                 None => {
-                    // The host may have other addresses than at the creation.
+                    // The host's addresses may have changed since the network was
+                    // created.
                     self.check_subnet(route)?;
                     let alias = alias(&self.id);
                     let make = || route.add_bridge(&self.bridge, &alias);
@@ -115,10 +117,10 @@ impl Network {
     // ANCHOR_END: ensure
 }
 
-/// Make sure that no device has the name of a bridge that is to be made.
+/// Check that no device has the name of the new bridge.
 ///
 /// # Errors
-/// One has it.
+/// A device has this name.
 pub(crate) fn vacant(route: &Route, bridge: &str) -> Result<()> {
     let found = find(route, bridge)?;
     ensure!(
@@ -133,7 +135,7 @@ pub(crate) fn vacant(route: &Route, bridge: &str) -> Result<()> {
 /// alone.
 ///
 /// # Errors
-/// Those of netlink(7).
+/// EPERM if the caller lacks CAP_NET_ADMIN.
 pub(crate) fn remove_bridge(route: &Route, bridge: &str, id: &Id) -> Result<()> {
     match find(route, bridge)? {
         Some(link) if is_ours(&link, id) => repeated(route.delete(bridge)),
@@ -145,7 +147,7 @@ fn is_ours(link: &Link, id: &Id) -> bool {
     link.kind.as_deref() == Some("bridge") && link.alias == Some(alias(id))
 }
 
-/// What a device is that is not the bridge that is looked for.
+/// The error text for a device that has the bridge's name but is not this bridge.
 fn foreign(link: &Link) -> String {
     let name = &link.name;
     match link.alias.as_deref().and_then(|it| it.strip_prefix("mydocker network ")) {
@@ -160,7 +162,7 @@ fn foreign(link: &Link) -> String {
     }
 }
 
-/// The device of this name, if there is one.
+/// The device with this name, if it exists.
 fn find(route: &Route, name: &str) -> Result<Option<Link>> {
     match route.link(name) {
         Err(error) if has(&error, &[Errno::ENODEV]) => Ok(None),
@@ -168,8 +170,8 @@ fn find(route: &Route, name: &str) -> Result<Option<Link>> {
     }
 }
 
-/// A step that another process may have done, or whose device another process may have
-/// renamed or removed: what is true is looked at again.
+/// Ignore EEXIST and ENODEV: another process has done this step already, or has
+/// renamed or removed the device. The caller checks the device again.
 fn repeated(done: Result<()>) -> Result<()> {
     match done {
         Err(error) if has(&error, &[Errno::EEXIST, Errno::ENODEV]) => Ok(()),

@@ -24,22 +24,22 @@ common::commands! {
     pub enum NetworkCommands {
         /// Create a network
         ///
-        /// Prints the name of the network. The options are checked before anything is
-        /// made.
+        /// Prints the name of the network. All options are checked before anything
+        /// is created.
         Create(Create),
         /// List the networks
         #[command(visible_alias = "ls")]
         List(List),
         /// Show networks and their containers as JSON
         ///
-        /// Prints one array with an object for each network: name, id, driver, subnet,
-        /// gateway, bridge, created (seconds since 1970), containers. "containers" is an
-        /// array of objects: id, name (or null), address.
+        /// Prints one array with an object for each network: name, id, driver,
+        /// subnet, gateway, bridge, created (seconds since 1970), containers.
+        /// "containers" is an array of objects: id, name (or null), address.
         Inspect(Inspect),
         /// Remove networks
         ///
-        /// Prints the names of the removed networks. A network that a running container
-        /// uses is not removed.
+        /// Prints the names of the removed networks. A network that a running
+        /// container uses is not removed.
         #[command(visible_alias = "rm")]
         Remove(Remove),
         /// Remove all networks that no container uses
@@ -49,10 +49,10 @@ common::commands! {
     }
 }
 
-/// Make sure that this process may change the devices of its network namespace.
+/// Check that this process may change the devices of its network namespace.
 ///
 /// # Errors
-/// It may not.
+/// The process lacks CAP_NET_ADMIN.
 /// # Source
 /// capabilities(7), `CAP_NET_ADMIN`
 fn may_change_devices(operation: &str) -> Result<()> {

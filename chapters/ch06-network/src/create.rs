@@ -1,4 +1,4 @@
-//! How a network is created: all checks, then the record, then the bridge.
+//! Create a network: first all checks, then the record, then the bridge.
 
 use std::net::Ipv4Addr;
 
@@ -15,19 +15,19 @@ use crate::overlap::{InUse, of_host, user};
 use crate::pool::choose;
 use crate::subnet::Subnet;
 
-/// What `network create` is asked for.
+/// The options of `network create`.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The name of the new network.
     pub name: Name,
     /// The kind of device.
     pub driver: Driver,
-    /// `None` takes the first free one of Docker's pools.
+    /// `None` means the first free subnet of Docker's pools.
     pub subnet: Option<Subnet>,
-    /// `None` takes the first address of the subnet.
+    /// `None` means the first address of the subnet.
     pub gateway: Option<Ipv4Addr>,
-    /// If a device has the name of the network, name the bridge after the network's ID
-    /// instead of failing.
+    /// If a device has the name of the network, name the bridge after the network's
+    /// ID instead of failing.
     pub any_bridge: bool,
 }
 
@@ -35,18 +35,20 @@ impl Networks<'_> {
     // ANCHOR: create
     /// Create a network: first the record, then the bridge.
     ///
-    /// All checks come before the first change. A kill between the two leaves a network
-    /// whose bridge is made by the next use, as after a reboot.
+    /// All checks come before the first change. If the process is killed between the
+    /// record and the bridge, the next use of the network creates the bridge, as
+    /// after a reboot.
     ///
     /// # Errors
-    /// The name is reserved or already in use; the subnet overlaps a route, an address
-    /// or another network; the gateway is not in the subnet; a device with the
-    /// bridge's name exists; those of netlink(7). Nothing is left then.
+    /// The name is reserved or already in use; the subnet overlaps a route, an
+    /// address or another network; the gateway is not in the subnet; a device with
+    /// the bridge's name exists; the bridge cannot be created. After an error, no
+    /// record and no bridge remain.
     pub fn create(&self, route: &Route, request: &Request) -> Result<Network> {
         let network = self.plan(route, request)?;
         network.write(self.state)?;
         if let Err(error) = network.ensure_bridge(route) {
-            // The first error is the one that the user needs.
+            // An error here is ignored: the first error is the one to report.
             let _ = remove_bridge(route, &network.bridge, &network.id);
             let _ = forget(self.state, &network.name);
             return Err(error);
@@ -55,11 +57,11 @@ impl Networks<'_> {
     }
     // ANCHOR_END: create
 
-    /// The same for an ordinary user, none of whose containers runs: the first one that
-    /// uses the network makes the bridge.
+    /// Create only the record. For an ordinary user without running containers: the
+    /// first container that uses the network creates the bridge.
     ///
     /// # Errors
-    /// As [`Networks::create`], but for those of the bridge.
+    /// The errors of [`Networks::create`], except those of the bridge.
     pub fn create_record(
         &self,
         route: &Route,
@@ -69,7 +71,7 @@ impl Networks<'_> {
         network.write(self.state).map(|()| network)
     }
 
-    /// Check a request and complete it. Nothing is changed.
+    /// Check a request and fill in the defaults. Nothing is changed.
     fn plan(&self, route: &Route, request: &Request) -> Result<Network> {
         let Request { name, driver, .. } = request;
         check_name(name)?;
@@ -85,7 +87,8 @@ impl Networks<'_> {
         let id = Id::new()?;
         let mut bridge = bridge_name(name, &id);
         let mut in_use = of_host(route, None)?;
-        // A network whose record is damaged shows its own error, where it is used.
+        // Skip a network with a damaged record: the commands that use this network
+        // report the error.
         let others = Network::all(self.state)?.into_iter().flatten();
         in_use.extend(others.map(|other| InUse::network(&other)));
         let subnet = match request.subnet {

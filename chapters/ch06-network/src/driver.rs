@@ -1,4 +1,4 @@
-//! The drivers: which kind of device joins the containers of a network.
+//! The drivers: the kinds of devices that connect the containers of a network.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! IP forwarding: with it, the host passes packets on between its devices. Containers
-//! reach other hosts only through such a router.
+//! IP forwarding: the host forwards packets between its devices. Containers need it
+//! to reach other hosts.
 //!
 //! ```text
 //! networks/.ip_forward   the host did not forward before: forwarding ends with the last
@@ -23,10 +23,10 @@ fn note(state: &State) -> PathBuf {
     state.networks().join(".ip_forward")
 }
 
-/// Make the host forward, and say so if it did not before. The note comes first.
+/// Turn on forwarding, and print a warning if it was off. The note is written first.
 ///
 /// # Errors
-/// EACCES, EPERM, EROFS: the setting cannot be changed.
+/// EACCES, EPERM or EROFS if the setting cannot be changed.
 pub fn switch_on(state: &State) -> Result<()> {
     if sysctl::forwards()? {
         return Ok(());
@@ -46,10 +46,10 @@ pub fn switch_on(state: &State) -> Result<()> {
     sysctl::forward().map(drop)
 }
 
-/// Stop forwarding if this program started it and no network is left.
+/// Turn forwarding off if this program turned it on and no network is left.
 ///
 /// # Errors
-/// As [`switch_on`].
+/// The errors of [`switch_on`].
 pub(crate) fn restore(state: &State) -> Result<()> {
     let note = note(state);
     let noted = note.try_exists().look(|| format!("stat(2) {}", note.display()))?;

@@ -46,5 +46,5 @@ pub use subnet::Subnet;
 /// The clean-up table of the chapters up to this one.
 pub const UNDO: Table = &[ch03_limits::UNDO, ch05_attach::ROWS, ROWS];
 
-/// The rows of this chapter.
+/// The clean-up rows of this chapter.
 pub const ROWS: &[Undo] = &[Undo { kind: ADDRESS, undo: release_addresses }];

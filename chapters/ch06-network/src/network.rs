@@ -1,7 +1,7 @@
 //! A network, as it was created: the record `networks/NAME/record`.
 //!
-//! The record is all that a reboot leaves of a network. The next use makes the bridge
-//! from it again.
+//! After a reboot, only the record is left of a network. The next use of the network
+//! creates the bridge again.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -28,7 +28,7 @@ pub struct Network {
     pub name: Name,
     /// Its ID: the alias of the bridge contains it.
     pub id: Id,
-    /// Which kind of device joins the containers.
+    /// The kind of device that connects the containers.
     pub driver: Driver,
     /// The name of the bridge on the host.
     pub bridge: String,
@@ -36,15 +36,15 @@ pub struct Network {
     pub subnet: Subnet,
     /// The address of the bridge: the containers' next hop to every other network.
     pub gateway: Ipv4Addr,
-    /// Seconds after 1970.
+    /// The time of its creation, in seconds since 1970.
     pub created: u64,
 }
 
 impl Network {
-    /// The network of this name.
+    /// Find the network with this name.
     ///
     /// # Errors
-    /// It does not exist; its record cannot be read, or is damaged.
+    /// The network does not exist; its record cannot be read or is damaged.
     pub fn find(state: &State, name: &Name) -> Result<Network> {
         Network::read(state, name)?.with_context(|| {
             format!(
@@ -54,17 +54,18 @@ impl Network {
         })
     }
 
-    /// All networks, by name. A record that cannot be read is an error in its place.
+    /// All networks, sorted by name. If a record cannot be read, the error takes its
+    /// place.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// An errno of readdir(3).
     pub fn all(state: &State) -> Result<Vec<Result<Network>>> {
         let found =
             names(state)?.into_iter().map(|name| Network::read(state, &name));
         Ok(found.filter_map(Result::transpose).collect())
     }
 
-    /// `None` if there is no such network.
+    /// Read a network. Returns `None` if it does not exist.
     ///
     /// # Errors
     /// The record cannot be read, or is damaged.
@@ -112,12 +113,12 @@ impl Network {
     }
 
     // ANCHOR: write
-    /// Write the record. After a power failure there is the whole record or none:
-    /// the content reaches the disk before the name, and the name before the caller
-    /// goes on. The caller holds the lock.
+    /// Write the record. After a power failure, the record is complete or does not
+    /// exist: the content reaches the disk before the name, and the name before this
+    /// function returns. The caller holds the lock.
     ///
     /// # Errors
-    /// Those of mkdir(2), write(2), fsync(2) and rename(2).
+    /// An errno of mkdir(2), write(2), fsync(2) or rename(2).
     pub(crate) fn write(&self, state: &State) -> Result<()> {
         let directory = state.make(directory(state, &self.name))?;
         let (path, new) = (directory.join(RECORD), directory.join(NEW));
@@ -131,38 +132,39 @@ impl Network {
     }
     // ANCHOR_END: write
 
-    /// Where the addresses in use are: one symlink each.
+    /// The directory with one symlink for each address in use.
     pub(crate) fn addresses(&self, state: &State) -> PathBuf {
         addresses(state, &self.name)
     }
 }
 
-/// Remove the record and the whole directory of a network. The caller holds the lock,
-/// and has seen that no container uses the network.
+/// Remove the record and the directory of a network. The caller holds the lock and
+/// has checked that no container uses the network.
 ///
 /// # Errors
-/// Those of unlink(2), rmdir(2) and fsync(2).
+/// An errno of unlink(2), rmdir(2) or fsync(2).
 pub(crate) fn forget(state: &State, name: &Name) -> Result<()> {
     let directory = directory(state, name);
-    // First the record: half a removal leaves no network, and what is left of the
-    // directory is removed by `prune`, or used by the next network of this name.
+    // Remove the record first. If the removal is interrupted, the network no longer
+    // exists. `prune` removes the rest of the directory, or the next network with
+    // this name uses it.
     remove_tree(&directory.join(RECORD))?;
     remove_tree(&directory)?;
     sync(&state.networks())
 }
 
-/// The ID that a damaged record still has.
+/// The ID in a damaged record, if it is readable.
 pub(crate) fn salvaged_id(state: &State, name: &Name) -> Option<Id> {
     let text = read_whole::read(directory(state, name).join(RECORD)).ok()?;
     let text = String::from_utf8_lossy(&text);
     text.lines().find_map(|line| line.strip_prefix("id ")?.parse().ok())
 }
 
-/// The names that have a directory, in order; one whose creation was killed may have
-/// no record.
+/// The names of all networks that have a directory, sorted. If a creation was
+/// killed, the directory may have no record.
 ///
 /// # Errors
-/// Those of readdir(3).
+/// An errno of readdir(3).
 pub(crate) fn names(state: &State) -> Result<Vec<Name>> {
     let directory = state.networks();
     let step = || format!("readdir(3) {}", directory.display());
@@ -187,7 +189,7 @@ pub(crate) fn addresses(state: &State, name: &Name) -> PathBuf {
     directory(state, name).join("addresses")
 }
 
-/// A name that a network must not have, and why.
+/// Refuse a reserved name.
 ///
 /// # Errors
 /// The name is reserved.

@@ -7,11 +7,11 @@ use anyhow::Result;
 use common::state::State;
 use common::step::Step;
 
-/// The lock on all networks. As long as it is held, no other process creates or removes
-/// a network, or gives an address.
+/// The lock on all networks. While a process holds it, no other process creates or
+/// removes a network, or assigns an address.
 ///
-/// It is flock(2) on the directory `networks`: the kernel releases it when the holder
-/// dies, and there is no file to be left over.
+/// It is a flock(2) on the directory `networks`: the kernel releases the lock when
+/// its holder ends, and no lock file can remain.
 #[derive(Debug)]
 pub struct Networks<'a> {
     pub(crate) state: &'a State,
@@ -20,16 +20,18 @@ pub struct Networks<'a> {
 
 impl Drop for Networks<'_> {
     fn drop(&mut self) {
-        // A child that was cloned meanwhile has the same lock: it is released for both.
+        // A child that was created in the meantime shares the lock. It is released
+        // for both processes.
         let _ = self.directory.unlock();
     }
 }
 
 impl<'a> Networks<'a> {
-    /// Wait for the lock, and take it. The directory is made if it does not exist.
+    /// Wait for the lock, and take it. The directory is created if it does not
+    /// exist.
     ///
     /// # Errors
-    /// Those of mkdir(2), open(2) and flock(2).
+    /// An errno of mkdir(2), open(2) or flock(2).
     pub fn lock(state: &'a State) -> Result<Networks<'a>> {
         let path = state.make(state.networks())?;
         let directory =
@@ -48,8 +50,9 @@ impl<'a> Networks<'a> {
         }
     }
 
-    /// Do something without the lock, and take it again. Containers are swept this way:
-    /// the functions of the table may take long, and may need the lock themselves.
+    /// Release the lock, call a function, and take the lock again. Used to sweep
+    /// containers: the functions of the table may take long, and may need the lock
+    /// themselves.
     pub(crate) fn unlocked(&self, act: impl FnOnce()) -> Result<()> {
         self.directory.unlock().look(|| "flock(2) the networks directory")?;
         act();

@@ -1,8 +1,9 @@
-//! Which addresses are in use on this host: a network must not have any of them.
+//! The addresses that are in use on this host. A network must not contain any of
+//! them.
 //!
-//! A network whose subnet is also that of the host's own network would take the host
-//! off its network: the bridge's route is as long as that of the network card, and
-//! the replies to other hosts would go to the bridge.
+//! A network with the same subnet as the host's own network would disconnect the
+//! host: the bridge's route has the same prefix length as the route of the network
+//! card, so replies to other hosts would go to the bridge.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,11 +14,13 @@ use ch02_net::{Address, Link, Route, RouteEntry};
 use crate::network::Network;
 use crate::subnet::{Subnet, mask};
 
-/// The shortest prefix that counts. The default route is /0. Some VPNs leave it alone
-/// and add two routes of /1 that cover it: these are a default route as well.
+/// The shortest prefix that counts as in use. The default route is /0. Some VPNs add
+/// two routes with the prefix /1 instead of replacing it; together, these are a
+/// default route too.
 const SHORTEST: u8 = 2;
 
-/// A range of addresses that is in use, and what uses it, for the error.
+/// A range of addresses that is in use, and the description of its user for the
+/// error text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InUse {
     subnet: Subnet,
@@ -35,7 +38,7 @@ impl InUse {
         InUse { subnet: subnet.parse().unwrap(), user: user.to_owned() }
     }
 
-    /// The addresses of a network of this state directory, whose bridge may not exist
+    /// The addresses of a network of this state directory. Its bridge may not exist
     /// at the moment.
     pub(crate) fn network(network: &Network) -> InUse {
         let user =
@@ -44,23 +47,23 @@ impl InUse {
     }
 }
 
-/// The routes and addresses of the host, without those of the device `own`.
+/// The routes and addresses of the host, except those of the device `own`.
 ///
 /// # Errors
-/// Those of the netlink socket.
+/// An errno of the netlink socket.
 pub(crate) fn of_host(route: &Route, own: Option<&str>) -> Result<Vec<InUse>> {
     Ok(in_use(&route.links()?, &route.routes()?, &route.addresses()?, own))
 }
 
-/// What has an address of this subnet, if anything has: a route, an address of the
-/// host, or a network.
+/// The user of an address in this subnet, if there is one: a route, an address of
+/// the host, or a network.
 pub(crate) fn user<'a>(subnet: &Subnet, in_use: &'a [InUse]) -> Option<&'a str> {
     let found = in_use.iter().find(|it| it.subnet.overlaps(subnet));
     found.map(|it| it.user.as_str())
 }
 
 // ANCHOR: in_use
-/// Routes first: a route tells more than the address that caused it.
+/// Routes come first, because a route says more than the address that caused it.
 fn in_use(
     links: &[Link],
     routes: &[RouteEntry],
@@ -73,8 +76,8 @@ fn in_use(
     let mut found = Vec::new();
     for route in routes {
         let device = route.device.map(name);
-        // Other types, such as unreachable, only answer for addresses to which no
-        // longer route leads, and that of a bridge is longer.
+        // Routes of other types, such as unreachable, do not matter: the bridge's
+        // route has a longer prefix and takes precedence.
         if route.kind == RouteEntry::UNICAST
             && route.prefix >= SHORTEST
             && (device.is_none() || device != own)
@@ -96,7 +99,7 @@ fn in_use(
 }
 // ANCHOR_END: in_use
 
-/// A route as ip-route(8) writes it.
+/// A route in the notation of ip-route(8).
 fn words(route: &RouteEntry, device: Option<&str>) -> String {
     let mut words = format!("the route {}/{}", route.destination, route.prefix);
     if let Some(gateway) = route.gateway {
@@ -169,7 +172,7 @@ mod tests {
     fn default_routes_and_routes_to_nowhere_do_not_count() {
         let mut unreachable = route("172.16.0.0/12", 2);
         unreachable.kind = RouteEntry::UNREACHABLE;
-        // A VPN's way to replace the default route.
+        // The routes with which a VPN replaces the default route.
         let halves = [route("0.0.0.0/1", 2), route("128.0.0.0/1", 2)];
         let routes = [[unreachable, route("0.0.0.0/0", 2)], halves].concat();
         let loopback = Address { index: 1, address: IpAddr::V4(ANY), prefix: 32 };

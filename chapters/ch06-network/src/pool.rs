@@ -1,4 +1,4 @@
-//! The choice of a subnet for a network that was created without `--subnet`.
+//! Choose a subnet for a network that is created without `--subnet`.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::overlap::{InUse, user};
 use crate::subnet::Subnet;
 
-/// The subnets that are tried, in this order: the same as those of Docker.
+/// The subnets to try, in this order. They are the same as Docker's.
 ///
 /// # Source
 /// `localScopeDefaultNetworks` in libnetwork/ipamutils/utils.go of moby
@@ -23,10 +23,10 @@ fn candidates() -> impl Iterator<Item = Subnet> {
     large.chain(small)
 }
 
-/// The first subnet that has no address in use.
+/// The first subnet with no address in use.
 ///
 /// # Errors
-/// All have one.
+/// Every subnet has an address in use.
 pub(crate) fn choose(in_use: &[InUse]) -> Result<Subnet> {
     let free = |subnet: &Subnet| user(subnet, in_use).is_none();
     candidates().find(free).context(

@@ -1,4 +1,4 @@
-//! How a network is removed: one, or all that no container uses.
+//! Remove one network, or all networks that no container uses.
 
 use anyhow::{Error, Result, bail};
 use ch02_net::Route;
@@ -10,15 +10,15 @@ use crate::network::{Network, directory, forget, names, salvaged_id};
 use crate::networks::Networks;
 
 impl Networks<'_> {
-    /// Remove a network that no container uses: first the bridge, then the record, so
-    /// that a removal that was killed can be repeated. Dead containers are swept by the
-    /// table first.
+    /// Remove a network that no container uses. The bridge is removed before the
+    /// record, so that a removal that was killed can be repeated. Before that, dead
+    /// containers are swept with the table.
     ///
     /// # Errors
-    /// It does not exist; containers use it, and the error names them; those of
-    /// netlink(7) and unlink(2).
+    /// The network does not exist; containers use it (the error names them); EPERM
+    /// if the caller lacks CAP_NET_ADMIN; an errno of unlink(2).
     pub fn remove(&self, route: &Route, name: &Name, table: Table) -> Result<()> {
-        // One whose creation or removal was killed has no record.
+        // If a creation or removal was killed, the network has no record.
         if !directory(self.state, name).exists() {
             Network::find(self.state, name)?;
         }
@@ -34,7 +34,7 @@ impl Networks<'_> {
         }
         let bridges = match Network::read(self.state, name) {
             Ok(network) => network.map(|it| (vec![it.bridge], it.id)),
-            // Of a damaged record, the ID may be left.
+            // A damaged record may still contain the ID.
             Err(_) => salvaged_id(self.state, name)
                 .map(|id| (vec![bridge_name(name, &id), bridge_by_id(&id)], id)),
         };
@@ -46,11 +46,11 @@ impl Networks<'_> {
         forget(self.state, name)
     }
 
-    /// Remove all networks that no container uses: their names, and what went wrong
-    /// with others.
+    /// Remove all networks that no container uses. Returns their names, and an error
+    /// for each network that could not be removed.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// An errno of readdir(3).
     pub fn prune(
         &self,
         route: &Route,
@@ -68,7 +68,7 @@ impl Networks<'_> {
     }
 
     fn prune_one(&self, route: &Route, name: &Name, table: Table) -> Result<bool> {
-        // A damaged record is told: a person decides.
+        // Report a damaged record instead of removing it: the user must decide.
         let network = Network::read(self.state, name)?;
         self.sweep_members(name, table)?;
         if !members(self.state, name)?.is_empty() {

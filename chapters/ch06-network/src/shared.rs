@@ -1,19 +1,20 @@
-//! The networks of an ordinary user: all containers of the user share one user namespace
-//! and one network namespace, and the bridges are in it.
+//! The networks of an ordinary user: all containers of the user share one user
+//! namespace and one network namespace, and the bridges are in it.
 //!
-//! A process of ours, the *keeper*, makes the two namespaces and keeps them. They exist
-//! as long as a container needs them:
+//! A process of this program, the *keeper*, creates the two namespaces and keeps
+//! them alive. They exist as long as a container needs them:
 //!
 //! ```text
 //! networks/.shared   PID and start time of the keeper
 //! ```
 //!
-//! Each host side of a container holds a shared lock on this file (flock(2)). The keeper
-//! waits for an exclusive lock: it gets the lock when the last host side has ended,
-//! however it ended. Then it ends too, and the namespaces and the bridges go with it.
+//! Each supervisor of a container holds a shared lock on this file (flock(2)). The
+//! keeper waits for an exclusive lock. It gets the lock when the last supervisor has
+//! ended, even by SIGKILL. Then the keeper ends too, and the kernel removes the
+//! namespaces and the bridges.
 //!
-//! The way out is pasta(1), a program that reads packets from a device in the network
-//! namespace, and makes system calls for them outside.
+//! The connection to other hosts is pasta(1): a program that reads packets from a
+//! device in the network namespace, and sends their data through sockets outside.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -33,7 +34,8 @@ use nix::unistd::Pid;
 
 use crate::{Networks, sysctl};
 
-/// The lock that keeps the namespaces. Each process that has a copy of it counts.
+/// The lock that keeps the namespaces alive, as long as any process has a copy of
+/// it.
 #[derive(Debug)]
 pub struct Shared {
     _lock: File,
@@ -44,19 +46,22 @@ fn path(state: &State, name: &str) -> PathBuf {
     state.networks().join(name)
 }
 
-/// Whether the networks of this user are in namespaces that its containers share. They
-/// are not for a process that can make devices where it is.
+/// Whether the networks of this user are in namespaces that the user's containers
+/// share. This is false if this process may create devices in its own network
+/// namespace.
 #[must_use]
 pub fn is_needed() -> bool {
     !rights::privileged()
 }
 
 // ANCHOR: enter
-/// Enter the user's namespaces; make them first if no container has them. A process that
-/// can make devices where it is stays there.
+/// Enter the user's namespaces. They are created first if no container has them. If
+/// this process may create devices in its own network namespace, it stays there, and
+/// the result is `None`.
 ///
 /// # Errors
-/// EPERM, ENOSPC: the system does not let users make namespaces; those of flock(2).
+/// EPERM or ENOSPC if the system does not allow users to create namespaces; an errno
+/// of flock(2).
 pub fn enter(state: &State) -> Result<Option<Shared>> {
     if !is_needed() {
         return Ok(None);
@@ -77,11 +82,11 @@ pub fn enter(state: &State) -> Result<Option<Shared>> {
     Ok(Some(Shared { _lock: lock }))
 }
 
-/// Enter the user's namespaces if a container has them: whether this process is where
-/// the bridges of its networks are.
+/// Enter the user's namespaces if a container has them. Returns whether this process
+/// is now in the network namespace that contains the bridges.
 ///
 /// # Errors
-/// As [`enter`].
+/// The errors of [`enter`].
 pub fn enter_if_there(state: &State) -> Result<(bool, Option<Shared>)> {
     if !is_needed() {
         return Ok((true, None));
@@ -94,7 +99,7 @@ pub fn enter_if_there(state: &State) -> Result<(bool, Option<Shared>)> {
 }
 // ANCHOR_END: enter
 
-/// A shared lock. It waits for a keeper that is just ending.
+/// Take a shared lock. If a keeper is ending, this waits for its end.
 fn held(state: &State) -> Result<File> {
     let path = path(state, ".shared");
     let file = File::options().create(true).append(true).read(true).open(&path);
@@ -104,7 +109,7 @@ fn held(state: &State) -> Result<File> {
     Ok(file)
 }
 
-/// The keeper, if it lives.
+/// The keeper, if it is running.
 fn keeper(state: &State) -> Result<Option<Process>> {
     let path = path(state, ".shared");
     let text = read_whole::text(&path);
@@ -135,7 +140,7 @@ fn make(state: &State) -> Result<()> {
             },
         )?;
         outside.becomes_root_of("self")?;
-        // Or only the host's root could follow.
+        // Without this, only the host's root could enter the namespaces.
         prctl::set_dumpable(true).look(|| "prctl(2) PR_SET_DUMPABLE")?;
         unshare(CloneFlags::CLONE_NEWNET).step(|| "unshare(2) CLONE_NEWNET")?;
         Route::open()?.set_up("lo")?;
@@ -148,7 +153,7 @@ fn make(state: &State) -> Result<()> {
         File::open(&path).look(|| format!("open(2) {}", path.display()))
     };
     in_background(start, |file| {
-        // Granted when the last host side of a container has ended.
+        // The lock is granted when the last supervisor has ended.
         while file.lock().is_err_and(|e| e.kind() == ErrorKind::Interrupted) {}
         end_pasta(&path.with_file_name(".pasta"));
     })
@@ -166,13 +171,14 @@ fn join(keeper: &Process) -> Result<()> {
         .step(|| "setns(2) the user namespace of the networks")?;
     setns(network, CloneFlags::CLONE_NEWNET)
         .step(|| "setns(2) the network namespace of the networks")?;
-    // The kernel made this process one that only the host's root may look at, as its
-    // rights have changed; its children's files in /proc are needed.
+    // After the change of credentials, the kernel lets only the host's root read
+    // this process's files in /proc. Undo this, because the files of its children in
+    // /proc are needed.
     prctl::set_dumpable(true).look(|| "prctl(2) PR_SET_DUMPABLE")
 }
 
-/// Give the namespace a way out. Without one, the containers of the user still reach each
-/// other, and the caller is told.
+/// Connect the namespace to other hosts. If this fails, the containers of the user
+/// still reach each other, and a warning is printed.
 fn pasta(state: &State, keeper: &Process) {
     if let Err(error) = try_pasta(&path(state, ".pasta"), keeper) {
         let text = step::report(&error);
@@ -186,15 +192,16 @@ fn pasta(state: &State, keeper: &Process) {
 
 fn try_pasta(pid_file: &Path, keeper: &Process) -> Result<()> {
     let mut pasta = Command::new("pasta");
-    // Ports are published by a proxy of ours, as pasta takes none later.
+    // A proxy of this program publishes ports, because pasta cannot add ports later.
     pasta.args(["--config-net", "--quiet", "--pid"]).arg(pid_file);
     pasta.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none"]);
-    // Without it, the gateway's address leads to 127.0.0.1 of the host: containers would
-    // reach services there, and not a name server on the gateway.
+    // Without this option, pasta maps the gateway's address to 127.0.0.1 of the
+    // host: containers would reach services there, and could not reach a name server
+    // on the gateway.
     pasta.arg("--no-map-gw");
     pasta.arg(keeper.pid.to_string()).env("PATH", PATH);
     pasta.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
-    // It goes to the background when the device is ready.
+    // pasta moves to the background when the device is ready.
     let out = pasta.stderr(Stdio::piped()).output();
     let out = out.context("execve(2) pasta")?;
     if !out.status.success() {

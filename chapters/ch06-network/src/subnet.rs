@@ -10,7 +10,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 /// The prefix lengths that a network may have.
 const PREFIXES: RangeInclusive<u8> = 8..=31;
 
-/// A range of IPv4 addresses, all of which begin with the same `prefix` bits.
+/// A range of IPv4 addresses that begin with the same `prefix` bits.
 ///
 /// # Source
 /// RFC 4632, "Classless Inter-domain Routing (CIDR)"
@@ -23,8 +23,8 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// The last address: all bits after the prefix are 1. Packets to it are for every
-    /// member; a /31 has no such address.
+    /// The last address: all bits after the prefix are 1. Packets to it go to every
+    /// member. A /31 has no such address.
     #[must_use]
     pub fn broadcast(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.address.to_bits() | !mask(self.prefix))
@@ -61,11 +61,12 @@ impl Subnet {
         self.range().contains(&address.to_bits())
     }
 
-    /// Make sure that a gateway or a container may have this address; `flag` is the
-    /// option that named it.
+    /// Check that a gateway or a container may have this address. `flag` is the
+    /// option for the error text.
     ///
     /// # Errors
-    /// It is outside, or is the first or the last address of a subnet up to /30.
+    /// The address is outside the subnet, or is the first or last address of a
+    /// subnet with a prefix up to /30.
     pub(crate) fn check_host(&self, address: Ipv4Addr, flag: &str) -> Result<()> {
         let range = self.range();
         let [first, last] =
@@ -84,8 +85,8 @@ impl Subnet {
         )
     }
 
-    /// Whether the two have an address in common. Of two subnets that have, one
-    /// contains the other.
+    /// Whether the two subnets have an address in common. In this case, one contains
+    /// the other.
     #[must_use]
     pub fn overlaps(&self, other: &Subnet) -> bool {
         self.contains(other.address) || other.contains(self.address)
@@ -104,7 +105,7 @@ impl FromStr for Subnet {
         let expected = || {
             format!(
                 "invalid subnet {text:?}: expected ADDRESS/PREFIX, for example \
-                     192.168.10.0/24"
+                 192.168.10.0/24"
             )
         };
         let (address, prefix) = text.split_once('/').with_context(expected)?;
@@ -229,8 +230,7 @@ mod tests {
             ("192.168.10.0/33", "between /8 and /31"),
             (
                 "192.168.10.5/24",
-                "use --subnet 192.168.10.0/24, and --gateway \
-                                 192.168.10.5",
+                "use --subnet 192.168.10.0/24, and --gateway 192.168.10.5",
             ),
             ("0.0.0.0/8", "this host"),
             ("127.0.0.0/8", "loopback"),

@@ -1,4 +1,4 @@
-//! The two settings of the kernel that connected containers need.
+//! The two kernel settings that connected containers need.
 
 use std::fs;
 
@@ -12,36 +12,37 @@ const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Whether this host forwards packets between its devices.
 ///
 /// # Errors
-/// Those of read(2).
+/// An errno of open(2) or read(2).
 pub fn forwards() -> Result<bool> {
     is_on(IP_FORWARD)
 }
 
-/// Make this host forward packets between its devices. Returns whether it did not
-/// before. The caller says so then, because the host has become a router.
+/// Turn on forwarding between the host's devices. Returns whether it was off before.
+/// Then the caller must report it, because the host has become a router.
 ///
 /// # Errors
-/// EACCES or EPERM where the process may not change the setting, EROFS where /proc
-/// is read-only.
+/// EACCES or EPERM if the process may not change the setting; EROFS if /proc is
+/// read-only.
 /// # Source
 /// ip(7), `ip_forward`
 pub fn forward() -> Result<bool> {
     switch_on(IP_FORWARD)
 }
 
-/// Make this host drop packets that are for other hosts.
+/// Turn off forwarding: the host drops packets for other hosts.
 ///
 /// # Errors
-/// As [`forward`].
+/// The errors of [`forward`].
 pub fn stop_forwarding() -> Result<()> {
     set(IP_FORWARD, "0")
 }
 
-/// Let packets that this host sends to 127.0.0.0/8 leave on a bridge, once a rule has
-/// changed their destination. Returns whether this was not possible before.
+/// Allow packets that this host sends to 127.0.0.0/8 to leave through a bridge after
+/// a rule has changed their destination. Returns whether this was not allowed
+/// before.
 ///
 /// # Errors
-/// As [`forward`]; ENOENT where there is no such device.
+/// The errors of [`forward`]; ENOENT if the device does not exist.
 /// # Source
 /// Documentation/networking/ip-sysctl.rst, `route_localnet`
 pub fn route_localnet(bridge: &str) -> Result<bool> {

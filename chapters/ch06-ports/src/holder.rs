@@ -1,4 +1,5 @@
-//! Which container or process has a port of the host. Only an error asks for it.
+//! Find the container or process that has a port of the host. Used only for error
+//! texts.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,15 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use common::Home;
 use common::state::{LockState, Published, State};
 
-/// A container of this state directory, or a process: `container web`,
-/// `process 4711 (nginx)`. `None` if neither is found, for example because the process
-/// belongs to another user.
+/// The holder of a port: a container of this state directory (`container web`), or a
+/// process (`process 4711 (nginx)`). `None` if neither is found, for example because
+/// the process belongs to another user.
 pub(crate) fn holder(state: &State, port: &Published) -> Option<String> {
     container(state, port).or_else(|| process(port))
 }
 
-/// The socket of a reservation does not listen, so /proc/net/tcp does not list it. The
-/// notes of the containers do.
+/// Find the container in the notes: the socket of a reservation does not listen, so
+/// /proc/net/tcp does not list it.
 fn container(state: &State, wanted: &Published) -> Option<String> {
     let overlaps = |port: Published| {
         let address = IpAddr::from(port.address());
@@ -32,8 +33,8 @@ fn container(state: &State, wanted: &Published) -> Option<String> {
     })
 }
 
-/// The process that has a socket with this port: its inode is in a table of
-/// /proc/net, and in the link of a descriptor in /proc/PID/fd.
+/// Find the process that has a socket with this port. The socket's inode is in a
+/// table of /proc/net, and in the link of a file descriptor in /proc/PID/fd.
 ///
 /// # Source
 /// proc_pid_net(5), "/proc/net/tcp"; proc_pid_fd(5)
@@ -61,7 +62,7 @@ fn process(wanted: &Published) -> Option<String> {
     Some(format!("process {pid} ({})", name.trim_end()))
 }
 
-/// Whether a socket with this address keeps the wanted one from being bound.
+/// Whether a socket with this address prevents bind(2) of the wanted port.
 fn is_covered(address: IpAddr, wanted: &Published) -> bool {
     let address = address.to_canonical();
     let same = wanted.address.is_none_or(|wanted| address == wanted);
@@ -76,8 +77,8 @@ struct Socket {
     inode: u64,
 }
 
-/// A line of a table in /proc/net. A socket that no process has, as one in TIME_WAIT,
-/// has inode 0 and is passed over.
+/// Parse a line of a table in /proc/net. A socket without a process, for example in
+/// TIME_WAIT, has the inode 0 and is skipped.
 fn socket(line: &str) -> Option<Socket> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (address, port) = words.get(1)?.split_once(':')?;
@@ -91,8 +92,8 @@ fn socket(line: &str) -> Option<Socket> {
     Some(Socket { address, port, inode })
 }
 
-/// The bytes of an address. The kernel prints each four of them as one number of this
-/// machine's byte order.
+/// Parse the bytes of an address. The kernel prints each group of four bytes as one
+/// number in native byte order.
 fn bytes<const SIZE: usize>(text: &str) -> Option<[u8; SIZE]> {
     let mut bytes = [0; SIZE];
     for (at, four) in bytes.chunks_exact_mut(4).enumerate() {

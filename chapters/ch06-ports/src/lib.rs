@@ -1,4 +1,4 @@
-//! Ports of the host that lead into a container: what `-p` says, the sockets that
+//! Publish ports of a container on the host: the option `-p`, the sockets that
 //! reserve the ports, and the command `port`.
 
 #![forbid(unsafe_code)]

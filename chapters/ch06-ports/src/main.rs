@@ -1,5 +1,5 @@
-//! `ch06-ports run -net NETWORK -p 8080:80 IMAGE COMMAND`: a port of the host leads into
-//! the container.
+//! `ch06-ports run -net NETWORK -p 8080:80 IMAGE COMMAND`: publish a port of a
+//! container.
 
 use std::process::ExitCode;
 
@@ -13,8 +13,8 @@ use common::cli::{self, Act, Context};
 
 /// Chapter 6, ports: publish ports of a container on the host.
 ///
-/// `run -p 8080:80` publishes port 80 of the container as port 8080 of the host. `port`
-/// and `ps` show the published ports.
+/// `run -p 8080:80` publishes port 80 of the container as port 8080 of the host.
+/// `port` and `ps` show the published ports.
 #[derive(Parser)]
 #[command(name = "ch06-ports", after_help = common::after_help!("\
 Try:

@@ -1,4 +1,4 @@
-//! `port`: the published ports of a container.
+//! `port`: show the published ports of a container.
 
 use std::str::FromStr;
 
@@ -48,7 +48,8 @@ impl FromStr for GuestPort {
 impl Act for Port {
     fn act(self, context: &Context) -> Result<Exit> {
         let record = Record::find(&context.state, &self.container)?;
-        // The ports go with the host side, which holds the lock.
+        // The ports are published only while the supervisor is running and holds the
+        // lock.
         let ports = match record.home(&context.state).lock_state()? {
             LockState::Held(notes) => notes.ports().collect::<Vec<_>>(),
             LockState::Free => bail!(
@@ -63,8 +64,8 @@ impl Act for Port {
 }
 
 impl Port {
-    /// One line for each port; where one was asked for, without the container's port,
-    /// as docker(1) shows it.
+    /// One line for each port. If the user asks for one port, the container's port
+    /// is left out, as in docker(1).
     fn text(&self, ports: &[Published]) -> Result<String> {
         let place = |it: &Published| format!("{}:{}", it.address(), it.host);
         let Some(GuestPort { number, protocol }) = self.port else {

@@ -9,26 +9,27 @@ use nix::unistd::Pid;
 use crate::Reservation;
 use crate::proxy::Proxy;
 
-/// The published ports of a container. It comes before the part that connects the
-/// container to a network, which makes the firewall rules.
+/// The part for the published ports of a container. It comes before the part that
+/// connects the container to a network and creates the firewall rules.
 #[derive(Debug)]
 pub struct Ports {
     wanted: Vec<Published>,
     publication: Publication,
-    /// Of an ordinary user: sockets of the host's network namespace, which clients
-    /// connect to.
+    /// For an ordinary user: sockets in the host's network namespace, to which
+    /// clients connect.
     listening: Option<Reservation>,
 }
 
 impl Ports {
-    /// These ports. A host port of 0 means: any free port.
+    /// Create the part for these ports. The host port 0 means any free port.
     #[must_use]
     pub fn new(wanted: Vec<Published>, publication: Publication) -> Ports {
         Ports { wanted, publication, listening: None }
     }
 
-    /// The same for an ordinary user. The sockets were made before the process entered
-    /// the network namespace of the user's containers; a proxy serves them.
+    /// Create the part for an ordinary user. The sockets were created before the
+    /// process entered the network namespace of the user's containers. A proxy
+    /// serves them.
     #[must_use]
     pub fn by_proxy(listening: Reservation, publication: Publication) -> Ports {
         Ports { wanted: Vec::new(), publication, listening: Some(listening) }
@@ -41,7 +42,8 @@ impl Part for Ports {
         "ports"
     }
 
-    /// After the clone: the container's processes do not inherit the sockets.
+    /// This hook runs after the clone, so the container's processes do not inherit
+    /// the sockets.
     fn attach(&mut self, plan: &Plan, _child: Pid) -> Result<()> {
         if let Some(listening) = &self.listening {
             return plan.home.note_ports(listening.ports());

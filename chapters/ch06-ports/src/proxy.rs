@@ -1,10 +1,11 @@
-//! Published ports of an ordinary user: a proxy in the container's host side.
+//! Published ports of an ordinary user: a proxy in the container's supervisor.
 //!
-//! The bridge of an ordinary user is in a network namespace of the user, so no rule of the
-//! host's packet filter can lead there. But a socket belongs to the namespace in which it
-//! was made, and a process may hold sockets of two. The host side makes the listening
-//! sockets in the host's namespace, enters the user's namespace, and makes all further
-//! sockets there. It copies the bytes in between.
+//! The bridge of an ordinary user is in a network namespace of the user, so no rule
+//! of the host's packet filter can forward packets to it. But a socket belongs to
+//! the namespace in which it was created, and a process may have sockets of two
+//! namespaces. The supervisor creates the listening sockets in the host's namespace,
+//! enters the user's namespace, and creates all other sockets there. It copies the
+//! bytes between them.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, PipeReader, pipe};
@@ -25,49 +26,51 @@ use rustix::net::{
     shutdown, socket_with,
 };
 
-/// Connections at once, of all ports. More clients wait in the queue of the listening
-/// socket.
+/// The maximum number of simultaneous connections to all ports. More clients wait in
+/// the queue of the listening socket.
 const MOST: usize = 128;
 
-/// Clients that wait to be accepted; the kernel's limit is net.core.somaxconn.
+/// The maximum number of clients in the queue. The kernel's limit is
+/// net.core.somaxconn.
 const BACKLOG: i32 = 128;
 
-/// UDP clients at once, of one port. The one that was silent longest makes room.
+/// The maximum number of simultaneous UDP clients of one port. A new client replaces
+/// the one that was idle longest.
 const MOST_CLIENTS: usize = 64;
 
 /// The largest datagram of UDP over IPv4, in bytes.
 const DATAGRAM: usize = 65_507;
 
-/// The bytes that are read from a connection at once. With 4 KiB, a transfer took three
+/// The number of bytes per read of a connection. With 4 KiB, a transfer took three
 /// times as long.
 const CHUNK: usize = 64 << 10;
 
 /// The ports of one container.
 pub(crate) struct Proxy {
-    /// It knows the container's address, as long as the container is connected.
+    /// Knows the container's address while the container is connected.
     publication: Publication,
-    /// At its end when the container is disconnected.
+    /// A pipe that reaches its end of file when the container is disconnected.
     connected: Option<PipeReader>,
     tcp: Vec<(OwnedFd, Published)>,
     connections: Vec<Connection>,
     udp: Vec<UdpPort>,
 }
 
-/// A client's connection and the one to the container.
+/// The connection of a client, and the connection to the container.
 struct Connection {
     up: Half,
     down: Half,
 }
 
-/// One direction.
+/// One direction of a connection.
 struct Half {
     copy: ByteCopy,
     to: Rc<OwnedFd>,
     ended: bool,
 }
 
-/// A published UDP port. Each client has a socket of its own to the container, so that the
-/// answers can be told apart.
+/// A published UDP port. Each client has its own socket to the container, so that
+/// each answer can be sent to the right client.
 struct UdpPort {
     socket: UdpSocket,
     guest: u16,
@@ -76,11 +79,11 @@ struct UdpPort {
 }
 
 impl Proxy {
-    /// Serve these ports. The sockets were made in the host's namespace. They are closed
-    /// when the publication is.
+    /// Serve these ports. The sockets were created in the host's namespace. They are
+    /// closed together with the publication.
     ///
     /// # Errors
-    /// EADDRINUSE: another socket listens on a port by now.
+    /// EADDRINUSE if another socket now listens on a port.
     pub(crate) fn new(
         publication: Publication,
         ports: &[Published],
@@ -89,14 +92,14 @@ impl Proxy {
         for (port, socket) in ports.iter().zip(&sockets) {
             ioctl_fionbio(socket, true).look(|| "ioctl(2) FIONBIO")?;
             if port.protocol == Protocol::Tcp {
-                // Its connections inherit this. Without it, they keep the port for a
-                // minute after their end.
+                // The connections inherit this option. Without it, they occupy the
+                // port for a minute after their end.
                 set_socket_reuseaddr(socket, true)
                     .look(|| "setsockopt(2) SO_REUSEADDR")?;
                 listen(socket, BACKLOG).step(|| format!("listen(2) {port}"))?;
             }
         }
-        // The publication closes the other end with what it holds.
+        // The publication closes the other end together with its sockets.
         let (connected, held) = pipe().look(|| "pipe2(2)")?;
         publication.set(Vec::new(), vec![held.into()]);
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
@@ -115,13 +118,14 @@ impl Proxy {
         Ok(Proxy { publication, connected, tcp, connections: Vec::new(), udp })
     }
 
-    /// Take one client, and connect to the container for it.
+    /// Accept one client, and connect to the container for it.
     fn take(&mut self, listener: usize) {
         let (socket, port) = &self.tcp[listener];
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        // The client may have gone by now.
+        // The client may have closed the connection already.
         let Ok(client) = accept_with(socket, flags) else { return };
-        // If the container cannot be reached, the client sees the end of its connection.
+        // If the container cannot be reached, the client sees the end of its
+        // connection.
         let Some(address) = self.publication.address() else { return };
         self.connections.extend(Connection::open(client, address, port.guest));
     }
@@ -133,7 +137,7 @@ impl Connection {
         let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
         let server = socket_with(family, kind, flags, None).ok()?;
         match connect(&server, &SocketAddrV4::new(address, port)) {
-            // The first write waits until it is connected.
+            // The first write waits until the socket is connected.
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(_) => return None,
         }
@@ -159,8 +163,8 @@ impl Half {
     }
 
     // ANCHOR: step
-    /// The descriptor is ready: copy some bytes. The end of one direction is passed on,
-    /// and the other direction goes on.
+    /// Copy some bytes when the file descriptor is ready. At the end of one
+    /// direction, the other side is told, and the other direction continues.
     fn step(&mut self) {
         if self.copy.is_pending() {
             if !self.copy.write() {
@@ -178,14 +182,14 @@ impl Half {
 
     fn end(&mut self) {
         self.ended = true;
-        // One that is closed by now has seen the end.
+        // An error is ignored: a closed connection needs no end of file.
         let _ = shutdown(&*self.to, Shutdown::Write);
         self.copy.close();
     }
 }
 
 impl UdpPort {
-    /// A datagram of a client goes to the container.
+    /// Send a client's datagram to the container.
     fn receive(&mut self, address: Option<Ipv4Addr>) {
         let mut bytes = [0; DATAGRAM];
         let Ok((count, client)) = self.socket.recv_from(&mut bytes) else { return };
@@ -202,7 +206,7 @@ impl UdpPort {
         }
         if let Some((socket, used)) = self.clients.get_mut(&client) {
             *used = self.clock;
-            // As a router would, it drops what it cannot pass on.
+            // A datagram that cannot be forwarded is dropped, as a router does.
             let _ = socket.send(&bytes[..count]);
         }
     }
@@ -214,19 +218,19 @@ impl UdpPort {
         Ok(socket)
     }
 
-    /// Answers of the container go to their client.
+    /// Send the container's answers to the client.
     fn answer(&mut self, client: SocketAddr) {
         let Some((socket, _)) = self.clients.get(&client) else { return };
         let mut bytes = [0; DATAGRAM];
         match socket.recv(&mut bytes) {
             Ok(count) => drop(self.socket.send_to(&bytes[..count], client)),
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-            // Nobody listens in the container.
+            // No program listens in the container.
             Err(_) => drop(self.clients.remove(&client)),
         }
     }
 
-    /// In an order that is the same until a client is added or removed.
+    /// The clients in an order that is the same until a client is added or removed.
     fn order(&self) -> Vec<SocketAddr> {
         let mut clients: Vec<_> = self.clients.keys().copied().collect();
         clients.sort();

@@ -1,4 +1,4 @@
-//! What `-p` says: `[ADDRESS:]HOST:GUEST[/udp]`, and its shorter forms.
+//! The value of `-p`: `[ADDRESS:]HOST:GUEST[/udp]`, and its shorter forms.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -16,11 +16,11 @@ pub struct Flags {
     /// Publish a port of the container on the host, for example 8080:80; repeat the
     /// option for more ports
     ///
-    /// 8080:80 forwards port 8080 of the host, on all its IPv4 addresses, to port 80 of
-    /// the container. 127.0.0.1:8080:80 publishes the port on one address only. 80 and
-    /// 127.0.0.1::80 choose a free port of the host; the command `port` shows it.
-    /// 8080:53/udp publishes a UDP port. 8000-8010:80-90 publishes a range; both ranges
-    /// must have the same length.
+    /// 8080:80 forwards port 8080 of the host, on all its IPv4 addresses, to port 80
+    /// of the container. 127.0.0.1:8080:80 publishes the port on one address only.
+    /// 80 and 127.0.0.1::80 choose a free port of the host; the command `port` shows
+    /// it. 8080:53/udp publishes a UDP port. 8000-8010:80-90 publishes a range; both
+    /// ranges must have the same length.
     #[arg(
         short = 'p',
         long = "publish",
@@ -30,18 +30,19 @@ pub struct Flags {
 
     /// Publish each port that the image declares on a free port of the host
     ///
-    /// The command `port` shows the ports. A port that --publish publishes too is not
-    /// published twice.
+    /// The command `port` shows the ports. A port that --publish publishes too is
+    /// not published twice.
     #[arg(short = 'P', long)]
     pub publish_all: bool,
 }
 
 impl Flags {
-    /// The ports, one by one. A host port of 0 means: any free port. `declared` are the
-    /// ports of the image, such as `80/tcp`, that `--publish-all` publishes.
+    /// The list of single ports. The host port 0 means any free port. `declared` are
+    /// the ports of the image, such as `80/tcp`, that `--publish-all` publishes.
     ///
     /// # Errors
-    /// Two of them want the same port of the host; the image declares an invalid port.
+    /// Two ports request the same port of the host; the image declares an invalid
+    /// port.
     pub fn ports(&self, declared: &[String]) -> Result<Vec<Published>> {
         let mut ports: Vec<Published> =
             self.publish.iter().flat_map(Publish::ports).collect();
@@ -75,7 +76,7 @@ impl Flags {
     }
 }
 
-/// Whether an address of the host belongs to both.
+/// Whether the two have an address of the host in common.
 fn same_address(one: &Published, other: &Published) -> bool {
     match (one.address, other.address) {
         (Some(one), Some(other)) => one == other,
@@ -90,13 +91,13 @@ type Ports = RangeInclusive<u16>;
 pub struct Publish {
     protocol: Protocol,
     address: Option<Ipv4Addr>,
-    /// As many as those of the container; `None` means: any free ports.
+    /// The same number as the container's ports. `None` means any free ports.
     host: Option<Ports>,
     guest: Ports,
 }
 
 impl Publish {
-    /// The ports, one by one.
+    /// The list of single ports.
     fn ports(&self) -> impl Iterator<Item = Published> {
         let &Publish { protocol, address, .. } = self;
         let mut host = self.host.clone();
@@ -168,8 +169,8 @@ fn protocol(name: &str) -> Result<Protocol> {
         .with_context(|| format!("unknown protocol {name:?}: use /tcp or /udp"))
 }
 
-/// An address of the host; `None` means all of them. Whether the host has it is seen
-/// when the socket is bound.
+/// Parse an address of the host; `None` means all addresses. bind(2) checks later
+/// whether the host has this address.
 fn address(text: &str) -> Result<Option<Ipv4Addr>> {
     let address: Ipv4Addr = text.parse().ok().with_context(|| {
         format!(
@@ -184,7 +185,7 @@ fn address(text: &str) -> Result<Option<Ipv4Addr>> {
     Ok(Some(address).filter(|address| !address.is_unspecified()))
 }
 
-/// `80`, or `80-90`.
+/// Parse `80` or `80-90`.
 fn range(text: &str, what: &str) -> Result<Ports> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let [first, last] = [number(first, what)?, number(last, what)?];

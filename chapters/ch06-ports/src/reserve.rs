@@ -1,9 +1,9 @@
-//! The host's ports, each reserved by a bound socket that takes no connections.
+//! Ports of the host, each reserved by a bound socket that accepts no connections.
 //!
-//! A rule of the firewall leads a port to a container, and the kernel does not count
-//! that as a use of the port: another program could listen there, and would never get a
-//! connection. The bound socket is the use. The kernel closes it with the process that
-//! holds it.
+//! A firewall rule forwards a port to a container, but for the kernel this does not
+//! occupy the port: another program could listen on it and would never get a
+//! connection. The bound socket occupies the port. The kernel closes the socket when
+//! its process ends.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ use rustix::net::{
 
 use crate::holder::holder;
 
-/// Ports of the host that no other program can bind. Dropped, they are free again.
+/// Ports of the host that no other program can bind. Drop releases them.
 #[derive(Debug)]
 pub struct Reservation {
     ports: Vec<Published>,
@@ -30,17 +30,19 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Reserve all of these ports, or none. A host port of 0 becomes a free one.
+    /// Reserve all of these ports, or none. The host port 0 is replaced by a free
+    /// port.
     ///
-    /// The sockets are for the host side alone: make them after the clone, or close
-    /// them in the child.
+    /// Only the supervisor may have the sockets: create them after the clone, or
+    /// close them in the child.
     ///
     /// # Errors
-    /// EADDRINUSE, with the program or container that has the port; EADDRNOTAVAIL for
-    /// an address that this host does not have; EACCES for an ordinary user's port
-    /// below 1024; EMFILE.
+    /// EADDRINUSE if the port is in use (the error names the program or container);
+    /// EADDRNOTAVAIL if this host does not have the address; EACCES if an ordinary
+    /// user requests a port below 1024; EMFILE if the process has too many open
+    /// files.
     pub fn take(state: &State, wanted: &[Published]) -> Result<Reservation> {
-        // A container that is just ending holds its ports for some milliseconds.
+        // A container that is ending holds its ports for some milliseconds.
         let deadline = Instant::now() + PATIENCE;
         let mut ports = Vec::with_capacity(wanted.len());
         let mut sockets = Vec::with_capacity(wanted.len());
@@ -60,20 +62,20 @@ impl Reservation {
         Ok(Reservation { ports, sockets })
     }
 
-    /// The ports, in the order in which they were wanted, each with its host port.
+    /// The ports in the order of the request, each with its host port.
     #[must_use]
     pub fn ports(&self) -> &[Published] {
         &self.ports
     }
 
-    /// The ports, and the sockets that reserve them as long as they are open.
+    /// The ports, and the sockets that reserve them while they are open.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Published>, Vec<OwnedFd>) {
         (self.ports, self.sockets)
     }
 }
 
-/// How long ports that are in use are waited for, all together.
+/// The maximum total time to wait for ports that are in use.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 // ANCHOR: reserve
@@ -88,7 +90,8 @@ fn reserve(port: &Published) -> Result<OwnedFd> {
     let ipv4 = SocketAddr::from((port.address(), port.host));
     if port.protocol == Protocol::Udp {
         let socket = socket(AddressFamily::INET, SocketType::DGRAM)?;
-        // Not [::]: a client of ::1 would wait for an answer. Now it is refused.
+        // Do not bind [::]: a client of ::1 would wait for an answer. Without the
+        // socket, it is refused at once.
         bind(&socket, &ipv4)?;
         return Ok(socket);
     }
@@ -102,10 +105,10 @@ fn reserve(port: &Published) -> Result<OwnedFd> {
         bind(&socket, &address)?;
         return Ok(socket);
     }
-    // A connection that was closed a minute ago still has the port. With this option,
-    // bind(2) succeeds beside it, and also beside other sockets that have the option.
-    // Only one of them can listen: that one has the port. Then the option is cleared,
-    // and the socket stops to listen.
+    // A connection that was closed a minute ago still has the port. With this
+    // option, bind(2) succeeds beside it, and also beside other sockets that have
+    // the option. Only one of them can listen: that one has the port. Then the
+    // option is cleared, and the socket stops to listen.
     reuse_address(&socket, true)?;
     bind(&socket, &address)?;
     let protocol = port.protocol;
@@ -115,7 +118,7 @@ fn reserve(port: &Published) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A TCP socket for the addresses of IPv4 and IPv6: as it does not listen, a client of
+/// A TCP socket for IPv4 and IPv6 addresses. It does not listen, so a client of
 /// `::1` is refused at once. `None` on a host without IPv6.
 fn dual_stack_socket() -> Result<Option<OwnedFd>> {
     let socket = match socket(AddressFamily::INET6, SocketType::STREAM) {
@@ -135,7 +138,7 @@ fn reuse_address(socket: &OwnedFd, value: bool) -> Result<()> {
     set_socket_reuseaddr(socket, value).look(|| "setsockopt(2) SO_REUSEADDR")
 }
 
-/// The port that a socket has, which the kernel may have chosen.
+/// The port of a socket. The kernel may have chosen it.
 fn bound_port(socket: &OwnedFd) -> Result<u16> {
     let address = getsockname(socket).look(|| "getsockname(2)")?;
     let address = SocketAddr::try_from(address).look(|| "getsockname(2)")?;
@@ -196,7 +199,7 @@ mod tests {
         Published { protocol, address: None, host: 0, guest: 80 }
     }
 
-    /// These addresses, without those of IPv6 where the host has none.
+    /// These addresses, without IPv6 addresses if the host has no IPv6.
     fn existing(addresses: &[&'static str]) -> Vec<&'static str> {
         let exists = |it: &&&str| TcpListener::bind((**it, 0)).is_ok();
         addresses.iter().filter(exists).copied().collect()
@@ -206,14 +209,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().port();
         let mut client = TcpStream::connect(("127.0.0.1", host)).unwrap();
-        // The side that closes first keeps the port.
+        // The side that closes first occupies the port.
         drop(listener.accept().unwrap());
         client.read_exact(&mut [0]).unwrap_err();
         drop((client, listener));
         host
     }
 
-    /// What a reservation that fails says.
+    /// The error text of a reservation that fails.
     fn refused(state: &State, port: Published) -> String {
         report(&Reservation::take(state, &[port]).unwrap_err())
     }

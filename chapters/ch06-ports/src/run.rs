@@ -1,4 +1,4 @@
-//! `run` of this chapter.
+//! This chapter's `run`.
 
 use anyhow::{Result, ensure};
 use ch04_image::Store;
@@ -25,7 +25,7 @@ pub struct Run {
 impl Act for Run {
     fn act(self, context: &Context) -> Result<Exit> {
         let Run { flags, run } = self;
-        // Before anything is made.
+        // Check the options before anything is created.
         let declared = if flags.publish_all {
             Store::open(&context.state)?.take(run.image()?)?.0.settings.ports
         } else {
@@ -39,7 +39,8 @@ impl Act for Run {
         );
         let publication = Publication::default();
         let part = if shared::is_needed() {
-            // Now, in the host's network namespace.
+            // Create the sockets here, while the process is in the host's network
+            // namespace.
             let listening = Reservation::take(&context.state, &ports)?;
             Ports::by_proxy(listening, publication.clone())
         } else {
@@ -53,7 +54,7 @@ impl Run {
     /// The name of the image.
     ///
     /// # Errors
-    /// It is not text.
+    /// The name is not valid UTF-8.
     pub fn image(&self) -> Result<&str> {
         self.run.image()
     }

@@ -25,13 +25,13 @@ common::commands! {
     pub enum Commands {
         /// Run a program in a container of an image
         Run(Box<Run>),
-        /// Run another program in a container that runs
+        /// Run another program in a running container
         Exec(Exec),
         /// Return to a container in the background
         Attach(Attach),
-        /// List the containers that run
+        /// List running containers
         Ps(Ps),
-        /// Show what a container has printed
+        /// Show the output of a container
         Logs(Logs),
         /// Show the published ports of a container
         Port(Port),
@@ -42,7 +42,7 @@ common::commands! {
         Ends(Ends),
         /// Remove containers that have ended
         Rm(Rm),
-        /// Remove all containers that have ended, and what killed ones left
+        /// Remove all containers that have ended, and files that killed processes left
         Prune(Prune),
         /// List the images
         Images(Images),
@@ -58,11 +58,11 @@ common::commands! {
         Manifest(ShowManifest),
         /// Make an image of a directory, and print its name
         Init(Init),
-        /// Make an image, or a tar, of a container
+        /// Create an image or a tar archive from a container
         Commit(Commit),
-        /// Write a container's filesystem as a tar
+        /// Write a container's filesystem to a tar archive
         Export(Export),
-        /// Make an image of a tar or a directory
+        /// Create an image from a tar archive or a directory
         Import(Import),
         /// Write images, with all their layers, as an archive
         Save(Save),

@@ -15,16 +15,16 @@ common::commands! {
     /// Manage containers
     #[derive(Debug)]
     pub enum ContainerCommands {
-        /// List the containers that run
+        /// List running containers
         #[command(visible_aliases = ["list", "ps"])]
         Ls(Ps),
         /// Run a program in a container of an image
         Run(Box<Run>),
-        /// Run another program in a container that runs
+        /// Run another program in a running container
         Exec(Exec),
         /// Return to a container in the background
         Attach(Attach),
-        /// Show what a container has printed
+        /// Show the output of a container
         Logs(Logs),
         /// Print all properties of containers as JSON
         Inspect(Inspect),
@@ -33,14 +33,14 @@ common::commands! {
         /// The commands about a container's end.
         #[command(flatten)]
         Ends(Ends),
-        /// Make an image, or a tar, of a container
+        /// Create an image or a tar archive from a container
         Commit(Commit),
-        /// Write a container's filesystem as a tar
+        /// Write a container's filesystem to a tar archive
         Export(Export),
         /// Remove containers that have ended
         #[command(visible_alias = "remove")]
         Rm(ch05_rm::Rm),
-        /// Remove all containers that have ended, and what killed ones left
+        /// Remove all containers that have ended, and files that killed processes left
         Prune(Prune),
     }
 }

@@ -14,7 +14,7 @@ common::commands! {
         Pull(Pull),
         /// Upload an image to a registry
         Push(Push),
-        /// Make an image of a tar or a directory
+        /// Create an image from a tar archive or a directory
         Import(Import),
     }
 }

@@ -482,7 +482,7 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
     for words in
         [&["stats", "none"][..], &["delete", "none"], &["exec", "none", "true"]]
     {
-        run(&lab, words).code(125).stderr(contains("there is no group none"));
+        run(&lab, words).code(125).stderr(contains("group none not found"));
     }
     run(&lab, &["show", "999999999"]).code(125).stderr(contains("no process"));
     run(&lab, &["move", "box", "999999999"]).code(125).stderr(contains("ESRCH"));

@@ -163,7 +163,7 @@ fn what_can_not_be_done_to_addresses_and_routes_is_named() {
     inhabitant.call(&lab, &["address", "add", "10.0.0.1/24", "dev", "a"]);
     for (words, code, error, hint) in [
         ("address add 10.0.0.1/24 dev a", 125, "EEXIST", "has this address already"),
-        ("address add 10.0.0.1/24 dev c", 125, "ENODEV", "list shows those"),
+        ("address add 10.0.0.1/24 dev c", 125, "ENODEV", "list shows all devices"),
         ("address add 10.0.0.1 dev a", 2, "missing", "such as 10.0.0.1/24"),
         ("address add 10.0.0.1/33 dev a", 2, "prefix length", "from 0 to 32"),
         ("address add 10.0.0.256/24 dev a", 2, "not an IPv4 address", "255"),
@@ -172,7 +172,7 @@ fn what_can_not_be_done_to_addresses_and_routes_is_named() {
         ("address add 10.0.0.2/24 a", 2, "unexpected argument \"a\"", "\"dev\""),
         ("address add 10.0.0.2/24 dev", 2, "\"dev\" is missing", "value"),
         ("address remove 10.0.0.1/25 dev a", 125, "EADDRNOTAVAIL", "10.0.0.1/25"),
-        ("address show dev c", 125, "ENODEV", "list shows those"),
+        ("address show dev c", 125, "ENODEV", "list shows all devices"),
         (
             "route add default via 10.0.0.254",
             125,
@@ -189,9 +189,9 @@ fn what_can_not_be_done_to_addresses_and_routes_is_named() {
             "invalid value of \"via\"",
             "four numbers",
         ),
-        ("route add 10.7.0.0/16 dev c", 125, "ENODEV", "list shows those"),
+        ("route add 10.7.0.0/16 dev c", 125, "ENODEV", "list shows all devices"),
         ("route remove default", 125, "ESRCH", "no such route"),
-        ("master a c", 125, "ENODEV", "list shows those"),
+        ("master a c", 125, "ENODEV", "list shows all devices"),
         ("master a lo", 125, "EOPNOTSUPP", "lo must be a bridge"),
     ] {
         let mut call = inhabitant.enter(&lab, &chapter());
@@ -202,7 +202,7 @@ fn what_can_not_be_done_to_addresses_and_routes_is_named() {
     inhabitant.call(&lab, &["route", "add", "10.7.0.0/16", "dev", "a"]);
     let mut again = inhabitant.enter(&lab, &chapter());
     let assert = again.args("route add 10.7.0.0/16 dev a".split(' ')).assert();
-    let hint = "there is a route to 10.7.0.0/16 already";
+    let hint = "a route to 10.7.0.0/16 exists already";
     assert.code(125).stderr(contains("EEXIST").and(contains(hint)));
 }
 

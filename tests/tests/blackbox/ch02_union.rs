@@ -378,8 +378,7 @@ fn five_hundred_and_one_layers_are_refused() {
     let mut play = Play::new("overlay");
     play.lower = vec![play.lower().to_owned(); 501];
     let said = play.refused();
-    let text =
-        "error: prepare merged: 501 lower directories, and overlayfs takes 500";
+    let text = "error: prepare merged: 501 lower directories, but overlayfs accepts at most 500";
     assert!(said.starts_with(text), "{said}");
 }
 
@@ -431,7 +430,7 @@ fn what_is_missing_or_no_directory_is_named_before_anything_is_mounted() {
         let said = play.refused();
         assert!(said.starts_with(&text), "{said}");
         fs::write(&nowhere, "").unwrap();
-        assert!(play.refused().contains("nowhere is no directory"));
+        assert!(play.refused().contains("nowhere is not a directory"));
         play.lower = lower;
         let upper = std::mem::replace(&mut play.upper, nowhere.clone());
         assert!(play.refused().contains("the upper directory"));
@@ -463,8 +462,8 @@ fn an_upper_directory_that_overlay_refuses_is_named_with_the_way_out() {
     let said = play.refused();
     assert!(said.contains("error: enter merged: mount(2) overlay on /"), "{said}");
     let reason = format!(
-        ": EINVAL: Invalid argument\nhint: the write layer {} lies on overlayfs, \
-         where overlayfs takes none; it does on ext4, xfs, btrfs and tmpfs: choose \
+        ": EINVAL: Invalid argument\nhint: the write layer {} is on overlayfs, \
+         which overlayfs does not support; use ext4, xfs, btrfs or tmpfs: choose \
          --upper and --work there\n",
         play.upper.display()
     );
@@ -479,18 +478,21 @@ fn directories_that_can_not_go_together_are_named() {
     let work = std::mem::replace(&mut play.work, on.0.clone());
     for driver in ["overlay", "copy"] {
         play.driver = driver;
-        assert!(play.refused().contains("lie on different file systems"));
+        assert!(play.refused().contains("are on different file systems"));
     }
     play.driver = "overlay";
     play.work = play.upper.join("work");
     fs::create_dir(&play.work).unwrap();
     let said = play.refused();
-    assert!(said.contains("EINVAL") && said.contains("apart"), "{said}");
+    assert!(
+        said.contains("EINVAL") && said.contains("separate directories"),
+        "{said}"
+    );
     fs::remove_dir(&play.work).unwrap();
     play.work = work;
     play.lower = vec![play.upper.clone()];
     let said = play.refused();
-    assert!(said.contains("lies inside another"), "{said}");
+    assert!(said.contains("is inside another"), "{said}");
 }
 
 #[test]
@@ -509,14 +511,14 @@ fn aufs_works_or_the_error_says_that_there_is_none_and_names_overlay() {
         }
         let mut run = play.complete(play.lab.as_user("ch02-union"));
         let root_only =
-            contains("EPERM").and(contains("only real root mounts aufs"));
+            contains("EPERM").and(contains("only the host's root may mount aufs"));
         run.arg("true").assert().code(125).stderr(root_only);
         // One inside another.
         let (outer, inner) = (play.lower().to_owned(), play.lower().join("in"));
         play.write(&inner.join("file"), "");
         play.lower = vec![outer, inner];
         let said = play.refused();
-        assert!(said.contains("no branch lies inside another"), "{said}");
+        assert!(said.contains("a branch inside another branch"), "{said}");
         // With the write layer one more than most are built for.
         play.lower = (0..127).map(|n| play.lab.dir().join(n.to_string())).collect();
         play.lower.iter().for_each(|lower| fs::create_dir(lower).unwrap());
@@ -674,7 +676,8 @@ fn copy_by_an_ordinary_user_takes_no_rights_of_others_along() {
         fs::set_permissions(path, setuid.clone()).unwrap();
     }
     let mut run = play.complete(play.lab.as_user("ch02-union"));
-    let around = contains("EACCES").and(contains("hint: the copy takes the place"));
+    let around =
+        contains("EACCES").and(contains("hint: the copy replaces the upper"));
     run.arg("true").assert().code(125).stderr(around);
     give(play.lab.dir());
     let mut run = play.complete(play.lab.as_user("ch02-union"));
@@ -687,7 +690,8 @@ fn copy_by_an_ordinary_user_takes_no_rights_of_others_along() {
     mknod(&device, SFlag::S_IFCHR, Mode::S_IRUSR, 0x0103).unwrap();
     let mut run = play.complete(play.lab.as_user("ch02-union"));
     let denied = contains("mknod(2)").and(contains("EPERM"));
-    let denied = denied.and(contains("hint: only the host's root makes devices"));
+    let denied =
+        denied.and(contains("hint: only the host's root may create devices"));
     run.arg("true").assert().code(125).stderr(denied);
     // Half a copy is not left behind.
     assert_eq!(names(&play.work).len(), 0);

@@ -275,7 +275,7 @@ fn a_state_directory_that_overlay_refuses_is_named_with_the_way_out() {
     settings.add_filter("(?m)^busybox: .*\n", "");
     settings.bind(|| assert_snapshot!(said.replace(&dir, "DIR"), @"
     error: enter overlay: mount(2) overlay on DIR/overlay/state/containers/ID lowerdir=DIR/overlay/state/layers/ID,upperdir=DIR/overlay/state/containers/ID/upper,workdir=DIR/overlay/state/containers/ID/work,index=off,volatile,redirect_dir=off,metacopy=off: EINVAL: Invalid argument
-    hint: the write layer DIR/overlay/state/containers/ID/upper lies on overlayfs, where overlayfs takes none; it does on ext4, xfs, btrfs and tmpfs: MYDOCKER_ROOT=/dev/shm/mydocker
+    hint: the write layer DIR/overlay/state/containers/ID/upper is on overlayfs, which overlayfs does not support; use ext4, xfs, btrfs or tmpfs: MYDOCKER_ROOT=/dev/shm/mydocker
     "));
     assert_eq!(fs::read_dir(on.0.join("state/containers")).unwrap().count(), 0);
     drop(on);

@@ -217,7 +217,7 @@ fn a_terminal_gets_no_tar() {
         let mut command = lab.command(&[], BIN);
         command.args(words);
         let mut terminal = Terminal::run(command);
-        terminal.see("error: a tar is nothing for a terminal");
+        terminal.see("error: a tar archive must not be written to a terminal");
         assert_eq!(terminal.end(), 125);
     }
     // What can be written to and is no file is written to.

@@ -225,7 +225,7 @@ fn two_volumes_on_one_path_are_refused_before_anything_is_made() {
     let lab = Lab::new();
     let mut run = lab.chapter("ch04-volume");
     run.args(["run", "-v", "a:/v", "-v", "b:/v/.", "true"]);
-    run.assert().code(125).stderr(contains("two volumes for /v"));
+    run.assert().code(125).stderr(contains("two volumes are mounted on /v"));
     assert!(!lab.dir().join("a").exists());
 }
 

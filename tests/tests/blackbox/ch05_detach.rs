@@ -148,7 +148,7 @@ fn a_program_that_does_not_start_is_told_with_its_code_and_leaves_nothing() {
 fn a_terminal_and_the_background_are_refused_together() {
     let lab = Lab::new();
     for flag in ["-ti", "-t", "-i"] {
-        let said = "error: -d leaves the terminal, and -t and -i want it: give -d, or \
+        let said = "error: -d cannot be combined with -t or -i: use either -d or \
                     -ti\n";
         let words = ["run", "-d", flag, "busybox", "sh"];
         lab.chapter(BIN).args(words).assert().code(2).stdout("").stderr(said);
@@ -629,7 +629,7 @@ fn a_full_disk_ends_no_program_and_is_told_when_there_is_room() {
     let log =
         fs::read(state.join("containers").join(id.trim()).join("log")).unwrap();
     let log = String::from_utf8(log).unwrap();
-    let told = "stderr F mydocker: the disk did not take 5 bytes";
+    let told = "stderr F mydocker: 5 bytes of output were lost";
     assert_eq!(entries(&log), [told, "stdout F kept"]);
     // Its lock file was open in it until the supervisor's very end.
     until(|| umount(&small).is_ok());

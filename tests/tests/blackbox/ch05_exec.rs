@@ -181,7 +181,7 @@ fn one_that_does_not_run_is_not_joined() {
     let before = fs::read_to_string(&noted).unwrap();
     let own = std::process::id().to_string();
     fs::write(&noted, before.replace(&one.pid().to_string(), &own)).unwrap();
-    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: it is just starting, or ending");
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: it is starting or ending");
     fs::write(&noted, before).unwrap();
     one.exec(&["one", "true"]).assert().success();
 
@@ -191,7 +191,7 @@ fn one_that_does_not_run_is_not_joined() {
     let program = one.pid();
     kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
     until(|| state_of(program) == Some('Z'));
-    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: it is just starting, or ending");
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: it is starting or ending");
     kill(host, Signal::SIGCONT).unwrap();
     assert!(!one.host.wait().unwrap().success());
     lab.chapter(BIN).args(["rm", "one"]).assert().success();

@@ -314,8 +314,7 @@ fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
     let init = format!("process until-removed {} ", one.noted("process"));
     let own = format!("process until-removed {} ", std::process::id());
     fs::write(&file, before.replace(&init, &own)).unwrap();
-    let why =
-        "error: container one is not running: it is just starting, or ending\n";
+    let why = "error: container one is not running: it is starting or ending\n";
     let mut exec = lab.chapter(BIN);
     exec.args(["exec", "-w", "/none", "one", "true"]).assert().code(125).stderr(why);
     fs::write(&file, before).unwrap();

@@ -302,13 +302,13 @@ fn who_waits_for_one_whose_host_side_is_killed_is_told_that_nobody_knows() {
     let (out, err, code) = said(wait);
     assert_eq!((out.as_str(), code), ("", Some(125)));
     assert!(
-        err.starts_with("error: how container web ended is not known: "),
+        err.starts_with("error: the exit status of container web is unknown: "),
         "{err}"
     );
     // There is nothing to stop.
     assert_eq!(ok(&lab, &["stop", "web"]), "web\n");
     ok(&lab, &["run", "--rm", "busybox", "true"]);
-    let unknown = contains("how container web ended is not known");
+    let unknown = contains("the exit status of container web is unknown");
     lab.chapter(BIN).args(["wait", "web"]).assert().code(125).stderr(unknown);
     ok(&lab, &["rm", "web"]);
 }

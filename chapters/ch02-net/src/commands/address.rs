@@ -1,4 +1,4 @@
-//! `address`: the addresses of devices, by hand.
+//! `address`: add, remove and show addresses of devices.
 
 use std::fmt::Write;
 
@@ -10,10 +10,10 @@ use super::cidr::Cidr;
 use super::keywords::keywords;
 use crate::route::Route;
 
-/// `address add`, `remove` and `show`, spelled as in ip-address(8).
+/// `address add`, `remove` and `show`, with the syntax of ip-address(8).
 #[derive(Debug, Subcommand)]
 pub enum AddressCommand {
-    /// Give a device an IPv4 address
+    /// Add an IPv4 address to a device
     ///
     /// If the device is up, the kernel also adds a route to the address's network.
     #[command(
@@ -21,7 +21,7 @@ pub enum AddressCommand {
         after_help = "Example:\n  ch02-net address add 192.168.10.2/24 dev eth0"
     )]
     Add {
-        /// The address and the length of its network's prefix: 192.168.10.2/24
+        /// Address and prefix length of its network: 192.168.10.2/24
         #[arg(value_name = "ADDRESS/PREFIX")]
         address: Cidr,
 
@@ -29,15 +29,15 @@ pub enum AddressCommand {
         #[arg(value_name = "dev DEVICE")]
         words: Vec<String>,
     },
-    /// Take an IPv4 address from a device
+    /// Remove an IPv4 address from a device
     ///
-    /// The routes that need the address go with it.
+    /// The kernel also removes the routes that use this address.
     #[command(
         visible_aliases = ["del", "delete"],
         override_usage = "ch02-net address remove ADDRESS/PREFIX dev DEVICE"
     )]
     Remove {
-        /// The address, with the prefix length that it was added with
+        /// Address, with the same prefix length as in `add`
         #[arg(value_name = "ADDRESS/PREFIX")]
         address: Cidr,
 
@@ -45,23 +45,24 @@ pub enum AddressCommand {
         #[arg(value_name = "dev DEVICE")]
         words: Vec<String>,
     },
-    /// Show the addresses, IPv4 and IPv6 [default: of all devices]
+    /// Show IPv4 and IPv6 addresses [default: of all devices]
     #[command(
         visible_alias = "list",
         override_usage = "ch02-net address show [dev DEVICE]"
     )]
     Show {
-        /// Only those of one device
+        /// Only the addresses of this device
         #[arg(value_name = "dev DEVICE")]
         words: Vec<String>,
     },
 }
 
 impl AddressCommand {
-    /// Execute it in this process' network namespace; what it prints.
+    /// Execute the command in this process's network namespace. Returns its output.
     ///
     /// # Errors
-    /// As [`Route::add_address`] and [`Route::remove_address`]; ENODEV.
+    /// The errors of [`Route::add_address`] and [`Route::remove_address`]; ENODEV if
+    /// the device does not exist; exit status 2 if the command line is invalid.
     pub fn run(&self) -> Result<String> {
         let route = Route::open()?;
         match self {

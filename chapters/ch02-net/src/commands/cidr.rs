@@ -1,4 +1,4 @@
-//! An address with a prefix length, as people write it: 192.168.10.2/24.
+//! An address with a prefix length, in the usual notation: 192.168.10.2/24.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::routes::network_of;
 
-/// An IPv4 address, and how many of its bits are the network's.
+/// An IPv4 address and the prefix length of its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     /// The address.
@@ -28,7 +28,7 @@ impl FromStr for Cidr {
             )
         };
         let address = ipv4(address)?;
-        // Not "+24", which the number's own parser takes.
+        // parse() would also accept "+24".
         let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix = prefix.parse().ok().filter(|prefix| digits && *prefix <= 32);
         let prefix =
@@ -37,7 +37,7 @@ impl FromStr for Cidr {
     }
 }
 
-/// Where a route leads: `default`, a network, or one address.
+/// The destination of a route: `default`, a network, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination(pub Cidr);
 
@@ -61,10 +61,11 @@ impl FromStr for Destination {
     }
 }
 
-/// An IPv4 address.
+/// Parse an IPv4 address.
 ///
 /// # Errors
-/// The text is none; or it is one of IPv6, which this course leaves out.
+/// The text is not an IPv4 address. IPv6 addresses get their own error, since this
+/// course does not support them.
 pub(crate) fn ipv4(text: &str) -> Result<Ipv4Addr> {
     if text.contains(':') {
         bail!("{text:?} is an IPv6 address: this command takes IPv4 addresses only");

@@ -1,13 +1,13 @@
-//! Arguments in pairs, in any order, as ip(8) takes them: `via ADDRESS dev DEVICE`.
+//! Arguments in pairs of keyword and value, in any order, as in ip(8): `via ADDRESS
+//! dev DEVICE`.
 
 use anyhow::Result;
 use common::exit::Failure;
 
-/// The values of these keywords, each given at most once.
+/// Parse the values of these keywords. Each keyword may be given at most once.
 ///
 /// # Errors
-/// A word is no keyword, is given twice, or has no value: the command line is wrong,
-/// exit status 2.
+/// A word is not a keyword, is given twice, or has no value. The exit status is 2.
 pub(crate) fn keywords<const N: usize>(
     words: &[String],
     known: [&str; N],

@@ -1,4 +1,4 @@
-//! `route`: the routing table, by hand.
+//! `route`: add, remove and show routes.
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -12,10 +12,10 @@ use super::keywords::keywords;
 use crate::route::Route;
 use crate::routes::{RouteEntry, TABLE_MAIN};
 
-/// `route add`, `remove` and `show`, spelled as in ip-route(8).
+/// `route add`, `remove` and `show`, with the syntax of ip-route(8).
 #[derive(Debug, Subcommand)]
 pub enum RouteCommand {
-    /// Add a route to the main table: through a gateway, a device, or both
+    /// Add a route to the main table, with a gateway, a device, or both
     #[command(
         override_usage = "ch02-net route add DESTINATION [via GATEWAY] [dev DEVICE]",
         after_help = "Examples:
@@ -24,9 +24,10 @@ pub enum RouteCommand {
   ch02-net route add 192.168.20.0/24 dev eth1"
     )]
     Add(Target),
-    /// Remove a route of the main table
+    /// Remove a route from the main table
     ///
-    /// Without gateway and device, it is the first route to the destination.
+    /// Without a gateway and a device, the first route to the destination is
+    /// removed.
     #[command(
         visible_aliases = ["del", "delete"],
         override_usage = "ch02-net route remove DESTINATION [via GATEWAY] [dev DEVICE]"
@@ -37,23 +38,24 @@ pub enum RouteCommand {
     Show,
 }
 
-/// Where a route leads, and how.
+/// The destination of a route, with its gateway and its device.
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 pub struct Target {
-    /// default, a network (10.0.0.0/8), or one address
+    /// Destination: default, a network (10.0.0.0/8), or one address
     destination: Destination,
 
-    /// The router's address, and the device through which packets leave, in any order
+    /// Address of the router, and device through which packets leave, in any order
     #[arg(value_name = "via GATEWAY, dev DEVICE")]
     words: Vec<String>,
 }
 
 impl RouteCommand {
-    /// Execute it in this process' network namespace; what it prints.
+    /// Execute the command in this process's network namespace. Returns its output.
     ///
     /// # Errors
-    /// As [`Route::add_route`] and [`Route::remove_route`].
+    /// The errors of [`Route::add_route`] and [`Route::remove_route`]; exit status 2
+    /// if the command line is invalid.
     pub fn run(&self) -> Result<String> {
         let route = Route::open()?;
         match self {

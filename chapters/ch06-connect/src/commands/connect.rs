@@ -1,4 +1,4 @@
-//! `network connect`: a further network for a container that runs.
+//! `network connect`: connect a running container to another network.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -49,7 +49,8 @@ impl Act for Connect {
         ensure!(here, too_late(&self.container));
         let namespace = own_namespace(&process, &self.container)?;
         match self.connect(context, &home, &namespace) {
-            // Its files and its namespace went away meanwhile.
+            // The container has ended in the meantime: its files and its namespace
+            // no longer exist.
             Err(error) if process.has_ended() => {
                 Err(error.context(not_running(&self.container)))
             }
@@ -90,7 +91,7 @@ impl Connect {
                 open_passage(state, &network, namespace, address, firewall)
             });
         if let Err(error) = connected {
-            // The container goes on without this network, and keeps nothing of it.
+            // Undo everything: the container continues without this network.
             let Claim { me, others } = &claim;
             let taken = take_back(&networks, home, &network, others, me);
             join_errors([Err(error), taken])?;
@@ -103,8 +104,9 @@ impl Connect {
 }
 
 // ANCHOR: connect
-/// Lay the wire. The rules of the connection belong to a process that stays behind until
-/// `network disconnect` tells it to end, or until the container ends.
+/// Create the veth pair. The firewall rules of the connection belong to a background
+/// process. It runs until `network disconnect` tells it to end, or until the
+/// container ends.
 fn connect(
     home: &Home,
     network: &Network,
@@ -114,7 +116,8 @@ fn connect(
     let (container, mac) = (&home.id, Mac::of(address));
     let wire = Wire { network, container, address, mac };
     wire.lay(namespace.as_fd())?;
-    // A container that was started without a network has a loopback device that is down.
+    // A container that was started without a network has a loopback device that is
+    // down.
     Route::open_in(namespace.as_fd())?.set_up("lo")?;
     let start = || {
         let program = home.program()?.context("the container has just ended")?;
@@ -125,8 +128,8 @@ fn connect(
     in_background(start, |(program, end, table)| {
         let mut ends =
             [&end, &program.fd].map(|end| PollFd::new(end, PollFlags::IN));
-        // The caller has ended, so an error cannot be reported. The kernel removes the
-        // table in any case.
+        // The caller has ended, so an error cannot be reported. The kernel removes
+        // the table in any case.
         let _ = poll(&mut ends, None);
         drop(table);
     })?;

@@ -1,4 +1,4 @@
-//! `network disconnect`: the end of one connection of a running container.
+//! `network disconnect`: disconnect a running container from one network.
 
 use std::os::fd::AsFd;
 
@@ -49,7 +49,7 @@ impl Act for Disconnect {
         })?;
         take_back(&networks, &home, &network, &members, me)?;
         if undo::first_network(&home.notes()?).as_ref() == Some(&network.name) {
-            // The supervisor was told, and gives the ports back.
+            // take_back() has told the supervisor, which releases the ports.
             home.note_ports_given_back()?;
         }
         let firewall = Firewall::unless(self.no_firewall);
@@ -58,12 +58,12 @@ impl Act for Disconnect {
     }
 }
 
-/// Remove the device, the names and the address. The process that holds the connection's
-/// rules is told to remove them. The address comes last: until then, the command can be
-/// repeated after a kill.
+/// Remove the device, the names and the address. The process that owns the
+/// connection's firewall rules is told to remove them. The address comes last, so
+/// that the command can be repeated if it is killed before.
 ///
 /// # Errors
-/// EPERM without CAP_NET_ADMIN; a file that cannot be written.
+/// EPERM if the caller lacks CAP_NET_ADMIN; a file cannot be written.
 pub(super) fn take_back(
     networks: &Networks,
     home: &Home,

@@ -1,4 +1,4 @@
-//! Finding a container that runs, and its network namespace.
+//! Find a running container and its network namespace.
 
 use std::fs::File;
 
@@ -9,10 +9,10 @@ use common::step::{Hint, Step};
 use common::{Home, Process};
 use nix::errno::Errno;
 
-/// The container and its first process.
+/// Find the container and its first process.
 ///
 /// # Errors
-/// There is no such container, or it does not run.
+/// The container is not found, or is not running.
 pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> {
     let record = Record::find(&context.state, word)?;
     let home = record.home(&context.state);
@@ -21,7 +21,7 @@ pub(super) fn running(context: &Context, word: &str) -> Result<(Home, Process)> 
     Ok((home, process))
 }
 
-/// Why an ordinary user's container that has no network yet cannot get one.
+/// The error for an ordinary user's container that was started without a network.
 pub(super) fn too_late(word: &str) -> String {
     format!(
         "container {word} has a user namespace of its own. An ordinary user can connect \
@@ -30,7 +30,7 @@ pub(super) fn too_late(word: &str) -> String {
     )
 }
 
-/// What is told of a container that does not run, or not any more.
+/// The error for a container that is not running.
 pub(super) fn not_running(word: &str) -> String {
     format!("container {word} is not running: only a running container has networks")
 }
@@ -38,7 +38,7 @@ pub(super) fn not_running(word: &str) -> String {
 /// The network namespace of the container, unless it is the host's.
 ///
 /// # Errors
-/// The container has the host's network, or has ended by now.
+/// The container uses the host's network, or has ended.
 pub(super) fn own_namespace(process: &Process, word: &str) -> Result<File> {
     match namespace(process, word) {
         // A process that has ended has no namespaces in /proc.

@@ -1,4 +1,4 @@
-//! The way out of a container with several networks.
+//! The default route of a container with several networks.
 
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
@@ -13,11 +13,11 @@ use crate::nft::Rules;
 use crate::passage::{self, Firewall};
 use crate::wire::has_default_route;
 
-/// Give a container that has lost its default route another one, through a network that
-/// it is still connected to.
+/// Give a container without a default route a new one, through a network to which it
+/// is still connected.
 ///
 /// # Errors
-/// Those of the netlink socket; as [`passage::open`].
+/// An errno of the netlink socket; the errors of [`passage::open`].
 pub(super) fn find_other_way_out(
     state: &State,
     home: &Home,
@@ -45,8 +45,8 @@ pub(super) fn find_other_way_out(
     Ok(())
 }
 
-/// Make sure that the host's own firewall lets the container's packets pass, if the
-/// container's way to other hosts is this network.
+/// If the container's default route leads through this network, make sure that the
+/// host's own firewall lets its packets pass.
 pub(super) fn open_passage(
     state: &State,
     network: &Network,

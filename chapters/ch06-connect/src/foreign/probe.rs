@@ -1,8 +1,8 @@
-//! Find a foreign firewall by a packet, not by reading its rules.
+//! Detect a foreign firewall with a packet, instead of reading its rules.
 //!
-//! The container sends one datagram to an address that nobody has. Counters at three
-//! places show how far it gets. The last one also drops it, so it never leaves the
-//! host.
+//! The container sends one datagram to an address that no host has. Counters at
+//! three hooks show how far it gets. The last rule also drops it, so it never leaves
+//! the host.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::BorrowedFd;
@@ -40,7 +40,7 @@ const ROUTED: Hook = Hook {
     place: Place::Forward,
     priority: i32::MIN,
 };
-/// After the chains of filters, and before the source is changed (100).
+/// After the filter chains, and before the source address is changed (100).
 const PASSED: Hook = Hook {
     chain: "passed",
     kind: "filter",
@@ -48,21 +48,22 @@ const PASSED: Hook = Hook {
     priority: 99,
 };
 
-/// How long the datagram may take to arrive. The bridge may have to find out the
+/// The maximum time until the datagram arrives. The bridge may have to find out the
 /// container's MAC address first.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// How long it may take from there on: it stays on one processor.
+/// The maximum time from there on. It is short, because the datagram stays on one
+/// CPU.
 const PASSAGE: Duration = Duration::from_millis(5);
 
-/// How far a datagram of a container came.
+/// How far a datagram of a container got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// The host forwards the container's packets.
     Passed,
-    /// A forward chain of somebody else dropped it.
+    /// A foreign forward chain dropped it.
     Dropped,
-    /// The host did not forward it: `ip_forward` is 0, or there is no route to the
-    /// outside, or a rule dropped it before.
+    /// The host did not forward it: `ip_forward` is 0, there is no route to other
+    /// hosts, or an earlier rule dropped it.
     NotForwarded,
     /// It did not arrive at the host: the container has no default route, or the
     /// bridge is not ready.
@@ -70,14 +71,15 @@ pub enum Probe {
 }
 
 // ANCHOR: probe
-/// Try whether this host forwards packets from a container: `namespace` is its network
-/// namespace, `address` is its address. The probe's table belongs to `rules`.
+/// Test whether this host forwards packets from a container. `namespace` is its
+/// network namespace, and `address` is its address. The table of the test belongs to
+/// `rules`.
 ///
-/// Takes about one millisecond if the packets pass, 5 ms more if they do not, and 1.5
-/// seconds if they do not arrive.
+/// Takes about one millisecond if the packets pass, 5 ms more if they do not, and
+/// 1.5 seconds if they do not arrive.
 ///
 /// # Errors
-/// As [`Rules::commit`]; those of setns(2).
+/// The errors of [`Rules::commit`]; an errno of setns(2).
 pub fn probe(
     rules: &Rules,
     namespace: BorrowedFd,
@@ -108,7 +110,7 @@ pub fn probe(
 }
 // ANCHOR_END: probe
 
-/// Watch the counters until they tell how far the datagram came.
+/// Watch the counters until they show how far the datagram got.
 fn watch(seen: impl Fn(Hook) -> Result<bool>) -> Result<Probe> {
     let start = Instant::now();
     let mut arrived: Option<Instant> = None;
@@ -138,7 +140,8 @@ fn has_counted(rules: &Rules, table: &Table, hook: Hook) -> Result<bool> {
     Ok(found.iter().any(|rule| rule.packets.is_some_and(|count| count > 0)))
 }
 
-/// Send the datagram. Without a route it is not sent, and the counters show that.
+/// Send the datagram. An error is ignored: without a route it is not sent, and the
+/// counters show this.
 fn send(address: Ipv4Addr) -> Result<()> {
     let socket = UdpSocket::bind((address, 0))
         .look(|| format!("bind(2) {address}, UDP, in the container"))?;

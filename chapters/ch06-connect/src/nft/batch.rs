@@ -1,4 +1,4 @@
-//! A batch: changes that the kernel applies whole or not at all.
+//! A batch: changes that the kernel applies completely or not at all.
 
 use anyhow::Result;
 use ch02_net::netlink::{
@@ -24,10 +24,10 @@ const NFNL_BATCH_GENID: u16 = 1;
 const NFT_TABLE_F_OWNER: u32 = 2;
 /// The number of changes that fit in a socket's buffer of the default size.
 const FEW: usize = 100;
-/// No rule of ours is longer, in bytes.
+/// The maximum length of our rules, in bytes.
 const LONGEST: usize = 1024;
 
-/// Changes in the making, each with its text for an error.
+/// Changes that are being collected, each with its text for an error.
 #[derive(Default)]
 pub struct Batch {
     changes: Vec<(Message, String)>,
@@ -48,13 +48,14 @@ impl Batch {
         Batch { generation: Some(generation), ..Batch::default() }
     }
 
-    /// Whether there is nothing to change.
+    /// Whether the batch has no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// Make a table. If it is `owned`, it ends with the socket that commits it.
+    /// Create a table. If it is `owned`, the kernel removes it with the socket that
+    /// commits it.
     pub fn add_table(&mut self, table: &Table) {
         let flags = if table.owned { NFT_TABLE_F_OWNER } else { 0 };
         let create = NLM_F_CREATE | NLM_F_EXCL;
@@ -64,14 +65,14 @@ impl Batch {
         self.changes.push((message, format!("add table {table}")));
     }
 
-    /// Delete a table with all that it holds.
+    /// Delete a table with its chains and rules.
     pub fn delete_table(&mut self, table: &Table) {
         let message = message(NFT_MSG_DELTABLE, 0, table.family)
             .attribute(NFTA_TABLE_NAME, &text(&table.name));
         self.changes.push((message, format!("delete table {table}")));
     }
 
-    /// Make a base chain whose policy is to accept.
+    /// Create a base chain with the policy accept.
     pub fn add_chain(&mut self, table: &Table, hook: Hook) {
         let Hook { chain, kind, place, priority } = hook;
         let create = NLM_F_CREATE | NLM_F_EXCL;
@@ -142,10 +143,10 @@ impl Rules {
     /// Apply all changes of a batch at once, or none of them.
     ///
     /// # Errors
-    /// Those of the first change that the kernel refused, with its text: EPERM
-    /// without CAP_NET_ADMIN, or in a table that another process owns; ENOENT where
-    /// the kernel lacks an expression; EEXIST where the table exists. ERESTART where
-    /// the rule set is not of the batch's generation.
+    /// The errno of the first change that the kernel refused, with its text: EPERM
+    /// if the caller lacks CAP_NET_ADMIN, or if another process owns the table;
+    /// ENOENT if the kernel lacks an expression; EEXIST if the table exists already.
+    /// ERESTART if the generation of the rule set is not that of the batch.
     pub fn commit(&self, batch: Batch) -> Result<()> {
         let (changes, texts): (Vec<_>, Vec<_>) = batch.changes.into_iter().unzip();
         let count = changes.len();
@@ -158,14 +159,15 @@ impl Rules {
         }
         let mut messages = vec![begin];
         messages.extend(changes);
-        // One confirmation is enough: a change that failed is always answered.
+        // One acknowledgement is enough: the kernel always answers a change that
+        // failed.
         let last = messages.pop().map(|change| change.flags(NLM_F_ACK));
         messages.extend(last);
         messages.push(mark(NFNL_MSG_BATCH_END));
         self.make_room(count)?;
         let outcome = self.0.ask_batch(&messages);
         let text = match outcome {
-            // The begin is at position 0, the first change at 1.
+            // The begin message is at position 0, the first change at 1.
             Err((position @ 1.., _)) if position <= count => {
                 format!("nf_tables: {}", texts[position - 1])
             }
@@ -183,7 +185,7 @@ impl Rules {
             return Ok(());
         }
         let size = changes * LONGEST;
-        // Without CAP_NET_ADMIN in the first user namespace, the limit is
+        // Without CAP_NET_ADMIN in the initial user namespace, the limit is
         // net.core.wmem_max.
         sockopt::set_socket_send_buffer_size_force(&self.0, size)
             .or_else(|_| sockopt::set_socket_send_buffer_size(&self.0, size))
@@ -192,7 +194,7 @@ impl Rules {
 }
 // ANCHOR_END: commit
 
-/// The begin or the end of a batch.
+/// The message that begins or ends a batch.
 fn mark(kind: u16) -> Message {
     // struct nfgenmsg: no family, version 0, the subsystem in network byte order.
     let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();

@@ -1,7 +1,9 @@
-//! The words of a rule, as nft(8) writes them and as the kernel reads them.
+//! The expressions of a rule, in the notation of nft(8) and in the format of the
+//! kernel.
 //!
-//! The kernel's rules are a small program: an expression loads a value into register
-//! 1, the next compares the register, and a comparison that fails ends the rule.
+//! For the kernel, a rule is a small program: one expression loads a value into
+//! register 1, the next one compares the register, and a comparison that fails ends
+//! the rule.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -59,7 +61,7 @@ impl fmt::Display for Is {
     }
 }
 
-/// One statement of a rule. Those that match come first, the action comes last.
+/// One statement of a rule. Matches come first, the action comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expression<'a> {
     /// The device on which the packet came in.
@@ -85,14 +87,14 @@ pub enum Expression<'a> {
     /// Change the connection's source to the address of the device on which it
     /// leaves.
     Masquerade,
-    /// End this chain. The packet goes on to the next one.
+    /// End this chain. The packet continues with the next chain.
     Accept,
     /// Drop the packet.
     Drop,
 }
 
 impl fmt::Display for Expression<'_> {
-    /// As nft(8) writes it.
+    /// The notation of nft(8).
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Expression::InputDevice(is, name) => write!(f, "iifname {is}{name:?}"),
@@ -138,14 +140,14 @@ impl Expression<'_> {
                 is,
                 &device(name),
             ),
-            // Where struct iphdr has the two addresses.
+            // 12 and 16 are the offsets of the two addresses in struct iphdr.
             Expression::Source(address, prefix) => subnet(list, 12, address, prefix),
             Expression::Destination(address, prefix) => {
                 subnet(list, 16, address, prefix)
             }
             Expression::DestinationIsLocal => {
                 let what = [(2, NFT_FIB_RESULT_ADDRTYPE), (3, NFTA_FIB_F_DADDR)];
-                // A number of the kernel itself, in the machine's own byte order.
+                // This number is in native byte order.
                 compare(load("fib", list, &what), Equal, &RTN_LOCAL.to_ne_bytes())
             }
             Expression::DestinationPort(protocol, port) => {
@@ -196,7 +198,7 @@ fn number(data: Message, kind: u16, value: u32) -> Message {
     data.attribute(kind, &value.to_be_bytes())
 }
 
-/// Load into register 1 what the numbers say, each with its attribute.
+/// Load a value into register 1. The numbers with their attributes select the value.
 fn load(name: &str, list: Message, numbers: &[(u16, u32)]) -> Message {
     element(list, name, |data| {
         let data = number(data, 1, NFT_REG_1);
@@ -209,7 +211,7 @@ fn payload(list: Message, base: u32, offset: u32, length: u32) -> Message {
     load("payload", list, &[(2, base), (3, offset), (4, length)])
 }
 
-/// End the rule unless register 1 compares so.
+/// End the rule unless the comparison of register 1 with this value is true.
 fn compare(list: Message, is: Is, value: &[u8]) -> Message {
     element(list, "cmp", |data| {
         let data = number(number(data, 1, NFT_REG_1), 2, is as u32);
@@ -217,7 +219,7 @@ fn compare(list: Message, is: Is, value: &[u8]) -> Message {
     })
 }
 
-/// Register 1 becomes itself AND the mask.
+/// Combine register 1 with the mask by a bitwise AND.
 fn mask(list: Message, mask: [u8; 4]) -> Message {
     element(list, "bitwise", |data| {
         let data = number(number(data, 1, NFT_REG_1), 2, NFT_REG_1);
@@ -228,7 +230,7 @@ fn mask(list: Message, mask: [u8; 4]) -> Message {
 }
 
 fn has_bit(list: Message, bit: u32, is: Is) -> Message {
-    // To have the bit is to differ from zero.
+    // The bit is set if the result differs from zero.
     let differs = if is == Is::Equal { Is::Not } else { Is::Equal };
     compare(mask(list, bit.to_ne_bytes()), differs, &[0; 4])
 }
@@ -257,7 +259,7 @@ fn verdict(list: Message, code: u32) -> Message {
     })
 }
 
-/// A device's whole name: with the NULs, so that `br0` is not `br01`.
+/// A device's complete name with its NULs, so that `br0` does not match `br01`.
 fn device(name: &str) -> [u8; IFNAMSIZ] {
     let mut bytes = [0; IFNAMSIZ];
     // The last byte stays NUL.

@@ -1,4 +1,4 @@
-//! The firewall of another program on the host: the probe notices it, and the rules
+//! The firewall of another program on the host. The probe detects it, and the rules
 //! or the printed commands open it.
 
 use std::net::{Ipv4Addr, UdpSocket};
@@ -17,7 +17,7 @@ use common::state::Protocol;
 use crate::lab::{Host, Lab};
 use crate::{K1, published, rows, table};
 
-/// A forward chain of somebody else that drops everything.
+/// A foreign forward chain that drops everything.
 fn foreign_firewall(host: &Host, family: Family, table: &str, chain: &'static str) {
     let table = Table { family, name: table.to_owned(), owned: false };
     let mut batch = Batch::new();
@@ -45,7 +45,7 @@ fn two_plain_rules_open_a_foreign_firewall() {
     for (count, (family, name, chain)) in (1..).zip(firewalls) {
         foreign_firewall(host, family, name, chain);
         assert_eq!(try_it(), Probe::Dropped);
-        // From the host itself a port can be reached all the same.
+        // The host itself can still reach a port.
         let closed = rows(&lab);
         assert!(dropped(&closed, "another host"), "{closed:?}");
         assert!(dropped(&closed, "to the outside"), "{closed:?}");
@@ -99,7 +99,7 @@ fn processes_at_once_add_the_rules_once() {
     }
 }
 
-/// A chain with the policy drop, made by nft(8).
+/// A chain with the policy drop, created by nft(8).
 #[test]
 fn a_policy_of_nft_is_opened() {
     let lab = Lab::new();
@@ -129,7 +129,7 @@ fn a_policy_of_nft_is_opened() {
     assert!(!text.contains("accept") && text.contains("policy drop"), "{text}");
 }
 
-/// Whether the rows that are not as they should be include this path, in tcp and udp.
+/// Whether the unexpected rows include this path, for TCP and UDP.
 fn dropped(rows: &[String], path: &str) -> bool {
     let with = |protocol: &str| {
         rows.iter().any(|row| row.starts_with(protocol) && row.contains(path))
@@ -137,8 +137,8 @@ fn dropped(rows: &[String], path: &str) -> bool {
     with("tcp") && with("udp")
 }
 
-/// A firewall that drops what arrives at the host itself. It has no say in what the
-/// host forwards, and a published port is forwarded.
+/// A firewall that drops packets to the host itself. It does not affect forwarded
+/// packets, and a published port is forwarded.
 #[test]
 fn an_input_policy_does_not_close_published_ports() {
     let lab = Lab::new();
@@ -191,12 +191,12 @@ fn iptables_shows_our_rules_as_its_own() {
     );
     assert_eq!(try_it(), Probe::Passed);
     assert_eq!(rows(&lab), Vec::<String>::new());
-    // Rules of others that come above ours: ours move to the top again.
+    // Foreign rules are inserted above ours. Ours move to the top again.
     run("iptables-nft -I FORWARD -i br0 -j DROP");
     assert_eq!(try_it(), Probe::Dropped);
     assert_eq!(foreign::accept(&rules, "br0").unwrap().len(), 1);
     assert_eq!(try_it(), Probe::Passed);
-    // Saved and restored, as at a reboot, they are still known as ours.
+    // After saving and restoring, as at a reboot, our rules are still recognized.
     run("sh -c iptables-nft-save\u{a0}|iptables-nft-restore");
     assert_eq!(foreign::accept(&rules, "br0").unwrap(), []);
     run("iptables-nft -D FORWARD -i br0 -j DROP");
@@ -209,8 +209,8 @@ fn iptables_shows_our_rules_as_its_own() {
     assert_eq!(plain(&run("iptables-nft-save")), plain(&before));
 }
 
-/// iptables-legacy is another packet filter of the kernel, which nf_tables' messages do
-/// not reach.
+/// iptables-legacy is a separate packet filter of the kernel. Messages of nf_tables
+/// do not affect it.
 #[test]
 fn the_printed_commands_open_a_legacy_firewall() {
     let lab = Lab::new();
@@ -247,7 +247,7 @@ fn the_probe_tells_what_is_missing() {
     let Lab { host, k1, .. } = &lab;
     let rules = host.rules();
     let try_it = || host.inside(|| probe(&rules, k1.0.as_fd(), K1)).unwrap();
-    // The host has no route to the outside.
+    // The host has no route to other hosts.
     assert_eq!(try_it(), Probe::NotForwarded);
     host.add_route("0.0.0.0", 0, "203.0.113.2");
     // The datagram does not leave the host.

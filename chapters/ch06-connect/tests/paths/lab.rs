@@ -1,4 +1,5 @@
-//! For tests: a host, its containers and a client, each a network namespace.
+//! For tests: a host, its containers and a client. Each of them is a network
+//! namespace.
 //!
 //! ```text
 //! client 203.0.113.2 – 203.0.113.1 host – br0 192.168.10.1/24 – k1 .2, k2 .3
@@ -23,9 +24,9 @@ use ch06_network::sysctl;
 use common::state::Protocol;
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// How long an answer may take on a busy machine.
+/// The maximum time to wait for an answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long to wait for an answer that must not come.
+/// The time to wait for an answer that must not arrive.
 const SILENCE: Duration = Duration::from_millis(400);
 
 /// A network namespace.
@@ -41,7 +42,7 @@ pub(crate) struct Lab {
 }
 
 impl Host {
-    /// A network namespace, which takes root.
+    /// Create a network namespace. This requires root.
     fn new() -> Host {
         let thread = || {
             unshare(CloneFlags::CLONE_NEWNET).expect("unshare(2) as root");
@@ -52,7 +53,8 @@ impl Host {
         host
     }
 
-    /// Call a function in this namespace. The thread comes back.
+    /// Call a function in this namespace. The thread returns to its own namespace
+    /// afterwards.
     pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
         let own = File::open("/proc/thread-self/ns/net").unwrap();
         setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
@@ -77,8 +79,8 @@ impl Host {
         self.inside(|| Rules::open().unwrap())
     }
 
-    /// Run a command in this namespace. A no-break space is a space within a word.
-    /// None: the program is not installed.
+    /// Run a command in this namespace. A no-break space stands for a space within a
+    /// word. Returns `None` if the program is not installed.
     pub(crate) fn run(&self, line: &str) -> Option<String> {
         let mut words = line.split(' ').map(|word| word.replace('\u{a0}', " "));
         let mut command = Command::new(words.next().unwrap());
@@ -100,7 +102,7 @@ impl Host {
         self.inside(|| fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
     }
 
-    /// Answer each request at a port with the address that it came from.
+    /// Answer each request at a port with the address of its sender.
     pub(crate) fn serve(&self, protocol: Protocol, address: &str, port: u16) {
         let at = (address.to_owned(), port);
         match protocol {
@@ -126,7 +128,7 @@ impl Host {
         }
     }
 
-    /// The address that the server saw; or "refused", or "no answer".
+    /// The client's address as the server saw it, or "refused", or "no answer".
     pub(crate) fn ask(
         &self,
         protocol: Protocol,
@@ -146,7 +148,8 @@ impl Host {
         self.ask_for(SILENCE, protocol, None, address, port) == "no answer"
     }
 
-    /// The address that the server saw of a UDP client with this address and port.
+    /// The address that the server saw when a UDP client with this address and port
+    /// sent a request.
     pub(crate) fn ask_from(
         &self,
         from: (&str, u16),
@@ -209,8 +212,8 @@ impl Host {
 }
 
 impl Lab {
-    /// All hosts and cables, and what the engine sets: route_localnet, hairpin,
-    /// ip_forward. k1 serves the ports 80 and 81.
+    /// Create all hosts and veth pairs, with the settings of the engine:
+    /// route_localnet, hairpin, ip_forward. k1 serves the ports 80 and 81.
     pub(crate) fn new() -> Lab {
         let (client, host) = (Host::new(), Host::new());
         let (k1, k2, k3) = (Host::new(), Host::new(), Host::new());
@@ -235,11 +238,11 @@ impl Lab {
             container.add_route("0.0.0.0", 0, gateway);
             assert!(route.wait_until_up(port, PATIENCE).unwrap());
         }
-        // Its settings exist once the module is there.
+        // These settings exist only after the module is loaded.
         if !Path::new("/proc/sys/net/bridge").exists() {
             host.run("modprobe br_netfilter").unwrap();
         }
-        // A new namespace begins with the setting of the first one.
+        // A new namespace inherits the setting of the initial one.
         host.set("ipv4/ip_forward", "0");
         assert!(host.inside(sysctl::forward).unwrap());
         assert!(!host.inside(sysctl::forward).unwrap());
@@ -267,7 +270,7 @@ fn add_address(route: &Route, device: &str, address: &str) {
     route.add_address(device, address.parse().unwrap(), 24).unwrap();
 }
 
-/// Tell the lane that a test, or a part of one, was not executed.
+/// Report that a test, or a part of it, was skipped.
 pub(crate) fn skip(reason: &str) {
     if let Some(path) = std::env::var_os("MYDOCKER_SKIP_FILE") {
         let file = File::options().append(true).create(true).open(path);

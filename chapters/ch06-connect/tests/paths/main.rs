@@ -38,8 +38,8 @@ fn table(host: &Host, published: &[Published]) -> OwnedTable {
         .unwrap()
 }
 
-/// What the lab's table of paths says, for both protocols. Returns the rows that are
-/// otherwise.
+/// Check the table of paths of the laboratory, for both protocols. Returns the rows
+/// with unexpected results.
 fn rows(lab: &Lab) -> Vec<String> {
     let Lab { client, host, k1, k2, k3 } = lab;
     let paths = [
@@ -73,7 +73,7 @@ fn rows(lab: &Lab) -> Vec<String> {
             eprintln!("  {row}");
             (seen != expected).then(|| format!("{row}, not {expected}"))
         };
-    // All at once: those that get no answer take their time.
+    // Test all paths in parallel, because a path without an answer takes long.
     thread::scope(|scope| {
         let rows = BOTH.map(|protocol| {
             paths.map(|path| scope.spawn(move || ask(protocol, path)))
@@ -148,7 +148,7 @@ fn forged_packets_to_loopback_are_dropped() {
     }
     forge(client, "203.0.113.1");
     forge(k2, "192.168.10.1");
-    // The lab itself: without rules, the packets of k2 arrive.
+    // First check the laboratory itself: without rules, the packets of k2 arrive.
     assert_eq!(k2.ask(Protocol::Tcp, "127.0.0.1", 6000), "192.168.10.3");
     let _table = table(host, &published(Some([127, 0, 0, 1]), 8081, 80));
     for protocol in BOTH {
@@ -166,7 +166,7 @@ fn forged_packets_from_loopback_are_dropped() {
     for device in ["all", "br0"] {
         host.set(&format!("ipv4/conf/{device}/rp_filter"), "0");
     }
-    // The server keeps what it got.
+    // The server stores the received bytes.
     let server = host.inside(|| UdpSocket::bind(("192.168.10.1", 6001)).unwrap());
     server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let address = Ipv4Addr::new(127, 0, 0, 5);
@@ -186,9 +186,9 @@ fn a_udp_client_finds_the_new_container() {
     let lab = Lab::new();
     let Lab { client, host, .. } = &lab;
     let ask = || client.ask_from(("203.0.113.2", 5000), "203.0.113.1", 8080);
-    // The kernel keeps track of connections as long as there is a table that needs it.
+    // The kernel tracks connections only while a table needs it.
     let _other = table(host, &published(None, 1, 1));
-    // The host itself refuses; the kernel remembers it.
+    // The host itself refuses the packet. The kernel tracks this connection.
     assert_eq!(ask(), "refused");
     let ports = published(None, 8080, 80);
     let first = table(host, &ports);
@@ -198,7 +198,7 @@ fn a_udp_client_finds_the_new_container() {
         1
     );
     assert_eq!(ask(), "203.0.113.2");
-    // The container is gone, and another one has its port.
+    // The container has ended, and another one has its port.
     drop(first);
     let k2 = Ipv4Addr::new(192, 168, 10, 3);
     lab.k1.route().set_down("eth0").unwrap();
@@ -213,7 +213,7 @@ fn a_udp_client_finds_the_new_container() {
     assert_eq!(ask(), "203.0.113.2");
 }
 
-/// Another process for the next test: it has a table, and waits.
+/// A second process for the next test: it owns a table and waits.
 #[test]
 #[ignore = "the_table_ends_with_its_process runs it"]
 fn wait_with_a_table() {
@@ -265,7 +265,7 @@ fn the_owner_of_a_table_is_told_and_no_other_process() {
     let tell = |id| lab.host.inside(|| tell_owner(id, "br0")).unwrap();
     tell(&ids[0]);
     assert!(is_told(&one) && !is_told(&other));
-    // A message that is there does not keep the table from being deleted.
+    // A pending message does not prevent the deletion of the table.
     drop(one.delete().unwrap());
     tell(&ids[0]);
     assert!(!is_told(&other));
@@ -306,11 +306,11 @@ fn an_error_names_the_rule() {
     let error = format!("{:#}", first.rules().commit(batch).unwrap_err());
     let rule = format!("add rule {} nowhere counter drop: ENOENT", first.table());
     assert!(error.contains(&rule), "{error}");
-    // Nothing of the batch was done.
+    // No change of the batch was applied.
     assert_eq!(first.rules().rules(first.table(), "guard").unwrap().len(), 2);
 }
 
-/// The medians of 30: make a table, and two ways to end it.
+/// Print medians of 30 runs: create a table, and remove it in two ways.
 #[test]
 #[ignore = "a measurement: cargo test -p ch06-connect --test paths time_of -- --ignored --nocapture"]
 fn time_of_a_table() {

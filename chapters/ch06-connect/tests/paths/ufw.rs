@@ -1,5 +1,5 @@
-//! ufw(8), the firewall of Ubuntu, with files of its own: the machine's settings stay
-//! as they are.
+//! ufw(8), the firewall of Ubuntu, with separate files, so that the machine's
+//! settings do not change.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -13,8 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use crate::lab::{Host, Lab, skip};
 use crate::{K1, published, rows, table};
 
-/// Give this thread, and the programs that it starts, an /etc and a /run that are
-/// written elsewhere.
+/// Redirect all writes to /etc and /run, for this thread and the programs that it
+/// starts.
 fn private_settings() {
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -84,7 +84,7 @@ fn ufw_is_opened_and_stays_open_when_it_is_reloaded() {
     );
     assert_eq!(foreign::remove(rules, "br0").unwrap().len(), 1);
     assert_eq!(run("iptables -S FORWARD"), before);
-    // The machine's own file does not tell that ufw is enabled now.
+    // The machine's own file must not show that ufw is enabled now.
     let machines = format!("/proc/{}/root/etc/ufw/ufw.conf", process::id());
     assert_ne!(
         fs::read_to_string(machines).unwrap(),

@@ -39,7 +39,7 @@ impl Place {
         network
     }
 
-    /// A container whose host side lives as long as the lock.
+    /// A container whose supervisor is alive while the lock is held.
     fn container(&self, name: Option<&str>) -> (Home, Lock) {
         let name = name.map(|name| name.parse().unwrap());
         let home = Home { id: Id::new().unwrap(), name, state: self.state.clone() };
@@ -78,7 +78,7 @@ fn an_address_is_noted_then_taken_and_given_back() {
     release_addresses(&one).unwrap();
     release_addresses(&one).unwrap();
     assert_eq!(network.members(&place.state).unwrap(), members[1..]);
-    // Not the address that was just given back.
+    // The address that was just released is not assigned next.
     assert_eq!(place.claim(&network, &one, None).unwrap(), "192.168.10.4");
 }
 
@@ -112,7 +112,7 @@ fn a_full_network_says_so_and_never_gives_a_special_address() {
     ] {
         let place = Place::new();
         let mut network = place.network(subnet);
-        // In the middle, or the only other address.
+        // A gateway in the middle of the subnet, or the only other address.
         network.gateway = network.subnet.hosts().nth(count / 2).unwrap();
         network.write(&place.state).unwrap();
         let (home, _lock) = place.container(Some("one"));
@@ -171,7 +171,7 @@ fn a_dead_containers_address_is_taken_only_where_it_is_needed() {
     drop(lock);
     assert_eq!(place.claim(&network, &one, None).unwrap(), "192.168.10.2");
     assert!(!place.state.running().join(dead.id.as_str()).exists(), "it is swept");
-    // Its notes are of another time: the address belongs to one now.
+    // The notes are outdated: the address belongs to another container now.
     let (again, lock) = place.container(Some("again"));
     again.note(ADDRESS, b"web 192.168.10.2").unwrap();
     release_addresses(&again).unwrap();
@@ -273,7 +273,8 @@ fn claims() {
 }
 
 proptest! {
-    /// Against a model: the first free host after the last one, in a circle.
+    /// Compare with a model: the first free host after the last one, with
+    /// wrap-around.
     #[test]
     fn the_next_address_is_the_first_that_is_free_in_a_circle(
         prefix in 24_u8..=31,

@@ -1,4 +1,4 @@
-//! `network create`: a record and a bridge.
+//! `network create`: create a record and a bridge.
 
 use std::net::Ipv4Addr;
 
@@ -21,12 +21,13 @@ pub(crate) struct Create {
     #[arg(long, default_value_t)]
     driver: Driver,
 
-    /// Addresses of the network, for example 192.168.10.0/24 [default: a free subnet]
+    /// Addresses of the network, for example 192.168.10.0/24 [default: a free
+    /// subnet]
     ///
-    /// The prefix length is from 8 to 31. A /24 has addresses for 253 containers. The
-    /// default is the first subnet of Docker's pools (172.17.0.0/16 to 172.31.0.0/16,
-    /// then 192.168.0.0/20 to 192.168.240.0/20) that overlaps no route, no address and
-    /// no other network.
+    /// The prefix length is from 8 to 31. A /24 has addresses for 253 containers.
+    /// The default is the first subnet of Docker's pools (172.17.0.0/16 to
+    /// 172.31.0.0/16, then 192.168.0.0/20 to 192.168.240.0/20) that overlaps no
+    /// route, no address and no other network.
     #[arg(long, value_name = "ADDRESS/PREFIX")]
     subnet: Option<Subnet>,
 
@@ -36,15 +37,15 @@ pub(crate) struct Create {
 
     /// If a device has the name of the network, name the bridge "br-" and the ID
     ///
-    /// For a default network, whose name the user did not choose: that of another state
-    /// directory has the same name.
+    /// For a default network, whose name the user did not choose: the default
+    /// network of another state directory has the same name.
     #[arg(long, hide = true)]
     any_bridge: bool,
 
     /// Name of the network: letters, digits, '_', '.' and '-'
     ///
-    /// The bridge has the same name if the name has at most 15 bytes. The name of the
-    /// bridge is otherwise "br-" and the ID of the network.
+    /// The bridge has the same name if the name has at most 15 bytes. The name of
+    /// the bridge is otherwise "br-" and the ID of the network.
     name: Name,
 }
 

@@ -29,7 +29,7 @@ impl Act for Inspect {
                 Ok(network) => {
                     networks.sweep_members(name, context.undo)?;
                     found.push(object(&network, &network.members(&context.state)?));
-                    // After a reboot, this makes the bridge again.
+                    // After a reboot, this creates the bridge again.
                     if may_change_devices("network inspect").is_ok() {
                         errors.extend(network.ensure_bridge(&Route::open()?).err());
                     }

@@ -58,7 +58,7 @@ impl List {
 const TITLES: [&str; 6] =
     ["NAME", "DRIVER", "SUBNET", "GATEWAY", "BRIDGE", "CONTAINERS"];
 
-/// Columns as wide as their content.
+/// Format the table. Each column is as wide as its longest value.
 fn table(all: &[(Network, Vec<Member>)]) -> String {
     let mut rows = vec![TITLES.map(str::to_owned)];
     rows.extend(all.iter().map(|(it, members)| {

@@ -1,4 +1,4 @@
-//! `network prune`: all networks that no container uses.
+//! `network prune`: remove all networks that no container uses.
 
 use anyhow::{Error, Result};
 use ch02_net::Route;
@@ -23,11 +23,13 @@ impl Act for Prune {
     }
 }
 
-/// Remove all networks that no container uses: their names, and what went wrong with
-/// others. The process of an ordinary user enters the namespaces of the networks.
+/// Remove all networks that no container uses. Returns their names, and an error for
+/// each network that could not be removed. The process of an ordinary user enters
+/// the namespaces of the networks.
 ///
 /// # Errors
-/// `CAP_NET_ADMIN` is missing; those of flock(2), netlink(7) and readdir(3).
+/// The process lacks `CAP_NET_ADMIN`; an errno of flock(2), netlink(7) or
+/// readdir(3).
 pub fn prune(context: &Context) -> Result<(Vec<Name>, Vec<Error>)> {
     let (here, _shared) = shared::enter_if_there(&context.state)?;
     if here {

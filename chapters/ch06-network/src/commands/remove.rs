@@ -1,4 +1,4 @@
-//! `network remove`: networks that no container uses.
+//! `network remove`: remove networks that no container uses.
 
 use anyhow::Result;
 use ch02_net::Route;
