@@ -103,7 +103,8 @@ fn made() -> Result<PathBuf> {
 
 /// What the images depend on, as text: the recipes, and the versions of the packages.
 fn key(versions: &str) -> String {
-    let recipes = format!("{BASE:?} {IMAGES:?} {REGISTRY:?}");
+    let (without, never) = (recipe::LEFT_OUT, recipe::VOLATILE);
+    let recipes = format!("{BASE:?} {IMAGES:?} {REGISTRY:?} {without:?} {never:?}");
     let digest = Sha256::digest(recipes);
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{hex}\n{versions}")
