@@ -103,7 +103,8 @@ fn made() -> Result<PathBuf> {
 
 /// What the images depend on, as text: the recipes, and the versions of the packages.
 fn key(versions: &str) -> String {
-    let recipes = format!("{BASE:?} {IMAGES:?} {REGISTRY:?}");
+    let (without, never) = (recipe::LEFT_OUT, recipe::VOLATILE);
+    let recipes = format!("{BASE:?} {IMAGES:?} {REGISTRY:?} {without:?} {never:?}");
     let digest = Sha256::digest(recipes);
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{hex}\n{versions}")
@@ -139,7 +140,7 @@ impl Kitchen<'_> {
         say("making the image debian with mmdebstrap, as root");
         let base = self.scratch.join("base.tar");
         self.mmdebstrap(&BASE, &[], &base)?;
-        umoci(&["new", "--image", &format!("{layout}:debian")])?;
+        umoci(&["new", "--image", &reference(&layout, BASE.name)])?;
         self.layer(&layout, &BASE, &base)?;
         for image in &IMAGES {
             say(&format!(
@@ -147,7 +148,8 @@ impl Kitchen<'_> {
                 image.name
             ));
             let layer = self.changes(image, &base)?;
-            umoci(&["tag", "--image", &format!("{layout}:debian"), image.name])?;
+            let from = reference(&layout, BASE.name);
+            umoci(&["tag", "--image", &from, &format!("{}:latest", image.name)])?;
             self.layer(&layout, image, &layer)?;
         }
         self.registry(&layout)?;
@@ -227,17 +229,22 @@ impl Kitchen<'_> {
         run(Command::new("sh").args(["-ec", &script]), PATIENCE)?;
         let layer = self.scratch.join("registry.tar");
         tar(&tree, &layer)?;
-        umoci(&["new", "--image", &format!("{layout}:{}", REGISTRY.name)])?;
+        umoci(&["new", "--image", &reference(layout, REGISTRY.name)])?;
         self.layer(layout, &REGISTRY, &layer)
     }
 
     /// Add a layer to an image, and the settings of its recipe.
     fn layer(&self, layout: &str, image: &Image, layer: &Path) -> Result<()> {
-        let name = format!("{layout}:{}", image.name);
+        let name = reference(layout, image.name);
         let layer = layer.display().to_string();
         umoci(&["raw", "add-layer", "--image", &name, &layer])?;
         umoci(&[&["config", "--image", &name][..], image.config].concat())
     }
+}
+
+/// An image, as umoci names it. The annotation in the index is a name with a tag.
+fn reference(layout: &str, name: &str) -> String {
+    format!("{layout}:{name}:latest")
 }
 
 fn umoci(words: &[&str]) -> Result<()> {

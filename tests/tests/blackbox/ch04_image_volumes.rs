@@ -23,7 +23,7 @@ fn by(lab: &Lab, new: By, words: &[&str]) -> String {
 fn make(lab: &Lab, new: By, state: &Path, volumes: &[&str]) {
     let tree = "mkdir -p /srv/data/in; echo text > /srv/data/in/file; \
                 ln -s in/file /srv/data/link; ln /srv/data/in/file /srv/data/hard; \
-                touch -d '2001-02-03 04:05:06' /srv/data/in; chmod 1750 /srv/data; \
+                touch -d '2001-02-03 04:05:06' /srv/data/in/file; chmod 1750 /srv/data; \
                 ln -s ../../../../../../../../../../tmp /out";
     by(lab, new, &["run", "--name", "maker", "busybox", "sh", "-c", tree]);
     by(lab, new, &["commit", "maker", "made"]);
@@ -45,7 +45,7 @@ fn a_declared_volume_starts_with_the_files_of_the_image_and_goes_with_the_contai
         let state = state(&lab);
         make(&lab, new, &state, &["/srv/data", "/srv/data/in/deep", "new"]);
         let look = "cd /srv/data; stat -c %a .; cat link; stat -c %h hard; \
-                    stat -c %Y in; cut -d ' ' -f 2 /proc/mounts | grep -e srv -e new; \
+                    stat -c %Y in/file; cut -d ' ' -f 2 /proc/mounts | grep -e srv -e new; \
                     echo more > /srv/data/more; echo x > /new/x; rm link";
         let seen =
             by(&lab, new, &["run", "--name", "one", "made", "sh", "-c", look]);

@@ -86,7 +86,11 @@ pub(super) const REGISTRY: Image = Image {
     variant: "",
     packages: &["libc6", "docker-registry"],
     program: None,
-    script: "",
+    // The package's own configuration asks for a password.
+    script: "printf 'version: 0.1\\n\
+             storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}\\n\
+             http: {addr: \":5000\", secret: mydocker}\\n' \
+             > etc/docker/registry/config.yml",
     config: &[
         "--config.entrypoint=docker-registry",
         "--config.cmd=serve",
@@ -109,7 +113,7 @@ pub(super) const LEFT_OUT: [&str; 7] = [
 ];
 
 /// What belongs to no layer.
-pub(super) const VOLATILE: [&str; 8] = [
+pub(super) const VOLATILE: [&str; 10] = [
     "dev/*",
     "proc/*",
     "run/*",
@@ -117,7 +121,9 @@ pub(super) const VOLATILE: [&str; 8] = [
     "tmp/*",
     "var/cache/*",
     "var/lib/dpkg/*-old",
-    "var/log/*.log",
+    "var/log/alternatives.log",
+    "var/log/apt/*",
+    "var/log/dpkg.log",
 ];
 
 /// The packages on whose versions the images depend.
