@@ -4,6 +4,7 @@ mod aim;
 mod apart;
 mod build;
 mod calls;
+mod images;
 mod life;
 mod measure;
 mod net;
@@ -81,6 +82,21 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Pulls beside podman, and beside skopeo with tar: their times and their memory. Starts
+    /// from an image of ten layers and of one
+    Images {
+        /// How often each
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+
+        /// Where all of it lies [default: in the build directory]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+
+        /// Write the figures, and what machine they are of, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Boot VMs: from nothing to a test's result, and what a test costs on top
     Vm {
         /// How many boots of each kernel
@@ -133,6 +149,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
             (life::life(only, runs, state)?, json)
         }
         Some(What::Net { runs, state, json }) => (net::net(runs, state)?, json),
+        Some(What::Images { runs, state, json }) => {
+            (images::images(runs, state)?, json)
+        }
         Some(What::Vm { runs, kernel, accel, json }) => {
             (vm::vm(runs, &kernel, accel)?, json)
         }
@@ -140,7 +159,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Some(What::Plot { files, out }) => return plot::plot(&files, &out),
         None if args.install => return Ok(()),
         None => {
-            bail!("nothing to do: start, life, net, vm, build, plot or --install")
+            bail!(
+                "nothing to do: start, life, net, images, vm, build, plot or --install"
+            )
         }
     };
     match json {
