@@ -1,7 +1,12 @@
-//! `ch04-volume run -m 100m -cpushare 512 -cpuset 0 -v DIR:/v true` as a straight
-//! line: the same system calls, one behind the other, with no part, no flag, no error
-//! text. What the engine costs is measured against it by `cargo xtask bench start`.
-#![allow(unsafe_code, clippy::unwrap_used, reason = "a yardstick, not an example")]
+//! `ch04-volume run -m 100m -cpushare 512 -cpuset 0 -v DIR:/v true` as straight-line
+//! code: the same system calls in the same order, without parts, options or error
+//! texts. `cargo xtask bench start` compares it with the real program to measure the
+//! cost of the engine.
+#![allow(
+    unsafe_code,
+    clippy::unwrap_used,
+    reason = "a reference for a benchmark, not an example"
+)]
 
 use std::env;
 use std::ffi::{CStr, CString};
@@ -30,7 +35,7 @@ use rustix::net::{
     SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// It does not fit into libc's `c_int`.
+/// libc's constants are `c_int`, which is too small for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 fn main() {
@@ -67,7 +72,7 @@ fn main() {
     let signals = SignalFd::with_flags(&caught, flags).unwrap();
 
     let running = root.join("running");
-    // Without others there is none of whom it would look at two.
+    // Without other containers there are none to sample.
     fs::read_dir(&running).unwrap().flatten().count();
     fs::create_dir_all(&running).unwrap();
     let lock = running.join(&id);
@@ -126,7 +131,7 @@ fn main() {
         child(&theirs, &id, &layer, &joins, [&upper, &work, &home, &volume], own);
     }
     assert!(pid > 0);
-    // SAFETY: CLONE_PIDFD has stored a new descriptor that nobody else owns.
+    // SAFETY: CLONE_PIDFD has stored a new descriptor, which has no other owner.
     let pidfd: OwnedFd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pidfd) };
     drop(theirs);
     let tasks = match joins {
@@ -159,10 +164,10 @@ fn main() {
     for made in ["incompat/volatile", "incompat", ""] {
         fs::remove_dir(inner.join(made)).unwrap();
     }
-    assert!(fs::remove_dir(&upper).is_err(), "the volume's mount point lies in it");
+    assert!(fs::remove_dir(&upper).is_err(), "the volume's mount point is in it");
     fs::remove_dir_all(&upper).unwrap();
     fs::remove_dir(&work).unwrap();
-    assert!(fs::remove_file(home.join("record")).is_err(), "it has none");
+    assert!(fs::remove_file(home.join("record")).is_err(), "it must have no record");
     fs::remove_dir(&home).unwrap();
     fs::remove_file(&lock).unwrap();
     drop(lock_file);
@@ -180,13 +185,13 @@ struct Group {
     controllers: Vec<String>,
 }
 
-/// How the child gets into its groups.
+/// How the child joins its cgroups.
 enum Join {
     Tasks(Vec<File>),
     Born(File),
 }
 
-/// Where the groups are to lie, noted in the container's lock file.
+/// The cgroups to create, which are also noted in the container's lock file.
 fn groups(id: &str, lock: &Path) -> Vec<Group> {
     let mut table = String::with_capacity(4096);
     let mut mountinfo = File::open("/proc/self/mountinfo").unwrap();
@@ -236,8 +241,8 @@ fn groups(id: &str, lock: &Path) -> Vec<Group> {
     groups
 }
 
-/// Root's groups lie at the top, unless the own group was handed over, which this
-/// straight line does not follow.
+/// Root's cgroups are created at the top of the hierarchy. A delegated cgroup is not
+/// supported here.
 fn top(version: u8, mount: &Path) -> PathBuf {
     if version == 2 {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -248,17 +253,18 @@ fn top(version: u8, mount: &Path) -> PathBuf {
                 let mut value = [0; 1];
                 let group = mount.join(own);
                 let read = rustix::fs::getxattr(group, name, &mut value[..]);
-                assert!(read.is_err(), "run it in a group that is root's own");
+                assert!(read.is_err(), "run it in a cgroup that is not delegated");
             }
         }
     }
     mount.to_owned()
 }
 
-/// Make the groups, set the limits, and open what the child joins by.
+/// Create the cgroups, set the limits, and open the files by which the child joins
+/// them.
 fn limit(groups: &[Group]) -> Join {
     for group in groups {
-        // It asks whether it is to make way in a group that was handed over.
+        // The real program checks here whether the cgroup is delegated.
         top(group.version, &group.mount);
     }
     for Group { version, mount, path, controllers } in groups {
@@ -268,7 +274,10 @@ fn limit(groups: &[Group]) -> Join {
             let enabled = fs::read_to_string(&control).unwrap();
             let enabled: Vec<&str> = enabled.split_whitespace().collect();
             for name in ["cpuset", "cpu", "memory"] {
-                assert!(enabled.contains(&name), "ours has enabled it before");
+                assert!(
+                    enabled.contains(&name),
+                    "the real program must have enabled the controller"
+                );
             }
         }
         fs::create_dir(path).unwrap();
@@ -515,7 +524,7 @@ fn child(
         fs::metadata("/dev/null").unwrap();
         let own = File::options().read(true).write(true).open("/dev/null").unwrap();
         for (number, _) in (0..).zip(null).filter(|(_, null)| *null) {
-            // SAFETY: the streams are nobody's own.
+            // SAFETY: the standard streams have no owner in this process.
             unsafe { libc::dup2(own.as_raw_fd(), number) };
         }
     }

@@ -1,11 +1,11 @@
-//! Two parts that say when they are called, and fail where they are told to:
-//! `witness HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`. With
-//! `WITNESS_KEEPS` set the container has a directory of its own, which with
-//! `WITNESS_STAYS` stays. `WITNESS_SEAL=DIRECTORY` seals the program: user and group
-//! 65534, CAP_KILL alone in every capability set that outlives it, no_new_privs, and this
-//! working directory.
+//! Two parts that print each hook that is called, and fail at a given hook: `witness
+//! HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`. With
+//! `WITNESS_KEEPS` set, the container has its own directory; with `WITNESS_STAYS`
+//! set, this directory is kept. `WITNESS_SEAL=DIRECTORY` seals the program: user and
+//! group 65534, only CAP_KILL in every capability set that survives the change of
+//! user, no_new_privs, and this working directory.
 //!
-//! The smallest part there is, and what the engine's tests run.
+//! This is the smallest possible part. The engine's tests run it.
 
 use std::env;
 use std::process::ExitCode;
@@ -20,14 +20,14 @@ use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
 use rustix::thread::CapabilitySet;
 
-/// What a sweep calls for each note of the kind "witness".
+/// The undo function for notes of the kind "witness".
 const UNDO: Table = &[&[Undo {
     kind: "witness",
     undo: |home| {
         eprintln!("undone");
-        // A file of this name makes it fail.
+        // A file with this name makes the function fail.
         match home.state.root().join("stuck").exists() {
-            true => bail!("as told"),
+            true => bail!("it fails"),
             false => Ok(()),
         }
     },
@@ -40,13 +40,14 @@ struct Witness {
 }
 
 impl Witness {
-    /// Say it, then do what was asked for here. `first` only says it.
+    /// Print the hook, then fail if it was requested for this hook. `first` only
+    /// prints.
     fn called(&self, hook: &str) -> Result<()> {
         eprintln!("{} {hook}", self.name);
         if self.name == "second" && self.hook == hook {
             match self.how.as_str() {
-                "fail" => bail!("as told"),
-                "panic" => panic!("as told"),
+                "fail" => bail!("it fails"),
+                "panic" => panic!("it fails"),
                 "kill" => raise(Signal::SIGKILL)?,
                 _ => {}
             }
@@ -101,7 +102,7 @@ impl Part for Witness {
     }
 }
 
-/// Says when it is dropped: a child must not do that.
+/// Prints when it is dropped. The child must never drop it.
 struct Held;
 
 impl Drop for Held {

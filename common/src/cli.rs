@@ -1,4 +1,5 @@
-//! The outermost layer of every chapter's binary: flags in, exit code out.
+//! The outermost layer of every chapter's binary: from the options to the exit
+//! status.
 
 pub mod flags;
 #[cfg(feature = "generate")]
@@ -21,7 +22,7 @@ use crate::engine::plan::Plan;
 use crate::process::exit::{Exit, code_of};
 use crate::state::{State, Table};
 
-/// The flag of every command that creates a process.
+/// The option of every command that creates a process.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[group(skip)]
 pub struct Trace {
@@ -33,33 +34,33 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Let it take effect.
+    /// Start tracing if the option was given.
     pub fn begin(self) {
         if self.trace {
-            step::narrate();
+            step::start_trace();
         }
     }
 }
 
-/// What `run` of every chapter takes last.
+/// The last arguments of every chapter's `run`.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Run {
-    /// The flag `--trace`.
+    /// The option `--trace`.
     #[command(flatten)]
     pub trace: Trace,
 
-    /// The program and its arguments, handed on as they are [default: sh]
+    /// The program and its arguments, passed on unchanged [default: sh]
     ///
-    /// The first word that is no flag ends the flags: all that follows belongs to
-    /// the program.
+    /// Options end at the first argument that is not an option; the remaining
+    /// arguments are the command.
     #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
 
 impl Run {
-    /// The container that these flags describe, without parts yet. `--trace` takes
-    /// effect here.
+    /// The container that these options describe, without parts. Starts tracing for
+    /// `--trace`.
     ///
     /// # Errors
     /// As [`Plan::new`].
@@ -69,8 +70,8 @@ impl Run {
     }
 }
 
-/// What a chapter's `--help` says below its flags: the lines to try, which are its
-/// own, and the exit codes, which are everybody's.
+/// The end of a chapter's `--help`: the chapter's own examples, then the exit
+/// statuses, which are the same for all chapters.
 #[macro_export]
 macro_rules! after_help {
     ($lines:literal) => {
@@ -78,26 +79,26 @@ macro_rules! after_help {
             $lines,
             "
 Exit status:
-  the program's own; 128 + n when signal n ended it
-  125  the container could not be made; the error says at which step
-  126  the program is there but can't be executed
-  127  there is no such program
-  2    the command line is wrong"
+  the program's own; 128 + n if signal n killed it
+  125  the container could not be created; the error names the step
+  126  the program cannot be executed
+  127  the program was not found
+  2    the command line is invalid"
         )
     };
 }
 
-/// What every command gets beside its own flags.
+/// The arguments that every command gets besides its own options.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The state directory.
     pub state: State,
-    /// The clean-up table of the binary.
+    /// The undo table of the binary.
     pub undo: Table,
 }
 
 impl Context {
-    /// The state directory of this caller, and this table.
+    /// The state directory of the caller, and this undo table.
     ///
     /// # Errors
     /// As [`State::locate`].
@@ -108,10 +109,10 @@ impl Context {
 
 /// A command of a binary.
 pub trait Act {
-    /// Execute it.
+    /// Execute the command.
     ///
     /// # Errors
-    /// The command's own.
+    /// The command fails.
     fn act(self, context: &Context) -> Result<Exit>;
 }
 
@@ -121,7 +122,7 @@ impl<C: Act> Act for Box<C> {
     }
 }
 
-/// An enum of commands, each of which is executed by its own [`Act`].
+/// Define an enum of commands, each of which is executed by its own [`Act`].
 #[macro_export]
 macro_rules! commands {
     (
@@ -151,21 +152,37 @@ macro_rules! commands {
     };
 }
 
-/// Do the same with each: all are tried; the errors come as one.
+/// Call `act` for each word, even after an error. The errors are joined.
 ///
 /// # Errors
-/// Those of `act`.
+/// `act` fails for at least one word.
 pub fn each(words: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
     step::join_errors(words.iter().map(|word| act(word)))
 }
 
-/// Read the command line, run, report. Nothing but this prints errors.
+/// Read the command line, run the command, and report the error. Nothing else prints
+/// errors.
 pub fn main<C>(run: impl FnOnce(C) -> Result<Exit>) -> ExitCode
 where
     C: CommandFactory + FromArgMatches,
 {
-    let mut command = C::command();
-    // The page of `run --help` ends as that of `--help` does.
+    main_with(Ok, run)
+}
+
+/// The same, with a description of the command line that `change` has changed: default
+/// values, further names of commands.
+pub fn main_with<C>(
+    change: impl FnOnce(clap::Command) -> Result<clap::Command>,
+    run: impl FnOnce(C) -> Result<Exit>,
+) -> ExitCode
+where
+    C: CommandFactory + FromArgMatches,
+{
+    let mut command = match change(C::command()) {
+        Ok(command) => command,
+        Err(error) => return failed(&error),
+    };
+    // `run --help` must end as `--help` does.
     if let Some(lines) = command.get_after_help().cloned() {
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
@@ -173,7 +190,8 @@ where
     if let Some(done) = crate::cli::generate::asked(&command) {
         return done;
     }
-    // Not built: clap builds of it what the command line asks for.
+    // Do not call build(): clap then builds only the parts that the command line
+    // uses.
     let argv = flags::go_style(&command, env::args_os());
     let parsed = command.try_get_matches_from_mut(argv);
     let parsed = parsed.and_then(|found| C::from_arg_matches(&found));
@@ -185,7 +203,7 @@ where
         }
     };
     if env::var_os("MYDOCKER_TRACE").is_some_and(|value| value == "1") {
-        step::narrate();
+        step::start_trace();
     }
     match run(cli) {
         Ok(how) => ExitCode::from(how.code()),
@@ -193,7 +211,7 @@ where
     }
 }
 
-/// Print the help on stdout, or what is wrong with the command line on stderr.
+/// Print the help on stdout, or the error in the command line on stderr.
 fn usage(error: &clap::Error) -> ExitCode {
     match (error.kind(), error.print()) {
         (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, printed) => {

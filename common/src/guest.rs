@@ -1,8 +1,8 @@
-//! Paths of the guest, resolved as the guest would: inside its own root.
+//! Guest paths, resolved as the guest would: inside its own root.
 //!
-//! An image may hold any symlink, `/etc -> /etc` of the host or `../../..` among
-//! them. Before pivot_root the host's kernel would follow it to the host's file,
-//! so every guest path goes through here.
+//! An image may contain any symlink, such as one to the absolute path `/etc` or to
+//! `../../..`. Before pivot_root(2) the kernel would resolve it to a file of the
+//! host, so every guest path is resolved here.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -17,34 +17,34 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::cli::step::Step;
 
-/// As many symlinks as the kernel follows in one path; path_resolution(7).
+/// The number of symlinks that the kernel follows in one path; path_resolution(7).
 const MOST_LINKS: u32 = 40;
 
-/// The directory that is to become the guest's `/`.
+/// The directory that will become the guest's `/`.
 #[derive(Debug)]
 pub struct GuestRoot {
     fd: OwnedFd,
     host: PathBuf,
 }
 
-/// A file or directory of the guest, held open: nothing that happens to its path
-/// later changes what is meant.
+/// A file or directory of the guest, as an open descriptor: later changes of its
+/// path do not change which file it is.
 #[derive(Debug)]
 pub struct Place(OwnedFd);
 
 impl Place {
-    /// A path for calls that take no descriptor, such as mount(2). It is good as
-    /// long as this value lives and the host's /proc is mounted.
+    /// A path for calls that take no descriptor, such as mount(2). It is valid as
+    /// long as this value exists and the host's /proc is mounted.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 
-    /// Make the guest path that lies right below this directory, in a file system that
-    /// is new: where nothing is yet, no link can lead anywhere else.
+    /// Create the last component of this guest path directly in this directory. Use
+    /// it only in a new filesystem: it contains no symlinks yet.
     ///
     /// # Errors
-    /// EEXIST when there is something of that name; ENOSPC.
+    /// EEXIST if the name exists; ENOSPC.
     pub fn make(&self, guest: &Path, kind: Kind) -> Result<Place> {
         let name = guest.file_name().unwrap_or_default();
         let step = |call| move || format!("{call} {}", guest.display());
@@ -60,10 +60,10 @@ impl Place {
         Ok(Place(fd))
     }
 
-    /// Whether it is a directory.
+    /// Whether the file is a directory.
     ///
     /// # Errors
-    /// Those of fstat(2).
+    /// fstat(2) fails.
     pub fn is_directory(&self) -> Result<bool> {
         let mode = fstat(&self.0).look(|| "fstat(2) of a guest path")?.st_mode;
         Ok(mode & libc::S_IFMT == libc::S_IFDIR)
@@ -76,7 +76,7 @@ impl AsFd for Place {
     }
 }
 
-/// What [`GuestRoot::make`] makes at the end of a path.
+/// The kind of file that [`GuestRoot::make`] creates at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A directory, mode 755.
@@ -86,10 +86,10 @@ pub enum Kind {
 }
 
 impl GuestRoot {
-    /// Open the guest's root by its path on the host.
+    /// Open the guest's root by its host path.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// open(2) fails.
     pub fn open(host: &Path) -> Result<GuestRoot> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(host, flags, Mode::empty())
@@ -97,11 +97,11 @@ impl GuestRoot {
         Ok(GuestRoot { fd, host: host.to_owned() })
     }
 
-    /// What lies at a guest path; `None` when nothing does. A `.`, and a slash at the
-    /// end, are passed over, as everywhere in guest paths.
+    /// The file at a guest path; `None` if there is none. A `.` component and a
+    /// trailing slash are ignored, as in all guest paths.
     ///
     /// # Errors
-    /// Those of openat2(2), ENOENT aside.
+    /// openat2(2) fails with another error than ENOENT.
     /// # Source
     /// openat2(2), "RESOLVE_IN_ROOT"
     pub fn find(&self, guest: &Path) -> Result<Option<Place>> {
@@ -113,14 +113,16 @@ impl GuestRoot {
         }
     }
 
-    /// What lies at a guest path, made with all its parents when nothing does.
+    /// The file at a guest path. If there is none, it is created, with all its
+    /// parents.
     ///
-    /// A symlink that leads nowhere is followed, inside the root, and what it
-    /// points to is made.
+    /// A symlink without a target is followed inside the root, and its target is
+    /// created.
     ///
     /// # Errors
-    /// EROFS, EACCES, ENOTDIR, ELOOP of the calls that it makes; a file where a
-    /// directory is asked for, and the reverse.
+    /// A call fails with EROFS, EACCES, ENOTDIR or ELOOP; the path is a file
+    /// although a directory was requested, or a directory although a file was
+    /// requested.
     pub fn make(&self, guest: &Path, kind: Kind) -> Result<Place> {
         let place = match self.find(guest)? {
             Some(place) => place,
@@ -138,8 +140,8 @@ impl GuestRoot {
         }
     }
 
-    /// The file at a guest path, which is not a symlink: one that is there is removed.
-    /// Its directory is found or made as by [`GuestRoot::make`].
+    /// The file at a guest path, which must not be a symlink: an existing symlink is
+    /// removed. Its directory is found or created as by [`GuestRoot::make`].
     ///
     /// # Errors
     /// As [`GuestRoot::make`]; the path is a directory.
@@ -168,7 +170,8 @@ impl GuestRoot {
         Ok(place)
     }
 
-    /// Component by component, as the kernel would, but making what is missing.
+    /// Resolve the path component by component, as the kernel does, and create
+    /// missing components.
     fn walk(&self, guest: &Path, kind: Kind) -> Result<Place> {
         let mut here = PathBuf::new();
         let mut todo: VecDeque<OsString> = names(guest).collect();
@@ -177,7 +180,7 @@ impl GuestRoot {
             let parent =
                 self.look(&here).look(|| self.shown("openat2(2)", &here))?;
             if name == ".." {
-                // Of a file there is no `..`.
+                // `..` is only valid after a directory.
                 let parent = Place(parent);
                 if !parent.is_directory()? {
                     return Err(Errno::ENOTDIR)
@@ -202,7 +205,7 @@ impl GuestRoot {
                         todo.push_front(name);
                     }
                 }
-                // It is there, and it is not a link.
+                // The component exists, and it is not a symlink.
                 Err(Errno::EINVAL) => here.push(name),
                 Err(Errno::ENOENT) => {
                     let path = here.join(&name);
@@ -233,8 +236,8 @@ impl GuestRoot {
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT);
         loop {
-            // EAGAIN: something was renamed meanwhile and the kernel can't be sure
-            // that `..` stayed inside.
+            // EAGAIN: a concurrent rename prevents the kernel from checking that
+            // `..` stayed inside the root.
             match openat2(&self.fd, path, how) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 opened => return opened,
@@ -248,7 +251,7 @@ impl GuestRoot {
     }
 }
 
-/// An empty file that was not there before.
+/// Create an empty file; it must not exist yet.
 fn create(parent: impl AsFd, name: impl AsRef<OsStr>) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     openat(parent, name.as_ref(), flags, Mode::from_bits_truncate(0o644))
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_directories_are_made_inside() {
+    fn missing_directories_are_created_inside() {
         let (host, root) = root_with(&[]);
         root.make(Path::new("/a/b/c"), Kind::Directory).unwrap();
         assert!(host.path().join("root/a/b/c").is_dir());
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_out_stay_inside() {
+    fn symlinks_to_the_outside_are_resolved_inside() {
         let (host, root) =
             root_with(&[("up", "../../.."), ("abs", "/outside/deep")]);
         root.make(Path::new("/up/x"), Kind::Directory).unwrap();
@@ -302,21 +305,21 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_nowhere_is_made_good_inside() {
+    fn the_target_of_a_dangling_symlink_is_created_inside() {
         let (host, root) = root_with(&[("data", "../mnt/disk")]);
         root.make(Path::new("/data"), Kind::File).unwrap();
         assert!(host.path().join("root/mnt/disk").is_file());
     }
 
     #[test]
-    fn a_plain_file_takes_the_place_of_a_link() {
+    fn a_plain_file_replaces_a_symlink() {
         let (host, root) = root_with(&[("link", "target"), ("etc", "/other")]);
         fs::write(host.path().join("root/target"), "kept").unwrap();
         root.make_plain_file(Path::new("/link")).unwrap();
         let about = host.path().join("root/link").symlink_metadata().unwrap();
         assert!(about.is_file());
         assert_eq!(fs::read(host.path().join("root/target")).unwrap(), b"kept");
-        // A link on the way is followed inside the root, as the program will.
+        // A symlink in the middle is followed inside the root, as the program will.
         root.make_plain_file(Path::new("/etc/hosts")).unwrap();
         assert!(host.path().join("root/other/hosts").is_file());
         root.make_plain_file(Path::new("/target")).unwrap();
@@ -327,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_at_the_end_is_passed_over() {
+    fn a_trailing_dot_is_ignored() {
         let (host, root) = root_with(&[]);
         fs::write(host.path().join("root/file"), "").unwrap();
         for guest in ["/file/.", "/file/", "/./file"] {
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_nothing_above_it() {
+    fn dot_dot_after_a_file_is_an_error() {
         let (host, root) = root_with(&[("link", "new/../file/../x")]);
         fs::write(host.path().join("root/file"), "").unwrap();
         let error = root.make(Path::new("/link"), Kind::Directory).unwrap_err();
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_and_wrong_kinds_are_refused() {
+    fn symlink_loops_and_wrong_kinds_are_refused() {
         let (_host, root) = root_with(&[("a", "b"), ("b", "a")]);
         let error = root.make(Path::new("/a/x"), Kind::Directory).unwrap_err();
         assert!(format!("{error:#}").contains("ELOOP"), "{error:#}");

@@ -1,5 +1,5 @@
-//! Whatever comes in, nothing panics, what is accepted means what it says, and no path
-//! leads out of its directory.
+//! Property tests: no input causes a panic, accepted input keeps its meaning, and no
+//! path leads out of its directory.
 
 mod paths;
 
@@ -19,7 +19,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// A command as the chapters have it.
+/// A command with the kinds of options that the chapters have.
 fn command() -> Command {
     let switch = |name, letter| {
         Arg::new(name).long(name).short(letter).action(ArgAction::SetTrue)
@@ -43,7 +43,7 @@ fn command() -> Command {
     Command::new("mydocker").subcommand(run)
 }
 
-/// A flag with its value, spelled one way or the other.
+/// An option with its value, and the number of its spelling.
 fn flag() -> impl Strategy<Value = (usize, OsString, usize)> {
     let value = prop_oneof![
         "[a-z0-9/:,.-]{1,8}".prop_map(OsString::from),
@@ -80,7 +80,7 @@ proptest! {
     #![proptest_config(config(20_000))]
 
     #[test]
-    fn a_record_is_read_as_it_was_written_and_no_piece_of_it_passes_for_one(
+    fn a_record_is_read_as_it_was_written_and_a_truncated_one_is_refused(
         values in vec(vec(prop_oneof![Just(b'\\'), Just(b'\n'), Just(b'n'), any::<u8>()], 0..12), 0..4),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn of_any_bytes_a_record_is_read_that_is_written_as_those(
+    fn bytes_that_are_accepted_as_a_record_are_written_back_unchanged(
         mut bytes in vec(prop_oneof![Just(b'\\'), Just(b'\n'), Just(b' '), any::<u8>()], 0..40),
         whole in any::<bool>(),
     ) {
@@ -108,9 +108,10 @@ proptest! {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// All spellings mean the same, and the program's words arrive byte for byte.
+    /// All spellings mean the same, and the program's arguments arrive byte for
+    /// byte.
     #[test]
-    fn flags_of_all_spellings_have_their_values(
+    fn options_in_all_spellings_have_their_values(
         flags in vec(flag(), 0..5),
         switches in prop::sample::select(vec![vec![], vec!["-ti"], vec!["-t", "--interactive"], vec!["-tty"]]),
         program in "[a-z]{1,5}",
@@ -141,9 +142,9 @@ proptest! {
         prop_assert_eq!(all[1..].to_vec(), words.iter().collect::<Vec<_>>());
     }
 
-    /// A word gets at most one dash more, and none is lost or moved.
+    /// A word gets at most one more dash, and no word is lost or moved.
     #[test]
-    fn any_words_are_handed_on(words in vec(word(), 0..9)) {
+    fn any_words_are_passed_on(words in vec(word(), 0..9)) {
         let mut command = command();
         command.build();
         let out = go_style(&command, words.clone());
@@ -156,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn a_name_is_one_file_name_and_no_flag(text in "[a-zA-Z0-9_./ -]{0,70}|.{0,20}") {
+    fn a_name_is_one_file_name_and_not_an_option(text in "[a-zA-Z0-9_./ -]{0,70}|.{0,20}") {
         if let Ok(name) = text.parse::<Name>() {
             prop_assert_eq!(name.as_str(), &text);
             prop_assert_eq!(name.to_string().parse::<Name>().unwrap(), name.clone());

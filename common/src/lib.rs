@@ -1,16 +1,17 @@
-//! What makes processes, and what all chapters share.
+//! Creating a container's process, and the code that all chapters share.
 //!
-//! There is no such thing as a container. There is a process, and a stack of parts
-//! around it: [`Part`] is one wall, [`Container`] puts them around a program.
-//! Chapters make the walls; this crate makes the process, and undoes what was done.
+//! The kernel has no container object. There is a process, and a stack of parts
+//! around it: a [`Part`] is one aspect of isolation, and a [`Container`] puts parts
+//! around a program. The chapters define the parts. This crate creates the process,
+//! and undoes what the parts did.
 //!
 //! | folder | content |
 //! |---|---|
 //! | `process` | creating a process: clone3(2), execve(2), pidfds, signals, exit status |
 //! | `engine` | [`Part`], [`Plan`], [`Container`]: create, start, wait; the child's path to execve(2); the poll loop; detach |
 //! | `state` | the state directory: IDs, names, locks, notes, records |
-//! | `images` | image records and layers |
-//! | `archive` | reading tar archives: extended headers, sparse files, unpacking |
+//! | `images` | images in an OCI image layout: names, records, layers |
+//! | `archive` | reading and writing tar archives: extended headers, sparse files, layers |
 //! | `cli` | command lines, `--trace`, hints |
 
 pub mod archive;

@@ -1,5 +1,5 @@
-//! Creating a process: clone3(2), the channel to the child, execve(2), and how the parent
-//! holds the child.
+//! Creating a process: clone3(2), the channel to the child, execve(2), and the
+//! parent's handle of the child.
 
 mod bpf;
 pub(crate) mod channel;

@@ -1,7 +1,8 @@
-//! Files that one read(2) takes whole: records, locks, what /proc tells of a process.
+//! Reading small files by one read(2): records, lock files, files of a process in
+//! /proc.
 //!
-//! std asks for a file's size first and reads once more for its end. With a thousand
-//! records those are two thousand system calls of five.
+//! std first queries a file's size, and reads once more to find its end. These are
+//! two of five system calls per file, which matters for a thousand records.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -10,32 +11,32 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-/// Larger than any of them is.
+/// The size of the buffer: larger than almost all of these files.
 const LARGEST: usize = 4096;
 
-/// All that a file holds.
+/// The whole content of a file.
 ///
 /// # Errors
-/// Those of open(2) and read(2).
+/// open(2) or read(2) fails.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     rest(&mut File::open(path)?)
 }
 
-/// All that a file holds, as text.
+/// The whole content of a file, as text.
 ///
 /// # Errors
-/// Those of open(2) and read(2), and what is no UTF-8.
+/// open(2) or read(2) fails, or the content is not UTF-8.
 pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
     String::from_utf8(read(path)?)
         .map_err(|e| io::Error::new(ErrorKind::InvalidData, e))
 }
 
-/// What a file holds from where it stands.
+/// The content of a file from its current position on.
 ///
 /// # Errors
-/// Those of read(2).
+/// read(2) fails.
 pub fn rest(file: &mut File) -> io::Result<Vec<u8>> {
-    // std's read(2) takes only a buffer that was filled before. Most of it stays unused.
+    // std's read() requires an initialized buffer, of which most would stay unused.
     let mut buffer = [MaybeUninit::uninit(); LARGEST];
     let mut bytes = loop {
         match rustix::io::read(&*file, &mut buffer) {
@@ -43,7 +44,8 @@ pub fn rest(file: &mut File) -> io::Result<Vec<u8>> {
             read => break read?.0.to_vec(),
         }
     };
-    // A regular file, and one of /proc, gives less than was asked for at its end only.
+    // A regular file or a file of /proc returns fewer bytes than requested only at
+    // its end.
     if bytes.len() == LARGEST {
         file.read_to_end(&mut bytes)?;
     }
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_whole_however_large() {
+    fn a_file_of_any_size_is_read_completely() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         for size in [0, 1, LARGEST - 1, LARGEST, LARGEST + 1, 3 * LARGEST] {

@@ -1,4 +1,4 @@
-//! The state directory: where it is, and what is known of each container.
+//! The state directory: its path, and the files of each container.
 
 mod claim;
 mod directory;

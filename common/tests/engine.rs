@@ -1,5 +1,5 @@
-//! The engine, by what an observer of its hooks sees. No namespace, no root: parts
-//! that only say when they are called, around real programs.
+//! Tests of the engine, by the order of its hooks. They need no namespace and no
+//! root: the parts only print when they are called, around real programs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::env;
@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Exit code, and the lines of stderr.
+/// The exit status, and the lines of stderr.
 fn run(words: &[&str]) -> (Option<i32>, Vec<String>) {
     run_in(None, words)
 }
 
-/// The same for a container that stays below this state directory.
+/// The same for a container whose files are kept in this state directory.
 fn run_in(state: Option<&Path>, words: &[&str]) -> (Option<i32>, Vec<String>) {
     let mut command = witness(words);
     if let Some(state) = state {
@@ -58,7 +58,7 @@ fn entered() -> Vec<&'static str> {
 }
 
 #[test]
-fn what_could_not_be_undone_is_found_again_by_a_later_run() {
+fn a_failed_undo_is_repeated_by_a_later_run() {
     let dir = tempfile::tempdir().unwrap();
     let containers = || {
         let entries = std::fs::read_dir(dir.path().join("containers")).unwrap();
@@ -74,7 +74,7 @@ fn what_could_not_be_undone_is_found_again_by_a_later_run() {
     assert_eq!(code, Some(125), "{said}");
     let left = containers();
     assert_eq!(left.len(), 1, "{said}");
-    // A run that cannot undo it says so, and runs its program all the same.
+    // A run that cannot undo the note prints a warning, and still runs its program.
     fs::write(dir.path().join("stuck"), "").unwrap();
     let (code, said) = run(&["none", "none", "true"]);
     let warning = format!("warning: sweep container {}: ", left[0].display());
@@ -83,18 +83,18 @@ fn what_could_not_be_undone_is_found_again_by_a_later_run() {
     fs::remove_file(dir.path().join("stuck")).unwrap();
     let (code, said) = run(&["none", "none", "true"]);
     assert_eq!((code, containers().len()), (Some(0), 0), "{said}");
-    // One row, however many notes of its kind there are.
+    // The row is called once for any number of notes of its kind.
     assert_eq!(said.matches("undone").count(), 1, "{said}");
 }
 
 #[test]
-fn hooks_come_in_order_and_are_undone_in_reverse() {
+fn hooks_run_in_order_and_are_undone_in_reverse() {
     let started = [&entered()[..], &["first started", "second started"]].concat();
     expect(&["none", "none", "sh", "-c", "exit 3"], 3, &started, None);
 }
 
 #[test]
-fn a_part_that_fails_is_undone_with_all_others_wherever_it_fails() {
+fn after_an_error_in_any_hook_all_parts_are_undone() {
     let all = [&entered()[..], &["first started", "second started"]].concat();
     for (hook, before) in [
         ("prepare", &PREPARED[..]),
@@ -102,13 +102,13 @@ fn a_part_that_fails_is_undone_with_all_others_wherever_it_fails() {
         ("enter", &entered()),
         ("started", &all),
     ] {
-        let error = format!("{hook} second: as told");
+        let error = format!("{hook} second: it fails");
         expect(&[hook, "fail", "sleep", "1000"], 125, before, Some(&error));
     }
 }
 
 #[test]
-fn a_panic_in_the_child_is_told_and_never_runs_the_parents_destructors() {
+fn a_panic_in_the_child_is_reported_and_never_runs_the_parents_destructors() {
     let (code, lines) = run(&["enter", "panic", "true"]);
     assert_eq!(code, Some(125));
     let told = lines.iter().filter(|line| line.contains("the child panicked"));
@@ -119,8 +119,8 @@ fn a_panic_in_the_child_is_told_and_never_runs_the_parents_destructors() {
 }
 
 #[test]
-fn a_child_that_is_killed_before_exec_is_no_exit_of_the_program() {
-    let error = "the child was lost before its program started: SIGKILL ended it";
+fn a_child_that_is_killed_before_exec_is_not_reported_as_the_programs_exit() {
+    let error = "the child was lost before its program started: killed by SIGKILL";
     expect(&["enter", "kill", "true"], 125, &entered(), Some(error));
 }
 
@@ -132,19 +132,25 @@ fn a_panic_in_the_parent_kills_the_child_and_undoes_the_parts() {
 }
 
 #[test]
-fn a_failing_undo_is_told_after_the_first_error_and_the_rest_is_undone() {
+fn a_failed_undo_is_reported_after_the_first_error_and_the_rest_is_undone() {
     let (code, lines) = run(&["ended", "fail", "true"]);
     assert_eq!(code, Some(125));
-    assert!(lines.contains(&"error: ended second: as told".to_owned()), "{lines:?}");
+    assert!(
+        lines.contains(&"error: ended second: it fails".to_owned()),
+        "{lines:?}"
+    );
     assert!(lines.contains(&"first removed".to_owned()), "{lines:?}");
     let (code, lines) = run(&["ended", "fail", "no-such-program"]);
     assert_eq!(code, Some(127));
     let text = lines.join("\n");
     assert!(text.contains("not found in PATH"), "{text}");
-    assert!(text.contains("and then: ended second: as told"), "{text}");
+    assert!(
+        text.contains("and the clean-up failed: ended second: it fails"),
+        "{text}"
+    );
 }
 
-/// How many there are, in `running` and in `containers`.
+/// The numbers of entries in `running` and in `containers`.
 fn kept(state: &Path) -> [usize; 2] {
     ["running", "containers"]
         .map(|name| fs::read_dir(state.join(name)).map_or(0, Iterator::count))
@@ -155,7 +161,7 @@ fn hooks(lines: &[String], name: &str) -> usize {
 }
 
 #[test]
-fn what_stays_is_ended_and_not_removed() {
+fn a_container_that_stays_is_ended_and_not_removed() {
     let state = tempfile::tempdir().unwrap();
     let (code, lines) = run_in(Some(state.path()), &["none", "none", "true"]);
     assert_eq!(code, Some(0), "{lines:?}");
@@ -164,7 +170,7 @@ fn what_stays_is_ended_and_not_removed() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_nothing_though_it_would_have_stayed() {
+fn a_failed_start_leaves_nothing_even_if_the_container_would_stay() {
     let state = tempfile::tempdir().unwrap();
     for words in [
         &["prepare", "fail", "true"][..],
@@ -181,8 +187,8 @@ fn a_start_that_fails_leaves_nothing_though_it_would_have_stayed() {
 }
 
 #[test]
-fn of_a_killed_host_side_the_sweep_ends_what_stays_and_removes_what_was_no_container()
- {
+fn after_a_killed_host_side_the_sweep_keeps_a_started_container_and_removes_others()
+{
     let state = tempfile::tempdir().unwrap();
     for (hook, stays) in
         [("prepare", 0), ("attach", 0), ("started", 0), ("ended", 1)]
@@ -190,7 +196,7 @@ fn of_a_killed_host_side_the_sweep_ends_what_stays_and_removes_what_was_no_conta
         let (code, _) = run_in(Some(state.path()), &[hook, "kill", "sleep", "0.1"]);
         assert_eq!(code, None, "{hook}");
         assert_eq!(kept(state.path()), [1, 1], "{hook}");
-        // It sweeps before it fails by itself.
+        // The sweep runs before this run fails.
         let next = ["none", "none", "no-such-program"];
         let (_, lines) = run_in(Some(state.path()), &next);
         assert_eq!(lines[0], "undone", "{hook}: {lines:?}");

@@ -1,7 +1,8 @@
-//! The book that can't lie: what its pages show is typed at a terminal, and compared.
+//! Executing the book: the commands on its pages are typed at a terminal, and the
+//! output is compared.
 //!
-//! A page's `console` blocks are read from the page when they are run; nobody keeps a
-//! second copy. `book/src/vm.md` tells readers how.
+//! The `console` blocks are read from the page when they are run, so there is no
+//! second copy. `book/src/vm.md` explains it to readers.
 
 mod block;
 mod compare;

@@ -1,4 +1,4 @@
-//! Containers that a test starts, ends and lists by a chapter's binary.
+//! Starting, ending and listing containers of a test by a chapter's binary.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::io::{BufRead, BufReader};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// A container in the background, whose script has printed `ready`.
+/// Start a container whose script prints `ready`, and wait for that line.
 pub fn started(mut command: Command, words: &[&str], script: &str) -> Child {
     command.args(words).args(["busybox", "sh", "-c", script]);
     let mut child =
@@ -18,7 +18,7 @@ pub fn started(mut command: Command, words: &[&str], script: &str) -> Child {
     child
 }
 
-/// A script that ends with exit code 3 at the end of its standard input.
+/// A script that exits with status 3 at the end of its standard input.
 pub const CAT: &str = "echo ready; cat; exit 3";
 
 /// Close the standard input of a container, and wait for its end.
@@ -27,13 +27,13 @@ pub fn end(mut child: Child) -> Option<i32> {
     child.wait().unwrap().code()
 }
 
-/// What `ps --all --json` of a chapter prints.
+/// The output of `ps --all --json` of a chapter.
 pub fn all(mut ps: assert_cmd::Command) -> Vec<Value> {
     let out = ps.args(["ps", "--all", "--json"]).assert().success().stderr("");
     serde_json::from_slice(&out.get_output().stdout).unwrap()
 }
 
-/// The ID of the only container, and its entry.
+/// The ID of the only container, and its entry in the list.
 pub fn only(ps: assert_cmd::Command) -> (String, Value) {
     let mut all = all(ps);
     assert_eq!(all.len(), 1, "{all:?}");

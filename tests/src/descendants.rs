@@ -1,5 +1,5 @@
-//! The processes that descend from this one. It is made their reaper, so that what
-//! loses its parent comes here and not to process 1.
+//! The descendants of this process. It is a subreaper: orphans among its descendants
+//! become its children, not those of PID 1.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// The living ones, by their ids, each with its name.
+/// The living descendants, by their PIDs, each with its name.
 #[must_use]
 pub fn living() -> BTreeMap<i32, String> {
     let own = std::process::id() as i32;
@@ -36,7 +36,7 @@ pub fn living() -> BTreeMap<i32, String> {
     living.map(|(pid, (_, _, name))| (*pid, name.clone())).collect()
 }
 
-/// What /proc tells of a process first.
+/// The first fields of a process in /proc.
 ///
 /// # Source
 /// proc_pid_stat(5)
@@ -47,9 +47,10 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// Of this directory in /proc; `None` when it is no process, or gone.
+    /// Read this directory in /proc; `None` if it is not a process, or the process
+    /// has ended.
     pub(crate) fn of(process: &Path) -> Option<Stat> {
-        // pid (name) state parent …; the name may hold anything.
+        // PID (NAME) STATE PARENT …; the name may contain any characters.
         let stat = fs::read_to_string(process.join("stat")).ok()?;
         let (head, tail) = stat.rsplit_once(") ")?;
         let mut fields = tail.split(' ');
@@ -61,15 +62,15 @@ impl Stat {
     }
 }
 
-/// Kill all of them.
+/// Kill all descendants.
 pub(crate) fn kill_all() {
     for pid in living().into_keys() {
-        // One that has ended meanwhile is fine.
+        // A process that has ended meanwhile is not an error.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }
 
-/// Bury those whose end nobody else waits for.
+/// Reap the ended children that no other code waits for.
 pub(crate) fn reap() {
     let any = Pid::from_raw(-1);
     while let Ok(status) = waitpid(any, Some(WaitPidFlag::WNOHANG)) {
@@ -79,7 +80,7 @@ pub(crate) fn reap() {
     }
 }
 
-/// Kill all and wait until they are gone.
+/// Kill all descendants and wait until they have ended.
 pub(crate) fn end() {
     while !living().is_empty() {
         kill_all();

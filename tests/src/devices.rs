@@ -1,4 +1,4 @@
-//! The host's own devices that containers have too.
+//! The devices of the host that also exist in containers.
 
 use std::fs::{Permissions, metadata, set_permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 const NAMES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// Each device's path, mode, owner and group.
+/// The path, mode, owner and group of each device.
 pub(crate) fn devices() -> Vec<(PathBuf, u32, u32, u32)> {
     let about = |path: PathBuf| {
         let about = metadata(&path).ok()?;
@@ -15,12 +15,13 @@ pub(crate) fn devices() -> Vec<(PathBuf, u32, u32, u32)> {
     NAMES.iter().filter_map(|name| about(format!("/dev/{name}").into())).collect()
 }
 
-/// Do something that is not to reach the host's devices, and see that it doesn't.
+/// Run `work`, which must not change the host's devices, and check it.
 ///
-/// What it has changed all the same is put back first: nothing works without.
+/// If `work` changed a device, the device is restored first, because other programs
+/// need it.
 ///
 /// # Panics
-/// It has changed one.
+/// A device was changed.
 pub fn devices_untouched(by: impl FnOnce()) {
     let before = devices();
     by();

@@ -1,7 +1,7 @@
 //! A run in which one system call fails, or before which one process is killed.
 //!
-//! A seccomp filter stops the run at the calls that matter and at no others, so it is
-//! hardly slower than one that nobody follows.
+//! A seccomp filter stops the run only at the relevant calls, so it is hardly slower
+//! than an untraced run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,51 +18,51 @@ use nix::unistd::Pid;
 
 use crate::Side;
 
-/// A system call that a run makes.
+/// A system call of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
-    /// Who makes it.
+    /// The process that makes the call.
     pub side: Side,
-    /// Which call it is.
+    /// The number of the system call.
     pub number: i64,
-    /// How many of this side and number there were, with this one.
+    /// The count of calls with this side and number, including this one.
     pub nth: usize,
-    /// Its arguments.
+    /// The arguments.
     pub arguments: [u64; 6],
-    /// The paths among them, and what the descriptor is that comes first; a
-    /// directory that is open ends with a slash.
+    /// The paths in the arguments, and the file of a descriptor in the first
+    /// argument; the path of an open directory ends with a slash.
     pub what: String,
-    /// The return addresses on the stack: the same for calls that come from one place
-    /// of the program by one way.
+    /// The return addresses on the stack. They are equal for calls from the same
+    /// place in the program through the same functions.
     pub place: Vec<u64>,
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Whether it came to the call at all.
+    /// Whether the run reached the call.
     pub reached: bool,
     /// Whether the program was executed.
     pub executed: bool,
-    /// The exit code of the host side, or 128 + signal.
+    /// The exit status of the host side, or 128 + signal.
     pub code: i32,
 }
 
-/// A run that stands before its first system call.
+/// A run that is stopped before its first system call.
 pub struct Faulty {
     host: Pid,
-    /// Whether the chapter's binary has been executed, and the helper is gone.
+    /// Whether the helper has executed the chapter's binary.
     begun: bool,
     executed: bool,
-    /// Those that are followed until they execute the program.
+    /// The processes that are traced until they execute the program.
     followed: Vec<Pid>,
     made: BTreeMap<(Side, i64), usize>,
     code: Option<i32>,
 }
 
 impl Faulty {
-    /// Start a command that stops itself, which `probe filtered` is.
-    #[allow(clippy::zombie_processes, reason = "`on` waits for all there is")]
+    /// Start a command that stops itself, such as `probe filtered`.
+    #[allow(clippy::zombie_processes, reason = "`on` waits for all children")]
     pub(crate) fn start(mut command: Command) -> Faulty {
         let child = command.spawn().expect("the probe");
         let host = Pid::from_raw(child.id().cast_signed());
@@ -86,10 +86,10 @@ impl Faulty {
         }
     }
 
-    /// All calls of a run to its end, of those that the filter stops.
+    /// Run to the end, and return all calls at which the filter stops.
     ///
     /// # Panics
-    /// When it doesn't end well.
+    /// The run fails.
     #[must_use]
     pub fn calls(mut self) -> Vec<Call> {
         let mut calls = Vec::new();
@@ -99,14 +99,14 @@ impl Faulty {
             calls.push(call);
             go_on(pid, None);
         }
-        assert_eq!(self.code, Some(0), "a run that nobody disturbs");
+        assert_eq!(self.code, Some(0), "a run without a fault");
         calls
     }
 
     /// Make one call fail.
     ///
     /// # Panics
-    /// When the kernel refuses.
+    /// The kernel refuses it.
     #[must_use]
     pub fn fail(self, call: &Call, errno: Errno) -> Outcome {
         let closes = call.number == libc::SYS_close;
@@ -118,10 +118,10 @@ impl Faulty {
         )
     }
 
-    /// Kill one side before it, or the other, makes a call.
+    /// Kill one side before a call of this or of the other side.
     ///
     /// # Panics
-    /// When the kernel refuses.
+    /// The kernel refuses it.
     #[must_use]
     pub fn killed(self, call: &Call, victim: Side) -> Outcome {
         let host = self.host;
@@ -132,13 +132,13 @@ impl Faulty {
                 Side::Guest => Some(pid).filter(|pid| *pid != host).or_else(other),
             };
             if let Some(victim) = victim {
-                // One that has just ended is as good.
+                // A process that has just ended is fine, too.
                 let _ = kill(victim, Signal::SIGKILL);
             }
         })
     }
 
-    /// Act when this call is about to be made, then let all run to their ends.
+    /// Call `act` before this call, then let all processes run until they end.
     fn at(mut self, call: &Call, act: impl FnOnce(Pid, &[Pid])) -> Outcome {
         let mut act = Some(act);
         go_on(self.host, None);
@@ -157,7 +157,7 @@ impl Faulty {
         }
     }
 
-    /// The next call that one of both sides is held before.
+    /// The next call before which one of the two sides is stopped.
     fn next(&mut self) -> Option<(Pid, Call)> {
         loop {
             let status = match waitpid(None, Some(WaitPidFlag::__WALL)) {
@@ -190,7 +190,7 @@ impl Faulty {
                     go_on(pid, None);
                 }
                 WaitStatus::PtraceEvent(..) => go_on(pid, None),
-                // A new child begins stopped.
+                // A new child starts in a stopped state.
                 WaitStatus::Stopped(_, Signal::SIGSTOP) => {
                     if !self.executed && !self.followed.contains(&pid) {
                         self.followed.push(pid);
@@ -232,15 +232,15 @@ impl Faulty {
     }
 }
 
-/// Run on to the next stop. A process that was killed meanwhile tells so to the next
-/// wait.
+/// Continue to the next stop. If the process was killed meanwhile, the next wait
+/// reports it.
 fn go_on(pid: Pid, signal: Option<Signal>) {
     let _ = ptrace::cont(pid, signal);
 }
 
 // ANCHOR: refuse
-/// At a stop of seccomp's a call of number -1 is no call, and the result is what
-/// stands in its register.
+/// Make a call fail: at a seccomp stop, a call with the number -1 is skipped, and
+/// its result is the value in the register.
 ///
 /// # Source
 /// seccomp(2), "SECCOMP_RET_TRACE"
@@ -252,8 +252,8 @@ fn refuse(pid: Pid, errno: Errno) {
 }
 // ANCHOR_END: refuse
 
-/// Let a call be made, and hide that it went well: who closes a descriptor has lost
-/// it, whatever is returned.
+/// Execute a call, and replace its result by an error: close(2) closes a descriptor
+/// even if it fails.
 ///
 /// # Source
 /// close(2), "Dealing with error returns from close()"
@@ -266,7 +266,7 @@ fn deny(pid: Pid, errno: Errno) {
     ptrace::setregs(pid, registers).expect("ptrace(2) PTRACE_SETREGS");
 }
 
-/// The arguments that tell what a call is about.
+/// The arguments of a call, as text.
 fn what(pid: Pid, number: i64, arguments: [u64; 6]) -> String {
     let path = |index: usize| text_at(pid, arguments[index]);
     let open = |index: usize| {
@@ -315,7 +315,7 @@ fn what(pid: Pid, number: i64, arguments: [u64; 6]) -> String {
 fn text_at(pid: Pid, address: u64) -> String {
     let mut bytes = vec![0; 4096];
     let mut length = 0;
-    // To the end of the page at a time: the next may not be there.
+    // Read up to the end of a page at a time: the next page may not be mapped.
     while length < bytes.len() {
         let at = address as usize + length;
         let count = (4096 - at % 4096).min(bytes.len() - length);
@@ -333,9 +333,10 @@ fn text_at(pid: Pid, address: u64) -> String {
     String::from_utf8_lossy(&bytes[..length]).into_owned()
 }
 
-/// What on the stack may be a return address: it lies in the program's text. There are
-/// no frames to go by, so what is left of earlier calls is among them; that tells
-/// places apart that are one, and never takes two for one.
+/// The values on the stack that may be return addresses, because they point into the
+/// program's text. Without frame pointers, leftovers of earlier calls are among
+/// them. Therefore one place may look like two places, but two places never look
+/// like one.
 fn return_addresses(pid: Pid) -> Vec<u64> {
     let text = text_of(pid);
     let Ok(registers) = ptrace::getregs(pid) else { return Vec::new() };
@@ -346,7 +347,7 @@ fn return_addresses(pid: Pid) -> Vec<u64> {
     words.filter(|word| text.contains(word)).collect()
 }
 
-/// Where the program's text lies.
+/// The address range of the program's text.
 ///
 /// # Source
 /// proc_pid_maps(5)

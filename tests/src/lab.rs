@@ -1,4 +1,4 @@
-//! One test's laboratory.
+//! The laboratory of one test.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -20,33 +20,33 @@ use crate::snapshot::{compare, files};
 use crate::watchdog::Watchdog;
 use crate::{Faulty, Snapshot, Traced, bin_dir, descendants};
 
-/// How long a run may take before it counts as a hang.
+/// The time after which a run counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long after a test something may still be on its way out: the kernel takes a
-/// namespace down after its last process is reaped.
+/// The time in which leftovers of a test may still disappear: the kernel removes a
+/// namespace only after its last process was reaped.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// A state directory of its own, and the machine as it was.
+/// A state directory of the test, and the state of the machine before the test.
 pub struct Lab {
     dir: TempDir,
     before: Option<Snapshot>,
-    /// The files of the ordinary user's state directory, once there is one.
+    /// The files of the ordinary user's state directory, after it was created.
     user: OnceLock<BTreeSet<String>>,
     watchdog: Watchdog,
 }
 
 impl Lab {
-    /// Look at the machine, and prepare a state directory with busybox in it.
+    /// Record the state of the machine, and prepare a state directory with busybox.
     ///
     /// # Panics
-    /// Without root, which the chapters' tests need; never a silent pass.
+    /// The user is not root: the test fails, it does not pass silently.
     #[must_use]
     pub fn new() -> Lab {
         Lab::with_patience(PATIENCE)
     }
 
-    /// The same, where a run that takes longer than this is a hang.
+    /// The same, with another time limit of a run.
     ///
     /// # Panics
     /// As [`Lab::new`].
@@ -54,13 +54,13 @@ impl Lab {
     pub fn with_patience(patience: Duration) -> Lab {
         assert!(geteuid().is_root(), "needs root: run `cargo xtask test`");
         set_child_subreaper(true).expect("prctl(2) PR_SET_CHILD_SUBREAPER");
-        // A shell that starts the tests in the background ignores them, and so would
-        // all that is started from here.
+        // A shell that starts the tests in the background ignores these signals, and
+        // the programs that are started here would inherit this.
         for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
             common::default_signal(signal);
         }
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // An ordinary user's test runs in it too.
+        // Tests of the ordinary user use this directory too.
         open_to_all(dir.path());
         let watchdog = Watchdog::new(patience);
         let mut lab = Lab { dir, before: None, user: OnceLock::new(), watchdog };
@@ -69,7 +69,7 @@ impl Lab {
         lab
     }
 
-    /// A directory that goes with the test.
+    /// A directory that is removed after the test.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -81,7 +81,7 @@ impl Lab {
         self.dir.path().join("state")
     }
 
-    /// The one layer of busybox.
+    /// The only layer of busybox.
     #[must_use]
     pub fn image(&self) -> PathBuf {
         let mut layers = fs::read_dir(self.state().join("layers")).expect("layers");
@@ -94,7 +94,7 @@ impl Lab {
         values(record(&self.state(), image), "layer")
     }
 
-    /// What was changed on purpose, before the part that is tested, is no leak.
+    /// Record the state again, so that earlier intended changes are not leaks.
     pub fn look_again(&mut self) {
         self.before = Some(Snapshot::take(&self.state()));
         let state = self.user_state();
@@ -103,7 +103,7 @@ impl Lab {
         }
     }
 
-    /// The ordinary user's home, and the state directory in it.
+    /// The ordinary user's home directory, which contains the state directory.
     fn home(&self) -> PathBuf {
         self.dir().join("home")
     }
@@ -114,7 +114,7 @@ impl Lab {
         self.home().join(".local/share/mydocker")
     }
 
-    /// A chapter's binary, to be run.
+    /// A command that executes a chapter's binary.
     #[must_use]
     pub fn chapter(&self, name: &str) -> assert_cmd::Command {
         self.wrapped(&[], name)
@@ -128,8 +128,9 @@ impl Lab {
         command
     }
 
-    /// The same, for who wants to hold the process while it runs. Its environment
-    /// is known: PATH, HOME, MYDOCKER_ROOT, and MYDOCKER_BUSYBOX if that is set.
+    /// The same as a std command, for tests that need the running process. Its
+    /// environment is PATH, HOME, MYDOCKER_ROOT, and MYDOCKER_BUSYBOX if that is
+    /// set.
     #[must_use]
     pub fn command(&self, wrapper: &[&OsStr], name: &str) -> Command {
         self.watchdog.feed();
@@ -142,7 +143,7 @@ impl Lab {
         command
     }
 
-    /// The same, held before each system call; `change` completes the command.
+    /// The same, stopped before each system call; `change` completes the command.
     #[must_use]
     pub fn traced(
         &self,
@@ -156,8 +157,8 @@ impl Lab {
         Traced::start(command)
     }
 
-    /// The same, beside other children of the test; what it says can be had by
-    /// [`Lab::said`].
+    /// The same, while the test has other children; [`Lab::said`] returns its
+    /// standard error.
     #[must_use]
     pub fn overheard(&self, name: &str, words: &[&str]) -> Traced {
         let said = fs::File::create(self.dir().join("said")).expect("a file");
@@ -167,13 +168,14 @@ impl Lab {
         run.beside_others()
     }
 
-    /// What the last one who was overheard has said on standard error.
+    /// The standard error of the last command of this kind.
     #[must_use]
     pub fn said(&self) -> String {
         fs::read_to_string(self.dir().join("said")).expect("a file")
     }
 
-    /// A chapter's binary, run by an ordinary user with a home of its own.
+    /// A command that executes a chapter's binary as an ordinary user with a home
+    /// directory.
     #[must_use]
     pub fn as_user(&self, name: &str) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::from_std(self.user_command(name));
@@ -181,7 +183,7 @@ impl Lab {
         command
     }
 
-    /// The same, for who wants to hold the process while it runs.
+    /// The same as a std command, for tests that need the running process.
     #[must_use]
     pub fn user_command(&self, name: &str) -> Command {
         self.watchdog.feed();
@@ -206,7 +208,7 @@ impl Lab {
         command
     }
 
-    /// The same, stopped at each of its system calls of this number, or at all.
+    /// The same, stopped at each system call with this number, or at all calls.
     #[must_use]
     pub fn faulty(
         &self,
@@ -222,7 +224,8 @@ impl Lab {
         Faulty::start(command)
     }
 
-    /// What is not as it was, a line each, once the kernel is done with what ended.
+    /// The changes of the machine, one per line, after the kernel has removed what
+    /// ended.
     #[must_use]
     pub fn left(&self) -> Vec<String> {
         let Some(before) = &self.before else { return Vec::new() };
@@ -237,13 +240,13 @@ impl Lab {
         }
     }
 
-    /// Whether something took too long and was killed, since it was asked last.
+    /// Whether a run was killed for taking too long, since the last call of this.
     #[must_use]
     pub fn bitten(&self) -> bool {
         self.watchdog.bitten()
     }
 
-    /// What is not as it was, a line each.
+    /// The changes of the machine, one per line.
     fn differences(&self, before: &Snapshot) -> Vec<String> {
         let mut found = before.differences(&Snapshot::take(&self.state()));
         if let Some(before) = self.user.get() {
@@ -261,7 +264,7 @@ impl Default for Lab {
 }
 
 impl Lab {
-    /// End the test, and tell what is not as it was, a line each.
+    /// End the test, and return the changes of the machine, one per line.
     #[must_use]
     pub fn close(mut self) -> Vec<String> {
         self.settle().unwrap_or_default()
@@ -272,7 +275,7 @@ impl Lab {
         self.before.as_ref()?;
         let left = self.left();
         self.before = None;
-        // What this test leaves must not be found by the next one.
+        // Remove the leftovers, so that the next test does not find them.
         descendants::end();
         Some(left)
     }
@@ -281,22 +284,22 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let Some(left) = self.settle() else { return };
-        // A test that failed has said why; a second panic would abort.
+        // A failed test has already reported its error; a second panic would abort.
         if !std::thread::panicking() {
-            assert!(!self.watchdog.bitten(), "a run took too long, and was killed");
+            assert!(!self.watchdog.bitten(), "a run took too long and was killed");
             let left = left.join("\n");
-            assert!(left.is_empty(), "the machine is not as it was:\n{left}");
+            assert!(left.is_empty(), "the machine has changed:\n{left}");
         }
     }
 }
 
-/// The variables of the caller that a chapter gets too.
+/// The caller's environment variables that a chapter also gets.
 fn handed_on() -> impl Iterator<Item = (&'static str, OsString)> {
     let names = ["PATH", "MYDOCKER_BUSYBOX"];
     names.into_iter().filter_map(|name| Some((name, env::var_os(name)?)))
 }
 
-/// The ordinary user of the tests: `$MYDOCKER_TEST_UID`, else 1500.
+/// The UID of the tests' ordinary user: `$MYDOCKER_TEST_UID`, or 1500.
 #[must_use]
 pub fn user() -> u32 {
     let uid = env::var("MYDOCKER_TEST_UID").ok().and_then(|uid| uid.parse().ok());
@@ -306,7 +309,7 @@ pub fn user() -> u32 {
 /// The static helper that runs inside and around containers.
 ///
 /// # Panics
-/// When it was not built: `cargo xtask test` does that.
+/// It was not built; `cargo xtask test` builds it.
 #[must_use]
 pub fn probe() -> PathBuf {
     let path = env::var_os("MYDOCKER_PROBE");
@@ -321,12 +324,12 @@ pub fn record(state: &Path, image: &str) -> PathBuf {
     state.join("images/names").join(format!("{image}:latest"))
 }
 
-/// A state directory with busybox, made once for all tests.
+/// A state directory with busybox, created once for all tests.
 pub(crate) fn base_state() -> PathBuf {
     let base = env::var_os("MYDOCKER_TEST_STATE");
     let base = base.map_or_else(|| bin_dir().join("blackbox-state"), PathBuf::from);
-    // The chapter's own provisioning makes it; parallel test programs are its
-    // business too.
+    // A chapter creates it. The chapter also handles test programs that run in
+    // parallel.
     if !record(&base, "busybox").exists() {
         let mut command = Command::new(bin_dir().join("ch04-overlay"));
         command.env("MYDOCKER_ROOT", &base).args(["run", "true"]);
@@ -340,10 +343,10 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod(2)");
 }
 
-/// Copy a directory and all in it, with modes.
+/// Copy a directory with everything in it, including modes.
 ///
 /// # Panics
-/// It can't be read or written.
+/// A file cannot be read or written.
 pub fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("mkdir(2)");
     for entry in fs::read_dir(from).expect("readdir(3)").flatten() {
@@ -374,8 +377,8 @@ pub(crate) fn give(path: &Path, uid: u32) {
     }
 }
 
-/// How and when a container ended, by its directory: an exit status or a signal, and
-/// seconds after 1970.
+/// The end of a container, read from its directory: the exit status or signal, and
+/// the time in seconds after 1970.
 #[must_use]
 pub fn end_of(container: &Path) -> (String, u64) {
     let text = fs::read_link(container.join("ended")).expect("readlink(2) ended");
@@ -384,15 +387,15 @@ pub fn end_of(container: &Path) -> (String, u64) {
     (how.to_owned(), at.parse().expect("a number"))
 }
 
-/// What a record says in its lines that begin with this name, without that.
+/// The values of the fields with this name in a record.
 ///
 /// # Panics
-/// It can't be read, or was cut short.
+/// The record cannot be read, or is truncated.
 #[must_use]
 pub fn values(path: impl AsRef<Path>, name: &str) -> Vec<String> {
     let text = fs::read(path).expect("a record");
     let text = String::from_utf8_lossy(&text);
-    assert!(text.ends_with("\nend\n"), "a record that was cut short: {text:?}");
+    assert!(text.ends_with("\nend\n"), "a truncated record: {text:?}");
     let values =
         text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     values.map(str::to_owned).collect()

@@ -1,5 +1,6 @@
-//! The laboratory: every black-box test runs a chapter's binary, by path, between
-//! two looks at the machine. What differs afterwards is a leak, and a failure.
+//! The laboratory: every black-box test executes a chapter's binary by its path. The
+//! state of the machine is compared before and after it. A difference is a leak, and
+//! a failure.
 
 pub mod book;
 mod containers;
@@ -37,35 +38,36 @@ pub use terminal::Terminal;
 pub use traced::{Side, Traced};
 pub use until::until;
 
-/// Where the chapters' binaries are: `$MYDOCKER_BIN_DIR`, else where cargo put them.
+/// The directory of the chapters' binaries: `$MYDOCKER_BIN_DIR` if it is set,
+/// otherwise the directory into which cargo builds them.
 ///
-/// Any implementation of the chapters can be put in their place.
+/// The directory may contain any implementation of the chapters.
 #[must_use]
 pub fn bin_dir() -> PathBuf {
     if let Some(path) = env::var_os("MYDOCKER_BIN_DIR") {
         return path.into();
     }
-    let this = env::current_exe().expect("a test knows its own path");
-    let deps = this.parent().expect("a test lies in a directory");
+    let this = env::current_exe().expect("the test has a path");
+    let deps = this.parent().expect("the test is in a directory");
     deps.parent().unwrap_or(deps).to_owned()
 }
 
-/// Say that a test can't run because the kernel lacks something. Missing privilege
-/// is no such reason.
+/// Report that a test cannot run because the kernel lacks a feature. Missing
+/// privilege is not such a reason.
 ///
-/// The test returns after it. The reason goes to the file that
-/// `$MYDOCKER_SKIP_FILE` names, where the runner counts it.
+/// The test must return afterwards. The reason is written to the file
+/// `$MYDOCKER_SKIP_FILE`, in which the runner counts the skips.
 pub fn skip(reason: &str) {
     if let Some(path) = env::var_os("MYDOCKER_SKIP_FILE") {
         let file = OpenOptions::new().append(true).create(true).open(path);
         let written = file.and_then(|mut file| writeln!(file, "{reason}"));
-        written.expect("the file of skips can be written");
+        written.expect("the file of skips is writable");
     }
     eprintln!("skipped: {reason}");
 }
 
-/// Skip a test that needs the controllers memory and cpuset, where one is missing:
-/// whether it is skipped.
+/// Skip a test that needs the controllers memory and cpuset, if one is missing.
+/// Returns whether the test is skipped.
 pub fn lack_memory_or_cpuset() -> bool {
     let missing = !["memory", "cpuset"].into_iter().all(has_controller);
     if missing {

@@ -1,6 +1,6 @@
-//! The netlink messages that the laboratory needs: nf_tables as far as a leak shows
-//! (which tables there are and how full, and each rule), the addresses and routes of
-//! IPv4, and the making of deliberate leaks.
+//! The netlink messages that the laboratory needs: the tables and rules of
+//! nf_tables, the addresses and routes of IPv4, and messages that create deliberate
+//! leaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -64,7 +64,7 @@ fn send(socket: &OwnedFd, bytes: &[u8]) -> nix::Result<usize> {
     sendto(socket.as_raw_fd(), bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())
 }
 
-/// The tables, each with its number of objects, and the rules. None without
+/// The tables, each with its number of objects, and the rules; empty without
 /// nf_tables.
 pub(crate) fn rules() -> BTreeSet<String> {
     let tables = dump(GET_TABLE).unwrap_or_default().into_iter().map(|table| {
@@ -79,7 +79,7 @@ pub(crate) fn rules() -> BTreeSet<String> {
     tables.chain(rules).collect()
 }
 
-/// One object of nf_tables.
+/// An object of nf_tables.
 struct Object {
     family: u8,
     attributes: BTreeMap<u16, Vec<u8>>,
@@ -126,7 +126,7 @@ fn dump(kind: u16) -> nix::Result<Vec<Object>> {
     Ok(bodies.iter().map(|body| Object::read(body)).collect())
 }
 
-/// The bodies of the messages with which the kernel answers a dump.
+/// The bodies of the messages by which the kernel answers a dump.
 fn answers(socket: &OwnedFd, request: &[u8]) -> nix::Result<Vec<Vec<u8>>> {
     send(socket, request)?;
     let mut found = Vec::new();
@@ -160,7 +160,7 @@ const GATEWAY: u16 = 5;
 const TABLE_NUMBER: u16 = 15;
 const FAMILY_IPV4: u8 = 2;
 
-/// The addresses of IPv4, with the numbers of their devices.
+/// The IPv4 addresses, with the indexes of their devices.
 pub(crate) fn addresses() -> BTreeSet<String> {
     let address = |body: Vec<u8>| {
         let about = attributes(body.get(8..).unwrap_or_default());
@@ -171,7 +171,7 @@ pub(crate) fn addresses() -> BTreeSet<String> {
     ipv4(GET_ADDRESS, 8).into_iter().map(address).collect()
 }
 
-/// The routes of IPv4, of all tables.
+/// The IPv4 routes of all tables.
 pub(crate) fn routes() -> BTreeSet<String> {
     let route = |body: Vec<u8>| {
         let about = attributes(body.get(12..).unwrap_or_default());
@@ -189,7 +189,7 @@ pub(crate) fn routes() -> BTreeSet<String> {
     ipv4(GET_ROUTE, 12).into_iter().map(route).collect()
 }
 
-/// A dump of rtnetlink, whose fixed struct has this length and begins with the family.
+/// A dump of rtnetlink. The fixed struct has this length and begins with the family.
 fn ipv4(kind: u16, length: usize) -> Vec<Vec<u8>> {
     let mut body = vec![0; length];
     body[0] = FAMILY_IPV4;
@@ -223,10 +223,10 @@ fn dotted(value: Option<&Vec<u8>>) -> String {
     if bytes.is_empty() { "-".to_owned() } else { bytes.join(".") }
 }
 
-/// Add a table, to see whether it is noticed.
+/// Add a table, as a deliberate leak.
 ///
 /// # Errors
-/// The kernel's.
+/// The errno of the kernel.
 pub fn add_table(name: &str) -> io::Result<()> {
     change(&[(NEW_TABLE, CREATE, body(&[(TABLE, name)]))])
 }
@@ -234,17 +234,18 @@ pub fn add_table(name: &str) -> io::Result<()> {
 /// Add a chain with an empty rule to a table.
 ///
 /// # Errors
-/// The kernel's.
+/// The errno of the kernel.
 pub fn add_rule(table: &str) -> io::Result<()> {
     let chain = body(&[(TABLE, table), (CHAIN_NAME, "leak")]);
     let rule = body(&[(TABLE, table), (RULE_CHAIN, "leak")]);
     change(&[(NEW_CHAIN, CREATE, chain), (NEW_RULE, CREATE | APPEND, rule)])
 }
 
-/// Add a table with a chain that has a say in what is forwarded, and may drop it all.
+/// Add a table with a chain that filters forwarded packets, and may drop all of
+/// them.
 ///
 /// # Errors
-/// The kernel's.
+/// The errno of the kernel.
 /// # Source
 /// include/uapi/linux/netfilter/nf_tables.h, "enum `nft_chain_attributes`"
 pub fn add_forward_chain(table: &str, chain: &str, drops: bool) -> io::Result<()> {
@@ -265,10 +266,10 @@ pub fn add_forward_chain(table: &str, chain: &str, drops: bool) -> io::Result<()
     change(&[(NEW_TABLE, CREATE, table), (NEW_CHAIN, CREATE, about)])
 }
 
-/// Delete a table with all that is in it.
+/// Delete a table with everything in it.
 ///
 /// # Errors
-/// The kernel's.
+/// The errno of the kernel.
 pub fn delete_table(name: &str) -> io::Result<()> {
     change(&[(DELETE_TABLE, 0, body(&[(TABLE, name)]))])
 }
@@ -281,7 +282,7 @@ fn body(attributes: &[(u16, &str)]) -> Vec<u8> {
     body
 }
 
-/// One transaction; the last of its messages is acknowledged.
+/// Send one transaction; the last message is acknowledged.
 fn change(messages: &[(u16, u16, Vec<u8>)]) -> io::Result<()> {
     let mut batch = message(BATCH_BEGIN, 0, 0, SUBSYSTEM, &[]);
     for (at, (kind, flags, body)) in messages.iter().enumerate() {
@@ -295,10 +296,10 @@ fn change(messages: &[(u16, u16, Vec<u8>)]) -> io::Result<()> {
     acknowledged(&socket)
 }
 
-/// Add or delete a link of kind "bridge", to see whether it is noticed.
+/// Add or delete a link of kind "bridge", as a deliberate leak.
 ///
 /// # Errors
-/// The kernel's.
+/// The errno of the kernel.
 pub fn bridge_link(name: &str, add: bool) -> io::Result<()> {
     // From include/uapi/linux/rtnetlink.h and if_link.h.
     const NEW_LINK: u16 = 16;
@@ -316,10 +317,10 @@ pub fn bridge_link(name: &str, add: bool) -> io::Result<()> {
     acknowledged(&socket)
 }
 
-/// Add an address to lo, which is device 1, or delete it, to see whether it is noticed.
+/// Add an address to lo (device 1) or delete it, as a deliberate leak.
 ///
 /// # Errors
-/// The kernel's.
+/// The errno of the kernel.
 pub fn loopback_address(address: [u8; 4], add: bool) -> io::Result<()> {
     let mut body = vec![FAMILY_IPV4, 32, 0, 0, 1, 0, 0, 0];
     attribute(&mut body, LOCAL_ADDRESS, &address);

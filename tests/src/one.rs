@@ -1,4 +1,4 @@
-//! A container that runs a shell script while a test looks at it.
+//! A container that runs a shell script while a test examines it.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -9,37 +9,37 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::{Lab, until};
 
-/// The chapter that runs it.
+/// The chapter whose binary is used.
 const BIN: &str = "ch05-exec";
 
-/// How a lab makes a command: as root or as an ordinary user.
+/// A function of the lab that creates a command, as root or as an ordinary user.
 type By = fn(&Lab, &str) -> assert_cmd::Command;
 type Held = fn(&Lab) -> Command;
 
-/// Both ways, and the state directory.
+/// The functions for the user: two kinds of commands, and the state directory.
 pub type Who = (By, Held, fn(&Lab) -> PathBuf);
 
-/// Root makes the commands.
+/// The commands run as root.
 pub const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
 
-/// An ordinary user makes the commands.
+/// The commands run as an ordinary user.
 pub const USER: Who = (Lab::as_user, |lab| lab.user_command(BIN), Lab::user_state);
 
-/// A container with the name `one`. It runs until this is dropped.
+/// A container named `one`. It runs until this is dropped.
 pub struct One<'a> {
-    /// Where it runs.
+    /// The lab of the test.
     pub lab: &'a Lab,
-    /// How a lab makes its commands.
+    /// The functions for the user.
     pub who: Who,
-    /// The process that runs it.
+    /// The host-side process.
     pub host: Child,
-    /// Its program was killed, and it ends by itself.
+    /// Whether its program was killed, so that it ends without further action.
     pub ends: bool,
 }
 
 impl One<'_> {
-    /// Start it with these flags and this script. This returns when the lock file names
-    /// its process, and the script has ended and made /ready.
+    /// Start it with these options and this script. This returns when the lock file
+    /// contains its process, and the script has finished and created /ready.
     pub fn new<'a>(lab: &'a Lab, who: Who, flags: &[&str], script: &str) -> One<'a> {
         let mut command = who.1(lab);
         command.args(["run", "--name", "one"]).args(flags);
@@ -61,13 +61,13 @@ impl One<'_> {
         one
     }
 
-    /// Its ID, once it has its name.
+    /// The container ID; `None` before it has claimed its name.
     pub fn id(&self) -> Option<String> {
         let link = fs::read_link(self.who.2(self.lab).join("names/one"));
         Some(link.ok()?.to_str()?.to_owned())
     }
 
-    /// The PID of its program, on the host.
+    /// The PID of its program on the host.
     pub fn pid(&self) -> i32 {
         let file = self.who.2(self.lab).join("running").join(self.id().unwrap());
         let text = fs::read_to_string(file).unwrap();
@@ -83,26 +83,26 @@ impl One<'_> {
         command
     }
 
-    /// What `exec` with these arguments prints.
+    /// The output of `exec` with these arguments.
     pub fn ok(&self, words: &[&str]) -> String {
         let out = self.exec(words).assert().success();
         assert_eq!(String::from_utf8_lossy(&out.get_output().stderr), "");
         String::from_utf8(out.get_output().stdout.clone()).unwrap()
     }
 
-    /// What this script prints in the container.
+    /// The output of this script in the container.
     pub fn sh(&self, script: &str) -> String {
         self.ok(&["one", "sh", "-c", script])
     }
 
-    /// Kill the host side, and the program with it.
+    /// Kill the host side, which also kills the program.
     pub fn stop(&mut self) {
         let pid = self.pid();
         // A tracer in this test may have reaped it.
         let _ = self.host.kill();
         let _ = self.host.wait();
-        // Processes that `exec` has started are children of this process by now. PID 1
-        // of a PID namespace ends after all other processes there are reaped.
+        // Processes that `exec` started are now children of this process. PID 1 of a
+        // PID namespace ends only after all other processes in it were reaped.
         until(|| {
             let flag = Some(WaitPidFlag::WNOHANG);
             while waitpid(None, flag).is_ok_and(|it| it != WaitStatus::StillAlive) {}
@@ -133,7 +133,7 @@ pub fn state_of(pid: i32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Whether the container has no process but its program.
+/// Whether the program is the only process of the container.
 pub fn alone(one: &One) -> bool {
     let pid = one.pid();
     let own = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();

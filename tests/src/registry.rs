@@ -1,5 +1,5 @@
-//! The distribution's `docker-registry` on this machine, and `skopeo`. Tests of chapter 7
-//! include this file.
+//! The distribution's `docker-registry` on this machine, and `skopeo`. Tests of
+//! chapter 7 include this file.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 #![allow(unreachable_pub, reason = "each test program has a copy of this module")]
@@ -24,9 +24,9 @@ const HTPASSWD: &str =
     "me:$2a$05$pdWoWPGI6gZv21.lXE/i..6f733ym6STmgo9gJG8xPrbVxKisBk.6\n";
 
 impl Registry {
-    /// Start a registry; with `login`, only the user `me` with the password `secret` has
-    /// access. `None` if the program is not on this machine: then the test is counted as
-    /// skipped.
+    /// Start a registry; with `login`, only the user `me` with the password `secret`
+    /// has access. `None` if the program is not on this machine: then the test is
+    /// counted as skipped.
     #[must_use]
     pub fn start(login: bool) -> Option<Registry> {
         for program in ["docker-registry", "skopeo"] {
@@ -81,7 +81,7 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Run skopeo with these arguments: what it prints.
+    /// Run skopeo with these arguments; returns its output.
     pub fn skopeo(&self, words: &[&str]) -> String {
         let mut command = Command::new("skopeo");
         command.args(["--insecure-policy", "--command-timeout", "60s"]);
@@ -91,7 +91,8 @@ impl Registry {
         String::from_utf8(out.stdout).unwrap()
     }
 
-    /// Push an image of a local form, as skopeo calls it (`oci:DIR:TAG`), with more flags.
+    /// Push an image from a local source in skopeo's notation (`oci:DIR:TAG`), with
+    /// further options.
     pub fn push(&self, from: &str, name: &str, flags: &[&str]) {
         let to = format!("docker://{}/{name}", self.name());
         let words = ["copy", "--dest-tls-verify=false"];
@@ -102,7 +103,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,5 @@
-//! A server of HTTP that behaves as a test tells it, also badly. Tests of chapters 7
-//! include this file, too.
+//! An HTTP server whose behaviour a test defines, including misbehaviour. Tests of
+//! chapter 7 include this file, too.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 #![allow(unreachable_pub, reason = "each test program has a copy of this module")]
@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 pub struct Asked {
     /// GET, HEAD, ...
     pub method: String,
-    /// With its query.
+    /// The path with its query.
     pub path: String,
     /// The fields of the header. Their names are in lower case.
     pub headers: BTreeMap<String, String>,
@@ -31,8 +31,7 @@ impl Asked {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// The start of the field Range.
-    /// Where the wanted range starts.
+    /// The first byte of the range in the field Range.
     #[must_use]
     pub fn range(&self) -> Option<usize> {
         let range = self.header("range").strip_prefix("bytes=")?;
@@ -49,7 +48,7 @@ type Handler = dyn Fn(&Asked, &mut dyn Stream) -> io::Result<()> + Send + Sync;
 
 /// A server on a free port of 127.0.0.1. It ends when it is dropped.
 pub struct Server {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     stop: Arc<AtomicBool>,
@@ -57,7 +56,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that calls this for each request.
+    /// Start a server that calls this function for each request.
     pub fn new(
         handler: impl Fn(&Asked, &mut dyn Stream) -> io::Result<()>
         + Send
@@ -67,7 +66,8 @@ impl Server {
         Server::wrapped(|stream| Box::new(stream), handler)
     }
 
-    /// A server whose connections are wrapped, in TLS.
+    /// Start a server whose connections are wrapped by this function, in TLS for
+    /// example.
     pub fn wrapped(
         wrap: impl Fn(TcpStream) -> Box<dyn Stream> + Send + Sync + 'static,
         handler: impl Fn(&Asked, &mut dyn Stream) -> io::Result<()>
@@ -90,7 +90,7 @@ impl Server {
                 let Ok(stream) = stream else { continue };
                 let (log, handler, wrap) =
                     (log.clone(), handler.clone(), wrap.clone());
-                // A client that goes away early ends the thread.
+                // If the client closes the connection early, the thread ends.
                 thread::spawn(move || serve(&mut *wrap(stream), &log, &*handler));
             }
         });
@@ -113,7 +113,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // The accept(2) returns for this connection.
+        // This connection makes accept(2) return.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -127,7 +127,7 @@ fn serve(
     handler: &Handler,
 ) -> io::Result<()> {
     let asked = match read(stream) {
-        // A client that speaks TLS; its bytes are read so that it gets the answer.
+        // The client uses TLS. Its bytes are read so that it receives the answer.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             answer(stream, 400, &[], b"")?;
             return io::copy(stream, &mut io::sink()).map(drop);
@@ -161,7 +161,7 @@ fn read(stream: &mut dyn Stream) -> io::Result<Asked> {
     Ok(Asked { method, path, headers, body })
 }
 
-/// Send an answer with these fields.
+/// Send an answer with these header fields.
 pub fn answer(
     to: &mut dyn Stream,
     status: u16,
@@ -172,7 +172,7 @@ pub fn answer(
     to.write_all(body)
 }
 
-/// Send the header of an answer, which announces so many bytes.
+/// Send the header of an answer that announces `length` bytes.
 pub fn start(
     to: &mut dyn Stream,
     status: u16,

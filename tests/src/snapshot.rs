@@ -1,4 +1,4 @@
-//! What a machine looks like: the things that a container could leave behind.
+//! The state of a machine: everything that a container could leave behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use crate::{descendants, netlink};
 
-/// Mounts, cgroups and their hierarchies, links, addresses, routes, firewall rules, the
-/// sysctls that make a host a router, System V objects,
-/// processes, who may use the devices, and the files of the state directory.
+/// Mounts, cgroups and their hierarchies, links, addresses, routes, firewall rules,
+/// the sysctls for forwarding, System V objects, processes, the permissions of
+/// devices, and the files of the state directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeMap<&'static str, BTreeSet<String>>);
 
 impl Snapshot {
-    /// Look at everything; `state` is the state directory of the test.
+    /// Record everything; `state` is the state directory of the test.
     #[must_use]
     pub fn take(state: &Path) -> Snapshot {
         Snapshot(BTreeMap::from([
@@ -35,7 +35,7 @@ impl Snapshot {
         ]))
     }
 
-    /// What is in `after` and not here, and the reverse, a line each.
+    /// The differences between `after` and this snapshot, one per line.
     #[must_use]
     pub fn differences(&self, after: &Snapshot) -> Vec<String> {
         let mut found = Vec::new();
@@ -45,8 +45,9 @@ impl Snapshot {
                 found.extend(compare(kind, before, after));
                 continue;
             }
-            // Service managers make and remove groups for their own processes all
-            // the time. A new one that holds nobody, or a descendant, is ours.
+            // Service managers create and remove cgroups for their own processes all
+            // the time. A new cgroup without processes, or with a descendant of this
+            // process, belongs to the test.
             let new =
                 after.difference(before).filter(|group| ours(Path::new(group)));
             found.extend(new.map(|group| format!("cgroup left: {group}")));
@@ -55,7 +56,7 @@ impl Snapshot {
     }
 }
 
-/// Whether a cgroup is there and nobody else's.
+/// Whether a cgroup exists and belongs to the test.
 fn ours(group: &Path) -> bool {
     let Ok(members) = fs::read_to_string(group.join("cgroup.procs")) else {
         return false;
@@ -65,7 +66,7 @@ fn ours(group: &Path) -> bool {
     members.all(|pid: i32| living.contains_key(&pid))
 }
 
-/// What was added and what is missing, a line each.
+/// The added and the missing lines.
 pub(crate) fn compare(
     kind: &str,
     before: &BTreeSet<String>,
@@ -103,7 +104,7 @@ fn lines(file: &str) -> BTreeSet<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// System V objects by key and id; the rest of a line changes with their use.
+/// System V objects by key and ID; the rest of a line changes with their use.
 fn objects(file: &str) -> BTreeSet<String> {
     let name = |line: String| {
         let mut words = line.split_whitespace().take(2);
@@ -118,7 +119,7 @@ fn entries(directory: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Where cgroup hierarchies are mounted, of version 1 and 2.
+/// The mount points of cgroup hierarchies, of v1 and v2.
 #[must_use]
 pub fn cgroup_roots() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -130,14 +131,14 @@ pub fn cgroup_roots() -> Vec<PathBuf> {
     roots.collect()
 }
 
-/// The hierarchies of cgroups, mounted or not: they outlive their mounts while a
-/// group is in them.
+/// The cgroup hierarchies, mounted or not: a hierarchy exists without a mount as
+/// long as it contains a cgroup.
 fn hierarchies() -> BTreeSet<String> {
     let name = |line: String| line.split(':').nth(1).unwrap_or_default().to_owned();
     lines("/proc/self/cgroup").into_iter().map(name).collect()
 }
 
-/// Whether a hierarchy that is mounted has this controller.
+/// Whether a mounted hierarchy has this controller.
 #[must_use]
 pub fn has_controller(name: &str) -> bool {
     let v1 = lines("/proc/self/mountinfo").into_iter().any(|line| {
@@ -169,15 +170,15 @@ fn processes() -> BTreeSet<String> {
     living.map(|(pid, name)| format!("{pid} {name}")).collect()
 }
 
-/// Every path, with what tells whether it was touched.
+/// Every path, with the attributes that show a change.
 pub(crate) fn files(root: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut todo = vec![root.to_owned()];
     while let Some(path) = todo.pop() {
         let Ok(meta) = path.symlink_metadata() else { continue };
         let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-        // The directories of containers, and those around them, change their times
-        // with every container.
+        // The times of the containers' directories and of their parents change with
+        // every container.
         let lasting = meta.is_file() || name.starts_with("layers/");
         let (seconds, nanos) =
             if lasting { (meta.mtime(), meta.mtime_nsec()) } else { (0, 0) };
@@ -216,7 +217,7 @@ mod tests {
     #[test]
     fn a_cgroup_with_somebody_elses_process_is_not_ours() {
         let group = tempfile::tempdir().unwrap();
-        assert!(!ours(group.path()), "it is gone, or never was a cgroup");
+        assert!(!ours(group.path()), "it does not exist, or is not a cgroup");
         let members = group.path().join("cgroup.procs");
         fs::write(&members, "").unwrap();
         assert!(ours(group.path()));

@@ -1,4 +1,4 @@
-//! A real pseudo-terminal, with a program on it and a user before it.
+//! A real pseudo-terminal, on which a test runs a program and types.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::until::everybody;
 
-/// What is to be seen comes within this time.
+/// The time limit for expected output.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The user's side.
@@ -25,7 +25,7 @@ impl Terminal {
     /// Run a command on a new terminal of 80 columns and 24 rows.
     ///
     /// # Panics
-    /// When it can't be started.
+    /// The command cannot be started.
     #[must_use]
     pub fn run(command: Command) -> Terminal {
         let mut session = Session::spawn(command).expect("a program on a terminal");
@@ -35,18 +35,18 @@ impl Terminal {
         terminal
     }
 
-    /// Type; `\n` is the Enter key.
+    /// Type keys; `\n` is the Enter key.
     ///
     /// # Panics
-    /// When the terminal is gone.
+    /// The terminal is closed.
     pub fn type_keys(&mut self, keys: &str) {
         self.session.send(keys.replace('\n', "\r")).expect("keys can be typed");
     }
 
-    /// Wait until the screen shows this; what came before it is given back.
+    /// Wait until the screen shows this text; returns the output before it.
     ///
     /// # Panics
-    /// When it doesn't within 20 seconds.
+    /// The text does not appear within 20 seconds.
     #[track_caller]
     pub fn see(&mut self, text: &str) -> String {
         let found = self.session.expect(text);
@@ -55,10 +55,10 @@ impl Terminal {
         String::from_utf8_lossy(found.before()).into_owned()
     }
 
-    /// The same, for what takes long to come.
+    /// The same, with another time limit.
     ///
     /// # Panics
-    /// When it doesn't come within so many seconds.
+    /// The text does not appear within this time.
     pub fn see_within(&mut self, text: &str, seconds: u64) -> String {
         self.session.set_expect_timeout(Some(Duration::from_secs(seconds)));
         let seen = self.see(text);
@@ -66,12 +66,11 @@ impl Terminal {
         seen
     }
 
-    /// What is new on the screen, as it came; `None` when the program's side is
-    /// closed.
+    /// The new output, as raw bytes; `None` if the program's side is closed.
     pub(crate) fn look(&mut self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; 64 << 10];
         match self.session.try_read(&mut bytes) {
-            // The kernel says EIO where a pipe would say end of file.
+            // EIO of a terminal corresponds to end of file of a pipe.
             Ok(0) => None,
             Ok(count) => Some(bytes[..count].to_vec()),
             Err(e) if e.kind() == ErrorKind::WouldBlock => Some(Vec::new()),
@@ -82,7 +81,7 @@ impl Terminal {
     /// Change the window's size.
     ///
     /// # Panics
-    /// When the terminal is gone.
+    /// The terminal is closed.
     pub fn resize(&mut self, columns: u16, rows: u16) {
         let resized = self.session.get_process_mut().set_window_size(columns, rows);
         resized.expect("ioctl(2) TIOCSWINSZ");
@@ -91,23 +90,23 @@ impl Terminal {
     /// The terminal's modes: raw or not, echo or not.
     ///
     /// # Panics
-    /// When the terminal is gone.
+    /// The terminal is closed.
     #[must_use]
     pub fn modes(&self) -> Termios {
         let handle = self.session.get_process().get_raw_handle().expect("a handle");
         tcgetattr(handle).expect("tcgetattr(3)")
     }
 
-    /// The process id of the program.
+    /// The PID of the program.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.session.get_process().pid().as_raw()
     }
 
-    /// Wait for the end; its exit code, or 128 + signal.
+    /// Wait for the end of the program; returns its exit status, or 128 + signal.
     ///
     /// # Panics
-    /// When it doesn't end within 20 seconds.
+    /// The program does not end within 20 seconds.
     #[track_caller]
     pub fn end(self) -> i32 {
         let pid = Pid::from_raw(self.pid());
@@ -117,7 +116,7 @@ impl Terminal {
                 WaitStatus::Exited(_, code) => return code,
                 WaitStatus::Signaled(_, signal, _) => return 128 + signal as i32,
                 _ if Instant::now() > end => {
-                    panic!("it doesn't end; {}", everybody())
+                    panic!("the program does not end; {}", everybody())
                 }
                 _ => sleep(Duration::from_millis(2)),
             }

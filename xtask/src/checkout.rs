@@ -1,4 +1,4 @@
-//! Where the checkout is, and where it is built.
+//! The paths of the checkout and of its build directory.
 
 use std::path::{Path, PathBuf};
 

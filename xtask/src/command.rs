@@ -1,4 +1,4 @@
-//! Commands that must succeed; cargo above all.
+//! Running commands that must succeed, especially cargo.
 
 use std::process::Command;
 
@@ -14,10 +14,10 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Run a command with our own standard streams.
+/// Run a command with this program's standard streams.
 ///
 /// # Errors
-/// It can't be started, or does not exit with 0.
+/// The command cannot be started, or its exit status is not 0.
 pub(crate) fn must(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| name.clone())?;

@@ -1,5 +1,5 @@
-//! `cargo xtask doctor`: what this machine can run, and why not. The kernel's side is
-//! the crate `doctor`; here is what the build and the VM take.
+//! `cargo xtask doctor`: what this machine can run, and why not. The crate `doctor`
+//! checks the kernel; this file checks what the build and the VM require.
 
 use std::fs;
 use std::path::Path;
@@ -30,11 +30,12 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Look, and tell; the exit code is 0 when the main job and the tests in a VM can
-/// run, 3 when the main job can't, 4 when the tests can't, 5 when neither can.
+/// Run all checks and print the findings. The exit status is 0 if containers and the
+/// tests in a VM can run, 3 if containers cannot, 4 if the tests cannot, 5 if
+/// neither can.
 ///
 /// # Errors
-/// The findings can't be written.
+/// The findings cannot be written.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut checks = ::doctor::machine();
     checks.extend(tools());
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 const BOTH: &[Task] = &[Task::MainJob, Task::VmTests];
 const VM: &[Task] = &[Task::VmTests];
 
-/// What the build and the VM take.
+/// The checks of what the build and the VM require.
 fn tools() -> Vec<Check> {
     let (emulator, found) = emulator();
     vec![
@@ -69,35 +70,34 @@ fn tools() -> Vec<Check> {
 fn build_directory() -> Check {
     let id = "build-directory";
     match can_execute(&target()) {
-        Ok(()) => Check::ok(id, "programs run in it"),
+        Ok(()) => Check::ok(id, "programs can be executed in it"),
         Err(error) => Check::fail(
             id,
             error,
-            "export CARGO_TARGET_DIR=DIR, a directory that can be written and whose \
-             file system is not mounted noexec",
+            "export CARGO_TARGET_DIR=DIR, a writable directory whose \
+             filesystem is not mounted with noexec",
         ),
     }
 }
 
-/// For all that is built, a kernel, and what it takes to unpack that.
+/// The disk space for the build, a kernel, and its unpacking.
 const ROOM: u64 = 3 << 30;
 
 fn build_room() -> Check {
     let id = "build-room";
     let target = target();
     let there = target.ancestors().find(|path| path.is_dir());
-    match room(there.unwrap_or(Path::new("/")), ROOM, "what is built, and a kernel")
-    {
-        Ok(()) => Check::ok(id, "enough of it is free"),
+    match room(there.unwrap_or(Path::new("/")), ROOM, "the build and a kernel") {
+        Ok(()) => Check::ok(id, "enough disk space is free"),
         Err(error) => Check::warn(
             id,
             format!("{error:#}"),
-            "make room, or export CARGO_TARGET_DIR=DIR, a directory on another disk",
+            "free some space, or export CARGO_TARGET_DIR=DIR, a directory on another disk",
         ),
     }
 }
 
-/// A compiler and linker that take longer are a finding.
+/// The time limit of the compiler and linker.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Build a program and run it.
@@ -115,9 +115,9 @@ fn built(flags: &[String]) -> Result<()> {
 fn compiler() -> Check {
     let id = "compiler";
     if on_path("cc").is_none() && on_path("gcc").is_none() {
-        let fix = "install a C compiler, whose linker Rust uses: apt-get install gcc \
+        let fix = "install a C compiler (Rust uses its linker): apt-get install gcc \
                    libc6-dev, dnf install gcc, apk add gcc musl-dev";
-        return Check::fail(id, "no cc on PATH", fix);
+        return Check::fail(id, "no cc in PATH", fix);
     }
     match built(&[]) {
         Ok(()) => Check::ok(id, "rustc builds a program that runs"),
@@ -137,7 +137,7 @@ fn static_programs() -> Check {
             return Check::fail(
                 id,
                 in_words(&error),
-                "first the compiler: see above",
+                "fix the compiler first: see above",
             );
         }
     };
@@ -161,12 +161,12 @@ fn emulator() -> (Check, Option<Qemu>) {
             (Check::ok(id, format!("{}, {shown}", qemu.version)), Some(qemu))
         }
         Ok(None) => {
-            let absent = format!("no {} on PATH", qemu::NAME);
+            let absent = format!("no {} in PATH", qemu::NAME);
             let check = match Installer::of(&[qemu::PACKAGE]) {
                 Some(installer) if rights::privileged() => Check::warn(
                     id,
                     absent,
-                    format!("cargo xtask test does it: {}", installer.line()),
+                    format!("cargo xtask test installs it: {}", installer.line()),
                 ),
                 Some(installer) => {
                     Check::fail(id, absent, format!("sudo {}", installer.line()))
@@ -174,23 +174,27 @@ fn emulator() -> (Check, Option<Qemu>) {
                 None => Check::fail(
                     id,
                     absent,
-                    "install QEMU's x86-64 system emulator by your package manager",
+                    "install QEMU's x86-64 system emulator with your package manager",
                 ),
             };
             (check, None)
         }
         Err(error) => {
-            let fix = "install another QEMU: any from 5.2 on will do";
+            let fix = "install QEMU 5.2 or later";
             (Check::fail(id, in_words(&error), fix), None)
         }
     }
 }
 
-/// The VM does without, by emulation.
+/// The VM also works without KVM, by emulation.
 fn kvm(qemu: Option<&Qemu>) -> Check {
     let id = "kvm";
     let Some(qemu) = qemu else {
-        return Check::unknown(id, "only QEMU can try it", "first QEMU: see above");
+        return Check::unknown(
+            id,
+            "only QEMU can check it",
+            "install QEMU first: see above",
+        );
     };
     let probed = Scratch::new(&vm::directory().join("runs")).and_then(|scratch| {
         accelerator::probe(qemu, scratch.path(), Path::new(DEVICE))
@@ -204,9 +208,9 @@ fn kvm(qemu: Option<&Qemu>) -> Check {
         id,
         reason,
         format!(
-            "none needed: the VM runs by emulation. Faster with KVM: modprobe \
+            "not required: the VM runs by emulation. KVM is faster: modprobe \
              kvm_intel or kvm_amd, sudo usermod -aG kvm $USER for {DEVICE}; inside a \
-             VM, nested virtualisation on its host"
+             VM, enable nested virtualisation on its host"
         ),
     )
 }
@@ -215,14 +219,14 @@ fn kernel() -> Check {
     let id = "kernel";
     let there = vm::directory().join("kernels/6.1/record.json");
     if there.is_file() {
-        return Check::ok(id, "Linux 6.1 for the VM is there");
+        return Check::ok(id, "Linux 6.1 for the VM exists");
     }
     if on_path("apt-get").is_some() {
-        return Check::ok(id, "apt-get is there, to download one");
+        return Check::ok(id, "apt-get can download it");
     }
     Check::fail(
         id,
-        "no kernel for the VM, and no apt-get to download one",
+        "no kernel for the VM, and no apt-get to download it",
         "cargo xtask test --kernel PATH, a vmlinux or bzImage with its modules in \
          ../lib/modules beside it",
     )
@@ -244,6 +248,6 @@ fn mdbook() -> Check {
     let id = "mdbook";
     match book::found() {
         Some(path) => Check::ok(id, path.display().to_string()),
-        None => Check::warn(id, "not here yet", "cargo xtask book gets it"),
+        None => Check::warn(id, "not installed", "cargo xtask book installs it"),
     }
 }

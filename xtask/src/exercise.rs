@@ -1,5 +1,6 @@
-//! `cargo xtask exercise`: is an exercise of the book solved?
+//! `cargo xtask exercise`: checks whether an exercise of the book is solved.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -19,16 +20,17 @@ use crate::vm::qemu::{self, Qemu};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The exercises, as ch02-uts-1, or all of a chapter, as ch02-uts
+    /// Exercises, such as ch02-uts-1, or all exercises of a chapter, such as
+    /// ch02-uts
     #[arg(required_unless_present_any = ["list", "check"])]
     names: Vec<String>,
 
-    /// List them
+    /// List the exercises
     #[arg(long)]
     list: bool,
 
-    /// See that each fails on the checkout as it is, for the reason that it is set
-    /// for, and is solved by its solution in tests/solutions, where there is one
+    /// Check that each exercise fails on the unchanged checkout, for the expected
+    /// reason, and that its solution in tests/solutions, if it has one, solves it
     #[arg(long, conflicts_with = "list")]
     check: bool,
 
@@ -64,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("\nexercises: {solved} of {} solved", rows.len());
     match solved == rows.len() {
         true => Ok(()),
-        false => bail!("not solved yet; the page has a hint"),
+        false => bail!("not solved yet: the page of the chapter has a hint"),
     }
 }
 
@@ -72,19 +74,34 @@ fn sentence(check: &Check) -> String {
     check.name.replace('_', " ")
 }
 
-/// Those of a name, or of a chapter.
+/// The exercises with these names, and those of these chapters.
 fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
     let means = |name: &String, check: &Check| {
         check.group == *name || chapter(&check.group) == name
     };
     for name in names {
         if !all.iter().any(|check| means(name, check)) {
-            bail!("there is no exercise {name}: --list shows all");
+            let known =
+                all.iter().flat_map(|it| [&it.group[..], chapter(&it.group)]);
+            let near = nearest(known, name);
+            bail!("exercise {name} not found: {near}--list shows all");
         }
     }
     let chosen =
         all.iter().filter(|check| names.iter().any(|name| means(name, check)));
     Ok(chosen.cloned().collect())
+}
+
+/// "did you mean ...?", if one of the known names is similar.
+fn nearest<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> String {
+    let rated = known.map(|known| (strsim::damerau_levenshtein(known, name), known));
+    // Of two names that are equally near, the exercise comes before its chapter.
+    match rated.min_by_key(|(distance, known)| (*distance, Reverse(known.len()))) {
+        Some((distance, known)) if distance <= 2 => {
+            format!("did you mean {known}? ")
+        }
+        _ => String::new(),
+    }
 }
 
 fn rows(
@@ -113,8 +130,8 @@ fn tell(row: &Row) {
     }
 }
 
-/// Each fails, and finds what it is to find. A check that passes, or fails over
-/// something else, tests nothing.
+/// Check that each exercise fails, for the expected reason. An exercise that passes,
+/// or fails for another reason, tests nothing.
 fn unsolved(rows: &[Row]) -> Result<()> {
     let mut wrong = 0;
     for row in rows {
@@ -124,7 +141,7 @@ fn unsolved(rows: &[Row]) -> Result<()> {
             !check.before.is_empty() && answer.actual.contains(&check.before);
         if fails && reason && !answer.expected.is_empty() && answer.left.is_empty() {
             let seconds = row.milliseconds as f64 / 1000.0;
-            println!("{}: unsolved, as it should be ({seconds:.2}s)", check.group);
+            println!("{}: unsolved, as expected ({seconds:.2}s)", check.group);
             continue;
         }
         wrong += 1;
@@ -137,11 +154,12 @@ fn unsolved(rows: &[Row]) -> Result<()> {
     println!("\nexercises: {} unsolved, {wrong} wrong", rows.len() - wrong);
     match wrong {
         0 => Ok(()),
-        count => bail!("{count} exercises don't fail as they should"),
+        count => bail!("{count} exercises do not fail as expected"),
     }
 }
 
-/// Apply all solutions to a copy of the checkout, and see each exercise solved.
+/// Apply all solutions to a copy of the checkout, and check that each exercise is
+/// solved.
 fn solutions(
     built: &mut Built,
     qemu: &Qemu,
@@ -159,7 +177,7 @@ fn solutions(
         apply(name, text, &checkout)?;
     }
     let programs = build_chapters(&checkout, &directory.join("target"), None)
-        .context("with the solutions the checkout can't be built")?;
+        .context("the checkout with the solutions cannot be built")?;
     built.replace_chapters(&programs, true)?;
     let solved: Vec<Check> = all
         .iter()
@@ -170,24 +188,24 @@ fn solutions(
     rows.iter().for_each(tell);
     let missing =
         rows.iter().filter(|row| row.answer.status != Status::Pass).count();
-    println!("\nsolutions: {} solve, {missing} don't", rows.len() - missing);
+    println!("\nsolutions: {} pass, {missing} fail", rows.len() - missing);
     minimum::check("solutions", rows.len(), 0)?;
     match missing {
         0 => Ok(()),
-        count => bail!("{count} solutions don't solve their exercise"),
+        count => bail!("{count} solutions do not solve their exercise"),
     }
 }
 
-/// The part of an exercise's name that is its chapter's.
+/// The chapter's name in the name of an exercise.
 fn chapter(name: &str) -> &str {
     name.rsplit_once('-').map_or(name, |(chapter, _)| chapter)
 }
 
-/// Each patch solves an exercise, and each chapter has a patch.
+/// Check that each patch belongs to an exercise, and that each chapter has a patch.
 fn covered(all: &[Check], patches: &BTreeMap<String, String>) -> Result<()> {
     for name in patches.keys() {
         if !all.iter().any(|check| check.group == *name) {
-            bail!("tests/solutions/{name}.patch solves no exercise");
+            bail!("tests/solutions/{name}.patch belongs to no exercise");
         }
     }
     for check in all {
@@ -199,7 +217,7 @@ fn covered(all: &[Check], patches: &BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Apply a unified diff of one file or several.
+/// Apply a unified diff of one or more files.
 fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
     for part in text.split("\n--- a/").skip(1) {
         let part = format!("--- a/{}\n", part.trim_end_matches('\n'));
@@ -207,7 +225,8 @@ fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
         let path =
             checkout.join(path.with_context(|| format!("{name}: no +++ b/"))?);
         let shown = path.display();
-        let stale = || format!("{name} doesn't fit {shown} any more: make it anew");
+        let stale =
+            || format!("{name} does not apply to {shown}: regenerate the patch");
         let patch = diffy::Patch::from_str(&part).with_context(stale)?;
         let before =
             fs::read_to_string(&path).step(|| format!("read(2) {shown}"))?;
@@ -217,7 +236,8 @@ fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The solutions by the exercise's name: a line on what they do, and a unified diff.
+/// The solutions by the exercise's name: a line that describes them, and a unified
+/// diff.
 fn patches() -> Result<BTreeMap<String, String>> {
     let directory = root().join("tests/solutions");
     let step = || format!("readdir(3) {}", directory.display());
@@ -237,7 +257,7 @@ fn patches() -> Result<BTreeMap<String, String>> {
 mod tests {
     use super::*;
 
-    /// What `cargo xtask exercise NAME` on the pages names.
+    /// The exercises that pages name as `cargo xtask exercise NAME`.
     fn on_pages() -> Vec<String> {
         let mut found = Vec::new();
         for entry in fs::read_dir(root().join("book/src")).unwrap().flatten() {
@@ -258,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pages_have_the_exercises_that_there_are_checks_for() {
+    fn the_pages_and_the_checks_have_the_same_exercises() {
         let tables =
             fs::read_dir(root().join("tests/tests/grade/exercises")).unwrap();
         let text: String = tables
@@ -272,7 +292,7 @@ mod tests {
             .map(str::to_owned)
             .collect();
         checks.sort();
-        // Three a chapter.
+        // Each chapter has three.
         assert!(checks.chunks(3).all(|three| three.len() == 3
             && three.iter().all(|name| chapter(name) == chapter(&three[0]))));
         assert_eq!(on_pages(), checks);
@@ -296,7 +316,7 @@ mod tests {
             assert_eq!(text, "two\nend\n");
         }
         let error = apply("n", &text, dir.path()).unwrap_err().to_string();
-        assert!(error.contains("make it anew"), "{error}");
+        assert!(error.contains("regenerate the patch"), "{error}");
     }
 
     #[test]
@@ -304,7 +324,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in patches().unwrap() {
             for path in text.lines().filter_map(|line| line.strip_prefix("+++ b/")) {
-                // Solutions are applied together: what is there has the others'.
+                // All solutions are applied to one copy, as `--check` does.
                 let copy = dir.path().join(path);
                 if !copy.exists() {
                     fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -313,5 +333,16 @@ mod tests {
             }
             apply(&name, &text, dir.path()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_mistyped_name_has_a_suggestion() {
+        let near = |name| {
+            let known = ["ch02-uts-1", "ch02-uts", "ch04-volume-2", "ch04-volume"];
+            nearest(known.into_iter(), name)
+        };
+        assert_eq!(near("ch02-uts1"), "did you mean ch02-uts-1? ");
+        assert_eq!(near("ch04-volum"), "did you mean ch04-volume? ");
+        assert_eq!(near("volume"), "");
     }
 }

@@ -1,5 +1,6 @@
-//! `cargo xtask faults`: whatever fails in a run, it is told and undone. The faults are
-//! in tests/tests/faults; here they are given to VMs, and counted.
+//! `cargo xtask faults`: after any fault in a run, the error is reported and
+//! everything is undone. The faults are in tests/tests/faults; this file distributes
+//! them to VMs and counts the results.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,28 +16,30 @@ use crate::vm::{Cgroup, qemu};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only parts whose names contain one of these words, as `images` [default: all]
+    /// Run only the parts whose names contain one of these words, such as images
+    /// [default: all]
     filter: Vec<String>,
 
-    /// Only this fault, as `child:mount#3=ENOSPC`, `host:openat#7=kill-host`
+    /// Inject only this fault, such as child:mount#3=ENOSPC or
+    /// host:openat#7=kill-host
     #[arg(long, value_name = "FAULT")]
     only: Option<String>,
 
-    /// Also the faults that are like another: the same call from the same place, a
-    /// kill where nothing has changed since the last
+    /// Include equivalent faults: the same call from the same place, and kills
+    /// between which nothing changed
     #[arg(long)]
     all: bool,
 
-    /// Where the random kills begin
+    /// Seed of the random kills
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// How many runs are killed at random
+    /// Number of runs that are killed at random
     #[arg(long, default_value_t = 1000)]
     runs: u64,
 
-    /// How many times a container is run, killed at random, and pruned; on a network half
-    /// as often
+    /// Number of times that a container is run, killed at random and pruned; half as
+    /// many times on a network
     #[arg(long, default_value_t = 100)]
     cycles: u64,
 
@@ -44,21 +47,22 @@ pub(crate) struct Args {
     #[arg(long, default_value = crate::test::PACKAGED[0])]
     kernel: String,
 
-    /// The VM's cgroup layout
+    /// Cgroup layout of the VM
     #[arg(long, default_value = "v2")]
     cgroup: Cgroup,
 
-    /// How many VMs at a time [default: one a processor]
+    /// Number of parallel VMs [default: number of CPUs]
     #[arg(long)]
     jobs: Option<usize>,
 }
 
-/// The module with the tests of the chapters, which `.ci/run` runs on other machines.
+/// The module with the tests of the chapters. `.ci/run` also runs it with other
+/// kernels.
 const CHAPTERS: &str = "chapters::";
 
 impl Args {
-    /// Whether all parts run, or on another machine than the usual one all tests of the
-    /// chapters.
+    /// Whether all parts run; with another than the usual kernel or layout, whether
+    /// all tests of the chapters run.
     fn is_whole(&self) -> bool {
         let usual =
             self.kernel == crate::test::PACKAGED[0] && self.cgroup == Cgroup::V2;
@@ -71,7 +75,7 @@ impl Args {
     }
 }
 
-/// The lane's name among the minimums.
+/// The name of the lane in the file of minimums.
 pub(crate) fn lane_name(kernel: &str, cgroup: impl std::fmt::Display) -> String {
     format!("faults {kernel} {cgroup}")
 }
@@ -82,7 +86,7 @@ const PROGRAM: &str = "faults";
 /// The module of the test that `--only` runs.
 const ONLY: &str = "only::";
 
-/// A part that takes longer, in seconds, is killed.
+/// The time limit of a part, in seconds.
 const LONGEST: u64 = 1200;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -99,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tests: Vec<String> = all.into_iter().filter(wanted).collect();
     if tests.is_empty() {
         bail!(
-            "no part has such a name: give images, each_call, random_kills, \
+            "no part has such a name: expected images, each_call, random_kills, \
              run_kill_prune, run_kill_network, many_in_a_row or chapters"
         );
     }
@@ -124,7 +128,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ..lane::Suite::of(PROGRAM, LONGEST)
     };
     eprintln!(
-        "faults in a VM: {}; {jobs} at a time; the random kills' seed is {}",
+        "faults in a VM: {}; {jobs} VMs in parallel; the seed of the random kills is {}",
         set.describe(),
         args.seed
     );
@@ -139,21 +143,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         minimum::check(&lane, executed, skipped)?;
     }
     if reports.failed() > 0 {
-        bail!("a run did not behave: {} parts failed", reports.failed());
+        bail!("{} parts failed", reports.failed());
     }
-    // What no fault needs any more is no reason to let one pass.
+    // An exception that no fault needs any more must not stay in the list.
     let sums = sums(reports.since(0));
     let unused =
         sums.iter().find(|(key, sum)| **sum == 0 && key.contains("lived with"));
     match unused.filter(|_| args.filter.is_empty()) {
         Some((key, _)) => {
-            bail!("take it out of lived_with.rs, no fault needs it: {key}")
+            bail!("remove it from lived_with.rs, because no fault needs it: {key}")
         }
         None => Ok(()),
     }
 }
 
-/// What the parts counted, added up.
+/// The sums of the counts of all parts.
 fn sums(reports: &[Report]) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for line in reports.iter().flat_map(|report| report.output.lines()) {
@@ -186,7 +190,7 @@ mod tests {
     use crate::test::judge::Verdict;
 
     #[test]
-    fn what_the_parts_count_is_added_up() {
+    fn the_counts_of_the_parts_are_added_up() {
         let report = |output: &str| Report {
             lane: String::new(),
             name: String::new(),

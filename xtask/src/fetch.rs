@@ -1,4 +1,4 @@
-//! `cargo xtask fetch`
+//! `cargo xtask fetch`: fetches the busybox image.
 
 use anyhow::Result;
 use common::state::State;
@@ -6,7 +6,7 @@ use provision::busybox;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Get it anew even when there is one, which no container may be using
+    /// Fetch the image again even if it exists; no container may be using it
     #[arg(long)]
     force: bool,
 }

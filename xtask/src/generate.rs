@@ -1,9 +1,9 @@
-//! `cargo xtask completions` and `cargo xtask man`: what a shell and man(1) know of
-//! the chapters, from the same list of flags that `--help` prints.
+//! `cargo xtask completions` and `cargo xtask man`: shell completions and manual
+//! pages of the chapters, from the same list of options that `--help` prints.
 //!
-//! The chapters write it themselves, when they are built with the feature `generate`
-//! of `common`. That build has a directory of its own: the usual one has no package
-//! more.
+//! The chapters generate the files themselves, if they are built with the feature
+//! `generate` of `common`. That build has its own directory, because the usual build
+//! must not depend on more packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,11 +21,11 @@ pub(crate) struct Completions {
     /// The chapters [default: all]
     chapter: Vec<String>,
 
-    /// For which shell; may be given again [default: all three]
+    /// Shell for which to generate; may be repeated [default: all three]
     #[arg(long)]
     shell: Vec<Shell>,
 
-    /// Where to [default: target/completions]
+    /// Output directory [default: target/completions]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -35,8 +35,8 @@ pub(crate) struct Man {
     /// The chapters [default: all]
     chapter: Vec<String>,
 
-    /// Where to: its man1 has the pages, as `man -M DIR` wants them [default:
-    /// target/man]
+    /// Output directory; its subdirectory man1 contains the pages, for man -M DIR
+    /// [default: target/man]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -57,7 +57,7 @@ impl Shell {
         }
     }
 
-    /// What makes the completions known, for the reader.
+    /// The commands that load the completions, as text.
     fn how(self, directory: &Path) -> String {
         let shown = directory.display();
         match self {
@@ -69,7 +69,7 @@ impl Shell {
 }
 
 /// # Errors
-/// No such chapter; those of cargo and of write(2).
+/// A chapter is unknown; cargo or write(2) fails.
 pub(crate) fn completions(args: &Completions) -> Result<()> {
     let shells = match args.shell.as_slice() {
         [] => Shell::value_variants(),
@@ -86,7 +86,7 @@ pub(crate) fn completions(args: &Completions) -> Result<()> {
 }
 
 /// # Errors
-/// No such chapter; those of cargo and of write(2).
+/// A chapter is unknown; cargo or write(2) fails.
 pub(crate) fn man(args: &Man) -> Result<()> {
     let out = place(args.out.as_deref(), "man")?;
     let count = generate(&args.chapter, &out.join("man1"), &["man"])?;
@@ -102,7 +102,8 @@ fn place(out: Option<&Path>, name: &str) -> Result<PathBuf> {
     std::path::absolute(&out).context("--out")
 }
 
-/// Let these chapters write this to a directory; how many they are.
+/// Let these chapters generate the files in a directory; returns the number of
+/// chapters.
 fn generate(wanted: &[String], out: &Path, what: &[&str]) -> Result<usize> {
     let chapters = chosen(wanted, &all()?)?;
     let built = target().join("generate");
@@ -111,7 +112,7 @@ fn generate(wanted: &[String], out: &Path, what: &[&str]) -> Result<usize> {
     build.args(["--config", "profile.dev.debug=false"]).arg("--target-dir");
     build.arg(&built).args(["--package", "common"]);
     build.args(chapters.iter().flat_map(|name| ["--package", name.as_str()]));
-    eprintln!("building what writes it");
+    eprintln!("building the generator");
     must(&mut build)?;
     for chapter in &chapters {
         let program = built.join("debug").join(chapter);
@@ -140,13 +141,13 @@ fn all() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Those of all that are wanted: all, when none is named.
+/// The chapters that the user named; all chapters if none is named.
 fn chosen(wanted: &[String], all: &[String]) -> Result<Vec<String>> {
     if wanted.is_empty() {
         return Ok(all.to_vec());
     }
     if let Some(name) = wanted.iter().find(|name| !all.contains(name)) {
-        bail!("no chapter {name} that reads flags; there are: {}", all.join(", "));
+        bail!("no chapter {name} with options: expected one of {}", all.join(", "));
     }
     Ok(wanted.to_vec())
 }

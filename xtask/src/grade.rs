@@ -1,5 +1,4 @@
-//! `cargo xtask grade`: how much of a container is somebody's program, in whatever
-//! language?
+//! `cargo xtask grade`: grades a container program in any language.
 
 mod chapters;
 mod luggage;
@@ -23,18 +22,18 @@ use row::Row;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The program: static or dynamic, or a script with its interpreter
+    /// The program: a static or dynamic binary, or a script with an interpreter
     binary: PathBuf,
 
-    /// As what it is graded: all that this chapter's container does
+    /// Chapter whose container the program must provide
     #[arg(long, default_value = "ch04-volume")]
     chapter: String,
 
-    /// How its command line differs from ours, in TOML
+    /// TOML file that describes the program's command line
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
 
-    /// Write the results in the form of exercism's results.json
+    /// Write the results as exercism's results.json
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -46,7 +45,7 @@ pub(crate) struct Args {
     which: Which,
 }
 
-/// Which VM.
+/// The options that choose a VM.
 #[derive(clap::Args)]
 pub(crate) struct Which {
     /// The VM's kernel: a series such as 6.1, or the path of a vmlinux or bzImage
@@ -57,11 +56,11 @@ pub(crate) struct Which {
     #[arg(long, default_value = "v2")]
     pub(crate) cgroup: Cgroup,
 
-    /// Who runs the VM's instructions
+    /// Accelerator of the VM
     #[arg(long, default_value = "auto")]
     pub(crate) accel: Choice,
 
-    /// A check that takes longer, in seconds, is a hang
+    /// Time limit of a check in seconds; a check that exceeds it counts as a hang
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(crate) timeout: u64,
 }
@@ -73,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let adapter = adapter(args.adapter.as_deref())?;
     let asked = chapters::capabilities(&args.chapter)?;
     let claimed = claimed(&adapter, asked)?;
-    // What goes with the program is found before a minute goes into building.
+    // Find the program's files before the build, which takes a minute.
     let (luggage, subject) = luggage::pack(&args.binary, adapter)?;
     let qemu = qemu::find()?;
     let built = build(&[PROGRAM])?;
@@ -107,12 +106,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     write(args.junit.as_deref(), || report.junit())?;
     let bad = |row: &&Row| !matches!(row.answer.status, Status::Pass | Status::Skip);
     match rows.iter().filter(bad).count() {
-        // A program that claims nothing has not passed.
+        // A program that claims no capability has not passed.
         0 if rows.iter().all(|row| row.answer.status == Status::Skip) => {
             bail!("no check was run")
         }
         0 => Ok(()),
-        count => bail!("{count} of {} checks not passed", rows.len()),
+        count => bail!("{count} of {} checks failed", rows.len()),
     }
 }
 
@@ -121,7 +120,7 @@ fn write(path: Option<&Path>, text: impl FnOnce() -> Result<Vec<u8>>) -> Result<
     fs::write(path, text()?).step(|| format!("write(2) {}", path.display()))
 }
 
-/// The checks that a program has.
+/// The checks that a test program lists.
 pub(crate) fn listed(program: &Path) -> Result<Vec<Check>> {
     let output = Command::new(program)
         .arg("--list")
@@ -148,19 +147,21 @@ fn parse(text: &str) -> Result<Adapter> {
     let adapter: Adapter = toml::from_str(text)?;
     for word in ["{binary}", "{command}"] {
         if !adapter.run.iter().any(|it| it == word) {
-            bail!("`run` has no word \"{word}\": the command line needs it");
+            bail!("`run` has no word \"{word}\", which is required");
         }
     }
     Ok(adapter)
 }
 
-/// What the adapter claims, of what is asked for.
+/// The requested capabilities that the adapter claims.
 fn claimed(adapter: &Adapter, asked: &[&'static str]) -> Result<Vec<&'static str>> {
     let Some(claims) = &adapter.capabilities else { return Ok(asked.to_vec()) };
     for claim in claims {
         if !chapters::ALL.contains(&claim.as_str()) {
             let all = chapters::ALL.join(", ");
-            bail!("the adapter claims {claim:?}, which is none of {all}");
+            bail!(
+                "the adapter claims the unknown capability {claim:?}: expected {all}"
+            );
         }
     }
     let is = |name: &&&str| claims.iter().any(|claim| claim == **name);
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_adapter_leaves_out_is_as_with_our_own() {
+    fn fields_that_the_adapter_omits_have_defaults() {
         assert_eq!(parse("").unwrap(), Adapter::default());
         let adapter = parse("own_error = 1\ncapabilities = [\"uts\"]\n").unwrap();
         assert_eq!((adapter.own_error, adapter.run[1].as_str()), (1, "run"));
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_shows_what_is_used_without_an_adapter() {
+    fn the_page_shows_the_default_adapter() {
         let page =
             fs::read_to_string(crate::checkout::root().join("book/src/grading.md"));
         let page = page.unwrap();

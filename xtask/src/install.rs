@@ -1,4 +1,4 @@
-//! Packages, installed where this process may.
+//! Installing packages, if this process is privileged.
 
 use std::env;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use provision::command::run;
 
-/// A package's name for each of the managers; empty where there is none.
+/// The name of a package for each package manager; empty if there is no such
+/// package.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Package {
     pub(crate) apt: &'static str,
@@ -17,13 +18,13 @@ pub(crate) struct Package {
 }
 
 impl Package {
-    /// One that has the same name everywhere.
+    /// A package that has the same name everywhere.
     pub(crate) const fn named(name: &'static str) -> Package {
         Package { apt: name, apk: name, dnf: name }
     }
 }
 
-/// How a package manager is called, and what it calls a package.
+/// The command of a package manager, and the field with its name for a package.
 type Manager = (&'static [&'static str], fn(&Package) -> &'static str);
 
 const MANAGERS: [Manager; 3] = [
@@ -32,29 +33,29 @@ const MANAGERS: [Manager; 3] = [
     (&["dnf", "install", "--assumeyes"], |p| p.dnf),
 ];
 
-/// Installing takes so long at the most.
+/// The time limit of an installation.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The command that installs packages here.
+/// The command that installs packages on this machine.
 #[derive(Debug)]
 pub(crate) struct Installer(Vec<&'static str>);
 
 impl Installer {
-    /// For these packages; `None` without a package manager that has them all.
+    /// The command for these packages; `None` if no package manager has them all.
     pub(crate) fn of(packages: &[Package]) -> Option<Installer> {
         let here = |(words, _): &&Manager| on_path(words[0]).is_some();
         words(MANAGERS.iter().find(here)?, packages).map(Installer)
     }
 
-    /// The command, for the reader.
+    /// The command as text.
     pub(crate) fn line(&self) -> String {
         self.0.join(" ")
     }
 
-    /// Run it.
+    /// Run the command.
     ///
     /// # Errors
-    /// What the package manager says.
+    /// The package manager fails.
     pub(crate) fn run(&self) -> Result<()> {
         let install = || {
             let mut install = Command::new(self.0[0]);
@@ -83,7 +84,7 @@ fn words(manager: &Manager, packages: &[Package]) -> Option<Vec<&'static str>> {
     Some(words)
 }
 
-/// Where on PATH a program is.
+/// The path of a program in PATH.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())

@@ -1,4 +1,4 @@
-//! `cargo xtask lane`: the tests that cargo runs by itself, counted.
+//! `cargo xtask lane`: runs and counts the tests that run without the VM runner.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use crate::vm::scratch::Scratch;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which tests
+    /// Kind of tests
     #[arg(value_parser = NAMES)]
     name: String,
 }
@@ -27,7 +27,8 @@ pub(crate) const NAMES: [&str; 6] =
 fn arguments(name: &str) -> &'static [&'static str] {
     match name {
         "unit" => &["test", "--no-fail-fast"],
-        // The library of the black-box tests, which need root themselves.
+        // The library of the black-box tests; the black-box tests themselves need
+        // root.
         "laboratory" => &["test", "--package", "blackbox", "--lib"],
         // Shells complete the chapters' command lines, and man(1) shows their pages.
         "generate" => &["test", "--package", "xtask", "--test", "generate"],
@@ -43,7 +44,7 @@ fn arguments(name: &str) -> &'static [&'static str] {
             "--test",
             "real",
         ],
-        // These two boot VMs.
+        // These two lanes boot VMs.
         "runner" => &["test", "--package", "xtask", "--test", "runner"],
         _ => &[
             "test",
@@ -58,7 +59,7 @@ fn arguments(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// What libtest's closing lines add up to.
+/// The sum of libtest's result lines.
 #[derive(Debug, Default, PartialEq)]
 struct Count {
     passed: usize,
@@ -74,8 +75,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.name == "images" {
         match registry_tools::environment() {
             Ok(variables) => drop(tests.envs(variables)),
-            // Each test that misses a program is then counted as skipped.
-            Err(error) => eprintln!("no docker-registry, no skopeo: {error:#}"),
+            // Each test that lacks a program is then counted as skipped.
+            Err(error) => {
+                eprintln!("docker-registry and skopeo are not available: {error:#}")
+            }
         }
     }
     let mut tests = tests.stdout(Stdio::piped()).spawn().context("cargo")?;
@@ -90,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let status = tests.wait().context("cargo")?;
     let skipped = fs::read_to_string(&skips).unwrap_or_default();
-    // A registry that this machine cannot have is not tried.
+    // Only the tests of the lane `images` may skip, if no registry can be installed.
     let may_skip = args.name == "images";
     let allowed = if may_skip { skipped.lines().count() } else { 0 };
     skipped.lines().take(allowed).for_each(|reason| println!("skipped: {reason}"));
@@ -100,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     enough?;
     if count.ignored > 0 || (!may_skip && !skipped.is_empty()) {
         bail!(
-            "lane {}: no skip is expected here, and {} tests were ignored{}",
+            "lane {}: no test may be skipped, but {} tests were ignored{}",
             args.name,
             count.ignored,
             skipped
@@ -113,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 impl Count {
-    /// Add a line's numbers, if it is a closing line.
+    /// Add the numbers of a line, if it is a result line.
     fn add(&mut self, line: &str) {
         let Some(rest) = line.strip_prefix("test result: ") else { return };
         let Some((_, numbers)) = rest.split_once(". ") else { return };
@@ -135,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn closing_lines_are_added_up() {
+    fn result_lines_are_added_up() {
         let mut count = Count::default();
         for line in [
             "running 3 tests",

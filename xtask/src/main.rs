@@ -40,38 +40,40 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Get busybox, the image that the chapters start from
+    /// Fetch busybox, the image that the chapters use
     Fetch(fetch::Args),
     /// Run the black-box tests of all chapters
     Test(test::Args),
-    /// A root shell in the VM, with all chapters on PATH
+    /// Open a root shell in the VM, with all chapters in PATH
     Shell(session::ShellArgs),
-    /// Run a chapter in the VM: the main job without root, and without Linux's latest
+    /// Run a chapter in the VM: no root and no recent kernel is required
     Run(session::RunArgs),
-    /// What this machine can run, and how to mend what it can't. Exit code: 0 the main
-    /// job and the tests in a VM, 3 not the main job, 4 not the tests, 5 neither
+    /// Check what this machine can run, and how to fix the rest. Exit status: 0 if
+    /// it can run containers and the tests in a VM, 3 if no containers, 4 if no
+    /// tests, 5 if neither
     Doctor(doctor::Args),
     /// Build the book
     Book(book::Args),
-    /// Write completions of the chapters' command lines, for bash, zsh and fish
+    /// Generate shell completions for the chapters: bash, zsh and fish
     Completions(generate::Completions),
-    /// Write manual pages, one for each chapter and each of its commands
+    /// Generate manual pages, one for each chapter and each of its commands
     Man(generate::Man),
-    /// Grade a program, in any language, by what its containers do
+    /// Grade a program in any language by what its containers do
     Grade(grade::Args),
-    /// Tell whether an exercise of the book is solved
+    /// Check whether an exercise of the book is solved
     Exercise(exercise::Args),
-    /// Look for what no compiler finds: excerpts, edges, links, walls
+    /// Check what the compiler does not: excerpts, imports, links, names, sizes
     Tidy(tidy::Args),
-    /// Break each chapter on purpose, and see that its tests notice
+    /// Break each chapter on purpose, and check that its tests detect it
     Mutants(mutants::Args),
-    /// Run the tests of one kind that cargo runs, and count them
+    /// Run one kind of tests that cargo runs, and count them
     Lane(lane::Args),
-    /// Let each system call of a run fail, and kill it at each; see that all is undone
+    /// Let each system call of a run fail, kill the run at each, and check the
+    /// clean-up
     Faults(faults::Args),
-    /// Let the power fail at many moments, and see that what was made is whole
+    /// Simulate power failures at many moments, and check that images stay complete
     Power(power::Args),
-    /// Measure
+    /// Run the benchmarks
     Bench(bench::Args),
 }
 
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Fetch(args) => fetch::run(&args),
         Task::Test(args) => test::run(args),
-        // A session's exit code is the program's.
+        // The exit status of a session is the program's.
         Task::Shell(args) => match session::shell(args) {
             Ok(code) => return code,
             Err(error) => Err(error),

@@ -1,5 +1,5 @@
-//! How many tests each lane executes at least. A lane that loses its tests must not
-//! look like one that passes.
+//! The minimum number of tests that each lane executes. A lane that loses its tests
+//! must not look like a lane that passes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,15 +9,16 @@ use common::step::Step;
 
 use crate::checkout::root;
 
-/// The numbers, by the lane's name.
+/// The file with the minimum of each lane.
 const FILE: &str = "tests/minimum.toml";
 
-/// The lane of a VM, as `vm 6.1 v2`.
+/// The name of a VM's lane, such as `vm 6.1 v2`.
 pub(crate) fn vm(kernel: &str, cgroup: impl std::fmt::Display) -> String {
     format!("vm {kernel} {cgroup}")
 }
 
-/// The lane of the topologies in a VM, as `networks 6.1`.
+/// The name of the lane that tests network topologies in a VM, such as `networks
+/// 6.1`.
 pub(crate) fn networks(kernel: &str) -> String {
     format!("networks {kernel}")
 }
@@ -25,7 +26,7 @@ pub(crate) fn networks(kernel: &str) -> String {
 /// Print how many tests a whole lane has executed and skipped, and compare.
 ///
 /// # Errors
-/// They are fewer than the lane's minimum, or the lane has none.
+/// The lane executed fewer tests than its minimum, or it has no minimum.
 pub(crate) fn check(lane: &str, executed: usize, skipped: usize) -> Result<()> {
     let file = root().join(FILE);
     let text =

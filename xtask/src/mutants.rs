@@ -1,6 +1,6 @@
-//! `cargo xtask mutants`: a test that can't fail proves nothing. Each patch in
+//! `cargo xtask mutants`: a test that cannot fail proves nothing. Each patch in
 //! tests/mutants/ breaks the line that a chapter is about, and names the test that
-//! has to notice.
+//! must detect it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -21,26 +21,27 @@ use crate::minimum;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only those whose names contain one of these words [default: all]
+    /// Test only mutants whose names contain one of these words [default: all]
     filter: Vec<String>,
 }
 
-/// What a chapter is built from. Directories without the first slash.
+/// The files from which a chapter is built. The paths of directories have no
+/// trailing slash.
 pub(crate) const SOURCES: [&str; 7] =
     [".cargo", "Cargo.toml", "Cargo.lock", "chapters", "common", "tests", "xtask"];
 
-/// A patch.
+/// A mutant, which is a patch.
 #[derive(Debug, PartialEq)]
 struct Mutant {
     /// The patch's file name.
     name: String,
-    /// What is broken, in a line.
+    /// A line that describes what is broken.
     what: String,
-    /// The test that has to fail.
+    /// The test that must fail.
     test: String,
-    /// The file that is changed.
+    /// The file that the patch changes.
     path: PathBuf,
-    /// The change.
+    /// The unified diff.
     patch: String,
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         _ => all.iter().filter(fits).collect(),
     };
     if chosen.is_empty() {
-        bail!("no mutant has such a name: ls tests/mutants shows them");
+        bail!("no mutant has such a name: see tests/mutants");
     }
     let directory = target().join("mutants");
     let checkout = directory.join("checkout");
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let begun = Instant::now();
         print!("{}: {} ... ", mutant.name, mutant.what);
         io::Write::flush(&mut io::stdout())?;
-        // What the last one changed is as it was again.
+        // This also reverts the previous mutant.
         for source in SOURCES {
             sync(&root().join(source), &checkout.join(source))?;
         }
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     match survived.as_slice() {
         [] => Ok(()),
-        names => bail!("not caught: {}", names.join(", ")),
+        names => bail!("mutants not caught: {}", names.join(", ")),
     }
 }
 
@@ -108,7 +109,7 @@ fn mutants(directory: &Path) -> Result<Vec<Mutant>> {
     Ok(found)
 }
 
-/// Each chapter has a mutant.
+/// Check that each chapter has a mutant.
 fn covered(mutants: &[Mutant]) -> Result<()> {
     let broken: BTreeSet<OsString> = mutants
         .iter()
@@ -129,10 +130,10 @@ fn covered(mutants: &[Mutant]) -> Result<()> {
 }
 
 impl Mutant {
-    /// A line on what is broken, a line `caught by: TEST`, and a unified diff of one
-    /// file.
+    /// Parse a line that describes the mutant, a line `caught by: TEST`, and a
+    /// unified diff of one file.
     fn parse(name: &str, text: &str) -> Result<Mutant> {
-        let form = "give a line on what is broken, a line \"caught by: TEST\", and \
+        let form = "expected a line on what is broken, a line \"caught by: TEST\", and \
                     a unified diff of one file";
         let (head, _) = text.split_once("--- ").context(form)?;
         let mut lines = head.lines();
@@ -153,7 +154,7 @@ impl Mutant {
         let path = checkout.join(&self.path);
         let stale = || {
             let (name, path) = (&self.name, self.path.display());
-            format!("{name} doesn't fit {path} any more: make it anew")
+            format!("{name} does not apply to {path}: regenerate the patch")
         };
         let patch = diffy::Patch::from_str(&self.patch).with_context(stale)?;
         let before = fs::read_to_string(&path)
@@ -162,12 +163,13 @@ impl Mutant {
         fs::write(&path, after).step(|| format!("write(2) {}", path.display()))
     }
 
-    /// Build what the test needs from the checkout with the change; the directory of
-    /// the programs.
+    /// Build what the test needs from the checkout with the patch. Returns the
+    /// directory of the programs.
     ///
-    /// A test of one chapter gets that chapter with the change, and all other programs
-    /// without it: linking thirty programs takes longer than a test. A program that an
-    /// earlier mutant left in the build directory is never used.
+    /// A test of one chapter gets that chapter with the patch, and all other
+    /// programs without it, because linking thirty programs takes longer than a
+    /// test. A program that an earlier mutant left in the build directory is never
+    /// used.
     fn build(
         &self,
         sound: &Built,
@@ -195,8 +197,9 @@ impl Mutant {
         Ok(programs)
     }
 
-    /// The chapter that the test is about: the longest name that its own begins with,
-    /// `ch02-net` for `ch02_net_by_hand::…`; `None` for a test of all chapters.
+    /// The chapter of the test: the longest program name with which the test's name
+    /// begins, such as `ch02-net` for `ch02_net_by_hand::…`; `None` for a test of
+    /// all chapters.
     fn chapter(&self, programs: &[PathBuf]) -> Option<String> {
         let names = programs.iter().filter_map(|path| path.file_name()?.to_str());
         let fits =
@@ -204,8 +207,8 @@ impl Mutant {
         fits.max_by_key(|name| name.len()).map(str::to_owned)
     }
 
-    /// Run the test against these programs, in a VM: they are broken. None when it
-    /// noticed, else what it did.
+    /// Run the test on these broken programs, in a VM. Returns `None` if the test
+    /// detected the mutant, and otherwise the test's verdict.
     fn test(&self, programs: &Path, directory: &Path) -> Result<Option<String>> {
         let results = directory.join("results.json");
         let _ = fs::remove_file(&results);
@@ -221,10 +224,9 @@ impl Mutant {
         let results: Value = serde_json::from_slice(&text)?;
         let mut tests = results["tests"].as_array().into_iter().flatten();
         let test = tests.find(|test| test["name"] == *self.test);
-        let test =
-            test.with_context(|| format!("no test is called {}", self.test))?;
+        let test = test.with_context(|| format!("test {} not found", self.test))?;
         Ok(match test["verdict"].as_str() {
-            // Its own assertion, and no trouble with the machine.
+            // The test's own assertion failed, not the machine.
             Some("failed") if test["reason"] == "failed" => None,
             verdict => {
                 let verdict = verdict.unwrap_or("has no verdict");
@@ -235,8 +237,8 @@ impl Mutant {
     }
 }
 
-/// Make `to` like `from`. What is the same already is not touched, so that cargo sees
-/// what has changed by its time.
+/// Make `to` equal to `from`. Unchanged files are not touched, because cargo detects
+/// changes by the modification time.
 pub(crate) fn sync(from: &Path, to: &Path) -> Result<()> {
     if from.is_file() {
         let bytes = fs::read(from).step(|| format!("read(2) {}", from.display()))?;
@@ -267,7 +269,7 @@ mod tests {
                          +++ b/chapters/x\n@@ -1,2 +1,2 @@\n-one\n+two\n end\n";
 
     #[test]
-    fn a_mutant_says_what_it_breaks_and_who_notices() {
+    fn a_mutant_has_a_description_and_a_test() {
         let mutant = Mutant::parse("m", PATCH).unwrap();
         assert_eq!(mutant.what, "the word is another");
         assert_eq!(mutant.test, "ch::test");
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_that_no_longer_fits_is_told() {
+    fn a_stale_patch_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("chapters")).unwrap();
         let file = dir.path().join("chapters/x");
@@ -298,7 +300,7 @@ mod tests {
         mutant.apply(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "two\nend\n");
         let error = mutant.apply(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("make it anew"), "{error}");
+        assert!(error.to_string().contains("regenerate the patch"), "{error}");
     }
 
     #[test]
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_becomes_like_its_source_and_touches_no_more() {
+    fn a_copy_becomes_equal_to_its_source_and_only_changed_files_are_written() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::create_dir_all(from.join("in")).unwrap();

@@ -1,8 +1,8 @@
-//! A mutex that stays usable after a thread's panic: the values in ours are always whole.
+//! A mutex that stays usable after a panic: the values in it are always consistent.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Lock it.
+/// Lock the mutex.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,10 @@
-//! `cargo xtask power`: the power fails at any write, and what was reported as made is
-//! whole.
+//! `cargo xtask power`: simulates a power failure at any write, and checks that
+//! everything that was reported as created is complete.
 //!
-//! A VM that is killed shows little of it: what its disk has been told the host keeps,
-//! flushed or not. So each write of the VM's disk and each flush goes to a journal. From
-//! that the disk is built as it could be after a power failure: what was flushed, and
-//! some of the rest.
+//! Killing a VM is not enough: the host keeps all writes of the VM's disk, flushed
+//! or not. Therefore each write and each flush of the VM's disk is recorded in a
+//! journal. From the journal, the program builds the disk as it could be after a
+//! power failure: with everything that was flushed, and some of the rest.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,15 +21,15 @@ use crate::vm::{Cgroup, Disk, Set, qemu};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many rounds of commits, an import and removals there are
+    /// Number of rounds of commits, an import and removals
     #[arg(long, default_value_t = ROUNDS)]
     rounds: u64,
 
-    /// How many moments are tried beside those right after a step
+    /// Number of random moments, besides the moments after each step
     #[arg(long, default_value_t = POINTS)]
     points: u64,
 
-    /// Where the random moments begin
+    /// Seed of the random moments
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
@@ -38,14 +38,14 @@ pub(crate) struct Args {
     kernel: String,
 }
 
-/// The usual numbers of rounds and of random moments.
+/// The default numbers of rounds and of random moments.
 const ROUNDS: u64 = 6;
 const POINTS: u64 = 40;
 
-/// The program that works and checks, in the VM.
+/// The program in the VM that creates and checks the images.
 const PROGRAM: &str = "power";
 
-/// A disk's bytes: those of the file system, and a block for marks.
+/// The size of a disk in bytes: the filesystem, and a block for marks.
 const BYTES: u64 = (24 << 20) + 4096;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let accelerator = crate::set::accelerator(Choice::Auto, &qemu)?;
     let mut set =
         crate::set::make(&built, &qemu, &args.kernel, Cgroup::V2, accelerator)?;
-    // What a snapshot has for disks is not what is needed here.
+    // A snapshot of a VM would include other disks.
     set.kept = false;
     let file = |name: &str| set.scratch.path().join(name);
     let [state, journal, scratch] = ["state", "journal", "scratch"].map(file);
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     set.disks =
         vec![Disk { journal: Some(journal.clone()), ..disk("state", &state) }];
     session(&set, &["work", &rounds])?;
-    // A disk ends with a whole sector.
+    // The size of a disk must be a multiple of the sector size.
     let whole = journal.metadata().step(|| "stat(2) the journal")?.len();
     make(&journal, whole.next_multiple_of(4096))?;
 
@@ -93,14 +93,15 @@ fn make(path: &Path, bytes: u64) -> Result<()> {
     file.set_len(bytes).step(step)
 }
 
-/// How many moments the check says that it has tried: the first number of its last line.
+/// The number of moments that the check has tried: the first number of its last
+/// line.
 fn tried(said: &str) -> usize {
     let last = said.lines().rfind(|line| !line.trim().is_empty());
     let number = last.and_then(|line| line.split(' ').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Run the program in a VM with these disks; what it printed.
+/// Run the program in a VM with these disks; returns its output.
 fn session(set: &Set, words: &[&str]) -> Result<String> {
     let program = format!("{}/{PROGRAM}", place::TESTS);
     let words = std::iter::once(program.as_str()).chain(words.iter().copied());
@@ -112,7 +113,7 @@ fn session(set: &Set, words: &[&str]) -> Result<String> {
     vm.finish(0)?;
     match how {
         How::Code(0) => Ok(String::from_utf8_lossy(&said).into_owned()),
-        _ => bail!("an image did not survive, or the program that looks for it"),
+        _ => bail!("an image is damaged, or the program that checks it failed"),
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checks_last_line_tells_how_many_moments_were_tried() {
+    fn the_last_line_of_the_check_has_the_number_of_moments() {
         let said =
             "before write 3: x\n60 of 900 writes tried, 0 wrong; 5 images read\n";
         assert_eq!(tried(said), 60);

@@ -1,5 +1,5 @@
-//! The distribution's `docker-registry` and `skopeo`, for the lane `images`: found, or
-//! downloaded by the package manager and unpacked, without root.
+//! The distribution's `docker-registry` and `skopeo`, for the lane `images`:
+//! installed ones, or packages that are downloaded and unpacked without root.
 
 use std::env;
 use std::fs::{self, File};
@@ -16,8 +16,8 @@ use crate::vm::scratch::Scratch;
 /// The programs that the tests run.
 const PROGRAMS: [&str; 2] = ["docker-registry", "skopeo"];
 
-/// The packages with the programs, and with the libraries that skopeo needs and a small
-/// system does not have.
+/// The packages with the programs, and with libraries of skopeo that a small system
+/// lacks.
 const PACKAGES: [&str; 6] = [
     "docker-registry",
     "skopeo",
@@ -27,10 +27,11 @@ const PACKAGES: [&str; 6] = [
     "libdevmapper1.02.1",
 ];
 
-/// The environment in which the tests find the programs; empty if they are installed.
+/// The environment in which the tests find the programs; empty if they are
+/// installed.
 ///
 /// # Errors
-/// The package manager has no such package, or nothing can be reached.
+/// The package manager has no such package, or no server can be reached.
 pub(crate) fn environment() -> Result<Vec<(&'static str, String)>> {
     if PROGRAMS.iter().all(|program| on_path(program).is_some()) {
         return Ok(Vec::new());
@@ -47,8 +48,8 @@ pub(crate) fn environment() -> Result<Vec<(&'static str, String)>> {
     ])
 }
 
-/// The directory into which the packages are unpacked. Nothing of them is installed, so
-/// no service is started.
+/// The directory into which the packages are unpacked. They are not installed, so
+/// that no service is started.
 fn unpacked() -> Result<PathBuf> {
     let parent = target().join("registry-tools");
     let tree = parent.join("tree");

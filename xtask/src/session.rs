@@ -1,4 +1,4 @@
-//! `cargo xtask shell` and `cargo xtask run`: somebody in the VM.
+//! `cargo xtask shell` and `cargo xtask run`: interactive sessions in the VM.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -24,7 +24,7 @@ use crate::vm::accelerator::Choice;
 use crate::vm::machine::{Line, Machine, Word};
 use crate::vm::{Cgroup, qemu, say};
 
-/// Which VM.
+/// The options that choose a VM.
 #[derive(Args)]
 struct Which {
     /// The VM's kernel: a series such as 6.1, or the path of a vmlinux or bzImage
@@ -35,11 +35,11 @@ struct Which {
     #[arg(long, default_value = "v2")]
     cgroup: Cgroup,
 
-    /// Who runs the VM's instructions
+    /// Accelerator of the VM
     #[arg(long, default_value = "auto")]
     accel: Choice,
 
-    /// Stay on the initramfs as root file system, where pivot_root(2) fails
+    /// Keep the initramfs as root filesystem, where pivot_root(2) fails
     #[arg(long, hide = true)]
     raw_root: bool,
 }
@@ -49,7 +49,7 @@ pub(crate) struct ShellArgs {
     #[command(flatten)]
     which: Which,
 
-    /// Show the manual of this chapter first
+    /// Show the help of this chapter first
     chapter: Option<String>,
 }
 
@@ -58,10 +58,10 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     which: Which,
 
-    /// The chapter, ch04-volume for one, or any program of the VM
+    /// Chapter, such as ch04-volume, or any program of the VM
     program: OsString,
 
-    /// Its arguments
+    /// Arguments of the program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
@@ -96,7 +96,10 @@ fn session(
         if !names.contains(&OsStr::new(chapter)) {
             let names: Vec<_> =
                 names.iter().map(|name| name.to_string_lossy()).collect();
-            bail!("there is no chapter {chapter}: there are {}", names.join(", "));
+            bail!(
+                "chapter {chapter} not found: expected one of {}",
+                names.join(", ")
+            );
         }
     }
     let watch = Watch::new()?;
@@ -114,11 +117,11 @@ fn session(
     }))
 }
 
-/// Run the words in a VM, for whoever is at our own standard streams, and end the VM,
-/// which was given so many tests.
+/// Run the command in a VM, connected to this program's standard streams, then end
+/// the VM. `tests` is the number of tests that the VM has run.
 ///
 /// # Errors
-/// The VM ends before they do.
+/// The VM ends before the command.
 pub(crate) fn attend(
     vm: &mut Machine,
     words: Vec<OsString>,
@@ -132,7 +135,7 @@ pub(crate) fn attend(
     };
     vm.order(&Order::Session { words, terminal: about })?;
     let line = Arc::new(Mutex::new(vm.take_line()?));
-    // It ends with the process: it waits for a key.
+    // The thread blocks on a key, and ends with the process.
     let keys = Arc::clone(&line);
     thread::spawn(move || relay_keys(&keys));
     if let Some(raw) = &terminal {
@@ -145,11 +148,10 @@ pub(crate) fn attend(
     Ok(how)
 }
 
-/// Print what the program prints, until it ends; its standard output is shown to
-/// `look` too.
+/// Print the program's output until it ends. `look` also gets its standard output.
 ///
 /// # Errors
-/// The VM ends before it, or somebody else writes on the channel.
+/// The VM ends before the program, or another process writes on the channel.
 pub(crate) fn relay_output(
     vm: &mut Machine,
     mut look: impl FnMut(&[u8]),
@@ -169,7 +171,7 @@ pub(crate) fn relay_output(
             Word::Event(Event::Refused { error }) => bail!("in the VM: {error}"),
             Word::Silence => {}
             Word::Event(_) | Word::Noise(_) => {
-                bail!("somebody in the VM writes on the channel to the host")
+                bail!("another process in the VM wrote on the channel to the host")
             }
             Word::Gone => {
                 let status = vm.ended();
@@ -191,7 +193,7 @@ fn relay_keys(line: &Mutex<Line>) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => 0,
         };
-        // No bytes: the end of input, which is told too.
+        // An empty read is the end of input, which is sent too.
         let sent = lock(line).input(&bytes[..count]);
         if sent.is_err() || count == 0 {
             return;
@@ -199,18 +201,18 @@ fn relay_keys(line: &Mutex<Line>) {
     }
 }
 
-/// Who is told of a new window size, and how the terminal was before.
+/// The VM that gets new window sizes, and the original modes of the terminal.
 type Watched = Option<(Arc<Mutex<Line>>, Termios)>;
 
-/// A look-out for the signals that matter to whoever sits at the terminal.
+/// A thread that waits for the signals of an interactive session.
 pub(crate) struct Watch(Arc<Mutex<Watched>>);
 
 impl Watch {
-    /// Keep it from now on: what blocks these signals must come before there is
-    /// another thread that they could be delivered to.
+    /// Block the signals and start the thread. Call this before another thread is
+    /// started, to which the signals could be delivered.
     ///
     /// # Errors
-    /// Those of signalfd(2).
+    /// pthread_sigmask(3) or signalfd(2) fails.
     pub(crate) fn new() -> Result<Watch> {
         use Signal::{SIGHUP, SIGTERM, SIGWINCH};
         let mask = SigSet::from_iter([SIGHUP, SIGTERM, SIGWINCH]);
@@ -218,26 +220,26 @@ impl Watch {
         let signals = SignalFd::new(&mask).context("signalfd(2)")?;
         let watched = Arc::default();
         let shared = Arc::clone(&watched);
-        // It ends with the process.
+        // The thread ends with the process.
         thread::spawn(move || relay_signals(&signals, &shared));
         Ok(Watch(watched))
     }
 
-    /// The same, where it takes a terminal, which is what `option` is for.
+    /// The same, for the option `option`, which requires a terminal.
     ///
     /// # Errors
-    /// There is none.
+    /// Standard input or output is not a terminal.
     pub(crate) fn of_terminal(option: &str) -> Result<Watch> {
         ensure!(
             io::stdin().is_terminal() && io::stdout().is_terminal(),
-            "{option} opens a shell, and standard input or output is no terminal: \
-             run it on one, or without {option}"
+            "{option} opens a shell, but standard input or output is not a terminal: \
+             run it in a terminal, or without {option}"
         );
         Watch::new()
     }
 }
 
-/// Hand on new window sizes; end this process at a signal that asks for it.
+/// Forward new window sizes; end this process on a signal that asks it to end.
 fn relay_signals(signals: &SignalFd, watched: &Mutex<Watched>) {
     while let Ok(Some(info)) = signals.read_signal() {
         if info.ssi_signo != Signal::SIGWINCH as u32 {
@@ -253,13 +255,13 @@ fn relay_signals(signals: &SignalFd, watched: &Mutex<Watched>) {
     std::process::abort();
 }
 
-/// The user's terminal in raw mode: each key goes to the VM as it is, Ctrl-C too.
+/// The user's terminal in raw mode: each key goes to the VM unchanged, even Ctrl-C.
 struct Raw {
     before: Termios,
 }
 
 impl Raw {
-    /// None when standard input or output is no terminal.
+    /// `None` if standard input or output is not a terminal.
     fn terminal() -> Result<Option<Raw>> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! All that a VM needs, found, fetched, built and packed.
+//! Everything that a VM needs: found, fetched, built and packed.
 
 use std::sync::Mutex;
 
@@ -16,15 +16,15 @@ use crate::vm::scratch::Scratch;
 use crate::vm::tree::Tree;
 use crate::vm::{self, Cgroup, Set, kernel, say};
 
-/// What of the checkout tests read.
+/// The files of the checkout that tests read.
 const SNAPSHOTS: [&str; 2] =
     ["tests/tests/blackbox/snapshots", "tests/tests/faults/chapters/snapshots"];
 const PAGES: [&str; 2] = ["book/src", "README.md"];
 
-/// Make a set, ready to be booted.
+/// Create a set that is ready to boot.
 ///
 /// # Errors
-/// Those of its parts.
+/// A part of it fails.
 pub(crate) fn make(
     built: &Built,
     qemu: &Qemu,
@@ -35,10 +35,10 @@ pub(crate) fn make(
     make_with(built, qemu, wanted, cgroup, accelerator, Tree::default())
 }
 
-/// The same, with more in it.
+/// The same, with additional files.
 ///
 /// # Errors
-/// Those of its parts.
+/// A part of it fails.
 pub(crate) fn make_with(
     built: &Built,
     qemu: &Qemu,
@@ -91,20 +91,20 @@ pub(crate) fn make_with(
     })
 }
 
-/// Choose who runs the VM's instructions, and say why.
+/// Choose the accelerator of the VM, and print the reason.
 ///
 /// # Errors
-/// A target directory that can't be written.
+/// The target directory is not writable.
 pub(crate) fn accelerator(choice: Choice, qemu: &Qemu) -> Result<Accelerator> {
     let directory = vm::directory();
     std::fs::create_dir_all(&directory)
         .step(|| format!("mkdir(2) {}", directory.display()))?;
     let (accelerator, reason) = accelerator::choose(choice, qemu, &directory)?;
-    say(&format!("by {}: {reason}", accelerator.name()));
+    say(&format!("running by {}: {reason}", accelerator.name()));
     Ok(accelerator)
 }
 
-/// The program busybox in the image.
+/// The busybox program of the image.
 fn program(state: &State, image: &Image) -> Result<std::path::PathBuf> {
     let layers = image.directories(state);
     let found = layers.iter().map(|layer| layer.join("bin/busybox"));

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the black-box tests, privileged ones included.
+//! `cargo xtask test`: runs the black-box tests, including the privileged ones.
 
 mod here;
 pub(crate) mod judge;
@@ -31,38 +31,38 @@ pub(crate) use select::{listed, select, usually_skipped};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run the tests of these chapters, or whose names contain one of these words
-    /// [default: all]. `book`, and then words for pages, types what the book and the
-    /// README show at a terminal, and compares. `networks`, and then words for tests,
-    /// sends packets between network namespaces, each of which is a host
+    /// Run the tests of these chapters, or tests whose names contain one of these
+    /// words [default: all]. book PAGES... types the commands of the book and the
+    /// README at a terminal and compares the output. networks TESTS... sends packets
+    /// between network namespaces, each of which represents a host
     filter: Vec<String>,
 
-    /// List the tests, and run none
+    /// List the tests without running them
     #[arg(long)]
     list: bool,
 
-    /// Run on this machine, as root, and not in a VM
+    /// Run on this machine as root, not in a VM
     #[arg(long, conflicts_with_all = ["kernel", "cgroup", "accel", "jobs", "boot_timeout"])]
     here: bool,
 
-    /// The VM's kernel: a series such as 6.1 or 6.12, the path of a vmlinux or
+    /// Kernel of the VM: a series such as 6.1 or 6.12, the path of a vmlinux or
     /// bzImage, or `all` for 6.1 and 6.12 [default: 6.1]
     #[arg(long, value_name = "6.1|6.12|PATH|all")]
     kernel: Option<String>,
 
-    /// The VM's cgroup layout [default: v2]
+    /// Cgroup layout of the VM [default: v2]
     #[arg(long)]
     cgroup: Option<Layout>,
 
-    /// Who runs the VM's instructions [default: auto]
+    /// Accelerator of the VM [default: auto]
     #[arg(long)]
     accel: Option<Choice>,
 
-    /// How many VMs at a time [default: one a processor]
+    /// Number of parallel VMs [default: number of CPUs]
     #[arg(long)]
     jobs: Option<usize>,
 
-    /// Put the programs of this directory in the chapters' place
+    /// Test the programs of this directory instead of the chapters
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
 
@@ -74,29 +74,28 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Run another test program, for the tests of this one
+    /// Run another test program; for tests of this runner
     #[arg(long, hide = true, default_value = "blackbox")]
     program: String,
 
-    /// At the first test that fails, open a root shell in its VM, with all that it
-    /// left there
+    /// At the first failed test, open a root shell in its VM, as the test left it
     #[arg(long, conflicts_with_all = ["here", "list"])]
     keep: bool,
-    /// Run the pages of another checkout, for the tests of this
+    /// Run the pages of another checkout; for tests of this runner
     #[arg(long, hide = true)]
     pages: Option<PathBuf>,
 
-    /// A VM that takes longer to come up, in seconds, is given up
+    /// Time limit for booting a VM, in seconds
     #[arg(long, value_name = "SECONDS")]
     boot_timeout: Option<u64>,
 
-    /// A test that takes longer, in seconds, is killed
+    /// Time limit of a test, in seconds; a test that exceeds it is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
 }
 
 impl Args {
-    /// Whether all tests of a program run that has a minimum.
+    /// Whether all tests run of a program that has a minimum.
     fn is_whole(&self) -> bool {
         let known = ["blackbox", BOOK, NETWORKS].contains(&self.program.as_str());
         known && self.filter.is_empty() && self.pages.is_none()
@@ -106,12 +105,12 @@ impl Args {
 /// The test program with the pages of the book.
 const BOOK: &str = "book";
 
-/// The test programs of chapters that make topologies of network namespaces, under one
-/// name.
+/// The common name of the chapters' test programs that create topologies of network
+/// namespaces.
 const NETWORKS: &str = "networks";
 const NETWORK_PROGRAMS: [&str; 2] = ["namespaces", "paths"];
 
-/// The first word of the command line that runs this program's tests.
+/// The word before the options that selects this test program.
 fn word(program: &str) -> &str {
     if program == NETWORKS { "networks " } else { "" }
 }
@@ -121,10 +120,12 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         true => Some(Watch::of_terminal("--keep")?),
         false => None,
     };
-    // What the user's last command in the shell came to is no result of the tests.
+    // The exit status of the user's shell is not a result of the tests.
     let look = |name: &str, vm: &mut Machine, given: u32| {
         let Some(watch) = &watch else { return Ok(()) };
-        say(&format!("a root shell where {name} failed; exit ends the VM"));
+        say(&format!(
+            "a root shell in the VM in which {name} failed; exit ends the VM"
+        ));
         let words = vec!["sh".into(), "-l".into()];
         session::attend(vm, words, watch, given).map(drop)
     };
@@ -135,10 +136,10 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     }
     if args.here && args.program == BOOK {
         bail!(
-            "pages change the machine that they run on: without --here they run in a VM"
+            "pages change the machine on which they run: without --here they run in a VM"
         );
     }
-    // A missing QEMU is said before a minute goes into building.
+    // Report a missing QEMU before the build, which takes a minute.
     let place = if args.list { Place::Here } else { place(&args)? };
     let mut built = match args.program.as_str() {
         "blackbox" => build(&[])?,
@@ -161,7 +162,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         Place::Here => on_this_machine(&args, &built, &tests, &mut reports),
         Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &look, &mut reports),
     };
-    // What ended before a VM made trouble is told too.
+    // Report the tests that ended before an error of a VM, too.
     if let Some(path) = &args.json {
         reports.write_json(path)?;
     }
@@ -175,7 +176,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     }
 }
 
-/// The kernels that are got as packages, the usual one first.
+/// The kernels that are installed from packages, the default first.
 pub(crate) const PACKAGED: [&str; 2] = ["6.1", "6.12"];
 
 enum Place {
@@ -183,7 +184,7 @@ enum Place {
     Vm(qemu::Qemu),
 }
 
-/// In a VM where one can start, else on this machine; and say which.
+/// Choose the VM if one can start, otherwise this machine, and print which.
 fn place(args: &Args) -> Result<Place> {
     if args.here {
         return Ok(Place::Here);
@@ -210,18 +211,18 @@ fn on_this_machine(
 ) -> Result<()> {
     if !rights::privileged() {
         bail!(
-            "on this machine the tests make containers as root; this works: sudo \
+            "on this machine the tests create containers as root; run: sudo \
              --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME env \
              CARGO_TARGET_DIR=target/root cargo xtask test --here {}\nwithout \
-             --here they run in a VM, which takes no root",
+             --here they run in a VM, which does not require root",
             format!("{}{}", word(&args.program), args.filter.join(" ")).trim_end()
         );
     }
     let state = vm::state();
     provision::busybox::image(&state)?;
     eprintln!(
-        "running {} on this machine, as root, each between two looks at its \
-         mounts, cgroups, links, rules, processes and files",
+        "running {} on this machine as root; mounts, cgroups, links, rules, \
+         processes and files are compared before and after each",
         counted(tests.len())
     );
     let begun = Instant::now();
@@ -280,7 +281,7 @@ fn in_vms(
         if args.keep && reports.failed() > 0 {
             return Ok(());
         }
-        // A kernel that somebody brings has no number.
+        // The user's own kernel has no minimum.
         if args.is_whole()
             && args.program != BOOK
             && PACKAGED.contains(&kernel.as_str())

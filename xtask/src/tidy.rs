@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: rules that no compiler knows. Each finding names its place,
-//! what is wrong, and what to do.
+//! `cargo xtask tidy`: rules that the compiler does not check. Each finding names
+//! its place, the fault, and the remedy.
 
 mod chapters;
 mod count;
@@ -23,14 +23,14 @@ use crate::checkout::root;
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
-/// Something that a rule forbids.
+/// A violation of a rule.
 #[derive(Debug, PartialEq)]
 struct Finding {
     path: PathBuf,
     line: usize,
-    /// What is wrong.
+    /// The fault.
     what: String,
-    /// What to do.
+    /// The remedy.
     remedy: String,
 }
 
@@ -49,14 +49,14 @@ pub(crate) fn run(_: &Args) -> Result<()> {
         println!("{finding}");
     }
     match found.len() {
-        0 => println!("tidy: {} files, and nothing to mend", checkout.files.len()),
-        1 => bail!("one thing to mend"),
-        count => bail!("{count} things to mend"),
+        0 => println!("tidy: {} files, no findings", checkout.files.len()),
+        1 => bail!("one finding"),
+        count => bail!("{count} findings"),
     }
     Ok(())
 }
 
-/// The text files of a checkout, by their paths in it.
+/// The text files of a checkout, with their relative paths.
 struct Checkout {
     files: Vec<File>,
 }
@@ -67,7 +67,7 @@ struct File {
 }
 
 impl Checkout {
-    /// Read what the rules are about.
+    /// Read the files that the rules check.
     fn read(root: &Path) -> Result<Checkout> {
         let mut files = Vec::new();
         let mut todo: Vec<PathBuf> =
@@ -96,7 +96,7 @@ impl Checkout {
         Ok(Checkout { files })
     }
 
-    /// What the rules find that need nothing built.
+    /// The findings of the rules that do not need a build.
     fn findings(&self) -> Vec<Finding> {
         let rules = [
             excerpts::anchors,
@@ -117,7 +117,7 @@ impl Checkout {
         self.files.iter().find(|file| file.path == path)
     }
 
-    /// Files below a directory whose names end so.
+    /// The files below a directory that have this extension.
     fn below<'a>(
         &'a self,
         directory: &'a str,
@@ -146,18 +146,18 @@ impl File {
         Finding { path: self.path.clone(), line, what, remedy: remedy.to_owned() }
     }
 
-    /// The lines with their numbers, from 1.
+    /// The lines with their numbers, starting at 1.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(at, line)| (at + 1, line))
     }
 
-    /// The line that a place in the text is on.
+    /// The number of the line at this byte position.
     fn line(&self, at: usize) -> usize {
         self.text[..at].matches('\n').count() + 1
     }
 }
 
-/// A path without `..`.
+/// The path without `..` components.
 fn plain(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut plain = PathBuf::new();
@@ -171,7 +171,7 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// A made-up checkout, for the rules' own tests.
+/// A fake checkout, for the rules' own tests.
 #[cfg(test)]
 fn made_up(files: &[(&str, &str)]) -> Checkout {
     let file = |(path, text): &(&str, &str)| File {
@@ -181,7 +181,7 @@ fn made_up(files: &[(&str, &str)]) -> Checkout {
     Checkout { files: files.iter().map(file).collect() }
 }
 
-/// Findings as `path:line`, and what is said, for the rules' own tests.
+/// The text of the findings, for the rules' own tests.
 #[cfg(test)]
 fn said(found: &[Finding]) -> String {
     found.iter().map(|finding| format!("{finding}\n")).collect()

@@ -1,4 +1,5 @@
-//! The test VM: a kernel, an emulator, an initramfs, and a talk with process 1.
+//! The test VM: a kernel, an emulator, an initramfs, and the protocol with its PID
+//! 1.
 
 pub(crate) mod accelerator;
 mod boot;
@@ -36,38 +37,38 @@ use payload::Medium;
 use qemu::Qemu;
 use scratch::Scratch;
 
-/// Where all of the VM lies that is kept.
+/// The directory of everything that is kept for the VM.
 pub(crate) fn directory() -> PathBuf {
     target().join("vm")
 }
 
-/// The state directory with the busybox that all tests start from.
+/// The state directory with the busybox that all tests use.
 pub(crate) fn state() -> State {
     State::at(directory().join("busybox-oci"))
 }
 
-/// A line for the reader about what goes on.
+/// Print a line of progress.
 pub(crate) fn say(line: &str) {
     eprintln!("vm: {line}");
 }
 
-/// A hint for whoever fills the build directory.
+/// The hint for a full build directory.
 pub(crate) fn full(errno: Errno) -> Option<String> {
     matches!(errno, Errno::ENOSPC | Errno::EDQUOT).then(|| {
-        "the disk of the build directory is full: make room, or let CARGO_TARGET_DIR \
-         name a directory on another one"
+        "the disk of the build directory is full: free some space, or set \
+         CARGO_TARGET_DIR to a directory on another disk"
             .to_owned()
     })
 }
 
-/// How the cgroup file systems are mounted.
+/// The cgroup layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Cgroup {
-    /// Each controller in a hierarchy of its own
+    /// Each controller in its own hierarchy
     V1,
-    /// As v1, with an empty v2 tree beside it
+    /// As v1, with an additional empty v2 hierarchy
     Hybrid,
-    /// One tree
+    /// One hierarchy
     V2,
 }
 
@@ -81,39 +82,39 @@ impl fmt::Display for Cgroup {
     }
 }
 
-/// A disk beside the one for /usr.
+/// A disk of the VM, besides the one for /usr.
 pub(crate) struct Disk {
-    /// What the VM finds it by: its serial number.
+    /// The serial number, by which the VM finds the disk.
     pub(crate) name: &'static str,
-    /// Its bytes.
+    /// The file with its content.
     pub(crate) path: PathBuf,
-    /// Where each write and each flush is kept as well, in their order.
+    /// A journal file, which records each write and each flush in order.
     pub(crate) journal: Option<PathBuf>,
 }
 
-/// All that a VM is made of. Any number can be booted from one.
+/// Everything that is needed to boot VMs of one kind.
 pub(crate) struct Set {
     pub(crate) qemu: Qemu,
     pub(crate) kernel: Kernel,
     pub(crate) accelerator: Accelerator,
     pub(crate) cgroup: Cgroup,
     pub(crate) medium: Medium,
-    /// Disks that are written to. A snapshot knows of none.
+    /// Writable disks. A snapshot includes none.
     pub(crate) disks: Vec<Disk>,
-    /// Stay on the initramfs root, where pivot_root(2) fails.
+    /// Keep the initramfs as root filesystem, where pivot_root(2) fails.
     pub(crate) raw_root: bool,
-    /// How long a boot may take, if not as long as usual.
+    /// The time limit of a boot, if it is not the default.
     pub(crate) boot_limit: Option<Duration>,
-    /// The rung of the ladder that the last boot stood on.
+    /// The rung of the ladder with which the last boot worked.
     pub(crate) rung: rung::LastRung,
     /// Whether a VM may be restored from a snapshot.
     pub(crate) kept: bool,
-    /// Keeps the medium while this lives.
+    /// The directory of the medium, removed when this is dropped.
     pub(crate) scratch: Scratch,
 }
 
 impl Set {
-    /// One line on what was chosen.
+    /// One line that describes the VMs.
     pub(crate) fn describe(&self) -> String {
         format!(
             "Linux {}, cgroup {}, {} by {}",
@@ -124,7 +125,7 @@ impl Set {
         )
     }
 
-    /// Boot one.
+    /// Boot a VM.
     pub(crate) fn boot(&self) -> Result<machine::Machine> {
         boot::boot(self)
     }

@@ -1,5 +1,6 @@
-//! The doctor about what the build and the VM take, on machines where that is
-//! missing. What the kernel has is tested in the VM: tests/tests/blackbox/doctor.rs.
+//! The doctor's checks of what the build and the VM require, on machines that lack
+//! it. The checks of the kernel are tested in the VM:
+//! tests/tests/blackbox/doctor.rs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, Permissions};
@@ -9,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A machine with nothing on PATH, and nothing built.
+/// A machine with an empty PATH and an empty build directory.
 struct Bare(TempDir);
 
 impl Bare {
@@ -32,7 +33,7 @@ impl Bare {
         doctor
     }
 
-    /// The findings, and the exit code.
+    /// The findings, and the exit status.
     fn found(&self) -> (Value, i32) {
         let output = self.doctor().arg("--json").output().unwrap();
         let json = serde_json::from_slice(&output.stdout);
@@ -62,15 +63,15 @@ fn is(findings: &Value, id: &str, status: &str, detail: &str, fix: &str) {
 fn on_a_bare_machine_each_thing_that_is_missing_is_named_with_what_mends_it() {
     let bare = Bare::new();
     let (found, code) = bare.found();
-    is(&found, "compiler", "fail", "no cc on PATH", "apt-get install gcc");
+    is(&found, "compiler", "fail", "no cc in PATH", "apt-get install gcc");
     is(&found, "static-programs", "fail", "rustc", "compiler");
-    is(&found, "qemu", "fail", "no qemu-system-x86_64 on PATH", "install QEMU's");
-    is(&found, "kvm", "unknown", "only QEMU can try it", "first QEMU");
+    is(&found, "qemu", "fail", "no qemu-system-x86_64 in PATH", "install QEMU's");
+    is(&found, "kvm", "unknown", "only QEMU can check it", "install QEMU first");
     is(&found, "kernel", "fail", "no apt-get", "--kernel PATH");
     is(&found, "busybox", "fail", "no apt-get", "export MYDOCKER_BUSYBOX=FILE");
     is(&found, "vm-busybox", "fail", "no apt-get", "export MYDOCKER_BUSYBOX=FILE");
-    is(&found, "mdbook", "warn", "not here yet", "cargo xtask book");
-    is(&found, "build-directory", "ok", "programs run", "");
+    is(&found, "mdbook", "warn", "not installed", "cargo xtask book");
+    is(&found, "build-directory", "ok", "programs can be executed", "");
     assert_eq!(found["summary"]["main_job"], "fail");
     assert_eq!(found["summary"]["vm_tests"], "fail");
     assert_eq!(code, 5);
@@ -78,13 +79,13 @@ fn on_a_bare_machine_each_thing_that_is_missing_is_named_with_what_mends_it() {
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("\nFAIL  compiler "), "{text}");
     assert!(
-        text.ends_with("the tests in a VM: can't run here: see FAIL\n"),
+        text.ends_with("the tests in a VM: cannot run here: see FAIL\n"),
         "{text}"
     );
     assert_eq!(
         fs::read_dir(bare.0.path()).unwrap().count(),
         0,
-        "it has left something"
+        "the doctor left a file"
     );
 }
 
@@ -93,12 +94,12 @@ fn a_package_manager_is_named_and_not_run() {
     let bare = Bare::new();
     bare.program("apt-get", "echo called > \"$0.called\"");
     let (found, _) = bare.found();
-    is(&found, "kernel", "ok", "apt-get is there", "");
-    is(&found, "vm-busybox", "ok", "apt-get is there", "");
-    // Root's tests install it by themselves.
+    is(&found, "kernel", "ok", "apt-get can download it", "");
+    is(&found, "vm-busybox", "ok", "apt-get can download it", "");
+    // As root, the tests install it.
     let status = if nix::unistd::geteuid().is_root() { "warn" } else { "fail" };
     let line = "apt-get install --yes --no-install-recommends qemu-system-x86";
-    is(&found, "qemu", status, "no qemu-system-x86_64 on PATH", line);
+    is(&found, "qemu", status, "no qemu-system-x86_64 in PATH", line);
     assert!(!bare.0.path().join("apt-get.called").exists());
 }
 
@@ -108,7 +109,7 @@ fn an_emulator_that_does_not_run_is_named_and_one_whose_kvm_fails_is_enough() {
     let name = "qemu-system-x86_64";
     bare.program(name, "echo no such library >&2; exit 127");
     let (found, _) = bare.found();
-    is(&found, "qemu", "fail", "no such library", "install another QEMU");
+    is(&found, "qemu", "fail", "no such library", "install QEMU 5.2 or later");
     bare.program(name, "[ \"$1\" = --version ] && echo QEMU emulator version 0.1");
     let (found, _) = bare.found();
     is(&found, "qemu", "ok", "QEMU 0.1", "");
@@ -118,7 +119,7 @@ fn an_emulator_that_does_not_run_is_named_and_one_whose_kvm_fails_is_enough() {
 #[test]
 fn a_build_directory_that_can_not_be_written_is_named() {
     let bare = Bare::new();
-    // Where nobody makes anything, root neither.
+    // Not even root can create files there.
     let mut doctor = bare.doctor();
     doctor.env("CARGO_TARGET_DIR", "/proc/self/target").arg("--json");
     let output = doctor.output().unwrap();

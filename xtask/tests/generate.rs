@@ -1,6 +1,7 @@
-//! Completions and manual pages, as shells and man(1) take them. The chapter is built
-//! once more for it, so this is a lane of its own: `cargo test -p xtask --test
-//! generate`. None needs root. bash must be there; what else is missing is said.
+//! Tests of completions in shells, and of manual pages in man(1). They build the
+//! chapter again, so they are a separate lane: `cargo test -p xtask --test
+//! generate`. They do not need root. They require bash; other missing programs are
+//! reported.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 const CHAPTER: &str = "ch05-env";
 
-/// What is typed, as words, and what is offered for the last of them.
+/// The typed words, and the completions that are offered for the last one.
 const ASKED: [(&[&str], &[&str]); 7] = [
     (&["r"], &["rm", "rmi", "run"]),
     (&["run", "--cpus"], &["--cpus", "--cpuset", "--cpushare"]),
@@ -24,7 +25,7 @@ const ASKED: [(&[&str], &[&str]); 7] = [
     (&["run", "-ti", "-dri"], &["--driver"]),
 ];
 
-/// What `xtask` writes with these words, in a directory.
+/// A directory with the files that `xtask` writes with these arguments.
 fn written(words: &[&str]) -> TempDir {
     let at = tempfile::tempdir().unwrap();
     let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -41,7 +42,7 @@ fn is_there(program: &str) -> bool {
     there
 }
 
-/// What a shell prints, a line each, for this script with these arguments.
+/// The lines that a shell prints for this script with these arguments.
 fn lines(shell: &[&str], script: &str, words: &[&str]) -> BTreeSet<String> {
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).arg("-c").arg(script).args(words);
@@ -58,7 +59,7 @@ fn set(words: &[&str]) -> BTreeSet<String> {
 #[test]
 fn bash_offers_what_the_help_shows() {
     let at = written(&["completions", CHAPTER, "--shell", "bash"]);
-    // As bash(1) says it calls the function: the command, the word, the one before.
+    // bash(1) calls the function with the command, the word, and the previous word.
     let script = "
         . $0
         function=$(complete -p ch05-env | sed 's/.*-F \\([^ ]*\\).*/\\1/')
@@ -87,7 +88,7 @@ fn fish_offers_what_the_help_shows() {
         let line = format!("{CHAPTER} {}", typed.join(" "));
         let words = [file.to_str().unwrap(), &line];
         let got = lines(&["fish", "--no-config"], script, &words);
-        // With a tab, and the help's words; there a name keeps its one dash.
+        // fish adds a tab and the help text, and keeps the single dash of a name.
         let names = got.iter().map(|line| line.split('\t').next().unwrap());
         let mut names: BTreeSet<String> = names.map(str::to_owned).collect();
         if names.remove("-driver") {
@@ -103,7 +104,7 @@ fn zsh_completes_what_the_help_shows() {
         return;
     }
     let at = written(&["completions", CHAPTER, "--shell", "zsh"]);
-    // It completes at a terminal only; the line goes to a file then.
+    // zsh completes only at a terminal; the line is written to a file.
     let script = r#"
         zmodload zsh/zpty
         out=$1/line
@@ -146,7 +147,7 @@ fn a_page_for_each_command_has_its_parts_and_no_fault() {
             page.contains("\n.SH \"SEE ALSO\"\n\\fBch05\\-env\\fR(1), "),
             "{page}"
         );
-        // A word that a page doesn't mean itself is not in it.
+        // Words that must not appear on a page.
         assert!(!page.contains("EXTRA"), "{page}");
     }
     assert!(
@@ -155,12 +156,12 @@ fn a_page_for_each_command_has_its_parts_and_no_fault() {
     lint(&at.path().join("man1"));
 }
 
-/// What mandoc(1) and man(1) say to the pages: nothing.
+/// mandoc(1) and man(1) report no fault of the pages.
 fn lint(directory: &Path) {
     for checker in
         [&["mandoc", "-Tlint", "-Wwarning"][..], &["man", "--warnings", "-l"]]
     {
-        // mandoc(1) knows no --version.
+        // mandoc(1) has no option --version.
         if Command::new(checker[0]).arg("-h").output().is_err() {
             eprintln!("skipped: {} is not installed", checker[0]);
             continue;

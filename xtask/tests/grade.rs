@@ -1,5 +1,6 @@
-//! `cargo xtask grade` on foreign shapes, and on our own: each gets the verdict that it
-//! deserves. One VM each: `cargo test -p xtask --test grade`. None needs root.
+//! Tests of `cargo xtask grade` with foreign programs and with our own: each gets
+//! the right verdict. Each test boots a VM: `cargo test -p xtask --test grade`. They
+//! do not need root.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, Permissions};
@@ -13,7 +14,8 @@ fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/graded").join(name)
 }
 
-/// What is said of a program: its exit status, the table, the results, JUnit's file.
+/// The result for a program: the exit status, the table, the results, the JUnit
+/// file.
 struct Grade {
     code: Option<i32>,
     text: String,
@@ -74,7 +76,7 @@ impl Grade {
 
 #[test]
 fn our_own_passes_all_of_it() {
-    // Dynamically linked: its loader and libraries go with it.
+    // Dynamically linked: its loader and libraries are packed with it.
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut build = Command::new(cargo);
     build.args([
@@ -200,7 +202,7 @@ fn a_wrong_program_is_named_for_each_of_its_wrongs() {
     ] {
         grade.assert(name, verdict, reason);
     }
-    // What is needed to mend it.
+    // The output must contain what is needed to fix the program.
     assert!(grade.text.contains("read:     book/src/ch02-uts.md"), "{}", grade.text);
     assert!(grade.text.contains("ran:      /usr/lib/grade/bin/wrong.py"));
     assert_eq!(grade.row("volume")[2], "fail");
@@ -227,7 +229,10 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
     let adapter = here("sandbox.sh");
     for (words, reason) in [
         (&["grade", "/nonexistent"][..], "/nonexistent"),
-        (&["grade", "/bin/sh", "--chapter", "ch02-setns"], "nothing is graded as"),
+        (
+            &["grade", "/bin/sh", "--chapter", "ch02-setns"],
+            "ch02-setns cannot be graded",
+        ),
         (&["grade", "/bin/sh", "--adapter", "/nonexistent"], "/nonexistent"),
         (
             &["grade", "/bin/sh", "--adapter", adapter.to_str().unwrap()],

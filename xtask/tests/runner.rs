@@ -1,7 +1,7 @@
-//! The runner's own tests: whatever a test does in the VM, it is green only when it
-//! passed, and named for what it was; and whatever is asked for wrongly gets a clear
-//! error. They boot VMs, so they are a lane of their own: `cargo test -p xtask --test
-//! runner`. None needs root.
+//! Tests of the test runner: whatever a test does in the VM, it counts as passed
+//! only if it passed, and its failure is named correctly. Invalid requests get a
+//! clear error. These tests boot VMs, so they are a separate lane: `cargo test -p
+//! xtask --test runner`. They do not need root.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
-/// The words of an error: one that names what was wrong, and a failure.
+/// The text of an error; the exit status must be a failure.
 fn refused(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = said(&output);
@@ -66,7 +66,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         (
             "ends_the_vm_with_the_agreed_code",
             "failed",
-            "the VM ended with the agreed code, and without its last word",
+            "the VM ended with the agreed exit status, but without its last message",
         ),
         ("exits_early", "failed", "exited with 0 before its verdict"),
         ("floods_its_output", "failed", "exited with"),
@@ -78,12 +78,8 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         ),
         ("forges_the_last_word_on_the_console", "failed", "powered the VM off"),
         ("freezes_process_1", "failed", "hung the VM"),
-        ("hangs", "failed", "had not ended after 6 s"),
-        (
-            "hangs_in_a_child_that_holds_its_output",
-            "failed",
-            "had not ended after 6 s",
-        ),
+        ("hangs", "failed", "timed out after 6 s"),
+        ("hangs_in_a_child_that_holds_its_output", "failed", "timed out after 6 s"),
         ("leaks_a_mount", "failed", "left behind: mount: "),
         ("leaks_a_process", "failed", "left behind: process "),
         ("panics", "failed", "failed"),
@@ -92,7 +88,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         ("reboots", "failed", "powered the VM off"),
         ("sees_no_leak", "passed", ""),
         ("skips_as_expected", "skipped", "as said"),
-        ("skips_unexpectedly", "failed", "skipped, which was not expected: lazy"),
+        ("skips_unexpectedly", "failed", "skipped unexpectedly: lazy"),
     ];
     for (name, verdict, reason) in expected {
         let (was, why) = &found[name];
@@ -103,7 +99,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         text.contains("test result: FAILED. 2 passed; 17 failed; 1 ignored;"),
         "{text}"
     );
-    // What is needed to find the fault.
+    // The output must contain what is needed to find the fault.
     assert!(text.contains("as it should"), "{text}");
     assert!(text.contains("sysrq triggered crash"), "{text}");
     assert!(text.contains("again: cargo xtask test --kernel 6.1"), "{text}");
@@ -111,7 +107,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
     assert!(xml.contains("tests=\"20\" failures=\"17\" skipped=\"1\""), "{xml}");
 }
 
-/// A page's blocks, and what must be said of it; nothing, when it tells the truth.
+/// The block of a page, and the expected error; empty if the page is correct.
 const PAGES: [(&str, &str, &str); 13] = [
     ("honest", "$ echo $((6 * 7)); false; echo $?\n42\n1\n", ""),
     ("lies", "$ echo true\n$ echo hot\ncold\n", "lies.md:3: $ echo hot\n"),
@@ -122,25 +118,21 @@ const PAGES: [(&str, &str, &str); 13] = [
     ),
     ("shows-less", "$ echo one; echo two\none\n", "\n   one\n  +two\n"),
     ("declares-nothing", "$ sh -c 'echo $$'\n99999\n", "\n  -99999\n  +"),
-    ("hangs", "$ sleep 1000\n", "hung: it showed nothing new for 20 s"),
+    ("hangs", "$ sleep 1000\n", "hung: printed nothing for 20 s"),
     ("wrong-status", "$ sh -c 'exit 3'; echo $?\n4\n", "\n  -4\n  +3\n"),
-    (
-        "fails-silently",
-        "$ false\n",
-        "exited with 1, of which the page shows nothing",
-    ),
+    ("fails-silently", "$ false\n", "exited with 1, which the page does not show"),
     ("leaves-a-mount", "# mount -t tmpfs left /mnt\n", "mount left: "),
     ("leaves-a-process", "# sleep 1000 &\n", "process left: "),
     ("leaves-a-file", "# touch /etc/left\n", "left: file /etc/left"),
-    ("leaves-the-shell", "$ exit 0\n", "ended the page's shell"),
+    ("leaves-the-shell", "$ exit 0\n", "the page's shell has ended"),
     ("kills-the-runner", "# kill -9 $PPID\n", ""),
 ];
 
-/// It types at a shell inside, which says 1.
+/// A block that types at a shell in the container. The actual output is 1.
 const TERMINAL: &str =
     "$ ch04-pivot-root run -ti sh\n/ # false; echo $?\n0\n/ # exit\n";
 
-/// A checkout with a page of this one block.
+/// Create a checkout with a page that has only this block.
 fn page(checkout: &Path, name: &str, declared: &str, block: &str) {
     let pages = checkout.join("book/src");
     fs::create_dir_all(&pages).unwrap();
@@ -155,7 +147,7 @@ fn no_page_that_lies_is_green_and_each_is_named_for_what_it_did() {
     for (name, block, _) in PAGES {
         page(dir.path(), name, "", block);
     }
-    // Nowhere else is its machine's number to be seen.
+    // Only this page shows the version of its machine's kernel.
     let other = "<!-- book: on 6.12 with v1 -->\n";
     page(dir.path(), "other-machine", other, "$ uname -r | cut -c 1-4\n6.1.\n");
     let file = dir.path().join("results.json");
@@ -192,11 +184,14 @@ fn no_page_that_lies_is_green_and_each_is_named_for_what_it_did() {
 #[test]
 fn a_page_whose_declarations_are_wrong_is_not_run() {
     for (declared, reason) in [
-        ("<!-- book: 7 is a pid -->\n", "a.md:2: 7 is declared, and not in it"),
-        ("<!-- book: 42 is a number -->\n", "a.md:1: \"number\" is no kind"),
-        ("<!-- book: not run: -->\n", "a.md:1: \"not run:\" takes a reason"),
-        ("<!-- book: on 2.4 with v1 -->\n", "there is no machine 2.4-v1"),
-        ("```sh\nrm\n```\n", "a.md:1: what a reader types stands in"),
+        (
+            "<!-- book: 7 is a pid -->\n",
+            "a.md:2: 7 is declared, but not in the block",
+        ),
+        ("<!-- book: 42 is a number -->\n", "a.md:1: unknown kind \"number\""),
+        ("<!-- book: not run: -->\n", "a.md:1: \"not run:\" requires a reason"),
+        ("<!-- book: on 2.4 with v1 -->\n", "unknown machine 2.4-v1"),
+        ("```sh\nrm\n```\n", "a.md:1: commands must be in"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         page(dir.path(), "a", declared, "$ echo 42\n42\n");
@@ -217,7 +212,10 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
         (&["test", "--cgroup", "v3"], "possible values"),
         (&["test", "--here", "--cgroup", "v2"], "cannot be used with"),
         (&["test", "--here", "--keep"], "cannot be used with"),
-        (&["test", "--keep", "behaves"], "standard input or output is no terminal"),
+        (
+            &["test", "--keep", "behaves"],
+            "standard input or output is not a terminal",
+        ),
         (&["test", "--bin-dir", "/nonexistent"], "/nonexistent"),
         (&["test", "--bin-dir", "/etc"], "has a chapter's name"),
         (&["shell", "ch99-none"], "there is no chapter ch99-none"),
@@ -228,7 +226,7 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
     }
 }
 
-/// An emulator that does what the script says when it is to boot something.
+/// A fake emulator that runs this script instead of booting.
 fn emulator(dir: &Path, script: &str) -> String {
     let path = dir.join("qemu-system-x86_64");
     let version = "QEMU emulator version 0.0.1 (fake)";
@@ -241,7 +239,7 @@ fn emulator(dir: &Path, script: &str) -> String {
     format!("{}:{rest}", dir.display())
 }
 
-/// The emulator on PATH, which any session has installed where it may.
+/// The emulator in PATH, which another task has installed if it could.
 fn real() -> PathBuf {
     let output = xtask(&["run", "true"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -263,7 +261,7 @@ fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
         let path = emulator(dir.path(), script);
         let words = ["test", "--accel", "tcg", "--boot-timeout", "1", "exit_codes"];
         let text = refused(xtask(&words).env("PATH", path));
-        assert!(text.contains("no VM comes up"), "{text}");
+        assert!(text.contains("no VM starts"), "{text}");
         assert!(text.contains("microvm") && text.contains("q35"), "{text}");
         assert!(text.contains(reason), "{script}: {text}");
         assert!(text.contains("hint: "), "{text}");
@@ -284,8 +282,8 @@ fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
     let output = xtask(&words).env("PATH", path).output().unwrap();
     let text = said(&output);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("microvm, vmlinux, KVM: not up in 15 s"), "{text}");
-    assert!(text.contains("up on q35, bzImage, emulation"), "{text}");
+    assert!(text.contains("microvm, vmlinux, KVM: no answer within 15 s"), "{text}");
+    assert!(text.contains("started with q35, bzImage, emulation"), "{text}");
     assert!(text.contains("1 passed"), "{text}");
 }
 
@@ -295,7 +293,7 @@ fn a_vm_that_ends_with_another_code_than_agreed_is_not_green() {
     let path = emulator(dir.path(), &format!("{} \"$@\"; exit 0", real().display()));
     let words = ["test", "--accel", "tcg", "a_host_name_changed"];
     let text = refused(xtask(&words).env("PATH", path));
-    assert!(text.contains("exit code should be 43, and is Some(0)"), "{text}");
+    assert!(text.contains("exit status must be 43, but is Some(0)"), "{text}");
     assert!(text.contains("test result: FAILED. 1 passed; 0 failed;"), "{text}");
 }
 
@@ -326,7 +324,7 @@ fn without_qemu_the_command_that_installs_it_is_printed() {
     let mut user = Command::new(copy);
     user.args(words).current_dir("/").uid(1500).gid(1500);
     let text = empty(&mut user);
-    assert!(text.contains(&format!("this installs it: sudo {install}")), "{text}");
+    assert!(text.contains(&format!("install it: sudo {install}")), "{text}");
 }
 
 #[test]
@@ -340,7 +338,8 @@ fn a_program_that_wants_a_loader_is_named() {
 
 #[test]
 fn a_chapter_that_is_broken_fails_and_one_that_is_whole_passes() {
-    // Somebody's own chapter 2, which gives all programs the same host name.
+    // A wrong implementation of chapter 2, in which all programs have the same
+    // hostname.
     let dir = tempfile::tempdir().unwrap();
     let chapter = dir.path().join("ch02-uts");
     let directory = dir.path().to_str().unwrap();
@@ -372,9 +371,9 @@ fn a_shell_in_the_vm_has_a_terminal_as_one_is_used_to() {
     terminal.see("~ # ");
     terminal.type_keys("sleep 1; stty size\n");
     terminal.see("30 100");
-    // Ctrl-C ends the program and not the shell, Ctrl-Z stops it.
+    // Ctrl-C ends the program but not the shell, and Ctrl-Z stops the program.
     terminal.see("~ # ");
-    // The quotes tell what the program says from what was typed.
+    // The quotes distinguish the program's output from the typed line.
     let waits = "sh -c \"echo o''n; exec sleep 1000\"\n";
     terminal.type_keys(waits);
     terminal.see("on\r\n");
@@ -390,7 +389,7 @@ fn a_shell_in_the_vm_has_a_terminal_as_one_is_used_to() {
     assert_eq!(terminal.end(), 7);
 }
 
-/// `--keep` and these words about the misbehaving tests, on a terminal.
+/// Run the misbehaving tests with `--keep` and these arguments, on a terminal.
 fn kept(words: &[&str]) -> Terminal {
     let first = ["test", "--keep", "--jobs", "1", "--program", "misbehaving"];
     Terminal::run(xtask(&[&first, words].concat()))
@@ -399,13 +398,14 @@ fn kept(words: &[&str]) -> Terminal {
 #[test]
 fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
     let mut terminal = kept(&["leaks_a_process", "panics", "sees_no_leak"]);
-    let told = terminal.see_within("a root shell where leaks_a_process failed", 120);
-    // No other test was begun, and what is known of this one is told first.
+    let told = terminal
+        .see_within("a root shell in the VM in which leaks_a_process failed", 120);
+    // No other test was started, and the report of this one comes first.
     assert!(told.contains("left behind: process "), "{told}");
     assert!(told.contains("test result: FAILED. 0 passed; 1 failed;"), "{told}");
     terminal.see("~ # ");
     terminal.resize(100, 30);
-    // The quotes tell what the shell says from what was typed.
+    // The quotes distinguish the shell's output from the typed line.
     terminal.type_keys("id -u''n; pidof sleep >&2 && echo le''aked; stty size\n");
     terminal.see("root");
     terminal.see("leaked");
@@ -418,7 +418,7 @@ fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
 #[test]
 fn a_test_that_hangs_can_be_looked_at_while_it_does() {
     let mut terminal = kept(&["--timeout", "6", "hangs_in_a_child"]);
-    terminal.see_within("had not ended after 6 s", 120);
+    terminal.see_within("timed out after 6 s", 120);
     terminal.see("~ # ");
     terminal.type_keys("pidof misbehaving >&2 && pidof sleep >&2 && echo bo''th\n");
     terminal.see("both");
@@ -429,10 +429,10 @@ fn a_test_that_hangs_can_be_looked_at_while_it_does() {
 #[test]
 fn where_the_vm_went_with_the_test_there_is_no_shell() {
     let mut terminal = kept(&["powers_off", "sees_no_leak"]);
-    terminal.see_within("no shell: the VM went with powers_off", 120);
+    terminal.see_within("no shell: the VM ended with powers_off", 120);
     terminal.see("0 passed; 1 failed;");
     assert_eq!(terminal.end(), 1);
-    // Without a failure all is as ever.
+    // Without a failure, `--keep` has no effect.
     let mut terminal = kept(&["behaves"]);
     terminal.see_within("1 passed; 0 failed;", 120);
     assert_eq!(terminal.end(), 0);
@@ -493,7 +493,7 @@ fn the_main_job_runs_in_the_vm() {
 fn pipes_go_through_the_vm() {
     let mut run = assert_cmd::Command::from_std(xtask(&["run", "sh", "-c"]));
     let script = "cat; echo aside >&2; exit 4";
-    // More than any buffer on the way holds.
+    // More than all buffers on the way can hold.
     let input = "0123456789abcdef".repeat(20_000);
     let assert = run.arg(script).write_stdin(input.clone()).assert();
     assert.code(4).stdout(input).stderr(contains("aside\n"));

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod commands;
 mod controllers;
 mod freeze;
 mod group;
@@ -12,9 +13,11 @@ mod hints;
 mod hostile;
 mod layout;
 mod name;
+mod tables;
 mod top;
 
 pub use accounts::{Account, accounts};
+pub use commands::Commands;
 pub use controllers::{Controller, ControllerNames, controllers};
 pub use freeze::{freeze, is_frozen};
 pub use group::{Group, Place, processes};

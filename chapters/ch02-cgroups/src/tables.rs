@@ -1,10 +1,9 @@
-//! The tables that `list`, `show` and `stats` print. (This file belongs to the program,
-//! not to the library.)
+//! The tables that `list`, `show` and `stats` print.
 
 use std::fmt::Write;
 
+use crate::{Group, Layout, Version, accounts, controllers, memberships};
 use anyhow::Result;
-use ch02_cgroups::{Group, Layout, Version, accounts, controllers, memberships};
 
 /// All controllers: a line each, with the mount point of its hierarchy.
 pub(crate) fn list() -> Result<String> {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod commands;
 mod objects;
 
 pub use objects::{Kind, list, make, remove};

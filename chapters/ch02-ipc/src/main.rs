@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use ch02_ipc::{Ipc, Kind, list, make, remove};
+use ch02_ipc::Ipc;
+use ch02_ipc::commands::Objects;
 use ch02_user::User;
 use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
-use common::{Container, Exit, cli, output};
+use common::{Container, cli};
 
 /// Chapter 2, IPC namespace: queues made outside do not exist inside.
 #[derive(Parser)]
@@ -26,23 +26,8 @@ struct Cli {
 enum Action {
     /// Run a program with message queues of its own
     Run(Run),
-    /// Make one, and print its id; of a POSIX queue its name
-    Make {
-        /// Which
-        kind: Kind,
-    },
-    /// List them all; POSIX queues where /dev/mqueue is mounted
-    ///
-    /// System V's are those of this process' namespace, POSIX queues those of the
-    /// namespace that /dev/mqueue was mounted in.
-    List,
-    /// Remove one
-    Remove {
-        /// Which kind
-        kind: Kind,
-        /// Its id; of a POSIX queue its name
-        id: String,
-    },
+    #[command(flatten)]
+    Objects(Objects),
 }
 
 #[derive(Args)]
@@ -61,16 +46,6 @@ fn main() -> ExitCode {
             .part(Uts::new(flags.uts))
             .part(Ipc)
             .run(),
-        Action::Make { kind } => print(&format!("{}\n", make(kind)?)),
-        Action::List => print(&list()?),
-        Action::Remove { kind, id } => {
-            remove(kind, &id)?;
-            Ok(Exit::Code(0))
-        }
+        Action::Objects(command) => command.run(),
     })
-}
-
-fn print(text: &str) -> Result<Exit> {
-    output::print(text)?;
-    Ok(Exit::Code(0))
 }

@@ -9,6 +9,7 @@
 mod address;
 pub mod commands;
 mod device;
+mod devices;
 mod link;
 mod list;
 mod loading;
@@ -18,6 +19,7 @@ mod route;
 mod routes;
 
 pub use address::Address;
+pub use devices::Devices;
 pub use link::{LONGEST_NAME, Link, OPERSTATE_UP, colons, is_device_name};
 pub use list::list;
 pub use loading::while_loading;

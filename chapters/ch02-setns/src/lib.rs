@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod become_program;
+pub mod commands;
 mod enter;
 mod hold;
 mod kind;

@@ -24,8 +24,8 @@ pub struct Words {
 
     /// The image, and the program with its arguments [default: what the image says]
     ///
-    /// The first word that is no flag ends the flags: all that follows belongs to
-    /// the program.
+    /// Options end at the first argument that is not an option; the remaining
+    /// arguments are the command.
     #[arg(
         required = true,
         trailing_var_arg = true,

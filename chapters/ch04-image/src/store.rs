@@ -230,8 +230,11 @@ impl Store {
         self.sweep()
     }
 
-    /// The image, if it is there; nothing is fetched.
-    fn present(&self, text: &str) -> Result<(Option<Reference>, Image)> {
+    /// The image, and the name if it was found by a name. Nothing is fetched.
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    pub fn present(&self, text: &str) -> Result<(Option<Reference>, Image)> {
         let name = text.parse().map(Reference::with_default_tag);
         match name {
             Ok(name) if name == busybox::reference()? => {

@@ -139,7 +139,7 @@ impl Act for History {
 #[derive(Args, Debug)]
 pub struct Image {
     #[command(subcommand)]
-    action: Action,
+    action: ImageCommands,
 }
 
 impl Act for Image {
@@ -151,7 +151,7 @@ impl Act for Image {
 common::commands! {
     /// The commands of `image`.
     #[derive(Debug)]
-    enum Action {
+    pub enum ImageCommands {
         /// Print all properties of images as JSON
         Inspect(Inspect),
         /// Remove images without a tag, and interrupted downloads
@@ -173,7 +173,7 @@ common::commands! {
 
 /// Print all properties of images as JSON
 #[derive(Args, Debug)]
-struct Inspect {
+pub struct Inspect {
     /// The names of the images, their IDs, or unique ID prefixes
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -190,7 +190,7 @@ impl Act for Inspect {
 
 /// Remove images without a tag, and interrupted downloads
 #[derive(Args, Debug)]
-struct Prune {
+pub struct Prune {
     /// Remove every image that no container uses
     #[arg(short, long)]
     all: bool,

@@ -16,7 +16,7 @@ mod save;
 
 pub use add::{Adder, Unpacked};
 pub use allowance::Allowance;
-pub use commands::{Commands, History, Image, Load, Save, Tag};
+pub use commands::{Commands, History, Image, ImageCommands, Load, Save, Tag};
 pub use inspect::inspect;
 pub use load::load;
 pub use prune::prune;

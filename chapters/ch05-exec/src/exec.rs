@@ -40,7 +40,7 @@ pub struct Exec {
     /// Its name, its id, or what only its id begins with
     container: String,
 
-    /// The program and its arguments, handed on as they are
+    /// The program and its arguments, passed on unchanged
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }

@@ -10,4 +10,4 @@ mod words;
 
 pub use all::Commands;
 pub use list::{Listed, listed};
-pub use ps::Ps;
+pub use ps::{Ps, object};

@@ -64,7 +64,9 @@ impl Ps {
     }
 }
 
-fn object(it: &Listed) -> Value {
+/// A container as `ps --json` prints it.
+#[must_use]
+pub fn object(it: &Listed) -> Value {
     let Listed { record, status, ports } = it;
     let pid =
         if let Status::Running(it) = status { Some(it.pid.as_raw()) } else { None };

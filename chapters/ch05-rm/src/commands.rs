@@ -21,14 +21,15 @@ common::commands! {
 
 /// Remove containers that have ended
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct Rm {
     /// Kill those that run first
     #[arg(short, long)]
-    force: bool,
+    pub force: bool,
 
     /// The names of the containers, their IDs, or unique ID prefixes
     #[arg(required = true, value_name = "CONTAINER")]
-    containers: Vec<String>,
+    pub containers: Vec<String>,
 }
 
 /// Remove all containers that have ended, and what killed ones left

@@ -4,7 +4,7 @@ use anyhow::Result;
 use ch06_network::shared;
 use clap::Args;
 use common::cli::{Act, Context};
-use common::state::State;
+use common::state::{Name, State};
 use common::{Container, Exit};
 
 use crate::{Connection, Flags, Mode, Publication};
@@ -35,10 +35,13 @@ impl Run {
         self.run.image()
     }
 
-    /// Whether the container is connected to a network of this program.
+    /// The network of this program that the container is connected to, if any.
     #[must_use]
-    pub fn has_network(&self) -> bool {
-        matches!(self.network.network, Some(Mode::Network(_)))
+    pub fn network(&self) -> Option<&Name> {
+        match &self.network.network {
+            Some(Mode::Network(name)) => Some(name),
+            _ => None,
+        }
     }
 
     /// Run it, with the parts that a later chapter adds before the connection, and with

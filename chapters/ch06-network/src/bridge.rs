@@ -24,8 +24,13 @@ pub(crate) fn bridge_name(name: &Name, id: &Id) -> String {
     if is_device_name(name) && !["all", "default"].contains(&name) {
         name.to_owned()
     } else {
-        format!("br-{id}")
+        bridge_by_id(id)
     }
+}
+
+/// The name of a bridge that does not have the name of its network.
+pub(crate) fn bridge_by_id(id: &Id) -> String {
+    format!("br-{id}")
 }
 
 /// The alias that marks a bridge as ours.

@@ -15,6 +15,7 @@ use create::Create;
 use inspect::Inspect;
 use list::List;
 use prune::Prune;
+pub use prune::prune;
 use remove::Remove;
 
 common::commands! {

@@ -7,7 +7,7 @@ use ch02_net::Route;
 use common::images::now;
 use common::state::{Id, Name};
 
-use crate::bridge::{bridge_name, remove_bridge, vacant};
+use crate::bridge::{bridge_by_id, bridge_name, remove_bridge, vacant};
 use crate::driver::Driver;
 use crate::network::{Network, check_name, forget};
 use crate::networks::Networks;
@@ -26,6 +26,9 @@ pub struct Request {
     pub subnet: Option<Subnet>,
     /// `None` takes the first address of the subnet.
     pub gateway: Option<Ipv4Addr>,
+    /// If a device has the name of the network, name the bridge after the network's ID
+    /// instead of failing.
+    pub any_bridge: bool,
 }
 
 impl Networks<'_> {
@@ -80,7 +83,7 @@ impl Networks<'_> {
             "--gateway needs --subnet: add --subnet ADDRESS/PREFIX"
         );
         let id = Id::new()?;
-        let bridge = bridge_name(name, &id);
+        let mut bridge = bridge_name(name, &id);
         let mut in_use = of_host(route, None)?;
         // A network whose record is damaged shows its own error, where it is used.
         let others = Network::all(self.state)?.into_iter().flatten();
@@ -104,6 +107,9 @@ impl Networks<'_> {
             }
             None => Ipv4Addr::from_bits(*subnet.range().start()),
         };
+        if request.any_bridge && vacant(route, &bridge).is_err() {
+            bridge = bridge_by_id(&id);
+        }
         vacant(route, &bridge)?;
         let (name, driver) = (name.clone(), *driver);
         Ok(Network { name, id, driver, bridge, subnet, gateway, created: now() })

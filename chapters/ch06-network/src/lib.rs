@@ -36,7 +36,7 @@ pub use addresses::{
     ADDRESS, Claim, Member, noted_addresses, release, release_addresses,
 };
 pub use bridge::mac;
-pub use commands::NetworkCommands;
+pub use commands::{NetworkCommands, prune};
 pub use create::Request;
 pub use driver::Driver;
 pub use network::Network;

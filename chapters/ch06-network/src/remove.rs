@@ -5,7 +5,7 @@ use ch02_net::Route;
 use common::state::{Name, Table};
 
 use crate::addresses::members;
-use crate::bridge::{bridge_name, remove_bridge};
+use crate::bridge::{bridge_by_id, bridge_name, remove_bridge};
 use crate::network::{Network, directory, forget, names, salvaged_id};
 use crate::networks::Networks;
 
@@ -32,15 +32,16 @@ impl Networks<'_> {
                 users.join(", ")
             );
         }
-        let id = match Network::read(self.state, name) {
-            Ok(network) => network.map(|it| (it.bridge, it.id)),
+        let bridges = match Network::read(self.state, name) {
+            Ok(network) => network.map(|it| (vec![it.bridge], it.id)),
             // Of a damaged record, the ID may be left.
-            Err(_) => {
-                salvaged_id(self.state, name).map(|id| (bridge_name(name, &id), id))
-            }
+            Err(_) => salvaged_id(self.state, name)
+                .map(|id| (vec![bridge_name(name, &id), bridge_by_id(&id)], id)),
         };
-        if let Some((bridge, id)) = id {
-            remove_bridge(route, &bridge, &id)?;
+        if let Some((bridges, id)) = bridges {
+            for bridge in bridges {
+                remove_bridge(route, &bridge, &id)?;
+            }
         }
         forget(self.state, name)
     }

@@ -7,6 +7,7 @@ use ch06_network::shared;
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
+use common::state::Name;
 
 use crate::{Flags, Ports, Reservation};
 
@@ -33,7 +34,7 @@ impl Act for Run {
         let ports = flags.ports(&declared)?;
         let publishes = flags.publish_all || !ports.is_empty();
         ensure!(
-            !publishes || run.has_network(),
+            !publishes || run.network().is_some(),
             "--publish needs a network that `network create` made: add --network NETWORK"
         );
         let publication = Publication::default();
@@ -55,5 +56,11 @@ impl Run {
     /// It is not text.
     pub fn image(&self) -> Result<&str> {
         self.run.image()
+    }
+
+    /// The network of this program that the container is connected to, if any.
+    #[must_use]
+    pub fn network(&self) -> Option<&Name> {
+        self.run.network()
     }
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{Image, Reference};
-use common::state::State;
+use common::state::{Name, State};
 use common::step::Step;
 use oci::Platform;
 
@@ -58,6 +58,14 @@ impl Act for Run {
             pull(&image, platform, &self.flags, self.pull)?;
         }
         self.run.act(context)
+    }
+}
+
+impl Run {
+    /// The network of this program that the container is connected to, if any.
+    #[must_use]
+    pub fn network(&self) -> Option<&Name> {
+        self.run.network()
     }
 }
 

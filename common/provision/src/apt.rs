@@ -1,4 +1,5 @@
-//! Packages of Debian and its children, downloaded and not installed, without root.
+//! Downloading packages of Debian and its derivatives without installing them, and
+//! without root.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -13,16 +14,16 @@ use crate::command::{Said, run};
 use crate::room::room;
 use common::step::Step;
 
-/// As long as a package manager may take: lists of 20 MB over a slow line.
+/// The time limit of a package manager: lists of 20 MB over a slow connection.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Room for the lists: Debian 12's take 28 MB at the peak, compressed.
+/// The space for the package lists: those of Debian 12 need up to 28 MB, compressed.
 const ROOM: u64 = 64 << 20;
 
 /// apt-get, with a directory to work in.
 ///
-/// The machine's own package lists are tried first; a fresh machine has none, so
-/// after that it reads lists of its own.
+/// The machine's own package lists are tried first. A fresh machine has none, so
+/// apt-get then downloads its own lists.
 pub struct Apt<'a> {
     path: OsString,
     work: PathBuf,
@@ -31,10 +32,10 @@ pub struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    /// Use the apt-get on this PATH, and tell the reader what is done by `say`.
+    /// Use the apt-get in this PATH, and report progress by `say`.
     ///
     /// # Errors
-    /// There is none; those of mkdir(2) and write(2).
+    /// There is no apt-get; mkdir(2) or write(2) fails.
     pub fn new(path: &OsStr, work: &Path, say: &'a dyn Fn(&str)) -> Result<Apt<'a>> {
         let apt = Apt {
             path: path.to_owned(),
@@ -51,13 +52,13 @@ impl<'a> Apt<'a> {
         Ok(apt)
     }
 
-    /// Download a package; its file.
+    /// Download a package and return its path.
     ///
     /// # Errors
-    /// No list has it, or nothing can be reached: what apt-get says.
+    /// No list contains it, or the server cannot be reached: the error of apt-get.
     pub fn download(&self, package: &str) -> Result<PathBuf> {
         (self.say)(&format!("downloading {package} with apt-get"));
-        // A directory for each, so that the file in it is the package.
+        // A directory for each package, so that its only file is the package.
         let got = make(&self.work.join("got").join(package))?;
         let download = || {
             let mut command = self.command("apt-get");
@@ -74,10 +75,10 @@ impl<'a> Apt<'a> {
         only_file(&got)
     }
 
-    /// The names of all packages that start like this.
+    /// The names of all packages that start with `start`.
     ///
     /// # Errors
-    /// Those of apt-cache.
+    /// apt-cache fails.
     pub fn names(&self, start: &str) -> Result<Vec<String>> {
         let names = || {
             let mut command = self.command("apt-cache");
@@ -96,14 +97,15 @@ impl<'a> Apt<'a> {
     /// Unpack a package into a directory.
     ///
     /// # Errors
-    /// Those of dpkg-deb.
+    /// dpkg-deb fails.
     pub fn unpack(&self, package: &Path, tree: &Path) -> Result<()> {
         let mut command = Command::new("dpkg-deb");
         self.run(command.arg("-x").arg(package).arg(tree)).map(drop)
     }
 
-    /// Read lists of our own. A source that doesn't answer is only a warning: what
-    /// the others have is enough. When it is not, the warning is the reason.
+    /// Download separate package lists. A source that does not answer only causes a
+    /// warning, because the other sources may be enough. If they are not, the
+    /// warning is the reason.
     fn update(&self) -> Result<Option<String>> {
         if self.own_lists.replace(true) {
             return Ok(None);
@@ -137,11 +139,11 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// What apt-get reads after the machine's own settings.
+/// Settings that apt-get reads after the machine's own settings.
 ///
-/// Root would download as the user `_apt`, who can't write here. The machine's hooks
-/// belong to its own lists: Debian's container images have one that empties the
-/// machine's package cache. Of the lists only `Packages` is wanted, and compressed.
+/// Root would download as the user `_apt`, which cannot write here. The machine's
+/// hooks must not run: Debian's container images have a hook that empties the
+/// machine's package cache. Only the `Packages` lists are needed, compressed.
 ///
 /// # Source
 /// apt.conf(5), "#clear"; acquire-additional-files.txt of apt's documentation
@@ -163,7 +165,7 @@ Acquire::http::Timeout "10";
 Acquire::https::Timeout "10";
 "#;
 
-/// The file that a package manager was to put into this directory.
+/// The file that a package manager saved in this directory.
 pub(crate) fn only_file(directory: &Path) -> Result<PathBuf> {
     let mut entries = fs::read_dir(directory)?;
     Ok(entries.next().context("nothing was downloaded")??.path())

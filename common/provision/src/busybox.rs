@@ -1,5 +1,5 @@
-//! The image that every chapter with a root of its own starts from, fetched when it
-//! is missing.
+//! The image that every chapter with its own root filesystem uses. It is fetched if
+//! it is missing.
 
 #[cfg(test)]
 mod fake;
@@ -27,7 +27,7 @@ pub use source::wants_loader;
 /// The image's name.
 pub const NAME: &str = "busybox";
 
-/// The image's whole name.
+/// The image's name, with its tag.
 ///
 /// # Errors
 /// Never: the name is valid.
@@ -35,11 +35,11 @@ pub fn reference() -> Result<Reference> {
     NAME.parse().map(Reference::with_default_tag)
 }
 
-/// The busybox image; fetched first, which is said, when the state directory has
-/// none.
+/// The busybox image. If the state directory has none, it is fetched first, with a
+/// message.
 ///
 /// # Errors
-/// Those of [`fetch`].
+/// The errors of [`fetch`].
 pub fn image(state: &State) -> Result<Image> {
     match usable(state)? {
         Some(image) => Ok(image),
@@ -47,7 +47,7 @@ pub fn image(state: &State) -> Result<Image> {
     }
 }
 
-/// The record, if its layers are there too.
+/// The image's record, if its layers exist too.
 fn usable(state: &State) -> Result<Option<Image>> {
     let image = Image::find(state, &reference()?)?;
     let Some(image) = image else { return Ok(None) };
@@ -63,26 +63,29 @@ fn usable(state: &State) -> Result<Option<Image>> {
     Ok(Some(image))
 }
 
-/// Where the busybox of the image is, or would be taken from. Nothing is downloaded.
+/// The source of the image's busybox, or the source that would be used. Nothing is
+/// downloaded.
 ///
 /// # Errors
-/// `$MYDOCKER_BUSYBOX` is no good; there is no source at all.
+/// `$MYDOCKER_BUSYBOX` is not usable; there is no source.
 pub fn source(state: &State) -> Result<String> {
     match usable(state)? {
-        Some(image) => Ok(format!("the image is there, made of {}", image.source)),
+        Some(image) => {
+            Ok(format!("the image exists, created from {}", image.source))
+        }
         None => source::first(&Places::here()),
     }
 }
 
-/// Get busybox and make the image; `anew` even when there is one.
+/// Get busybox and create the image; with `anew` even if it exists.
 ///
-/// Many may do so at once: one works, the others wait and find what it made. A
-/// process that is killed leaves nothing that counts as an image, and the next one
-/// clears what it left.
+/// Several processes may call this at once: one fetches, the others wait and use the
+/// result. A killed process leaves nothing that counts as an image, and the next
+/// call removes its files.
 ///
 /// # Errors
-/// No source has one, each with its reason; a full disk; a state directory that
-/// can't be written.
+/// No source has a busybox (with the reason for each source); the disk is full; the
+/// state directory is not writable.
 pub fn fetch(state: &State, anew: bool) -> Result<Image> {
     fetch_from(&Places::here(), state, anew)
 }
@@ -99,18 +102,18 @@ fn fetch_from(places: &Places, state: &State, anew: bool) -> Result<Image> {
         .step(|| format!("open(2) {}", path.display()))
         .hint(hints::state)?;
     if lock.try_lock().is_err() {
-        say("another process is fetching it, waiting");
+        say("another process is fetching the image, waiting");
         lock.lock().step(|| format!("flock(2) {}", path.display()))?;
     }
     if let Some(image) = usable(state)?.filter(|_| !anew) {
         return Ok(image);
     }
     if !anew {
-        say(&format!("there is none in {} yet", state.root().display()));
+        say(&format!("the image is not in {} yet", state.root().display()));
     }
     sweep(&layers)?;
-    // A name of its own: when a fetch was killed, its package manager may still be
-    // at work in the last one.
+    // A unique name: the package manager of a killed fetch may still work in its
+    // directory.
     let new = layers.join(format!("{NEW}{}", Id::new()?));
     let made = make(places, state, &new);
     let removed = remove_tree(&new);
@@ -119,23 +122,24 @@ fn fetch_from(places: &Places, state: &State, anew: bool) -> Result<Image> {
     Ok(image)
 }
 
-/// How the names of directories start that a fetch works in.
+/// The prefix of the directories in which a fetch works.
 const NEW: &str = ".new";
 
-/// Remove what killed fetches left. The caller holds the lock, so nobody's is in use.
+/// Remove the directories of killed fetches. The caller holds the lock, so none of
+/// them is in use by a fetch.
 fn sweep(layers: &Path) -> Result<()> {
     let entries =
         fs::read_dir(layers).step(|| format!("readdir(3) {}", layers.display()))?;
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(NEW) {
-            // What can't go now, as somebody still writes to it, goes next time.
+            // If another process still writes to it, the next fetch removes it.
             let _ = remove_tree(&entry.path());
         }
     }
     Ok(())
 }
 
-/// Make the image; `new` is a directory to work in.
+/// Create the image in the working directory `new`.
 fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
     let directory = |name: &str| -> Result<PathBuf> {
         let path = new.join(name);
@@ -154,16 +158,16 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
     let layout = Layout::of(state);
     let _change = layout.change()?;
     blobs.place(&layout)?;
-    // All data are on the disk before a name leads to them: after a power failure
-    // there is the whole image or none.
+    // All data must be on the disk before a name refers to them: after a power
+    // failure there is the whole image or none.
     let layers = state.layers();
     let handle =
         File::open(&layers).step(|| format!("open(2) {}", layers.display()))?;
     nix::unistd::syncfs(&handle)
         .step(|| format!("syncfs(2) {}", layers.display()))
         .hint(hints::state)?;
-    // One that is there is damaged or not wanted. Between the two renames a record
-    // leads to no layer, which counts as no image.
+    // An existing layer is damaged or not wanted. Between the two renames, the
+    // record refers to no layer, which counts as no image.
     if target.exists() {
         fs::rename(&target, new.join("old"))
             .step(|| format!("rename(2) {}", target.display()))?;
@@ -190,17 +194,18 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
     layout.write_index()?;
     let megabytes = size as f64 / 1e6;
     let Image { source, sha256, .. } = &image;
-    let sha256 = sha256.get(..12).context("a short digest")?;
+    let sha256 = sha256.get(..12).context("the digest is too short")?;
     say(&format!("{megabytes:.1} MB from {source}, sha256 {sha256}"));
     Ok(image)
 }
 
-/// A step's text.
+/// The text of a step.
 fn at(call: &str, path: &Path) -> String {
     format!("{call} {}", path.display())
 }
 
-/// A line of progress. On a terminal it is dim: it is not what was asked for.
+/// Print a line of progress. On a terminal it is dim, because it is not the
+/// program's output.
 fn say(line: &str) {
     let mut stderr = io::stderr();
     let (dim, plain) =
@@ -209,8 +214,8 @@ fn say(line: &str) {
     if cfg!(test) {
         return eprint!("{line}");
     }
-    // At once, so that the lines of two fetches don't mix. Progress that nobody can
-    // see is no reason to stop.
+    // One write(2), so that the lines of two fetches do not mix. Progress that
+    // cannot be printed is not a reason to stop.
     let _ = stderr.write_all(line.as_bytes());
 }
 
@@ -220,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_whose_layer_is_gone_is_no_image() {
+    fn a_record_without_its_layer_is_no_image() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let digest = images::Digest::from_hex(&"1".repeat(64)).unwrap();
@@ -251,7 +256,7 @@ mod tests {
         assert_eq!(found.unwrap(), None);
     }
 
-    /// These need a program that runs without a compiler.
+    /// These tests need a program that runs without a compiler.
     #[cfg(target_arch = "x86_64")]
     mod with_a_busybox {
         use std::os::unix::fs::PermissionsExt;
@@ -286,7 +291,7 @@ mod tests {
             for name in ["dev", "proc", "sys", "run", "mnt", "home", "var/tmp"] {
                 assert!(root.join(name).is_dir(), "/{name}");
             }
-            // The digest depends on the program only.
+            // The digest must depend only on the program.
             let bin = root.join("bin/busybox").metadata().unwrap();
             assert_eq!(bin.modified().unwrap(), std::time::SystemTime::UNIX_EPOCH);
             for name in ["etc/passwd", "etc/group", "etc/hosts"] {
@@ -295,7 +300,7 @@ mod tests {
         }
 
         #[test]
-        fn what_killed_fetches_left_goes_with_the_next() {
+        fn the_next_fetch_removes_the_files_of_killed_ones() {
             let machine = with_one_on_path();
             let layers = machine.state().layers();
             fs::create_dir_all(layers.join(".newdead/tree/bin")).unwrap();
@@ -307,7 +312,7 @@ mod tests {
         }
 
         #[test]
-        fn a_layer_without_a_record_is_made_anew() {
+        fn a_layer_without_a_record_is_created_again() {
             let machine = with_one_on_path();
             let (places, state) = (machine.places(), machine.state());
             let image = fetch_from(&places, &state, false).unwrap();
@@ -316,7 +321,7 @@ mod tests {
             fs::remove_file(layout.record(&image.id)).unwrap();
             fs::remove_file(image.directories(&state)[0].join("bin/sh")).unwrap();
             let again = fetch_from(&places, &state, false).unwrap();
-            // A second may have begun.
+            // The clock may have advanced by a second.
             assert!(again.created >= image.created);
             assert_eq!(Image { created: image.created, ..again }, image);
             assert!(image.directories(&state)[0].join("bin/sh").is_symlink());
@@ -337,7 +342,7 @@ mod tests {
         }
 
         #[test]
-        fn of_many_at_once_one_downloads_and_all_get_it() {
+        fn of_several_fetches_one_downloads_and_all_succeed() {
             let machine = Machine::new();
             machine.with_apt();
             let (places, state) = (machine.places(), machine.state());

@@ -1,4 +1,4 @@
-//! Other programs, run quietly: what they say is kept for the error.
+//! Running other programs without output: the output is kept for the error.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -13,40 +13,40 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use common::poll;
 use common::step::Step;
 
-/// What a program said.
+/// The output of a program.
 #[derive(Debug)]
 pub struct Said {
-    /// On stdout.
+    /// The bytes on stdout.
     pub out: Vec<u8>,
-    /// On stderr.
+    /// The text on stderr.
     pub err: String,
 }
 
 impl Said {
-    /// The last line on stderr that starts like this.
+    /// The last line on stderr that starts with `start`.
     #[must_use]
     pub fn last(&self, start: &str) -> Option<&str> {
         self.err.lines().rfind(|line| line.starts_with(start))
     }
 }
 
-/// Run a command to its end, for `limit` at the longest; its last words are the
-/// error.
+/// Run a command, at most for `limit`. If it fails, the last line of its stderr is
+/// the error.
 ///
 /// # Errors
-/// It can't be started, fails, or takes longer and is killed.
+/// The command cannot be started, fails, or exceeds the limit and is killed.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Said> {
     let name = command.get_program().to_string_lossy().into_owned();
-    // In memory: no pipe fills up, and a full disk can't swallow the reason.
+    // Output in memory: no pipe fills up, and a full disk cannot hide the reason.
     let (mut out, mut err) = (memory()?, memory()?);
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
-    // The words of a package manager are read by people of one language here.
+    // English messages, because the errors contain them.
     let mut child = match command.env("LC_ALL", "C").spawn() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => bail!("no {name} here"),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => bail!("{name} not found"),
         child => child.step(|| format!("execve(2) {name}"))?,
     };
     let Some(status) = wait(&mut child, limit)? else {
-        bail!("{name} had not ended after {} seconds", limit.as_secs());
+        bail!("{name} timed out after {} seconds", limit.as_secs());
     };
     let mut said = Said { out: Vec::new(), err: String::new() };
     let mut words = Vec::new();
@@ -57,7 +57,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Said> {
         let last = said.err.lines().rfind(|line| !line.trim().is_empty());
         match last {
             Some(last) => bail!("{name}: {}", last.trim()),
-            None => bail!("{name} failed without a word: {status}"),
+            None => bail!("{name} failed and printed nothing: {status}"),
         }
     }
     Ok(said)
@@ -68,7 +68,7 @@ fn memory() -> Result<File> {
     Ok(File::from(fd.step(|| "memfd_create(2)")?))
 }
 
-/// Wait for a child; `None` when the time was up and it had to be killed.
+/// Wait for a child; `None` if the time expired and the child was killed.
 fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let end = Instant::now() + limit;
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_the_error() {
+    fn the_last_line_of_stderr_is_the_error() {
         let error = sh("echo first >&2; echo last >&2; exit 3", SOON).unwrap_err();
         assert_eq!(error.to_string(), "/bin/sh: last");
     }
 
     #[test]
-    fn more_than_a_pipe_holds_is_kept() {
+    fn output_larger_than_a_pipe_is_kept() {
         let said = sh("yes | head -c 300000; echo W: x >&2; echo y >&2", SOON);
         let said = said.unwrap();
         assert_eq!(said.out.len(), 300_000);
@@ -115,18 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_never_ends_is_ended() {
+    fn a_program_that_never_ends_is_killed() {
         let limit = Duration::from_millis(200);
         let begun = Instant::now();
         let error = sh("exec sleep 60", limit).unwrap_err();
-        assert!(error.to_string().contains("had not ended"), "{error}");
+        assert!(error.to_string().contains("timed out"), "{error}");
         assert!(begun.elapsed() < SOON);
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn a_missing_program_is_named() {
         let _turn = turn();
         let error = run(&mut Command::new("no-such-program"), SOON).unwrap_err();
-        assert_eq!(error.to_string(), "no no-such-program here");
+        assert_eq!(error.to_string(), "no-such-program not found");
     }
 }

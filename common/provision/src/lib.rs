@@ -1,8 +1,8 @@
-//! Gets busybox from the distribution's package manager and makes the image that the
-//! chapters start from.
+//! Gets busybox from the distribution's package manager and creates the image that
+//! the chapters use.
 //!
-//! This is not part of the engine: no chapter teaches it. The VM of the tests uses the
-//! same package managers to get its kernels.
+//! This is not part of the engine, and no chapter explains it. The VM of the tests
+//! gets its kernels from the same package managers.
 
 pub mod apt;
 pub mod busybox;

@@ -1,4 +1,4 @@
-//! Room on a disk, asked for before it is filled.
+//! Checking the free space of a disk before it is filled.
 
 use std::path::Path;
 
@@ -8,10 +8,11 @@ use nix::sys::statvfs::statvfs;
 
 use common::step::Step;
 
-/// Make sure of this many bytes for `what`: on a full disk apt-get 2.6 never ends.
+/// Check that this many bytes are free for `what`: on a full disk apt-get 2.6 never
+/// ends.
 ///
 /// # Errors
-/// ENOSPC, with how much is free.
+/// ENOSPC, with the free and the required space.
 pub fn room(directory: &Path, bytes: u64, what: &str) -> Result<()> {
     let about =
         statvfs(directory).step(|| format!("statvfs(3) {}", directory.display()))?;
@@ -22,14 +23,16 @@ pub fn room(directory: &Path, bytes: u64, what: &str) -> Result<()> {
     if free < bytes {
         let text = || {
             let (free, bytes) = (free as f64 / 1e6, bytes as f64 / 1e6);
-            format!("room for {what}: {free:.1} MB free, {bytes:.1} MB needed")
+            format!(
+                "disk space for {what}: {free:.1} MB free, {bytes:.1} MB required"
+            )
         };
         return Err(Errno::ENOSPC).step(text);
     }
     Ok(())
 }
 
-/// Whether a full disk is the reason.
+/// Whether a full disk caused the error.
 #[must_use]
 pub fn is_full(error: &Error) -> bool {
     error.root_cause().downcast_ref() == Some(&Errno::ENOSPC)
@@ -40,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_the_disks_fault() {
+    fn a_full_disk_is_detected() {
         let error = room(Path::new("/tmp"), u64::MAX, "all").unwrap_err();
         assert!(is_full(&error));
         let text = common::step::report(&error);

@@ -1,15 +1,15 @@
-//! Go-style flags: `-name x`, `-name=x` and `--name x` mean the same, and `-ti`
-//! still means `-t -i`.
+//! Go-style options: `-name x`, `-name=x` and `--name x` mean the same, and so do `-ti`,
+//! `--ti` and `-t -i`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::{Arg, ArgAction, Command};
 
-/// Rewrite a command line into what clap reads, by clap's own list of options.
+/// Rewrite a command line for clap, by means of clap's own list of options.
 ///
-/// Where a command ends with a program's words, the first positional argument ends
-/// it: what follows is handed on byte for byte.
+/// If a command ends with a program and its arguments, options end at the first
+/// positional argument. The rest is passed on byte for byte.
 #[must_use]
 pub fn go_style(
     command: &Command,
@@ -29,13 +29,20 @@ pub fn go_style(
         }
         let (arg, value_follows) = match arg.as_bytes() {
             b"--" | b"-" => (arg, None),
-            // clap adds it to the list as late as it reads the command line.
+            // clap adds --help to the list only when it parses the command line.
             b"-help" => ("--help".into(), Some(false)),
-            [b'-', b'-', name @ ..] => {
-                let follows =
-                    long(command, name).is_some_and(|(a, v)| takes(a) && !v);
-                (arg, Some(follows))
-            }
+            [b'-', b'-', name @ ..] => match long(command, name) {
+                Some((option, has_value)) => {
+                    let follows = takes(option) && !has_value;
+                    (arg, Some(follows))
+                }
+                // Go's package flag reads --m as -m.
+                None if is_cluster(command, name) => {
+                    let follows = cluster(command, name);
+                    (OsStr::from_bytes(&arg.as_bytes()[1..]).into(), Some(follows))
+                }
+                None => (arg, Some(false)),
+            },
             [b'-', name @ ..] => match long(command, name) {
                 Some((option, has_value)) if name.len() > 1 => {
                     let follows = takes(option) && !has_value;
@@ -43,7 +50,7 @@ pub fn go_style(
                     longer.push(&arg);
                     (longer, Some(follows))
                 }
-                // clap would read -hostnam as -h, print the help, and be content.
+                // clap would parse -hostnam as -h, and print the help.
                 None if name.len() > 1 && is_help(command, name[0]) => {
                     let mut longer = OsString::from("-");
                     longer.push(&arg);
@@ -73,7 +80,7 @@ fn ends_with_words(command: &Command) -> bool {
     command.get_positionals().any(Arg::is_trailing_var_arg_set)
 }
 
-/// The long option of this name, and whether a value is attached to it by `=`.
+/// The long option of this name, and whether `=` attaches a value to it.
 fn long<'a>(command: &'a Command, name: &[u8]) -> Option<(&'a Arg, bool)> {
     let (name, attached) = match name.iter().position(|&byte| byte == b'=') {
         Some(at) => (&name[..at], true),
@@ -89,7 +96,8 @@ fn long<'a>(command: &'a Command, name: &[u8]) -> Option<(&'a Arg, bool)> {
     command.get_arguments().find(matches).map(|option| (option, attached))
 }
 
-/// Whether a cluster of short options, `-tiv`, ends with one whose value follows.
+/// Whether a cluster of short options, such as `-tiv`, ends with an option whose
+/// value is the next argument.
 fn cluster(command: &Command, letters: &[u8]) -> bool {
     for (at, &letter) in letters.iter().enumerate() {
         let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
@@ -102,7 +110,19 @@ fn cluster(command: &Command, letters: &[u8]) -> bool {
     false
 }
 
-/// Whether this short option is the one that asks for the help.
+/// Whether each letter is a short option, the last of which may have a value: `ti`, `m`,
+/// `m=100m`.
+fn is_cluster(command: &Command, name: &[u8]) -> bool {
+    let letters = name.split(|&byte| byte == b'=').next().unwrap_or_default();
+    let known = |(at, &letter): (usize, &u8)| {
+        let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
+        let option = command.get_arguments().find(short);
+        option.is_some_and(|option| !takes(option) || at + 1 == letters.len())
+    };
+    !letters.is_empty() && letters.iter().enumerate().all(known)
+}
+
+/// Whether this short option prints the help.
 fn is_help(command: &Command, letter: u8) -> bool {
     let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
     let option = command.get_arguments().find(short);
@@ -169,7 +189,29 @@ mod tests {
     }
 
     #[test]
-    fn flags_may_follow_a_name_where_no_program_comes() {
+    fn two_dashes_before_short_options_are_one() {
+        assert_eq!(
+            rewritten(&[
+                "x",
+                "run",
+                "--ti",
+                "--m",
+                "--ti",
+                "--v=/a:/b",
+                "sh",
+                "--m"
+            ]),
+            ["x", "run", "-ti", "-m", "--ti", "-v=/a:/b", "sh", "--m"]
+        );
+        // Neither a cluster of known letters, nor one whose value is attached.
+        for line in [["x", "run", "--tx"], ["x", "run", "--mt"], ["x", "run", "--"]]
+        {
+            assert_eq!(rewritten(&line), line);
+        }
+    }
+
+    #[test]
+    fn options_may_follow_a_name_if_the_command_takes_no_program() {
         assert_eq!(
             rewritten(&["x", "create", "box", "-cpuset", "0"]),
             ["x", "create", "box", "--cpuset", "0"]
@@ -196,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_flag_that_begins_with_h_is_no_cry_for_help() {
+    fn a_misspelt_option_that_begins_with_h_does_not_print_the_help() {
         assert_eq!(
             rewritten(&["x", "run", "-hostnam", "box", "sh"]),
             ["x", "run", "--hostnam", "box", "sh"]

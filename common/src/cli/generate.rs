@@ -1,7 +1,9 @@
-//! Completions and manual pages, from the same list of flags that `--help` prints.
+//! Shell completions and manual pages, from the same list of options that `--help`
+//! prints.
 //!
-//! Only programs built with the feature `generate` know how: `cargo xtask
-//! completions` and `cargo xtask man` build the chapters so, apart from the others.
+//! Only binaries with the feature `generate` contain this code. `cargo xtask
+//! completions` and `cargo xtask man` build them, separately from the other
+//! binaries.
 
 use std::env;
 use std::fs;
@@ -17,14 +19,14 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::step::{Step, report};
 
-/// The hidden first word; then the directory, the day for the pages, and what:
-/// `bash`, `zsh`, `fish`, `man`.
+/// The hidden first argument. The following arguments are the directory, the date of
+/// the pages, and what to generate: `bash`, `zsh`, `fish` or `man`.
 const VERB: &str = "generate";
 
-/// What the pages are part of.
+/// The title of the manual to which the pages belong.
 const MANUAL: &str = "Write your own Docker";
 
-/// Write what the command line asks for, if it does; the files' names go to stdout.
+/// Generate the files if the command line asks for it, and print their names.
 pub(crate) fn asked(command: &Command) -> Option<ExitCode> {
     let mut words = env::args_os().skip(1);
     if words.next()? != VERB {
@@ -57,15 +59,15 @@ fn write(command: &Command, what: &str, day: &str, directory: &Path) -> Result<(
     Ok(())
 }
 
-/// The script for this shell, with its file's name.
+/// The completion script for this shell, and its file name.
 fn completion(command: &Command, shell: &str) -> Result<(String, String)> {
     let Ok(shell) = Shell::from_str(shell, false) else {
-        bail!("{shell}: bash, zsh, fish or man");
+        bail!("unknown kind {shell:?}: expected bash, zsh, fish or man");
     };
     let name = command.get_name();
     Ok(match shell {
         Shell::Bash => {
-            // clap_complete 4.6.11 loses the commands of a program with a dash in
+            // clap_complete 4.6.11 loses the subcommands of a program with a dash in
             // its name.
             let plain = name.replace('-', "_");
             let script = script(shell, command.clone(), &plain)?;
@@ -76,7 +78,7 @@ fn completion(command: &Command, shell: &str) -> Result<(String, String)> {
             (format!("{name}.bash"), one_dash_in_bash(&registered)?)
         }
         Shell::Zsh => {
-            // It doesn't escape what ends a value's name there.
+            // clap_complete does not escape a colon in a value's name for zsh.
             let command = command.clone().mut_subcommands(|inner| {
                 inner.mut_args(|arg| {
                     let names = arg.get_value_names().unwrap_or_default().iter();
@@ -92,25 +94,25 @@ fn completion(command: &Command, shell: &str) -> Result<(String, String)> {
             let script = script(shell, command.clone(), name)?;
             (format!("{name}.fish"), one_dash_in_fish(name, &script))
         }
-        other => bail!("{other}: bash, zsh, fish or man"),
+        other => bail!("unknown kind {other:?}: expected bash, zsh, fish or man"),
     })
 }
 
-/// As clap_complete writes it.
+/// The script as clap_complete generates it.
 fn script(shell: Shell, mut command: Command, name: &str) -> Result<String> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    String::from_utf8(script).context("a script that is no text")
+    String::from_utf8(script).context("the script is not UTF-8")
 }
 
-/// One dash is enough for a long name, as [`crate::cli::flags`] reads it: values are
-/// offered after `-driver`, and `--driver` for `-dri`.
+/// One dash is enough for a long name, as [`crate::cli::flags`] parses it: `-driver`
+/// is completed by its values, and `-dri` by `--driver`.
 fn one_dash_in_bash(script: &str) -> Result<String> {
     let at = "    case \"${cmd}\" in\n";
     let longer =
         "    if [[ ${cur} == -[!-]?* ]]; then\n        cur=\"-${cur}\"\n    fi\n";
     if !script.contains(at) {
-        bail!("clap_complete writes other scripts for bash than it did");
+        bail!("the scripts of clap_complete for bash have changed");
     }
     let script = script.replacen(at, &format!("{longer}{at}"), 1);
     let line = |line: &str| {
@@ -124,7 +126,7 @@ fn one_dash_in_bash(script: &str) -> Result<String> {
 fn one_dash_in_zsh(command: &Command, script: &str) -> Result<String> {
     let at = "    typeset -A opt_args\n";
     if !script.contains(at) {
-        bail!("clap_complete writes other scripts for zsh than it did");
+        bail!("the scripts of clap_complete for zsh have changed");
     }
     let mut names: Vec<&str> = Vec::new();
     for command in std::iter::once(command).chain(command.get_subcommands()) {
@@ -149,23 +151,24 @@ fn one_dash_in_zsh(command: &Command, script: &str) -> Result<String> {
     Ok(script.replacen(at, &format!("{longer}{at}"), 1))
 }
 
-/// fish knows long names with one dash as "old style": `-o`.
+/// fish calls long names with one dash "old style": `-o`.
 fn one_dash_in_fish(name: &str, script: &str) -> String {
     let asked = format!("__fish_{}_one_dash", name.replace('-', "_"));
     let mut all = format!(
-        "# Whether a long name was given with one dash, or is being typed.
+        "# Whether a long option was given with one dash, or is being typed.
 function {asked}
     string match -qr -- '^-[^-].' (commandline -ct) (commandline -opc)[-1]
 end
 
 "
     );
-    // A value's list goes over several lines.
+    // The list of values may contain newlines.
     let mut parts = script.split("\ncomplete ");
     all += parts.next().unwrap_or_default();
     for part in parts {
         all += &format!("\ncomplete {}", part.trim_end());
-        // As `-c NAME -n "WHEN" -s d -l detach -d 'TEXT'`, with or without `-s d`.
+        // The line has the form `-c NAME -n "WHEN" -s d -l detach -d 'TEXT'`, with
+        // or without `-s d`.
         let Some((when, option)) = part.split_once("\" -") else { continue };
         let long = match option.as_bytes() {
             [b'l', b' ', ..] => &option[2..],
@@ -177,7 +180,7 @@ end
     all + "\n"
 }
 
-/// A page for the program and one for each of its commands, with their files' names.
+/// A page for the program and a page for each command, with their file names.
 fn pages(command: &Command, day: &str) -> Result<Vec<(String, String)>> {
     let mut command = command.clone().disable_help_subcommand(true);
     command.build();
@@ -212,9 +215,12 @@ fn page(
         .subcommand_help_heading("COMMANDS");
     let man = Man::new(plain).title(own.to_uppercase()).date(day);
     let mut bytes = Vec::new();
-    man.source("mydocker").manual(MANUAL).render(&mut bytes).context("a page")?;
-    let page = String::from_utf8(bytes).context("a page that is no text")?;
-    // An empty line is the break already.
+    man.source("mydocker")
+        .manual(MANUAL)
+        .render(&mut bytes)
+        .context("render a page")?;
+    let page = String::from_utf8(bytes).context("a page is not UTF-8")?;
+    // An empty line already breaks the line.
     let mut page = page.replace("\n.br\n\n.br\n", "\n\n");
     let mut roff = Roff::new();
     for block in after.unwrap_or_default().split("\n\n") {
@@ -233,7 +239,8 @@ fn page(
     Ok(page)
 }
 
-/// What `--help` has below the flags: a heading, and lines that stay as they are.
+/// A section of the text below the options of `--help`: a heading, and lines that
+/// are printed unchanged.
 fn section(roff: &mut Roff, block: &str) {
     let mut lines = block.lines();
     let heading = lines.next().unwrap_or_default().trim_end_matches(':');

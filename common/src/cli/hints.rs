@@ -1,4 +1,4 @@
-//! Hints that more than one chapter gives.
+//! Hints that more than one chapter prints.
 
 use std::env;
 use std::fs;
@@ -6,20 +6,20 @@ use std::fs;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 
-/// For calls that write below the state directory.
+/// The hint for calls that write below the state directory.
 #[must_use]
 pub fn state(errno: Errno) -> Option<String> {
     let text = match errno {
         Errno::ENOSPC | Errno::EDQUOT => {
-            "the disk of the state directory is full: make room, or let \
-             MYDOCKER_ROOT name a directory on another one"
+            "the disk of the state directory is full: free some space, or set \
+             MYDOCKER_ROOT to a directory on another disk"
         }
         Errno::EROFS => {
-            "the state directory's file system is read-only: let MYDOCKER_ROOT \
-             name a directory that can be written"
+            "the state directory's filesystem is read-only: set \
+             MYDOCKER_ROOT to a writable directory"
         }
         Errno::EACCES | Errno::EPERM => {
-            "the state directory belongs to somebody else: let MYDOCKER_ROOT name \
+            "the state directory belongs to another user: set MYDOCKER_ROOT to \
              a directory of your own"
         }
         _ => return None,
@@ -27,66 +27,66 @@ pub fn state(errno: Errno) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// For a process that is to be in a cgroup, moved or born there.
+/// The hint for a process that is moved to a cgroup, or created there.
 ///
 /// # Source
 /// cgroup-v2.rst, "Threads": a group whose type is "domain invalid"
-pub const INVALID_GROUP: &str = "in cgroup v2 a group holds processes or hands \
-    controllers down: the one above this has processes of its own, so move them into \
-    a group inside it";
+pub const INVALID_GROUP: &str = "a cgroup v2 cannot both contain processes and \
+    enable controllers for its children: the parent cgroup contains processes; move \
+    them into a child cgroup";
 
-/// For clone(2) and for what it takes to fill a new user namespace.
+/// The hint for clone(2), and for the calls that set up a new user namespace.
 #[must_use]
 pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
     let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
     let text = match errno {
         Errno::EPERM | Errno::EACCES | Errno::ENOSPC if user => {
-            format!("{}; this works: {}", closed(), as_root())
+            format!("{}; run as root: {}", closed(), as_root())
         }
         Errno::EPERM => format!(
-            "making a namespace takes CAP_SYS_ADMIN; this works: {}",
+            "creating a namespace requires CAP_SYS_ADMIN; run as root: {}",
             as_root()
         ),
-        Errno::ENOSPC => {
-            "a limit below /proc/sys/user is reached: raise it, or end \
+        Errno::ENOSPC => "a limit in /proc/sys/user is reached: raise it, or stop \
                           other containers"
+            .to_owned(),
+        Errno::EAGAIN => "no more processes are allowed: by the user's limit \
+                          (ulimit -u), pids.max of the cgroup, or kernel.pid_max"
+            .to_owned(),
+        // Only the cgroup in which the child starts causes these errors.
+        Errno::EOPNOTSUPP | Errno::EBUSY => INVALID_GROUP.to_owned(),
+        Errno::EINVAL => {
+            "this kernel does not support one of these namespaces: see \
+                          ls /proc/self/ns"
                 .to_owned()
         }
-        Errno::EAGAIN => "there may be no more processes: by the user's limit \
-                          (ulimit -u), by pids.max of the group, or by kernel.pid_max"
-            .to_owned(),
-        // Only the group that the child is to be born into says these.
-        Errno::EOPNOTSUPP | Errno::EBUSY => INVALID_GROUP.to_owned(),
-        Errno::EINVAL => "this kernel lacks one of these namespaces: compare with \
-                          ls /proc/self/ns"
-            .to_owned(),
         _ => return None,
     };
     Some(text)
 }
 
-/// Why an ordinary user gets no user namespace here.
+/// The reason that an ordinary user gets no user namespace on this machine.
 fn closed() -> String {
     let read = |name: &str| {
         let value = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
         value.trim().parse::<u64>().ok()
     };
     if read("user/max_user_namespaces") == Some(0) {
-        "user namespaces are closed here (sysctl user.max_user_namespaces is 0)"
+        "user namespaces are disabled (sysctl user.max_user_namespaces is 0)"
     } else if read("kernel/unprivileged_userns_clone") == Some(0) {
-        "user namespaces are closed to ordinary users here (sysctl \
+        "user namespaces are disabled for ordinary users (sysctl \
          kernel.unprivileged_userns_clone is 0)"
     } else if read("kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        "AppArmor keeps ordinary users from user namespaces here (sysctl \
+        "AppArmor denies user namespaces to ordinary users (sysctl \
          kernel.apparmor_restrict_unprivileged_userns is 1)"
     } else {
-        "this machine lets you have no user namespace (inside another container, \
+        "this machine allows no user namespace (inside another container, \
          its seccomp filter usually forbids it)"
     }
     .to_owned()
 }
 
-/// This very command line, for root.
+/// The same command line, executed as root by sudo.
 fn as_root() -> String {
     let program = env::current_exe().unwrap_or_default().into_os_string();
     let arguments = env::args_os().skip(1);
@@ -95,7 +95,7 @@ fn as_root() -> String {
     format!("sudo {}", words.collect::<Vec<_>>().join(" "))
 }
 
-/// A word as a shell reads it back.
+/// A word, quoted for a shell.
 #[must_use]
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);

@@ -1,4 +1,5 @@
-//! One step of building a container: a system call, narrated and put in context.
+//! One step of setting up a container: a system call, its trace line, and its error
+//! context.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,89 +10,89 @@ use nix::errno::Errno;
 
 use crate::process::exit::{Failure, code_of};
 
-/// Where and when the code runs that makes a step.
+/// The process, the hook and the part that execute a step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scene {
+pub(crate) struct Position {
     pub(crate) side: &'static str,
     pub(crate) hook: &'static str,
     pub(crate) part: &'static str,
 }
 
-type Narrator = Box<dyn Fn(&str)>;
+type TraceSink = Box<dyn Fn(&str)>;
 
 thread_local! {
-    static SCENE: Cell<Scene> =
-        const { Cell::new(Scene { side: "parent", hook: "begin", part: "" }) };
-    static NARRATOR: RefCell<Option<Narrator>> = const { RefCell::new(None) };
+    static POSITION: Cell<Position> =
+        const { Cell::new(Position { side: "parent", hook: "begin", part: "" }) };
+    static SINK: RefCell<Option<TraceSink>> = const { RefCell::new(None) };
 }
 
-/// From now on steps belong to this scene.
-pub(crate) fn scene(scene: Scene) {
-    SCENE.set(scene);
+/// The following steps have this position.
+pub(crate) fn set_position(position: Position) {
+    POSITION.set(position);
 }
 
-/// Narrate: one line a step on stderr. This is `--trace`.
-pub fn narrate() {
-    NARRATOR.set(Some(Box::new(|line| {
-        // A reader who went away is no reason to stop.
+/// Print the trace, one line per step, on stderr. This is `--trace`.
+pub fn start_trace() {
+    SINK.set(Some(Box::new(|line| {
+        // A closed stderr is not a reason to stop.
         let _ = writeln!(io::stderr(), "{line}");
     })));
 }
 
-/// Send the lines elsewhere, if there are any.
-pub(crate) fn narrate_by(narrator: impl Fn(&str) + 'static) {
-    if narrated() {
-        NARRATOR.set(Some(Box::new(narrator)));
+/// Pass the trace lines to `sink` instead, if tracing is on.
+pub(crate) fn redirect_trace(sink: impl Fn(&str) + 'static) {
+    if is_tracing() {
+        SINK.set(Some(Box::new(sink)));
     }
 }
 
-/// Narrate no more.
-pub(crate) fn hush() {
-    NARRATOR.set(None);
+/// Stop tracing.
+pub(crate) fn stop_trace() {
+    SINK.set(None);
 }
 
-fn narrated() -> bool {
-    NARRATOR.with_borrow(Option::is_some)
+fn is_tracing() -> bool {
+    SINK.with_borrow(Option::is_some)
 }
 
-/// Hand a finished line on.
-pub(crate) fn say(line: &str) {
-    NARRATOR.with_borrow(|narrator| {
-        if let Some(narrator) = narrator {
-            narrator(line);
+/// Pass on a finished trace line.
+pub(crate) fn print_trace(line: &str) {
+    SINK.with_borrow(|sink| {
+        if let Some(sink) = sink {
+            sink(line);
         }
     });
 }
 
-/// Say that something is done that is no step of its own.
-pub(crate) fn tell(text: &dyn fmt::Display) {
-    if !narrated() {
+/// Trace an action that is not a system call.
+pub(crate) fn trace(text: &dyn fmt::Display) {
+    if !is_tracing() {
         return;
     }
-    let Scene { side, hook, part } = SCENE.get();
-    say(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
+    let Position { side, hook, part } = POSITION.get();
+    print_trace(&format!("trace: {side:<6} {hook:<8} {part:<10} {text}"));
 }
 
 /// Write a warning to stderr.
 pub fn warn(text: &str) {
-    // A closed stderr is no reason to stop.
+    // A closed stderr is not a reason to stop.
     let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
-/// A line for the user about something that is no error and no warning.
+/// Write a line to stderr that is neither an error nor a warning.
 pub fn note(text: &str) {
-    // A closed stderr is no reason to stop.
+    // A closed stderr is not a reason to stop.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// One error from several: each on a line of its own, joined by "and:". The exit
-/// status is that of the first.
+/// Join several errors: each is on its own line, after "and:". The exit status is
+/// that of the first error.
 ///
 /// # Errors
 /// There is at least one error among the results.
 pub fn join_errors(results: impl IntoIterator<Item = Result<()>>) -> Result<()> {
     let mut errors = results.into_iter().filter_map(Result::err);
-    // All results are evaluated, also those after the first error.
+    // All results must be evaluated, even those after the first error.
     let Some(first) = errors.next() else { return Ok(()) };
     let texts: Vec<String> = errors.map(|error| report(&error)).collect();
     if texts.is_empty() {
@@ -102,30 +103,29 @@ pub fn join_errors(results: impl IntoIterator<Item = Result<()>>) -> Result<()> 
     Err(Failure { code, text }.into())
 }
 
-/// Turns a system call's result into a step: `--trace` shows the text when the
-/// call went well, the error carries it when it did not.
+/// Makes a step of a system call's result: `--trace` shows the text if the call
+/// succeeds, and the error contains it if the call fails.
 ///
-/// The text is the call as the manual spells it, both paths, flags:
+/// The text names the call as its manual page does, with all paths and flags:
 /// `mount(2) bind /tmp/v on /test`.
 pub trait Step<T> {
-    /// Name the step.
+    /// Trace the call, and add its text to an error.
     ///
     /// # Errors
-    /// The call's own, as `TEXT: ENOENT: No such file or directory`.
+    /// The error of the call, as `TEXT: ENOENT: No such file or directory`.
     fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
 
-    /// The same for a call that builds nothing: a look, a check. `--trace` says
-    /// nothing of it.
+    /// The same for a call that only reads or checks. `--trace` does not show it.
     ///
     /// # Errors
-    /// As [`Step::step`].
+    /// The error of the call, as [`Step::step`] returns it.
     fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
 }
 
 impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
     fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
-        if self.is_ok() && narrated() {
-            tell(&text());
+        if self.is_ok() && is_tracing() {
+            trace(&text());
             return self.look(|| "");
         }
         self.look(text)
@@ -136,7 +136,7 @@ impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
     }
 }
 
-/// The ways in which the libraries report an errno, as one.
+/// An error of the standard library, nix or rustix, with its errno.
 #[derive(Debug)]
 pub struct Cause(Error);
 
@@ -161,13 +161,13 @@ impl From<io::Error> for Cause {
     }
 }
 
-/// A second line below an error, for errnos that mislead: what the kernel
-/// usually means, and what to do.
+/// A hint on a second line below an error, for a misleading errno: the kernel's
+/// usual meaning and the remedy.
 pub trait Hint<T> {
-    /// Add the hint that `find` has for this errno, if any.
+    /// Add the hint that `find` returns for this errno, if any.
     ///
     /// # Errors
-    /// The same error.
+    /// The same error, with the hint.
     fn hint(self, find: impl FnOnce(Errno) -> Option<String>) -> Result<T>;
 }
 
@@ -183,7 +183,7 @@ impl<T> Hint<T> for Result<T> {
     }
 }
 
-/// An error with a hint, on its way to [`report`].
+/// An error with a hint, which [`report`] prints.
 #[derive(Debug)]
 struct Hinted {
     hint: String,
@@ -202,7 +202,7 @@ impl std::error::Error for Hinted {
     }
 }
 
-/// An error as the user reads it: the chain on one line, hints below it.
+/// An error as the user sees it: the error chain on one line, hints below it.
 #[must_use]
 pub fn report(error: &Error) -> String {
     let mut line = Vec::new();

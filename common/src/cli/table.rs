@@ -1,6 +1,6 @@
 //! Sizes and ages, as tables show them.
 
-/// Bytes, to three digits or so.
+/// A number of bytes, rounded to one decimal place.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     match bytes {
@@ -12,7 +12,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// How long ago, in the largest unit of which there is one.
+/// The time since `then`, in the largest unit that fits.
 #[must_use]
 pub fn age(then: u64, now: u64) -> String {
     if then == 0 {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_ages_are_told_in_one_unit() {
+    fn sizes_and_ages_have_one_unit() {
         for (bytes, text) in
             [(0, "?"), (999, "999 B"), (1000, "1.0 kB"), (2_345_678, "2.3 MB")]
         {

@@ -1,4 +1,4 @@
-//! A process that stays behind when a command ends.
+//! Background processes, which continue to run when the command ends.
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,18 +9,18 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::setsid;
 
 use crate::cli::step::{self, Step};
-use crate::engine::detach::let_go;
+use crate::engine::detach::release_caller;
 use crate::process::channel::{Channel, Frame};
 use crate::process::exit::{Failure, OURS, code_of};
 use crate::process::sys::{self, Side};
 
-/// Start a process that stays behind: it calls `start`, this process learns how that went,
-/// and then it calls `life` and ends. It keeps nothing of the caller's: no descriptor, no
-/// terminal, no directory.
+/// Start a background process. It calls `start` and reports the result to this
+/// process. Then it calls `life`, and ends when `life` returns. It keeps none of the
+/// caller's open files, terminals and directories.
 ///
 /// # Errors
-/// The error of `start`, with its exit status; EAGAIN, ENOMEM from clone3(2). No process
-/// stays behind then.
+/// `start` fails: its error, with its exit status. clone3(2) fails: EAGAIN, ENOMEM.
+/// In both cases no background process remains.
 pub fn in_background<T>(
     start: impl FnOnce() -> Result<T>,
     life: impl FnOnce(T),
@@ -33,7 +33,7 @@ pub fn in_background<T>(
     {
         Side::Child => {
             drop(ours);
-            stay(theirs, start, life)
+            run_background(theirs, start, life)
         }
         Side::Parent(..) => {
             drop(theirs);
@@ -48,9 +48,10 @@ pub fn in_background<T>(
     }
 }
 
-/// Let a child do something for which nobody waits, and close a descriptor afterwards:
-/// the kernel may make the process wait that closes the last copy of it. The caller closes
-/// its own copy. Nobody learns of an error of `work`.
+/// Let a child process run `work` and then close a descriptor. Nobody waits for the
+/// child. This is for descriptors of which the last close(2) may block: the child
+/// closes the last copy. The caller must close its own copy. An error of `work` is
+/// not reported.
 ///
 /// # Errors
 /// EAGAIN, ENOMEM from clone3(2).
@@ -64,9 +65,10 @@ pub fn finish_in_background(
     {
         Side::Parent(..) => Ok(()),
         Side::Child => {
-            // A copy of a lock or of a pipe would make others wait as well.
-            if sys::close_all_but(&descriptor).is_ok() && let_go().is_ok() {
-                step::hush();
+            // The child must not keep a copy of a lock or of a pipe: other processes
+            // would wait for the child.
+            if sys::close_all_but(&descriptor).is_ok() && release_caller().is_ok() {
+                step::stop_trace();
                 let _ = catch_unwind(AssertUnwindSafe(work));
             }
             sys::leave(0)
@@ -74,20 +76,21 @@ pub fn finish_in_background(
     }
 }
 
-fn stay<T>(
+fn run_background<T>(
     caller: Channel,
     start: impl FnOnce() -> Result<T>,
     life: impl FnOnce(T),
 ) -> ! {
-    // The channel lives to the end: the caller's destructors are not this process' own.
+    // The channel must live until the process ends. The caller's destructors must
+    // not run here, because this process is only a copy of the caller.
     let caller: &'static Channel = Box::leak(Box::new(caller));
     let whole = AssertUnwindSafe(|| -> Result<()> {
         setsid().look(|| "setsid(2)")?;
         umask(Mode::from_bits_truncate(0o022));
         sys::close_all_but(caller).look(|| "close_range(2)")?;
         let started = start()?;
-        let_go()?;
-        step::hush();
+        release_caller()?;
+        step::stop_trace();
         caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")?;
         life(started);
         Ok(())

@@ -9,19 +9,20 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::process::poll::poll;
 
-/// The bytes of one read(2). A pipe or a terminal that has any room takes as many
-/// without blocking.
+/// The number of bytes of one read(2). A pipe or a terminal that poll(2) reports as
+/// writable accepts this many bytes without blocking.
 ///
 /// # Source
 /// pipe(7), "PIPE_BUF"
 const CHUNK: usize = 4096;
 
-/// A copy from one descriptor to another. It reads the next chunk only when the previous
-/// chunk is written, so the writer is never faster than the reader, and a copy needs no
-/// more memory than one chunk.
+/// A copy from one descriptor to another. It reads the next chunk only after it has
+/// written the previous chunk. The writer is therefore never faster than the reader,
+/// and the copy needs no more memory than one chunk.
 ///
-/// The caller waits with poll(2) for what [`ByteCopy::wants`] says, and then calls
-/// [`ByteCopy::write`] if bytes are pending, else [`ByteCopy::read`].
+/// The caller waits with poll(2) for the descriptor that [`ByteCopy::wants`]
+/// returns. Then it calls [`ByteCopy::write`] if bytes are pending, and
+/// [`ByteCopy::read`] otherwise.
 pub struct ByteCopy {
     from: Option<Box<dyn AsFd>>,
     to: Option<Box<dyn AsFd>>,
@@ -30,75 +31,76 @@ pub struct ByteCopy {
     chunk: usize,
 }
 
-/// What a read(2) gave.
+/// The result of a read(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Got {
-    /// Bytes. There may be more.
+    /// Bytes were read. There may be more.
     Bytes,
-    /// No bytes now.
+    /// No bytes are available now.
     Nothing,
     /// End of file.
     End,
-    /// An error. From a terminal, EIO says that no process has its other side open.
+    /// An error. EIO from a terminal means that no process has its other side open.
     Failed(Errno),
 }
 
 impl ByteCopy {
-    /// A copy from here to there. Without `to`, [`ByteCopy::read`] only shows the bytes
-    /// to its caller.
+    /// A copy from one descriptor to the other. Without `to`, [`ByteCopy::read`]
+    /// only shows the bytes to its caller.
     #[must_use]
     pub fn new(from: impl AsFd + 'static, to: Option<Box<dyn AsFd>>) -> ByteCopy {
         let from: Option<Box<dyn AsFd>> = Some(Box::new(from));
         ByteCopy { from, to, pending: Vec::new(), failure: None, chunk: CHUNK }
     }
 
-    /// The same, with as many bytes in one read(2). The target must be non-blocking: a
-    /// blocking write(2) of more than `CHUNK` may wait.
+    /// Set the number of bytes of one read(2). If it is more than `CHUNK`, the
+    /// target must be non-blocking, because a blocking write(2) may wait.
     #[must_use]
     pub fn with_chunk(mut self, bytes: usize) -> ByteCopy {
         self.chunk = bytes;
         self
     }
 
-    /// The descriptor that bytes are read from; `None` after [`ByteCopy::stop`].
+    /// The descriptor from which bytes are read; `None` after [`ByteCopy::stop`].
     #[must_use]
     pub fn from(&self) -> Option<BorrowedFd<'_>> {
         self.from.as_ref().map(|from| from.as_fd())
     }
 
-    /// The descriptor that bytes are written to.
+    /// The descriptor to which bytes are written.
     #[must_use]
     pub fn to(&self) -> Option<BorrowedFd<'_>> {
         self.to.as_ref().map(|to| to.as_fd())
     }
 
-    /// Whether bytes were read that are not written yet.
+    /// Whether there are bytes that were read but not yet written.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Read no more: close the source. What is pending is still written.
+    /// Close the source, so that nothing more is read. Pending bytes are still
+    /// written.
     pub fn stop(&mut self) {
         self.from = None;
     }
 
-    /// Close both ends, and drop what is pending.
+    /// Close both ends and drop the pending bytes.
     pub fn close(&mut self) {
         self.from = None;
         self.to = None;
         self.pending.clear();
     }
 
-    /// Why bytes were lost: the error of the write(2) that failed, except EPIPE. A reader
-    /// that has closed the pipe has read enough.
+    /// The error of the write(2) that failed, if bytes were lost by it. EPIPE is no
+    /// loss: the reader closed the pipe because it had read enough.
     #[must_use]
     pub fn failure(&self) -> Option<Errno> {
         self.failure.filter(|errno| *errno != Errno::EPIPE)
     }
 
-    /// The one descriptor to wait for now: the target while bytes are pending, else the
-    /// source.
+    /// The one descriptor to wait for now: the target while bytes are pending, the
+    /// source otherwise.
     #[must_use]
     pub fn wants(&self) -> Option<PollFd<'_>> {
         let (fd, flags) = if self.is_pending() {
@@ -120,7 +122,8 @@ impl ByteCopy {
         })
     }
 
-    /// Read one chunk; `filter` appends what is to be written to the pending bytes.
+    /// Read one chunk. `filter` appends the bytes that are to be written to the
+    /// pending bytes.
     pub fn read_through(&mut self, filter: impl FnOnce(&[u8], &mut Vec<u8>)) -> Got {
         let Some(from) = &self.from else { return Got::Nothing };
         let mut small = [0; CHUNK];
@@ -138,15 +141,16 @@ impl ByteCopy {
                 filter(&bytes[..count], &mut self.pending);
                 Got::Bytes
             }
-            // It is asked again.
+            // The caller polls and reads again.
             Err(Errno::EINTR) => Got::Bytes,
             Err(Errno::EAGAIN) => Got::Nothing,
             Err(errno) => Got::Failed(errno),
         }
     }
 
-    /// Write as much of what is pending as the target takes. False: the target takes no
-    /// more bytes (EPIPE, for example); what is pending is dropped.
+    /// Write as many pending bytes as the target accepts. Returns false if the
+    /// target accepts no more bytes (EPIPE, for example); the pending bytes are then
+    /// dropped.
     pub fn write(&mut self) -> bool {
         let Some(to) = &self.to else {
             self.pending.clear();
@@ -164,8 +168,8 @@ impl ByteCopy {
         true
     }
 
-    /// Write all that is pending, however long the target needs for it. False: as
-    /// [`ByteCopy::write`].
+    /// Write all pending bytes, however long this takes. Returns false as
+    /// [`ByteCopy::write`] does.
     ///
     /// # Errors
     /// poll(2) fails.
@@ -194,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// A copy between two pipes of one page, and their other ends.
+    /// A copy between two pipes of one page each, and the other ends of these pipes.
     fn between_pipes() -> (File, ByteCopy, File) {
         let small = || {
             let (reader, writer) = pipe2(OFlag::O_NONBLOCK).unwrap();
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_target_is_told_and_what_is_pending_is_dropped() {
+    fn a_closed_target_is_reported_and_pending_bytes_are_dropped() {
         let (mut source, mut copy, target) = between_pipes();
         source.write_all(b"lost").unwrap();
         assert_eq!(copy.read(|_| {}), Got::Bytes);

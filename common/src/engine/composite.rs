@@ -10,8 +10,8 @@ use crate::engine::poll_loop::Running;
 use crate::process::exit::Exit;
 use crate::state::Home;
 
-/// Several parts under one name. Every hook is forwarded: in the listed order, and in
-/// reverse order for `ended` and `removed`, as the engine itself does.
+/// Several parts under one name. Every hook is forwarded in the listed order, and in
+/// reverse order for `ended` and `removed`. The engine uses the same orders.
 pub struct Composite {
     name: &'static str,
     parts: Vec<Box<dyn Part>>,
@@ -58,7 +58,7 @@ impl Part for Composite {
     }
 
     fn ended(&self, home: &Home, how: Exit) -> Result<()> {
-        // Every part is undone, also after one that fails.
+        // Every part is undone, even after an error of another part.
         join_errors(self.parts.iter().rev().map(|part| part.ended(home, how)))
     }
 

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use crate::cli::step::{self, Scene, Step};
+use crate::cli::step::{self, Position, Step};
 use crate::engine::lifecycle::Lifecycle;
 use crate::engine::part::Part;
 use crate::engine::plan::{Lifetime, Plan, Session};
@@ -23,7 +23,7 @@ use crate::process::signals::{CAUGHT, Signals, ends};
 use crate::process::sys;
 use crate::state::{Name, State, Table};
 
-/// A container to be: a command and the parts around it.
+/// A container that does not run yet: a command and the parts around it.
 ///
 /// ```no_run
 /// # fn main() -> anyhow::Result<()> {
@@ -46,15 +46,16 @@ impl Container {
         Container { plan, parts: Vec::new(), table: &[] }
     }
 
-    /// Add a part. The order is the order in which the walls are built.
+    /// Add a part. The hooks run in the order in which the parts were added.
     #[must_use]
     pub fn part(mut self, part: impl Part + 'static) -> Container {
         self.parts.push(Box::new(part));
         self
     }
 
-    /// Give the container a directory of its own below the state directory, for
-    /// the parts that keep something, and a name. Dead containers are swept by the table.
+    /// Give the container a name and its own directory below the state directory,
+    /// for the parts that store files. `table` is used to sweep containers that have
+    /// ended.
     #[must_use]
     pub fn keep(mut self, name: Option<Name>, table: Table) -> Container {
         self.table = table;
@@ -63,35 +64,39 @@ impl Container {
         self
     }
 
-    /// Keep the container's files when the program has ended, until a command removes
-    /// them. Only the parts' `ended` is called then, and not `removed`.
+    /// Keep the container's files after the program has ended, until a command
+    /// removes them. The engine then calls only `ended` of the parts, and not
+    /// `removed`.
     #[must_use]
     pub fn stay(mut self) -> Container {
         self.plan.lifetime = Lifetime::UntilRemoved;
         self
     }
 
-    /// Where images, layers and the container's own directory lie.
+    /// The state directory, with images, layers and the container's own directory.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.plan.home.state
     }
 
-    /// Run to the end, and remove the container's files unless they are to stay.
+    /// Run the container until its program ends, then remove its files (except after
+    /// [`Container::stay`]).
     ///
     /// # Errors
-    /// Any part's, any system call's; by then all is undone.
+    /// A hook of a part or a system call fails. Everything is undone before the
+    /// error is returned.
     pub fn run(self) -> Result<Exit> {
         self.create()?.start()?.wait()
     }
 
-    /// Prepare all parts and make the child, which waits at the barrier.
+    /// Prepare all parts and create the child, which waits at the barrier.
     ///
     /// # Errors
-    /// Any part's `prepare` or `attach`, and clone(2)'s; by then all is undone.
+    /// `prepare` or `attach` of a part fails, or clone3(2) fails. Everything is
+    /// undone before the error is returned.
     pub fn create(self) -> Result<Created> {
-        // A caller may ignore SIGCHLD, and exec keeps that; the kernel would then
-        // reap the child before anybody learns how it ended.
+        // The caller may ignore SIGCHLD, and execve(2) preserves this. The kernel
+        // would then reap the child, and its exit status would be lost.
         sys::default_signal(Signal::SIGCHLD);
         let signals = Signals::catch(CAUGHT)?;
         let mut lifecycle = Lifecycle::new(self.plan, self.parts, self.table);
@@ -99,17 +104,18 @@ impl Container {
             Ok((child, channel)) => {
                 Ok(Created { child, channel, lifecycle, signals })
             }
-            Err(error) => Err(lifecycle.fall(error)),
+            Err(error) => Err(lifecycle.undo_after(error)),
         }
     }
 }
 
-/// A container whose child is made and held: its namespaces are there, its program
-/// is not yet.
+/// A container whose child exists and waits at the barrier: its namespaces exist,
+/// its program does not run yet.
 ///
-/// Dropped, it kills the child first and then undoes the parts.
+/// When it is dropped, it kills the child and then undoes the parts.
 pub struct Created {
-    // Fields are dropped in this order: the child goes before what it stands in.
+    // Fields are dropped in this order: the child must end before the parts around
+    // it are undone.
     child: Child,
     channel: Channel,
     lifecycle: Lifecycle,
@@ -117,21 +123,23 @@ pub struct Created {
 }
 
 impl Created {
-    /// Let the child through the barrier and see its program start.
+    /// Open the barrier and wait until the program runs.
     ///
     /// # Errors
-    /// Any part's `enter` or `started`; a program that isn't there (127) or can't
-    /// be executed (126); a signal that came meanwhile (128 + its number).
+    /// `enter` or `started` of a part fails; the program is not found (exit status
+    /// 127) or cannot be executed (126); a signal ends the start (128 + its number).
     pub fn start(self) -> Result<Started> {
         self.start_and(|| Ok(()))
     }
 
-    /// The same, where `tell` comes last: should it fail, nothing was started.
+    /// Like [`Created::start`], but calls `tell` as the last step. If `tell` fails,
+    /// the start fails.
     pub(crate) fn start_and(
         self,
         tell: impl FnOnce() -> Result<()>,
     ) -> Result<Started> {
-        // Dropped in reverse: should a part panic, the child goes before the rest.
+        // Locals are dropped in reverse order: if a part panics, the child is killed
+        // before the rest is undone.
         let Created { signals, mut lifecycle, channel, mut child } = self;
         let started = follow(&mut child, &channel, &signals).and_then(|fds| {
             lifecycle.how = Exit::Unseen;
@@ -139,7 +147,8 @@ impl Created {
                 Running::new(lifecycle.plan.home.clone(), child.pid(), fds);
             relay::serve(&mut running)?;
             lifecycle.each("started", |part, _| part.started(&mut running))?;
-            // After the parts: a process that finds this note joins by what they noted.
+            // After the parts: a process that finds this note joins by means of the
+            // parts' notes.
             let kept = lifecycle.plan.lifetime == Lifetime::UntilRemoved;
             if kept || running.joinable {
                 lifecycle.plan.home.note_process(child.pid(), kept)?;
@@ -152,13 +161,13 @@ impl Created {
             Ok(running) => Ok(Started { running, child, lifecycle, signals }),
             Err(error) => {
                 drop(child);
-                Err(lifecycle.fall(error))
+                Err(lifecycle.undo_after(error))
             }
         }
     }
 }
 
-/// Release the child and read its frames until the program runs.
+/// Open the barrier and read the child's frames until the program runs.
 fn follow(
     child: &mut Child,
     channel: &Channel,
@@ -166,18 +175,19 @@ fn follow(
 ) -> Result<BTreeMap<String, OwnedFd>> {
     let mut fds = BTreeMap::new();
     let mut exec = false;
-    // One that has come by now is heard, however quick the child is.
+    // A signal that arrived before this point must count, however fast the child is.
     while let Some((signal, _)) = signals.next()? {
         if ends(signal) {
             return Err(interrupted(signal));
         }
     }
-    step::scene(Scene { side: "parent", hook: "release", part: "" });
-    step::tell(&"all parts are attached, the barrier opens");
+    step::set_position(Position { side: "parent", hook: "release", part: "" });
+    step::trace(&"all parts are attached, the barrier opens");
     let mut alive = match channel.send(&Frame::Go) {
-        // The child is gone, and may have said why.
+        // The child has ended, and may have sent the reason.
         Err(Errno::PIPE) => false,
-        // One that was not told to go would wait for it, and we for the child.
+        // On another error the child would wait for the frame, and this process for
+        // the child.
         sent => sent.look(|| "sendmsg(2) to open the barrier").map(|()| true)?,
     };
     loop {
@@ -187,8 +197,8 @@ fn follow(
         ];
         poll(&mut polled, None)?;
         let [message, signal] = polled.map(|fd| !fd.revents().is_empty());
-        // Frames first: they may say that the program runs already, and then the
-        // signal is for it, and stays where it is.
+        // Frames first: a frame may report that the program runs. A pending signal
+        // is then meant for the program, and stays in the signalfd.
         if !message {
             if signal
                 && let Some((signal, _)) = signals.next()?
@@ -199,7 +209,7 @@ fn follow(
             continue;
         }
         let frame = match channel.receive() {
-            // A frame that isn't ours: as good as no child.
+            // A frame of an unknown format: treat the child as lost.
             Err(Errno::PROTO) => {
                 alive = false;
                 None
@@ -207,7 +217,7 @@ fn follow(
             frame => frame.look(|| "recvmsg(2) from the child")?,
         };
         match frame {
-            Some(Frame::Step(line)) => step::say(&line),
+            Some(Frame::Step(line)) => step::print_trace(&line),
             Some(Frame::Descriptor(part, fd)) => drop(fds.insert(part, fd)),
             Some(Frame::Refused { code, text }) => {
                 return Err(Failure { code, text }.into());
@@ -225,7 +235,7 @@ fn follow(
 
 fn interrupted(signal: Signal) -> Error {
     let code = Exit::Signal(signal).code();
-    Failure { code, text: format!("{signal} came before the program started") }
+    Failure { code, text: format!("{signal} arrived before the program started") }
         .into()
 }
 
@@ -238,11 +248,11 @@ pub struct Started {
 }
 
 impl Started {
-    /// Let the program go on by itself, as [`Plan::on_parent_death`] says. This
-    /// process does not see its end.
+    /// Let the program continue on its own, as [`Plan::on_parent_death`] says. This
+    /// process does not learn how it ends.
     ///
     /// # Errors
-    /// Those of the parts' `ended` and `removed`.
+    /// `ended` or `removed` of a part fails.
     pub fn leave(self) -> Result<()> {
         let Started { signals: _signals, mut lifecycle, child, running } = self;
         drop(running);
@@ -251,24 +261,25 @@ impl Started {
         lifecycle.undo().map_or(Ok(()), Err)
     }
 
-    /// Wait for the end, forwarding signals, serving the parts that joined the poll
-    /// loop; then undo all parts, and remove the files unless they are to stay.
+    /// Wait for the end of the program; meanwhile forward signals and serve the
+    /// parts that joined the poll loop. Then undo all parts, and remove the files
+    /// (except after [`Container::stay`]).
     ///
     /// # Errors
-    /// The poll loop's, and those of the parts' `ended` and `removed`.
+    /// The poll loop fails, or `ended` or `removed` of a part fails.
     pub fn wait(self) -> Result<Exit> {
-        // Dropped in reverse: should a part panic, the terminal is restored, the
-        // child killed, and then what it stood in undone.
+        // Locals are dropped in reverse order: if a part panics, first the terminal
+        // is restored, then the child is killed, then the parts are undone.
         let Started { signals, mut lifecycle, mut child, mut running } = self;
-        step::scene(Scene { side: "parent", hook: "wait", part: "" });
+        step::set_position(Position { side: "parent", hook: "wait", part: "" });
         let keys_reach_child = lifecycle.plan.session == Session::Shared;
         let waited = running.wait(&mut child, &signals, keys_reach_child);
         drop(child);
-        // Before the clean-up is told of: the terminal is the user's again.
+        // Restore the terminal before the clean-up prints anything.
         drop(running);
         let (how, finished) = match waited {
             Ok(ended) => ended,
-            Err(error) => return Err(lifecycle.fall(error)),
+            Err(error) => return Err(lifecycle.undo_after(error)),
         };
         lifecycle.how = how;
         let printed = finished.map_err(|error| output_lost(&error, how));
@@ -277,8 +288,8 @@ impl Started {
     }
 }
 
-/// The program ran, and its output was not written. Its own exit status is kept if it
-/// says that the program failed.
+/// The program ran, but its output could not be written. If its own exit status is
+/// not 0, that exit status is kept.
 fn output_lost(error: &Error, how: Exit) -> Error {
     let code = if how.code() == 0 { OURS } else { how.code() };
     Failure { code, text: step::report(error) }.into()

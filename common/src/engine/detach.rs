@@ -1,5 +1,4 @@
-//! A container in the background: who is its host side then, and what the caller
-//! learns.
+//! A detached container: which process is its host side, and what the caller learns.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,13 +20,14 @@ use crate::process::sys::{self, Side};
 use crate::state::Id;
 
 impl Container {
-    /// Run in the background: another process, the *supervisor*, is the container's
-    /// host side and leads the same life, create, start, wait. This one learns that the
-    /// program runs, or why not.
+    /// Run the container in the background. Another process, the *supervisor*, is
+    /// then the container's host side: it creates, starts and waits for the
+    /// container. This process only learns that the program runs, or why it does
+    /// not.
     ///
     /// # Errors
-    /// Those of [`Container::create`] and [`start`](crate::Created::start), with their
-    /// exit codes; by then all is undone.
+    /// The errors of [`Container::create`] and [`start`](crate::Created::start),
+    /// with their exit statuses. Everything is undone before the error is returned.
     // ANCHOR: detach
     pub fn detach(self) -> Result<Id> {
         let id = self.plan.home.id.clone();
@@ -41,8 +41,9 @@ impl Container {
             }
             Side::Parent(_, pidfd) => {
                 drop(theirs);
-                // Nothing of `self` is dropped before the answer: locks that its parts
-                // hold are the supervisor's as well, and unlocked for both.
+                // `self` must not be dropped before the answer arrives. The
+                // supervisor shares the locks of the parts, and dropping would
+                // unlock them for both.
                 answer(&ours, &pidfd).map(|()| id)
             }
         }
@@ -50,8 +51,8 @@ impl Container {
     // ANCHOR_END: detach
 }
 
-/// The supervisor's whole life. It never returns into the caller's code, whose
-/// destructors are not its own.
+/// The supervisor's whole life. It never returns into the caller's code, because the
+/// caller's destructors must not run in this process.
 fn supervise(container: Container, caller: Channel) -> ! {
     let caller: &'static Channel = Box::leak(Box::new(caller));
     let life = AssertUnwindSafe(|| live(container, caller));
@@ -60,8 +61,8 @@ fn supervise(container: Container, caller: Channel) -> ! {
         Ok(Err(error)) => error,
         Err(_) => anyhow!("the supervisor panicked"),
     };
-    // When the caller is gone there is nobody left to tell; nor once the program has
-    // run, and then what could not be undone is found by a later command.
+    // If the caller has ended, or if the program has run, nobody receives this
+    // frame. A later command finds and undoes what is left.
     let (code, text) = (code_of(&error), step::report(&error));
     let _ = caller.send(&Frame::Refused { code, text });
     sys::leave(OURS)
@@ -69,36 +70,37 @@ fn supervise(container: Container, caller: Channel) -> ! {
 
 // ANCHOR: live
 fn live(container: Container, caller: &'static Channel) -> Result<()> {
-    step::narrate_by(|line| {
-        // A caller that is gone is noticed below.
+    step::redirect_trace(|line| {
+        // A dead caller is detected below.
         let _ = caller.send(&Frame::Step(line.to_owned()));
     });
-    // Should the caller die before it was told, the start is broken off as by Ctrl-C.
+    // If the caller dies before it receives the answer, the start ends as it does on
+    // Ctrl-C.
     prctl::set_pdeathsig(Signal::SIGTERM)
         .look(|| "prctl(2) PR_SET_PDEATHSIG SIGTERM")?;
-    // No terminal whose closing or whose Ctrl-C would be heard of.
+    // Without a terminal: closing it or Ctrl-C must not signal the supervisor.
     setsid().look(|| "setsid(2)")?;
     umask(Mode::from_bits_truncate(0o022));
     sys::close_inherited()?;
     let created = container.create()?;
     let started = created.start_and(|| {
-        let_go()?;
-        step::hush();
-        // A caller that ends because it was told is no reason to end. One that dies
-        // before closes its end, and what it was told counts only when it says so.
+        release_caller()?;
+        step::stop_trace();
+        // The caller may end after it has received the answer. If it dies before,
+        // its end of the channel is closed: the answer counts only after a reply.
         prctl::set_pdeathsig(None).look(|| "prctl(2) PR_SET_PDEATHSIG")?;
         caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")?;
         match caller.receive().look(|| "recvmsg(2) from the caller")? {
             Some(Frame::Go) => Ok(()),
-            _ => bail!("the caller is gone"),
+            _ => bail!("the caller has ended"),
         }
     })?;
     started.wait().map(drop)
 }
 // ANCHOR_END: live
 
-/// Keep nothing of the caller's: no file, no terminal, no directory.
-pub(crate) fn let_go() -> Result<()> {
+/// Release the caller's standard streams, terminal and working directory.
+pub(crate) fn release_caller() -> Result<()> {
     let null = File::options()
         .read(true)
         .write(true)
@@ -110,7 +112,7 @@ pub(crate) fn let_go() -> Result<()> {
     chdir("/").look(|| "chdir(2) /")
 }
 
-/// What the supervisor says, until the program runs.
+/// Receive the supervisor's frames until the program runs or has failed.
 fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
     loop {
         let failure =
@@ -119,7 +121,7 @@ fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
                     return Ok(());
                 }
                 Some(Frame::Step(line)) => {
-                    step::say(&line);
+                    step::print_trace(&line);
                     continue;
                 }
                 Some(Frame::Refused { code, text }) => Some(Failure { code, text }),
@@ -132,15 +134,15 @@ fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
     }
 }
 
-/// The supervisor ended and did not say why.
+/// The error for a supervisor that ended without sending a reason.
 fn lost(how: Exit) -> Failure {
     let how = match how {
-        Exit::Signal(signal) => format!("{signal} ended it"),
-        how => format!("it ended with {}", how.code()),
+        Exit::Signal(signal) => format!("killed by {signal}"),
+        how => format!("exited with status {}", how.code()),
     };
     let text = format!(
         "the supervisor was lost before the program started: {how}\n\
-         hint: `prune` or a later run removes what it left"
+         hint: `prune` or a later run removes its files"
     );
     Failure { code: OURS, text }
 }

@@ -1,10 +1,10 @@
-//! The host side of a container's life: the sweep, the parts' hooks in order, the clone, and
-//! the hooks that undo, in reverse order.
+//! The host side of a container's life: the sweep, the parts' hooks in order, the
+//! clone, and the hooks that undo, in reverse order.
 
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
 
-use crate::cli::step::{self, Scene};
+use crate::cli::step::{self, Position};
 use crate::engine::part::{Birth, Part};
 use crate::engine::plan::{Lifetime, Plan};
 use crate::engine::to_exec;
@@ -16,8 +16,8 @@ use crate::process::program::Program;
 use crate::state::sweep::{remove_files, sweep_quietly};
 use crate::state::{Home, Lock, Table};
 
-/// The parts, and how far they got. Dropped early, by an error or a panic, it
-/// undoes them.
+/// The parts, and how many of them are prepared. When it is dropped early, by an
+/// error or a panic, it undoes the parts.
 pub(crate) struct Lifecycle {
     pub(crate) plan: Plan,
     parts: Vec<Box<dyn Part>>,
@@ -25,7 +25,8 @@ pub(crate) struct Lifecycle {
     prepared: usize,
     lock: Option<Lock>,
     pub(crate) how: Exit,
-    /// What is kept stays: the start is over, and was asked to leave something.
+    /// The container's files are kept: the start has succeeded, and the plan's
+    /// lifetime is [`Lifetime::UntilRemoved`].
     pub(crate) settled: bool,
     undone: bool,
 }
@@ -49,7 +50,11 @@ impl Lifecycle {
     }
 
     pub(crate) fn build(&mut self) -> Result<(Child, Channel)> {
-        step::scene(Scene { side: "parent", hook: "prepare", part: "home" });
+        step::set_position(Position {
+            side: "parent",
+            hook: "prepare",
+            part: "home",
+        });
         if self.plan.lifetime != Lifetime::NoFiles {
             for dead in self.plan.home.state.dead_by_chance()? {
                 sweep_quietly(&dead, self.table);
@@ -57,10 +62,11 @@ impl Lifecycle {
             self.lock = Some(self.plan.home.claim(self.table)?);
         }
         for index in 0..self.parts.len() {
-            // Counted before it is called: a part that fails half-way is undone.
+            // Increment before the call: a part whose `prepare` fails must be undone
+            // too.
             self.prepared = index + 1;
             let part = &mut self.parts[index];
-            step::scene(Scene {
+            step::set_position(Position {
                 side: "parent",
                 hook: "prepare",
                 part: part.name(),
@@ -74,13 +80,14 @@ impl Lifecycle {
         for part in &self.parts {
             part.birth(&mut birth);
         }
-        step::scene(Scene { side: "parent", hook: "clone", part: "" });
-        // A program that joins a container is not alone in it.
+        step::set_position(Position { side: "parent", hook: "clone", part: "" });
+        // Other processes than this program run in a container that is joined.
         let program = Program::new(&self.plan, birth.join.is_some())?;
         let (child, channel) = match clone::make(&birth)? {
             Born::Parent(child, channel) => (child, channel),
             Born::Child(channel) => {
-                // The lock says that the host side lives, which this is not.
+                // The lock tells that the host side is alive. The child must not
+                // hold it.
                 self.lock = None;
                 to_exec::main(&self.plan, &self.parts, program, channel)
             }
@@ -97,14 +104,14 @@ impl Lifecycle {
     ) -> Result<()> {
         for part in &mut self.parts {
             let name = part.name();
-            step::scene(Scene { side: "parent", hook, part: name });
+            step::set_position(Position { side: "parent", hook, part: name });
             call(part.as_mut(), &self.plan)
                 .with_context(|| format!("{hook} {name}"))?;
         }
         Ok(())
     }
 
-    /// Undo what stands, once. What goes wrong is given back as one error.
+    /// Undo the prepared parts, once. All errors are returned as one.
     pub(crate) fn undo(&mut self) -> Option<Error> {
         if self.undone {
             return None;
@@ -114,26 +121,30 @@ impl Lifecycle {
         let (home, parts) = (&self.plan.home, &self.parts[..self.prepared]);
         ended(parts, home, self.how, &mut errors);
         if self.settled {
-            let_go(home, &mut errors);
+            release_lock_file(home, &mut errors);
         } else {
             removed(parts, home, &mut errors);
             if self.plan.lifetime != Lifetime::NoFiles {
-                forget(home, &mut errors);
+                remove_all_files(home, &mut errors);
             }
         }
         self.lock = None;
         step::join_errors(errors.into_iter().map(Err)).err()
     }
 
-    /// Undo what stands because of an error, which is given back.
-    pub(crate) fn fall(mut self, error: Error) -> Error {
+    /// Undo the prepared parts because of an error, and return that error.
+    pub(crate) fn undo_after(mut self, error: Error) -> Error {
         match self.undo() {
             None => error,
             Some(also) => {
                 let code = code_of(&error);
                 let error = step::report(&error);
                 let also = step::report(&also);
-                Failure { code, text: format!("{error}\nand then: {also}") }.into()
+                Failure {
+                    code,
+                    text: format!("{error}\nand the clean-up failed: {also}"),
+                }
+                .into()
             }
         }
     }
@@ -141,44 +152,49 @@ impl Lifecycle {
 
 impl Drop for Lifecycle {
     fn drop(&mut self) {
-        // Only a panic or a caller that drops a container unrun comes here with
-        // something left, and neither has anybody to give an error to.
+        // Something is left only after a panic, or if a caller drops a container
+        // that never ran. Nobody can receive the error then.
         let _ = self.undo();
     }
 }
 
-/// `ended` of every part in reverse; all are tried.
+/// Call `ended` of every part in reverse order, even after an error.
 fn ended(parts: &[Box<dyn Part>], home: &Home, how: Exit, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
-        step::scene(Scene { side: "parent", hook: "ended", part: name });
+        step::set_position(Position { side: "parent", hook: "ended", part: name });
         let ended = part.ended(home, how);
         errors.extend(ended.err().map(|e| e.context(format!("ended {name}"))));
     }
 }
 
-/// `removed` of every part in reverse; all are tried.
+/// Call `removed` of every part in reverse order, even after an error.
 fn removed(parts: &[Box<dyn Part>], home: &Home, errors: &mut Vec<Error>) {
     for part in parts.iter().rev() {
         let name = part.name();
-        step::scene(Scene { side: "parent", hook: "removed", part: name });
+        step::set_position(Position { side: "parent", hook: "removed", part: name });
         let removed = part.removed(home);
         errors.extend(removed.err().map(|e| e.context(format!("removed {name}"))));
     }
 }
 
-/// Let a container that has ended be, unless something could not be undone: the lock
-/// file is what a later command finds it by, and tries again.
-fn let_go(home: &Home, errors: &mut Vec<Error>) {
+/// Release the lock file of a container that has ended. If something could not be
+/// undone, the lock file stays: a later command finds the container by it and tries
+/// again.
+fn release_lock_file(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         errors.extend(home.release().err());
     }
 }
 
-/// Remove all of a container, under the same condition.
-fn forget(home: &Home, errors: &mut Vec<Error>) {
+/// Remove all files of a container, on the same condition.
+fn remove_all_files(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
-        step::scene(Scene { side: "parent", hook: "removed", part: "home" });
+        step::set_position(Position {
+            side: "parent",
+            hook: "removed",
+            part: "home",
+        });
         errors.extend(remove_files(home).err());
     }
 }

@@ -19,8 +19,8 @@ use crate::process::exit::Exit;
 use crate::process::safe_binary::SafeBinary;
 use crate::state::Home;
 
-/// One thing a container is made of. Each method runs in exactly one place, at one
-/// moment, and does nothing unless a part says otherwise.
+/// One aspect of a container. Each method runs in exactly one process, at one
+/// moment, and its default does nothing.
 ///
 /// | moment | where | order of the parts |
 /// |---|---|---|
@@ -32,87 +32,93 @@ use crate::state::Home;
 /// | `ended` | parent, the process is gone | reversed |
 /// | `removed` | parent, after `ended`, if the container's files go with the program | reversed |
 ///
-/// Whatever fails, `ended` runs for every part whose `prepare` was called, the one
-/// that failed included; so does `removed`, unless the files are to stay. They may be called twice, and to find
-/// nothing is no error. If this process is killed, nobody calls them: what must be
-/// undone then is written as a note, and a row of the binary's clean-up table
+/// After any error, `ended` runs for every part whose `prepare` was called,
+/// including the part that failed. `removed` runs as well, unless the container's
+/// files are kept. Both may be called twice, so a resource that no longer exists is
+/// not an error. If this process is killed, nobody calls them. A resource that must
+/// be undone even then is written as a note, and a row of the binary's undo table
 /// ([`Undo`](crate::state::Undo)) undoes it.
 // ANCHOR: part
 pub trait Part {
-    /// For narration and as context of errors.
+    /// The name in traces and errors.
     fn name(&self) -> &'static str;
 
-    /// Decide all that `enter` will need, and make on the host what must be there
-    /// before the child: directories, descriptors, checks.
+    /// Decide everything that `enter` will need, and create on the host what must
+    /// exist before the child: directories, descriptors. Check what can be checked.
     ///
     /// # Errors
-    /// Ends the run before there is a child.
+    /// An error ends the run before the child exists.
     fn prepare(&mut self, _plan: &mut Plan) -> Result<()> {
         Ok(())
     }
 
-    /// Say what the child is to be born into.
+    /// Set the arguments of clone3(2): namespaces, cgroup.
     fn birth(&self, _birth: &mut Birth) {}
 
-    /// Do to the held child what only the host's side may do.
+    /// Perform the operations on the waiting child that only the host side may
+    /// perform.
     ///
     /// # Errors
-    /// Ends the run; the child is killed.
+    /// An error ends the run; the child is killed.
     fn attach(&mut self, _plan: &Plan, _child: Pid) -> Result<()> {
         Ok(())
     }
 
-    /// Build this part's wall around the own process. What `attach` wrote came
-    /// after the fork and is not to be seen here.
+    /// Set up this part of the container, inside the process that becomes the
+    /// program. It does not see what `attach` stored in the part, because the clone
+    /// came before.
     ///
     /// # Errors
-    /// Ends the run; the parent tells the user.
+    /// An error ends the run; the parent reports it.
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
         Ok(())
     }
 
-    /// Take the descriptors that `enter` sent up, join the poll loop.
+    /// Take the descriptors that `enter` sent, and join the poll loop.
     ///
     /// # Errors
-    /// Ends the run; the program is killed.
+    /// An error ends the run; the program is killed.
     fn started(&mut self, _running: &mut Running) -> Result<()> {
         Ok(())
     }
 
-    /// Undo what stands on the host and lives as long as the process.
+    /// Undo resources of the host that live as long as the process.
     ///
     /// # Errors
-    /// Told to the user; the other parts are undone all the same.
+    /// Errors are reported to the user; the other parts are still undone.
     fn ended(&self, _home: &Home, _how: Exit) -> Result<()> {
         Ok(())
     }
 
-    /// Remove what was kept on disk.
+    /// Remove files that were kept on disk.
     ///
     /// # Errors
-    /// Told to the user; the other parts are undone all the same.
+    /// Errors are reported to the user; the other parts are still undone.
     fn removed(&self, _home: &Home) -> Result<()> {
         Ok(())
     }
 }
 // ANCHOR_END: part
 
-/// What the child is born into: arguments of the one clone.
+/// The arguments of clone3(2), which creates the child.
 #[derive(Debug)]
 pub struct Birth {
     /// `CLONE_NEW*` flags.
     pub namespaces: CloneFlags,
-    /// The directory of a cgroup v2.
+    /// The directory of the cgroup v2 in which the child starts.
     pub cgroup: Option<OwnedFd>,
-    /// The way into somebody else's namespaces, where it is not to get new ones.
+    /// How to enter an existing container's namespaces, instead of creating new
+    /// ones.
     pub join: Option<Join>,
 }
 
-/// What an intermediate process does, whose child is then born where it went.
+/// The steps of an intermediate process that enters existing namespaces. The child
+/// is then created inside these namespaces.
 pub struct Join(Box<dyn Fn() -> Result<()>>);
 
 impl Join {
-    /// By this way. The container sees the process that joins, and its file.
+    /// Join by these steps. The container sees the process that joins, and the file
+    /// that it executes: this file must be a [`SafeBinary`].
     pub fn by(_: SafeBinary, way: impl Fn() -> Result<()> + 'static) -> Join {
         Join(Box::new(way))
     }
@@ -128,7 +134,7 @@ impl fmt::Debug for Join {
     }
 }
 
-/// The way up: what a part's `enter` may send to its own `started`.
+/// The connection from a part's `enter` to its own `started`.
 #[derive(Debug)]
 pub struct Up {
     pub(crate) part: &'static str,
@@ -139,7 +145,8 @@ pub struct Up {
 }
 
 impl Up {
-    /// The same way up for a part of a composite: what it sends has its own name.
+    /// The same connection for a part of a composite, whose descriptors have its own
+    /// name.
     pub(crate) fn of(&self, part: &'static str) -> Up {
         let (late, files) = (self.late.clone(), self.files.clone());
         Up { part, channel: self.channel, late, seal: self.seal, files }
@@ -148,29 +155,30 @@ impl Up {
     /// Send an open file.
     ///
     /// # Errors
-    /// EPIPE when the host side is gone.
+    /// EPIPE: the host-side process has ended.
     pub fn send(&self, fd: OwnedFd) -> Result<()> {
         let frame = Frame::Descriptor(self.part.to_owned(), fd);
-        self.channel.send(&frame).context("send a descriptor up")
+        self.channel.send(&frame).context("send a descriptor to the host side")
     }
 
-    /// The steps that the engine takes after every `enter`. A part contributes here
-    /// what it learns only inside the container; what it knows before, it writes to
-    /// [`Plan::seal`].
+    /// The values of the sealing steps, which run after every `enter`. A part writes
+    /// here what it can know only inside the container. What it knows earlier, it
+    /// writes to [`Plan::seal`].
     #[must_use]
     pub fn seal(&self) -> RefMut<'_, Seal> {
         self.seal.borrow_mut()
     }
 
-    /// The files of [`Plan::files`], in that order, opened with O_PATH. The part that
-    /// mounts them takes them: they are files of the host, so no later part gets them.
+    /// The files of [`Plan::files`], in that order, opened with O_PATH. The part
+    /// that mounts them takes them, so that no later part can reach these files of
+    /// the host.
     #[must_use]
     pub fn take_files(&self) -> Vec<OwnedFd> {
         self.files.take()
     }
 
-    /// Set a variable of the program, whose value is only to be known in the
-    /// container.
+    /// Set an environment variable of the program whose value is known only inside
+    /// the container.
     pub fn set(&self, key: impl Into<OsString>, value: impl Into<OsString>) {
         self.late.borrow_mut().insert(key.into(), value.into());
     }

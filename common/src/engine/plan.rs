@@ -1,4 +1,4 @@
-//! The values that describe a container: what the engine takes instead of a command
+//! The values that describe a container. The engine takes them instead of a command
 //! line.
 
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ use crate::cli::step::{Hint, Step};
 use crate::process::{environment, rights};
 use crate::state::{Home, Id, State};
 
-/// The description of a container. Parts add to it in `prepare`; it is constant from
-/// the clone on.
+/// The description of a container. Parts add to it in `prepare`; it is constant
+/// after the clone.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// ID, name and state directory.
     pub home: Home,
-    /// The program and its arguments, as any bytes. Never empty.
+    /// The program and its arguments, as arbitrary bytes. Never empty.
     pub command: Vec<OsString>,
     /// The program's whole environment.
     pub environment: BTreeMap<OsString, OsString>,
@@ -40,10 +40,10 @@ pub struct Plan {
     pub files: Vec<OwnFile>,
     /// The user as the caller wrote it, for the record; `None` means root.
     pub user: Option<String>,
-    /// The user that the image names. The part that changes the user applies it, if the
-    /// caller names none.
+    /// The user that the image names. The part that changes the user applies it, if
+    /// the caller names none.
     pub image_user: Option<String>,
-    /// The values of the steps that the engine takes last; see [`Seal`].
+    /// The values of the sealing steps; see [`Seal`].
     pub seal: Seal,
 }
 
@@ -52,22 +52,22 @@ pub struct Plan {
 pub enum Root {
     /// The host's own root.
     Host,
-    /// A new root, which the parts assemble at this path of the host.
+    /// A new root, which the parts assemble at this host path.
     Assembled(PathBuf),
-    /// The root of a container that already runs; `/proc/PID/root`.
+    /// The root of a running container: `/proc/PID/root`.
     Joined(PathBuf),
 }
 
 impl Root {
-    /// Where on the host the new root is assembled.
+    /// The host path at which the new root is assembled.
     ///
     /// # Errors
-    /// The container has no new root: a part that assembles it is missing, or comes
-    /// later in the list.
+    /// The container has no new root: the part that assembles it is missing, or
+    /// comes later in the list.
     pub fn assembled(&self) -> Result<&Path> {
         match self {
             Root::Assembled(at) => Ok(at),
-            other => bail!("no new root filesystem is assembled here ({other:?})"),
+            other => bail!("the new root filesystem is not ready ({other:?})"),
         }
     }
 }
@@ -75,9 +75,10 @@ impl Root {
 /// A file of the host that is mounted at a path of the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnFile {
-    /// The file, as an absolute path of the host.
+    /// The file, as an absolute host path.
     pub host: PathBuf,
-    /// The path inside. A symlink that the image has there is replaced, not followed.
+    /// The path inside the container. A symlink of the image at this path is
+    /// replaced, not followed.
     pub guest: PathBuf,
 }
 
@@ -86,8 +87,8 @@ pub struct OwnFile {
 pub enum Users {
     /// The initial user namespace: UID 0 is the host's root.
     Initial,
-    /// Any other one: device nodes cannot be made, and a group that could deny access
-    /// may be impossible to drop.
+    /// Another user namespace: device nodes cannot be created, and it may be
+    /// impossible to drop a group, because a group may also deny access.
     ///
     /// # Source
     /// user_namespaces(7)
@@ -111,10 +112,10 @@ pub enum Lifetime {
 /// credentials(7), "Sessions"
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
-    /// The caller's session: keys such as Ctrl-C signal the program directly, and the
-    /// caller's terminal is the program's controlling terminal.
+    /// The caller's session: keys such as Ctrl-C signal the program directly, and
+    /// the caller's terminal is the program's controlling terminal.
     Shared,
-    /// A session of the container's own.
+    /// A new session for the container.
     Own,
 }
 
@@ -123,15 +124,16 @@ pub enum Session {
 pub enum OnParentDeath {
     /// The kernel kills it; PR_SET_PDEATHSIG in prctl(2).
     Kill,
-    /// It goes on.
+    /// The program continues.
     Continue,
 }
 
-/// The values of the sealing steps. The default changes nothing but the supplementary
-/// groups: the caller's groups are rights on the host.
+/// The values of the sealing steps. The default changes only the supplementary
+/// groups, which are dropped, because the caller's groups grant rights on the host.
 #[derive(Clone, Debug, Default)]
 pub struct Seal {
-    /// The capabilities that the program may ever have; `None` keeps the bounding set.
+    /// The capabilities that the program can ever have; `None` keeps the bounding
+    /// set.
     ///
     /// # Source
     /// capabilities(7), "Capability bounding set"
@@ -140,21 +142,22 @@ pub struct Seal {
     pub credentials: Option<Credentials>,
     /// The permitted, effective and inheritable capabilities; `None` keeps them.
     pub capabilities: Option<CapabilitySet>,
-    /// execve(2) of a setuid program gives no rights; no_new_privs in prctl(2).
+    /// Whether execve(2) of a setuid program grants no privileges; no_new_privs in
+    /// prctl(2).
     pub no_new_privs: bool,
-    /// Where standard input, output and error come from. A part that replaces a stream
-    /// says so here.
+    /// The origins of standard input, output and error. A part that replaces a
+    /// stream changes its origin here.
     pub streams: [StreamSource; 3],
 }
 
-/// Where a standard stream of the program comes from. It decides how another user than
+/// The origin of a standard stream of the program. It decides how a user other than
 /// root gets the right to open the stream again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamSource {
-    /// The caller opened it: it stays as it is.
+    /// The caller opened it: owner and mode stay unchanged.
     #[default]
     Caller,
-    /// A pipe or a terminal that this program made: it may change its owner.
+    /// A pipe or a terminal that this program created: its owner may be changed.
     Made,
     /// A file of the container.
     Container,
@@ -175,10 +178,12 @@ pub struct Credentials {
 }
 
 impl Plan {
-    /// A container without parts that runs this command. An empty command means `sh`.
+    /// A container without parts that runs this command. An empty command means
+    /// `sh`.
     ///
     /// # Errors
-    /// No place for a state directory, no random number, no working directory.
+    /// The path of the state directory, a random number or the working directory
+    /// cannot be determined.
     pub fn new(mut command: Vec<OsString>) -> Result<Plan> {
         if command.is_empty() {
             command.push("sh".into());
@@ -188,7 +193,8 @@ impl Plan {
             command,
             environment: environment::clean(),
             directory: env::current_dir().look(|| "getcwd(3)").hint(|_| {
-                Some("your working directory was removed: cd to another".to_owned())
+                let hint = "the working directory was removed: change to another";
+                Some(hint.to_owned())
             })?,
             root: Root::Host,
             users: if rights::in_initial_user_namespace()? {

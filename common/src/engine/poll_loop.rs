@@ -1,4 +1,4 @@
-//! The poll loop: what the host side does while the program runs.
+//! The poll loop, which runs on the host side while the program runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,27 +18,28 @@ use crate::process::poll::poll;
 use crate::process::signals::{Signals, ends};
 use crate::state::Home;
 
-/// How long a program has for its end, once asked for it, before SIGKILL.
+/// The time that the program has to end after a signal asked it to. Then it gets
+/// SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Something that is served by the poll loop while the program runs.
+/// An object that is served by the poll loop while the program runs.
 pub trait Watch {
-    /// The descriptors that it waits for now; asked before every poll(2).
+    /// Add the descriptors to wait for; called before every poll(2).
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>);
 
-    /// What came of it, in the same order.
+    /// Handle the events of these descriptors, in the same order.
     ///
     /// # Errors
-    /// Ends the run; the program is killed.
+    /// An error ends the run; the program is killed.
     fn ready(&mut self, events: &[PollFlags]) -> Result<()>;
 
-    /// A signal of the host side.
+    /// Handle a signal that the host side received.
     fn signal(&mut self, _signal: Signal) {}
 
-    /// The program is gone: finish what it left in pipes.
+    /// The program has ended: copy what is left in pipes.
     ///
     /// # Errors
-    /// Told to the user.
+    /// Errors are reported to the user.
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }
@@ -64,31 +65,31 @@ impl Running {
         Running { home, pid, program, joinable, fds, watches }
     }
 
-    /// Id, name, own directory.
+    /// ID, name and state directory.
     #[must_use]
     pub fn home(&self) -> &Home {
         &self.home
     }
 
-    /// The process id of the container's first process on the host.
+    /// The PID of the container's first process, on the host.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Others may want to join it, though it does not stay: once all parts are started,
-    /// the process is noted.
+    /// Note the process once all parts are started, so that other commands can join
+    /// the container even though its files are removed at its end.
     pub fn let_join(&mut self) {
         self.joinable = true;
     }
 
-    /// The first process is an init, and the program is the one that this pidfd holds:
-    /// note it, for those who join.
+    /// The first process is an init process, and this pidfd refers to the program:
+    /// note it for processes that join.
     ///
     /// # Errors
-    /// Those of read(2) and write(2).
+    /// read(2) or write(2) fails.
     pub fn program_is(&mut self, pidfd: OwnedFd) -> Result<()> {
-        // One that has ended by now is joined by nobody.
+        // A program that has already ended cannot be joined.
         if let Some(program) = Process::held_by(pidfd)? {
             self.home.note_program(program.pid)?;
             self.program = Some(program);
@@ -96,23 +97,23 @@ impl Running {
         Ok(())
     }
 
-    /// The descriptor that the part of this name sent up.
+    /// The descriptor that the part of this name sent.
     ///
     /// # Errors
-    /// It sent none.
+    /// The part sent no descriptor.
     pub fn take(&mut self, part: &str) -> Result<OwnedFd> {
         self.fds
             .remove(part)
-            .with_context(|| format!("{part} sent no descriptor up"))
+            .with_context(|| format!("{part} sent no descriptor to the host side"))
     }
 
-    /// Join the poll loop.
+    /// Add an object to the poll loop.
     pub fn watch(&mut self, watch: impl Watch + 'static) {
         self.watches.push(Box::new(watch));
     }
 
-    /// Serve all watches until the program ends: how it ended, and whether all that it
-    /// printed was written.
+    /// Serve all watches until the program ends. Returns how it ended, and whether
+    /// all its output was written.
     pub(crate) fn wait(
         &mut self,
         child: &mut Child,
@@ -153,16 +154,16 @@ impl Running {
                 for watch in &mut self.watches {
                     watch.signal(signal);
                 }
-                // Ctrl-C goes to every process of the terminal's foreground group,
-                // and without a session of its own the program is one of them.
+                // Ctrl-C signals every process of the terminal's foreground process
+                // group. Without its own session, the program is one of them.
                 if !(by_kernel && keys_reach_child) && signal != Signal::SIGWINCH {
                     child.signal(signal);
                 }
                 if !ends(signal) || self.spared(signal) {
                     continue;
                 }
-                // The kernel drops what PID 1 of a namespace has no handler for,
-                // so asking may be in vain.
+                // The kernel discards a signal for which PID 1 of a namespace has no
+                // handler, so the program may never end by itself.
                 match deadline {
                     Some(_) => child.kill(),
                     None => deadline = Some(Instant::now() + PATIENCE),
@@ -171,8 +172,8 @@ impl Running {
         }
     }
 
-    /// Ctrl-C in a shell is no wish for its end: a program that handles SIGINT decides
-    /// itself.
+    /// Whether the program handles SIGINT itself. Ctrl-C in a shell does not mean
+    /// that the shell must end.
     fn spared(&self, signal: Signal) -> bool {
         let pid = self.program.as_ref().map_or(self.pid, |program| program.pid);
         signal == Signal::SIGINT
@@ -181,6 +182,8 @@ impl Running {
     }
 }
 
+/// Whether a process with this status has a handler for the signal.
+///
 /// # Source
 /// proc_pid_status(5), "SigCgt"
 fn handles(status: &str, signal: Signal) -> bool {

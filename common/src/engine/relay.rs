@@ -1,5 +1,5 @@
-//! The host side of the standard streams: copies between the caller's streams and pipes
-//! of this program.
+//! The host side of the standard streams: copies between the caller's streams and
+//! this program's pipes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use crate::engine::byte_copy::{ByteCopy, Got};
 use crate::engine::poll_loop::{Running, Watch};
 use crate::engine::streams::NAMES;
 
-/// Serve the pipes that the child has put in the place of the caller's streams.
+/// Serve the pipes with which the child has replaced the caller's streams.
 ///
 /// # Errors
 /// fcntl(2) fails.
@@ -41,16 +41,16 @@ fn nonblocking(pipe: &OwnedFd, mode: OFlag) -> Result<()> {
         .map(drop)
 }
 
-/// From a pipe that the program prints into, to a stream of the caller.
+/// A copy from a pipe, to which the program prints, to a stream of the caller.
 pub struct OutputRelay<See> {
     copy: ByteCopy,
     see: See,
-    /// Of the caller's stream, for an error.
+    /// The name of the caller's stream, for an error.
     name: &'static str,
 }
 
 impl<See: FnMut(&[u8])> OutputRelay<See> {
-    /// Copy from this pipe, to this stream if there is one; `see` is called with all
+    /// Copy from this pipe to this stream, if there is one. `see` is called with all
     /// bytes.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl<See: FnMut(&[u8])> OutputRelay<See> {
         to: Option<BorrowedFd<'static>>,
         see: See,
     ) -> Result<OutputRelay<See>> {
-        // To see at the end whether there is more, without waiting for it.
+        // At the end, the copy must detect without waiting whether there is more.
         nonblocking(&pipe, OFlag::O_RDONLY)?;
         let is_stderr = to.is_some_and(|to| to.as_raw_fd() == libc::STDERR_FILENO);
         let name = if is_stderr { "stderr" } else { "stdout" };
@@ -70,13 +70,13 @@ impl<See: FnMut(&[u8])> OutputRelay<See> {
 
     fn write(&mut self) {
         if !self.copy.write() {
-            // The reader is gone. The program learns it as it would without the
-            // copy: its next write(2) fails with EPIPE.
+            // The reader has closed the stream. The program notices it as it would
+            // without the copy: its next write(2) fails with EPIPE.
             self.copy.stop();
         }
     }
 
-    /// False: there are no more bytes now.
+    /// Returns false if there are no more bytes now.
     fn read(&mut self) -> bool {
         let got = self.copy.read(&mut self.see);
         if got == Got::End {
@@ -119,14 +119,14 @@ impl<See: FnMut(&[u8])> Watch for OutputRelay<See> {
     }
 }
 
-/// From the caller's standard input to a pipe that the program reads from.
+/// A copy from the caller's standard input to a pipe from which the program reads.
 ///
-/// The next chunk is read only when the pipe is empty, so the caller's input loses at
-/// most one chunk that the program does not read. Where the input is a file, even that is
-/// given back at the end.
+/// The next chunk is read only when the pipe is empty. At most one chunk of the
+/// caller's input is therefore read without reaching the program. If the input is a
+/// file, this chunk is given back at the end, by lseek(2).
 struct InputRelay {
     copy: ByteCopy,
-    /// The pipe was seen empty, and nothing was written since.
+    /// Whether the pipe was empty, and nothing was written since.
     empty: bool,
 }
 
@@ -138,13 +138,13 @@ impl InputRelay {
         Ok(InputRelay { copy, empty: false })
     }
 
-    /// Read no more. What the program did not read is the caller's again, if it can be
-    /// given back: a file remembers its position.
+    /// Stop reading. Give unread bytes back to the caller if possible: the position
+    /// in a file can be moved back.
     fn close(&mut self, unwritten: usize) {
         let Some(pipe) = self.copy.to() else { return };
         let unread = ioctl_fionread(pipe).unwrap_or(0) + unwritten as u64;
         if let Ok(back) = i64::try_from(unread) {
-            // ESPIPE: a pipe.
+            // ESPIPE: the input is a pipe.
             let _ = lseek(io::stdin(), -back, Whence::SeekCur);
         }
         self.copy.close();
@@ -158,7 +158,7 @@ impl Watch for InputRelay {
             fds.push(PollFd::from_borrowed_fd(pipe, PollFlags::OUT));
             return;
         }
-        // Without a flag, poll(2) tells only that the program has closed the pipe.
+        // With empty flags, poll(2) reports only that the program closed the pipe.
         fds.push(PollFd::from_borrowed_fd(pipe, PollFlags::empty()));
         fds.extend(self.copy.wants());
     }
@@ -185,7 +185,7 @@ impl Watch for InputRelay {
                     }
                 }
                 Got::Nothing => {}
-                // The program reads an end of file.
+                // Closing the pipe gives the program an end of file.
                 Got::End | Got::Failed(_) => self.copy.close(),
             }
         }

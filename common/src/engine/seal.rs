@@ -1,24 +1,24 @@
 //! Sealing: the steps between the last `enter` and execve(2), in the one order that
 //! works.
 //!
-//! Parts contribute values; this file decides when each step runs. Each step takes away a
-//! right that a later step must not need. (Two processes of ours that do not come here
-//! install the filter of step 1 themselves: the init process, and the process that joins
-//! for `exec`.)
+//! Parts contribute values; this file decides when each step runs. Each step gives
+//! up a right that no later step may need. (Two processes of this program do not run
+//! these steps: the init process and the process that joins for `exec`. They install
+//! the filter of step 1 themselves.)
 //!
 //! | step | why here |
 //! |---|---|
-//! | 1 seccomp, without no_new_privs: [`terminal_filter`] | seccomp(2) needs CAP_SYS_ADMIN, which step 5 takes |
+//! | 1 seccomp, without no_new_privs: [`terminal_filter`] | seccomp(2) needs CAP_SYS_ADMIN, which step 5 drops |
 //! | 2 bounding set | PR_CAPBSET_DROP needs CAP_SETPCAP |
 //! | 3 supplementary groups | setgroups(2) needs CAP_SETGID |
 //! | 4 group, streams, user | fchown(2) of a stream needs CAP_CHOWN; setuid(2) to another user clears the capabilities |
 //! | 5 capabilities | the last step that needs one has run |
 //! | 6 working directory | chdir(2) checks the rights of the program's user |
 //! | 7 close-on-exec, PDEATHSIG | the kernel clears PDEATHSIG at each change of credentials |
-//! | 8 no_new_privs | from here on execve(2) gives no rights |
+//! | 8 no_new_privs | after this step, execve(2) grants no privileges |
 //!
-//! A filter that is installed with no_new_privs would be the ninth step, since it may
-//! forbid every call above. No part has one yet.
+//! A filter that is installed after no_new_privs would be the ninth step, because it
+//! may forbid every call above. No part has such a filter yet.
 
 use anyhow::Result;
 use nix::errno::Errno;
@@ -37,11 +37,11 @@ use crate::process::signals::die_with_parent;
 use crate::process::{id_map, sys, terminal_filter};
 
 // ANCHOR: seal
-/// Take all the steps, in the table's order. Only the message to the parent and
-/// execve(2) follow.
+/// Run all steps, in the table's order. Only the message to the parent and execve(2)
+/// follow.
 ///
 /// # Errors
-/// The first step that fails, with its system call.
+/// A step fails: its system call.
 pub(crate) fn seal(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
     guard_terminals(plan)?;
     drop_from_bounding_set(seal)?;
@@ -68,12 +68,12 @@ pub(crate) fn seal(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
 }
 // ANCHOR_END: seal
 
-/// No program of a container types into a terminal, whichever it gets hold of.
+/// Install the filter that denies input injection into any terminal.
 fn guard_terminals(plan: &Plan) -> Result<()> {
     match terminal_filter::install() {
-        // The first chapters run for an ordinary user without any privilege. Their
-        // program has the rights of that user on the host, as every other program in the
-        // session: there is no container to come out of.
+        // The first chapters also run without any privilege. Their program has the
+        // rights of the ordinary user on the host, as every other program of the
+        // session has: there is no isolation to protect.
         Err(error)
             if plan.root == Root::Host
                 && errno_of(&error) == Some(Errno::EACCES) =>
@@ -107,10 +107,10 @@ fn set_groups(plan: &Plan, seal: &Seal) -> Result<()> {
     let groups = seal.credentials.iter().flat_map(|it| &it.groups);
     let groups: Vec<Gid> = groups.map(|group| Gid::from_raw(*group)).collect();
     match setgroups(&groups) {
-        // In a user namespace that an ordinary user made, setgroups(2) is denied for
-        // good: dropping a group may open what is closed to that group.
+        // In a user namespace that an ordinary user created, setgroups(2) is always
+        // denied: dropping a group may grant access that is denied to that group.
         Err(Errno::EPERM) if plan.users == Users::Nested => Ok(()),
-        // The first chapters run for an ordinary user without any privilege.
+        // The first chapters also run without any privilege.
         Err(Errno::EPERM) if plan.root == Root::Host && groups.is_empty() => Ok(()),
         set => set.step(|| format!("setgroups(2) {groups:?}")).hint(|errno| {
             let numbers: Vec<_> = groups.iter().map(|it| it.as_raw()).collect();
@@ -133,13 +133,13 @@ fn set_user(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
         .hint(|errno| unmapped(errno, plan, "groups", &[group]))?;
     let id = Uid::from_raw(user);
     streams::give_to(id, &seal.streams, channel)?;
-    // The capabilities go with UID 0.
+    // setuid(2) from UID 0 clears the capabilities.
     setuid(id)
         .step(|| format!("setuid(2) {user}"))
         .hint(|errno| unmapped(errno, plan, "users", &[user]))
 }
 
-/// What EINVAL means for these IDs.
+/// The meaning of EINVAL for these IDs.
 ///
 /// # Source
 /// setuid(2), setgroups(2); user_namespaces(7), "Unmapped user and group IDs"
@@ -149,7 +149,7 @@ fn unmapped(errno: Errno, plan: &Plan, kind: &str, ids: &[u32]) -> Option<String
     }
     if ids.contains(&u32::MAX) {
         return Some(format!(
-            "{} is no ID: the largest ID is {}",
+            "invalid ID {}: the largest ID is {}",
             u32::MAX,
             u32::MAX - 1
         ));
@@ -160,8 +160,8 @@ fn unmapped(errno: Errno, plan: &Plan, kind: &str, ids: &[u32]) -> Option<String
     };
     (plan.users == Users::Nested).then(|| {
         format!(
-            "the container's user namespace has only these {kind}: {there}; a \
-             container that the host's root starts has all"
+            "the container's user namespace maps only these {kind}: {there}; a \
+             container that is started by the host's root has all"
         )
     })
 }

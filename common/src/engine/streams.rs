@@ -1,20 +1,21 @@
-//! The standard streams of a program that runs as another user than the one that opened
-//! them.
+//! The standard streams of a program that runs as a different user than the one that
+//! opened them.
 //!
-//! `/dev/stdout` is a link to `/proc/self/fd/1`. To open it is to open the pipe, file or
-//! terminal again, and then the kernel checks the owner and the mode, which write(2) to
-//! descriptor 1 does not. So a program that root starts as `nobody` can print, but cannot
-//! open `/dev/stdout`, unless one of these is done:
+//! `/dev/stdout` is a link to `/proc/self/fd/1`. Opening it opens the pipe, file or
+//! terminal again. The kernel then checks the owner and the mode, which it does not
+//! check for write(2) to descriptor 1. A program that root starts as `nobody` can
+//! therefore print, but cannot open `/dev/stdout`, unless one of these actions is
+//! taken:
 //!
-//! | stream | what is done |
+//! | stream | action |
 //! |---|---|
-//! | a pipe or a terminal that this program made | it is given to the user |
+//! | a pipe or a terminal that this program created | its owner becomes the user |
 //! | a pipe or a file of the caller that the user may open | nothing |
-//! | another pipe or file of the caller | a new pipe, owned by the user; the host side copies |
-//! | a terminal of the caller | nothing: a copy would read what is typed for others |
+//! | another pipe or file of the caller | a new pipe, owned by the user; the host side copies the bytes |
+//! | a terminal of the caller | nothing: a copy would read input that is typed for other programs |
 //! | a device, a socket, a file of the container | nothing |
 //!
-//! The owner and the mode of what the caller opened never change.
+//! The owner and the mode of the caller's own pipes and files never change.
 //!
 //! # Source
 //! proc_pid_fd(5)
@@ -35,18 +36,19 @@ use crate::cli::step::Step;
 use crate::engine::plan::StreamSource;
 use crate::process::channel::{Channel, Frame};
 
-/// How the descriptors of the copies are named on the way to the host side.
+/// The names of the copies' descriptors in the messages to the host side.
 pub(crate) const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
-/// The size of the pipe for standard input: one page, so that the host side takes from
-/// the caller at most this much more than the program has read.
+/// The size of the pipe for standard input: one page. The host side then reads at
+/// most this much more of the caller's input than the program does.
 pub(crate) const READ_AHEAD: usize = 4096;
 
 // ANCHOR: streams
-/// Let this user open the three streams again. The process still has the right to do so.
+/// Let this user open the three streams again. The process must still have the
+/// privilege to allow it.
 ///
 /// # Errors
-/// fchown(2), pipe2(2) or dup2(2) fails; the host side is gone.
+/// fchown(2), pipe2(2) or dup2(2) fails, or the host-side process has ended.
 pub(crate) fn give_to(
     user: Uid,
     sources: &[StreamSource; 3],
@@ -58,14 +60,14 @@ pub(crate) fn give_to(
             StreamSource::Container => {}
             StreamSource::Made => give(stream(number), number, user)?,
             StreamSource::Caller => {
-                // It fails for a stream that the caller has closed.
+                // fstat(2) fails for a stream that the caller has closed.
                 let Ok(about) = fstat(stream(number)) else { continue };
                 if !is_copied(&about) || may_open(number, user) {
                     continue;
                 }
                 let file = (about.st_dev, about.st_ino);
                 if number == 2 && copied_stdout == Some(file) {
-                    // One pipe for both keeps the order of what is printed.
+                    // One pipe for both streams keeps the order of the output.
                     dup2_stderr(stream(1)).step(|| "dup2(2) 1 to 2")?;
                     continue;
                 }
@@ -90,7 +92,7 @@ fn stream(number: usize) -> BorrowedFd<'static> {
 
 fn give(fd: impl AsFd, number: usize, user: Uid) -> Result<()> {
     match fchown(fd, Some(user), None) {
-        // The user namespace does not map this user, as setuid(2) reports next.
+        // The user namespace does not map this user; setuid(2) will report it.
         Err(Errno::EINVAL) => Ok(()),
         given => given.step(|| format!("fchown(2) {number} to {user}")),
     }
@@ -101,22 +103,23 @@ fn is_copied(about: &FileStat) -> bool {
     kind == SFlag::S_IFIFO || kind == SFlag::S_IFREG
 }
 
-/// Whether this user may open the file of this stream. The kernel is asked in the user's
-/// place, since more than the mode may decide (access control lists, for example).
+/// Whether this user may open the file of this stream. The kernel is asked as this
+/// user, because not only the mode decides (there may be an access control list, for
+/// example).
 ///
 /// # Source
 /// setfsuid(2); faccessat(2), "AT_EACCESS", "AT_EMPTY_PATH"
 fn may_open(number: usize, user: Uid) -> bool {
     let wanted = if number == 0 { AccessFlags::R_OK } else { AccessFlags::W_OK };
     let flags = AtFlags::AT_EACCESS | AtFlags::AT_EMPTY_PATH;
-    // The groups are the user's by now.
+    // The groups are already the user's.
     let before = setfsuid(user);
     let answer = faccessat(stream(number), "", wanted, flags);
     setfsuid(before);
     answer.is_ok()
 }
 
-/// Put a pipe of our own in the place of this stream. The host side gets its other end.
+/// Replace this stream by a new pipe. The host side gets the other end of the pipe.
 fn copy(number: usize, user: Uid, channel: &Channel) -> Result<()> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?;
     give(&reader, number, user)?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
 
-use crate::cli::step::{self, Scene, Step};
+use crate::cli::step::{self, Position, Step};
 use crate::engine::part::{Part, Up};
 use crate::engine::plan::{OwnFile, Plan, Seal};
 use crate::engine::seal::seal;
@@ -20,8 +20,8 @@ use crate::process::program::Program;
 use crate::process::signals::die_with_parent;
 use crate::process::sys;
 
-/// The child's whole life before exec. It never returns into the parent's code,
-/// whose destructors are not its own.
+/// The child's whole life before execve(2). It never returns into the parent's code,
+/// because the parent's destructors must not run in the child.
 pub(crate) fn main(
     plan: &Plan,
     parts: &[Box<dyn Part>],
@@ -29,12 +29,12 @@ pub(crate) fn main(
     channel: &'static Channel,
 ) -> ! {
     let refuse = |code, text: String| -> ! {
-        // When the parent is gone there is nobody left to tell.
+        // If the parent has ended, nobody can receive the error.
         let _ = channel.send(&Frame::Refused { code, text });
         sys::leave(code)
     };
-    // A panic says what it has to say and leaves from here: unwinding would run
-    // the parent's destructors in the child.
+    // On a panic, report it and exit here: unwinding would run the parent's
+    // destructors in the child.
     panic::set_hook(Box::new(move |panic| {
         refuse(OURS, format!("the child panicked: {panic}"))
     }));
@@ -42,7 +42,7 @@ pub(crate) fn main(
     refuse(code_of(&error), step::report(&error))
 }
 
-/// What an infallible return would be, were it stable.
+/// The type `!`, which is not stable as a type argument.
 enum Never {}
 
 // ANCHOR: enter
@@ -52,9 +52,9 @@ fn enter(
     mut program: Program,
     channel: &'static Channel,
 ) -> Result<Never> {
-    step::scene(Scene { side: "child", hook: "born", part: "" });
-    step::narrate_by(move |line| {
-        // A parent that is gone is noticed below.
+    step::set_position(Position { side: "child", hook: "born", part: "" });
+    step::redirect_trace(move |line| {
+        // A dead parent is detected below.
         let _ = channel.send(&Frame::Step(line.to_owned()));
     });
     die_with_parent()?;
@@ -65,22 +65,22 @@ fn enter(
     }
     sys::default_signals().step(|| "sigprocmask(2) to none")?;
     umask(Mode::from_bits_truncate(0o022));
-    // Leaked as the channel is: the child ends with execve(2) or _exit(2).
+    // Leaked, as the channel is: the child ends with execve(2) or _exit(2).
     let contributed: &RefCell<Seal> =
         Box::leak(Box::new(RefCell::new(plan.seal.clone())));
     let files = Rc::new(RefCell::new(own_files(plan)?));
     for part in parts {
         let name = part.name();
-        step::scene(Scene { side: "child", hook: "enter", part: name });
+        step::set_position(Position { side: "child", hook: "enter", part: name });
         let (late, files) = (Rc::default(), files.clone());
         let up = Up { part: name, channel, late, seal: contributed, files };
         part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
         program.set(&up.late.take())?;
     }
-    step::scene(Scene { side: "child", hook: "seal", part: "" });
+    step::set_position(Position { side: "child", hook: "seal", part: "" });
     seal(plan, &contributed.borrow(), channel)?;
-    step::scene(Scene { side: "child", hook: "exec", part: "" });
-    step::tell(&format_args!("execve(2) {}", plan.command[0].display()));
+    step::set_position(Position { side: "child", hook: "exec", part: "" });
+    step::trace(&format_args!("execve(2) {}", plan.command[0].display()));
     channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
     program.exec()
 }

@@ -1,4 +1,5 @@
-//! Guest paths in a tree full of symlinks, beside a resolver of our own.
+//! Property tests of guest paths in a tree full of symlinks, compared with a second
+//! resolver.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use super::config;
 use crate::guest::{GuestRoot, Kind, Place};
 
-/// What lies in the tree.
+/// A node of the tree.
 #[derive(Clone, Debug)]
 enum Node {
     Directory,
@@ -23,8 +24,8 @@ enum Node {
     Link(String),
 }
 
-/// A host directory with the guest's root in it, and, beside and above the root, what
-/// must not be touched: the same names again.
+/// A host directory that contains the guest's root. Beside the root there are
+/// directories with the same names as inside; they must not be changed.
 struct Ground {
     host: tempfile::TempDir,
 }
@@ -49,7 +50,7 @@ impl Ground {
         self.host.path().join("root")
     }
 
-    /// Add a node where its parents are directories, or can be made; else not.
+    /// Add a node if its parents are directories or can be created.
     fn add(&self, path: &str, node: &Node) {
         let mut at = self.root();
         let names: Vec<&str> = path.split('/').collect();
@@ -71,7 +72,7 @@ impl Ground {
         };
     }
 
-    /// Inodes below the root, and all paths that are not.
+    /// The inodes below the root, and all paths outside the root.
     fn look(&self) -> (BTreeMap<(u64, u64), PathBuf>, Vec<PathBuf>) {
         let (mut inside, mut outside) = (BTreeMap::new(), Vec::new());
         let mut todo = vec![self.host.path().to_owned()];
@@ -90,7 +91,7 @@ impl Ground {
         (inside, outside)
     }
 
-    /// path_resolution(7), with the root as `/` and as the end of `..`.
+    /// path_resolution(7), with the root as `/`, above which `..` does not go.
     fn resolve(&self, guest: &str) -> Result<PathBuf, Errno> {
         let mut here = Vec::<String>::new();
         let path = |here: &[String]| {
@@ -101,7 +102,7 @@ impl Ground {
         let mut todo = VecDeque::from(words(guest));
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
-            // Whatever follows, `.` and nothing included, is looked for in a directory.
+            // Every component, even `.` or an empty one, requires a directory.
             if !path(&here).symlink_metadata().unwrap().is_dir() {
                 return Err(Errno::ENOTDIR);
             }
@@ -169,7 +170,7 @@ proptest! {
     #![proptest_config(config(400))]
 
     #[test]
-    fn what_is_found_is_what_the_guest_would_find(
+    fn a_path_is_resolved_as_the_guest_would_resolve_it(
         tree in tree(),
         guest in query(&["a", "b", "c", "d", "..", ".", ""]),
     ) {
@@ -177,12 +178,13 @@ proptest! {
         let root = GuestRoot::open(&ground.root()).unwrap();
         let guest = format!("/{guest}");
         let found = root.find(Path::new(&guest));
-        // What a user writes is put straight; what a link says is the kernel's.
+        // A user's path is normalized; a symlink's target is resolved by the
+        // kernel's rules.
         let guest: PathBuf = Path::new(&guest).components().collect();
         match ground.resolve(guest.to_str().unwrap()) {
             Ok(path) => {
                 let meta = path.symlink_metadata().unwrap();
-                let place = found.unwrap().expect("it is there");
+                let place = found.unwrap().expect("the path exists");
                 prop_assert_eq!(identity(&place), (meta.dev(), meta.ino()));
             }
             Err(Errno::ENOENT) => prop_assert!(found.unwrap().is_none()),
@@ -194,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_made_lies_below_the_root(
+    fn a_created_path_is_below_the_root(
         tree in tree(),
         guest in query(&NAMES),
         is_file in any::<bool>(),
@@ -208,7 +210,7 @@ proptest! {
         let (inside, now) = ground.look();
         prop_assert_eq!(now, outside);
         if let Ok(place) = made {
-            // What the guest will find there is that very place.
+            // The guest's own lookup must find this file.
             let found = inside.get(&identity(&place)).expect("it is below the root");
             prop_assert_eq!(ground.resolve(&guest), Ok(found.clone()));
             prop_assert_eq!(place.is_directory().unwrap(), !is_file);
@@ -216,10 +218,10 @@ proptest! {
     }
 }
 
-/// Somebody in the container changes the tree at the same time: a directory and a link
-/// that leads out change places, over and over.
+/// A process in the container changes the tree at the same time: a directory and a
+/// symlink to the outside are swapped, over and over.
 #[test]
-fn a_tree_that_changes_meanwhile_leads_nowhere_else() {
+fn a_tree_that_changes_concurrently_does_not_lead_out() {
     let nodes = [("a/b", Node::Directory), ("c", Node::Link("../../a".into()))]
         .map(|(path, node)| (path.to_owned(), node));
     let ground = Ground::new(&nodes);
@@ -237,7 +239,7 @@ fn a_tree_that_changes_meanwhile_leads_nowhere_else() {
             }
         });
         for number in 0..2000 {
-            // Something missing meanwhile is an error, and no place.
+            // A path that is missing at this moment is an error.
             let path = format!("/a/b/../b/{}/{}", number % 7, number);
             if let Ok(place) = root.make(Path::new(&path), Kind::Directory) {
                 assert!(place.is_directory().unwrap());

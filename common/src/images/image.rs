@@ -18,14 +18,14 @@ use crate::state::fields::Fields;
 
 /// An image: a stack of read-only layers, and how a container of it is started.
 ///
-/// The record repeats what the image's manifest and configuration say, so that a start
-/// parses no JSON and computes no digest.
+/// The record repeats what the image's manifest and configuration say, so that a
+/// start parses no JSON and computes no digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// The ID: the digest of the configuration.
     pub id: Digest,
-    /// The name by which it was found; the short ID if it was found by the ID. It is not
-    /// part of the record.
+    /// The name by which it was found; the short ID if it was found by the ID. It is
+    /// not part of the record.
     pub name: String,
     /// The digest of the manifest.
     pub manifest: Digest,
@@ -38,8 +38,8 @@ pub struct Image {
     pub layers: Vec<String>,
     /// Where the image comes from, for the reader.
     pub source: String,
-    /// The SHA-256 of the file that it was made from, in hexadecimal; empty if that is
-    /// not known.
+    /// The SHA-256 of the file that it was made from, in hexadecimal; empty if that
+    /// is not known.
     pub sha256: String,
     /// How a container is started.
     pub settings: Settings,
@@ -271,7 +271,7 @@ mod tests {
         for (was, is, reason) in [
             ("source", "sauce", "source is missing"),
             ("layer ", "lair ", "no layers"),
-            ("size 2", "size x", "size is \"x\", and no number"),
+            ("size 2", "size x", "size is \"x\", which is not a number"),
             ("id sha256:", "id md5:", "only sha256 is supported"),
             ("\nend", "\n", "its last line is not `end`"),
         ] {

@@ -1,15 +1,15 @@
-//! The channel between the two sides of the clone: a socket pair, one frame a
+//! The channel between the two sides of the clone: a socket pair with one frame per
 //! message.
 //!
 //! | frame | from, to | means |
 //! |---|---|---|
-//! | `Born` | intermediate, parent | the child is made, in a container that was there before: its pid and pidfd |
-//! | `Go` | parent, child | the barrier opens: every `attach` is done |
-//! | `Step` | child, parent | a line of narration, only with `--trace` |
+//! | `Born` | intermediate, parent | the child was created in an existing container: its PID and pidfd |
+//! | `Go` | parent, child | the barrier opens: every `attach` has run |
+//! | `Step` | child, parent | a line of the trace, only with `--trace` |
 //! | `Descriptor` | child, parent | an open file for the part that it names |
-//! | `Refused` | child, parent | the program won't run: exit code and reason |
-//! | `Exec` | child, parent | all parts are entered, execve(2) comes next |
-//! | end of file | | after `Exec`: the program runs, since the child's end is close-on-exec; before it: the child died |
+//! | `Refused` | child, parent | the program will not run: exit status and reason |
+//! | `Exec` | child, parent | every `enter` has run, execve(2) follows |
+//! | end of file | | after `Exec`: the program runs, because the child's end is close-on-exec; before `Exec`: the child died |
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -23,7 +23,7 @@ use rustix::net::{
     recvmsg, sendmsg, socketpair,
 };
 
-/// Longest frame in bytes; what is longer is cut.
+/// Maximum length of a frame in bytes; a longer frame is truncated.
 const LONGEST: usize = 8192;
 
 /// One message.
@@ -37,14 +37,14 @@ pub(crate) enum Frame {
     Exec,
 }
 
-/// One end.
+/// One end of the channel.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
 impl Channel {
-    /// Both ends, parent's and child's, close-on-exec.
+    /// The parent's end and the child's end, both close-on-exec.
     pub(crate) fn pair() -> rustix::io::Result<(Channel, Channel)> {
-        // SEQPACKET keeps the borders between messages.
+        // SOCK_SEQPACKET preserves message boundaries.
         let (parent, child) = socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -54,7 +54,7 @@ impl Channel {
         Ok((Channel(parent), Channel(child)))
     }
 
-    /// Send one frame. EPIPE: the other side is gone.
+    /// Send one frame. EPIPE: the other end is closed.
     pub(crate) fn send(&self, frame: &Frame) -> rustix::io::Result<()> {
         let number;
         let (tag, code, text, fd) = match frame {
@@ -80,8 +80,8 @@ impl Channel {
         }
         loop {
             let parts = [IoSlice::new(&head), IoSlice::new(text)];
-            // Without NOSIGNAL a dead parent would kill the child with SIGPIPE,
-            // before it can say why.
+            // Without MSG_NOSIGNAL, a dead parent would kill the child by SIGPIPE,
+            // and the child could not report its error.
             match sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
                 sent => return sent.map(drop),
@@ -102,8 +102,8 @@ impl Channel {
                 &mut ancillary,
                 RecvFlags::CMSG_CLOEXEC,
             ) {
-                // The other side went with something unread. The kernel tells that
-                // once, and first; what it had sent before is still there.
+                // The other side closed its end with unread data. The kernel reports
+                // this once, before the frames that the other side had sent.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 received => break received?.bytes,
             }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_words_arrive_from_who_left_something_unread() {
+    fn the_last_frame_arrives_though_its_sender_left_a_frame_unread() {
         let (parent, child) = Channel::pair().unwrap();
         parent.send(&Frame::Go).unwrap();
         child.send(&Frame::Refused { code: 125, text: "why".into() }).unwrap();

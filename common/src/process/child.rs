@@ -1,4 +1,4 @@
-//! The child as its parent holds it.
+//! The parent's handle of the child.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -12,7 +12,8 @@ use rustix::process::pidfd_send_signal;
 use crate::cli::step::Step;
 use crate::process::exit::{Exit, Failure, OURS};
 
-/// The child as its parent holds it. Dropped, it is killed and reaped.
+/// The parent's handle of the child. When it is dropped, it kills and reaps the
+/// child.
 pub(crate) struct Child {
     pid: Pid,
     pidfd: OwnedFd,
@@ -25,8 +26,9 @@ impl Child {
         Child { pid, pidfd, ended: None, _intermediate: None }
     }
 
-    /// The child that an intermediate has made, which is on its way out. That it is gone
-    /// nobody waits for before the child's end: taking a process' memory down takes time.
+    /// The handle of a child that an intermediate process created. The intermediate
+    /// is about to exit. It is reaped only after the child has ended, because
+    /// releasing the memory of a process takes time.
     pub(crate) fn born_of(pid: Pid, pidfd: OwnedFd, intermediate: Child) -> Child {
         let mut child = Child::new(pid, pidfd);
         child._intermediate = Some(Box::new(intermediate));
@@ -42,7 +44,8 @@ impl Child {
         &self.pidfd
     }
 
-    /// Send it a signal; a child that has ended takes none, and that is fine.
+    /// Send a signal to the child. A child that has ended ignores it; this is not an
+    /// error.
     pub(crate) fn signal(&self, signal: Signal) {
         let named = rustix::process::Signal::from_named_raw(signal as i32);
         let _ = named.map(|signal| pidfd_send_signal(&self.pidfd, signal));
@@ -54,13 +57,13 @@ impl Child {
         }
     }
 
-    /// Let it live on, as somebody else's child one day.
+    /// Give up the handle without killing the child. Another process will reap it.
     pub(crate) fn leave(mut self) {
-        // Nothing that is dropped kills it from here on.
+        // From here on, drop() does not kill the child.
         self.ended = Some(Exit::Unseen);
     }
 
-    /// Wait for its end.
+    /// Wait until the child has ended.
     pub(crate) fn reap(&mut self) -> Result<Exit> {
         loop {
             if let Some(how) = self.ended {
@@ -81,11 +84,11 @@ impl Drop for Child {
     }
 }
 
-/// The child ended before exec and did not say why.
+/// The error for a child that ended before execve(2) without sending a reason.
 pub(crate) fn lost(how: Exit) -> Error {
     let how = match how {
-        Exit::Signal(signal) => format!("{signal} ended it"),
-        how => format!("it ended with {}", how.code()),
+        Exit::Signal(signal) => format!("killed by {signal}"),
+        how => format!("exited with status {}", how.code()),
     };
     let text = format!("the child was lost before its program started: {how}");
     let hint = "run it again with --trace to see the last step";

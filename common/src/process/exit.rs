@@ -1,4 +1,4 @@
-//! How a container ends, and the exit codes that say so.
+//! How a container ends, and the exit status for each way.
 
 use std::error::Error;
 use std::fmt;
@@ -6,28 +6,30 @@ use std::fmt;
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
-/// Our own failure: the program did not run.
+/// The exit status of a failure of this runtime: the program did not run.
 pub const OURS: u8 = 125;
-/// The program is there but can't be executed.
+/// The exit status if the program cannot be executed.
 pub const NOT_EXECUTABLE: u8 = 126;
-/// There is no such program.
+/// The exit status if the program was not found.
 pub const NOT_FOUND: u8 = 127;
 
-/// How a container ended.
+/// The way in which a container ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// The program ended by itself, with this code.
+    /// The program exited with this status.
     Code(i32),
-    /// A signal ended it.
+    /// A signal killed the program.
     Signal(Signal),
-    /// It was never started: a part failed.
+    /// The program was never started, because a part failed.
     NotStarted,
-    /// No process of ours saw the end: the host side was killed, or it left the program.
+    /// No process of this runtime saw the end: the host-side process was killed, or
+    /// it no longer waited for the program.
     Unseen,
 }
 
 impl Exit {
-    /// The code that a shell would report: the program's own, or 128 + signal.
+    /// The exit status that a shell would report: the program's own, or 128 +
+    /// signal.
     ///
     /// # Source
     /// bash(1), "Exit status"
@@ -51,12 +53,12 @@ impl From<WaitStatus> for Exit {
     }
 }
 
-/// An error that has an exit code of its own; all others have [`OURS`].
+/// An error with its own exit status; all other errors have [`OURS`].
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
+    /// The exit status.
     pub code: u8,
-    /// What was wrong, and what to do.
+    /// The cause and the remedy.
     pub text: String,
 }
 
@@ -68,7 +70,7 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// The exit code that an error asks for.
+/// The exit status for an error.
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let failure = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
@@ -82,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes_are_the_shells() {
+    fn exit_statuses_are_those_of_a_shell() {
         assert_eq!(Exit::Code(7).code(), 7);
         assert_eq!(Exit::Signal(Signal::SIGKILL).code(), 137);
         assert_eq!(Exit::NotStarted.code(), 125);
     }
 
     #[test]
-    fn a_failures_code_survives_its_context() {
+    fn a_failure_keeps_its_exit_status_in_a_context() {
         let failure = Failure { code: NOT_FOUND, text: "no such program".into() };
         let error = Err::<(), _>(failure).context("exec").unwrap_err();
         assert_eq!(code_of(&error), 127);

@@ -1,4 +1,4 @@
-//! A process that outlives this one, to do one thing after its death.
+//! A process that outlives this process, to run one function after its death.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -12,21 +12,21 @@ use crate::cli::step::Step;
 use crate::process::child::Child;
 use crate::process::sys::{self, Side};
 
-/// Does something to standard input should this process be killed.
+/// A process that runs a function on standard input if this process is killed.
 ///
-/// Nothing that a process does survives its own SIGKILL; only another process can
-/// clean up after that. Dropped, the guard goes without having done anything.
+/// No code of a process runs after its own SIGKILL; only another process can clean
+/// up. When the guard is dropped, it ends without running the function.
 pub struct Guard {
     _process: Child,
     _alive: OwnedFd,
 }
 
 impl Guard {
-    /// Start it. `work` runs in a process of its own, which holds nothing of this
-    /// one but standard input.
+    /// Start the guard. `work` runs in a process of its own, which keeps no
+    /// descriptor of this process except standard input.
     ///
     /// # Errors
-    /// Those of pipe(2) and clone(2).
+    /// pipe2(2) or clone3(2) fails.
     pub fn after_death(work: impl FnOnce()) -> Result<Guard> {
         let (death, alive) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?;
         sys::assert_one_thread()?;
@@ -36,15 +36,15 @@ impl Guard {
                 Ok(Guard { _process: Child::new(pid, pidfd), _alive: alive })
             }
             Side::Child => {
-                // Out of the terminal's foreground group and deaf to every signal
-                // that can be blocked, SIGTTOU among them, with which the terminal
-                // would stop a background process that sets its modes.
+                // Leave the terminal's foreground process group, and block every
+                // signal. Otherwise the terminal would stop this background process
+                // by SIGTTOU when it sets the terminal's modes.
                 let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
                 let _ = SigSet::all().thread_set_mask();
                 drop(alive);
-                // The end of file comes when the last copy of the other end is
-                // closed. The copies that this process inherited go here; so does
-                // the container's lock.
+                // read(2) returns end of file when the last copy of the other end is
+                // closed. Close the copies that this process inherited; the
+                // container's lock is closed as well.
                 let quiet = dup2_stdout(death.as_fd()).is_ok();
                 if quiet && sys::close_from(2).is_ok() {
                     let _ = read(std::io::stdout(), &mut [0]);

@@ -1,4 +1,5 @@
-//! The ID map of this process's user namespace: which users and groups exist in it.
+//! The ID map of this process's user namespace: the users and groups that exist in
+//! it.
 //!
 //! # Source
 //! user_namespaces(7), "Defining user and group ID mappings"
@@ -12,7 +13,8 @@ pub fn maps_group(group: u32) -> bool {
     ranges(&text).any(|(first, last)| (first..=last).contains(&group.into()))
 }
 
-/// The users that exist in the user namespace of this process, as text: `0, 1000-1999`.
+/// The users that exist in the user namespace of this process, as text: `0,
+/// 1000-1999`.
 #[must_use]
 pub fn users() -> String {
     in_words(&fs::read_to_string("/proc/self/uid_map").unwrap_or_default())
@@ -32,7 +34,7 @@ fn in_words(text: &str) -> String {
     ranges(text).map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// `INSIDE OUTSIDE COUNT`, a line for each range: the first and the last ID inside.
+/// The first and the last ID inside, for each line `INSIDE OUTSIDE COUNT`.
 fn ranges(text: &str) -> impl Iterator<Item = (u64, u64)> {
     text.lines().filter_map(|line| {
         let mut numbers = line.split_whitespace().map(str::parse);

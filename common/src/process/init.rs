@@ -1,4 +1,4 @@
-//! A small process 1: it stays, and its child goes on as the program.
+//! A small init process: it stays PID 1, and its child becomes the program.
 
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -19,24 +19,27 @@ use crate::process::safe_binary::SafeBinary;
 use crate::process::sys::{self, Side};
 use crate::process::terminal_filter;
 
-/// Stay behind as process 1, and let a child go on from here as the program. What is
-/// sent up is the child's pidfd, for [`Running::program_is`](crate::Running::program_is).
-/// The container sees process 1 and its file, so that must be a [`SafeBinary`].
+/// Stay as PID 1, and return in a child that becomes the program. The child's pidfd
+/// is sent to the host side, for
+/// [`Running::program_is`](crate::Running::program_is). The container sees PID 1 and
+/// its file, which must therefore be a [`SafeBinary`].
 ///
 /// # Errors
-/// Those of prctl(2), seccomp(2), sigprocmask(2), pipe2(2) and clone3(2).
+/// prctl(2), seccomp(2), sigprocmask(2), pipe2(2) or clone3(2) fails.
 // ANCHOR: split
 pub fn stay_as_init(up: &Up, _: SafeBinary) -> Result<()> {
-    // This process never calls execve(2) again, so its memory and its command line are the
-    // host's own: a process without CAP_SYS_PTRACE must not look at them. The child is
-    // traceable again when it has become the program.
+    // This process never calls execve(2), so its memory and its command line are
+    // those of the host-side process. A process without CAP_SYS_PTRACE must not read
+    // them. The child becomes traceable again when it executes the program.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
-    // Process 1 is sealed too: a program that can trace it could let it type.
+    // PID 1 needs the filter too: a program that can trace it could make it inject
+    // terminal input.
     terminal_filter::install()?;
-    // From before the child is there, so that no signal and no end of it gets lost.
+    // Block the signals before the child exists, so that no signal and no SIGCHLD is
+    // lost.
     let signals = waited_for();
     signals.thread_set_mask().step(|| "sigprocmask(2) to all")?;
-    // Its other end is closed when this process is what the program is to see.
+    // This process closes the other end when it is ready to be seen by the program.
     let (mut ready, end) = io::pipe().step(|| "pipe2(2)")?;
     sys::assert_one_thread()?;
     let none = CloneFlags::empty();
@@ -53,51 +56,53 @@ pub fn stay_as_init(up: &Up, _: SafeBinary) -> Result<()> {
 }
 // ANCHOR_END: split
 
-/// Every signal that can be waited for and has a name.
+/// Every signal with a name that can be waited for.
 fn waited_for() -> SigSet {
     let last = [Signal::SIGKILL, Signal::SIGSTOP];
     Signal::iterator().filter(|signal| !last.contains(signal)).collect()
 }
 
-/// The whole life of process 1. Should it fail before the program runs, that is told as
-/// of any other step.
+/// The whole life of PID 1. If it fails before the program runs, the error is
+/// reported like the error of any other step.
 fn init(
     program: Pid,
     pidfd: OwnedFd,
     signals: &SigSet,
     up: &Up,
 ) -> Result<Infallible> {
-    // What a terminal sends to a whole group reaches the program without this process,
-    // which is in no session with it.
+    // A signal that a terminal sends to a whole process group must reach the program
+    // directly, so this process leaves that session.
     setsid().look(|| "setsid(2) of init")?;
-    // In a user namespace that may be denied for good.
+    // setgroups(2) may be denied in a user namespace.
     let _ = setgroups(&[] as &[Gid]);
     sys::rename("init")?;
     up.send(pidfd)?;
-    // The container's lock, the channel, the program's streams: a pipe that the program
-    // closes is closed then. And the one at which the program waits.
+    // Close the container's lock, the channel and the program's streams (a pipe must
+    // end when the program closes it). This also closes the pipe at which the
+    // program waits.
     sys::close_from(0).look(|| "close_range(2) from 0")?;
     sys::leave(serve(program, signals))
 }
 
 // ANCHOR: serve
-/// Forward signals and reap, until the program has ended: its exit code.
+/// Forward signals and reap children until the program has ended. Returns its exit
+/// status.
 ///
-/// Whoever loses its parent becomes a child of process 1, and a child that has ended
-/// stays a zombie until it is waited for.
+/// A process that loses its parent becomes a child of PID 1, and a child that has
+/// ended stays a zombie until its parent waits for it.
 ///
 /// # Source
 /// pid_namespaces(7), "The namespace init process"
 fn serve(program: Pid, signals: &SigSet) -> u8 {
     loop {
         match signals.wait() {
-            // Several that came at once are one.
+            // Several pending SIGCHLD are merged into one.
             Ok(Signal::SIGCHLD) => {
                 if let Some(how) = reap(program) {
                     return how.code();
                 }
             }
-            // A program that has ended takes none, and that is fine.
+            // A program that has ended ignores the signal; this is not an error.
             Ok(signal) => drop(kill(program, signal)),
             Err(Errno::EINTR) => {}
             Err(_) => return OURS,
@@ -105,15 +110,15 @@ fn serve(program: Pid, signals: &SigSet) -> u8 {
     }
 }
 
-/// Reap all that have ended; how the program did, if it is one of them.
+/// Reap all children that have ended. Returns how the program ended, if it did.
 fn reap(program: Pid) -> Option<Exit> {
     let mut how = None;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            // More than the program may have ended.
+            // More children than the program may have ended.
             Ok(status) if status.pid() == Some(program) => how = Some(status.into()),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return how,
-            // Somebody's orphan.
+            // An orphan of another process.
             Ok(_) | Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! A process that is held by more than its number.
+//! A process, identified by its PID and a pidfd or its start time.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,34 +14,35 @@ use crate::cli::step::Step;
 use crate::process::poll::poll;
 use crate::read_whole;
 
-/// A process: its number may be another's one day, its descriptor never.
+/// A process. Its PID may be reused after its end; the pidfd always refers to it.
 #[derive(Debug)]
 pub struct Process {
-    /// The number.
+    /// The PID.
     pub pid: Pid,
-    /// Readable when it has ended.
+    /// The pidfd; readable when the process has ended.
     pub fd: OwnedFd,
-    /// When it was started, in clock ticks after boot.
+    /// The start time of the process, in clock ticks after boot.
     pub since: u64,
 }
 
 impl Process {
-    /// The process that has this number now; `None` when none has.
+    /// The process that has this PID now; `None` if there is none.
     ///
     /// # Errors
-    /// Those of pidfd_open(2), except those that say that no process has this number.
+    /// pidfd_open(2) fails for another reason than that no process has this PID.
     pub fn of(pid: Pid) -> nix::Result<Option<Process>> {
         Ok(Process::found(pid)?.map(|(process, _)| process))
     }
 
-    /// The process, and what /proc tells of it.
+    /// The process, and the content of its /proc/PID/stat.
     fn found(pid: Pid) -> nix::Result<Option<(Process, Vec<u8>)>> {
         let Some(named) = rustix::process::Pid::from_raw(pid.as_raw()) else {
             return Ok(None);
         };
         let fd = match pidfd_open(named, PidfdFlags::empty()) {
-            // The number is not a process's. While a process is being reaped, or if a
-            // thread has the number, kernels before 6.15 say EINVAL and later ones ENOENT.
+            // No process has this PID. While a process is being reaped, or if a
+            // thread has this ID, kernels before 6.15 return EINVAL and later ones
+            // ENOENT.
             Err(
                 rustix::io::Errno::SRCH
                 | rustix::io::Errno::INVAL
@@ -50,15 +51,16 @@ impl Process {
             Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
             Ok(fd) => fd,
         };
-        // Read after the descriptor was got: what ended before had another number.
+        // Read it after pidfd_open(2): a process that ended before had another
+        // pidfd.
         let stat = stat_of(pid);
         Ok(started(&stat).map(|since| (Process { pid, fd, since }, stat)))
     }
 
-    /// The process that this pidfd holds; `None` when it is gone.
+    /// The process to which this pidfd refers; `None` if it has ended.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// read(2) fails.
     /// # Source
     /// pidfd_open(2), "fdinfo"
     pub fn held_by(fd: OwnedFd) -> Result<Option<Process>> {
@@ -73,35 +75,38 @@ impl Process {
         Ok(started(&stat_of(pid)).map(|since| Process { pid, fd, since }))
     }
 
-    /// Whether it has ended, or is about to: its namespaces go before its number. A
-    /// number that was seen to be its own before this says no was its own.
+    /// Whether the process has ended or is exiting: its namespaces disappear before
+    /// its PID. If this returns false, an earlier check of the PID concerned this
+    /// process.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended_by(&stat_of(self.pid))
     }
 
-    /// The same, by what /proc told before.
+    /// The same, for a /proc/PID/stat that was read before.
     fn ended_by(&self, stat: &[u8]) -> bool {
-        // As long as it has not ended, the number was its own when that was read.
+        // If the process has not ended yet, the PID was its own when `stat` was
+        // read.
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-        // Looked at, not waited for.
+        // A timeout of zero: check without waiting.
         let looked = poll(&mut fds, Some(Duration::ZERO));
         let gone = looked.is_ok() && !fds[0].revents().is_empty();
         gone || field(stat, 9).is_none_or(|flags| flags & EXITING != 0)
     }
 }
 
-/// A process as a note tells of it: its number may be another's by now.
+/// A process as a note stores it: its PID may have been reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
-    /// The number.
+    /// The PID.
     pub pid: Pid,
-    /// When it was started, in clock ticks after boot.
+    /// The start time of the process, in clock ticks after boot.
     pub since: u64,
 }
 
 impl Noted {
-    /// Whether this very process lives: one look at /proc, without a descriptor.
+    /// Whether exactly this process is alive. This needs one read of /proc and no
+    /// pidfd.
     #[must_use]
     pub fn lives(self) -> bool {
         let stat = stat_of(self.pid);
@@ -109,13 +114,13 @@ impl Noted {
             && field(&stat, 9).is_some_and(|flags| flags & EXITING == 0)
     }
 
-    /// Hold the process; `None` if it has ended, or is about to.
+    /// Open the process; `None` if it has ended or is exiting.
     ///
     /// # Errors
     /// As [`Process::of`].
     pub fn hold(self) -> nix::Result<Option<Process>> {
         let found = Process::found(self.pid)?;
-        // The number may belong to a process that was started later.
+        // A process that started later may have the same PID.
         let same = found.filter(|(process, stat)| {
             process.since == self.since && !process.ended_by(stat)
         });
@@ -123,18 +128,18 @@ impl Noted {
     }
 }
 
-/// /proc/PID/stat; nothing, when there is no such process.
+/// The content of /proc/PID/stat; empty if there is no such process.
 fn stat_of(pid: Pid) -> Vec<u8> {
     read_whole::read(format!("/proc/{pid}/stat")).unwrap_or_default()
 }
 
-/// Of a process that is on its way out.
+/// The flag of a process that is exiting.
 ///
 /// # Source
 /// include/linux/sched.h, "PF_EXITING"
 const EXITING: u64 = 4;
 
-/// When a process was started.
+/// The start time of a process.
 ///
 /// # Source
 /// proc_pid_stat(5), "starttime"
@@ -142,8 +147,8 @@ fn started(stat: &[u8]) -> Option<u64> {
     field(stat, 22)
 }
 
-/// A field of /proc/PID/stat past the second, which is the name and may hold spaces and
-/// brackets.
+/// A field of /proc/PID/stat after the second. The second field is the name, which
+/// may contain spaces and brackets.
 ///
 /// # Source
 /// proc_pid_stat(5)
@@ -158,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_is_found_behind_any_name() {
+    fn the_start_time_is_found_after_any_name() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 9876 20";
         for name in ["sh", "a b", "a) S 1", ")("] {
             let stat = format!("12 ({name}) {rest}");
@@ -168,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_a_thread_is_no_process() {
-        // A process that is being reaped gives the same errors, in a moment too short
-        // for a test.
+    fn the_id_of_a_thread_is_not_a_process() {
+        // A process that is being reaped gives the same errors, but only for a
+        // moment that is too short for a test.
         let (tell, told) = std::sync::mpsc::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -196,7 +201,7 @@ mod tests {
         assert!(noted.hold().unwrap().is_some() && noted.lives());
         assert!(later.hold().unwrap().is_none() && !later.lives());
         child.kill().unwrap();
-        // It is there until it is reaped, and does not live.
+        // The process exists until it is reaped, but it is not alive.
         while !first.has_ended() {
             std::thread::yield_now();
         }

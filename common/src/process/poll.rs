@@ -1,4 +1,4 @@
-//! poll(2), as every wait of this program needs it.
+//! poll(2), with the handling of EINTR that every wait of this program needs.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use rustix::time::Timespec;
 
 use crate::cli::step::Step;
 
-/// Wait until a descriptor is ready or the time is over; `None` waits without a limit.
+/// Wait until a descriptor is ready or the timeout expires; `None` waits without a
+/// limit.
 ///
-/// A signal may end the wait early. Then no descriptor is ready, so the caller looks at
-/// its signals and at its clock, and waits again.
+/// A signal may end the wait early. Then no descriptor is ready, and the caller must
+/// check its signals and its clock, and wait again.
 ///
 /// # Errors
 /// ENOMEM; EINVAL if there are more descriptors than RLIMIT_NOFILE.

@@ -1,4 +1,4 @@
-//! The program to be: found through PATH, checked, executed.
+//! The program: found in PATH, checked, and executed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CString, OsStr, OsString};
@@ -17,24 +17,25 @@ use crate::engine::plan::{Plan, Root};
 use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
 use crate::process::safe_binary;
 
-/// How often a script's interpreter may be a script itself; execve(2).
+/// The number of times that a script's interpreter may itself be a script;
+/// execve(2).
 const MOST_INTERPRETERS: usize = 5;
 
-/// What is executed at the end, ready before the clone.
+/// The arguments of execve(2), prepared before the clone.
 pub(crate) struct Program {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     path: Vec<PathBuf>,
-    /// Device and inode of each file that is the host's own binary, where the guest must
-    /// not run it.
+    /// Device and inode of each file that is the host's own binary. The container
+    /// must not execute these files. Empty if it uses the host's root.
     forbidden: Vec<(u64, u64)>,
-    /// Whether there is somebody in the container who could swap the file.
+    /// Whether other processes run in the container, which could replace the file.
     company: bool,
 }
 
 impl Program {
     /// # Errors
-    /// A NUL byte in an argument or variable, which no execve(2) can pass.
+    /// An argument or a variable contains a NUL byte, which execve(2) cannot pass.
     pub(crate) fn new(plan: &Plan, company: bool) -> Result<Program> {
         let arguments = plan.command.iter().map(|a| a.as_bytes());
         let arguments = arguments.map(CString::new).collect::<Result<_, _>>();
@@ -45,41 +46,42 @@ impl Program {
         let environment = pairs.map(CString::new).collect::<Result<_, _>>();
         let path = plan.environment.get(OsStr::new("PATH"));
         let path = path.map(|path| std::env::split_paths(path).collect());
-        // With the host's own root the guest may run any of the host's programs,
-        // this one too.
+        // With the host's own root, the program may be any program of the host,
+        // including this one.
         let forbidden = if plan.root == Root::Host {
             Vec::new()
         } else {
             safe_binary::forbidden()?
         };
         Ok(Program {
-            arguments: arguments.context("an argument holds a NUL byte")?,
-            environment: environment.context("a variable holds a NUL byte")?,
+            arguments: arguments.context("an argument contains a NUL byte")?,
+            environment: environment.context("a variable contains a NUL byte")?,
             path: path.unwrap_or_default(),
             forbidden,
             company,
         })
     }
 
-    /// Set more variables, in the place of those that have their names.
+    /// Set variables, replacing those with the same names.
     ///
     /// # Errors
-    /// A NUL byte.
+    /// A variable contains a NUL byte.
     pub(crate) fn set(&mut self, more: &BTreeMap<OsString, OsString>) -> Result<()> {
         for (key, value) in more {
             let name = [key.as_bytes(), b"="].concat();
             self.environment.retain(|pair| !pair.as_bytes().starts_with(&name));
             let pair = CString::new([&name, value.as_bytes()].concat());
-            self.environment.push(pair.context("a variable holds a NUL byte")?);
+            self.environment.push(pair.context("a variable contains a NUL byte")?);
         }
         Ok(())
     }
 
-    /// Become the program. In the child, with the guest's root in place.
+    /// Execute the program. It runs in the child, after the child has entered its
+    /// root.
     pub(crate) fn exec<T>(&self) -> Result<T> {
         let name = OsStr::from_bytes(self.arguments[0].as_bytes());
-        // As a shell: a name with a slash is a path, any other is looked for; what
-        // is there but can't be executed is remembered while looking on.
+        // As in a shell: a name with a slash is a path, any other name is searched
+        // in PATH. A file that cannot be executed does not end the search.
         let candidates = if name.as_bytes().contains(&b'/') {
             vec![PathBuf::from(name)]
         } else if name.is_empty() {
@@ -100,7 +102,7 @@ impl Program {
             .unwrap_or_else(|| Failure {
                 code: NOT_FOUND,
                 text: if candidates.len() == 1 {
-                    format!("exec {shown}: no such file in the container")
+                    format!("exec {shown}: file not found in the container")
                 } else {
                     let path: Vec<_> =
                         self.path.iter().map(|p| p.display().to_string()).collect();
@@ -110,7 +112,7 @@ impl Program {
             .into())
     }
 
-    /// Execute this very file. `None`: it isn't there.
+    /// Execute exactly this file. `None`: the file does not exist.
     fn attempt(&self, path: &Path) -> Option<Failure> {
         let refused = |text: String| {
             let text = format!("exec {}: {text}", path.display());
@@ -146,7 +148,7 @@ impl Program {
             Errno::E2BIG => Some(Failure {
                 code: OURS,
                 text: format!(
-                    "exec {}: E2BIG: the arguments are longer than the kernel takes",
+                    "exec {}: E2BIG: the argument list is too long for the kernel",
                     path.display()
                 ),
             }),
@@ -154,21 +156,22 @@ impl Program {
         }
     }
 
-    /// Refuse what leads back to the host's own binary, by itself or as a script's
+    /// Refuse a file that resolves to the host's own binary, itself or as a script's
     /// interpreter.
     ///
-    /// `/proc/self/exe` is a way out of the root that no mount hides: before exec
-    /// it is the host's binary, and an image may hold `sh -> /proc/self/exe`. Who
-    /// runs that can later write to it through `/proc/PID/exe` (CVE-2019-5736).
-    /// Nobody else runs in the container yet who could change the file between
-    /// this look and the kernel's own.
+    /// No mount hides `/proc/self/exe`: before execve(2) it is the host's binary,
+    /// and an image may contain `sh -> /proc/self/exe`. A process that executes it
+    /// can later be used to write to the binary through `/proc/PID/exe`
+    /// (CVE-2019-5736). No other process runs in the container yet, so nobody can
+    /// change the file between this check and the kernel's lookup.
     fn check(&self, path: &Path, depth: usize) -> io::Result<()> {
         self.look(&fs::metadata(path)?)?;
         if self.forbidden.is_empty() {
             return Ok(());
         }
-        // Whoever may not read a file may still execute it; of a script the kernel
-        // reads the first line all the same, but no interpreter reads the rest.
+        // A process that cannot read a file may still execute it. The kernel reads
+        // the first line of a script even then, but the interpreter cannot read the
+        // script.
         let mut head = [0; 256];
         let length = match File::open(path) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => 0,
@@ -184,9 +187,10 @@ impl Program {
     }
 
     // ANCHOR: hold
-    /// Open the program, refused as by [`Program::check`], so that what was looked at is
-    /// what is executed. Of a script that is the interpreter, with the words that the
-    /// kernel would give it: by itself the kernel would look for it again.
+    /// Open the program after the same checks as in [`Program::check`], so that the
+    /// checked file is the executed file. For a script this is the interpreter, with
+    /// the arguments that the kernel would pass: the kernel itself would look up the
+    /// path again.
     fn hold(&self, path: &Path) -> io::Result<(File, Vec<CString>)> {
         let mut path = path.to_owned();
         let mut words: VecDeque<CString> = self.arguments.iter().cloned().collect();
@@ -195,7 +199,7 @@ impl Program {
                 let flags = mode | libc::O_CLOEXEC;
                 File::options().read(true).custom_flags(flags).open(&path)
             };
-            // No more than the name of a file: nothing happens to what it names.
+            // O_PATH opens only the name of the file, without effects on the file.
             let file = match open(libc::O_PATH) {
                 Err(e) if depth > 0 && absent(&e) => {
                     return Err(io::Error::other(NO_INTERPRETER));
@@ -204,7 +208,7 @@ impl Program {
             };
             let meta = file.metadata()?;
             self.look(&meta)?;
-            // A mount may forbid it too.
+            // A mount with "noexec" forbids it too.
             access(&path, AccessFlags::X_OK)?;
             let mut head = [0; 256];
             let length = match open(libc::O_NONBLOCK) {
@@ -213,7 +217,9 @@ impl Program {
                     let mut again = again?;
                     let now = again.metadata()?;
                     if (now.dev(), now.ino()) != (meta.dev(), meta.ino()) {
-                        return Err(io::Error::other("it was replaced meanwhile"));
+                        return Err(io::Error::other(
+                            "it was replaced during the check",
+                        ));
                     }
                     read(&mut again, &mut head)?
                 }
@@ -233,16 +239,14 @@ impl Program {
     }
     // ANCHOR_END: hold
 
-    /// Whether what is there may be executed in the container.
+    /// Check whether this file may be executed in the container.
     fn look(&self, meta: &Metadata) -> io::Result<()> {
         if meta.is_dir() {
             return Err(io::Error::other("it is a directory"));
         }
         // Opening a fifo would wait for its writer.
         if meta.file_type().is_fifo() || meta.mode() & 0o111 == 0 {
-            return Err(io::Error::other(
-                "it is not executable (chmod +x makes it so)",
-            ));
+            return Err(io::Error::other("it is not executable (use chmod +x)"));
         }
         if self.forbidden.contains(&(meta.dev(), meta.ino())) {
             return Err(io::Error::other(
@@ -254,9 +258,9 @@ impl Program {
 }
 
 const NO_INTERPRETER: &str =
-    "it is there, but the interpreter or loader that it asks for is not";
+    "it exists, but its interpreter or dynamic loader was not found";
 
-/// read(2), of which an interruption is as good as nothing.
+/// read(2), repeated after EINTR.
 fn read(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
     loop {
         match file.read(into) {
@@ -271,8 +275,8 @@ fn absent(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// The interpreter that a script's first line names, and what follows it there: one
-/// word, whatever is in it.
+/// The interpreter in a script's first line, and the text after it: one argument,
+/// even if it contains spaces.
 ///
 /// # Source
 /// execve(2), "Interpreter scripts"
@@ -295,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interpreters_are_read_as_the_kernel_reads_them() {
+    fn the_first_line_is_parsed_as_the_kernel_parses_it() {
         let read = |text: &[u8]| {
             let (path, option) = interpreter(text)?;
             let option = option.map(|word| word.into_string().unwrap());

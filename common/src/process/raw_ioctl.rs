@@ -1,17 +1,17 @@
-//! ioctl(2) through each ABI of the machine: what a container's program could try, and a
-//! test does, to get past a seccomp filter.
+//! ioctl(2) through each ABI of the machine: what a program could try to bypass a
+//! seccomp filter. Tests use it.
 #![allow(unsafe_code, reason = "libraries make system calls in one way only")]
 
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
 
-/// Ask a terminal for something with a byte as the argument, in one of the machine's ways
-/// to make a system call: how a test tries what a filter denies. `request` is the whole
-/// register.
+/// Call ioctl(2) on a terminal with a byte as the argument, through one of the
+/// machine's system call ABIs. Tests use it to check what a filter denies. `request`
+/// is the whole register.
 ///
 /// # Errors
-/// Those of ioctl(2).
+/// The errno of ioctl(2).
 /// # Source
 /// ioctl_tty(2), "TIOCSTI"
 pub fn raw_ioctl(
@@ -22,25 +22,25 @@ pub fn raw_ioctl(
 ) -> nix::Result<()> {
     let argument = &raw const byte;
     match call {
-        // SAFETY: TIOCSTI and TIOCLINUX read one byte at the argument, which outlives
-        // the call.
+        // SAFETY: TIOCSTI and TIOCLINUX read one byte at the argument, which
+        // outlives the call.
         RawCall::Native => Errno::result(unsafe {
             libc::syscall(libc::SYS_ioctl, fd, request, argument)
         })
         .map(drop),
         #[cfg(target_arch = "x86_64")]
         RawCall::X32 => Errno::result(unsafe {
-            // SAFETY: as above; a kernel without this ABI answers ENOSYS.
+            // SAFETY: as above; a kernel without this ABI returns ENOSYS.
             libc::syscall(0x4000_0000 | 514, fd, request, argument)
         })
         .map(drop),
         #[cfg(target_arch = "x86_64")]
         RawCall::I386 => {
-            // Its pointers have 32 bits, so 0 stands for one: the filter looks first,
-            // and the kernel says EFAULT.
+            // Pointers of this ABI have 32 bits, so 0 replaces the pointer. The
+            // filter runs first; without it the kernel returns EFAULT.
             let mut result: i64 = 54;
-            // SAFETY: the kernel reads nothing of this process, as address 0 is not
-            // mapped. rbx is LLVM's own, and is put back.
+            // SAFETY: the kernel reads no memory of this process, because address 0
+            // is not mapped. LLVM reserves rbx, so rbx is restored.
             unsafe {
                 std::arch::asm!(
                     "xchg {fd}, rbx",
@@ -61,15 +61,15 @@ pub fn raw_ioctl(
     }
 }
 
-/// How [`raw_ioctl`] enters the kernel.
+/// The ABI by which [`raw_ioctl`] enters the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawCall {
-    /// As every program of this machine does.
+    /// The native ABI of this machine.
     Native,
-    /// By the numbers of the x32 ABI.
+    /// The numbers of the x32 ABI.
     #[cfg(target_arch = "x86_64")]
     X32,
-    /// By `int 0x80`, with the numbers of the i386 ABI.
+    /// `int 0x80`, with the numbers of the i386 ABI.
     #[cfg(target_arch = "x86_64")]
     I386,
 }

@@ -1,20 +1,20 @@
 //! Executing this program again from a file that is not the host's binary.
 //!
-//! A process that runs this program and that a container can see shows its file there:
-//! /proc/PID/exe. Root in a container, with all capabilities, can open what that leads to,
-//! and could change the mode, the owner or the content of the host's binary. So such a
-//! process first executes itself again, from one of two files:
-//!
-//! | file | who | why it cannot be changed |
+//! When a process executes this program inside a container, the container sees the
+//! file as /proc/PID/exe. Root in a container, with all capabilities, can open this
+//! link, and could change the mode, the owner or the content of the host's binary.
+//! Such a process therefore first executes itself again, from one of two files:
+//! | file | used if | why it cannot be changed |
 //! |---|---|---|
-//! | the binary, on a read-only mount that is attached nowhere | CAP_SYS_ADMIN, or a user who can make a user namespace | the mount refuses; it is in no mount namespace, so nobody can change its flags |
-//! | a copy in memory (a memfd), sealed | everyone else | the seals refuse, and it is not the host's file |
+//! | the binary, on a detached read-only mount | the process has CAP_SYS_ADMIN, or can create a user namespace | the mount is read-only, and it is in no mount namespace, so no process can change its flags |
+//! | a copy in memory (a memfd), sealed | otherwise | the seals forbid it, and the copy is not the host's file |
 //!
-//! The flags of the mount can be changed only as long as somebody has its descriptor. It
+//! The flags of the mount can be changed only through its descriptor. The descriptor
 //! is close-on-exec, so the kernel closes it before the new program runs.
 //!
 //! # Source
-//! open_tree(2), mount_setattr(2), memfd_create(2), fcntl(2) "File Sealing"; CVE-2019-5736
+//! open_tree(2), mount_setattr(2), memfd_create(2), fcntl(2) "File Sealing";
+//! CVE-2019-5736
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, Metadata};
@@ -39,11 +39,11 @@ use crate::process::child::Child;
 use crate::process::sys::Side;
 use crate::process::{rights, sys};
 
-/// The file that this process was executed from.
+/// The file that this process executes.
 const OWN: &str = "/proc/self/exe";
 
-/// How the name of the copy in memory begins. Behind it come the device and the inode of
-/// the host's binary: see [`forbidden`].
+/// The beginning of the name of a copy in memory. It is followed by the device and
+/// the inode of the host's binary: see [`forbidden`].
 const COPY: &str = "/memfd:mydocker:";
 
 const SEALS: SealFlags = SealFlags::SEAL
@@ -51,8 +51,8 @@ const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::GROW)
     .union(SealFlags::WRITE);
 
-/// Proof that this process runs from a file which a container cannot change. A part whose
-/// process stays visible in a container takes it.
+/// Proof that this process runs from a file that a container cannot change. A part
+/// whose process stays visible in a container requires this value.
 #[derive(Clone, Copy, Debug)]
 pub struct SafeBinary(Kind);
 
@@ -64,14 +64,14 @@ enum Kind {
 
 impl SafeBinary {
     // ANCHOR: exec_self
-    /// Execute this program again, unless it runs from such a file already.
+    /// Execute this program again, unless it already runs from such a file.
     ///
-    /// Call it before there is a second thread, and before anything is opened or changed:
-    /// everything happens again. Arguments, environment, process ID, signal dispositions
-    /// and signal mask stay the same.
+    /// Call it while there is one thread, and before anything is opened or changed:
+    /// the program starts again from the beginning. Arguments, environment, process
+    /// ID, signal dispositions and signal mask stay the same.
     ///
     /// # Errors
-    /// Without /proc; where neither file can be made; those of execveat(2).
+    /// /proc is missing; neither file can be created; execveat(2) fails.
     pub fn exec_self() -> Result<SafeBinary> {
         if let Some(kind) = kind_of(OWN)? {
             keep_name();
@@ -81,45 +81,46 @@ impl SafeBinary {
             Some(file) => file,
             None => sealed_copy()?,
         };
-        // The file is judged by the same rule again when it runs. Without this check, a
-        // kernel that says something else would let this process start for ever.
+        // The new program applies the same check. Without this one, a kernel that
+        // answers differently would let this process execute itself for ever.
         if kind_of(&format!("/proc/self/fd/{}", file.as_raw_fd()))?.is_none() {
-            bail!("the copy of this program could be changed: nothing was executed");
+            bail!("the copy of this program is not protected: it was not executed");
         }
         let Err(errno) = sys::execute_again(&file);
         Err(errno).look(|| format!("execveat(2) {OWN}")).hint(|errno| {
             (errno == Errno::EACCES).then(|| {
-                "vm.memfd_noexec (sysctl) must be less than 2, or run this as root"
+                "set the sysctl vm.memfd_noexec to less than 2, or run this as root"
                     .to_owned()
             })
         })
     }
     // ANCHOR_END: exec_self
 
-    /// Tell of the execution, for `--trace`. Not where it happened: the flags were not
-    /// read then.
+    /// Trace the execution, for `--trace`. [`SafeBinary::exec_self`] cannot do it,
+    /// because it runs before the options are parsed.
     pub fn trace(self) {
-        step::tell(&match self.0 {
+        step::trace(&match self.0 {
             Kind::Mount => "execveat(2) /proc/self/exe on a read-only mount",
             Kind::Memory => "execveat(2) a sealed copy of /proc/self/exe",
         });
     }
 }
 
-/// What protects this file, if anything does. Only the kernel says it: arguments and
-/// environment could be anybody's.
+/// The protection of this file, if it has any. Only the kernel's answer counts: the
+/// caller could forge arguments and environment.
 fn kind_of(path: &str) -> Result<Option<Kind>> {
     let link =
         fs::read_link(path).look(|| format!("readlink(2) {path}")).hint(no_proc)?;
     let link = link.as_os_str().as_bytes();
     if link.starts_with(COPY.as_bytes()) {
-        // Not O_PATH: seals are those of an open file.
+        // Not O_PATH: fcntl(2) reads seals only from an open file.
         let file = File::open(path).look(|| format!("open(2) {path}"))?;
         let seals = fcntl_get_seals(&file).unwrap_or(SealFlags::empty());
         return Ok(seals.contains(SEALS).then_some(Kind::Memory));
     }
-    // A path is relative to the root of the mount when the mount is attached nowhere. Its
-    // root is the file, so the path is "/", which no other file has.
+    // The path of a file on a detached mount is relative to the root of the mount.
+    // Here the root is the file itself, so the path is "/". No other file has this
+    // path.
     if matches!(link, b"/" | b"/ (deleted)") {
         let about = statvfs(path).look(|| format!("statfs(2) {path}"))?;
         let read_only = about.f_flag.contains(StatVfsMountFlags::RDONLY);
@@ -129,23 +130,24 @@ fn kind_of(path: &str) -> Result<Option<Kind>> {
 }
 
 // ANCHOR: read_only_mount
-/// The binary on a mount of its own. `None`: the kernel refuses.
+/// The binary on its own detached mount. `None`: the kernel refuses.
 fn read_only_mount() -> Option<OwnedFd> {
     if rights::privileged() { mount_of(c"/proc/self/exe") } else { mount_by_child() }
 }
 
-/// This takes CAP_SYS_ADMIN in the user namespace of the mount namespace.
+/// This requires CAP_SYS_ADMIN in the user namespace that owns the mount namespace.
 fn mount_of(path: &CStr) -> Option<OwnedFd> {
     let file = sys::clone_mount(path).ok()?;
     sys::one_mount_read_only(&file).ok()?;
     Some(file)
 }
 
-/// An ordinary user has that capability only in a user namespace of their own. This
-/// process must stay where it is, so a child makes the mount there and hands it over.
+/// An ordinary user has that capability only in a new user namespace. This process
+/// must stay in its namespace, so a child creates the mount and passes its
+/// descriptor.
 fn mount_by_child() -> Option<OwnedFd> {
-    // /proc/self/exe leads to the mount of the caller's namespace. The child has a copy
-    // of that mount, which only a path leads to.
+    // /proc/self/exe refers to the mount in the caller's namespace. The child has a
+    // copy of that mount, which can only be reached by a path.
     let path = fs::read_link(OWN).ok()?;
     let path = CString::new(path.into_os_string().into_vec()).ok()?;
     let (ours, theirs) = Channel::pair().ok()?;
@@ -164,7 +166,7 @@ fn mount_by_child() -> Option<OwnedFd> {
             let frame = ours.receive();
             child.reap().ok()?;
             let Ok(Some(Frame::Descriptor(_, file))) = frame else { return None };
-            // Another file may have that path by now.
+            // Meanwhile the path may refer to another file.
             let id = |about: Metadata| (about.dev(), about.ino());
             let found = fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd()));
             let same = id(found.ok()?) == id(fs::metadata(OWN).ok()?);
@@ -175,47 +177,47 @@ fn mount_by_child() -> Option<OwnedFd> {
 // ANCHOR_END: read_only_mount
 
 // ANCHOR: sealed_copy
-/// A copy of the binary in memory, which nobody can change any more.
+/// A sealed copy of the binary in memory.
 fn sealed_copy() -> Result<OwnedFd> {
     let mut own =
         File::open(OWN).look(|| format!("open(2) {OWN}")).hint(|errno| {
             (errno == Errno::EACCES).then(|| {
-                "an ordinary user must be able to read this program".to_owned()
+                "the file of this program must be readable by the user".to_owned()
             })
         })?;
     let about = own.metadata().look(|| format!("fstat(2) {OWN}"))?;
-    // The first nine bytes of COPY are the kernel's.
+    // The kernel adds the prefix "/memfd:" of COPY.
     let name = format!("mydocker:{}:{}", about.dev(), about.ino());
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let made = match memfd_create(&name, flags | MemfdFlags::EXEC) {
-        // Before Linux 6.3 every memfd could be executed.
+        // Before Linux 6.3, every memfd was executable.
         Err(rustix::io::Errno::INVAL) => memfd_create(&name, flags),
         made => made,
     };
     let mut copy = File::from(made.look(|| "memfd_create(2)")?);
     io::copy(&mut own, &mut copy).look(|| format!("sendfile(2) of {OWN}"))?;
     fcntl_add_seals(&copy, SEALS).look(|| "fcntl(2) F_ADD_SEALS")?;
-    // A file that is open to be written is not executed, ETXTBSY: only the other
-    // descriptor stays.
+    // A file that is open for writing cannot be executed (ETXTBSY): keep only the
+    // read-only descriptor.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     Ok(File::open(&path).look(|| format!("open(2) {path}"))?.into())
 }
 // ANCHOR_END: sealed_copy
 
-/// Before Linux 6.14, a process executed by descriptor has the descriptor's number as its
-/// name in /proc/PID/comm. Give it the name of the program back.
+/// Before Linux 6.14, a process that was executed by descriptor has the descriptor's
+/// number as its name in /proc/PID/comm. Restore the name of the program.
 fn keep_name() {
     let name = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or_default();
-    // A name cannot have a NUL byte, as argv cannot.
+    // argv contains no NUL byte, so the conversion succeeds.
     if let Ok(name) = CString::new(name.as_bytes()) {
         let _ = prctl::set_name(&name);
     }
 }
 
-/// The device and inode of every file that is this program: the file that this process was
-/// executed from, and the host's binary if that is another one. A container must execute
-/// none of them.
+/// Device and inode of each file that is this program: the file that this process
+/// executes, and the host's binary if it is a different file. A container must
+/// execute none of them.
 pub(crate) fn forbidden() -> Result<Vec<(u64, u64)>> {
     let id = |about: Metadata| (about.dev(), about.ino());
     let own = fs::metadata(OWN).look(|| format!("stat(2) {OWN}")).hint(no_proc)?;
@@ -243,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_copy_tells_which_file_was_copied() {
+    fn the_name_of_a_copy_identifies_the_copied_file() {
         let link = format!("{COPY}2049:131 (deleted)");
         assert_eq!(original(link.as_bytes()), Some((2049, 131)));
         assert_eq!(original(b"/memfd:other:1:2 (deleted)"), None);
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_file_and_a_copy_without_seals_do_not_count() {
+    fn an_ordinary_file_and_a_copy_without_seals_are_not_safe() {
         assert_eq!(kind_of(OWN).unwrap(), None);
         let copy = memfd_create("mydocker:1:2", MemfdFlags::ALLOW_SEALING).unwrap();
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_file_is_forbidden() {
+    fn the_file_of_this_process_is_forbidden() {
         let own = fs::metadata(OWN).unwrap();
         assert_eq!(forbidden().unwrap(), [(own.dev(), own.ino())]);
     }

@@ -1,4 +1,4 @@
-//! Signals of this process, read from a descriptor like everything else.
+//! The signals of this process, read from a signalfd.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,7 +9,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::step::Step;
 
-/// Those that a host side forwards, or that somebody in its poll loop wants to hear of.
+/// The signals that the host side forwards, or that a watch of the poll loop
+/// handles.
 pub(crate) const CAUGHT: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -20,14 +21,14 @@ pub(crate) const CAUGHT: [Signal; 7] = [
     Signal::SIGWINCH,
 ];
 
-/// Of a signal that the kernel itself sent, as a terminal does on Ctrl-C.
+/// The `si_code` of a signal that the kernel itself sent, as it does for Ctrl-C.
 ///
 /// # Source
 /// sigaction(2), "SI_KERNEL"
 const SI_KERNEL: i32 = 0x80;
 
-/// Signals that are blocked and wait in a descriptor. Dropped, it puts the old mask
-/// back.
+/// Blocked signals, which are read from a signalfd. When it is dropped, it restores
+/// the old mask.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
@@ -35,10 +36,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catch these from here on.
+    /// Block these signals and open the signalfd.
     ///
     /// # Errors
-    /// Those of signalfd(2).
+    /// sigprocmask(2) or signalfd(2) fails.
     pub fn catch(signals: impl IntoIterator<Item = Signal>) -> Result<Signals> {
         let caught = SigSet::from_iter(signals);
         let mut before = SigSet::empty();
@@ -49,11 +50,11 @@ impl Signals {
         Ok(Signals { fd, before })
     }
 
-    /// The next one, and whether the kernel sent it to the whole process group; `None`
-    /// when no more has come.
+    /// The next pending signal, and whether the kernel sent it to the whole process
+    /// group; `None` if no signal is pending.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// read(2) fails.
     pub fn next(&self) -> Result<Option<(Signal, bool)>> {
         let Some(info) = self.fd.read_signal().look(|| "read(2) of signalfd")?
         else {
@@ -65,7 +66,7 @@ impl Signals {
     }
 }
 
-/// Whether this signal asks for an end.
+/// Whether this signal asks the program to end.
 pub(crate) fn ends(signal: Signal) -> bool {
     use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
@@ -83,8 +84,8 @@ impl Drop for Signals {
     }
 }
 
-/// Be killed when the parent ends. The kernel forgets this at each change of
-/// credentials.
+/// Let the kernel kill this process when its parent ends. The kernel clears this
+/// setting at each change of credentials.
 ///
 /// # Source
 /// PR_SET_PDEATHSIG(2const)

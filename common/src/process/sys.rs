@@ -1,6 +1,6 @@
-//! The system calls that nix and rustix lack or leave unsafe. All `unsafe` of the
-//! project is in this file, and in raw_ioctl.rs for what tests try.
-#![allow(unsafe_code, reason = "making a process is what no library does for us")]
+//! The system calls that nix and rustix lack or leave unsafe. This file contains all
+//! `unsafe` code of the project, except for raw_ioctl.rs, which only tests use.
+#![allow(unsafe_code, reason = "no library offers clone3(2)")]
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -15,22 +15,21 @@ use nix::unistd::Pid;
 use crate::cli::step::Step;
 use crate::process::bpf::Instruction;
 
-/// Which side of the clone this process is on.
+/// The side of the clone on which this process is.
 pub(crate) enum Side {
-    /// Here a child was made: its pid as the parent sees it, and a descriptor
-    /// that keeps meaning this very child.
+    /// The parent: the child's PID as the parent sees it, and its pidfd.
     Parent(Pid, OwnedFd),
-    /// This is the child.
+    /// The child.
     Child,
 }
 
-/// Make a child that goes on from here, as fork(2) does, in new namespaces.
+/// Create a child that continues from here, as fork(2) does, in new namespaces.
 ///
-/// `cgroup` is the directory of a cgroup v2 in which the child is to be born.
+/// `cgroup` is the directory of the cgroup v2 in which the child starts.
 ///
 /// # Errors
-/// EPERM without CAP_SYS_ADMIN, ENOSPC when a limit of /proc/sys/user is reached,
-/// EINVAL for a namespace that this kernel doesn't know.
+/// EPERM without CAP_SYS_ADMIN; ENOSPC when a limit of /proc/sys/user is reached;
+/// EINVAL for a namespace that this kernel does not support.
 /// # Source
 /// clone(2), "clone3()"
 pub(crate) fn clone3(
@@ -51,7 +50,7 @@ pub(crate) fn clone3(
         pidfd: (&raw mut pidfd) as u64,
         child_tid: 0,
         parent_tid: 0,
-        // With CLONE_PARENT the kernel takes the caller's own exit signal, and
+        // With CLONE_PARENT the kernel uses the caller's own exit signal, and
         // refuses another.
         exit_signal: if shares_parent { 0 } else { libc::SIGCHLD as u64 },
         stack: 0,
@@ -61,16 +60,18 @@ pub(crate) fn clone3(
         set_tid_size: 0,
         cgroup: into,
     };
-    // SAFETY: without CLONE_VM the child has a copy of this memory, stack included,
-    // so both sides may go on from here; being single-threaded (callers assert it), no
-    // lock is held by a thread that the copy lacks. `args` outlives the call.
+    // SAFETY: without CLONE_VM the child has a copy of this memory, including the
+    // stack, so both sides can continue from here. The process is single-threaded
+    // (callers assert it), so no lock is held by a thread that the copy lacks.
+    // `args` outlives the call.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
     };
     match Errno::result(pid)? {
         0 => Ok(Side::Child),
         pid => {
-            // SAFETY: CLONE_PIDFD has stored a new descriptor that nobody else owns.
+            // SAFETY: CLONE_PIDFD has stored a new descriptor, which has no other
+            // owner.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Side::Parent(Pid::from_raw(pid as libc::pid_t), pidfd))
         }
@@ -80,40 +81,41 @@ pub(crate) fn clone3(
 /// From include/uapi/linux/sched.h; it does not fit into libc's `c_int` constants.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Make sure that this process has one thread: a copy made by [`clone3`] would hold
-/// locks whose owners it lacks.
+/// Check that this process has one thread: a copy made by [`clone3`] would contain
+/// locks without the threads that hold them.
 ///
-/// Not in `clone3` itself: once a process has joined a container's namespaces,
-/// /proc is the container's and does not know it.
+/// This is not in `clone3` itself: once a process has joined a container's
+/// namespaces, /proc is the container's and does not show this process.
 ///
 /// # Errors
-/// Without a /proc that could tell.
+/// /proc cannot be read.
 /// # Panics
-/// With more than one thread.
+/// There is more than one thread.
 pub(crate) fn assert_one_thread() -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let tasks = "/proc/self/task";
-    // The directory has a subdirectory for each thread, beside `.` and `..`.
+    // The directory has one subdirectory for each thread, besides `.` and `..`.
     let links =
         std::fs::metadata(tasks).look(|| format!("stat(2) {tasks}"))?.nlink();
     assert_eq!(links, 3, "a clone needs a process with one thread");
     Ok(())
 }
 
-/// Every signal back to its default, none blocked: what a program may expect at
-/// its start. Rust ignores SIGPIPE, nohup(1) SIGHUP, and exec keeps that.
+/// Reset the disposition of every signal to the default and block none, as a program
+/// expects at its start. Rust ignores SIGPIPE, nohup(1) ignores SIGHUP, and
+/// execve(2) preserves this.
 ///
 /// # Source
 /// signal(7), "Execution of signal handlers" and execve(2)
 pub(crate) fn default_signals() -> nix::Result<()> {
-    // The kernel's struct sigaction, all zero: SIG_DFL, no flags, an empty mask.
+    // The kernel's struct sigaction, all zero: SIG_DFL, no flags, empty mask.
     let default = [0_u64; 4];
     for signal in 1..=64 {
-        // Past glibc, which refuses 32 and 33 as its own, and leaves them ignored in
-        // what its posix_spawn(3) starts. For SIGKILL and SIGSTOP the kernel says
-        // EINVAL, which is as good.
-        // SAFETY: SIG_DFL installs no handler, and the array is as long as what the
-        // kernel reads: 32 bytes, with 8 of them the mask.
+        // Bypass glibc, which refuses signals 32 and 33 as its own. Programs that
+        // its posix_spawn(3) starts ignore them. For SIGKILL and SIGSTOP the kernel
+        // returns EINVAL, which is fine.
+        // SAFETY: SIG_DFL installs no handler, and the array has the size that the
+        // kernel reads: 32 bytes, of which 8 are the mask.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -127,8 +129,8 @@ pub(crate) fn default_signals() -> nix::Result<()> {
     nix::sys::signal::SigSet::empty().thread_set_mask()
 }
 
-/// The signal's disposition back to the default, in this process and in what it
-/// executes.
+/// Reset the signal's disposition to the default, in this process and in programs
+/// that it executes.
 ///
 /// # Source
 /// signal(2), "SIG_DFL"
@@ -137,8 +139,8 @@ pub fn default_signal(signal: nix::sys::signal::Signal) {
     unsafe { libc::signal(signal as libc::c_int, libc::SIG_DFL) };
 }
 
-/// Mark every descriptor above 2 close-on-exec: what the caller of the host side
-/// left open must not reach the container.
+/// Mark every descriptor from `first` on close-on-exec. Descriptors that the caller
+/// of the host side left open must not reach the container.
 ///
 /// # Source
 /// close_range(2), "CLOSE_RANGE_CLOEXEC"
@@ -146,8 +148,9 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
     close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Close every descriptor above 2 but this one. It is for a child whose code never
-/// returns into the caller's: the values that own the descriptors are the parent's.
+/// Close every descriptor above 2 except this one. Call it only in a child that
+/// never returns into the caller's code, because the owners of the descriptors still
+/// exist there.
 ///
 /// # Source
 /// close_range(2)
@@ -159,11 +162,11 @@ pub(crate) fn close_all_but(kept: impl AsFd) -> nix::Result<()> {
     close_range(kept + 1, RawFd::MAX, 0)
 }
 
-/// Close every descriptor above 2 that this process did not open itself: what came
-/// through execve(2) is not close-on-exec, and all that is opened here is.
+/// Close every descriptor above 2 that this process did not open itself: those that
+/// are not close-on-exec. All descriptors that this process opens are close-on-exec.
 ///
 /// # Errors
-/// Without a /proc that could tell which there are.
+/// /proc cannot be read.
 pub(crate) fn close_inherited() -> anyhow::Result<()> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     let list = "/proc/self/fd";
@@ -172,27 +175,27 @@ pub(crate) fn close_inherited() -> anyhow::Result<()> {
     let fds: Vec<RawFd> =
         names.filter_map(|name| name.to_str()?.parse().ok()).collect();
     for fd in fds.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: borrowed for one call, which fails for one that is closed by now,
-        // as that of the list itself.
+        // SAFETY: borrowed for one call. The call fails for a descriptor that is
+        // closed by now, such as that of the list itself.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
         let flags = fcntl(borrowed, FcntlArg::F_GETFD).map(FdFlag::from_bits_retain);
         if flags.is_ok_and(|flags| !flags.contains(FdFlag::FD_CLOEXEC)) {
-            // SAFETY: nothing in this process owns it, as nobody here opened it.
+            // SAFETY: this process did not open it, so no value owns it.
             unsafe { libc::close(fd) };
         }
     }
     Ok(())
 }
 
-/// Close every descriptor from `first` on, in a process that uses none of them any
-/// more and ends with [`leave`].
+/// Close every descriptor from `first` on, in a process that uses none of them again
+/// and ends with [`leave`].
 pub(crate) fn close_from(first: RawFd) -> nix::Result<()> {
     close_range(first, RawFd::MAX, 0)
 }
 
 fn close_range(first: RawFd, last: RawFd, flags: libc::c_uint) -> nix::Result<()> {
-    // SAFETY: with CLOEXEC nothing is closed now; without it the caller says that
-    // no owner of a closed descriptor runs again, not even its destructor.
+    // SAFETY: with CLOEXEC nothing is closed now. Otherwise the caller guarantees
+    // that no owner of a closed descriptor runs again, not even its destructor.
     let result = unsafe {
         libc::syscall(
             libc::SYS_close_range,
@@ -206,19 +209,19 @@ fn close_range(first: RawFd, last: RawFd, flags: libc::c_uint) -> nix::Result<()
 
 /// Make the mount at `fd`, and every mount below it, read-only.
 ///
-/// Unlike a remount this keeps all other flags, which in a user namespace must not
-/// be dropped, and it reaches what the host has mounted further down.
+/// Unlike a remount, this keeps all other flags (in a user namespace they must not
+/// be dropped), and it changes submounts of the host as well.
 ///
 /// # Errors
-/// EINVAL when `fd` is not the root of a mount, EPERM without CAP_SYS_ADMIN over
-/// the mount namespace.
+/// EINVAL if `fd` is not the root of a mount; EPERM without CAP_SYS_ADMIN over the
+/// mount namespace.
 /// # Source
 /// mount_setattr(2); Linux 5.12
 pub fn mount_read_only(fd: impl AsFd) -> nix::Result<()> {
     read_only(fd, libc::AT_RECURSIVE)
 }
 
-/// The same for the mount at `fd` alone.
+/// Make only the mount at `fd` read-only.
 ///
 /// # Errors
 /// As [`mount_read_only`].
@@ -226,12 +229,12 @@ pub fn one_mount_read_only(fd: impl AsFd) -> nix::Result<()> {
     read_only(fd, 0)
 }
 
-/// A mount of the file at this path that is attached nowhere. It ends with the last use of
-/// the file.
+/// A detached mount of the file at this path. It disappears when the file is no
+/// longer open.
 ///
 /// # Errors
-/// EPERM without CAP_SYS_ADMIN over the mount namespace; EINVAL when the file is on a mount
-/// of another namespace.
+/// EPERM without CAP_SYS_ADMIN over the mount namespace; EINVAL if the file is on a
+/// mount of another namespace.
 /// # Source
 /// open_tree(2), "OPEN_TREE_CLONE"; Linux 5.2
 pub(crate) fn clone_mount(path: &CStr) -> nix::Result<OwnedFd> {
@@ -244,15 +247,15 @@ pub(crate) fn clone_mount(path: &CStr) -> nix::Result<OwnedFd> {
             libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC,
         )
     })?;
-    // SAFETY: the kernel has made this descriptor, and nobody else owns it.
+    // SAFETY: the kernel has created this descriptor, and it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Execute an open file, with exactly the arguments and the environment that this process
-/// was executed with.
+/// Execute an open file, with exactly the arguments and the environment with which
+/// this process was executed.
 ///
 /// # Errors
-/// Those of execveat(2); it returns only then.
+/// execveat(2) fails; on success this does not return.
 /// # Source
 /// execveat(2), "AT_EMPTY_PATH"
 pub(crate) fn execute_again(file: impl AsFd) -> nix::Result<Infallible> {
@@ -260,15 +263,15 @@ pub(crate) fn execute_again(file: impl AsFd) -> nix::Result<Infallible> {
         static environ: *const *const libc::c_char;
     }
     let arguments: Vec<CString> = std::env::args_os()
-        // They were C strings, so they hold no NUL byte.
+        // The arguments were C strings, so they contain no NUL byte.
         .filter_map(|word| CString::new(word.into_encoded_bytes()).ok())
         .collect();
     let mut pointers: Vec<*const libc::c_char> =
         arguments.iter().map(|word| word.as_ptr()).collect();
     pointers.push(std::ptr::null());
-    // SAFETY: both arrays end with a null pointer. `pointers` and what it points to outlive
-    // the call. `environ` is the C library's, and there is one thread, which changes none
-    // of it meanwhile.
+    // SAFETY: both arrays end with a null pointer. `pointers` and the strings
+    // outlive the call. `environ` belongs to the C library, and the only thread does
+    // not change it during the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_execveat,
@@ -282,7 +285,7 @@ pub(crate) fn execute_again(file: impl AsFd) -> nix::Result<Infallible> {
     Err(Errno::result(result).err().unwrap_or(Errno::UnknownErrno))
 }
 
-/// Remove read-only from the mount at `fd`: how a test tries what must be refused.
+/// Make the mount at `fd` writable again. Tests use it to try what must be refused.
 ///
 /// # Errors
 /// As [`mount_read_only`].
@@ -306,7 +309,8 @@ fn set_attributes(
         propagation: 0,
         userns_fd: 0,
     };
-    // SAFETY: the path is a C string, `attr` outlives the call and its size is told.
+    // SAFETY: the path is a C string, `attr` outlives the call, and its size is
+    // passed.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -320,12 +324,12 @@ fn set_attributes(
     Errno::result(result).map(drop)
 }
 
-/// Install a seccomp filter in this process. It stays, in children and executed programs
-/// too.
+/// Install a seccomp filter in this process. Children and executed programs inherit
+/// it, and it cannot be removed.
 ///
 /// # Errors
-/// EACCES without CAP_SYS_ADMIN and without no_new_privs; EINVAL for a program that the
-/// kernel does not accept, and from a kernel without filters.
+/// EACCES without CAP_SYS_ADMIN and without no_new_privs; EINVAL for a program that
+/// the kernel does not accept, and from a kernel without seccomp filters.
 /// # Source
 /// seccomp(2), "SECCOMP_SET_MODE_FILTER"
 pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> nix::Result<()> {
@@ -335,13 +339,13 @@ pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> nix::Result<()> {
         // The kernel only reads it.
         filter: program.as_ptr().cast_mut().cast(),
     };
-    // SAFETY: `Instruction` has the layout of `struct sock_filter`, the pointer and the
-    // length are those of one slice, and both outlive the call.
+    // SAFETY: `Instruction` has the layout of `struct sock_filter`, the pointer and
+    // the length belong to one slice, and both outlive the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            // Without this flag, older kernels would slow the process down.
+            // Without this flag, older kernels would slow down the process.
             libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
             &raw const program,
         )
@@ -349,7 +353,7 @@ pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// Ignore a signal, in this process and in what it executes.
+/// Ignore a signal, in this process and in programs that it executes.
 ///
 /// # Errors
 /// EINVAL for SIGKILL and SIGSTOP.
@@ -361,7 +365,7 @@ pub fn ignore_signal(signal: nix::sys::signal::Signal) -> nix::Result<()> {
     if before == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
 }
 
-/// The kinds of System V objects, which an IPC namespace keeps apart.
+/// The kinds of System V IPC objects, which an IPC namespace isolates.
 ///
 /// # Source
 /// sysvipc(7)
@@ -369,17 +373,17 @@ pub fn ignore_signal(signal: nix::sys::signal::Signal) -> nix::Result<()> {
 pub enum SystemV {
     /// A message queue.
     Queue,
-    /// A set of one semaphore.
+    /// A semaphore set with one semaphore.
     Semaphores,
-    /// A page of shared memory.
+    /// A shared memory segment of one page.
     Memory,
 }
 
 impl SystemV {
-    /// Make one for the owner only; its id.
+    /// Create an object with permissions for the owner only; returns its ID.
     ///
     /// # Errors
-    /// ENOSPC when the namespace has as many as it may.
+    /// ENOSPC if the namespace's limit is reached.
     /// # Source
     /// msgget(2), semget(2), shmget(2)
     pub fn make(self) -> nix::Result<i32> {
@@ -394,10 +398,11 @@ impl SystemV {
         })
     }
 
-    /// Remove it.
+    /// Remove the object with this ID.
     ///
     /// # Errors
-    /// EINVAL when there is none of that id, EPERM when it is another's.
+    /// EINVAL if there is no object with this ID; EPERM if it belongs to another
+    /// user.
     /// # Source
     /// msgctl(2), semctl(2), shmctl(2), "IPC_RMID"
     pub fn remove(self, id: i32) -> nix::Result<()> {
@@ -422,34 +427,35 @@ impl SystemV {
 /// # Source
 /// setdomainname(2)
 pub fn setdomainname(name: &str) -> nix::Result<()> {
-    // SAFETY: the kernel reads as many bytes as it is told.
+    // SAFETY: the kernel reads exactly `len` bytes.
     let result = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
     Errno::result(result).map(drop)
 }
 
-/// Show another name and nothing else where other processes read the command line and
-/// the environment that this one was executed with.
+/// Replace the command line and the environment that other processes see in /proc by
+/// this name.
 ///
-/// Who asks for an environment variable of the own process finds none from here on.
+/// Afterwards, this process cannot read its own environment variables any more.
 ///
 /// # Errors
-/// Without a /proc that tells where the two lie.
+/// /proc/self/stat cannot be read, or lacks the addresses.
 /// # Source
 /// proc_pid_stat(5), "arg_start" to "env_end"; PR_SET_NAME(2const)
 pub(crate) fn rename(name: &str) -> anyhow::Result<()> {
     let path = "/proc/self/stat";
     let stat = std::fs::read_to_string(path).look(|| format!("read(2) {path}"))?;
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    // After the name in brackets comes the third field; these are 48 to 51.
+    // The fields after the name start with number 3; these are 48 to 51.
     let mut ends = fields.split_whitespace().skip(45).map_while(|n| n.parse().ok());
     let mut area = || Some(ends.next()?..ends.next()?);
     let (arguments, environment): (Range<usize>, Range<usize>) =
-        area().zip(area()).with_context(|| format!("{path} is cut short"))?;
+        area().zip(area()).with_context(|| format!("{path} is truncated"))?;
     for area in [&arguments, &environment] {
         let start = std::ptr::with_exposed_provenance_mut::<u8>(area.start);
-        // SAFETY: the kernel says that these bytes are the C strings of execve(2), on
-        // the stack below main. Nobody has a reference to them: std copies what it gives
-        // out. Who follows a pointer into them finds an empty string.
+        // SAFETY: the kernel reports that these bytes are the C strings of
+        // execve(2), on the stack below main. There are no references to them,
+        // because std returns copies. A pointer into them now points to an empty
+        // string.
         unsafe { start.write_bytes(0, area.len()) };
     }
     let length = name.len().min(arguments.len().saturating_sub(1));
@@ -460,24 +466,25 @@ pub(crate) fn rename(name: &str) -> anyhow::Result<()> {
     nix::sys::prctl::set_name(&name).look(|| "prctl(2) PR_SET_NAME")
 }
 
-/// Write a byte to an I/O port of the machine: how a test VM tells its verdict.
+/// Write a byte to an I/O port of the machine. A test VM reports its verdict this
+/// way.
 ///
 /// # Errors
-/// EPERM without CAP_SYS_RAWIO, EINVAL for a port past 0x3ff.
+/// EPERM without CAP_SYS_RAWIO, EINVAL for a port above 0x3ff.
 /// # Source
 /// ioperm(2)
 #[cfg(target_arch = "x86_64")]
 pub fn write_port(port: u16, byte: u8) -> nix::Result<()> {
-    // SAFETY: a permission for this process, of no influence on its memory.
+    // SAFETY: this grants a permission and does not affect the memory.
     Errno::result(unsafe { libc::ioperm(port.into(), 1, 1) })?;
-    // SAFETY: the permission was given, and the instruction touches no memory of
-    // this process.
+    // SAFETY: the permission was granted, and the instruction does not access the
+    // memory of this process.
     unsafe { std::arch::asm!("out dx, al", in("dx") port, in("al") byte) };
     Ok(())
 }
 
-/// End this process at once: no destructor, no buffer, no exit handler. A child
-/// must not run what belongs to its parent.
+/// End this process at once, without destructors, buffers or exit handlers: a child
+/// must not run the code that belongs to its parent.
 ///
 /// # Source
 /// _exit(2)
@@ -492,8 +499,8 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "one thread")]
-    fn a_second_thread_is_noticed() {
-        // The test harness runs every test in a thread of its own.
+    fn a_second_thread_is_detected() {
+        // The test harness runs every test in its own thread.
         let _ = assert_one_thread();
     }
 }

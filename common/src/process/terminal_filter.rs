@@ -1,26 +1,29 @@
-//! A seccomp filter: no program of a container types into a terminal.
+//! A seccomp filter that prevents programs of a container from injecting terminal
+//! input.
 //!
-//! Two requests of ioctl(2) put bytes into a terminal's *input* queue, as if a user had
-//! typed them. A container without `-t` holds the caller's terminal, so it could write a
-//! command there. The caller's shell would read the command and run it, outside of the
-//! container:
+//! Two requests of ioctl(2) put bytes into a terminal's *input* queue, as if a user
+//! had typed them. A container without `-t` has the caller's terminal open, so it
+//! could inject a command. The caller's shell would read the command and execute it
+//! outside the container:
 //!
 //! - TIOCSTI ("simulate terminal input") inserts one byte;
 //! - TIOCLINUX on a virtual console selects text of the screen and pastes it.
 //!
-//! The filter is a program for a small machine in the kernel, "classic BPF". The kernel
-//! runs it at the start of each system call. It has one register, the accumulator. It
-//! reads this structure, and its return value says what happens to the call:
+//! The filter is a program for a small virtual machine in the kernel, "classic BPF".
+//! The kernel runs it at the start of each system call. It has one register, the
+//! accumulator. It reads the structure below, and its return value decides what
+//! happens to the call:
 //!
 //! | offset | field of `struct seccomp_data` |
 //! |---|---|
 //! | 0 | the number of the system call, 32 bits |
-//! | 4 | the architecture: a number has a meaning only together with this, 32 bits |
+//! | 4 | the architecture, 32 bits: it determines the meaning of the number |
 //! | 8 | the instruction pointer, 64 bits |
 //! | 16 + 8 n | argument n, 64 bits |
 //!
 //! # Source
-//! seccomp(2), "Filters"; Documentation/networking/filter.rst; ioctl_tty(2), ioctl_console(2)
+//! seccomp(2), "Filters"; Documentation/networking/filter.rst; ioctl_tty(2),
+//! ioctl_console(2)
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,41 +34,43 @@ use crate::cli::step::{Hint, Step};
 use crate::process::bpf::Instruction;
 use crate::process::sys;
 
-/// Copy 32 bits of the structure, at this offset, to the accumulator: BPF_LD|BPF_W|BPF_ABS.
+/// Load 32 bits at this offset of the structure into the accumulator:
+/// BPF_LD|BPF_W|BPF_ABS.
 const LOAD: u16 = 0x20;
 /// Compare the accumulator with the operand, and jump: BPF_JMP|BPF_JEQ|BPF_K.
 const EQUAL: u16 = 0x15;
-/// Keep the bits of the accumulator that the operand has: BPF_ALU|BPF_AND|BPF_K.
+/// Mask the accumulator with the operand: BPF_ALU|BPF_AND|BPF_K.
 const AND: u16 = 0x54;
-/// End, with the operand as the verdict: BPF_RET|BPF_K.
+/// Return the operand as the verdict: BPF_RET|BPF_K.
 const RETURN: u16 = 0x06;
 
-/// The call is made.
+/// The call is executed: SECCOMP_RET_ALLOW.
 const ALLOW: u32 = 0x7fff_0000;
-/// The call is not made, and fails with EPERM: SECCOMP_RET_ERRNO, and the errno in the
-/// low 16 bits.
+/// The call is not executed and fails with EPERM: SECCOMP_RET_ERRNO, with the errno
+/// in the low 16 bits.
 const DENY: u32 = 0x0005_0000 | libc::EPERM as u32;
 /// The process is killed: SECCOMP_RET_KILL_PROCESS.
 const KILL: u32 = 0x8000_0000;
 
-/// A set of system call numbers that programs of this machine can use.
+/// A system call ABI that programs of this machine can use.
 struct Abi {
-    /// AUDIT_ARCH_* of include/uapi/linux/audit.h: the ELF machine, and flags for
-    /// 64 bits and little-endian.
+    /// AUDIT_ARCH_* of include/uapi/linux/audit.h: the ELF machine, and flags for 64
+    /// bits and little-endian.
     architecture: u32,
-    /// The bits of a number that count.
+    /// The bits of the system call number that are compared.
     mask: u32,
-    /// The numbers of ioctl.
+    /// The system call numbers of ioctl.
     ioctl: &'static [u32],
 }
 
-/// The kernel checks x32 by bit 30 of the number, and reports x86-64 as the architecture.
-/// In that ABI ioctl has the number 514; 16 with bit 30, and 514 without it, led to ioctl
-/// too in older kernels. So bit 30 is removed, and both numbers are compared.
+/// The kernel detects x32 by bit 30 of the number, and reports x86-64 as the
+/// architecture. In that ABI ioctl has the number 514. In older kernels, 16 with bit
+/// 30 and 514 without bit 30 also selected ioctl. Therefore the mask removes bit 30,
+/// and both numbers are compared.
 #[cfg(target_arch = "x86_64")]
 const ABIS: [Abi; 2] = [
     Abi { architecture: 0xc000_003e, mask: !(1 << 30), ioctl: &[16, 514] },
-    // i386: a 64-bit program can use it too, by the instruction `int 0x80`.
+    // i386: a 64-bit program can also use it, by the instruction `int 0x80`.
     Abi { architecture: 0x4000_0003, mask: !0, ioctl: &[54] },
 ];
 #[cfg(target_arch = "aarch64")]
@@ -77,18 +82,19 @@ const ABIS: [Abi; 2] = [
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("list the ABIs of this machine, and the numbers of ioctl in each");
 
-/// The requests, in every ABI of these machines.
+/// TIOCSTI and TIOCLINUX, in every ABI of these machines.
 const REQUESTS: [u32; 2] = [0x5412, 0x541c];
 
-/// Offsets in `struct seccomp_data`. The kernel's ioctl takes its request as 32 bits and
-/// ignores the upper half of the register, so only the lower half is compared. It comes
-/// first, since these machines are little-endian.
+/// Offsets in `struct seccomp_data`. The kernel's ioctl uses the lower 32 bits of
+/// its request and ignores the upper half of the register, so only the lower half is
+/// compared. It comes first, because these machines are little-endian.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const REQUEST: u32 = 16 + 8;
 
 // ANCHOR: program
-/// The program: one block for each ABI, and behind them the verdict for all others.
+/// The program: one block for each ABI, and after them the verdict for other
+/// architectures.
 ///
 /// ```text
 ///     load architecture
@@ -101,9 +107,9 @@ const REQUEST: u32 = 16 + 8;
 ///     kill
 /// ```
 ///
-/// An unknown architecture is killed: its numbers have an unknown meaning, so the filter
-/// cannot tell which one is ioctl. The table has all ABIs of the machine, so no program
-/// gets there.
+/// A process with an unknown architecture is killed: the filter cannot know which
+/// number is ioctl there. The table contains all ABIs of the machine, so no program
+/// reaches this instruction.
 pub(crate) fn program() -> Vec<Instruction> {
     let plain =
         |code, operand| Instruction { code, jump_true: 0, jump_false: 0, operand };
@@ -119,13 +125,13 @@ pub(crate) fn program() -> Vec<Instruction> {
         let mut block = vec![plain(LOAD, NUMBER), plain(AND, abi.mask)];
         let numbers = abi.ioctl.len();
         for (index, number) in abi.ioctl.iter().enumerate() {
-            // On to `load request`, behind the other numbers and one `allow`.
+            // Jump to `load request`, after the other numbers and one `allow`.
             block.push(equal(*number, numbers - index, 0));
         }
         block.push(plain(RETURN, ALLOW));
         block.push(plain(LOAD, REQUEST));
         for (index, request) in REQUESTS.iter().enumerate() {
-            // On to `deny`, behind the other requests and one `allow`.
+            // Jump to `deny`, after the other requests and one `allow`.
             block.push(equal(*request, REQUESTS.len() - index, 0));
         }
         block.push(plain(RETURN, ALLOW));
@@ -138,14 +144,15 @@ pub(crate) fn program() -> Vec<Instruction> {
 }
 // ANCHOR_END: program
 
-/// Whether this process has the filter. A clone copies both.
+/// Whether this process has the filter. A clone copies both the filter and this
+/// flag.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Install the filter in this process, for good: children and executed programs keep it.
-/// A second call does nothing.
+/// Install the filter in this process, permanently: children and executed programs
+/// inherit it. A second call does nothing.
 ///
-/// It needs CAP_SYS_ADMIN in the own user namespace. The other way is no_new_privs, which
-/// would break setuid programs.
+/// It requires CAP_SYS_ADMIN in the process's user namespace. The alternative is
+/// no_new_privs, which would break setuid programs.
 ///
 /// # Errors
 /// EACCES without CAP_SYS_ADMIN, EINVAL from a kernel without CONFIG_SECCOMP_FILTER.
@@ -160,7 +167,7 @@ pub fn install() -> Result<()> {
         .hint(|errno| {
             (errno == Errno::EINVAL).then(|| {
                 "the kernel must have CONFIG_SECCOMP_FILTER: without it, a container \
-                 could type into your terminal"
+                 could inject input into your terminal"
                     .to_owned()
             })
         })?;
@@ -172,7 +179,7 @@ pub fn install() -> Result<()> {
 mod tests {
     use super::*;
 
-    /// What the kernel would answer to this call.
+    /// The kernel's verdict on this call.
     fn verdict(architecture: u32, number: u32, request: u64) -> u32 {
         let mut data = [0; 64];
         data[0..4].copy_from_slice(&number.to_le_bytes());
@@ -210,7 +217,7 @@ mod tests {
     const IOCTL: [(u32, u32); 2] = [(0xc000_00b7, 29), (0x4000_0028, 54)];
 
     #[test]
-    fn both_requests_are_denied_in_every_abi_whatever_the_upper_half_holds() {
+    fn both_requests_are_denied_in_every_abi_with_any_upper_half() {
         for (architecture, number) in IOCTL {
             for request in [0x5412, 0x541c] {
                 for upper in [0, 1, 0xffff_ffff, 0x8000_0000] {
@@ -226,9 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn other_requests_and_other_calls_are_made() {
+    fn other_requests_and_other_calls_are_allowed() {
         for (architecture, number) in IOCTL {
-            // TCGETS, TIOCSCTTY, TIOCGWINSZ, and the denied ones in the upper half.
+            // TCGETS, TIOCSCTTY, TIOCGWINSZ, and values with the denied requests in
+            // the upper half.
             for request in [0, 0x5401, 0x540e, 0x5413, 0x5412 << 32, 0x1_541c << 16]
             {
                 let found = verdict(architecture, number, request);

@@ -1,4 +1,4 @@
-//! What a new container claims: its lock, its name, its directory.
+//! Claiming the lock, the name and the directory of a new container.
 
 use std::fs;
 use std::io;
@@ -17,11 +17,11 @@ use crate::state::sweep::sweep_holder;
 use crate::state::undo::Table;
 
 impl Home {
-    /// Take the lock and the name, and make the directory. A dead container that owns
-    /// the name is swept by the table.
+    /// Take the lock and the name, and create the directory. If a dead container
+    /// owns the name, it is first swept by means of the table.
     ///
     /// # Errors
-    /// The name is already in use; those of open(2), flock(2) and mkdir(2).
+    /// The name is already in use; open(2), flock(2) or mkdir(2) fails.
     pub fn claim(&self, table: Table) -> Result<Lock> {
         let lock = self.lock()?;
         if let Some(name) = &self.name {
@@ -33,11 +33,11 @@ impl Home {
     }
 }
 
-/// Take a name. symlink(2) lets exactly one of several callers succeed. A dead owner
-/// is swept first, by the table.
+/// Take a name. symlink(2) succeeds for exactly one of several callers. A dead owner
+/// is first swept by means of the table.
 ///
 /// # Errors
-/// The name is already in use; those of symlink(2).
+/// The name is already in use; symlink(2) fails.
 fn take(home: &Home, name: &Name, table: Table) -> Result<()> {
     let names = home.state.make(home.state.names())?;
     let link = names.join(name.as_str());
@@ -48,12 +48,12 @@ fn take(home: &Home, name: &Name, table: Table) -> Result<()> {
             made => return made.step(|| format!("symlink(2) {}", link.display())),
         }
         let owner = match fs::read_link(&link) {
-            // It was given back in between.
+            // The owner released the name meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             owner => owner.unwrap_or_default(),
         };
         let id: Option<Id> = owner.to_str().and_then(|id| id.parse().ok());
-        // Once for each owner: one that cannot be swept keeps the name.
+        // Only once for each owner: an owner that cannot be swept keeps the name.
         if let Some(id) = id
             && swept.as_ref() != Some(&owner)
         {

@@ -1,4 +1,4 @@
-//! The state directory: where images, layers and containers lie on the host.
+//! The state directory, which contains images, layers and containers on the host.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,34 +17,36 @@ use crate::state::opened::Opened;
 
 /// The state directory.
 ///
-/// `$MYDOCKER_ROOT`; else `/var/lib/mydocker` for the host's root; else
-/// `$XDG_DATA_HOME/mydocker`; else `~/.local/share/mydocker`. Root of another user
-/// namespace is an ordinary user of the host.
+/// It is `$MYDOCKER_ROOT` if this is set, otherwise `/var/lib/mydocker` for the
+/// host's root, otherwise `$XDG_DATA_HOME/mydocker`, otherwise
+/// `~/.local/share/mydocker`. Root of another user namespace counts as an ordinary
+/// user.
 ///
 /// ```text
 /// images/               blobs, records and names of images: an OCI image layout
 /// layers/CHAIN-ID/      one layer, unpacked: a directory tree
-/// running/ID            a container's lock, and what there is to undo at its end
-/// containers/ID/        what it keeps: the write layer
-/// names/NAME            a symlink to an id
+/// running/ID            a container's lock file, with its notes
+/// containers/ID/        a container's files: record, upper directory
+/// names/NAME            a symlink to a container ID
 /// networks/NAME/        a network: its record, and the addresses in use
 /// ```
 #[derive(Clone, Debug)]
 pub struct State {
     root: PathBuf,
-    /// `containers` and `running`, for a program that reads many files below them.
+    /// The open directories `containers` and `running`, for a program that reads
+    /// many files in them.
     opened: Option<Arc<Opened>>,
 }
 
 impl State {
-    /// Find out where the state directory is. Nothing is made yet.
+    /// Determine the path of the state directory. Nothing is created yet.
     ///
     /// # Errors
-    /// A relative `$MYDOCKER_ROOT`, or an ordinary user without `$HOME`.
+    /// `$MYDOCKER_ROOT` is a relative path, or an ordinary user has no `$HOME`.
     pub fn locate() -> Result<State> {
         if let Some(root) = set("MYDOCKER_ROOT") {
             if !root.is_absolute() {
-                bail!("MYDOCKER_ROOT is {root:?}: give an absolute path");
+                bail!("MYDOCKER_ROOT must be an absolute path, not {root:?}");
             }
             return Ok(State::at(root));
         }
@@ -52,13 +54,13 @@ impl State {
             let root = PathBuf::from("/var/lib/mydocker");
             return Ok(State::at(root));
         }
-        // The XDG base directory specification: a relative path is to be ignored.
+        // The XDG Base Directory Specification: relative paths must be ignored.
         let data = set("XDG_DATA_HOME").filter(|path| path.is_absolute());
         match data.or_else(|| set("HOME").map(|home| home.join(".local/share"))) {
             Some(data) => Ok(State::at(data.join("mydocker"))),
-            None => bail!(
-                "no place for images and layers: set MYDOCKER_ROOT, XDG_DATA_HOME or HOME"
-            ),
+            None => {
+                bail!("no state directory: set MYDOCKER_ROOT, XDG_DATA_HOME or HOME")
+            }
         }
     }
 
@@ -68,51 +70,52 @@ impl State {
         State { root: root.into(), opened: None }
     }
 
-    /// The directory itself.
+    /// The path of the state directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Images.
+    /// The directory of images.
     #[must_use]
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
     }
 
-    /// Layers, one directory each.
+    /// The directory of layers; each layer is a directory in it.
     #[must_use]
     pub fn layers(&self) -> PathBuf {
         self.root.join("layers")
     }
 
-    /// One directory per container.
+    /// The directory of containers; each container has a directory in it.
     #[must_use]
     pub fn containers(&self) -> PathBuf {
         self.root.join("containers")
     }
 
-    /// One lock file per container whose host side lives, or has died untidily.
+    /// The directory of lock files: one per container whose host side is alive, or
+    /// was killed without clean-up.
     #[must_use]
     pub fn running(&self) -> PathBuf {
         self.root.join("running")
     }
 
-    /// Names of containers: symlinks to their IDs.
+    /// The directory of container names: symlinks to container IDs.
     #[must_use]
     pub fn names(&self) -> PathBuf {
         self.root.join("names")
     }
 
-    /// One directory per network.
+    /// The directory of networks; each network is a directory in it.
     #[must_use]
     pub fn networks(&self) -> PathBuf {
         self.root.join("networks")
     }
 
-    /// The same state directory, for reading the files of many containers: two of its
-    /// directories are open, and the kernel looks up short paths from there. Where they
-    /// cannot be opened, each file is opened by its whole path.
+    /// The same state directory, for reading the files of many containers. Two of
+    /// its directories are opened, so that the kernel looks up short relative paths.
+    /// If they cannot be opened, each file is opened by its absolute path.
     #[must_use]
     pub fn opened(&self) -> State {
         let opened =
@@ -120,7 +123,7 @@ impl State {
         State { opened, ..self.clone() }
     }
 
-    /// Open a file in a container's directory, for reading.
+    /// Open a file in a container's directory for reading.
     pub(crate) fn open_file(&self, id: &Id, name: &str) -> io::Result<File> {
         match &self.opened {
             Some(opened) => opened.file(id, name),
@@ -136,7 +139,7 @@ impl State {
         }
     }
 
-    /// Open a container's lock file, for reading.
+    /// Open a container's lock file for reading.
     pub(crate) fn open_lock_file(&self, id: &Id) -> io::Result<File> {
         match &self.opened {
             Some(opened) => opened.lock_file(id),
@@ -149,13 +152,14 @@ impl State {
         self.containers().join(id.as_str()).join(name)
     }
 
-    /// Make one of the directories above, parents included, and give it back.
+    /// Create one of the directories above, including its parents, and return it.
     ///
     /// # Errors
-    /// Those of mkdir(2), with what to do about the usual ones.
+    /// mkdir(2) fails; the usual errors have a hint.
     pub fn make(&self, directory: PathBuf) -> Result<PathBuf> {
         match fs::create_dir_all(&directory) {
-            // What is there was looked at, and that look went wrong: another tells.
+            // create_dir_all checked whether the directory exists, and that check
+            // failed. readdir(3) gives the reason.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 fs::read_dir(&directory)
                     .look(|| format!("readdir(3) {}", directory.display()))

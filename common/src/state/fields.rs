@@ -1,12 +1,13 @@
-//! Records: what is kept of an image or a container, as text.
+//! Records: text files with the fields of an image or a container.
 //!
-//! A field is a line: its name, a space, its value. A name that comes more than once is
-//! a list. A line break in a value is written `\n`, a backslash `\\`; every other byte
-//! stands for itself, whether UTF-8 or not, as in an environment or a path. The last
-//! line says `end`: a record without it was cut short.
+//! A field is a line with its name, a space and its value. A name that occurs more
+//! than once is a list. A newline in a value is written as `\n`, a backslash as
+//! `\\`; every other byte is written unchanged, whether UTF-8 or not, because an
+//! environment or a path may contain any byte. The last line is `end`: a record
+//! without it is truncated.
 //!
-//! The first line is the format version. A record without that line was written before
-//! there were versions, in the format of version 1.
+//! The first line is the format version. A record without that line has version 1:
+//! it was written before versions existed.
 //!
 //! ```text
 //! format 1
@@ -27,8 +28,8 @@ use anyhow::{Context, Result, bail, ensure};
 /// The format version of records, images and lock files.
 pub(crate) const FORMAT: u32 = 1;
 
-/// What is wrong with a format that is larger than [`FORMAT`].
-pub(crate) const NEWER: &str = "a newer version of this program made it: use that \
+/// The error text for a format that is newer than [`FORMAT`].
+pub(crate) const NEWER: &str = "a newer version of this program created it: use that \
                                 version, and nothing is lost";
 
 /// The fields of a record, in order.
@@ -44,7 +45,7 @@ impl<'a> Fields<'a> {
         self
     }
 
-    /// Add a list, which may be empty.
+    /// Add a list of values, which may be empty.
     #[must_use]
     pub fn with_all(
         self,
@@ -54,7 +55,7 @@ impl<'a> Fields<'a> {
         values.into_iter().fold(self, |fields, value| fields.with(name, value))
     }
 
-    /// The record as it is written.
+    /// The text of the record.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         let mut text = format!("format {FORMAT}\n").into_bytes();
@@ -74,10 +75,10 @@ impl<'a> Fields<'a> {
         text
     }
 
-    /// Read it back.
+    /// Parse the text of a record.
     ///
     /// # Errors
-    /// It was cut short, a line is not a field, or its format is newer.
+    /// The text is truncated, a line is not a field, or its format is newer.
     pub fn read(text: &'a [u8]) -> Result<Fields<'a>> {
         let text = text.strip_suffix(END).context("its last line is not `end`")?;
         let mut fields = Vec::with_capacity(USUAL);
@@ -88,49 +89,50 @@ impl<'a> Fields<'a> {
             let (_, version) = fields.remove(0);
             let version =
                 str::from_utf8(&version).ok().and_then(|it| it.parse().ok());
-            let version: u32 = version.context("its format is no number")?;
+            let version: u32 = version.context("its format is not a number")?;
             ensure!(version <= FORMAT, "it has format {version}: {NEWER}");
         }
         Ok(Fields(fields))
     }
 
-    /// All values of this name, which may be none.
+    /// All values of the fields with this name; possibly none.
     pub fn all(&self, name: &str) -> impl Iterator<Item = OsString> {
         self.values(name).map(|value| OsString::from_vec(value.to_vec()))
     }
 
-    /// All values of this name, as text.
+    /// All values of the fields with this name, as text.
     ///
     /// # Errors
-    /// One is no UTF-8.
+    /// A value is not UTF-8.
     pub fn words(&self, name: &str) -> Result<Vec<String>> {
         self.texts(name).map(|word| word.map(str::to_owned)).collect()
     }
 
-    /// The value, if there is one.
+    /// The value of the field, if it exists.
     ///
     /// # Errors
-    /// It is no UTF-8.
+    /// The value is not UTF-8.
     pub fn word_if_any(&self, name: &str) -> Result<Option<String>> {
         Ok(self.texts(name).next().transpose()?.map(str::to_owned))
     }
 
-    /// The value.
+    /// The value of the field.
     ///
     /// # Errors
-    /// There is none, or it is no UTF-8.
+    /// The field is missing, or its value is not UTF-8.
     pub fn word(&self, name: &str) -> Result<String> {
         self.word_if_any(name)?.with_context(|| format!("{name} is missing"))
     }
 
-    /// The value, a number.
+    /// The value of the field, as a number.
     ///
     /// # Errors
-    /// There is none, or it is no number.
+    /// The field is missing, or its value is not a number.
     pub fn number(&self, name: &str) -> Result<u64> {
         let word = self.texts(name).next().transpose()?;
         let word = word.with_context(|| format!("{name} is missing"))?;
-        word.parse().with_context(|| format!("{name} is {word:?}, and no number"))
+        word.parse()
+            .with_context(|| format!("{name} is {word:?}, which is not a number"))
     }
 
     fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
@@ -142,30 +144,30 @@ impl<'a> Fields<'a> {
     fn texts(&self, name: &str) -> impl Iterator<Item = Result<&str>> {
         let text = |value| str::from_utf8(value).ok();
         let values = self.values(name).map(text);
-        values.map(move |text| text.with_context(|| format!("{name} is no text")))
+        values.map(move |text| text.with_context(|| format!("{name} is not UTF-8")))
     }
 }
 
-/// Most records have fewer fields: their list is allocated once. A list of containers
-/// reads hundreds of records.
+/// The usual number of fields is smaller, so the vector is allocated once. A list of
+/// containers reads hundreds of records.
 const USUAL: usize = 16;
 
 const END: &[u8] = b"end\n";
 
-/// The lines, each with its break.
+/// The lines, each with its newline.
 fn lines(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
     from_fn(move || {
-        // std looks for the byte by memchr(3), which compares many bytes at once.
+        // std searches the byte by memchr(3), which compares many bytes at once.
         let mut rest = text;
         let length = rest.skip_until(b'\n').ok().filter(|length| *length > 0)?;
         text.split_off(..length)
     })
 }
 
-/// A line, with its break.
+/// Parse a line that ends with its newline.
 fn field(line: &[u8]) -> Result<(&[u8], Cow<'_, [u8]>)> {
     let shown =
-        || format!("the line {:?} is no field", String::from_utf8_lossy(line));
+        || format!("the line {:?} is not a field", String::from_utf8_lossy(line));
     let space = line.iter().position(|byte| *byte == b' ').with_context(shown)?;
     let name = &line[..space];
     let value = line[space + 1..].strip_suffix(b"\n").with_context(shown)?;

@@ -1,4 +1,4 @@
-//! Finding a container by the word that the user gave.
+//! Finding a container by the name or ID that the user gave.
 
 use std::path::Path;
 
@@ -10,10 +10,11 @@ use crate::state::record::Record;
 use crate::state::sweep::ids;
 
 impl Record {
-    /// The container with this name, this ID, or the only one whose ID begins so.
+    /// The container with this name, with this ID, or the only container whose ID
+    /// begins with this prefix.
     ///
     /// # Errors
-    /// There is none; there are several; its record cannot be read.
+    /// No container matches; several containers match; the record cannot be read.
     pub fn find(state: &State, word: &str) -> Result<Record> {
         let named = match word.parse::<Name>() {
             Ok(name) => state.named(&name)?,
@@ -51,7 +52,7 @@ impl Record {
     /// All containers that have a record, the oldest first.
     ///
     /// # Errors
-    /// A record that cannot be read or is damaged.
+    /// A record cannot be read or is damaged.
     pub fn all(state: &State) -> Result<Vec<Record>> {
         let mut all = Vec::new();
         for id in ids(&state.containers())? {

@@ -1,4 +1,4 @@
-//! A container's identity, and the directory of its own.
+//! The identity of a container, and its own directory.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,14 +15,14 @@ use crate::state::id::Id;
 use crate::state::name::Name;
 use crate::state::tree::remove_tree;
 
-/// Who a container is, and where its files are.
+/// ID, name and state directory of a container.
 ///
-/// A value only: most containers of chapters 2 and 3 have no files.
+/// This is only a value: most containers of chapters 2 and 3 have no files.
 #[derive(Clone, Debug)]
 pub struct Home {
     /// The ID.
     pub id: Id,
-    /// The name that the user gave.
+    /// The name, if the user gave one.
     pub name: Option<Name>,
     /// The state directory.
     pub state: State,
@@ -35,14 +35,14 @@ impl Home {
         self.state.containers().join(self.id.as_str())
     }
 
-    /// Make the directory. The caller holds the lock.
+    /// Create the directory. The caller must hold the lock.
     ///
     /// # Errors
-    /// Those of mkdir(2).
+    /// mkdir(2) fails.
     pub(crate) fn make_dir(&self) -> Result<()> {
         let dir = self.dir();
-        // Only the owner looks in: setuid programs in a write layer are not for other
-        // users of the host.
+        // Only the owner may read it: setuid programs in the upper directory must
+        // not be reachable by other users of the host.
         let make = || fs::DirBuilder::new().mode(0o700).create(&dir);
         let made = match make() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -57,16 +57,16 @@ impl Home {
     /// Remove the directory.
     ///
     /// # Errors
-    /// Those of unlink(2) and rmdir(2).
+    /// unlink(2) or rmdir(2) fails.
     pub(crate) fn remove_dir(&self) -> Result<()> {
         remove_tree(&self.dir())
     }
 }
 
-/// Tell the file system that the entries of this directory are unrelated. ext4 then
-/// looks for inodes in many places. Otherwise it takes them near the directory, and
-/// without a journal a new one passes over all that were freed there in the last minute:
-/// with three hundred containers a second, thousands.
+/// Tell the filesystem that the entries of this directory are unrelated. ext4 then
+/// allocates their inodes in different block groups. Otherwise it allocates them
+/// near the directory. Without a journal, it then skips every inode there that was
+/// freed in the last minute: thousands, at three hundred containers per second.
 ///
 /// # Source
 /// chattr(1), "T"; fs/ext4/ialloc.c, "`recently_deleted`"
@@ -75,6 +75,6 @@ pub(crate) fn spread(directory: &Path) {
         let flags = ioctl_getflags(&file)?;
         ioctl_setflags(&file, flags | IFlags::TOPDIR)
     };
-    // Other file systems know no such hint, and need none.
+    // Other filesystems do not support this flag and do not need it.
     let _ = File::open(directory).map(mark);
 }

@@ -7,21 +7,22 @@ use anyhow::{Error, Result, bail};
 
 use crate::cli::step::Step;
 
-/// A container's id: twelve hexadecimal digits, drawn at random.
+/// A container ID: twelve random hexadecimal digits.
 ///
-/// The digits are stored in place: a list copies hundreds of IDs, and allocates none.
+/// The digits are stored inline, so that a list can copy hundreds of IDs without
+/// allocating.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id([u8; 12]);
 
 impl Id {
-    /// A new one.
+    /// Generate a new ID.
     ///
     /// # Errors
-    /// Those of getrandom(2).
+    /// getrandom(2) fails.
     pub fn new() -> Result<Id> {
         let mut bytes = [0_u8; 6];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .look(|| "getrandom(2) for an id")?;
+            .look(|| "getrandom(2) for a container ID")?;
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         text.parse()
     }
@@ -40,7 +41,9 @@ impl FromStr for Id {
         let digit = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
         match text.as_bytes().try_into() {
             Ok(digits) if text.bytes().all(digit) => Ok(Id(digits)),
-            _ => bail!("{text:?} is not a container id: twelve hexadecimal digits"),
+            _ => bail!(
+                "invalid container ID {text:?}: expected 12 hexadecimal digits"
+            ),
         }
     }
 }
@@ -56,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back() {
+    fn an_id_is_parsed_from_its_text() {
         let id = Id::new().unwrap();
         assert_eq!(id.as_str().parse::<Id>().unwrap(), id);
         assert!("../../../etc".parse::<Id>().is_err());

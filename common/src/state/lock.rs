@@ -1,8 +1,9 @@
 //! The lock file of a container: `running/ID`.
 //!
-//! The host side holds a lock (flock(2)) on it as long as it lives; the kernel releases
-//! the lock when the holder dies, however it dies. The file is created before anything
-//! else of the container and removed last. It holds the container's notes.
+//! The host side holds a lock (flock(2)) on it while it is alive; the kernel
+//! releases the lock when the holder dies, for whatever reason. The lock file is the
+//! first file of the container that is created, and the last that is removed. It
+//! contains the container's notes.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
@@ -18,31 +19,32 @@ use crate::state::home::Home;
 use crate::state::notes::{Notes, header};
 use crate::state::tree::gone;
 
-/// The held lock of a container. Dropped, it is released.
+/// The lock of a container. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// A lock file that was opened to be waited for: its notes can be read even if the file
-/// is removed meanwhile.
+/// An open lock file whose lock this process waits for. Its notes can still be read
+/// if the file is removed meanwhile.
 #[derive(Debug)]
 pub struct Watched {
     file: File,
     path: PathBuf,
 }
 
-/// What one look at a lock file tells.
+/// The result of one check of a lock file.
 #[derive(Debug)]
 pub enum LockState {
     /// No process holds the lock, or there is no lock file.
     Free,
-    /// A process holds the lock: the host side, or a command that removes the container.
+    /// A process holds the lock: the host side, or a command that removes the
+    /// container.
     Held(Notes),
 }
 
 impl LockState {
-    /// The notes of a container that a process holds; none of any other.
+    /// The notes of a container whose lock is held; empty for any other container.
     #[must_use]
     pub fn notes(self) -> Notes {
         match self {
@@ -60,7 +62,7 @@ impl Home {
     /// Take the lock of a container that no process holds, and write the header.
     ///
     /// # Errors
-    /// Those of open(2), flock(2) and write(2).
+    /// open(2), flock(2) or write(2) fails.
     pub fn lock(&self) -> Result<Lock> {
         self.state.make(self.state.running())?;
         let path = self.lock_path();
@@ -70,7 +72,7 @@ impl Home {
                 .look(|| format!("open(2) {}", path.display()))
                 .hint(hints::state)?;
             file.lock().look(|| format!("flock(2) {}", path.display()))?;
-            // A sweep that locked the empty file first has removed it.
+            // A sweep may have locked and removed the empty file first.
             if links(&file)? > 0 {
                 break file;
             }
@@ -81,10 +83,10 @@ impl Home {
         Ok(Lock { _file: file })
     }
 
-    /// Whether a process holds the lock, by one look.
+    /// Check once whether a process holds the lock.
     ///
     /// # Errors
-    /// Those of open(2) and read(2).
+    /// open(2) or read(2) fails.
     pub fn lock_state(&self) -> Result<LockState> {
         let mut file = match self.state.open_lock_file(&self.id) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -94,7 +96,8 @@ impl Home {
                 file.look(|| format!("open(2) {}", self.lock_path().display()))?
             }
         };
-        // Shared: two processes that look do not take each other for the host side.
+        // A shared lock: two processes that check at once must not see each other as
+        // the host side.
         if file.try_lock_shared().is_ok() {
             return Ok(LockState::Free);
         }
@@ -104,10 +107,10 @@ impl Home {
         ))
     }
 
-    /// The lock file, to be waited for; `None` if there is none.
+    /// Open the lock file to wait for its lock; `None` if there is no lock file.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// open(2) fails.
     pub fn watch(&self) -> Result<Option<Watched>> {
         let path = self.lock_path();
         match File::open(&path) {
@@ -119,10 +122,10 @@ impl Home {
         }
     }
 
-    /// Remove the lock file: nothing of the container remains to be undone.
+    /// Remove the lock file, after everything of the container is undone.
     ///
     /// # Errors
-    /// Those of unlink(2).
+    /// unlink(2) fails.
     pub fn release(&self) -> Result<()> {
         let path = self.lock_path();
         gone(std::fs::remove_file(&path))
@@ -131,10 +134,10 @@ impl Home {
 }
 
 impl Watched {
-    /// Sleep until no process holds the lock, and return the notes of that moment.
+    /// Sleep until no process holds the lock, then return the notes.
     ///
     /// # Errors
-    /// Those of flock(2) and read(2).
+    /// flock(2) or read(2) fails.
     pub fn outlast(mut self) -> Result<Notes> {
         loop {
             match self.file.lock_shared() {
@@ -150,11 +153,11 @@ impl Watched {
     }
 }
 
-/// Lock a file whose holder is dead. `None` if a process holds it, if it is gone, or if
-/// it belongs to another user.
+/// Take the lock of a container whose host side is dead. `None` if a process holds
+/// the lock, if the file does not exist, or if it belongs to another user.
 ///
 /// # Errors
-/// Those of open(2), flock(2) and read(2).
+/// open(2), flock(2) or read(2) fails.
 pub(crate) fn take_over(home: &Home) -> Result<Option<(Lock, Notes)>> {
     let path = home.lock_path();
     let mut file = match File::open(&path) {
@@ -175,7 +178,7 @@ pub(crate) fn take_over(home: &Home) -> Result<Option<(Lock, Notes)>> {
         }
         Ok(()) => {}
     }
-    // The process that holds the lock of a file that is still linked owns the container.
+    // Only the lock of a file that is still linked gives ownership of the container.
     if links(&file)? == 0 {
         return Ok(None);
     }

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use anyhow::{Error, Result, bail};
 
-/// A name that the user gives: a file name and a word of a command line at once.
+/// A name that the user gives: it is valid as a file name and as a command line
+/// argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
-    /// Longest name in bytes: what sethostname(2) takes.
+    /// The maximum length in bytes, which is the maximum of sethostname(2).
     pub const LONGEST: usize = 64;
 
     /// As text.
@@ -24,18 +25,20 @@ impl FromStr for Name {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Name> {
-        let rule = "letters, digits, '_', '.' and '-', the first a letter or digit";
+        let rule =
+            "letters, digits, '_', '.' and '-', starting with a letter or digit";
         if text.is_empty() {
-            bail!("a name is not empty: {rule}");
+            bail!("the name is empty: expected {rule}");
         }
         if text.len() > Name::LONGEST {
-            bail!("a name has at most {} bytes, not {}", Name::LONGEST, text.len());
+            let (length, longest) = (text.len(), Name::LONGEST);
+            bail!("the name has {length} bytes: at most {longest} are allowed");
         }
         let inner = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if !text.starts_with(|c: char| c.is_ascii_alphanumeric())
             || !text.chars().all(inner)
         {
-            bail!("{text:?} is not a name: {rule}");
+            bail!("invalid name {text:?}: expected {rule}");
         }
         Ok(Name(text.to_owned()))
     }

@@ -13,10 +13,10 @@ use crate::state::name::Name;
 use crate::state::tree::gone;
 
 impl State {
-    /// The owner of a name, as the symlink has it; `None` if the name is free.
+    /// The owner of a name: the target of the symlink. `None` if the name is free.
     ///
     /// # Errors
-    /// Those of readlink(2).
+    /// readlink(2) fails.
     pub fn named(&self, name: &Name) -> Result<Option<PathBuf>> {
         let link = self.names().join(name.as_str());
         match fs::read_link(&link) {
@@ -28,10 +28,10 @@ impl State {
     }
 }
 
-/// Give the name back, if the container still owns it.
+/// Release the name, if the container still owns it.
 ///
 /// # Errors
-/// Those of readlink(2) and unlink(2).
+/// readlink(2) or unlink(2) fails.
 pub(crate) fn give_back(home: &Home) -> Result<()> {
     let Some(name) = &home.name else { return Ok(()) };
     let owner = home.state.named(name)?;
@@ -43,7 +43,7 @@ pub(crate) fn give_back(home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is no symlink that could be read.
+/// Whether the error means that the path does not exist or is not a symlink.
 fn no_link(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }

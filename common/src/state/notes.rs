@@ -10,9 +10,9 @@
 //! ended 0 1795298400
 //! ```
 //!
-//! A note is either a fact, which leaves nothing to undo, or it names something on the
-//! host that must be undone. Such a note is written before the thing is made. The
-//! clean-up table of a binary (`undo.rs`) has the function that undoes each kind.
+//! A note is either a fact, which requires no undo, or it names a resource on the
+//! host that must be undone. Such a note is written before the resource is created.
+//! The undo table of a binary (`undo.rs`) has a function for each kind of note.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -34,19 +34,20 @@ use crate::state::name::Name;
 
 /// The container's name.
 pub(crate) const NAME: &str = "name";
-/// The container's first process: how long the container's files exist, PID, start time.
+/// The container's first process: the lifetime of the files, the PID, the start
+/// time.
 const PROCESS: &str = "process";
-/// The program, where the first process is an init process above it.
+/// The program, if the first process is an init process.
 const PROGRAM: &str = "program";
-/// The host side.
+/// The host-side process.
 const HOST: &str = "host";
-/// How the program ended.
+/// The exit status of the program.
 pub(crate) const ENDED: &str = "ended";
 
 /// A published port: see `published.rs`.
 pub(crate) const PORT: &str = "port";
 
-/// The kinds that are facts: they leave nothing to undo.
+/// The kinds that are facts: nothing must be undone.
 const FACTS: [&str; 6] = [NAME, PROCESS, PROGRAM, HOST, ENDED, PORT];
 
 const UNTIL_REMOVED: &str = "until-removed";
@@ -84,7 +85,7 @@ impl Notes {
         })
     }
 
-    /// The kinds that name something to undo.
+    /// The kinds of notes that must be undone.
     #[must_use]
     pub fn kinds(&self) -> BTreeSet<String> {
         let words = self.lines().skip(1);
@@ -93,7 +94,7 @@ impl Notes {
         words.filter(|word| !FACTS.contains(&word.as_str())).collect()
     }
 
-    /// The program that made the container, by its file name.
+    /// The file name of the program that created the container.
     #[must_use]
     pub fn maker(&self) -> String {
         let first = self.lines().next().unwrap_or_default();
@@ -101,8 +102,8 @@ impl Notes {
         first.split(' ').nth(2).unwrap_or_default().to_owned()
     }
 
-    /// Make sure that this program understands the notes. A file that was just created
-    /// may have no header yet; nothing is made before the header.
+    /// Check that this program understands the notes. A file that was just created
+    /// may have no header yet: then nothing else of the container exists.
     ///
     /// # Errors
     /// The file has another format.
@@ -116,7 +117,7 @@ impl Notes {
             Some(FORMAT) => Ok(()),
             Some(version) if version > FORMAT => bail!("{}", NEWER),
             _ => bail!(
-                "an older version of this program made it: remove it with that \
+                "an older version of this program created it: remove it with that \
                  version's `rm` or `prune`"
             ),
         }
@@ -134,27 +135,29 @@ impl Notes {
         self.first_process().map(|(_, noted)| noted)
     }
 
-    /// The process that runs the program: the first process, or the one below an init
-    /// process.
+    /// The process that runs the program: the first process, or its child if it is
+    /// an init process.
     #[must_use]
     pub fn program(&self) -> Option<Noted> {
         let program = self.of(PROGRAM).find_map(noted);
         program.or_else(|| self.process())
     }
 
-    /// The host side.
+    /// The host-side process.
     #[must_use]
     pub fn host(&self) -> Option<Noted> {
         self.of(HOST).find_map(noted)
     }
 
-    /// Whether the program was started and the container's files are to be kept.
+    /// Whether the program was started and the container's files are kept after its
+    /// end.
     #[must_use]
     pub fn is_kept(&self) -> bool {
         self.first_process().is_some_and(|(lifetime, _)| lifetime == UNTIL_REMOVED)
     }
 
-    /// Whether the program was started and the files go with it.
+    /// Whether the program was started and the container's files are removed at its
+    /// end.
     #[must_use]
     pub fn goes_with_program(&self) -> bool {
         self.first_process().is_some_and(|(lifetime, _)| lifetime == UNTIL_EXIT)
@@ -169,7 +172,7 @@ impl Notes {
     }
 }
 
-/// `PID START`.
+/// Parse `PID START`.
 fn noted(note: &[u8]) -> Option<Noted> {
     let (pid, since) = str::from_utf8(note).ok()?.split_once(' ')?;
     let pid = Pid::from_raw(pid.parse().ok()?);
@@ -177,10 +180,10 @@ fn noted(note: &[u8]) -> Option<Noted> {
 }
 
 impl Home {
-    /// Write a note. One that names something to undo comes before the thing is made.
+    /// Write a note. If it must be undone, write it before the resource is created.
     ///
     /// # Errors
-    /// Those of open(2) and write(2).
+    /// open(2) or write(2) fails.
     pub fn note(&self, kind: &str, value: &[u8]) -> Result<()> {
         self.note_all(kind, &[value])
     }
@@ -188,7 +191,7 @@ impl Home {
     /// Write several notes of one kind, by one write(2).
     ///
     /// # Errors
-    /// Those of open(2) and write(2).
+    /// open(2) or write(2) fails.
     pub fn note_all(&self, kind: &str, values: &[&[u8]]) -> Result<()> {
         let path = self.lock_path();
         let lines =
@@ -202,10 +205,10 @@ impl Home {
             .hint(hints::state)
     }
 
-    /// All notes. None where there is no lock file.
+    /// All notes; empty if there is no lock file.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// read(2) fails.
     pub fn notes(&self) -> Result<Notes> {
         let path = self.lock_path();
         match read_whole::read(&path) {
@@ -214,28 +217,28 @@ impl Home {
         }
     }
 
-    /// Note the container's first process: its program runs.
+    /// Note the container's first process, after its program was started.
     ///
     /// # Errors
-    /// Those of pidfd_open(2) and write(2).
+    /// pidfd_open(2) or write(2) fails.
     pub(crate) fn note_process(&self, pid: Pid, kept: bool) -> Result<()> {
         let lifetime = if kept { UNTIL_REMOVED } else { UNTIL_EXIT };
         self.note_pid(PROCESS, &format!("{lifetime} "), pid)
     }
 
-    /// Note the program below an init process.
+    /// Note the program, which is the child of an init process.
     ///
     /// # Errors
-    /// Those of pidfd_open(2) and write(2).
+    /// pidfd_open(2) or write(2) fails.
     pub(crate) fn note_program(&self, pid: Pid) -> Result<()> {
         self.note_pid(PROGRAM, "", pid)
     }
 
-    /// Note this process as the host side, for a process that waits for its end: that
-    /// comes after everything that is done and written for the container.
+    /// Note this process as the host side, for processes that wait for its end. It
+    /// ends after everything was done and written for the container.
     ///
     /// # Errors
-    /// Those of pidfd_open(2) and write(2).
+    /// pidfd_open(2) or write(2) fails.
     pub fn note_host(&self) -> Result<()> {
         self.note_pid(HOST, "", Pid::this())
     }
@@ -249,26 +252,26 @@ impl Home {
     /// The values of one kind, for the part that wrote them.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// read(2) fails.
     pub fn noted(&self, kind: &str) -> Result<Vec<OsString>> {
         use std::os::unix::ffi::OsStringExt;
         let notes = self.notes()?;
         Ok(notes.of(kind).map(|value| OsString::from_vec(value.to_vec())).collect())
     }
 
-    /// The process that runs the program, held by a pidfd; `None` if it has ended or
+    /// The process that runs the program, with a pidfd; `None` if it has ended or
     /// was never started.
     ///
     /// # Errors
-    /// Those of read(2) and pidfd_open(2).
+    /// read(2) or pidfd_open(2) fails.
     pub fn program(&self) -> Result<Option<Process>> {
         hold(self.notes()?.program())
     }
 
-    /// The host side, held by a pidfd; `None` if it is gone.
+    /// The host-side process, with a pidfd; `None` if it has ended.
     ///
     /// # Errors
-    /// Those of read(2) and pidfd_open(2).
+    /// read(2) or pidfd_open(2) fails.
     pub fn host(&self) -> Result<Option<Process>> {
         hold(self.notes()?.host())
     }

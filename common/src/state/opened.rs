@@ -1,7 +1,8 @@
-//! Two directories of a state directory, held open to read hundreds of files below them.
+//! Two directories of a state directory, kept open to read hundreds of files in
+//! them.
 //!
-//! The kernel looks up each component of each path. A path from an open directory has one
-//! or two of them, where an absolute path has six or more.
+//! The kernel looks up each component of a path. A path relative to an open
+//! directory has one or two components; an absolute path has six or more.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,7 +15,7 @@ use rustix::fs::{Mode, OFlags, open, openat, readlinkat};
 
 use crate::state::id::Id;
 
-/// `containers` and `running`.
+/// The open directories `containers` and `running`.
 #[derive(Debug)]
 pub(crate) struct Opened {
     containers: OwnedFd,
@@ -23,7 +24,7 @@ pub(crate) struct Opened {
 
 impl Opened {
     /// # Errors
-    /// Those of open(2): one of them may not exist yet.
+    /// open(2) fails: a directory may not exist yet.
     pub(crate) fn new(containers: PathBuf, running: PathBuf) -> io::Result<Opened> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = |path: PathBuf| open(path, flags, Mode::empty());

@@ -6,13 +6,13 @@
 //! containers/ID/etc/resolv.conf
 //! ```
 //!
-//! They are no part of the write layer, so `commit` leaves them out.
+//! They are not part of the upper directory, so `commit` does not include them.
 
 use std::path::PathBuf;
 
 use crate::state::home::Home;
 
-/// The file names, in the container's directory and in its `/etc`.
+/// The file names, the same in this directory and in the container's `/etc`.
 pub const OWN_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 impl Home {

@@ -5,8 +5,8 @@
 //! port udp 127.0.0.1 5353 53
 //! ```
 //!
-//! The host side of the container holds each port by a bound socket, and the kernel
-//! closes the socket with that process. So there is nothing to undo.
+//! The host side of the container holds each port by a bound socket. The kernel
+//! closes the socket when that process ends, so nothing must be undone.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -16,7 +16,7 @@ use anyhow::Result;
 use crate::state::home::Home;
 use crate::state::notes::{Notes, PORT};
 
-/// A transport protocol that has ports, with the kernel's number of it.
+/// A transport protocol with ports, and its number in the kernel.
 ///
 /// # Source
 /// include/uapi/linux/in.h, "`IPPROTO_TCP`"
@@ -38,7 +38,7 @@ impl Protocol {
         }
     }
 
-    /// As a number in the header of an IP packet.
+    /// The number of the protocol in an IP header.
     ///
     /// # Source
     /// RFC 1700, "PROTOCOL NUMBERS"; /etc/protocols
@@ -50,7 +50,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol of this name.
+    /// The protocol with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Protocol> {
         [Protocol::Tcp, Protocol::Udp].into_iter().find(|it| it.as_str() == name)
@@ -63,30 +63,30 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A port of the host that leads to a port of a container.
+/// A port of the host that is forwarded to a port of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The protocol of both ports.
     pub protocol: Protocol,
     /// The host's address; `None` means all IPv4 addresses of the host.
     pub address: Option<Ipv4Addr>,
-    /// The host's port. 0 until the kernel has chosen one, where any will do.
+    /// The host's port. 0 means any port, until the kernel has chosen one.
     pub host: u16,
     /// The container's port.
     pub guest: u16,
 }
 
-/// The value of a note: all ports of earlier notes were given back.
+/// The value of a note which means that all ports of earlier notes were released.
 const GIVEN_BACK: &[u8] = b"none";
 
 impl Published {
-    /// The host's address; 0.0.0.0 means all of them.
+    /// The host's address; 0.0.0.0 means all addresses.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address.unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
-    /// The value of a note.
+    /// The text of a note.
     fn note(&self) -> String {
         let Published { protocol, host, guest, .. } = self;
         format!("{protocol} {} {host} {guest}", self.address())
@@ -112,8 +112,8 @@ impl fmt::Display for Published {
 }
 
 impl Notes {
-    /// The published ports, in the order in which they were written. Ports that were
-    /// given back since are left out.
+    /// The published ports, in the order in which they were written, without those
+    /// that were released later.
     pub fn ports(&self) -> impl Iterator<Item = Published> {
         let notes: Vec<&[u8]> = self.of(PORT).collect();
         let given_back = notes.iter().rposition(|note| *note == GIVEN_BACK);
@@ -123,10 +123,10 @@ impl Notes {
 }
 
 impl Home {
-    /// Note published ports, by one write(2). Their numbers on the host are known.
+    /// Note published ports, by one write(2). The host ports must be known.
     ///
     /// # Errors
-    /// Those of open(2) and write(2).
+    /// open(2) or write(2) fails.
     pub fn note_ports(&self, ports: &[Published]) -> Result<()> {
         if ports.is_empty() {
             return Ok(());
@@ -136,10 +136,10 @@ impl Home {
         self.note_all(PORT, &notes)
     }
 
-    /// Note that all published ports were given back.
+    /// Note that all published ports were released.
     ///
     /// # Errors
-    /// Those of open(2) and write(2).
+    /// open(2) or write(2) fails.
     pub fn note_ports_given_back(&self) -> Result<()> {
         self.note(PORT, GIVEN_BACK)
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_note_of_a_port_is_passed_over() {
+    fn a_damaged_note_of_a_port_is_skipped() {
         let notes =
             ["sctp 0.0.0.0 1 2", "tcp 0.0.0.0 70000 2", "tcp x 1 2", "tcp", ""];
         let text = notes.map(|note| format!("port {note}\n")).concat();

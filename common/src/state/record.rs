@@ -1,12 +1,13 @@
-//! What is known of a container: written when it is made, read by every command.
+//! The record of a container: written when it is created, read by every command.
 //!
 //! ```text
 //! containers/ID/record   written before its program runs
-//! containers/ID/ended    a symlink whose target tells how and when it ended: `3 1795298400`;
-//!                        made by the process that saw it, or by a sweep
+//! containers/ID/ended    a symlink to the exit status and time: `3 1795298400`;
+//!                        created by the process that saw the end, or by a sweep
 //! ```
 //!
-//! The end is a symlink, as names are: one system call makes it whole, and one reads it.
+//! The end is a symlink, like names, because one system call creates it completely
+//! and one reads it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -35,7 +36,7 @@ use crate::state::notes::{ENDED as NOTE, Notes};
 pub(crate) const RECORD: &str = "record";
 const ENDED: &str = "ended";
 
-/// A container, as it was made.
+/// A container, as it was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its ID.
@@ -46,66 +47,66 @@ pub struct Record {
     pub image: String,
     /// The image's ID; empty in a record of an older version.
     pub image_id: String,
-    /// The image's layers at that time, the topmost first.
+    /// The image's layers when the container was created, the topmost first.
     pub layers: Vec<String>,
-    /// Program and arguments, for the reader: bytes that are not UTF-8 are replaced.
+    /// Program and arguments, for display: bytes that are not UTF-8 are replaced.
     pub command: Vec<String>,
     /// Seconds after 1970.
     pub created: u64,
     /// The union driver that merges the layers.
     pub driver: String,
-    /// The program's whole environment, byte for byte. This and the following fields are
-    /// known when all parts are prepared.
+    /// The program's whole environment, byte for byte. This and the following fields
+    /// are written after all parts are prepared.
     pub environment: BTreeMap<OsString, OsString>,
     /// The program's working directory.
     pub directory: PathBuf,
     /// The program's user, as the caller wrote it; `None` means root.
     pub user: Option<String>,
-    /// The signal that asks the program to end, if it is not SIGTERM.
+    /// The signal that `stop` sends, if it is not SIGTERM.
     pub stop_signal: Option<String>,
 }
 
 /// How and when a container ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// How; [`Exit::Unseen`] if its host side was killed.
+    /// The exit; [`Exit::Unseen`] if the host side was killed.
     pub how: Exit,
-    /// When, in seconds after 1970.
+    /// The time of the end, in seconds after 1970.
     pub at: u64,
 }
 
 impl Record {
-    /// The record of one container; `None` if it has none, or is gone.
+    /// The record of one container; `None` if it has none or was removed.
     ///
     /// # Errors
-    /// It cannot be read, or is damaged.
+    /// The record cannot be read, or is damaged.
     pub fn read(state: &State, id: &Id) -> Result<Option<Record>> {
         let Some(text) = read(state, id, RECORD)? else { return Ok(None) };
         let record = Record::from(id, &text);
         record.map(Some).with_context(|| damaged(state, id, RECORD))
     }
 
-    /// Write it.
+    /// Write the record.
     ///
     /// # Errors
-    /// Those of write(2) and rename(2).
+    /// write(2) or rename(2) fails.
     pub fn write(&self, home: &Home) -> Result<()> {
         write(&home.dir().join(RECORD), &self.text())
     }
 
-    /// Where its files are.
+    /// The identity and state directory of this container.
     #[must_use]
     pub fn home(&self, state: &State) -> Home {
         Home { id: self.id.clone(), name: self.name.clone(), state: state.clone() }
     }
 
-    /// The name, or else the ID.
+    /// The name if there is one, otherwise the ID.
     #[must_use]
     pub fn called(&self) -> &str {
         self.name.as_ref().map_or(self.id.as_str(), Name::as_str)
     }
 
-    /// Whether it is still there: a removal takes the record first.
+    /// Whether the container still exists: a removal deletes the record first.
     #[must_use]
     pub fn exists(&self, state: &State) -> bool {
         exists(&self.home(state))
@@ -157,10 +158,10 @@ impl Record {
 }
 
 impl End {
-    /// The end of this container; `None` if none is written.
+    /// The end of this container; `None` if none was written.
     ///
     /// # Errors
-    /// Those of read(2); it is damaged.
+    /// readlink(2) or read(2) fails, or the text is damaged.
     pub fn read(state: &State, id: &Id) -> Result<Option<End>> {
         let end = match state.read_link(id, ENDED) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -181,15 +182,15 @@ impl End {
         end.map(Some).with_context(|| damaged(state, id, ENDED))
     }
 
-    /// The end as the host side noted it in the lock file.
+    /// The end as the host side wrote it to the lock file.
     ///
     /// # Errors
-    /// It is damaged.
+    /// The note is damaged.
     pub fn noted(notes: &Notes) -> Result<Option<End>> {
         notes.of(NOTE).last().map(End::parse).transpose()
     }
 
-    /// `HOW AT`, as in the note and in the symlink.
+    /// Parse `HOW AT`, the text of the note and of the symlink.
     fn parse(text: &[u8]) -> Result<End> {
         let text = str::from_utf8(text).ok().and_then(|text| text.split_once(' '));
         let (how, at) = text.context("the text of the end is damaged")?;
@@ -210,15 +211,15 @@ impl End {
     }
 }
 
-/// The word for an end that no process saw.
+/// The text for an end that no process saw.
 const UNSEEN: &str = "unseen";
 
-/// Write how it ended, in its directory and, for processes that wait, in its lock file.
-/// A container without a record has no end; an end that was seen is not replaced by one
-/// that was not.
+/// Write the exit status and time to the container's directory and, for processes
+/// that wait, to its lock file. Nothing is written for a container without a record.
+/// An end that was seen is not replaced by an end that was not seen.
 ///
 /// # Errors
-/// Those of write(2) and symlink(2).
+/// write(2) or symlink(2) fails.
 pub fn write_end(home: &Home, how: Exit) -> Result<()> {
     let how_text = match how {
         Exit::Code(code) => code.to_string(),
@@ -232,7 +233,8 @@ pub fn write_end(home: &Home, how: Exit) -> Result<()> {
         return Ok(());
     }
     let text = format!("{how_text} {}", now());
-    // The symlink is removed together with a container that goes with its program.
+    // The note is needed because the symlink is removed with the files of a
+    // container that is removed at its end.
     home.note(NOTE, text.as_bytes())?;
     match symlink(&text, &path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -242,11 +244,11 @@ pub fn write_end(home: &Home, how: Exit) -> Result<()> {
     }
 }
 
-/// Remove the record: a process that looks from now on sees no container. It is no error
-/// if there is none.
+/// Remove the record. Processes that look for the container no longer find it. It is
+/// not an error if there is no record.
 ///
 /// # Errors
-/// Those of unlink(2).
+/// unlink(2) fails.
 pub fn forget(home: &Home) -> Result<()> {
     let path = home.dir().join(RECORD);
     match fs::remove_file(&path) {
@@ -261,8 +263,8 @@ pub fn exists(home: &Home) -> bool {
     home.dir().join(RECORD).exists()
 }
 
-/// Whether the record is known to be missing, or empty because the power failed before
-/// its content was on the disk. A record that cannot be looked at may be there.
+/// Whether the record is known to be missing, or empty because of a power failure
+/// before its content reached the disk. A record that cannot be examined may exist.
 #[must_use]
 pub fn is_missing(directory: &Path) -> bool {
     match fs::metadata(directory.join(RECORD)) {
@@ -271,7 +273,7 @@ pub fn is_missing(directory: &Path) -> bool {
     }
 }
 
-/// `KEY=VALUE`; a key has no `=`.
+/// Parse `KEY=VALUE`; a key contains no `=`.
 fn variable(text: OsString) -> Option<(OsString, OsString)> {
     let mut key = text.into_vec();
     let equals = key.iter().position(|byte| *byte == b'=')?;
@@ -280,13 +282,14 @@ fn variable(text: OsString) -> Option<(OsString, OsString)> {
     Some((OsString::from_vec(key), OsString::from_vec(value)))
 }
 
-/// All that a file of the container holds; `None` if it is missing.
+/// The content of a file of the container; `None` if the file does not exist or is
+/// empty.
 pub(crate) fn read(state: &State, id: &Id, name: &str) -> Result<Option<Vec<u8>>> {
     let text = state.open_file(id, name);
     match text.and_then(|mut file| read_whole::rest(&mut file)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        // It is empty if the power failed when the name was on the disk and the content
-        // was not.
+        // The file is empty if the power failed after its name reached the disk, and
+        // before its content did.
         text => text
             .map(|text| Some(text).filter(|text| !text.is_empty()))
             .look(|| format!("read(2) {}", state.file_path(id, name).display())),
@@ -297,8 +300,8 @@ pub(crate) fn damaged(state: &State, id: &Id, name: &str) -> String {
     format!("{} is damaged", state.file_path(id, name).display())
 }
 
-/// Write under another name first, so that no process reads half of it. It is not
-/// synced: no program of a container outlives a boot.
+/// Write to a temporary name first, so that no process reads a partial file. The
+/// file is not synced, because no program of a container outlives a boot.
 fn write(path: &Path, text: &[u8]) -> Result<()> {
     let step = || format!("write {}", path.display());
     let new: PathBuf = path.with_extension("new");

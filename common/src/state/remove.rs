@@ -1,4 +1,4 @@
-//! The removal of one container that has ended.
+//! Removing one container that has ended.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,15 +14,17 @@ use crate::state::undo::{Table, undo};
 
 impl Home {
     // ANCHOR: remove
-    /// Remove the container with everything that it has; `called` is for messages.
-    /// What its killed host side left is undone by the table first.
+    /// Remove the container with all its files; `called` is its name for messages.
+    /// Resources that its killed host side left are first undone by means of the
+    /// table.
     ///
     /// # Errors
-    /// It runs; it is being committed or exported; as `undo` in undo.rs: nothing is removed then.
+    /// The container runs; it is being committed or exported; an undo function fails
+    /// (see `undo` in undo.rs). Nothing is removed then.
     pub fn remove(&self, called: &str, table: Table) -> Result<()> {
         let dir = self.dir();
         let handle = match File::open(&dir) {
-            // Another process was faster.
+            // Another process has removed it.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             handle => handle.look(|| format!("open(2) {}", dir.display()))?,
         };
@@ -30,11 +32,11 @@ impl Home {
         match handle.try_lock() {
             Ok(()) => {}
             Err(TryLockError::Error(e)) => return Err(e).look(flock),
-            // Processes that read the container share this lock; a removal needs it
-            // alone.
+            // Processes that read the container hold this lock shared; a removal
+            // needs it exclusively.
             Err(TryLockError::WouldBlock) if handle.try_lock_shared().is_ok() => {
                 bail!(
-                    "container {called} is being read, for an image or a tar: try again \
+                    "container {called} is being read by commit or export: try again \
                      later"
                 )
             }
@@ -45,18 +47,19 @@ impl Home {
                 }
             }
         }
-        // Opened before it is looked at, so that no later holder is waited for.
+        // Opened before the status is read, so that this does not wait for a later
+        // holder of the lock.
         let watched = self.watch()?;
         match (Status::by_lock(self)?, watched) {
             (Status::Running(_) | Status::Starting, _) => {
                 bail!("container {called} is running: end its program first");
             }
-            // Its host side, or a sweep, is about to finish.
+            // The host side, or a sweep, is about to finish.
             (Status::Ending, Some(watched)) => drop(watched.outlast()?),
             _ => {}
         }
-        // First what a killed host side left. Then the removal takes the lock anew, so
-        // that a killed removal is finished by the next sweep.
+        // First undo what a killed host side left. Then take the lock again, so that
+        // the next sweep finishes this removal if it is killed.
         undo(self, &self.notes()?, table)?;
         self.release()?;
         let lock = self.lock()?;

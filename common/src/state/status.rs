@@ -1,4 +1,4 @@
-//! How a container is now.
+//! The current status of a container.
 
 use anyhow::Result;
 
@@ -11,40 +11,40 @@ use crate::state::lock::LockState;
 use crate::state::notes::Notes;
 use crate::state::record::{End, RECORD};
 
-/// How a container is, at the moment of the look. Its lock tells whether a process holds
-/// it. A PID alone tells nothing: it may belong to another process by now, so it is
-/// compared together with the start time.
+/// The status of a container at the moment of the check. The lock tells whether its
+/// host side is alive. A PID alone is not enough: another process may have it by
+/// now, so the start time is compared as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It is being created, and its program does not run yet; or, by the lock alone, it is
-    /// being removed.
+    /// The container is being created, and its program does not run yet. With
+    /// [`Status::by_lock`] it may also be being removed.
     Starting,
-    /// Its program runs; this is the container's first process.
+    /// The program runs; this is the container's first process.
     Running(Noted),
-    /// Its program has ended, and its host side has not written how.
+    /// The program has ended, and the host side has not written the exit status yet.
     Ending,
-    /// It has ended, and its host side saw how.
+    /// The program has ended, and the host side saw its exit status.
     Exited(End),
-    /// Its host side was killed: no process saw the end.
+    /// The host side was killed: no process saw the end.
     Dead,
 }
 
 impl Status {
     // ANCHOR: of
-    /// Look at one container; `None` if it has no record, or was removed meanwhile.
+    /// The status of one container; `None` if it has no record or was removed.
     ///
     /// # Errors
-    /// Those of open(2), flock(2) and read(2); a damaged record of its end.
+    /// open(2), flock(2) or read(2) fails; the file with its end is damaged.
     pub fn of(home: &Home) -> Result<Option<Status>> {
         Ok(Status::and_notes(home)?.map(|(status, _)| status))
     }
 
-    /// The same, with the notes of a container that a process holds.
+    /// The same, with the notes if a process holds the lock.
     ///
     /// # Errors
-    /// Those of open(2), flock(2) and read(2); a damaged record of its end.
+    /// As [`Status::of`].
     pub fn and_notes(home: &Home) -> Result<Option<(Status, Notes)>> {
-        // The lock first: the process that ends the container writes the end, and then
+        // The lock first: the process that ends the container writes the end, then
         // releases the lock.
         let lock = home.lock_state()?;
         let status = match Status::told_by(&lock) {
@@ -54,18 +54,19 @@ impl Status {
         Ok(status.map(|status| (status, lock.notes())))
     }
 
-    /// The same without a look at the lock, for a container that has no lock file.
+    /// The same without checking the lock, for a container that has no lock file.
     ///
     /// # Errors
-    /// Those of open(2) and read(2); a damaged record of its end.
+    /// open(2) or read(2) fails; the file with its end is damaged.
     pub fn of_unlocked(state: &State, id: &Id) -> Result<Option<Status>> {
         Status::unless_ended(state, id, Status::Dead)
     }
 
-    /// What the lock file alone tells: [`Status::Dead`] if no process holds it.
+    /// The status according to the lock file only: [`Status::Dead`] if no process
+    /// holds the lock.
     ///
     /// # Errors
-    /// Those of open(2), flock(2) and read(2).
+    /// open(2), flock(2) or read(2) fails.
     pub fn by_lock(home: &Home) -> Result<Status> {
         Ok(Status::told_by(&home.lock_state()?))
     }
@@ -89,13 +90,13 @@ impl Status {
         Ok(match End::read(state, id)? {
             Some(End { how: Exit::Unseen, .. }) => Some(Status::Dead),
             Some(end) => Some(Status::Exited(end)),
-            // A removal takes the record first, then the file that tells of the end.
+            // A removal deletes the record first, then the file with the end.
             None => state.file_path(id, RECORD).exists().then_some(otherwise),
         })
     }
     // ANCHOR_END: of
 
-    /// Whether a process holds the container: what `ps` lists without `-a`.
+    /// Whether a process holds the lock. `ps` without `-a` lists these containers.
     #[must_use]
     pub fn is_held(&self) -> bool {
         matches!(self, Status::Starting | Status::Running(_) | Status::Ending)

@@ -1,4 +1,4 @@
-//! What a list shows of a container: a part of its record.
+//! The part of a container's record that a list shows.
 
 use anyhow::{Context, Result};
 
@@ -9,8 +9,8 @@ use crate::state::id::Id;
 use crate::state::name::Name;
 use crate::state::record::{RECORD, damaged, read};
 
-/// A container, as it was made, without what only its program needs. A list reads
-/// hundreds of records: the environment is most of each.
+/// A container as it was created, without the fields that only its program needs. A
+/// list reads hundreds of records, and the environment is the largest part of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Its ID.
@@ -19,14 +19,14 @@ pub struct Summary {
     pub name: Option<Name>,
     /// The image's name.
     pub image: String,
-    /// Program and arguments, for the reader: bytes that are not UTF-8 are replaced.
+    /// Program and arguments, for display: bytes that are not UTF-8 are replaced.
     pub command: Vec<String>,
     /// Seconds after 1970.
     pub created: u64,
 }
 
 impl Summary {
-    /// The summary of one container; `None` if it has no record, or is gone.
+    /// The summary of one container; `None` if it has no record or was removed.
     ///
     /// # Errors
     /// The record cannot be read, or is damaged.
@@ -48,13 +48,13 @@ impl Summary {
         })
     }
 
-    /// Where its files are.
+    /// The identity and state directory of this container.
     #[must_use]
     pub fn home(&self, state: &State) -> Home {
         Home { id: self.id.clone(), name: self.name.clone(), state: state.clone() }
     }
 
-    /// The name, or else the ID.
+    /// The name if there is one, otherwise the ID.
     #[must_use]
     pub fn called(&self) -> &str {
         self.name.as_ref().map_or(self.id.as_str(), Name::as_str)

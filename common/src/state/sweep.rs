@@ -1,8 +1,8 @@
-//! Containers whose host side was killed: found by their unlocked lock files, and swept.
+//! Sweeping containers whose host side was killed: their lock files are not locked.
 //!
-//! A start examines at most two lock files, chosen at random, and the owner of each name
-//! that it wants. So it opens two lock files for any number of running containers.
-//! `rm`, `rmi` and `prune` examine all of them.
+//! A start examines at most two lock files, chosen at random, and the owner of each
+//! name that it claims. It therefore opens at most two lock files for any number of
+//! running containers. `rm`, `rmi` and `prune` examine all lock files.
 
 use std::fs;
 use std::io;
@@ -21,14 +21,14 @@ use crate::state::notes::Notes;
 use crate::state::record;
 use crate::state::undo::{Table, knows, rows, undo};
 
-/// How many lock files a start examines.
+/// The number of lock files that a start examines.
 const SAMPLE: usize = 2;
 
-/// A container whose host side is dead. Its lock keeps other processes from sweeping it
-/// at the same time.
+/// A container whose host side is dead. Its lock prevents other processes from
+/// sweeping it at the same time.
 #[derive(Debug)]
 pub struct Dead {
-    /// Who it was.
+    /// The identity of the container.
     pub home: Home,
     notes: Notes,
     _lock: Lock,
@@ -38,7 +38,7 @@ impl State {
     /// The IDs of all containers that have a lock file.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn locked_ids(&self) -> Result<Vec<Id>> {
         ids(&self.running())
     }
@@ -46,7 +46,7 @@ impl State {
     /// The IDs of all containers that have a directory.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn kept_ids(&self) -> Result<Vec<Id>> {
         ids(&self.containers())
     }
@@ -54,14 +54,14 @@ impl State {
     /// All containers whose host side is dead.
     ///
     /// # Errors
-    /// Those of readdir(3), open(2) and flock(2).
+    /// readdir(3), open(2) or flock(2) fails.
     pub fn dead(&self) -> Result<Vec<Dead>> {
         let found = self.locked_ids()?.into_iter().map(|id| self.examine(id));
         found.filter_map(Result::transpose).collect()
     }
 
-    /// Sweep all dead containers that this table knows. What cannot be undone is told, and
-    /// tried again by a later command.
+    /// Sweep all dead containers whose notes this table can undo. Failures are
+    /// printed as warnings, and a later command tries again.
     ///
     /// # Errors
     /// As [`State::dead`].
@@ -71,10 +71,10 @@ impl State {
     }
 
     // ANCHOR: sample
-    /// The dead among at most two containers, chosen at random.
+    /// The dead containers among at most two that are chosen at random.
     ///
     /// # Errors
-    /// Those of readdir(3), open(2), flock(2) and getrandom(2).
+    /// readdir(3), open(2), flock(2) or getrandom(2) fails.
     pub(crate) fn dead_by_chance(&self) -> Result<Vec<Dead>> {
         let mut ids = self.locked_ids()?;
         let mut dead = Vec::new();
@@ -98,28 +98,29 @@ impl Dead {
         Ok(Some(Dead { home, notes, _lock: lock }))
     }
 
-    /// Whether a binary with this table can sweep it.
+    /// Whether a binary with this table can sweep the container.
     #[must_use]
     pub fn is_known(&self, table: Table) -> bool {
         knows(&self.notes, table)
     }
 
-    /// Make sure that a binary with this table can sweep it.
+    /// Check that a binary with this table can sweep the container.
     ///
     /// # Errors
-    /// The notes have another format; a kind is unknown. The error says which command
-    /// can remove the container.
+    /// The notes have another format, or a kind is unknown. The error names the
+    /// command that can remove the container.
     pub fn check(&self, table: Table) -> Result<()> {
         rows(&self.home, &self.notes, table).map(drop)
     }
 
     // ANCHOR: sweep
-    /// Undo what the notes name. A container that was to be kept stays, with an end that
-    /// no process saw; any other is removed.
+    /// Undo what the notes name. If the container's files were to be kept, they
+    /// stay, and the end is recorded as not seen. Otherwise the container is
+    /// removed.
     ///
     /// # Errors
-    /// As `undo` in undo.rs; those of the removal. The lock file stays then, so that a later
-    /// command tries again.
+    /// An undo function fails (see `undo` in undo.rs), or the removal fails. The
+    /// lock file then stays, so that a later command tries again.
     pub fn sweep(&self, table: Table) -> Result<()> {
         let home = &self.home;
         undo(home, &self.notes, table)?;
@@ -132,11 +133,11 @@ impl Dead {
     // ANCHOR_END: sweep
 }
 
-/// Remove the record first, so that a process that looks sees no container rather than
-/// half of one; then the name and the directory, and last the lock file.
+/// Remove the record first, so that other processes never see half a container; then
+/// the name and the directory, and last the lock file.
 ///
 /// # Errors
-/// Those of unlink(2) and rmdir(2).
+/// unlink(2) or rmdir(2) fails.
 pub(crate) fn remove_files(home: &Home) -> Result<()> {
     record::forget(home)?;
     give_back(home)?;
@@ -144,16 +145,17 @@ pub(crate) fn remove_files(home: &Home) -> Result<()> {
     home.release()
 }
 
-/// Sweep a container that owns something that this process wants. If it lives or cannot
-/// be swept, it keeps what it owns.
+/// Sweep a container that owns something that this process needs. If its host side
+/// is alive, or if it cannot be swept, it keeps the resource.
 pub fn sweep_holder(home: Home, table: Table) {
     if let Ok(Some(dead)) = Dead::find(home) {
         sweep_quietly(&dead, table);
     }
 }
 
-/// Sweep on the way to a start. Neither a container of a later chapter nor a clean-up
-/// that fails is a reason not to start: the one is left alone, the other is told.
+/// Sweep before a start. A start must not fail because of another container. A
+/// container with unknown notes is left alone; a failed clean-up is printed as a
+/// warning.
 pub(crate) fn sweep_quietly(dead: &Dead, table: Table) {
     if !dead.is_known(table) {
         return;
@@ -175,11 +177,11 @@ fn random_below(limit: usize) -> Result<usize> {
     Ok(u32::from_ne_bytes(bytes) as usize % limit)
 }
 
-/// The container IDs among the entries of a directory. A directory that does not exist
-/// has none.
+/// The container IDs among the entries of a directory; empty if the directory does
+/// not exist.
 ///
 /// # Errors
-/// Those of readdir(3).
+/// readdir(3) fails.
 pub(crate) fn ids(directory: &std::path::Path) -> Result<Vec<Id>> {
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(directory) {

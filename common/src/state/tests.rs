@@ -1,4 +1,5 @@
-//! Locks, notes, names and sweeps together, each test in a state directory of its own.
+//! Locks, notes, names and sweeps together, each test in a state directory of its
+//! own.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,7 +18,7 @@ use super::*;
 use crate::Exit;
 
 const NONE: Table = &[];
-/// Undoes notes of the kind "link" by forgetting them, and tells so by a file.
+/// Undoes notes of the kind "link" by creating the file `undone`.
 const LINK: Table = &[&[Undo {
     kind: "link",
     undo: |home| Ok(fs::write(home.state.root().join("undone"), "")?),
@@ -236,7 +237,7 @@ fn the_status_is_told_by_the_lock_and_the_process() {
     assert!(matches!(status, Status::Running(it) if it.pid == Pid::this()));
     assert_eq!(Status::of(&home).unwrap(), Some(status), "without a record");
     drop(lock);
-    // A container that goes with its program is swept with all its files.
+    // A container that is removed at its end is swept with all its files.
     state.dead().unwrap()[0].sweep(NONE).unwrap();
     assert_eq!(count(&state.containers()), 0);
 }
@@ -336,7 +337,8 @@ fn a_name_has_one_owner() {
 #[test]
 fn of_two_that_want_a_name_the_loser_is_told_the_owner() {
     let (_dir, state) = state();
-    // Each takes it and gives it back, so it is often free again when it was found taken.
+    // Each takes it and gives it back, so it is often free again when it was found
+    // taken.
     let contend = || {
         let one = home(&state, Some("web"));
         for _ in 0..2_000 {

@@ -12,19 +12,19 @@ use nix::errno::Errno;
 
 use crate::cli::step::Step;
 
-/// How long a container whose host side was killed may take to die.
+/// The maximum time that a container may take to die after its host side was killed.
 const DYING: Duration = Duration::from_secs(2);
 
-/// Remove a directory and all below it; nothing there is fine.
+/// Remove a directory and everything below it. A missing directory is not an error.
 ///
 /// # Errors
-/// Those of unlink(2) and rmdir(2).
+/// unlink(2) or rmdir(2) fails.
 pub fn remove_tree(dir: &Path) -> Result<()> {
     let deadline = Instant::now() + DYING;
     loop {
         match remove_once(dir) {
-            // The kernel frees the lock of a killed host side before it ends the
-            // container, which may write until then.
+            // The kernel releases the lock of a killed host side before it ends the
+            // container. Until then the container may create files.
             Err(e)
                 if e.kind() == io::ErrorKind::DirectoryNotEmpty
                     && Instant::now() < deadline =>
@@ -37,11 +37,11 @@ pub fn remove_tree(dir: &Path) -> Result<()> {
 }
 
 fn remove_once(dir: &Path) -> io::Result<()> {
-    // An empty one is most often what is left.
+    // In most cases the directory is empty by now.
     let removed = match fs::remove_dir(dir).or_else(|_| fs::remove_dir_all(dir)) {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => fs::remove_file(dir),
-        // overlay leaves its `work/work` with mode 000, which only root looks into;
-        // a container's own directories may be as closed.
+        // overlay leaves its `work/work` with mode 000, which only root can read; a
+        // container's own directories may have such modes too.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             open_up(dir);
             fs::remove_dir_all(dir)
@@ -52,7 +52,7 @@ fn remove_once(dir: &Path) -> io::Result<()> {
 }
 
 fn open_up(dir: &Path) {
-    // What can't be opened is named by the removal that follows.
+    // If this fails, the removal that follows reports the directory.
     let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

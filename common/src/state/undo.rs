@@ -1,8 +1,9 @@
-//! The clean-up table: which function undoes which kind of note.
+//! The undo table: the function that undoes each kind of note.
 //!
-//! The host side of a container may be killed at any moment. Its lock file then has a
-//! note for each thing that stands on the host. Sweep, `rm`, `prune` and `rmi` all undo
-//! these notes through one table, and none of them knows the parts that wrote them.
+//! The host side of a container may be killed at any moment. Its lock file then has
+//! a note for each resource that exists on the host. Sweep, `rm`, `prune` and `rmi`
+//! all undo these notes by one table, and none of them knows the parts that wrote
+//! the notes.
 
 use anyhow::{Context, Result, bail};
 
@@ -12,8 +13,8 @@ use crate::state::notes::Notes;
 
 /// One row of the table: the function that undoes the notes of one kind.
 ///
-/// The function looks at nothing but the state directory and the ID. To find nothing
-/// is no error, and to be called twice neither.
+/// The function uses only the state directory and the ID. A resource that does not
+/// exist is not an error, and the function may be called twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Undo {
     /// The kind: the first word of the note.
@@ -26,12 +27,12 @@ pub struct Undo {
 pub type Table = &'static [&'static [Undo]];
 
 // ANCHOR: undo
-/// Undo everything that the notes name. A container with a note of an unknown kind is
-/// left as it is: half a clean-up would lose the note of the rest.
+/// Undo everything that the notes name. A container with a note of an unknown kind
+/// is left as it is: a partial clean-up would lose the note about the rest.
 ///
 /// # Errors
-/// The notes have another format; a kind is unknown; the function of a row fails (the
-/// other rows are undone all the same).
+/// The notes have another format; a kind is unknown; the function of a row fails
+/// (the other rows are still undone).
 pub(crate) fn undo(home: &Home, notes: &Notes, table: Table) -> Result<()> {
     let rows = rows(home, notes, table)?;
     join_errors(
@@ -44,7 +45,7 @@ pub(crate) fn undo(home: &Home, notes: &Notes, table: Table) -> Result<()> {
 /// The rows that undo these notes.
 ///
 /// # Errors
-/// The notes have another format; a kind is unknown.
+/// The notes have another format, or a kind is unknown.
 pub(crate) fn rows(
     home: &Home,
     notes: &Notes,
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_undone_also_after_one_that_fails() {
+    fn every_row_is_undone_even_after_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let home = Home { id: Id::new().unwrap(), name: None, state };
@@ -124,11 +125,11 @@ mod tests {
         home.note("a", b"").unwrap();
         home.note("b", b"").unwrap();
         const ROWS: &[Undo] = &[
-            Undo { kind: "a", undo: |_| bail!("as told") },
+            Undo { kind: "a", undo: |_| bail!("it fails") },
             Undo { kind: "b", undo: |home| home.note("undone", b"") },
         ];
         let error = undo(&home, &home.notes().unwrap(), &[ROWS]).unwrap_err();
-        assert!(format!("{error:#}").contains("undo a: as told"), "{error:#}");
+        assert!(format!("{error:#}").contains("undo a: it fails"), "{error:#}");
         assert_eq!(home.noted("undone").unwrap().len(), 1);
     }
 }

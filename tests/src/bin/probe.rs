@@ -1,5 +1,5 @@
-//! What the tests need inside and around containers and busybox hasn't got. Linked
-//! statically, it runs in any root.
+//! Functions that the tests need inside and outside of containers, and that busybox
+//! lacks. It is linked statically, so it runs in any root.
 #![allow(clippy::print_stdout, reason = "the tests read it")]
 
 use std::collections::BTreeMap;
@@ -36,8 +36,8 @@ fn main() -> io::Result<ExitCode> {
     let verb = words.next().unwrap_or_default();
     let rest: Vec<_> = words.collect();
     match verb.to_str() {
-        // propagation COMMAND: run it where `/` is shared (or private), and fail
-        // with 99 when the mount table is another afterwards.
+        // shared COMMAND, private COMMAND: run it with a shared or private `/`, and
+        // exit with 99 if the mount table has changed afterwards.
         Some(verb @ ("shared" | "private")) => {
             unshare(CloneFlags::CLONE_NEWNS)?;
             let kind = if verb == "shared" {
@@ -56,8 +56,8 @@ fn main() -> io::Result<ExitCode> {
             let code = status.code().or(status.signal().map(|s| 128 + s));
             Ok(ExitCode::from(code.unwrap_or(98) as u8))
         }
-        // The classic way out of chroot: with the working directory outside the
-        // root, `..` is never stopped.
+        // escape: the classic escape from chroot. If the working directory is
+        // outside of the root, `..` leads to the host's root.
         Some("escape") => {
             fs::create_dir_all("/prison")?;
             chroot("/prison")?;
@@ -69,8 +69,8 @@ fn main() -> io::Result<ExitCode> {
             println!("{}", if out { "escaped" } else { "held" });
             Ok(ExitCode::SUCCESS)
         }
-        // chrooted DIR COMMAND: run it where the whole host is below a root that is
-        // a plain directory, no mount.
+        // chrooted DIR COMMAND: run it in a root that is a plain directory and not a
+        // mount point, and that contains the whole host.
         Some("chrooted") => {
             unshare(CloneFlags::CLONE_NEWNS)?;
             let none = None::<&str>;
@@ -95,7 +95,7 @@ fn main() -> io::Result<ExitCode> {
             setuid(Uid::from_raw(id))?;
             Err(Command::new(&rest[1]).args(&rest[2..]).exec())
         }
-        // rename FROM TO: rename(2) alone, where mv(1) would go on to copy.
+        // rename FROM TO: only rename(2), without the copy that mv(1) would make.
         Some("rename") => {
             match fs::rename(&rest[0], &rest[1]) {
                 Ok(()) => println!("renamed"),
@@ -103,26 +103,26 @@ fn main() -> io::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        // traced COMMAND: run it stopped, in the hands of the parent.
+        // traced COMMAND: run it traced by the parent, and stopped.
         Some("traced") => {
             ptrace::traceme()?;
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
         }
-        // filtered CALL COMMAND: the same, stopped at each system call of this
-        // number, or at `all` of them.
+        // filtered CALL COMMAND: the same, stopped at each system call with this
+        // number, or at `all` calls.
         Some("filtered") => {
             ptrace::traceme()?;
-            // A filter that asks a tracer makes calls fail that have none, so the
-            // tracer gets ready first.
+            // Without a tracer, the filter makes the calls fail, so the tracer must
+            // be ready first.
             raise(Signal::SIGSTOP)?;
             let call = rest[0].to_str().and_then(|number| number.parse().ok());
             seccompiler::apply_filter(&filter(call)).map_err(io::Error::other)?;
             Err(Command::new(&rest[1]).args(&rest[2..]).exec())
         }
-        // The open descriptors, and what each is.
+        // fds: the open descriptors and their files.
         Some("fds") => {
-            // The list is read through a descriptor too, which is closed before it
-            // is printed.
+            // The list itself is read through a descriptor, which is closed before
+            // printing.
             let list = fs::read_dir("/proc/self/fd")?.flatten();
             let paths: Vec<_> = list.map(|entry| entry.path()).collect();
             for path in paths {
@@ -133,7 +133,7 @@ fn main() -> io::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        // make KIND, remove KIND ID: a System V object.
+        // make KIND, remove KIND ID: create or remove a System V object.
         Some("make") => {
             println!("{}", kind(&rest[0]).make()?);
             Ok(ExitCode::SUCCESS)
@@ -143,11 +143,11 @@ fn main() -> io::Result<ExitCode> {
             kind(&rest[0]).remove(id)?;
             Ok(ExitCode::SUCCESS)
         }
-        // direct DEVICE: read 3 MiB, past the page cache.
+        // direct DEVICE: read 3 MiB, bypassing the page cache.
         Some("direct") => {
             let flags = OFlags::RDONLY | OFlags::DIRECT;
             let device = rustix::fs::open(&rest[0], flags, Mode::empty())?;
-            // The kernel wants memory at a multiple of the disk's blocks.
+            // The kernel requires memory that is aligned to the disk's blocks.
             let mut memory = vec![0; (256 << 10) + 4096];
             let start = memory.as_ptr().align_offset(4096);
             let block = &mut memory[start..][..256 << 10];
@@ -158,13 +158,14 @@ fn main() -> io::Result<ExitCode> {
             println!("{total}");
             Ok(ExitCode::SUCCESS)
         }
-        // ignoring-sigchld COMMAND: a shell can't, it keeps that signal for itself.
+        // ignoring-sigchld COMMAND: a shell cannot ignore this signal, which it
+        // needs.
         Some("ignoring-sigchld") => {
             common::ignore_signal(Signal::SIGCHLD)?;
             Err(Command::new(&rest[0]).args(&rest[1..]).exec())
         }
-        // type TEXT [FILE...]: push it into the input of each terminal that this process
-        // has, in each way, and of these files; say what came of it.
+        // type TEXT [FILE...]: try to inject it into each terminal of this process
+        // and of these files, in each way; print the results.
         Some("type") => {
             let text = rest[0].as_encoded_bytes();
             type_into("0", 0, text);
@@ -181,8 +182,8 @@ fn main() -> io::Result<ExitCode> {
             println!("typed");
             Ok(ExitCode::SUCCESS)
         }
-        // tamper PATH: try to change what it leads to, in each way that root has; and,
-        // with `later`, once more when its process has ended.
+        // tamper PATH: try to change the file at this path, in each way that root
+        // has; with `later`, try again after its process has ended.
         Some("tamper") => {
             let path = Path::new(&rest[0]);
             let held = fs::File::open(path)?;
@@ -197,15 +198,15 @@ fn main() -> io::Result<ExitCode> {
             println!("tampered");
             Ok(ExitCode::SUCCESS)
         }
-        // The effective user ID.
+        // euid: the effective user ID.
         Some("euid") => {
             println!("{}", geteuid());
             Ok(ExitCode::SUCCESS)
         }
-        // powerless COMMAND: run it as root without root's rights.
+        // powerless COMMAND: run it as root without capabilities.
         Some("powerless") => {
             for right in CapabilitySet::all().iter() {
-                // One that this kernel doesn't know is EINVAL, and not there.
+                // EINVAL: this kernel does not have the capability.
                 let _ = remove_capability_from_bounding_set(right);
             }
             let none = CapabilitySet::empty();
@@ -227,7 +228,7 @@ fn main() -> io::Result<ExitCode> {
     }
 }
 
-/// What came of each way to change a file of the host, a line each.
+/// Print the result of each way to change a file of the host, one per line.
 fn tamper(when: &str, path: &Path) -> io::Result<()> {
     let told = |way: &str, result: io::Result<()>| match result {
         Ok(()) => println!("{when} {way}: done"),
@@ -248,7 +249,7 @@ fn tamper(when: &str, path: &Path) -> io::Result<()> {
         let set = rustix::fs::setxattr(path, name, b"1", XattrFlags::empty());
         told(&format!("setxattr {name}"), set.map_err(Into::into));
     }
-    // The mount that refuses: make it another one.
+    // The mount is read-only: try to change or replace the mount.
     let writable = |fd: OwnedFd| {
         one_mount_writable(&fd)?;
         set_mode(&Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string()))
@@ -276,12 +277,12 @@ fn tamper(when: &str, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Ask the terminal to take each byte as typed: a line for each way that did anything but
-/// fail with EPERM.
+/// Try to inject each byte into the terminal. Print a line for each way that does
+/// not fail with EPERM.
 fn type_into(name: &str, fd: i32, text: &[u8]) {
     let ways = [
         ("native", RawCall::Native, 0),
-        // The kernel looks at the lower half of a request alone.
+        // The kernel uses only the lower half of a request.
         ("upper half", RawCall::Native, 0xdead_beef << 32),
         #[cfg(target_arch = "x86_64")]
         ("x32", RawCall::X32, 0),
@@ -290,7 +291,7 @@ fn type_into(name: &str, fd: i32, text: &[u8]) {
     ];
     for (request, number) in [("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c)] {
         for (way, call, upper) in ways {
-            // Only one way types what the user sees.
+            // Only one way injects the text that the user sees.
             let text = if way == "native" { text } else { b"\n" };
             let push = |byte: &u8| raw_ioctl(fd, number | upper, *byte, call);
             let answer = match text.iter().try_for_each(push) {
@@ -303,14 +304,15 @@ fn type_into(name: &str, fd: i32, text: &[u8]) {
     }
 }
 
-/// Stop at this call; without one, at each.
+/// A filter that stops at this call, or at every call if it is `None`.
 fn filter(call: Option<i64>) -> BpfProgram {
     let (stop, go_on) = (SeccompAction::Trace(0), SeccompAction::Allow);
     let (rules, mismatch, hit) = match call {
         Some(number) => (BTreeMap::from([(number, Vec::new())]), go_on, stop),
         None => (BTreeMap::new(), stop, go_on),
     };
-    let machine = env::consts::ARCH.try_into().expect("seccomp knows this machine");
+    let machine =
+        env::consts::ARCH.try_into().expect("seccomp supports this architecture");
     let filter = SeccompFilter::new(rules, mismatch, hit, machine);
     filter.and_then(TryInto::try_into).expect("a filter")
 }

@@ -1,13 +1,13 @@
-//! One `console` block: what is typed, what is shown, and what was declared of it.
+//! One `console` block: its input, its output, and the declarations for it.
 
 use std::fmt;
 
 use super::varies::Varies;
 
-/// So many examples may vary in one block.
+/// The maximum number of varying examples in one block.
 const VARIES: usize = 3;
 
-/// A machine other than the usual one.
+/// A machine that differs from the usual one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lane {
     /// The kernel's series.
@@ -22,26 +22,26 @@ impl fmt::Display for Lane {
     }
 }
 
-/// What is said of a block before it, in a comment that readers don't see.
+/// The declarations of a block, in an HTML comment before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) varies: Vec<Varies>,
     /// The second of two terminals.
     pub(crate) second: bool,
-    /// Its last command is not waited for.
+    /// The last command keeps running.
     pub(crate) keeps_running: bool,
     pub(crate) lane: Option<Lane>,
-    /// Why it can't be run.
+    /// The reason why the block cannot be run.
     pub(crate) excuse: Option<String>,
 }
 
 impl Declared {
-    /// Add what a comment says, without its `book:`.
+    /// Add the declarations of a comment, without its `book:`.
     pub(crate) fn add(&mut self, text: &str) -> Result<(), String> {
-        // A reason may have any text in it.
+        // A reason may contain any text.
         if let Some(reason) = text.trim().strip_prefix("not run:") {
             if reason.trim().is_empty() {
-                return Err("\"not run:\" takes a reason".into());
+                return Err("\"not run:\" requires a reason".into());
             }
             self.excuse = Some(reason.trim().to_owned());
             return Ok(());
@@ -62,47 +62,47 @@ impl Declared {
     }
 }
 
-/// Who has the prompt of a command.
+/// The user of a command, according to its prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// `#`
+    /// Root: `#`.
     Root,
-    /// `$`
+    /// The ordinary user: `$`.
     User,
 }
 
-/// A line that is typed at a program which is running.
+/// A line that is typed at a running program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Typed {
-    /// What stands before it, and has to be there first.
+    /// The prompt that must appear before the line is typed.
     pub(crate) prompt: String,
     pub(crate) keys: String,
 }
 
-/// A command, or what goes on in one, up to the next.
+/// A command with its output, or the continuation of a running command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Its line on the page, from 1.
+    /// The line number on the page, starting at 1.
     pub(crate) line: usize,
-    /// Who types which command; none goes on in the one before.
+    /// The user and the command; `None` continues the previous command.
     pub(crate) command: Option<(Who, String)>,
-    /// What is typed later.
+    /// The lines that are typed later.
     pub(crate) typed: Vec<Typed>,
-    /// What the screen shows then, with what was typed.
+    /// The expected screen, including typed lines.
     pub(crate) shown: Vec<String>,
 }
 
-/// A block that is run, or has an excuse.
+/// A block that is run, or has a reason not to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// The line of its first fence, from 1.
+    /// The line number of its first fence, starting at 1.
     pub(crate) line: usize,
     pub(crate) declared: Declared,
     pub(crate) steps: Vec<Step>,
 }
 
 impl Block {
-    /// Read a block's lines; its first fence is at `line`.
+    /// Parse a block's lines; its first fence is at `line`.
     pub(crate) fn parse(
         line: usize,
         declared: Declared,
@@ -136,7 +136,7 @@ impl Block {
                     }
                 }
                 (None, None, None) => {
-                    let text = "no prompt stands at the start of the block: `$ `, `# `, or that of a program which keeps running";
+                    let text = "the block must start with a prompt: `$ `, `# `, or that of a program that keeps running";
                     return Err((at, text.to_owned()));
                 }
             }
@@ -150,7 +150,9 @@ impl Block {
         let varies = &self.declared.varies;
         if varies.len() > VARIES {
             let count = varies.len();
-            return Err(format!("{count} examples vary in it, and {VARIES} may"));
+            return Err(format!(
+                "{count} examples vary in the block, but at most {VARIES} may vary"
+            ));
         }
         for it in varies {
             let occurs = |step: &Step| {
@@ -158,11 +160,14 @@ impl Block {
                 it.occurs(command) || step.shown.iter().any(|line| it.occurs(line))
             };
             if !self.steps.iter().any(occurs) {
-                return Err(format!("{} is declared, and not in it", it.example));
+                return Err(format!(
+                    "{} is declared, but not in the block",
+                    it.example
+                ));
             }
         }
         if self.steps.is_empty() {
-            return Err("it is empty".into());
+            return Err("the block is empty".into());
         }
         Ok(())
     }
@@ -173,7 +178,7 @@ fn outer(line: &str) -> Option<(Who, &str)> {
     root.or_else(|| line.strip_prefix("$ ").map(|command| (Who::User, command)))
 }
 
-/// A shell's prompt with its working directory, as busybox has it: `/ # `, `~ $ `.
+/// A prompt of busybox's shell, with the working directory: `/ # `, `~ $ `.
 fn inner(line: &str) -> Option<Typed> {
     let at = [" # ", " $ "].iter().filter_map(|mark| line.find(mark)).min()?;
     let place = &line[..at];
@@ -218,7 +223,7 @@ mod tests {
     fn what_varies_is_declared_used_and_no_more_than_three() {
         assert!(block("7 is a pid", &["$ echo", "7"]).is_ok());
         let unused = block("7 is a pid", &["$ echo", "77"]).unwrap_err();
-        assert_eq!(unused, (10, "7 is declared, and not in it".to_owned()));
+        assert_eq!(unused, (10, "7 is declared, but not in the block".to_owned()));
         let many = "1 is a pid; 2 is a pid; 3 is a pid; 4 is a pid";
         let many = block(many, &["$ echo 1 2 3 4"]).unwrap_err();
         assert!(many.1.contains("4 examples vary"), "{many:?}");

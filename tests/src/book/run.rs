@@ -1,4 +1,4 @@
-//! A page, typed from its first line to its last.
+//! Executing a page: typing it from the first line to the last.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,31 +17,34 @@ use super::varies::Known;
 use crate::lab::{base_state, copy_tree, give};
 use crate::{Snapshot, descendants, user};
 
-/// A command that shows nothing new for so long hangs; half of what the runner gives
-/// the whole page, if that is less.
+/// A command that prints nothing for this time counts as hung. If half of the page's
+/// time limit is shorter, that time is used.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What was started may be on its way out for so long.
+/// The time in which started processes may end.
 const SETTLING: Duration = Duration::from_secs(3);
 
-/// Where the shells' commands are handed over.
+/// The directory through which the shells get their commands.
 const DESK: &str = "/run/book";
 
 /// The state directory of root's chapters.
 const STATE: &str = "/var/lib/mydocker";
 
-/// A page may leave files in /tmp and in its readers' homes, and none here.
+/// Directories in which a page must leave no files. It may leave files in /tmp and
+/// in its users' home directories.
 const FOREIGN: [&str; 5] = ["/", "/etc", "/run", "/dev/shm", "/mnt"];
 
 /// Run the blocks of a page that are for this machine.
 ///
 /// # Errors
-/// All that is not as the page has it, and what the page left behind.
+/// All differences from the page, and everything that the page left behind.
 pub fn run(page: &Page, lane: Option<&Lane>) -> Result<(), String> {
     if !in_test_vm() {
-        return Err("a page changes the machine that it runs on: only in the VM, \
+        return Err(
+            "a page changes the machine on which it runs: run it in the VM \
                     by `cargo xtask test book`"
-            .into());
+                .into(),
+        );
     }
     set_child_subreaper(true).expect("prctl(2) PR_SET_CHILD_SUBREAPER");
     prepare();
@@ -60,7 +63,7 @@ pub fn run(page: &Page, lane: Option<&Lane>) -> Result<(), String> {
     let left = before.left();
     if !left.is_empty() {
         let left = left.join("\n");
-        reader.wrong.push(format!("the machine is not as it was:\n{left}"));
+        reader.wrong.push(format!("the machine has changed:\n{left}"));
     }
     descendants::end();
     if reader.wrong.is_empty() { Ok(()) } else { Err(reader.wrong.join("\n")) }
@@ -71,14 +74,14 @@ fn in_test_vm() -> bool {
     geteuid().is_root() && line.contains("mydocker.cgroup=")
 }
 
-/// busybox is fetched already, for both readers.
+/// Provide busybox for both users, so that no page fetches it.
 fn prepare() {
     copy_tree(&base_state(), Path::new(STATE));
     copy_tree(&base_state(), &Path::new(HOME).join(".local/share/mydocker"));
     give(Path::new(HOME), user());
 }
 
-/// The machine as it was.
+/// The state of the machine before the page.
 struct Machine {
     snapshot: Snapshot,
     rest: Vec<String>,
@@ -98,7 +101,7 @@ impl Machine {
         Machine { snapshot, rest }
     }
 
-    /// What is not as it was, when all has settled.
+    /// The changes that remain after started processes have ended.
     fn left(&self) -> Vec<String> {
         let end = Instant::now() + SETTLING;
         loop {
@@ -117,33 +120,33 @@ impl Machine {
     }
 }
 
-/// Whose shell, and whether on the second terminal.
+/// The user of a shell, and whether it is on the second terminal.
 type Seat = (bool, bool);
 
 fn seat(who: Who, second: bool) -> Seat {
     (who == Who::User, second)
 }
 
-/// Somebody who types what the page says, and compares.
+/// The executor of a page: it types the commands and compares the output.
 struct Reader<'a> {
     page: &'a Page,
     shells: BTreeMap<Seat, Shell>,
-    /// On each of the two terminals, where a command keeps running.
+    /// For each of the two terminals, the shell in which a command keeps running.
     running: BTreeMap<bool, Seat>,
     known: Known,
     patience: Duration,
     wrong: Vec<String>,
 }
 
-/// How a step came to its end.
+/// How a step ended.
 enum End {
-    /// The command, with this exit status.
+    /// The command exited with this status.
     Status(i32),
-    /// All of it is to be seen, and the command goes on.
+    /// All expected output has appeared, and the command keeps running.
     Goes,
-    /// Nothing new for too long.
+    /// Nothing was printed for too long.
     Hangs,
-    /// The shell itself is gone.
+    /// The shell itself has ended.
     Gone,
 }
 
@@ -163,7 +166,7 @@ impl Reader<'_> {
         let seconds =
             seconds.and_then(|it| it.parse().ok()).map(Duration::from_secs);
         let patience = seconds.map_or(PATIENCE, |limit| PATIENCE.min(limit / 2));
-        // From now on they only wait.
+        // Afterwards the shells wait for commands.
         for shell in shells.values_mut() {
             shell.run("true");
             follow(shell, &[], None, patience);
@@ -178,7 +181,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A block; whether it makes sense to go on behind it.
+    /// Run a block. Returns whether the page can be continued.
     fn read(&mut self, block: &Block) -> bool {
         let last = block.steps.len() - 1;
         for (at, step) in block.steps.iter().enumerate() {
@@ -197,14 +200,14 @@ impl Reader<'_> {
             (Some((who, _)), None) => seat(*who, second),
             (Some((who, _)), Some(before)) => {
                 if !self.ends(before) {
-                    self.accuse(step, "the command before it still runs");
+                    self.accuse(step, "the previous command is still running");
                     return false;
                 }
                 seat(*who, second)
             }
             (None, Some(seat)) => seat,
             (None, None) => {
-                self.accuse(step, "no command keeps running that could be typed at");
+                self.accuse(step, "no running command accepts this input");
                 return false;
             }
         };
@@ -233,22 +236,23 @@ impl Reader<'_> {
                 (None, true)
             }
             End::Status(status) if stays => (
-                Some(format!("was to keep running, and exited with {status}")),
+                Some(format!(
+                    "the command must keep running, but exited with {status}"
+                )),
                 true,
             ),
             End::Status(status) if status != 0 && step.shown.is_empty() => {
                 let what = format!(
-                    "exited with {status}, of which the page shows nothing: let it \
-                     show `; echo $?`"
+                    "exited with {status}, which the page does not show: add \
+                     `; echo $?`"
                 );
                 (Some(what), true)
             }
             End::Status(_) => (None, true),
-            End::Hangs => (
-                Some(format!("hung: it showed nothing new for {patience} s")),
-                false,
-            ),
-            End::Gone => (Some("ended the page's shell".into()), false),
+            End::Hangs => {
+                (Some(format!("hung: printed nothing for {patience} s")), false)
+            }
+            End::Gone => (Some("the page's shell has ended".into()), false),
         };
         let what: Vec<String> = what.into_iter().chain(same.err()).collect();
         if !what.is_empty() {
@@ -257,20 +261,22 @@ impl Reader<'_> {
         goes_on
     }
 
-    /// Whether the command that kept running ends now, without a word.
+    /// Whether the running command ends now, without printing anything.
     fn ends(&mut self, seat: Seat) -> bool {
         let Some(shell) = self.shells.get_mut(&seat) else { return false };
         let (end, text) = follow(shell, &[], None, self.patience);
         matches!(end, End::Status(_)) && text.is_empty()
     }
 
-    /// What came when the last command had ended, and no page shows.
+    /// Report output that appeared after the last command.
     fn rest(&mut self) {
         for shell in self.shells.values_mut() {
             let _ = shell.look();
             let text = shell.text();
             if !text.is_empty() {
-                self.wrong.push(format!("behind the last command came:\n{text}"));
+                self.wrong.push(format!(
+                    "unexpected output after the last command:\n{text}"
+                ));
             }
         }
     }
@@ -286,8 +292,8 @@ impl Reader<'_> {
     }
 }
 
-/// Wait for the end of a step, and type when a prompt is there; what was seen of it.
-/// One that stays is left when all that its page shows is there.
+/// Wait for the end of a step, and type lines at their prompts. Returns the output.
+/// A command that keeps running is left when all expected output has appeared.
 fn follow(
     shell: &mut Shell,
     typed: &[(&str, String)],
@@ -295,7 +301,7 @@ fn follow(
     patience: Duration,
 ) -> (End, String) {
     let mut typed = typed.iter().peekable();
-    // Before the first prompt any number of lines may come, behind it at least one.
+    // Any number of lines may precede the first prompt; at least one follows it.
     let mut from = 0;
     let prompt_at_end = stays.and(typed.clone().last().map(|(prompt, _)| *prompt));
     let mut last = Instant::now();
@@ -303,7 +309,7 @@ fn follow(
         match shell.look() {
             Ok(true) => last = Instant::now(),
             Ok(false) => {
-                // Orphans come to us, as they come to process 1 elsewhere.
+                // This process is the subreaper, so it must reap orphans.
                 descendants::reap();
                 sleep(Duration::from_millis(2));
             }

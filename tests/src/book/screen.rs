@@ -1,4 +1,4 @@
-//! What a terminal shows of the bytes that it gets.
+//! The text that a terminal shows for a stream of bytes.
 
 /// The text of a stream, without colours, cursor movements and titles.
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -1,5 +1,5 @@
-//! A shell on a terminal, which gets its commands past it: the terminal belongs to
-//! what they start.
+//! A shell on a terminal. It gets its commands through a file, because the
+//! terminal's input is for the programs that it starts.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,7 +16,8 @@ use crate::{Terminal, probe, user};
 /// The home of the ordinary user.
 pub(crate) const HOME: &str = "/home/learner";
 
-/// What each shell knows. In the VM there is no cargo: the chapters are built.
+/// A function of each shell that replaces cargo: the VM has no cargo, and the
+/// chapters are already built.
 const CARGO: &str = "cargo() {
     while [ $# -gt 0 ]; do
         case $1 in
@@ -30,21 +31,21 @@ const CARGO: &str = "cargo() {
     \"$program\" \"$@\"
 }";
 
-/// One shell.
+/// A shell.
 pub(crate) struct Shell {
     terminal: Terminal,
-    /// What the terminal got and nobody looked at yet.
+    /// The bytes of the terminal that were not examined yet.
     bytes: Vec<u8>,
-    /// The next command is in this file …
+    /// The file that contains the next command.
     command: std::path::PathBuf,
-    /// … when a line comes here.
+    /// The pipe by which the shell is told to run the command.
     go: File,
-    /// What follows a command's output, with its exit status.
+    /// The mark after a command's output, with its exit status.
     mark: String,
 }
 
 impl Shell {
-    /// Start one; its files lie in a directory that goes with the page.
+    /// Start a shell; its files are in `directory`, which is removed after the page.
     pub(crate) fn start(who: Who, directory: &Path) -> Shell {
         fs::create_dir_all(directory).expect("mkdir(2)");
         let (command, go) = (directory.join("command"), directory.join("go"));
@@ -68,7 +69,7 @@ impl Shell {
         shell.args(["-c", &script]).env_clear().env("PATH", path);
         shell.env("HOME", home).env("LANG", "C.UTF-8").current_dir(home);
         let terminal = Terminal::run(shell);
-        // For reading too: then nobody waits for the other side to open it.
+        // Also for reading, so that open(2) does not wait for the other side.
         let go = File::options().read(true).write(true).open(go).expect("open(2)");
         Shell { terminal, bytes: Vec::new(), command, go, mark }
     }
@@ -82,7 +83,7 @@ impl Shell {
         self.terminal.type_keys(&format!("{keys}\n"));
     }
 
-    /// See what is new on the terminal; whether anything was.
+    /// Read new bytes of the terminal. Returns whether there were any.
     ///
     /// # Errors
     /// The shell has ended.
@@ -97,14 +98,14 @@ impl Shell {
         screen::text(&self.bytes)
     }
 
-    /// Forget so many lines of it.
+    /// Drop this number of lines.
     pub(crate) fn forget(&mut self, lines: usize) {
         let text = self.text();
         let rest: Vec<&str> = text.split('\n').skip(lines).collect();
         self.bytes = rest.join("\n").into_bytes();
     }
 
-    /// The text and exit status of the command, once it has ended.
+    /// The text and the exit status of the command, after it has ended.
     pub(crate) fn ended(&mut self) -> Option<(String, i32)> {
         let bytes = &self.bytes;
         let at = bytes
@@ -121,6 +122,6 @@ impl Shell {
 
 fn rand() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
-    // Each has keys of its own, from the system's random numbers.
+    // Each RandomState has its own keys, from the system's random numbers.
     RandomState::new().build_hasher().finish()
 }

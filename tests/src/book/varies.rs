@@ -1,27 +1,27 @@
-//! What truly varies: the pid on the page is an example, and another one is as good.
+//! Varying output: a PID on a page is an example, and any other PID is accepted.
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
 
-/// What kind of text stands for the example.
+/// The kind of text that may replace the example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A process id.
+    /// A process ID.
     Pid,
-    /// A user or group id.
+    /// A user or group ID.
     Uid,
-    /// A container's id, twelve hexadecimal digits.
+    /// A container ID, twelve hexadecimal digits.
     Id,
     /// A duration or a date.
     Time,
-    /// The number of a namespace or a file.
+    /// The inode number of a namespace or a file.
     Inode,
-    /// A host name.
+    /// A hostname.
     Name,
-    /// The version of a program that the machine brings along.
+    /// The version of a program of the machine.
     Version,
-    /// A hardware address, or an IPv6 address that was made of one.
+    /// A hardware address, or an IPv6 address that is derived from one.
     Address,
 }
 
@@ -67,21 +67,25 @@ pub(crate) struct Varies {
 }
 
 impl Varies {
-    /// Read `EXAMPLE is a KIND`.
+    /// Parse `EXAMPLE is a KIND`.
     pub(crate) fn parse(text: &str) -> Result<Varies, String> {
         let parts =
             text.rsplit_once(" is a ").or_else(|| text.rsplit_once(" is an "));
-        let (example, kind) = parts.ok_or(format!("{text:?} declares nothing"))?;
+        let (example, kind) = parts.ok_or(format!(
+            "{text:?} is not a declaration: expected EXAMPLE is a KIND"
+        ))?;
         let kind = Kind::named(kind).ok_or(format!(
-            "{kind:?} is no kind: pid, uid, id, time, inode, name, version or address"
+            "unknown kind {kind:?}: expected pid, uid, id, time, inode, name, version or address"
         ))?;
         if !kind.fits(example) {
-            return Err(format!("{example:?} itself doesn't look like a {kind:?}"));
+            return Err(format!(
+                "the example {example:?} does not have the form of a {kind:?}"
+            ));
         }
         Ok(Varies { example: example.to_owned(), kind })
     }
 
-    /// Where the example stands in a text, as a word of its own.
+    /// The positions of the example in a text, as a separate word.
     fn places(&self, text: &str) -> Vec<usize> {
         let part = |letter: char| letter.is_ascii_alphanumeric();
         let alone = |at: &usize| {
@@ -96,12 +100,12 @@ impl Varies {
     }
 }
 
-/// What the examples of a page turned out to be this time.
+/// The actual values of a page's examples in this run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known(BTreeMap<String, String>);
 
 impl Known {
-    /// The text with what is known in the examples' places.
+    /// The text, with the examples replaced by their actual values.
     pub(crate) fn put_into(&self, text: &str, varies: &[Varies]) -> String {
         let known = |piece: Piece| match piece {
             Piece::Text(text) => text.to_owned(),
@@ -112,8 +116,8 @@ impl Known {
         pieces(text, varies).into_iter().map(known).collect()
     }
 
-    /// Whether the line that was seen is the one that the page shows. What stands in
-    /// the examples' places is known from then on, and must be the same everywhere.
+    /// Whether a line of output matches the page's line. The values in the places of
+    /// examples are remembered, and must be the same everywhere.
     pub(crate) fn same(
         &mut self,
         page: &str,
@@ -132,7 +136,7 @@ impl Known {
                     pattern += &regex::escape(text);
                 }
                 Piece::Example(it) => {
-                    // The width of a column depends on the number in it.
+                    // The width of a column depends on the numbers in it.
                     let blank = pattern.ends_with(' ');
                     let column = pattern.trim_end_matches(' ').len();
                     if blank {
@@ -166,14 +170,14 @@ enum Piece<'a> {
     Example(&'a Varies),
 }
 
-/// A text, cut at the examples in it.
+/// Split a text at the examples in it.
 fn pieces<'a>(text: &'a str, varies: &'a [Varies]) -> Vec<Piece<'a>> {
     let each = |it: &'a Varies| it.places(text).into_iter().map(move |at| (at, it));
     let mut places: Vec<(usize, &Varies)> = varies.iter().flat_map(each).collect();
     places.sort_by_key(|(at, _)| *at);
     let (mut found, mut from) = (Vec::new(), 0);
     for (at, it) in places {
-        // One within another, as 17 in 0.17.
+        // Skip an example within another one, such as 17 in 0.17.
         if at < from {
             continue;
         }

@@ -349,8 +349,8 @@ fn two_that_want_one_processor_get_it_by_their_shares() {
     let inhabitants = groups.each_ref().map(|group| group.start(spin));
     let time = |name| number(&lab, name, "processor time, us") as f64;
     let before = names.map(time);
-    // Emulated, a processor stands still now and then, and whoever had it is charged:
-    // over a longer time that evens out.
+    // Emulated, a processor stands still now and then, and whoever had it is
+    // charged: over a longer time that evens out.
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         sleep(Duration::from_millis(1500));
@@ -478,7 +478,7 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
     run(&lab, &["create", "none/inner"])
         .code(125)
         .stderr(contains("group none not found: create it first"));
-    run(&lab, &["create", "../x"]).code(2).stderr(contains("is not a name"));
+    run(&lab, &["create", "../x"]).code(2).stderr(contains("invalid name"));
     for words in
         [&["stats", "none"][..], &["delete", "none"], &["exec", "none", "true"]]
     {

@@ -364,8 +364,8 @@ fn an_ordinary_user_has_the_same_rules_from_overlay() {
     let probe = play.lab.dir().join("probe");
     let rename = run(&[probe.to_str().unwrap(), "rename", "d", "e"]);
     rename.stdout("CrossesDevices\n");
-    // The mark of an opaque directory is an attribute in "user.", since only real root
-    // writes the others. A tmpfs takes such since Linux 6.6.
+    // The mark of an opaque directory is an attribute in "user.", since only real
+    // root writes the others. A tmpfs takes such since Linux 6.6.
     if lsetxattr(&play.upper, "user.known", b"", XattrFlags::empty()).is_ok() {
         run(&["sh", "-c", "rm -r d; mkdir d; ls d"]).stdout("");
         assert_eq!(attribute(&play.upper.join("d"), "user.overlay.opaque"), b"y");
@@ -712,7 +712,7 @@ fn a_signal_ends_a_copy_and_the_next_run_begins_anew() {
     kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).unwrap();
     let ended = run.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.contains("SIGTERM came before the program started"), "{said}");
+    assert!(said.contains("SIGTERM arrived before the program started"), "{said}");
     assert_eq!((ended.status.code(), ended.stdout), (Some(143), vec![]));
     assert_eq!(names(&play.upper).len(), 0);
     let half = names(&play.work.join("copy")).len();
@@ -721,8 +721,8 @@ fn a_signal_ends_a_copy_and_the_next_run_begins_anew() {
     assert_eq!(names(&play.work).len(), 0);
 }
 
-/// Let the kernel forget overlayfs, so that the next mount loads it again; whether it
-/// has.
+/// Let the kernel forget overlayfs, so that the next mount loads it again; whether
+/// it has.
 fn unload() -> bool {
     // A mount that another test made goes a moment after its last process.
     let busy = || {

@@ -143,9 +143,9 @@ fn what_does_not_run_is_named_with_its_reason() {
     blackbox_chmod(&script);
     let script = script.to_str().unwrap();
     assert_snapshot!(said(&["no-such-program"]), @"error: exec no-such-program: not found in PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    assert_snapshot!(said(&["/etc/passwd"]), @"error: exec /etc/passwd: it is not executable (chmod +x makes it so)");
+    assert_snapshot!(said(&["/etc/passwd"]), @"error: exec /etc/passwd: it is not executable (use chmod +x)");
     assert_snapshot!(said(&["/etc"]), @"error: exec /etc: it is a directory");
-    assert_snapshot!(said(&[script]).replace(script, "SCRIPT"), @"error: exec SCRIPT: it is there, but the interpreter or loader that it asks for is not");
+    assert_snapshot!(said(&[script]).replace(script, "SCRIPT"), @"error: exec SCRIPT: it exists, but its interpreter or dynamic loader was not found");
 }
 
 fn blackbox_chmod(path: &std::path::Path) {
@@ -310,6 +310,6 @@ fn where_user_namespaces_are_closed_the_command_that_works_is_printed() {
     assert_snapshot!(said.replace(binary, "BINARY"), @"
     not root: in a user namespace of its own (ch02-user)
     error: clone3(2) CLONE_NEWUTS|CLONE_NEWUSER: ENOSPC: No space left on device
-    hint: user namespaces are closed here (sysctl user.max_user_namespaces is 0); this works: sudo BINARY run --hostname box echo 'two words'
+    hint: user namespaces are disabled (sysctl user.max_user_namespaces is 0); run as root: sudo BINARY run --hostname box echo 'two words'
     ");
 }

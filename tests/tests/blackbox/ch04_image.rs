@@ -138,7 +138,8 @@ fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
     lab.chapter(BIN).args(["rm", &id]).assert().code(125).stderr(none);
 }
 
-/// Write a second image record, with the name `image`, made of the record of busybox.
+/// Write a second image record, with the name `image`, made of the record of
+/// busybox.
 fn second_image(lab: &Lab, change: impl FnOnce(String) -> String) -> PathBuf {
     let hex = "1".repeat(64);
     let text = fs::read_to_string(record(&lab.state(), "busybox")).unwrap();
@@ -214,7 +215,8 @@ fn nothing_removes(lab: &Lab, says: &str) {
     let before = everything(&lab.state());
     let notes = lab.state().join("running").join(id(&lab.state()));
     let notes_before = fs::read(&notes).unwrap();
-    // The sweep of a start: both with another name and with the name of the container.
+    // The sweep of a start: both with another name and with the name of the
+    // container.
     ok(lab, &["run", "--rm", "busybox", "true"]);
     let taken = contains("the name one is already in use");
     let words = ["run", "--rm", "--name", "one", "busybox", "true"];
@@ -262,9 +264,9 @@ fn a_container_whose_notes_have_another_format_loses_nothing() {
     let lock = dead(&lab, &[]);
     let notes = fs::read_to_string(&lock).unwrap();
     for (first, says) in [
-        ("format 2 ch04-image", "a newer version of this program made it"),
+        ("format 2 ch04-image", "a newer version of this program created it"),
         // The list of parts, as it was before there were versions.
-        ("record image groups uts", "an older version of this program made it"),
+        ("record image groups uts", "an older version of this program created it"),
     ] {
         fs::write(&lock, notes.replacen("format 1 ch04-image", first, 1)).unwrap();
         nothing_removes(&lab, says);
@@ -277,7 +279,7 @@ fn a_container_whose_notes_have_another_format_loses_nothing() {
 #[file_serial(machine)]
 fn records_with_a_newer_format_are_named_and_kept() {
     let lab = Lab::new();
-    let newer = "it has format 2: a newer version of this program made it";
+    let newer = "it has format 2: a newer version of this program created it";
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     let record = container(&lab.state()).join("record");
     let text = fs::read_to_string(&record).unwrap();
@@ -305,7 +307,8 @@ fn records_with_a_newer_format_are_named_and_kept() {
     fs::remove_file(blackbox::record(&lab.state(), "image")).unwrap();
 }
 
-/// The system calls of a run: the smaller of two numbers, as a signal may interrupt one.
+/// The system calls of a run: the smaller of two numbers, as a signal may interrupt
+/// one.
 fn calls_of_a_run(lab: &Lab) -> usize {
     let count = |_| {
         let mut run = lab

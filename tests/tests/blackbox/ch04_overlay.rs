@@ -122,7 +122,8 @@ fn a_name_is_taken_while_its_container_lives_and_free_afterwards() {
     let mut second = lab.chapter("ch04-overlay");
     let taken = contains("the name web is already in use by container");
     second.args(["run", "-name=web", "true"]).assert().code(125).stderr(taken);
-    // A killed host side cannot give its name back. A run that wants the name sweeps it.
+    // A killed host side cannot give its name back. A run that wants the name sweeps
+    // it.
     first.kill().unwrap();
     first.wait().unwrap();
     let mut third = lab.chapter("ch04-overlay");
@@ -130,7 +131,8 @@ fn a_name_is_taken_while_its_container_lives_and_free_afterwards() {
 }
 
 /// The first overlay of a machine makes the kernel load a module. busybox's modprobe
-/// takes one for loaded that is still on its way, and the kernel then has no overlayfs.
+/// takes one for loaded that is still on its way, and the kernel then has no
+/// overlayfs.
 fn load_overlay(lab: &Lab) {
     lab.chapter("ch04-overlay").args(["run", "true"]).assert().success();
 }
@@ -338,7 +340,7 @@ fn a_state_directory_of_somebody_else_is_named() {
     let lab = Lab::new();
     let mut run = lab.as_user("ch04-overlay");
     run.env("MYDOCKER_ROOT", lab.state()).args(["run", "true"]);
-    run.assert().code(125).stderr(contains("belongs to somebody else"));
+    run.assert().code(125).stderr(contains("belongs to another user"));
 }
 
 #[test]

@@ -206,7 +206,8 @@ fn the_devices_are_these_and_work() {
 #[file_serial(machine)]
 fn a_chmod_of_what_the_container_sees_does_not_reach_the_host() {
     let lab = Lab::new();
-    // The devices, what covers files of /proc, and streams that the caller has given.
+    // The devices, what covers files of /proc, and streams that the caller has
+    // given.
     let covers = masked().into_iter().filter(|path| Path::new(path).is_file());
     let covers = covers.collect::<Vec<_>>().join(" ");
     let closing = format!(
@@ -337,7 +338,8 @@ fn links_of_the_image_at_the_mount_points_lead_nowhere_else() {
     }
     lab.look_again();
     let mut run = lab.chapter("ch04-pivot-root");
-    // The three can't all lie on one directory, so it fails; the host's is untouched.
+    // The three can't all lie on one directory, so it fails; the host's is
+    // untouched.
     let _ = run.args(["run", "true"]).assert();
     assert_eq!(fs::read_dir(&trap).unwrap().count(), 0);
     // What was made inside for the links to lead to.
@@ -390,13 +392,13 @@ fn without_any_source_of_busybox_all_that_was_tried_is_listed() {
         run.args(["run", "true"]).assert().code(125).get_output().stderr.clone();
     let said = String::from_utf8(out).unwrap();
     assert_snapshot!(said.replace(empty.to_str().unwrap(), "STATE"), @"
-    busybox: there is none in STATE yet
-    error: no busybox to be had; tried:
-      a static busybox on PATH: none there
-      apt-get download busybox-static: no apt-get here
-      apk fetch busybox-static: no apk here
-      dnf download busybox: no dnf here
-    hint: let MYDOCKER_BUSYBOX name a static busybox, or a tar of a root file system
+    busybox: the image is not in STATE yet
+    error: no busybox found; tried:
+      a static busybox in PATH: not found
+      apt-get download busybox-static: apt-get not found
+      apk fetch busybox-static: apk not found
+      dnf download busybox: dnf not found
+    hint: set MYDOCKER_BUSYBOX to a static busybox, or to a tar of a root filesystem
     ");
     let left: Vec<_> = fs::read_dir(empty.join("layers")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
@@ -410,7 +412,7 @@ fn a_named_busybox_that_is_none_is_refused() {
     fs::write(&dynamic, wants_loader()).unwrap();
     for (path, reason) in [
         ("/nonexistent", "No such file or directory"),
-        ("/etc/passwd", "is no ELF program"),
+        ("/etc/passwd", "is not an ELF program"),
         (dynamic.to_str().unwrap(), "is not static"),
     ] {
         let mut run = lab.chapter("ch04-pivot-root");

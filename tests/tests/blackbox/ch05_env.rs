@@ -233,7 +233,7 @@ fn an_ordinary_users_container_has_root_alone() {
     assert_eq!(ok(&lab, BIN, Lab::as_user, &words), "0\n");
     let words = ["-u", "1", "busybox", "true"];
     let refused =
-        contains("hint: the container's user namespace has only these users: 0;");
+        contains("hint: the container's user namespace maps only these users: 0;");
     run(&lab, BIN, Lab::as_user, &words).assert().code(125).stderr(refused);
 }
 

@@ -86,7 +86,7 @@ fn its_exit_code_is_carried() {
         let missing = contains("error: exec no-such: not found in PATH=");
         one.exec(&["one", "no-such"]).assert().code(127).stderr(missing);
         let missing =
-            contains("error: exec /no/such: no such file in the container");
+            contains("error: exec /no/such: file not found in the container");
         one.exec(&["one", "/no/such"]).assert().code(127).stderr(missing);
         let refused = contains("error: exec /etc/passwd: it is not executable");
         one.exec(&["one", "/etc/passwd"]).assert().code(126).stderr(refused);
@@ -199,7 +199,8 @@ fn one_that_does_not_run_is_not_joined() {
     let mut one = One::new(&lab, ROOT, &[], "");
     one.stop();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
-    // There are at most two lock files, so the next start sweeps it. The message stays.
+    // There are at most two lock files, so the next start sweeps it. The message
+    // stays.
     let mut next = lab.chapter(BIN);
     next.args(["run", "--rm", "busybox", "true"]).assert().success();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its host side was killed");
@@ -270,14 +271,14 @@ fn a_program_that_leads_to_the_hosts_own_binary_is_refused() {
 #[test]
 #[file_serial(machine)]
 fn the_hosts_own_binary_is_not_run_and_not_traced() {
-    // Root inside is this user outside, and may open what that one may: so it must not
-    // get hold of it.
+    // Root inside is this user outside, and may open what that one may: so it must
+    // not get hold of it.
     let lab = Lab::new();
     let binary = lab.dir().join(BIN);
     drop(lab.user_command(BIN));
     let volume = format!("{}:/v:ro", binary.parent().unwrap().display());
-    // What is not the image's own program is the helper of `exec`. Each check is made
-    // twice: between two of them a process may become the program, or end.
+    // What is not the image's own program is the helper of `exec`. Each check is
+    // made twice: between two of them a process may become the program, or end.
     let scan = "while :; do for p in /proc/[0-9]*; do
             ! [ $p/exe -ef /bin/busybox ] && [ -e $p/exe ] &&
             ! [ $p/exe -ef /bin/busybox ] && [ -e $p/exe ] && echo $p >> /seen
@@ -319,7 +320,7 @@ fn scripts_are_run_as_the_kernel_would() {
         assert!(!joined.stdout.is_empty(), "{words:?}");
     }
     let lost =
-        contains("exec /bin/lost: it is there, but the interpreter or loader");
+        contains("exec /bin/lost: it exists, but its interpreter or dynamic loader");
     one.exec(&["one", "/bin/lost"]).assert().code(126).stderr(lost);
     one.exec(&["one", "loop"]).assert().code(126).stderr(contains("ELOOP"));
     one.exec(&["one", "plain"])

@@ -164,7 +164,7 @@ fn one_whose_files_are_open_is_removed_and_one_that_is_read_is_not() {
     let reader = File::open(&dir).unwrap();
     reader.lock_shared().unwrap();
     for words in [&["rm", "web"][..], &["rm", "-f", "web"], &["prune"]] {
-        let refused = contains("container web is being read, for an image or a tar");
+        let refused = contains("container web is being read by commit or export");
         lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
         assert_eq!(only(lab.chapter(BIN)).1["status"], "exited", "{words:?}");
     }

@@ -252,8 +252,8 @@ fn a_machine_without_cgroups_is_told_how_to_mount_them() {
     });
 }
 
-/// In cgroup v1 its hierarchy is not mounted; in v2 all there is to be seen is a group
-/// that nothing was handed down to.
+/// In cgroup v1 its hierarchy is not mounted; in v2 all there is to be seen is a
+/// group that nothing was handed down to.
 #[test]
 #[file_serial(machine)]
 fn a_machine_without_the_memory_controller_is_told_how_to_have_it() {
@@ -360,7 +360,7 @@ fn a_full_disk_is_named() {
         for id in ["state", "state-room"] {
             let (detail, fix) = report.found(id, "fail");
             contains(detail, "ENOSPC");
-            contains(fix, "make room");
+            contains(fix, "free some space");
         }
     });
 }
@@ -401,10 +401,13 @@ fn without_any_source_of_busybox_the_variable_is_named() {
     assert_eq!(report.code, 3);
     // One that is named and is none.
     let report = Report::of(doctor().env("MYDOCKER_BUSYBOX", "/etc/passwd"));
-    contains(report.found("busybox", "fail").0, "is no ELF program");
+    contains(report.found("busybox", "fail").0, "is not an ELF program");
     // A package manager is not run: that it is there is enough.
     fs::write(empty.join("apk"), "").unwrap();
-    contains(Report::of(&mut doctor()).found("busybox", "ok").0, "apk is there");
+    contains(
+        Report::of(&mut doctor()).found("busybox", "ok").0,
+        "apk can download it",
+    );
 }
 
 #[test]
@@ -439,7 +442,7 @@ fn who_decides_what_is_forwarded_is_named() {
     apart(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let owner = "forward-owner";
-        let none = "no chain of somebody else";
+        let none = "no chain of another program";
         contains(Report::of_root(&lab).found(owner, "ok").0, none);
         add_forward_chain("theirs", "passage", false).unwrap();
         contains(

@@ -1,6 +1,6 @@
-//! The checks of `cargo xtask grade` and `cargo xtask exercise`: what a container does,
-//! as seen from inside and outside, and not a word of ours. Process 1 of the VM runs
-//! one at a time, as it runs tests.
+//! The checks of `cargo xtask grade` and `cargo xtask exercise`: what a container
+//! does, as seen from inside and outside, and not a word of ours. Process 1 of the
+//! VM runs one at a time, as it runs tests.
 #![allow(clippy::print_stdout, reason = "the host reads it")]
 #![allow(clippy::unwrap_used, reason = "a panic is an answer too")]
 
@@ -19,8 +19,8 @@ use outcome::{Outcome, Trouble};
 use room::Room;
 use vm_init::grade::{ANSWER, Check};
 
-/// One check: the capability or exercise, a sentence, how it is found out, and, of an
-/// exercise, what the unchanged checkout answers.
+/// One check: the capability or exercise, a sentence, how it is found out, and, of
+/// an exercise, what the unchanged checkout answers.
 type Entry = (&'static str, &'static str, fn(&mut Room) -> Outcome, &'static str);
 
 fn all() -> impl Iterator<Item = &'static Entry> {
@@ -64,7 +64,7 @@ fn answer(group: &str, run: fn(&mut Room) -> Outcome) -> vm_init::grade::Answer 
         let text = panic.downcast_ref::<String>().cloned();
         let text =
             text.or(panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Err(Trouble::fail("the check to come to its end", text.unwrap_or_default()))
+        Err(Trouble::fail("the check to finish", text.unwrap_or_default()))
     });
     room.close(outcome)
 }

@@ -129,7 +129,7 @@ impl Room {
                 (Status::Pass, String::new(), String::new())
             }
             Ok(()) => {
-                (Status::Leak, "the machine to be as it was".into(), left.join("; "))
+                (Status::Leak, "no change of the machine".into(), left.join("; "))
             }
             Err(trouble) => (trouble.status, trouble.expected, trouble.actual),
         };

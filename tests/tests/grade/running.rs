@@ -104,7 +104,7 @@ impl<'a> Running<'a> {
                 let limit = LIMIT.as_secs();
                 return Err(Trouble::fail(
                     "an end",
-                    format!("hang: it had not ended after {limit} s"),
+                    format!("hang: timed out after {limit} s"),
                 ));
             }
             sleep(Duration::from_millis(2));
@@ -119,7 +119,8 @@ impl<'a> Running<'a> {
 
 fn tail(file: &mut File) -> String {
     let length = file.metadata().map_or(0, |meta| meta.len());
-    // The program shares this open file and its position, so another open file reads.
+    // The program shares this open file and its position, so another open file
+    // reads.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
     let mut bytes = Vec::new();
     if let Ok(mut file) = File::open(path) {

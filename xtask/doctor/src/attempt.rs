@@ -1,5 +1,6 @@
-//! The attempts themselves. Each runs in a child with one thread, which may change
-//! whatever belongs to itself: what it makes goes with its namespaces.
+//! The attempts. Each runs in a child with one thread. The child may change
+//! everything in its own namespaces, because the kernel removes it with the
+//! namespaces.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -32,7 +33,7 @@ use crate::child::{Outcome, VERB};
 
 const NONE: Option<&str> = None;
 
-/// Make the attempt that the words name, and tell on standard output what came of it.
+/// Make the attempt that the words name, and print the outcome on standard output.
 #[must_use]
 pub fn attempt(words: &[OsString]) -> ExitCode {
     let outcome = match make(words) {
@@ -47,9 +48,9 @@ pub fn attempt(words: &[OsString]) -> ExitCode {
 }
 
 fn make(words: &[OsString]) -> Result<()> {
-    let (what, rest) = words.split_first().context("no attempt")?;
-    let what = what.to_str().context("no attempt")?;
-    let place = || rest.last().map(PathBuf::from).context("no place");
+    let (what, rest) = words.split_first().context("no attempt was named")?;
+    let what = what.to_str().context("no attempt was named")?;
+    let place = || rest.last().map(PathBuf::from).context("no directory was named");
     let as_user = rest.first().is_some_and(|who| who == "user");
     match what {
         "uts" | "ipc" | "pid" | "net" | "cgroup" => namespace(what, as_user),
@@ -71,11 +72,11 @@ fn make(words: &[OsString]) -> Result<()> {
         "group" => group(&place()?),
         "write" => write(&place()?),
         "execute" => execute(&place()?),
-        _ => bail!("there is no attempt {what}"),
+        _ => bail!("unknown attempt {what}"),
     }
 }
 
-/// A namespace of this kind, and for who is not root a user namespace around it.
+/// Create a namespace of this kind; for an ordinary user inside a user namespace.
 fn namespace(kind: &str, as_user: bool) -> Result<()> {
     let flag = match kind {
         "uts" => CloneFlags::CLONE_NEWUTS,
@@ -91,14 +92,14 @@ fn namespace(kind: &str, as_user: bool) -> Result<()> {
     unshare(flag).step(|| format!("unshare(2) of the {kind} namespace"))
 }
 
-/// Mounts of its own, which nobody else sees.
+/// Create a mount namespace with private mounts.
 fn mounts(as_user: bool) -> Result<()> {
     namespace("mount", as_user)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(NONE, "/", NONE, private, NONE).step(|| "mount(2) / MS_REC|MS_PRIVATE")
 }
 
-/// A user namespace in which this user is root.
+/// Create a user namespace in which this user is root.
 fn maps() -> Result<()> {
     let outside = Outside::caller();
     unshare(CloneFlags::CLONE_NEWUSER)
@@ -106,37 +107,37 @@ fn maps() -> Result<()> {
     outside.becomes_root_of("self")
 }
 
-/// As an ordinary user: a user namespace, and in it what AppArmor refuses where it
-/// lets the namespace itself be made.
+/// As an ordinary user: create a user namespace, and mount a filesystem in it.
+/// AppArmor may allow the namespace but deny the mount.
 fn ordinary() -> Result<()> {
     become_ordinary()?;
     mounts(true)?;
     tmpfs().map(drop)
 }
 
-/// Change from root to a user without rights.
+/// Change from root to a user without privileges.
 fn become_ordinary() -> Result<()> {
     if rights::is_host_root().unwrap_or(false) {
         const NOBODY: u32 = 65534;
         setgroups(&[]).step(|| "setgroups(2)")?;
         setgid(Gid::from_raw(NOBODY)).step(|| "setgid(2)")?;
         setuid(Uid::from_raw(NOBODY)).step(|| "setuid(2)")?;
-        // Who has changed his user owns no file of his own /proc/self.
+        // After a change of user, the files in /proc/self belong to root.
         set_dumpable(true).step(|| "prctl(2) PR_SET_DUMPABLE")?;
     }
     Ok(())
 }
 
-/// proc in a PID namespace, as a container has it.
+/// Mount proc in a PID namespace, as in a container.
 fn proc_of_own(as_user: bool) -> Result<()> {
     mounts(as_user)?;
     unshare(CloneFlags::CLONE_NEWPID).step(|| "unshare(2) of the pid namespace")?;
-    // Only a child is in there.
+    // Only a child of this process is in the new namespace.
     let mut child = Command::new("/proc/self/exe");
     let told = child.args([VERB, "mount-proc"]).output();
     let told = told.step(|| "execve(2) /proc/self/exe")?;
     let outcome: Outcome = serde_json::from_slice(&told.stdout)
-        .context("process 1 of a PID namespace told nothing")?;
+        .context("PID 1 of the PID namespace printed nothing")?;
     let Some(error) = &outcome.error else { return Ok(()) };
     match outcome.errno() {
         Some(errno) => Err(errno).step(|| "mount(2) proc on /proc"),
@@ -148,11 +149,11 @@ fn hard() -> MsFlags {
     MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
 }
 
-/// A directory in memory, in mounts of our own.
+/// Mount a tmpfs in a new mount namespace and return its path.
 fn tmpfs() -> Result<&'static Path> {
     let places = ["/tmp", "/var/tmp", "/run", "/mnt"].map(Path::new);
     let place = places.into_iter().find(|place| place.is_dir());
-    let place = place.context("no directory to mount anything on")?;
+    let place = place.context("no directory exists to mount a tmpfs on")?;
     let size = Some("size=1m");
     mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), size)
         .step(|| format!("mount(2) tmpfs on {}", place.display()))?;
@@ -164,14 +165,15 @@ fn overlay_in_memory(as_user: bool) -> Result<()> {
     mount_overlay(as_user, tmpfs()?)
 }
 
-/// In this directory, which is empty, and made for it.
+/// Mount an overlay in this empty directory.
 fn overlay(as_user: bool, place: &Path) -> Result<()> {
     mounts(as_user)?;
     mount_overlay(as_user, place)
 }
 
-/// Merge two trees, and change what is in the lower one. The names are relative:
-/// those of the user's directories may hold what separates options.
+/// Merge two trees, and change a file of the lower one. The paths are relative,
+/// because the names of the user's directories may contain characters that separate
+/// options.
 fn mount_overlay(as_user: bool, place: &Path) -> Result<()> {
     for name in ["lower", "upper", "work", "merged"] {
         let path = place.join(name);
@@ -190,7 +192,7 @@ fn mount_overlay(as_user: bool, place: &Path) -> Result<()> {
     fs::write("merged/file", "above").step(|| "write(2) in the overlay")?;
     fs::remove_file("merged/file").step(|| "unlink(2) in the overlay")?;
     let lower = fs::read("lower/file").step(|| "read(2) of the lower layer")?;
-    ensure!(lower == b"below", "what was written in the overlay got through");
+    ensure!(lower == b"below", "a write to the overlay changed the lower layer");
     Ok(())
 }
 
@@ -207,13 +209,13 @@ fn aufs() -> Result<()> {
         .step(|| "mount(2) aufs")
 }
 
-/// Something in a network of its own.
+/// Make an attempt in a new network namespace.
 fn network(as_user: bool, what: impl FnOnce(&Route) -> Result<()>) -> Result<()> {
     namespace("net", as_user)?;
     what(&Route::open()?)
 }
 
-/// Ask nf_tables for the number of its rule set.
+/// Ask nf_tables for the generation number of its rule set.
 ///
 /// # Source
 /// include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h, "NFT_MSG_GETGEN"
@@ -236,7 +238,7 @@ fn nftables() -> Result<()> {
     sendto(line, &message, &kernel, MsgFlags::empty()).step(|| "sendto(2)")?;
     let mut answer = [0; 256];
     let length = recv(line, &mut answer, MsgFlags::empty()).step(|| "recv(2)")?;
-    ensure!(length >= LENGTH as usize, "half an answer");
+    ensure!(length >= LENGTH as usize, "the answer is truncated");
     if u16::from_ne_bytes([answer[4], answer[5]]) == NLMSG_ERROR {
         let [a, b, c, d] = [answer[16], answer[17], answer[18], answer[19]];
         let error = i32::from_ne_bytes([a, b, c, d]);
@@ -245,7 +247,8 @@ fn nftables() -> Result<()> {
     Ok(())
 }
 
-/// A container's own table, with the rules of a published port. It goes with the socket.
+/// Create a container's table with the rules of a published port. The kernel removes
+/// it with the socket.
 fn rules() -> Result<()> {
     let (protocol, guest) = (Protocol::Tcp, 80);
     let port = Published { protocol, address: None, host: 8080, guest };
@@ -254,13 +257,14 @@ fn rules() -> Result<()> {
     open_table(&Id::new()?, "doctor0", subnet, address, &[port]).map(drop)
 }
 
-/// Those of an address that nobody has.
+/// Delete the connections of an unused address.
 fn connections() -> Result<()> {
     let address = Ipv4Addr::new(192, 0, 2, 2);
     conntrack::forget(&Rules::open()?, address, &[]).map(drop)
 }
 
-/// The device of which pasta(1) makes a network card, as an ordinary user.
+/// Open the device from which pasta(1) creates a network interface, as an ordinary
+/// user.
 fn tun() -> Result<()> {
     become_ordinary()?;
     let path = "/dev/net/tun";
@@ -268,13 +272,13 @@ fn tun() -> Result<()> {
     tun.step(|| format!("open(2) {path}")).map(drop)
 }
 
-/// A cgroup, made and removed.
+/// Create and remove a cgroup.
 fn group(path: &Path) -> Result<()> {
     fs::create_dir(path).step(|| format!("mkdir(2) {}", path.display()))?;
     fs::remove_dir(path).step(|| format!("rmdir(2) {}", path.display()))
 }
 
-/// Something to keep, in this directory.
+/// Write a file in this directory.
 fn write(place: &Path) -> Result<()> {
     let path = place.join("file");
     fs::write(&path, [1; 64 << 10])
@@ -282,7 +286,7 @@ fn write(place: &Path) -> Result<()> {
     fs::remove_file(&path).step(|| format!("unlink(2) {}", path.display()))
 }
 
-/// A program in this directory.
+/// Execute a program in this directory.
 fn execute(place: &Path) -> Result<()> {
     let path = place.join("program");
     let mut options = File::options();
@@ -293,22 +297,21 @@ fn execute(place: &Path) -> Result<()> {
     drop(file);
     let status = Command::new(&path).status();
     let status = status.step(|| format!("execve(2) {}", path.display()))?;
-    ensure!(status.success(), "{} ended with {status}", path.display());
+    ensure!(status.success(), "{} exited with {status}", path.display());
     fs::remove_file(&path).step(|| format!("unlink(2) {}", path.display()))
 }
 
-/// Whether programs can run in this directory, or, if it is not there yet, in the
-/// nearest that is.
+/// Check whether programs can be executed in this directory or, if it does not exist
+/// yet, in its nearest existing parent.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel refuses it.
 pub fn can_execute(directory: &Path) -> Result<(), String> {
     in_place(directory, "execute", &[]).error.map_or(Ok(()), Err)
 }
 
-/// Make an attempt in a directory of its own that lies in this one, or, if it is not
-/// there yet, in the nearest that is. Whatever becomes of the attempt, the directory
-/// is removed.
+/// Make an attempt in a new directory below this one or, if it does not exist yet,
+/// below its nearest existing parent. The new directory is always removed.
 pub(crate) fn in_place(directory: &Path, what: &str, words: &[&str]) -> Outcome {
     let there = directory.ancestors().find(|path| path.is_dir());
     let there = there.unwrap_or(Path::new("/"));
@@ -321,7 +324,7 @@ pub(crate) fn in_place(directory: &Path, what: &str, words: &[&str]) -> Outcome 
     all.extend(words.iter().map(OsStr::new));
     all.push(place.as_os_str());
     let mut outcome = crate::child::attempt(&all);
-    // What a child that was ended has mounted goes a moment after it, and this waits.
+    // The mounts of a killed child disappear a moment later; remove_tree() waits.
     if let Err(error) = common::state::remove_tree(&place) {
         outcome.error.get_or_insert(format!("{error:#}"));
     }

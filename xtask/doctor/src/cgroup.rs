@@ -1,4 +1,4 @@
-//! The layout of cgroups, each controller, and a place for groups.
+//! The cgroup layout, each controller, and a place for cgroups.
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use crate::child::attempt;
 use crate::report::Check;
 
-/// The controllers of the course, by the names of v1 and v2.
+/// The controllers of the course, by their names in v1 and v2.
 const CONTROLLERS: [(&str, &str); 5] = [
     ("cpu", "cpu"),
     ("cpuset", "cpuset"),
@@ -19,8 +19,7 @@ const CONTROLLERS: [(&str, &str); 5] = [
     ("blkio", "io"),
 ];
 
-/// Nothing of it is needed by the main job, which has no limits unless one gives it
-/// some.
+/// The main job needs none of them, because it has no limits by default.
 pub(crate) fn checks() -> Vec<Check> {
     let layout = match Layout::find() {
         Ok(layout) => layout,
@@ -34,7 +33,7 @@ pub(crate) fn checks() -> Vec<Check> {
     };
     let v2_only = !has(Version::V1);
     let name = match (has(Version::V1), has(Version::V2)) {
-        (true, true) => "hybrid: v1, and v2 beside it",
+        (true, true) => "hybrid: v1, and an additional v2 hierarchy",
         (true, false) => "v1",
         _ => "v2",
     };
@@ -56,7 +55,7 @@ pub(crate) fn checks() -> Vec<Check> {
     checks
 }
 
-/// A controller that no hierarchy has.
+/// The finding for a controller that no hierarchy has.
 fn missing(id: &str, name: &str, v2_only: bool) -> Check {
     let known = read_to_string("/proc/cgroups").unwrap_or_default();
     let v1 = if name == "io" { "blkio" } else { name };
@@ -73,9 +72,9 @@ fn missing(id: &str, name: &str, v2_only: bool) -> Check {
         ),
         Some(true) if v2_only => Check::fail(
             id,
-            format!("the controller {name} was not handed down to here"),
+            format!("the controller {name} is not enabled in this cgroup"),
             format!(
-                "in the groups above, from the top: echo +{name} > \
+                "in each parent cgroup, from the top: echo +{name} > \
                  cgroup.subtree_control"
             ),
         ),
@@ -91,13 +90,13 @@ fn missing(id: &str, name: &str, v2_only: bool) -> Check {
         None => Check::fail(
             id,
             format!("this kernel has no controller {name}"),
-            "boot a kernel that was built with it: CONFIG_CGROUPS, and make \
-             menuconfig's list below that",
+            "boot a kernel that is built with it: CONFIG_CGROUPS, and the \
+             options below it in make menuconfig",
         ),
     }
 }
 
-/// Where this process may make groups, tried.
+/// Try to create a cgroup in the place for this process.
 fn place(layout: Layout) -> Check {
     let id = "cgroup-place";
     let name = format!("doctor-{}", std::process::id());
@@ -109,13 +108,13 @@ fn place(layout: Layout) -> Check {
         }
     };
     if group.places.is_empty() {
-        let fix = "first a controller: see above";
+        let fix = "fix a controller first: see above";
         return Check::fail(id, "no hierarchy has cpu, memory or pids", fix);
     }
     for place in &group.places {
         let outcome = attempt(&[Path::new("group"), &place.path]);
         let Some(error) = &outcome.error else { continue };
-        // A child that was ended in between has left it.
+        // A child that was killed may have left it.
         let _ = std::fs::remove_dir(&place.path);
         let fix = match outcome.errno() {
             Some(Errno::EROFS) => {
@@ -128,7 +127,7 @@ fn place(layout: Layout) -> Check {
             }
             _ => "as root",
         };
-        let text = format!("no group can be made: {error}");
+        let text = format!("no cgroup can be created: {error}");
         return match rights::is_host_root().unwrap_or(false) {
             true => Check::fail(id, text, fix),
             false => Check::warn(id, text, fix),
@@ -137,16 +136,16 @@ fn place(layout: Layout) -> Check {
     let first = &group.places[0];
     let whose =
         match (rights::is_host_root().unwrap_or(false), first.hierarchy.version) {
-            (false, _) => "this user's own, handed over",
-            (true, Version::V1) => "root's; ordinary users have none in v1",
+            (false, _) => "delegated to this user",
+            (true, Version::V1) => "root's; v1 has none for ordinary users",
             (true, Version::V2) if Path::new("/run/systemd/system").is_dir() => {
-                "root's; systemd hands ordinary users their own"
+                "root's; systemd delegates cgroups to ordinary users"
             }
-            (true, Version::V2) => "root's; nobody here hands any to ordinary users",
+            (true, Version::V2) => "root's; none is delegated to ordinary users",
         };
     let above = first.path.parent().unwrap_or(&first.path).display();
-    Check::ok(id, format!("groups can be made in {above}: {whose}"))
+    Check::ok(id, format!("cgroups can be created in {above}: {whose}"))
 }
 
-const DELEGATE: &str = "with systemd, put this before the command: systemd-run --user \
-    --scope -p Delegate=yes; without it, as root";
+const DELEGATE: &str = "with systemd, run the command by: systemd-run --user \
+    --scope -p Delegate=yes; without systemd, run it as root";

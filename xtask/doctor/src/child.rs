@@ -1,4 +1,4 @@
-//! An attempt in a process of its own: one that hangs or crashes is a finding too.
+//! Running an attempt in its own process: a hang or a crash is a finding too.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,19 +9,19 @@ use nix::errno::Errno;
 use provision::command::run;
 use serde::{Deserialize, Serialize};
 
-/// The first argument of a program that is called to make an attempt. It passes the
-/// other arguments to [`crate::attempt`].
+/// The first argument of a program that is called to make an attempt. The program
+/// passes the other arguments to [`crate::attempt`].
 pub const VERB: &str = "doctor-attempt";
 
-/// No attempt needs a tenth of it.
+/// The time limit of an attempt. No attempt needs a tenth of it.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What came of an attempt, as the child tells it.
+/// The outcome of an attempt, as the child reports it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// What did not work, if something did not.
+    /// The error, if the attempt failed.
     pub(crate) error: Option<String>,
-    /// The kernel's answer in it.
+    /// The errno of the error.
     errno: Option<i32>,
 }
 
@@ -39,7 +39,7 @@ impl Outcome {
     }
 }
 
-/// Make an attempt in a child: this very program, called with [`VERB`].
+/// Make an attempt in a child, which executes this program with [`VERB`].
 pub(crate) fn attempt<S: AsRef<OsStr>>(words: &[S]) -> Outcome {
     let program = env::current_exe().unwrap_or("/proc/self/exe".into());
     let mut command = Command::new(program);
@@ -53,7 +53,7 @@ fn told(command: &mut Command, limit: Duration) -> Outcome {
         Err(error) => return Outcome::failed(&error),
     };
     serde_json::from_slice(&said.out).unwrap_or_else(|error| Outcome {
-        error: Some(format!("the attempt told nothing: {error}")),
+        error: Some(format!("the attempt printed no outcome: {error}")),
         errno: None,
     })
 }
@@ -71,9 +71,9 @@ mod tests {
 
     #[test]
     fn a_hang_a_crash_and_silence_are_findings() {
-        assert!(error("exec sleep 1000").contains("had not ended"));
+        assert!(error("exec sleep 1000").contains("timed out"));
         assert!(error("kill -SEGV $$").contains("signal: 11"));
-        assert!(error("true").contains("told nothing"));
+        assert!(error("true").contains("printed no outcome"));
     }
 
     #[test]

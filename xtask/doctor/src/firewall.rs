@@ -1,5 +1,6 @@
-//! What containers on a network need of the host: our own firewall rules, forwarding, a
-//! firewall of somebody else that lets them pass, and pasta for ordinary users.
+//! The host's requirements for containers on a network: this runtime's firewall
+//! rules, forwarding, no blocking rules of other firewalls, and pasta for ordinary
+//! users.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use crate::Who;
 use crate::child::attempt;
 use crate::report::Check;
 
-/// The modules that our rules use, for a kernel that does not load them by itself.
+/// The modules that the rules use, for a kernel that does not load them
+/// automatically.
 const MODULES: &str = "nf_tables nft_chain_nat nft_fib_ipv4 nft_masq nft_ct";
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -25,7 +27,7 @@ const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// `pasta --version` takes a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Nothing of it is needed by the main job, which has no network.
+/// The main job needs none of them, because it has no network.
 pub(crate) fn checks(who: Who) -> Vec<Check> {
     vec![
         rules(who),
@@ -37,15 +39,21 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
     ]
 }
 
-/// The whole table of a container that publishes a port, in a network namespace.
+/// Create the complete table of a container with a published port, in a network
+/// namespace.
 fn rules(who: Who) -> Check {
     let id = "firewall-rules";
     let outcome = attempt(&["rules", who.word()]);
     match &outcome.error {
-        None => Check::ok(id, "the rules of a container with a port can be made"),
-        Some(error) if error.starts_with("unshare(2)") => {
-            Check::unknown(id, error, "first the net namespace: see namespace-net")
-        }
+        None => Check::ok(
+            id,
+            "the rules of a container with a published port can be created",
+        ),
+        Some(error) if error.starts_with("unshare(2)") => Check::unknown(
+            id,
+            error,
+            "fix the network namespace first: see namespace-net",
+        ),
         Some(error) => Check::warn(
             id,
             error,
@@ -57,29 +65,31 @@ fn rules(who: Who) -> Check {
     }
 }
 
-/// The list of connections, from which those of a dead container are removed.
+/// The connection table, from which the entries of a dead container are deleted.
 fn connections(who: Who) -> Check {
     let id = "connection-tracking";
     let outcome = attempt(&["connections", who.word()]);
     match &outcome.error {
-        None => Check::ok(id, "connections can be listed and forgotten"),
-        Some(error) if error.starts_with("unshare(2)") => {
-            Check::unknown(id, error, "first the net namespace: see namespace-net")
-        }
+        None => Check::ok(id, "connections can be listed and deleted"),
+        Some(error) if error.starts_with("unshare(2)") => Check::unknown(
+            id,
+            error,
+            "fix the network namespace first: see namespace-net",
+        ),
         Some(error) => Check::warn(
             id,
             error,
-            "modprobe nf_conntrack_netlink; without it, UDP clients of a container that \
-             was replaced wait for half a minute",
+            "modprobe nf_conntrack_netlink; without it, UDP clients of a replaced \
+             container wait for half a minute",
         ),
     }
 }
 
-/// Whether the host forwards, or lets us switch it on.
+/// Whether the host forwards packets, or allows enabling it.
 fn forwarding(who: Who) -> Check {
     let id = "ip-forward";
     if who == Who::User {
-        let detail = "an ordinary user's networks are in a namespace of their own";
+        let detail = "the networks of an ordinary user have their own namespace";
         return Check::ok(id, detail);
     }
     let value = match fs::read_to_string(IP_FORWARD) {
@@ -87,10 +97,10 @@ fn forwarding(who: Who) -> Check {
         Err(error) => return Check::unknown(id, error.to_string(), "mount /proc"),
     };
     if value.trim() != "0" {
-        let detail = "net.ipv4.ip_forward is on: this host is a router already";
+        let detail = "net.ipv4.ip_forward is on: this host already forwards packets";
         return Check::ok(id, detail);
     }
-    // Opened, and not written to.
+    // Open the file without writing to it.
     match File::options().write(true).open(IP_FORWARD) {
         Ok(_) => Check::ok(
             id,
@@ -105,12 +115,12 @@ fn forwarding(who: Who) -> Check {
     }
 }
 
-/// The chains of other programs that filter forwarded packets, by name.
+/// The chains of other programs that filter forwarded packets.
 fn forward(who: Who) -> Check {
     let id = "forward-owner";
     if who == Who::User {
         let detail =
-            "an ordinary user's networks are behind no firewall of the host";
+            "the host's firewall does not affect the networks of an ordinary user";
         return Check::ok(id, detail);
     }
     let bridge = "BRIDGE";
@@ -124,7 +134,7 @@ fn forward(who: Who) -> Check {
             return Check::unknown(
                 id,
                 report(&error),
-                "first the rules: see firewall-rules",
+                "fix the rules first: see firewall-rules",
             );
         }
     };
@@ -142,21 +152,21 @@ fn forward(who: Who) -> Check {
     }
     let shown = owners.join(", ");
     if owners.is_empty() {
-        Check::ok(id, "no chain of somebody else decides what is forwarded")
+        Check::ok(id, "no chain of another program filters forwarded packets")
     } else if commands.is_empty() {
         Check::ok(
             id,
             format!(
-                "{shown}: where it drops the packets of containers, run -net adds two \
+                "{shown}: if it drops packets of containers, run -net adds two \
                  rules"
             ),
         )
     } else {
         Check::warn(
             id,
-            format!("{shown}: rules of ours cannot open it"),
+            format!("{shown}: the rules of this runtime cannot open it"),
             format!(
-                "only if containers do not reach other hosts: {}; BRIDGE is the name of \
+                "only if containers cannot reach other hosts: {}; BRIDGE is the name of \
                  the network",
                 commands.join("; ")
             ),
@@ -172,20 +182,20 @@ fn pasta() -> Check {
                other host";
     let found = PATH.split(':').map(|dir| PathBuf::from(dir).join("pasta"));
     let Some(program) = found.into_iter().find(|file| file.is_file()) else {
-        return Check::warn(id, "no pasta on PATH", fix);
+        return Check::warn(id, "no pasta in PATH", fix);
     };
     match run(Command::new(&program).arg("--version"), PATIENCE) {
         Ok(said) => {
             let text = String::from_utf8_lossy(&said.out).into_owned();
             let first =
-                text.lines().next().unwrap_or("it tells no version").to_owned();
+                text.lines().next().unwrap_or("it prints no version").to_owned();
             Check::ok(id, first)
         }
         Err(error) => Check::warn(id, report(&error), fix),
     }
 }
 
-/// The device of which pasta makes a network card.
+/// The device from which pasta creates a network interface.
 fn tun(who: Who) -> Check {
     let id = "tun";
     let outcome = attempt(&["tun", who.word()]);
@@ -194,7 +204,7 @@ fn tun(who: Who) -> Check {
     };
     let changed = ["setgroups(2)", "setgid(2)", "setuid(2)"];
     if changed.iter().any(|call| error.starts_with(call)) {
-        let detail = format!("nobody else can be tried: {error}");
+        let detail = format!("an ordinary user cannot be tried: {error}");
         return Check::unknown(id, detail, "run it as an ordinary user");
     }
     let fix = match outcome.errno() {

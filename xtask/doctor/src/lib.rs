@@ -1,8 +1,8 @@
-//! What this machine can run, and why not: each finding is what came of an attempt,
-//! in a child process that is ended when it takes too long.
+//! What this machine can run, and why not. Each finding is the outcome of an attempt
+//! in a child process, which is killed if it takes too long.
 //!
-//! Nothing is left behind. What can't be avoided: the kernel may load a module that
-//! an attempt is the first to ask for, overlay for one, and keeps it.
+//! Nothing is left behind, with one exception: the kernel may load a module when an
+//! attempt first uses it, such as overlay, and the module stays loaded.
 
 #![forbid(unsafe_code)]
 
@@ -24,8 +24,8 @@ pub use report::{Check, Report, Status, Task, Verdict};
 use common::rights;
 use common::state::State;
 
-/// Look at the kernel's side of the machine: namespaces, groups, unions, devices of
-/// the network, the state directory and busybox.
+/// Check the kernel and the machine: namespaces, cgroups, union filesystems, network
+/// devices, the state directory and busybox.
 #[must_use]
 pub fn machine() -> Vec<Check> {
     let who = Who::here();
@@ -39,12 +39,12 @@ pub fn machine() -> Vec<Check> {
     checks
 }
 
-/// As whom the attempts are made.
+/// The user as which the attempts are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// The machine's administrator.
+    /// The host's root.
     Root,
-    /// An ordinary user, by way of a user namespace.
+    /// An ordinary user, in a user namespace.
     User,
 }
 
@@ -53,7 +53,7 @@ impl Who {
         if rights::is_host_root().unwrap_or(false) { Who::Root } else { Who::User }
     }
 
-    /// The word for a child's command line.
+    /// The argument for a child's command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Who::Root => "root",

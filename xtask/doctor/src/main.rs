@@ -1,6 +1,7 @@
-//! The kernel's side of `cargo xtask doctor`, for a machine without the checkout: the
-//! VM of the tests, for one. `--json` for machines.
-#![allow(clippy::print_stdout, reason = "the findings go there")]
+//! The checks of `cargo xtask doctor` that concern the kernel, for a machine without
+//! the checkout, such as the VM of the tests. `--json` prints the findings for
+//! programs.
+#![allow(clippy::print_stdout, reason = "the findings go to standard output")]
 
 use std::env;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == VERB => return attempt(rest),
         Some((option, [])) if option == "--json" => {}
         Some(_) => {
-            eprintln!("error: the only option is --json");
+            eprintln!("error: invalid option: only --json is supported");
             return ExitCode::from(2);
         }
         None => {}

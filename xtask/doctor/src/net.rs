@@ -1,14 +1,15 @@
-//! What networks are made of, tried in a network namespace that goes with the child.
+//! The parts of networks, tried in a network namespace that disappears with the
+//! child.
 
 use crate::Who;
 use crate::child::attempt;
 use crate::report::Check;
 
-/// What, and the kernel's module for it.
+/// The attempt, the kernel module for it, and the text if it succeeds.
 const DEVICES: [(&str, &str, &str); 3] = [
-    ("veth", "veth", "a pair of devices can be made"),
-    ("bridge", "bridge", "a bridge can be made"),
-    ("nftables", "nf_tables", "the kernel has a rule set to be written"),
+    ("veth", "veth", "a pair of devices can be created"),
+    ("bridge", "bridge", "a bridge can be created"),
+    ("nftables", "nf_tables", "the kernel supports rule sets"),
 ];
 
 pub(crate) fn checks(who: Who) -> Vec<Check> {
@@ -17,13 +18,13 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
         match &outcome.error {
             None => Check::ok(id, fine),
             Some(error) if error.starts_with("unshare(2)") => {
-                let fix = "first the net namespace: see namespace-net";
+                let fix = "fix the network namespace first: see namespace-net";
                 Check::unknown(id, error, fix)
             }
             Some(error) => Check::warn(
                 id,
                 error,
-                format!("modprobe {module}; ch02-net pair needs veth, no more"),
+                format!("modprobe {module}; ch02-net pair needs only veth"),
             ),
         }
     });

@@ -1,22 +1,22 @@
-//! Findings, and what they come to.
+//! Findings, and their summary.
 
 use serde::Serialize;
 
-/// What a check came to.
+/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It was tried, and works.
+    /// The feature was tried and works.
     Ok,
-    /// It is not as it could be; what needs it can do without.
+    /// The feature does not work, but nothing requires it.
     Warn,
-    /// It was tried, and fails.
+    /// The feature was tried and fails.
     Fail,
-    /// It could not be tried.
+    /// The feature could not be tried.
     Unknown,
 }
 
-/// What the reader wants to run.
+/// A task that the user wants to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -29,26 +29,26 @@ pub enum Task {
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Its name, which stays the same.
+    /// The stable name of the check.
     pub id: String,
-    /// What it came to.
+    /// The status.
     pub status: Status,
-    /// What was found, in one line.
+    /// The result, in one line.
     pub detail: String,
-    /// What to do about it.
+    /// The remedy.
     pub fix: Option<String>,
-    /// What can't run when it fails.
+    /// The tasks that cannot run if the check fails.
     pub needed_for: Vec<Task>,
 }
 
 impl Check {
-    /// It works.
+    /// A check that succeeded.
     #[must_use]
     pub fn ok(id: &str, detail: impl Into<String>) -> Check {
         Check::new(id, Status::Ok, detail.into(), None)
     }
 
-    /// It doesn't.
+    /// A check that failed.
     #[must_use]
     pub fn fail(
         id: &str,
@@ -58,7 +58,7 @@ impl Check {
         Check::new(id, Status::Fail, detail.into(), Some(fix.into()))
     }
 
-    /// It doesn't, and one can do without.
+    /// A check that failed, of a feature that is not required.
     #[must_use]
     pub fn warn(
         id: &str,
@@ -68,7 +68,7 @@ impl Check {
         Check::new(id, Status::Warn, detail.into(), Some(fix.into()))
     }
 
-    /// Nobody knows.
+    /// A check that could not be made.
     #[must_use]
     pub fn unknown(
         id: &str,
@@ -79,12 +79,12 @@ impl Check {
     }
 
     fn new(id: &str, status: Status, detail: String, fix: Option<String>) -> Check {
-        // One line: an error may have hints below it.
+        // One line, although an error may have hints on further lines.
         let detail = detail.replace('\n', "; ");
         Check { id: id.to_owned(), status, detail, fix, needed_for: Vec::new() }
     }
 
-    /// These can't run when it fails.
+    /// Set the tasks that cannot run if the check fails.
     #[must_use]
     pub fn needed(mut self, tasks: &[Task]) -> Check {
         self.needed_for = tasks.to_vec();
@@ -96,34 +96,34 @@ impl Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// All that it needs works.
+    /// Everything that the task requires works.
     Ok,
-    /// Something that it needs fails.
+    /// A required feature fails.
     Fail,
-    /// Something that it needs was not tried.
+    /// A required feature was not tried.
     Unknown,
 }
 
 /// All findings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// In the order in which they are told.
+    /// The checks, in the order in which they are printed.
     pub checks: Vec<Check>,
-    /// What they come to.
+    /// The summary of the checks.
     pub summary: Summary,
 }
 
-/// What the findings come to.
+/// The summary of the findings.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Summary {
-    /// Whether the main job can run here.
+    /// Whether the main job can run on this machine.
     pub main_job: Verdict,
-    /// Whether the tests can run in a VM here.
+    /// Whether the tests can run in a VM on this machine.
     pub vm_tests: Verdict,
 }
 
 impl Report {
-    /// Sum up.
+    /// Summarize the checks.
     #[must_use]
     pub fn new(checks: Vec<Check>) -> Report {
         let verdict = |task| {
@@ -141,7 +141,7 @@ impl Report {
         Report { checks, summary: Summary { main_job, vm_tests } }
     }
 
-    /// A line a finding, the fix below it, and what all of it comes to.
+    /// The text: a line for each finding, the remedy below it, and the summary.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -161,8 +161,8 @@ impl Report {
         }
         let can = |verdict| match verdict {
             Verdict::Ok => "can run here",
-            Verdict::Fail => "can't run here: see FAIL",
-            Verdict::Unknown => "not known whether it can run here",
+            Verdict::Fail => "cannot run here: see FAIL",
+            Verdict::Unknown => "unknown whether it can run here",
         };
         let Summary { main_job, vm_tests } = self.summary;
         text += &format!("\nthe main job: {}\n", can(main_job));
@@ -170,9 +170,9 @@ impl Report {
         text
     }
 
-    /// 0 when both tasks can run, 3 when the main job can't, 4 when the tests in a
-    /// VM can't, 5 when neither can. (1 and 2 are what a program that fails and a
-    /// wrong command line end with.) What is not known counts as can.
+    /// The exit status: 0 if both tasks can run, 3 if the main job cannot, 4 if the
+    /// tests in a VM cannot, 5 if neither can. (1 means that the doctor failed, 2
+    /// that the command line is invalid.) An unknown result counts as success.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let Summary { main_job, vm_tests } = self.summary;

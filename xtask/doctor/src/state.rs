@@ -1,5 +1,5 @@
-//! The state directory: whether it can be written, holds a write layer, has room,
-//! and has a busybox or a way to one; and the place for temporary files.
+//! The state directory: whether it is writable, supports an overlay, has free space,
+//! and has a busybox or a source of one; and the directory for temporary files.
 
 use std::env::temp_dir;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::attempt::{can_execute, in_place};
 use crate::report::{Check, Task};
 use crate::walls::filter;
 
-/// An image, and containers that write a little.
+/// The space for an image, and for containers that write a few files.
 const ROOM: u64 = 16 << 20;
 
 pub(crate) fn checks(who: Who, state: Result<State>) -> Vec<Check> {
@@ -30,14 +30,14 @@ pub(crate) fn checks(who: Who, state: Result<State>) -> Vec<Check> {
     checks.push(match can_execute(&temp_dir()) {
         Ok(()) => Check::ok(
             "temporary-files",
-            format!("programs run in {}", temp_dir().display()),
+            format!("programs can be executed in {}", temp_dir().display()),
         ),
         Err(error) => Check::warn(
             "temporary-files",
             error,
             format!(
-                "cargo test runs programs there: mount -o remount,exec {}, or export \
-                 TMPDIR=DIR, a directory where programs run",
+                "cargo test executes programs there: mount -o remount,exec {}, or export \
+                 TMPDIR=DIR, a directory in which programs can be executed",
                 temp_dir().display()
             ),
         ),
@@ -50,13 +50,13 @@ fn place(who: Who, state: &State) -> Vec<Check> {
     let shown = root.display();
     let written = in_place(root, "write", &[]);
     let writable = match &written.error {
-        None => Check::ok("state", format!("{shown} can be written")),
+        None => Check::ok("state", format!("{shown} is writable")),
         Some(error) => Check::fail("state", error, elsewhere(written.errno())),
     };
     let there = root.ancestors().find(|path| path.is_dir());
     let there = there.unwrap_or(Path::new("/"));
     let free = match room(there, ROOM, "images and containers") {
-        Ok(()) => Check::ok("state-room", "enough of it is free"),
+        Ok(()) => Check::ok("state-room", "enough disk space is free"),
         Err(error) => Check::fail(
             "state-room",
             format!("{error:#}"),
@@ -65,11 +65,11 @@ fn place(who: Who, state: &State) -> Vec<Check> {
     };
     let merged = in_place(root, "overlay-at", &[who.word()]);
     let overlay = match &merged.error {
-        None => Check::ok("state-overlay", format!("{shown} takes a write layer")),
+        None => Check::ok("state-overlay", format!("{shown} supports an overlay")),
         Some(error) => {
             let fix = match merged.errno() {
                 Some(Errno::EINVAL) => format!(
-                    "overlayfs takes no write layer on this file system: export \
+                    "this filesystem cannot have an overlay's upper directory: export \
                      {MEMORY}, which is in memory, or a directory on ext4, xfs or \
                      btrfs; or run --driver copy"
                 ),
@@ -89,8 +89,8 @@ fn place(who: Who, state: &State) -> Vec<Check> {
         Err(error) => Check::fail(
             "busybox",
             format!("{error:#}"),
-            "export MYDOCKER_BUSYBOX=FILE, a static busybox or a tar of a root file \
-             system",
+            "export MYDOCKER_BUSYBOX=FILE, a static busybox or a tar of a root \
+             filesystem",
         ),
     };
     vec![writable, free, overlay, busybox]
@@ -98,18 +98,20 @@ fn place(who: Who, state: &State) -> Vec<Check> {
 
 const MEMORY: &str = "MYDOCKER_ROOT=/dev/shm/mydocker";
 
-/// What to do about a state directory that can't be written.
+/// The remedy for a state directory that is not writable.
 fn elsewhere(errno: Option<Errno>) -> String {
     match errno {
         Some(Errno::ENOSPC | Errno::EDQUOT) => {
-            format!("make room, or export {MEMORY}, or a directory on another disk")
+            format!(
+                "free some space, or export {MEMORY} or a directory on another disk"
+            )
         }
         Some(Errno::EROFS) => {
-            format!("export {MEMORY}, or a directory that is not read-only")
+            format!("export {MEMORY} or a directory that is not read-only")
         }
         Some(Errno::EACCES | Errno::EPERM) => {
             "export MYDOCKER_ROOT=$HOME/mydocker, or a directory of your own".into()
         }
-        _ => format!("export {MEMORY}, or another directory"),
+        _ => format!("export {MEMORY} or another directory"),
     }
 }

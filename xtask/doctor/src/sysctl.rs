@@ -1,5 +1,4 @@
-//! The switches of the kernel that close namespaces, and what ordinary users need
-//! beside them.
+//! The sysctls that disable namespaces, and further requirements of ordinary users.
 
 use std::env::split_paths;
 use std::fs::read_to_string;
@@ -7,7 +6,7 @@ use std::fs::read_to_string;
 use crate::Who;
 use crate::report::{Check, Task};
 
-/// `user.max_KIND_namespaces`, by the kernel's names.
+/// The kinds in `user.max_KIND_namespaces`.
 const LIMITS: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 
 pub(crate) fn checks(who: Who) -> Vec<Check> {
@@ -19,7 +18,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
     let closed: Vec<&str> =
         LIMITS.into_iter().filter(|kind| read(&limit(kind)) == Some(0)).collect();
     let mut checks = vec![match closed.as_slice() {
-        [] => Check::ok("sysctl-max-namespaces", "none of user.max_* is 0"),
+        [] => Check::ok("sysctl-max-namespaces", "no user.max_*_namespaces is 0"),
         closed => {
             let names: Vec<_> = closed.iter().map(|kind| limit(kind)).collect();
             let orders: Vec<_> =
@@ -36,13 +35,13 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
             "sysctl-userns-clone",
             CLONE,
             0,
-            "closes user namespaces to ordinary users",
+            "disables user namespaces for ordinary users",
         ),
         (
             "sysctl-apparmor-userns",
             APPARMOR,
             1,
-            "takes ordinary users' rights away in their user namespaces",
+            "denies ordinary users the capabilities in their user namespaces",
         ),
     ] {
         checks.push(match read(name) {
@@ -61,7 +60,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
 const CLONE: &str = "kernel.unprivileged_userns_clone";
 const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
 
-/// More users than one in a user namespace, which is comfort.
+/// Several users in a user namespace; this is optional.
 fn ranges(who: Who) -> Check {
     let id = "subordinate-ids";
     let mut missing = Vec::new();
@@ -76,10 +75,10 @@ fn ranges(who: Who) -> Check {
         }
     }
     if missing.is_empty() && who == Who::User && !ch02_user::has_range() {
-        missing.push("no line of this user's in /etc/subuid and /etc/subgid".into());
+        missing.push("no line of this user in /etc/subuid and /etc/subgid".into());
     }
     if missing.is_empty() {
-        return Check::ok(id, "newuidmap, newgidmap and ranges for them are there");
+        return Check::ok(id, "newuidmap, newgidmap and ID ranges for them exist");
     }
     let fix = "to map more than one user (ch02-user without --single): install uidmap \
                (shadow-utils on Fedora, shadow-subids on Alpine), then usermod \
@@ -87,19 +86,19 @@ fn ranges(who: Who) -> Check {
     Check::warn(id, missing.join(", "), fix)
 }
 
-/// What to do when the kernel says that there are enough of a kind.
+/// The remedy if a limit of namespaces is reached.
 pub(crate) fn raise(kind: &str) -> String {
     let name = limit(if kind == "mount" { "mnt" } else { kind });
     let user = limit("user");
-    // A user namespace comes before all others of an ordinary user.
+    // An ordinary user first needs a user namespace.
     let name = if read(&user) == Some(0) { user } else { name };
     match read(&name) {
         Some(0) => format!("sysctl -w {name}=15000"),
-        _ => format!("end other containers, or sysctl -w {name}=15000"),
+        _ => format!("stop other containers, or sysctl -w {name}=15000"),
     }
 }
 
-/// The switch that closes user namespaces to ordinary users, turned.
+/// The command that enables user namespaces for ordinary users.
 pub(crate) fn closed() -> Option<String> {
     let turned = [(CLONE, 0), (APPARMOR, 1)].into_iter();
     let mut found = turned.filter(|(name, bad)| read(name) == Some(*bad));

@@ -1,4 +1,5 @@
-//! overlayfs and aufs, in memory. Where the state directory lies: see there.
+//! overlayfs and aufs, in memory. state.rs checks the filesystem of the state
+//! directory.
 
 use nix::errno::Errno;
 
@@ -18,7 +19,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
     let user = overlay("overlay-user", Who::User);
     checks.push(match who {
         Who::User => user.needed(&[Task::MainJob]),
-        // Root's containers need none of it.
+        // Root's containers do not need it.
         Who::Root => crate::walls::only_told(user),
     });
     let id = "aufs";
@@ -27,7 +28,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
         Who::Root => match attempt(&["aufs"]).error {
             None => Check::ok(id, "a union of two branches can be mounted"),
             Some(error) => {
-                let fix = "none needed: overlay does the same; --driver aufs takes a \
+                let fix = "not required: overlay does the same; --driver aufs requires a \
                            kernel with aufs (--kernel PATH for the VM)";
                 Check::warn(id, error, fix)
             }
@@ -39,7 +40,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
 fn overlay(id: &str, who: Who) -> Check {
     let outcome = attempt(&["overlay", who.word()]);
     match &outcome.error {
-        None => Check::ok(id, "two trees can be merged, and written to"),
+        None => Check::ok(id, "two directory trees can be merged and changed"),
         Some(error) => Check::fail(id, error, fix(&outcome)),
     }
 }
@@ -47,11 +48,11 @@ fn overlay(id: &str, who: Who) -> Check {
 fn fix(outcome: &Outcome) -> String {
     match outcome.errno() {
         Some(Errno::ENODEV) => {
-            "modprobe overlay; or without a union: run --driver copy".into()
+            "modprobe overlay; or use no union filesystem: run --driver copy".into()
         }
         _ => filter().unwrap_or_else(|| {
-            "run --driver copy does without; Linux 5.11 and later let ordinary users \
-             mount it where they get a user namespace"
+            "use run --driver copy; from Linux 5.11 on, ordinary users can mount \
+             overlay in a user namespace"
                 .into()
         }),
     }

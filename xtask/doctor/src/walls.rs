@@ -1,4 +1,4 @@
-//! Namespaces, and what is mounted in them.
+//! Namespaces, and the proc filesystem in them.
 
 use std::fs::read_to_string;
 
@@ -9,7 +9,7 @@ use crate::child::{Outcome, attempt};
 use crate::report::{Check, Status, Task};
 use crate::sysctl;
 
-/// The kinds, and whether the main job has one.
+/// The kinds of namespaces, and whether the main job uses them.
 const KINDS: [(&str, bool); 6] = [
     ("uts", true),
     ("ipc", true),
@@ -26,7 +26,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
         let id = format!("namespace-{kind}");
         let outcome = attempt(&[kind, who.word()]);
         let check = match &outcome.error {
-            None => Check::ok(&id, "a new one can be made"),
+            None => Check::ok(&id, "a new one can be created"),
             Some(error) => Check::fail(&id, error, fix(kind, &outcome, who)),
         };
         checks.push(check.needed(if needed { main_job } else { &[] }));
@@ -37,7 +37,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
         Some(error) => {
             let fix = match outcome.errno() {
                 Some(Errno::EPERM) if who == Who::User && filter().is_none() => {
-                    "the kernel wants a /proc that nothing is mounted over; inside \
+                    "the kernel requires a /proc without mounts over it; inside \
                      a container: docker run --security-opt systempaths=unconfined"
                         .to_owned()
                 }
@@ -50,12 +50,12 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
     checks
 }
 
-/// User namespaces, as this user, and as an ordinary one if that is another.
+/// User namespaces, as this user, and also as an ordinary user if this is root.
 fn user(who: Who) -> Check {
     let id = "user-namespaces";
     let outcome = attempt(&["ordinary"]);
     let Some(error) = &outcome.error else {
-        return Check::ok(id, "ordinary users get one, and are root in it")
+        return Check::ok(id, "ordinary users can create one and are root in it")
             .needed(needed(who));
     };
     let changed = ["setgroups(2)", "setgid(2)", "setuid(2)"];
@@ -63,14 +63,14 @@ fn user(who: Who) -> Check {
         let fix = "run it as an ordinary user";
         return Check::unknown(
             id,
-            format!("nobody else can be tried: {error}"),
+            format!("an ordinary user cannot be tried: {error}"),
             fix,
         );
     }
     let fix = fix("user", &outcome, Who::User);
     match who {
         Who::User => Check::fail(id, error, fix),
-        // Root makes containers without.
+        // Root creates containers without a user namespace.
         Who::Root => {
             Check::warn(id, format!("not for ordinary users: {error}"), fix)
         }
@@ -82,7 +82,7 @@ fn needed(who: Who) -> &'static [Task] {
     if who == Who::User { &[Task::MainJob] } else { &[] }
 }
 
-/// What to do about a namespace that can't be made.
+/// The remedy if a namespace cannot be created.
 fn fix(kind: &str, outcome: &Outcome, who: Who) -> String {
     if let Some(filter) = filter()
         && matches!(
@@ -100,21 +100,23 @@ fn fix(kind: &str, outcome: &Outcome, who: Who) -> String {
                 "cgroup" => "CGROUPS".to_owned(),
                 kind => format!("{}_NS", kind.to_uppercase()),
             };
-            format!("boot a kernel that was built with CONFIG_{option}=y")
+            format!("boot a kernel that is built with CONFIG_{option}=y")
         }
         _ => match (sysctl::closed(), who) {
             (Some(fix), Who::User) => fix,
-            (None, Who::User) => "as root: sudo, or the VM: cargo xtask shell".into(),
+            (None, Who::User) => {
+                "run as root with sudo, or use the VM: cargo xtask shell".into()
+            }
             (_, Who::Root) => {
-                "inside a container: docker run --privileged; or the VM: cargo xtask \
-                 shell"
+                "inside a container: docker run --privileged; or use the VM: cargo \
+                 xtask shell"
                     .into()
             }
         },
     }
 }
 
-/// What to do about a seccomp filter, where there is one around this process.
+/// The remedy for a seccomp filter, if this process has one.
 ///
 /// # Source
 /// proc_pid_status(5), "Seccomp"
@@ -122,13 +124,13 @@ pub(crate) fn filter() -> Option<String> {
     let status = read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
     (mode.trim() == "2").then(|| {
-        "a seccomp filter is around this process; inside a container: docker run \
+        "this process has a seccomp filter; inside a container: docker run \
          --security-opt seccomp=unconfined --cap-add SYS_ADMIN"
             .to_owned()
     })
 }
 
-/// A check that only tells what is there.
+/// Turn a failure into a warning, for a check that is only informative.
 pub(crate) fn only_told(mut check: Check) -> Check {
     if check.status == Status::Fail {
         check.status = Status::Warn;

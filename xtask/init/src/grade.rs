@@ -1,40 +1,41 @@
-//! What `cargo xtask grade` tells its checks in the VM, and what they answer.
+//! The data that `cargo xtask grade` passes to its checks in the VM, and their
+//! answers.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How somebody's program is told to run a container: the adapter file. What it
-/// leaves out is as with our own chapters.
+/// The adapter file: how to make a program run a container. Omitted fields have the
+/// values for this course's own chapters.
 ///
-/// In all words `{binary}` stands for the program, `{state}` for a directory to keep
-/// things in, `{image}` for a directory with busybox as root file system, and
-/// `{scratch}` for a directory that goes with the check.
+/// In all words, `{binary}` stands for the program, `{state}` for a state directory,
+/// `{image}` for a directory with busybox as root filesystem, and `{scratch}` for a
+/// directory that is removed after the check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adapter {
-    /// The command line. A word that is `{tty}`, `{hostname}`, `{volumes}`,
-    /// `{limits}` or `{command}` becomes as many words as there are, or none.
+    /// The command line. The words `{tty}`, `{hostname}`, `{volumes}`, `{limits}`
+    /// and `{command}` are replaced by zero or more words each.
     pub run: Vec<String>,
-    /// Ask for a terminal.
+    /// Options for a terminal.
     pub tty: Vec<String>,
-    /// Set the host name: `{name}`.
+    /// Options for the hostname: `{name}`.
     pub hostname: Vec<String>,
-    /// A volume: `{host}` and `{guest}`.
+    /// Options for a volume: `{host}` and `{guest}`.
     pub volume: Vec<String>,
-    /// A volume that is only read.
+    /// Options for a read-only volume.
     pub volume_read_only: Vec<String>,
-    /// Cap the memory: `{bytes}`.
+    /// Options for the memory limit: `{bytes}`.
     pub memory: Vec<String>,
-    /// Cap the number of processes: `{count}`.
+    /// Options for the maximum number of processes: `{count}`.
     pub pids: Vec<String>,
-    /// Variables of the program's environment, beside PATH and HOME.
+    /// Environment variables of the program, besides PATH and HOME.
     pub environment: BTreeMap<String, String>,
-    /// The exit code when it could not make a container.
+    /// The exit status if the container cannot be created.
     pub own_error: i32,
-    /// What it claims to do [default: all of the chapter].
+    /// The capabilities that the program claims [default: all of the chapter].
     pub capabilities: Option<Vec<String>>,
-    /// Files and directories of this machine that it needs in the VM.
+    /// Files and directories of this machine that the program needs in the VM.
     pub files: Vec<String>,
 }
 
@@ -57,60 +58,61 @@ impl Default for Adapter {
     }
 }
 
-/// What the checks are told.
+/// The program that the checks test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// The program's path in the VM.
     pub binary: String,
-    /// How it is run.
+    /// How to run the program.
     pub adapter: Adapter,
-    /// Places outside of /usr, and what a symlink there leads to.
+    /// Symlinks outside of /usr, with their targets.
     pub links: BTreeMap<String, String>,
 }
 
 /// A check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// Of the capability or exercise.
+    /// The name of the capability or exercise.
     pub group: String,
-    /// A sentence, its words joined by `_`.
+    /// The name of the check: a sentence whose words are joined by `_`.
     pub name: String,
-    /// What the unchanged checkout does instead: for exercises.
+    /// For exercises: what the unchanged checkout does instead.
     pub before: String,
 }
 
-/// What became of a check.
+/// The status of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As expected, and nothing was left behind.
+    /// The result is as expected, and nothing was left behind.
     Pass,
-    /// The kernel lacks what it takes, or it is not claimed.
+    /// The kernel lacks a feature, or the capability is not claimed.
     Skip,
-    /// As expected, and something was left behind.
+    /// The result is as expected, but something was left behind.
     Leak,
-    /// It could not be started, crashed, gave up, or did not know the command line.
+    /// The program could not be started, crashed, reported its own failure, or did
+    /// not accept the command line.
     Error,
-    /// Something else than expected.
+    /// The result differs from the expected one.
     Fail,
 }
 
-/// The answer, one line of JSON behind [`ANSWER`].
+/// The answer: one line of JSON after [`ANSWER`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// What became of it.
+    /// The status.
     pub status: Status,
-    /// What should be.
+    /// The expected result.
     pub expected: String,
-    /// What is; of a skip the reason.
+    /// The actual result; for a skip, the reason.
     pub actual: String,
-    /// What was left behind.
+    /// The leftovers.
     pub left: Vec<String>,
-    /// The command lines that were run.
+    /// The command lines that were executed.
     pub commands: Vec<String>,
-    /// The end of what they printed.
+    /// The end of their output.
     pub output: String,
 }
 
-/// How the line of an answer begins.
+/// The prefix of the line with the answer.
 pub const ANSWER: &str = "answer: ";

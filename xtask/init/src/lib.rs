@@ -1,9 +1,8 @@
-//! What the test VM's process 1 and its host have in common: how they talk, and
-//! where in the VM things lie.
+//! The protocol between the host and PID 1 of the test VM, and the paths in the VM.
 //!
-//! The host gives orders, one at a time; process 1 answers each with an event. So
-//! the VM decides nothing: which test runs, for how long, and what its end means is
-//! the host's business.
+//! The host sends one order at a time, and PID 1 answers each order with an event.
+//! The VM makes no decisions: the host decides which test runs, for how long, and
+//! what its end means.
 
 pub mod grade;
 pub mod place;
@@ -13,64 +12,65 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
-/// What process 1 exits with by way of QEMU's isa-debug-exit device.
+/// The value that PID 1 writes to QEMU's isa-debug-exit device to end the VM.
 ///
-/// Powering off, rebooting and a kernel panic all end QEMU with 0, so 0 is never a
-/// success.
+/// After a power-off, a reboot or a kernel panic, QEMU exits with 0, so 0 never
+/// means success.
 pub const VERDICT: u8 = 0x15;
 
 /// The I/O port of isa-debug-exit.
 pub const EXIT_PORT: u16 = 0xf4;
 
-/// What QEMU's exit code is when process 1 wrote [`VERDICT`].
+/// The exit status of QEMU after PID 1 wrote [`VERDICT`].
 ///
 /// # Source
 /// hw/misc/debugexit.c of QEMU
 pub const AGREED: i32 = ((VERDICT as i32) << 1) | 1;
 
 // ANCHOR: order
-/// From the host to process 1.
+/// A message from the host to PID 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// The first one: set the clock, and get at what lies on the disk. What comes
-    /// before it is the same for all VMs of a kind, and is kept in a snapshot.
+    /// The first order: set the clock, and mount the disk. The VM's state before
+    /// this order is the same for all VMs of a kind, and is kept in a snapshot.
     Begin {
         /// Seconds since 1970.
         seconds: i64,
-        /// And nanoseconds.
+        /// Nanoseconds of the second.
         nanoseconds: i64,
     },
-    /// Run one test of a test program to its end.
+    /// Run one test of a test program until it ends.
     Test(Test),
-    /// Run a program for somebody who watches; its streams follow as bytes.
+    /// Run an interactive program; its streams follow as bytes.
     Session {
         /// The program and its arguments.
         words: Vec<OsString>,
-        /// `TERM` of the terminal, if it is to run on one.
+        /// The value of `TERM` and the size, if the program gets a terminal.
         terminal: Option<(OsString, Size)>,
     },
-    /// The terminal has another size now.
+    /// The size of the terminal has changed.
     Resize(Size),
-    /// Say goodbye, and end the VM.
+    /// Send the last message, and end the VM.
     Finish,
 }
 // ANCHOR_END: order
 
-/// One test.
+/// An order to run one test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Test {
     /// The program's name in [`place::TESTS`].
     pub program: String,
     /// The test's name.
     pub name: String,
-    /// Variables of its environment, beside those that each test has.
+    /// Environment variables, besides those of every test.
     pub environment: Vec<(String, String)>,
-    /// After so many seconds it is killed.
+    /// The time limit in seconds, after which the test is killed.
     pub seconds: u64,
-    /// A random number, for the answer: a test that writes on the line can't know it.
+    /// A random number that the answer must contain: a test that writes to the
+    /// channel cannot know it.
     pub ticket: u64,
-    /// Whether what it leaves is to stay as it is, for somebody who looks: nothing is
-    /// killed, whatever the time.
+    /// Whether to keep everything that the test leaves, for an interactive session:
+    /// nothing is killed, even after the time limit.
     pub keep: bool,
 }
 
@@ -79,43 +79,43 @@ pub struct Test {
 pub struct Size {
     /// Lines.
     pub rows: u16,
-    /// Characters a line.
+    /// Columns.
     pub columns: u16,
 }
 
-/// From process 1 to the host.
+/// A message from PID 1 to the host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// The VM is up.
     Ready {
         /// `uname -r`.
         kernel: String,
-        /// cgroup v1 controllers that the kernel names and could not mount.
+        /// The cgroup v1 controllers that the kernel lists but cannot mount.
         missing: Vec<String>,
     },
-    /// The clock is right, and all is in its place.
+    /// The clock is set, and the disk is mounted.
     Begun,
     /// A test, or a session, has ended.
     Ended {
-        /// The order's; 0 for a session.
+        /// The ticket of the order; 0 for a session.
         ticket: u64,
-        /// Which way.
+        /// How it ended.
         how: How,
-        /// How long it took.
+        /// The duration.
         milliseconds: u64,
-        /// Why the test was skipped, if it was: a line a reason.
+        /// The reasons if the test was skipped, one per line.
         skips: Vec<String>,
-        /// What it left behind in the VM: processes and mounts.
+        /// The processes and mounts that it left in the VM.
         left: Vec<String>,
     },
-    /// An order could not be followed.
+    /// An order could not be executed.
     Refused {
-        /// Why.
+        /// The reason.
         error: String,
     },
-    /// The last word; the VM ends after it.
+    /// The last message; the VM ends after it.
     Finished {
-        /// How many tests ended.
+        /// The number of tests that ended.
         tests: u32,
     },
 }
@@ -123,10 +123,10 @@ pub enum Event {
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum How {
-    /// With an exit code.
+    /// It exited with this status.
     Code(i32),
-    /// Killed by this signal.
+    /// It was killed by this signal.
     Signal(i32),
-    /// It was still there when its time was up, and was killed.
+    /// It exceeded the time limit and was killed.
     TimedOut,
 }

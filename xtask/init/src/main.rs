@@ -1,5 +1,5 @@
-//! Process 1 of the test VM: it makes the machine ready, then follows the host's
-//! orders, one after the other.
+//! PID 1 of the test VM: it sets up the machine, then executes the host's orders,
+//! one after the other.
 
 mod session;
 mod setup;
@@ -18,7 +18,7 @@ use nix::unistd::chdir;
 use vm_init::wire::{Frame, receive, send};
 use vm_init::{Event, Order, place};
 
-/// All children get these, and no others.
+/// The complete environment of all children.
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("PATH", "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"),
     ("HOME", "/root"),
@@ -36,10 +36,10 @@ fn main() -> ExitCode {
         return ExitCode::from(127);
     }
     if std::process::id() != 1 {
-        eprintln!("error: this is process 1 of the test VM, of no use elsewhere");
+        eprintln!("error: this program must be PID 1 of the test VM");
         return ExitCode::FAILURE;
     }
-    // Only a failure comes back. The console shows it, and QEMU's exit code is not
+    // It returns only an error. The console shows it, and QEMU's exit status is not
     // the agreed one.
     let Err(error) = serve();
     eprintln!("init: {}", report(&error));
@@ -52,17 +52,17 @@ enum Never {}
 
 fn serve() -> Result<Never> {
     let ready = setup::machine()?;
-    // For all children. Each by its own would have to be forked first.
+    // All children inherit this directory: setting it per child would need fork(2).
     chdir("/root").step(|| "chdir(2) /root")?;
     let mut line = open_channel()?;
-    send(&mut line, &ready).context("say that the VM is ready")?;
+    send(&mut line, &ready).context("report that the VM is ready")?;
     let mut tests = 0;
     loop {
         let order = match receive(&mut line).context("wait for an order")? {
             Some(Frame::Message(order)) => order,
-            // Typed when the session had just ended.
+            // Input that was typed when the session had just ended.
             Some(Frame::Bytes(..)) => continue,
-            None => bail!("the host is gone"),
+            None => bail!("the host has closed the channel"),
         };
         let answer = match order {
             Order::Begin { seconds, nanoseconds } => {
@@ -78,7 +78,7 @@ fn serve() -> Result<Never> {
             Order::Resize(_) => continue,
             Order::Finish => {
                 send(&mut line, &Event::Finished { tests })?;
-                // What is still on its way would be lost.
+                // Pending output would be lost.
                 tcdrain(&line).step(|| "tcdrain(3)")?;
                 return verdict();
             }
@@ -89,7 +89,7 @@ fn serve() -> Result<Never> {
     }
 }
 
-/// The serial line to the host: eight bits, and none of them means anything.
+/// The serial line to the host, in raw mode: all bytes are passed unchanged.
 fn open_channel() -> Result<File> {
     let path = place::CHANNEL;
     let line = File::options()
@@ -103,10 +103,10 @@ fn open_channel() -> Result<File> {
     Ok(line)
 }
 
-/// End QEMU with the agreed exit code.
+/// End QEMU with the agreed exit status.
 #[cfg(target_arch = "x86_64")]
 fn verdict() -> Result<Never> {
-    // The console's last lines first.
+    // Flush the console's last lines first.
     if let Ok(console) = File::options().write(true).open(place::CONSOLE) {
         let _ = tcdrain(&console);
     }
@@ -116,7 +116,7 @@ fn verdict() -> Result<Never> {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn verdict() -> Result<Never> {
-    bail!("there is no isa-debug-exit on this kind of machine")
+    bail!("this architecture has no isa-debug-exit device")
 }
 
 /// A command with the VM's environment.

@@ -1,4 +1,4 @@
-//! Where in the VM things lie. The host packs them there.
+//! The paths in the VM, as the host packs its files.
 
 /// The chapters' binaries, and the tests' helper.
 pub const CHAPTERS: &str = "/usr/local/bin";
@@ -6,18 +6,19 @@ pub const CHAPTERS: &str = "/usr/local/bin";
 pub const TESTS: &str = "/usr/lib/tests";
 /// A state directory with busybox, from which tests make their own.
 pub const STATE: &str = "/usr/lib/state";
-/// What tests read of the checkout: their snapshots, the book's pages.
+/// The files of the checkout that tests read: snapshots and the book's pages.
 pub const SOURCE: &str = "/usr/src";
-/// What is graded: how it is run, and below `root` what lies outside of /usr.
+/// The graded program and its description, and below `root` files from outside of
+/// /usr.
 pub const GRADE: &str = "/usr/lib/grade";
-/// What lies on a disk, where there is one: all of the above.
+/// The mount point of the disk, if there is one: it contains all of the above.
 pub const DISK: &str = "/usr";
-/// The kernel's modules, where /lib/modules leads.
+/// The kernel's modules, to which /lib/modules is a symlink.
 pub const MODULES: &str = "/usr/lib/modules";
 /// The program that loads them. Linux calls it by this path.
 pub const MODPROBE: &str = "/sbin/modprobe";
-/// The modules that it takes to read the disk, and a file for each bus that lists
-/// those for it, in order.
+/// The modules that are required to read the disk, and for each bus a file that
+/// lists its modules in order.
 pub const DRIVERS: &str = "/boot";
 /// On the kernel's command line: the bus that the disk is attached to.
 pub const BUS: &str = "mydocker.disk=";
@@ -27,10 +28,10 @@ pub const DEFAULT_STATE: &str = "/var/lib/mydocker";
 pub const CONSOLE: &str = "/dev/ttyS0";
 /// The serial port with orders and events.
 pub const CHANNEL: &str = "/dev/ttyS1";
-/// The user id of the VM's ordinary user.
+/// The user ID of the VM's ordinary user.
 pub const USER: u32 = 1500;
-/// On the kernel's command line: which cgroup layout, `v1`, `hybrid` or `v2`.
+/// On the kernel's command line: the cgroup layout `v1`, `hybrid` or `v2`.
 pub const CGROUP: &str = "mydocker.cgroup=";
-/// On the kernel's command line: stay on the initramfs root, where pivot_root(2)
-/// fails.
+/// On the kernel's command line: keep the initramfs as root filesystem, where
+/// pivot_root(2) fails.
 pub const RAW_ROOT: &str = "mydocker.raw_root";

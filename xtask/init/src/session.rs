@@ -1,4 +1,4 @@
-//! A program that somebody watches: an interactive shell, or one command.
+//! An interactive session: a shell, or one command.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -24,10 +24,10 @@ use vm_init::{Event, Order, Size, place};
 use crate::command;
 use crate::test::Running;
 
-/// The verb that makes this program call [`on_terminal`].
+/// The first argument with which this program calls [`on_terminal`].
 pub(crate) const ON_TERMINAL: &str = "on-terminal";
 
-/// Run the words, relay their streams, and tell how they ended.
+/// Run the command, relay its streams, and return how it ended.
 pub(crate) fn run(
     words: &[OsString],
     terminal: Option<(OsString, Size)>,
@@ -40,7 +40,7 @@ pub(crate) fn run(
     let begun = Instant::now();
     let mut program = Program::start(words, terminal)?;
     loop {
-        // The child's end first: what it wrote before is still read below.
+        // Check the child's end first: its earlier output is still read below.
         let ended = program.running.ended()?;
         program.relay(line, ended.is_some())?;
         if let Some(how) = ended {
@@ -51,10 +51,10 @@ pub(crate) fn run(
     }
 }
 
-/// The program, and our ends of its streams.
+/// The program, and this process's ends of its streams.
 struct Program {
     running: Running,
-    /// Its standard input, and what it has not taken yet.
+    /// The program's standard input, and the bytes that are not written to it yet.
     input: Option<File>,
     waiting: Vec<u8>,
     outputs: Vec<(Stream, File)>,
@@ -66,13 +66,14 @@ impl Program {
         words: &[OsString],
         terminal: Option<(OsString, Size)>,
     ) -> Result<Program> {
-        let (name, arguments) = words.split_first().context("no program")?;
+        let (name, arguments) =
+            words.split_first().context("no program was named")?;
         let is_terminal = terminal.is_some();
         let (mut input, mut outputs) = (None, Vec::new());
         let mut child = if let Some((term, size)) = terminal {
             let (master, slave) = pair(size)?;
-            // A process must be a session's leader before a terminal is made its
-            // own, and it can only do both itself.
+            // A process must be a session leader before it can get a controlling
+            // terminal, and it must do both itself.
             let mut command = command(OsStr::new("/proc/self/exe"));
             command.arg(ON_TERMINAL).args(words).env("TERM", term);
             command.stdin(slave.try_clone()?).stdout(slave.try_clone()?);
@@ -97,7 +98,7 @@ impl Program {
             outputs.push((Stream::Error, OwnedFd::from(err).into()));
         }
         if let Some(input) = &input {
-            // A program that doesn't read must not stop the relay.
+            // A program that does not read must not block the relay.
             let flags = fcntl_getfl(input).step(|| "fcntl(2) F_GETFL")?;
             fcntl_setfl(input, flags | OFlags::NONBLOCK)
                 .step(|| "fcntl(2) F_SETFL")?;
@@ -106,8 +107,8 @@ impl Program {
         Ok(Program { running, input, waiting, outputs, is_terminal })
     }
 
-    /// Wait until something can be moved, and move it; once the program has
-    /// `ended`, all that is there.
+    /// Wait until bytes can be copied, and copy them; after the program has `ended`,
+    /// copy all that is left.
     fn relay(&mut self, line: &mut File, ended: bool) -> Result<()> {
         loop {
             let (from_host, from_program) = self.wait(line, ended)?;
@@ -116,14 +117,14 @@ impl Program {
                 let mut bytes = vec![0; 4096];
                 let count = match output.read(&mut bytes) {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-                    // A terminal whose last user is gone says EIO.
+                    // EIO: no process has the terminal open any more.
                     read => read.unwrap_or(0),
                 };
                 if count > 0 {
                     send_bytes(line, *stream, &bytes[..count])?;
                 } else {
                     self.outputs.remove(*at);
-                    // The others' places have changed: look again.
+                    // The indexes of the others have changed: poll again.
                     break;
                 }
             }
@@ -141,7 +142,7 @@ impl Program {
     }
 
     fn wait(&self, line: &File, ended: bool) -> Result<(bool, Vec<usize>)> {
-        // What has not been taken yet holds up what comes next.
+        // Read no more input until the pending bytes are written.
         let (from_line, to_input) = match self.waiting.is_empty() {
             true => (PollFlags::IN, PollFlags::empty()),
             false => (PollFlags::empty(), PollFlags::OUT),
@@ -166,7 +167,7 @@ impl Program {
             Some(Frame::Bytes(Stream::Input, bytes)) if !bytes.is_empty() => {
                 self.waiting.extend(bytes);
             }
-            // On a terminal the end of input is a key, not an end.
+            // On a terminal the end of input is sent as a key.
             Some(Frame::Bytes(Stream::Input, _)) if !self.is_terminal => {
                 self.input = None;
             }
@@ -178,12 +179,12 @@ impl Program {
                 }
             }
             Some(_) => {}
-            None => bail!("the host is gone"),
+            None => bail!("the host has closed the channel"),
         }
         Ok(())
     }
 
-    /// Hand the program what it takes of what waits for it.
+    /// Write as many pending bytes as the program accepts.
     fn feed(&mut self) {
         let Some(input) = &mut self.input else { return self.waiting.clear() };
         while !self.waiting.is_empty() {
@@ -191,14 +192,14 @@ impl Program {
                 Ok(count) => drop(self.waiting.drain(..count)),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                // It has closed its standard input.
+                // The program has closed its standard input.
                 Err(_) => self.waiting.clear(),
             }
         }
     }
 }
 
-/// A pseudo-terminal: its two ends.
+/// Create a pseudo-terminal: its two ends.
 fn pair(size: Size) -> Result<(File, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags).step(|| "posix_openpt(3)")?;
@@ -220,11 +221,12 @@ fn resize(terminal: impl AsFd, size: Size) -> Result<()> {
     tcsetwinsize(terminal, size).step(|| "ioctl(2) TIOCSWINSZ")
 }
 
-/// In a process of its own: make the terminal on standard input this session's, and
-/// become the program. Only a failure comes back.
+/// Make the terminal on standard input the controlling terminal of a new session,
+/// and execute the program. Returns only an error.
 pub(crate) fn on_terminal(words: &[OsString]) -> Error {
     let become_it = || -> Result<()> {
-        let (name, arguments) = words.split_first().context("no program")?;
+        let (name, arguments) =
+            words.split_first().context("no program was named")?;
         setsid().step(|| "setsid(2)")?;
         let stdin = io::stdin();
         ioctl_tiocsctty(&stdin).step(|| "ioctl(2) TIOCSCTTY")?;
@@ -232,7 +234,7 @@ pub(crate) fn on_terminal(words: &[OsString]) -> Error {
         Err(error).step(|| format!("execve(2) {}", name.display()))
     };
     match become_it() {
-        Ok(()) => Error::msg("execve(2) came back"),
+        Ok(()) => Error::msg("execve(2) returned"),
         Err(error) => error,
     }
 }

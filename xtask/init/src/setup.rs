@@ -1,4 +1,4 @@
-//! From the initramfs to a machine that tests can run on.
+//! Setting up the machine for tests, starting from the initramfs.
 
 use std::fs::{self, File, read_to_string};
 use std::os::fd::AsRawFd;
@@ -21,17 +21,17 @@ use vm_init::{Event, place};
 const NONE: Option<&str> = None;
 
 // ANCHOR: machine
-/// Make the machine ready; the event says so.
+/// Set up the machine; returns the event for the host.
 pub(crate) fn machine() -> Result<Event> {
-    // Twice: the kernel looks for modprobe(8) below the root that is there at boot,
-    // and modprobe for /proc/modules.
+    // Mounted twice: the kernel runs modprobe(8) in the root that exists at boot,
+    // and modprobe reads /proc/modules there.
     file_system("proc", "/proc", "")?;
     let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
     let words: Vec<&str> = line.split_whitespace().collect();
     if !words.contains(&place::RAW_ROOT) {
-        // In a user namespace the kernel lets /proc be mounted where one is to be
-        // seen already, and in full. This one stays below everything, and would
-        // count.
+        // In a user namespace, the kernel allows mounting /proc only if a complete
+        // /proc is visible already. This mount always stays at the bottom, and would
+        // count as one.
         file_system("tmpfs", "/proc/sys", "")?;
         leave_initramfs()?;
         file_system("proc", "/proc", "")?;
@@ -39,10 +39,10 @@ pub(crate) fn machine() -> Result<Event> {
     file_system("sysfs", "/sys", "")?;
     file_system("devtmpfs", "/dev", "")?;
     drivers()?.iter().try_for_each(|path| load(path))?;
-    // Only now: at boot, nothing that the kernel asks it for is there.
+    // Only now: at boot, the modules that the kernel requests do not exist yet.
     symlink("/bin/busybox", place::MODPROBE)
         .step(|| format!("symlink(2) {}", place::MODPROBE))?;
-    // What udev(7) adds elsewhere.
+    // udev(7) creates these links on other systems.
     for (name, target) in [
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),
@@ -56,7 +56,7 @@ pub(crate) fn machine() -> Result<Event> {
     file_system("tmpfs", "/dev/shm", "mode=1777")?;
     file_system("mqueue", "/dev/mqueue", "")?;
     file_system("tmpfs", "/run", "mode=755,size=64m")?;
-    // Each has a file system of its own, that a test can fill.
+    // Each has its own filesystem, which a test can fill.
     for (directory, mode) in
         [("/tmp", "mode=1777"), ("/root", "mode=700"), (place::DEFAULT_STATE, "")]
     {
@@ -79,15 +79,15 @@ fn file_system(kind: &str, at: &str, options: &str) -> Result<()> {
         .step(|| format!("mount(2) {kind} on {at}"))
 }
 
-/// The rest, which no snapshot holds: the time, and what is on the disk, each of which
-/// is another one for each VM.
+/// Set the clock and mount the disk. Both differ for each VM, so no snapshot
+/// contains them.
 pub(crate) fn begin(seconds: i64, nanoseconds: i64) -> Result<()> {
     let now = TimeSpec::new(seconds, nanoseconds);
     clock_settime(ClockId::CLOCK_REALTIME, now).step(|| "clock_settime(2)")?;
     if bus()?.is_some() { disk() } else { Ok(()) }
 }
 
-/// How the disk is attached; not at all when everything is in the initramfs.
+/// The bus of the disk; `None` if everything is in the initramfs.
 fn bus() -> Result<Option<String>> {
     let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
     let mut words = line.split_whitespace();
@@ -116,16 +116,17 @@ fn load(path: &str) -> Result<()> {
 
 fn disk() -> Result<()> {
     let (device, at, kind) = ("/dev/vda", place::DISK, "ext4");
-    // What its driver read when it looked for partitions, the kernel forgot when it
-    // closed the disk: it may have been another one, before a snapshot.
-    // Its tests may not change what others find there.
+    // The kernel has dropped what it read of the disk when it looked for partitions.
+    // This matters, because the snapshot was taken with another disk. Read-only: a
+    // test must not change files of other tests.
     mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, NONE)
         .step(|| format!("mount(2) {kind} {device} on {at}"))
 }
 
 // ANCHOR: leave_initramfs
-/// The initramfs is the root of all mounts, which has no parent that pivot_root(2)
-/// could hang it under. So a bind mount of it becomes the root of every process.
+/// Make a bind mount of the initramfs the root of every process: the initramfs
+/// itself is the root of all mounts. It has no parent mount, which pivot_root(2)
+/// requires.
 ///
 /// # Source
 /// pivot_root(2), "The rootfs (initial ramfs) cannot be pivot_rooted"
@@ -142,8 +143,8 @@ fn leave_initramfs() -> Result<()> {
 }
 // ANCHOR_END: leave_initramfs
 
-/// Mount the cgroup layout as asked, and name the v1 controllers that this kernel
-/// only pretends to have: 6.12 lists memory and cpuset, and refuses the mount.
+/// Mount the cgroup layout, and return the v1 controllers that the kernel lists but
+/// cannot mount: Linux 6.12 lists memory and cpuset, and refuses to mount them.
 fn cgroups(layout: &str) -> Result<Vec<String>> {
     let root = "/sys/fs/cgroup";
     if layout == "v2" {
@@ -151,13 +152,13 @@ fn cgroups(layout: &str) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     if layout != "v1" && layout != "hybrid" {
-        bail!("{}{layout}: there are v1, hybrid and v2", place::CGROUP);
+        bail!("{}{layout}: expected v1, hybrid or v2", place::CGROUP);
     }
     file_system("tmpfs", root, "mode=755")?;
     let mut missing = Vec::new();
     let table = read_to_string("/proc/cgroups").step(|| "read(2) /proc/cgroups")?;
     for line in table.lines().filter(|line| !line.starts_with('#')) {
-        // The name, its hierarchy, the number of groups, whether it is enabled.
+        // The name, its hierarchy, the number of cgroups, whether it is enabled.
         let [name, _, _, "1"] = line.split_whitespace().collect::<Vec<_>>()[..]
         else {
             continue;
@@ -189,7 +190,7 @@ fn loopback_up() -> Result<()> {
     message.extend(RTM_NEWLINK.to_ne_bytes());
     message.extend(NLM_F_REQUEST.to_ne_bytes());
     // Sequence number and port, then struct ifinfomsg: family and device type,
-    // index, flags, and which of the flags are meant.
+    // index, flags, and the mask of the flags to change.
     for word in [0, 0, 0, LOOPBACK, IFF_UP, IFF_UP] {
         message.extend(word.to_ne_bytes());
     }

@@ -1,4 +1,4 @@
-//! One test, from its start to the last thing it left behind.
+//! Running one test, and finding everything that it left behind.
 
 use std::fs::{self, File, read_to_string};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,16 +23,16 @@ use vm_init::{Event, How, Test, place};
 
 use crate::command;
 
-/// A test may say so much; of more only the end is kept.
+/// The maximum size of a test's output; of longer output only the end is kept.
 const OUTPUT: u64 = 256 << 10;
 
-/// Processes that were killed may take so long to go.
+/// The maximum time for killed processes to disappear.
 const SETTLING: Duration = Duration::from_millis(500);
 
 const OUT: &str = "/run/output";
 const SKIPS: &str = "/run/skips";
 
-/// Run a test; what it printed goes to the host as bytes.
+/// Run a test, and send its output to the host as bytes.
 pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
     let mounts = mount_table()?;
     let _ = fs::remove_file(SKIPS);
@@ -46,8 +46,8 @@ pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
     let program = Path::new(place::TESTS).join(&test.program);
     let begun = Instant::now();
     let child = command(program.as_os_str())
-        // One thread, and each test by itself: its name decides what ran.
-        // A group of its own, to be ended as one.
+        // One test in one thread, so that its name identifies what ran, and in its
+        // own process group, so that it can be killed as a whole.
         .process_group(0)
         .args(["--exact", &test.name, "--test-threads", "1"])
         .env("MYDOCKER_BIN_DIR", place::CHAPTERS)
@@ -86,13 +86,13 @@ pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
     Ok(Event::Ended { ticket: test.ticket, how, milliseconds, skips, left })
 }
 
-/// A child, told from a later process with its number.
+/// A child; its pidfd distinguishes it from a later process with the same PID.
 pub(crate) struct Running {
     pid: Pid,
     pidfd: OwnedFd,
 }
 
-/// Orphans, which are process 1's children too, are reaped as often as this.
+/// The interval at which orphans are reaped: they are children of PID 1 too.
 const ROUND: Duration = Duration::from_millis(50);
 
 impl Running {
@@ -103,7 +103,7 @@ impl Running {
         Ok(Running { pid: Pid::from_raw(child.id().cast_signed()), pidfd })
     }
 
-    /// Wait for the child until its time is up, and kill it then, or keep it.
+    /// Wait for the child until its time limit, and then kill or keep it.
     fn wait(&self, seconds: u64, keep: bool) -> Result<How> {
         let end = Instant::now() + Duration::from_secs(seconds);
         loop {
@@ -125,8 +125,8 @@ impl Running {
         }
     }
 
-    /// Wait until the child has ended, one of these is ready, or it is time to look
-    /// at the orphans again. They are given back, with what is ready.
+    /// Wait until the child has ended, a descriptor is ready, or orphans are to be
+    /// reaped. Returns the descriptors with their events.
     pub(crate) fn poll<'a>(
         &'a self,
         mut fds: Vec<PollFd<'a>>,
@@ -137,13 +137,13 @@ impl Running {
         Ok(fds)
     }
 
-    /// Reap whoever has ended, and tell how this child did if it is among them.
+    /// Reap all ended children, and return how this child ended if it is among them.
     pub(crate) fn ended(&self) -> Result<Option<How>> {
         reap(self.pid).map(|(how, _)| how)
     }
 }
 
-/// Reap all that have ended, and tell how this one did if it is among them; and
+/// Reap all ended children. Returns how this child ended if it is among them, and
 /// whether no child is left.
 fn reap(child: Pid) -> Result<(Option<How>, bool)> {
     let mut how = None;
@@ -164,13 +164,13 @@ fn reap(child: Pid) -> Result<(Option<How>, bool)> {
     }
 }
 
-/// What is there that was not there before: processes and mounts. The processes are
-/// ended, so that the VM can say goodbye; unless they are to be kept.
+/// The processes and mounts that did not exist before the test. The processes are
+/// killed, so that the VM can be shut down, unless they are to be kept.
 fn left(mounts: &str, keep: bool) -> Result<Vec<String>> {
     let end = Instant::now() + SETTLING;
     let mut left = loop {
         let (_, alone) = reap(Pid::from_raw(1))?;
-        // All but the kernel's descend from this one.
+        // All processes except the kernel's are descendants of this one.
         let left = if alone { Vec::new() } else { processes()? };
         if left.is_empty() || Instant::now() > end {
             break left;
@@ -183,7 +183,7 @@ fn left(mounts: &str, keep: bool) -> Result<Vec<String>> {
     let now = mount_table()?;
     if now != mounts {
         let gone = mounts.lines().filter(|line| !now.lines().any(|l| l == *line));
-        left.extend(gone.map(|line| format!("without its mount: {line}")));
+        left.extend(gone.map(|line| format!("removed mount: {line}")));
         let new = now.lines().filter(|line| !mounts.lines().any(|l| l == *line));
         left.extend(new.map(|line| format!("mount: {line}")));
     }
@@ -195,15 +195,15 @@ fn mount_table() -> Result<String> {
     read_to_string(path).step(|| format!("read(2) {path}"))
 }
 
-/// The processes but this one, without the kernel's.
+/// All processes except this one and the kernel's.
 fn processes() -> Result<Vec<String>> {
     const PF_KTHREAD: u64 = 0x0020_0000;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").step(|| "readdir(3) /proc")?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        // One that has just gone has no line to read.
+        // A process that has just ended has no stat file.
         let Ok(stat) = read_to_string(entry.path().join("stat")) else { continue };
-        // The command's name stands in brackets, and may hold some.
+        // The name is in brackets, and may itself contain brackets.
         let Some((start, rest)) = stat.rsplit_once(')') else { continue };
         let flags = rest.split_whitespace().nth(6).and_then(|f| f.parse().ok());
         let flags: u64 = flags.unwrap_or(0);

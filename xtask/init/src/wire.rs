@@ -1,19 +1,19 @@
-//! Frames on a serial line: orders and events as JSON, streams as they are.
+//! Frames on a serial line: orders and events as JSON, streams as raw bytes.
 //!
 //! | byte 0 | bytes 1 to 4 | then |
 //! |---|---|---|
 //! | `J` | length, little endian | an [`Order`](crate::Order) or [`Event`](crate::Event) |
-//! | `I`, `O`, `E` | length | bytes of standard input, output, error; none: its end |
+//! | `I`, `O`, `E` | length | bytes of standard input, output, error; no bytes: end of the stream |
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No frame is longer. What claims to be is no frame, but noise on the line.
+/// The maximum length of a frame. A longer frame is noise on the line.
 const LONGEST: usize = 1 << 20;
 
-/// One of a program's streams.
+/// A standard stream of a program.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stream {
     /// Standard input.
@@ -24,7 +24,7 @@ pub enum Stream {
     Error,
 }
 
-/// What came.
+/// A received frame.
 #[derive(Debug, PartialEq)]
 pub enum Frame<T> {
     /// An order or event.
@@ -36,7 +36,7 @@ pub enum Frame<T> {
 /// Send an order or event.
 ///
 /// # Errors
-/// Those of write(2).
+/// write(2) fails.
 pub fn send(line: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     frame(line, b'J', &serde_json::to_vec(message)?)
 }
@@ -44,7 +44,7 @@ pub fn send(line: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
 /// Send a part of a stream, or its end.
 ///
 /// # Errors
-/// Those of write(2).
+/// write(2) fails.
 pub fn send_bytes(
     line: &mut impl Write,
     stream: Stream,
@@ -63,7 +63,7 @@ fn frame(line: &mut impl Write, kind: u8, payload: &[u8]) -> io::Result<()> {
     bytes.push(kind);
     bytes.extend((payload.len() as u32).to_le_bytes());
     bytes.extend(payload);
-    // In one piece: two threads may share the line.
+    // One write(2), because two threads may share the line.
     line.write_all(&bytes)?;
     line.flush()
 }
@@ -71,7 +71,7 @@ fn frame(line: &mut impl Write, kind: u8, payload: &[u8]) -> io::Result<()> {
 /// Wait for the next frame; `None` at the end of the line.
 ///
 /// # Errors
-/// Those of read(2); a line that ends inside a frame; what is no frame.
+/// read(2) fails; the line ends inside a frame; the bytes are not a frame.
 pub fn receive<T: DeserializeOwned>(
     line: &mut impl Read,
 ) -> io::Result<Option<Frame<T>>> {

@@ -1,7 +1,7 @@
-//! Tests that do what no test should, each in its own way. `xtask/tests/runner.rs`
-//! runs them in the VM and looks at what the runner makes of them.
+//! Tests that misbehave, each in its own way. `xtask/tests/runner.rs` runs them in
+//! the VM and checks the verdicts of the runner.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
-#![allow(clippy::exit, reason = "to leave early is what one of them is for")]
+#![allow(clippy::exit, reason = "one of the tests exits early on purpose")]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -94,7 +94,7 @@ fn floods_its_output() {
 }
 
 // ANCHOR: forges
-/// What a test would like the host to read.
+/// Forge the messages of a passed test.
 fn good_news(mut line: impl Write) {
     let how = How::Code(0);
     let (skips, left) = (Vec::new(), Vec::new());
@@ -133,7 +133,7 @@ fn leaks_a_process() {
     Command::new("sleep").arg("1000").spawn().unwrap();
 }
 
-/// Run after the two above: it must not meet what they leave.
+/// Runs after the two tests above, and must not see their leftovers.
 #[test]
 fn sees_no_leak() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();

@@ -1,7 +1,6 @@
-//! A target for a ratio of times: the one that holds today, and the stricter one that
-//! comes after it.
+//! Targets for a ratio of times: the current one, and a stricter one for later.
 
-/// Our time divided by another program's time is to be at most this.
+/// The maximum of our time divided by another program's time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Aim {
     /// The target of today.

@@ -1,4 +1,4 @@
-//! Another view of the host's mounts, for programs that don't take the host's.
+//! A mount namespace for programs that refuse the host's mounts.
 
 use std::fs::File;
 use std::panic::resume_unwind;
@@ -12,17 +12,17 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// A mount namespace without cgroup v2.
 ///
-/// The OCI runtimes know hosts that are v1 and hosts that are v2, and crun refuses
-/// one that has controllers in both. Only threads enter it: this process and its
-/// other children stay where they are.
+/// OCI runtimes support hosts with v1 or with v2, but crun refuses a host with
+/// controllers in both. Only threads enter this namespace: this process and its
+/// other children stay in the host's namespace.
 #[derive(Debug)]
 pub(super) struct Apart(File);
 
 impl Apart {
-    /// Where the host has both versions; `None` where it is of one kind.
+    /// Create it if the host has both versions; `None` if it has only one.
     ///
     /// # Errors
-    /// Those of unshare(2) and umount(2).
+    /// unshare(2) or umount(2) fails.
     pub(super) fn if_hybrid() -> Result<Option<Apart>> {
         let (v2, v1): (Vec<_>, Vec<_>) = Layout::find()?
             .hierarchies
@@ -34,29 +34,31 @@ impl Apart {
         let namespace = in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNS).step(|| "unshare(2) CLONE_NEWNS")?;
             let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            // Before the first umount(2), which would reach the host otherwise.
+            // Before the first umount(2), which would otherwise propagate to the
+            // host.
             mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
                 .step(|| "mount(2) / MS_REC|MS_PRIVATE")?;
             for hierarchy in v2 {
                 umount2(&hierarchy.mount, MntFlags::MNT_DETACH)
                     .step(|| format!("umount(2) {}", hierarchy.mount.display()))?;
             }
-            File::open("/proc/thread-self/ns/mnt").context("a thread's namespace")
+            File::open("/proc/thread-self/ns/mnt")
+                .context("open the namespace of the thread")
         })?;
         Ok(Some(Apart(namespace)))
     }
 
-    /// Do something in there, in a thread of its own.
+    /// Run `work` in this namespace, in a new thread.
     ///
     /// # Errors
-    /// Those of setns(2), and the work's.
+    /// setns(2) or the work fails.
     pub(super) fn within<T: Send>(
         &self,
         work: impl FnOnce() -> Result<T> + Send,
     ) -> Result<T> {
         in_thread(|| {
-            // A thread that shares its working directory with others can't leave
-            // their mount namespace.
+            // A thread that shares its working directory with others cannot change
+            // its mount namespace.
             unshare(CloneFlags::CLONE_FS).step(|| "unshare(2) CLONE_FS")?;
             setns(&self.0, CloneFlags::CLONE_NEWNS).step(|| "setns(2) of mounts")?;
             work()

@@ -1,4 +1,4 @@
-//! `cargo xtask bench build`: what it costs to build the main job.
+//! `cargo xtask bench build`: the time to build the main job.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,21 +19,21 @@ use crate::checkout::{root, target};
 use crate::command::{cargo, must};
 use crate::vm::scratch::Scratch;
 
-/// What is aimed at: seconds of processor time for a cold build, seconds on the clock
-/// after a touch, packages.
+/// The targets: seconds of processor time for a cold build, seconds of elapsed time
+/// after a touch, number of packages.
 const COLD: f64 = 25.0;
 const TOUCHED: f64 = 2.0;
 const PACKAGES: usize = 60;
 
 const CHAPTER: &str = "ch04-volume";
 
-/// Build it so many times from nothing, in a build directory that is thrown away, and
-/// after a touch of its own library.
+/// Build it `runs` times from scratch, in a temporary build directory, and after
+/// touching its own library.
 ///
 /// # Errors
-/// Those of cargo. Never a time.
+/// cargo fails. A missed target is not an error.
 pub(super) fn build(runs: u32) -> Result<Record> {
-    // Nothing is downloaded while the clock runs.
+    // Download the dependencies before measuring.
     must(cargo().args(["fetch", "--quiet", "--locked"]))?;
     let packages = packages()?;
     let touch =
@@ -77,7 +77,7 @@ pub(super) fn build(runs: u32) -> Result<Record> {
     Ok(Record::new("build", title, "s", &build, figures))
 }
 
-/// Processor time and time on the clock of one build, in seconds.
+/// Processor time and elapsed time of one build, in seconds.
 fn timed(build: &Path) -> Result<(f64, f64)> {
     let before = children()?;
     let begun = Instant::now();
@@ -87,7 +87,7 @@ fn timed(build: &Path) -> Result<(f64, f64)> {
     Ok((children()? - before, clock))
 }
 
-/// The processor time of all children that have ended, and of theirs.
+/// The processor time of all ended children and their descendants.
 ///
 /// # Source
 /// getrusage(2), "RUSAGE_CHILDREN"
@@ -98,8 +98,8 @@ fn children() -> Result<f64> {
     Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
-/// A file whose time of change is moved, and put back at the end: the checkout is
-/// nobody's to change here.
+/// A file whose modification time is changed, and restored at the end, because the
+/// benchmark must not change the checkout.
 struct Touch {
     file: File,
     before: SystemTime,
@@ -124,7 +124,7 @@ impl Drop for Touch {
     }
 }
 
-/// How many packages are built for it.
+/// The number of packages that are built for it.
 fn packages() -> Result<usize> {
     let mut tree: Command = cargo();
     tree.args(["tree", "--locked", "--package", CHAPTER, "--edges", "normal,build"]);

@@ -25,11 +25,12 @@ pub(super) fn calls(command: &Command) -> Result<BTreeMap<String, usize>> {
     let text = fs::read_to_string(&log).context("strace's log")?;
     fs::remove_file(&log)?;
     let mut calls = BTreeMap::new();
-    // The calls before depend on the size of the program: the runtime reads its maps.
+    // The calls before main depend on the size of the program: the runtime reads its
+    // maps.
     let own = text.find("sigaltstack(").map_or("", |main| &text[main..]);
     for line in own.lines() {
-        // The form is PID NAME(ARGUMENTS…. The second half of an interrupted call has
-        // the form PID <... NAME resumed>.
+        // The form is PID NAME(ARGUMENTS…. The second half of an interrupted call
+        // has the form PID <... NAME resumed>.
         let name = line.split_whitespace().nth(1).and_then(|w| w.split_once('('));
         // The number of brk(2) calls depends on the lengths of paths; libc wakes, by
         // futex(2), threads that a static program does not have.

@@ -1,7 +1,8 @@
-//! `cargo xtask bench life`: what images, and the life of a container, cost.
+//! `cargo xtask bench life`: the cost of images, and of a container's life.
 //!
-//! Each line is a group of contestants that have their turns in one round, ours first.
-//! A new one is a function that gives its [`Line`]s, in the list in [`life`].
+//! A group consists of contestants that take turns in each round, ours first. To add
+//! a group, write a function that returns its [`Line`]s, and add it to the list in
+//! [`life`].
 
 mod containers;
 mod crowd;
@@ -29,7 +30,7 @@ use crate::build::build_release;
 use crate::checkout::target;
 use crate::command::must;
 
-/// What a bench of a life may keep to.
+/// The part of the benchmark to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Theme {
     /// commit, import, export
@@ -38,10 +39,10 @@ pub(super) enum Theme {
     Containers,
 }
 
-/// Where a bench of a life takes place.
+/// The directories of the benchmark.
 pub(super) struct Place {
     pub(super) program: PathBuf,
-    /// Goes with the bench.
+    /// The working directory, removed at the end.
     directory: PathBuf,
     /// The state directory.
     state: PathBuf,
@@ -49,7 +50,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// In a directory of its own below this one, with busybox.
+    /// Create the working directory below `parent`, with busybox.
     pub(super) fn new(program: &Path, parent: &Path, runs: u32) -> Result<Place> {
         let directory = parent.join("life");
         remove_tree(&directory)?;
@@ -58,17 +59,17 @@ impl Place {
         Ok(Place { program: program.to_owned(), directory, state, runs })
     }
 
-    /// The chapter with these words.
+    /// A command of the chapter's program with these arguments.
     pub(super) fn ours(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(words).env("MYDOCKER_ROOT", &self.state);
-        // A developer's setting: each error that is made takes 2 ms longer with it.
+        // With this developer's setting, creating an error takes 2 ms longer.
         command.env_remove("RUST_BACKTRACE");
         command.stdout(Stdio::null());
         command
     }
 
-    /// A file or directory that goes with the bench.
+    /// The path of a file or directory in the working directory.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -76,38 +77,39 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // What can't go now goes with the next bench.
+        // If this fails, the next benchmark removes it.
         let _ = remove_tree(&self.directory);
     }
 }
 
-/// What is measured of a contestant, in one round: the part that counts, in ms.
+/// A function that measures a contestant in one round; returns the time that counts,
+/// in ms.
 pub(super) type Measure<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
-/// What is aimed at.
+/// The target of a contestant.
 #[derive(Clone, Copy)]
 pub(super) enum Aim {
-    /// This is to take so much itself at the most.
+    /// The maximum of the contestant's own time.
     Below(f64),
-    /// Ours is to take so much of this one's time at the most.
+    /// The maximum of our time divided by the contestant's time.
     Ratio(f64),
-    /// Ours is to take so many ms more at the most.
+    /// The maximum of our time minus the contestant's time, in ms.
     More(f64),
-    /// It is there to be seen.
+    /// No target: it is only shown.
     None,
 }
 
-/// A contestant's numbers; the first of a group is ours.
+/// The results of a contestant; the first one of a group is ours.
 pub(super) struct Line {
     group: &'static str,
     name: String,
     values: Vec<f64>,
     aim: Aim,
-    /// `None` for milliseconds.
+    /// The unit; `None` means milliseconds.
     pub(super) unit: Option<&'static str>,
 }
 
-/// Let all have their turn in each round; the first round warms up.
+/// Measure all contestants in turn in each round; the first round is a warm-up.
 pub(super) fn in_turn(
     runs: u32,
     group: &'static str,
@@ -133,24 +135,26 @@ fn ending() -> SigSet {
     [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
 }
 
-/// Signals that would end this process with all undone: they are held back, and the
-/// next command that is timed is none any more. Commands don't inherit that.
+/// Block the signals that would kill this process without clean-up. Before each
+/// timed command, pending signals are checked. Commands do not inherit the mask.
 pub(super) fn hold_back() -> Result<()> {
     ending().thread_block().step(|| "pthread_sigmask(3)")
 }
 
 /// # Errors
-/// One has come.
+/// A signal is pending.
 pub(super) fn go_on() -> Result<()> {
     let waiting = SignalFd::with_flags(&ending(), SfdFlags::SFD_NONBLOCK);
     let come = waiting.and_then(|waiting| waiting.read_signal());
     match come.step(|| "signalfd(2)")? {
-        Some(_) => bail!("ended by a signal, all that was started is removed"),
+        Some(_) => {
+            bail!("interrupted by a signal: everything that was started is removed")
+        }
         None => Ok(()),
     }
 }
 
-/// How long a command takes, in ms.
+/// The time that a command takes, in ms.
 fn time(command: &mut Command) -> Result<f64> {
     go_on()?;
     let start = Instant::now();
@@ -158,18 +162,18 @@ fn time(command: &mut Command) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Measure.
+/// Run the benchmark.
 ///
 /// # Errors
-/// Not root; a command that fails; a tar that is not as large as it should be; a
-/// container too few or too many. Never a time.
+/// The user is not root; a command fails; a tar has the wrong size; the number of
+/// containers is wrong. A missed target is not an error.
 pub(super) fn life(
     only: Option<Theme>,
     runs: u32,
     state: Option<PathBuf>,
 ) -> Result<Record> {
     if !common::rights::privileged() {
-        bail!("what root packed, and groups, are root's: run it with sudo");
+        bail!("files of root and cgroups require root: run it with sudo");
     }
     let release =
         build_release(&["--package", "ch04-tar", "--package", "ch05-env"])?;
@@ -189,8 +193,8 @@ pub(super) fn life(
         lines.extend(images::commit(&place)?);
         lines.extend(images::tars(&place)?);
     }
-    println!("\nmedians, ms where nothing else is said; of images, {runs} rounds");
-    println!("ours / theirs: the median of the rounds' ratios");
+    println!("\nmedians in ms unless stated otherwise; images: {runs} rounds");
+    println!("ours / theirs: the median of the ratios of all rounds");
     print!("{}", table(&lines));
     let title = only.and_then(|only| only.to_possible_value());
     let title = title.map_or("containers and images".to_owned(), |only| {
@@ -199,13 +203,13 @@ pub(super) fn life(
     Ok(Record::new("life", title, "ms", &parent, figures(&lines)))
 }
 
-/// Ours of the same group.
+/// Our line of the same group.
 fn ours<'a>(lines: &'a [Line], line: &Line) -> &'a Line {
     let mut same = lines.iter().filter(|it| it.group == line.group);
     same.next().unwrap_or(&lines[0])
 }
 
-/// How it stands to the aim: the number, and whether it is met.
+/// The ratio or difference, and whether the target is met.
 fn judged(ours: &Line, line: &Line) -> (f64, String) {
     let ratio = ratio(&ours.values, &line.values);
     let pairs = ours.values.iter().zip(&line.values);
@@ -258,7 +262,7 @@ pub(super) fn figures(lines: &[Line]) -> Vec<Figure> {
         }
         let aim = match line.aim {
             Aim::Ratio(aim) => Some(aim),
-            // A ratio is no aim there.
+            // A ratio is not a target there.
             Aim::Below(_) | Aim::More(_) | Aim::None => None,
         };
         figure.ratio(ratio(&first.values, &line.values)).aimed(aim)

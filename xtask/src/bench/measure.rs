@@ -1,4 +1,4 @@
-//! Times of commands, and what is made of them.
+//! Measuring commands, and statistics of the results.
 
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -7,21 +7,20 @@ use anyhow::Result;
 
 use super::peers::Contender;
 
-/// What goes before a run that is timed.
+/// What happens before a timed run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Heat {
-    /// Idleness: what the run before has left to the kernel to do later is done.
+    /// Idle time, in which the kernel finishes deferred work of the previous run.
     Cold,
-    /// A run of the same kind: what that was kept waiting for is not waited for
-    /// again.
+    /// A run of the same kind, so that one-time delays are not measured.
     Hot,
 }
 
-/// Idle so long before a cold run: what others have left to the kernel is done then.
+/// The idle time before a cold run, in which the kernel finishes deferred work.
 pub(super) const IDLE: Duration = Duration::from_millis(30);
 
-/// The times of each, in ms, of so many rounds in which all have their turn: a
-/// machine that slows down slows all.
+/// The times of each contestant in ms. All contestants take turns in each round, so
+/// that a slow phase of the machine affects all of them.
 pub(super) fn in_turn(
     contenders: &[Contender],
     runs: u32,
@@ -48,7 +47,7 @@ pub(super) fn in_turn(
     Ok(times)
 }
 
-/// Containers a second with two launchers side by side.
+/// Containers per second with two parallel launchers.
 pub(super) fn side_by_side(pair: &[Contender; 2], long: Duration) -> Result<f64> {
     let begun = Instant::now();
     let launch = |contender: &Contender| -> Result<f64> {
@@ -64,12 +63,13 @@ pub(super) fn side_by_side(pair: &[Contender; 2], long: Duration) -> Result<f64>
     thread::scope(|scope| {
         let other = scope.spawn(|| launch(&pair[1]));
         let one = launch(&pair[0]);
-        let other = other.join().map_err(|_| anyhow::anyhow!("a launcher died"))?;
+        let other =
+            other.join().map_err(|_| anyhow::anyhow!("a launcher failed"))?;
         Ok(one? + other?)
     })
 }
 
-/// The middle value.
+/// The median.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -81,7 +81,7 @@ pub(super) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The median of the ratios of what was measured in the same round.
+/// The median of the ratios of the values of each round.
 pub(super) fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
     let pairs = ours.iter().zip(theirs);
     median(&pairs.map(|(ours, theirs)| ours / theirs).collect::<Vec<f64>>())

@@ -1,7 +1,7 @@
-//! `cargo xtask bench net`: what a network and a published port cost.
+//! `cargo xtask bench net`: the cost of a network and of a published port.
 //!
-//! All of it happens in network namespaces of the bench: no firewall of this host, and
-//! no other network, has a part in it.
+//! Everything happens in network namespaces of the benchmark, so the host's firewall
+//! and networks do not affect it.
 
 mod crowd;
 mod port;
@@ -32,17 +32,17 @@ use crate::checkout::target;
 use crate::install::on_path;
 use space::Space;
 
-/// What is aimed at: ms more than without, and parts of what others take.
+/// The targets: additional ms, and ratios to the times of other programs.
 const NETWORK: f64 = 2.5;
 const PUBLISHED: f64 = 2.0;
 const GONE: f64 = 25.0;
 const PODMAN: f64 = 0.1;
 
-/// Idle so long before each run: the kernel takes the network namespace of the run before
-/// down meanwhile, with a lock that the next one would wait for.
+/// The idle time before each run. The kernel destroys the network namespace of the
+/// previous run under a lock, for which the next run would have to wait.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Longer than anything here takes.
+/// A time limit that nothing here reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The network, and the published port.
@@ -50,13 +50,14 @@ const NAME: &str = "bench";
 const SUBNET: &str = "10.9.0.0/22";
 const PORT: u16 = 18480;
 
-/// Measure.
+/// Run the benchmark.
 ///
 /// # Errors
-/// Not root; a command that fails; a container that does not answer. Never a time.
+/// The user is not root; a command fails; a container does not answer. A missed
+/// target is not an error.
 pub(super) fn net(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     if !common::rights::privileged() {
-        bail!("bridges are root's: run it with sudo");
+        bail!("bridges require root: run it with sudo");
     }
     let release = build_release(&["--package", "ch06-ports"])?;
     hold_back()?;
@@ -70,14 +71,15 @@ pub(super) fn net(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     lines.extend(port::lines(&host)?);
     let empty = Host::new(&program, &parent.join("net-empty"), runs)?;
     lines.extend(crowd::lines(&host, &empty)?);
-    println!("\nmedians of {runs} rounds, ms where nothing else is said");
-    println!("ours / theirs, and ms more: the medians of the rounds' own");
+    println!("\nmedians of {runs} rounds, in ms unless stated otherwise");
+    println!("ours / theirs, and ms more: the medians of the values of all rounds");
     print!("{}", table(&lines));
     let title = "networks".to_owned();
     Ok(Record::new("net", title, "ms", &parent, figures(&lines)))
 }
 
-/// A host of containers: a network namespace with the network, and a state directory.
+/// A host for containers: a network namespace with the network, and a state
+/// directory.
 struct Host {
     space: Space,
     place: Place,
@@ -86,7 +88,7 @@ struct Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // What can't go now goes with the network namespace.
+        // If this fails, the kernel removes the rest with the network namespace.
         if let Ok(ids) = self.said(&["ps", "-aq"]) {
             let ids: Vec<&str> = ids.split_whitespace().collect();
             for ids in ids.chunks(50) {
@@ -103,7 +105,7 @@ impl Host {
         fs::create_dir_all(parent)
             .step(|| format!("mkdir(2) {}", parent.display()))?;
         let mut place = Place::new(program, parent, runs)?;
-        // As it would be installed: see `bench life`.
+        // A copy, as after an installation: see `bench life`.
         place.program = place.path("ch06-ports");
         fs::copy(program, &place.program).context("copy the program")?;
         let space = Space::new()?;
@@ -113,20 +115,20 @@ impl Host {
         Ok(host)
     }
 
-    /// What a command of the chapter prints.
+    /// The output of a command of the chapter.
     fn said(&self, words: &[&str]) -> Result<String> {
         let mut ours = self.place.ours(words);
         let said = self.space.within(|| command::run(&mut ours, PATIENCE))?;
         Ok(String::from_utf8_lossy(&said.out).into_owned())
     }
 
-    /// `run` with these flags, and a program that prints a line.
+    /// `run` with these options, and a program that prints a line.
     fn line(&self, flags: &[&str]) -> Command {
         let words = ["busybox", "echo", "ready"];
         self.place.ours(&[&["run", "--rm"], flags, &words].concat())
     }
 
-    /// How long it takes until a container's program has printed a line, in ms.
+    /// The time until a container's program has printed a line, in ms.
     fn start(&self, flags: &[&str]) -> Result<f64> {
         let mut run = self.line(flags);
         self.space.within(|| until_ready(&mut run))
@@ -163,7 +165,7 @@ impl Host {
         Ok(lines)
     }
 
-    /// podman with a bridge, where it is installed.
+    /// podman with a bridge, if it is installed.
     fn podman(&self) -> Result<Vec<Line>> {
         let Some(podman) = on_path("podman") else {
             println!("podman: not installed");
@@ -189,8 +191,8 @@ impl Host {
         in_turn(self.runs, "start, beside podman", contestants)
     }
 
-    /// The end of a program: for who waits for `run`, and until nothing is left of it in
-    /// the kernel.
+    /// The time from a program's end until `run` returns, and until the kernel has
+    /// removed everything.
     fn ends(&self) -> Result<Vec<Line>> {
         let port = format!("{PORT}:80");
         let flags = ["-net", NAME, "-p", &port];
@@ -213,7 +215,7 @@ impl Host {
         Ok(lines)
     }
 
-    /// Both, in ms.
+    /// Both times in ms.
     fn end(&self, flags: &[&str]) -> Result<(f64, f64)> {
         let words = ["busybox", "sh", "-c", "echo ready; read x"];
         let mut run =
@@ -231,7 +233,10 @@ impl Host {
             let returned = begun.elapsed();
             ensure!(status.code() == Some(1) || status.success(), "run: {status}");
             while is_connected()? {
-                ensure!(begun.elapsed() < PATIENCE, "the kernel keeps the table");
+                ensure!(
+                    begun.elapsed() < PATIENCE,
+                    "the kernel does not remove the table"
+                );
                 sleep(Duration::from_micros(100));
             }
             let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -248,7 +253,7 @@ fn is_connected() -> Result<bool> {
         || links.iter().any(|link| link.name.starts_with("veth")))
 }
 
-/// Until the first line is there.
+/// Wait for the first line.
 fn ready(out: impl std::io::Read) -> Result<()> {
     let mut line = String::new();
     BufReader::new(out).read_line(&mut line).context("the container's output")?;
@@ -256,7 +261,7 @@ fn ready(out: impl std::io::Read) -> Result<()> {
     Ok(())
 }
 
-/// How long a command takes until its first line, in ms. Its end is not counted.
+/// The time until a command prints its first line, in ms. Its end is not included.
 fn until_ready(command: &mut Command) -> Result<f64> {
     go_on()?;
     sleep(IDLE);

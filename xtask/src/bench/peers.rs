@@ -1,4 +1,4 @@
-//! Who else makes containers: found, installed, and given the same work.
+//! Other container runtimes: found, installed, and run with the same work.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::aim::Aim;
 use super::apart::Apart;
 use crate::install::{Installer, Package, on_path};
 
-/// One who makes containers, and is timed.
+/// A program that starts containers and is measured.
 pub(super) struct Contender<'a> {
     pub(super) name: &'static str,
     program: PathBuf,
@@ -39,16 +39,16 @@ impl<'a> Contender<'a> {
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.words).stdin(Stdio::null());
-        // What is searched for `true` is the same for all.
+        // The same PATH for all: `true` is searched in it.
         command.env_clear().env("PATH", PATH);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    /// Do something with the command, in the view of mounts that it is to have.
+    /// Run `work` in the mount namespace that the program needs.
     ///
     /// # Errors
-    /// The work's.
+    /// The work fails.
     pub(super) fn within<T: Send>(
         &self,
         work: impl FnOnce(&mut Command) -> Result<T> + Send,
@@ -60,16 +60,16 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// A program to compare with.
+/// A program for comparison.
 pub(super) struct Peer {
     pub(super) name: &'static str,
-    /// `None` where no package manager has it.
+    /// `None` if no package manager has it.
     package: Option<Package>,
-    /// Our time divided by its time, at most, cold and hot.
+    /// The maximum of our time divided by its time, cold and hot.
     pub(super) aims: [Option<Aim>; 2],
 }
 
-/// All of them, in the order of the table.
+/// All programs for comparison, in the order of the table.
 pub(super) const PEERS: [Peer; 4] = [
     Peer {
         name: "crun",
@@ -85,28 +85,30 @@ pub(super) const PEERS: [Peer; 4] = [
     Peer { name: "youki", package: None, aims: [None, None] },
 ];
 
-/// By it the system calls of ours and of the straight line are compared.
+/// The program that counts system calls.
 const STRACE: &str = "strace";
 
 impl Peer {
-    /// Why it is not measured, for the reader.
+    /// The reason why it is not measured.
     pub(super) fn missing(&self) -> String {
         let name = self.name;
         match self.package {
             Some(_) => {
-                format!("{name}: not installed; cargo xtask bench --install gets it")
+                format!(
+                    "{name}: not installed; cargo xtask bench --install installs it"
+                )
             }
             None => {
-                format!("{name}: not installed; it is on no distribution's list")
+                format!("{name}: not installed; no distribution has a package of it")
             }
         }
     }
 
-    /// It, with the same work as ours; `None` when it is not installed. `number`
-    /// tells apart those that run at the same time.
+    /// The program with the same work as ours; `None` if it is not installed.
+    /// `number` distinguishes instances that run at the same time.
     ///
     /// # Errors
-    /// Those of write(2); whatever the peer says to its first run.
+    /// write(2) fails; the first run of the program fails.
     pub(super) fn contender<'a>(
         &self,
         work: &Work,
@@ -128,7 +130,7 @@ impl Peer {
             let text = config(&work.root, &work.volume).to_string();
             fs::write(&file, text)
                 .step(|| format!("write(2) {}", file.display()))?;
-            // Of this process: one that was killed may have left its own.
+            // Unique to this process: a killed one may have left a container.
             let name = format!("mydocker-bench-{}-{number}", id());
             let words = ["run", "--bundle", &run, &name];
             let own = Contender::new(self.name, program, &words, Vec::new());
@@ -141,17 +143,19 @@ impl Peer {
     }
 }
 
-/// What all of them are to do: run `true` in this root, with this volume.
+/// The work of all programs: run `true` in this root, with this volume.
 pub(super) struct Work {
-    /// busybox's files, a copy for the peers: they make the volume's directory.
+    /// A copy of busybox's files for the other programs, which create the volume's
+    /// directory in it.
     pub(super) root: PathBuf,
     pub(super) volume: PathBuf,
-    /// The runtimes' own files.
+    /// The files of the runtimes.
     pub(super) run: PathBuf,
 }
 
-/// The OCI bundle's config.json: what `-m 100m -cpushare 512 -cpuset 0` and a volume
-/// on /v are in its words, and the mounts that ours makes by itself.
+/// The config.json of the OCI bundle: the equivalent of `-m 100m -cpushare 512
+/// -cpuset 0` and a volume on /v, and of the mounts that our program makes by
+/// default.
 ///
 /// # Source
 /// The OCI runtime specification, config.md and config-linux.md
@@ -214,11 +218,11 @@ pub(super) fn config(root: &Path, volume: &Path) -> Value {
     })
 }
 
-/// Install the peers that are missing and can be had, and strace.
+/// Install the missing programs that have a package, and strace.
 ///
 /// # Errors
-/// Not root, or no package manager: the command, or the packages' names. What the
-/// package manager says.
+/// The user is not root, or there is no package manager: the command, or the names
+/// of the packages. The package manager fails.
 pub(super) fn install() -> Result<()> {
     let peers = PEERS.iter().filter_map(|peer| Some((peer.name, peer.package?)));
     let all = peers.chain([(STRACE, Package::named(STRACE))]);
@@ -227,15 +231,15 @@ pub(super) fn install() -> Result<()> {
     let packages: Vec<Package> =
         missing.iter().map(|(_, package)| *package).collect();
     if missing.is_empty() {
-        println!("all that a package manager has is installed");
+        println!("everything that has a package is installed");
         return Ok(());
     }
     let names = names.join(", ");
     let installer = Installer::of(&packages)
-        .with_context(|| format!("no package manager here that has {names}"))?;
+        .with_context(|| format!("no package manager has {names}"))?;
     let line = installer.line();
     if !rights::privileged() {
-        bail!("{names}: not installed; this installs them: sudo {line}");
+        bail!("{names}: not installed; install them: sudo {line}");
     }
     println!("{line}");
     installer.run().with_context(|| format!("install {names} by: {line}"))
@@ -263,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_missing_is_named_with_what_gets_it() {
-        let crun = "crun: not installed; cargo xtask bench --install gets it";
+        let crun = "crun: not installed; cargo xtask bench --install installs it";
         assert_eq!(PEERS[0].missing(), crun);
         assert!(PEERS[3].missing().starts_with("youki: not installed; "));
     }

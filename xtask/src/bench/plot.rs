@@ -1,4 +1,4 @@
-//! `cargo xtask bench plot`: a drawing of what was measured, for the book.
+//! `cargo xtask bench plot`: draws the figures for the book.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const LETTER: u32 = 14;
 /// Draw these files, one below the other.
 ///
 /// # Errors
-/// Those of read(2) and write(2); one that `--json` has not written.
+/// read(2) or write(2) fails; a file was not written by `--json`.
 pub(super) fn plot(files: &[PathBuf], out: &Path) -> Result<()> {
     let records: Vec<Record> =
         files.iter().map(|file| Record::read(file)).collect::<Result<_>>()?;
@@ -30,8 +30,8 @@ pub(super) fn plot(files: &[PathBuf], out: &Path) -> Result<()> {
     fs::write(out, draw(&records)).step(|| format!("write(2) {}", out.display()))
 }
 
-/// No empty line, which would end it in the book's Markdown. Its colour is that of
-/// the text around it; by itself, where it is the document's root, it has its own.
+/// The SVG. It has no empty line, which would end it in Markdown. Its colour is that
+/// of the surrounding text; as a document of its own it has its own colour.
 fn draw(records: &[Record]) -> String {
     let mut body = String::new();
     let mut y = 0;
@@ -69,7 +69,7 @@ fn panel(record: &Record, y: &mut u32, body: &mut String) {
             *y += ROW;
             let length = (figure.median / most * f64::from(BARS)).max(1.0);
             let top = *y - LETTER + 2;
-            // Ours comes first.
+            // Our bar is the first.
             let opacity = if at == 0 { 0.75 } else { 0.4 };
             *body += &format!(
                 "<text x=\"20\" y=\"{y}\">{}</text>\
@@ -85,7 +85,7 @@ fn panel(record: &Record, y: &mut u32, body: &mut String) {
     *y += ROW;
 }
 
-/// When and where, in lines that fit.
+/// Date and machine, in lines that fit.
 fn about(record: &Record) -> [String; 2] {
     let Machine { processor, processors, memory, kernel, file_system, commit } =
         &record.machine;
@@ -101,7 +101,7 @@ fn about(record: &Record) -> [String; 2] {
     ]
 }
 
-/// A bar's number, and what belongs to it.
+/// The text of a bar: its value, ratio and target.
 fn said(figure: &Figure, unit: &str) -> String {
     let number = match figure.median {
         large if large >= 100.0 => format!("{large:.0}"),
@@ -118,7 +118,7 @@ fn said(figure: &Figure, unit: &str) -> String {
     text
 }
 
-/// The same for who can't see it.
+/// The same as text, for screen readers.
 fn spoken(record: &Record) -> String {
     let figures = record.figures.iter().map(|figure| {
         format!("{}, {}: {}", figure.group, figure.name, said(figure, &record.unit))
@@ -177,9 +177,9 @@ mod tests {
     #[test]
     fn it_can_stand_in_a_page_of_the_book() {
         let svg = draw(&[record(), record()]);
-        // An empty line ends an SVG in Markdown, and a script has no business there.
+        // An empty line ends an SVG in Markdown, and there must be no script.
         assert!(!svg.contains("\n\n") && !svg.contains("<script"));
-        // Nor does it change the colours of the page around it.
+        // It must not change the colours of the surrounding page.
         assert_eq!(svg.matches("svg:root{").count(), 2);
         assert_eq!(svg.matches(";color:").count(), 2);
         assert_eq!(parts(&svg).0.len(), 6);

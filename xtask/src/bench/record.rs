@@ -1,4 +1,4 @@
-//! What was measured, and where, for machines and for the plot.
+//! The figures and the machine, for other programs and for the plot.
 
 use std::fs;
 use std::os::linux::fs::MetadataExt;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::measure::median;
 use crate::checkout::root;
 
-/// The form of the file.
+/// The format version of the file.
 const FORMAT: u32 = 1;
 
 /// One run of a benchmark.
@@ -26,10 +26,10 @@ pub(crate) struct Record {
     format: u32,
     /// Which benchmark: `start`, `life`, `vm` or `build`.
     pub(crate) bench: String,
-    /// What was measured, for the reader.
+    /// The title.
     pub(crate) title: String,
     pub(crate) unit: String,
-    /// When, in UTC: `2026-01-31`.
+    /// The date in UTC: `2026-01-31`.
     pub(crate) date: String,
     pub(crate) machine: Machine,
     pub(crate) figures: Vec<Figure>,
@@ -38,18 +38,18 @@ pub(crate) struct Record {
 /// A median.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figure {
-    /// What is compared with each other has the same: `cold`.
+    /// The group of figures that are compared with each other, such as `cold`.
     pub(crate) group: String,
     pub(crate) name: String,
     pub(crate) median: f64,
     pub(crate) fastest: f64,
     pub(crate) slowest: f64,
     pub(crate) runs: usize,
-    /// Ours in relation to it: the median of the rounds' ratios.
+    /// Our value divided by this one: the median of the ratios of all rounds.
     pub(crate) ratio: Option<f64>,
-    /// What is aimed at: a ratio where there is one, else a median.
+    /// The target: of the ratio if there is one, otherwise of the median.
     pub(crate) aim: Option<f64>,
-    /// Where it is another than the record's.
+    /// The unit, if it differs from the record's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unit: Option<String>,
 }
@@ -80,7 +80,7 @@ impl Figure {
     }
 }
 
-/// The machine, without its name.
+/// The machine, without its hostname.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
@@ -88,9 +88,10 @@ pub(crate) struct Machine {
     /// In MiB.
     pub(crate) memory: u64,
     pub(crate) kernel: String,
-    /// Where the state directory lies; the build directory, where there is none.
+    /// The filesystem of the state directory, or of the build directory if there is
+    /// none.
     pub(crate) file_system: String,
-    /// Of the checkout; with `-dirty` when it was changed.
+    /// The commit of the checkout; with `-dirty` if it was changed.
     pub(crate) commit: String,
 }
 
@@ -113,14 +114,14 @@ impl Machine {
     }
 }
 
-/// The value of the first `NAME : VALUE`.
+/// The value of the first line `NAME : VALUE`.
 fn field(text: &str, name: &str) -> String {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     let found = lines.find(|(key, _)| key.trim() == name);
     found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-/// The kind of file system at a place, or above it while it isn't there.
+/// The type of the filesystem at a path, or at its nearest existing parent.
 ///
 /// # Source
 /// statfs(2), "f_type"
@@ -164,7 +165,7 @@ fn commit() -> Result<String> {
 }
 
 impl Record {
-    /// Of here and now; `place` is where what was measured lies.
+    /// The record of this machine and date; `place` is the measured directory.
     pub(crate) fn new(
         bench: &str,
         title: String,
@@ -184,7 +185,7 @@ impl Record {
     }
 
     /// # Errors
-    /// Those of read(2); another form.
+    /// read(2) fails; the format is another one.
     pub(crate) fn read(path: &Path) -> Result<Record> {
         let shown = path.display();
         let text = fs::read(path).step(|| format!("read(2) {shown}"))?;
@@ -192,27 +193,27 @@ impl Record {
             .with_context(|| format!("{shown} was not written by bench --json"))?;
         anyhow::ensure!(
             record.format == FORMAT,
-            "{shown} has the form {}, and this knows {FORMAT}: measure anew",
+            "{shown} has the format {}, but {FORMAT} is required: measure again",
             record.format
         );
         Ok(record)
     }
 
     /// # Errors
-    /// Those of write(2).
+    /// write(2) fails.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(path, text).step(|| format!("write(2) {}", path.display()))
     }
 }
 
-/// The day, in UTC: `2026-01-31`.
+/// The current date in UTC: `2026-01-31`.
 pub(crate) fn today() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     date(now.as_secs() / 86_400)
 }
 
-/// A day of the Gregorian calendar by its distance to 1970-01-01.
+/// The Gregorian date of a number of days since 1970-01-01.
 ///
 /// # Source
 /// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days

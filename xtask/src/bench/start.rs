@@ -1,4 +1,4 @@
-//! `cargo xtask bench start`: what a start costs, and what others take for it.
+//! `cargo xtask bench start`: the time of a start, compared with other programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,23 +28,21 @@ const LIMITS: [&str; 6] = ["-m", "100m", "-cpushare", "512", "-cpuset", "0"];
 /// Our time divided by the time of the straight-line program.
 const LINE: Aim = Aim::of(1.15, 1.1);
 
-/// And to start so many containers for each of crun's, two launchers side by side.
+/// The minimum of our containers per second divided by crun's, with two launchers.
 const BESIDE: f64 = 1.5;
 
-/// So often, and so long each time, two launchers are let loose.
+/// The number and the duration of the runs with two launchers.
 const ROUNDS: u32 = 5;
 const LONG: Duration = Duration::from_secs(2);
 
-/// Measure.
+/// Run the benchmark.
 ///
 /// # Errors
-/// Not root; a container that doesn't start; the straight line makes other system
-/// calls than ours. Never a time.
+/// The user is not root; a container does not start; the straight-line program makes
+/// other system calls than ours. A missed target is not an error.
 pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     if !common::rights::privileged() {
-        bail!(
-            "the straight line makes its container as root only: run it with sudo"
-        );
+        bail!("the straight-line program requires root: run it with sudo");
     }
     let release = build_release(&["--package", "ch04-volume"])?;
     build_release(&["--package", "common", "--example", "straight_line"])?;
@@ -56,7 +54,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     let copy = State::at(&peers);
     let copied = busybox::image(&copy)?.directories(&copy);
     let work = Work {
-        root: copied.into_iter().next().context("an image without a layer")?,
+        root: copied.into_iter().next().context("the image has no layer")?,
         volume: directory.join("volume"),
         run: peers.join("bundle"),
     };
@@ -82,7 +80,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
         vec![("MYDOCKER_ROOT", state.clone())],
     );
 
-    // The first run makes the directories that all later ones find.
+    // The first run creates the directories that later runs find.
     must(&mut ours(&["true"]).command())?;
     let same = same_calls(&ours(&["true"]).command(), &line.command())?;
     println!("{}", same.as_ref().unwrap_or_else(|different| different));
@@ -100,20 +98,22 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
             Ok(None) => absent.push(peer.missing()),
             Err(error) => {
                 let why = report(&error);
-                absent.push(format!("{}: it can't be measured: {why}", peer.name));
+                absent.push(format!("{}: cannot be measured: {why}", peer.name));
             }
         }
     }
     let cold = in_turn(&contenders, runs, Heat::Cold)?;
     let hot = in_turn(&contenders, runs, Heat::Hot)?;
-    println!("\nch04-volume {} true: whole process, ms", words.join(" "));
+    println!("\nch04-volume {} true: whole process, in ms", words.join(" "));
     println!(
-        "medians of {runs} rounds; ours / theirs: the median of the rounds' ratios"
+        "medians of {runs} rounds; ours / theirs: the median of the ratios of all rounds"
     );
     print!("{}", table(&contenders, &aims, [&cold, &hot]));
-    println!("cold: 30 ms idle before each; hot: right behind one of the same kind");
     println!(
-        "the containers' directories lie on {}; --state DIR is for others",
+        "cold: 30 ms idle time before each run; hot: directly after a run of the same kind"
+    );
+    println!(
+        "the containers' directories are on {}; --state DIR selects another directory",
         super::record::file_system(&state)
     );
     for line in absent {
@@ -136,7 +136,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     Ok(Record::new("start", title, "ms", &state, figures))
 }
 
-/// The table's numbers.
+/// The figures of the table.
 fn figures(
     contenders: &[Contender],
     aims: &[[Option<Aim>; 2]],
@@ -159,7 +159,7 @@ fn figures(
     figures
 }
 
-/// Ours first, then everybody with ours in relation to it.
+/// Our row first, then the other programs with our time divided by theirs.
 fn table(
     contenders: &[Contender],
     aims: &[[Option<Aim>; 2]],
@@ -189,7 +189,7 @@ fn table(
     format!("{}\n", table.trim_end())
 }
 
-/// Two launchers of ours, and two of crun, in turn.
+/// Measure two launchers of our program and two of crun, in turn.
 fn beside(ours: &[Contender; 2], theirs: &[Contender; 2]) -> Result<()> {
     let (mut our, mut their) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -198,7 +198,7 @@ fn beside(ours: &[Contender; 2], theirs: &[Contender; 2]) -> Result<()> {
     }
     let ratio = ratio(&our, &their);
     println!(
-        "two launchers, containers a second: {} {:.0}, {} {:.0}, ratio {ratio:.2} \
+        "two launchers, containers per second: {} {:.0}, {} {:.0}, ratio {ratio:.2} \
          (aim >= {BESIDE}, {})",
         ours[0].name,
         median(&our),
@@ -209,13 +209,13 @@ fn beside(ours: &[Contender; 2], theirs: &[Contender; 2]) -> Result<()> {
     Ok(())
 }
 
-/// The comparison is fair as long as both make the same system calls. The sentence
-/// for the reader; as an error when they don't.
+/// The comparison is fair only if both programs make the same system calls. Returns
+/// the sentence for the user, or as an error if they differ.
 fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> {
     if !strace_is_there() {
         return Ok(Ok(
-            "strace: not installed; cargo xtask bench --install gets it. That \
-                      both make the same system calls is not checked"
+            "strace: not installed; cargo xtask bench --install installs it. \
+                      The system calls of both programs are not compared"
                 .to_owned(),
         ));
     }
@@ -223,7 +223,7 @@ fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> 
     if ours == line {
         let count: usize = ours.values().sum();
         return Ok(Ok(format!(
-            "ch04-volume and the straight line make the same {count} system calls"
+            "ch04-volume and the straight-line program make the same {count} system calls"
         )));
     }
     let names: BTreeSet<&String> = ours.keys().chain(line.keys()).collect();
@@ -236,19 +236,19 @@ fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> 
     let told =
         different.map(|(name, ours, line)| format!("{name} {ours} and {line}"));
     Ok(Err(format!(
-        "the straight line is out of step; ch04-volume and it make: {}",
+        "ch04-volume and the straight-line program make different system calls: {}",
         told.collect::<Vec<_>>().join(", ")
     )))
 }
 
-/// Memory that the host side alone holds, in KiB.
+/// The private memory of the host-side process, in KiB.
 fn private_dirty(mut command: Command) -> Result<u64> {
     let mut child = command.spawn()?;
     let path = Path::new("/proc").join(child.id().to_string()).join("smaps_rollup");
-    // Its program must run: before, the child still shares its pages.
+    // Wait until the program runs: before, the child shares the pages.
     sleep(Duration::from_millis(300));
     let text = fs::read_to_string(&path);
-    // Not killed: it tidies up.
+    // Not killed, so that it cleans up.
     child.wait()?;
     let text = text.with_context(|| path.display().to_string())?;
     let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));

@@ -1,4 +1,4 @@
-//! `cargo xtask bench vm`: what the test VM costs.
+//! `cargo xtask bench vm`: the time that the test VM costs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,16 +13,16 @@ use crate::vm::accelerator::Choice;
 use crate::vm::machine::{Machine, Word};
 use crate::vm::{Cgroup, qemu};
 
-/// Tests in one VM, to see what one costs.
+/// The number of tests in one VM, to measure the cost of one test.
 const TESTS: u32 = 10;
 
-/// Boot VMs of these kernels, and run tests in them that do nothing.
+/// Boot VMs of these kernels, and run empty tests in them.
 pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record> {
     let built = build(&["misbehaving"])?;
     let qemu = qemu::find()?;
     let accelerator = crate::set::accelerator(choice, &qemu)?;
     let mut figures = Vec::new();
-    println!("ms, medians of {runs}; in brackets the fastest and the slowest");
+    println!("medians of {runs} in ms; in brackets the fastest and the slowest");
     for wanted in kernels {
         let begun = Instant::now();
         let mut set =
@@ -31,13 +31,13 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record
         let files = [Some(&set.medium.initramfs), set.medium.disk.as_ref()];
         let mut size = 0.0;
         for file in files.into_iter().flatten() {
-            // Holes are not written.
+            // Holes do not occupy disk space.
             size += fs::metadata(file)?.blocks() as f64 * 512.0 / 1e6;
         }
         println!("{}", set.describe());
         let (mut ready, mut first, mut each) = (Vec::new(), Vec::new(), Vec::new());
         let mut restored = Vec::new();
-        // It makes the snapshot.
+        // This boot creates the snapshot.
         drop(set.boot()?);
         for _ in 0..runs {
             set.kept = true;
@@ -78,7 +78,7 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record
     Ok(Record::new("vm", title, "ms", &crate::vm::directory(), figures))
 }
 
-/// Run a test that does nothing; how long it took by process 1's clock.
+/// Run an empty test; returns its time according to PID 1.
 fn one_test(vm: &mut Machine) -> Result<u64> {
     vm.order(&Order::Test(vm_init::Test {
         program: "misbehaving".into(),
@@ -96,7 +96,7 @@ fn one_test(vm: &mut Machine) -> Result<u64> {
             }) => {
                 return Ok(milliseconds);
             }
-            word => bail!("a test that does nothing: {word:?}"),
+            word => bail!("unexpected message for an empty test: {word:?}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What each chapter's container does, and where it is taught.
+//! The capabilities of each chapter's container, and the pages about them.
 
 use anyhow::{Result, bail};
 
@@ -22,8 +22,9 @@ pub(crate) const ALL: [&str; 16] = [
     "volume",
 ];
 
-/// How many of them a chapter's container has, all before it included. (ch02-user's is
-/// a user namespace alone, which all the others make for who is not root.)
+/// The number of capabilities of each chapter's container, including those of
+/// earlier chapters. (ch02-user has only a user namespace, which the other chapters
+/// create for users without privileges.)
 const CHAPTERS: [(&str, usize); 10] = [
     ("ch02-uts", 5),
     ("ch02-ipc", 6),
@@ -37,21 +38,21 @@ const CHAPTERS: [(&str, usize); 10] = [
     ("ch04-volume", 16),
 ];
 
-/// A chapter's capabilities.
+/// The capabilities of a chapter.
 ///
 /// # Errors
-/// There is no such chapter, or it makes no container of its own.
+/// The chapter is unknown or creates no container of its own.
 pub(crate) fn capabilities(chapter: &str) -> Result<&'static [&'static str]> {
     match CHAPTERS.iter().find(|(name, _)| *name == chapter) {
         Some((_, count)) => Ok(&ALL[..*count]),
         None => {
             let names = CHAPTERS.map(|(name, _)| name).join(", ");
-            bail!("nothing is graded as {chapter}: give one of {names}")
+            bail!("{chapter} cannot be graded: expected one of {names}")
         }
     }
 }
 
-/// The page that teaches a capability.
+/// The page that explains a capability.
 pub(crate) fn page(capability: &str) -> String {
     let name = match capability {
         "argv" | "exit-code" | "signals" | "leak" => "engine",

@@ -1,8 +1,8 @@
-//! What goes into the VM with a program: its loader and libraries, a script's
-//! interpreter, and what the adapter names.
+//! The files that go into the VM with a program: its loader and libraries, a
+//! script's interpreter, and the files that the adapter names.
 //!
-//! The disk becomes /usr. What lies elsewhere on this machine lies below
-//! [`place::GRADE`] there, and a symlink leads to it.
+//! The disk becomes /usr. Other files of this machine are stored below
+//! [`place::GRADE`] on the disk, and symlinks point to them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,10 +19,10 @@ use vm_init::place;
 
 use crate::vm::tree::{Node, Tree};
 
-/// What the VM's busybox is.
+/// Interpreters that the VM's busybox provides.
 const SHELLS: [&str; 3] = ["sh", "ash", "busybox"];
 
-/// Of Python's library, what no program of a container needs.
+/// Parts of Python's library that no container program needs.
 const LEFT_AT_HOME: [&str; 9] = [
     "__pycache__",
     "dist-packages",
@@ -40,10 +40,10 @@ struct Luggage {
     links: BTreeMap<String, String>,
 }
 
-/// Pack.
+/// Collect the files.
 ///
 /// # Errors
-/// The program or something that it needs can't be read; a library isn't found.
+/// The program or a file that it needs cannot be read; a library is not found.
 pub(crate) fn pack(binary: &Path, adapter: Adapter) -> Result<(Tree, Subject)> {
     let mut luggage = Luggage { tree: Tree::default(), links: BTreeMap::new() };
     let path = fs::canonicalize(binary).step(|| binary.display().to_string())?;
@@ -67,7 +67,7 @@ pub(crate) fn pack(binary: &Path, adapter: Adapter) -> Result<(Tree, Subject)> {
 }
 
 impl Luggage {
-    /// Where a path of this machine lies in the VM.
+    /// The path in the VM of a path of this machine.
     fn place(&mut self, path: &Path) -> String {
         let path = path.to_string_lossy();
         if path.starts_with(&format!("{}/", place::DISK)) {
@@ -78,7 +78,8 @@ impl Luggage {
         at
     }
 
-    /// A file, or a directory without these, with what it needs.
+    /// Add a file, or a directory except the entries `without`, and the files that
+    /// it needs.
     fn take(&mut self, path: &Path, without: &[&str]) -> Result<()> {
         let at = self.place(path);
         self.copy(path, &at, without)
@@ -93,8 +94,9 @@ impl Luggage {
                 return Ok(());
             }
             let bytes = fs::read(path).step(shown)?;
-            // The scripts of a directory are run by what already is in the VM. A
-            // library of Python's may want one that isn't there: nobody loads it.
+            // Scripts in a directory are executed by programs that are already in
+            // the VM. A library of Python may need a library that is missing here;
+            // it is not loaded then.
             let needed = self.needs_libraries(path, &bytes);
             if without.is_empty() {
                 needed?;
@@ -106,7 +108,7 @@ impl Luggage {
         for entry in fs::read_dir(path).step(shown)? {
             let path = entry.step(shown)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // One without a target is no loss.
+            // Skip a symlink without a target.
             if without.contains(&name.as_ref()) || !path.exists() {
                 continue;
             }
@@ -115,7 +117,7 @@ impl Luggage {
         Ok(())
     }
 
-    /// What it takes to run this file.
+    /// Add the files that are required to execute this file.
     fn needs(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
         if let Some(rest) = bytes.strip_prefix(b"#!") {
             let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -131,7 +133,7 @@ impl Luggage {
         }
     }
 
-    /// The loader says itself what it would load.
+    /// Add the libraries that the loader lists.
     ///
     /// # Source
     /// ld.so(8), "--list"
@@ -158,7 +160,7 @@ impl Luggage {
                 line.trim().split_once(" => ").unwrap_or(("", line.trim()));
             if rest.starts_with("not found") {
                 bail!(
-                    "{} needs {name}, which is not on this machine",
+                    "{} needs {name}, which is not installed on this machine",
                     path.display()
                 );
             }
@@ -173,7 +175,7 @@ impl Luggage {
                 .step(|| format!("read(2) {}", library.display()))?;
             self.tree.add(&at, Node::File(0o755, bytes));
         }
-        // Libraries in unusual places are found by its cache.
+        // The loader finds libraries in unusual directories by its cache.
         let cache = Path::new("/etc/ld.so.cache");
         if let Ok(bytes) = fs::read(cache) {
             let at = self.place(cache);
@@ -182,7 +184,7 @@ impl Luggage {
         Ok(())
     }
 
-    /// A script's first line, without `#!`.
+    /// Parse a script's first line, without `#!`.
     fn interpreter(&mut self, line: &str) -> Result<()> {
         let mut words = line.split_whitespace();
         let mut word = words.next().unwrap_or_default();
@@ -195,7 +197,7 @@ impl Luggage {
             return Ok(());
         }
         let path = on_path(word).with_context(|| {
-            format!("the script's interpreter {word:?} is not here")
+            format!("the script's interpreter {word:?} is not installed")
         })?;
         let program = if name.starts_with("python") {
             self.python(&path)?
@@ -203,7 +205,7 @@ impl Luggage {
             fs::canonicalize(&path).step(|| path.display().to_string())?
         };
         self.take(&program, &[])?;
-        // Where the script looks for it, and where env(1) does.
+        // At the path in the script, and where env(1) finds it.
         let target = || Node::Symlink(program.to_string_lossy().into_owned().into());
         self.tree.add(&format!("/usr/local/bin/{name}"), target());
         if Path::new(word).is_absolute() && Path::new(word) != program {
@@ -213,7 +215,7 @@ impl Luggage {
         Ok(())
     }
 
-    /// Python knows where its library lies, and itself.
+    /// Ask Python for the paths of its binary and its library.
     fn python(&mut self, path: &Path) -> Result<PathBuf> {
         let script = "import sys, sysconfig\nprint(sys.executable)\n\
                       for n in 'stdlib', 'platstdlib': print(sysconfig.get_path(n))";
@@ -224,7 +226,7 @@ impl Luggage {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         let [program, libraries @ ..] = lines.as_slice() else {
-            bail!("{} does not say where its library is", path.display());
+            bail!("{} does not report the path of its library", path.display());
         };
         let program = fs::canonicalize(program).step(|| (*program).to_owned())?;
         for library in libraries {
@@ -246,7 +248,7 @@ fn on_path(word: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The loader that an ELF program asks for, or that its libraries take.
+/// The loader of an ELF program, or of the programs that use a library.
 fn loader(bytes: &[u8]) -> Option<String> {
     let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
@@ -257,8 +259,8 @@ fn loader(bytes: &[u8]) -> Option<String> {
         }
         is_dynamic |= matches!(segment.dynamic(endian, bytes), Ok(Some(_)));
     }
-    // A library names no loader: it is that of the programs here. (A static program
-    // that may lie anywhere is dynamic too, and needs nothing of it.)
+    // A library names no loader: it uses that of the programs here. (A static
+    // position-independent program is dynamic too, but needs no loader.)
     let is_library = is_dynamic && header.e_entry(endian) == 0;
     if !is_library {
         return None;
@@ -272,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dynamic_program_brings_its_loader_and_libraries() {
+    fn a_dynamic_program_is_packed_with_its_loader_and_libraries() {
         let own = std::env::current_exe().unwrap();
         let (tree, subject) = pack(&own, Adapter::default()).unwrap();
         let has = |part: &str| {
@@ -287,8 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_for_the_shell_brings_nothing_and_one_without_interpreter_is_refused()
-    {
+    fn a_shell_script_needs_no_files_and_a_missing_interpreter_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("box");
         for line in ["#!/bin/sh\n", "#! /usr/bin/env sh\n"] {

@@ -1,4 +1,4 @@
-//! The results: a table for people, results.json and JUnit for machines.
+//! The results: a table for people, results.json and JUnit for programs.
 
 use anyhow::Result;
 use quick_xml::events::{BytesDecl, BytesText, Event};
@@ -10,7 +10,7 @@ use super::chapters::page;
 use super::row::Row;
 use crate::test::report::printable;
 
-/// All of them.
+/// The results of all checks.
 pub(crate) struct Report<'a> {
     pub(crate) capabilities: &'a [&'static str],
     pub(crate) rows: &'a [Row],
@@ -27,7 +27,7 @@ fn word(status: Status) -> &'static str {
 }
 
 impl Row {
-    /// What is told of one that did not pass, a line each.
+    /// The lines that describe a result that is not a pass.
     pub(crate) fn explanation(&self) -> Vec<String> {
         let answer = &self.answer;
         let mut lines = vec![
@@ -64,7 +64,7 @@ impl Report<'_> {
         self.rows.iter().filter(|row| row.check.group == capability).collect()
     }
 
-    /// A line a capability, then why some checks did not pass.
+    /// One line per capability, then the reasons of the checks that did not pass.
     pub(crate) fn table(&self) -> String {
         let mut text = format!("{:<12}{:<8}VERDICT\n", "CAPABILITY", "PASSED");
         for capability in self.capabilities {
@@ -72,7 +72,7 @@ impl Report<'_> {
             let is = |status: Status| {
                 rows.iter().filter(|row| row.answer.status == status).count()
             };
-            // The worst of them.
+            // The worst result counts.
             let worst = [Status::Fail, Status::Error, Status::Leak, Status::Pass];
             let verdict = worst.into_iter().find(|status| is(*status) > 0);
             let mut verdict = word(verdict.unwrap_or(Status::Skip)).to_owned();
@@ -110,8 +110,9 @@ impl Report<'_> {
         text + &format!("\ngrade: {}\n", counts.join(", "))
     }
 
-    /// Exercism's form knows pass, fail and error: a leak is a fail whose message
-    /// says so. What was skipped is no test of it, and stands beside them.
+    /// Exercism's format has only pass, fail and error: a leak is a fail whose
+    /// message says so. Skipped checks are not tests in this format; they are listed
+    /// separately.
     ///
     /// # Source
     /// "The Test Runner Interface" of Exercism, version 3
@@ -169,7 +170,7 @@ impl Report<'_> {
         Ok(serde_json::to_vec_pretty(&text)?)
     }
 
-    /// A suite a capability; a leak is a failure of the type `leak`.
+    /// One suite per capability; a leak is a failure of the type `leak`.
     pub(crate) fn junit(&self) -> Result<Vec<u8>> {
         let mut xml = Writer::new_with_indent(Vec::new(), b' ', 2);
         xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
@@ -237,7 +238,7 @@ fn suite(
     Ok(())
 }
 
-/// The form's limit.
+/// Truncate a text to the limit of Exercism's format.
 fn cut(text: &str) -> String {
     const LIMIT: usize = 500;
     let note = "Output was truncated. Please limit to 500 chars";
@@ -285,7 +286,7 @@ mod tests {
     const CAPABILITIES: [&str; 4] = ["uts", "pid", "net", "volume"];
 
     #[test]
-    fn the_table_and_junit_tell_the_verdicts_apart() {
+    fn the_table_and_junit_distinguish_the_verdicts() {
         let rows = rows();
         let report = Report { capabilities: &CAPABILITIES, rows: &rows };
         insta::assert_snapshot!("table", report.table());
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn results_json_has_exercisms_form() {
+    fn results_json_has_exercisms_format() {
         let read = |rows: &[Row]| -> Value {
             let report = Report { capabilities: &CAPABILITIES, rows };
             serde_json::from_slice(&report.results_json().unwrap()).unwrap()

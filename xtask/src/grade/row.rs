@@ -1,4 +1,4 @@
-//! One check in the VM, and its row in the results.
+//! Running one check in the VM, and its row in the results.
 
 use anyhow::Result;
 use vm_init::How;
@@ -23,7 +23,7 @@ impl Row {
         Row { check: check.clone(), answer, milliseconds: 0 }
     }
 
-    /// The sentence.
+    /// The name of the check, as a sentence.
     pub(crate) fn sentence(&self) -> String {
         self.check.name.replace('_', " ")
     }
@@ -32,7 +32,7 @@ impl Row {
 fn without_answer(status: Status, actual: String) -> Answer {
     Answer {
         status,
-        expected: "the check to come to its end".into(),
+        expected: "the check to finish".into(),
         actual,
         left: Vec::new(),
         commands: Vec::new(),
@@ -40,7 +40,8 @@ fn without_answer(status: Status, actual: String) -> Answer {
     }
 }
 
-/// The VM that they run in, and another one when it was spoilt.
+/// The VM in which checks run. It is replaced by a new VM when a check has changed
+/// it.
 pub(crate) struct Vm<'a> {
     set: &'a Set,
     seconds: u64,
@@ -52,10 +53,10 @@ impl<'a> Vm<'a> {
         Vm { set, seconds, machine: None }
     }
 
-    /// Run one.
+    /// Run one check.
     ///
     /// # Errors
-    /// No VM comes up.
+    /// The VM does not boot.
     pub(crate) fn run(&mut self, check: &Check) -> Result<Row> {
         let (mut machine, given) = match self.machine.take() {
             Some(known) => known,
@@ -74,10 +75,10 @@ impl<'a> Vm<'a> {
         Ok(Row { check: check.clone(), answer, milliseconds })
     }
 
-    /// The VM's goodbye.
+    /// Shut down the VM and check its last message.
     ///
     /// # Errors
-    /// It says something else.
+    /// The message is wrong.
     pub(crate) fn finish(self) -> Result<()> {
         match self.machine {
             Some((machine, given)) => machine.finish(given),
@@ -86,7 +87,7 @@ impl<'a> Vm<'a> {
     }
 }
 
-/// The answer, and whether the VM is as good as before.
+/// The answer, and whether the VM can be used again.
 fn understand(
     asked: Result<Asked, String>,
     text: &str,
@@ -102,7 +103,7 @@ fn understand(
     let mut answer = match (asked.how, answer) {
         (How::Code(0), Some(answer)) => answer,
         (How::TimedOut, _) => {
-            let text = format!("hang: it had not ended after {seconds} s");
+            let text = format!("hang: timed out after {seconds} s");
             return (without_answer(Status::Fail, text), false);
         }
         (how, _) => {
@@ -110,11 +111,11 @@ fn understand(
             return (without_answer(Status::Error, text), false);
         }
     };
-    // What the room overlooked, process 1 has seen.
+    // PID 1 may find leaks that the check itself did not find.
     let usable = asked.left.is_empty();
     if !usable && answer.status == Status::Pass {
         answer.status = Status::Leak;
-        answer.expected = "the machine to be as it was".into();
+        answer.expected = "no change of the machine".into();
         answer.actual = asked.left.join("; ");
     }
     answer.left.extend(asked.left);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_answer_is_one() {
+    fn only_a_complete_answer_counts() {
         let pass = without_answer(Status::Pass, String::new());
         let line = format!("x\n{ANSWER}{}\n", serde_json::to_string(&pass).unwrap());
         let status = |asked, text: &str| {
@@ -147,7 +148,7 @@ mod tests {
         let killed = asked(How::Signal(9), &[]);
         assert_eq!(status(killed, &line), (Status::Error, false));
         let (answer, _) = understand(asked(How::TimedOut, &[]), &line, 5);
-        assert_eq!(answer.actual, "hang: it had not ended after 5 s");
+        assert_eq!(answer.actual, "hang: timed out after 5 s");
         let (answer, _) = understand(Err("powered the VM off".into()), "", 5);
         assert_eq!(answer.actual, "powered the VM off");
     }

@@ -1,4 +1,4 @@
-//! A test on this machine.
+//! Running a test on this machine.
 
 use std::fs;
 use std::io::Read;
@@ -21,10 +21,10 @@ use crate::build::Built;
 use crate::vm;
 use crate::vm::scratch::Scratch;
 
-/// Run a test in a process group of its own, to its end.
+/// Run a test in its own process group until it ends.
 ///
 /// # Errors
-/// It can't be started, or its output can't be kept.
+/// The test cannot be started, or its output cannot be stored.
 pub(crate) fn run(
     built: &Built,
     program: &str,

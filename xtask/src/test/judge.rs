@@ -1,42 +1,42 @@
-//! What a test's end means.
+//! The verdict on a test.
 
 use vm_init::How;
 
 use super::skips::Expected;
 
-/// What a test came to.
+/// The verdict on a test.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// It ran to its end, and was content.
+    /// The test ran and passed.
     Passed,
-    /// The kernel lacks what it is about, as was known beforehand: the reasons.
+    /// The test was skipped, as expected for this kernel: the reasons.
     Skipped(String),
-    /// Anything else: what it was, in a few words.
+    /// Anything else: a short description.
     Failed(String),
 }
 
-/// All that is known of a test's end.
+/// Everything that is known about the end of a test.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) how: How,
     pub(crate) seconds: u64,
     pub(crate) output: String,
     pub(crate) skips: Vec<String>,
-    /// What it left in the VM.
+    /// The changes that it left in the VM.
     pub(crate) left: Vec<String>,
 }
 
-/// What it means; `expected` tells of its skip.
+/// The verdict on this end; `expected` tells whether a skip is expected.
 ///
-/// An exit code of 0 is not enough: libtest's own closing line must tell of one test
-/// that passed, and be the last.
+/// An exit status of 0 is not enough: the last line must be libtest's result line,
+/// and it must report one passed test.
 pub(crate) fn judge(end: &End, expected: Expected) -> Verdict {
     let failed = |text: String| Verdict::Failed(text);
     let last = end.output.lines().rfind(|line| !line.trim().is_empty());
     let closing = last.and_then(|line| line.strip_prefix("test result: "));
     match end.how {
         How::TimedOut => {
-            return failed(format!("had not ended after {} s", end.seconds));
+            return failed(format!("timed out after {} s", end.seconds));
         }
         How::Signal(signal) => return failed(format!("killed by signal {signal}")),
         How::Code(code) => match (code, closing) {
@@ -56,12 +56,10 @@ pub(crate) fn judge(end: &End, expected: Expected) -> Verdict {
     }
     match (end.skips.join("; "), expected) {
         (none, Expected::Yes(reason)) if none.is_empty() => {
-            failed(format!("ran, and a skip was expected: {reason}"))
+            failed(format!("ran, but a skip was expected: {reason}"))
         }
         (none, _) if none.is_empty() => Verdict::Passed,
-        (skips, Expected::No) => {
-            failed(format!("skipped, which was not expected: {skips}"))
-        }
+        (skips, Expected::No) => failed(format!("skipped unexpectedly: {skips}")),
         (skips, _) => Verdict::Skipped(skips),
     }
 }
@@ -86,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_closing_line_of_a_test_that_passed_is_green() {
+    fn only_the_result_line_of_a_passed_test_counts_as_passed() {
         assert_eq!(judge(&end(How::Code(0), OK), Expected::No), Verdict::Passed);
         let early = "exited with 0 before its verdict";
         assert_eq!(failure(&end(How::Code(0), "")), early);
@@ -99,13 +97,13 @@ mod tests {
             "exited with 3 before its verdict"
         );
         assert_eq!(failure(&end(How::Signal(9), OK)), "killed by signal 9");
-        assert_eq!(failure(&end(How::TimedOut, OK)), "had not ended after 5 s");
+        assert_eq!(failure(&end(How::TimedOut, OK)), "timed out after 5 s");
         let bad = "test result: FAILED. 0 passed; 1 failed;\n";
         assert_eq!(failure(&end(How::Code(101), bad)), "failed");
     }
 
     #[test]
-    fn a_skip_is_one_only_where_it_was_expected() {
+    fn a_skip_counts_only_where_it_is_expected() {
         let mut end = end(How::Code(0), OK);
         let (sure, perhaps) =
             (Expected::Yes("no aufs"), Expected::Perhaps("no aufs"));
@@ -117,11 +115,11 @@ mod tests {
             let skipped = Verdict::Skipped("no aufs here".into());
             assert_eq!(judge(&end, expected), skipped);
         }
-        assert!(failure(&end).contains("not expected: no aufs here"));
+        assert!(failure(&end).contains("skipped unexpectedly: no aufs here"));
     }
 
     #[test]
-    fn what_is_left_behind_is_a_failure() {
+    fn leftovers_are_a_failure() {
         let mut end = end(How::Code(0), OK);
         end.left = vec!["mount: /x".into()];
         assert_eq!(failure(&end), "left behind: mount: /x");

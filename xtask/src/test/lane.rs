@@ -1,5 +1,5 @@
-//! A lane: the tests in VMs of one kind, several at a time. A VM in which something
-//! went wrong is thrown away, and the tests that are left go on in a fresh one.
+//! A lane: running tests in VMs of one kind, several in parallel. After an error,
+//! the VM is discarded, and the remaining tests run in a new one.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,45 +21,46 @@ use crate::mutex::lock;
 use crate::vm::machine::{Machine, Word};
 use crate::vm::{Set, say};
 
-/// A test's own time is process 1's business. After it, and so much more, the whole
-/// VM counts as hung.
+/// PID 1 of the VM enforces the time limit of a test. If it exceeds the limit by
+/// this time, the whole VM counts as hung.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// No test has business on the console. One that writes more there floods it.
+/// Tests must not write to the console. A test that writes more bytes than this
+/// floods it.
 const CONSOLE: usize = 256 << 10;
 
-/// Of a test's output so much is kept, its end.
+/// The number of bytes that are kept of a test's output, from its end.
 const OUTPUT: usize = 256 << 10;
 
-/// The lane's name in reports.
+/// The name of the lane in reports.
 pub(crate) fn name(set: &Set) -> String {
     format!("{} {}", set.kernel.wanted, set.cgroup)
 }
 
-/// What is done with the VM of a test that failed, and with all that it left there:
-/// the test's name, the VM, and how many tests it was given.
+/// A function that is called with the VM of a failed test: the test's name, the VM,
+/// and the number of tests that the VM has run.
 pub(crate) type Look<'a> =
     &'a (dyn Fn(&str, &mut Machine, u32) -> Result<()> + Sync);
 
-/// Suite tests are run.
+/// How tests are run.
 #[derive(Clone, Copy)]
 pub(crate) struct Suite<'a> {
     /// The test program.
     pub(crate) program: &'a str,
-    /// Variables for it, beside those that each test has.
+    /// Environment variables of the program, besides those of every test.
     pub(crate) environment: &'a [(String, String)],
-    /// The command that runs a part again, if it isn't `cargo xtask test`.
+    /// The command that repeats a part, if it is not `cargo xtask test`.
     pub(crate) again: Option<&'a str>,
-    /// Suite many VMs at a time.
+    /// The number of parallel VMs.
     pub(crate) jobs: usize,
-    /// A test's time.
+    /// The time limit of a test.
     pub(crate) seconds: u64,
-    /// With it the first test that fails is the last that is begun.
+    /// Called for the first failed test; no other test is started then.
     pub(crate) look: Option<Look<'a>>,
 }
 
 impl<'a> Suite<'a> {
-    /// One test after the other.
+    /// Run one test after the other.
     pub(crate) fn of(program: &'a str, seconds: u64) -> Suite<'a> {
         Suite {
             program,
@@ -72,10 +73,10 @@ impl<'a> Suite<'a> {
     }
 }
 
-/// Run the tests, report each as it ends, and close the lane.
+/// Run the tests, report each when it ends, and print the lane's summary.
 ///
 /// # Errors
-/// No VM comes up; one whose goodbye was not right.
+/// A VM does not boot; the last message of a VM is wrong.
 pub(crate) fn run(
     set: &Set,
     suite: Suite,
@@ -86,7 +87,7 @@ pub(crate) fn run(
     let first = reports.count();
     let queue = Mutex::new(tests.iter().collect::<VecDeque<_>>());
     let next = || lock(&queue).pop_front();
-    // Who looks does so when all is told; so two wait for each other.
+    // The shell must start after the summary was printed: a barrier of two.
     let (kept, told) = (AtomicBool::new(false), Barrier::new(2));
     let work = |sender: std::sync::mpsc::Sender<Report>| -> Result<()> {
         let mut vm = None;
@@ -100,14 +101,15 @@ pub(crate) fn run(
             given += 1;
             let (report, state) = one(set, machine, suite, name);
             let failed = matches!(report.verdict, Verdict::Failed(_));
-            // Nobody listens only when the lane is being given up.
+            // The receiver is closed only when the lane is aborted.
             let _ = sender.send(report);
             if let Some(look) = suite.look.filter(|_| failed) {
                 lock(&queue).clear();
                 if state == State::Gone {
-                    say(&format!("no shell: the VM went with {name}"));
+                    say(&format!("no shell: the VM ended with {name}"));
                 } else if !kept.swap(true, Ordering::Relaxed) {
-                    // In this very thread: QEMU dies with the one that started it.
+                    // In this thread, because QEMU is killed when the thread that
+                    // started it ends.
                     drop(sender);
                     told.wait();
                     return look(name, machine, given);
@@ -116,7 +118,8 @@ pub(crate) fn run(
             if state != State::Usable {
                 vm = None;
             }
-            // A page shows numbers that depend on what came before.
+            // Pages show numbers that depend on earlier commands, so each page
+            // gets a new VM.
             if suite.program == super::BOOK
                 && let Some(machine) = vm.take()
             {
@@ -141,7 +144,7 @@ pub(crate) fn run(
         for report in results {
             reports.add(report);
         }
-        // Those of the other workers come later; this is a failure anyway.
+        // Reports of other workers may come later; the lane has failed anyway.
         if kept.load(Ordering::Relaxed) {
             reports.close(&name(set), begun.elapsed(), false);
             told.wait();
@@ -166,18 +169,18 @@ pub(crate) fn run(
     ran
 }
 
-/// What a test has made of its VM.
+/// The state of a VM after a test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// As good as before.
+    /// Another test may run in it.
     Usable,
-    /// Somebody may look around in it, and no other test is given to it.
+    /// A shell may run in it, but no other test.
     Spoilt,
-    /// It has ended, or answers no more.
+    /// It has ended, or it no longer answers.
     Gone,
 }
 
-/// One test; and what became of the VM.
+/// Run one test. Returns its report and the state of the VM.
 fn one(set: &Set, vm: &mut Machine, suite: Suite, name: &str) -> (Report, State) {
     let begun = Instant::now();
     let shown_before = vm.console_length();
@@ -219,12 +222,12 @@ fn one(set: &Set, vm: &mut Machine, suite: Suite, name: &str) -> (Report, State)
     (report, state)
 }
 
-/// The command that runs a test again.
+/// The command that repeats a test.
 fn again(set: &Set, program: &str, name: &str) -> String {
     let (kernel, cgroup) = (&set.kernel.wanted, set.cgroup);
     match name.strip_prefix("book::").filter(|_| program == super::BOOK) {
         Some(page) => {
-            // A page names the machine itself that is another one than usual.
+            // A page that needs another machine names it itself.
             let page = page.split("::").next().unwrap_or(page);
             format!("cargo xtask test book {page}")
         }
@@ -237,8 +240,8 @@ fn again(set: &Set, program: &str, name: &str) -> String {
     }
 }
 
-/// The order, and what comes of it: the verdict, how long the test took in
-/// milliseconds, and whether it left the VM as it was. What befell the VM is an error.
+/// Order a test and wait for its end. Returns the verdict, the time in milliseconds,
+/// and whether the VM is unchanged. An error means that the VM is lost.
 fn conversation(
     set: &Set,
     vm: &mut Machine,
@@ -255,7 +258,7 @@ fn conversation(
     Ok((judge(&end, expected), milliseconds, clean))
 }
 
-/// What process 1 answers.
+/// The answer of PID 1.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) how: vm_init::How,
@@ -264,10 +267,10 @@ pub(crate) struct Asked {
     pub(crate) left: Vec<String>,
 }
 
-/// Let process 1 run one test, or something else that takes a test's arguments.
+/// Let PID 1 run one test, or another program that takes a test's arguments.
 ///
 /// # Errors
-/// What befell the VM, which is of no more use then.
+/// The VM is lost: the reason.
 pub(crate) fn ask(
     vm: &mut Machine,
     suite: Suite,
@@ -307,7 +310,7 @@ pub(crate) fn ask(
                 return Ok(Asked { how, milliseconds, skips, left });
             }
             Word::Event(Event::Refused { error }) => {
-                return Err(format!("the VM could not run it: {error}"));
+                return Err(format!("the VM could not run the test: {error}"));
             }
             Word::Gone => return Err(gone(vm)),
             Word::Silence => return Err("hung the VM".into()),
@@ -318,7 +321,7 @@ pub(crate) fn ask(
     }
 }
 
-/// Suite the VM went, in words.
+/// How the VM ended, as text.
 fn gone(vm: &mut Machine) -> String {
     let status = vm.ended();
     if vm.panicked() {
@@ -327,15 +330,16 @@ fn gone(vm: &mut Machine) -> String {
     match status.code() {
         Some(0) => "powered the VM off".into(),
         Some(vm_init::AGREED) => {
-            "the VM ended with the agreed code, and without its last word".into()
+            "the VM ended with the agreed exit status, but without its last message"
+                .into()
         }
         _ => format!("QEMU ended with {status}"),
     }
 }
 
-/// What a test can't know.
+/// A number that a test cannot guess.
 fn rand_ticket() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
-    // Each has keys of its own, from the system's random numbers.
+    // Each RandomState has its own keys, from the system's random numbers.
     RandomState::new().build_hasher().finish()
 }

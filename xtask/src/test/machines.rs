@@ -8,13 +8,13 @@ use crate::vm::Cgroup;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Layout {
-    /// Each controller in a hierarchy of its own
+    /// Each controller in its own hierarchy
     V1,
-    /// As v1, with an empty v2 tree beside it
+    /// As v1, with an additional empty v2 hierarchy
     Hybrid,
-    /// One tree
+    /// One hierarchy
     V2,
-    /// One after the other
+    /// All of them, one after the other
     All,
 }
 
@@ -29,11 +29,11 @@ impl Layout {
     }
 }
 
-/// A machine, by its kernel and cgroup layout, and the tests for it.
+/// A machine (kernel and cgroup layout), and its tests.
 pub(super) type Lane = (String, Cgroup, Vec<String>);
 
-/// The machines of the command line, and those that pages name. A block of a page that
-/// names a machine runs on that machine only.
+/// The machines of the command line, and those that pages name. If a block of a page
+/// names a machine, it runs only on that machine.
 pub(super) fn machines(args: &Args, tests: &[String]) -> Result<Vec<Lane>> {
     let kernels = match args.kernel.as_deref() {
         None => vec![PACKAGED[0]],
@@ -73,7 +73,7 @@ fn named_machine(args: &Args, test: &str) -> Result<Option<(String, Cgroup)>> {
             Ok(Some((kernel.to_owned(), cgroup)))
         }
         _ => bail!(
-            "{test}: there is no machine {name}, but {} with v1, hybrid or v2",
+            "{test}: unknown machine {name}: expected {} with v1, hybrid or v2",
             PACKAGED.join(" or ")
         ),
     }

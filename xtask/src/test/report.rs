@@ -1,5 +1,5 @@
-//! What is told of the tests: a line for each as it ends, why some failed, libtest's
-//! closing line, and files for machines.
+//! Reporting the tests: a line for each test, the reasons of failures, libtest's
+//! result line, and files for other programs.
 
 use std::fs;
 use std::path::Path;
@@ -19,24 +19,24 @@ pub(crate) struct Report {
     pub(crate) name: String,
     pub(crate) verdict: Verdict,
     pub(crate) milliseconds: u64,
-    /// What it printed.
+    /// The output of the test.
     pub(crate) output: String,
-    /// The console's last lines, if it failed in a VM.
+    /// The last lines of the console, if the test failed in a VM.
     pub(crate) kernel: String,
-    /// The command that runs it again.
+    /// The command that repeats the test.
     pub(crate) again: String,
 }
 
-/// All of them, lane after lane.
+/// The reports of all tests, lane after lane.
 #[derive(Default)]
 pub(crate) struct Reports {
     all: Vec<Report>,
-    /// How many were there when the last lane was closed.
+    /// The number of reports when the last lane was closed.
     closed: usize,
 }
 
 impl Reports {
-    /// Note one, and say how it went.
+    /// Add a report, and print its line.
     pub(crate) fn add(&mut self, report: Report) {
         let Report { name, verdict, milliseconds, .. } = &report;
         let how = match verdict {
@@ -58,7 +58,7 @@ impl Reports {
         &self.all[first..]
     }
 
-    /// How many tests were executed since then, and how many skipped.
+    /// The numbers of executed and skipped tests since the report `first`.
     pub(crate) fn executed(&self, first: usize) -> (usize, usize) {
         let reports = self.since(first);
         let skipped =
@@ -72,8 +72,8 @@ impl Reports {
         self.all.iter().filter(failed).count()
     }
 
-    /// Close a lane: what failed and what was skipped, then the closing line. One
-    /// that is not complete, as a VM made trouble, is never ok.
+    /// Close a lane: print the skipped and failed tests, then the result line. A
+    /// lane that is not complete, because of an error of a VM, is never ok.
     pub(crate) fn close(&mut self, lane: &str, took: Duration, complete: bool) {
         let reports = &self.all[self.closed..];
         let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
@@ -142,7 +142,7 @@ impl Reports {
         fs::write(path, text).with_context(|| path.display().to_string())
     }
 
-    /// JUnit's XML, as CI servers read it: a suite a lane.
+    /// Write JUnit XML for CI servers, with one suite per lane.
     pub(crate) fn write_junit(&self, path: &Path) -> Result<()> {
         let mut xml = Writer::new_with_indent(Vec::new(), b' ', 2);
         xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
@@ -211,13 +211,13 @@ fn words(verdict: &Verdict) -> (&'static str, &str) {
     }
 }
 
-/// Without what XML 1.0 can't hold, escaped or not.
+/// Replace the characters that XML 1.0 cannot contain, even escaped.
 pub(crate) fn printable(text: &str) -> String {
     let fits = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
     text.chars().map(|c| if fits(c) { c } else { '\u{fffd}' }).collect()
 }
 
-/// The last lines of a text, none of them endless.
+/// The last lines of a text; long lines are truncated.
 fn tail(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(count)..];
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn junit_tells_apart_what_passed_failed_and_was_skipped() {
+    fn junit_distinguishes_passed_failed_and_skipped_tests() {
         let report = |name: &str, verdict| Report {
             lane: "6.1 v2".into(),
             name: name.into(),

@@ -1,4 +1,4 @@
-//! The list of tests, and the selection of some of them.
+//! Listing and selecting tests.
 
 use std::process::Command;
 
@@ -8,18 +8,19 @@ use super::{NETWORK_PROGRAMS, NETWORKS, PACKAGED, skips};
 use crate::build::Built;
 use crate::vm::Cgroup;
 
-/// The names of a test program's tests. Those of the networks' programs begin with the
-/// program.
+/// The names of a test program's tests. For the programs of `networks`, they begin
+/// with the program's name.
 ///
 /// # Errors
-/// There is no such program, or it fails to list them.
+/// There is no such program, or it fails to list its tests.
 pub(crate) fn listed(built: &Built, program: &str) -> Result<Vec<String>> {
     if program != NETWORKS {
         return of_program(built, program, &[]);
     }
     let mut all = Vec::new();
     for program in NETWORK_PROGRAMS {
-        // A measurement, and a test that another test runs in a process of its own.
+        // Ignored: a measurement, and a test that another test runs in its own
+        // process.
         let ignored = of_program(built, program, &["--ignored"])?;
         let tests = of_program(built, program, &[])?;
         let tests = tests.iter().filter(|test| !ignored.contains(test));
@@ -75,7 +76,7 @@ pub(crate) fn select(all: Vec<String>, words: &[String]) -> Result<Vec<String>> 
         let chapter = name.split("::").next().unwrap_or(name);
         name.contains(word.as_str()) || chapter.contains(&word.replace('-', "_"))
     };
-    // A word with a typo is an error, also if other words match.
+    // A word with a typo is an error, even if other words match.
     for word in words {
         if !all.iter().any(|name| means(word, name)) {
             bail!(

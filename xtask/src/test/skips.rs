@@ -1,33 +1,33 @@
-//! The skips that a lane expects: a test is skipped only where the kernel lacks what
-//! it is about, and that is known beforehand.
+//! The skips that a lane expects: a test may be skipped only if the kernel is known
+//! to lack the tested feature.
 
 use super::PACKAGED;
 use crate::vm::Cgroup;
 
-/// One skip.
+/// One expected skip.
 struct Skip {
-    /// The kernel as it is asked for, or any.
+    /// The kernel as the user names it; `None` means any kernel.
     kernel: Option<&'static str>,
-    /// The cgroup layout, or any.
+    /// The cgroup layout; `None` means any layout.
     cgroup: Option<Cgroup>,
-    /// The test's name, or, with `::` at the end, a module of tests.
+    /// The name of a test, or of a module of tests if it ends with `::`.
     test: &'static str,
     reason: &'static str,
 }
 
-/// What is known beforehand of a test's skip.
+/// Whether a test is expected to be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// It runs.
+    /// The test must run.
     No,
-    /// It is skipped, for this reason.
+    /// The test must be skipped, for this reason.
     Yes(&'static str),
-    /// It is skipped where this reason holds, which is not known of a kernel that
-    /// somebody brings.
+    /// The test may be skipped, for this reason: the features of the user's own
+    /// kernel are not known.
     Perhaps(&'static str),
 }
 
-/// aufs was never part of Linux, and Debian's kernels lack it.
+/// aufs was never part of Linux, and Debian's kernels do not include it.
 const fn no_aufs(kernel: &'static str) -> Skip {
     Skip {
         kernel: Some(kernel),
@@ -37,7 +37,7 @@ const fn no_aufs(kernel: &'static str) -> Skip {
     }
 }
 
-/// ufw(8) is a program in Python: it is not in the VM.
+/// ufw(8) is written in Python, which the VM does not have.
 const fn no_ufw(kernel: &'static str) -> Skip {
     Skip {
         kernel: Some(kernel),
@@ -47,7 +47,7 @@ const fn no_ufw(kernel: &'static str) -> Skip {
     }
 }
 
-/// With cgroup v1 alone Linux 6.12 has neither: the mount is refused.
+/// Linux 6.12 has no v1 hierarchy of memory and cpuset: the mount is refused.
 const fn no_v1(test: &'static str) -> Skip {
     Skip {
         kernel: Some(PACKAGED[1]),
@@ -57,18 +57,18 @@ const fn no_v1(test: &'static str) -> Skip {
     }
 }
 
-/// Of a machine that somebody brings it isn't known.
+/// It is not known whether the user's machine has the feature.
 const fn perhaps_here(test: &'static str, reason: &'static str) -> Skip {
     Skip { kernel: Some(HERE), cgroup: None, test, reason }
 }
 
-/// Why a test does not change the machine that it runs on.
+/// The reason why a test does not change its machine.
 const LOCKED: &str = "this machine's settings may not be changed";
 
-/// Why a test of another program's firewall does not run.
+/// The reason why a test of another program's firewall does not run.
 const NO_PROGRAM: &str = "the firewall's program is not installed";
 
-/// In a kernel's place: this machine's, whatever it is.
+/// The name of this machine's kernel.
 const HERE: &str = "here";
 
 const EXPECTED: [Skip; 20] = [
@@ -140,7 +140,7 @@ pub(crate) fn expected(
     match skips.clone().find(sure) {
         Some(skip) => Expected::Yes(skip.reason),
         None if PACKAGED.contains(&kernel) => Expected::No,
-        // What one of the packaged kernels lacks, this one may lack too.
+        // A feature that a packaged kernel lacks may be missing here too.
         None => skips.next().map_or(Expected::No, |s| Expected::Perhaps(s.reason)),
     }
 }

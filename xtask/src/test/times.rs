@@ -1,4 +1,4 @@
-//! How long each test took last.
+//! The duration of each test in its last run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::report::Report;
 use crate::vm;
 
-/// How long each test took last, in milliseconds. Long tests start first, so that all
-/// VMs end at about the same time.
+/// The duration of each test in its last run, in milliseconds. Long tests start
+/// first, so that all VMs finish at about the same time.
 pub(super) struct Times(std::cell::RefCell<BTreeMap<String, u64>>);
 
 impl Times {
@@ -24,7 +24,7 @@ impl Times {
     pub(super) fn longest_first(&self, tests: &[String]) -> Vec<String> {
         let mut tests = tests.to_vec();
         let times = self.0.borrow();
-        // New tests, and tests that took about as long, keep the order of the book.
+        // New tests, and tests of about the same duration, keep the book's order.
         let seconds = |name: &String| times.get(name).map_or(0, |time| time / 2000);
         tests.sort_by_key(|name| std::cmp::Reverse(seconds(name)));
         tests
@@ -38,7 +38,7 @@ impl Times {
     }
 
     pub(super) fn write(&self) {
-        // The file decides an order only, so an error does not matter.
+        // The file only determines an order, so an error does not matter.
         if let Ok(text) = serde_json::to_vec(&*self.0.borrow()) {
             let _ = fs::write(Times::path(), text);
         }

@@ -1,4 +1,4 @@
-//! A chapter is complete, and builds on earlier ones.
+//! Each chapter is complete, and depends only on earlier chapters.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::{Checkout, File, Finding};
 /// can run each chapter: `book/src/design/user-namespace-first.md`.
 const USED_BY_ALL: &str = "ch02-user";
 
-/// The chapters' names.
+/// The names of the chapters.
 fn chapters(checkout: &Checkout) -> BTreeSet<&str> {
     let name = |file: &'_ File| file.path.iter().nth(1)?.to_str().map(str::len);
     let files =
@@ -18,13 +18,13 @@ fn chapters(checkout: &Checkout) -> BTreeSet<&str> {
     named.filter_map(|file| file.path.iter().nth(1)?.to_str()).collect()
 }
 
-/// Where a chapter's page is named in SUMMARY.md: its place in the book.
+/// The position of a chapter's page in SUMMARY.md, which is its place in the book.
 fn place(checkout: &Checkout, chapter: &str) -> Option<usize> {
     let summary = checkout.file(Path::new("book/src/SUMMARY.md"))?;
     summary.text.find(&format!("]({chapter}.md)"))
 }
 
-/// Dependencies lead to earlier chapters, and from `common` to none.
+/// Chapters depend on earlier chapters only, and `common` depends on no chapter.
 pub(super) fn edges(checkout: &Checkout) -> Vec<Finding> {
     let all = chapters(checkout);
     let manifests = checkout.files.iter().filter(|file| {
@@ -42,8 +42,7 @@ pub(super) fn edges(checkout: &Checkout) -> Vec<Finding> {
             }
             let Some(from) = from else {
                 let what = format!("common depends on the chapter {to}");
-                let remedy =
-                    "move what both need into common, or the code to a chapter";
+                let remedy = "move the shared code into common, or the dependent code into a chapter";
                 found.push(manifest.finding(line, what, remedy));
                 continue;
             };
@@ -51,7 +50,8 @@ pub(super) fn edges(checkout: &Checkout) -> Vec<Finding> {
             if !earlier && to != USED_BY_ALL {
                 let what =
                     format!("{from} depends on {to}, which comes later in the book");
-                let remedy = "use what earlier chapters have, or move it to common";
+                let remedy =
+                    "use only earlier chapters, or move the shared code to common";
                 found.push(manifest.finding(line, what, remedy));
             }
         }
@@ -59,7 +59,7 @@ pub(super) fn edges(checkout: &Checkout) -> Vec<Finding> {
     found
 }
 
-/// The dependencies of a manifest, each with its line.
+/// The dependencies of a manifest, each with its line number.
 fn dependencies(manifest: &File) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut inside = false;
@@ -67,14 +67,14 @@ fn dependencies(manifest: &File) -> Vec<(usize, &str)> {
         if let Some(table) = line.trim().strip_prefix('[') {
             let table = table.trim_end_matches(']');
             inside = table.ends_with("dependencies");
-            // A table of its own: [dependencies.ch02-uts].
+            // A separate table: [dependencies.ch02-uts].
             let own = table.split_once("dependencies.").map(|(_, name)| name);
             found.extend(own.map(|name| (number, name.trim_matches('"'))));
         } else if inside {
             let end = line.find(['.', '=', ' ']).unwrap_or(line.len());
             found.push((number, line[..end].trim_matches('"')));
         }
-        // Under another name.
+        // A renamed dependency.
         let package = line.split_once("package = \"").map(|(_, rest)| rest);
         let package = package.and_then(|rest| rest.split('"').next());
         found.extend(package.map(|name| (number, name)));
@@ -82,7 +82,7 @@ fn dependencies(manifest: &File) -> Vec<(usize, &str)> {
     found
 }
 
-/// A chapter has a page, its place in the book, tests, and a mutant.
+/// Each chapter has a page, an entry in the summary, tests, and a mutant.
 pub(super) fn complete(checkout: &Checkout) -> Vec<Finding> {
     let mut found = Vec::new();
     for chapter in chapters(checkout) {
@@ -94,10 +94,10 @@ pub(super) fn complete(checkout: &Checkout) -> Vec<Finding> {
         };
         let page = PathBuf::from(format!("book/src/{chapter}.md"));
         if checkout.file(&page).is_none() {
-            miss(page, "has no page", "write it");
+            miss(page, "has no page", "write the page");
         }
         if place(checkout, chapter).is_none() {
-            let remedy = "add its page where it comes in the book";
+            let remedy = "add its page to the summary";
             miss("book/src/SUMMARY.md".into(), "is not in the summary", remedy);
         }
         let file = PathBuf::from(format!("{tests}/{module}.rs"));
@@ -110,14 +110,18 @@ pub(super) fn complete(checkout: &Checkout) -> Vec<Finding> {
         if !checkout.file(&file).is_some_and(has_tests)
             || !main.is_some_and(declares)
         {
-            let remedy = "write them, and declare the module in main.rs";
+            let remedy = "write tests, and declare the module in main.rs";
             miss(file, "has no black-box tests", remedy);
         }
         let source = format!("+++ b/chapters/{chapter}/");
         let mut mutants = checkout.below("tests/mutants", "patch");
         if !mutants.any(|patch| patch.text.contains(&source)) {
             let path = format!("tests/mutants/{chapter}.patch").into();
-            miss(path, "has no mutant", "break the line that it is about");
+            miss(
+                path,
+                "has no mutant",
+                "add a patch that breaks the line that the chapter is about",
+            );
         }
     }
     found
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_to_a_later_chapter_is_found_but_for_the_one_to_the_user_namespace() {
+    fn a_dependency_on_a_later_chapter_is_found_except_for_the_user_namespace() {
         let (a, b) = ("chapters/ch01-a/Cargo.toml", "chapters/ch03-b/Cargo.toml");
         let good = "[dependencies]\nch01-a.workspace = true\nch02-user = \"1\"\n";
         assert_eq!(edge(b, good), "");
@@ -163,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_that_a_chapter_lacks_is_found() {
+    fn each_missing_item_of_a_chapter_is_found() {
         let whole = [
             ("book/src/SUMMARY.md", "- [A](ch01-a.md)\n"),
             ("book/src/ch01-a.md", ""),

@@ -1,4 +1,4 @@
-//! The README says how many tests there are.
+//! The numbers of tests in the README.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::{Checkout, File, Finding};
 use crate::build::build;
 use crate::test;
 
-/// The numbers on the README are those of the tests that are there.
+/// The README must state the actual numbers of tests.
 pub(super) fn count(checkout: &Checkout) -> Result<Vec<Finding>> {
     let Some(readme) = checkout.file(Path::new("README.md")) else {
         return Ok(Vec::new());
@@ -17,7 +17,8 @@ pub(super) fn count(checkout: &Checkout) -> Result<Vec<Finding>> {
     Ok(numbers(readme, &tests, &test::usually_skipped(&tests)))
 }
 
-/// `running 9 tests`, and libtest's closing line, with so many passed and ignored.
+/// Check `running 9 tests` and libtest's result line with the passed and ignored
+/// tests.
 fn numbers(readme: &File, tests: &[String], skipped: &[String]) -> Vec<Finding> {
     let all = tests.len();
     let ignored = skipped.len();
@@ -34,17 +35,17 @@ fn numbers(readme: &File, tests: &[String], skipped: &[String]) -> Vec<Finding> 
             readme.lines().filter(|(_, line)| line.starts_with(start)).collect();
         for (number, line) in &lines {
             if !line[start.len()..].starts_with(&wanted) {
-                let what = format!("{line:?} is not what the tests say");
+                let what = format!("{line:?} has wrong numbers");
                 found.push(readme.finding(
                     *number,
                     what,
-                    &format!("say {wanted:?}"),
+                    &format!("write {wanted:?}"),
                 ));
             }
         }
         if lines.is_empty() {
             let what = format!("no line begins with {start:?}");
-            found.push(readme.finding(1, what, &format!("say {wanted:?}")));
+            found.push(readme.finding(1, what, &format!("write {wanted:?}")));
         }
     }
     found
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_is_not_so_is_found() {
+    fn a_wrong_number_is_found() {
         let found = |text: &str| {
             let readme = File { path: "README.md".into(), text: text.to_owned() };
             let tests = ["a", "b", "c"].map(str::to_owned);

@@ -1,14 +1,14 @@
-//! Code in the book comes by anchor from crates that are compiled.
+//! Code in the book is included by anchor from crates that are compiled.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Checkout, File, Finding, plain};
 
-/// Where code is compiled.
+/// The directories with compiled code.
 const COMPILED: [&str; 4] = ["chapters", "common", "tests", "xtask"];
 
-/// An anchor that is included is there, and one that is there is included.
+/// Each included anchor exists, and each anchor is included.
 pub(super) fn anchors(checkout: &Checkout) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut used = BTreeSet::new();
@@ -16,14 +16,19 @@ pub(super) fn anchors(checkout: &Checkout) -> Vec<Finding> {
         for (line, path, anchor) in includes(page) {
             let shown = path.display();
             let Some(file) = checkout.file(&path) else {
-                let what = format!("{shown} is included, and is not there");
-                found.push(page.finding(line, what, "name a file of the checkout"));
+                let what = format!("{shown} is included, but does not exist");
+                found.push(page.finding(
+                    line,
+                    what,
+                    "include a file of the checkout",
+                ));
                 continue;
             };
             let Some(anchor) = anchor else { continue };
             if !file.lines().any(|(_, text)| mark(text) == Some((true, anchor))) {
                 let what = format!("{shown} has no ANCHOR: {anchor}");
-                let remedy = "add it around the code, or name another";
+                let remedy =
+                    "add the anchor around the code, or include another anchor";
                 found.push(page.finding(line, what, remedy));
             }
             used.insert((path, anchor.to_owned()));
@@ -35,8 +40,12 @@ pub(super) fn anchors(checkout: &Checkout) -> Vec<Finding> {
             let Some((begins, anchor)) = mark(text) else { continue };
             let other = Some((!begins, anchor));
             if !file.lines().any(|(_, text)| mark(text) == other) {
-                let what = format!("the anchor {anchor} has one end");
-                found.push(file.finding(line, what, "mark its begin and its end"));
+                let what = format!("the anchor {anchor} has only one mark");
+                found.push(file.finding(
+                    line,
+                    what,
+                    "mark its beginning and its end",
+                ));
             }
             if begins && !used.contains(&(file.path.clone(), anchor.to_owned())) {
                 let what = format!("no page includes the anchor {anchor}");
@@ -48,7 +57,7 @@ pub(super) fn anchors(checkout: &Checkout) -> Vec<Finding> {
     found
 }
 
-/// A block of Rust on a page is one include, of a compiled crate.
+/// Each block of Rust on a page is one include from a compiled crate.
 pub(super) fn rust_blocks(checkout: &Checkout) -> Vec<Finding> {
     let mut found = Vec::new();
     for page in checkout.below("book/src", "md") {
@@ -71,7 +80,8 @@ pub(super) fn rust_blocks(checkout: &Checkout) -> Vec<Finding> {
             };
             if !one.is_some_and(compiled) {
                 let what = "this Rust is not compiled".to_owned();
-                let remedy = "let the block be one {{#include …:anchor}} of a crate";
+                let remedy =
+                    "replace the block by one {{#include …:anchor}} of a crate";
                 found.push(page.finding(number, what, remedy));
             }
         }
@@ -120,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_that_is_there_and_used_is_fine() {
+    fn a_used_excerpt_is_accepted() {
         let good = page(
             "```rust,ignore\n{{#include ../../chapters/a/src/lib.rs:part}}\n```",
         );
@@ -129,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_anchor_that_does_not_resolve_or_is_not_used_is_found() {
+    fn an_unknown_or_unused_anchor_is_found() {
         let found =
             said(&anchors(&page("{{#include ../../chapters/a/src/lib.rs:x}}")));
         assert!(
@@ -141,16 +151,16 @@ mod tests {
             "{found}"
         );
         let found = said(&anchors(&page("{{#include ../../chapters/b.rs:part}}")));
-        assert!(found.contains("chapters/b.rs is included, and is not there"));
+        assert!(found.contains("chapters/b.rs is included, but does not exist"));
         let half = made_up(&[("common/src/a.rs", "x\n// ANCHOR_END: y\n")]);
         assert!(
             said(&anchors(&half))
-                .contains("common/src/a.rs:2: the anchor y has one")
+                .contains("common/src/a.rs:2: the anchor y has only one")
         );
     }
 
     #[test]
-    fn rust_that_nobody_compiles_is_found() {
+    fn rust_that_is_not_compiled_is_found() {
         for block in [
             "a\n```rust\nfn f() {}\n```\n",
             "a\n```rust,ignore\n{{#include ../../chapters/a/src/lib.rs}}\n```\n",

@@ -1,8 +1,8 @@
-//! Files import each other in one direction.
+//! Imports between files have no cycles.
 //!
-//! A file that declares modules may use them, and they may use it: it is their table of
-//! contents. So an import of a file's own descendant does not count. Any other import
-//! does, also one that comes by way of a re-export.
+//! A file that declares modules may use them, and they may use it: it is their table
+//! of contents. Therefore, an import of a file's own descendant does not count.
+//! Every other import counts, even through a re-export.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use super::{Checkout, File, Finding};
 /// A module's name from the root of its crate; the root has none.
 type Name = Vec<String>;
 
-/// A module that has a file of its own.
+/// A module that is a file.
 struct Module<'a> {
     file: &'a File,
-    /// What it imports, by the name that the import has in it.
+    /// Its imports, by their local names.
     imports: BTreeMap<String, Name>,
-    /// All paths that its code names, those of imports too, with their lines.
+    /// All paths in its code, including imports, with their line numbers.
     paths: Vec<(usize, Name)>,
 }
 
 /// The modules of a crate.
 type Crate<'a> = BTreeMap<Name, Module<'a>>;
 
-/// Imports that go round in a circle.
+/// Find cycles of imports.
 pub(super) fn cycles(checkout: &Checkout) -> Vec<Finding> {
     roots(checkout)
         .flat_map(|root| {
@@ -38,7 +38,7 @@ pub(super) fn cycles(checkout: &Checkout) -> Vec<Finding> {
         .collect()
 }
 
-/// The files that crates begin with.
+/// The root files of crates.
 fn roots(checkout: &Checkout) -> impl Iterator<Item = &File> {
     let places = ["chapters", "common", "tests", "xtask"];
     let files = places.into_iter().flat_map(|place| checkout.below(place, "rs"));
@@ -51,7 +51,7 @@ fn roots(checkout: &Checkout) -> impl Iterator<Item = &File> {
     })
 }
 
-/// Read a module's file, and those of the modules that it declares.
+/// Read a module's file, and the files of the modules that it declares.
 fn read<'a>(
     checkout: &'a Checkout,
     file: &'a File,
@@ -90,7 +90,7 @@ fn read<'a>(
     }
 }
 
-/// Take in a tree of imports, what comes after `use`.
+/// Collect a tree of imports: the tokens after `use`.
 fn import(tokens: &[TokenTree], before: &mut Name, module: &mut Module) {
     let depth = before.len();
     let mut alias = None;
@@ -126,7 +126,7 @@ fn import(tokens: &[TokenTree], before: &mut Name, module: &mut Module) {
     }
 }
 
-/// Take in the paths of code: words with `::` between them.
+/// Collect the paths in code: words with `::` between them.
 fn paths(tokens: &[TokenTree], module: &mut Module) {
     let mut path: Name = Vec::new();
     let mut colons = 0;
@@ -157,12 +157,12 @@ fn paths(tokens: &[TokenTree], module: &mut Module) {
     }
 }
 
-/// The module that a path in `from` leads to, if it is one of this crate.
+/// The module to which a path in `from` refers, if it is in this crate.
 fn resolve(modules: &Crate, from: &Name, path: &[String]) -> Option<Name> {
     resolve_within(modules, from, path, 8)
 }
 
-/// The same, by way of at most so many re-exports.
+/// The same, through at most `exports` re-exports.
 fn resolve_within(
     modules: &Crate,
     from: &Name,
@@ -184,8 +184,8 @@ fn resolve_within(
     step(modules, &at, rest, exports).or(Some(at))
 }
 
-/// Where a path leads that is looked up in the module `at`: to one that it declares, or
-/// imports.
+/// The module to which a path in the module `at` refers: a declared or an imported
+/// one.
 fn step(
     modules: &Crate,
     at: &Name,
@@ -198,7 +198,7 @@ fn step(
         return step(modules, &child, rest, exports).or(Some(child));
     }
     let target = modules.get(at)?.imports.get(first)?;
-    // `use a::b` in the module that is itself called so.
+    // `use a::b` in a module with the same name.
     let again = exports.checked_sub(1)?;
     let whole = [target.as_slice(), rest].concat();
     resolve_within(modules, at, &whole, again)
@@ -218,7 +218,7 @@ fn edges(modules: &Crate) -> BTreeMap<Name, BTreeMap<Name, usize>> {
     edges
 }
 
-/// One circle for each set of modules that import each other, a finding each.
+/// One finding for each set of modules that import each other.
 fn circles(modules: &Crate) -> Vec<Finding> {
     let edges = edges(modules);
     let mut told: BTreeSet<&Name> = BTreeSet::new();
@@ -236,7 +236,7 @@ fn circles(modules: &Crate) -> Vec<Finding> {
         let line = edges[start][circle[1]];
         let names: Vec<String> = circle.iter().map(|name| shown(name)).collect();
         let what = format!("files import each other: {}", names.join(" -> "));
-        let remedy = "move what both need into a file of its own";
+        let remedy = "move the shared code into a separate file";
         found.push(module.file.finding(line, what, remedy));
     }
     found
@@ -246,7 +246,7 @@ fn shown(name: &Name) -> String {
     if name.is_empty() { "crate".to_owned() } else { name.join("::") }
 }
 
-/// The shortest way from a module back to it.
+/// The shortest path from a module back to itself.
 fn circle<'a>(
     edges: &'a BTreeMap<Name, BTreeMap<Name, usize>>,
     start: &'a Name,

@@ -1,4 +1,4 @@
-//! The top level of a Rust file: its items, and which of them are tests.
+//! The top-level items of a Rust file, and which of them are tests.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
@@ -7,11 +7,11 @@ use super::File;
 /// An item of a file, with its attributes.
 pub(super) struct Item {
     pub(super) tokens: Vec<TokenTree>,
-    /// It is compiled for tests only: `#[cfg(test)]` or `#[test]`.
+    /// Whether it is compiled only for tests: `#[cfg(test)]` or `#[test]`.
     pub(super) is_test: bool,
 }
 
-/// The items of a file in their order. A file that is not Rust has none:
+/// The items of a file in their order. A file that cannot be parsed has none:
 /// [`super::rust`] reports it.
 pub(super) fn items(file: &File) -> Vec<Item> {
     split(file.text.parse::<TokenStream>().unwrap_or_default())
@@ -45,8 +45,8 @@ fn split(tokens: TokenStream) -> Vec<Item> {
     items
 }
 
-/// Whether an item that begins so ends with braces. Imports and constants have braces
-/// too, and end with a semicolon.
+/// Whether an item that begins with these tokens ends with braces. Imports and
+/// constants may have braces too, but end with a semicolon.
 fn has_body(tokens: &[TokenTree]) -> bool {
     let mut words = tokens.iter().filter_map(|token| match token {
         TokenTree::Ident(ident) => Some(ident.to_string()),
@@ -64,7 +64,7 @@ fn has_body(tokens: &[TokenTree]) -> bool {
 }
 
 impl Item {
-    /// The items of a module that is written where it is declared.
+    /// The items of an inline module.
     pub(super) fn inner(&self) -> Vec<Item> {
         let is_module = self.tokens.iter().any(|token| match token {
             TokenTree::Ident(ident) => ident == "mod",
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_end_at_a_semicolon_or_a_body_and_tests_are_marked() {
+    fn items_end_at_a_semicolon_or_a_body_and_tests_are_detected() {
         let text = "use a::{b, c};\nconst D: E = E { f: 1 };\n#[test]\nfn g() {\n}\n\
                     /// Text.\nfn h() -> I<J = K> {}\n#[cfg(test)]\nmod tests {\n}\n";
         let checkout = made_up(&[("x.rs", text)]);

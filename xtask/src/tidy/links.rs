@@ -1,4 +1,4 @@
-//! Links lead somewhere.
+//! Links have existing targets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,13 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::{Checkout, File, Finding, plain};
 
-/// A link within the checkout leads to a file that is there, and to one of its
-/// headings.
+/// A link within the checkout refers to an existing file and to an existing heading.
 pub(super) fn dead(checkout: &Checkout) -> Vec<Finding> {
     let mut found = Vec::new();
     for page in checkout.pages() {
         for (at, target) in links(page) {
             if let Some(what) = broken(checkout, page, &target) {
-                let remedy = "name a file, or a heading as its page has it";
+                let remedy = "link to an existing file, or to an existing heading";
                 found.push(page.finding(page.line(at), what, remedy));
             }
         }
@@ -22,7 +21,7 @@ pub(super) fn dead(checkout: &Checkout) -> Vec<Finding> {
     found
 }
 
-/// What is wrong with a link; those to other places are nobody's business here.
+/// The fault of a link, if any. Links out of the checkout are not checked.
 fn broken(checkout: &Checkout, page: &File, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;
@@ -38,7 +37,7 @@ fn broken(checkout: &Checkout, page: &File, target: &str) -> Option<String> {
     };
     if !checkout.exists(&path) {
         return Some(format!(
-            "{target} leads to {}, which is not there",
+            "{target} refers to {}, which does not exist",
             path.display()
         ));
     }
@@ -55,7 +54,7 @@ fn parse(page: &File) -> impl Iterator<Item = (Event<'_>, std::ops::Range<usize>
     Parser::new_ext(&page.text, options).into_offset_iter()
 }
 
-/// Where links are, and their targets: those of Markdown and those of HTML.
+/// The positions and targets of links, in Markdown and in HTML.
 fn links(page: &File) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (event, range) in parse(page) {
@@ -80,7 +79,7 @@ fn links(page: &File) -> Vec<(usize, String)> {
     found
 }
 
-/// The ids of a page's headings.
+/// The IDs of a page's headings.
 ///
 /// # Source
 /// mdbook-core, `id_from_content` and `unique_id`
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_somewhere_is_fine() {
+    fn a_link_with_an_existing_target_is_accepted() {
         for link in [
             "[b](d/b.md)",
             "[b](d/b.md#b-run--ti)",
@@ -172,6 +171,6 @@ mod tests {
             assert!(found.starts_with("book/src/a.md:3: "), "{link}: {found}");
         }
         let readme = made_up(&[("README.md", "[x](.ci/none)\n")]);
-        assert!(said(&dead(&readme)).contains(".ci/none, which is not there"));
+        assert!(said(&dead(&readme)).contains(".ci/none, which does not exist"));
     }
 }

@@ -1,4 +1,4 @@
-//! The tests that pages name in tables exist: a test that gets another name is noticed.
+//! The tests that pages name in tables exist, so that a renamed test is noticed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,10 +8,10 @@ use super::{Checkout, Finding};
 /// The page with a numbered table in which each row names a test.
 const REPORTS: &str = "book/src/network-reports.md";
 
-/// What a row without a test says.
+/// The text of a row without a test.
 const LATER: &str = "later chapter";
 
-/// Names of tests that do not exist, and rows without a test.
+/// Find names of tests that do not exist, and rows without a test.
 pub(super) fn tests(checkout: &Checkout) -> Vec<Finding> {
     let tests = Tests::of(checkout);
     let mut found = Vec::new();
@@ -21,8 +21,8 @@ pub(super) fn tests(checkout: &Checkout) -> Vec<Finding> {
             let names: Vec<&str> =
                 row.split('`').skip(1).step_by(2).filter(|it| is_path(it)).collect();
             for name in names.iter().filter(|name| !tests.has(name)) {
-                let what = format!("there is no test {name}");
-                let remedy = "write the test's modules and its name";
+                let what = format!("test {name} does not exist");
+                let remedy = "name an existing test with its modules";
                 found.push(page.finding(number, what, remedy));
             }
             let first = row.split('|').nth(1).unwrap_or_default().trim();
@@ -30,7 +30,7 @@ pub(super) fn tests(checkout: &Checkout) -> Vec<Finding> {
                 page.path == Path::new(REPORTS) && first.parse::<u8>().is_ok();
             if is_report && names.is_empty() && !row.contains(LATER) {
                 let what = format!("row {first} names no test");
-                let remedy = "name the test that shows it";
+                let remedy = "name the test that covers it";
                 found.push(page.finding(number, what, remedy));
             }
         }
@@ -52,7 +52,7 @@ fn is_path(text: &str) -> bool {
         && name.matches('_').count() > 1
 }
 
-/// The names of all tests, each with the files that have one of this name.
+/// The names of all tests, each with the files that contain a test of this name.
 struct Tests<'a>(BTreeMap<&'a str, Vec<&'a Path>>);
 
 impl Tests<'_> {
@@ -78,8 +78,8 @@ impl Tests<'_> {
         Tests(all)
     }
 
-    /// Whether there is a test of this name in a file whose path has these modules. The
-    /// module `tests` may be in the file.
+    /// Whether a test with this name exists in a file whose path contains these
+    /// modules. The module `tests` may be inside the file.
     fn has(&self, path: &str) -> bool {
         let mut modules: Vec<&str> = path.split("::").collect();
         let name = modules.pop().unwrap_or_default();
@@ -119,10 +119,12 @@ mod tests {
         assert_eq!(found("| 1 | in a later chapter |"), "");
         assert_eq!(found("| text | `common::poll` |"), "");
         let missing =
-            "book/src/network-reports.md:5: there is no test ch01_a::it_was_so";
+            "book/src/network-reports.md:5: test ch01_a::it_was_so does not exist";
         assert!(found("| 1 | `ch01_a::it_was_so` |").starts_with(missing));
-        assert!(found("| 1 | `ch01_a::no_test_of_ours` |").contains("no test"));
-        assert!(found("| 1 | `ch02_b::it_is_so` |").contains("no test ch02_b"));
+        assert!(
+            found("| 1 | `ch01_a::no_test_of_ours` |").contains("does not exist")
+        );
+        assert!(found("| 1 | `ch02_b::it_is_so` |").contains("test ch02_b"));
         assert!(found("| 1 | nothing |").contains("row 1 names no test"));
     }
 }

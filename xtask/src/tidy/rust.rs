@@ -1,4 +1,5 @@
-//! What code may stand where. Code is read as tokens: comments and texts don't count.
+//! Rules about the place of certain code. Code is read as tokens, without comments
+//! and string literals.
 
 use std::path::Path;
 
@@ -6,14 +7,14 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use super::{Checkout, File, Finding};
 
-/// The one file of `common` with raw system calls. It gives chapters a safe function
-/// where libraries have none, and calls none of them itself.
+/// The one file of `common` with raw system calls. It defines safe functions for
+/// chapters where libraries have none, and does not call them itself.
 const RAW: &str = "common/src/process/sys.rs";
 
-/// This file makes a namespace for a process of ours, and none for a container.
+/// This file creates a namespace for this program itself, not for a container.
 const OWN_NAMESPACE: &str = "common/src/process/safe_binary.rs";
 
-/// Calls that build a wall or change one.
+/// Functions that set up or change a container's isolation.
 const WALLS: [&str; 22] = [
     "chroot",
     "fsmount",
@@ -39,7 +40,7 @@ const WALLS: [&str; 22] = [
     "unshare",
 ];
 
-/// `unsafe` stands in `common` alone.
+/// `unsafe` code is only in `common`.
 pub(super) fn unsafe_outside_common(checkout: &Checkout) -> Vec<Finding> {
     let places = ["chapters", "tests", "xtask"];
     let files = places.iter().flat_map(|place| checkout.below(place, "rs"));
@@ -48,7 +49,7 @@ pub(super) fn unsafe_outside_common(checkout: &Checkout) -> Vec<Finding> {
         each(file, &mut found, &mut |word, found| {
             if word.name == "unsafe" {
                 let what = "unsafe outside common".to_owned();
-                let remedy = "use a library's safe function, or one of common's";
+                let remedy = "use a safe function of a library or of common";
                 found.push(file.finding(word.line, what, remedy));
             }
         });
@@ -56,9 +57,9 @@ pub(super) fn unsafe_outside_common(checkout: &Checkout) -> Vec<Finding> {
     found
 }
 
-/// `common` makes processes, chapters make walls. So in `common` no name of [`WALLS`]
-/// is called, and no namespace's flag is set: it may be *asked for*, in
-/// `flags.contains(…)`, as hints do to say what an errno means.
+/// `common` creates processes, chapters set up their isolation. Therefore `common`
+/// calls no function of [`WALLS`], and sets no flag of a namespace. It may *check*
+/// flags by `flags.contains(…)`, as hints do to explain an errno.
 pub(super) fn walls_in_common(checkout: &Checkout) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in checkout.below("common/src", "rs") {
@@ -73,8 +74,8 @@ pub(super) fn walls_in_common(checkout: &Checkout) -> Vec<Finding> {
                 && word.within != "contains"
                 || word.name == "MsFlags";
             if is_call || is_flag {
-                let what = format!("a wall is built in common, by {}", word.name);
-                let remedy = "build it in a chapter; common only makes processes";
+                let what = format!("common sets up isolation by {}", word.name);
+                let remedy = "move it to a chapter; common only creates processes";
                 found.push(file.finding(word.line, what, remedy));
             }
         });
@@ -82,15 +83,15 @@ pub(super) fn walls_in_common(checkout: &Checkout) -> Vec<Finding> {
     found
 }
 
-/// A word of code, and what is around it.
+/// A word of code with its context.
 struct Word {
     name: String,
     line: usize,
     /// The word before it.
     before: String,
-    /// It has arguments.
+    /// Whether it has arguments.
     is_called: bool,
-    /// The word whose arguments it is in.
+    /// The word whose arguments contain it.
     within: String,
 }
 
@@ -103,8 +104,8 @@ fn each(
         Ok(tokens) => walk(tokens, "", found, look),
         Err(error) => {
             let line = error.span().start().line;
-            let what = format!("this is not Rust, {error}");
-            found.push(file.finding(line, what, "let cargo build it"));
+            let what = format!("the file cannot be parsed as Rust: {error}");
+            found.push(file.finding(line, what, "fix the errors of cargo build"));
         }
     }
 }
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unsafe_is_found_where_it_is_code() {
+    fn unsafe_code_is_found_but_not_its_mention_in_text() {
         let text = "// unsafe\n#![forbid(unsafe_code)]\nfn f() { g(\"unsafe\") }\n";
         let found =
             |path, text| said(&unsafe_outside_common(&made_up(&[(path, text)])));
@@ -165,11 +166,14 @@ mod tests {
             assert!(found(path, text).starts_with(&wanted), "{}", found(path, text));
         }
         assert_eq!(found("common/src/process/sys.rs", text), "");
-        assert!(found("tests/src/a.rs", "fn f() {").contains("this is not Rust"));
+        assert!(
+            found("tests/src/a.rs", "fn f() {")
+                .contains("the file cannot be parsed as Rust")
+        );
     }
 
     #[test]
-    fn a_wall_in_common_is_found_and_asking_for_one_is_none() {
+    fn isolation_in_common_is_found_but_not_a_check_of_flags() {
         let found = |text| {
             let wall = ("common/src/process/child.rs", text);
             let raw = (RAW, "pub fn setdomainname() { libc::setdomainname() }");
@@ -193,7 +197,8 @@ mod tests {
             "\nuse nix::mount::MsFlags;",
             "\nfn f() { sethostname(\"box\") }",
         ] {
-            let wanted = "common/src/process/child.rs:2: a wall is built in common";
+            let wanted =
+                "common/src/process/child.rs:2: common sets up isolation by";
             assert!(found(text).starts_with(wanted), "{text}: {}", found(text));
         }
     }

@@ -1,4 +1,5 @@
-//! A file has one idea, so it is short; and a chapter's library is read in one sitting.
+//! Limits of size: a file has one idea, and a chapter's library is read in one
+//! sitting.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -7,21 +8,23 @@ use std::path::{Path, PathBuf};
 use super::items::{Item, items};
 use super::{Checkout, File, Finding};
 
-/// Lines of code that a file may have. Blank lines, comments and tests do not count.
+/// The maximum lines of code of a file. Blank lines, comments and tests do not
+/// count.
 const FILE: usize = 300;
 
-/// Lines of code that a chapter's library may have: all files of its src but main.rs.
+/// The maximum lines of code of a chapter's library: all files of its src except
+/// main.rs.
 const LIBRARY: usize = 600;
 
 /// Files and libraries that may be longer, each with the reason.
 const EXCEPTIONS: [(&str, &str); 13] = [
     (
         "common/examples/straight_line.rs",
-        "the comparison of the bench: all system calls of a run in one straight line",
+        "the reference of a benchmark: all system calls of a run in straight-line code",
     ),
     (
         "tests/tests/blackbox/ch02_union.rs",
-        "its functions are bodies of tests, which run once with each driver",
+        "its functions are the bodies of tests that run once with each driver",
     ),
     (
         "chapters/ch02-cgroups/src",
@@ -71,7 +74,7 @@ const EXCEPTIONS: [(&str, &str); 13] = [
 
 const PLACES: [&str; 4] = ["chapters", "common", "tests", "xtask"];
 
-/// Files and chapters' libraries that are too long; and exceptions that are not needed.
+/// Find files and libraries that are too long, and exceptions that are not needed.
 pub(super) fn too_long(checkout: &Checkout) -> Vec<Finding> {
     check(checkout, &EXCEPTIONS)
 }
@@ -84,7 +87,7 @@ fn check(checkout: &Checkout, exceptions: &[(&str, &str)]) -> Vec<Finding> {
         let exception = exceptions.iter().find(|(it, _)| path == Path::new(it));
         used.extend((lines > limit).then_some(exception).flatten());
         if lines > limit && exception.is_none() {
-            let what = format!("{lines} lines of code, and {limit} are the limit");
+            let what = format!("{lines} lines of code, but the limit is {limit}");
             let remedy = "split it by ideas, or add an exception with a reason to \
                           xtask/src/tidy/size.rs"
                 .to_owned();
@@ -106,14 +109,14 @@ fn check(checkout: &Checkout, exceptions: &[(&str, &str)]) -> Vec<Finding> {
         judge(&source, lines, LIBRARY);
     }
     for exception in exceptions.iter().filter(|it| !used.contains(it)) {
-        let what = "this exception from the limits of size is not needed".to_owned();
+        let what = "this exception from the size limits is not needed".to_owned();
         let remedy = "remove it from xtask/src/tidy/size.rs".to_owned();
         found.push(Finding { path: exception.0.into(), line: 1, what, remedy });
     }
     found
 }
 
-/// How many lines of code a file has.
+/// The number of lines of code of a file.
 fn code(file: &File) -> usize {
     let mut tests = Vec::new();
     test_lines(&items(file), &mut tests);
@@ -125,7 +128,7 @@ fn code(file: &File) -> usize {
     file.lines().filter(counts).count()
 }
 
-/// The lines of tests, also of those in a module that is written in this file.
+/// The lines of tests, including those in an inline module.
 fn test_lines(items: &[Item], found: &mut Vec<RangeInclusive<usize>>) {
     for item in items {
         match item.is_test {
@@ -157,7 +160,7 @@ mod tests {
         };
         assert_eq!(found(&limit, &[]), "");
         let longer = format!("{limit}fn g() {{}}\n");
-        let wanted = "common/src/a.rs:1: 301 lines of code, and 300 are the limit";
+        let wanted = "common/src/a.rs:1: 301 lines of code, but the limit is 300";
         assert!(found(&longer, &[]).starts_with(wanted));
         let exception = [("common/src/a.rs", "a table")];
         assert_eq!(found(&longer, &exception), "");
@@ -177,7 +180,7 @@ mod tests {
             said(&check(&made_up(&files), &[]))
         };
         assert_eq!(found(""), "");
-        let wanted = "chapters/a/src:1: 601 lines of code, and 600 are the limit";
+        let wanted = "chapters/a/src:1: 601 lines of code, but the limit is 600";
         assert!(found("fn g() {}\n").starts_with(wanted));
     }
 }

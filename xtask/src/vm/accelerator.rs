@@ -1,6 +1,6 @@
-//! KVM or emulation: a timed probe decides. Some hosts have a /dev/kvm that opens
-//! and emulates each instruction itself, slower than QEMU does, and fails on those it
-//! doesn't know.
+//! Choosing between KVM and emulation by a timed probe. Some hosts have a /dev/kvm
+//! that emulates each instruction itself: it is slower than QEMU, and fails on
+//! unknown instructions.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use super::qemu::Qemu;
 
-/// Who runs the guest's instructions.
+/// How the guest's instructions are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Accelerator {
-    /// The processor.
+    /// By the processor.
     Kvm,
-    /// QEMU, translating them.
+    /// By QEMU, which translates them.
     Tcg,
 }
 
@@ -34,49 +34,49 @@ impl Accelerator {
     }
 }
 
-/// The user's say in it.
+/// The user's choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Choice {
-    /// What a timed probe finds to work
+    /// KVM if a timed probe succeeds, otherwise emulation
     Auto,
-    /// The processor itself
+    /// KVM: the processor itself
     Kvm,
-    /// QEMU's emulation
+    /// Emulation by QEMU
     Tcg,
 }
 
-/// A loop of so many rounds, two instructions each.
+/// The number of rounds of the probe's loop, with two instructions each.
 const ROUNDS: u32 = 2_000_000;
 
-/// A working KVM takes under 80 ms for them, a bad one two seconds; with QEMU's
-/// own start, on a busy machine, this is between the two.
+/// The time limit of the probe. A working KVM needs less than 80 ms, a bad one two
+/// seconds. The limit includes the start of QEMU on a busy machine.
 const LIMIT: Duration = Duration::from_millis(600);
 
-/// What the probe's program writes to isa-debug-exit.
+/// The value that the probe writes to isa-debug-exit.
 const DONE: u8 = 0x2a;
 
-/// What was found, and when that is still true.
+/// The result of the probe, and the conditions under which it is valid.
 #[derive(Serialize, Deserialize)]
 struct Found {
-    /// This boot of this host, with this QEMU.
+    /// The boot ID of the host, the version of QEMU, and the user.
     key: String,
     accelerator: Accelerator,
     reason: String,
 }
 
-/// Choose, with the reason in one line. The probe's result is kept in `directory`
-/// until the host boots anew.
+/// Choose the accelerator; returns the reason too. The probe's result is stored in
+/// `directory`, and is valid until the host reboots.
 ///
 /// # Errors
-/// A directory that can't be written.
+/// The directory is not writable.
 pub(crate) fn choose(
     choice: Choice,
     qemu: &Qemu,
     directory: &Path,
 ) -> Result<(Accelerator, String)> {
     match choice {
-        Choice::Tcg => return Ok((Accelerator::Tcg, "as asked".into())),
-        Choice::Kvm => return Ok((Accelerator::Kvm, "as asked".into())),
+        Choice::Tcg => return Ok((Accelerator::Tcg, "as requested".into())),
+        Choice::Kvm => return Ok((Accelerator::Kvm, "as requested".into())),
         Choice::Auto => {}
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
@@ -98,20 +98,20 @@ pub(crate) fn choose(
     Ok((accelerator, reason))
 }
 
-/// Where KVM is.
+/// The device file of KVM.
 pub(crate) const DEVICE: &str = "/dev/kvm";
 
-/// Its number.
+/// The number of the device.
 ///
 /// # Source
 /// Documentation/admin-guide/devices.txt
 const NUMBER: (u64, u64) = (10, 232);
 
-/// Whether KVM works, and why; `device` is where it is. `directory` takes the program
-/// that it is given, as long as it runs.
+/// Whether KVM works, and why. `device` is its device file. The probe's program is
+/// stored in `directory` while it runs.
 ///
 /// # Errors
-/// QEMU can't be started; a directory that can't be written.
+/// QEMU cannot be started; the directory is not writable.
 pub(crate) fn probe(
     qemu: &Qemu,
     directory: &Path,
@@ -124,7 +124,7 @@ pub(crate) fn probe(
     };
     let number = (major(meta.rdev()), minor(meta.rdev()));
     if !meta.file_type().is_char_device() || number != NUMBER {
-        return Ok(Err(format!("{shown} is there, and is not KVM")));
+        return Ok(Err(format!("{shown} exists, but is not KVM")));
     }
     let path = directory.join(format!("probe-{}.bin", std::process::id()));
     fs::write(&path, firmware()).with_context(|| path.display().to_string())?;
@@ -151,15 +151,15 @@ fn run_probe(qemu: &Qemu, firmware: &Path) -> Result<Result<String, String>> {
             let done = (i32::from(DONE) << 1) | 1;
             return Ok(match status.code() {
                 Some(code) if code == done => Ok(format!(
-                    "four million instructions took {took} ms, start included"
+                    "four million instructions took {took} ms, including the start"
                 )),
-                _ => Err("KVM is there, and can't run a loop".into()),
+                _ => Err("KVM exists, but cannot execute a loop".into()),
             });
         }
         if begun.elapsed() > LIMIT {
             child.kill().and_then(|()| child.wait()).context("end QEMU")?;
             return Ok(Err(format!(
-                "KVM is there, and had not run four million instructions in {} ms",
+                "KVM exists, but did not execute four million instructions in {} ms",
                 LIMIT.as_millis()
             )));
         }
@@ -167,7 +167,7 @@ fn run_probe(qemu: &Qemu, firmware: &Path) -> Result<Result<String, String>> {
     }
 }
 
-/// 64 KiB that end where a processor starts, at 16 bytes below the top.
+/// A ROM of 64 KiB: the processor starts 16 bytes below its end.
 ///
 /// # Source
 /// Intel SDM volume 3, "First Instruction Executed"
@@ -199,7 +199,7 @@ mod tests {
 
     fn refused(device: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
-        // Not even started where there is no KVM to be tried.
+        // QEMU must not be started if there is no KVM.
         let program = dir.path().join("none");
         let qemu = Qemu { program, version: String::new() };
         probe(&qemu, dir.path(), Path::new(device)).unwrap().unwrap_err()
@@ -208,9 +208,9 @@ mod tests {
     #[test]
     fn what_is_no_kvm_is_told_from_one_that_fails() {
         assert!(refused("/nonexistent/kvm").contains("No such file"));
-        assert!(refused("/dev/null").contains("is there, and is not KVM"));
+        assert!(refused("/dev/null").contains("exists, but is not KVM"));
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
-        assert!(refused(path).contains("is there, and is not KVM"));
+        assert!(refused(path).contains("exists, but is not KVM"));
     }
 }

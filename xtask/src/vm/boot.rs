@@ -1,4 +1,4 @@
-//! Start a VM of a set: restore it from a snapshot, or boot it.
+//! Starting a VM: restoring it from a snapshot, or booting it.
 
 use anyhow::{Result, bail};
 use common::step::report;
@@ -9,10 +9,11 @@ use super::rung::{Rung, ladder};
 use super::{Set, say, snapshot};
 use crate::mutex::lock;
 
-/// Start a VM with the rung that worked last, else with the first that works.
+/// Start a VM with the rung that worked last, or else with the first rung that
+/// works.
 ///
 /// # Errors
-/// No rung works. The error has the reason of each.
+/// No rung works; the error contains the reason of each.
 pub(crate) fn boot(set: &Set) -> Result<Machine> {
     let known = lock(&set.rung).clone();
     let mut rungs = ladder(set);
@@ -25,7 +26,10 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
         match up(set, &rung) {
             Ok(machine) => {
                 if !tried.is_empty() {
-                    say(&format!("up on {rung}; tried before:{}", tried.concat()));
+                    say(&format!(
+                        "started with {rung}; failed before:{}",
+                        tried.concat()
+                    ));
                 }
                 let first = lock(&set.rung).replace(rung).is_none();
                 if first && !machine.missing.is_empty() {
@@ -38,14 +42,14 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
         }
     }
     bail!(
-        "no VM comes up with Linux {}; tried:{}\nhint: --kernel takes another \
-         kernel; --here runs the tests on this machine, as root",
+        "no VM starts with Linux {}; tried:{}\nhint: use another kernel with \
+         --kernel, or run the tests on this machine as root with --here",
         set.kernel.release,
         tried.concat()
     )
 }
 
-/// Start one VM with this rung: restore it where that is possible, else boot it.
+/// Start a VM with this rung: restore it if possible, otherwise boot it.
 fn up(set: &Set, rung: &Rung) -> Result<Machine> {
     // With KVM, a boot is about as fast as a restore.
     let kept = set.kept

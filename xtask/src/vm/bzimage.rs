@@ -1,11 +1,10 @@
-//! What a kernel image is: a bzImage, out of which the kernel proper is cut, or a
-//! vmlinux already.
+//! Kernel images: extracting vmlinux from a bzImage.
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The kernel proper, an ELF file, if its compression is known here: lz4, zstd or
-/// xz. QEMU boots it without having the guest unpack it, which under emulation is
-/// most of a second.
+/// The vmlinux of an image, an ELF file, if its compression is supported: lz4, zstd
+/// or xz. With a vmlinux, the guest does not need to decompress the kernel at boot,
+/// which takes most of a second under emulation.
 ///
 /// # Source
 /// Documentation/arch/x86/boot.rst of Linux, "payload_offset"
@@ -18,24 +17,26 @@ pub(crate) fn vmlinux(image: &[u8]) -> Result<Option<Vec<u8>>> {
         "neither a vmlinux nor a bzImage"
     );
     let number = |at: usize| -> Result<usize> {
-        let bytes = image.get(at..at + 4).context("the header is cut off")?;
+        let bytes = image.get(at..at + 4).context("the header is truncated")?;
         Ok(u32::from_le_bytes(bytes.try_into()?) as usize)
     };
-    // Zero means four, for images from before 1995.
+    // Zero means four, in images from before 1995.
     let sectors = match image[0x1f1] {
         0 => 4,
         sectors => usize::from(sectors),
     };
     let start = (sectors + 1) * 512 + number(0x248)?;
-    let end = start.checked_add(number(0x24c)?).context("a payload past the end")?;
-    let payload = image.get(start..end).context("the image is cut off")?;
-    // All but gzip are followed by the size of what comes out.
+    let end = start
+        .checked_add(number(0x24c)?)
+        .context("the payload exceeds the image")?;
+    let payload = image.get(start..end).context("the image is truncated")?;
+    // Except for gzip, the uncompressed size follows the payload.
     let (packed, size) =
         payload.split_at_checked(payload.len().wrapping_sub(4)).unwrap_or_default();
     let size = size.try_into().map_or(0, u32::from_le_bytes) as usize;
     let out = match payload {
         [0x02, 0x21, 0x4c, 0x18, ..] => {
-            lz4(packed.get(4..).context("lz4: the payload is cut off")?)?
+            lz4(packed.get(4..).context("lz4: the payload is truncated")?)?
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => super::modules::zstd(packed)?,
         [0xfd, b'7', b'z', b'X', b'Z', ..] => super::modules::xz(packed)?,
@@ -48,35 +49,35 @@ pub(crate) fn vmlinux(image: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(Some(out))
 }
 
-/// The legacy format: blocks of up to 8 MiB, each after its packed size.
+/// Decompress the legacy format: blocks of up to 8 MiB, each preceded by its size.
 fn lz4(mut packed: &[u8]) -> Result<Vec<u8>> {
     const BLOCK: usize = 8 << 20;
     let mut out = Vec::new();
     while let Some((size, rest)) = packed.split_first_chunk::<4>() {
         let size = u32::from_le_bytes(*size) as usize;
         let (block, rest) =
-            rest.split_at_checked(size).context("lz4: a block is cut off")?;
+            rest.split_at_checked(size).context("lz4: a block is truncated")?;
         out.extend(lz4_flex::block::decompress(block, BLOCK).context("lz4")?);
         packed = rest;
     }
     Ok(out)
 }
 
-/// The release, as `uname -r` says it.
+/// The release of the kernel, as `uname -r` prints it.
 pub(crate) fn release(image: &[u8]) -> Result<String> {
     let word = |bytes: &[u8]| {
         let end = bytes.iter().position(|byte| matches!(byte, 0 | b' '));
         String::from_utf8_lossy(&bytes[..end.unwrap_or(0)]).into_owned()
     };
     if !image.starts_with(b"\x7fELF") {
-        let at = image.get(0x20e..0x210).context("the image is cut off")?;
+        let at = image.get(0x20e..0x210).context("the image is truncated")?;
         let at = usize::from(u16::from_le_bytes([at[0], at[1]])) + 0x200;
-        return Ok(word(image.get(at..).context("the image is cut off")?));
+        return Ok(word(image.get(at..).context("the image is truncated")?));
     }
     // The text of /proc/version.
     const BANNER: &[u8] = b"Linux version ";
     let found = image.windows(BANNER.len()).position(|window| window == BANNER);
-    let Some(at) = found else { bail!("an ELF file, but no kernel") };
+    let Some(at) = found else { bail!("an ELF file, but not a kernel") };
     Ok(word(&image[at + BANNER.len()..]))
 }
 
@@ -87,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// A bzImage with this payload, at this place, of this length as it says.
+    /// A bzImage with this payload, and with this offset and length in its header.
     fn bzimage(sectors: u8, offset: u32, length: u32, payload: &[u8]) -> Vec<u8> {
         let mut image = vec![0; 0x400];
         image[0x1f1] = sectors;
@@ -125,7 +126,7 @@ mod tests {
             if let Ok(Some(kernel)) = vmlinux(&image) {
                 prop_assert!(kernel.starts_with(b"\x7fELF"));
             }
-            // Its first byte lies where the boot sector ends.
+            // Its first byte follows the boot sector.
             let image = bzimage(1, 0, payload.len() as u32, &payload);
             if let Ok(Some(kernel)) = vmlinux(&image) {
                 prop_assert!(kernel.starts_with(b"\x7fELF"));

@@ -16,18 +16,18 @@ use crate::bound;
 /// The size of a VM's memory.
 const MEMORY: &str = "512M";
 
-/// Where a VM's memory is.
+/// The storage of a VM's memory.
 pub(super) enum Memory<'a> {
-    /// In QEMU only.
+    /// Memory of QEMU only.
     Own,
-    /// In this file, which the VM writes.
+    /// This file, to which the VM writes.
     Filling(&'a Path),
-    /// Read from this file at first. What the VM writes stays private.
+    /// This file, of which the VM's changes stay private.
     From(&'a Path),
 }
 
-/// Init functions that the kernel skips. They take a tenth of the boot, and containers
-/// do not use them. The kernel ignores a name that it does not have.
+/// Init functions that the kernel skips. They take a tenth of the boot, and
+/// containers do not use them. The kernel ignores a name that it does not have.
 const SKIPPED: [&str; 11] = [
     // Thousands of files for tracing.
     "tracer_init_tracefs",
@@ -132,8 +132,8 @@ fn attach(command: &mut Command, rung: &Rung, disk: &Disk) {
     command.args(["-device", &device]);
 }
 
-/// The kernel's command line. It disables features that take time at boot and that do
-/// not matter in a machine that runs for seconds.
+/// The kernel's command line. It disables features that take time at boot and that
+/// do not matter in a machine that runs for seconds.
 pub(super) fn kernel_line(set: &Set, accelerator: Accelerator) -> String {
     let mut line = "console=ttyS0 loglevel=2 panic=-1 oops=panic cryptomgr.notests \
                     init_on_alloc=0 mitigations=off no5lvl nowatchdog audit=0"

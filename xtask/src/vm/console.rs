@@ -1,4 +1,4 @@
-//! The end of what the VM's console shows.
+//! The last output of the VM's console.
 
 use std::io::Read;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ const CONSOLE: usize = 64 << 10;
 /// The beginning of the message of a kernel panic.
 const PANIC: &str = "Kernel panic - not syncing";
 
-/// The end of what the console showed.
+/// The last output of the console.
 #[derive(Default)]
 pub(super) struct Console {
     tail: Vec<u8>,
@@ -43,7 +43,7 @@ impl Console {
     }
 }
 
-/// Read what the console shows until QEMU closes it.
+/// Read the console's output until QEMU closes it.
 pub(super) fn keep(mut source: impl Read, console: &Mutex<Console>) {
     let mut bytes = [0; 4096];
     while let Ok(count @ 1..) = source.read(&mut bytes) {

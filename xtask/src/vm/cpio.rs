@@ -1,4 +1,4 @@
-//! A cpio archive, as the kernel unpacks it into its first root file system.
+//! Writing a cpio archive, which the kernel unpacks into the initramfs.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use super::tree::{Node, Tree};
 /// Write the tree as an archive.
 ///
 /// # Errors
-/// Those of writing; a file of 4 GiB or more.
+/// Writing fails; a file has 4 GiB or more.
 /// # Source
 /// Documentation/driver-api/early-userspace/buffer-format.rst of Linux
 pub(crate) fn write(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
@@ -56,7 +56,7 @@ impl<W: Write> Archive<W> {
         let too_large = |_| io::Error::new(io::ErrorKind::FileTooLarge, "4 GiB");
         let size = u32::try_from(content.len()).map_err(too_large)?;
         let name_size = name.len() as u32 + 1;
-        // A number of its own for each entry: equal ones would be hard links.
+        // Each entry needs a unique number: equal numbers would be hard links.
         let (uid, gid, links, time, inode) = (0, 0, 1, 0, self.entries);
         let fields = [
             inode, mode, uid, gid, links, time, size, 0, 0, device.0, device.1,
@@ -78,7 +78,7 @@ impl<W: Write> Archive<W> {
         self.out.write_all(bytes)
     }
 
-    /// Names and contents begin at multiples of four.
+    /// Pad to a multiple of four, at which names and contents begin.
     fn pad(&mut self) -> io::Result<()> {
         let missing = self.written.next_multiple_of(4) - self.written;
         self.put(&[0; 3][..missing as usize])

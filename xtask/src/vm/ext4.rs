@@ -1,5 +1,5 @@
-//! A disk with a file system that is only read: ext4 without a journal, written from
-//! front to back. Every cloud kernel has ext4 built in.
+//! Writing a read-only disk with a filesystem: ext4 without a journal, written
+//! sequentially. Every cloud kernel has ext4 built in.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,27 +8,28 @@ use super::tree::{Node, Tree};
 
 const BLOCK: usize = 4096;
 const INODE: usize = 128;
-/// As many as the bits of a block.
+/// The number of bits of a block.
 const BLOCKS_PER_GROUP: usize = 8 * BLOCK;
 const ROOT: usize = 2;
 /// The first inode that is not reserved.
 const FIRST: usize = 11;
 
-/// Directory entries tell the file's kind; contents are runs of blocks; a group's
-/// tables may lie anywhere.
+/// Incompatible features: directory entries contain the kind of file; contents are
+/// extents; a group's tables may be anywhere.
 const INCOMPAT: u32 = 0x2 | 0x40 | 0x200;
-/// The superblock's copies lie where it says, which is nowhere.
+/// Compatible feature: the superblock lists the groups with its copies (there are
+/// none).
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 const EXTENTS: u32 = 0x80000;
 
-/// A file on its way to the disk.
+/// A file that is to be written.
 struct File<'a> {
     mode: u32,
     links: usize,
     /// The major and minor number of a device.
     device: Option<(u32, u32)>,
     content: std::borrow::Cow<'a, [u8]>,
-    /// Its first block.
+    /// The first block of its content.
     start: usize,
 }
 
@@ -37,7 +38,7 @@ impl File<'_> {
         self.mode & 0o170_000 == 0o040_000
     }
 
-    /// The target of a short symlink lies in the inode.
+    /// The target of a short symlink is stored in the inode.
     fn in_inode(&self) -> bool {
         self.mode & 0o170_000 == 0o120_000 && self.content.len() < 60
     }
@@ -47,18 +48,17 @@ impl File<'_> {
     }
 }
 
-/// Write the tree as an image of a disk.
+/// Write the tree as a disk image.
 ///
 /// # Errors
-/// Those of writing; a file of 128 MiB or more, which would need several runs of
-/// blocks.
+/// Writing fails; a file has 128 MiB or more, which would need several extents.
 /// # Source
 /// Documentation/filesystems/ext4/ of Linux
 pub(crate) fn write(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
     let mut files = files(tree);
     let inodes = FIRST - 1 + files.len() - 1;
     let data: usize = files.iter().map(File::blocks).sum();
-    // More groups need more tables: the count grows until all has its place.
+    // More groups need more tables: increase the count until everything fits.
     let mut groups = 1;
     let (per_group, first) = loop {
         let per_group = inodes.div_ceil(groups).next_multiple_of(BLOCK / INODE);
@@ -122,12 +122,12 @@ pub(crate) fn write(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
         put(at + 8, &long(bitmaps + 2 * groups + group * tables));
         put(at + 14, &short(per_group - used));
         put(at + 16, &short(directories));
-        // Every block is in use, and bits that stand for none are set as well.
+        // Every block is in use. The bits beyond the last block are set as well.
         put((bitmaps + group) * BLOCK, &[0xff; BLOCK]);
         put((bitmaps + groups + group) * BLOCK, &inode_bitmap(used, per_group));
     }
     for (index, file) in files.iter().enumerate() {
-        // Table after table, as if they were one.
+        // The tables of all groups are contiguous.
         let at = (bitmaps + 2 * groups) * BLOCK + (number(index) - 1) * INODE;
         put(at, &short(file.mode as usize));
         put(at + 4, &long(file.content.len()));
@@ -153,13 +153,13 @@ pub(crate) fn write(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// The inode of the file at this place of the list: the root has one of the
-/// reserved.
+/// The inode number of the file at this index: the root has a reserved number.
 fn number(index: usize) -> usize {
     if index == 0 { ROOT } else { FIRST - 1 + index }
 }
 
-/// The first `used` of `count` inodes are in use; bits that stand for none are set.
+/// A bitmap: the first `used` of `count` inodes are in use; bits beyond them are
+/// set.
 fn inode_bitmap(used: usize, count: usize) -> Vec<u8> {
     let set = |bit: usize| bit < used || bit >= count;
     let byte = |at: usize| {
@@ -168,7 +168,7 @@ fn inode_bitmap(used: usize, count: usize) -> Vec<u8> {
     (0..BLOCK).map(byte).collect()
 }
 
-/// The root and all files, with the contents of directories made.
+/// The root and all files, with the generated contents of directories.
 fn files(tree: &Tree) -> Vec<File<'_>> {
     let mut numbers: BTreeMap<&[u8], usize> = BTreeMap::new();
     numbers.insert(b"", ROOT);
@@ -225,8 +225,9 @@ fn files(tree: &Tree) -> Vec<File<'_>> {
 /// Inode, kind and name.
 type Entry = (usize, u8, Vec<u8>);
 
-/// A directory's blocks: entries of inode, length, name's length, kind and name. None
-/// crosses the end of a block, and the last of a block reaches to it.
+/// The blocks of a directory: entries of inode, length, name length, kind and name.
+/// No entry crosses the end of a block, and the last entry of a block reaches its
+/// end.
 fn directory(own: usize, up: usize, entries: &[Entry]) -> Vec<u8> {
     let dots = [(own, 2, b".".to_vec()), (up, 2, b"..".to_vec())];
     let mut blocks = Vec::new();
@@ -248,7 +249,7 @@ fn directory(own: usize, up: usize, entries: &[Entry]) -> Vec<u8> {
     blocks
 }
 
-/// Let the last entry reach to the end of its block.
+/// Extend the last entry to the end of its block.
 fn stretch(blocks: &mut Vec<u8>, last: usize) {
     let end = blocks.len().next_multiple_of(BLOCK);
     blocks.resize(end, 0);
@@ -268,7 +269,7 @@ mod tests {
         image
     }
 
-    /// Where a file's content begins: that of the inode with this number.
+    /// The offset of the content of the file with this inode number.
     fn start(image: &[u8], inode: usize) -> usize {
         let long = |at: usize| {
             u32::from_le_bytes(image[at..at + 4].try_into().unwrap()) as usize
@@ -282,7 +283,7 @@ mod tests {
         tree.add("word", Node::File(0o644, b"content".to_vec()));
         let image = image(&tree);
         let root = start(&image, ROOT);
-        // Behind the twelve bytes each of `.` and `..`.
+        // After the entries of `.` and `..`, with twelve bytes each.
         let entry = &image[root + 24..][..12];
         assert_eq!(entry, [11, 0, 0, 0, 0xe8, 0x0f, 4, 1, b'w', b'o', b'r', b'd']);
         let content = &image[start(&image, FIRST)..][..8];
@@ -337,7 +338,7 @@ mod tests {
         let path = dir.path().join("image");
         std::fs::write(&path, image(&tree)).unwrap();
         let checked = Command::new("e2fsck").arg("-fn").arg(&path).output();
-        // The VM's own kernel is the other checker: it mounts such a disk.
+        // If e2fsck is missing: the VM's kernel mounts such a disk in each test run.
         if let Ok(checked) = checked {
             let said = String::from_utf8_lossy(&checked.stdout).into_owned();
             assert!(checked.status.success(), "{said}");

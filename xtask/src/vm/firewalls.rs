@@ -1,5 +1,5 @@
-//! The programs of other firewalls, for the tests of networks: nft(8), iptables-nft and
-//! iptables-legacy, from the distribution's packages, with their libraries.
+//! The programs of other firewalls, for the tests of networks: nft(8), iptables-nft
+//! and iptables-legacy, from the distribution's packages, with their libraries.
 
 use std::env;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use super::scratch::Scratch;
 use super::tree::{Node, Tree};
 use super::{directory, full, say};
 
-/// What apt-get is asked for: the programs, and the libraries that they load.
+/// The packages: the programs, and the libraries that they load.
 const PACKAGES: [&str; 17] = [
     "nftables",
     "iptables",
@@ -37,41 +37,43 @@ const PACKAGES: [&str; 17] = [
     "libxtables12",
 ];
 
-/// Of the packages, what the programs need: a directory, and how the names of the files
-/// in it begin.
+/// The files of the packages that the programs need: a directory, and the prefixes
+/// of file names in it.
 const PARTS: [(&str, &[&str]); 4] = [
     ("usr/sbin", &["nft", "iptables", "xtables"]),
     ("usr/lib/x86_64-linux-gnu", &["lib", "ld-"]),
     ("lib/x86_64-linux-gnu", &["lib", "ld-"]),
-    // A match or target of iptables, as `-m comment`.
+    // Matches and targets of iptables, such as `-m comment`.
     ("usr/lib/x86_64-linux-gnu/xtables", &["lib"]),
 ];
 
-/// Where the programs look for their loader, and where it is.
+/// The path at which the programs expect their loader, and its actual path.
 const LOADER: (&str, &str) =
     ("lib64/ld-linux-x86-64.so.2", "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
 
-/// The packages, unpacked.
+/// The disk space for the packages and their unpacked files.
 const ROOM: u64 = 100 << 20;
 
 /// The programs for the VM.
 ///
-/// A kernel that is not a packaged one may be used on a machine without apt-get. The
-/// programs are not required there: the tests that need them are skipped.
+/// A kernel of the user's own may be used on a machine without apt-get. The programs
+/// are not required then: the tests that need them are skipped.
 ///
 /// # Errors
-/// The packages can't be had, and are required.
+/// The packages are required but cannot be downloaded.
 pub(crate) fn programs(required: bool) -> Result<Tree> {
     match unpacked().and_then(|tree| pick(&tree)) {
         Err(error) if !required => {
-            say(&format!("no foreign firewalls: {error:#}"));
+            say(&format!(
+                "firewalls of other programs are not available: {error:#}"
+            ));
             Ok(Tree::default())
         }
         programs => programs.context("nft(8) and iptables(8) for the VM").hint(full),
     }
 }
 
-/// The tree of all packages; downloaded the first time.
+/// The tree of all packages, which are downloaded the first time.
 fn unpacked() -> Result<PathBuf> {
     let at = directory().join("firewalls");
     let list = at.join("packages");
@@ -79,7 +81,7 @@ fn unpacked() -> Result<PathBuf> {
     let is_there = || fs::read_to_string(&list).is_ok_and(|text| text == wanted);
     let cache = directory().join("new-firewalls");
     fs::create_dir_all(&cache).step(|| format!("mkdir(2) {}", cache.display()))?;
-    // One downloads. The others wait, and find the tree.
+    // One process downloads. The others wait and find the tree.
     let lock_path = cache.join("lock");
     let lock = File::create(&lock_path)
         .step(|| format!("open(2) {}", lock_path.display()))?;
@@ -104,12 +106,12 @@ fn unpacked() -> Result<PathBuf> {
 }
 
 /// The files that the programs need, all below /usr, which is a disk of the VM. The
-/// loader has its place elsewhere, and a symlink there.
+/// loader's expected path is elsewhere: a symlink there points to it.
 fn pick(unpacked: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
     for (directory, starts) in PARTS {
         let from = unpacked.join(directory);
-        // Newer packages have nothing in /lib.
+        // Newer packages have no files in /lib.
         for entry in fs::read_dir(&from).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = entry.path();

@@ -1,4 +1,4 @@
-//! Kernels: found, or downloaded by the distribution's package manager.
+//! Kernels: found on this machine, or downloaded by its package manager.
 
 use std::env;
 use std::fs::{self, File};
@@ -17,46 +17,46 @@ use sha2::{Digest, Sha256};
 use super::scratch::Scratch;
 use super::{bzimage, modules, package, say};
 
-/// Package, unpacked tree and result of one kernel.
+/// The disk space for the package, the unpacked tree and the result of one kernel.
 const ROOM: u64 = 400 << 20;
 
-/// A kernel, ready to be booted.
+/// A kernel that is ready to boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    /// As it was asked for: a series, or a path.
+    /// The kernel as the user named it: a series, or a path.
     pub(crate) wanted: String,
-    /// `uname -r`.
+    /// The release, as `uname -r` prints it.
     pub(crate) release: String,
-    /// Whether it loads modules that nobody signed.
+    /// Whether the kernel loads unsigned modules.
     pub(crate) any_module: bool,
-    /// Images to try, the faster first.
+    /// The images to try, the fastest first.
     pub(crate) images: Vec<PathBuf>,
     /// A directory like /lib/modules/RELEASE, if there is one.
     pub(crate) modules: Option<PathBuf>,
 }
 
-/// Kept beside a kernel.
+/// The record that is stored beside a kernel.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    /// The package's file, version included, or the image's path.
+    /// The file name of the package, with its version, or the path of the image.
     source: String,
-    /// Of that file, in hexadecimal.
+    /// The SHA-256 of that file, in hexadecimal.
     sha256: String,
     release: String,
-    /// The names of the modules that were looked for.
+    /// The names of the modules that were searched.
     #[serde(default)]
     modules: Vec<String>,
-    /// What [`beside`] said of an image then.
+    /// The digest that [`beside`] returned.
     #[serde(default)]
     beside: String,
 }
 
 /// The kernel that `wanted` names: `6.1`, `6.12`, another series that the package
-/// manager has, or the path of a vmlinux or bzImage. `cache` keeps what was made of
-/// it; `busybox` does depmod(8)'s work.
+/// manager has, or the path of a vmlinux or bzImage. The result is kept in `cache`;
+/// `busybox` provides depmod(8).
 ///
 /// # Errors
-/// Nothing of that name is to be had: what was tried, and what to do.
+/// The kernel is not available: what was tried, and the remedy.
 pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel> {
     let (name, image) = if is_series(wanted) {
         (wanted.to_owned(), None)
@@ -64,9 +64,9 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
         let path = fs::canonicalize(wanted).step(|| wanted.to_owned())?;
         let meta = path.metadata().step(|| path.display().to_string())?;
         if !meta.is_file() {
-            bail!("{wanted} is no file: name a vmlinux or a bzImage");
+            bail!("{wanted} is not a file: expected a vmlinux or a bzImage");
         }
-        // Another file under the same path is another kernel.
+        // A changed file at the same path is another kernel.
         let key = format!("{path:?} {} {:?}", meta.len(), meta.modified()?);
         (hexadecimal(&Sha256::digest(key))[..16].to_owned(), Some(path))
     };
@@ -74,7 +74,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     if let Some(kernel) = open(wanted, image.as_deref(), &directory)? {
         return Ok(kernel);
     }
-    // One works, the others wait and find what it made.
+    // One process does the work; the others wait and use the result.
     fs::create_dir_all(cache).step(|| format!("mkdir(2) {}", cache.display()))?;
     let lock_path = cache.join("lock");
     let lock = File::create(&lock_path)
@@ -95,7 +95,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     .hint(super::full)?;
     let text = serde_json::to_vec_pretty(&record)?;
     fs::write(new.join("record.json"), text).step(|| "write(2) record.json")?;
-    // What has no record, or an old one, is in the way.
+    // Remove a kernel without a record, or with an old one.
     if directory.exists() {
         remove_tree(&directory)?;
     }
@@ -104,7 +104,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     let short = &record.sha256[..12];
     say(&format!("kernel {wanted} from {}, sha256 {short}", record.source));
     let made = open(wanted, image.as_deref(), &directory)?;
-    made.context("what was just made is not there")
+    made.context("the new kernel was not found")
 }
 
 fn is_series(wanted: &str) -> bool {
@@ -119,11 +119,11 @@ fn open(
     let Ok(text) = fs::read(directory.join("record.json")) else { return Ok(None) };
     let record: Record = serde_json::from_slice(&text)
         .with_context(|| format!("{}: remove it", directory.display()))?;
-    // Made when fewer modules were wanted.
+    // The list of wanted modules has changed.
     if record.modules != modules::WANTED {
         return Ok(None);
     }
-    // Modules have come since, or were built anew.
+    // The modules beside the image have changed.
     if image.is_some_and(|image| record.beside != beside(image, &record.release)) {
         return Ok(None);
     }
@@ -137,21 +137,22 @@ fn open(
     if image.is_some() && modules.is_none() {
         let release = &record.release;
         say(&format!(
-            "no ../lib/modules/{release} beside the kernel: what it has not built in, \
-             it hasn't got"
+            "no ../lib/modules/{release} beside the kernel: only built-in features \
+             are available"
         ));
     }
     Ok(Some(Kernel {
         wanted: wanted.to_owned(),
         release: record.release,
-        // Distributions leave it to the boot parameters; who builds a kernel may not.
+        // Distributions do not require signatures by default; the user's own kernel
+        // may.
         any_module: is_series(wanted),
         images,
         modules,
     }))
 }
 
-/// From the machine's package manager.
+/// Get the kernel from the machine's package manager.
 fn from_package(
     series: &str,
     scratch: &Path,
@@ -160,8 +161,8 @@ fn from_package(
 ) -> Result<Record> {
     let path = env::var_os("PATH").unwrap_or_default();
     let apt = Apt::new(&path, &scratch.join("apt"), &say).with_context(|| {
-        "kernels are packaged by Debian and its children: elsewhere, --kernel PATH \
-         takes a vmlinux or bzImage, with its modules in ../lib/modules beside it"
+        "kernels are downloaded only on Debian and its derivatives: use --kernel PATH \
+         with a vmlinux or bzImage, and its modules in ../lib/modules beside it"
     })?;
     let package = package::download(&apt, series)?;
     let tree = scratch.join("tree");
@@ -172,7 +173,7 @@ fn from_package(
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.to_string_lossy().contains("/vmlinuz-"))
-        .context("the package holds no /boot/vmlinuz")?;
+        .context("the package contains no /boot/vmlinuz")?;
     let mut record = from_image(&image, scratch, new, busybox)?;
     let name = package.file_name().unwrap_or_default();
     record.source = name.to_string_lossy().into_owned();
@@ -180,7 +181,7 @@ fn from_package(
     Ok(record)
 }
 
-/// From an image, with the modules that lie where packages have them.
+/// Get the kernel from an image, with the modules at their usual path.
 fn from_image(
     image: &Path,
     scratch: &Path,
@@ -191,7 +192,7 @@ fn from_image(
     let shown = || image.display().to_string();
     let vmlinux = bzimage::vmlinux(&bytes).with_context(shown)?;
     let release = bzimage::release(&bytes).with_context(shown)?;
-    // The one that is a program for QEMU to load, then the one it can start from.
+    // First the ELF file, which QEMU loads itself, then the bzImage.
     let mut images = Vec::new();
     images.extend(vmlinux.as_ref().map(|elf| ("vmlinux", elf)));
     if !bytes.starts_with(b"\x7fELF") {
@@ -221,7 +222,7 @@ fn beside(image: &Path, release: &str) -> String {
     hexadecimal(&Sha256::digest(files.join("\n")))
 }
 
-/// What can't be looked at now is told when it is copied.
+/// Errors are ignored here: copying the modules reports them.
 fn list(directory: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let Ok(about) = entry.metadata() else { continue };
@@ -245,7 +246,7 @@ fn modules_beside(image: &Path, release: &str) -> Option<PathBuf> {
     places.into_iter().find(|place| place.is_dir())
 }
 
-/// Packages come without modules.dep: it is made at installation, by depmod(8).
+/// Create modules.dep by depmod(8), because packages do not contain it.
 fn with_lists(
     from: &Path,
     release: &str,
@@ -255,7 +256,8 @@ fn with_lists(
     if from.join("modules.dep").exists() {
         return Ok(from.to_owned());
     }
-    // The directory is somebody's: the lists are made in a copy that links to it.
+    // The directory must not be changed: create the lists in a copy with links to
+    // it.
     let base = scratch.join("depmod");
     let copy = base.join("lib/modules").join(release);
     link_tree(from, &copy)?;

@@ -1,7 +1,7 @@
-//! One VM: QEMU's process, the talk with process 1 in it, and its end.
+//! One VM: the QEMU process, the protocol with PID 1, and the shutdown.
 //!
-//! QEMU's standard input and output are the channel, its standard error carries the
-//! console and what QEMU itself has to say. So no file and no socket is left over.
+//! QEMU's standard input and output are the channel. Its standard error carries the
+//! console and QEMU's own messages. Therefore no file and no socket is left behind.
 
 use std::io::BufReader;
 use std::path::Path;
@@ -23,7 +23,7 @@ use super::monitor::Monitor;
 use super::rung::Rung;
 use crate::mutex::lock;
 
-/// From QEMU's start until process 1 answers.
+/// The time limit from QEMU's start until PID 1 answers.
 fn usual_limit(accelerator: Accelerator) -> Duration {
     match accelerator {
         Accelerator::Kvm => Duration::from_secs(10),
@@ -31,35 +31,35 @@ fn usual_limit(accelerator: Accelerator) -> Duration {
     }
 }
 
-/// From the order to finish to QEMU's end.
+/// The time limit from the last order to QEMU's end.
 const GOODBYE: Duration = Duration::from_secs(10);
 
-/// What the VM said, or didn't.
+/// A message of the VM, or its absence.
 #[derive(Debug)]
 pub(crate) enum Word {
     /// An event.
     Event(Event),
     /// Part of a program's output.
     Bytes(Stream, Vec<u8>),
-    /// The channel is at its end: the VM is gone.
+    /// End of file on the channel: the VM has ended.
     Gone,
-    /// What came is no frame: somebody else writes on the channel.
+    /// Bytes that are not a frame: another process writes on the channel.
     Noise(String),
-    /// Nothing came in time.
+    /// No message arrived in time.
     Silence,
 }
 
-/// A VM that runs.
+/// A running VM.
 pub(crate) struct Machine {
     qemu: Child,
     line: Option<ChildStdin>,
     words: Receiver<Word>,
     console: Arc<Mutex<Console>>,
     threads: Vec<JoinHandle<()>>,
-    /// cgroup v1 controllers that this kernel could not mount.
+    /// The cgroup v1 controllers that the kernel could not mount.
     pub(super) missing: Vec<String>,
     begun: Instant,
-    /// From QEMU's start until process 1 had followed its first order.
+    /// The time from QEMU's start until PID 1 had executed its first order.
     pub(crate) boot: Duration,
 }
 
@@ -72,11 +72,11 @@ impl Machine {
         machine.begin(set, rung)
     }
 
-    /// Boot, and keep what has come up: its memory in one file, its devices in another.
-    /// Given back are the cgroup v1 controllers that this kernel could not mount.
+    /// Boot a VM, and save its memory to one file and its devices to another.
+    /// Returns the cgroup v1 controllers that the kernel could not mount.
     ///
     /// # Errors
-    /// It doesn't come up; QEMU can't write it.
+    /// The VM does not boot; QEMU cannot write the files.
     pub(super) fn keep(
         set: &Set,
         rung: &Rung,
@@ -89,16 +89,17 @@ impl Machine {
         let missing = machine.ready(set, rung)?;
         monitor.greet()?;
         monitor.save(devices)?;
-        // Not killed: what stands between us and QEMU would be, and QEMU not.
+        // Not killed: this would kill a process between this one and QEMU, but not
+        // QEMU.
         monitor.quit();
         machine.ended();
         Ok(missing)
     }
 
-    /// Continue where [`Machine::keep`] stopped, from the files that it wrote.
+    /// Restore a VM from the files of [`Machine::keep`].
     ///
     /// # Errors
-    /// QEMU refuses them, or the VM does not answer.
+    /// QEMU refuses the files, or the VM does not answer.
     pub(super) fn restore(
         set: &Set,
         rung: &Rung,
@@ -114,7 +115,7 @@ impl Machine {
         machine.begin(set, rung)
     }
 
-    /// Start QEMU, and read what it says.
+    /// Start QEMU, and the threads that read its output.
     fn spawn(mut command: Command) -> Result<Machine> {
         let begun = Instant::now();
         let mut qemu = command.spawn().context("start QEMU")?;
@@ -148,15 +149,15 @@ impl Machine {
         Ok(Machine { qemu, line, words, console, threads, missing, begun, boot })
     }
 
-    /// Wait for process 1; the cgroup v1 controllers that this kernel could not mount.
+    /// Wait for PID 1. Returns the cgroup v1 controllers that it could not mount.
     fn ready(&mut self, set: &Set, rung: &Rung) -> Result<Vec<String>> {
         match self.first_word(set, rung)? {
             Event::Ready { missing, .. } => Ok(missing),
-            event => bail!("not ready, but {event:?}"),
+            event => bail!("expected the event Ready, got {event:?}"),
         }
     }
 
-    /// Give the first order.
+    /// Send the first order.
     fn begin(mut self, set: &Set, rung: &Rung) -> Result<Machine> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default();
@@ -165,42 +166,44 @@ impl Machine {
         self.order(&Order::Begin { seconds, nanoseconds })?;
         match self.first_word(set, rung)? {
             Event::Begun => {}
-            Event::Refused { error } => bail!("the VM could not begin: {error}"),
-            event => bail!("not begun, but {event:?}"),
+            Event::Refused { error } => {
+                bail!("the VM could not execute the first order: {error}")
+            }
+            event => bail!("expected the event Begun, got {event:?}"),
         }
         self.boot = self.begun.elapsed();
         Ok(self)
     }
 
-    /// An event that must come soon.
+    /// Wait for an event that must arrive soon.
     fn first_word(&mut self, set: &Set, rung: &Rung) -> Result<Event> {
         let limit = set.boot_limit.unwrap_or(usual_limit(rung.accelerator));
         let how = match self.next(limit) {
             Word::Event(event) => return Ok(event),
-            Word::Silence => format!("not up in {} s", limit.as_secs()),
+            Word::Silence => format!("no answer within {} s", limit.as_secs()),
             Word::Gone => format!("QEMU ended with {}", self.ended()),
             Word::Noise(what) => format!("noise on the channel: {what}"),
-            word => format!("not ready, but {word:?}"),
+            word => format!("expected an event, got {word:?}"),
         };
         let last = self.last_lines(4);
         bail!("{how}{}", if last.is_empty() { last } else { format!(": {last}") });
     }
 
-    /// Give an order.
+    /// Send an order.
     ///
     /// # Errors
-    /// The VM is gone.
+    /// The VM has ended.
     pub(crate) fn order(&mut self, order: &Order) -> Result<()> {
-        let line = self.line.as_mut().context("the VM is gone")?;
-        send(line, order).context("the VM is gone")
+        let line = self.line.as_mut().context("the VM has ended")?;
+        send(line, order).context("the VM has ended")
     }
 
-    /// Where orders and input go, for who sends them from another thread.
+    /// The end of the channel for orders and input, for use in another thread.
     pub(crate) fn take_line(&mut self) -> Result<Line> {
-        Ok(Line(self.line.take().context("the VM is gone")?))
+        Ok(Line(self.line.take().context("the VM has ended")?))
     }
 
-    /// Wait for the next word.
+    /// Wait for the next message.
     pub(crate) fn next(&self, limit: Duration) -> Word {
         match self.words.recv_timeout(limit) {
             Ok(word) => word,
@@ -209,18 +212,18 @@ impl Machine {
         }
     }
 
-    /// The VM's goodbye: its last word, with as many tests as it was given, and the
-    /// agreed exit code.
+    /// Shut down the VM, and check its last message (with the number of tests) and
+    /// the agreed exit status.
     ///
     /// # Errors
-    /// It says something else, or nothing: what it says can't be trusted.
+    /// The message or the status is wrong or missing: the results cannot be trusted.
     pub(crate) fn finish(mut self, tests: u32) -> Result<()> {
         self.order(&Order::Finish)?;
         drop(self.line.take());
         self.goodbye(tests)
     }
 
-    /// The same, after the order was given.
+    /// The same, after the order was sent.
     ///
     /// # Errors
     /// As [`Machine::finish`].
@@ -229,16 +232,18 @@ impl Machine {
         match self.next(GOODBYE) {
             Word::Event(event) if event == expected => {}
             word => {
-                bail!("the VM's last word should be {expected:?}, and is {word:?}")
+                bail!(
+                    "the last message of the VM must be {expected:?}, but is {word:?}"
+                )
             }
         }
         match self.ended().code() {
             Some(AGREED) => Ok(()),
-            code => bail!("QEMU's exit code should be {AGREED}, and is {code:?}"),
+            code => bail!("QEMU's exit status must be {AGREED}, but is {code:?}"),
         }
     }
 
-    /// Wait for QEMU's end, which is near; if it isn't, bring it about.
+    /// Wait for QEMU's end; kill it if it takes too long.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let end = Instant::now() + GOODBYE;
         loop {
@@ -253,8 +258,8 @@ impl Machine {
         }
     }
 
-    /// Wait until all that QEMU said is read. It is over soon, unless somebody else
-    /// has its pipes too, who shall not hold us up.
+    /// Wait until QEMU's output is read completely. This ends soon, unless another
+    /// process has QEMU's pipes open; that process must not block this one.
     fn read_out(&self) {
         let end = Instant::now() + Duration::from_secs(1);
         while Instant::now() < end
@@ -264,18 +269,18 @@ impl Machine {
         }
     }
 
-    /// How many bytes the console has shown.
+    /// The number of bytes that the console has shown.
     pub(crate) fn console_length(&self) -> usize {
         lock(&self.console).total
     }
 
-    /// Whether the kernel said that it can't go on.
+    /// Whether the kernel has panicked.
     pub(crate) fn panicked(&self) -> bool {
         lock(&self.console).panicked()
     }
 
-    /// The console's last lines; after a panic of the kernel the first that tell
-    /// of it.
+    /// The last lines of the console; after a kernel panic, the lines from its
+    /// message on.
     pub(crate) fn last_lines(&self, count: usize) -> String {
         lock(&self.console).last_lines(count)
     }
@@ -283,7 +288,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Thrown away: nothing in it is worth a goodbye.
+        // The VM is discarded, so it is not shut down.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
@@ -294,10 +299,10 @@ pub(crate) struct Line(ChildStdin);
 
 impl Line {
     pub(crate) fn order(&mut self, order: &Order) -> Result<()> {
-        send(&mut self.0, order).context("the VM is gone")
+        send(&mut self.0, order).context("the VM has ended")
     }
 
     pub(crate) fn input(&mut self, bytes: &[u8]) -> Result<()> {
-        send_bytes(&mut self.0, Stream::Input, bytes).context("the VM is gone")
+        send_bytes(&mut self.0, Stream::Input, bytes).context("the VM has ended")
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel modules that the VM may need, with those that they depend on.
+//! The kernel modules that the VM may need, with their dependencies.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use common::step::Step;
 
-/// What containers and their tests ask the kernel for. What a kernel lacks, or has
-/// built in, is left out.
+/// The modules that containers and their tests use. Modules that are missing or
+/// built in are skipped.
 pub(crate) const WANTED: [&str; 45] = [
     "aufs",
     "br_netfilter",
@@ -58,14 +58,14 @@ pub(crate) const WANTED: [&str; 45] = [
     "xt_tcpudp",
 ];
 
-/// What modprobe(8) reads beside the modules.
+/// The lists that modprobe(8) reads.
 const LISTS: [&str; 3] = ["modules.dep", "modules.alias", "modules.builtin"];
 
-/// Copy the wanted modules from a directory like /lib/modules/6.1.0 into another,
-/// unpacked, with the lists cut down to them.
+/// Copy the wanted modules from a directory such as /lib/modules/6.1.0 to another
+/// one: decompressed, and with lists of only these modules.
 ///
 /// # Errors
-/// A list that can't be read, or a module that can't be unpacked.
+/// A list cannot be read, or a module cannot be decompressed.
 /// # Source
 /// modules.dep(5)
 pub(crate) fn pick(from: &Path, to: &Path) -> Result<()> {
@@ -102,13 +102,13 @@ pub(crate) fn pick(from: &Path, to: &Path) -> Result<()> {
         let others: Vec<&str> = others.iter().map(|other| plain(other)).collect();
         lists[0] += &format!("{}: {}\n", plain(file), others.join(" "));
     }
-    // A line is: alias, pattern, module.
+    // A line has the form: alias PATTERN MODULE.
     for line in read(from, "modules.alias")?.lines() {
         if line.split_whitespace().last().is_some_and(|name| names.contains(name)) {
             lists[1] += &format!("{line}\n");
         }
     }
-    // An old kernel's package may have no list of what is built in.
+    // The package of an old kernel may have no list of built-in modules.
     lists[2] = read(from, "modules.builtin").unwrap_or_default();
     for (name, list) in LISTS.iter().zip(lists) {
         let path = to.join(name);
@@ -117,12 +117,12 @@ pub(crate) fn pick(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The modules that it takes to read a disk, for each of
-/// [`BUSES`](super::payload::BUSES), in the order in which they are to be loaded.
-/// None when this kernel can't.
+/// The modules that are required to read a disk, for each of
+/// [`BUSES`](super::payload::BUSES), in the order of loading. `None` if the kernel
+/// does not support it.
 ///
 /// # Errors
-/// A list that can't be read.
+/// A list cannot be read.
 pub(crate) fn drivers(modules: &Path) -> Result<Option<[Vec<PathBuf>; 2]>> {
     let built_in = read(modules, "modules.builtin")?;
     let built_in: BTreeSet<String> = built_in.lines().map(module).collect();
@@ -132,7 +132,7 @@ pub(crate) fn drivers(modules: &Path) -> Result<Option<[Vec<PathBuf>; 2]>> {
         for name in names.into_iter().filter(|name| !built_in.contains(*name)) {
             let mut lines = dependencies.lines().filter_map(|l| l.split_once(':'));
             let (file, others) = lines.find(|(file, _)| module(file) == name)?;
-            // The last one is needed by those before it.
+            // modules.dep lists the deepest dependency last.
             let all = others.split_whitespace().rev().chain([file]);
             for file in all.map(|file| modules.join(file)) {
                 if !files.contains(&file) {
@@ -142,7 +142,7 @@ pub(crate) fn drivers(modules: &Path) -> Result<Option<[Vec<PathBuf>; 2]>> {
         }
         Some(files)
     };
-    // The disk's own last: it looks at the disk as soon as it is loaded.
+    // virtio_blk last: it reads the disk as soon as it is loaded.
     let mmio = load(["virtio_mmio", "ext4", "virtio_blk"]);
     let pci = load(["virtio_pci", "ext4", "virtio_blk"]);
     Ok(mmio.zip(pci).map(|(mmio, pci)| [mmio, pci]))
@@ -153,35 +153,35 @@ fn read(directory: &Path, name: &str) -> Result<String> {
     fs::read_to_string(&path).step(|| format!("read(2) {}", path.display()))
 }
 
-/// The name in the kernel's tongue: files spell some with `-`.
+/// The kernel's name of a module: some file names contain `-` instead of `_`.
 fn module(file: &str) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
     name.split('.').next().unwrap_or(name).replace('-', "_")
 }
 
-/// The file's name once it is unpacked.
+/// The name of the decompressed file.
 fn plain(file: &str) -> &str {
     file.find(".ko").map_or(file, |at| &file[..at + 3])
 }
 
-/// What ends a module that is signed.
+/// The last bytes of a signed module.
 const SIGNED: &[u8] = b"~Module signature appended~\n";
 
-/// A module without what costs time whenever it is loaded: its signature, and its
-/// types for BPF programs, for whose sake the kernel would read its own.
+/// Remove the parts of a module that cost time at each load: its signature, and its
+/// types for BPF programs, for which the kernel would parse its own types.
 ///
 /// # Source
 /// include/linux/module_signature.h, Documentation/bpf/btf.rst of Linux
 pub(crate) fn trimmed(mut module: Vec<u8>) -> Vec<u8> {
     const TYPES: &[u8] = b"\0.BTF\0";
-    // struct module_signature: four small numbers, three bytes of nothing, and how
-    // long the signature before it is.
+    // struct module_signature: four small numbers, three bytes of padding, and the
+    // length of the signature before it.
     if let Some([.., a, b, c, d]) = module.strip_suffix(SIGNED) {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         let end = module.len().checked_sub(SIGNED.len() + 12 + length);
         module.truncate(end.unwrap_or(module.len()));
     }
-    // The section stays, and has a name that nobody looks for.
+    // Rename the section, so that the kernel does not find it.
     let names = module.windows(TYPES.len()).rposition(|name| name == TYPES);
     if let Some(at) = names {
         module[at + 1] = b'_';
@@ -194,7 +194,7 @@ fn unpacked(file: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
         Some("xz") => xz(&bytes),
         Some("zst") => zstd(&bytes),
         Some("ko") => Ok(bytes),
-        _ => bail!("its compression is not known here: .xz and .zst are"),
+        _ => bail!("unsupported compression: expected .xz or .zst"),
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
         signed.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
         signed.extend(SIGNED);
         assert_eq!(trimmed(signed), plain);
-        // One that says that its signature is longer than it is itself.
+        // A module whose signature claims to be longer than the module.
         let odd = [&[0xff; 12], SIGNED].concat();
         assert_eq!(trimmed(odd.clone()), odd);
         assert_eq!(trimmed(b"x".to_vec()), b"x");

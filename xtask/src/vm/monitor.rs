@@ -1,4 +1,4 @@
-//! QEMU's monitor: orders to the emulator itself, as JSON, over two named pipes.
+//! QEMU's monitor: commands to the emulator, as JSON, over two named pipes.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use nix::unistd::mkfifo;
 use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
-/// QEMU answers at once, unless this machine is busy.
+/// The time limit of an answer. QEMU usually answers at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The monitor of one QEMU.
@@ -32,10 +32,10 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Make the pipes in `directory`, and name them on QEMU's command line.
+    /// Create the pipes in `directory`, and add them to QEMU's command line.
     ///
     /// # Errors
-    /// Those of mkfifo(3) and open(2).
+    /// mkfifo(3) or open(2) fails.
     pub(super) fn new(directory: &Path, qemu: &mut Command) -> Result<Monitor> {
         let path = directory.join(format!("monitor-{}", common::state::Id::new()?));
         let pipes = ["in", "out"].map(|end| path.with_extension(end));
@@ -44,7 +44,7 @@ impl Monitor {
                 .step(|| format!("mkfifo(3) {}", pipe.display()))?;
         }
         let [orders, answers] = &pipes;
-        // Neither waits for QEMU: it isn't there yet.
+        // Open them without waiting for QEMU, which is not started yet.
         let orders = File::options().read(true).write(true).open(orders);
         let answers = File::options()
             .read(true)
@@ -59,10 +59,10 @@ impl Monitor {
         Ok(Monitor { pipes, orders: orders?, answers: answers?, buffer })
     }
 
-    /// Begin the talk, about machines whose memory is a file of its own.
+    /// Start the protocol, for a VM whose memory is a separate file.
     ///
     /// # Errors
-    /// QEMU refuses, or ends.
+    /// QEMU refuses, or has ended.
     pub(super) fn greet(&mut self) -> Result<()> {
         self.ask("qmp_capabilities", json!({}))?;
         let ignore = json!({ "capability": "x-ignore-shared", "state": true });
@@ -70,10 +70,10 @@ impl Monitor {
         Ok(())
     }
 
-    /// Stop the machine and write all of it but its memory.
+    /// Stop the VM and save everything except its memory.
     ///
     /// # Errors
-    /// QEMU says why.
+    /// QEMU reports an error.
     pub(super) fn save(&mut self, state: &Path) -> Result<()> {
         self.ask("stop", json!({}))?;
         let uri = format!("exec:cat > {}", quoted(state));
@@ -81,7 +81,7 @@ impl Monitor {
         self.wait_for("query-migrate", "completed")
     }
 
-    /// Ask until the status is this one.
+    /// Query until the status is this one.
     fn wait_for(&mut self, what: &str, status: &str) -> Result<()> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -95,21 +95,21 @@ impl Monitor {
         }
     }
 
-    /// Read what [`Monitor::save`] wrote, and let the machine run.
+    /// Load what [`Monitor::save`] wrote, and let the VM run.
     ///
     /// # Errors
-    /// QEMU says why, or ends.
+    /// QEMU reports an error, or has ended.
     pub(super) fn restore(&mut self, state: &Path) -> Result<()> {
         let uri = format!("exec:cat {}", quoted(state));
         self.ask("migrate-incoming", json!({ "uri": uri }))?;
-        // As it was stopped, so it is.
+        // It was saved in the state "stopped".
         self.wait_for("query-status", "paused")?;
         self.ask("cont", json!({})).map(drop)
     }
 
     /// End QEMU.
     pub(super) fn quit(&mut self) {
-        // It may be gone before it has answered.
+        // QEMU may end before it answers.
         let _ = self.ask("quit", json!({}));
     }
 
@@ -133,20 +133,21 @@ impl Monitor {
         loop {
             if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=at).collect();
-                return serde_json::from_slice(&line).context("no JSON");
+                return serde_json::from_slice(&line)
+                    .context("the answer is not JSON");
             }
             let left = end.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(&self.answers, PollFlags::IN)];
             poll(&mut fds, Some(left))?;
             if fds[0].revents().is_empty() {
                 if left.is_zero() {
-                    bail!("QEMU doesn't answer");
+                    bail!("QEMU does not answer");
                 }
                 continue;
             }
             let mut bytes = [0; 4096];
             match self.answers.read(&mut bytes).context("read(2)")? {
-                0 => bail!("QEMU is gone"),
+                0 => bail!("QEMU has ended"),
                 count => self.buffer.extend(&bytes[..count]),
             }
         }
@@ -161,7 +162,7 @@ impl Drop for Monitor {
     }
 }
 
-/// QEMU hands it to a shell.
+/// A path, quoted for the shell that QEMU runs.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }

@@ -1,4 +1,4 @@
-//! Which package a kernel comes from: the known one of its series, or the newest one.
+//! Choosing the package of a kernel: the known one of its series, or the newest one.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,8 @@ const KNOWN: [(&str, &str); 2] = [
 /// Download the package of this series.
 ///
 /// # Errors
-/// The package manager has no kernel of this series. The error names those it has.
+/// The package manager has no kernel of this series. The error lists the available
+/// ones.
 pub(super) fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
     let known = KNOWN.iter().find(|(name, _)| *name == series);
     let mut reason = None;
@@ -38,24 +39,25 @@ pub(super) fn download(apt: &Apt, series: &str) -> Result<PathBuf> {
         let error = reason.unwrap_or_else(|| anyhow::anyhow!("no such package"));
         if others.is_empty() {
             return Err(error.context(
-                "the package manager can reach no packages; once one has been \
-                 downloaded no network is needed, and --kernel takes the path of a \
-                 vmlinux or bzImage",
+                "the package manager cannot reach its packages; a package that was \
+                 downloaded before needs no network, and --kernel accepts the path of \
+                 a vmlinux or bzImage",
             ));
         }
         return Err(error.context(format!(
-            "the package manager has no kernel {series}, but {}; --kernel takes one \
-             of those, or the path of a vmlinux or bzImage",
+            "the package manager has no kernel {series}, only {}; use one of these \
+             with --kernel, or the path of a vmlinux or bzImage",
             others.join(", ")
         )));
     };
     if known.is_some() {
-        say(&format!("the known one is not packaged any more, taking {newest}"));
+        say(&format!("the known package does not exist any more: using {newest}"));
     }
     apt.download(newest)
 }
 
-/// The newest package of a series. A package for clouds comes first: it is the smallest.
+/// The newest package of a series. A package for clouds comes first: it is the
+/// smallest.
 fn newest<'a>(names: &'a [String], start: &str) -> Option<&'a str> {
     let fits = |name: &&str| {
         let rest = name.strip_prefix(start);
@@ -80,7 +82,8 @@ fn newest<'a>(names: &'a [String], start: &str) -> Option<&'a str> {
         .max_by_key(|name| (kind(name), numbers(name), name.len()))
 }
 
-/// `6.12` of `linux-image-6.12.117+deb12-cloud-amd64`.
+/// The series in a package's name: `6.12` in
+/// `linux-image-6.12.117+deb12-cloud-amd64`.
 fn series_of(package: &str) -> Option<&str> {
     let rest = package.strip_prefix("linux-image-")?;
     let mut dots = rest.match_indices(['.', '-', '+']);
@@ -91,7 +94,7 @@ fn series_of(package: &str) -> Option<&str> {
     (is_number(major) && is_number(minor)).then_some(series)
 }
 
-/// The numbers in a name, which order versions.
+/// The numbers in a name, by which versions are ordered.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|word| word.parse().ok())

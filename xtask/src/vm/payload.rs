@@ -1,4 +1,4 @@
-//! What is in the VM: packed into the initramfs that it boots from, and a disk.
+//! The files of the VM, packed into an initramfs and a disk.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -15,14 +15,14 @@ use super::kernel::Kernel;
 use super::tree::{Node, Tree};
 use super::{cpio, ext4, modules};
 
-/// What goes in.
+/// The files to pack.
 pub(crate) struct Payload<'a> {
     pub(crate) kernel: &'a Kernel,
-    /// Process 1.
+    /// The program of PID 1.
     pub(crate) init: &'a Path,
     /// Programs for [`place::CHAPTERS`].
     pub(crate) chapters: &'a [PathBuf],
-    /// Test programs, each with its name there.
+    /// Test programs, each with its name in [`place::TESTS`].
     pub(crate) tests: &'a [(String, PathBuf)],
     /// A state directory with busybox: the VM's userland, and the tests' image.
     pub(crate) state: &'a State,
@@ -30,25 +30,25 @@ pub(crate) struct Payload<'a> {
     /// Files and directories that tests read, each with its name in
     /// [`place::SOURCE`].
     pub(crate) sources: &'a [(String, PathBuf)],
-    /// What else there is to be.
+    /// Further files.
     pub(crate) more: Tree,
 }
 
-/// What a VM boots from.
+/// The media from which a VM boots.
 #[derive(Debug)]
 pub(crate) struct Medium {
     pub(crate) initramfs: PathBuf,
-    /// For /usr, if it isn't in the initramfs.
+    /// The disk for /usr, if /usr is not in the initramfs.
     pub(crate) disk: Option<PathBuf>,
 }
 
-/// How a disk may be attached: the small machine's bus, and the usual one's.
+/// The buses of a disk: that of the microvm machine, and that of the usual machine.
 pub(crate) const BUSES: [&str; 2] = ["mmio", "pci"];
 
-/// Disks are as long as a multiple of this, most of it a hole.
+/// The size of a disk is a multiple of this; most of it is a hole.
 const DISK_STEP: u64 = 256 << 20;
 
-/// The VM's accounts. The ordinary user may map a range of ids.
+/// The VM's users. The ordinary user may map a range of IDs.
 const ACCOUNTS: [(&str, u32, &str); 5] = [
     (
         "etc/passwd",
@@ -63,11 +63,11 @@ const ACCOUNTS: [(&str, u32, &str); 5] = [
 ];
 
 impl Payload<'_> {
-    /// Write the initramfs, and the disk for /usr when the kernel has what it takes
-    /// to read one: what isn't in the initramfs needs no unpacking at boot.
+    /// Write the initramfs, and the disk for /usr if the kernel can read one: files
+    /// on the disk need not be unpacked at boot.
     ///
     /// # Errors
-    /// A file that can't be read; a full disk.
+    /// A file cannot be read; the disk is full.
     pub(crate) fn write(mut self, directory: &Path) -> Result<Medium> {
         let mut tree = self.tree()?;
         let mut disk = None;
@@ -91,7 +91,7 @@ impl Payload<'_> {
             let path = directory.join("disk");
             let below = tree.take(place::DISK);
             written(&path, |out| ext4::write(&below, out))?;
-            // A VM in a snapshot knows how long its disk was.
+            // A VM in a snapshot relies on the size of its disk.
             let step = || format!("truncate(2) {}", path.display());
             let file = File::options().write(true).open(&path).step(step)?;
             let length = file.metadata().step(step)?.len();
@@ -112,7 +112,7 @@ impl Payload<'_> {
         for (name, mode, text) in ACCOUNTS {
             tree.add(name, Node::File(mode, text.into()));
         }
-        // The kernel opens it for process 1 before there is a devtmpfs.
+        // The kernel opens it for PID 1 before devtmpfs is mounted.
         tree.add("dev/console", Node::CharacterDevice(0o600, (5, 1)));
         tree.program("init", self.init)?;
         for chapter in self.chapters {
@@ -122,7 +122,7 @@ impl Payload<'_> {
         for (name, path) in self.tests {
             tree.program(&format!("{}/{name}", place::TESTS), path)?;
         }
-        // The image busybox only: the state may hold more.
+        // Only the image busybox: the state directory may contain more.
         let image = self.busybox;
         let layout = Layout::of(self.state);
         let blobs = [&image.id, &image.manifest].into_iter().chain(&image.blobs);
@@ -163,7 +163,7 @@ impl Payload<'_> {
             tree.copy(&at, modules)?;
             tree.add("lib/modules", Node::Symlink(place::MODULES.into()));
         }
-        // The kernel would call it at boot, for what is built in: process 1 adds it.
+        // Without modprobe: the kernel would run it at boot. PID 1 creates it later.
         tree.0.remove(place::MODPROBE.trim_start_matches('/').as_bytes());
         for (path, node) in std::mem::take(&mut self.more).0 {
             tree.add(&String::from_utf8_lossy(&path), node);

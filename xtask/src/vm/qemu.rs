@@ -1,4 +1,4 @@
-//! QEMU: found, or installed where this process may.
+//! QEMU: found, or installed if this process is privileged.
 
 use std::env;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use crate::install::{Installer, Package, on_path};
 #[derive(Clone, Debug)]
 pub(crate) struct Qemu {
     pub(crate) program: PathBuf,
-    /// `QEMU 7.2.22`, for the reader and for keys.
+    /// The version, such as `QEMU 7.2.22`, for display and as a key.
     pub(crate) version: String,
 }
 
@@ -30,56 +30,58 @@ pub(crate) const PACKAGE: Package = Package {
     dnf: "qemu-system-x86-core",
 };
 
-/// Find QEMU on PATH; root installs it when it is not there.
+/// Find QEMU in PATH; root installs it if it is missing.
 ///
 /// # Errors
-/// It is not there: the command that installs it.
+/// QEMU is missing: the command that installs it.
 pub(crate) fn find() -> Result<Qemu> {
     if let Some(qemu) = look()? {
         return Ok(qemu);
     }
     install()?;
-    look()?.with_context(|| format!("{NAME} is still not on PATH"))
+    look()?.with_context(|| format!("{NAME} is still not in PATH"))
 }
 
-/// Look for QEMU on PATH; nothing is installed.
+/// Search QEMU in PATH, without installing it.
 ///
 /// # Errors
-/// It does not run; this machine is of another kind than the VM.
+/// QEMU does not run; this machine has another architecture than the VM.
 pub(crate) fn look() -> Result<Option<Qemu>> {
     if env::consts::ARCH != "x86_64" {
-        bail!("the VM is an x86-64 machine, and its programs are built on the host");
+        bail!(
+            "the VM is an x86-64 machine, and this host cannot build its programs"
+        );
     }
     let Some(program) = on_path(NAME) else { return Ok(None) };
     let said =
         run(Command::new(&program).arg("--version"), Duration::from_secs(20))?;
     let text = String::from_utf8_lossy(&said.out).into_owned();
     // QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)
-    let version = text.split_whitespace().nth(3).unwrap_or("of no version");
+    let version = text.split_whitespace().nth(3).unwrap_or("of unknown version");
     Ok(Some(Qemu { program, version: format!("QEMU {version}") }))
 }
 
 fn install() -> Result<()> {
     let Some(installer) = Installer::of(&[PACKAGE]) else {
         bail!(
-            "there is no {NAME} on PATH: install QEMU's x86-64 system emulator by \
+            "{NAME} not found in PATH: install QEMU's x86-64 system emulator with \
              your package manager"
         );
     };
     let command = installer.line();
     if !rights::privileged() {
-        bail!("there is no {NAME} on PATH; this installs it: sudo {command}");
+        bail!("{NAME} not found in PATH; install it: sudo {command}");
     }
     let directory = super::directory();
     fs::create_dir_all(&directory)
         .step(|| format!("mkdir(2) {}", directory.display()))?;
-    // One installs, the others wait and find it.
+    // One process installs it; the others wait and find it.
     let path = directory.join("install.lock");
     let lock = File::create(&path).step(|| format!("open(2) {}", path.display()))?;
     lock.lock().step(|| format!("flock(2) {}", path.display()))?;
     if on_path(NAME).is_some() {
         return Ok(());
     }
-    say(&format!("there is no {NAME} yet: {command}"));
+    say(&format!("{NAME} is not installed: {command}"));
     installer.run().with_context(|| format!("install QEMU by: {command}"))
 }

@@ -7,17 +7,17 @@ use std::sync::Mutex;
 use super::Set;
 use super::accelerator::Accelerator;
 
-/// One way to boot. The rungs of the ladder are tried in turn.
+/// One way to boot. The rungs of the ladder are tried in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rung {
     pub(super) accelerator: Accelerator,
-    /// QEMU's `-M`. The small machine boots in half the time; the usual one boots everywhere.
+    /// QEMU's `-M`. microvm boots in half the time; q35 boots everywhere.
     pub(super) machine: &'static str,
     pub(super) image: PathBuf,
 }
 
 impl Rung {
-    /// The machine's name.
+    /// The name of the machine type.
     pub(super) fn name(&self) -> &'static str {
         self.machine.split(',').next().unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! A directory for one run, removed at its end, or by the next run when this one was
-//! killed.
+//! A directory for one run. It is removed at the end of the run, or by the next run
+//! if this one was killed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use common::step::Step;
 /// The directory; dropping it removes it.
 pub(crate) struct Scratch {
     path: PathBuf,
-    /// Held while this process lives: that is how another one knows.
+    /// The lock tells other processes that this one is alive.
     _lock: File,
 }
 
 impl Scratch {
-    /// Make one below `parent`, and remove those of dead runs.
+    /// Create a directory below `parent`, and remove those of dead runs.
     ///
     /// # Errors
-    /// A full disk, or a directory that can't be written.
+    /// The disk is full, or `parent` is not writable.
     pub(crate) fn new(parent: &Path) -> Result<Scratch> {
         fs::create_dir_all(parent)
             .step(|| format!("mkdir(2) {}", parent.display()))?;
@@ -30,7 +30,7 @@ impl Scratch {
             let lock = File::create_new(&lock_path)
                 .step(|| format!("open(2) {}", lock_path.display()))?;
             lock.lock().step(|| format!("flock(2) {}", lock_path.display()))?;
-            // Another run's sweep may have come between the two.
+            // Another run may have removed the file between open(2) and flock(2).
             if lock_path.exists() {
                 fs::create_dir(&path)
                     .step(|| format!("mkdir(2) {}", path.display()))?;
@@ -46,7 +46,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What can't go now goes with the next run.
+        // If this fails, the next run removes it.
         let _ = remove_tree(&self.path);
         let _ = fs::remove_file(self.path.with_extension("lock"));
     }

@@ -1,5 +1,5 @@
-//! A VM that has booted, kept: its memory as a file, and the state of its devices.
-//! Restoring it takes a fifth of the time.
+//! Snapshots of booted VMs: the memory as a file, and the state of the devices.
+//! Restoring one takes a fifth of the time of a boot.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::machine::Machine;
 use super::rung::Rung;
 use crate::vm;
 
-/// A VM to be restored, any number of times.
+/// A saved VM, which can be restored any number of times.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     directory: PathBuf,
@@ -25,19 +25,19 @@ pub(super) struct Snapshot {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
-    /// All that it depends on.
+    /// A digest of everything on which it depends.
     key: String,
-    /// cgroup v1 controllers that this kernel could not mount.
+    /// The cgroup v1 controllers that the kernel could not mount.
     missing: Vec<String>,
 }
 
 impl Snapshot {
-    /// The VM's memory.
+    /// The file with the VM's memory.
     pub(super) fn memory(&self) -> PathBuf {
         self.directory.join("memory")
     }
 
-    /// Its devices, in QEMU's own form.
+    /// The file with the state of its devices, in QEMU's format.
     pub(super) fn devices(&self) -> PathBuf {
         self.directory.join("devices")
     }
@@ -46,17 +46,17 @@ impl Snapshot {
         &self.about.missing
     }
 
-    /// It is of no use: the next boot makes another one.
+    /// Remove a snapshot that cannot be used: the next boot creates another one.
     pub(super) fn discard(self) {
         let _ = remove_tree(&self.directory);
     }
 }
 
-/// The snapshot for these VMs on this rung. When there is none, or it is of another
-/// process 1 or QEMU, one is made.
+/// The snapshot for these VMs on this rung. If it does not exist, or belongs to
+/// another PID 1 or QEMU, it is created.
 ///
 /// # Errors
-/// That VM doesn't come up, or can't be kept.
+/// The VM does not boot, or cannot be saved.
 pub(super) fn find(set: &Set, rung: &Rung) -> Result<Snapshot> {
     let parent = vm::directory().join("snapshots");
     fs::create_dir_all(&parent)
@@ -64,7 +64,7 @@ pub(super) fn find(set: &Set, rung: &Rung) -> Result<Snapshot> {
         .hint(vm::full)?;
     let name = format!("{}-{}-{}", set.kernel.release, set.cgroup, rung.name());
     let path = parent.join(format!("{name}.lock"));
-    // One makes it, the others wait and find it.
+    // One process creates it; the others wait and find it.
     let lock = File::create(&path).step(|| format!("open(2) {}", path.display()))?;
     lock.lock().step(|| format!("flock(2) {}", path.display()))?;
     let directory = parent.join(&name);
@@ -84,7 +84,7 @@ pub(super) fn find(set: &Set, rung: &Rung) -> Result<Snapshot> {
         snapshot.discard();
         return Err(error);
     }
-    // Who still has the old one in use has its files open.
+    // Processes that still use the old snapshot have its files open.
     remove_tree(&directory)?;
     fs::rename(&snapshot.directory, &directory)
         .step(|| format!("rename(2) {}", directory.display()))?;
@@ -106,10 +106,10 @@ fn make(set: &Set, rung: &Rung, snapshot: &mut Snapshot) -> Result<()> {
         .hint(vm::full)
 }
 
-/// All that decides what such a VM is like when it waits for its first order.
+/// A digest of everything that determines the state of a VM before its first order.
 fn key(set: &Set, rung: &Rung) -> Result<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    // The speed of the processor's clock is measured at each boot of the host.
+    // The frequency of the processor's clock is measured at each boot of the host.
     let line = kernel_line(set, rung.accelerator);
     let words = line.split(' ');
     let steady: Vec<&str> = words

@@ -1,4 +1,4 @@
-//! What the VM's file systems hold, before it is written.
+//! The files of the VM's filesystems, before they are written.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,26 +11,26 @@ use common::step::Step;
 
 use super::modules;
 
-/// Files by their paths, without a slash at the start. A directory comes before what
-/// is in it.
+/// Files by their paths, without a leading slash. A directory comes before its
+/// entries.
 #[derive(Debug, Default)]
 pub(crate) struct Tree(pub(crate) BTreeMap<Vec<u8>, Node>);
 
-/// One of them. All are root's, and of the time zero.
+/// A file. All files belong to root and have the time 0.
 #[derive(Debug)]
 pub(crate) enum Node {
-    /// With its mode.
+    /// A directory with its mode.
     Directory(u32),
-    /// With its mode and content.
+    /// A regular file with its mode and content.
     File(u32, Vec<u8>),
-    /// With its target.
+    /// A symlink with its target.
     Symlink(Vec<u8>),
-    /// With its mode, major and minor number.
+    /// A character device with its mode, major and minor number.
     CharacterDevice(u32, (u32, u32)),
 }
 
 impl Tree {
-    /// Add one, and the directories on the way to it that are not there yet.
+    /// Add a file, and its missing parent directories.
     pub(crate) fn add(&mut self, path: &str, node: Node) {
         let path = path.trim_start_matches('/');
         for (at, _) in path.match_indices('/') {
@@ -43,17 +43,17 @@ impl Tree {
     /// Add a program.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The program cannot be read.
     pub(crate) fn program(&mut self, path: &str, from: &Path) -> Result<()> {
         let bytes = fs::read(from).step(|| format!("read(2) {}", from.display()))?;
         self.add(path, Node::File(0o755, bytes));
         Ok(())
     }
 
-    /// Add a directory and all that lies in it.
+    /// Add a directory with everything in it.
     ///
     /// # Errors
-    /// Something that can't be read.
+    /// A file cannot be read.
     pub(crate) fn copy(&mut self, path: &str, from: &Path) -> Result<()> {
         let step = || format!("readdir(3) {}", from.display());
         if !path.is_empty() {
@@ -92,7 +92,7 @@ impl Tree {
         }
     }
 
-    /// Take out what is below a directory, which stays, empty.
+    /// Remove and return everything below a directory; the empty directory stays.
     pub(crate) fn take(&mut self, directory: &str) -> Tree {
         let prefix = format!("{}/", directory.trim_start_matches('/')).into_bytes();
         let all = std::mem::take(&mut self.0);

@@ -34,6 +34,13 @@ pub(crate) struct Create {
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<Ipv4Addr>,
 
+    /// If a device has the name of the network, name the bridge "br-" and the ID
+    ///
+    /// For a default network, whose name the user did not choose: that of another state
+    /// directory has the same name.
+    #[arg(long, hide = true)]
+    any_bridge: bool,
+
     /// Name of the network: letters, digits, '_', '.' and '-'
     ///
     /// The bridge has the same name if the name has at most 15 bytes. The name of the
@@ -44,9 +51,9 @@ pub(crate) struct Create {
 impl Act for Create {
     fn act(self, context: &Context) -> Result<Exit> {
         let (here, _shared) = shared::enter_if_there(&context.state)?;
-        let Create { driver, subnet, gateway, name } = self;
+        let Create { driver, subnet, gateway, any_bridge, name } = self;
         let networks = Networks::lock(&context.state)?;
-        let request = Request { name, driver, subnet, gateway };
+        let request = Request { name, driver, subnet, gateway, any_bridge };
         let route = Route::open()?;
         let network = if here {
             may_change_devices("network create")?;

@@ -1,4 +1,4 @@
-//! For tests: a busybox and package managers that need no network.
+//! For tests: a fake busybox and fake package managers that need no network.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,15 +10,16 @@ use tempfile::TempDir;
 use super::source::Places;
 use common::state::State;
 
-/// One test at a time: a child that another thread forks holds, until its exec, a
-/// copy of the descriptor that a fake is written by, and running it is ETXTBSY.
+/// Only one test runs at a time. A child that another thread forks has, until its
+/// exec, a copy of the descriptor by which a fake is written; executing the fake
+/// then fails with ETXTBSY.
 static TURN: Mutex<()> = Mutex::new(());
 
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A machine of its own: a PATH with nothing on it yet, and a state directory.
+/// A fake machine: a PATH without programs, and a state directory.
 pub(super) struct Machine {
     pub(super) dir: TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -40,7 +41,7 @@ impl Machine {
         Places { named: None, path: self.dir.path().join("path").into() }
     }
 
-    /// Put a program, or a script, under this name below the machine's directory.
+    /// Create a program or a script with this name below the machine's directory.
     pub(super) fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::write(&path, content).unwrap();
@@ -48,8 +49,8 @@ impl Machine {
         path
     }
 
-    /// An apt-get that has a package once its lists are read, and the dpkg-deb that
-    /// unpacks it. It notes in `calls` what it was asked for.
+    /// Add an apt-get that has a package after its lists were read, and the dpkg-deb
+    /// that unpacks it. The file `calls` records the requests.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn with_apt(&self) {
         let dir = self.dir.path().display();
@@ -81,7 +82,7 @@ esac
         fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default()
     }
 
-    /// What lies in the layers' directory, sorted.
+    /// The entries of the layers' directory, sorted.
     pub(super) fn layers(&self) -> Vec<String> {
         let entries = fs::read_dir(self.state().layers()).unwrap();
         let mut names: Vec<String> = entries
@@ -92,8 +93,8 @@ esac
     }
 }
 
-/// The smallest program that passes for busybox: whatever it is asked for, it lists
-/// three applets. As busybox, it wants to be called so.
+/// The smallest program that is accepted as busybox: for any arguments it lists
+/// three applets. Like busybox, it requires the name `busybox` in argv[0].
 #[cfg(target_arch = "x86_64")]
 pub(super) fn busybox() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;

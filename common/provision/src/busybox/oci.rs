@@ -26,7 +26,7 @@ pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// An image's blobs.
+/// The blobs of an image.
 pub(super) struct Blobs {
     pub(super) layer: Digest,
     pub(super) config: Digest,
@@ -36,8 +36,9 @@ pub(super) struct Blobs {
 }
 
 impl Blobs {
-    /// Of this root file system, whose times become 0: the same busybox gives the same
-    /// digests on every machine. `directory` holds the layer until it is placed.
+    /// Create the blobs of this root filesystem. Its times are set to 0, so that the
+    /// same busybox gives the same digests on every machine. `directory` contains
+    /// the layer until [`Blobs::place`] moves it.
     pub(super) fn new(root: &Path, directory: &Path) -> Result<Blobs> {
         reset_times(root)?;
         let tar = directory.join("layer.tar");
@@ -71,7 +72,7 @@ impl Blobs {
         })
     }
 
-    /// Move them to where blobs are. The layer is not synced yet.
+    /// Move the blobs to their directory. The layer is not synced yet.
     pub(super) fn place(&self, layout: &Layout) -> Result<()> {
         let path = layout.blob(&self.layer);
         fs::rename(&self.tar, &path).step(|| at("rename(2) to", &path))?;
@@ -83,7 +84,7 @@ impl Blobs {
     }
 }
 
-/// Computes the digest of what is written to a file.
+/// Writes to a file and computes the digest of the bytes.
 struct Hashing {
     file: io::BufWriter<File>,
     hash: Hash,
@@ -103,7 +104,8 @@ impl Write for Hashing {
     }
 }
 
-/// Set the times of a directory and of all files in it to 1970, the start of time.
+/// Set the times of a directory and of all files in it to 1970-01-01, the Unix
+/// epoch.
 fn reset_times(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok_and(|about| about.is_dir()) {
         let step = || at("readdir(3)", path);

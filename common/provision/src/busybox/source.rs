@@ -1,4 +1,4 @@
-//! Where a static busybox can be had.
+//! The sources of a static busybox.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -20,20 +20,20 @@ use common::archive::unpack_file;
 use common::hints;
 use common::step::{Hint, Step};
 
-/// Room for a package, what is in it, and the image.
+/// The disk space for a package, its content, and the image.
 const ROOM: u64 = 8 << 20;
 
-/// Where to look.
+/// The places in which to search.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// What the user names.
+    /// The file that the user named.
     pub(super) named: Option<PathBuf>,
-    /// PATH: for a busybox, and for package managers.
+    /// PATH: for busybox and for package managers.
     pub(super) path: OsString,
 }
 
 impl Places {
-    /// Those of this process' environment.
+    /// The places according to the environment of this process.
     pub(super) fn here() -> Places {
         let named = env::var_os("MYDOCKER_BUSYBOX").filter(|path| !path.is_empty());
         Places {
@@ -47,32 +47,33 @@ impl Places {
     }
 }
 
-/// What was found.
+/// A busybox that was found.
 #[derive(Debug)]
 pub(super) struct Found {
     /// The file.
     pub(super) file: PathBuf,
-    /// Whether it is a tar of a whole root file system, not a program.
+    /// Whether the file is a tar of a whole root filesystem, not a program.
     pub(super) is_tar: bool,
-    /// For the record and the reader.
+    /// The source, for the record and for display.
     pub(super) name: String,
 }
 
-/// A way to get one, with a directory to work in.
+/// A function that gets a busybox, with a directory to work in.
 type Source = fn(&Places, &Path) -> Result<Found>;
 
-/// Try all sources in turn; `scratch` is a directory to work in.
+/// Try all sources in order; `scratch` is a directory to work in.
 ///
 /// # Errors
-/// `$MYDOCKER_BUSYBOX` when it is set and no good; ENOSPC; else all that was tried.
+/// `$MYDOCKER_BUSYBOX` is set and not usable; ENOSPC; otherwise the errors of all
+/// sources.
 pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
-    // Who names one wants that one.
+    // A user who names a busybox wants exactly this one.
     if let Some(path) = &places.named {
         return named(path).context("MYDOCKER_BUSYBOX");
     }
     let mut tried = Vec::new();
     let sources: [(&str, Source); 4] = [
-        ("a static busybox on PATH", on_path),
+        ("a static busybox in PATH", on_path),
         ("apt-get download busybox-static", apt),
         ("apk fetch busybox-static", apk),
         ("dnf download busybox", dnf),
@@ -82,20 +83,20 @@ pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
             Ok(found) => return Ok(found),
             Err(error) if is_full(&error) => return Err(error),
             Err(error) => {
-                // A package manager's own words for a full disk lead astray.
+                // The package manager's own message for a full disk is misleading.
                 room(scratch, ROOM, "busybox").hint(hints::state)?;
                 tried.push(format!("\n  {name}: {error:#}"));
             }
         }
     }
     bail!(
-        "no busybox to be had; tried:{}\nhint: let MYDOCKER_BUSYBOX name a static \
-         busybox, or a tar of a root file system",
+        "no busybox found; tried:{}\nhint: set MYDOCKER_BUSYBOX to a static \
+         busybox, or to a tar of a root filesystem",
         tried.concat()
     )
 }
 
-/// What [`find`] would try first with some hope, without trying what downloads.
+/// The source that [`find`] would probably use, without downloading.
 ///
 /// # Errors
 /// As [`find`].
@@ -105,18 +106,18 @@ pub(super) fn first(places: &Places) -> Result<String> {
         return Ok(format!("MYDOCKER_BUSYBOX names {}", found.name));
     }
     let none = match on_path(places, Path::new("")) {
-        Ok(found) => return Ok(format!("{} will be taken", found.name)),
+        Ok(found) => return Ok(format!("{} will be used", found.name)),
         Err(error) => error,
     };
     for manager in ["apt-get", "apk", "dnf"] {
         let mut directories = env::split_paths(&places.path);
         if directories.any(|directory| directory.join(manager).is_file()) {
-            return Ok(format!("{manager} is there, to download one"));
+            return Ok(format!("{manager} can download it"));
         }
     }
     bail!(
-        "no static busybox on PATH ({none:#}), and no apt-get, apk or dnf to \
-         download one"
+        "no static busybox in PATH ({none:#}), and no apt-get, apk or dnf to \
+         download it"
     )
 }
 
@@ -124,7 +125,7 @@ fn named(path: &Path) -> Result<Found> {
     let file = fs::canonicalize(path).step(|| path.display().to_string())?;
     let name = file.display().to_string();
     let head = head(&file)?;
-    // The magic at byte 257 that all tars since POSIX.1-1988 have.
+    // All tars since POSIX.1-1988 have this magic at byte 257.
     if head.get(257..262) == Some(b"ustar") {
         return Ok(Found { file, is_tar: true, name });
     }
@@ -136,7 +137,7 @@ fn named(path: &Path) -> Result<Found> {
     ];
     if let Some((tool, _)) = packed.iter().find(|(_, magic)| head.starts_with(magic))
     {
-        bail!("{name} is compressed: give the plain file, which {tool} makes of it");
+        bail!("{name} is compressed: decompress it with {tool} first");
     }
     check(&file)?;
     Ok(Found { file, is_tar: false, name })
@@ -151,7 +152,7 @@ fn head(file: &Path) -> Result<Vec<u8>> {
 }
 
 fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
-    let mut reason = "none there".to_owned();
+    let mut reason = "not found".to_owned();
     for directory in env::split_paths(&places.path) {
         for name in ["busybox", "busybox.static", "busybox-static"] {
             let file = directory.join(name);
@@ -170,7 +171,7 @@ fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
     bail!(reason)
 }
 
-/// Debian and its children.
+/// Debian and its derivatives.
 fn apt(places: &Places, scratch: &Path) -> Result<Found> {
     let work = scratch.join("apt");
     let apt = Apt::new(&places.path, &work, &say)?;
@@ -194,7 +195,8 @@ fn apk(places: &Places, scratch: &Path) -> Result<Found> {
             .arg("busybox-static"),
     )?;
     let package = only_file(&got)?;
-    // An .apk is a gzipped tar of signature, control and data, one behind the other.
+    // An .apk file consists of three concatenated gzipped tars: signature, control
+    // and data.
     let plain = work.join("plain.tar");
     let said = places.run(Command::new("gzip").arg("-dc").arg(&package))?;
     fs::write(&plain, said.out).step(|| format!("write(2) {}", plain.display()))?;
@@ -202,7 +204,7 @@ fn apk(places: &Places, scratch: &Path) -> Result<Found> {
     unpacked(&tree, &package)
 }
 
-/// Fedora and its kin.
+/// Fedora and its derivatives.
 fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
     places.run(Command::new("dnf").arg("--version"))?;
     let work = scratch.join("dnf");
@@ -217,7 +219,8 @@ fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
     )?;
     let package = only_file(&got)?;
     let said = places.run(Command::new("rpm2archive").arg("-n").arg(&package))?;
-    // It writes to stdout or beside the package, as its version has it.
+    // Depending on its version, rpm2archive writes to stdout or to a file beside the
+    // package.
     let plain = got.join(format!("{}.tar", file_name(&package)));
     if !plain.exists() {
         fs::write(&plain, said.out)
@@ -227,7 +230,7 @@ fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
     unpacked(&tree, &package)
 }
 
-/// The busybox in an unpacked package.
+/// The busybox of an unpacked package.
 fn unpacked(tree: &Path, package: &Path) -> Result<Found> {
     let places =
         ["bin/busybox", "usr/bin/busybox", "sbin/busybox", "usr/sbin/busybox"];
@@ -237,7 +240,7 @@ fn unpacked(tree: &Path, package: &Path) -> Result<Found> {
     let file = places
         .into_iter()
         .find(|place| place.is_file())
-        .with_context(|| format!("{name} holds no busybox"))?;
+        .with_context(|| format!("{name} contains no busybox"))?;
     check(&file)?;
     Ok(Found { file, is_tar: false, name })
 }
@@ -252,7 +255,8 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("?")).to_string_lossy().into_owned()
 }
 
-/// A program that works in an empty root: static, for this machine, and it runs.
+/// Check that a program works in an empty root: it is static, built for this
+/// machine, and it runs.
 pub(super) fn check(file: &Path) -> Result<()> {
     let shown = file.display();
     let read =
@@ -261,25 +265,31 @@ pub(super) fn check(file: &Path) -> Result<()> {
     let own = read(Path::new("/proc/self/exe"))?;
     let elf = |bytes: &[u8]| Elf::read(bytes);
     let program =
-        elf(&program).with_context(|| format!("{shown} is no ELF program"))?;
-    let own = elf(&own).context("/proc/self/exe is no ELF program")?;
-    ensure!(program.machine == own.machine, "{shown} is for another machine");
-    ensure!(!program.interpreter, "{shown} is not static: it wants a loader");
+        elf(&program).with_context(|| format!("{shown} is not an ELF program"))?;
+    let own = elf(&own).context("/proc/self/exe is not an ELF program")?;
+    ensure!(
+        program.machine == own.machine,
+        "{shown} is built for another architecture"
+    );
+    ensure!(
+        !program.interpreter,
+        "{shown} is not static: it requires a dynamic loader"
+    );
     let about = statvfs(file).step(|| format!("statvfs(3) {shown}"))?;
     ensure!(
         !about.flags().contains(FsFlags::ST_NOEXEC),
-        "{shown} lies on a file system mounted noexec, where nothing runs"
+        "{shown} is on a filesystem that is mounted with noexec"
     );
     applets(file).map(drop)
 }
 
-/// The paths that busybox installs itself as, `bin/sh` for one.
+/// The paths of busybox's applets, such as `bin/sh`.
 pub(super) fn applets(file: &Path) -> Result<Vec<String>> {
-    // Under another name it would take that for the applet's.
+    // Busybox takes any other name in argv[0] as the name of an applet.
     let mut command = Command::new(file);
     command.arg0("busybox").arg("--list-full");
     let said = run(&mut command, Duration::from_secs(10))
-        .context("it should list its applets")?;
+        .context("cannot list its applets")?;
     let list = String::from_utf8(said.out).context("busybox --list-full")?;
     let list: Vec<String> = list.lines().map(str::to_owned).collect();
     ensure!(
@@ -290,13 +300,13 @@ pub(super) fn applets(file: &Path) -> Result<Vec<String>> {
     Ok(list)
 }
 
-/// Whether a program is dynamic: it can't run where its loader is missing.
+/// Whether a program is dynamic: it needs a loader at run time.
 #[must_use]
 pub fn wants_loader(program: &[u8]) -> bool {
     Elf::read(program).is_some_and(|elf| elf.interpreter)
 }
 
-/// The little of an ELF file that matters here, 64 bit little endian.
+/// The fields of a 64-bit little-endian ELF file that are needed here.
 ///
 /// # Source
 /// elf(5)
@@ -332,20 +342,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_wants_a_loader_is_refused() {
+    fn a_dynamic_program_is_refused() {
         let error = check(Path::new("/bin/sh")).unwrap_err();
         assert!(format!("{error:#}").contains("is not static"), "{error:#}");
     }
 
     #[test]
-    fn what_is_no_program_is_refused() {
+    fn a_file_that_is_not_a_program_is_refused() {
         let error = check(Path::new("/etc/passwd")).unwrap_err();
-        assert!(format!("{error:#}").contains("is no ELF program"), "{error:#}");
+        assert!(format!("{error:#}").contains("is not an ELF program"), "{error:#}");
         assert!(Elf::read(b"\x7fELF\x02\x01").is_none());
     }
 
     #[test]
-    fn a_compressed_tar_is_told_from_a_program() {
+    fn a_compressed_tar_is_recognized() {
         let machine = Machine::new();
         let tar = machine.program("root.tar.gz", b"\x1f\x8b\x08 and so on");
         let error = named(&tar).unwrap_err();
@@ -353,17 +363,17 @@ mod tests {
     }
 
     #[test]
-    fn without_a_source_the_error_tells_what_was_tried() {
+    fn without_a_source_the_error_lists_what_was_tried() {
         let machine = Machine::new();
         machine.program("path/busybox", "#!/bin/sh\n");
         machine.program("path/apk", "#!/bin/sh\necho no route >&2; exit 1\n");
         let error = find(&machine.places(), machine.dir.path()).unwrap_err();
         let text = error.to_string();
         for tried in [
-            "path/busybox is no ELF program",
-            "\n  apt-get download busybox-static: no apt-get here",
+            "path/busybox is not an ELF program",
+            "\n  apt-get download busybox-static: apt-get not found",
             "\n  apk fetch busybox-static: apk: no route",
-            "\n  dnf download busybox: no dnf here",
+            "\n  dnf download busybox: dnf not found",
             "\nhint: ",
         ] {
             assert!(text.contains(tried), "{tried:?} is not in: {text}");
@@ -372,7 +382,7 @@ mod tests {
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn the_first_that_works_on_path_is_taken_under_any_of_its_names() {
+    fn the_first_working_busybox_in_path_is_used_under_any_of_its_names() {
         use super::super::fake::busybox;
         let machine = Machine::new();
         machine.program("path/busybox", "#!/bin/sh\n");
@@ -384,7 +394,7 @@ mod tests {
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn apt_reads_lists_of_its_own_when_the_machine_has_none() {
+    fn apt_downloads_lists_if_the_machine_has_none() {
         let machine = Machine::new();
         machine.with_apt();
         let found = find(&machine.places(), machine.dir.path()).unwrap();

@@ -1,4 +1,4 @@
-//! From a busybox binary to a root file system.
+//! Creating a root filesystem from a busybox binary.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -13,7 +13,7 @@ use common::archive::unpack_file;
 use common::hints;
 use common::step::{Hint, Step};
 
-/// Directories of the image and their modes.
+/// The directories of the image and their modes.
 const DIRECTORIES: [(&str, u32); 18] = [
     ("", 0o755),
     ("bin", 0o755),
@@ -35,7 +35,7 @@ const DIRECTORIES: [(&str, u32); 18] = [
     ("var/tmp", 0o1777),
 ];
 
-/// Files of the image.
+/// The files of the image.
 const FILES: [(&str, &str); 3] = [
     (
         "etc/passwd",
@@ -55,7 +55,7 @@ pub(super) fn build(found: &Found, root: &Path) -> Result<()> {
     for (name, mode) in DIRECTORIES {
         let path = root.join(name);
         fs::create_dir_all(&path).step(|| at("mkdir(2)", &path))?;
-        // The caller's umask has no say in an image.
+        // The caller's umask must not affect the image.
         fs::set_permissions(&path, Permissions::from_mode(mode))
             .step(|| at("chmod(2)", &path))?;
     }

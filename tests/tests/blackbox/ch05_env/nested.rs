@@ -1,5 +1,5 @@
-//! Root of a user namespace: it runs containers as an ordinary user does, or gets a hint
-//! that is true.
+//! Root of a user namespace: it runs containers as an ordinary user does, or gets a
+//! hint that is true.
 
 use std::fs;
 use std::path::PathBuf;
@@ -85,8 +85,8 @@ fn root_of_a_user_namespace_makes_images_and_reads_them_back() {
 #[file_serial(machine)]
 fn root_of_a_user_namespace_keeps_its_state_where_its_user_does() {
     let lab = Lab::new();
-    // Root's own state directory has the marks of an overlay that only the host's root
-    // reads and writes.
+    // Root's own state directory has the marks of an overlay that only the host's
+    // root reads and writes.
     let mut images = nested(&lab, Lab::chapter, &["images"]);
     images.env_remove("MYDOCKER_ROOT").assert().success();
     let mut run =
@@ -123,15 +123,15 @@ fn a_user_that_the_namespace_lacks_is_refused_with_a_hint_that_is_true() {
         let words = ["run", "--rm", "-u", "7:8", "busybox", "true"];
         let refused = nested(&lab, new, &words).assert().code(125);
         refused.stderr(contains("setgid(2) 8: EINVAL")).stderr(contains(
-            "the container's user namespace has only these groups: 0; a container \
-             that the host's root starts has all",
+            "the container's user namespace maps only these groups: 0; a container \
+             that is started by the host's root has all",
         ));
     }
     let mut none = lab.chapter(BIN);
     none.args(["run", "--rm", "-u", "4294967295", "busybox", "true"]);
     none.assert()
         .code(125)
-        .stderr(contains("4294967295 is no ID: the largest ID is 4294967294"));
+        .stderr(contains("invalid ID 4294967295: the largest ID is 4294967294"));
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub(super) const ALL: &[Entry] = &[
     ("ch07-pull-1", "a_dry_run_lists_what_is_missing", dry_run, "'--dry-run'"),
     ("ch07-pull-2", "a_large_image_is_refused", max_size, "'--max-size'"),
     ("ch07-pull-3", "pull_takes_several_names", several, "two tags"),
+    ("ch07-system-1", "the_version_is_a_word", version, "'--short'"),
+    ("ch07-system-2", "df_has_a_line_for_each_image", verbose, "'--verbose'"),
+    ("ch07-system-3", "a_third_set_of_defaults_has_no_network", none, "'none'"),
 ];
 
 /// The digest of no bytes.
@@ -124,4 +127,37 @@ fn several(room: &mut Room) -> Outcome {
     let [one, two] = &names;
     room.words(&["pull", "-q", one, two]).end()?.succeeds()?;
     room.words(&["rmi", one, two]).end()?.succeeds()
+}
+
+fn version(room: &mut Room) -> Outcome {
+    let whole = room.words(&["version"]).end()?;
+    whole.succeeds()?;
+    let first = whole.out.lines().next().unwrap_or_default();
+    let number = first.split(' ').next_back().unwrap_or_default();
+    room.words(&["version", "--short"]).end()?.prints(&format!("{number}\n"))
+}
+
+fn verbose(room: &mut Room) -> Outcome {
+    let inspected = room.words(&["image", "inspect", "busybox"]).end()?;
+    inspected.succeeds()?;
+    let id = inspected.out.split("sha256:").nth(1).unwrap_or_default();
+    let id = &id[..id.len().min(12)];
+    let table = room.words(&["system", "df", "--verbose"]).end()?;
+    table.succeeds()?;
+    let lines: Vec<&str> =
+        table.out.lines().filter(|line| line.starts_with(id)).collect();
+    let size = lines.first().and_then(|line| line.split_whitespace().nth(1));
+    let size: u64 = size.and_then(|word| word.parse().ok()).unwrap_or(0);
+    table.so(
+        lines.len() == 1 && size > 100_000,
+        "one line, and the bytes of busybox",
+    )?;
+    room.words(&["rmi", "second"]).end()?.succeeds()
+}
+
+fn none(room: &mut Room) -> Outcome {
+    let run = ["run", "--rm", "busybox", "ls", "/sys/class/net"];
+    let run = room.words(&[&["--defaults", "none"][..], &run].concat()).end()?;
+    run.succeeds()?;
+    run.so(!run.out.contains("eth0"), "no device but lo")
 }

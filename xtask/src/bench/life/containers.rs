@@ -1,5 +1,5 @@
-//! Containers in the background: what their start, a second program inside, a list and
-//! their end take, and what they cost while nothing happens.
+//! Detached containers: the time of a start, of exec, of a list and of the end, and
+//! the cost of idle containers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::bench::peers::Work;
 use crate::command::must;
 use crate::install::on_path;
 
-/// What ours is to take at the most: parts of what others take, and ms.
+/// The targets: ratios to the times of other programs, and ms.
 const START: f64 = 0.5;
 const EXEC: f64 = 1.25;
 const LIST: f64 = 0.5;
@@ -32,22 +32,23 @@ const LIST_500: f64 = 7.0;
 const LIST_1000: f64 = 50.0;
 const STOP: f64 = 10.0;
 
-/// So many at once.
+/// The number of containers that run at once.
 pub(super) const MANY: usize = 500;
 
-/// Fast ones have so many rounds.
+/// The number of rounds of fast commands.
 const ROUNDS: u32 = 30;
 
-/// Longer than anything here takes.
+/// A time limit that nothing here reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const SLEEP: [&str; 2] = ["sleep", "1000"];
 
-/// Ends at once when it is asked to, and says when it can be asked.
+/// A program that ends at once on SIGTERM, and prints a line when it is ready for
+/// it.
 const POLITE: [&str; 3] =
     ["sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 1000 & wait"];
 
-/// Measure all of it, with this program, below this directory; `line` is the
+/// Run all measurements with this program below this directory. `line` is the
 /// straight-line program.
 pub(super) fn all(
     program: &Path,
@@ -55,11 +56,11 @@ pub(super) fn all(
     parent: &Path,
     runs: u32,
 ) -> Result<Vec<Line>> {
-    // What a bench that was killed has left.
+    // Remove what a killed benchmark has left.
     sweep(program, &parent.join("life/state"));
     let mut place = Place::new(program, parent, runs)?;
-    // As it would be installed: what a linker wrote lies in the page cache in small
-    // pieces, and each start has more page faults.
+    // A copy, as after an installation: a file that the linker wrote is in small
+    // pieces in the page cache, so that each start has more page faults.
     place.program = place.path("ch05-env");
     fs::copy(program, &place.program).context("copy the program")?;
     let bench = Bench::new(&place)?;
@@ -70,7 +71,7 @@ pub(super) fn all(
     };
     fs::create_dir_all(&work.volume)
         .step(|| format!("mkdir(2) {}", work.volume.display()))?;
-    // After the others, which know by it what they have.
+    // After the other programs, whose clean-up uses it.
     let _gone = Gone(&work.run);
     let apart = Apart::if_hybrid()?;
     let others = others::all(&work, &SLEEP, apart.as_ref())?;
@@ -93,17 +94,17 @@ pub(super) fn all(
     Ok(lines)
 }
 
-/// A directory that goes with this.
+/// A directory that is removed when this is dropped.
 struct Gone<'a>(&'a Path);
 
 impl Drop for Gone<'_> {
     fn drop(&mut self) {
-        // What can't go now goes with the next bench.
+        // If this fails, the next benchmark removes it.
         let _ = remove_tree(self.0);
     }
 }
 
-/// End and remove all that a state directory has.
+/// Stop and remove all containers of a state directory.
 fn sweep(program: &Path, state: &Path) {
     if !state.join("containers").exists() {
         return;
@@ -116,10 +117,10 @@ fn sweep(program: &Path, state: &Path) {
     let text = String::from_utf8_lossy(&said.out).into_owned();
     let ids: Vec<&str> = text.split_whitespace().collect();
     for ids in ids.chunks(100) {
-        // One that can't go now goes with the next bench.
+        // If this fails, the next benchmark removes them.
         let _ = ours(&[&["rm", "-f"], ids].concat());
     }
-    // Those that have no record yet, or none any more.
+    // This removes containers without a record.
     let _ = ours(&["prune"]);
 }
 
@@ -145,14 +146,14 @@ impl<'a> Bench<'a> {
         Ok(Bench { place, flags, rounds: place.runs.max(ROUNDS) })
     }
 
-    /// busybox's files, a copy for the others.
+    /// A copy of busybox's files for the other programs.
     fn root(&self, parent: &Path) -> Result<PathBuf> {
         let state = State::at(parent.join("peers"));
         let image: Image = busybox::image(&state)?;
         image.directories(&state).into_iter().next().context("no layer")
     }
 
-    /// `run -d` of this program; with limits and volume, or without.
+    /// `run -d` of this program, with or without limits and volume.
     pub(super) fn run(
         &self,
         name: &str,
@@ -165,7 +166,7 @@ impl<'a> Bench<'a> {
         run
     }
 
-    /// What it printed.
+    /// The output of a command.
     fn said(&self, words: &[&str]) -> Result<String> {
         let said = command::run(&mut self.place.ours(words), PATIENCE)?;
         Ok(String::from_utf8_lossy(&said.out).into_owned())
@@ -183,7 +184,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// `run -d` until it returns, cold and hot.
+    /// The time until `run -d` returns, cold and hot.
     fn starts(&self, others: &[Other]) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
         for (group, hot) in [
@@ -225,7 +226,7 @@ impl<'a> Bench<'a> {
         Ok(lines)
     }
 
-    /// A second program, beside one that only joins the namespaces.
+    /// exec, compared with nsenter, which only joins the namespaces.
     fn exec(&self) -> Result<Vec<Line>> {
         must(&mut self.run("one", false, &SLEEP))?;
         let pid = self.pid("one")?;
@@ -249,15 +250,17 @@ impl<'a> Bench<'a> {
         Ok(lines)
     }
 
-    /// The process id of a container's program.
+    /// The PID of a container's program.
     fn pid(&self, name: &str) -> Result<String> {
         let all: Vec<Value> = serde_json::from_str(&self.said(&["ps", "--json"])?)?;
         let one = all.iter().find(|one| one["name"] == name);
         let pid = one.and_then(|one| one["pid"].as_u64());
-        Ok(pid.with_context(|| format!("no pid of {name}"))?.to_string())
+        Ok(pid
+            .with_context(|| format!("the container {name} has no PID"))?
+            .to_string())
     }
 
-    /// The end of a program that ends when it is asked to.
+    /// stop of a program that ends on SIGTERM.
     fn stop(&self) -> Result<Vec<Line>> {
         let ours: Measure = Box::new(|| {
             must(&mut self.run("one", false, &POLITE))?;
@@ -273,7 +276,7 @@ impl<'a> Bench<'a> {
         in_turn(self.rounds, group, contestants)
     }
 
-    /// The list of many that have ended.
+    /// The list of many ended containers.
     fn lists(&self, others: &[Other]) -> Result<Vec<Line>> {
         let crun = others.iter().find(|other| other.name == "crun");
         let mut lines = Vec::new();
@@ -320,7 +323,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// nsenter's flags for the namespaces of this process that aren't ours.
+/// nsenter's options for the namespaces of this process that differ from ours.
 fn joined(pid: &str) -> Result<Vec<String>> {
     let kinds = ["mnt", "uts", "ipc", "net", "pid", "cgroup", "user", "time"];
     let link = |of: &str, kind: &str| fs::read_link(format!("/proc/{of}/ns/{kind}"));
@@ -332,11 +335,11 @@ fn joined(pid: &str) -> Result<Vec<String>> {
             flags.push(format!("--{name}"));
         }
     }
-    ensure!(!flags.is_empty(), "{pid} has no namespace of its own");
+    ensure!(!flags.is_empty(), "process {pid} has no namespaces of its own");
     Ok(flags)
 }
 
-/// So many containers of crun that have ended.
+/// Create ended containers of crun, `count` in total.
 fn ended(crun: &Other, count: usize) -> Result<()> {
     crun.within(|| {
         for number in 0..count {

@@ -1,5 +1,5 @@
-//! A start beside thousands of running containers. This process holds their lock files,
-//! which is all that a start can see of a running container.
+//! A start beside thousands of running containers. This process holds their lock
+//! files: a start sees nothing else of a running container.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ use crate::command::must;
 /// The number of containers.
 const MANY: usize = 5000;
 
-/// A start may make so many system calls more beside them.
+/// The maximum number of additional system calls of a start beside them.
 const MORE_CALLS: f64 = 20.0;
 
 const GROUP: &str = "a start beside 5,000 running containers";
 
-/// The lock files of running containers. They go with this.
+/// The lock files of running containers. They are removed when this is dropped.
 struct Crowd {
     files: Vec<(PathBuf, File)>,
 }
@@ -50,9 +50,10 @@ impl Crowd {
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        // First the files: a file without a lock is a container that has ended.
+        // Remove the files before the locks are released: an unlocked file would
+        // mean an ended container.
         for (path, _) in &self.files {
-            // What can't go now goes with the bench's directory.
+            // If this fails, it is removed with the working directory.
             let _ = fs::remove_file(path);
         }
     }
@@ -69,8 +70,9 @@ fn allow_files(wanted: usize) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).step(|| "setrlimit(2)")
 }
 
-/// One state directory with nothing in it but busybox, one with the crowd. In each our
-/// program and the straight-line program start a container, in turn.
+/// Compare two state directories: one contains only busybox, the other one also many
+/// containers. In each, our program and the straight-line program start a container,
+/// in turn.
 pub(super) fn lines(
     program: &Path,
     line: &Path,
@@ -99,7 +101,7 @@ pub(super) fn lines(
     };
     for state in [&alone, &beside] {
         busybox::image(state)?;
-        // The first run makes the directories that all later ones find.
+        // The first run creates the directories that later runs find.
         must(&mut ours(state))?;
     }
     let _crowd = Crowd::new(&beside)?;

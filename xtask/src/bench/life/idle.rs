@@ -11,10 +11,10 @@ use common::step::Step;
 use super::containers::{Bench, MANY, SLEEP};
 use super::{Aim, Line, time};
 
-/// The most memory that a supervisor may have of its own, in KiB.
+/// The maximum private memory of a supervisor, in KiB.
 const SUPERVISOR: f64 = 256.0;
 
-/// How long idle containers are watched.
+/// The time for which idle containers are observed.
 const WATCHED: Duration = Duration::from_secs(3);
 
 impl Bench<'_> {
@@ -78,7 +78,7 @@ impl Bench<'_> {
         ])
     }
 
-    /// /proc of a container's supervisor.
+    /// The directory in /proc of a container's supervisor.
     fn host(&self, id: &str) -> Result<PathBuf> {
         let path = self.place.state.join("running").join(id);
         let notes = fs::read_to_string(&path)
@@ -86,7 +86,7 @@ impl Bench<'_> {
         let found = notes.lines().find_map(|line| line.strip_prefix("host "));
         let pid = found.and_then(|rest| rest.split(' ').next());
         Ok(Path::new("/proc")
-            .join(pid.with_context(|| format!("no host side of {id}"))?))
+            .join(pid.with_context(|| format!("container {id} has no host side"))?))
     }
 }
 

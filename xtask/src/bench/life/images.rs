@@ -1,4 +1,4 @@
-//! Images: commit, import and export, beside copying and tar.
+//! Images: commit, import and export, compared with copying and tar.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,25 +16,26 @@ use crate::command::must;
 
 const MIB: usize = 1 << 20;
 
-/// The large image's files of 1 MiB.
+/// The number of files of 1 MiB in the large image.
 const LARGE: usize = 200;
 
-/// The tar's files, and the bytes of each: 270 MB together.
+/// The number of files in the tar, and the size of each: 270 MB in total.
 const FILES: usize = 15_000;
 const EACH: usize = 18_000;
 
-/// A commit may take so many ms more than a copy of what has changed.
+/// The maximum of a commit's time minus the time to copy the changes, in ms.
 const MORE: f64 = 30.0;
 
-/// And so much of the time that a small image's takes.
+/// The maximum of a commit's time divided by that of a small image.
 const LARGE_AS_SMALL: f64 = 1.2;
 
-/// What is aimed at with tar's time: unpacking, the same with gzip, packing with gzip.
+/// The maximum ratios to tar's time: unpacking, unpacking with gzip, packing with
+/// gzip.
 const UNPACKING: f64 = 1.1;
 const GUNZIP: f64 = 0.5;
 const GZIP: f64 = 0.5;
 
-/// And how far the size may be off.
+/// The maximum excess of the size.
 const SIZE: f64 = 0.03;
 
 /// Commit 1 MiB on a large image and on a small one, and copy 1 MiB.
@@ -99,11 +100,11 @@ pub(super) fn tars(place: &Place) -> Result<Vec<Line>> {
     must(tar("-cf", &plain).arg("-C").arg(&tree).arg("."))?;
     let size = plain.metadata().context("stat(2)")?.len();
     if size < (FILES * EACH) as u64 {
-        bail!("the tar has {size} bytes only");
+        bail!("the tar has only {size} bytes");
     }
     must(tar("-czf", &packed).arg("-C").arg(&tree).arg("."))?;
     let mut lines = import(place, "import of a tar", &plain, "-xf", UNPACKING)?;
-    // Not bound by the disk.
+    // In memory, so that the disk does not limit it.
     let memory = Place::new(&place.program, Path::new("/dev/shm"), place.runs)?;
     let group = "import of a tar.gz, in memory";
     lines.extend(import(&memory, group, &packed, "-xzf", GUNZIP)?);
@@ -131,15 +132,15 @@ pub(super) fn tars(place: &Place) -> Result<Vec<Line>> {
         bytes(&own).context("stat(2)")? / bytes(&theirs).context("stat(2)")? - 1.0;
     let word = if off <= SIZE { "met" } else { "not" };
     println!(
-        "export's size: {:+.1} per cent of tar's (aim <= {:+.1}, {word})",
+        "size of the export: {:+.1} per cent compared with tar (aim <= {:+.1}, {word})",
         off * 100.0,
         SIZE * 100.0
     );
     Ok(lines)
 }
 
-/// Import a tar, and unpack it by tar(1), once as it is and once until it is on the
-/// disk, as an import is.
+/// Import a tar, and unpack it by tar(1): once without and once with syncfs(2),
+/// which an import does too.
 fn import(
     place: &Place,
     group: &'static str,
@@ -185,7 +186,7 @@ fn tar(flags: &str, file: &Path) -> Command {
     tar
 }
 
-/// A directory with busybox, so that a container of it has a program.
+/// Create a directory with busybox, so that a container of it has a program.
 pub(in crate::bench) fn program(place: &Place, tree: &Path) -> Result<()> {
     let state = State::at(&place.state);
     let image = busybox::image(&state)?;
@@ -197,7 +198,7 @@ pub(in crate::bench) fn program(place: &Place, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Files as compressible as programs are.
+/// Create files that are as compressible as programs.
 fn files(tree: &Path) -> Result<()> {
     let mut random = Random(2);
     for number in 0..FILES {
@@ -219,7 +220,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Bytes that are the same in every run.
+/// Pseudo-random bytes, the same in every run.
 ///
 /// # Source
 /// Marsaglia, "Xorshift RNGs"

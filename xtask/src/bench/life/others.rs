@@ -1,4 +1,4 @@
-//! Who else has containers in the background: crun, runc and podman.
+//! Other programs with detached containers: crun, runc and podman.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,28 +16,29 @@ use crate::bench::apart::Apart;
 use crate::bench::peers::{Work, config};
 use crate::install::on_path;
 
-/// Longer than anything here takes.
+/// A time limit that nothing here reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// podman's settings, and the group that it puts its containers into.
+/// podman's settings, and the parent cgroup of its containers.
 const CONF: &str = "containers.conf";
 const PARENT: &str = "mydocker-bench";
 
-/// One of them, with a state directory of its own. What it has there goes with it.
+/// A program with its own state directory. Its containers are removed on drop.
 pub(super) struct Other<'a> {
     pub(super) name: &'static str,
     program: PathBuf,
     state: PathBuf,
-    /// Where its state is, as it wants to be told.
+    /// The options that select its state directory.
     global: Vec<String>,
-    /// Between these two words goes a name.
+    /// The arguments of `run`, before and after the name.
     run: [Vec<String>; 2],
     list: &'static [&'static str],
     remove: &'static [&'static str],
     apart: Option<&'a Apart>,
 }
 
-/// All that are installed and do run something here; the others are named, with why.
+/// All programs that are installed and work here. For the others, the reason is
+/// printed.
 pub(super) fn all<'a>(
     work: &Work,
     program: &[&str],
@@ -50,13 +51,13 @@ pub(super) fn all<'a>(
             continue;
         };
         let other = Other::new(name, path, work, program, apart)?;
-        // What a bench that was killed has left.
+        // Remove what a killed benchmark has left.
         other.sweep();
         match other.within(|| other.start("try").and_then(|()| other.remove("try")))
         {
             Ok(()) => found.push(other),
             Err(error) => {
-                println!("{name}: it can't be measured: {}", report(&error))
+                println!("{name}: cannot be measured: {}", report(&error))
             }
         }
     }
@@ -79,13 +80,13 @@ impl<'a> Other<'a> {
         let (global, run, list, remove) = if name == "podman" {
             let root = ["--root", &shown(&state.join("root"))];
             let run = ["--runroot", &shown(&state.join("run"))];
-            // Else they lie in /run and /dev/shm, and stay there.
+            // By default, these files are in /run and /dev/shm, and stay there.
             let tmp = ["--tmpdir", &shown(&state.join("tmp"))];
             let file = state.join(CONF);
             fs::write(&file, "[engine]\nlock_type = \"file\"\n")
                 .step(|| format!("write(2) {}", file.display()))?;
-            // Its own defaults are more than a process here may ask for; and a network
-            // of its own is what the others have.
+            // podman's default limits may exceed those of this process. The
+            // containers of the other programs have an empty network namespace.
             let limits =
                 ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
             let group = ["-m", "100m", "--cpu-shares", "512", "--cpuset-cpus", "0"];
@@ -119,7 +120,7 @@ impl<'a> Other<'a> {
         Ok(Other { name, program: path, state, global, run, list, remove, apart })
     }
 
-    /// It, with these words.
+    /// The command with these arguments.
     pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.global).args(words).env_clear().env("PATH", PATH);
@@ -128,7 +129,7 @@ impl<'a> Other<'a> {
         command
     }
 
-    /// Do something in the view of mounts that it is to have.
+    /// Run `work` in the mount namespace that the program needs.
     pub(super) fn within<T: Send>(
         &self,
         work: impl FnOnce() -> Result<T> + Send,
@@ -139,7 +140,7 @@ impl<'a> Other<'a> {
         }
     }
 
-    /// What starts a container of this name.
+    /// The command that starts a container with this name.
     pub(super) fn starting(&self, name: &str) -> Command {
         let mut command = self.command(&[]);
         let [before, after] = &self.run;
@@ -147,17 +148,17 @@ impl<'a> Other<'a> {
         command
     }
 
-    /// Start one; only within.
+    /// Start a container; call it only inside [`Other::within`].
     pub(super) fn start(&self, name: &str) -> Result<()> {
         command::run(&mut self.starting(name), PATIENCE).map(drop)
     }
 
-    /// Remove one, whatever it does; only within.
+    /// Remove a container in any state; call it only inside [`Other::within`].
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         command::run(self.command(self.remove).arg(name), PATIENCE).map(drop)
     }
 
-    /// The names of all that it has.
+    /// The names of all its containers.
     pub(super) fn names(&self) -> Result<Vec<String>> {
         let output = self.within(|| {
             let mut list = self.command(self.list);
@@ -167,17 +168,18 @@ impl<'a> Other<'a> {
         Ok(text.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Remove all that it has.
+    /// Remove all its containers.
     pub(super) fn sweep(&self) {
         let names = self.names().unwrap_or_default();
         let _ = self.within(|| {
             for name in &names {
-                // One that can't go now goes with the next bench.
+                // If this fails, the next benchmark removes it.
                 let _ = self.remove(name);
             }
             Ok(())
         });
-        // Of podman the group above its containers stays, and its monitors' in that.
+        // podman leaves the parent cgroup of its containers, and its monitors'
+        // cgroup in it.
         for hierarchy in Layout::find().map_or(Vec::new(), |it| it.hierarchies) {
             let group = hierarchy.mount.join(PARENT);
             let _ = fs::remove_dir(group.join("conmon"));

@@ -1,4 +1,5 @@
-//! The start of the last of many containers of one network, beside the first of another.
+//! The start of the last of many containers on one network, compared with the first
+//! of another network.
 
 use anyhow::{Result, ensure};
 
@@ -7,16 +8,17 @@ use super::{Aim, Host, Line, Measure, NAME, in_turn};
 /// The number of containers on the network, including the measured one.
 const MANY: usize = 200;
 
-/// The last may take so much of the first one's time.
+/// The maximum of the last container's time divided by the first one's.
 const LAST: f64 = 1.3;
 
-/// `full` gets the crowd; `empty` is a host of its own, so that both have their turns.
+/// `full` is the host with many containers; `empty` is another host, so that both
+/// can take turns.
 pub(super) fn lines(full: &Host, empty: &Host) -> Result<Vec<Line>> {
     for _ in 1..MANY {
         full.said(&["run", "-d", "-net", NAME, "busybox", "sleep", "1000"])?;
     }
     let there = full.said(&["ps", "-q"])?.lines().count();
-    ensure!(there == MANY - 1, "{there} of {} containers run", MANY - 1);
+    ensure!(there == MANY - 1, "only {there} of {} containers run", MANY - 1);
     let last: Measure = Box::new(|| full.start(&["-net", NAME]));
     let first: Measure = Box::new(|| empty.start(&["-net", NAME]));
     let contestants = vec![

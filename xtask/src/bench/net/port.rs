@@ -1,4 +1,4 @@
-//! Connect to a published port, beside DNAT rules that were written by hand.
+//! Connecting to a published port, compared with handwritten DNAT rules.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ use super::{Aim, Host, Line, Measure, NAME, PATIENCE, PORT, in_turn};
 use crate::bench::measure::median;
 use crate::install::on_path;
 
-/// Ours is to take so much of the time at the most.
+/// The maximum of our time divided by the time with handwritten rules.
 const BY_HAND: f64 = 1.1;
 const BY_PROXY: f64 = 0.5;
 
@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 200;
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
 
-/// What somebody writes who wants the port to be reached from this host and from others.
+/// Handwritten rules that make the port reachable from this host and from others.
 const RULES: &str = "
 table ip nat {
   chain prerouting { type nat hook prerouting priority -100;
@@ -45,7 +45,7 @@ table ip nat {
 }
 ";
 
-/// A server inside that answers each client with one byte.
+/// A server in the container that answers each client with one byte.
 struct Server {
     stop: Arc<AtomicBool>,
     port: (Ipv4Addr, u16),
@@ -65,25 +65,25 @@ impl Server {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                // A client that went away is seen by itself.
+                // If the client has closed the connection, its own code reports it.
                 let _ = client.and_then(|mut client| client.write_all(b"x"));
             }
         });
         Ok(Server { stop, port: (Ipv4Addr::LOCALHOST, 80), thread: Some(thread) })
     }
 
-    /// End it, and give up its network namespace.
+    /// Stop the server, and leave its network namespace.
     fn end(mut self, space: &Space) -> Result<()> {
         self.stop.store(true, Ordering::SeqCst);
         let port = self.port;
         space.within(|| TcpStream::connect(port).map(drop).step(|| "connect(2)"))?;
         let ended = self.thread.take().map(JoinHandle::join);
-        ensure!(matches!(ended, Some(Ok(()))), "the server died");
+        ensure!(matches!(ended, Some(Ok(()))), "the server failed");
         Ok(())
     }
 }
 
-/// The same by hand: a bridge, a pair of devices, and the rules.
+/// The handwritten network: a bridge, a pair of devices, and the rules.
 struct ByHand {
     host: Space,
     guest: Space,
@@ -128,7 +128,7 @@ impl ByHand {
 struct Proxy(Child);
 
 impl Proxy {
-    /// In front of port 80 of `guest`. `None` if it is not installed.
+    /// Start it for port 80 of `guest`. `None` if it is not installed.
     fn new(host: &Space, guest: &Space) -> Result<Option<Proxy>> {
         let Some(program) = on_path("docker-proxy") else {
             println!("docker-proxy: not installed");
@@ -140,8 +140,8 @@ impl Proxy {
             _ => None,
         });
         let address = address.context("the container has no IPv4 address")?;
-        // It reports on descriptor 3 that it is ready, and closes that descriptor. Without
-        // one, it would close its own socket.
+        // It reports on descriptor 3 that it is ready, and closes that descriptor.
+        // Without one, it would close its own socket.
         let mut proxy = Command::new("sh");
         proxy.args(["-c", "exec \"$0\" \"$@\" 3> /dev/null"]).arg(program);
         proxy.args(["-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port"]);
@@ -175,7 +175,9 @@ pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
     host.said(&[&run[..], &["busybox", "sleep", "1000"]].concat())?;
     let all: Vec<Value> = serde_json::from_str(&host.said(&["ps", "--json"])?)?;
     let web = all.iter().find(|one| one["name"] == "web");
-    let pid = web.and_then(|one| one["pid"].as_u64()).context("no pid of web")?;
+    let pid = web
+        .and_then(|one| one["pid"].as_u64())
+        .context("the container web has no PID")?;
     let guest = Space::of(&pid.to_string())?;
     let server = Server::new(&guest)?;
     let by_hand = match on_path("nft") {
@@ -215,7 +217,7 @@ pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// The median of many, in µs.
+/// The median of many connections, in µs.
 fn connections(space: &Space, port: u16) -> Result<f64> {
     space.within(|| {
         let mut times = Vec::new();

@@ -1,4 +1,4 @@
-//! A network namespace of the bench.
+//! A network namespace of the benchmark.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,11 +10,12 @@ use ch02_net::Route;
 use common::step::Step;
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// It exists as long as this, or a process or a device of it.
+/// A network namespace. It exists as long as this value, or a process or device in
+/// it.
 pub(super) struct Space(File);
 
 impl Space {
-    /// A new one, with `lo`.
+    /// Create a new one, with `lo` up.
     pub(super) fn new() -> Result<Space> {
         apart(|| {
             unshare(CloneFlags::CLONE_NEWNET)
@@ -24,7 +25,7 @@ impl Space {
         })
     }
 
-    /// That of a process.
+    /// The network namespace of a process.
     pub(super) fn of(pid: &str) -> Result<Space> {
         Space::at(&format!("/proc/{pid}/ns/net"))
     }
@@ -33,7 +34,7 @@ impl Space {
         File::open(path).map(Space).step(|| format!("open(2) {path}"))
     }
 
-    /// Do something in it, and let the programs that are started do theirs.
+    /// Run `work` in it; programs that the work starts also run in it.
     pub(super) fn within<T: Send>(
         &self,
         work: impl FnOnce() -> Result<T> + Send,
@@ -50,7 +51,7 @@ impl Space {
     }
 }
 
-/// In a thread of its own.
+/// Run `work` in a new thread.
 fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic))

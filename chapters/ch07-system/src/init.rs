@@ -1,0 +1,40 @@
+//! `init DIR`: bocker's form of `import DIR`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use common::cli::{Act, Context};
+use common::images::Reference;
+use common::state::Id;
+use common::{Exit, output};
+
+/// Make an image of a directory, and print its name
+#[derive(Args, Debug)]
+pub struct Init {
+    /// The directory that becomes the root filesystem
+    #[arg(value_name = "DIR")]
+    from: PathBuf,
+
+    /// The name of the new image [default: img_ and a random ID]
+    #[arg(value_parser = ch04_commit::name)]
+    image: Option<Reference>,
+}
+
+impl Act for Init {
+    fn act(self, context: &Context) -> Result<Exit> {
+        ensure!(
+            self.from.is_dir(),
+            "{} is not a directory: `import` makes an image of a tar",
+            self.from.display()
+        );
+        let name = match self.image {
+            Some(name) => name,
+            None => ch04_commit::name(&format!("img_{}", Id::new()?))?,
+        };
+        ch04_tar::import(&context.state, &self.from, name.clone())?;
+        output::print(&format!("{}\n", name.short()))
+            .context("the image is made")?;
+        Ok(Exit::Code(0))
+    }
+}

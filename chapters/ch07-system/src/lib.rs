@@ -1,0 +1,51 @@
+//! A tool for every day: what users of Docker and of the earlier systems expect beside
+//! containers, images and networks.
+//!
+//! | file | content |
+//! |---|---|
+//! | `all` | the list of all commands |
+//! | `defaults` | default values of options: Docker's, or bocker's |
+//! | `spellings` | further names of commands and options |
+//! | `run` | `run` on a default network, which the first use creates |
+//! | `container`, `image`, `system` | the commands of Docker's groups |
+//! | `remove`, `init` | `rm` of images, `init DIR` |
+//! | `version`, `info`, `inspect` | what there is |
+//! | `usage` | disk usage: `system df` |
+
+#![forbid(unsafe_code)]
+
+mod all;
+mod container;
+mod defaults;
+mod image;
+mod info;
+mod init;
+mod inspect;
+mod remove;
+mod run;
+mod spellings;
+mod system;
+mod usage;
+mod version;
+
+pub use all::Commands;
+pub use container::ContainerCommands;
+pub use defaults::{Defaults, Options};
+pub use image::ImageCommands;
+pub use info::Info;
+pub use init::Init;
+pub use inspect::Inspect;
+pub use remove::Rm;
+pub use run::Run;
+pub use spellings::spellings;
+pub use system::SystemCommands;
+pub use version::Version;
+
+/// The description of the command line, with the further spellings and the default
+/// values.
+///
+/// # Errors
+/// As [`Defaults::of_this_process`].
+pub fn command_line(command: clap::Command) -> anyhow::Result<clap::Command> {
+    Ok(Defaults::of_this_process()?.apply(spellings(command)))
+}

@@ -1,0 +1,39 @@
+//! `rm` of this chapter: containers, and images as bocker has it.
+
+use anyhow::Result;
+use ch04_image::Store;
+use clap::Args;
+use common::Exit;
+use common::cli::{self, Act, Context, step};
+use common::state::Record;
+
+/// Remove containers that have ended
+///
+/// A name that belongs to an image and to no container removes the image, as in bocker.
+#[derive(Args, Debug)]
+pub struct Rm {
+    #[command(flatten)]
+    rm: ch05_rm::Rm,
+}
+
+impl Act for Rm {
+    fn act(mut self, context: &Context) -> Result<Exit> {
+        let state = &context.state;
+        let store = Store::open(state)?;
+        let is_image = |word: &String| {
+            Record::find(state, word).is_err() && store.present(word).is_ok()
+        };
+        let (images, containers): (Vec<String>, _) =
+            self.rm.containers.into_iter().partition(is_image);
+        self.rm.containers = containers;
+        let removed = cli::each(&images, |word| {
+            step::note(&format!("{word} is not a container: the image is removed"));
+            store.remove(word, context.undo)
+        });
+        if self.rm.containers.is_empty() {
+            return removed.map(|()| Exit::Code(0));
+        }
+        let ended = self.rm.act(context);
+        step::join_errors([removed, ended.map(|_| ())]).map(|()| Exit::Code(0))
+    }
+}

@@ -1,0 +1,62 @@
+//! `run` of this chapter: on a default network, which the first use creates.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use ch06_network::Network;
+use clap::Args;
+use common::Exit;
+use common::cli::step::{self, Step};
+use common::cli::{Act, Context};
+use common::state::{Name, State};
+
+use crate::Defaults;
+
+/// Run a program in a container of an image
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct Run {
+    #[command(flatten)]
+    run: ch07_pull::Run,
+}
+
+impl Act for Run {
+    fn act(self, context: &Context) -> Result<Exit> {
+        let (name, subnet) = Defaults::of_this_process()?.network();
+        if let Some(network) = self.run.network()
+            && network.as_str() == name
+        {
+            ensure(&context.state, network, subnet)?;
+        }
+        self.run.act(context)
+    }
+}
+
+// ANCHOR: ensure
+/// Create the default network unless it exists. `network create` does it, in a process
+/// of its own: an ordinary user's process enters the namespaces of the user's networks
+/// for it, and cannot go back.
+fn ensure(state: &State, name: &Name, subnet: Option<&str>) -> Result<()> {
+    let exists = || Ok::<bool, anyhow::Error>(Network::read(state, name)?.is_some());
+    if exists()? {
+        return Ok(());
+    }
+    step::note(&format!("the default network {name} is created"));
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["network", "create", "--any-bridge"]);
+    command.args(subnet.iter().flat_map(|subnet| ["--subnet", subnet]));
+    command.arg(name.as_str()).stdin(Stdio::null()).stderr(Stdio::piped());
+    let created =
+        command.output().step(|| "execve(2) /proc/self/exe network create")?;
+    // Another process may have been faster.
+    if created.status.success() || exists()? {
+        return Ok(());
+    }
+    let reason = String::from_utf8_lossy(&created.stderr);
+    let reason = reason.trim().trim_start_matches("error: ");
+    bail!(
+        "the default network {name} was not created: {reason}\n\
+         hint: --network none runs the container without this network"
+    )
+}
+// ANCHOR_END: ensure
