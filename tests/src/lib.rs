@@ -7,6 +7,7 @@ mod containers;
 mod descendants;
 mod devices;
 mod faulty;
+pub mod images;
 mod lab;
 mod netlink;
 mod one;

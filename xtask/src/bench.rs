@@ -3,6 +3,7 @@
 mod aim;
 mod build;
 mod calls;
+mod images;
 mod life;
 mod measure;
 mod net;
@@ -84,6 +85,21 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Pulls beside podman, and beside skopeo with tar: their times and their memory. Starts
+    /// from an image of ten layers and of one
+    Images {
+        /// Number of runs of each
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+
+        /// Directory for all files [default: in the build directory]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+
+        /// Write the figures and a description of the machine as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Boot VMs: the time until a test's result, and the additional time per test
     Vm {
         /// Number of boots of each kernel
@@ -136,6 +152,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
             (life::life(only, runs, state)?, json)
         }
         Some(What::Net { runs, state, json }) => (net::net(runs, state)?, json),
+        Some(What::Images { runs, state, json }) => {
+            (images::images(runs, state)?, json)
+        }
         Some(What::Vm { runs, kernel, accel, json }) => {
             (vm::vm(runs, &kernel, accel)?, json)
         }
@@ -144,7 +163,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         None if args.install => return Ok(()),
         None => {
             bail!(
-                "nothing to do: expected start, life, net, vm, build, plot or --install"
+                "nothing to do: expected start, life, net, images, vm, build, plot or --install"
             )
         }
     };

@@ -30,30 +30,36 @@ pub(crate) struct Downloads<'a> {
 
 impl Downloads<'_> {
     // ANCHOR: fetch
-    /// Download a blob, unless it is there already. What an earlier attempt has written
-    /// is kept.
+    /// Download a blob, unless it is there already. What an earlier process has written
+    /// is kept, unless a power failure has damaged it.
     ///
     /// # Errors
     /// The registry does not have it, or sends other bytes than the descriptor says; the
     /// disk is full. The file of the download stays, so that the next attempt continues.
     pub(crate) fn fetch(&self, blob: &Descriptor, layer: &Layer) -> Result<()> {
-        if self.blobs.has(&blob.digest, blob.size) {
-            return Ok(());
+        let mut may_restart = true;
+        loop {
+            if self.blobs.has(&blob.digest, blob.size) {
+                return Ok(());
+            }
+            // `None`: another process has downloaded it while this one waited.
+            let download = self.blobs.download(&blob.digest, blob.size)?;
+            let Some(mut download) = download else { return Ok(()) };
+            let resumed = download.offset() > 0;
+            let backoff = self.client.settings().backoff;
+            backoff.retry(|progress| {
+                let before = download.offset();
+                let done = self.attempt(blob, &mut download, layer);
+                *progress = download.offset() >= before + PROGRESS;
+                done
+            })?;
+            layer.say("Verifying Checksum");
+            match download.finish() {
+                // A file with another digest is removed: now from its start.
+                Err(_) if resumed && may_restart => may_restart = false,
+                done => return done,
+            }
         }
-        // `None`: another process has downloaded it while this one waited.
-        let Some(mut download) = self.blobs.download(&blob.digest, blob.size)?
-        else {
-            return Ok(());
-        };
-        let backoff = self.client.settings().backoff;
-        backoff.retry(|progress| {
-            let before = download.offset();
-            let done = self.attempt(blob, &mut download, layer);
-            *progress = download.offset() >= before + PROGRESS;
-            done
-        })?;
-        layer.say("Verifying Checksum");
-        download.finish()
     }
     // ANCHOR_END: fetch
 

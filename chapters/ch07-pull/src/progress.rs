@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use common::step::Step;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A layer whose bytes arrive.
@@ -106,7 +107,13 @@ impl Progress {
     /// A text could not be written.
     pub fn finish(&self) -> Result<()> {
         let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        first.take().map_or(Ok(()), Err).context("write(2) the progress")
+        match first.take() {
+            // A reader that has closed the pipe has read enough.
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error).look(|| "write(2) the progress")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

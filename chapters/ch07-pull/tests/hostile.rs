@@ -443,6 +443,22 @@ fn a_pull_that_is_killed_is_continued_by_the_next_one() {
 }
 
 #[test]
+fn a_download_that_a_power_failure_has_damaged_is_downloaded_again() {
+    for length in [131_072, 300_000] {
+        let image = image(&[layer("a", &noise(300_000, 6))]);
+        let hex = image.layers[0].strip_prefix("sha256:").unwrap().to_owned();
+        let length = length.min(image.first().len());
+        let case = Case::new(move |asked, to| image.answer(asked, to));
+        // It makes the directories.
+        case.command(&["images"]).output().unwrap();
+        let part = format!("state/images/downloads/{hex}.part");
+        fs::write(case.root().join(part), vec![0; length]).unwrap();
+        case.succeeds();
+        assert_eq!(case.entries("images/downloads"), 0);
+    }
+}
+
+#[test]
 fn image_prune_removes_what_a_killed_pull_has_downloaded_and_no_running_ones() {
     let (case, mut pull) = interrupted();
     let prune = || {

@@ -1,12 +1,11 @@
 //! `login` and `logout`.
 
-use std::io::{Write, stdout};
-
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{self, HUB};
+use common::output;
 use common::step::warn;
 
 use crate::client::Client;
@@ -146,8 +145,7 @@ fn verify(
 
 /// Print a line. Output that cannot be written is an error.
 fn say(line: &str) -> Result<Exit> {
-    writeln!(stdout(), "{line}").context("write(2) standard output")?;
-    Ok(Exit::Code(0))
+    output::report(&format!("{line}\n"), Vec::new())
 }
 
 #[cfg(test)]

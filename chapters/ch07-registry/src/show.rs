@@ -1,12 +1,11 @@
 //! `manifest`: print the manifest of an image in a registry.
 
-use std::io::{Write, stdout};
-
 use anyhow::{Context as _, Result};
 use clap::Args;
 use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{HUB, Reference};
+use common::output;
 use oci::Platform;
 
 use crate::client::{Access, Client};
@@ -44,10 +43,8 @@ impl Act for ShowManifest {
         };
         let platform = self.platform.unwrap_or_else(Platform::host);
         let found = fetch(&client, &image.to_string(), image.wanted(), &platform)?;
-        let mut out = stdout().lock();
-        let written =
-            out.write_all(&found.bytes).and_then(|()| out.write_all(b"\n"));
-        written.context("write(2) standard output")?;
-        Ok(Exit::Code(0))
+        let text = String::from_utf8(found.bytes);
+        let text = text.context("the manifest is not UTF-8")?;
+        output::report(&(text + "\n"), Vec::new())
     }
 }

@@ -3,63 +3,28 @@
 //! leaves nothing that nobody uses. A run tries one of eight faults, which the seed
 //! chooses; `--all` tries each.
 
+mod calls;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::process::Stdio;
 use std::time::Duration;
 
-use blackbox::{Call, Faulty, Lab, Side};
+use blackbox::server::Server;
+use blackbox::{Call, Faulty, Lab, Side, images, values};
 use nix::errno::Errno;
 use nix::libc;
 use tar::{Builder, Header};
 
 use crate::count;
+use calls::{CHANGES, OWN, errno};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const BIN: &str = "ch04-save";
 
-/// What libc and the runtime do for themselves, and what can't fail.
-const OWN: &[i64] = &[
-    libc::SYS_arch_prctl,
-    libc::SYS_brk,
-    libc::SYS_close,
-    libc::SYS_execve,
-    libc::SYS_exit_group,
-    libc::SYS_fcntl,
-    libc::SYS_getegid,
-    libc::SYS_geteuid,
-    libc::SYS_getpid,
-    // For the standard library's maps, which can't do without.
-    libc::SYS_getrandom,
-    libc::SYS_gettid,
-    libc::SYS_lseek,
-    libc::SYS_mmap,
-    libc::SYS_mprotect,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    libc::SYS_poll,
-    libc::SYS_prlimit64,
-    libc::SYS_rseq,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_set_robust_list,
-    libc::SYS_set_tid_address,
-    libc::SYS_sigaltstack,
-    libc::SYS_umask,
-];
-
-/// After these the next moment is another one to be killed in.
-const CHANGES: &[i64] = &[
-    libc::SYS_fsync,
-    libc::SYS_linkat,
-    libc::SYS_mkdir,
-    libc::SYS_rename,
-    libc::SYS_rmdir,
-    libc::SYS_syncfs,
-    libc::SYS_unlink,
-    libc::SYS_unlinkat,
-    libc::SYS_write,
-];
+/// The chapter of a command: the earliest one that has it.
+fn chapter(words: &[&str]) -> &'static str {
+    if words[0] == "pull" { "ch07-pull" } else { "ch04-save" }
+}
 
 /// A command, and what it finds beside the container `one`.
 struct Scene {
@@ -95,6 +60,12 @@ const REMOVE_IMAGE: Scene = Scene {
     before: &[&["import", "in.tar", "image"]],
     ..NOTHING
 };
+const PRUNE: Scene = Scene {
+    words: &["image", "prune", "--all"],
+    before: &[&["import", "in.tar", "image"], &["import", "in.tar", "other"]],
+    ..NOTHING
+};
+const PULL: Scene = Scene { words: &["pull", "HOST/image"], image: true, ..NOTHING };
 const REMOVE: Scene = Scene {
     words: &["rm", "two"],
     before: &[&["run", "--name", "two", "busybox", "touch", "/file"]],
@@ -103,24 +74,28 @@ const REMOVE: Scene = Scene {
 
 struct Ground {
     lab: Lab,
+    /// It has the image, too.
+    registry: Server,
     /// What is in these directories when nothing is left.
     plain: [BTreeSet<String>; PLACES.len()],
 }
 
 /// The state directory's, and last the one in which tars are.
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 9] = [
     "state/images",
     "state/images/names",
     "state/images/records",
     "state/images/blobs/sha256",
+    "state/images/downloads",
     "state/layers",
     "state/containers",
     "state/running",
     ".",
 ];
-/// The places of the names, and of the tars.
+/// The places of the names, of the downloads, and of the tars.
 const NAMES: usize = 1;
-const TARS: usize = 7;
+const DOWNLOADS: usize = 4;
+const TARS: usize = 8;
 
 impl Ground {
     fn new() -> Ground {
@@ -133,17 +108,21 @@ impl Ground {
         header.set_gid(0);
         header.set_mtime(0);
         builder.append_data(&mut header, "file", &b"text\n"[..]).unwrap();
-        fs::write(lab.dir().join("in.tar"), builder.into_inner().unwrap()).unwrap();
+        let tar = builder.into_inner().unwrap();
+        fs::write(lab.dir().join("in.tar"), &tar).unwrap();
+        let registry = images::serve([("image".to_owned(), tar)]);
         File::create(lab.dir().join("said")).unwrap();
         let script = "echo text > /file; rm /etc/hosts";
         let words = ["run", "--name", "one", "busybox", "sh", "-c", script];
-        lab.chapter(BIN).args(words).assert().success();
-        let image = |words: &[&str]| lab.chapter(BIN).args(words).assert().success();
+        lab.chapter(chapter(&words)).args(words).assert().success();
+        let image = |words: &[&str]| {
+            lab.chapter(chapter(words)).args(words).assert().success()
+        };
         image(&["import", "in.tar", "image"]);
         image(&["save", "-o", "image", "image"]);
         image(&["rmi", "image"]);
         lab.look_again();
-        let mut ground = Ground { lab, plain: Default::default() };
+        let mut ground = Ground { lab, registry, plain: Default::default() };
         ground.plain = ground.names();
         ground
     }
@@ -158,7 +137,7 @@ impl Ground {
     }
 
     fn must(&self, words: &[&str]) -> Result<(), String> {
-        let ended = self.lab.chapter(BIN).args(words).output().unwrap();
+        let ended = self.lab.chapter(chapter(words)).args(words).output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         let well = ended.status.success();
         if well { Ok(()) } else { Err(format!("{}: {said}", words.join(" "))) }
@@ -168,9 +147,11 @@ impl Ground {
         for words in scene.before {
             self.must(words).unwrap();
         }
-        self.lab.faulty(BIN, call, |command| {
+        let host = self.registry.name();
+        let words = scene.words.iter().map(|word| word.replace("HOST", &host));
+        self.lab.faulty(chapter(scene.words), call, |command| {
             let said = File::create(self.lab.dir().join("said")).unwrap();
-            command.args(scene.words).stderr(said)
+            command.args(words).stdout(Stdio::null()).stderr(said)
         })
     }
 
@@ -210,7 +191,7 @@ impl Ground {
             (_, code) => Err(format!("it ended with {code}, done is {done}")),
         };
         let what = what.map_err(|what| format!("{what}; it said: {}", said.trim()));
-        let whole = if image { self.whole() } else { Ok(()) };
+        let whole = self.image(&now).map_or(Ok(()), |name| self.whole(name));
         let tidied = self.tidy(image, container);
         what.and_then(|what| whole.and(tidied).map(|()| what))
     }
@@ -218,12 +199,25 @@ impl Ground {
     /// Whether there are the image, the container `two`, and the tar.
     fn there(&self, now: &[BTreeSet<String>; PLACES.len()]) -> [bool; 3] {
         let two = self.lab.state().join("names/two").symlink_metadata().is_ok();
-        [now[NAMES].contains("image:latest"), two, now[TARS].contains("out.tar")]
+        let image = self.image(now).is_some();
+        [image, two, now[TARS].contains("out.tar")]
+    }
+
+    /// The file of the image's name, which has a registry if it was pulled.
+    fn image<'a>(
+        &self,
+        now: &'a [BTreeSet<String>; PLACES.len()],
+    ) -> Option<&'a str> {
+        let names = now[NAMES].iter().map(String::as_str);
+        names
+            .into_iter()
+            .find(|name| name.rsplit('+').next() == Some("image:latest"))
     }
 
     /// The image has what it should have.
-    fn whole(&self) -> Result<(), String> {
-        let layers = self.lab.layers("image");
+    fn whole(&self, name: &str) -> Result<(), String> {
+        let record = self.lab.state().join("images/names").join(name);
+        let layers = values(record, "layer");
         let top = layers.first().ok_or("no layer")?;
         let file = self.lab.state().join("layers").join(top).join("file");
         match fs::read_to_string(file) {
@@ -235,7 +229,16 @@ impl Ground {
     /// The next changes leave nothing; of what was half removed neither.
     fn tidy(&self, image: bool, container: bool) -> Result<(), String> {
         if image {
-            self.must(&["rmi", "image"])?;
+            let now = self.names();
+            let name = self.image(&now).ok_or("the image is gone")?;
+            self.must(&["rmi", &name.replace('+', "/")])?;
+        }
+        if !self.names()[DOWNLOADS].is_empty() {
+            // The next pull uses them, whatever they contain.
+            let name = format!("{}/image", self.registry.name());
+            self.must(&["pull", &name])?;
+            self.must(&["rmi", &name])?;
+            self.must(&["image", "prune"])?;
         }
         if self.names()[NAMES].contains("other:latest") {
             self.must(&["rmi", "other"])?;
@@ -257,18 +260,6 @@ impl Ground {
             left if left.is_empty() && self.names() == self.plain => Ok(()),
             left => Err(format!("it left {left:?}, {:?}", self.names())),
         }
-    }
-}
-
-/// What goes wrong with it most likely.
-fn errno(call: &Call) -> Errno {
-    let creates = call.number == libc::SYS_openat
-        && call.arguments[2] & libc::O_CREAT as u64 != 0;
-    match call.number {
-        libc::SYS_openat if !creates => Errno::EMFILE,
-        libc::SYS_openat | libc::SYS_write | libc::SYS_mkdir => Errno::ENOSPC,
-        libc::SYS_flock => Errno::ENOLCK,
-        _ => Errno::EIO,
     }
 }
 
@@ -355,6 +346,16 @@ fn tag() {
 #[test]
 fn rmi() {
     all(&REMOVE_IMAGE);
+}
+
+#[test]
+fn image_prune() {
+    all(&PRUNE);
+}
+
+#[test]
+fn pull() {
+    all(&PULL);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::disk::{attach, detach, named};
 use crate::journal::{Journal, Replay};
-use crate::plan::{Images, after, large, steps};
-use crate::work::tar;
+use crate::plan::{Images, Step, after, large, steps};
+use crate::work::{registry, tar};
 use crate::{STATE, chapter};
 
 /// A generator of numbers that nobody has to guess.
@@ -44,6 +44,7 @@ pub(crate) fn check(rounds: u64, seed: u64, points: u64) -> ExitCode {
     all.extend((0..points).map(|_| (chance(&mut random), true)));
     all.sort();
     let disk = named("scratch");
+    let server = registry(&steps);
     let mut replay = Replay::new(&journal);
     let (mut wrong, mut seen) = (0, 0);
     for (end, half) in &all {
@@ -55,7 +56,15 @@ pub(crate) fn check(rounds: u64, seed: u64, points: u64) -> ExitCode {
         let found = match attach(&disk) {
             Err(errno) => Err(format!("mount(2): {errno}")),
             Ok(()) => {
-                let found = look(&may);
+                let found = look(&may).and_then(|images| {
+                    match steps.get(done) {
+                        Some(Step::Pull(name, content)) => {
+                            pull(&format!("{}/{name}", server.name()), *content)?;
+                        }
+                        _ => {}
+                    }
+                    swept().map(|()| images)
+                });
                 detach();
                 found
             }
@@ -92,8 +101,13 @@ fn look(may: &[Images; 2]) -> Result<usize, String> {
         // Two commits of one container in the same second make one image. An image
         // without a name was replaced, or has no name yet: the sweep removes it.
         for name in record["names"].as_array().unwrap() {
-            let name = name.as_str().and_then(|it| it.strip_suffix(":latest"));
-            let name = name.ok_or("another tag")?;
+            let name = name.as_str().ok_or("a name is no text")?;
+            // What was pulled has a name with its digest, too.
+            if name.contains('@') {
+                continue;
+            }
+            let name = name.strip_suffix(":latest").ok_or("another tag")?;
+            let name = name.rsplit('/').next().unwrap_or(name);
             let is = |images: &Images| match images.get(name) {
                 Some((content, count)) => whole(&layers, Some(*content), *count),
                 None if name == "busybox" => whole(&layers, None, 1),
@@ -115,8 +129,20 @@ fn look(may: &[Images; 2]) -> Result<usize, String> {
             may.each_ref().map(Images::keys)
         ));
     }
-    swept()?;
     Ok(list.len())
+}
+
+/// The pull that the power failure has ended succeeds when it is made again, and the image
+/// is whole. The registry is another one: what was downloaded is known by its digest.
+fn pull(name: &str, content: u64) -> Result<(), String> {
+    chapter(&["pull", name])?;
+    let file = format!("{}:latest", name.replace('/', "+"));
+    let record = Path::new(STATE).join("images/names").join(file);
+    let layers = blackbox::values(record, "layer");
+    let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
+    let found = whole(&layers, Some(content), 1);
+    chapter(&["rmi", name])?;
+    found.map_err(|error| format!("{name}, pulled again: {error}"))
 }
 
 /// The layers of an image have what they had.
@@ -167,6 +193,11 @@ fn swept() -> Result<(), String> {
     // A container that had come to the disk by half is not in the way.
     chapter(&["rmi", "after"])?;
     chapter(&["run", "--rm", "busybox", "true"])?;
+    chapter(&["image", "prune"])?;
+    let downloads = names("images/downloads");
+    if !downloads.is_empty() {
+        return Err(format!("downloads stay: {downloads:?}"));
+    }
     for container in names("containers") {
         chapter(&["rm", &container])?;
     }
@@ -181,7 +212,8 @@ fn swept() -> Result<(), String> {
             used[1].extend(blackbox::values(&record, key).iter().map(hex));
         }
         used[2].extend(blackbox::values(&record, "id").iter().map(hex));
-        if !index.contains(&format!("ref.name\":\"{name}\"")) {
+        let shown = name.replace('+', "/");
+        if !index.contains(&format!("ref.name\":\"{shown}\"")) {
             return Err(format!("the index lacks {name}"));
         }
     }

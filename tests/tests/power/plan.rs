@@ -9,14 +9,18 @@ pub(crate) enum Step {
     Run(u64),
     Commit(String, u64),
     Import(String, u64),
+    Pull(String, u64),
     Remove(String),
 }
+
+/// What a pulled image has is nothing that an imported one has: all of it is downloaded.
+const PULLED: u64 = 1000;
 
 /// An image's content, and how many layers it has.
 pub(crate) type Images = BTreeMap<String, (u64, usize)>;
 
 /// Each round makes two images of one container, one of them by a name that is taken
-/// already, imports one, and removes those of the round before. The container is new,
+/// already, imports one, pulls one, and removes those of the round before. The container is new,
 /// and not on the disk yet, when an image is removed, which syncs a directory and no
 /// more.
 pub(crate) fn steps(rounds: u64) -> Vec<Step> {
@@ -25,10 +29,12 @@ pub(crate) fn steps(rounds: u64) -> Vec<Step> {
         all.push(Step::Commit("same".to_owned(), round));
         all.push(Step::Commit(format!("c{round}"), round));
         all.push(Step::Import(format!("t{round}"), round));
+        all.push(Step::Pull(format!("p{round}"), round + PULLED));
         all.push(Step::Run(round + 1));
         if round > 0 {
             all.push(Step::Remove(format!("t{}", round - 1)));
             all.push(Step::Remove(format!("c{}", round - 1)));
+            all.push(Step::Remove(format!("p{}", round - 1)));
         }
     }
     all
@@ -43,7 +49,7 @@ pub(crate) fn after(steps: &[Step]) -> Images {
             Step::Commit(name, content) => {
                 images.insert(name.clone(), (*content, 2));
             }
-            Step::Import(name, content) => {
+            Step::Import(name, content) | Step::Pull(name, content) => {
                 images.insert(name.clone(), (*content, 1));
             }
             Step::Remove(name) => {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use blackbox::copy_tree;
+use blackbox::server::Server;
 use tar::{Builder, EntryType, Header};
 use vm_init::place;
 
@@ -21,7 +22,10 @@ pub(crate) fn work(rounds: u64) {
     must(&["images"]);
     nix::unistd::sync();
     mark(&disk, 0);
-    for (step, number) in steps(rounds).iter().zip(1..) {
+    let steps = steps(rounds);
+    let server = registry(&steps);
+    let pulled = |name: &str| format!("{}/{name}", server.name());
+    for (step, number) in steps.iter().zip(1..) {
         match step {
             Step::Run(content) => {
                 // The first finds none.
@@ -34,10 +38,22 @@ pub(crate) fn work(rounds: u64) {
                 fs::write("/run/tar", tar(*content)).unwrap();
                 must(&["import", "/run/tar", name]);
             }
+            Step::Pull(name, _) => must(&["pull", &pulled(name)]),
+            Step::Remove(name) if name.starts_with('p') => {
+                must(&["rmi", &pulled(name)]);
+            }
             Step::Remove(name) => must(&["rmi", name]),
         }
         mark(&disk, number);
     }
+}
+
+/// A registry with all images that are pulled.
+pub(crate) fn registry(steps: &[Step]) -> Server {
+    blackbox::images::serve(steps.iter().filter_map(|step| match step {
+        Step::Pull(name, content) => Some((name.clone(), tar(*content))),
+        _ => None,
+    }))
 }
 
 fn must(words: &[&str]) {

@@ -7,7 +7,7 @@
 mod containers;
 mod crowd;
 mod idle;
-mod images;
+pub(super) mod images;
 mod others;
 
 use std::fs;

@@ -20,6 +20,9 @@ pub(super) const ALL: &[Entry] = &[
     ("ch04-tar-1", "of_many_layers_one_is_made", squash, "'squash'"),
     ("ch04-tar-2", "a_tar_with_another_digest_is_refused", digest, "'--sha256'"),
     ("ch04-tar-3", "a_tar_is_checked_and_no_image_made", check_tar, "'--check'"),
+    ("ch04-save-1", "an_archive_is_listed_and_no_image_added", list, "'--list'"),
+    ("ch04-save-2", "a_history_is_a_list_of_diff_ids", diff_ids, "'--quiet'"),
+    ("ch04-save-3", "a_prune_is_tried_and_nothing_removed", dry_run, "'--dry-run'"),
 ];
 
 /// With an image `first` of a container that ran this, see what else can be done.
@@ -129,6 +132,52 @@ fn squash(room: &mut Room) -> Outcome {
         so(layers == 1, "one layer", format!("{layers} layers"))?;
         let words = ["run", "--rm", "first", "sh", "-c", "ls /etc; cat /file"];
         room.words(&words).end()?.prints("group\npasswd\ntext\n")
+    })
+}
+
+fn list(room: &mut Room) -> Outcome {
+    let archive = room.path("x.tar");
+    let archive = archive.to_string_lossy();
+    let made = committed(room, "echo text > /file", || {
+        let save = ["save", "-o", &archive, "first", "busybox"];
+        room.words(&save).end()?.succeeds()
+    });
+    made?;
+    let listed = room.words(&["load", "--list", "-i", &archive]).end()?;
+    listed.succeeds()?;
+    let mut names: Vec<&str> = listed.out.lines().collect();
+    names.sort_unstable();
+    let expected = ["busybox:latest", "first:latest"];
+    so(names == expected, "both names", format!("{names:?}"))?;
+    room.words(&["images", "-q"]).end()?.prints("busybox\n")
+}
+
+fn diff_ids(room: &mut Room) -> Outcome {
+    committed(room, "echo text > /file", || {
+        let inspected = room.words(&["image", "inspect", "first"]).end()?.out;
+        let layers = inspected.split("\"Layers\"").nth(1).unwrap_or_default();
+        let layers = layers.split('"').filter(|it| it.starts_with("sha256:"));
+        let mut expected: Vec<&str> = layers.collect();
+        expected.reverse();
+        so(expected.len() == 2, "two layers", inspected.clone())?;
+        let expected = format!("{}\n{}\n", expected[0], expected[1]);
+        room.words(&["history", "--quiet", "first"]).end()?.prints(&expected)
+    })
+}
+
+fn dry_run(room: &mut Room) -> Outcome {
+    committed(room, "echo text > /file", || {
+        let download = room.lab.state().join("images/downloads/a.part");
+        fs::write(&download, "text").expect("write(2)");
+        let before = room.words(&["images", "-q"]).end()?.out;
+        let tried = room.words(&["image", "prune", "--all", "--dry-run"]).end();
+        let after = room.words(&["images", "-q"]).end()?.out;
+        let kept = fs::remove_file(&download).is_ok();
+        tried?.prints("first\n")?;
+        so(before == after, &before, &after)?;
+        so(kept, "an interrupted download", "none")?;
+        let run = ["run", "--rm", "first", "cat", "/file"];
+        room.words(&run).end()?.prints("text\n")
     })
 }
 

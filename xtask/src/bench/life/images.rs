@@ -1,7 +1,6 @@
 //! Images: commit, import and export, compared with copying and tar.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -188,7 +187,7 @@ fn tar(flags: &str, file: &Path) -> Command {
 }
 
 /// Create a directory with busybox, so that a container of it has a program.
-fn program(place: &Place, tree: &Path) -> Result<()> {
+pub(in crate::bench) fn program(place: &Place, tree: &Path) -> Result<()> {
     let state = State::at(&place.state);
     let image = busybox::image(&state)?;
     let layer = image.directories(&state).into_iter().next().context("no layer")?;
@@ -199,8 +198,7 @@ fn program(place: &Place, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Create files that are as compressible as programs: half of each file is random,
-/// half is text.
+/// Create files that are as compressible as programs.
 fn files(tree: &Path) -> Result<()> {
     let mut random = Random(2);
     for number in 0..FILES {
@@ -208,13 +206,7 @@ fn files(tree: &Path) -> Result<()> {
         if number % 100 == 0 {
             fs::create_dir_all(&directory).context("mkdir(2)")?;
         }
-        let mut bytes = random.bytes(EACH / 2);
-        let mut text = Vec::new();
-        while text.len() < EACH - bytes.len() {
-            let word = random.next() % 4000;
-            write!(text, "word{word} ").context("write(2)")?;
-        }
-        bytes.extend_from_slice(&text[..EACH - bytes.len()]);
+        let bytes = random.half_text(EACH);
         write(&directory.join(number.to_string()), &bytes)?;
     }
     Ok(())
@@ -232,7 +224,7 @@ fn shown(path: &Path) -> String {
 ///
 /// # Source
 /// Marsaglia, "Xorshift RNGs"
-struct Random(u64);
+pub(in crate::bench) struct Random(pub(in crate::bench) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -242,8 +234,18 @@ impl Random {
         self.0
     }
 
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub(in crate::bench) fn bytes(&mut self, count: usize) -> Vec<u8> {
         let words = (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes());
         words.take(count).collect()
+    }
+
+    /// As compressible as programs are: half is random, half is text.
+    pub(in crate::bench) fn half_text(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = self.bytes(count / 2);
+        while bytes.len() < count {
+            bytes.extend(format!("word{} ", self.next() % 4000).bytes());
+        }
+        bytes.truncate(count);
+        bytes
     }
 }
