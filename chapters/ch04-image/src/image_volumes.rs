@@ -175,8 +175,8 @@ mod tests {
         let declared = ["/b/c", "data/", "/b", "/b"];
         let all: Vec<PathBuf> = ["/b", "/b/c", "/data"].map(Into::into).into();
         assert_eq!(guests(&declared, &[]).unwrap(), all);
-        let others = [all[0].clone(), all[2].clone()];
-        assert_eq!(guests(&declared, &["/b/c"]).unwrap(), others);
+        let two = [all[0].clone(), all[2].clone()];
+        assert_eq!(guests(&declared, &["/b/c"]).unwrap(), two);
         assert_eq!(guests(&declared, &["/b"]).unwrap(), all[2..]);
         // A volume of the caller below one of the image is mounted on that.
         assert_eq!(guests(&declared, &["/data/x"]).unwrap(), all);
