@@ -43,7 +43,7 @@ impl Store {
     pub fn open(state: &State) -> Result<Store> {
         let layout = Layout::of(state);
         layout.make()?;
-        let layers = state.make(state.layers())?;
+        let layers = state.make_layers()?;
         let about = fs::metadata(&layers)
             .look(|| format!("stat(2) {}", layers.display()))?;
         // Other users of the host must not execute a layer's setuid programs.

@@ -92,7 +92,7 @@ pub fn fetch(state: &State, anew: bool) -> Result<Image> {
 
 fn fetch_from(places: &Places, state: &State, anew: bool) -> Result<Image> {
     Layout::of(state).make()?;
-    let layers = state.make(state.layers())?;
+    let layers = state.make_layers()?;
     let path = state.root().join("fetch.lock");
     let lock = File::options()
         .create(true)

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
 use crate::process::rights;
+use crate::state::home::spread;
 use crate::state::id::Id;
 use crate::state::opened::Opened;
 
@@ -170,6 +171,19 @@ impl State {
                 .hint(hints::state)?,
         }
         Ok(directory)
+    }
+
+    /// Create the directory of the layers, if it is missing. ext4 then gives the files of
+    /// each layer a part of the disk of their own.
+    ///
+    /// # Errors
+    /// As [`State::make`].
+    pub fn make_layers(&self) -> Result<PathBuf> {
+        let layers = self.layers();
+        if !layers.is_dir() {
+            spread(&self.make(layers.clone())?);
+        }
+        Ok(layers)
     }
 }
 

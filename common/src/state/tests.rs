@@ -196,6 +196,8 @@ fn containers_are_spread_where_the_file_system_can() {
     let can = flags(&other).is_ok_and(|flags| flags.contains(IFlags::TOPDIR));
     let does = flags(&state.containers());
     assert_eq!(can, does.is_ok_and(|flags| flags.contains(IFlags::TOPDIR)));
+    let does = flags(&state.make_layers().unwrap());
+    assert_eq!(can, does.is_ok_and(|flags| flags.contains(IFlags::TOPDIR)));
     assert_eq!(count(&state.containers()), 1);
     drop(home(&state, None).claim(NONE).unwrap());
     assert_eq!(count(&state.containers()), 2);

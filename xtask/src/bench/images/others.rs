@@ -6,37 +6,33 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use common::PATH;
-use common::state::remove_tree;
 use common::step::Step;
-use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use serde_json::Value;
 
 use crate::command::must;
 use crate::install::on_path;
 
-/// podman, with a storage of its own.
-pub(super) struct Podman {
-    program: PathBuf,
-    directory: PathBuf,
-}
+/// podman.
+pub(super) struct Podman(PathBuf);
+
+/// Where podman stores images. It makes a mount there, which goes with this.
+pub(super) struct Storage(PathBuf);
 
 impl Podman {
     /// It, if it is installed.
-    pub(super) fn find(directory: &Path) -> Result<Option<Podman>> {
-        let Some(program) = on_path("podman") else {
+    pub(super) fn find() -> Option<Podman> {
+        let program = on_path("podman");
+        if program.is_none() {
             println!("podman: not installed");
-            return Ok(None);
-        };
-        let podman = Podman { program, directory: directory.to_owned() };
-        // What a bench that was killed has left.
-        podman.forget()?;
-        Ok(Some(podman))
+        }
+        program.map(Podman)
     }
 
-    pub(super) fn pull(&self, name: &str) -> Command {
-        let path = |name: &str| self.directory.join(name);
-        let mut command = Command::new(&self.program);
+    /// A pull into this storage.
+    pub(super) fn pull(&self, name: &str, storage: &Storage) -> Command {
+        let path = |name: &str| storage.0.join(name);
+        let mut command = Command::new(&self.0);
         command.arg("--root").arg(path("root")).arg("--runroot").arg(path("run"));
         command
             .arg("--tmpdir")
@@ -47,54 +43,55 @@ impl Podman {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
+}
 
-    /// Remove all that it has. Its storage is a mount, so that nothing else unmounts it.
-    pub(super) fn forget(&self) -> Result<()> {
-        let storage = self.directory.join("root/overlay");
-        match umount2(&storage, MntFlags::MNT_DETACH) {
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            failed => failed.step(|| format!("umount(2) {}", storage.display()))?,
-        }
-        remove_tree(&self.directory)?;
-        let step = || format!("write(2) in {}", self.directory.display());
-        fs::create_dir_all(&self.directory).step(step)?;
+impl Storage {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// Those of mkdir(2) and write(2).
+    pub(super) fn new(directory: PathBuf) -> Result<Storage> {
+        let step = || format!("write(2) in {}", directory.display());
+        fs::create_dir_all(&directory).step(step)?;
         // Locks in shared memory would stay there.
         let settings = "[engine]\nlock_type = \"file\"\nevents_logger = \"none\"\n";
-        fs::write(self.directory.join("conf"), settings).step(step)
+        fs::write(directory.join("conf"), settings).step(step)?;
+        Ok(Storage(directory))
     }
 }
 
-impl Drop for Podman {
+impl Drop for Storage {
     fn drop(&mut self) {
-        // The next bench does what this cannot.
-        let _ = self.forget();
+        // There is none if podman failed before it.
+        let _ = umount2(&self.0.join("root/overlay"), MntFlags::MNT_DETACH);
     }
 }
 
 /// skopeo, which copies blobs, and tar, which unpacks them.
-pub(super) struct Skopeo {
-    program: PathBuf,
-    directory: PathBuf,
-}
+pub(super) struct Skopeo(PathBuf);
 
 impl Skopeo {
     /// It, if it is installed.
-    pub(super) fn find(directory: &Path) -> Option<Skopeo> {
-        let Some(program) = on_path("skopeo") else {
+    pub(super) fn find() -> Option<Skopeo> {
+        let program = on_path("skopeo");
+        if program.is_none() {
             println!("skopeo: not installed");
-            return None;
-        };
-        Some(Skopeo { program, directory: directory.to_owned() })
+        }
+        program.map(Skopeo)
     }
 
     /// Copy an image to a directory, and unpack its layers one above the other.
     ///
     /// # Errors
     /// A command fails.
-    pub(super) fn copy_and_unpack(&self, name: &str) -> Result<()> {
-        let [copy, root] = ["copy", "root"].map(|name| self.directory.join(name));
+    pub(super) fn copy_and_unpack(
+        &self,
+        name: &str,
+        directory: &Path,
+    ) -> Result<()> {
+        let [copy, root] = ["copy", "root"].map(|name| directory.join(name));
         fs::create_dir_all(&root).step(|| format!("mkdir(2) {}", root.display()))?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.0);
         command.args(["--insecure-policy", "copy", "--quiet"]);
         command.args(["--src-tls-verify=false", &format!("docker://{name}")]);
         command.arg(format!("dir:{}", copy.display()));
@@ -114,9 +111,5 @@ impl Skopeo {
             )?;
         }
         Ok(())
-    }
-
-    pub(super) fn forget(&self) -> Result<()> {
-        remove_tree(&self.directory)
     }
 }
