@@ -4,6 +4,7 @@ mod aim;
 mod apart;
 mod build;
 mod calls;
+mod history;
 mod life;
 mod measure;
 mod net;
@@ -27,6 +28,10 @@ pub(crate) struct Args {
     /// them
     #[arg(long)]
     install: bool,
+
+    /// Keep the figures with the commit, in the book's data and on its page
+    #[arg(long, global = true)]
+    record: bool,
 
     #[command(subcommand)]
     what: Option<What>,
@@ -148,6 +153,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
             )
         }
     };
+    if args.record {
+        history::add(&record)?;
+    }
     match json {
         Some(file) => record.write(&file),
         None => Ok(()),
