@@ -18,5 +18,5 @@ pub use from_image::{FromImage, Words};
 pub use images::Images;
 pub use recorded::Recorded;
 pub use run::{Run, RunAtTerminal, UNDO};
-pub use store::{Listed, Store};
+pub use store::{Damaged, Listed, Store};
 pub use sweep::DRAFT;

@@ -1,7 +1,5 @@
 //! `-u`: another user than root.
 
-use std::ffi::OsStr;
-
 use anyhow::{Context, Result};
 use common::{Credentials, Part, Plan, Up};
 
@@ -46,12 +44,8 @@ impl Part for AsUser {
     fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
         let Some(who) = &self.who else { return Ok(()) };
         let identity = who.find()?;
-        // Unless -e says another than root's.
-        if plan
-            .environment
-            .get(OsStr::new("HOME"))
-            .is_none_or(|home| home == "/root")
-        {
+        // Unless -e or the image says another.
+        if !plan.home_is_set {
             up.set("HOME", &identity.home);
         }
         up.seal().credentials = Some(Credentials {

@@ -20,10 +20,11 @@ pub fn rm(context: &Context, target: Target, force: bool) -> Result<()> {
         }
         kill(&target)?;
     }
-    let record = target.record.clone();
+    let (home, called) = (target.home.clone(), target.called().to_owned());
+    let _continuing = target.continuing();
     // Its host side undoes what it did, and writes how it ended, for those who wait.
     target.outlast(&context.state)?;
-    record.home(&context.state).remove(record.called(), context.undo)?;
+    home.remove(&called, context.undo)?;
     Store::open(&context.state)?.tidy()
 }
 // ANCHOR_END: rm

@@ -36,7 +36,7 @@ pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
 
 /// The signal that asks the program to end: the image's, or SIGTERM.
 fn asking(target: &Target) -> Signal {
-    let named = target.record.stop_signal.as_deref().map(signal::parse);
+    let named = target.stop_signal.as_deref().map(signal::parse);
     // A real-time signal has no name here; SIGTERM asks as well.
     named.and_then(Result::ok).unwrap_or(Signal::SIGTERM)
 }

@@ -4,25 +4,30 @@ use std::fs::File;
 
 use anyhow::{Result, bail};
 use ch02_cgroups::{Group, freeze};
-use common::state::{End, Record, State, Status, Watched};
+use common::state::{End, Found, Name, State, Status, Watched, record};
 use common::step::{Hint, Step};
-use common::{Exit, Home, Process, rights};
+use common::{Exit, Home, Noted, Process, rights};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::process::pidfd_send_signal;
+
+use crate::stopped::Continuing;
 
 /// A container, what it is called by, and how far it is.
 #[derive(Debug)]
 pub struct Target {
     /// What the user called it.
     pub word: String,
-    /// As it was made.
-    pub record: Record,
-    home: Home,
+    /// Where its files are.
+    pub home: Home,
+    /// The signal that asks its program to end, as the image names it.
+    pub(crate) stop_signal: Option<String>,
     watched: Option<Watched>,
     status: Status,
     /// Its first process, held by a pidfd while it runs.
     process: Option<Process>,
+    /// Its first process, as noted, also if it is about to end.
+    pub(crate) first: Option<Noted>,
     /// How it ended, if it had when it was found.
     end: Option<End>,
 }
@@ -31,10 +36,9 @@ impl Target {
     /// The container of this name, this id, or what only its id begins with.
     ///
     /// # Errors
-    /// As [`Record::find`].
+    /// As [`Found::find`].
     pub fn find(state: &State, word: &str) -> Result<Target> {
-        let record = Record::find(state, word)?;
-        let home = record.home(state);
+        let Found { home, record } = Found::find(state, word)?;
         // Opened before it is looked at: whatever ends it from here on is noted in it.
         let watched = home.watch()?;
         let by_lock = Status::by_lock(&home)?;
@@ -46,19 +50,40 @@ impl Target {
         };
         // Read now: a removal takes the file away and does not note the end.
         let end = match by_lock {
-            Status::Starting | Status::Dead => End::read(state, &home.id)?,
+            // A damaged file tells of an end that no process can read.
+            Status::Starting | Status::Dead => {
+                End::read(state, &home.id).unwrap_or_default()
+            }
             _ => None,
         };
         let status = match by_lock {
             // The process that removes a container holds its lock anew.
-            Status::Starting if end.is_some() || !record.exists(state) => {
+            Status::Starting if end.is_some() || !record::exists(&home) => {
                 Status::Ending
             }
             Status::Running(_) if process.is_none() => Status::Ending,
             status => status,
         };
         let word = word.to_owned();
-        Ok(Target { word, record, home, watched, status, process, end })
+        let stop_signal = record.and_then(|record| record.stop_signal);
+        let first = match status {
+            Status::Running(noted) => Some(noted),
+            Status::Ending => home.notes()?.process(),
+            _ => None,
+        };
+        Ok(Target { word, home, stop_signal, watched, status, process, first, end })
+    }
+
+    /// Until the answer is dropped, stopped processes do not keep the container from ending.
+    #[must_use]
+    pub fn continuing(&self) -> Continuing {
+        Continuing::parents_of(self.first.into_iter().collect())
+    }
+
+    /// The name, or else the ID.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        self.home.name.as_ref().map_or(self.home.id.as_str(), Name::as_str)
     }
 
     /// Its first process; `None` if its program has ended.
@@ -66,6 +91,14 @@ impl Target {
     /// # Errors
     /// It is just being started.
     pub fn process(&self) -> Result<Option<&Process>> {
+        if self.status == Status::Starting && self.home.notes()?.are_damaged() {
+            bail!(
+                "the lock file of container {} is damaged ({}): end its program with \
+                 kill(1), then remove the container",
+                self.word,
+                self.home.state.running().join(self.home.id.as_str()).display()
+            );
+        }
         if self.status == Status::Starting {
             bail!(
                 "container {} is just being started: try again when `ps` lists it as up",
@@ -114,7 +147,7 @@ impl Target {
         if !rights::privileged() || (read && !whoever_reads) {
             return Ok(());
         }
-        let Ok(group) = Group::find(self.record.id.as_str()) else { return Ok(()) };
+        let Ok(group) = Group::find(self.home.id.as_str()) else { return Ok(()) };
         let file = group.file("freezer.state").or(group.file("cgroup.freeze"));
         if file.is_err() {
             return Ok(());
@@ -141,7 +174,7 @@ impl Target {
         };
         let end = match noted.or(self.end) {
             Some(end) => Some(end),
-            None => End::read(state, &self.record.id)?,
+            None => End::read(state, &self.home.id).unwrap_or_default(),
         };
         Ok(end.map(|end| end.how).filter(|how| *how != Exit::Unseen))
     }

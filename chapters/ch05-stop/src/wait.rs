@@ -1,7 +1,7 @@
 //! `wait`: until it has ended, and how that was.
 
 use anyhow::{Context, Result};
-use common::state::State;
+use common::state::{State, record};
 
 use crate::target::Target;
 
@@ -10,10 +10,10 @@ use crate::target::Target;
 /// # Errors
 /// Nobody saw its end.
 pub fn wait(target: Target, state: &State) -> Result<u8> {
-    let (word, record) = (target.word.clone(), target.record.clone());
+    let (word, home) = (target.word.clone(), target.home.clone());
     let how = target.outlast(state)?;
     how.map(|how| how.code()).with_context(|| {
-        let why = match record.exists(state) {
+        let why = match record::exists(&home) {
             true => "its host side was killed",
             false => "it was removed meanwhile, or never started",
         };

@@ -1,13 +1,11 @@
 //! The command lines of `pull` and `push`.
 
-use std::io::{Write, stdout};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use ch07_registry::{ConnectionFlags, Flags};
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
 use common::images::Reference;
+use common::{Exit, output};
 use oci::Platform;
 
 use crate::progress::{Progress, Stream};
@@ -50,8 +48,7 @@ impl Act for Pull {
         let pull = crate::Pulling { reference, platform: self.platform, settings };
         crate::pull(&context.state, &pull, &progress)?;
         progress.finish()?;
-        writeln!(stdout(), "{name}").context("write(2) standard output")?;
-        Ok(Exit::Code(0))
+        output::report(&format!("{name}\n"), Vec::new())
     }
 }
 

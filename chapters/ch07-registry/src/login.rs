@@ -1,13 +1,11 @@
 //! `login` and `logout`.
 
-use std::io::{Write, stdout};
-
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{self, HUB};
 use common::step::warn;
+use common::{Exit, output};
 
 use crate::client::Client;
 use crate::credentials::Credentials;
@@ -146,8 +144,7 @@ fn verify(
 
 /// Print a line. Output that cannot be written is an error.
 fn say(line: &str) -> Result<Exit> {
-    writeln!(stdout(), "{line}").context("write(2) standard output")?;
-    Ok(Exit::Code(0))
+    output::report(&format!("{line}\n"), Vec::new())
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! `manifest`: print the manifest of an image in a registry.
 
-use std::io::{Write, stdout};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{HUB, Reference};
+use common::{Exit, output};
 use oci::Platform;
 
 use crate::client::{Access, Client};
@@ -38,16 +36,13 @@ impl Act for ShowManifest {
         let client = match settings.mirror.as_ref().filter(|_| registry == HUB) {
             Some(mirror) => Client::of_mirror(&settings, mirror, &path),
             None => {
-                let login = Logins::open()?.find(registry)?;
+                let login = Logins::find_or_warn(registry)?;
                 Client::new(&settings, registry, &path, Access::Pull, login)?
             }
         };
         let platform = self.platform.unwrap_or_else(Platform::host);
         let found = fetch(&client, &image.to_string(), image.wanted(), &platform)?;
-        let mut out = stdout().lock();
-        let written =
-            out.write_all(&found.bytes).and_then(|()| out.write_all(b"\n"));
-        written.context("write(2) standard output")?;
+        output::write(&[&found.bytes[..], b"\n"].concat())?;
         Ok(Exit::Code(0))
     }
 }
