@@ -67,7 +67,7 @@ pub fn commit(
 // ANCHOR_END: commit
 
 /// Variables that the container gets from its surroundings, and not from the caller.
-const SURROUNDINGS: [&str; 4] = ["HOME", "HOSTNAME", "PATH", "TERM"];
+const SURROUNDINGS: [&str; 3] = ["HOSTNAME", "PATH", "TERM"];
 
 /// Options of `run` stay in effect in the image: variables, the working directory, the
 /// user.
@@ -132,7 +132,7 @@ mod tests {
             ("A", "1"),
             ("B", "changed"),
             ("C", "x=y"),
-            ("HOME", "/h"),
+            ("HOSTNAME", "h"),
             ("PATH", "/n"),
         ] {
             record.environment.insert(key.into(), value.into());

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, anyhow, bail};
-use ch02_cgroups::Group;
+use ch02_cgroups::{Group, is_frozen};
 use common::state::record;
 use common::state::{Record, State, Status};
 use common::step::Step;
@@ -84,7 +84,8 @@ impl Held {
         read
     }
 
-    /// Stop it as long as the answer lives, if it runs and can be stopped.
+    /// Stop it as long as the answer lives, if it runs and can be stopped. A container that
+    /// is frozen already stays so: the user froze it, and thaws it.
     ///
     /// # Errors
     /// The group cannot be frozen.
@@ -109,6 +110,9 @@ impl Held {
             let _ = io::stderr().write_all(line.as_bytes());
             return Ok(None);
         };
+        if group.places.iter().any(|place| is_frozen(&place.path)) {
+            return Ok(None);
+        }
         match Frozen::new(group) {
             Err(_) if !self.runs()? => Ok(None),
             frozen => frozen.map(Some),
