@@ -6,20 +6,26 @@ pub mod flags;
 mod generate;
 pub mod hints;
 pub mod output;
+pub mod plain;
 pub mod step;
 pub mod table;
 
+use std::borrow::Cow;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Error, Result};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches};
+use nix::sys::signal::Signal;
 
+use crate::cli::plain::plain;
+use crate::cli::step::Step;
 use crate::engine::plan::Plan;
 use crate::process::exit::{Exit, code_of};
+use crate::process::sys::ignore_signal;
 use crate::state::{State, Table};
 
 /// The option of every command that creates a process.
@@ -178,6 +184,10 @@ pub fn main_with<C>(
 where
     C: CommandFactory + FromArgMatches,
 {
+    // A file that exceeds the caller's limit (`ulimit -f`) must be an error of write(2). The
+    // signal would kill the host side, and the end of the container would not be recorded.
+    // The call fails for an invalid signal only.
+    let _ = ignore_signal(Signal::SIGXFSZ);
     let mut command = match change(C::command()) {
         Ok(command) => command,
         Err(error) => return failed(&error),
@@ -198,8 +208,8 @@ where
     drop(command);
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => {
-            return usage(&error);
+        Err(mut error) => {
+            return usage(&mut error);
         }
     };
     if env::var_os("MYDOCKER_TRACE").is_some_and(|value| value == "1") {
@@ -211,17 +221,24 @@ where
     }
 }
 
-/// Print the help on stdout, or the error in the command line on stderr.
-fn usage(error: &clap::Error) -> ExitCode {
-    match (error.kind(), error.print()) {
-        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, printed) => {
-            match printed {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                    failed(&Error::from(error).context("write(2) to stdout"))
-                }
-                _ => ExitCode::SUCCESS,
+/// Print the help on stdout, or what is wrong with the command line on stderr.
+fn usage(error: &mut clap::Error) -> ExitCode {
+    // It says `-- -1` of a value that is refused, which is another argument then.
+    error.remove(ContextKind::Suggested);
+    let shown = error.render().to_string();
+    // An argument of the caller must not control the terminal.
+    let printed = match plain(&shown) {
+        Cow::Borrowed(_) => error.print(),
+        Cow::Owned(escaped) => io::stderr().write_all(escaped.as_bytes()),
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match printed {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                let lost = Err::<(), _>(error).look(|| "write(2) to stdout");
+                lost.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
             }
-        }
+            _ => ExitCode::SUCCESS,
+        },
         _ => ExitCode::from(2),
     }
 }

@@ -16,7 +16,7 @@ use crate::state::fields::Fields;
 use crate::state::{Id, Name};
 
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases, ..ProptestConfig::default() }
 }
 
 /// A command with the kinds of options that the chapters have.
@@ -142,18 +142,27 @@ proptest! {
         prop_assert_eq!(all[1..].to_vec(), words.iter().collect::<Vec<_>>());
     }
 
-    /// A word gets at most one more dash, and no word is lost or moved.
+    /// A word gets at most one more dash, a value that begins with a dash is attached to its
+    /// option, and no word is lost or moved.
     #[test]
     fn any_words_are_passed_on(words in vec(word(), 0..9)) {
         let mut command = command();
         command.build();
         let out = go_style(&command, words.clone());
-        prop_assert_eq!(out.len(), words.len());
-        for (before, after) in words.iter().zip(&out) {
+        let mut words = words.iter().map(|word| word.as_bytes());
+        for after in &out {
             let after = after.as_bytes();
+            let before = words.next().unwrap();
             let longer = after.strip_prefix(b"-").unwrap_or(after);
-            prop_assert!(after == before.as_bytes() || longer == before.as_bytes());
+            if after == before || longer == before {
+                continue;
+            }
+            let value = words.next().unwrap();
+            prop_assert!(value.starts_with(b"-"));
+            let attached = [before, b"=", value].concat();
+            prop_assert!(after == attached || longer == attached);
         }
+        prop_assert_eq!(words.next(), None);
     }
 
     #[test]

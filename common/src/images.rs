@@ -1,5 +1,6 @@
 //! Images: names for stacks of layers, stored by digest.
 
+mod damaged;
 mod digest;
 mod durable;
 mod image;
@@ -8,6 +9,7 @@ mod layout;
 mod reference;
 mod registry;
 
+pub use damaged::Stray;
 pub use digest::Digest;
 pub use durable::{remove_if_there, sync, write_durably};
 pub use image::{Image, Settings, now, weigh};

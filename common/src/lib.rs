@@ -37,12 +37,12 @@ pub use engine::plan::{
 };
 pub use engine::poll_loop::{Running, Watch};
 pub use engine::relay::OutputRelay;
-pub use process::environment::PATH;
+pub use process::environment::{PATH, null};
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::id_map;
 pub use process::init::stay_as_init;
-pub use process::pidfd::{Noted, Process};
+pub use process::pidfd::{Noted, Process, continue_stopped_parents};
 pub use process::poll::poll;
 pub use process::raw_ioctl::{RawCall, raw_ioctl};
 pub use process::rights;

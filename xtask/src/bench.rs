@@ -3,6 +3,7 @@
 mod aim;
 mod build;
 mod calls;
+mod history;
 mod images;
 mod life;
 mod measure;
@@ -28,6 +29,10 @@ pub(crate) struct Args {
     /// them
     #[arg(long)]
     install: bool,
+
+    /// Keep the figures with the commit, in the book's data and on its page
+    #[arg(long, global = true)]
+    record: bool,
 
     #[command(subcommand)]
     what: Option<What>,
@@ -167,6 +172,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
             )
         }
     };
+    if args.record {
+        history::add(&record)?;
+    }
     match json {
         Some(file) => record.write(&file),
         None => Ok(()),

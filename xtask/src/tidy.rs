@@ -3,6 +3,7 @@
 
 mod chapters;
 mod count;
+mod dependencies;
 mod excerpts;
 mod imports;
 mod items;
@@ -45,6 +46,7 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     let checkout = Checkout::read(&root())?;
     let mut found = checkout.findings();
     found.extend(count::count(&checkout)?);
+    found.extend(dependencies::dependencies(&checkout)?);
     for finding in &found {
         println!("{finding}");
     }
@@ -74,7 +76,7 @@ impl Checkout {
             ["book/src", "chapters", "common", "tests", "xtask", "README.md"]
                 .map(PathBuf::from)
                 .to_vec();
-        todo.extend(["Cargo.toml", ".ci"].map(PathBuf::from));
+        todo.extend(["Cargo.toml", ".ci", ".github"].map(PathBuf::from));
         todo.push("LICENSE".into());
         while let Some(path) = todo.pop() {
             let at = root.join(&path);

@@ -44,7 +44,6 @@ fn mangled(path: &[u8]) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 500,
-        failure_persistence: None,
         ..ProptestConfig::default()
     })]
 

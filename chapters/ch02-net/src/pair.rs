@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::state::State;
 use common::step::Step;
-use common::{PATH, Part, Plan, Up};
+use common::{PATH, Part, Plan, Up, null};
 use nix::sched::{CloneFlags, setns, unshare};
 use provision::busybox;
 
@@ -127,9 +127,9 @@ fn keep(plan: &Plan) -> Result<u32> {
         .arg(i32::MAX.to_string())
         .env_clear()
         .envs(&plan.environment)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdin(null()?)
+        .stdout(null()?)
+        .stderr(null()?)
         .spawn()
         .step(|| "fork(2) and execve(2) of sleep")?;
     Ok(keeper.id())

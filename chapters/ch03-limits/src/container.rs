@@ -69,6 +69,13 @@ fn make_way(hierarchy: &Hierarchy) -> Result<()> {
 /// # Errors
 /// EIO if the notes cannot be read.
 pub fn places(home: &Home) -> Result<Vec<PathBuf>> {
+    let notes = home.notes()?;
+    if notes.are_damaged() {
+        // They said where the group is: it has the container's ID in its name.
+        let group = Group::find(home.id.as_str());
+        let places = group.map(|group| group.places).unwrap_or_default();
+        return Ok(places.into_iter().map(|place| place.path).collect());
+    }
     Ok(home.noted(NOTE)?.into_iter().map(PathBuf::from).collect())
 }
 

@@ -18,7 +18,6 @@ fn text(special: &'static str) -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 500,
-        failure_persistence: None,
         ..ProptestConfig::default()
     })]
 

@@ -68,7 +68,7 @@ pub fn commit(
 // ANCHOR_END: commit
 
 /// Variables that the parts of the container set, not the caller.
-const SURROUNDINGS: [&str; 4] = ["HOME", "HOSTNAME", "PATH", "TERM"];
+const SURROUNDINGS: [&str; 3] = ["HOSTNAME", "PATH", "TERM"];
 
 /// Store the options of `run` in the image: variables, the working directory, the
 /// user.
@@ -133,7 +133,7 @@ mod tests {
             ("A", "1"),
             ("B", "changed"),
             ("C", "x=y"),
-            ("HOME", "/h"),
+            ("HOSTNAME", "h"),
             ("PATH", "/n"),
         ] {
             record.environment.insert(key.into(), value.into());

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, anyhow, bail};
-use ch02_cgroups::Group;
+use ch02_cgroups::{Group, is_frozen};
 use common::state::record;
 use common::state::{Record, State, Status};
 use common::step::Step;
@@ -87,8 +87,9 @@ impl Held {
         read
     }
 
-    /// Freeze the container until the returned value is dropped. Returns `None` if
-    /// the container is not running or has no group that can be frozen.
+    /// Freeze the container until the returned value is dropped. A container that is
+    /// frozen already stays so: the user froze it, and thaws it. Returns `None` if the
+    /// container is not running or has no group that can be frozen.
     ///
     /// # Errors
     /// The group cannot be frozen.
@@ -113,6 +114,9 @@ impl Held {
             let _ = io::stderr().write_all(line.as_bytes());
             return Ok(None);
         };
+        if group.places.iter().any(|place| is_frozen(&place.path)) {
+            return Ok(None);
+        }
         match Frozen::new(group) {
             Err(_) if !self.runs()? => Ok(None),
             frozen => frozen.map(Some),

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use common::Exit;
 use common::cli::{self, Act, Context};
-use common::state::Record;
+use common::state::Found;
 
 use crate::Store;
 
@@ -48,8 +48,13 @@ impl Act for Rm {
         let Context { state, undo } = context;
         let store = Store::open(state)?;
         cli::each(&self.containers, |word| {
-            let record = Record::find(state, word)?;
-            record.home(state).remove(record.called(), undo)?;
+            if let Ok(name) = word.parse()
+                && state.remove_stale(&name)?
+            {
+                return Ok(());
+            }
+            let found = Found::find(state, word)?;
+            found.home.remove(found.called(), undo)?;
             store.tidy()
         })?;
         state.sweep_dead(undo)?;

@@ -129,10 +129,13 @@ impl Part for FromImage {
                 }
             }
         }
-        for word in &self.settings.environment {
-            let (key, value) = word.split_once('=').unwrap_or((word, ""));
-            plan.environment.insert(key.into(), value.into());
-        }
+        plan.set_variables(|environment| {
+            for word in &self.settings.environment {
+                let (key, value) = word.split_once('=').unwrap_or((word, ""));
+                environment.insert(key.into(), value.into());
+            }
+            Ok(())
+        })?;
         if !self.settings.directory.is_empty() {
             plan.directory = Path::new("/").join(&self.settings.directory);
         }

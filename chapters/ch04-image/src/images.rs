@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use common::Exit;
+use common::cli::plain::on_one_line;
 use common::cli::table::{age, size};
 use common::cli::{Act, Context};
 use common::images::{Image, Reference, now};
@@ -42,8 +43,11 @@ fn list(store: &Store, flags: &Images) -> Result<String> {
     for image in store.images()? {
         match image {
             Ok(image) => images.push(image),
-            Err(error) => step::warn(&step::report(&error)),
+            Err(damaged) => step::warn(&step::report(&damaged.error)),
         }
+    }
+    for stray in store.layout().strays()? {
+        step::warn(&step::report(&stray.warning()));
     }
     if flags.quiet {
         let names = images.iter().flat_map(Listed::short_names);
@@ -102,7 +106,8 @@ fn table(images: &[Listed], now: u64) -> String {
             let Image { id, created, size: bytes, source, .. } = &listed.image;
             let id = id.short().to_owned();
             let (created, bytes) = (age(*created, now), size(*bytes));
-            rows.push([repository, tag, id, created, bytes, source.clone()]);
+            let source = on_one_line(source).into_owned();
+            rows.push([repository, tag, id, created, bytes, source]);
         }
     }
     let mut widths = [0; 6];

@@ -20,5 +20,5 @@ pub use image_volumes::ImageVolumes;
 pub use images::Images;
 pub use recorded::Recorded;
 pub use run::{Run, RunAtTerminal, UNDO};
-pub use store::{Listed, Store};
+pub use store::{Damaged, Listed, Store};
 pub use sweep::DRAFT;

@@ -1,6 +1,7 @@
 //! The part that records a container, so that other commands know it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use anyhow::Result;
 use ch02_union::Driver;
@@ -64,6 +65,9 @@ impl Part for Recorded {
         let Some(record) = &mut self.record else { return Ok(()) };
         // By now all parts have said what the program gets.
         record.environment = plan.environment.clone();
+        if !plan.home_is_set {
+            record.environment.remove(OsStr::new("HOME"));
+        }
         record.directory = plan.directory.clone();
         record.user = plan.user.clone();
         self.goes = plan.lifetime != Lifetime::UntilRemoved;

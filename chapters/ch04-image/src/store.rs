@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use common::hints;
-use common::images::{Digest, Hold, Image, Layout, Reference};
-use common::state::record::Record;
-use common::state::{Id, State, Table};
+use common::images::{Digest, Hold, Image, Layout, Reference, Stray};
+use common::state::fields::is_newer;
+use common::state::{Home, Id, Record, State, Status, Table};
 use common::step::{Hint, Step};
 use provision::busybox;
 
@@ -33,6 +33,17 @@ pub struct Listed {
     pub image: Image,
     /// Its names, in order. There is none while only a container uses the image.
     pub names: Vec<Reference>,
+}
+
+/// An image whose record cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// The ID.
+    pub id: Digest,
+    /// Its names, in order.
+    pub names: Vec<Reference>,
+    /// What is wrong.
+    pub error: Error,
 }
 
 impl Store {
@@ -105,23 +116,30 @@ impl Store {
 
     /// The image whose ID begins with these digits.
     fn by_id(&self, digits: &str) -> Result<Option<Image>> {
+        match self.id_of(digits)? {
+            Some(id) => Image::by_id(&self.state, &id),
+            None => Ok(None),
+        }
+    }
+
+    /// The ID that begins with these digits.
+    fn id_of(&self, digits: &str) -> Result<Option<Digest>> {
         let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
         if digits.is_empty() || !digits.chars().all(hex) {
             return Ok(None);
         }
         let records = names(&self.layout.records());
-        let found: Vec<String> =
-            records.filter(|id| id.starts_with(digits)).collect();
+        let begins = |id: &Digest| id.hex().starts_with(digits);
+        let mut found: Vec<Digest> =
+            records.filter_map(|id| Digest::from_hex(&id).ok()).collect();
+        found.retain(begins);
         ensure!(
             found.len() < 2,
             "the image ID prefix {digits:?} is ambiguous ({} images): give more \
              characters",
             found.len()
         );
-        match found.first() {
-            Some(id) => Image::by_id(&self.state, &Digest::from_hex(id)?),
-            None => Ok(None),
-        }
+        Ok(found.pop())
     }
 
     /// The image, and a hold on its layers.
@@ -135,12 +153,11 @@ impl Store {
         Ok((self.find(name)?, hold))
     }
 
-    /// All images, in the order of their names. An image whose record cannot be read is
-    /// an error in its place.
+    /// All images, in the order of their names, each with the names that lead to it.
     ///
     /// # Errors
-    /// Those of readdir(3) and readlink(2).
-    pub fn images(&self) -> Result<Vec<Result<Listed>>> {
+    /// Those of readdir(3).
+    pub fn images(&self) -> Result<Vec<Result<Listed, Damaged>>> {
         let mut by_id: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
         for (name, id) in self.layout.all_names()? {
             by_id.entry(id).or_default().push(name);
@@ -158,7 +175,9 @@ impl Store {
                 Ok(Some(image)) => {
                     all.push((names.clone(), Ok(Listed { image, names })))
                 }
-                Err(error) => all.push((names, Err(error))),
+                Err(error) => {
+                    all.push((names.clone(), Err(Damaged { id, names, error })))
+                }
             }
         }
         // Images without a name come last.
@@ -193,13 +212,19 @@ impl Store {
             }
         }
         let _change = self.layout.change()?;
-        let (name, image) = self.present(text)?;
+        let found = match self.present(text) {
+            Ok((name, image)) => Some((name, image.id)),
+            Err(error) if is_newer(&error) => return Err(error),
+            Err(error) => match self.salvaged(text)? {
+                None if self.remove_strays(text)? > 0 => None,
+                None => return Err(error),
+                found => found,
+            },
+        };
+        let Some((name, id)) = found else { return self.layout.write_index() };
         let all = self.layout.all_names()?;
-        let names: Vec<Reference> = all
-            .into_iter()
-            .filter(|(_, id)| *id == image.id)
-            .map(|it| it.0)
-            .collect();
+        let names: Vec<Reference> =
+            all.into_iter().filter(|it| it.1 == id).map(|it| it.0).collect();
         let tags = names.iter().filter(|name| name.tag.is_some());
         match (&name, tags.count()) {
             (Some(name), 2..) if name.tag.is_some() => {
@@ -217,9 +242,13 @@ impl Store {
             }
             _ => {}
         }
-        if !force && let Some((id, user)) = self.user(&image)? {
-            let used = format!("image {} is used by container {user}", image.name);
-            return Err(match unknown.remove(&id) {
+        if !force && let Some((user_id, user)) = self.user(&id)? {
+            let called = match &name {
+                Some(name) => name.short(),
+                None => id.short().to_owned(),
+            };
+            let used = format!("image {called} is used by container {user}");
+            return Err(match unknown.remove(&user_id) {
                 Some(reason) => reason.context(used),
                 None => {
                     anyhow!("{used}: remove the container first, or use --force")
@@ -248,20 +277,61 @@ impl Store {
         }
     }
 
+    /// The image with a damaged record that has this name, this ID, or this unique prefix
+    /// of an ID.
+    fn salvaged(&self, text: &str) -> Result<Option<(Option<Reference>, Digest)>> {
+        if let Ok(name) = text.parse().map(Reference::with_default_tag)
+            && let Some(id) = self.layout.id_of(&name)
+            && self.layout.record(&id).exists()
+        {
+            return Ok(Some((Some(name), id)));
+        }
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        Ok(self.id_of(digits)?.map(|id| (None, id)))
+    }
+
+    /// Remove the stray files that are called so: how many there were. The caller holds
+    /// the exclusive lock.
+    fn remove_strays(&self, text: &str) -> Result<usize> {
+        let whole = text.parse().map(Reference::with_default_tag);
+        let whole = whole.map(|name| name.file_name());
+        let called = |stray: &Stray| {
+            let name = stray.name();
+            name == text || whole.as_ref().is_ok_and(|whole| *whole == name)
+        };
+        let mut strays = self.layout.strays()?;
+        strays.retain(called);
+        strays.iter().try_for_each(Stray::remove)?;
+        Ok(strays.len())
+    }
+
     /// A container of this image: its ID, and its name if it has one.
-    fn user(&self, image: &Image) -> Result<Option<(Id, String)>> {
+    fn user(&self, image: &Digest) -> Result<Option<(Id, String)>> {
         let mut recorded = Vec::new();
-        for record in Record::all(&self.state)? {
-            if record.image_id == image.id.as_str() {
+        let (records, damaged) = Record::all(&self.state)?;
+        for (id, error) in damaged {
+            if is_newer(&error) {
+                return Err(error);
+            }
+            // It cannot be started again. Which image a running one uses is not known.
+            let home = Home::salvaged(&self.state, id.clone())?;
+            if Status::by_lock(&home)?.is_held() {
+                return Err(error.context(format!(
+                    "container {id} is running, and which image it uses is not known: \
+                     remove it first (`rm -f {id}`)"
+                )));
+            }
+            recorded.push(id);
+        }
+        for record in records {
+            if record.image_id == image.as_str() {
                 let called = record.called().to_owned();
                 return Ok(Some((record.id, called)));
             }
             recorded.push(record.id);
         }
         // Containers of earlier chapters have no record. Their image is busybox.
-        if Image::find(&self.state, &busybox::reference()?)?
-            .is_some_and(|busybox| busybox.id == image.id)
-        {
+        if self.layout.id_of(&busybox::reference()?).as_ref() == Some(image) {
             let mut ids = self.state.kept_ids()?.into_iter();
             let id = ids.find(|id| !recorded.contains(id));
             return Ok(id.map(|id| (id.clone(), id.to_string())));

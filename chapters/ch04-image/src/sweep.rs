@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use common::images::{Digest, Image, remove_if_there, sync};
+use common::state::fields::is_newer;
 use common::state::record::{self, Record};
-use common::state::remove_tree;
+use common::state::{Home, Status, remove_tree};
 
 use crate::Store;
 use crate::directory::names;
@@ -79,7 +80,14 @@ impl Store {
     /// The records, blobs and layers that a name or a container leads to.
     fn used(&self) -> Result<Used> {
         let mut used = Used::default();
-        let containers = Record::all(self.state())?;
+        let (containers, damaged) = Record::all(self.state())?;
+        for (id, error) in damaged {
+            let home = Home { id, name: None, state: self.state().clone() };
+            // One that has ended cannot be started again.
+            if is_newer(&error) || Status::by_lock(&home)?.is_held() {
+                return Err(error);
+            }
+        }
         let named = self.layout().all_names()?.into_values();
         let running = containers.iter().filter_map(|it| it.image_id.parse().ok());
         let ids: BTreeSet<Digest> = named.chain(running).collect();

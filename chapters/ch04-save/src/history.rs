@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use ch04_image::Store;
+use common::cli::plain::on_one_line;
 use common::cli::table::{age, size};
 use common::images::{now, weigh};
 use oci::{Blobs, Config, Document, LARGEST, seconds};
@@ -24,6 +25,7 @@ pub(crate) fn history(store: &Store, image: &str) -> Result<String> {
         let created = age(step.created.as_deref().map_or(0, seconds), now());
         // A script may have several lines.
         let by = step.created_by.replace('\n', "; ");
+        let by = on_one_line(&by);
         table += &format!("{created:14}  {bytes:>9}  {by}\n");
     }
     Ok(table)

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 
 use anyhow::Result;
-use ch04_image::{Listed, Store};
+use ch04_image::{Damaged, Store};
 use common::images::remove_if_there;
 use common::state::Record;
+use common::state::fields::is_newer;
 
 // ANCHOR: prune
 /// Remove images that have no tag, or with `all`, every image, unless a container uses
@@ -16,20 +17,33 @@ use common::state::Record;
 pub fn prune(store: &Store, all: bool) -> Result<Vec<String>> {
     let layout = store.layout();
     let _change = layout.change()?;
-    let containers = Record::all(store.state())?;
+    let (containers, _) = Record::all(store.state())?;
     let mut removed = Vec::new();
     for listed in store.images()? {
-        let listed = listed?;
-        let Listed { image, names } = &listed;
-        let used = containers.iter().any(|it| it.image_id == image.id.as_str());
+        let (id, names, shown, damaged) = match listed {
+            Err(damaged) if is_newer(&damaged.error) => continue,
+            Err(Damaged { id, names, .. }) => {
+                let shown = vec![id.short().to_owned()];
+                (id, names, shown, true)
+            }
+            Ok(listed) => {
+                let shown = listed.short_names();
+                (listed.image.id, listed.names, shown, false)
+            }
+        };
+        let used = containers.iter().any(|it| it.image_id == id.as_str());
         let tagged = names.iter().any(|name| name.tag.is_some());
-        if used || (tagged && !all) {
+        if used || (tagged && !all && !damaged) {
             continue;
         }
-        removed.extend(listed.short_names());
-        for name in names {
+        removed.extend(shown);
+        for name in &names {
             layout.remove_name(name)?;
         }
+    }
+    for stray in layout.strays()? {
+        stray.remove()?;
+        removed.push(stray.name());
     }
     layout.write_index()?;
     for entry in fs::read_dir(layout.downloads()).into_iter().flatten().flatten() {

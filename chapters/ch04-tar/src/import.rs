@@ -51,9 +51,10 @@ pub fn import(state: &State, from: &Path, name: Reference) -> Result<Image> {
 /// directory.
 fn found(state: &State, from: &Path) -> Result<std::path::PathBuf> {
     let path = fs::canonicalize(from).look(|| format!("find {}", from.display()))?;
-    let inside =
-        fs::canonicalize(state.root()).is_ok_and(|own| own.starts_with(&path));
-    if inside {
+    // It may be missing, and would be created in the directory.
+    let own = state.make(state.root().to_owned())?;
+    let own = fs::canonicalize(&own).look(|| format!("find {}", own.display()))?;
+    if own.starts_with(&path) {
         bail!(
             "the state directory {} is inside {} and would be copied into itself",
             state.root().display(),

@@ -118,7 +118,6 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig {
             cases: 1000,
-            failure_persistence: None,
             ..ProptestConfig::default()
         })]
 

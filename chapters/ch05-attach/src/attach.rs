@@ -10,6 +10,7 @@ use ch05_logs::Follow;
 use ch05_stop::{Target, wait};
 use clap::{ArgAction, Args};
 use common::cli::{Act, Context};
+use common::state::Record;
 use common::step::Step;
 use common::{ByteCopy, Exit, Got, Signals, poll};
 use nix::sys::signal::Signal;
@@ -66,8 +67,8 @@ impl Act for Attach {
     /// after the detach keys.
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
-        let target = Target::find(state, &self.container)?;
-        let record = target.record.clone();
+        let record = Record::find(state, &self.container)?;
+        let target = Target::find(state, record.id.as_str())?;
         let home = record.home(state);
         if target.process()?.is_none() {
             return Err(not_running(state, &record));

@@ -1,7 +1,5 @@
 //! `-u`: run the program as another user.
 
-use std::ffi::OsStr;
-
 use anyhow::{Context, Result};
 use common::{Credentials, Part, Plan, Up};
 
@@ -47,12 +45,8 @@ impl Part for AsUser {
     fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
         let Some(who) = &self.who else { return Ok(()) };
         let identity = who.find()?;
-        // Set HOME, unless the user set it to a value other than root's home.
-        if plan
-            .environment
-            .get(OsStr::new("HOME"))
-            .is_none_or(|home| home == "/root")
-        {
+        // Set HOME, unless -e or the image sets it.
+        if !plan.home_is_set {
             up.set("HOME", &identity.home);
         }
         up.seal().credentials = Some(Credentials {

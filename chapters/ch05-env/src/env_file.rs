@@ -15,13 +15,14 @@ use common::step::Step;
 /// they are part of the value.
 ///
 /// # Errors
-/// An errno of open(2) or read(2); a line has no valid name. The error names the
-/// file and the line.
+/// An errno of open(2) or read(2); a line has no valid name, or has a NUL byte. The
+/// error names the file and the line.
 pub(crate) fn put(
     file: &Path,
     environment: &mut BTreeMap<OsString, OsString>,
 ) -> Result<()> {
     let text = fs::read(file).look(|| format!("read(2) {}", file.display()))?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
         let place = || format!("{}:{}", file.display(), number + 1);
         if let Some(variable) = read(line).with_context(place)? {
@@ -31,7 +32,13 @@ pub(crate) fn put(
     Ok(())
 }
 
+/// What some editors write before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 fn read(line: &[u8]) -> Result<Option<Variable>> {
+    if line.contains(&b'\0') {
+        bail!("a NUL byte: the file must be text in UTF-8, and not in UTF-16");
+    }
     let line = line.trim_ascii_start();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() || line[0] == b'#' {
@@ -67,7 +74,12 @@ mod tests {
             lines,
             [&b"A=1"[..], b"B=\"quoted\" # no comment", b"C=\xff=", b"E="]
         );
-        for bad in ["=x", "A B=1", "export A=1"] {
+        fs::write(&file, b"\xef\xbb\xbfMARK=1\n\xef\xbb\xbf=2\n").unwrap();
+        let mut marked = BTreeMap::new();
+        put(&file, &mut marked).unwrap();
+        let keys: Vec<&[u8]> = marked.keys().map(|key| key.as_bytes()).collect();
+        assert_eq!(keys, [&b"MARK"[..], b"\xef\xbb\xbf"]);
+        for bad in ["=x", "A B=1", "export A=1", "A=\0"] {
             fs::write(&file, format!("OK=1\n{bad}\n")).unwrap();
             let error = put(&file, &mut found).unwrap_err();
             assert!(format!("{error:#}").contains("file:2: "), "{error:#}");

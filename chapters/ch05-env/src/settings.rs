@@ -32,10 +32,13 @@ impl Part for Settings {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        for file in &self.flags.env_file {
-            env_file::put(file, &mut plan.environment)?;
-        }
-        self.flags.variables.put(&mut plan.environment);
+        plan.set_variables(|environment| {
+            for file in &self.flags.env_file {
+                env_file::put(file, environment)?;
+            }
+            self.flags.variables.put(environment);
+            Ok(())
+        })?;
         if let Some(directory) = &self.flags.directory {
             if !directory.is_absolute() {
                 let shown = directory.display();

@@ -102,6 +102,9 @@ impl Part for Inside {
         self.binary.trace();
         let record = &self.record;
         plan.environment = std::mem::take(&mut self.environment);
+        let home = OsString::from("HOME");
+        plan.home_is_set = plan.environment.contains_key(&home);
+        plan.environment.entry(home).or_insert_with(|| "/root".into());
         plan.directory = self.directory.take().unwrap_or(record.directory.clone());
         let root = PathBuf::from(format!("/proc/{}/root", self.process.pid));
         let namespaces = self.namespaces()?;

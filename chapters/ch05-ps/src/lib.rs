@@ -9,5 +9,5 @@ mod ps;
 mod words;
 
 pub use all::Commands;
-pub use list::{Listed, listed};
+pub use list::{Damaged, Listed, listed};
 pub use ps::{Ps, object};

@@ -5,6 +5,7 @@ use std::iter::repeat_n;
 
 use anyhow::Result;
 use clap::Args;
+use common::cli::plain::on_one_line;
 use common::cli::table::age;
 use common::cli::{Act, Context};
 use common::hints::quoted;
@@ -13,7 +14,7 @@ use common::state::{Name, Status};
 use common::{Exit, output};
 use serde_json::{Value, json};
 
-use crate::list::{Listed, listed};
+use crate::list::{Damaged, Listed, listed};
 use crate::ports::{self, ranges};
 use crate::words::{phrase, word};
 
@@ -46,8 +47,9 @@ pub struct Ps {
 
 impl Act for Ps {
     fn act(self, context: &Context) -> Result<Exit> {
-        let (all, errors) = listed(&context.state, self.all)?;
-        output::report(&self.text(&all, now())?, errors)
+        let (all, damaged) = listed(&context.state, self.all)?;
+        let warnings: Vec<_> = damaged.into_iter().map(Damaged::warning).collect();
+        output::print_and_warn(&self.text(&all, now())?, &warnings)
     }
 }
 
@@ -149,12 +151,7 @@ fn shown(command: &[String]) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        for c in quoted(word).chars() {
-            match c.is_control() {
-                true => line.extend(c.escape_default()),
-                false => line.push(c),
-            }
-        }
+        line.push_str(&on_one_line(&quoted(word)));
     }
     line
 }

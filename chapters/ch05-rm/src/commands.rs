@@ -41,17 +41,24 @@ impl Act for Rm {
     fn act(self, context: &Context) -> Result<Exit> {
         let mut removed = Vec::new();
         let mut errors = Vec::new();
-        let found = self.containers.iter();
-        let found = found.map(|word| Target::find(&context.state, word));
-        let found: Vec<_> = found.collect();
+        let mut found = Vec::new();
+        for word in self.containers {
+            match word.parse().map(|name| context.state.remove_stale(&name)) {
+                // There was a name, and no container.
+                Ok(Ok(true)) => removed.push(word),
+                Ok(Err(error)) => errors.push(error),
+                _ => found.push((Target::find(&context.state, &word), word)),
+            }
+        }
         if self.force {
             // Kill all containers first, and wait for each of them below. An error
             // is reported there.
-            for target in found.iter().flatten() {
+            for (target, _) in &found {
+                let Ok(target) = target else { continue };
                 let _ = kill(target);
             }
         }
-        for (target, word) in found.into_iter().zip(self.containers) {
+        for (target, word) in found {
             match target.and_then(|target| rm(context, target, self.force)) {
                 Ok(()) => removed.push(word),
                 Err(error) => errors.push(error),

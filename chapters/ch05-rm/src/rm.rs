@@ -22,11 +22,12 @@ pub fn rm(context: &Context, target: Target, force: bool) -> Result<()> {
         }
         kill(&target)?;
     }
-    let record = target.record.clone();
+    let (home, called) = (target.home.clone(), target.called().to_owned());
+    let _continuing = target.continuing();
     // Wait until the supervisor has cleaned up and recorded the end: other processes
     // may wait for this record.
     target.outlast(&context.state)?;
-    record.home(&context.state).remove(record.called(), context.undo)?;
+    home.remove(&called, context.undo)?;
     Store::open(&context.state)?.tidy()
 }
 // ANCHOR_END: rm

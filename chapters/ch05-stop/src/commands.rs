@@ -10,6 +10,7 @@ use common::state::State;
 use common::{Exit, output, step};
 use nix::sys::signal::Signal;
 
+use crate::stopped::Continuing;
 use crate::target::Target;
 use crate::{signal, stop};
 
@@ -72,6 +73,8 @@ impl Act for Stop {
         let state = &context.state;
         let (targets, mut errors) = self.which.find(state);
         let patience = Duration::from_secs(self.time.into());
+        let first = targets.iter().filter_map(|target| target.first).collect();
+        let _continuing = Continuing::parents_of(first);
         let stopped = stop::stop(&targets, patience);
         for (target, stopped) in targets.into_iter().zip(stopped) {
             let word = target.word.clone();

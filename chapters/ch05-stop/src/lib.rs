@@ -6,6 +6,7 @@ mod all;
 mod commands;
 mod signal;
 mod stop;
+mod stopped;
 mod target;
 mod wait;
 

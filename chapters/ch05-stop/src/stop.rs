@@ -37,7 +37,7 @@ pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
 
 /// The stop signal: that of the image, or SIGTERM.
 fn asking(target: &Target) -> Signal {
-    let named = target.record.stop_signal.as_deref().map(signal::parse);
+    let named = target.stop_signal.as_deref().map(signal::parse);
     // A real-time signal has no name here, so it is replaced by SIGTERM.
     named.and_then(Result::ok).unwrap_or(Signal::SIGTERM)
 }

@@ -5,25 +5,30 @@ use std::fs::File;
 
 use anyhow::{Result, bail};
 use ch02_cgroups::{Group, freeze};
-use common::state::{End, Record, State, Status, Watched};
+use common::state::{End, Found, Name, State, Status, Watched, record};
 use common::step::{Hint, Step};
-use common::{Exit, Home, Process, rights};
+use common::{Exit, Home, Noted, Process, rights};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::process::pidfd_send_signal;
+
+use crate::stopped::Continuing;
 
 /// A container, with the user's name for it and its status.
 #[derive(Debug)]
 pub struct Target {
     /// The name, ID or ID prefix that the user gave.
     pub word: String,
-    /// The record of the container.
-    pub record: Record,
-    home: Home,
+    /// The container's files.
+    pub home: Home,
+    /// The signal that asks the program to end, as the image names it.
+    pub(crate) stop_signal: Option<String>,
     watched: Option<Watched>,
     status: Status,
     /// Its first process, with a pidfd, if it is running.
     process: Option<Process>,
+    /// The first process of the container, as noted, also if it is about to end.
+    pub(crate) first: Option<Noted>,
     /// Its end, if it had ended when it was found.
     end: Option<End>,
 }
@@ -32,10 +37,9 @@ impl Target {
     /// Find the container with this name, ID, or unique ID prefix.
     ///
     /// # Errors
-    /// The errors of [`Record::find`]; the container's files cannot be read.
+    /// The errors of [`Found::find`]; the container's files cannot be read.
     pub fn find(state: &State, word: &str) -> Result<Target> {
-        let record = Record::find(state, word)?;
-        let home = record.home(state);
+        let Found { home, record } = Found::find(state, word)?;
         // Open the lock file before the status is read: from here on, the end is
         // written to this file.
         let watched = home.watch()?;
@@ -49,19 +53,40 @@ impl Target {
         // Read the end now: a removal deletes the file and does not write the end to
         // the lock file.
         let end = match by_lock {
-            Status::Starting | Status::Dead => End::read(state, &home.id)?,
+            // A damaged file tells of an end that no process can read.
+            Status::Starting | Status::Dead => {
+                End::read(state, &home.id).unwrap_or_default()
+            }
             _ => None,
         };
         let status = match by_lock {
             // A process that removes a container takes its lock again.
-            Status::Starting if end.is_some() || !record.exists(state) => {
+            Status::Starting if end.is_some() || !record::exists(&home) => {
                 Status::Ending
             }
             Status::Running(_) if process.is_none() => Status::Ending,
             status => status,
         };
         let word = word.to_owned();
-        Ok(Target { word, record, home, watched, status, process, end })
+        let stop_signal = record.and_then(|record| record.stop_signal);
+        let first = match status {
+            Status::Running(noted) => Some(noted),
+            Status::Ending => home.notes()?.process(),
+            _ => None,
+        };
+        Ok(Target { word, home, stop_signal, watched, status, process, first, end })
+    }
+
+    /// Until the answer is dropped, stopped processes do not keep the container from ending.
+    #[must_use]
+    pub fn continuing(&self) -> Continuing {
+        Continuing::parents_of(self.first.into_iter().collect())
+    }
+
+    /// The name, or else the ID.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        self.home.name.as_ref().map_or(self.home.id.as_str(), Name::as_str)
     }
 
     /// The container's first process. `None` if the program has ended.
@@ -69,6 +94,14 @@ impl Target {
     /// # Errors
     /// The container is starting.
     pub fn process(&self) -> Result<Option<&Process>> {
+        if self.status == Status::Starting && self.home.notes()?.are_damaged() {
+            bail!(
+                "the lock file of container {} is damaged ({}): end its program with \
+                 kill(1), then remove the container",
+                self.word,
+                self.home.state.running().join(self.home.id.as_str()).display()
+            );
+        }
         if self.status == Status::Starting {
             bail!(
                 "container {} is just being started: try again when `ps` lists it as up",
@@ -120,7 +153,7 @@ impl Target {
         if !rights::privileged() || (read && !whoever_reads) {
             return Ok(());
         }
-        let Ok(group) = Group::find(self.record.id.as_str()) else { return Ok(()) };
+        let Ok(group) = Group::find(self.home.id.as_str()) else { return Ok(()) };
         let file = group.file("freezer.state").or(group.file("cgroup.freeze"));
         if file.is_err() {
             return Ok(());
@@ -148,7 +181,7 @@ impl Target {
         };
         let end = match noted.or(self.end) {
             Some(end) => Some(end),
-            None => End::read(state, &self.record.id)?,
+            None => End::read(state, &self.home.id).unwrap_or_default(),
         };
         Ok(end.map(|end| end.how).filter(|how| *how != Exit::Unseen))
     }

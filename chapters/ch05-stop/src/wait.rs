@@ -1,7 +1,7 @@
 //! `wait`: wait for the end of a container.
 
 use anyhow::{Context, Result};
-use common::state::State;
+use common::state::{State, record};
 
 use crate::target::Target;
 
@@ -11,10 +11,10 @@ use crate::target::Target;
 /// # Errors
 /// The exit status is unknown, because no process saw the end of the program.
 pub fn wait(target: Target, state: &State) -> Result<u8> {
-    let (word, record) = (target.word.clone(), target.record.clone());
+    let (word, home) = (target.word.clone(), target.home.clone());
     let how = target.outlast(state)?;
     how.map(|how| how.code()).with_context(|| {
-        let why = match record.exists(state) {
+        let why = match record::exists(&home) {
             true => "its host side was killed",
             false => "it was removed meanwhile, or never started",
         };

@@ -2,6 +2,7 @@
 
 use anyhow::{Error, Result, bail};
 use ch02_net::Route;
+use common::state::fields::is_newer;
 use common::state::{Name, Table};
 
 use crate::addresses::members;
@@ -68,17 +69,19 @@ impl Networks<'_> {
     }
 
     fn prune_one(&self, route: &Route, name: &Name, table: Table) -> Result<bool> {
-        // Report a damaged record instead of removing it: the user must decide.
-        let network = Network::read(self.state, name)?;
+        let network = match Network::read(self.state, name) {
+            Err(error) if is_newer(&error) => return Err(error),
+            read => read,
+        };
         self.sweep_members(name, table)?;
         if !members(self.state, name)?.is_empty() {
             return Ok(false);
         }
         match network {
-            Some(_) => self.remove(route, name, table)?,
             // The creation was killed before the record was written.
-            None => forget(self.state, name)?,
+            Ok(None) => forget(self.state, name)?,
+            _ => self.remove(route, name, table)?,
         }
-        Ok(network.is_some())
+        Ok(!matches!(network, Ok(None)))
     }
 }

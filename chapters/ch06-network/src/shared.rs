@@ -27,7 +27,7 @@ use ch02_net::Route;
 use ch02_user::Outside;
 use common::state::State;
 use common::step::{self, Hint, Step};
-use common::{Noted, PATH, Process, hints, in_background, read_whole, rights};
+use common::{Noted, PATH, Process, hints, in_background, null, read_whole, rights};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::unistd::Pid;
@@ -200,7 +200,7 @@ fn try_pasta(pid_file: &Path, keeper: &Process) -> Result<()> {
     // on the gateway.
     pasta.arg("--no-map-gw");
     pasta.arg(keeper.pid.to_string()).env("PATH", PATH);
-    pasta.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    pasta.stdin(null()?).stdout(null()?).process_group(0);
     // pasta moves to the background when the device is ready.
     let out = pasta.stderr(Stdio::piped()).output();
     let out = out.context("execve(2) pasta")?;

@@ -3,7 +3,6 @@
 use anyhow::{Result, ensure};
 use ch07_registry::{ConnectionFlags, Flags};
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
 use common::images::Reference;
 use common::output;

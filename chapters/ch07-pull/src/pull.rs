@@ -121,7 +121,7 @@ impl Pulling {
                 )),
             }
         }
-        let login = Logins::open()?.find(reference.registry())?;
+        let login = Logins::find_or_warn(reference.registry())?;
         let registry = reference.registry();
         let client =
             Client::new(&self.settings, registry, &path, Access::Pull, login)?;

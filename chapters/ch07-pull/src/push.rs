@@ -51,7 +51,7 @@ pub fn push(
     let tag = reference.wanted();
     let registry = reference.registry();
     let path = reference.path();
-    let login = Logins::open()?.find(registry)?;
+    let login = Logins::find_or_warn(registry)?;
     let mount = other_repository(&names, reference);
     let mut client = Client::new(settings, registry, &path, Access::Push, login)?;
     if let Some(from) = &mount {

@@ -1,16 +1,16 @@
 //! `run` of this chapter: it pulls an image that is missing.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use ch04_image::Store;
 use ch07_registry::Flags;
 use clap::{Args, ValueEnum};
-use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{Image, Reference};
 use common::state::{Name, State};
 use common::step::Step;
+use common::{Exit, null};
 use oci::Platform;
 
 /// When `run` pulls its image.
@@ -99,7 +99,7 @@ fn pull(
     let stderr = std::io::stderr();
     let stderr = std::os::fd::AsFd::as_fd(&stderr);
     let out = stderr.try_clone_to_owned().step(|| "dup(2)")?;
-    command.arg(image).stdin(Stdio::null()).stdout(out);
+    command.arg(image).stdin(null()?).stdout(out);
     let status = command.status().step(|| "execve(2) /proc/self/exe pull")?;
     if !status.success() {
         bail!("the image {image} was not pulled");

@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use common::Exit;
 use common::cli::{Act, Context};
 use common::images::{self, HUB};
 use common::output;
 use common::step::warn;
+use common::{Exit, output};
 
 use crate::client::Client;
 use crate::credentials::Credentials;

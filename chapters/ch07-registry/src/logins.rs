@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::images::HUB;
-use common::step::Step;
+use common::step::{self, Step};
 use serde_json::{Map, Value, json};
 
 use crate::credentials::{Credentials, Secret};
@@ -36,6 +36,22 @@ impl Logins {
         let home = || set("HOME").map(|home| PathBuf::from(home).join(".docker"));
         let directory = set("DOCKER_CONFIG").map(PathBuf::from).or_else(home);
         Logins::at(directory.unwrap_or_default())
+    }
+
+    /// Read the file for a registry that may need no login: a file that is not JSON is
+    /// told by a warning, and has no logins.
+    ///
+    /// # Errors
+    /// It cannot be read; an entry for this registry is damaged; as [`Logins::find`].
+    pub fn find_or_warn(registry: &str) -> Result<Option<Credentials>> {
+        match Logins::open() {
+            Err(error) if error.root_cause().is::<serde_json::Error>() => {
+                let text = step::report(&error);
+                step::warn(&format!("{text}: continuing without a login"));
+                Ok(None)
+            }
+            logins => logins?.find(registry),
+        }
     }
 
     /// Read the file in this directory.

@@ -58,8 +58,8 @@ fn line(name: &str, value: &Value) -> String {
 fn rows(context: &Context) -> Result<Vec<(&'static str, Value)>> {
     let state = &context.state;
     let store = Store::open(state)?;
-    let (containers, errors) = listed(state, true)?;
-    errors.iter().for_each(|error| warn(&report(error)));
+    let (containers, damaged) = listed(state, true)?;
+    damaged.into_iter().for_each(|one| warn(&report(&one.warning())));
     let running = containers.iter().filter(|it| it.status.is_held()).count();
     let networks = Network::all(state)?;
     let kernel = uname().step(|| "uname(2)")?;

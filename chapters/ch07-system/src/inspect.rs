@@ -51,12 +51,13 @@ fn one(context: &Context, name: &str) -> Result<Value> {
 }
 
 fn container(context: &Context, record: &Record) -> Result<Value> {
-    let (all, errors) = ch05_ps::listed(&context.state, true)?;
+    let (all, damaged) = ch05_ps::listed(&context.state, true)?;
     let Some(listed) = all.iter().find(|it| it.record.id == record.id) else {
-        let reason = errors.into_iter().next();
-        return Err(reason.unwrap_or_else(|| {
-            anyhow::anyhow!("container {} is being removed", record.called())
-        }));
+        let damaged = damaged.into_iter().find(|one| one.id == record.id);
+        return Err(damaged.map_or_else(
+            || anyhow::anyhow!("container {} is being removed", record.called()),
+            ch05_ps::Damaged::warning,
+        ));
     };
     let mut value = ch05_ps::object(listed);
     let words = record.environment.iter().map(|(key, value)| {

@@ -5,7 +5,7 @@ use ch04_image::Store;
 use clap::Args;
 use common::Exit;
 use common::cli::{self, Act, Context, step};
-use common::state::Record;
+use common::state::Found;
 
 /// Remove containers that have ended
 ///
@@ -21,7 +21,7 @@ impl Act for Rm {
         let state = &context.state;
         let store = Store::open(state)?;
         let is_image = |word: &String| {
-            Record::find(state, word).is_err() && store.present(word).is_ok()
+            Found::find(state, word).is_err() && store.present(word).is_ok()
         };
         let (images, containers): (Vec<String>, _) =
             self.rm.containers.into_iter().partition(is_image);

@@ -27,7 +27,7 @@ pub(crate) struct Usage {
 // ANCHOR: images
 /// The images: each layer and each blob counts once, however many images have it.
 pub(crate) fn images(store: &Store) -> Result<Usage> {
-    let containers = Record::all(store.state())?;
+    let (containers, _) = Record::all(store.state())?;
     let used: BTreeSet<&str> =
         containers.iter().map(|it| it.image_id.as_str()).collect();
     let mut usage = Usage::default();
@@ -36,8 +36,8 @@ pub(crate) fn images(store: &Store) -> Result<Usage> {
     for listed in store.images()? {
         let image = match listed {
             Ok(listed) => listed.image,
-            Err(error) => {
-                warn(&report(&error));
+            Err(damaged) => {
+                warn(&report(&damaged.error));
                 continue;
             }
         };
@@ -69,8 +69,8 @@ fn files(store: &Store, image: &Image) -> Vec<PathBuf> {
 
 /// The containers: their write layers, logs and records.
 pub(crate) fn containers(state: &State) -> Result<Usage> {
-    let (all, errors) = listed(state, true)?;
-    errors.iter().for_each(|error| warn(&report(error)));
+    let (all, damaged) = listed(state, true)?;
+    damaged.into_iter().for_each(|one| warn(&report(&one.warning())));
     let mut usage = Usage { total: all.len(), ..Usage::default() };
     let mut seen = HashSet::new();
     for one in &all {

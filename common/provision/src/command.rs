@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,8 +10,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use common::poll;
 use common::step::Step;
+use common::{null, poll};
 
 /// The output of a program.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Said> {
     let name = command.get_program().to_string_lossy().into_owned();
     // Output in memory: no pipe fills up, and a full disk cannot hide the reason.
     let (mut out, mut err) = (memory()?, memory()?);
-    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+    command.stdin(null()?).stdout(out.try_clone()?).stderr(err.try_clone()?);
     // English messages, because the errors contain them.
     let mut child = match command.env("LC_ALL", "C").spawn() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => bail!("{name} not found"),

@@ -254,7 +254,6 @@ fn a_truncated_archive_is_refused_wherever_it_is_cut() {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 200,
-        failure_persistence: None,
         ..ProptestConfig::default()
     })]
 

@@ -65,7 +65,7 @@ pub fn go_style(
         };
         out.push(arg);
         match value_follows {
-            Some(true) => out.extend(argv.next()),
+            Some(true) => value(&mut out, argv.next()),
             Some(false) => {}
             None if !out.ends_with(&["--".into()]) && !ends_with_words(command) => {}
             None => break,
@@ -73,6 +73,19 @@ pub fn go_style(
     }
     out.extend(argv);
     out
+}
+
+/// Add an option's value. A value that begins with a dash, such as `-m -1`, is attached to
+/// its option: clap would take it for another option.
+fn value(out: &mut Vec<OsString>, value: Option<OsString>) {
+    let Some(value) = value else { return };
+    match out.last_mut() {
+        Some(option) if value.as_bytes().starts_with(b"-") => {
+            option.push("=");
+            option.push(value);
+        }
+        _ => out.push(value),
+    }
 }
 
 /// Whether the command takes a program and its arguments.
@@ -181,9 +194,14 @@ mod tests {
     fn a_value_is_never_taken_for_a_flag() {
         let line =
             ["x", "run", "-m", "-name", "-v", "-cpuset", "sh", "-cpuset", "0"];
-        assert_eq!(rewritten(&line), line);
+        let attached = ["x", "run", "-m=-name", "-v=-cpuset", "sh", "-cpuset", "0"];
+        assert_eq!(rewritten(&line), attached);
         let line = ["x", "run", "-tiv", "-name", "--", "-name", "x"];
-        assert_eq!(rewritten(&line), line);
+        let attached = ["x", "run", "-tiv=-name", "--", "-name", "x"];
+        assert_eq!(rewritten(&line), attached);
+        let line = ["x", "run", "-memory", "-1", "--cpuset", "-", "sh"];
+        let attached = ["x", "run", "--memory=-1", "--cpuset=-", "sh"];
+        assert_eq!(rewritten(&line), attached);
         let line = ["x", "run", "--name", "run", "-it", "-v/a:/b", "run", "-name"];
         assert_eq!(rewritten(&line), line);
     }
@@ -201,7 +219,7 @@ mod tests {
                 "sh",
                 "--m"
             ]),
-            ["x", "run", "-ti", "-m", "--ti", "-v=/a:/b", "sh", "--m"]
+            ["x", "run", "-ti", "-m=--ti", "-v=/a:/b", "sh", "--m"]
         );
         // Neither a cluster of known letters, nor one whose value is attached.
         for line in [["x", "run", "--tx"], ["x", "run", "--mt"], ["x", "run", "--"]]
@@ -228,7 +246,7 @@ mod tests {
     fn help_is_a_long_name_too() {
         assert_eq!(rewritten(&["x", "run", "-help"]), ["x", "run", "--help"]);
         let line = ["x", "run", "-m", "-help", "sh", "-help"];
-        assert_eq!(rewritten(&line), line);
+        assert_eq!(rewritten(&line), ["x", "run", "-m=-help", "sh", "-help"]);
     }
 
     #[test]

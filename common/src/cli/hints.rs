@@ -14,6 +14,10 @@ pub fn state(errno: Errno) -> Option<String> {
             "the disk of the state directory is full: free some space, or set \
              MYDOCKER_ROOT to a directory on another disk"
         }
+        Errno::EFBIG => {
+            "the file is larger than the limit of this process (ulimit -f): raise the \
+             limit, or start the command without it"
+        }
         Errno::EROFS => {
             "the state directory's filesystem is read-only: set \
              MYDOCKER_ROOT to a writable directory"

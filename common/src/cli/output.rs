@@ -12,9 +12,17 @@ use crate::process::exit::Exit;
 /// # Errors
 /// write(2) fails for another reason, such as ENOSPC, and output is lost.
 pub fn print(text: &str) -> Result<()> {
+    write(text.as_bytes())
+}
+
+/// Write these bytes, as [`print()`] does.
+///
+/// # Errors
+/// As [`print()`].
+pub fn write(bytes: &[u8]) -> Result<()> {
     let mut out = stdout().lock();
     // Flush here: an error in the destructor, when the process ends, would be lost.
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.look(|| "write(2) to stdout"),
     }
@@ -27,6 +35,17 @@ pub fn report(text: &str, errors: Vec<Error>) -> Result<Exit> {
     let printed = print(text);
     step::join_errors(errors.into_iter().map(Err).chain([printed]))?;
     Ok(Exit::Code(0))
+}
+
+/// Print this text, and a warning for each of these: a damaged record hides only itself.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_and_warn(text: &str, damaged: &[Error]) -> Result<Exit> {
+    for error in damaged {
+        step::warn(&step::report(error));
+    }
+    report(text, Vec::new())
 }
 
 /// Each word on its own line.

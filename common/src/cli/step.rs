@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use anyhow::{Error, Result};
 use nix::errno::Errno;
 
+use crate::cli::plain::{on_one_line, plain};
 use crate::process::exit::{Failure, code_of};
 
 /// The process, the hook and the part that execute a step.
@@ -35,7 +36,7 @@ pub(crate) fn set_position(position: Position) {
 pub fn start_trace() {
     SINK.set(Some(Box::new(|line| {
         // A closed stderr is not a reason to stop.
-        let _ = writeln!(io::stderr(), "{line}");
+        let _ = writeln!(io::stderr(), "{}", on_one_line(line));
     })));
 }
 
@@ -76,13 +77,13 @@ pub(crate) fn trace(text: &dyn fmt::Display) {
 /// Write a warning to stderr.
 pub fn warn(text: &str) {
     // A closed stderr is not a reason to stop.
-    let _ = writeln!(io::stderr(), "warning: {text}");
+    let _ = writeln!(io::stderr(), "warning: {}", plain(text));
 }
 
 /// Write a line to stderr that is neither an error nor a warning.
 pub fn note(text: &str) {
     // A closed stderr is not a reason to stop.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain(text));
 }
 
 /// Join several errors: each is on its own line, after "and:". The exit status is
@@ -132,7 +133,10 @@ impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
     }
 
     fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|cause| cause.into().0.context(text().to_string()))
+        self.map_err(|cause| {
+            let text = text().to_string();
+            cause.into().0.context(on_one_line(&text).into_owned())
+        })
     }
 }
 
@@ -202,7 +206,8 @@ impl std::error::Error for Hinted {
     }
 }
 
-/// An error as the user sees it: the error chain on one line, hints below it.
+/// An error as the user sees it: the error chain on one line, hints below it. Names in it
+/// cannot control the terminal.
 #[must_use]
 pub fn report(error: &Error) -> String {
     let mut line = Vec::new();
@@ -214,7 +219,7 @@ pub fn report(error: &Error) -> String {
             line.push(cause.to_string());
         }
     }
-    line.join(": ") + &hints
+    plain(&(line.join(": ") + &hints)).into_owned()
 }
 
 #[cfg(test)]

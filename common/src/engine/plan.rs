@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use rustix::thread::CapabilitySet;
 
-use crate::cli::step::{Hint, Step};
+use crate::cli::step::Step;
 use crate::process::{environment, rights};
 use crate::state::{Home, Id, State};
 
@@ -23,6 +24,9 @@ pub struct Plan {
     pub command: Vec<OsString>,
     /// The program's whole environment.
     pub environment: BTreeMap<OsString, OsString>,
+    /// Whether the caller or the image has set HOME. If not, it is that of the program's
+    /// user.
+    pub home_is_set: bool,
     /// The program's working directory: a path inside the container.
     pub directory: PathBuf,
     /// Where the program's root filesystem comes from.
@@ -192,10 +196,8 @@ impl Plan {
             home: Home { id: Id::new()?, name: None, state: State::locate()? },
             command,
             environment: environment::clean(),
-            directory: env::current_dir().look(|| "getcwd(3)").hint(|_| {
-                let hint = "the working directory was removed: change to another";
-                Some(hint.to_owned())
-            })?,
+            home_is_set: false,
+            directory: working_directory()?,
             root: Root::Host,
             users: if rights::in_initial_user_namespace()? {
                 Users::Initial
@@ -210,5 +212,37 @@ impl Plan {
             image_user: None,
             seal: Seal::default(),
         })
+    }
+}
+
+impl Plan {
+    /// Set variables on behalf of the caller or the image.
+    ///
+    /// # Errors
+    /// Those of `set`.
+    pub fn set_variables(
+        &mut self,
+        set: impl FnOnce(&mut BTreeMap<OsString, OsString>) -> Result<()>,
+    ) -> Result<()> {
+        let home = OsStr::new("HOME");
+        let before = self.environment.remove(home);
+        set(&mut self.environment)?;
+        match (self.environment.contains_key(home), before) {
+            (true, _) => self.home_is_set = true,
+            (false, Some(before)) => {
+                self.environment.insert(home.to_owned(), before);
+            }
+            (false, None) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The caller's working directory. One that was removed has no path, but the program can
+/// stay in it.
+fn working_directory() -> Result<PathBuf> {
+    match env::current_dir() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(".".into()),
+        directory => directory.look(|| "getcwd(3)"),
     }
 }

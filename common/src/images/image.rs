@@ -111,7 +111,15 @@ impl Image {
         };
         // The record's path, not the name's: that is the file which is damaged.
         let shown = || fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let damaged = || format!("{} is not an image record", shown().display());
+        let damaged = || {
+            let shown = shown();
+            let id = shown.file_name().unwrap_or_default().to_string_lossy();
+            let id: String = id.chars().take(12).collect();
+            format!(
+                "{} is not an image record (`rmi {id}` removes it)",
+                shown.display()
+            )
+        };
         Image::read(&text).with_context(damaged).map(Some)
     }
 
@@ -198,7 +206,8 @@ fn by_digest(
     };
     for (reference, id) in names {
         if reference.repository == repository
-            && let Some(image) = Image::by_id(state, &id)?
+            // A damaged record hides only itself.
+            && let Ok(Some(image)) = Image::by_id(state, &id)
             && image.manifest == *digest
         {
             return Ok(Some(image));

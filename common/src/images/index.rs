@@ -37,6 +37,7 @@ impl Layout {
             r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#,
             manifests.join(",")
         );
+        self.write_mark()?;
         let path = self.state().images().join("index.json");
         if fs::read(&path).is_ok_and(|before| before == text.as_bytes()) {
             return Ok(());

@@ -88,6 +88,15 @@ impl Layout {
         }
         let lease = self.root.join("lease");
         File::create(&lease).step(|| at("open(2)", &lease)).hint(hints::state)?;
+        self.write_mark()
+    }
+
+    /// Write the file that marks the layout, unless it is whole.
+    pub(super) fn write_mark(&self) -> Result<()> {
+        let mark = self.root.join("oci-layout");
+        if fs::read(&mark).is_ok_and(|text| text == OCI_LAYOUT.as_bytes()) {
+            return Ok(());
+        }
         write_durably(&mark, OCI_LAYOUT.as_bytes())
     }
 
@@ -203,24 +212,22 @@ impl Layout {
     /// All names, and the images to which they lead.
     ///
     /// # Errors
-    /// Those of readdir(3) and readlink(2).
+    /// Those of readdir(3).
     pub fn all_names(&self) -> Result<Names> {
         let directory = self.names();
         let step = || at("readdir(3)", &directory);
         let mut names = Names::new();
         for entry in fs::read_dir(&directory).look(step)? {
-            let entry = entry.look(step)?;
-            let name = entry.file_name();
-            let reference = name.to_str().map(Reference::from_file_name);
-            let Some(Ok(reference)) = reference else { continue };
-            let target = fs::read_link(entry.path())
-                .look(|| at("readlink(2)", &entry.path()))?;
-            let id = target.file_name().and_then(|hex| hex.to_str());
-            if let Some(Ok(id)) = id.map(Digest::from_hex) {
-                names.insert(reference, id);
-            }
+            // Other entries: see damaged.rs.
+            names.extend(name_at(&entry.look(step)?.path()));
         }
         Ok(names)
+    }
+
+    /// The ID to which a name leads, also if the record of that image is damaged.
+    #[must_use]
+    pub fn id_of(&self, reference: &Reference) -> Option<Digest> {
+        name_at(&self.name(reference)).map(|(_, id)| id)
     }
 
     /// Let this name lead to this image, whose record is on the disk. The caller holds
@@ -248,6 +255,14 @@ impl Layout {
         remove_if_there(&self.name(reference))?;
         sync(&self.names())
     }
+}
+
+/// The name at this path, and the ID to which it leads; `None` if it is damaged.
+pub(super) fn name_at(path: &Path) -> Option<(Reference, Digest)> {
+    let reference = Reference::from_file_name(path.file_name()?.to_str()?).ok()?;
+    let target = fs::read_link(path).ok()?;
+    let id = Digest::from_hex(target.file_name()?.to_str()?).ok()?;
+    Some((reference, id))
 }
 
 fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<Hold> {

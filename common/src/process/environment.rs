@@ -3,10 +3,25 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::fs::File;
+
+use anyhow::Result;
+
+use crate::cli::step::Step;
 
 /// The PATH of every container.
 pub const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The host's /dev/null, for a program that is started with an empty stream. `Stdio::null`
+/// opens it too, and its ENOENT looks as if the program were missing.
+///
+/// # Errors
+/// Those of open(2).
+pub fn null() -> Result<File> {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    null.look(|| "open(2) /dev/null")
+}
 
 /// PATH and the caller's HOME: as long as the container uses the host's root, the
 /// home directory stays the same. A part with its own root changes HOME, a terminal

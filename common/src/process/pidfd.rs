@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -126,6 +127,44 @@ impl Noted {
         });
         Ok(same.map(|(process, _)| process))
     }
+}
+
+/// Continue the processes that were stopped (SIGSTOP, Ctrl-Z) and must wait for a child
+/// in this PID namespace, such as the caller of `exec`. The kernel ends a PID namespace only
+/// when the parents of all its processes have waited for them.
+///
+/// `first` is the namespace's first process; it may have ended, and its own parent too may
+/// be stopped. Processes that this user may not signal are left alone.
+///
+/// # Source
+/// pid_namespaces(7); kernel/pid_namespace.c, "`zap_pid_ns_processes`"
+pub fn continue_stopped_parents(first: Noted) {
+    let namespace = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    // While it was not waited for, the number is its own.
+    let same = started(&stat_of(first.pid)) == Some(first.since);
+    let Some(ended) = namespace(first.pid).filter(|_| same) else { return };
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid.map(Pid::from_raw) else { continue };
+        let stat = stat_of(pid);
+        if state(&stat) == Some(b'Z')
+            && namespace(pid).as_ref() == Some(&ended)
+            && let Some(parent) = field(&stat, 4).and_then(|it| it.try_into().ok())
+            && state(&stat_of(Pid::from_raw(parent))) == Some(b'T')
+        {
+            // One that has gone on or ended meanwhile needs nothing.
+            let _ = kill(Pid::from_raw(parent), Signal::SIGCONT);
+        }
+    }
+}
+
+/// The letter of the state: the field after the name, which may hold brackets.
+///
+/// # Source
+/// proc_pid_stat(5), "state"
+fn state(stat: &[u8]) -> Option<u8> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end + 2).copied()
 }
 
 /// The content of /proc/PID/stat; empty if there is no such process.

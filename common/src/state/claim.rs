@@ -62,6 +62,9 @@ fn take(home: &Home, name: &Name, table: Table) -> Result<()> {
             swept = Some(owner);
             continue;
         }
+        if home.state.remove_stale(name)? {
+            continue;
+        }
         bail!(
             "the name {name} is already in use by container {}: choose another --name, \
              or remove that container",

@@ -19,11 +19,12 @@
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::BufRead as _;
 use std::iter::from_fn;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail};
 
 /// The format version of records, images and lock files.
 pub(crate) const FORMAT: u32 = 1;
@@ -31,6 +32,25 @@ pub(crate) const FORMAT: u32 = 1;
 /// The error text for a format that is newer than [`FORMAT`].
 pub(crate) const NEWER: &str = "a newer version of this program created it: use that \
                                 version, and nothing is lost";
+
+/// The error of a record whose format is larger than [`FORMAT`].
+#[derive(Debug)]
+struct Newer(u32);
+
+impl fmt::Display for Newer {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "it has format {}: {NEWER}", self.0)
+    }
+}
+
+impl std::error::Error for Newer {}
+
+/// Whether this error is about a record of a newer version, which is whole: no command may
+/// take it for damaged and remove it.
+#[must_use]
+pub fn is_newer(error: &Error) -> bool {
+    error.chain().any(|cause| cause.is::<Newer>())
+}
 
 /// The fields of a record, in order.
 #[derive(Debug, Default)]
@@ -90,7 +110,9 @@ impl<'a> Fields<'a> {
             let version =
                 str::from_utf8(&version).ok().and_then(|it| it.parse().ok());
             let version: u32 = version.context("its format is not a number")?;
-            ensure!(version <= FORMAT, "it has format {version}: {NEWER}");
+            if version > FORMAT {
+                return Err(Newer(version).into());
+            }
         }
         Ok(Fields(fields))
     }

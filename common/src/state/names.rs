@@ -1,6 +1,6 @@
 //! Names in the state directory: a symlink from each name to a container ID.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 
@@ -9,8 +9,9 @@ use anyhow::Result;
 use crate::cli::step::Step;
 use crate::state::directory::State;
 use crate::state::home::Home;
+use crate::state::id::Id;
 use crate::state::name::Name;
-use crate::state::tree::gone;
+use crate::state::tree::{gone, remove_tree};
 
 impl State {
     /// The owner of a name: the target of the symlink. `None` if the name is free.
@@ -25,6 +26,81 @@ impl State {
                 owner.look(|| format!("readlink(2) {}", link.display())).map(Some)
             }
         }
+    }
+}
+
+impl State {
+    /// The name that leads to this container, if there is one.
+    ///
+    /// # Errors
+    /// Those of readdir(3).
+    pub fn name_of(&self, id: &Id) -> Result<Option<Name>> {
+        let leads = |name: &Name| {
+            let owner = fs::read_link(self.names().join(name.as_str()));
+            owner.is_ok_and(|owner| owner.as_os_str() == id.as_str())
+        };
+        Ok(self.all_names()?.into_iter().find(leads))
+    }
+
+    fn all_names(&self) -> Result<Vec<Name>> {
+        let directory = self.names();
+        let step = || format!("readdir(3) {}", directory.display());
+        let entries = match fs::read_dir(&directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.look(step)?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.look(step)?.file_name();
+            names.extend(name.to_str().and_then(|name| name.parse().ok()));
+        }
+        Ok(names)
+    }
+
+    /// Names that lead to no container.
+    ///
+    /// # Errors
+    /// Those of readdir(3).
+    pub fn stale_names(&self) -> Result<Vec<Name>> {
+        let names = self.all_names()?.into_iter();
+        Ok(names.filter(|name| self.is_stale(name)).collect())
+    }
+
+    /// Remove a name that leads to no container: whether it was one.
+    ///
+    /// # Errors
+    /// Those of open(2), flock(2) and unlink(2).
+    pub fn remove_stale(&self, name: &Name) -> Result<bool> {
+        if !self.is_stale(name) {
+            return Ok(false);
+        }
+        // Of several processes, each looks again when it is alone: one of them may have
+        // given the name to a new container.
+        let directory = self.names();
+        let handle = File::open(&directory)
+            .look(|| format!("open(2) {}", directory.display()))?;
+        handle.lock().look(|| format!("flock(2) {}", directory.display()))?;
+        let stale = self.is_stale(name);
+        if stale {
+            remove_tree(&directory.join(name.as_str()))?;
+        }
+        Ok(stale)
+    }
+
+    /// Whether something has this name, and it leads to no container. A container that is
+    /// being created has a lock file before it has a name, and one that is being removed has
+    /// one after it.
+    fn is_stale(&self, name: &Name) -> bool {
+        let link = self.names().join(name.as_str());
+        let owner = match fs::read_link(&link) {
+            Err(e) => return e.kind() == io::ErrorKind::InvalidInput,
+            Ok(owner) => owner,
+        };
+        let id: Option<Id> = owner.to_str().and_then(|id| id.parse().ok());
+        let Some(id) = id else { return true };
+        let missing = |path: PathBuf| path.try_exists().is_ok_and(|is| !is);
+        missing(self.running().join(id.as_str()))
+            && missing(self.containers().join(id.as_str()))
     }
 }
 

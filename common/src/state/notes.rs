@@ -123,6 +123,13 @@ impl Notes {
         }
     }
 
+    /// Whether this is not the text of a lock file of any version: the first word of each
+    /// is `format`, or in versions before that, the kind of a note with a value.
+    #[must_use]
+    pub fn are_damaged(&self) -> bool {
+        self.lines().next().is_some_and(|first| !first.contains(&b' '))
+    }
+
     /// The name, if the container has one.
     #[must_use]
     pub fn name(&self) -> Option<Name> {

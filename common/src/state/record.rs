@@ -55,8 +55,8 @@ pub struct Record {
     pub created: u64,
     /// The union driver that merges the layers.
     pub driver: String,
-    /// The program's whole environment, byte for byte. This and the following fields
-    /// are written after all parts are prepared.
+    /// The program's environment, byte for byte; HOME only if the caller or the image has
+    /// set it. This and the following fields are known when all parts are prepared.
     pub environment: BTreeMap<OsString, OsString>,
     /// The program's working directory.
     pub directory: PathBuf,
@@ -233,14 +233,15 @@ pub fn write_end(home: &Home, how: Exit) -> Result<()> {
         return Ok(());
     }
     let text = format!("{how_text} {}", now());
-    // The note is needed because the symlink is removed with the files of a
-    // container that is removed at its end.
-    home.note(NOTE, text.as_bytes())?;
+    // The symlink is removed together with a container that goes with its program. On a
+    // full disk the one may succeed where the other fails.
+    let noted = home.note(NOTE, text.as_bytes());
     match symlink(&text, &path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => {
-            made.step(|| format!("symlink(2) {}", path.display())).hint(hints::state)
-        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => noted,
+        made => made
+            .step(|| format!("symlink(2) {}", path.display()))
+            .hint(hints::state)
+            .and(noted),
     }
 }
 
@@ -252,7 +253,17 @@ pub fn write_end(home: &Home, how: Exit) -> Result<()> {
 pub fn forget(home: &Home) -> Result<()> {
     let path = home.dir().join(RECORD);
     match fs::remove_file(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A directory in its place is no record, and goes with the container's directory.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+            ) =>
+        {
+            Ok(())
+        }
         removed => removed.step(|| format!("unlink(2) {}", path.display())),
     }
 }

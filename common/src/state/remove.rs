@@ -3,7 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::io;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
+use nix::errno::Errno;
 
 use crate::cli::step::Step;
 use crate::state::home::Home;
@@ -11,6 +12,11 @@ use crate::state::record::exists;
 use crate::state::status::Status;
 use crate::state::sweep::remove_files;
 use crate::state::undo::{Table, undo};
+
+fn is_full(error: &Error) -> bool {
+    let errno = error.chain().find_map(|cause| cause.downcast_ref::<Errno>());
+    matches!(errno, Some(Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG))
+}
 
 impl Home {
     // ANCHOR: remove
@@ -62,7 +68,12 @@ impl Home {
         // the next sweep finishes this removal if it is killed.
         undo(self, &self.notes()?, table)?;
         self.release()?;
-        let lock = self.lock()?;
+        let lock = match self.lock() {
+            // A removal makes room. One that is killed leaves a directory without a record,
+            // which a later command removes.
+            Err(error) if is_full(&error) => None,
+            lock => Some(lock?),
+        };
         remove_files(self)?;
         drop(lock);
         Ok(())

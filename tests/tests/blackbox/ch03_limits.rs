@@ -155,6 +155,7 @@ fn a_wrong_limit_is_named_and_nothing_is_left() {
     for words in [
         ["-m", "emroy"],
         ["-m", "0"],
+        ["-m", "-1"],
         ["-m", "100k"],
         ["-cpushare", "1"],
         ["-cpus", "0"],

@@ -313,6 +313,41 @@ fn id(state: &Path) -> String {
 
 #[test]
 #[file_serial(machine)]
+fn a_container_that_the_user_has_frozen_is_committed_and_stays_frozen() {
+    let lab = Lab::new();
+    let mut command = lab.command(&[], BIN);
+    let script = ": > /ready; exec sleep 1000";
+    command
+        .args(["run", "-m", "100m", "--name", "one", "busybox", "sh", "-c", script]);
+    let mut run = command.spawn().unwrap();
+    until(|| ready(&lab.state()));
+    let id = id(&lab.state());
+    let freeze = |words: [&str; 2]| {
+        for root in cgroup_roots() {
+            let group = root.join(format!("mydocker-{id}"));
+            for (file, word) in ["freezer.state", "cgroup.freeze"].iter().zip(words)
+            {
+                if group.join(file).exists() {
+                    fs::write(group.join(file), word).unwrap();
+                }
+            }
+        }
+    };
+    freeze(["FROZEN", "1"]);
+    until(|| frozen(&id));
+    ok(&lab, &["commit", "one", "image"]);
+    assert!(frozen(&id));
+    freeze(["THAWED", "0"]);
+    kill(Pid::from_raw(run.id() as i32), Signal::SIGKILL).unwrap();
+    run.wait().unwrap();
+    until(|| {
+        lab.chapter(BIN).args(["rm", "one"]).output().unwrap().status.success()
+    });
+    ok(&lab, &["rmi", "image"]);
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_running_container_is_frozen_while_it_is_copied_and_not_longer() {
     let lab = Lab::new();
     // Two files that differ by one at most at any moment.
@@ -325,16 +360,19 @@ fn a_running_container_is_frozen_while_it_is_copied_and_not_longer() {
     let id = id(&lab.state());
     // Killed while the container is frozen, it leaves nobody frozen. As often as it
     // takes to be in time.
-    loop {
-        let mut command = lab.command(&[], BIN);
-        let mut commit = command.args(["commit", "one", "image"]).spawn().unwrap();
-        until(|| frozen(&id) || commit.try_wait().unwrap().is_some());
-        let caught = frozen(&id);
-        commit.kill().unwrap();
-        let how = commit.wait().unwrap();
-        until(|| !frozen(&id));
-        if caught && how.signal() == Some(9) {
-            break;
+    for signal in [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM] {
+        loop {
+            let mut command = lab.command(&[], BIN);
+            let mut commit =
+                command.args(["commit", "one", "image"]).spawn().unwrap();
+            until(|| frozen(&id) || commit.try_wait().unwrap().is_some());
+            let caught = frozen(&id);
+            kill(Pid::from_raw(commit.id() as i32), signal).unwrap();
+            let how = commit.wait().unwrap();
+            until(|| !frozen(&id));
+            if caught && how.signal() == Some(signal as i32) {
+                break;
+            }
         }
     }
     ok(&lab, &["commit", "one", "image"]);

@@ -111,6 +111,15 @@ fn a_directory_becomes_an_image() {
     import.args(["import", lab.dir().to_str().unwrap(), "own"]);
     import.assert().code(125).stderr(refused);
     assert_eq!(layers(&lab.state()), before);
+    // Also if the import would create it.
+    let inside = tree.join("state");
+    let mut import = lab.chapter(BIN);
+    import.args(["import", tree.to_str().unwrap(), "own"]);
+    import
+        .env("MYDOCKER_ROOT", &inside)
+        .assert()
+        .code(125)
+        .stderr(contains("would be copied into itself"));
 }
 
 /// A tar of (name, kind, content or link).

@@ -188,6 +188,9 @@ fn users_are_the_images_and_have_no_rights() {
         assert_eq!(lines.join("\n") + "\n", format!("{seen}{none}"), "{user}");
     }
     assert_eq!(sh(&lab, BIN, &["-u", "ann", "-e", "HOME=/h"], "echo $HOME"), "/h\n");
+    // Also if that is what root would have.
+    let root = ["-u", "ann", "-e", "HOME=/root"];
+    assert_eq!(sh(&lab, BIN, &root, "echo $HOME"), "/root\n");
     assert!(sh(&lab, BIN, &["-u", "root"], ID).starts_with("0\n0\n0\n/root\n"));
     let words = ["-u", "ann", "busybox", "touch", "/file"];
     run(&lab, BIN, Lab::chapter, &words).assert().code(1).stderr(contains("denied"));

@@ -1,6 +1,7 @@
 //! The black-box tests, a file a chapter. One program: it is built once, and goes
 //! into the test VM as one file.
 
+mod adverse;
 mod ch01_fifty_lines;
 mod ch02_cgroups;
 mod ch02_ipc;
@@ -41,10 +42,12 @@ mod ch07_pull;
 mod ch07_registry;
 mod ch07_system;
 mod containers;
+mod damaged;
 mod doctor;
 mod engine;
 mod host_binary;
 mod lab;
 mod mydocker;
 mod output;
+mod printed;
 mod terminal_filter;

@@ -109,7 +109,6 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig {
             cases: 300,
-            failure_persistence: None,
             ..ProptestConfig::default()
         })]
 

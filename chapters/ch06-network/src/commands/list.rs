@@ -37,7 +37,7 @@ impl Act for List {
                 Err(error) => errors.push(error),
             }
         }
-        output::report(&self.text(&found)?, errors)
+        output::print_and_warn(&self.text(&found)?, &errors)
     }
 }
 

@@ -1,0 +1,96 @@
+//! Files in the directory `images` that are no part of it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Error, Result, anyhow};
+
+use super::digest::Digest;
+use super::layout::{Layout, name_at};
+use crate::cli::hints::quoted;
+use crate::cli::step::Step;
+use crate::state::remove_tree;
+
+/// What the directory itself holds.
+const OWN: [&str; 7] =
+    ["oci-layout", "index.json", "blobs", "records", "names", "downloads", "lease"];
+
+/// A file that another program put here, or that was damaged.
+#[derive(Debug)]
+pub struct Stray {
+    path: PathBuf,
+    reason: &'static str,
+}
+
+impl Layout {
+    /// Files beside the images, names that lead to no image, and files beside the records.
+    /// Those that a process is writing begin with a dot and are left out.
+    ///
+    /// # Errors
+    /// Those of readdir(3).
+    pub fn strays(&self) -> Result<Vec<Stray>> {
+        let images = self.state().images();
+        let mut strays = Vec::new();
+        for path in entries(images)? {
+            if !OWN.iter().any(|own| path.ends_with(own)) {
+                strays.push(Stray { path, reason: "is not part of the images" });
+            }
+        }
+        for path in entries(self.names())? {
+            // readlink(2) of a symlink, and stat(2) of the record to which it leads.
+            if name_at(&path).is_none() || path.try_exists().is_ok_and(|is| !is) {
+                strays.push(Stray { path, reason: "does not lead to an image" });
+            }
+        }
+        for path in entries(self.records())? {
+            let id = path.file_name().and_then(OsStr::to_str).map(Digest::from_hex);
+            if !matches!(id, Some(Ok(_))) {
+                strays.push(Stray { path, reason: "is not the record of an image" });
+            }
+        }
+        Ok(strays)
+    }
+}
+
+impl Stray {
+    /// The file's name, with which `rmi` removes it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The warning that a list shows.
+    #[must_use]
+    pub fn warning(&self) -> Error {
+        let Stray { path, reason } = self;
+        let name = quoted(&self.name());
+        anyhow!(
+            "{} {reason} (`rmi {name}` or `image prune` removes it)",
+            path.display()
+        )
+    }
+
+    /// Remove it. The caller holds the exclusive lock.
+    ///
+    /// # Errors
+    /// Those of unlink(2) and rmdir(2).
+    pub fn remove(&self) -> Result<()> {
+        remove_tree(&self.path)
+            .with_context(|| format!("remove {}", self.path.display()))
+    }
+}
+
+fn entries(directory: PathBuf) -> Result<Vec<PathBuf>> {
+    let step = || format!("readdir(3) {}", directory.display());
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(&directory).look(step)? {
+        let entry = entry.look(step)?;
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

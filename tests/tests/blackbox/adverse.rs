@@ -1,0 +1,164 @@
+//! Limits of the caller, a full disk, a removed directory, stopped processes.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::process::{Child, Stdio};
+
+use blackbox::{Lab, One, ROOT, USER, state_of, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serial_test::file_serial;
+
+const BIN: &str = "ch07-pull";
+
+/// Run this script of the host's shell, with the binary as `$0`.
+fn shell(lab: &Lab, script: &str) -> assert_cmd::assert::Assert {
+    let words = ["sh", "-c", script].map(OsStr::new);
+    lab.wrapped(&words, BIN).assert()
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_log_beyond_the_limit_of_file_sizes_does_not_end_the_host_side() {
+    let lab = Lab::new();
+    // 20 blocks of 512 bytes; the program gets the limit and the signal.
+    let lines = "i=0; while [ $i -lt 3000 ]; do echo 0123456789; i=$((i+1)); done";
+    let run = format!(
+        "ulimit -f 20; $0 run --name one busybox sh -c '{lines}; exit 7' | wc -l"
+    );
+    let out = shell(&lab, &run).success();
+    assert_eq!(String::from_utf8_lossy(&out.get_output().stdout).trim(), "3000");
+    shell(&lab, &format!(
+        "ulimit -f 20; $0 run -d --name two busybox sh -c '{lines}; exit 8'; $0 wait two"
+    ))
+    .success()
+    .stdout(contains("\n8\n"));
+    let program = "dd if=/dev/zero of=/big bs=1k count=100 2>/dev/null";
+    shell(&lab, &format!("ulimit -f 20; $0 run --name three busybox {program}"))
+        // The signal does not end a PID 1, and write(2) fails.
+        .code(1);
+    let ps = lab.chapter(BIN).args(["ps", "-a"]).assert().success();
+    let ps = String::from_utf8_lossy(&ps.get_output().stdout).into_owned();
+    for status in ["Exited (7)", "Exited (8)", "Exited (1)"] {
+        assert!(ps.contains(status), "{ps}");
+    }
+    shell(&lab, "ulimit -f 0; exec $0 run busybox true")
+        .code(125)
+        .stderr(contains("EFBIG").and(contains("hint: the file is larger")));
+    lab.chapter(BIN).args(["rm", "one", "two", "three"]).assert().success();
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_container_is_removed_from_a_full_disk() {
+    let lab = Lab::new();
+    // In a mount namespace of its own: the mount goes with the script.
+    let script =
+        "mount -t tmpfs -o size=8m none $HOME && export MYDOCKER_ROOT=$HOME/st
+        $0 run --name one busybox sh -c 'exit 5'
+        yes > $HOME/fill 2> /dev/null
+        $0 ps -a | grep -q 'Exited (5)' || exit 1
+        $0 run --name two busybox true 2> $HOME/../said && exit 2
+        $0 rm one || exit 3
+        [ -z \"$($0 ps -aq)\" ] || exit 4
+        ls $MYDOCKER_ROOT/containers $MYDOCKER_ROOT/names $MYDOCKER_ROOT/running";
+    let home = lab.dir().join("full");
+    fs::create_dir(&home).unwrap();
+    let words = ["unshare", "-m", "sh", "-c", script].map(OsStr::new);
+    let mut command = lab.wrapped(&words, BIN);
+    let out = command.env("HOME", &home).assert().success();
+    let left = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
+    let left: Vec<&str> =
+        left.lines().filter(|it| !it.is_empty() && !it.ends_with(':')).collect();
+    assert_eq!(left, ["one"]);
+    let said = fs::read_to_string(lab.dir().join("said")).unwrap();
+    assert!(said.contains("ENOSPC"), "{said}");
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_command_works_in_a_directory_that_was_removed() {
+    let lab = Lab::new();
+    let inside = "mkdir gone && cd gone && rmdir ../gone && exec $0";
+    for words in
+        ["run --rm busybox echo ran", "run --rm -v /tmp:/t busybox echo ran"]
+    {
+        shell(&lab, &format!("{inside} {words}")).success().stdout("ran\n");
+    }
+    let relative = "run --rm -v some:/t busybox true";
+    shell(&lab, &format!("{inside} {relative}"))
+        .code(125)
+        .stderr(contains("ENOENT"));
+    // Chapters before pivot_root(2) keep the directory.
+    let script = format!("{inside} run ls -a");
+    let words = ["sh", "-c", &script].map(OsStr::new);
+    lab.wrapped(&words, "ch02-uts").assert().success().stdout("");
+}
+
+/// A stopped client of `exec` in this container.
+fn stopped_client(one: &One) -> Child {
+    let binary = if one.who.0 as usize == USER.0 as usize {
+        one.lab.user_command(BIN)
+    } else {
+        one.lab.command(&[], BIN)
+    };
+    let mut exec = binary;
+    exec.args(["exec", "one", "sh", "-c", ": > /joined; exec sleep 1000"]);
+    let exec = exec.stdin(Stdio::null()).spawn().unwrap();
+    let id = one.id().unwrap();
+    let upper = one.who.2(one.lab).join("containers").join(id).join("upper");
+    until(|| upper.join("joined").exists());
+    let pid = exec.id() as i32;
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    until(|| state_of(pid) == Some('T'));
+    exec
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_stopped_client_of_exec_does_not_keep_a_container_from_ending() {
+    for who in [ROOT, USER] {
+        for words in [&["stop", "-t", "0", "one"][..], &["rm", "-f", "one"]] {
+            let lab = Lab::new();
+            let mut one = One::new(&lab, who, &[], "");
+            one.ends = true;
+            let mut client = stopped_client(&one);
+            let mut command = match who.0 as usize == USER.0 as usize {
+                true => lab.as_user(BIN),
+                false => lab.chapter(BIN),
+            };
+            command.args(words).assert().success().stdout("one\n");
+            assert_eq!(client.wait().unwrap().code(), Some(137), "{words:?}");
+        }
+    }
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_stopped_host_side_does_not_keep_a_container_from_ending() {
+    let lab = Lab::new();
+    let mut one = One::new(&lab, ROOT, &[], "");
+    one.ends = true;
+    kill(Pid::from_raw(one.host.id() as i32), Signal::SIGSTOP).unwrap();
+    lab.chapter(BIN).args(["stop", "-t", "0", "one"]).assert().success();
+    assert_eq!(one.host.wait().unwrap().code(), Some(137));
+    let ps = lab.chapter(BIN).args(["ps", "-a"]).assert().success();
+    ps.stdout(contains("Exited (137)"));
+}
+
+#[test]
+#[file_serial(machine)]
+fn a_host_without_dev_null_is_told_so() {
+    let lab = Lab::new();
+    let words = ["unshare", "-m", "sh", "-c"].map(OsStr::new);
+    let script = "mount -t tmpfs none /dev && mknod /dev/zero c 1 5 && exec $0 \
+                  run --pull always busybox true";
+    let words = [&words[..], &[OsStr::new(script)]].concat();
+    lab.wrapped(&words, BIN)
+        .assert()
+        .code(125)
+        .stderr(contains("error: open(2) /dev/null: ENOENT"));
+}
