@@ -5,7 +5,7 @@ use ch07_registry::{ConnectionFlags, Flags};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::images::Reference;
-use common::output;
+use common::{Exit, output};
 use oci::Platform;
 
 use crate::progress::{Progress, Stream};

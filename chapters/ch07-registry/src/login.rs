@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::images::{self, HUB};
-use common::output;
 use common::step::warn;
 use common::{Exit, output};
 
