@@ -36,7 +36,7 @@ const TRIES: u32 = 100;
 ///
 /// Chains of firewalld, and of tables that a process owns, are not among them: rules
 /// that are added there fail or do not last. Our own tables have owners too. The chains
-/// are listed only if another table is there: each of our containers has five chains.
+/// are listed only if another table is there: each of our containers has three or five.
 ///
 /// # Errors
 /// As [`Rules::generation`].

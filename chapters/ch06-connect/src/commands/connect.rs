@@ -91,7 +91,7 @@ impl Connect {
             });
         if let Err(error) = connected {
             // The container goes on without this network, and keeps nothing of it.
-            let Claim { me, others } = &claim;
+            let Claim { me, others, .. } = &claim;
             let taken = take_back(&networks, home, &network, others, me);
             join_errors([Err(error), taken])?;
         }
