@@ -10,9 +10,9 @@ mod measure;
 mod net;
 mod peers;
 mod plot;
+mod private_mounts;
 pub(crate) mod record;
 mod start;
-mod v1_mounts;
 mod vm;
 
 use std::path::PathBuf;

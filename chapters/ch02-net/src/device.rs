@@ -8,8 +8,8 @@ use nix::errno::Errno;
 
 use crate::link::{
     IFF_UP, IFLA_ADDRESS, IFLA_BRPORT_MODE, IFLA_IFNAME, IFLA_INFO_KIND,
-    IFLA_LINKINFO, IFLA_MASTER, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, aliased,
-    checked, ifinfomsg, named, text, why,
+    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK,
+    aliased, checked, ifinfomsg, named, text, why,
 };
 use crate::netlink::{Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use crate::route::{Place, Route};
@@ -95,7 +95,7 @@ impl Route {
 
     /// Create a veth pair with one end as a port of a bridge here. This end is up.
     /// The other end is created in another network namespace, with this hardware
-    /// address, and is down.
+    /// address, and is down. Both ends have the MTU of the bridge.
     ///
     /// The port is in hairpin mode, see [`Route::set_hairpin`]. It has no IPv6
     /// address, because a port needs none, and the kernel searches the addresses of
@@ -116,11 +116,14 @@ impl Route {
         mac: [u8; 6],
         place: Place,
     ) -> Result<()> {
-        let master = self.link(bridge)?.index;
+        let master = self.link(bridge)?;
+        let mtu = master.mtu.to_ne_bytes();
         let pair = veth(name, peer, |other| {
+            let other = other.attribute(IFLA_MTU, &mtu);
             place.attribute(other.attribute(IFLA_ADDRESS, &mac))
         })?;
-        let pair = pair.attribute(IFLA_MASTER, &master.to_ne_bytes());
+        let pair = pair.attribute(IFLA_MTU, &mtu);
+        let pair = pair.attribute(IFLA_MASTER, &master.index.to_ne_bytes());
         self.change(pair, || {
             format!(
                 "RTM_NEWLINK veth {name}, port of {bridge}, peer {peer} in {place}"

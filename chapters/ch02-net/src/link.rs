@@ -17,7 +17,7 @@ pub(crate) const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 pub(crate) const IFLA_ADDRESS: u16 = 1;
 pub(crate) const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
+pub(crate) const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 pub(crate) const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
@@ -183,6 +183,18 @@ impl Route {
                 errno => why(errno, name),
             },
         )
+    }
+
+    /// Set the largest packet that a device sends, in bytes.
+    ///
+    /// # Errors
+    /// ENODEV if there is no device of the name; EINVAL for a number that the device does
+    /// not take; EPERM without CAP_NET_ADMIN.
+    pub fn set_mtu(&self, name: &str, mtu: u32) -> Result<()> {
+        let request = named(RTM_NEWLINK, NLM_F_ACK, name)?
+            .attribute(IFLA_MTU, &mtu.to_ne_bytes());
+        self.change(request, || format!("RTM_NEWLINK {name} mtu {mtu}"))
+            .hint(|errno| why(errno, name))
     }
 
     /// Set the hardware address of a device.

@@ -148,6 +148,7 @@ fn a_port_is_made_with_its_bridge_and_without_an_ipv6_address() {
         let inside = Route::open_in(guest.as_fd()).unwrap();
         let place = Place::Namespace(guest.as_fd());
         host.add_bridge("br0", "test").unwrap();
+        host.set_mtu("br0", 1400).unwrap();
         host.set_up("br0").unwrap();
         host.add_port("br0", "veth0", "eth0", MAC, place).unwrap();
         let (port, eth0) =
@@ -155,6 +156,7 @@ fn a_port_is_made_with_its_bridge_and_without_an_ipv6_address() {
         assert_eq!(port.master, Some(host.link("br0").unwrap().index));
         assert!(port.up && !eth0.up && raw::hairpin("veth0", &host));
         assert_eq!(eth0.mac, Some(MAC));
+        assert_eq!((port.mtu, eth0.mtu), (1400, 1400));
         inside.set_without_ipv6("eth0").unwrap();
         inside.set_up("eth0").unwrap();
         assert!(host.wait_until_up("veth0", PATIENCE).unwrap());

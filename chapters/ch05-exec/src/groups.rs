@@ -22,6 +22,8 @@ pub(crate) struct Groups {
     pub(crate) tasks: Vec<(PathBuf, File)>,
     /// v2: the directory of the group in which the child is created.
     pub(crate) cradle: Option<OwnedFd>,
+    /// v1: where a process goes that has to leave the freezer.
+    pub(crate) thawed: Option<PathBuf>,
     /// Whether one of them is frozen, or is being frozen.
     frozen: bool,
 }
@@ -43,6 +45,10 @@ impl Groups {
                 file => groups.tasks.push((tasks.clone(), file.look(step)?)),
             }
             groups.frozen |= ch02_cgroups::is_frozen(&place);
+            if place.join("freezer.state").exists() {
+                groups.thawed =
+                    place.parent().map(|above| above.join("cgroup.procs"));
+            }
         }
         Ok(groups)
     }
@@ -50,9 +56,10 @@ impl Groups {
 
     /// Open the groups as soon as the container is not frozen, or has ended.
     ///
-    /// A process that joins a frozen cgroup stops at once, and under cgroup v1 not
-    /// even SIGKILL ends it. So this process waits before it creates one, while
-    /// Ctrl-C still ends this process.
+    /// A process that joins a frozen cgroup stops at once. So this process waits before
+    /// it creates one, and says so. A container that is frozen later stops the child in
+    /// its group. This process still waits for signals then, and kills the child when a
+    /// signal comes: see [`common::Birth::thawed`].
     ///
     /// # Errors
     /// An errno of open(2) or poll(2).

@@ -131,6 +131,7 @@ impl Part for Inside {
     fn birth(&self, birth: &mut Birth) {
         birth.join = self.join.take();
         birth.cgroup = self.cradle.take();
+        birth.thawed.clone_from(&self.groups.thawed);
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {

@@ -119,8 +119,12 @@ fn batch(
 ) -> Batch {
     let mut batch = Batch::new();
     batch.add_table(table);
-    for hook in [ARRIVES, OWN, LEAVES, GUARD, FORWARD] {
+    for hook in [LEAVES, GUARD, FORWARD] {
         batch.add_chain(table, hook);
+    }
+    if !published.is_empty() {
+        batch.add_chain(table, ARRIVES);
+        batch.add_chain(table, OWN);
     }
     for port in published {
         publish(&mut batch, table, port, address);

@@ -38,7 +38,7 @@ const TRIES: u32 = 100;
 /// Chains of firewalld, and of tables that a process owns, are left out: rules that
 /// are added there fail or do not last. Our own tables have owners too. The chains
 /// are listed only if there is a foreign table, because each of our containers has
-/// five chains.
+/// three or five chains.
 ///
 /// # Errors
 /// The errors of [`Rules::generation`].

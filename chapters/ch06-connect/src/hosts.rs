@@ -56,15 +56,13 @@ pub(crate) fn own_line(address: Ipv4Addr, hostname: &str, home: &Home) -> String
 /// # Errors
 /// A file cannot be written.
 pub(crate) fn publish(
-    _: &Networks,
+    networks: &Networks,
     network: &Network,
     state: &State,
-    Claim { me, others }: &Claim,
+    claim: &Claim,
 ) -> Result<()> {
-    let line = line(me);
-    // Some may have been disconnected since the address was claimed.
-    let members = network.members(state)?;
-    let others = others.iter().filter(|it| members.contains(it));
+    let line = line(&claim.me);
+    let others = networks.still_connected(network, claim)?;
     change(state, others, OFlags::WRONLY | OFlags::APPEND, |mut file| {
         file.write_all(line.as_bytes())
     })

@@ -27,12 +27,17 @@ pub struct Wire<'a> {
     pub mac: Mac,
 }
 
-/// The name of the host's end. It is derived from the IDs, so that it can be found
-/// again.
+/// The name of the host's end: `veth` and ten digits. It is derived from the two IDs, so
+/// that it can be found again.
+///
+/// IFNAMSIZ leaves 15 bytes, and the IDs have 48 bits each: the digits are those of
+/// base 32, of the exclusive or of both IDs. On one network, no two containers have the
+/// same name, and one container has a different name on each network.
 #[must_use]
 pub fn host_end(container: &Id, network: &Network) -> String {
-    // IFNAMSIZ leaves 15 bytes.
-    format!("veth{}{}", &container.as_str()[..6], &network.id.as_str()[..5])
+    let both = container.number() ^ network.id.number();
+    let digit = |place: u32| char::from_digit((both >> (5 * place)) as u32 & 31, 32);
+    "veth".chars().chain((0..10).rev().filter_map(digit)).collect()
 }
 
 impl Wire<'_> {
@@ -100,4 +105,41 @@ fn free_name(guest: &Route) -> Result<String> {
 
 pub(crate) fn has_default_route(guest: &Route) -> Result<bool> {
     Ok(guest.routes()?.iter().any(|route| route.prefix == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn name(container: &str, network: &str) -> String {
+        let network = Network {
+            name: "one".parse().unwrap(),
+            id: network.parse().unwrap(),
+            driver: ch06_network::Driver::Bridge,
+            bridge: "one".to_owned(),
+            subnet: "192.168.10.0/24".parse().unwrap(),
+            gateway: Ipv4Addr::new(192, 168, 10, 1),
+            created: 1,
+        };
+        host_end(&container.parse().unwrap(), &network)
+    }
+
+    #[test]
+    fn each_digit_of_both_ids_counts_for_the_name_of_the_port() {
+        let zeros = "000000000000";
+        let mut names = BTreeSet::from([name(zeros, zeros)]);
+        for place in 0..12 {
+            for digit in "123456789abcdef".chars() {
+                let mut id = zeros.to_owned();
+                id.replace_range(place..=place, &digit.to_string());
+                assert!(names.insert(name(&id, zeros)), "{id}");
+                assert_eq!(name(zeros, &id), name(&id, zeros));
+            }
+        }
+        assert_eq!(name(zeros, zeros), "veth0000000000");
+        // 48 bits are nine digits of five bits, and three bits.
+        assert_eq!(name("ffffffffffff", zeros), "veth7vvvvvvvvv");
+    }
 }

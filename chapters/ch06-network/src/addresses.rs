@@ -24,6 +24,7 @@ use common::{hints, read_whole};
 use rustix::fs::readlinkat;
 use rustix::io::Errno;
 
+use crate::disconnections;
 use crate::network::{Network, addresses};
 use crate::networks::Networks;
 use crate::subnet::Subnet;
@@ -66,6 +67,8 @@ pub struct Claim {
     pub me: Member,
     /// The other containers of the network, by address.
     pub others: Vec<Member>,
+    /// How many containers had been disconnected from the network.
+    pub(crate) disconnections: u64,
 }
 
 impl Network {
@@ -163,6 +166,7 @@ impl Networks<'_> {
     ) -> Result<Option<Claim>> {
         let directory = self.state.make(network.addresses(self.state))?;
         let last = directory.with_file_name("last");
+        let disconnections = disconnections::number(self.state, &network.name)?;
         loop {
             let owners = owners(&directory)?;
             let address = match wanted {
@@ -197,6 +201,7 @@ impl Networks<'_> {
             return Ok(Some(Claim {
                 me: Member { address, id, name },
                 others: others.filter(|it| it.id != home.id).collect(),
+                disconnections,
             }));
         }
     }

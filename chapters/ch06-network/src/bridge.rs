@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
-use ch02_net::{Link, Route, is_device_name, while_loading};
+use ch02_net::{Link, Route, RouteEntry, TABLE_MAIN, is_device_name, while_loading};
 use common::state::{Id, Name};
 use nix::errno::Errno;
 
@@ -111,10 +111,28 @@ impl Network {
     fn set_up_bridge(&self, route: &Route) -> Result<()> {
         let Network { bridge, gateway, subnet, .. } = self;
         repeated(route.set_mac(bridge, mac(*gateway)))?;
+        if let Some(mtu) = mtu_of_way_out(route)? {
+            repeated(route.set_mtu(bridge, mtu))?;
+        }
         repeated(route.add_address(bridge, *gateway, subnet.prefix))?;
         repeated(route.set_up(bridge))
     }
     // ANCHOR_END: ensure
+}
+
+/// The MTU of the device of the default route. The device would drop or split a larger
+/// packet of a container; with a smaller MTU, the host has more work.
+fn mtu_of_way_out(route: &Route) -> Result<Option<u32>> {
+    let routes = route.routes()?;
+    let default = routes.iter().filter(|it| {
+        (it.prefix, it.kind, it.table) == (0, RouteEntry::UNICAST, TABLE_MAIN)
+    });
+    let Some(device) = default.min_by_key(|it| it.metric).and_then(|it| it.device)
+    else {
+        return Ok(None);
+    };
+    let links = route.links()?;
+    Ok(links.iter().find(|it| it.index == device).map(|it| it.mtu))
 }
 
 /// Check that no device has the name of the new bridge.

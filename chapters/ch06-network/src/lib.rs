@@ -19,6 +19,7 @@ mod addresses;
 mod bridge;
 mod commands;
 mod create;
+mod disconnections;
 mod driver;
 pub mod forwarding;
 mod network;

@@ -76,7 +76,8 @@ impl Lifecycle {
                 .with_context(|| format!("prepare {name}"))?;
         }
         let none = CloneFlags::empty();
-        let mut birth = Birth { namespaces: none, cgroup: None, join: None };
+        let mut birth =
+            Birth { namespaces: none, cgroup: None, join: None, thawed: None };
         for part in &self.parts {
             part.birth(&mut birth);
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
@@ -110,6 +111,9 @@ pub struct Birth {
     /// How to enter an existing container's namespaces, instead of creating new
     /// ones.
     pub join: Option<Join>,
+    /// The file `cgroup.procs` of a group of cgroup v1 that is not frozen. The child
+    /// moves there when it is killed: SIGKILL does not end a process that is frozen.
+    pub thawed: Option<PathBuf>,
 }
 
 /// The steps of an intermediate process that enters existing namespaces. The child

@@ -1,6 +1,8 @@
 //! The parent's handle of the child.
 
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use anyhow::{Error, Result};
 use nix::errno::Errno;
@@ -18,12 +20,14 @@ pub(crate) struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     ended: Option<Exit>,
+    /// See [`Birth::thawed`](crate::Birth).
+    pub(crate) thawed: Option<PathBuf>,
     _intermediate: Option<Box<Child>>,
 }
 
 impl Child {
     pub(crate) fn new(pid: Pid, pidfd: OwnedFd) -> Child {
-        Child { pid, pidfd, ended: None, _intermediate: None }
+        Child { pid, pidfd, ended: None, thawed: None, _intermediate: None }
     }
 
     /// The handle of a child that an intermediate process created. The intermediate
@@ -52,8 +56,13 @@ impl Child {
     }
 
     pub(crate) fn kill(&self) {
-        if self.ended.is_none() {
-            self.signal(Signal::SIGKILL);
+        if self.ended.is_some() {
+            return;
+        }
+        self.signal(Signal::SIGKILL);
+        if let Some(procs) = &self.thawed {
+            // It may be gone, or the group: then there is nothing to thaw.
+            let _ = fs::write(procs, self.pid.to_string());
         }
     }
 

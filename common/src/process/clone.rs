@@ -60,7 +60,8 @@ pub(crate) fn make(birth: &Birth) -> Result<Born> {
     match traced_by_parent(side, || "clone3(2) of an intermediate".to_owned())? {
         Side::Parent(pid, pidfd) => {
             drop(theirs);
-            let child = receive_child(Child::new(pid, pidfd), &ours)?;
+            let mut child = receive_child(Child::new(pid, pidfd), &ours)?;
+            child.thawed.clone_from(&birth.thawed);
             Ok(Born::Parent(child, ours))
         }
         Side::Child => {

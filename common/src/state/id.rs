@@ -32,6 +32,13 @@ impl Id {
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
+
+    /// As a number of 48 bits.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).map_or(0, u64::from);
+        self.0.iter().fold(0, |number, byte| number << 4 | digit(byte))
+    }
 }
 
 impl FromStr for Id {

@@ -3,16 +3,19 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{Read, Write, pipe};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use blackbox::{
     Lab, One, ROOT, Terminal, USER, alone, cgroup_roots, devices_untouched, probe,
     state_of, until,
 };
 use insta::assert_snapshot;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::str::contains;
@@ -455,6 +458,53 @@ fn exec_in_a_frozen_container_ends_at_once_when_it_is_interrupted() {
         assert_eq!(exec.wait().unwrap().signal(), Some(signal as i32));
     }
     freeze(&id, false);
+}
+
+/// The number of processes in the container's groups, where most are.
+fn processes(id: &str) -> usize {
+    let groups =
+        cgroup_roots().into_iter().map(|it| it.join(format!("mydocker-{id}")));
+    let count = |group: PathBuf| {
+        let procs = fs::read_to_string(group.join("cgroup.procs"));
+        procs.unwrap_or_default().lines().count()
+    };
+    groups.map(count).max().unwrap_or(0)
+}
+
+#[test]
+#[file_serial(machine)]
+fn exec_ends_when_it_is_interrupted_in_a_container_that_was_frozen_meanwhile() {
+    let lab = Lab::new();
+    let one = One::new(&lab, ROOT, &[], "");
+    let id = one.id().unwrap();
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        // It has seen that the container is not frozen when it writes its first line: to
+        // a pipe that is full.
+        let (mut reader, writer) = pipe().unwrap();
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        (&writer).write_all(&[b'.'; 4096]).unwrap();
+        let mut command = lab.command(&[], BIN);
+        command.args(["exec", "--trace", "one", "echo", "no"]);
+        let mut exec = command.stderr(writer).spawn().unwrap();
+        drop(command);
+        let call = format!("/proc/{}/syscall", exec.id());
+        until(|| fs::read_to_string(&call).unwrap().starts_with("1 0x2 "));
+        let alone = processes(&id);
+        freeze(&id, true);
+        let drain = thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).map(|_| text)
+        });
+        until(|| processes(&id) > alone);
+        kill(Pid::from_raw(exec.id() as i32), signal).unwrap();
+        until(|| exec.try_wait().unwrap().is_some());
+        assert_eq!(exec.wait().unwrap().code(), Some(code));
+        assert_eq!(processes(&id), alone);
+        let text = drain.join().unwrap().unwrap();
+        assert!(text.contains("came before the program started"), "{text}");
+        freeze(&id, false);
+    }
+    assert_eq!(one.sh("echo goes on"), "goes on\n");
 }
 
 #[test]

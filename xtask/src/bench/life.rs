@@ -8,7 +8,7 @@ mod containers;
 mod crowd;
 mod idle;
 pub(super) mod images;
-mod others;
+pub(super) mod others;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 //! and networks do not affect it.
 
 mod crowd;
+mod podman;
 mod port;
 mod space;
 
@@ -17,11 +18,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use ch02_net::Route;
 use ch06_connect::nft::Rules;
-use common::PATH;
-use common::images::Image;
-use common::state::State;
 use common::step::Step;
-use provision::{busybox, command};
+use provision::command;
 
 use super::life::{
     Aim, Line, Measure, Place, figures, go_on, hold_back, in_turn, table,
@@ -29,14 +27,12 @@ use super::life::{
 use super::record::Record;
 use crate::build::build_release;
 use crate::checkout::target;
-use crate::install::on_path;
 use space::Space;
 
 /// The targets: additional ms, and ratios to the times of other programs.
 const NETWORK: f64 = 2.5;
 const PUBLISHED: f64 = 2.0;
 const GONE: f64 = 25.0;
-const PODMAN: f64 = 0.1;
 
 /// The idle time before each run. The kernel destroys the network namespace of the
 /// previous run under a lock, for which the next run would have to wait.
@@ -66,7 +62,7 @@ pub(super) fn net(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     let program = release.join("ch06-ports");
     let host = Host::new(&program, &parent.join("net"), runs)?;
     let mut lines = host.starts()?;
-    lines.extend(host.podman()?);
+    lines.extend(podman::lines(&host)?);
     lines.extend(host.ends()?);
     lines.extend(port::lines(&host)?);
     let empty = Host::new(&program, &parent.join("net-empty"), runs)?;
@@ -163,32 +159,6 @@ impl Host {
             ],
         )?);
         Ok(lines)
-    }
-
-    /// podman with a bridge, if it is installed.
-    fn podman(&self) -> Result<Vec<Line>> {
-        let Some(podman) = on_path("podman") else {
-            println!("podman: not installed");
-            return Ok(Vec::new());
-        };
-        let state = State::at(self.place.path("podman-image"));
-        let image: Image = busybox::image(&state)?;
-        let root = image.directories(&state).into_iter().next();
-        let root = root.context("no layer")?;
-        let theirs: Measure = Box::new(|| {
-            let mut run = Command::new(&podman);
-            run.arg("--root").arg(self.place.path("podman-root"));
-            run.arg("--runroot").arg(self.place.path("podman-run"));
-            run.args(["run", "--rm", "--network", "bridge", "--rootfs"]);
-            run.arg(&root).args(["echo", "ready"]).env_clear().env("PATH", PATH);
-            self.space.within(|| until_ready(&mut run))
-        });
-        let ours: Measure = Box::new(|| self.start(&["-net", NAME]));
-        let contestants = vec![
-            ("run -net".to_owned(), Aim::None, ours),
-            ("podman run --network bridge".to_owned(), Aim::Ratio(PODMAN), theirs),
-        ];
-        in_turn(self.runs, "start, beside podman", contestants)
     }
 
     /// The time from a program's end until `run` returns, and until the kernel has

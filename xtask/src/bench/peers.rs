@@ -11,7 +11,7 @@ use common::{PATH, rights};
 use serde_json::{Value, json};
 
 use super::aim::Aim;
-use super::v1_mounts::V1Mounts;
+use super::private_mounts::PrivateMounts;
 use crate::install::{Installer, Package, on_path};
 
 /// A program that starts containers and is measured.
@@ -20,7 +20,7 @@ pub(super) struct Contender<'a> {
     program: PathBuf,
     words: Vec<String>,
     environment: Vec<(&'static str, PathBuf)>,
-    apart: Option<&'a V1Mounts>,
+    apart: Option<&'a PrivateMounts>,
 }
 
 impl<'a> Contender<'a> {
@@ -112,7 +112,7 @@ impl Peer {
     pub(super) fn contender<'a>(
         &self,
         work: &Work,
-        apart: Option<&'a V1Mounts>,
+        apart: Option<&'a PrivateMounts>,
         number: u32,
     ) -> Result<Option<Contender<'a>>> {
         let Some(program) = on_path(self.name) else { return Ok(None) };

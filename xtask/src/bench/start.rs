@@ -16,8 +16,8 @@ use super::aim::Aim;
 use super::calls::{calls, strace_is_there};
 use super::measure::{Heat, in_turn, median, ratio, side_by_side};
 use super::peers::{Contender, PEERS, Work};
+use super::private_mounts::PrivateMounts;
 use super::record::{Figure, Record};
-use super::v1_mounts::V1Mounts;
 use crate::build::build_release;
 use crate::checkout::target;
 use crate::command::must;
@@ -85,7 +85,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     let same = same_calls(&ours(&["true"]).command(), &line.command())?;
     println!("{}", same.as_ref().unwrap_or_else(|different| different));
 
-    let apart = V1Mounts::if_hybrid()?;
+    let apart = PrivateMounts::without_v2()?;
     let mut contenders = vec![ours(&["true"]), line];
     let mut aims = vec![[None; 2], [Some(LINE); 2]];
     let mut absent = Vec::new();

@@ -92,7 +92,7 @@ impl Connect {
             });
         if let Err(error) = connected {
             // Undo everything: the container continues without this network.
-            let Claim { me, others } = &claim;
+            let Claim { me, others, .. } = &claim;
             let taken = take_back(&networks, home, &network, others, me);
             join_errors([Err(error), taken])?;
         }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context as _, Result};
 use ch02_net::Route;
-use ch06_network::{Member, Network, Networks, release, shared};
+use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
 use common::cli::{Act, Context};
 use common::state::Name;
@@ -78,6 +78,6 @@ pub(super) fn take_back(
     tell_owner(&home.id, &network.bridge)?;
     hosts::withdraw(networks, &home.state, members, me)?;
     hosts::remove_network(networks, home, members, me)?;
-    release(home, &network.name, me.address)?;
+    networks.disconnect(home, &network.name, me.address)?;
     passage::close_if_unused(networks, &home.state, network)
 }

@@ -8,10 +8,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ch02_net::Route;
 use ch06_connect::conntrack;
 use ch06_connect::firewall::{OwnedTable, open_table, tell_owner};
 use ch06_connect::foreign::probe;
 use ch06_connect::nft::{Batch, Expression};
+use ch06_network::{Driver, Network};
 use common::state::{Id, Protocol, Published};
 use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags};
@@ -179,6 +181,30 @@ fn forged_packets_from_loopback_are_dropped() {
     assert_eq!(received().as_deref(), Some("127.0.0.5"));
     let _table = table(host, &[]);
     assert_eq!(received(), None);
+}
+
+#[test]
+fn a_bridge_has_the_mtu_of_the_way_out() {
+    let lab = Lab::new();
+    let route = lab.host.route();
+    let made = |name: &str, third: u8| {
+        let gateway = Ipv4Addr::new(192, 168, third, 1);
+        let network = Network {
+            name: name.parse().unwrap(),
+            id: Id::new().unwrap(),
+            driver: Driver::Bridge,
+            bridge: name.to_owned(),
+            subnet: format!("192.168.{third}.0/24").parse().unwrap(),
+            gateway,
+            created: 1,
+        };
+        lab.host.inside(|| network.ensure_bridge(&Route::open().unwrap())).unwrap();
+        route.link(name).unwrap().mtu
+    };
+    route.set_mtu("lan", 1400).unwrap();
+    assert_eq!(made("early", 30), 1500);
+    lab.host.add_route("0.0.0.0", 0, "203.0.113.2");
+    assert_eq!(made("late", 40), 1400);
 }
 
 #[test]

@@ -83,6 +83,27 @@ fn an_address_is_noted_then_taken_and_given_back() {
 }
 
 #[test]
+fn a_container_that_was_disconnected_since_the_claim_is_left_out() {
+    let place = Place::new();
+    let network = place.network("192.168.10.0/24");
+    let (stays, _stays) = place.container(Some("stays"));
+    let (leaves, _leaves) = place.container(Some("leaves"));
+    let (last, _last) = place.container(Some("last"));
+    place.claim(&network, &stays, None).unwrap();
+    place.claim(&network, &leaves, None).unwrap();
+    let networks = Networks::lock(&place.state).unwrap();
+    let claim = networks.claim(&network, &last, None, UNDO).unwrap();
+    let names = || -> Vec<String> {
+        let others = networks.still_connected(&network, &claim).unwrap();
+        others.iter().map(|it| it.called().to_owned()).collect()
+    };
+    assert_eq!(names(), ["stays", "leaves"]);
+    let address = "192.168.10.3".parse().unwrap();
+    networks.disconnect(&leaves, &network.name, address).unwrap();
+    assert_eq!(names(), ["stays"]);
+}
+
+#[test]
 fn the_search_begins_again_at_the_lowest_address() {
     let place = Place::new();
     let network = place.network("192.168.10.0/29");

@@ -20,7 +20,7 @@ use super::others::{self, Other};
 use super::{Aim, Line, Measure, Place, crowd, in_turn, time};
 use crate::bench::measure::IDLE;
 use crate::bench::peers::Work;
-use crate::bench::v1_mounts::V1Mounts;
+use crate::bench::private_mounts::PrivateMounts;
 use crate::command::must;
 use crate::install::on_path;
 
@@ -73,7 +73,7 @@ pub(super) fn all(
         .step(|| format!("mkdir(2) {}", work.volume.display()))?;
     // After the other programs, whose clean-up uses it.
     let _gone = Gone(&work.run);
-    let apart = V1Mounts::if_hybrid()?;
+    let apart = PrivateMounts::without_v2()?;
     let others = others::all(&work, &SLEEP, apart.as_ref())?;
     let mut lines = bench.starts(&others)?;
     lines.extend(bench.exec()?);

@@ -13,7 +13,7 @@ use provision::command;
 use serde_json::json;
 
 use crate::bench::peers::{Work, config};
-use crate::bench::v1_mounts::V1Mounts;
+use crate::bench::private_mounts::PrivateMounts;
 use crate::install::on_path;
 
 /// A time limit that nothing here reaches.
@@ -21,7 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// podman's settings, and the parent cgroup of its containers.
 const CONF: &str = "containers.conf";
-const PARENT: &str = "mydocker-bench";
+pub(in crate::bench) const PARENT: &str = "mydocker-bench";
+
+/// Limits for podman: its default limits may exceed those of this process.
+pub(in crate::bench) const LIMITS: [&str; 4] =
+    ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
 
 /// A program with its own state directory. Its containers are removed on drop.
 pub(super) struct Other<'a> {
@@ -34,7 +38,7 @@ pub(super) struct Other<'a> {
     run: [Vec<String>; 2],
     list: &'static [&'static str],
     remove: &'static [&'static str],
-    apart: Option<&'a V1Mounts>,
+    apart: Option<&'a PrivateMounts>,
 }
 
 /// All programs that are installed and work here. For the others, the reason is
@@ -42,7 +46,7 @@ pub(super) struct Other<'a> {
 pub(super) fn all<'a>(
     work: &Work,
     program: &[&str],
-    apart: Option<&'a V1Mounts>,
+    apart: Option<&'a PrivateMounts>,
 ) -> Result<Vec<Other<'a>>> {
     let mut found = Vec::new();
     for name in ["crun", "runc", "podman"] {
@@ -70,7 +74,7 @@ impl<'a> Other<'a> {
         path: PathBuf,
         work: &Work,
         program: &[&str],
-        apart: Option<&'a V1Mounts>,
+        apart: Option<&'a PrivateMounts>,
     ) -> Result<Other<'a>> {
         let state = work.run.join(name);
         fs::create_dir_all(&state)
@@ -85,16 +89,13 @@ impl<'a> Other<'a> {
             let file = state.join(CONF);
             fs::write(&file, "[engine]\nlock_type = \"file\"\n")
                 .step(|| format!("write(2) {}", file.display()))?;
-            // podman's default limits may exceed those of this process. The
-            // containers of the other programs have an empty network namespace.
-            let limits =
-                ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
+            // The containers of the other programs have an empty network namespace.
             let group = ["-m", "100m", "--cpu-shares", "512", "--cpuset-cpus", "0"];
             let volume = format!("{}:/v", shown(&work.volume));
             let parent = format!("/{PARENT}");
             let group = [&group[..], &["--cgroup-parent", &parent]].concat();
             let rest = ["-v", &volume, "--network", "none", "--rootfs"];
-            let rest = [&limits[..], &group, &rest, &[&shown(&work.root)], program];
+            let rest = [&LIMITS[..], &group, &rest, &[&shown(&work.root)], program];
             (
                 owned(&[root, run, tmp].concat()),
                 [owned(&["run", "-d", "--name"]), owned(&rest.concat())],
@@ -178,13 +179,17 @@ impl<'a> Other<'a> {
             }
             Ok(())
         });
-        // podman leaves the parent cgroup of its containers, and its monitors'
-        // cgroup in it.
-        for hierarchy in Layout::find().map_or(Vec::new(), |it| it.hierarchies) {
-            let group = hierarchy.mount.join(PARENT);
-            let _ = fs::remove_dir(group.join("conmon"));
-            let _ = fs::remove_dir(group);
-        }
+        remove_groups();
+    }
+}
+
+/// Remove the parent cgroup of podman's containers, and its monitors' cgroup in it: podman
+/// leaves both.
+pub(in crate::bench) fn remove_groups() {
+    for hierarchy in Layout::find().map_or(Vec::new(), |it| it.hierarchies) {
+        let group = hierarchy.mount.join(PARENT);
+        let _ = fs::remove_dir(group.join("conmon"));
+        let _ = fs::remove_dir(group);
     }
 }
 
