@@ -15,6 +15,7 @@ mod own_files;
 mod published;
 pub mod record;
 mod remove;
+mod spread;
 mod status;
 mod summary;
 pub(crate) mod sweep;

@@ -19,6 +19,7 @@ mod addresses;
 mod bridge;
 mod commands;
 mod create;
+mod disconnect;
 mod disconnections;
 mod driver;
 pub mod forwarding;

@@ -7,6 +7,7 @@ use ch07_system::{Commands, Options, command_line};
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
+// ANCHOR: main
 /// Containers, built step by step: every command of the book "Write your own Docker, in
 /// Rust".
 #[derive(Parser)]
@@ -31,3 +32,4 @@ fn main() -> ExitCode {
         action.act(&Context::locate(UNDO)?)
     })
 }
+// ANCHOR_END: main

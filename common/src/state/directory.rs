@@ -12,9 +12,9 @@ use anyhow::{Result, bail};
 use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
 use crate::process::rights;
-use crate::state::home::spread;
 use crate::state::id::Id;
 use crate::state::opened::Opened;
+use crate::state::spread::spread;
 
 /// The state directory.
 ///

@@ -1,18 +1,18 @@
 //! The identity of a container, and its own directory.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
 use crate::state::directory::State;
 use crate::state::id::Id;
 use crate::state::name::Name;
+use crate::state::spread::spread;
 use crate::state::tree::remove_tree;
 
 /// ID, name and state directory of a container.
@@ -61,20 +61,4 @@ impl Home {
     pub(crate) fn remove_dir(&self) -> Result<()> {
         remove_tree(&self.dir())
     }
-}
-
-/// Tell the filesystem that the entries of this directory are unrelated. ext4 then
-/// allocates their inodes in different block groups. Otherwise it allocates them
-/// near the directory. Without a journal, it then skips every inode there that was
-/// freed in the last minute: thousands, at three hundred containers per second.
-///
-/// # Source
-/// chattr(1), "T"; fs/ext4/ialloc.c, "`recently_deleted`"
-pub(crate) fn spread(directory: &Path) {
-    let mark = |file: File| {
-        let flags = ioctl_getflags(&file)?;
-        ioctl_setflags(&file, flags | IFlags::TOPDIR)
-    };
-    // Other filesystems do not support this flag and do not need it.
-    let _ = File::open(directory).map(mark);
 }

@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 use rustix::fs::{IFlags, ioctl_getflags};
 use tempfile::TempDir;
 
-use super::home::spread;
 use super::names::give_back;
+use super::spread::spread;
 use super::sweep::{remove_files, sweep_quietly};
 use super::*;
 use crate::Exit;

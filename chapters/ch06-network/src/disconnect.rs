@@ -1,0 +1,47 @@
+//! How a running container loses its address, and how others see that it did.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use common::Home;
+use common::state::Name;
+
+use crate::addresses::{Claim, Member, release};
+use crate::disconnections;
+use crate::network::Network;
+use crate::networks::Networks;
+
+impl Networks<'_> {
+    /// Release the address of a container that goes on without the network.
+    ///
+    /// # Errors
+    /// Those of write(2), readlink(2) and unlink(2).
+    pub fn disconnect(
+        &self,
+        home: &Home,
+        network: &Name,
+        address: Ipv4Addr,
+    ) -> Result<()> {
+        // First, or a kill in between hides the disconnection.
+        disconnections::add(self.state, network)?;
+        release(home, network, address)
+    }
+
+    /// The other containers of a claim, without those that were disconnected since.
+    ///
+    /// # Errors
+    /// Those of stat(2), readdir(3) and readlink(2).
+    pub fn still_connected<'a>(
+        &self,
+        network: &Network,
+        claim: &'a Claim,
+    ) -> Result<Vec<&'a Member>> {
+        let others = claim.others.iter();
+        if disconnections::number(self.state, &network.name)? == claim.disconnections
+        {
+            return Ok(others.collect());
+        }
+        let members = network.members(self.state)?;
+        Ok(others.filter(|it| members.contains(it)).collect())
+    }
+}
