@@ -70,7 +70,7 @@ fn its_faults_are_as_the_page_says() {
 fn without_root_or_a_command_it_says_what_to_do() {
     let lab = Lab::new();
     let mut run = lab.as_user("ch01-fifty-lines");
-    run.args(["run", "true"]).assert().code(1).stderr(contains("run it with sudo"));
+    run.args(["run", "true"]).assert().code(1).stderr(contains("use sudo"));
     let mut run = lab.chapter("ch01-fifty-lines");
     run.assert().code(1).stderr(contains("usage: ch01-fifty-lines run COMMAND"));
 }

@@ -245,7 +245,7 @@ fn an_inner_group_of_v2_holds_no_processes() {
     let inhabitant = lonely.start("echo ready; exec sleep 1000");
     let create = run(&lab, &["create", "lonely/inner"]);
     if in_v2 {
-        create.code(125).stderr(contains("has processes of its own"));
+        create.code(125).stderr(contains("the parent cgroup contains processes"));
     } else {
         create.success();
         run(&lab, &["delete", "lonely/inner"]).success();
@@ -293,7 +293,7 @@ fn below_a_group_with_processes_it_is_told_why_nobody_gets_in() {
         command.arg(bin.join(chapter)).arg(lab.state());
         let said = contains(call).and(contains("EOPNOTSUPP"));
         let assert = command.assert().code(125);
-        assert.stderr(said.and(contains("has processes of its own")));
+        assert.stderr(said.and(contains("the parent cgroup contains processes")));
         drop(outer);
     }
 }

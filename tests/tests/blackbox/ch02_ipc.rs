@@ -131,7 +131,7 @@ fn what_can_not_be_removed_is_named() {
     let lab = Lab::new();
     for (words, code, reason) in [
         (["remove", "queue", "x"], 125, "invalid ID \"x\""),
-        (["remove", "posix", "none"], 125, "begins with a slash: /none"),
+        (["remove", "posix", "none"], 125, "must begin with a slash: /none"),
         (["remove", "posix", "/none"], 125, "mq_unlink(3) /none: ENOENT"),
         (["remove", "pipe", "1"], 2, "possible values"),
     ] {

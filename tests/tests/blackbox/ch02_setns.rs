@@ -185,13 +185,13 @@ fn a_held_namespace_outlives_its_last_process_until_it_is_let_go() {
     let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
     call(&["hold", "mine", &pid, "--uts"]).success();
     let taken = call(&["hold", "mine", &pid, "--uts"]).code(125);
-    taken.stderr(contains("EEXIST").and(contains("mine is taken")));
+    taken.stderr(contains("EEXIST").and(contains("mine is already in use")));
     inhabitant.end();
     call(&["enter", "mine", "hostname"]).success().stdout("box\n");
     call(&["release", "mine"]).success();
     let gone = call(&["enter", "mine", "hostname"]).code(125);
     gone.stderr(contains("no namespace is held under mine"));
-    call(&["release", "mine"]).code(125).stderr(contains("nothing is held"));
+    call(&["release", "mine"]).code(125).stderr(contains("no namespace is held"));
     // The lab looks for the mount and the file; the directory stays.
     fs::remove_dir(lab.state().join("namespaces")).unwrap();
 }
@@ -208,7 +208,7 @@ fn a_pid_namespace_is_of_no_use_without_its_number_1() {
     call(&["enter", "mine", "sh", "-c", script]).success().stdout("inside\n");
     inhabitant.end();
     let enter = call(&["enter", "mine", "true"]).code(125);
-    enter.stderr(contains("ENOMEM").and(contains("number 1 has ended")));
+    enter.stderr(contains("ENOMEM").and(contains("its PID 1 has ended")));
     call(&["release", "mine"]).success();
     fs::remove_dir(lab.state().join("namespaces")).unwrap();
 }
@@ -221,7 +221,9 @@ fn what_cannot_be_held_leaves_no_name_behind() {
     let this = std::process::id().to_string();
     let held = call(&["hold", "mine", &this, "--mount"]).code(125);
     held.stderr(contains("cannot be mounted inside itself"));
-    call(&["hold", "mine", &this]).code(125).stderr(contains("choose one kind"));
+    call(&["hold", "mine", &this])
+        .code(125)
+        .stderr(contains("select exactly one kind"));
     call(&["hold", "mine", "999999999", "--uts"])
         .code(125)
         .stderr(contains("no process"));

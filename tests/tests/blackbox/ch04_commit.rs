@@ -157,7 +157,9 @@ fn layers_are_shared_and_go_with_the_last_who_uses_them() {
         assert_eq!(layers(&state).len(), before.len() + 2);
 
         let mut rmi = new(&lab, BIN);
-        let refused = contains("image first is used by container two: remove that");
+        let refused = contains(
+            "image first is used by container two: remove the container first",
+        );
         rmi.args(["rmi", "first"]).assert().code(125).stderr(refused);
         by(&lab, new, &["rm", "two"]);
         by(&lab, new, &["rmi", "first"]);

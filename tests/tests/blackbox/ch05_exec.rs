@@ -501,7 +501,7 @@ fn exec_ends_when_it_is_interrupted_in_a_container_that_was_frozen_meanwhile() {
         assert_eq!(exec.wait().unwrap().code(), Some(code));
         assert_eq!(processes(&id), alone);
         let text = drain.join().unwrap().unwrap();
-        assert!(text.contains("came before the program started"), "{text}");
+        assert!(text.contains("arrived before the program started"), "{text}");
         freeze(&id, false);
     }
     assert_eq!(one.sh("echo goes on"), "goes on\n");

@@ -196,7 +196,7 @@ fn options_of_bocker_need_its_defaults() {
     let out = lab
         .chapter(BIN)
         .envs([("MYDOCKER_DEFAULTS", "bocker"), ("BOCKER_CPU_SHARE", "77")])
-        .args(["run", "-h"])
+        .args(["run", "--help"])
         .assert()
         .success();
     let help = String::from_utf8_lossy(&out.get_output().stdout).into_owned();
