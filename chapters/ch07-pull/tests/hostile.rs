@@ -423,9 +423,29 @@ fn interrupted() -> (Case, Child) {
     (case, pull)
 }
 
+/// Whether this process ignores the signal, and so does a program that it starts.
+///
+/// # Source
+/// proc_pid_status(5), "SigIgn"
+fn ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+    mask & (1 << (signal.as_raw() - 1)) != 0
+}
+
 #[test]
 fn a_pull_that_is_killed_is_continued_by_the_next_one() {
-    for signal in [Signal::KILL, Signal::INT, Signal::TERM] {
+    let mut signals = vec![Signal::KILL, Signal::TERM];
+    // A shell starts a command in the background with SIGINT ignored, and so are all
+    // processes below it.
+    match ignored(Signal::INT) {
+        true => {
+            eprintln!("not tried: SIGINT, which the caller of this test ignores")
+        }
+        false => signals.push(Signal::INT),
+    }
+    for signal in signals {
         let (case, mut pull) = interrupted();
         kill_process(Pid::from_child(&pull), signal).unwrap();
         assert_eq!(pull.wait().unwrap().signal(), Some(signal.as_raw()));
