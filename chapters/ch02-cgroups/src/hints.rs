@@ -97,8 +97,9 @@ pub(crate) fn hand_down(errno: Errno, group: &Path) -> Option<String> {
     let group = group.display();
     match errno {
         Errno::EBUSY => Some(format!(
-            "{group} has processes of its own, and in v2 such a group hands nothing \
-             down: move them into a group inside it"
+            "the cgroup {group} contains processes, and a cgroup v2 with processes \
+             cannot enable controllers for its children: move the processes into a \
+             child cgroup"
         )),
         Errno::ENOENT => Some(format!(
             "{group} does not have all of these controllers: compare its \

@@ -245,7 +245,7 @@ fn an_inner_group_of_v2_holds_no_processes() {
     let inhabitant = lonely.start("echo ready; exec sleep 1000");
     let create = run(&lab, &["create", "lonely/inner"]);
     if in_v2 {
-        create.code(125).stderr(contains("the parent cgroup contains processes"));
+        create.code(125).stderr(contains("lonely contains processes"));
     } else {
         create.success();
         run(&lab, &["delete", "lonely/inner"]).success();
