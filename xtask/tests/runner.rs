@@ -218,8 +218,8 @@ fn what_is_asked_for_wrongly_gets_a_clear_error() {
         ),
         (&["test", "--bin-dir", "/nonexistent"], "/nonexistent"),
         (&["test", "--bin-dir", "/etc"], "has a chapter's name"),
-        (&["shell", "ch99-none"], "there is no chapter ch99-none"),
-        (&["run", "ch99-none", "run", "true"], "there is no chapter ch99-none"),
+        (&["shell", "ch99-none"], "chapter ch99-none not found"),
+        (&["run", "ch99-none", "run", "true"], "chapter ch99-none not found"),
     ] {
         let text = refused(&mut xtask(words));
         assert!(text.contains(reason), "{words:?}: {text}");
@@ -252,7 +252,7 @@ fn real() -> PathBuf {
 #[test]
 fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
     for (script, reason) in [
-        ("exec sleep 1000", "not up in 1 s"),
+        ("exec sleep 1000", "no answer within 1 s"),
         ("echo no such machine >&2; exit 1", "no such machine"),
         ("echo Booting; sleep 1000", "noise on the channel"),
         ("exit 43", "QEMU ended with exit status: 43"),
@@ -506,6 +506,6 @@ fn on_the_initramfs_root_pivot_root_says_what_the_kernel_wants() {
     let words = ["run", "--raw-root", "ch04-volume", "run", "true"];
     let mut run = assert_cmd::Command::from_std(xtask(&words));
     let error = "pivot_root(2) /var/lib/mydocker/containers/";
-    let hint = "the present root not to be the initramfs: there, mount --move it";
+    let hint = "the current root must not be the initramfs: there, use mount --move";
     run.assert().code(125).stderr(contains(error).and(contains(hint)));
 }
