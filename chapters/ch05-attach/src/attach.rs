@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use ch03_run::Raw;
 use ch05_exec::not_running;
 use ch05_logs::Follow;
@@ -67,8 +67,11 @@ impl Act for Attach {
     /// after the detach keys.
     fn act(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
-        let record = Record::find(state, &self.container)?;
-        let target = Target::find(state, record.id.as_str())?;
+        let target = Target::find(state, &self.container)?;
+        let removed = || {
+            format!("container {} is not running: it was removed", self.container)
+        };
+        let record = Record::read(state, &target.home.id)?.with_context(removed)?;
         let home = record.home(state);
         if target.process()?.is_none() {
             return Err(not_running(state, &record));

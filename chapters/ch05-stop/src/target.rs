@@ -71,7 +71,8 @@ impl Target {
         let stop_signal = record.and_then(|record| record.stop_signal);
         let first = match status {
             Status::Running(noted) => Some(noted),
-            Status::Ending => home.notes()?.process(),
+            // A removal may have deleted the lock file.
+            Status::Ending => home.notes().unwrap_or_default().process(),
             _ => None,
         };
         Ok(Target { word, home, stop_signal, watched, status, process, first, end })

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -94,8 +94,13 @@ impl Layout {
     /// Write the file that marks the layout, unless it is whole.
     pub(super) fn write_mark(&self) -> Result<()> {
         let mark = self.root.join("oci-layout");
-        if fs::read(&mark).is_ok_and(|text| text == OCI_LAYOUT.as_bytes()) {
-            return Ok(());
+        match fs::read(&mark) {
+            Ok(text) if text == OCI_LAYOUT.as_bytes() => return Ok(()),
+            // A file that cannot be read may be whole.
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).look(|| at("read(2)", &mark)).hint(hints::state);
+            }
+            _ => {}
         }
         write_durably(&mark, OCI_LAYOUT.as_bytes())
     }
