@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use common::images::{Digest, Image, remove_if_there, sync};
-use common::state::fields::is_newer;
+use common::state::fields::may_be_whole;
 use common::state::record::{self, Record};
 use common::state::{Home, Status, remove_tree};
 
@@ -84,7 +84,7 @@ impl Store {
         for (id, error) in damaged {
             let home = Home { id, name: None, state: self.state().clone() };
             // One that has ended cannot be started again.
-            if is_newer(&error) || Status::by_lock(&home)?.is_held() {
+            if may_be_whole(&error) || Status::by_lock(&home)?.is_held() {
                 return Err(error);
             }
         }

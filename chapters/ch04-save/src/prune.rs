@@ -6,7 +6,7 @@ use anyhow::Result;
 use ch04_image::{Damaged, Store};
 use common::images::remove_if_there;
 use common::state::Record;
-use common::state::fields::is_newer;
+use common::state::fields::{is_newer, may_be_whole};
 
 // ANCHOR: prune
 /// Remove images that have no tag, or with `all`, every image, unless a container uses
@@ -17,11 +17,18 @@ use common::state::fields::is_newer;
 pub fn prune(store: &Store, all: bool) -> Result<Vec<String>> {
     let layout = store.layout();
     let _change = layout.change()?;
-    let (containers, _) = Record::all(store.state())?;
+    let (containers, damaged) = Record::all(store.state())?;
+    // Which image such a container uses is not known.
+    if let Some((_, error)) = damaged.into_iter().find(|(_, it)| may_be_whole(it)) {
+        return Err(error);
+    }
     let mut removed = Vec::new();
     for listed in store.images()? {
         let (id, names, shown, damaged) = match listed {
             Err(damaged) if is_newer(&damaged.error) => continue,
+            Err(damaged) if may_be_whole(&damaged.error) => {
+                return Err(damaged.error);
+            }
             Err(Damaged { id, names, .. }) => {
                 let shown = vec![id.short().to_owned()];
                 (id, names, shown, true)

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Error, Result};
 use ch04_image::Store;
 use ch05_ps::{Damaged, listed};
 use common::cli::Context;
-use common::state::fields::is_newer;
+use common::state::fields::may_be_whole;
 use common::state::{Dead, Home, Name, Record, Status};
 
 // ANCHOR: prune
@@ -57,7 +57,7 @@ pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
 /// process holds its lock.
 fn without_status(damaged: Damaged, context: &Context) -> Result<Option<String>> {
     let Context { state, undo } = context;
-    if is_newer(&damaged.error) {
+    if may_be_whole(&damaged.error) {
         return Err(damaged.warning());
     }
     let home = Home::salvaged(state, damaged.id)?;

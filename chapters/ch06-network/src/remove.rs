@@ -2,7 +2,7 @@
 
 use anyhow::{Error, Result, bail};
 use ch02_net::Route;
-use common::state::fields::is_newer;
+use common::state::fields::may_be_whole;
 use common::state::{Name, Table};
 
 use crate::addresses::members;
@@ -70,7 +70,7 @@ impl Networks<'_> {
 
     fn prune_one(&self, route: &Route, name: &Name, table: Table) -> Result<bool> {
         let network = match Network::read(self.state, name) {
-            Err(error) if is_newer(&error) => return Err(error),
+            Err(error) if may_be_whole(&error) => return Err(error),
             read => read,
         };
         self.sweep_members(name, table)?;

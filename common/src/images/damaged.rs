@@ -28,7 +28,7 @@ impl Layout {
     /// Those that a process is writing begin with a dot and are left out.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// Those of readdir(3) and readlink(2).
     pub fn strays(&self) -> Result<Vec<Stray>> {
         let images = self.state().images();
         let mut strays = Vec::new();
@@ -39,7 +39,7 @@ impl Layout {
         }
         for path in entries(self.names())? {
             // readlink(2) of a symlink, and stat(2) of the record to which it leads.
-            if name_at(&path).is_none() || path.try_exists().is_ok_and(|is| !is) {
+            if name_at(&path)?.is_none() || path.try_exists().is_ok_and(|is| !is) {
                 strays.push(Stray { path, reason: "does not lead to an image" });
             }
         }

@@ -13,6 +13,7 @@
 //! each change, since one damaged file must not hide all images.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -224,7 +225,7 @@ impl Layout {
         let mut names = Names::new();
         for entry in fs::read_dir(&directory).look(step)? {
             // Other entries: see damaged.rs.
-            names.extend(name_at(&entry.look(step)?.path()));
+            names.extend(name_at(&entry.look(step)?.path())?);
         }
         Ok(names)
     }
@@ -232,7 +233,8 @@ impl Layout {
     /// The ID to which a name leads, also if the record of that image is damaged.
     #[must_use]
     pub fn id_of(&self, reference: &Reference) -> Option<Digest> {
-        name_at(&self.name(reference)).map(|(_, id)| id)
+        let name = name_at(&self.name(reference)).ok().flatten();
+        name.map(|(_, id)| id)
     }
 
     /// Let this name lead to this image, whose record is on the disk. The caller holds
@@ -263,11 +265,24 @@ impl Layout {
 }
 
 /// The name at this path, and the ID to which it leads; `None` if it is damaged.
-pub(super) fn name_at(path: &Path) -> Option<(Reference, Digest)> {
-    let reference = Reference::from_file_name(path.file_name()?.to_str()?).ok()?;
-    let target = fs::read_link(path).ok()?;
-    let id = Digest::from_hex(target.file_name()?.to_str()?).ok()?;
-    Some((reference, id))
+///
+/// # Errors
+/// Those of readlink(2), except EINVAL (no symlink) and ENOENT: if a name were left out
+/// then, a sweep would remove its image.
+pub(super) fn name_at(path: &Path) -> Result<Option<(Reference, Digest)>> {
+    let target = match fs::read_link(path) {
+        Err(e)
+            if [ErrorKind::InvalidInput, ErrorKind::NotFound]
+                .contains(&e.kind()) =>
+        {
+            return Ok(None);
+        }
+        target => target.look(|| at("readlink(2)", path))?,
+    };
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let id = target.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let (name, id) = (Reference::from_file_name(name), Digest::from_hex(id));
+    Ok(name.ok().zip(id.ok()))
 }
 
 fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<Hold> {
@@ -285,4 +300,25 @@ fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<Hold> {
 
 fn at(call: &str, path: &Path) -> String {
     format!("{call} {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_cannot_be_read_is_not_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let id = "1".repeat(64);
+        symlink(format!("../records/{id}"), at("a:latest")).unwrap();
+        let (name, found) = name_at(&at("a:latest")).unwrap().unwrap();
+        assert_eq!((name.to_string().as_str(), found.hex()), ("a:latest", &id[..]));
+        fs::write(at("b:latest"), "").unwrap();
+        for damaged in ["b:latest", "missing:latest"] {
+            assert_eq!(name_at(&at(damaged)).unwrap(), None, "{damaged}");
+        }
+        // ENOTDIR stands for any other errno.
+        assert!(name_at(&at("b:latest").join("c:latest")).is_err());
+    }
 }

@@ -25,6 +25,7 @@ use std::iter::from_fn;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use anyhow::{Context, Error, Result, bail};
+use nix::errno::Errno;
 
 /// The format version of records, images and lock files.
 pub(crate) const FORMAT: u32 = 1;
@@ -44,6 +45,20 @@ impl fmt::Display for Newer {
 }
 
 impl std::error::Error for Newer {}
+
+/// Whether the record of this error may be whole: a newer version wrote it, or a system
+/// call failed for a reason that says nothing about the file. What removes damaged
+/// records without being asked for each of them leaves such a record alone.
+#[must_use]
+pub fn may_be_whole(error: &Error) -> bool {
+    use Errno::{
+        EACCES, EINTR, EIO, EMFILE, ENFILE, ENOMEM, EPERM, ESTALE, ETIMEDOUT,
+    };
+    let unrelated =
+        [EACCES, EINTR, EIO, EMFILE, ENFILE, ENOMEM, EPERM, ESTALE, ETIMEDOUT];
+    let errno = error.root_cause().downcast_ref::<Errno>();
+    is_newer(error) || errno.is_some_and(|errno| unrelated.contains(errno))
+}
 
 /// Whether this error is about a record of a newer version, which is whole: no command may
 /// take it for damaged and remove it.

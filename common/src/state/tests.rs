@@ -386,3 +386,15 @@ fn a_lock_file_that_a_sweep_has_removed_is_made_again() {
         assert!(state.dead().unwrap().is_empty());
     });
 }
+
+#[test]
+fn an_error_of_reading_does_not_make_a_record_a_damaged_one() {
+    use nix::errno::Errno;
+
+    use super::fields::may_be_whole;
+
+    let read = |errno: Errno| anyhow::Error::from(errno).context("read(2) record");
+    assert!(may_be_whole(&read(Errno::EIO)));
+    assert!(!may_be_whole(&read(Errno::EISDIR)));
+    assert!(!may_be_whole(&anyhow::anyhow!("a line without a field")));
+}
