@@ -47,7 +47,15 @@ pub(crate) fn build(extra: &[&str]) -> Result<Built> {
     let mut build = static_build(IN_VM)?;
     build.args(["--workspace", "--exclude", "xtask"]);
     // Pages of the book run the examples.
-    build.args(["--bins", "--example", "witness", "--example", "dnat"]);
+    build.args([
+        "--bins",
+        "--example",
+        "witness",
+        "--example",
+        "dnat",
+        "--example",
+        "masquerade",
+    ]);
     build.args(["--test", "blackbox"]);
     for program in extra {
         build.args(["--test", program]);
