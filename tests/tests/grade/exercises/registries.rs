@@ -148,11 +148,8 @@ fn verbose(room: &mut Room) -> Outcome {
         table.out.lines().filter(|line| line.starts_with(id)).collect();
     let size = lines.first().and_then(|line| line.split_whitespace().nth(1));
     let size: u64 = size.and_then(|word| word.parse().ok()).unwrap_or(0);
-    table.so(
-        lines.len() == 1 && size > 100_000,
-        "one line, and the bytes of busybox",
-    )?;
-    room.words(&["rmi", "second"]).end()?.succeeds()
+    table
+        .so(lines.len() == 1 && size > 100_000, "one line, and the bytes of busybox")
 }
 
 fn none(room: &mut Room) -> Outcome {
