@@ -97,7 +97,7 @@ impl GuestRoot {
         Ok(GuestRoot { fd, host: host.to_owned() })
     }
 
-    /// The file at a guest path; `None` if there is none. A `.` component and a
+    /// The file at a guest path; `None` if it is missing. A `.` component and a
     /// trailing slash are ignored, as in all guest paths.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl GuestRoot {
         }
     }
 
-    /// The file at a guest path. If there is none, it is created, with all its
+    /// The file at a guest path. If it is missing, it is created, with all its
     /// parents.
     ///
     /// A symlink without a target is followed inside the root, and its target is

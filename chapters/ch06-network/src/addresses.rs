@@ -262,7 +262,7 @@ fn next(
 }
 // ANCHOR_END: next
 
-/// The address that was assigned last. `None` if there is none, or the file is
+/// The address that was assigned last. `None` if no address was assigned, or the file is
 /// damaged: the value is only a starting point.
 fn last_given(path: &Path) -> Option<Ipv4Addr> {
     read_whole::text(path).ok()?.parse().ok()

@@ -48,7 +48,7 @@ pub fn in_background<T>(
     }
 }
 
-/// Let a child process run `work` and then close a descriptor. Nobody waits for the
+/// Let a child process run `work` and then close a descriptor. No process waits for the
 /// child. This is for descriptors of which the last close(2) may block: the child
 /// closes the last copy. The caller must close its own copy. An error of `work` is
 /// not reported.

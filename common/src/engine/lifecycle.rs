@@ -154,7 +154,7 @@ impl Lifecycle {
 impl Drop for Lifecycle {
     fn drop(&mut self) {
         // Something is left only after a panic, or if a caller drops a container
-        // that never ran. Nobody can receive the error then.
+        // that never ran. No process receives the error then.
         let _ = self.undo();
     }
 }

@@ -27,7 +27,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process that has this PID now; `None` if there is none.
+    /// The process that has this PID now; `None` if no process has it.
     ///
     /// # Errors
     /// pidfd_open(2) fails for another reason than that no process has this PID.
