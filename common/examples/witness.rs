@@ -1,5 +1,7 @@
 //! Two parts that print each hook that is called, and fail at a given hook: `witness
-//! HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`. With
+//! HOOK fail|panic|kill COMMAND…`, or `witness none none COMMAND…`. The hook
+//! `meanwhile` is printed only if it is the given one, because it is called at the
+//! same time as `enter`. `witness meanwhile slow COMMAND…` prolongs it. With
 //! `WITNESS_KEEPS` set, the container has its own directory; with `WITNESS_STAYS`
 //! set, this directory is kept. `WITNESS_SEAL=DIRECTORY` seals the program: user and
 //! group 65534, only CAP_KILL in every capability set that survives the change of
@@ -9,6 +11,8 @@
 
 use std::env;
 use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use common::state::{Table, Undo};
@@ -49,6 +53,10 @@ impl Witness {
                 "fail" => bail!("it fails"),
                 "panic" => panic!("it fails"),
                 "kill" => raise(Signal::SIGKILL)?,
+                "slow" => {
+                    sleep(Duration::from_millis(300));
+                    eprintln!("{} {hook} is finished", self.name);
+                }
                 _ => {}
             }
         }
@@ -83,6 +91,10 @@ impl Part for Witness {
 
     fn attach(&mut self, _plan: &Plan, _child: Pid) -> Result<()> {
         self.called("attach")
+    }
+
+    fn meanwhile(&mut self, _plan: &Plan, _child: Pid) -> Result<()> {
+        if self.hook == "meanwhile" { self.called("meanwhile") } else { Ok(()) }
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {

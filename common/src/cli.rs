@@ -2,7 +2,6 @@
 //! status.
 
 pub mod flags;
-#[cfg(feature = "generate")]
 mod generate;
 pub mod hints;
 pub mod output;
@@ -196,7 +195,6 @@ where
     if let Some(lines) = command.get_after_help().cloned() {
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
-    #[cfg(feature = "generate")]
     if let Some(done) = crate::cli::generate::asked(&command) {
         return done;
     }

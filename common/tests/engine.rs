@@ -108,6 +108,26 @@ fn after_an_error_in_any_hook_all_parts_are_undone() {
 }
 
 #[test]
+fn after_an_error_in_meanwhile_all_parts_are_undone() {
+    let (code, lines) = run(&["meanwhile", "fail", "sleep", "1000"]);
+    let error = "error: meanwhile second: it fails".to_owned();
+    assert!(code == Some(125) && lines.contains(&error), "{lines:?}");
+    let count = |name| hooks(&lines, name);
+    assert_eq!((count("started"), count("ended"), count("removed")), (0, 2, 2));
+}
+
+#[test]
+fn meanwhile_runs_beside_enter_and_the_program_starts_after_both() {
+    let (code, lines) =
+        run(&["meanwhile", "slow", "sh", "-c", "echo the program >&2"]);
+    assert_eq!(code, Some(0), "{lines:?}");
+    let at = |text| lines.iter().position(|line| line == text);
+    let order = ["second enter", "second meanwhile is finished", "the program"];
+    let [entered, finished, ran] = order.map(at);
+    assert!(entered.is_some() && entered < finished && finished < ran, "{lines:?}");
+}
+
+#[test]
 fn a_panic_in_the_child_is_reported_and_never_runs_the_parents_destructors() {
     let (code, lines) = run(&["enter", "panic", "true"]);
     assert_eq!(code, Some(125));
@@ -174,6 +194,7 @@ fn a_failed_start_leaves_nothing_even_if_the_container_would_stay() {
     let state = tempfile::tempdir().unwrap();
     for words in [
         &["prepare", "fail", "true"][..],
+        &["meanwhile", "fail", "true"],
         &["enter", "fail", "true"],
         &["enter", "kill", "true"],
         &["started", "fail", "sleep", "1000"],
@@ -190,9 +211,13 @@ fn a_failed_start_leaves_nothing_even_if_the_container_would_stay() {
 fn after_a_killed_host_side_the_sweep_keeps_a_started_container_and_removes_others()
 {
     let state = tempfile::tempdir().unwrap();
-    for (hook, stays) in
-        [("prepare", 0), ("attach", 0), ("started", 0), ("ended", 1)]
-    {
+    for (hook, stays) in [
+        ("prepare", 0),
+        ("attach", 0),
+        ("meanwhile", 0),
+        ("started", 0),
+        ("ended", 1),
+    ] {
         let (code, _) = run_in(Some(state.path()), &[hook, "kill", "sleep", "0.1"]);
         assert_eq!(code, None, "{hook}");
         assert_eq!(kept(state.path()), [1, 1], "{hook}");

@@ -21,7 +21,7 @@ use crate::watchdog::Watchdog;
 use crate::{Faulty, Snapshot, Traced, bin_dir, descendants};
 
 /// The time after which a run counts as hung.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The time in which leftovers of a test may still disappear: the kernel removes a
 /// namespace only after its last process was reaped.

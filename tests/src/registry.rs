@@ -67,7 +67,7 @@ impl Registry {
             let log = fs::read_to_string(registry.directory.path().join("log"));
             let ended = registry.child.try_wait().unwrap();
             assert!(
-                ended.is_none() && begun.elapsed() < Duration::from_secs(30),
+                ended.is_none() && begun.elapsed() < Duration::from_secs(120),
                 "docker-registry does not listen: {ended:?} {log:?}"
             );
             sleep(Duration::from_millis(20));

@@ -9,12 +9,12 @@ use expectrl::session::OsSession;
 use expectrl::{Expect, Session};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, tcgetpgrp};
 
 use crate::until::everybody;
 
 /// The time limit for expected output.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The user's side.
 pub struct Terminal {
@@ -46,13 +46,17 @@ impl Terminal {
     /// Wait until the screen shows this text; returns the output before it.
     ///
     /// # Panics
-    /// The text does not appear within 20 seconds.
+    /// The text does not appear within two minutes.
     #[track_caller]
     pub fn see(&mut self, text: &str) -> String {
-        let found = self.session.expect(text);
-        let found =
-            found.unwrap_or_else(|e| panic!("no {text:?} on the screen: {e}"));
-        String::from_utf8_lossy(found.before()).into_owned()
+        match self.session.expect(text) {
+            Ok(found) => String::from_utf8_lossy(found.before()).into_owned(),
+            Err(e) => {
+                let screen = self.look().unwrap_or_default();
+                let screen = String::from_utf8_lossy(&screen);
+                panic!("no {text:?} on the screen: {e}; it shows {screen:?}")
+            }
+        }
     }
 
     /// The same, with another time limit.
@@ -97,6 +101,18 @@ impl Terminal {
         tcgetattr(handle).expect("tcgetattr(3)")
     }
 
+    /// The PID of the leader of the foreground process group.
+    ///
+    /// # Panics
+    /// The terminal is closed.
+    /// # Source
+    /// ioctl_tty(2), "TIOCGPGRP"
+    #[must_use]
+    pub fn foreground(&self) -> i32 {
+        let handle = self.session.get_process().get_raw_handle().expect("a handle");
+        tcgetpgrp(handle).expect("tcgetpgrp(3)").as_raw()
+    }
+
     /// The PID of the program.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -106,7 +122,7 @@ impl Terminal {
     /// Wait for the end of the program; returns its exit status, or 128 + signal.
     ///
     /// # Panics
-    /// The program does not end within 20 seconds.
+    /// The program does not end within two minutes.
     #[track_caller]
     pub fn end(self) -> i32 {
         let pid = Pid::from_raw(self.pid());

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crate::descendants::Stat;
 
 /// The time limit of a wait.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Wait until the condition is true.
 ///
 /// # Panics
-/// The condition is still false after half a minute.
+/// The condition is still false after two minutes.
 #[track_caller]
 pub fn until(mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

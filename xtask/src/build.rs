@@ -100,7 +100,7 @@ fn static_build(profile: &str) -> Result<Command> {
     let mut build = cargo();
     // With --target, the flags for static linking do not affect build scripts and
     // macros.
-    build.args(["build", "--quiet", "--profile", profile, "--target", &host]);
+    build.args(["build", "--profile", profile, "--target", &host]);
     // Not position-independent: the programs are smaller, and no relocations are
     // processed at each start, which takes long under emulation.
     let flags = format!(

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::build::build;
 use crate::minimum;
+use crate::part::Part;
 use crate::test::report::{Report, Reports};
 use crate::test::{lane, listed};
 use crate::vm::accelerator::Choice;
@@ -19,6 +20,10 @@ pub(crate) struct Args {
     /// Run only the parts whose names contain one of these words, such as images
     /// [default: all]
     filter: Vec<String>,
+
+    /// Run only a part of the tests, such as 2/4: the second of four parts
+    #[arg(long, conflicts_with_all = ["filter", "only"])]
+    part: Option<Part>,
 
     /// Inject only this fault, such as child:mount#3=ENOSPC or
     /// host:openat#7=kill-host
@@ -100,7 +105,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         name.starts_with(ONLY) == args.only.is_some()
             && (args.only.is_some() || named(name))
     };
-    let tests: Vec<String> = all.into_iter().filter(wanted).collect();
+    let mut tests: Vec<String> = all.into_iter().filter(wanted).collect();
+    if let Some(part) = args.part {
+        tests = part.of(tests);
+    }
     if tests.is_empty() {
         bail!(
             "no part has such a name: expected images, each_call, random_kills, \
@@ -140,7 +148,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.is_whole() {
         let (executed, skipped) = reports.executed(0);
         let lane = lane_name(&args.kernel, args.cgroup);
-        minimum::check(&lane, executed, skipped)?;
+        minimum::check_part(&lane, args.part, executed, skipped)?;
     }
     if reports.failed() > 0 {
         bail!("{} parts failed", reports.failed());
@@ -149,7 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let sums = sums(reports.since(0));
     let unused =
         sums.iter().find(|(key, sum)| **sum == 0 && key.contains("lived with"));
-    match unused.filter(|_| args.filter.is_empty()) {
+    match unused.filter(|_| args.filter.is_empty() && args.part.is_none()) {
         Some((key, _)) => {
             bail!("remove it from lived_with.rs, because no fault needs it: {key}")
         }

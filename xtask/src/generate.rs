@@ -1,9 +1,7 @@
 //! `cargo xtask completions` and `cargo xtask man`: shell completions and manual
 //! pages of the chapters, from the same list of options that `--help` prints.
 //!
-//! The chapters generate the files themselves, if they are built with the feature
-//! `generate` of `common`. That build has its own directory, because the usual build
-//! must not depend on more packages.
+//! The chapters generate the files themselves.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,16 +104,12 @@ fn place(out: Option<&Path>, name: &str) -> Result<PathBuf> {
 /// chapters.
 fn generate(wanted: &[String], out: &Path, what: &[&str]) -> Result<usize> {
     let chapters = chosen(wanted, &all()?)?;
-    let built = target().join("generate");
     let mut build = cargo();
-    build.args(["build", "--quiet", "--features", "common/generate"]);
-    build.args(["--config", "profile.dev.debug=false"]).arg("--target-dir");
-    build.arg(&built).args(["--package", "common"]);
-    build.args(chapters.iter().flat_map(|name| ["--package", name.as_str()]));
-    eprintln!("building the generator");
+    // The whole workspace, so that cargo uses what an earlier `cargo build` has made.
+    build.args(["build", "--workspace", "--bins"]);
     must(&mut build)?;
     for chapter in &chapters {
-        let program = built.join("debug").join(chapter);
+        let program = target().join("debug").join(chapter);
         must(
             Command::new(program).arg("generate").arg(out).arg(today()).args(what),
         )?;
@@ -147,6 +141,9 @@ fn chosen(wanted: &[String], all: &[String]) -> Result<Vec<String>> {
         return Ok(all.to_vec());
     }
     if let Some(name) = wanted.iter().find(|name| !all.contains(name)) {
+        if Shell::value_variants().iter().any(|shell| shell.name() == name) {
+            bail!("{name} is a shell, not a chapter: add --shell {name}");
+        }
         bail!("no chapter {name} with options: expected one of {}", all.join(", "));
     }
     Ok(wanted.to_vec())
@@ -171,5 +168,7 @@ mod tests {
         assert_eq!(chosen(&all[1..], &all).unwrap(), all[1..]);
         let error = chosen(&["ch99".to_owned()], &all).unwrap_err().to_string();
         assert!(error.contains("ch99") && error.contains("ch02-uts"), "{error}");
+        let error = chosen(&["zsh".to_owned()], &all).unwrap_err().to_string();
+        assert!(error.ends_with("add --shell zsh"), "{error}");
     }
 }

@@ -18,6 +18,7 @@ mod lane;
 mod minimum;
 mod mutants;
 mod mutex;
+mod part;
 mod power;
 mod registry_tools;
 mod session;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use common::step::Step;
 
 use crate::checkout::root;
+use crate::part::Part;
 
 /// The file with the minimum of each lane.
 const FILE: &str = "tests/minimum.toml";
@@ -15,6 +16,11 @@ const FILE: &str = "tests/minimum.toml";
 /// The name of a VM's lane, such as `vm 6.1 v2`.
 pub(crate) fn vm(kernel: &str, cgroup: impl std::fmt::Display) -> String {
     format!("vm {kernel} {cgroup}")
+}
+
+/// The name of the same lane with `--machine-dependent`.
+pub(crate) fn part(kernel: &str, cgroup: impl std::fmt::Display) -> String {
+    format!("{} machine-dependent", vm(kernel, cgroup))
 }
 
 /// The name of the lane that tests network topologies in a VM, such as `networks
@@ -28,10 +34,25 @@ pub(crate) fn networks(kernel: &str) -> String {
 /// # Errors
 /// The lane executed fewer tests than its minimum, or it has no minimum.
 pub(crate) fn check(lane: &str, executed: usize, skipped: usize) -> Result<()> {
+    check_part(lane, None, executed, skipped)
+}
+
+/// The same, for a part of a lane.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_part(
+    lane: &str,
+    part: Option<Part>,
+    executed: usize,
+    skipped: usize,
+) -> Result<()> {
     let file = root().join(FILE);
     let text =
         fs::read_to_string(&file).step(|| format!("read(2) {}", file.display()))?;
     let minimum = parse(&text)?.get(lane).copied();
+    let minimum =
+        minimum.map(|whole| part.map_or(whole, |part| part.minimum(whole)));
     println!("{}", line(lane, executed, skipped, minimum));
     compare(lane, executed, minimum)
 }
@@ -88,6 +109,7 @@ mod tests {
             lanes.push(vm(kernel, cgroup));
             lanes.push(crate::faults::lane_name(kernel, cgroup));
         }
+        lanes.extend([part("6.1", "v1"), part("6.12", "v2")]);
         let others = ["book", "here", "power", "mutants", "exercises", "solutions"];
         lanes.extend(others.map(str::to_owned));
         lanes.extend(["6.1", "6.12", "here"].map(networks));

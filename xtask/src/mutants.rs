@@ -18,11 +18,16 @@ use serde_json::Value;
 use crate::build::{Built, build, build_chapters};
 use crate::checkout::{root, target};
 use crate::minimum;
+use crate::part::Part;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Test only mutants whose names contain one of these words [default: all]
     filter: Vec<String>,
+
+    /// Test only a part of them, such as 2/4: the second of four parts
+    #[arg(long, conflicts_with = "filter")]
+    part: Option<Part>,
 }
 
 /// The files from which a chapter is built. The paths of directories have no
@@ -53,6 +58,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let chosen: Vec<&Mutant> = match args.filter.as_slice() {
         [] => all.iter().collect(),
         _ => all.iter().filter(fits).collect(),
+    };
+    let chosen = match args.part {
+        Some(part) => part.of(chosen),
+        None => chosen,
     };
     if chosen.is_empty() {
         bail!("no mutant has such a name: see tests/mutants");
@@ -86,7 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let caught = chosen.len() - survived.len();
     println!("\nmutants: {caught} caught, {} survived", survived.len());
     if args.filter.is_empty() {
-        minimum::check("mutants", chosen.len(), 0)?;
+        minimum::check_part("mutants", args.part, chosen.len(), 0)?;
     }
     match survived.as_slice() {
         [] => Ok(()),

@@ -18,6 +18,7 @@ use common::step::report as in_words;
 
 use crate::build::{Built, build};
 use crate::minimum;
+use crate::part::Part;
 use crate::session::{self, Watch};
 use crate::software;
 use crate::vm::accelerator::Choice;
@@ -37,6 +38,15 @@ pub(crate) struct Args {
     /// README at a terminal and compares the output. networks TESTS... sends packets
     /// between network namespaces, each of which represents a host
     filter: Vec<String>,
+
+    /// Run only the tests of the chapters that depend on the kernel's version or on
+    /// the cgroup layout: for a second machine, after all tests have run on the first
+    #[arg(long, conflicts_with = "filter")]
+    machine_dependent: bool,
+
+    /// Run only a part of these tests, such as 2/4: the second of four parts
+    #[arg(long)]
+    part: Option<Part>,
 
     /// List the tests without running them
     #[arg(long)]
@@ -111,6 +121,29 @@ const BOOK: &str = "book";
 const NETWORKS: &str = "networks";
 const NETWORK_PROGRAMS: [&str; 2] = ["namespaces", "paths"];
 
+/// The chapters, and groups of tests, for `--machine-dependent`.
+const MACHINE_DEPENDENT: [&str; 19] = [
+    "ch02_cgroups",
+    "ch02_mount",
+    "ch02_net",
+    "ch02_setns",
+    "ch02_union",
+    "ch02_user",
+    "ch03_limits",
+    "ch04_overlay",
+    "ch04_pivot_root",
+    "ch05_env",
+    "ch05_exec",
+    "ch05_init",
+    "ch05_rm",
+    "ch05_stop",
+    "ch06_connect",
+    "ch06_ports",
+    "doctor",
+    "host_binary",
+    "terminal_filter",
+];
+
 /// The word before the options that selects this test program.
 fn word(program: &str) -> &str {
     if program == NETWORKS { "networks " } else { "" }
@@ -130,6 +163,9 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         let words = vec!["sh".into(), "-l".into()];
         session::attend(vm, words, watch, given).map(drop)
     };
+    if args.machine_dependent {
+        args.filter = MACHINE_DEPENDENT.map(str::to_owned).to_vec();
+    }
     let first = args.filter.first().map_or("", String::as_str);
     if let Some(program) = [BOOK, NETWORKS].into_iter().find(|it| *it == first) {
         args.filter.remove(0);
@@ -162,6 +198,12 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
             "not run with the other pages: cargo xtask test book {}",
             software::PAGE
         ));
+    }
+    if let Some(part) = args.part {
+        tests = part.of(tests);
+        if tests.is_empty() {
+            bail!("there are fewer tests than parts: use fewer parts");
+        }
     }
     if args.list {
         tests.iter().for_each(|test| println!("{test}"));
@@ -246,7 +288,7 @@ fn on_this_machine(
         true => {
             let (executed, skipped) = reports.executed(0);
             let lane = format!("{}here", word(&args.program));
-            minimum::check(&lane, executed, skipped)
+            minimum::check_part(&lane, args.part, executed, skipped)
         }
         false => Ok(()),
     }
@@ -299,22 +341,25 @@ fn in_vms(
             return Ok(());
         }
         // The user's own kernel has no minimum.
-        if args.is_whole()
+        if (args.is_whole() || args.machine_dependent)
             && args.program != BOOK
             && PACKAGED.contains(&kernel.as_str())
         {
             let (executed, skipped) = reports.executed(first);
             let lane = match args.program.as_str() {
                 NETWORKS => minimum::networks(&kernel),
+                _ if args.machine_dependent => minimum::part(&kernel, cgroup),
                 _ => minimum::vm(&kernel, cgroup),
             };
-            checked = checked.and(minimum::check(&lane, executed, skipped));
+            checked = checked
+                .and(minimum::check_part(&lane, args.part, executed, skipped));
         }
     }
     times.write();
     if args.is_whole() && args.program == BOOK {
         let (executed, skipped) = reports.executed(0);
-        checked = checked.and(minimum::check(BOOK, executed, skipped));
+        checked =
+            checked.and(minimum::check_part(BOOK, args.part, executed, skipped));
     }
     checked
 }

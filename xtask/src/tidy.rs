@@ -7,6 +7,7 @@ mod dependencies;
 mod excerpts;
 mod imports;
 mod items;
+mod layout;
 mod links;
 mod named;
 mod rust;
@@ -45,6 +46,7 @@ impl fmt::Display for Finding {
 pub(crate) fn run(_: &Args) -> Result<()> {
     let checkout = Checkout::read(&root())?;
     let mut found = checkout.findings();
+    found.extend(layout::root_entries(&root()));
     found.extend(count::count(&checkout)?);
     found.extend(dependencies::dependencies(&checkout)?);
     for finding in &found {

@@ -1,5 +1,5 @@
 //! Tests of completions in shells, and of manual pages in man(1). They build the
-//! chapter again, so they are a separate lane: `cargo test -p xtask --test
+//! chapters, so they are a separate lane: `cargo test -p xtask --test
 //! generate`. They do not need root. They require bash; other missing programs are
 //! reported.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]

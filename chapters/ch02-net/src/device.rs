@@ -16,6 +16,8 @@ use crate::route::{Place, Route};
 
 // From include/uapi/linux/if_link.h and veth.h.
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const VETH_INFO_PEER: u16 = 1;
@@ -222,14 +224,27 @@ fn veth(
     more: impl FnOnce(Message) -> Message,
 ) -> Result<Message> {
     checked(peer)?;
-    Ok(named(RTM_NEWLINK, NEW, name)?.nest(IFLA_LINKINFO, |info| {
+    let pair = one_queue(named(RTM_NEWLINK, NEW, name)?);
+    Ok(pair.nest(IFLA_LINKINFO, |info| {
         info.attribute(IFLA_INFO_KIND, &text("veth")).nest(IFLA_INFO_DATA, |data| {
             data.nest(VETH_INFO_PEER, |other| {
                 let other = other.plain(&ifinfomsg(0, 0));
-                more(other.attribute(IFLA_IFNAME, &text(peer)))
+                more(one_queue(other.attribute(IFLA_IFNAME, &text(peer))))
             })
         })
     }))
+}
+
+/// Request one queue in each direction. This is also the default of a veth device,
+/// but without this request the kernel first creates one queue for each processor.
+/// Then it disables all but one, and waits for an RCU grace period at each end: up
+/// to 4 ms on a busy machine.
+///
+/// # Source
+/// `drivers/net/veth.c`, `veth_init_queues`
+fn one_queue(device: Message) -> Message {
+    let one = 1_u32.to_ne_bytes();
+    device.attribute(IFLA_NUM_TX_QUEUES, &one).attribute(IFLA_NUM_RX_QUEUES, &one)
 }
 
 /// The hint for a pair with one end in another namespace.

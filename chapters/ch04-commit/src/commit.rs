@@ -123,6 +123,7 @@ mod tests {
             directory: "/".into(),
             user: None,
             stop_signal: None,
+            mounts: Vec::new(),
         };
         let mut config = Runtime {
             env: words(&["A=1", "PATH=/own", "B=2"]),

@@ -1,4 +1,4 @@
-//! How an image gets into the store.
+//! Adding an image to the store.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -11,10 +11,10 @@ use common::step::{self, Hint, Step};
 use crate::Store;
 
 impl Store {
-    /// Bring everything to the disk that was written so far.
+    /// Make sure that everything that was written so far is on the disk.
     ///
     /// # Errors
-    /// Those of open(2) and syncfs(2).
+    /// open(2) or syncfs(2) fails.
     pub fn sync(&self) -> Result<()> {
         let layers = self.state().layers();
         let handle =
@@ -24,15 +24,15 @@ impl Store {
             .hint(hints::state)
     }
 
-    /// Give a complete layer, which is on the disk, its chain ID as its name. The caller
-    /// holds the exclusive lock.
+    /// Move a layer to its final directory, whose name is the layer's chain ID. The
+    /// layer must be complete and on the disk. The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of rename(2) and fsync(2).
+    /// rename(2) or fsync(2) fails.
     pub fn place_layer(&self, from: &Path, chain_id: &str) -> Result<()> {
         let layers = self.state().layers();
         let target = layers.join(chain_id);
-        // The same layers have the same chain ID.
+        // A directory with the same chain ID already contains the same layer.
         if !target.is_dir() {
             fs::rename(from, &target)
                 .step(|| format!("rename(2) to {}", target.display()))?;
@@ -40,12 +40,12 @@ impl Store {
         sync(&layers)
     }
 
-    /// Write an image's record, and let names lead to it. Its blobs and its layers are on
-    /// the disk. The caller holds the exclusive lock. If a name led to another image
-    /// before, that is reported on standard error.
+    /// Write an image's record, and give the image these names. Its blobs and its
+    /// layers must be on the disk. The caller holds the exclusive lock. If a name
+    /// belonged to another image before, a note on standard error says so.
     ///
     /// # Errors
-    /// Those of write(2), fsync(2), symlink(2) and rename(2).
+    /// write(2), fsync(2), symlink(2) or rename(2) fails.
     pub fn add(&self, image: &Image, names: &[Reference]) -> Result<()> {
         image.save(self.state())?;
         for name in names {

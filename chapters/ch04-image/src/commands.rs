@@ -1,4 +1,4 @@
-//! The commands that remove: containers that have ended, and images.
+//! `rm` and `rmi`: remove containers that have ended, and images.
 
 use anyhow::Result;
 use clap::Args;
@@ -13,7 +13,7 @@ use crate::Store;
 /// If an image has several tags, only the given tag is removed.
 #[derive(Args, Debug)]
 pub struct Rmi {
-    /// Remove all names of the image, also if it has several or a container uses it
+    /// Remove all names of the image, even if it has several or a container uses it
     ///
     /// A container that uses the image keeps its layers until the container is removed.
     #[arg(short, long)]

@@ -1,4 +1,5 @@
-//! What a container has of its image beside the layers.
+//! The settings that a container takes from its image: command, environment, working
+//! directory and user.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +16,7 @@ use common::{Part, Plan, Up};
 
 use crate::layer::hides;
 
-/// What `run` takes last, from here on: an image before the program.
+/// The last arguments of `run` from this chapter on: the image, and then the program.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Words {
@@ -29,7 +30,7 @@ pub struct Words {
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<OsString>,
 
-    /// The image, and the program with its arguments [default: what the image says]
+    /// The image, and the program with its arguments [default: from the image]
     ///
     /// Options end at the first argument that is not an option; the remaining
     /// arguments are the command.
@@ -46,11 +47,11 @@ impl Words {
     /// The image's name.
     ///
     /// # Errors
-    /// It is no text.
+    /// The name is not valid UTF-8.
     pub fn image(&self) -> Result<&str> {
         let word = self.words.first().context("no image")?;
         let text = word.to_str();
-        text.with_context(|| format!("{word:?} is not the name of an image"))
+        text.with_context(|| format!("the image name {word:?} is not valid UTF-8"))
     }
 
     /// A container of this image that runs the given command, without parts yet.
@@ -64,8 +65,8 @@ impl Words {
     }
 }
 
-/// The program and its arguments: the entrypoint, and then the words after the image or
-/// the image's command.
+/// The program and its arguments: the entrypoint, followed by the words after the
+/// image. Without such words, the image's command follows.
 fn command(
     entrypoint: Option<OsString>,
     words: Vec<OsString>,
@@ -81,29 +82,30 @@ fn command(
     if words.len() > 1 {
         command.extend(words.into_iter().skip(1));
     } else if own {
-        // The image's command is made of arguments for the image's entrypoint.
+        // The image's command contains arguments for the image's own entrypoint.
+        // Another entrypoint does not get them.
         command.extend(settings.command.iter().map(Into::into));
     }
     ensure!(
         !command.is_empty(),
-        "no command: the image has none, so give one after the image"
+        "no command: the image has none, so add a command after the image"
     );
     Ok(command)
 }
 
-/// The image's environment, working directory and user. This part checks, too, whether
-/// the driver can read the image's layers. It comes after the root filesystem, which sets
-/// the working directory `/`.
+/// The image's environment, working directory and user. This part also checks whether
+/// the driver can read the image's layers. It comes after the part of the root
+/// filesystem, because that part sets the working directory `/`.
 #[derive(Debug)]
 pub struct FromImage {
     settings: Settings,
-    /// The layers that lie on another one.
+    /// All layers except the lowest one.
     upper: Vec<PathBuf>,
     driver: Driver,
 }
 
 impl FromImage {
-    /// Of this image, by this driver.
+    /// The settings of this image, for a root filesystem of this driver.
     #[must_use]
     pub fn new(image: &Image, state: &State, driver: Driver) -> FromImage {
         let mut upper = image.directories(state);
@@ -122,8 +124,8 @@ impl Part for FromImage {
             for layer in &self.upper {
                 if let Some(path) = hides(layer)? {
                     bail!(
-                        "{} hides what lies below it in overlayfs's words, which aufs \
-                         does not read: --driver overlay or copy",
+                        "{} is a whiteout or an opaque directory of overlayfs, which aufs \
+                         does not support: use --driver overlay or --driver copy",
                         path.display()
                     );
                 }
@@ -145,7 +147,7 @@ impl Part for FromImage {
     }
 
     fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
-        // An image may name a directory that no layer has.
+        // The image's working directory may be missing in all its layers.
         let directory = &plan.directory;
         if self.settings.directory.is_empty() || directory.is_dir() {
             return Ok(());
@@ -160,8 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entrypoint_of_the_command_line_replaces_that_of_the_image_and_its_command()
-    {
+    fn the_entrypoint_option_replaces_entrypoint_and_command_of_the_image() {
         let words = |words: &[&str]| words.iter().map(Into::into).collect();
         let settings = Settings {
             entrypoint: vec!["/start".into(), "-q".into()],

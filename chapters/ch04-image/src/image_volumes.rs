@@ -18,30 +18,33 @@ use nix::mount::{MsFlags, mount};
 /// The directory in the container's own directory that holds the volumes.
 const VOLUMES: &str = "volumes";
 
-/// A directory of the container's own for each volume that the image declares and no `-v`
-/// replaces. At the first start, it gets a copy of what the image has at that path. It is
-/// no part of the write layer: `commit` and `export` leave it out, and a read-only root
-/// does not apply to it. It is removed with the container.
+/// The volumes that the image declares, except those that a `-v` replaces. Each volume
+/// is a directory in the container's own directory. At the first start, the files that
+/// the image has at that path are copied into it. A volume is not part of the write
+/// layer: `commit` and `export` leave it out, and a read-only root does not apply to
+/// it. It is removed with the container.
 #[derive(Debug)]
 pub struct ImageVolumes {
     guests: Vec<PathBuf>,
     opened: Opened,
 }
 
-/// The part before the root filesystem, which covers the container's own directory. It
-/// opens the directories of the volumes.
+/// The part that opens the directories of the volumes. It comes before the part of the
+/// root filesystem, because the root filesystem hides the container's own directory.
 #[derive(Debug)]
 pub struct OpenVolumes {
     count: usize,
     opened: Opened,
 }
 
-/// The directories of the volumes, in their order. They are opened in the child: only
-/// there, they are in the mount namespace in which they are mounted.
+/// The open directories of the volumes, in the order of the volumes. The child opens
+/// them, because the source of a bind mount must belong to the child's own mount
+/// namespace.
 type Opened = Rc<RefCell<Vec<File>>>;
 
 impl ImageVolumes {
-    /// These paths of the image, without those at or below a volume of the caller.
+    /// The volumes at these paths of the image, without the paths at or below a path in
+    /// `given`. `given` has the paths of the `-v` options.
     ///
     /// # Errors
     /// A path is the root, or contains "..".
@@ -63,13 +66,18 @@ impl ImageVolumes {
                 guests.push(guest);
             }
         }
-        // A volume in another volume is mounted after that.
+        // A volume inside another volume must be mounted after the outer volume.
         guests.sort();
         guests.dedup();
         Ok(ImageVolumes { guests, opened: Opened::default() })
     }
 
-    /// The part that opens their directories.
+    /// Their paths in the container, in the order of their numbers.
+    pub(crate) fn guests(&self) -> &[PathBuf] {
+        &self.guests
+    }
+
+    /// The part that opens the directories of these volumes.
     #[must_use]
     pub fn opening(&self) -> OpenVolumes {
         OpenVolumes { count: self.guests.len(), opened: Rc::clone(&self.opened) }
@@ -86,7 +94,8 @@ impl Part for ImageVolumes {
         let root = GuestRoot::open(plan.root.assembled()?)?;
         for (guest, directory) in self.guests.iter().zip(self.opened.take()) {
             let place = root.make(guest, Kind::Directory)?;
-            // The dot at the end makes lstat(2) and lchown(2) follow the link.
+            // The dot at the end makes lstat(2) and lchown(2) follow the symbolic link
+            // of /proc.
             let host = format!("/proc/self/fd/{}/.", directory.as_raw_fd());
             let host = Path::new(&host);
             fill(&place, host, plan.users == Users::Nested)
@@ -131,12 +140,12 @@ impl Part for OpenVolumes {
 }
 
 /// The container's directory for the volume with this number.
-fn directory(home: &Home, number: usize) -> PathBuf {
+pub(crate) fn directory(home: &Home, number: usize) -> PathBuf {
     home.dir().join(VOLUMES).join(number.to_string())
 }
 
-/// Copy what the image has at the place of a volume into the volume, unless an earlier
-/// start has done so.
+/// Copy the files that the image has at the path of a volume into the volume, unless an
+/// earlier start has done so.
 fn fill(place: &Place, to: &Path, user_namespace: bool) -> Result<()> {
     let mut entries =
         fs::read_dir(to).look(|| format!("readdir(3) {}", to.display()))?;
@@ -178,12 +187,13 @@ mod tests {
         let two = [all[0].clone(), all[2].clone()];
         assert_eq!(guests(&declared, &["/b/c"]).unwrap(), two);
         assert_eq!(guests(&declared, &["/b"]).unwrap(), all[2..]);
-        // A volume of the caller below one of the image is mounted on that.
+        // A volume of the caller below a volume of the image is mounted inside the
+        // image's volume.
         assert_eq!(guests(&declared, &["/data/x"]).unwrap(), all);
     }
 
     #[test]
-    fn a_volume_that_is_the_root_or_leads_up_is_refused() {
+    fn a_volume_path_that_is_the_root_or_contains_dot_dot_is_refused() {
         for path in ["", "/", ".", "/a/../..", ".."] {
             let error = guests(&[path], &[]).unwrap_err().to_string();
             assert!(error.starts_with("the image declares the volume"), "{error}");

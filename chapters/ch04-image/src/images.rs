@@ -17,13 +17,17 @@ use crate::store::{Listed, Store};
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Images {
-    /// Print names only; an image without a name has its ID there
+    /// Print only the names; for an image without a name, print its ID
     #[arg(short, long, conflicts_with = "json")]
     pub quiet: bool,
 
     /// Print all properties of each image as JSON, for programs
     #[arg(long)]
     pub json: bool,
+
+    /// List only the names of this repository, or only this name with its tag
+    #[arg(value_name = "IMAGE")]
+    pub name: Option<Reference>,
 }
 
 impl Act for Images {
@@ -33,11 +37,11 @@ impl Act for Images {
     }
 }
 
-/// The list, as text. An image whose record cannot be read has a warning instead of a
-/// line.
+/// The list, as text. If the record of an image cannot be read, a warning is printed
+/// instead of its line.
 ///
 /// # Errors
-/// Those of readdir(3).
+/// readdir(3) fails.
 fn list(store: &Store, flags: &Images) -> Result<String> {
     let mut images = Vec::new();
     for image in store.images()? {
@@ -48,6 +52,10 @@ fn list(store: &Store, flags: &Images) -> Result<String> {
     }
     for stray in store.layout().strays()? {
         step::warn(&step::report(&stray.warning()));
+    }
+    if let Some(wanted) = &flags.name {
+        images.iter_mut().for_each(|it| it.names.retain(|name| fits(name, wanted)));
+        images.retain(|it| !it.names.is_empty());
     }
     if flags.quiet {
         let names = images.iter().flat_map(Listed::short_names);
@@ -60,8 +68,16 @@ fn list(store: &Store, flags: &Images) -> Result<String> {
     Ok(table(&images, now()))
 }
 
+/// Whether an image's name is the wanted one. Without a tag, each tag fits.
+fn fits(name: &Reference, wanted: &Reference) -> bool {
+    name.repository == wanted.repository
+        && (wanted.tag.is_none() || name.tag == wanted.tag)
+        && (wanted.digest.is_none() || name.digest == wanted.digest)
+}
+
 impl Listed {
-    /// The names without the tag `latest`; the short ID if there are none.
+    /// The names, without the tag if it is `latest`. If the image has no names, its
+    /// short ID.
     #[must_use]
     pub fn short_names(&self) -> Vec<String> {
         match self.names.is_empty() {
@@ -95,7 +111,7 @@ fn object(listed: &Listed) -> Value {
     })
 }
 
-/// A part of a name that is missing.
+/// The text for a missing repository or tag.
 const NONE: &str = "<none>";
 
 fn table(images: &[Listed], now: u64) -> String {
@@ -125,8 +141,8 @@ fn table(images: &[Listed], now: u64) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Repository and tag of each name. A name by digest is shown only if the repository has
-/// no tag here.
+/// Repository and tag of each name. A name with a digest is shown only if the image has
+/// no name with a tag in the same repository.
 fn columns(names: &[Reference]) -> Vec<(String, String)> {
     let tagged = |name: &Reference| {
         names.iter().any(|it| it.tag.is_some() && it.repository == name.repository)

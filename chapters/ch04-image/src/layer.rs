@@ -1,4 +1,4 @@
-//! The entries of a layer: what each of them means for the layers below.
+//! The entries of a layer: what each entry means for the layers below it.
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -8,32 +8,35 @@ use ch02_union::is_whiteout;
 use common::step::Step;
 use rustix::fs::lgetxattr;
 
-/// Reads layers: what they say about those below them.
+/// Recognizes the entries of a layer that hide files of the layers below it.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader {
-    /// aufs has other words for it than overlayfs.
+    /// Whether the layer was written by aufs, which marks these entries in another way
+    /// than overlayfs.
     pub aufs: bool,
     /// Whether the layer was written in a user namespace.
     pub user_namespace: bool,
 }
 
-/// What an entry of a layer stands for.
+/// The meaning of an entry of a layer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// Itself.
+    /// A file or directory without a special meaning.
     File,
-    /// Below this layer there is nothing of this name.
+    /// A whiteout: it hides the file with this path in the layers below.
     Whiteout(PathBuf),
-    /// The driver's own book-keeping.
+    /// A file that the driver needs for itself. It is not part of the layer's content.
     Nothing,
 }
 
-/// aufs's words: `.wh.NAME` for a file that was removed, and three of its own.
+/// The prefix of a whiteout of aufs: `.wh.NAME` means that the file NAME was removed.
 const AUFS: &str = ".wh.";
+/// The prefix of the three files that aufs needs for itself.
 const AUFS_OWN: &str = ".wh..wh.";
 
 impl Reader {
-    /// The attribute by which a directory hides what lies below it.
+    /// The extended attribute of an opaque directory. Such a directory hides the
+    /// directory with the same path in the layers below.
     #[must_use]
     pub fn opaque(self) -> &'static str {
         if self.user_namespace {
@@ -43,7 +46,7 @@ impl Reader {
         }
     }
 
-    /// Whether this directory hides what lies below it.
+    /// Whether this directory is opaque.
     #[must_use]
     pub fn is_opaque(self, directory: &Path) -> bool {
         if self.aufs {
@@ -54,7 +57,7 @@ impl Reader {
         found.is_ok_and(|length| &value[..length] == b"y")
     }
 
-    /// What this entry stands for.
+    /// The meaning of this entry.
     #[must_use]
     pub fn meaning(self, path: &Path, about: &Metadata) -> Meaning {
         if is_whiteout(about) {
@@ -71,11 +74,11 @@ impl Reader {
     }
 }
 
-/// What in this layer of an image hides something of the layers below it: the first
-/// whiteout or opaque directory.
+/// Find the first entry of this layer that hides files of the layers below it: a
+/// whiteout or an opaque directory.
 ///
 /// # Errors
-/// Those of readdir(3) and lstat(2).
+/// readdir(3) or lstat(2) fails.
 pub fn hides(layer: &Path) -> Result<Option<PathBuf>> {
     let step = || format!("readdir(3) {}", layer.display());
     for entry in fs::read_dir(layer).look(step)? {
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_aufs_are_told_from_files() {
+    fn whiteouts_and_internal_files_of_aufs_are_recognized() {
         let dir = tempfile::tempdir().unwrap();
         let reader = |aufs| Reader { aufs, user_namespace: true };
         for (name, meaning) in [
@@ -116,7 +119,7 @@ mod tests {
             fs::write(&path, "").unwrap();
             let about = fs::symlink_metadata(&path).unwrap();
             assert_eq!(reader(true).meaning(&path, &about), meaning);
-            // In overlayfs these are names as any.
+            // For overlayfs, these are ordinary names.
             assert_eq!(reader(false).meaning(&path, &about), Meaning::File);
         }
         assert!(reader(true).is_opaque(dir.path()));

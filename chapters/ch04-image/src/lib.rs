@@ -1,4 +1,4 @@
-//! Images by name, and containers that other commands know.
+//! Images with names, and containers that other commands can find.
 
 #![forbid(unsafe_code)]
 

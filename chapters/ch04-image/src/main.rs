@@ -1,4 +1,5 @@
-//! `ch04-image run IMAGE COMMAND`: images by name, and containers that stay.
+//! `ch04-image run IMAGE COMMAND`: images with names, and containers that are kept
+//! after their end.
 
 use std::process::ExitCode;
 
@@ -8,7 +9,8 @@ use common::cli::{self, Act, Context};
 
 /// Chapter 4, image: images by name.
 ///
-/// A container is made of an image, and stays when its program has ended, until `rm`.
+/// A container is created from an image. It is kept when its program has ended, until
+/// `rm` removes it.
 #[derive(Parser)]
 #[command(name = "ch04-image", after_help = common::after_help!("\
 Try:

@@ -1,26 +1,35 @@
-//! The part that records a container, so that other commands know it.
+//! The part that records a container, so that other commands can find it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use ch02_union::Driver;
+use ch04_volume::Spec;
 use common::images::{Hold, Image, now};
-use common::state::record::{self, Record};
+use common::state::record::{self, Mount, Record};
+use common::step::Step;
 use common::{Exit, Home, Lifetime, Part, Plan, Running};
 use nix::unistd::Pid;
 
-/// The part that writes a container's record, and at its end how that was.
+use crate::image_volumes::{self, ImageVolumes};
+
+/// The part that writes a container's record, and its exit status when it ends.
 #[derive(Debug)]
 pub struct Recorded {
     image: Image,
     driver: Driver,
-    /// It protects the image's layers from removal until the record names them.
+    /// The volumes that the caller gave.
+    given: Vec<Spec>,
+    /// The paths of the volumes that the image declares.
+    declared: Vec<PathBuf>,
+    /// Protects the image's layers from removal until the record names them.
     hold: Option<Hold>,
-    /// As far as it is known.
+    /// The record, with the fields that are known so far.
     record: Option<Record>,
-    /// It is removed when its program ends.
-    goes: bool,
+    /// Whether the container is removed when its program ends.
+    removed_at_end: bool,
 }
 
 impl Recorded {
@@ -28,7 +37,37 @@ impl Recorded {
     #[must_use]
     pub fn new(image: &Image, driver: Driver, hold: Hold) -> Recorded {
         let (image, hold) = (image.clone(), Some(hold));
-        Recorded { image, driver, hold, record: None, goes: false }
+        let (given, declared) = (Vec::new(), Vec::new());
+        Recorded {
+            image,
+            driver,
+            given,
+            declared,
+            hold,
+            record: None,
+            removed_at_end: false,
+        }
+    }
+
+    /// Also record these volumes of the caller and of the image.
+    #[must_use]
+    pub fn volumes(mut self, given: &[Spec], declared: &ImageVolumes) -> Recorded {
+        self.given = given.to_vec();
+        self.declared = declared.guests().to_vec();
+        self
+    }
+
+    fn mounts(&self, home: &Home) -> Result<Vec<Mount>> {
+        let declared = self.declared.iter().enumerate().map(|(number, guest)| {
+            let host = image_volumes::directory(home, number);
+            Ok(Mount { host, guest: guest.clone(), read_only: false })
+        });
+        let given = self.given.iter().map(|spec| {
+            let host = std::path::absolute(&spec.host)
+                .look(|| format!("find {}", spec.host.display()))?;
+            Ok(Mount { host, guest: spec.guest.clone(), read_only: spec.read_only })
+        });
+        declared.chain(given).collect()
     }
 }
 
@@ -54,6 +93,7 @@ impl Part for Recorded {
             user: None,
             stop_signal: Some(self.image.settings.stop_signal.clone())
                 .filter(|signal| !signal.is_empty()),
+            mounts: self.mounts(&plan.home)?,
         };
         record.write(&plan.home)?;
         self.record = Some(record);
@@ -63,20 +103,21 @@ impl Part for Recorded {
 
     fn attach(&mut self, plan: &Plan, _child: Pid) -> Result<()> {
         let Some(record) = &mut self.record else { return Ok(()) };
-        // By now all parts have said what the program gets.
+        // All parts are prepared now, so the program's environment, directory and user
+        // are known.
         record.environment = plan.environment.clone();
         if !plan.home_is_set {
             record.environment.remove(OsStr::new("HOME"));
         }
         record.directory = plan.directory.clone();
         record.user = plan.user.clone();
-        self.goes = plan.lifetime != Lifetime::UntilRemoved;
+        self.removed_at_end = plan.lifetime != Lifetime::UntilRemoved;
         record.write(&plan.home)
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
-        // One that stays is joined in any case.
-        if self.goes {
+        // A container that is kept can be joined in any case.
+        if self.removed_at_end {
             running.let_join();
         }
         Ok(())

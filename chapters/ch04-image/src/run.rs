@@ -17,7 +17,8 @@ use crate::{FromImage, ImageVolumes, Recorded, Store, Words};
 /// The clean-up table of the chapters up to this one.
 pub const UNDO: Table = &[ch03_limits::UNDO];
 
-/// What `run` takes: all chapters' flags up to here, image, program.
+/// The command line of `run`: the options of all chapters so far, the image and the
+/// program.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Run {
@@ -48,23 +49,24 @@ impl Run {
     /// The name of the image.
     ///
     /// # Errors
-    /// It is not text.
+    /// The name is not valid UTF-8.
     pub fn image(&self) -> Result<&str> {
         self.words.image()
     }
 
-    /// The container, with every part but the last: what it talks through.
+    /// The container, with all parts except the last one, which connects its standard
+    /// streams.
     ///
     /// # Errors
-    /// There is no such image, or it can't be had; a state directory that can't be
-    /// written.
+    /// There is no such image, or it cannot be downloaded; the state directory cannot
+    /// be written.
     pub fn container(self, context: &Context) -> Result<Container> {
         let state = &context.state;
         let (image, hold) = Store::open(state)?.take(self.words.image()?)?;
         let layers = image.directories(state);
         let driver = self.overlay.driver;
         let mut limits = self.limits;
-        // What runs can be frozen while its layer is copied.
+        // `commit` freezes a running container while it copies the container's layer.
         limits.freezable = rights::privileged();
         let given = self.volume.volumes.iter().map(|it| it.guest.as_path());
         let declared = ImageVolumes::new(&image.settings.volumes, given)?;
@@ -72,9 +74,11 @@ impl Run {
         let container =
             Container::new(plan).keep(self.overlay.name.clone(), context.undo);
         let container = if self.rm { container } else { container.stay() };
+        let recorded = Recorded::new(&image, driver, hold)
+            .volumes(&self.volume.volumes, &declared);
         // ANCHOR: parts
         Ok(container
-            .part(Recorded::new(&image, driver, hold))
+            .part(recorded)
             .part(User::if_needed())
             .part(Limits::new(limits))
             .part(walls(self.uts))

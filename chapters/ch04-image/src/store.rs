@@ -17,9 +17,9 @@ use crate::directory::names;
 /// Images and layers, and the rules by which they are added and removed.
 ///
 /// Each file is written under a name that begins with a dot, synced, and renamed. The
-/// blobs and the layers come first, then the record that lists them, then the name. A
-/// process that is killed in between leaves files to which no name leads; the next
-/// change removes them.
+/// blobs and the layers come first, then the record that lists them, then the name. If
+/// a process is killed between these steps, it leaves files that nothing uses. The next
+/// change removes these files.
 #[derive(Clone, Debug)]
 pub struct Store {
     state: State,
@@ -31,7 +31,7 @@ pub struct Store {
 pub struct Listed {
     /// The image.
     pub image: Image,
-    /// Its names, in order. There is none while only a container uses the image.
+    /// Its names, in order. An image that only a container uses has no names.
     pub names: Vec<Reference>,
 }
 
@@ -42,15 +42,15 @@ pub struct Damaged {
     pub id: Digest,
     /// Its names, in order.
     pub names: Vec<Reference>,
-    /// What is wrong.
+    /// The reason why the record cannot be read.
     pub error: Error,
 }
 
 impl Store {
-    /// Open it, and create it if it is missing.
+    /// Open the store, and create it if it is missing.
     ///
     /// # Errors
-    /// Its images were made by an older version; those of mkdir(2) and chmod(2).
+    /// The images were made by an older version; mkdir(2) or chmod(2) fails.
     pub fn open(state: &State) -> Result<Store> {
         let layout = Layout::of(state);
         layout.make()?;
@@ -80,15 +80,15 @@ impl Store {
 
     // ANCHOR: find
     /// The image with this name, this ID, or this unique prefix of an ID. busybox is
-    /// fetched if it is missing.
+    /// downloaded if it is missing.
     ///
     /// # Errors
-    /// There is none; its record is damaged.
+    /// There is no such image, or its record is damaged.
     pub fn find(&self, text: &str) -> Result<Image> {
         self.resolve(text).map(|(_, image)| image)
     }
 
-    /// The same, and the name if it was found by a name.
+    /// As [`Store::find`]. If the image was found by a name, the name is returned, too.
     ///
     /// # Errors
     /// As [`Store::find`].
@@ -108,7 +108,8 @@ impl Store {
         }
         match self.by_id(text)? {
             Some(image) => Ok((None, image)),
-            // What is no name is no ID either, and the error says why.
+            // A text that is not a valid name is not a valid ID either. The error of
+            // the name explains what is wrong.
             None => name.and_then(|_| bail!(missing(text))),
         }
     }
@@ -142,21 +143,23 @@ impl Store {
         Ok(found.pop())
     }
 
-    /// The image, and a hold on its layers.
+    /// Find an image, and protect its layers from removal while the returned hold
+    /// exists.
     ///
     /// # Errors
     /// As [`Store::find`].
     pub fn take(&self, name: &str) -> Result<(Image, Hold)> {
-        // A fetch may take long, and removes nothing.
+        // Download busybox before the hold is taken: a download may take long, and
+        // nothing is removed by it.
         self.find(name)?;
         let hold = self.layout.hold()?;
         Ok((self.find(name)?, hold))
     }
 
-    /// All images, in the order of their names, each with the names that lead to it.
+    /// All images, in the order of their names, each with its names.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn images(&self) -> Result<Vec<Result<Listed, Damaged>>> {
         let mut by_id: BTreeMap<Digest, Vec<Reference>> = BTreeMap::new();
         for (name, id) in self.layout.all_names()? {
@@ -166,7 +169,7 @@ impl Store {
         let records = self.layout.records();
         let step = || format!("readdir(3) {}", records.display());
         for entry in fs::read_dir(&records).look(step)? {
-            // If one were left out, a sweep would remove its layers.
+            // No image may be skipped after an error: a sweep would remove its layers.
             let file = entry.look(step)?.file_name();
             let Some(Ok(id)) = file.to_str().map(Digest::from_hex) else { continue };
             let names = by_id.remove(&id).unwrap_or_default();
@@ -185,25 +188,27 @@ impl Store {
         Ok(all.into_iter().map(|(_, listed)| listed).collect())
     }
 
-    /// Let a name lead to an image. The caller holds the exclusive lock, and the image's
+    /// Give a name to an image. The caller holds the exclusive lock, and the image's
     /// record is on the disk.
     ///
     /// # Errors
-    /// Those of symlink(2), rename(2), fsync(2) and write(2).
+    /// symlink(2), rename(2), fsync(2) or write(2) fails.
     pub fn name(&self, name: &Reference, id: &Digest) -> Result<()> {
         self.layout.set_name(name, id)?;
         self.layout.write_index()
     }
 
-    /// Remove a name; with the last tag, remove the image, and the layers that no other
-    /// image has. An ID stands for the only tag of its image; with `force`, for all tags.
+    /// Remove a name; with the last tag of a repository, also its digests. If the image
+    /// has no other name, also remove the image and the layers that no other image uses.
+    /// An ID means all names of its image; without `force`, it may have one tag only.
     ///
     /// # Errors
-    /// There is no such image. Without `force`: a container uses it; an ID has several
-    /// tags. Dead containers are swept by the table first; a container that the table
-    /// cannot undo keeps its image.
+    /// There is no such image. Without `force`: a container uses the image, or an ID
+    /// has several tags. Dead containers are swept first by means of the table. If the
+    /// table cannot undo a container, this container still uses its image.
     pub fn remove(&self, text: &str, force: bool, table: Table) -> Result<()> {
-        // A dead container that was not to be kept must not keep its image.
+        // A dead container that should have been removed at its end must not prevent
+        // the removal of its image.
         let mut unknown = BTreeMap::new();
         for dead in self.state.dead()? {
             match dead.check(table) {
@@ -225,22 +230,31 @@ impl Store {
         let all = self.layout.all_names()?;
         let names: Vec<Reference> =
             all.into_iter().filter(|it| it.1 == id).map(|it| it.0).collect();
-        let tags = names.iter().filter(|name| name.tag.is_some());
-        match (&name, tags.count()) {
-            (Some(name), 2..) if name.tag.is_some() => {
+        let tags = names.iter().filter(|name| name.tag.is_some()).count();
+        if name.is_none() && tags > 1 && !force {
+            let names: Vec<String> = names.iter().map(Reference::short).collect();
+            bail!(
+                "the image {text} has several names: give one of {}, or use --force to \
+                 remove all of them",
+                names.join(", ")
+            );
+        }
+        let (going, staying): (Vec<&Reference>, Vec<&Reference>) =
+            names.iter().partition(|it| {
+                name.as_ref().is_none_or(|name| goes_with(it, name, &names))
+            });
+        if going.is_empty() && !names.is_empty() {
+            let names: Vec<String> = names.iter().map(Reference::short).collect();
+            bail!(
+                "{text} is not a name of its image: give one of {}",
+                names.join(", ")
+            );
+        }
+        if !staying.is_empty() {
+            for name in going {
                 self.layout.remove_name(name)?;
-                return self.layout.write_index();
             }
-            (None, 2..) if !force => {
-                let names: Vec<String> =
-                    names.iter().map(Reference::short).collect();
-                bail!(
-                    "the image {text} has several names: give one of {}, or use \
-                     --force to remove all of them",
-                    names.join(", ")
-                );
-            }
-            _ => {}
+            return self.layout.write_index();
         }
         if !force && let Some((user_id, user)) = self.user(&id)? {
             let called = match &name {
@@ -262,7 +276,7 @@ impl Store {
         self.sweep()
     }
 
-    /// The image, and the name if it was found by a name. Nothing is fetched.
+    /// As [`Store::resolve`], but nothing is downloaded.
     ///
     /// # Errors
     /// As [`Store::find`].
@@ -290,8 +304,8 @@ impl Store {
         Ok(self.id_of(digits)?.map(|id| (None, id)))
     }
 
-    /// Remove the stray files that are called so: how many there were. The caller holds
-    /// the exclusive lock.
+    /// Remove the stray files with this name. Returns the number of removed files. The
+    /// caller holds the exclusive lock.
     fn remove_strays(&self, text: &str) -> Result<usize> {
         let whole = text.parse().map(Reference::with_default_tag);
         let whole = whole.map(|name| name.file_name());
@@ -313,11 +327,12 @@ impl Store {
             if is_newer(&error) {
                 return Err(error);
             }
-            // It cannot be started again. Which image a running one uses is not known.
+            // A damaged container that has ended cannot be started again, so it needs
+            // no image. It is not known which image a running one uses.
             let home = Home::salvaged(&self.state, id.clone())?;
             if Status::by_lock(&home)?.is_held() {
                 return Err(error.context(format!(
-                    "container {id} is running, and which image it uses is not known: \
+                    "container {id} is running, and it is not known which image it uses: \
                      remove it first (`rm -f {id}`)"
                 )));
             }
@@ -338,6 +353,20 @@ impl Store {
         }
         Ok(None)
     }
+}
+
+/// Whether a name of an image is removed with another one of its `names`. A repository
+/// loses its digests with its last tag.
+fn goes_with(name: &Reference, removed: &Reference, names: &[Reference]) -> bool {
+    if removed.digest.is_some() {
+        // A tag beside a digest is not used.
+        return name.digest == removed.digest
+            && name.repository == removed.repository;
+    }
+    let beside = |it: &&Reference| it.repository == removed.repository;
+    let mut tags = names.iter().filter(beside).filter(|it| it.tag.is_some());
+    let last = tags.all(|it| it == removed);
+    name == removed || (last && name.tag.is_none() && beside(&name))
 }
 
 fn missing(text: &str) -> String {

@@ -1,4 +1,5 @@
-//! What a change removes from the store: files to which nothing leads.
+//! The sweep of the store: each change ends with the removal of files that nothing
+//! uses.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,10 +13,11 @@ use common::state::{Home, Status, remove_tree};
 use crate::Store;
 use crate::directory::names;
 
-/// The prefix of the layers that a commit or an import is making.
+/// The prefix of the directory of a layer that is still being written, for example by a
+/// commit or an import.
 pub const DRAFT: &str = ".layer-";
 
-/// What images and containers use.
+/// The records, blobs and layers that images and containers use.
 #[derive(Default)]
 struct Used {
     records: BTreeSet<String>,
@@ -24,27 +26,29 @@ struct Used {
 }
 
 impl Store {
-    /// Remove what nothing uses.
+    /// Take the exclusive lock, and remove the files that nothing uses, as
+    /// [`Store::sweep`].
     ///
     /// # Errors
-    /// Those of flock(2), unlink(2) and rmdir(2).
+    /// flock(2), unlink(2) or rmdir(2) fails.
     pub fn tidy(&self) -> Result<()> {
         let _change = self.layout().change()?;
         self.sweep()
     }
 
     // ANCHOR: sweep
-    /// Remove what nothing uses: unfinished files, images to which no name and no
-    /// container leads, their blobs and layers, and what a killed removal left of a
-    /// container. The caller holds the exclusive lock.
+    /// Remove the files that nothing uses: unfinished files; images that have no name
+    /// and no container; the blobs and layers of these images; and the files that a
+    /// killed removal left of a container. The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of unlink(2) and rmdir(2).
+    /// unlink(2) or rmdir(2) fails.
     pub fn sweep(&self) -> Result<()> {
-        // While another process makes an image, a file without a name may be its.
+        // While another process makes an image, a file that nothing uses may belong to
+        // that image.
         if let Some(_sole) = self.layout().sole_lease()? {
             self.remove_unfinished()?;
-            // If a record cannot be read, what it uses is not known.
+            // If a record cannot be read, the files that it uses are not known.
             if let Ok(used) = self.used() {
                 self.remove_unused(&used)?;
             }
@@ -60,7 +64,8 @@ impl Store {
         };
         for name in unused(&used.records, &records) {
             remove_if_there(&records.join(name))?;
-            // No record is on the disk whose layers are not.
+            // The removal of the record must reach the disk before the removal of its
+            // layers: a record must never list a layer that is missing.
             sync(&records)?;
         }
         for name in unused(&used.blobs, &layout.blobs()) {
@@ -68,7 +73,7 @@ impl Store {
         }
         let layers = self.state().layers();
         for name in unused(&used.layers, &layers) {
-            // A fetch of busybox works in a directory of its own.
+            // A download of busybox writes to a directory whose name begins with a dot.
             if !name.starts_with('.') {
                 remove_tree(&layers.join(name))?;
             }
@@ -77,13 +82,15 @@ impl Store {
     }
     // ANCHOR_END: sweep
 
-    /// The records, blobs and layers that a name or a container leads to.
+    /// The records, blobs and layers of the images that have a name or a container, and
+    /// the layers of all containers.
     fn used(&self) -> Result<Used> {
         let mut used = Used::default();
         let (containers, damaged) = Record::all(self.state())?;
         for (id, error) in damaged {
             let home = Home { id, name: None, state: self.state().clone() };
-            // One that has ended cannot be started again.
+            // A container that has ended cannot be started again, so the files that its
+            // damaged record lists are not needed.
             if may_be_whole(&error) || Status::by_lock(&home)?.is_held() {
                 return Err(error);
             }
@@ -121,7 +128,9 @@ impl Store {
 
     fn remove_containers_without_record(&self) -> Result<()> {
         for id in names(&self.state().containers()) {
-            // The lock file is there before the directory, and is removed after it.
+            // The lock file is created before the directory, and removed after it. A
+            // directory that has neither a record nor a lock file is what a killed
+            // removal left.
             let directory = self.state().containers().join(&id);
             let lock = self.state().running().join(&id);
             if record::is_missing(&directory)

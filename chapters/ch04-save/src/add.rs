@@ -1,5 +1,5 @@
-//! An image that comes from elsewhere: its layers are checked and unpacked, then it gets
-//! its names.
+//! Adding an image from an archive or a registry: its layers are checked and unpacked,
+//! and then the image gets its names.
 
 use anyhow::{Context, Result, ensure};
 use ch04_commit::{Draft, become_root};
@@ -15,14 +15,15 @@ use oci::{
 
 use crate::allowance::Allowance;
 
-/// Adds images whose blobs are there.
+/// Adds images whose blobs are in the store already.
 #[derive(Clone, Debug)]
 pub struct Adder {
     store: Store,
     user_namespace: bool,
 }
 
-/// A layer that no image has yet. It is removed when it is dropped.
+/// An unpacked layer that no image uses yet. Its directory is removed when this value
+/// is dropped.
 #[derive(Debug)]
 pub struct Unpacked {
     chain_id: Digest,
@@ -30,8 +31,8 @@ pub struct Unpacked {
 }
 
 impl Adder {
-    /// For this state directory. The process must have one thread: an ordinary user's
-    /// enters a user namespace.
+    /// An adder for this state directory. The process must have only one thread,
+    /// because the process of an ordinary user enters a user namespace here.
     ///
     /// # Errors
     /// As [`Store::open`]; the user namespace cannot be read.
@@ -47,11 +48,13 @@ impl Adder {
     }
 
     // ANCHOR: unpack
-    /// Unpack a layer whose blob is there; `None` if the layer is there already.
+    /// Unpack a layer whose blob is in the store; `None` if the layer is unpacked
+    /// already.
     ///
     /// # Errors
-    /// The blob is no tar, or is not trustworthy; it exceeds the allowance; its digest
-    /// without compression is not `diff_id`; a full disk, and errors of other system calls.
+    /// The blob is not a tar archive, or is not trustworthy; it exceeds the allowance;
+    /// its digest without compression is not `diff_id`; the disk is full; another
+    /// system call fails.
     pub fn unpack(
         &self,
         layer: &Descriptor,
@@ -85,13 +88,13 @@ impl Adder {
     }
     // ANCHOR_END: unpack
 
-    /// Let these names lead to the image with this manifest. Its blobs are there, also as
-    /// complete downloads. Layers that are missing are unpacked, except those that were
-    /// unpacked before.
+    /// Add the image with this manifest, and give it these names. Its blobs are in the
+    /// store, or are complete downloads. Missing layers are unpacked; `layers` has the
+    /// layers that the caller has unpacked already.
     ///
     /// # Errors
-    /// A blob is missing or damaged; those of [`Adder::unpack`], write(2) and rename(2).
-    /// No image is added then.
+    /// A blob is missing or damaged; [`Adder::unpack`], write(2) or rename(2) fails.
+    /// After an error, no image is added.
     pub fn add(
         &self,
         manifest_text: &[u8],
@@ -105,7 +108,7 @@ impl Adder {
             "a manifest of type {media_type:?} is not supported"
         );
         let blobs = Blobs::of(self.store.state());
-        // From here on no sweep removes what the image will have.
+        // From here on, no sweep removes the blobs and layers of this image.
         let lease = self.store.layout().lease()?;
         let manifest = Manifest::read(manifest_text)?;
         let config = Config::read(&blobs.read(&manifest.config.digest, LARGEST)?)?;
@@ -130,6 +133,10 @@ impl Adder {
         self.store.sync()?;
 
         let _change = self.store.layout().change()?;
+        // An image that was here before keeps its origin, also if it gets another name.
+        if let Ok(Some(known)) = Image::by_id(self.store.state(), &image.id) {
+            (image.source, image.created) = (known.source, known.created);
+        }
         for Unpacked { chain_id, draft } in &layers {
             self.store.place_layer(&draft.path, chain_id.hex())?;
         }
@@ -138,7 +145,7 @@ impl Adder {
         }
         let added = self.store.add(&image, names);
         drop((layers, lease));
-        // An error of the write is reported before one of the sweep.
+        // An error of the sweep is ignored: the next change sweeps again.
         let _ = self.store.sweep();
         added.map(|()| image)
     }

@@ -1,17 +1,18 @@
-//! How much an image may unpack to: a few megabytes of a hostile image can unpack to a full
-//! disk.
+//! The limit of an image's unpacked size. Without it, a few megabytes of a hostile
+//! image could fill the disk.
 
 use std::io::{self, Read};
 
 use oci::Descriptor;
 
-/// An image may always unpack to so many bytes.
+/// The smallest limit, in bytes. Every image may unpack to this size.
 const SMALL: u64 = 1 << 30;
-/// And to so many times the size of its blobs, if that is more. gzip reaches a ratio of
-/// 1000, but only with bytes that are all the same; programs and texts reach 3 to 10.
+/// An image may unpack to this multiple of the size of its blobs, if that is more than
+/// [`SMALL`]. gzip reaches a ratio of 1000, but only if all bytes are the same;
+/// programs and texts reach 3 to 10.
 const RATIO: u64 = 100;
 
-/// The bytes to which all layers of one image may unpack together.
+/// The number of bytes to which all layers of one image together may unpack.
 #[derive(Debug)]
 pub struct Allowance {
     left: u64,
@@ -19,7 +20,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// For an image with these layers.
+    /// The allowance of an image with these layers.
     #[must_use]
     pub fn of(layers: &[Descriptor]) -> Allowance {
         let size = layers.iter().fold(0, |sum: u64, it| sum.saturating_add(it.size));
@@ -27,7 +28,7 @@ impl Allowance {
         Allowance { left: whole, whole }
     }
 
-    /// A layer, of which no more is read than is left.
+    /// A reader of a layer. It fails when the layer exceeds the rest of the allowance.
     pub(crate) fn limit<R: Read>(&mut self, inner: R) -> impl Read {
         Limited { inner, allowance: self }
     }

@@ -1,4 +1,4 @@
-//! The files of an archive, unpacked into a directory of its own.
+//! An archive of images, unpacked into a temporary directory.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use common::step::Step;
 use oci::{Blobs, Hashing, LARGEST};
 use rustix::fs::{AtFlags, CWD, linkat};
 
-/// An unpacked archive. It is removed when it is dropped.
+/// An unpacked archive. Its directory is removed when this value is dropped.
 pub(crate) struct Archive {
     root: GuestRoot,
     blobs: Blobs,
@@ -33,7 +33,7 @@ impl Archive {
         Ok(Archive { root, blobs: Blobs::of(store.state()), _draft: draft })
     }
 
-    /// A small file; `None` if there is none.
+    /// The content of a small file; `None` if the archive has no such file.
     pub(crate) fn text(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.file(name)? else { return Ok(None) };
         let mut text = Vec::new();
@@ -41,13 +41,14 @@ impl Archive {
         read.look(|| format!("read(2) {name}"))?;
         ensure!(
             text.len() as u64 <= LARGEST,
-            "{name} has more than {LARGEST} bytes, and is no document of an image"
+            "{name} has more than {LARGEST} bytes: a document of an image is smaller"
         );
         Ok(Some(text))
     }
 
-    /// Make a blob of a file: its digest, its size, its first bytes. The digest is
-    /// computed: an archive may lie.
+    /// Make a file of the archive a blob of the store. Returns its digest, its size and
+    /// its first bytes. The digest is computed, because the names in an archive may be
+    /// false.
     pub(crate) fn blob(&self, name: &str) -> Result<(Digest, u64, [u8; 6])> {
         let file = self.file(name)?;
         let mut file =
@@ -63,7 +64,7 @@ impl Archive {
         if !self.blobs.has(&digest, size) {
             let step = || format!("link(2) {name} to {}", path.display());
             file.set_permissions(Permissions::from_mode(0o644)).step(step)?;
-            // A link needs no second copy of the data.
+            // A hard link makes a second copy of the data unnecessary.
             let from =
                 format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
             match linkat(CWD, from, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
@@ -82,12 +83,12 @@ impl Archive {
         Ok((digest, size, head))
     }
 
-    /// A regular file; symbolic links are followed inside the archive only.
+    /// Open a regular file. Symbolic links are followed only inside the archive.
     fn file(&self, name: &str) -> Result<Option<File>> {
         let Some(place) = self.root.find(Path::new(name))? else { return Ok(None) };
         let path = place.path();
         let about = fs::metadata(&path).look(|| format!("stat(2) {name}"))?;
-        ensure!(about.is_file(), "{name} in the archive is no regular file");
+        ensure!(about.is_file(), "{name} in the archive is not a regular file");
         File::open(&path).map(Some).look(|| format!("open(2) {name}"))
     }
 }

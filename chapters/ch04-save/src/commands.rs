@@ -26,7 +26,7 @@ common::commands! {
         Save(Save),
         /// Add the images of an archive
         Load(Load),
-        /// Give an image a further name
+        /// Give an image an additional name
         Tag(Tag),
         /// Show how the layers of an image were made
         History(History),
@@ -65,6 +65,10 @@ pub struct Load {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     input: PathBuf,
 
+    /// Print only the names of the images
+    #[arg(short, long)]
+    quiet: bool,
+
     /// The name that the image gets, instead of the names in the archive
     #[arg(long, value_name = "IMAGE", value_parser = ch04_commit::name)]
     name: Option<Reference>,
@@ -78,7 +82,7 @@ impl Act for Load {
             Box::new(file.look(|| format!("open(2) {shown}"))?)
         } else if io::stdin().is_terminal() {
             bail!(
-                "an archive does not come from a terminal: give -i FILE, or a pipe"
+                "an archive cannot be read from a terminal: use -i FILE, or a pipe"
             );
         } else {
             Box::new(io::stdin())
@@ -86,24 +90,19 @@ impl Act for Load {
         let adder = Adder::new(&context.state)?;
         let loaded = crate::load(&adder, from, &shown, self.name.as_ref());
         let loaded = loaded.with_context(|| format!("load {shown}"))?;
-        let lines = loaded.iter().map(|image| {
-            let names = adder.store().layout().all_names().unwrap_or_default();
-            let names = names.into_iter().filter(|(_, id)| *id == image.id);
-            names
-                .map(|(name, _)| format!("Loaded image: {name}\n"))
-                .collect::<String>()
-        });
-        print(&lines.collect::<String>())
+        let title = if self.quiet { "" } else { "Loaded image: " };
+        let names = loaded.iter().flat_map(|image| &image.names);
+        print(&names.map(|name| format!("{title}{name}\n")).collect::<String>())
     }
 }
 
-/// Give an image a further name
+/// Give an image an additional name
 #[derive(Args, Debug)]
 pub struct Tag {
     /// The name of the image, its ID, or a unique ID prefix
     image: String,
 
-    /// The further name, NAME[:TAG]; it leads to another image no longer
+    /// The additional name, NAME[:TAG]; another image that has this name loses it
     #[arg(value_parser = ch04_commit::name)]
     name: Reference,
 }
@@ -111,7 +110,8 @@ pub struct Tag {
 impl Act for Tag {
     fn act(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
-        // A fetch of busybox takes the lock itself.
+        // Find the image first without the lock: a download of busybox takes the lock
+        // itself.
         store.find(&self.image)?;
         let _change = store.layout().change()?;
         let image = store.find(&self.image)?;
@@ -160,7 +160,7 @@ common::commands! {
         Ls(Images),
         /// Remove images that no container uses
         Rm(Rmi),
-        /// Give an image a further name
+        /// Give an image an additional name
         Tag(Tag),
         /// Show how the layers of an image were made
         History(History),

@@ -10,7 +10,7 @@ use oci::{Blobs, Config, Document, LARGEST, seconds};
 /// The steps by which an image was made, the last one first, as a table.
 ///
 /// # Errors
-/// There is no such image; its configuration is damaged; those of readdir(3).
+/// There is no such image; its configuration is damaged; readdir(3) fails.
 pub(crate) fn history(store: &Store, image: &str) -> Result<String> {
     let image = store.find(image)?;
     let text = Blobs::of(store.state()).read(&image.id, LARGEST)?;

@@ -6,7 +6,7 @@ use common::images::Reference;
 use oci::{Blobs, Config, Document, LARGEST};
 use serde_json::{Value, json};
 
-/// The properties of an image, under Docker's keys; `Source` is our own.
+/// The properties of an image, under Docker's keys; Docker has no key `Source`.
 ///
 /// # Errors
 /// There is no such image; its configuration is damaged.

@@ -1,5 +1,5 @@
-//! Images as archives: `save` and `load`. More names for an image, and what an image
-//! contains.
+//! Images as archives: `save` and `load`. Also additional names for an image, and
+//! information about its content.
 
 #![forbid(unsafe_code)]
 

@@ -1,11 +1,12 @@
 //! `load`: images from an archive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
+use ch04_image::Listed;
 use ch04_tar::compression::Packing;
-use common::images::{Image, Reference};
+use common::images::Reference;
 use oci::{Descriptor, Document, Index, Manifest, Platform, media};
 
 use crate::add::Adder;
@@ -25,17 +26,18 @@ type Found = (Vec<u8>, String, Vec<Reference>);
 
 // ANCHOR: load
 /// Add all images of an archive: an OCI image layout, or an archive of `docker save`. With
-/// a name, the archive must contain one image, which gets that name.
+/// a name, the archive must contain one image, which gets that name. Returns the images,
+/// each with the names that it got.
 ///
 /// # Errors
-/// It is no archive of images, is damaged or not trustworthy; an image has no name; a
-/// full disk, and errors of other system calls.
+/// The input is not an archive of images, is damaged, or is not trustworthy; an image
+/// has no name; the disk is full; another system call fails.
 pub fn load(
     adder: &Adder,
     from: impl Read + Send,
     source: &str,
     name: Option<&Reference>,
-) -> Result<Vec<Image>> {
+) -> Result<Vec<Listed>> {
     let archive = Archive::unpack(adder.store(), from)?;
     let legacy = archive.text(legacy::FILE)?;
     let entries = legacy.as_deref().map_or(Ok(Vec::new()), Entry::read)?;
@@ -43,14 +45,14 @@ pub fn load(
         Some(index) => oci_images(&archive, &Index::read(&index)?, &entries)?,
         None if legacy.is_some() => legacy_images(&archive, &entries)?,
         None => bail!(
-            "it has neither an index.json nor a manifest.json, and is no archive of \
-             images: `import` makes an image of a file system"
+            "it has neither an index.json nor a manifest.json, so it is not an archive of \
+             images: use `import` to make an image of a root filesystem"
         ),
     };
     ensure!(!found.is_empty(), "it has no image for this machine");
     ensure!(
         name.is_none() || found.len() == 1,
-        "it has {} images, which cannot all get one name",
+        "it has {} images: --name requires an archive with one image",
         found.len()
     );
     let mut images = Vec::new();
@@ -58,9 +60,10 @@ pub fn load(
         let names = name.map_or(&**names, std::slice::from_ref);
         ensure!(
             !names.is_empty(),
-            "an image of the archive has no name: give it one by --name"
+            "an image of the archive has no name: add --name"
         );
-        images.push(adder.add(manifest, media_type, names, source, Vec::new())?);
+        let image = adder.add(manifest, media_type, names, source, Vec::new())?;
+        images.push(Listed { image, names: names.to_vec() });
     }
     Ok(images)
 }
@@ -89,15 +92,8 @@ fn oci_images(
         for entry in entries.iter().filter(|entry| entry.config.contains(config)) {
             names.extend(tags(entry)?);
         }
-        for key in NAMES {
-            let name = entry.annotations.get(key);
-            // A tag alone names no repository.
-            let whole = name.filter(|name| name.contains([':', '/']));
-            if let Some(Ok(name)) = whole.map(|name| name.parse::<Reference>()) {
-                names.insert(name.with_default_tag());
-            }
-        }
-        // Of the same image, each name has an entry.
+        names.extend(annotated(&entry.annotations, names.is_empty()));
+        // An image with several names has one entry for each name.
         match found.iter_mut().find(|(known, ..)| *known == text) {
             Some((_, _, known)) => known.extend(names),
             None => found.push((text, media_type, names.into_iter().collect())),
@@ -106,7 +102,31 @@ fn oci_images(
     Ok(found)
 }
 
-/// The manifest of an entry, or the one for this machine out of an index.
+/// The names in an entry's annotations. OCI's annotation is a tag ("latest", "1.2") or a
+/// name without a tag ("busybox"). Such a word is taken as a name only if the image is
+/// `nameless` without it, and if it is not "latest" and starts with a letter.
+fn annotated(
+    notes: &BTreeMap<String, String>,
+    nameless: bool,
+) -> BTreeSet<Reference> {
+    let named =
+        |name: &String| Some(name.parse::<Reference>().ok()?.with_default_tag());
+    let given = NAMES.iter().filter_map(|key| notes.get(*key));
+    let (whole, words): (Vec<&String>, Vec<&String>) =
+        given.partition(|name| name.contains([':', '/']));
+    let mut names: BTreeSet<Reference> =
+        whole.into_iter().filter_map(named).collect();
+    if nameless && names.is_empty() {
+        let is_name = |word: &&String| {
+            *word != "latest" && word.starts_with(|c: char| c.is_ascii_alphabetic())
+        };
+        names.extend(words.into_iter().filter(is_name).filter_map(named));
+    }
+    names
+}
+
+/// The manifest of an entry. If the entry is an index, the index's manifest for this
+/// machine.
 fn manifest(
     archive: &Archive,
     entry: &Descriptor,
@@ -135,7 +155,7 @@ fn path(blob: &Descriptor) -> String {
     format!("blobs/sha256/{}", blob.digest.hex())
 }
 
-/// The images of a list, whose layers have no blobs yet.
+/// The images in a list of `docker save`. Their layers become blobs.
 fn legacy_images(archive: &Archive, entries: &[Entry]) -> Result<Vec<Found>> {
     let found = entries.iter().map(|entry| -> Result<Found> {
         let (digest, size, _) = archive.blob(&entry.config)?;

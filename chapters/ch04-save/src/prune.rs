@@ -1,4 +1,4 @@
-//! `image prune`: what no name with a tag leads to.
+//! `image prune`: remove images without a tag, and interrupted downloads.
 
 use std::fs::{self, File};
 
@@ -9,16 +9,17 @@ use common::state::Record;
 use common::state::fields::{is_newer, may_be_whole};
 
 // ANCHOR: prune
-/// Remove images that have no tag, or with `all`, every image, unless a container uses
-/// it; and downloads that no pull is writing. The names or IDs of the removed images.
+/// Remove the images that have no tag. With `all`, remove every image. An image that a
+/// container uses is kept. Downloads that no pull is writing are removed, too. Returns
+/// the names or IDs of the removed images.
 ///
 /// # Errors
-/// A record cannot be read; those of unlink(2) and rmdir(2).
+/// A record cannot be read; unlink(2) or rmdir(2) fails.
 pub fn prune(store: &Store, all: bool) -> Result<Vec<String>> {
     let layout = store.layout();
     let _change = layout.change()?;
     let (containers, damaged) = Record::all(store.state())?;
-    // Which image such a container uses is not known.
+    // It is not known which image such a container uses.
     if let Some((_, error)) = damaged.into_iter().find(|(_, it)| may_be_whole(it)) {
         return Err(error);
     }

@@ -1,4 +1,4 @@
-//! `save`: images become an archive.
+//! `save`: write images as an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -16,19 +16,27 @@ use crate::legacy::{self, Entry};
 use crate::load::NAMES;
 
 // ANCHOR: save
-/// Write images as an archive: an OCI image layout, with the list that `docker load` needs.
-/// The same images give the same bytes. `-` is standard output.
+/// Write images as an archive: an OCI image layout, with the list that `docker load`
+/// needs. The same images always give the same bytes. If `to` is `-`, the archive goes
+/// to standard output.
 ///
 /// # Errors
 /// There is no such image; `to` is a terminal, or has the extension of a compression
-/// that is not supported; a blob is missing; those of write(2).
+/// that is not supported; a blob is missing; write(2) fails.
 pub fn save(store: &Store, images: &[String], to: &Path) -> Result<()> {
     let packing = Packing::of(to)?;
-    let _hold = store.layout().hold()?;
+    // No blob is removed until the archive is complete. The lock on the images would
+    // block other commands for as long as the reader of a pipe needs.
+    let lease = store.layout().lease()?;
     let contents = Contents::new(store, images)?;
     compression::file(to, |out| {
         compression::packed(packing, out, |out| contents.write(out))
-    })
+    })?;
+    drop(lease);
+    // Remove what another command left to us. An error is ignored: the next change
+    // removes it.
+    let _ = store.tidy();
+    Ok(())
 }
 // ANCHOR_END: save
 

@@ -5,6 +5,7 @@
 mod all;
 mod follow;
 mod logs;
+mod queries;
 mod show;
 mod since;
 mod tail;

@@ -1,11 +1,13 @@
 //! Print a log's entries to the streams from which they came.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 
 use anyhow::Result;
 use ch05_detach::{Entry, Stream};
 use common::step::Step;
 use jiff::Timestamp;
+
+use crate::queries::Queries;
 
 /// Whether the output has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) struct Show {
     /// Output that is not yet written to `stream`.
     pending: Vec<u8>,
     stream: Stream,
+    /// For each stream that leads to a terminal.
+    queries: [Option<Queries>; 2],
 }
 
 /// The number of bytes per read(2).
@@ -36,12 +40,15 @@ impl Show {
     pub(crate) fn new(timestamps: bool, since: Option<Timestamp>) -> Show {
         let (rest, pending) = (Vec::new(), Vec::new());
         let (shown, stream) = ([false; 2], Stream::Out);
-        Show { timestamps, since, shown, rest, pending, stream }
+        let terminals = [io::stdout().is_terminal(), io::stderr().is_terminal()];
+        let queries = terminals.map(|is| is.then(Queries::default));
+        Show { timestamps, since, shown, rest, pending, stream, queries }
     }
 
-    /// Start in the middle of a line, and show the rest of this line too.
+    /// Start in the middle of a line, and show the rest of this line too. The program
+    /// still waits for the answers of the terminal, so nothing is left out.
     pub(crate) fn amid_a_line() -> Show {
-        Show { shown: [true; 2], ..Show::new(false, None) }
+        Show { shown: [true; 2], queries: [None, None], ..Show::new(false, None) }
     }
 
     /// Show all entries up to the current end of the log.
@@ -67,7 +74,13 @@ impl Show {
     pub(crate) fn end(&mut self) -> Result<()> {
         let rest = std::mem::take(&mut self.rest);
         self.line(&rest, false)?;
-        self.flush().map(drop)
+        if self.flush()? == Looks::On
+            && let Some(queries) = &mut self.queries[self.stream as usize]
+        {
+            let rest = queries.rest();
+            self.write(&rest)?;
+        }
+        Ok(())
     }
 
     fn entries(&mut self) -> Result<Looks> {
@@ -117,14 +130,24 @@ impl Show {
     // ANCHOR_END: line
 
     fn flush(&mut self) -> Result<Looks> {
+        let pending = std::mem::take(&mut self.pending);
+        match &mut self.queries[self.stream as usize] {
+            Some(queries) => {
+                let shown = queries.without(&pending);
+                self.write(&shown)
+            }
+            None => self.write(&pending),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<Looks> {
         let written = match self.stream {
             Stream::Out => {
                 let mut out = io::stdout().lock();
-                out.write_all(&self.pending).and_then(|()| out.flush())
+                out.write_all(bytes).and_then(|()| out.flush())
             }
-            Stream::Err => io::stderr().lock().write_all(&self.pending),
+            Stream::Err => io::stderr().lock().write_all(bytes),
         };
-        self.pending.clear();
         match written {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Looks::Away),
             written => written.look(|| "write(2)").map(|()| Looks::On),

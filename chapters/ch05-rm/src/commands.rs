@@ -28,6 +28,10 @@ pub struct Rm {
     #[arg(short, long)]
     pub force: bool,
 
+    /// Accepted as in Docker: a container's own volumes are always removed with it
+    #[arg(short = 'v', long)]
+    pub volumes: bool,
+
     /// The names of the containers, their IDs, or unique ID prefixes
     #[arg(required = true, value_name = "CONTAINER")]
     pub containers: Vec<String>,

@@ -15,8 +15,8 @@ pub fn wait(target: Target, state: &State) -> Result<u8> {
     let how = target.outlast(state)?;
     how.map(|how| how.code()).with_context(|| {
         let why = match record::exists(&home) {
-            true => "its host side was killed",
-            false => "it was removed meanwhile, or never started",
+            true => "the process that supervised it was killed",
+            false => "it was removed in the meantime, or it never started",
         };
         format!("the exit status of container {word} is unknown: {why}")
     })

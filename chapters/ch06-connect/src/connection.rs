@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use std::panic::resume_unwind;
-use std::thread;
 
 use anyhow::Result;
 use ch02_net::Route;
@@ -19,6 +17,7 @@ use nix::unistd::Pid;
 
 use crate::flags::Flags;
 use crate::passage::Firewall;
+use crate::publishing::Publishing;
 use crate::rules::Rules;
 use crate::undo::{self, CONNECTION};
 use crate::wire::Wire;
@@ -31,7 +30,9 @@ pub struct Connection {
     flags: Flags,
     table: Table,
     joined: Option<(Network, Claim)>,
+    namespace: Option<File>,
     rules: Rules,
+    published: bool,
 }
 
 impl Connection {
@@ -40,7 +41,8 @@ impl Connection {
     #[must_use]
     pub fn new(flags: Flags, publication: Publication, table: Table) -> Connection {
         let rules = Rules::new(publication);
-        Connection { flags, table, joined: None, rules }
+        let (joined, namespace, published) = (None, None, false);
+        Connection { flags, table, joined, namespace, rules, published }
     }
 
     fn mac(&self, address: Ipv4Addr) -> Mac {
@@ -83,30 +85,34 @@ impl Part for Connection {
         }
     }
 
-    fn attach(&mut self, plan: &Plan, child: Pid) -> Result<()> {
+    fn attach(&mut self, _plan: &Plan, child: Pid) -> Result<()> {
+        if self.joined.is_some() {
+            // Here, because the child may drop the privileges that this needs.
+            let path = format!("/proc/{child}/ns/net");
+            let file = File::open(&path).look(|| format!("open(2) {path}"))?;
+            self.namespace = Some(file);
+        }
+        Ok(())
+    }
+
+    fn meanwhile(&mut self, plan: &Plan, _child: Pid) -> Result<()> {
         let Some((network, claim)) = &self.joined else { return Ok(()) };
-        let path = format!("/proc/{child}/ns/net");
-        let namespace = File::open(&path).look(|| format!("open(2) {path}"))?;
+        let Some(namespace) = self.namespace.take() else { return Ok(()) };
         let container = &plan.home.id;
         let (address, mac) = (claim.me.address, self.mac(claim.me.address));
         let wire = Wire { network, container, address, mac };
-        let (rules, namespace) = (&self.rules, namespace.as_fd());
-        thread::scope(|scope| {
-            // Work in parallel: the kernel needs about as long for the devices as
-            // this thread needs to change two hundred files.
-            let publish = || publish(&plan.home.state, network, claim);
-            let others = !claim.others.is_empty();
-            let published = others.then(|| scope.spawn(publish));
-            wire.lay(namespace)?;
-            rules.open(container, network, address)?;
-            wire.wait()?;
-            published.map_or(Ok(()), |thread| {
-                thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-            })
-        })?;
         let state = &plan.home.state;
+        let namespace = namespace.as_fd();
+        wire.lay(namespace)?;
+        self.rules.open(container, network, address)?;
+        wire.wait()?;
         let firewall = Firewall::unless(self.flags.no_firewall);
-        self.rules.open_passage(state, network, namespace, address, firewall)
+        self.rules.open_passage(state, network, namespace, address, firewall)?;
+        if plan.detached && !claim.others.is_empty() {
+            publish(state, network, claim)?;
+            self.published = true;
+        }
+        Ok(())
     }
 
     fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
@@ -117,6 +123,15 @@ impl Part for Connection {
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
+        if let Some((network, claim)) = self.joined.clone()
+            && !self.published
+            && !claim.others.is_empty()
+        {
+            // The caller is waiting for the program's output, and two hundred files
+            // take 3 ms.
+            let state = running.home().state.clone();
+            running.watch(Publishing::new(state, network, claim)?);
+        }
         self.rules.watch(running)
     }
 
@@ -169,5 +184,6 @@ impl Connection {
 
 /// Add the container's name to the files of the other containers.
 fn publish(state: &State, network: &Network, claim: &Claim) -> Result<()> {
-    hosts::publish(&Networks::lock(state)?, network, state, claim)
+    let networks = Networks::lock(state)?;
+    hosts::publish(&networks, network, state, claim, &claim.others)
 }

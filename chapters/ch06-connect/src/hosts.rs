@@ -49,7 +49,7 @@ pub(crate) fn own_line(address: Ipv4Addr, hostname: &str, home: &Home) -> String
 }
 
 // ANCHOR: publish
-/// Append the line of a container to the files of the containers that joined its
+/// Append the line of a container to the files of these containers, which joined its
 /// network earlier. Containers that joined later found its address, and already have
 /// its line.
 ///
@@ -60,9 +60,10 @@ pub(crate) fn publish(
     network: &Network,
     state: &State,
     claim: &Claim,
+    others: &[Member],
 ) -> Result<()> {
     let line = line(&claim.me);
-    let others = networks.still_connected(network, claim)?;
+    let others = networks.still_connected(network, claim, others)?;
     change(state, others, OFlags::WRONLY | OFlags::APPEND, |mut file| {
         file.write_all(line.as_bytes())
     })

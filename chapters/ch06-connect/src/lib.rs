@@ -17,6 +17,7 @@ pub mod nft;
 mod own_files;
 mod passage;
 mod publication;
+mod publishing;
 mod resolv_conf;
 mod rules;
 mod run;

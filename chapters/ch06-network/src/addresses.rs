@@ -2,28 +2,28 @@
 //!
 //! ```text
 //! networks/NAME/addresses/192.168.10.2   a symlink: ID, or ID and name, of the owner
-//! networks/NAME/last                     the address that was given last
 //! ```
 //!
 //! There is one symlink for each address, instead of one file with all addresses. So
 //! a kill cannot leave a half-written file, and two processes cannot overwrite each
-//! other's change.
+//! other's change. The file `claims` only makes them faster to read.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirEntryExt, symlink};
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use common::Home;
+use common::hints;
 use common::state::{Id, Name, Notes, State, Table, sweep_holder};
 use common::step::{Hint, Step, join_errors};
-use common::{hints, read_whole};
 use rustix::fs::readlinkat;
 use rustix::io::Errno;
 
+use crate::claims::{self, Claims};
 use crate::disconnections;
 use crate::network::{Network, addresses};
 use crate::networks::Networks;
@@ -61,7 +61,7 @@ impl Member {
 }
 
 /// An address that was given to a container.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Claim {
     /// The container, with its address.
     pub me: Member,
@@ -129,15 +129,14 @@ impl Networks<'_> {
         if let Some(claim) = self.try_claim(network, home, wanted)? {
             return Ok(claim);
         }
-        let members = network.members(self.state)?;
         let Network { name, subnet, .. } = network;
         match wanted {
             None => bail!(
-                "network {name} is full: {} containers have all the addresses of \
-                 {subnet}: end one, or create a network with a larger --subnet",
-                members.len()
+                "network {name} is full: no address of {subnet} is free: end a \
+                 container, or create a network with a larger --subnet"
             ),
             Some(wanted) => {
+                let members = network.members(self.state)?;
                 let owner = members.iter().find(|it| it.address == wanted);
                 bail!(
                     "the address {wanted} is already in use by container {}: choose \
@@ -165,16 +164,16 @@ impl Networks<'_> {
         wanted: Option<Ipv4Addr>,
     ) -> Result<Option<Claim>> {
         let directory = self.state.make(network.addresses(self.state))?;
-        let last = directory.with_file_name("last");
         let disconnections = disconnections::number(self.state, &network.name)?;
         loop {
-            let owners = owners(&directory)?;
+            let known = Claims::read(&directory);
+            let owners = owners(&directory, &known)?;
             let address = match wanted {
                 Some(wanted) => Some(wanted).filter(|it| !owners.contains_key(it)),
                 None => {
                     let is_free =
                         |it| it != network.gateway && !owners.contains_key(&it);
-                    next(&network.subnet, last_given(&last), is_free)
+                    next(&network.subnet, known.last(), is_free)
                 }
             };
             let Some(address) = address else { return Ok(None) };
@@ -185,7 +184,7 @@ impl Networks<'_> {
                 Some(name) => format!("{} {name}", home.id),
                 None => home.id.to_string(),
             };
-            match symlink(owner, &link) {
+            match symlink(&owner, &link) {
                 // A process that ignores the lock has created the symlink. Read the
                 // owners again.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -193,9 +192,9 @@ impl Networks<'_> {
                     .step(|| format!("symlink(2) {}", link.display()))
                     .hint(hints::state)?,
             }
-            // An error is ignored: without this file, the next search begins at the
-            // first address.
-            let _ = fs::write(&last, address.to_string());
+            // An error is ignored: without this line, the symlink is read, and the next
+            // search begins at another address.
+            let _ = known.add(&link, address, &owner, &owners);
             let (id, name) = (home.id.clone(), home.name.clone());
             let others = owners.into_values().flatten();
             return Ok(Some(Claim {
@@ -227,7 +226,7 @@ impl Networks<'_> {
         // A container has a lock file from before its first note until everything is
         // undone. So a symlink to a container without a lock file has no owner. A
         // file that is not a symlink has no owner either.
-        for (address, owner) in owners(&directory)? {
+        for (address, owner) in owners(&directory, &Claims::read(&directory))? {
             let lock = owner.map(|it| self.state.running().join(it.id.as_str()));
             // If the lock file cannot be checked, the container may be alive.
             let lives = lock.map(|lock| {
@@ -235,6 +234,7 @@ impl Networks<'_> {
             });
             if !lives.transpose()?.unwrap_or(false) {
                 let link = directory.join(address.to_string());
+                claims::end(&link, address);
                 gone(fs::remove_file(&link))
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }
@@ -262,15 +262,12 @@ fn next(
 }
 // ANCHOR_END: next
 
-/// The address that was assigned last. `None` if no address was assigned, or the file is
-/// damaged: the value is only a starting point.
-fn last_given(path: &Path) -> Option<Ipv4Addr> {
-    read_whole::text(path).ok()?.parse().ok()
-}
-
 /// The addresses in use, with their owners. An address also counts as in use if its
 /// entry names no owner.
-fn owners(directory: &Path) -> Result<BTreeMap<Ipv4Addr, Option<Member>>> {
+fn owners(
+    directory: &Path,
+    claims: &Claims,
+) -> Result<BTreeMap<Ipv4Addr, Option<Member>>> {
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -278,12 +275,21 @@ fn owners(directory: &Path) -> Result<BTreeMap<Ipv4Addr, Option<Member>>> {
     };
     // The kernel looks up a name in an open directory faster than a whole path.
     let opened = File::open(directory).look(step)?;
+    let latest = claims.latest();
     let mut owners = BTreeMap::new();
     for entry in entries {
-        let entry = entry.look(step)?.file_name();
+        let entry = entry.look(step)?;
+        let (inode, entry) = (entry.ino(), entry.file_name());
         let Some(address) = entry.to_str().and_then(|it| it.parse().ok()) else {
             continue;
         };
+        if let Some((claimed, owner)) = latest.get(&address)
+            && *claimed == inode
+            && let Some(member) = Member::read(address, owner)
+        {
+            owners.insert(address, Some(member));
+            continue;
+        }
         let owner = match readlinkat(&opened, &entry, Vec::new()) {
             // The address was released in the meantime.
             Err(Errno::NOENT) => continue,
@@ -302,7 +308,8 @@ fn owners(directory: &Path) -> Result<BTreeMap<Ipv4Addr, Option<Member>>> {
 }
 
 pub(crate) fn members(state: &State, name: &Name) -> Result<Vec<Member>> {
-    let owners = owners(&addresses(state, name))?;
+    let directory = addresses(state, name);
+    let owners = owners(&directory, &Claims::read(&directory))?;
     Ok(owners.into_values().flatten().collect())
 }
 
@@ -335,6 +342,7 @@ pub fn release(home: &Home, network: &Name, address: Ipv4Addr) -> Result<()> {
     };
     let owner = target.to_str().and_then(|it| Member::read(address, it));
     if owner.is_some_and(|owner| owner.id == home.id) {
+        claims::end(&link, address);
         gone(fs::remove_file(&link))
             .step(|| format!("unlink(2) {}", link.display()))?;
     }

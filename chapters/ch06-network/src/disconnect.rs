@@ -27,16 +27,17 @@ impl Networks<'_> {
         release(home, network, address)
     }
 
-    /// The other containers of a claim, without those that were disconnected since.
+    /// These other containers of a claim, without those that were disconnected since.
     ///
     /// # Errors
     /// Those of stat(2), readdir(3) and readlink(2).
     pub fn still_connected<'a>(
         &self,
         network: &Network,
-        claim: &'a Claim,
+        claim: &Claim,
+        others: &'a [Member],
     ) -> Result<Vec<&'a Member>> {
-        let others = claim.others.iter();
+        let others = others.iter();
         if disconnections::number(self.state, &network.name)? == claim.disconnections
         {
             return Ok(others.collect());

@@ -17,6 +17,7 @@
 
 mod addresses;
 mod bridge;
+mod claims;
 mod commands;
 mod create;
 mod disconnect;

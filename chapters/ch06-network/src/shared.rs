@@ -17,7 +17,7 @@
 //! device in the network namespace, and sends their data through sockets outside.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -182,13 +182,25 @@ fn join(keeper: &Process) -> Result<()> {
 fn pasta(state: &State, keeper: &Process) {
     if let Err(error) = try_pasta(&path(state, ".pasta"), keeper) {
         let text = step::report(&error);
+        let missing = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::NotFound);
+        let remedy = if missing {
+            "; to connect them, install the package passt, which has the program pasta"
+        } else if File::options().read(true).write(true).open(TUN).is_err() {
+            "; to connect them, make sure that you can open /dev/net/tun for reading and \
+             writing"
+        } else {
+            ""
+        };
         step::warn(&format!(
-            "{text}\nthe containers reach each other, but no other host. To connect \
-             them, install the package passt, which has the program pasta, and make \
-             sure that you can open /dev/net/tun for reading and writing"
+            "{text}\nthe containers reach each other, but no other host{remedy}"
         ));
     }
 }
+
+/// The device that pasta needs.
+const TUN: &str = "/dev/net/tun";
 
 fn try_pasta(pid_file: &Path, keeper: &Process) -> Result<()> {
     let mut pasta = Command::new("pasta");
@@ -207,7 +219,7 @@ fn try_pasta(pid_file: &Path, keeper: &Process) -> Result<()> {
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         let last = said.lines().next_back().unwrap_or("it printed nothing");
-        bail!("pasta failed, {}: {last}", out.status);
+        bail!("pasta(1) failed, {}: {last}", out.status);
     }
     Ok(())
 }

@@ -157,6 +157,7 @@ mod tests {
             directory: "/".into(),
             user: None,
             stop_signal: None,
+            mounts: Vec::new(),
         };
         record.write(&home).unwrap();
         let act = || {

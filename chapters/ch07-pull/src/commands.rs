@@ -63,7 +63,8 @@ pub struct Push {
     #[command(flatten)]
     connection: ConnectionFlags,
 
-    /// The image, by the name that it shall have in the registry: HOST[:PORT]/NAME[:TAG]
+    /// The image; its name here is also its name in the registry:
+    /// HOST[:PORT]/NAME[:TAG]
     #[arg(value_name = "NAME")]
     image: Reference,
 }
@@ -87,7 +88,7 @@ impl Act for Push {
     }
 }
 
-/// The name with its tag, which may be a word of its own.
+/// The name with its tag, which may be a separate argument.
 fn reference(name: &str, tag: Option<&str>) -> Result<Reference> {
     let read: Reference = name.parse()?;
     match tag {
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_may_be_a_word_of_its_own() {
+    fn a_tag_may_be_a_separate_argument() {
         let name = |name, tag| reference(name, tag).map(|it| whole(&it));
         assert_eq!(name("a", None).unwrap(), "docker.io/library/a:latest");
         assert_eq!(name("a", Some("b")).unwrap(), "docker.io/library/a:b");

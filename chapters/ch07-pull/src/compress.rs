@@ -1,4 +1,5 @@
-//! Layers that were made here have no compression. A registry gets them compressed.
+//! Layers that were made on this machine are not compressed. `push` compresses them
+//! before it uploads them.
 
 use std::io;
 
@@ -9,13 +10,13 @@ use common::step::{Hint, Step};
 use oci::{Blobs, Descriptor, Hashing, media};
 
 // ANCHOR: compressed
-/// The layer compressed by gzip, as a blob of its own. A layer that is compressed already
-/// stays as it is. The same layer gives the same bytes.
+/// Compress the layer by gzip into a new blob. A layer that is compressed already is
+/// returned unchanged. The same layer always gives the same bytes.
 ///
-/// The caller holds a lease, as no image has the new blob yet.
+/// The caller holds a lease, because no image uses the new blob yet.
 ///
 /// # Errors
-/// The blob is missing or damaged; those of write(2).
+/// The blob is missing or damaged; write(2) fails.
 pub(crate) fn compressed(blobs: &Blobs, layer: &Descriptor) -> Result<Descriptor> {
     let Some(media_type) = media::compressed(&layer.media_type) else {
         return Ok(layer.clone());

@@ -1,4 +1,4 @@
-//! Downloads: one blob, resumed after a break, and checked while it arrives.
+//! Downloads: one blob, resumed after an interruption, and checked during the transfer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +13,11 @@ use ureq::http::header::{CONTENT_RANGE, RANGE};
 
 use crate::progress::Layer;
 
-/// The bytes that are read at once.
+/// The maximum number of bytes of one read.
 const PIECE: usize = 64 << 10;
 
-/// The bytes that count as progress: after them, the attempts are counted from the start.
+/// An attempt that transfers at least this number of bytes has made progress. After it,
+/// the attempts are counted from the start again.
 const PROGRESS: u64 = 1 << 20;
 
 /// Downloads of blobs from one repository.
@@ -24,25 +25,26 @@ const PROGRESS: u64 = 1 << 20;
 pub(crate) struct Downloads<'a> {
     pub(crate) client: &'a Client,
     pub(crate) blobs: &'a Blobs,
-    /// Another download has failed: this one ends, too.
+    /// Set when another download has failed. This download then ends, too.
     pub(crate) stop: &'a AtomicBool,
 }
 
 impl Downloads<'_> {
     // ANCHOR: fetch
-    /// Download a blob, unless it is there already. What an earlier process has written
-    /// is kept, unless a power failure has damaged it.
+    /// Download a blob, unless it is in the store already. The bytes that an earlier
+    /// process has downloaded are used, unless a power failure has damaged them.
     ///
     /// # Errors
-    /// The registry does not have it, or sends other bytes than the descriptor says; the
-    /// disk is full. The file of the download stays, so that the next attempt continues.
+    /// The registry does not have the blob, or sends other bytes than the descriptor
+    /// specifies; the disk is full. The file of the download stays, so that the next
+    /// attempt continues.
     pub(crate) fn fetch(&self, blob: &Descriptor, layer: &Layer) -> Result<()> {
         let mut may_restart = true;
         loop {
             if self.blobs.has(&blob.digest, blob.size) {
                 return Ok(());
             }
-            // `None`: another process has downloaded it while this one waited.
+            // `None`: another process has downloaded the blob while this one waited.
             let download = self.blobs.download(&blob.digest, blob.size)?;
             let Some(mut download) = download else { return Ok(()) };
             let resumed = download.offset() > 0;
@@ -55,7 +57,8 @@ impl Downloads<'_> {
             })?;
             layer.say("Verifying Checksum");
             match download.finish() {
-                // A file with another digest is removed: now from its start.
+                // `finish` has removed the file, because its digest is wrong. Download
+                // the whole blob.
                 Err(_) if resumed && may_restart => may_restart = false,
                 done => return done,
             }
@@ -63,7 +66,7 @@ impl Downloads<'_> {
     }
     // ANCHOR_END: fetch
 
-    /// One request, from where the download is.
+    /// Send one request for the bytes that are still missing.
     fn attempt(
         &self,
         blob: &Descriptor,
@@ -85,7 +88,7 @@ impl Downloads<'_> {
             return Err(Failure::Transient(error, None));
         }
         let response = self.client.expect(response, &format!("blob {digest}"))?;
-        // A server without ranges sends all of it.
+        // A server that does not support ranges sends the whole blob.
         let start = match response.status() {
             StatusCode::PARTIAL_CONTENT => range_start(&response).unwrap_or(0),
             _ => 0,
@@ -93,8 +96,9 @@ impl Downloads<'_> {
         if start != download.offset() {
             download.restart()?;
             if start != 0 {
-                let error =
-                    anyhow!("blob {digest}: the registry sent another range");
+                let error = anyhow!(
+                    "blob {digest}: the registry sent a range that was not requested"
+                );
                 return Err(Failure::Transient(error, None));
             }
         }
@@ -112,7 +116,8 @@ impl Downloads<'_> {
     }
 
     // ANCHOR: copy
-    /// Write what arrives. The download refuses more bytes than the descriptor says.
+    /// Write the body of the response to the file. The download refuses more bytes than
+    /// the descriptor specifies.
     fn copy(
         &self,
         response: Response,
@@ -131,8 +136,10 @@ impl Downloads<'_> {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    let text =
-                        format!("blob {}: the download broke off", blob.digest);
+                    let text = format!(
+                        "blob {}: the download was interrupted",
+                        blob.digest
+                    );
                     let error = Error::from(error).context(text);
                     return Err(Failure::Transient(error, None));
                 }
@@ -156,7 +163,7 @@ impl Downloads<'_> {
     // ANCHOR_END: copy
 }
 
-/// Where the range of an answer starts.
+/// The offset at which the range of a response starts.
 fn range_start(response: &Response) -> Result<u64> {
     let range = response.headers().get(CONTENT_RANGE).context("no Content-Range")?;
     let range = range.to_str()?.strip_prefix("bytes ").context("not in bytes")?;

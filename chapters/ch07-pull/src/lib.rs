@@ -1,5 +1,5 @@
-//! Images from a registry, and to a registry: `pull`, `push`, and `run` of an image that
-//! is not there.
+//! Download images from a registry and upload them: `pull`, `push`, and `run` of an
+//! image that is missing.
 
 #![forbid(unsafe_code)]
 

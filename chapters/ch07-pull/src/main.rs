@@ -13,7 +13,7 @@ use ch07_registry::{Login, Logout, ShowManifest};
 use clap::Parser;
 use common::cli::{self, Act, Context};
 
-/// Chapter 7, pull: get an image from a registry, and bring it to a registry.
+/// Chapter 7, pull: download images from a registry, and upload them.
 #[derive(Parser)]
 #[command(name = "ch07-pull", after_help = common::after_help!("\
 Try:

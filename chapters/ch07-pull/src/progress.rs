@@ -1,4 +1,5 @@
-//! What `pull` and `push` print: a bar for each layer on a terminal, lines elsewhere.
+//! The output of `pull` and `push`: on a terminal, a bar for each layer; otherwise
+//! lines.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +9,14 @@ use anyhow::Result;
 use common::step::Step;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A layer whose bytes arrive.
+/// The template of a bar for a layer that is being transferred.
 const TRANSFER: &str =
     "{prefix}: {msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes}";
 
-/// A layer in any other state.
+/// The template for a layer in any other state.
 const STATE: &str = "{prefix}: {msg}";
 
-/// Where the texts go.
+/// The output of the progress.
 #[derive(Debug)]
 pub struct Progress {
     out: Out,
@@ -30,10 +31,10 @@ enum Out {
     Bars(MultiProgress),
 }
 
-/// The stream of the texts.
+/// The stream of the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// For a command whose result the texts are.
+    /// For a command whose result is the progress.
     Stdout,
     /// For a command that has another result.
     Stderr,
@@ -58,7 +59,7 @@ impl Progress {
         Progress { out, error: Mutex::default() }
     }
 
-    /// No texts.
+    /// Print nothing.
     #[must_use]
     pub fn quiet() -> Progress {
         Progress { out: Out::Quiet, error: Mutex::default() }
@@ -79,20 +80,20 @@ impl Progress {
         }
     }
 
-    /// Say that a name without a tag has the tag `latest`.
+    /// Print that a name without a tag has the tag `latest`.
     pub fn default_tag(&self, name: &str) {
         if !name.contains(":latest") {
             self.line("Using default tag: latest");
         }
     }
 
-    /// A layer with this ID and so many bytes.
+    /// A layer with this ID and this number of bytes.
     #[must_use]
     pub fn layer(&self, id: &str, size: u64) -> Layer<'_> {
         let bar = match &self.out {
             Out::Bars(bars) => {
                 let bar = ProgressBar::new(size).with_style(style(STATE));
-                // Before it is added, as it is drawn then.
+                // Set the prefix first: `add` draws the bar.
                 Some(bars.add(bar.with_prefix(id.to_owned())))
             }
             _ => None,
@@ -104,11 +105,11 @@ impl Progress {
     /// End the output.
     ///
     /// # Errors
-    /// A text could not be written.
+    /// A line could not be written.
     pub fn finish(&self) -> Result<()> {
         let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         match first.take() {
-            // A reader that has closed the pipe has read enough.
+            // A closed pipe is not an error: its reader does not need the rest.
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(error).look(|| "write(2) the progress")
             }
@@ -123,12 +124,12 @@ pub struct Layer<'a> {
     progress: &'a Progress,
     id: String,
     bar: Option<ProgressBar>,
-    /// It has its last state.
+    /// Whether the layer has reached its last state.
     ended: AtomicBool,
 }
 
 impl Layer<'_> {
-    /// Show a state that the layer has for a while.
+    /// Show a state of the layer.
     pub fn say(&self, state: &str) {
         if self.ended.load(Ordering::Relaxed) {
             return;
@@ -142,15 +143,15 @@ impl Layer<'_> {
         }
     }
 
-    /// Show a state that passes by itself. Lines do not show it.
-    pub fn passes(&self, state: &str) {
+    /// Show a temporary state, but only on a bar. No line is printed.
+    pub fn say_on_bar(&self, state: &str) {
         if self.bar.is_some() {
             self.say(state);
         }
     }
 
-    /// Show that so many bytes are transferred from now on. Lines do not show this: a
-    /// reader of lines waits for results.
+    /// Show that `size` bytes are transferred from now on, but only on a bar. No line
+    /// is printed: without bars, the output contains only results.
     pub fn transfers(&self, what: &str, size: u64) {
         if let Some(bar) = &self.bar {
             bar.set_length(size);
@@ -166,7 +167,7 @@ impl Layer<'_> {
         }
     }
 
-    /// Show the last state. What comes later is not shown.
+    /// Show the last state. Later states are not shown.
     pub fn end(&self, state: &str) {
         self.say(state);
         self.ended.store(true, Ordering::Relaxed);

@@ -22,34 +22,37 @@ use crate::room;
 /// How many layers are downloaded at once, as with Docker.
 const PARALLEL: usize = 3;
 
-/// What is pulled, and how.
+/// The image to pull, and the settings.
 #[derive(Clone, Debug)]
 pub struct Pulling {
     /// The name.
     pub reference: Reference,
-    /// The platform; `None` is this machine's.
+    /// The platform; `None` means the platform of this machine.
     pub platform: Option<Platform>,
-    /// About registries.
+    /// The settings of the registry client.
     pub settings: Settings,
 }
 
 // ANCHOR: pull
-/// Pull an image, unless the newest one is there already.
+/// Pull an image, unless its newest version is in the store already.
 ///
 /// # Errors
-/// There is no such image, or no access to it; it is not what its digests say; the disk
-/// is full. No image is made or changed then. Complete downloads are kept for the next
-/// attempt.
+/// There is no such image; access is denied; a file does not match its digest; the disk
+/// is full. After an error, no image is created or changed. Complete downloads are kept
+/// for the next attempt.
 pub fn pull(state: &State, pull: &Pulling, progress: &Progress) -> Result<Image> {
     let reference = &pull.reference;
-    // Before there is a second thread: an ordinary user's process enters a user namespace.
+    // This must come before the start of a second thread: the process of an ordinary
+    // user enters a user namespace here.
     let adder = Adder::new(state)?;
-    // From here on, nothing removes blobs and layers that no image has yet.
+    // From here on, no process removes blobs and layers that no image uses yet.
     let _lease = adder.store().layout().lease()?;
     let (client, found) = pull.find(progress)?;
     let named = &found.named;
     let names = names(reference, named)?;
     if let Some(image) = present(state, &names, &found)? {
+        let config = Config::read(&Blobs::of(state).read(&image.id, LARGEST)?)?;
+        pull.check_platform(&config)?;
         ending(reference, named, "Image is up to date for", progress);
         return Ok(image);
     }
@@ -75,7 +78,7 @@ fn names(reference: &Reference, named: &Digest) -> Result<Vec<Reference>> {
     Ok(tag.into_iter().chain([digest]).collect())
 }
 
-/// The image, if all its names lead to this manifest already.
+/// The image, if all these names belong to it and it has this manifest already.
 fn present(
     state: &State,
     names: &[Reference],
@@ -98,8 +101,8 @@ fn ending(reference: &Reference, named: &Digest, status: &str, progress: &Progre
 }
 
 impl Pulling {
-    /// The manifest, and a client of the registry that has it. An image of Docker Hub is
-    /// looked for in the mirror first.
+    /// The manifest, and a client of the registry that has it. For an image of Docker
+    /// Hub, the mirror is asked first.
     fn find(&self, progress: &Progress) -> Result<(Client, Found)> {
         let reference = &self.reference;
         let path = reference.path();
@@ -167,8 +170,8 @@ impl Pulling {
         Ok(config)
     }
 
-    /// An image without an index has one platform only, which only its configuration
-    /// states.
+    /// Check the platform of an image without an index. It has only one platform, and
+    /// only its configuration states which one.
     fn check_platform(&self, config: &Config) -> Result<()> {
         let own = config.platform();
         let wanted = self.platform.clone().unwrap_or_else(Platform::host);
@@ -217,13 +220,13 @@ fn layers(
         }
         drop(sender);
         let unpacked = unpack_in_order(&results, blobs.len(), |at| {
-            shown[at].passes("Extracting");
+            shown[at].say_on_bar("Extracting");
             let (blob, diff_id) = (&blobs[at], &diff_ids[at]);
             all.extend(adder.unpack(blob, diff_id, &chain[at], &mut allowance)?);
             shown[at].end("Pull complete");
             Ok(())
         });
-        // After an error, the threads end at their next piece.
+        // After an error, each download thread ends before its next read.
         downloads.stop.store(unpacked.is_err(), Ordering::Relaxed);
         unpacked
     });
@@ -231,7 +234,7 @@ fn layers(
 }
 // ANCHOR_END: layers
 
-/// Take the next blob that no thread has taken, until there are none.
+/// Download the next blob that no thread has taken, until none is left.
 fn download_all(
     downloads: &Downloads,
     blobs: &[Descriptor],
@@ -258,14 +261,15 @@ fn download_all(
             }
         };
         let failed = done.is_err();
-        // Nobody listens after an error of another layer.
+        // After an error of another layer, the receiver is gone.
         if results.send((at, done)).is_err() || failed {
             return;
         }
     }
 }
 
-/// Call `unpack` for each layer, the lowest first, as soon as it has arrived.
+/// Call `unpack` for each layer, the lowest first, as soon as the layer and all layers
+/// below it have arrived.
 fn unpack_in_order(
     results: &std::sync::mpsc::Receiver<(usize, Result<()>)>,
     count: usize,
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_ends_it() {
+    fn the_first_error_ends_the_pull() {
         let (sender, results) = channel();
         sender.send((1, Ok(()))).unwrap();
         sender.send((0, Err(anyhow!("broken")))).unwrap();

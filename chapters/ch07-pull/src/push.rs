@@ -21,15 +21,16 @@ use crate::upload::Uploads;
 const PARALLEL: usize = 3;
 
 // ANCHOR: push
-/// Push the image of this name. The blobs go first and the manifest last, so the registry
-/// never has an incomplete image.
+/// Push the image with this name. The blobs are uploaded first and the manifest last,
+/// so the registry never has an incomplete image.
 ///
-/// An image that was pulled is pushed as it is: its digest stays. Of other images, the
-/// layers are compressed first, and the image has the compressed layers from then on.
+/// An image that was pulled is pushed unchanged: its digest stays the same. The layers
+/// of other images are compressed first, and the image then keeps the compressed
+/// layers.
 ///
 /// # Errors
-/// There is no such image; no right to write; the registry refuses a blob; the disk is
-/// full.
+/// There is no such image; the user has no right to write; the registry refuses a blob;
+/// the disk is full.
 pub fn push(
     state: &State,
     reference: &Reference,
@@ -72,8 +73,9 @@ pub fn push(
     let digest = pushed(&store, image, &manifest, &bytes, reference)
         .context("the image was pushed, but this was not recorded")?;
     drop(lease);
-    // The layers without compression, unless another image has them. The push succeeded:
-    // what this cannot remove, the next change removes.
+    // Remove the layers without compression, unless another image uses them. An error
+    // is ignored, because the push has succeeded, and the next change removes these
+    // layers.
     let _ = store.tidy();
     progress.line(&format!("{tag}: digest: {digest} size: {}", bytes.len()));
     Ok(())
@@ -81,8 +83,9 @@ pub fn push(
 // ANCHOR_END: push
 
 // ANCHOR: pushed
-/// The image has the manifest that was pushed, and a name with its digest: the next push
-/// finds all layers compressed, and a pull finds that the image is up to date.
+/// Record that the image now has the manifest that was pushed, and give it a name with
+/// the digest of this manifest. The next push then finds all layers compressed, and a
+/// pull finds that the image is up to date.
 fn pushed(
     store: &Store,
     mut image: Image,
@@ -93,7 +96,7 @@ fn pushed(
     let digest = Blobs::of(store.state()).write(bytes)?;
     store.sync()?;
     let _change = store.layout().change()?;
-    // It may have been removed meanwhile.
+    // Another process may have removed the image in the meantime.
     if Image::by_id(store.state(), &image.id)?.is_some() {
         image.manifest = digest.clone();
         let layers = manifest.layers.iter();
@@ -136,7 +139,7 @@ fn all(
                 let blob = match pinned {
                     true => blob.clone(),
                     false => {
-                        layer.passes("Compressing");
+                        layer.say_on_bar("Compressing");
                         compressed(uploads.blobs, blob)?
                     }
                 };

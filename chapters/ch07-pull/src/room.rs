@@ -1,4 +1,4 @@
-//! The disk: whether there is room for what a manifest announces.
+//! Checking the free space on the disk before a download.
 
 use anyhow::{Context, Result, bail};
 use common::state::State;
@@ -6,10 +6,10 @@ use common::step::Step;
 use oci::{Blobs, Descriptor};
 use rustix::fs::statvfs;
 
-/// Check that the disk has room for these blobs, as far as they are not there yet.
+/// Check that the disk has enough free space for those of these blobs that are missing.
 ///
 /// # Errors
-/// There is not enough; those of statvfs(3).
+/// There is not enough free space; statvfs(3) fails.
 pub(crate) fn check(
     state: &State,
     blobs: &Blobs,

@@ -16,12 +16,12 @@ use oci::Platform;
 /// When `run` pulls its image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// Each time, to get the newest one
+    /// Always, to get the newest version
     Always,
-    /// If it is not there
+    /// Only if the image is missing
     #[default]
     Missing,
-    /// Not at all
+    /// Never
     Never,
 }
 
@@ -69,8 +69,8 @@ impl Run {
     }
 }
 
-/// Whether this is the name of an image that is not here. An ID is not a name, and
-/// busybox is fetched by the store.
+/// Whether this is the name of an image that is missing. An ID is not a name, and the
+/// store itself downloads busybox.
 fn is_missing(state: &State, image: &str) -> Result<bool> {
     let Ok(name) = image.parse::<Reference>() else { return Ok(false) };
     let store = Store::open(state)?;
@@ -79,9 +79,10 @@ fn is_missing(state: &State, image: &str) -> Result<bool> {
 }
 
 // ANCHOR: pull
-/// Pull the image in a process of its own. The supervisor of the container therefore
-/// keeps nothing of the client: no threads, no TLS, no memory. What the process prints
-/// goes to stderr, as stdout belongs to the container.
+/// Pull the image in a separate process. The supervisor of the container therefore keeps
+/// nothing of the registry client: no threads, no TLS state, no memory. The output of
+/// the separate process goes to stderr, because stdout is for the output of the
+/// container.
 fn pull(
     image: &str,
     platform: Option<&Platform>,

@@ -24,7 +24,7 @@ impl Uploads<'_> {
     /// Upload a blob, unless the repository has it.
     ///
     /// # Errors
-    /// No right to write; the registry refuses the blob.
+    /// The user has no right to write; the registry refuses the blob.
     ///
     /// # Source
     /// OCI distribution specification, "Pushing blobs"
@@ -50,8 +50,8 @@ impl Uploads<'_> {
         Ok(response.status().is_success())
     }
 
-    /// One upload from its start: whether the registry has taken the blob from the other
-    /// repository.
+    /// Upload a blob from its start. Returns true if the registry has mounted the blob
+    /// from the other repository instead.
     fn attempt(&self, blob: &Descriptor, layer: &Layer) -> Result<bool, Failure> {
         let what = format!("upload of {}", blob.digest);
         let mut url = self.client.url("blobs/uploads/")?;
@@ -80,7 +80,7 @@ impl Uploads<'_> {
     }
 }
 
-/// Where the upload goes on.
+/// The URL at which the upload continues.
 fn location(response: &Response, url: &Url) -> Result<Url> {
     let location = response.headers().get(LOCATION).context("no Location")?;
     let location = String::from_utf8_lossy(location.as_bytes());
@@ -88,7 +88,7 @@ fn location(response: &Response, url: &Url) -> Result<Url> {
         .map_err(|error| error.context(anyhow!("Location of an upload")))
 }
 
-/// A file that shows how much of it has been read.
+/// A file whose reads are shown as progress.
 struct Counted<'a> {
     file: std::fs::File,
     count: u64,

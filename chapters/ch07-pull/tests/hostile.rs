@@ -1,5 +1,5 @@
-//! `pull` from servers that behave badly: an error, no image, bounded disk, and a next
-//! attempt that continues.
+//! `pull` from servers that behave badly: the pull fails, no image is left, the use of
+//! the disk is limited, and the next attempt continues.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 #[path = "../../../tests/src/server.rs"]
@@ -45,7 +45,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn tar_of(name: &str, content: &[u8]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let mut header = Header::new_gnu();
-    // The bytes as they are: the library's own setter refuses "..".
+    // Write the bytes directly: the setter of the library refuses "..".
     header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
     header.set_entry_type(EntryType::Regular);
     header.set_mode(0o644);
@@ -209,7 +209,7 @@ impl Case {
 }
 
 #[test]
-fn layers_come_in_the_words_that_users_know() {
+fn pull_prints_the_same_states_of_layers_as_docker() {
     let image = image(&[layer("a", b"1"), layer("b", b"2")]);
     let [one, two] = [0, 1].map(|at| image.layers[at][7..19].to_owned());
     let case = Case::new(move |asked, to| image.answer(asked, to));
@@ -254,14 +254,14 @@ fn a_layer_with_another_digest_is_not_used_and_is_downloaded_again() {
 }
 
 #[test]
-fn an_endless_blob_costs_no_more_than_its_size() {
+fn an_endless_blob_uses_no_more_disk_than_its_size() {
     let image = image(&[layer("a", &noise(100_000, 2))]);
     let size = image.first().len() as u64;
     let case = Case::new(move |asked, to| {
         if !image.is_first(asked) {
             return image.answer(asked, to);
         }
-        // Without a length, and without an end.
+        // A response without a length that never ends.
         to.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
         to.write_all(&image.first())?;
         loop {
@@ -274,7 +274,7 @@ fn an_endless_blob_costs_no_more_than_its_size() {
 }
 
 #[test]
-fn an_announced_length_that_the_manifest_does_not_know_is_refused() {
+fn a_content_length_that_differs_from_the_manifest_is_refused() {
     let image = image(&[layer("a", &noise(1000, 3))]);
     let case = Case::new(move |asked, to| match image.is_first(asked) {
         true => answer(to, 200, &[], &vec![0; 1 << 20]),
@@ -400,8 +400,8 @@ fn a_server_without_ranges_sends_all_of_it_again() {
     }
 }
 
-/// A pull of one large layer whose server falls silent in the middle of the first
-/// answer, and a process of it that has received what was sent.
+/// A pull of one large layer whose server stops sending in the middle of the first
+/// response, and the process of this pull after it has received the sent bytes.
 fn interrupted() -> (Case, Child) {
     let image = image(&[layer("a", &noise(300_000, 6))]);
     let count = AtomicUsize::new(0);
@@ -437,8 +437,8 @@ fn ignored(signal: Signal) -> bool {
 #[test]
 fn a_pull_that_is_killed_is_continued_by_the_next_one() {
     let mut signals = vec![Signal::KILL, Signal::TERM];
-    // A shell starts a command in the background with SIGINT ignored, and so are all
-    // processes below it.
+    // A shell starts a background command with SIGINT ignored, and all processes that
+    // this command starts ignore SIGINT, too.
     match ignored(Signal::INT) {
         true => {
             eprintln!("not tried: SIGINT, which the caller of this test ignores")
@@ -469,7 +469,7 @@ fn a_download_that_a_power_failure_has_damaged_is_downloaded_again() {
         let hex = image.layers[0].strip_prefix("sha256:").unwrap().to_owned();
         let length = length.min(image.first().len());
         let case = Case::new(move |asked, to| image.answer(asked, to));
-        // It makes the directories.
+        // This command creates the directories.
         case.command(&["images"]).output().unwrap();
         let part = format!("state/images/downloads/{hex}.part");
         fs::write(case.root().join(part), vec![0; length]).unwrap();
@@ -542,7 +542,7 @@ fn no_more_than_three_layers_are_downloaded_at_once() {
     });
     case.succeeds();
     assert_eq!(seen.load(Ordering::SeqCst), 3);
-    // Each was asked for once.
+    // Each file was requested once.
     assert_eq!(case.server.asked().len(), 1 + 1 + 8);
 }
 
@@ -565,7 +565,7 @@ fn layers_that_do_not_fit_on_the_disk_are_not_asked_for() {
 }
 
 #[test]
-fn what_is_not_a_container_image_is_named() {
+fn an_artifact_that_is_not_a_container_image_is_refused() {
     let image = image(&[layer("a", b"1")]);
     let chart = image.manifest.replace(
         &format!("{OCI}.config.v1+json"),

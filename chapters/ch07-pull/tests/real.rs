@@ -1,5 +1,5 @@
-//! `pull` and `push` with the distribution's docker-registry, and skopeo on the other
-//! side.
+//! `pull` and `push` with the docker-registry of the distribution. skopeo is the other
+//! client.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 #[path = "../../../tests/src/registry.rs"]
@@ -63,7 +63,7 @@ fn what_is_pushed_is_pulled_and_skopeo_reads_it() {
         format!("The push refers to repository [{}/team/mine]", registry.name());
     assert!(first.starts_with(&repository), "{first}");
     assert!(first.contains(": Pushed\n"), "{first}");
-    // The layer is compressed, and the image has the compressed one from now on.
+    // The layer is compressed, and the image keeps the compressed layer.
     let manifest = ok(at, "one", &["manifest", &name]);
     assert!(manifest.contains("layer.v1.tar+gzip"), "{manifest}");
     assert_eq!(kinds(at, "one"), [1, 0]);
@@ -78,7 +78,7 @@ fn what_is_pushed_is_pulled_and_skopeo_reads_it() {
         let found = text.split_whitespace().find(|word| word.starts_with("sha256:"));
         found.unwrap().to_owned()
     };
-    // By its digest, in a third place.
+    // Pull the image by its digest into a third state directory.
     let pinned = format!(
         "{}/team/mine@{}",
         registry.name(),

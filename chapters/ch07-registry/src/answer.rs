@@ -1,4 +1,4 @@
-//! Answers of servers: errors in words, and bodies of bounded size.
+//! Responses of servers: their error messages, and bodies of limited size.
 
 use std::io::Read;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use ureq::http::header::RETRY_AFTER;
 use crate::failure::Failure;
 use crate::transport::{Request, Response};
 
-/// The most bytes that are read of an answer that only explains an error.
+/// The maximum number of bytes that are read from the body of an error.
 const EXPLANATION: u64 = 64 << 10;
 
-/// Turn an answer that may pass into a failure.
+/// Make a transient failure of a response that reports a temporary error.
 pub(crate) fn passing(
     registry: &str,
     logged_in: bool,
@@ -55,7 +55,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
     read_wait(value, Timestamp::now())
 }
 
-/// A number of seconds, or a date; a date that has passed is no time at all.
+/// A number of seconds, or a date; a date in the past means no wait.
 ///
 /// # Source
 /// RFC 9110, section 10.2.3, "Retry-After"

@@ -1,9 +1,9 @@
-//! The field WWW-Authenticate: how a server wants to be asked.
+//! The header field WWW-Authenticate: the authentication that a server requires.
 
-/// What a server wants to see before it answers.
+/// The authentication that a server requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
-    /// A token of another server.
+    /// A token of a token server.
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
     /// User name and password.
     Basic,
@@ -61,7 +61,7 @@ fn challenges(field: &str) -> Vec<(String, Parameters)> {
         if let Some((_, parameters)) = found.last_mut() {
             parameters.push((word.to_ascii_lowercase(), value));
         }
-        // A "=" without a word before it would never end.
+        // This also removes a "=" without a word before it, so the loop ends.
         rest = after;
     }
 }

@@ -1,4 +1,4 @@
-//! Requests to one repository of a registry, with the authorization that it demands.
+//! Requests to one repository of a registry, with the authorization that it requires.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -178,8 +178,8 @@ impl Client {
         authorization: Option<&str>,
     ) -> Result<Response, Failure> {
         let mut request = request.clone();
-        // A server that is not the registry gets nothing, also if the registry sends
-        // the client there.
+        // Another server than the registry gets no authorization, even if the registry
+        // redirects the client to that server.
         if let Some(value) = authorization
             && request.url.same_server(&self.base)
         {
@@ -192,8 +192,8 @@ impl Client {
         self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Get the authorization that this answer demands, unless another thread has got one
-    /// meanwhile. `None` if nothing better can be got than what was `sent`.
+    /// Get the authorization that this response requires, unless another thread has got
+    /// one in the meantime. `None` if no other authorization than `sent` is available.
     fn authorize(
         &self,
         response: &Response,
@@ -249,8 +249,8 @@ impl Client {
         passing(&self.registry, self.credentials.is_some(), request, response)
     }
 
-    /// The answer if it is a success; otherwise what the registry says, in words. `what`
-    /// is what was asked for.
+    /// Return a successful response. Of another response, make an error with the
+    /// registry's message. `what` names the requested object in the error.
     ///
     /// # Errors
     /// The answer is not a success.

@@ -8,16 +8,16 @@ use base64::engine::general_purpose::STANDARD;
 pub struct Credentials {
     /// The user name.
     pub user: String,
-    /// What proves that it is this user.
+    /// The secret of this user.
     pub secret: Secret,
 }
 
-/// What proves that a user is this user.
+/// The secret that proves the identity of a user.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
-    /// A password, which the registry takes.
+    /// A password, which the registry accepts.
     Password(String),
-    /// An identity token, for which a token server gives tokens.
+    /// An identity token. A token server issues access tokens for it.
     IdentityToken(String),
 }
 

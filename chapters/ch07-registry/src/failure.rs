@@ -1,11 +1,11 @@
-//! Failures that may pass, and the attempts that are made again.
+//! Transient failures of requests, and repeated attempts.
 
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Error;
 
-/// How many attempts are made at one request.
+/// The number of attempts for one request.
 pub(crate) const ATTEMPTS: u32 = 5;
 
 /// The longest time that a server may ask to wait before the next attempt.
@@ -14,7 +14,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Why a request failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The next attempt may succeed. The server may have said how long to wait.
+    /// The next attempt may succeed. The time is the wait that the server asked for, if
+    /// any.
     Transient(Error, Option<Duration>),
     /// Each attempt fails in the same way.
     Final(Error),
@@ -46,7 +47,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The pause before each next attempt: it doubles.
+/// The pause before the next attempt. It doubles with each attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     /// The first pause.
@@ -54,8 +55,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Call `attempt` until it succeeds, fails for good, or has failed `ATTEMPTS`
-    /// times. `attempt` says whether it has made progress: then the count starts again.
+    /// Call `attempt` until it succeeds, returns a final failure, or has failed
+    /// `ATTEMPTS` times. `attempt` sets its argument if it has made progress; the count
+    /// then starts again.
     ///
     /// # Errors
     /// The error of the last attempt.
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_failure_is_tried_again_and_a_final_one_is_not() {
+    fn a_transient_failure_is_tried_again_and_a_final_one_is_not() {
         let mut count = 0;
         let last = QUICK.retry(|_| {
             count += 1;
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_asks_for_too_much_patience_gets_none() {
+    fn a_server_that_asks_for_too_long_a_wait_is_not_asked_again() {
         let mut count = 0;
         let last = QUICK.retry(|_| {
             count += 1;

@@ -1,4 +1,5 @@
-//! Programs that keep the secrets of registries: `docker-credential-NAME`.
+//! Credential helpers: the programs `docker-credential-NAME`, which keep the secrets of
+//! registries.
 
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
@@ -9,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::credentials::{Credentials, Secret};
 
-/// The user name by which a program says that the secret is an identity token.
+/// The user name that means that the secret is an identity token.
 const TOKEN: &str = "<token>";
 
-/// A program that keeps secrets.
+/// A credential helper.
 ///
 /// # Source
 /// The protocol of Docker's credential helpers: the action is the argument, stdin is the
@@ -39,7 +40,7 @@ impl Helper {
     /// The credentials for this server, if the program has any.
     ///
     /// # Errors
-    /// The program is not there, or fails.
+    /// The program is missing, or fails.
     pub(crate) fn get(&self, server: &str) -> Result<Option<Credentials>> {
         let out = match self.run("get", server.as_bytes())? {
             Ok(out) => out,
@@ -90,8 +91,8 @@ impl Helper {
         }
     }
 
-    /// Run the program: its output, or the error text if it fails. It prints errors on
-    /// stdout.
+    /// Run the program. Returns its output, or the error text if it fails. The program
+    /// prints errors on stdout.
     fn run(&self, action: &str, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
         let program = &self.program;
         let mut command = Command::new(program);
@@ -105,7 +106,8 @@ impl Helper {
         };
         if let Some(mut stdin) = child.stdin.take() {
             match stdin.write_all(input) {
-                // A program that reads nothing says by its exit status how it went.
+                // The program may end without reading its input. Its exit status tells
+                // whether it has failed.
                 Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
                 written => written.step(|| format!("write(2) to {program}"))?,
             }

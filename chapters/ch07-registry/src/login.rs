@@ -94,7 +94,7 @@ impl Act for Logout {
     }
 }
 
-/// The host of a registry as a user writes it: also as a URL.
+/// The host of a registry. The user may also give a URL.
 fn registry(text: &str) -> Result<String> {
     let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
     let host = rest.unwrap_or(text).split('/').next().unwrap_or_default();
@@ -120,7 +120,7 @@ fn ask(user: Option<String>, password: Option<String>) -> Result<Credentials> {
     Ok(Credentials::of_password(&user, &password))
 }
 
-/// Ask the registry whether the credentials are right.
+/// Check the credentials with the registry.
 fn verify(
     settings: &Settings,
     registry: &str,

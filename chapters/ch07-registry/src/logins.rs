@@ -1,4 +1,5 @@
-//! Logins, as Docker stores them: `config.json`, and the programs that keep secrets.
+//! Logins, as Docker stores them: `config.json`, and credential helpers, the programs
+//! that keep secrets.
 
 use std::env;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -38,8 +39,8 @@ impl Logins {
         Logins::at(directory.unwrap_or_default())
     }
 
-    /// Read the file for a registry that may need no login: a file that is not JSON is
-    /// told by a warning, and has no logins.
+    /// Read the file for a registry that may need no login: if the file is not JSON, a
+    /// warning is printed, and there are no logins.
     ///
     /// # Errors
     /// It cannot be read; an entry for this registry is damaged; as [`Logins::find`].
@@ -73,7 +74,7 @@ impl Logins {
     /// The credentials for a registry, if the user is logged in.
     ///
     /// # Errors
-    /// The program that keeps the secrets fails; an entry is damaged.
+    /// The credential helper fails; an entry is damaged.
     pub fn find(&self, registry: &str) -> Result<Option<Credentials>> {
         if let Some(helper) = self.helper(registry)? {
             return helper.get(&key(registry));
@@ -83,7 +84,7 @@ impl Logins {
         read_entry(entry).with_context(damaged)
     }
 
-    /// The program that keeps the secrets of this registry, if there is one.
+    /// The credential helper for this registry, if there is one.
     fn helper(&self, registry: &str) -> Result<Option<Helper>> {
         let own = &self.config.get("credHelpers").unwrap_or(&Value::Null);
         let own = own[key(registry)].as_str().or(own[registry].as_str());
@@ -102,7 +103,7 @@ impl Logins {
         })
     }
 
-    /// Where the secret of this registry is stored, in words.
+    /// The place where the secret of this registry is stored.
     ///
     /// # Errors
     /// The configured program has an invalid name.
@@ -116,7 +117,7 @@ impl Logins {
     /// Store a login.
     ///
     /// # Errors
-    /// The file cannot be written; the program that keeps the secrets fails.
+    /// The file cannot be written; the credential helper fails.
     pub fn store(
         &mut self,
         registry: &str,
@@ -125,7 +126,7 @@ impl Logins {
         let entry = match self.helper(registry)? {
             Some(helper) => {
                 helper.store(&key(registry), credentials)?;
-                // Docker shows by an empty entry that there is a login.
+                // An empty entry tells Docker that there is a login.
                 json!({})
             }
             None => write_entry(credentials),
@@ -138,7 +139,7 @@ impl Logins {
         self.save()
     }
 
-    /// Remove a login: whether there was one.
+    /// Remove a login. Returns whether there was one.
     ///
     /// # Errors
     /// As [`Logins::store`].
@@ -199,7 +200,7 @@ impl Logins {
 pub enum Place {
     /// In this file, not encrypted.
     File(PathBuf),
-    /// A program keeps it.
+    /// In a credential helper.
     Helper,
 }
 
@@ -224,7 +225,7 @@ fn read_entry(entry: &Value) -> Result<Option<Credentials>> {
         let decoded = String::from_utf8(decoded).context("auth is not text")?;
         let (first, rest) =
             decoded.split_once(':').context("auth has no \":\" in it")?;
-        // Old versions of Docker have padded it.
+        // Old versions of Docker pad the password with NUL bytes.
         password = rest.trim_end_matches('\0').to_owned();
         user = first.to_owned();
     }

@@ -12,22 +12,23 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::transport::{Content, get};
 
-/// A manifest as it came.
+/// A manifest as the registry sent it.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Its bytes, on which its digest depends.
     pub bytes: Vec<u8>,
     /// Its media type.
     pub media_type: String,
-    /// The digest of what the name leads to: the manifest, or the index that lists it.
+    /// The digest to which the name refers: that of the manifest, or of the index that
+    /// lists it.
     pub named: Digest,
-    /// What the bytes say.
+    /// The content of the bytes.
     pub manifest: Manifest,
 }
 
 // ANCHOR: fetch
-/// Fetch the manifest of the image that `wanted`, a tag or a digest, leads to. Of an
-/// index, the manifest for this platform is taken.
+/// Fetch the manifest of an image. `wanted` is a tag or a digest. If it refers to an
+/// index, the manifest for this platform is fetched.
 ///
 /// `what` names the image in errors.
 ///
@@ -57,7 +58,7 @@ pub fn fetch(
     check_digest(what, wanted, &sha256(&bytes))?;
     ensure!(
         is_manifest(&media_type),
-        "{what}: the list of manifests contains {}, which is no manifest of an image",
+        "{what}: the list of manifests contains {}, which is not a manifest of an image",
         media_type.escape_debug()
     );
     let manifest = read(what, &bytes)?;
@@ -94,7 +95,7 @@ fn media_type(stated: &str, bytes: &[u8]) -> Result<String> {
     }
     let own: Own = serde_json::from_slice(bytes).context("expected a manifest")?;
     let kind = own.media_type.as_deref().unwrap_or(stated);
-    // A registry that serves files does not know what they are.
+    // A registry that is only a file server does not know the media types.
     for known in [kind, stated] {
         if media::DOCUMENTS.contains(&known) {
             return Ok(known.to_owned());

@@ -20,7 +20,7 @@ impl Prompt {
     /// Open the terminal.
     ///
     /// # Errors
-    /// There is none.
+    /// The process has no terminal.
     pub(crate) fn open() -> Result<Prompt> {
         let mut options = File::options();
         let terminal = options.read(true).write(true).open("/dev/tty");
@@ -58,7 +58,8 @@ impl Prompt {
         silent.local_modes.remove(LocalModes::ECHO);
         silent.local_modes.insert(LocalModes::ECHONL);
         let _restored = Restored { terminal: &self.terminal.try_clone()?, modes };
-        // What was typed before the question is not the password.
+        // Discard the characters that were typed before the question: they are not the
+        // password.
         tcsetattr(&self.terminal, OptionalActions::Flush, &silent)
             .step(|| "tcsetattr(3)")?;
         self.ask(question)
@@ -66,7 +67,7 @@ impl Prompt {
     // ANCHOR_END: secret
 }
 
-/// The terminal shows what is typed again when this is dropped.
+/// When this value is dropped, the terminal shows typed characters again.
 struct Restored<'a> {
     terminal: &'a File,
     modes: Termios,
@@ -74,7 +75,7 @@ struct Restored<'a> {
 
 impl Drop for Restored<'_> {
     fn drop(&mut self) {
-        // Nothing else can be done with this terminal.
+        // An error is ignored, because there is no remedy for it here.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.modes);
     }
 }

@@ -12,10 +12,10 @@ use ureq::tls::Certificate;
 /// Where Docker looks for the authorities of a registry: `HOST:PORT/*.crt` below it.
 const CERTS_D: &str = "/etc/docker/certs.d";
 
-/// Directories with authorities of a user's own.
+/// The directories with certificate authorities that the user has added.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directories {
-    /// The one that a flag names. It is for each registry.
+    /// The directory of `--cert-dir`. It applies to every registry.
     pub(crate) flag: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! What a user can set about registries.
+//! The settings of the registry client.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub struct Settings {
     pub cert_dir: Option<PathBuf>,
     /// Where images of Docker Hub are looked for first.
     pub mirror: Option<Url>,
-    /// How long a connection may transfer nothing.
+    /// The maximum time in which a connection transfers nothing.
     pub idle: Duration,
     /// The pauses between attempts.
     pub backoff: Backoff,
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_go_round_as_words() {
+    fn words_give_the_same_flags_again() {
         let all =
             ["x", "--plain-http", "--cert-dir", "/a b", "--registry-mirror", "m"];
         let line = Line::try_parse_from(all).unwrap();

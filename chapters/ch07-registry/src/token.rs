@@ -1,4 +1,4 @@
-//! Tokens: a server beside the registry says who may do what.
+//! Tokens: a separate server decides which requests a user may send to the registry.
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -11,15 +11,15 @@ use crate::failure::Failure;
 use crate::transport::{Content, Request, Transport, get};
 use crate::url::Url;
 
-/// The most bytes of an answer with a token.
+/// The maximum number of bytes of a response with a token.
 const MOST: u64 = 1 << 20;
 
-/// What a token is asked for.
+/// A request for a token.
 #[derive(Debug)]
 pub(crate) struct Question {
     /// The token server.
     pub(crate) realm: Url,
-    /// The registry, as the token server calls it.
+    /// The name that the token server uses for the registry.
     pub(crate) service: Option<String>,
     /// The rights, such as `repository:library/busybox:pull`.
     pub(crate) scopes: Vec<String>,
@@ -76,7 +76,7 @@ impl Question {
         Ok(token_of(&body).with_context(from)?)
     }
 
-    /// The realm with the questions in its query.
+    /// The URL of the realm, with the service and the scopes in its query.
     fn url(&self) -> Result<Url> {
         let mut url = self.realm.clone();
         if let Some(service) = &self.service {
@@ -88,7 +88,7 @@ impl Question {
         Ok(url)
     }
 
-    /// The question as a form, for an identity token.
+    /// The request as a form, for an identity token.
     fn form(&self, token: &str) -> String {
         use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
         let fields = [

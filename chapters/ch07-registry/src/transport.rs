@@ -29,7 +29,7 @@ pub type Response = http::Response<Body>;
 pub struct Request {
     /// GET, HEAD, POST, PATCH, PUT.
     pub method: Method,
-    /// Where to.
+    /// The URL.
     pub url: Url,
     /// The fields of its header.
     pub headers: Vec<(HeaderName, String)>,
@@ -66,7 +66,7 @@ pub enum Content<'a> {
     Empty,
     /// These bytes.
     Bytes(&'a [u8]),
-    /// What this reader returns; the header states its length.
+    /// The bytes of this reader. The header of the request states their number.
     Stream(&'a mut (dyn Read + 'a)),
 }
 
@@ -94,8 +94,8 @@ impl Transport {
 
     /// The URL at which the API of a registry begins.
     ///
-    /// A registry on this machine is asked by http, unless an authority is configured for
-    /// it. No other registry is, unless the user asks for it.
+    /// A registry on this machine is reached by http, unless an authority is configured
+    /// for it. Every other registry is reached by https, unless the user allows http.
     ///
     /// # Errors
     /// The name is not a host.
@@ -203,7 +203,8 @@ impl Transport {
             .proxy(proxy(url, |name| std::env::var(name).ok())?)
             .tls_config(tls.build())
             .user_agent(concat!("mydocker/", env!("CARGO_PKG_VERSION")))
-            // A layer must arrive as it is: its digest is of the compressed bytes.
+            // The HTTP library must not decompress a layer: its digest is the digest of
+            // the compressed bytes.
             .accept_encoding(AutoHeaderValue::None)
             .timeout_resolve(Some(self.idle))
             .timeout_connect(Some(self.idle))
@@ -223,7 +224,7 @@ fn refuse_plain(from: &Url, to: &Url) -> Error {
     )
 }
 
-/// What went wrong, in words, and whether it may pass.
+/// The error message, and whether the failure is transient or final.
 fn explain(request: &Request, error: ureq::Error) -> Failure {
     let url = &request.url;
     let text = format!("{} {url}", request.method);
@@ -240,7 +241,8 @@ fn explain(request: &Request, error: ureq::Error) -> Failure {
         ureq::Error::Rustls(error) => {
             Failure::Final(failed(tls(url, &error.to_string())))
         }
-        // A server that is not there at all will not be there in a second.
+        // A server that cannot be reached now is usually not reachable a second later
+        // either.
         ureq::Error::Io(error)
             if matches!(
                 error.kind(),

@@ -39,13 +39,14 @@ impl Url {
     /// # Errors
     /// As [`Url::parse`].
     pub fn of_registry(registry: &str, plain: bool) -> Result<Url> {
-        // The API of Docker Hub is at another name than its images are.
+        // The host of Docker Hub's API differs from the host in the names of its
+        // images.
         let host = if registry == HUB { "registry-1.docker.io" } else { registry };
         let scheme = if plain { "http" } else { "https" };
         Url::parse(&format!("{scheme}://{host}/v2/"))
     }
 
-    /// The URL to which a location leads that is relative to this one.
+    /// Resolve a location that may be relative to this URL.
     ///
     /// # Errors
     /// As [`Url::parse`].
@@ -122,7 +123,7 @@ impl Url {
             && self.port() == other.port()
     }
 
-    /// As the HTTP library takes it.
+    /// The URL in the type of the HTTP library.
     pub(crate) fn uri(&self) -> &Uri {
         &self.0
     }

@@ -68,7 +68,7 @@ common::commands! {
         Save(Save),
         /// Add the images of an archive
         Load(Load),
-        /// Give an image a further name
+        /// Give an image an additional name
         Tag(Tag),
         /// Show how the layers of an image were made
         History(History),

@@ -58,7 +58,7 @@ impl Defaults {
     /// An environment variable has an invalid value; `--CPU_SHARE` or `--MEM_LIMIT` is
     /// given without bocker's defaults.
     pub fn of_this_process() -> Result<Defaults> {
-        let options = leading(env::args_os());
+        let (options, _) = leading(env::args_os());
         let variable = |name: &str| match env::var(name) {
             Ok(value) => Ok(Some(value)),
             Err(env::VarError::NotPresent) => Ok(None),
@@ -159,14 +159,20 @@ fn network(arg: Arg, default: &'static str) -> Arg {
     )
 }
 
-/// The options before the command. An invalid option is left to clap, which reads all of
-/// them later.
-fn leading(argv: impl Iterator<Item = OsString>) -> Options {
+/// The command of this process, with its words.
+pub(crate) fn command_of_this_process() -> Vec<String> {
+    leading(env::args_os()).1
+}
+
+/// The options before the command, and the words from the command on. An invalid option
+/// is ignored here, because clap reads all options later and reports it.
+fn leading(argv: impl Iterator<Item = OsString>) -> (Options, Vec<String>) {
     let mut options = Options::default();
     let mut argv = argv.skip(1);
     while let Some(word) = argv.next().and_then(|word| word.into_string().ok()) {
         let Some(option) = word.strip_prefix("--").or(word.strip_prefix('-')) else {
-            break;
+            let words = argv.map_while(|word| word.into_string().ok());
+            return (options, std::iter::once(word).chain(words).collect());
         };
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -183,7 +189,7 @@ fn leading(argv: impl Iterator<Item = OsString>) -> Options {
             _ => options.memory = value.parse().ok(),
         }
     }
-    options
+    (options, Vec::new())
 }
 
 #[cfg(test)]
@@ -191,7 +197,7 @@ mod tests {
     use super::*;
 
     fn selected(line: &[&str], variables: &[(&str, &str)]) -> Result<Defaults> {
-        let options = leading(line.iter().map(OsString::from));
+        let (options, _) = leading(line.iter().map(OsString::from));
         Defaults::select(&options, |name| {
             let found = variables.iter().find(|(known, _)| *known == name);
             Ok(found.map(|(_, value)| (*value).to_owned()))
@@ -219,7 +225,7 @@ mod tests {
                 &[("MYDOCKER_DEFAULTS", "bocker")],
                 Defaults::Docker,
             ),
-            // After the command, the words are the command's own.
+            // The words after the command belong to the command.
             (&["m", "run", "--defaults", "bocker"], &[], Defaults::Docker),
         ] {
             assert_eq!(selected(line, variables).unwrap(), expected, "{line:?}");

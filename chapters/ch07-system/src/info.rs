@@ -1,4 +1,4 @@
-//! `info`: the containers and images, and what of the host matters to them.
+//! `info`: the containers and images, and the properties of the host that affect them.
 
 use std::fs;
 
@@ -110,7 +110,7 @@ fn filesystem(path: &std::path::Path) -> Result<Value> {
         .into())
 }
 
-/// The versions that are mounted.
+/// The versions of cgroups that are mounted.
 fn cgroups() -> Value {
     let Ok(layout) = Layout::find() else { return "not mounted".into() };
     let has = |version| {
@@ -128,7 +128,7 @@ fn cgroups() -> Value {
     .into()
 }
 
-/// Bytes.
+/// The memory of the host, in bytes.
 ///
 /// # Source
 /// proc_meminfo(5), "MemTotal"

@@ -25,7 +25,7 @@ impl Act for Init {
     fn act(self, context: &Context) -> Result<Exit> {
         ensure!(
             self.from.is_dir(),
-            "{} is not a directory: `import` makes an image of a tar",
+            "{} is not a directory: use `import` to make an image of a tar archive",
             self.from.display()
         );
         let name = match self.image {
@@ -34,7 +34,7 @@ impl Act for Init {
         };
         ch04_tar::import(&context.state, &self.from, name.clone())?;
         output::print(&format!("{}\n", name.short()))
-            .context("the image is made")?;
+            .context("the image was created, but its name was not printed")?;
         Ok(Exit::Code(0))
     }
 }

@@ -2,17 +2,19 @@
 
 use anyhow::{Result, bail};
 use ch04_image::Store;
+use ch06_network::Network;
 use clap::Args;
 use common::cli::{Act, Context};
-use common::state::Record;
+use common::state::{Id, Record, State};
 use common::{Exit, output};
 use serde_json::{Value, json};
 
 /// Print all properties of containers and images as JSON
 ///
 /// Prints one array. A container has the keys of `ps --json`, and: image_id, layers
-/// (directories, the topmost first), driver, environment (an array), directory, user and
-/// stop_signal (or null). An image has the keys of `image inspect`.
+/// (directories, the topmost first), driver, environment (an array), directory, user,
+/// stop_signal (or null), mounts (host, guest and read_only) and, while it runs, networks
+/// (name, address and gateway). An image has the keys of `image inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
     /// The names of containers or images, their IDs, or unique ID prefixes
@@ -66,6 +68,13 @@ fn container(context: &Context, record: &Record) -> Result<Value> {
     let layers = record.layers.iter().map(|layer| {
         context.state.layers().join(layer).to_string_lossy().into_owned()
     });
+    let mounts = record.mounts.iter().map(|mount| {
+        json!({
+            "host": mount.host.to_string_lossy(),
+            "guest": mount.guest.to_string_lossy(),
+            "read_only": mount.read_only,
+        })
+    });
     let more = json!({
         "image_id": record.image_id,
         "layers": layers.collect::<Vec<_>>(),
@@ -74,9 +83,30 @@ fn container(context: &Context, record: &Record) -> Result<Value> {
         "directory": record.directory.to_string_lossy(),
         "user": record.user,
         "stop_signal": record.stop_signal,
+        "mounts": mounts.collect::<Vec<_>>(),
+        "networks": networks(&context.state, &record.id)?,
     });
     if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
         value.extend(more);
     }
     Ok(value)
+}
+
+/// The networks that the container is connected to, with its addresses. A damaged network
+/// is left out: `network list` reports it.
+fn networks(state: &State, id: &Id) -> Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for network in Network::all(state)?.into_iter().flatten() {
+        let members = network.members(state)?;
+        found.extend(members.iter().filter(|member| member.id == *id).map(
+            |member| {
+                json!({
+                    "name": network.name.as_str(),
+                    "address": member.address.to_string(),
+                    "gateway": network.gateway.to_string(),
+                })
+            },
+        ));
+    }
+    Ok(found)
 }

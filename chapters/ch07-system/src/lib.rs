@@ -1,15 +1,15 @@
-//! A tool for every day: what users of Docker and of the earlier systems expect beside
-//! containers, images and networks.
+//! A tool for every day: the commands and options that users of Docker and of the
+//! earlier systems expect, in addition to those for containers, images and networks.
 //!
 //! | file | content |
 //! |---|---|
 //! | `all` | the list of all commands |
 //! | `defaults` | default values of options: Docker's, or bocker's |
-//! | `spellings` | further names of commands and options |
+//! | `spellings` | additional names of commands and options |
 //! | `run` | `run` on a default network, which the first use creates |
 //! | `container`, `image`, `system` | the commands of Docker's groups |
 //! | `remove`, `init` | `rm` of images, `init DIR` |
-//! | `version`, `info`, `inspect` | what there is |
+//! | `version`, `info`, `inspect` | information about the program, the host, containers and images |
 //! | `usage` | disk usage: `system df` |
 
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ mod image;
 mod info;
 mod init;
 mod inspect;
+mod missing;
 mod remove;
 mod run;
 mod spellings;
@@ -41,11 +42,13 @@ pub use spellings::spellings;
 pub use system::SystemCommands;
 pub use version::Version;
 
-/// The description of the command line, with the further spellings and the default
+/// The description of the command line, with the additional names and the default
 /// values.
 ///
 /// # Errors
-/// As [`Defaults::of_this_process`].
+/// As [`Defaults::of_this_process`]; the command exists only in Docker.
 pub fn command_line(command: clap::Command) -> anyhow::Result<clap::Command> {
-    Ok(Defaults::of_this_process()?.apply(spellings(command)))
+    missing::refuse(&defaults::command_of_this_process())?;
+    let command = missing::options(spellings(command));
+    Ok(Defaults::of_this_process()?.apply(command))
 }

@@ -1,4 +1,4 @@
-//! `rm` of this chapter: containers, and images as bocker has it.
+//! `rm` of this chapter: it removes containers and, as in bocker, images.
 
 use anyhow::Result;
 use ch04_image::Store;
@@ -9,7 +9,8 @@ use common::state::Found;
 
 /// Remove containers that have ended
 ///
-/// A name that belongs to an image and to no container removes the image, as in bocker.
+/// If a name belongs to an image and not to a container, the image is removed, as in
+/// bocker.
 #[derive(Args, Debug)]
 pub struct Rm {
     #[command(flatten)]

@@ -33,9 +33,9 @@ impl Act for Run {
 }
 
 // ANCHOR: ensure
-/// Create the default network unless it exists. `network create` does it, in a process
-/// of its own: an ordinary user's process enters the namespaces of the user's networks
-/// for it, and cannot go back.
+/// Create the default network unless it exists. `network create` does this in a
+/// separate process: the process of an ordinary user enters the namespaces of the
+/// user's networks for this, and cannot leave them again.
 fn ensure(state: &State, name: &Name, subnet: Option<&str>) -> Result<()> {
     let exists = || Ok::<bool, anyhow::Error>(Network::read(state, name)?.is_some());
     if exists()? {
@@ -48,7 +48,7 @@ fn ensure(state: &State, name: &Name, subnet: Option<&str>) -> Result<()> {
     command.arg(name.as_str()).stdin(Stdio::null()).stderr(Stdio::piped());
     let created =
         command.output().step(|| "execve(2) /proc/self/exe network create")?;
-    // Another process may have been faster.
+    // Another process may have created the network at the same time.
     if created.status.success() || exists()? {
         return Ok(());
     }

@@ -1,22 +1,23 @@
-//! Further names of commands and options: those of Docker and of the earlier systems.
+//! Additional names of commands and options: the names in Docker and in the earlier
+//! systems.
 
 use clap::{Arg, ArgAction, Command};
 
 // ANCHOR: spellings
-/// Commands that have a further name, and where the name comes from.
+/// Commands with an additional name.
 const COMMANDS: [(&str, &str); 3] = [
-    // The earlier system called mydocker.
+    // These names come from the earlier system that was also called mydocker.
     ("ps", "list"),
     ("logs", "log"),
     ("rm", "remove"),
 ];
 
-/// Options of `run` that Docker writes in another way. `logs -n` and `stop --timeout` are
-/// Docker's, too.
+/// Options of `run` that have another name in Docker. `logs -n` and `stop --timeout`
+/// are Docker's, too.
 const OPTIONS: [(&str, &str); 3] =
     [("cpushare", "cpu-shares"), ("cpuset", "cpuset-cpus"), ("pids", "pids-limit")];
 
-/// Add the further names to the description of a command line. `--help` shows them.
+/// Add the additional names to the description of a command line. `--help` shows them.
 #[must_use]
 pub fn spellings(command: Command) -> Command {
     let run = |run: Command| {
@@ -32,7 +33,7 @@ pub fn spellings(command: Command) -> Command {
     let prune = |prune: Command| {
         let force = Arg::new("force").short('f').long("force");
         prune.arg(force.action(ArgAction::SetTrue).help(
-            "For scripts that are written for Docker: this command never asks",
+            "For scripts that are written for Docker; this command never asks for confirmation",
         ))
     };
     let logs = |logs: Command| logs.mut_arg("tail", |arg| arg.short('n'));
@@ -51,5 +52,10 @@ pub fn spellings(command: Command) -> Command {
     all(command)
         .mut_subcommand("container", all)
         .mut_subcommand("image", |group| group.mut_subcommand("prune", prune))
+        .mut_subcommand("network", |group| {
+            let create =
+                |create: Command| create.mut_arg("driver", |arg| arg.short('d'));
+            group.mut_subcommand("prune", prune).mut_subcommand("create", create)
+        })
 }
 // ANCHOR_END: spellings

@@ -95,7 +95,7 @@ fn table(all: &[(&str, Usage)]) -> String {
 /// images without a tag, and interrupted downloads.
 #[derive(Args, Debug)]
 pub struct Prune {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     force: bool,
 
@@ -141,7 +141,7 @@ fn heading(kind: &str, names: &[impl std::fmt::Display]) -> String {
 /// Standard input is not a terminal.
 fn confirmed(all: bool) -> Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("system prune asks before it removes: use a terminal, or add --force");
+        bail!("system prune asks for confirmation: use a terminal, or add --force");
     }
     let images = if all { "all unused images" } else { "images without a tag" };
     eprint!(

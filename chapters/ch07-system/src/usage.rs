@@ -1,4 +1,4 @@
-//! Disk usage: how much of the disk images, containers and downloads take.
+//! Disk usage: the space that images, containers and downloads use.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
@@ -20,18 +20,18 @@ pub(crate) struct Usage {
     /// Images that a container uses; containers that run.
     pub(crate) active: usize,
     pub(crate) size: u64,
-    /// What removing everything that is not active would free.
+    /// The bytes that the removal of everything that is not active would free.
     pub(crate) reclaimable: u64,
 }
 
 // ANCHOR: images
-/// The images: each layer and each blob counts once, however many images have it.
+/// The images: each layer and each blob counts once, even if several images use it.
 pub(crate) fn images(store: &Store) -> Result<Usage> {
     let (containers, _) = Record::all(store.state())?;
     let used: BTreeSet<&str> =
         containers.iter().map(|it| it.image_id.as_str()).collect();
     let mut usage = Usage::default();
-    // Each path, and whether an active image has it.
+    // Each path, and whether an active image uses it.
     let mut paths: BTreeMap<PathBuf, bool> = BTreeMap::new();
     for listed in store.images()? {
         let image = match listed {
@@ -84,7 +84,7 @@ pub(crate) fn containers(state: &State) -> Result<Usage> {
     Ok(usage)
 }
 
-/// What interrupted downloads left, for the next try.
+/// The files of interrupted downloads, which the next attempt continues.
 pub(crate) fn downloads(store: &Store) -> Result<Usage> {
     let directory = store.layout().downloads();
     let total = fs::read_dir(&directory).into_iter().flatten().count();
@@ -94,10 +94,11 @@ pub(crate) fn downloads(store: &Store) -> Result<Usage> {
 }
 
 /// The bytes on the disk of this file, or of this directory and everything below it. A
-/// file with several links counts once. What is removed meanwhile does not count.
+/// file with several links counts once. A file that is removed in the meantime does not
+/// count.
 ///
 /// # Errors
-/// Those of readdir(3) and lstat(2), except ENOENT.
+/// readdir(3) or lstat(2) fails with another error than ENOENT.
 fn on_disk(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<u64> {
     let gone = |error: &std::io::Error| error.kind() == ErrorKind::NotFound;
     let about = match fs::symlink_metadata(path) {

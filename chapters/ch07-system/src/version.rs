@@ -1,4 +1,4 @@
-//! `version`: of this program, and of the kernel.
+//! `version`: the versions of this program and of the kernel.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,9 +1,6 @@
 //! Shell completions and manual pages, from the same list of options that `--help`
-//! prints.
-//!
-//! Only binaries with the feature `generate` contain this code. `cargo xtask
-//! completions` and `cargo xtask man` build them, separately from the other
-//! binaries.
+//! prints. `cargo xtask completions` and `cargo xtask man` ask each binary for its
+//! own.
 
 use std::env;
 use std::fs;

@@ -49,6 +49,10 @@ impl Part for Composite {
         self.parts.iter_mut().try_for_each(|part| part.attach(plan, child))
     }
 
+    fn meanwhile(&mut self, plan: &Plan, child: Pid) -> Result<()> {
+        self.parts.iter_mut().try_for_each(|part| part.meanwhile(plan, child))
+    }
+
     fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
         self.parts.iter().try_for_each(|part| part.enter(plan, &up.of(part.name())))
     }

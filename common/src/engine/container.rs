@@ -19,7 +19,7 @@ use crate::process::child::{Child, lost};
 use crate::process::poll::poll;
 
 use crate::process::exit::{Exit, Failure, OURS};
-use crate::process::signals::{CAUGHT, Signals, ends};
+use crate::process::signals::{CAUGHT, STOPPING, Signals, ends};
 use crate::process::sys;
 use crate::state::{Name, State, Table};
 
@@ -98,7 +98,10 @@ impl Container {
         // The caller may ignore SIGCHLD, and execve(2) preserves this. The kernel
         // would then reap the child, and its exit status would be lost.
         sys::default_signal(Signal::SIGCHLD);
-        let signals = Signals::catch(CAUGHT)?;
+        // With a session of its own, the program is no job of the caller's shell.
+        let job = self.plan.session == Session::Shared;
+        let stopping = STOPPING.into_iter().filter(|_| job);
+        let signals = Signals::catch(CAUGHT.into_iter().chain(stopping))?;
         let mut lifecycle = Lifecycle::new(self.plan, self.parts, self.table);
         match lifecycle.build() {
             Ok((child, channel)) => {
@@ -141,7 +144,12 @@ impl Created {
         // Locals are dropped in reverse order: if a part panics, the child is killed
         // before the rest is undone.
         let Created { signals, mut lifecycle, channel, mut child } = self;
-        let started = follow(&mut child, &channel, &signals).and_then(|fds| {
+        let started = (|| {
+            let mut alive = release(&channel, &signals)?;
+            lifecycle
+                .each("meanwhile", |part, plan| part.meanwhile(plan, child.pid()))?;
+            alive &= open_barrier(&channel)?;
+            let fds = follow(&mut child, &channel, &signals, alive)?;
             lifecycle.how = Exit::Unseen;
             let mut running =
                 Running::new(lifecycle.plan.home.clone(), child.pid(), fds);
@@ -156,7 +164,7 @@ impl Created {
             tell()?;
             lifecycle.settled = lifecycle.plan.lifetime == Lifetime::UntilRemoved;
             Ok(running)
-        });
+        })();
         match started {
             Ok(running) => Ok(Started { running, child, lifecycle, signals }),
             Err(error) => {
@@ -167,14 +175,8 @@ impl Created {
     }
 }
 
-/// Open the barrier and read the child's frames until the program runs.
-fn follow(
-    child: &mut Child,
-    channel: &Channel,
-    signals: &Signals,
-) -> Result<BTreeMap<String, OwnedFd>> {
-    let mut fds = BTreeMap::new();
-    let mut exec = false;
+/// Open the first barrier. Returns whether the child is alive.
+fn release(channel: &Channel, signals: &Signals) -> Result<bool> {
     // A signal that arrived before this point must count, however fast the child is.
     while let Some((signal, _)) = signals.next()? {
         if ends(signal) {
@@ -183,13 +185,29 @@ fn follow(
     }
     step::set_position(Position { side: "parent", hook: "release", part: "" });
     step::trace(&"all parts are attached, the barrier opens");
-    let mut alive = match channel.send(&Frame::Go) {
+    open_barrier(channel)
+}
+
+/// Let the child go on at a barrier. Returns whether the child is alive.
+fn open_barrier(channel: &Channel) -> Result<bool> {
+    match channel.send(&Frame::Go) {
         // The child has ended, and may have sent the reason.
-        Err(Errno::PIPE) => false,
+        Err(Errno::PIPE) => Ok(false),
         // On another error the child would wait for the frame, and this process for
         // the child.
-        sent => sent.look(|| "sendmsg(2) to open the barrier").map(|()| true)?,
-    };
+        sent => sent.look(|| "sendmsg(2) to open the barrier").map(|()| true),
+    }
+}
+
+/// Read the child's frames until the program runs.
+fn follow(
+    child: &mut Child,
+    channel: &Channel,
+    signals: &Signals,
+    mut alive: bool,
+) -> Result<BTreeMap<String, OwnedFd>> {
+    let mut fds = BTreeMap::new();
+    let mut exec = false;
     loop {
         let mut polled = [
             PollFd::new(channel, PollFlags::IN),

@@ -29,7 +29,8 @@ impl Container {
     /// The errors of [`Container::create`] and [`start`](crate::Created::start),
     /// with their exit statuses. Everything is undone before the error is returned.
     // ANCHOR: detach
-    pub fn detach(self) -> Result<Id> {
+    pub fn detach(mut self) -> Result<Id> {
+        self.plan.detached = true;
         let id = self.plan.home.id.clone();
         let (ours, theirs) = Channel::pair().look(|| "socketpair(2)")?;
         sys::assert_one_thread()?;

@@ -29,6 +29,7 @@ use crate::state::Home;
 /// | `birth` | parent, just before the one clone | as listed |
 /// | `attach` | parent, child waits at the barrier | as listed |
 /// | `enter` | child, before exec | as listed |
+/// | `meanwhile` | parent, at the same time as `enter`; both end before exec | as listed |
 /// | `started` | parent, the program runs | as listed |
 /// | `ended` | parent, the process is gone | reversed |
 /// | `removed` | parent, after `ended`, if the container's files go with the program | reversed |
@@ -62,6 +63,16 @@ pub trait Part {
     /// # Errors
     /// An error ends the run; the child is killed.
     fn attach(&mut self, _plan: &Plan, _child: Pid) -> Result<()> {
+        Ok(())
+    }
+
+    /// Perform operations on the child that may take place while it executes
+    /// `enter`. This saves time if they take long. The program starts when both are
+    /// finished.
+    ///
+    /// # Errors
+    /// An error ends the run; the child is killed.
+    fn meanwhile(&mut self, _plan: &Plan, _child: Pid) -> Result<()> {
         Ok(())
     }
 

@@ -37,6 +37,8 @@ pub struct Plan {
     pub lifetime: Lifetime,
     /// The session and the controlling terminal that the program gets.
     pub session: Session,
+    /// Whether the caller waits only until the program runs, and not until it ends.
+    pub detached: bool,
     /// What happens to the program when this process ends.
     pub on_parent_death: OnParentDeath,
     /// Files that the host keeps for the container. They are mounted before the
@@ -206,6 +208,7 @@ impl Plan {
             },
             lifetime: Lifetime::NoFiles,
             session: Session::Shared,
+            detached: false,
             on_parent_death: OnParentDeath::Kill,
             files: Vec::new(),
             user: None,

@@ -13,9 +13,9 @@ use rustix::event::{PollFd, PollFlags};
 use crate::cli::step;
 use crate::process::child::Child;
 use crate::process::exit::Exit;
-use crate::process::pidfd::Process;
+use crate::process::pidfd::{self, Process};
 use crate::process::poll::poll;
-use crate::process::signals::{Signals, ends};
+use crate::process::signals::{STOPPING, Signals, ends, stop_with};
 use crate::state::Home;
 
 /// The time that the program has to end after a signal asked it to. Then it gets
@@ -102,9 +102,13 @@ impl Running {
     /// # Errors
     /// The part sent no descriptor.
     pub fn take(&mut self, part: &str) -> Result<OwnedFd> {
-        self.fds
-            .remove(part)
+        self.take_if_sent(part)
             .with_context(|| format!("{part} sent no descriptor to the host side"))
+    }
+
+    /// The same, for a part that does not always send one.
+    pub(crate) fn take_if_sent(&mut self, part: &str) -> Option<OwnedFd> {
+        self.fds.remove(part)
     }
 
     /// Add an object to the poll loop.
@@ -151,6 +155,10 @@ impl Running {
                 deadline = None;
             }
             while let Some((signal, by_kernel)) = signals.next()? {
+                if STOPPING.contains(&signal) {
+                    self.stop(child, signal)?;
+                    continue;
+                }
                 for watch in &mut self.watches {
                     watch.signal(signal);
                 }
@@ -171,6 +179,24 @@ impl Running {
             }
         }
     }
+
+    // ANCHOR: stop
+    /// Stop with the program, as the caller's shell expects of a job, and continue
+    /// with it.
+    fn stop(&self, child: &Child, signal: Signal) -> Result<()> {
+        // An init process is not stopped by it, and the program is: it is not PID 1.
+        let send = |signal| match &self.program {
+            Some(program) => pidfd::send(&program.fd, signal),
+            None => child.signal(signal),
+        };
+        // Before this process stops: PID 1 that reads the terminal in the background
+        // would repeat read(2) and SIGTTIN without end.
+        send(Signal::SIGSTOP);
+        let stopped = stop_with(signal);
+        send(Signal::SIGCONT);
+        stopped
+    }
+    // ANCHOR_END: stop
 
     /// Whether the program handles SIGINT itself. Ctrl-C in a shell does not mean
     /// that the shell must end.

@@ -21,7 +21,7 @@ use crate::engine::streams::NAMES;
 /// # Errors
 /// fcntl(2) fails.
 pub(crate) fn serve(running: &mut Running) -> Result<()> {
-    let [stdin, stdout, stderr] = NAMES.map(|name| running.take(name).ok());
+    let [stdin, stdout, stderr] = NAMES.map(|name| running.take_if_sent(name));
     if let Some(pipe) = stdin {
         running.watch(InputRelay::new(pipe)?);
     }

@@ -58,11 +58,8 @@ fn enter(
         let _ = channel.send(&Frame::Step(line.to_owned()));
     });
     die_with_parent()?;
-    // The barrier. End of file: the parent died, perhaps before the line above.
-    let frame = channel.receive().look(|| "recvmsg(2) at the barrier")?;
-    if !matches!(frame, Some(Frame::Go)) {
-        sys::leave(OURS);
-    }
+    // The barrier: every `attach` has run.
+    wait_for_parent(channel)?;
     sys::default_signals().step(|| "sigprocmask(2) to none")?;
     umask(Mode::from_bits_truncate(0o022));
     // Leaked, as the channel is: the child ends with execve(2) or _exit(2).
@@ -77,12 +74,24 @@ fn enter(
         part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
         program.set(&up.late.take())?;
     }
+    // The second barrier: every `meanwhile` has run.
+    wait_for_parent(channel)?;
     step::set_position(Position { side: "child", hook: "seal", part: "" });
     seal(plan, &contributed.borrow(), channel)?;
     step::set_position(Position { side: "child", hook: "exec", part: "" });
     step::trace(&format_args!("execve(2) {}", plan.command[0].display()));
     channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
     program.exec()
+}
+
+/// Wait until the parent opens a barrier.
+fn wait_for_parent(channel: &Channel) -> Result<()> {
+    let frame = channel.receive().look(|| "recvmsg(2) at the barrier")?;
+    if !matches!(frame, Some(Frame::Go)) {
+        // End of file: the parent died, perhaps before `die_with_parent`.
+        sys::leave(OURS);
+    }
+    Ok(())
 }
 // ANCHOR_END: enter
 

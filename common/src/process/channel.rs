@@ -4,11 +4,11 @@
 //! | frame | from, to | means |
 //! |---|---|---|
 //! | `Born` | intermediate, parent | the child was created in an existing container: its PID and pidfd |
-//! | `Go` | parent, child | the barrier opens: every `attach` has run |
+//! | `Go` | parent, child | the barrier opens: first, every `attach` has run; later, every `meanwhile` |
 //! | `Step` | child, parent | a line of the trace, only with `--trace` |
 //! | `Descriptor` | child, parent | an open file for the part that it names |
 //! | `Refused` | child, parent | the program will not run: exit status and reason |
-//! | `Exec` | child, parent | every `enter` has run, execve(2) follows |
+//! | `Exec` | child, parent | every `enter` and `meanwhile` has run, execve(2) follows |
 //! | end of file | | after `Exec`: the program runs, because the child's end is close-on-exec; before `Exec`: the child died |
 
 use std::io::{IoSlice, IoSliceMut};

@@ -9,10 +9,10 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
-use rustix::process::pidfd_send_signal;
 
 use crate::cli::step::Step;
 use crate::process::exit::{Exit, Failure, OURS};
+use crate::process::pidfd::send;
 
 /// The parent's handle of the child. When it is dropped, it kills and reaps the
 /// child.
@@ -51,8 +51,7 @@ impl Child {
     /// Send a signal to the child. A child that has ended ignores it; this is not an
     /// error.
     pub(crate) fn signal(&self, signal: Signal) {
-        let named = rustix::process::Signal::from_named_raw(signal as i32);
-        let _ = named.map(|signal| pidfd_send_signal(&self.pidfd, signal));
+        send(&self.pidfd, signal);
     }
 
     pub(crate) fn kill(&self) {

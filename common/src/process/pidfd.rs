@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use crate::cli::step::Step;
 use crate::process::poll::poll;
@@ -94,6 +94,12 @@ impl Process {
         let gone = looked.is_ok() && !fds[0].revents().is_empty();
         gone || field(stat, 9).is_none_or(|flags| flags & EXITING != 0)
     }
+}
+
+/// Send a signal to the process of a pidfd. If it has ended, nothing happens.
+pub(crate) fn send(pidfd: &OwnedFd, signal: Signal) {
+    let named = rustix::process::Signal::from_named_raw(signal as i32);
+    let _ = named.map(|signal| pidfd_send_signal(pidfd, signal));
 }
 
 /// A process as a note stores it: its PID may have been reused.

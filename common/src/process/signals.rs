@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Result;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::step::Step;
@@ -20,6 +20,14 @@ pub(crate) const CAUGHT: [Signal; 7] = [
     Signal::SIGUSR2,
     Signal::SIGWINCH,
 ];
+
+/// The signals of job control that stop a process. The kernel discards them for PID 1
+/// of a namespace, so the host side stops the program (see [`stop_with`]).
+///
+/// # Source
+/// pid_namespaces(7), "The namespace init process"
+pub(crate) const STOPPING: [Signal; 3] =
+    [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
 
 /// The `si_code` of a signal that the kernel itself sent, as it does for Ctrl-C.
 ///
@@ -70,6 +78,24 @@ impl Signals {
 pub(crate) fn ends(signal: Signal) -> bool {
     use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
+}
+
+/// Stop this process as the signal does by default, and return when it is continued.
+/// The kernel does not stop a process whose group is orphaned: then this returns at
+/// once.
+///
+/// # Errors
+/// sigprocmask(2) or raise(3) fails.
+/// # Source
+/// setpgid(2), "orphaned process group"
+pub(crate) fn stop_with(signal: Signal) -> Result<()> {
+    let (only, mut before) = (SigSet::from_iter([signal]), SigSet::empty());
+    raise(signal).look(|| format!("raise(3) {signal}"))?;
+    // The signal is blocked and pending, so the process stops in this call.
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), Some(&mut before))
+        .look(|| "sigprocmask(2)")?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
+        .look(|| "sigprocmask(2)")
 }
 
 impl AsFd for Signals {

@@ -17,7 +17,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::cli::hints;
@@ -64,6 +64,19 @@ pub struct Record {
     pub user: Option<String>,
     /// The signal that `stop` sends, if it is not SIGTERM.
     pub stop_signal: Option<String>,
+    /// The volumes, in the order of their mounts; empty in a record of an older version.
+    pub mounts: Vec<Mount>,
+}
+
+/// A directory or file of the host that the container has at a path of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The path on the host, which is absolute.
+    pub host: PathBuf,
+    /// The path in the container, which is absolute.
+    pub guest: PathBuf,
+    /// Whether the container may only read it.
+    pub read_only: bool,
 }
 
 /// How and when a container ended.
@@ -131,6 +144,7 @@ impl Record {
             directory: directory.context("directory is missing")?.into(),
             user: fields.word_if_any("user")?,
             stop_signal: fields.word_if_any("stop-signal")?,
+            mounts: mounts(&fields)?,
         })
     }
 
@@ -153,6 +167,9 @@ impl Record {
             .with("directory", &self.directory)
             .with_all("user", &self.user)
             .with_all("stop-signal", &self.stop_signal)
+            .with_all(MOUNT[0], self.mounts.iter().map(|it| &it.host))
+            .with_all(MOUNT[1], self.mounts.iter().map(|it| &it.guest))
+            .with_all(MOUNT[2], self.mounts.iter().map(|it| mode(it.read_only)))
             .text()
     }
 }
@@ -291,6 +308,31 @@ fn variable(text: OsString) -> Option<(OsString, OsString)> {
     let value = key.split_off(equals + 1);
     key.truncate(equals);
     Some((OsString::from_vec(key), OsString::from_vec(value)))
+}
+
+/// The fields of the mounts: three lists of the same length, because a path may contain
+/// any separator.
+const MOUNT: [&str; 3] = ["mount-host", "mount-guest", "mount-mode"];
+
+fn mode(read_only: bool) -> &'static str {
+    if read_only { "ro" } else { "rw" }
+}
+
+fn mounts(fields: &Fields) -> Result<Vec<Mount>> {
+    let [hosts, guests, modes] =
+        MOUNT.map(|key| fields.all(key).collect::<Vec<_>>());
+    ensure!(
+        hosts.len() == guests.len() && hosts.len() == modes.len(),
+        "the lists of its mounts have different lengths"
+    );
+    let both = hosts.into_iter().zip(guests).zip(modes);
+    Ok(both
+        .map(|((host, guest), read_only)| Mount {
+            host: host.into(),
+            guest: guest.into(),
+            read_only: read_only == mode(true),
+        })
+        .collect())
 }
 
 /// The content of a file of the container; `None` if the file does not exist or is

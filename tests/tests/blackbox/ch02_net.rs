@@ -14,7 +14,7 @@ use predicates::str::contains;
 use serial_test::file_serial;
 
 /// How long the kernel may take to end a namespace.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process in a network namespace of its own, until it is dropped. Its number is
 /// the host's: there is no PID wall.

@@ -455,13 +455,13 @@ fn aufs_takes_a_stack_of_layers_unless_one_hides_something_in_overlayfss_words()
     }
     ok(&lab, &["run", "--name", "two", "image", "rm", "/etc/group"]);
     ok(&lab, &["commit", "two", "image"]);
-    let whiteout = contains("/etc/group hides what lies below it")
-        .and(contains("--driver overlay or copy"));
+    let whiteout = contains("/etc/group is a whiteout or an opaque directory")
+        .and(contains("--driver overlay or --driver copy"));
     lab.chapter(BIN).args(aufs).assert().code(125).stderr(whiteout);
     let opaque = "rm -r /etc; mkdir /etc";
     ok(&lab, &["run", "--name", "three", "busybox", "sh", "-c", opaque]);
     ok(&lab, &["commit", "three", "image"]);
-    let opaque = contains("/etc hides what lies below it");
+    let opaque = contains("/etc is a whiteout or an opaque directory");
     lab.chapter(BIN).args(aufs).assert().code(125).stderr(opaque);
     ok(&lab, &["rm", "one", "two", "three"]);
     ok(&lab, &["rmi", "image"]);

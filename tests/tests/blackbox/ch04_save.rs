@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::chown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use blackbox::{Lab, record, user, values};
 use insta::assert_snapshot;
@@ -202,22 +205,68 @@ fn archives_of_docker_save_are_loaded() {
     assert_ne!(nameless, text);
     old.push(("manifest.json".to_owned(), nameless.into_bytes()));
     archive(&path, &old);
-    let refused = contains("has no name: give it one by --name");
+    let refused = contains("has no name: add --name");
     lab.chapter(BIN).args(["load", "-i", shown]).assert().code(125).stderr(refused);
     ok(&lab, &["load", "-i", shown, "--name", "mine"]);
     assert_eq!(seen(&lab, Lab::chapter, "mine"), SEEN);
     ok(&lab, &["rmi", "mine"]);
 }
 
+/// The archive of an image that is no longer in the store.
+fn saved(lab: &Lab) -> PathBuf {
+    make(lab, Lab::chapter, "made");
+    let path = lab.dir().join("made.tar");
+    ok(lab, &["save", "-o", path.to_str().unwrap(), "made"]);
+    ok(lab, &["rmi", "made"]);
+    path
+}
+
+/// `skopeo copy ... oci-archive:FILE:busybox` writes a name without a tag.
+#[test]
+#[file_serial(machine)]
+fn a_name_without_a_tag_in_an_oci_archive_gets_the_tag_latest() {
+    let lab = Lab::new();
+    let path = saved(&lab);
+    let shown = path.to_str().unwrap();
+    let mut files = files(&path);
+    files.retain(|(name, _)| name != "manifest.json");
+    let mut index = json(&files, "index.json");
+    let mut name = |annotations: Value| {
+        index["manifests"][0]["annotations"] = annotations;
+        let text = index.to_string().into_bytes();
+        let (_, old) =
+            files.iter_mut().find(|(file, _)| file == "index.json").unwrap();
+        *old = text;
+        archive(&path, &files);
+    };
+    let key = "org.opencontainers.image.ref.name";
+    name(serde_json::json!({ key: "other" }));
+    assert_eq!(ok(&lab, &["load", "-i", shown]), "Loaded image: other:latest\n");
+    ok(&lab, &["rmi", "other"]);
+    // A tag only, as containerd writes it beside the name.
+    name(serde_json::json!({
+        key: "edge", "io.containerd.image.name": "docker.io/library/it:edge",
+    }));
+    assert_eq!(ok(&lab, &["load", "-i", shown]), "Loaded image: it:edge\n");
+    ok(&lab, &["rmi", "it:edge"]);
+    for tag in ["latest", "1.2"] {
+        name(serde_json::json!({ key: tag }));
+        let refused = contains("has no name: add --name");
+        lab.chapter(BIN)
+            .args(["load", "-i", shown])
+            .assert()
+            .code(125)
+            .stderr(refused);
+    }
+    ok(&lab, &["image", "prune"]);
+}
+
 #[test]
 #[file_serial(machine)]
 fn a_damaged_or_hostile_archive_adds_no_image_and_leaves_nothing() {
     let lab = Lab::new();
-    make(&lab, Lab::chapter, "made");
-    let path = lab.dir().join("made.tar");
+    let path = saved(&lab);
     let shown = path.to_str().unwrap();
-    ok(&lab, &["save", "-o", shown, "made"]);
-    ok(&lab, &["rmi", "made"]);
     let before = count(&lab.state());
     let good = files(&path);
     let manifest = json(&good, "index.json")["manifests"][0]["digest"].clone();
@@ -248,7 +297,7 @@ fn a_damaged_or_hostile_archive_adds_no_image_and_leaves_nothing() {
     let missing: Vec<_> =
         good.iter().filter(|(name, _)| *name != upper).cloned().collect();
     refuse(&missing, "has no file");
-    refuse(&[("x".to_owned(), Vec::new())], "is no archive of images");
+    refuse(&[("x".to_owned(), Vec::new())], "is not an archive of images");
     // The old form: the digests of the layers are in the configuration only.
     let list = json(&good, "manifest.json");
     let mut legacy = change(&upper, &|bytes| {
@@ -276,6 +325,47 @@ fn a_damaged_or_hostile_archive_adds_no_image_and_leaves_nothing() {
     assert_eq!(count(&lab.state()), before);
 }
 
+/// A lock for the time of the archive blocked every other command for as long as the
+/// reader of a pipe needed, and `save busybox` waited for itself where busybox was missing.
+#[test]
+#[file_serial(machine)]
+fn a_slow_reader_of_an_archive_blocks_no_other_command() {
+    let lab = Lab::new();
+    let state = lab.dir().join("empty");
+    let busybox = lab.image().join("bin/busybox");
+    let run = |words: &[&str], input: &[u8]| {
+        let mut command = lab.chapter(BIN);
+        command.env("MYDOCKER_ROOT", &state).env("MYDOCKER_BUSYBOX", &busybox);
+        let limited = command.args(words).timeout(Duration::from_secs(120));
+        let done = limited.write_stdin(input).assert().success();
+        String::from_utf8(done.get_output().stdout.clone()).unwrap()
+    };
+    let mut save = lab.command(&[], BIN);
+    save.env("MYDOCKER_ROOT", &state).env("MYDOCKER_BUSYBOX", &busybox);
+    save.args(["save", "busybox"]).stdout(Stdio::piped());
+    let mut save = save.spawn().unwrap();
+    let mut archive = vec![0];
+    let mut pipe = save.stdout.take().unwrap();
+    pipe.read_exact(&mut archive).unwrap();
+    // The archive is larger than a pipe, so that its writer waits now.
+    run(&["tag", "busybox", "other"], b"");
+    run(&["rmi", "busybox", "other"], b"");
+    assert!(count(&state)[2] > 0, "a blob that is being read was removed");
+    pipe.read_to_end(&mut archive).unwrap();
+    assert!(save.wait().unwrap().success());
+    assert_eq!(count(&state), [0; 5]);
+    assert_eq!(run(&["load", "-q"], &archive), "busybox:latest\n");
+    assert_eq!(run(&["run", "--rm", "busybox", "echo", "works"], b""), "works\n");
+    // An image that is here already keeps its origin.
+    let origin = || values(record(&state, "busybox"), "source");
+    let before = origin();
+    let again = lab.dir().join("again.tar");
+    fs::write(&again, &archive).unwrap();
+    run(&["load", "-i", again.to_str().unwrap()], b"");
+    assert!(!before.is_empty());
+    assert_eq!(origin(), before);
+}
+
 #[test]
 #[file_serial(machine)]
 fn an_image_has_many_names_and_goes_with_the_last() {
@@ -291,6 +381,12 @@ fn an_image_has_many_names_and_goes_with_the_last() {
         ok(&lab, &["images", "-q"]).lines().map(str::to_owned).collect();
     listed.sort();
     assert_eq!(listed.join("\n") + "\n", names);
+    assert_eq!(ok(&lab, &["images", "-q", "made"]), "made\n");
+    assert_eq!(
+        ok(&lab, &["images", "-q", "localhost:5000/a/b"]),
+        "localhost:5000/a/b:v1\n"
+    );
+    assert_eq!(ok(&lab, &["images", "-q", "made:v1"]), "");
     let table = ok(&lab, &["images"]);
     assert!(table.starts_with("REPOSITORY"), "{table}");
     let line =

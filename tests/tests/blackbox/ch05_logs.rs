@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, until};
+use blackbox::{Lab, Terminal, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -210,6 +210,24 @@ fn timestamps_stand_in_front_of_lines() {
         "2001-01-01T00:00:01.000000000Z half a line\n\
          2001-01-01T00:00:03.000000004Z new\n"
     );
+    remove(&lab);
+}
+
+/// The terminal would type its answer at the shell of whoever reads the log.
+#[test]
+#[file_serial(machine)]
+fn a_terminal_is_not_asked_again_what_the_program_asked_its_own() {
+    let lab = Lab::new();
+    one(&lab, r"printf '\033[31mred\033[6n\033]11;?\007\n'; printf 'end\033[c\n'");
+    // Into a pipe, the log goes as it is.
+    let text = "\x1b[31mred\x1b[6n\x1b]11;?\x07\nend\x1b[c\n";
+    assert_eq!(ok(&lab, &["logs", "one"]), text);
+    let mut command = lab.command(&[], BIN);
+    command.args(["logs", "one"]);
+    let mut terminal = Terminal::run(command);
+    let shown = terminal.see("end\r\n");
+    assert_eq!(shown, "\x1b[31mred\r\n");
+    assert_eq!(terminal.end(), 0);
     remove(&lab);
 }
 

@@ -93,7 +93,7 @@ fn an_ordinary_user_removes_the_own_ones_running_or_dead() {
 #[file_serial(machine)]
 fn of_one_whose_host_side_was_killed_nothing_is_left() {
     let lab = Lab::new();
-    for force in [&[][..], &["-f"]] {
+    for force in [&[][..], &["-f"], &["-fv"]] {
         dead(&lab, "web");
         assert!(!lab.left().is_empty(), "a killed host side left nothing");
         ok(&lab, &[&["rm"], force, &["web"]].concat());

@@ -17,7 +17,10 @@ use serial_test::file_serial;
 use crate::ch07_pull::{registry, run};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a registry sends nothing.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// The size of the large file in the image; what the layer has is a little less or more.
 const SIZE: usize = 2 << 20;
@@ -192,7 +195,7 @@ fn ctrl_c_ends_pull_and_run_on_a_terminal_and_the_next_pull_continues() {
     for words in [&["pull"][..], &["run", "--rm"]] {
         let lab = Lab::new();
         let state = lab.state();
-        let server = broken(&lab, &noise(SIZE), |_| sleep(PATIENCE));
+        let server = broken(&lab, &noise(SIZE), |_| sleep(SILENCE));
         let name = format!("{}/a:1", server.name());
         let mut command = lab.command(&[], "ch07-pull");
         command

@@ -96,9 +96,51 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     let (repository, tag) = name.rsplit_once(':').unwrap();
     let printed = ok(&lab, &["pull", repository, tag]);
     assert!(printed.contains("Status: Image is up to date"), "{printed}");
+    let refused = error(&lab, &["pull", "--platform", "linux/s390x", &name]);
+    assert!(refused.contains("not for linux/s390x"), "{refused}");
     // Two layers, the configuration and the manifest.
     assert_eq!(stored.lock().unwrap().len(), 4);
     ok(&lab, &["rmi", &name]);
+    assert_eq!(lab.close(), Vec::<String>::new());
+}
+
+/// A name with a digest once stood for all names of the image.
+#[test]
+#[file_serial(machine)]
+fn rmi_of_one_name_keeps_the_names_of_other_repositories() {
+    let lab = Lab::new();
+    let (server, _) = registry();
+    let name = push(&lab, &server);
+    let (repository, _) = name.rsplit_once(':').unwrap();
+    let names = || {
+        let mut names: Vec<String> =
+            ok(&lab, &["images", "-q"]).lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    ok(&lab, &["pull", &name]);
+    ok(&lab, &["tag", &name, "mine"]);
+    let all = names();
+    let digest = all.iter().find(|name| name.contains("@sha256:")).unwrap();
+    assert_eq!(all, [&*name, &**digest, "busybox", "mine"]);
+    // The last tag of a repository takes the digest along.
+    let second = format!("{repository}:2");
+    ok(&lab, &["tag", &name, &second]);
+    ok(&lab, &["rmi", &name]);
+    assert_eq!(names(), [&*second, &**digest, "busybox", "mine"]);
+    ok(&lab, &["rmi", &second]);
+    assert_eq!(names(), ["busybox", "mine"]);
+    // A digest goes alone, once.
+    ok(&lab, &["pull", &name]);
+    assert_eq!(names(), all);
+    ok(&lab, &["rmi", digest]);
+    assert_eq!(names(), [&*name, "busybox", "mine"]);
+    let refused = error(&lab, &["rmi", digest]);
+    assert!(refused.contains(&format!("give one of {name}, mine")), "{refused}");
+    ok(&lab, &["rmi", &name]);
+    assert_eq!(ok(&lab, &["run", "--rm", "mine", "cat", "/here"]), "text\n");
+    ok(&lab, &["rmi", "mine"]);
+    assert_eq!(names(), ["busybox"]);
     assert_eq!(lab.close(), Vec::<String>::new());
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 
 use blackbox::{Lab, Terminal, lack_memory_or_cpuset, skip};
 use insta::assert_snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 use serial_test::file_serial;
 
 const BIN: &str = "ch07-system";
@@ -233,6 +233,32 @@ fn the_earlier_systems_spellings_are_the_same_commands() {
 }
 
 #[test]
+fn what_only_docker_has_is_refused_with_a_remedy() {
+    let lab = Lab::new();
+    for (line, code, remedy) in [
+        ("top web", 125, "the command top does not exist: `exec NAME ps`"),
+        ("container cp web:/x .", 125, "the command cp does not exist"),
+        ("--defaults docker restart web", 125, "the command restart does not exist"),
+        ("ps --filter name=web", 2, "use --json"),
+        ("image ls --format x", 2, "use --json"),
+        ("run --restart always busybox true", 2, "a service manager"),
+        ("container run --mount a busybox true", 2, "-v DIRECTORY:PATH"),
+        ("commit -m text web", 2, "no comment"),
+        ("run -v data:/x busybox true", 2, "write ./data"),
+        ("run --privileged busybox true", 2, "keeps its capabilities"),
+        ("images -a", 2, "all images"),
+    ] {
+        let mut command = lab.chapter(BIN);
+        command.current_dir(lab.dir()).args(line.split(' '));
+        let out = command.assert().code(code).stdout("");
+        let text = String::from_utf8_lossy(&out.get_output().stderr).into_owned();
+        assert!(text.contains(remedy), "{line}: {text}");
+    }
+    assert!(!lab.dir().join("data").exists());
+    ok(&lab, &["network", "prune", "-f"]);
+}
+
+#[test]
 #[file_serial(machine)]
 fn the_earlier_terminal_option_has_two_dashes() {
     let lab = Lab::new();
@@ -294,6 +320,49 @@ fn inspect_shows_containers_and_images() {
     let text = error(&lab, &["inspect", "none"]);
     assert!(text.contains("none"), "{text}");
     ok(&lab, &["rm", "one"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn inspect_shows_volumes_and_the_address_of_a_container() {
+    let lab = Lab::new();
+    let host = lab.dir().join("data");
+    let volumes = [format!("{}:/data", host.display()), "/tmp:/tmp/host:ro".into()];
+    let [data, tmp] = &volumes;
+    ok(&lab, &["network", "create", "--subnet", "10.9.8.0/24", "seen"]);
+    ok(
+        &lab,
+        &[
+            "run",
+            "-d",
+            "--network",
+            "seen",
+            "--name",
+            "one",
+            "-v",
+            data,
+            "-v",
+            tmp,
+            "busybox",
+            "sleep",
+            "100",
+        ],
+    );
+    let one = &json(&ok(&lab, &["inspect", "one"]))[0];
+    let network =
+        json!([{"name": "seen", "address": "10.9.8.2", "gateway": "10.9.8.1"}]);
+    assert_eq!(one["networks"], network);
+    let mounts = json!([
+        {"host": host.to_str().unwrap(), "guest": "/data", "read_only": false},
+        {"host": "/tmp", "guest": "/tmp/host", "read_only": true},
+    ]);
+    assert_eq!(one["mounts"], mounts);
+    ok(&lab, &["kill", "one"]);
+    ok(&lab, &["wait", "one"]);
+    let one = &json(&ok(&lab, &["inspect", "one"]))[0];
+    assert_eq!((&one["networks"], &one["mounts"]), (&json!([]), &mounts));
+    ok(&lab, &["rm", "one"]);
+    ok(&lab, &["network", "rm", "seen"]);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn a_running_container_with_a_damaged_record_is_ended_and_keeps_its_image() {
     assert_eq!(ok(&lab, &["prune"]), "");
     let rmi = lab.chapter(BIN).args(["rmi", "busybox"]).assert().code(125);
     rmi.stderr(contains(format!(
-        "container {one} is running, and which image it uses"
+        "container {one} is running, and it is not known which image it uses"
     )));
     assert_eq!(ok(&lab, &["stop", "-t", "0", "one"]), "one\n");
     assert_eq!(ok(&lab, &["rm", "one"]), "one\n");

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use blackbox::{Lab, Terminal, probe, until};
+use blackbox::{Lab, Terminal, only, probe, state_of, until};
 use serial_test::file_serial;
 
 const BIN: &str = "ch05-attach";
@@ -237,37 +237,58 @@ fn exec_has_the_filter_before_anybody_in_the_container_sees_it() {
     lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success();
 }
 
+/// The PID of the program of the only container; with an init, of its child.
+fn program(lab: &Lab, init: bool) -> i32 {
+    let (_, up) = only(lab.chapter(BIN));
+    let first = i32::try_from(up["pid"].as_i64().unwrap()).unwrap();
+    if !init {
+        return first;
+    }
+    let children = format!("/proc/{first}/task/{first}/children");
+    fs::read_to_string(children).unwrap().trim().parse().unwrap()
+}
+
 #[test]
 #[file_serial(machine)]
 fn ctrl_c_ctrl_z_and_fg_of_a_plain_run_work() {
     let lab = Lab::new();
-    // A shell with job control that is the same everywhere.
-    let mut shell = Command::new(lab.image().join("bin/busybox"));
-    shell.args(["sh", "-i"]).env("PS1", "caller$ ").env_remove("ENV");
-    let mut terminal = Terminal::run(shell);
-    terminal.see("caller$ ");
-    let program = "echo rea''dy; read word; echo got $word";
-    let words = ["run", "--rm", "busybox", "sh", "-c", program];
-    let run = lab.dir().join("line");
-    fs::write(&run, line(lab.command(&[], BIN), &words)).unwrap();
-    let run = format!("sh {}\n", run.display());
-    terminal.type_keys(&run);
-    terminal.see("ready");
-    terminal.type_keys("\x1a");
-    terminal.see("Stopped");
-    terminal.type_keys("fg\n");
-    terminal.see("line");
-    // The shell gives the terminal back and continues the job after it has shown the line.
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    terminal.type_keys("again\n");
-    terminal.see("got again");
-    terminal.see("caller$ ");
-    terminal.type_keys(&run);
-    terminal.see("ready");
-    terminal.type_keys("\x03");
-    terminal.see("caller$ ");
-    terminal.type_keys("echo code $?\n");
-    terminal.see("code 130");
-    terminal.type_keys("exit\n");
-    terminal.end();
+    for flags in [&[][..], &["--init"]] {
+        let init = !flags.is_empty();
+        // A shell with job control that is the same everywhere.
+        let mut shell = Command::new(lab.image().join("bin/busybox"));
+        shell.args(["sh", "-i"]).env("PS1", "caller$ ").env_remove("ENV");
+        let mut terminal = Terminal::run(shell);
+        terminal.see("caller$ ");
+        let script = "echo rea''dy; exec head -n 1";
+        let words = [&["run", "--rm"], flags, &["busybox", "sh", "-c", script]];
+        let run = lab.dir().join("line");
+        fs::write(&run, line(lab.command(&[], BIN), &words.concat())).unwrap();
+        let run = format!("sh {}\n", run.display());
+
+        // Ctrl-Z also stops PID 1, which the kernel does not do.
+        terminal.type_keys(&run);
+        terminal.see("ready");
+        let program = program(&lab, init);
+        until(|| terminal.foreground() != terminal.pid());
+        terminal.type_keys("\x1a");
+        until(|| state_of(program) == Some('T'));
+        until(|| terminal.foreground() == terminal.pid());
+        terminal.type_keys("\n");
+        terminal.see("Stopped");
+        terminal.type_keys("fg\n");
+        until(|| terminal.foreground() != terminal.pid());
+        terminal.type_keys("again\n");
+        // The terminal does not show what is typed.
+        terminal.see("again\r\n");
+        until(|| terminal.foreground() == terminal.pid());
+
+        terminal.type_keys(&run);
+        terminal.see("ready");
+        terminal.type_keys("\x03");
+        until(|| terminal.foreground() == terminal.pid());
+        terminal.type_keys("echo code $?\n");
+        terminal.see("code 130");
+        terminal.type_keys("exit\n");
+        terminal.end();
+    }
 }

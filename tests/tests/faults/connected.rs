@@ -20,7 +20,7 @@ const BIN: &str = "ch06-ports";
 const CREATE: [&str; 5] = ["network", "create", "--subnet", "10.231.5.0/24", "one"];
 
 /// A container that lives longer than this hangs.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// The time that the kernel may take to remove the resources of a dead process.
 const SETTLING: Duration = Duration::from_secs(3);
@@ -136,7 +136,7 @@ fn settled(
     let deadline = Instant::now() + SETTLING;
     loop {
         let mut left = before.differences(&Snapshot::take(&lab.state()));
-        left.retain(|line| counts(line) && !line.contains("networks/one/last "));
+        left.retain(|line| counts(line) && !line.contains("networks/one/claims "));
         if left.is_empty() || Instant::now() > deadline {
             return left;
         }

@@ -21,7 +21,7 @@ const PARTS: usize = 2;
 const LOOK: usize = 25;
 
 /// A container that lives longer than this hangs.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// A part of the cycles.
 pub(crate) fn part(part: usize) {

@@ -13,7 +13,7 @@ use crate::table::{changes, errnos, row_of};
 use crate::trial::{Fault, Scene, Trial};
 
 /// A run that takes longer, in an emulated machine with others at work, hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The state directory, and what is done in it.
 pub(crate) struct Ground {

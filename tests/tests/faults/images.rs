@@ -19,7 +19,7 @@ use tar::{Builder, Header};
 use crate::count;
 use calls::{CHANGES, OWN, errno};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The chapter of a command: the earliest one that has it.
 fn chapter(words: &[&str]) -> &'static str {

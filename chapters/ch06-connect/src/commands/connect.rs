@@ -82,7 +82,9 @@ impl Connect {
         let address = claim.me.address;
         let connected = home
             .note(CONNECTION, network.name.as_str().as_bytes())
-            .and_then(|()| hosts::publish(&networks, &network, state, &claim))
+            .and_then(|()| {
+                hosts::publish(&networks, &network, state, &claim, &claim.others)
+            })
             .and_then(|()| hosts::add_network(&networks, home, &claim))
             .and_then(|()| connect(home, &network, address, namespace))
             .and_then(|()| {

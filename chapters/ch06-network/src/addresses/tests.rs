@@ -94,13 +94,38 @@ fn a_container_that_was_disconnected_since_the_claim_is_left_out() {
     let networks = Networks::lock(&place.state).unwrap();
     let claim = networks.claim(&network, &last, None, UNDO).unwrap();
     let names = || -> Vec<String> {
-        let others = networks.still_connected(&network, &claim).unwrap();
+        let others =
+            networks.still_connected(&network, &claim, &claim.others).unwrap();
         others.iter().map(|it| it.called().to_owned()).collect()
     };
     assert_eq!(names(), ["stays", "leaves"]);
     let address = "192.168.10.3".parse().unwrap();
     networks.disconnect(&leaves, &network.name, address).unwrap();
     assert_eq!(names(), ["stays"]);
+}
+
+#[test]
+fn a_line_of_a_symlink_that_was_replaced_does_not_count() {
+    let place = Place::new();
+    let network = place.network("192.168.10.0/24");
+    let (one, _one) = place.container(Some("one"));
+    let (two, _two) = place.container(Some("two"));
+    let called = || -> Vec<String> {
+        let members = network.members(&place.state).unwrap();
+        members.iter().map(|it| it.called().to_owned()).collect()
+    };
+    let directory = place.state.networks().join("web");
+    place.claim(&network, &one, None).unwrap();
+    place.claim(&network, &two, None).unwrap();
+    assert_eq!(called(), ["one", "two"]);
+    // As a process that was killed before it wrote its line.
+    let (link, new) =
+        (directory.join("addresses/192.168.10.2"), directory.join("new"));
+    symlink("cccc00000000 three", &new).unwrap();
+    fs::rename(&new, &link).unwrap();
+    assert_eq!(called(), ["three", "two"]);
+    fs::remove_file(directory.join("claims")).unwrap();
+    assert_eq!(called(), ["three", "two"]);
 }
 
 #[test]
@@ -115,9 +140,11 @@ fn the_search_begins_again_at_the_lowest_address() {
             release(&home, &network.name, address.parse().unwrap()).unwrap();
         }
     }
-    let last = place.state.networks().join("web/last");
-    for damaged in ["", "10.0.0.1", "x", "192.168.10.7", "192.168.10.0"] {
-        fs::write(&last, damaged).unwrap();
+    let claims = place.state.networks().join("web/claims");
+    for damaged in
+        ["", "10.0.0.1 1 x\n", "x\n", "192.168.10.7 1 x\n", "192.168.10.3 1"]
+    {
+        fs::write(&claims, damaged).unwrap();
         assert_eq!(place.claim(&network, &home, None).unwrap(), "192.168.10.2");
         release_addresses(&home).unwrap();
     }
@@ -146,7 +173,8 @@ fn a_full_network_says_so_and_never_gives_a_special_address() {
             assert!(given.insert(address));
         }
         let error = place.claim(&network, &home, None).unwrap_err().to_string();
-        let expected = format!("network web is full: {count} containers have all");
+        let expected =
+            format!("network web is full: no address of {subnet} is free: ");
         assert!(error.starts_with(&expected), "{error}");
         let freed = *given.first().unwrap();
         release(&home, &network.name, freed).unwrap();

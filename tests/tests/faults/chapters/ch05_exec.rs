@@ -67,7 +67,10 @@ fn of_one_that_was_removed_nobody_says_that_its_host_side_was_killed() {
     for number in (30..).step_by(7) {
         let ended = beside_a_kill(&lab, &["--rm"], number, removed);
         let Some((code, said)) = ended else { break };
-        assert!(!said.contains("host side was killed"), "{number}: {code} {said}");
+        assert!(
+            !said.contains("that supervised it was killed"),
+            "{number}: {code} {said}"
+        );
     }
 }
 

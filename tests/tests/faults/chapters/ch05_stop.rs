@@ -23,7 +23,7 @@ fn whenever_one_is_removed_who_waits_for_it_is_told_no_untruth() {
         let gone = [
             "container \"web\" not found",
             "container web has no record: it is being created or removed",
-            "the exit status of container web is unknown: it was removed meanwhile",
+            "the exit status of container web is unknown: it was removed in the meantime",
         ];
         let told = gone.iter().any(|text| said.contains(text));
         assert!(if code == 0 { said.is_empty() } else { told }, "{number}: {said}");

@@ -1,14 +1,16 @@
 //! Other programs with detached containers: crun, runc and podman.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ch02_cgroups::Layout;
 use common::PATH;
-use common::step::{Step, report};
+use common::step::{Step, report, warn};
 use provision::command;
 use serde_json::json;
 
@@ -183,13 +185,28 @@ impl<'a> Other<'a> {
     }
 }
 
+/// How long podman's monitor may need to end after `podman run` has returned.
+const ENDING: Duration = Duration::from_secs(10);
+
 /// Remove the parent cgroup of podman's containers, and its monitors' cgroup in it: podman
-/// leaves both.
+/// leaves both. A monitor that is still ending keeps its group busy.
 pub(in crate::bench) fn remove_groups() {
+    let deadline = Instant::now() + ENDING;
     for hierarchy in Layout::find().map_or(Vec::new(), |it| it.hierarchies) {
         let group = hierarchy.mount.join(PARENT);
-        let _ = fs::remove_dir(group.join("conmon"));
-        let _ = fs::remove_dir(group);
+        for group in [group.join("conmon"), group] {
+            while let Err(error) = fs::remove_dir(&group) {
+                if error.kind() != ErrorKind::ResourceBusy
+                    || Instant::now() > deadline
+                {
+                    if error.kind() != ErrorKind::NotFound {
+                        warn(&format!("rmdir(2) {}: {error}", group.display()));
+                    }
+                    break;
+                }
+                sleep(Duration::from_millis(10));
+            }
+        }
     }
 }
 
