@@ -116,7 +116,7 @@ fn main() {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = (namespaces | libc::CLONE_PIDFD) as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    if let Join::Born(directory) = &joins {
+    if let Join::Cloned(directory) = &joins {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = directory.as_raw_fd() as u64;
     }
@@ -135,7 +135,7 @@ fn main() {
     let pidfd: OwnedFd = unsafe { std::os::fd::FromRawFd::from_raw_fd(pidfd) };
     drop(theirs);
     let tasks = match joins {
-        Join::Born(directory) => {
+        Join::Cloned(directory) => {
             drop(directory);
             Vec::new()
         }
@@ -188,7 +188,7 @@ struct Group {
 /// How the child joins its cgroups.
 enum Join {
     Tasks(Vec<File>),
-    Born(File),
+    Cloned(File),
 }
 
 /// The cgroups to create, which are also noted in the container's lock file.
@@ -316,7 +316,7 @@ fn limit(groups: &[Group]) -> Join {
     let mut tasks = Vec::new();
     for Group { version, path, .. } in groups {
         if *version == 2 {
-            return Join::Born(File::open(path).unwrap());
+            return Join::Cloned(File::open(path).unwrap());
         }
         tasks.push(File::options().write(true).open(path.join("tasks")).unwrap());
     }

@@ -17,8 +17,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use common::state::{Table, Undo};
 use common::{
-    Container, Credentials, Exit, Home, Lifetime, Part, Plan, Running, Seal, Up,
-    cli, exit, step,
+    Container, Credentials, Exit, Home, Lifetime, ParentLink, Part, Plan, Running,
+    Seal, cli, exit, step,
 };
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
@@ -97,7 +97,7 @@ impl Part for Witness {
         if self.hook == "meanwhile" { self.called("meanwhile") } else { Ok(()) }
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         self.called("enter")
     }
 

@@ -113,21 +113,21 @@ impl Context {
 }
 
 /// A command of a binary.
-pub trait Act {
+pub trait Execute {
     /// Execute the command.
     ///
     /// # Errors
     /// The command fails.
-    fn act(self, context: &Context) -> Result<Exit>;
+    fn execute(self, context: &Context) -> Result<Exit>;
 }
 
-impl<C: Act> Act for Box<C> {
-    fn act(self, context: &Context) -> Result<Exit> {
-        (*self).act(context)
+impl<C: Execute> Execute for Box<C> {
+    fn execute(self, context: &Context) -> Result<Exit> {
+        (*self).execute(context)
     }
 }
 
-/// Define an enum of commands, each of which is executed by its own [`Act`].
+/// Define an enum of commands, each of which is executed by its own [`Execute`].
 #[macro_export]
 macro_rules! commands {
     (
@@ -142,14 +142,14 @@ macro_rules! commands {
             $($(#[$on_variant])* $variant($command)),*
         }
 
-        impl $crate::cli::Act for $name {
-            fn act(
+        impl $crate::cli::Execute for $name {
+            fn execute(
                 self,
                 context: &$crate::cli::Context,
             ) -> anyhow::Result<$crate::Exit> {
                 match self {
                     $($name::$variant(command) => {
-                        $crate::cli::Act::act(command, context)
+                        $crate::cli::Execute::execute(command, context)
                     })*
                 }
             }
@@ -157,12 +157,12 @@ macro_rules! commands {
     };
 }
 
-/// Call `act` for each word, even after an error. The errors are joined.
+/// Call `action` for each word, even after an error. The errors are joined.
 ///
 /// # Errors
-/// `act` fails for at least one word.
-pub fn each(words: &[String], act: impl Fn(&str) -> Result<()>) -> Result<()> {
-    step::join_errors(words.iter().map(|word| act(word)))
+/// `action` fails for at least one word.
+pub fn each(words: &[String], action: impl Fn(&str) -> Result<()>) -> Result<()> {
+    step::join_errors(words.iter().map(|word| action(word)))
 }
 
 /// Read the command line, run the command, and report the error. Nothing else prints
@@ -183,9 +183,9 @@ pub fn main_with<C>(
 where
     C: CommandFactory + FromArgMatches,
 {
-    // A file that exceeds the caller's limit (`ulimit -f`) must be an error of write(2). The
-    // signal would kill the host side, and the end of the container would not be recorded.
-    // The call fails for an invalid signal only.
+    // A file that exceeds the caller's limit (`ulimit -f`) must be an error of
+    // write(2). The signal would kill the supervisor, and the end of the container
+    // would not be recorded. The call fails for an invalid signal only.
     let _ = ignore_signal(Signal::SIGXFSZ);
     let mut command = match change(C::command()) {
         Ok(command) => command,
@@ -195,7 +195,7 @@ where
     if let Some(lines) = command.get_after_help().cloned() {
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
-    if let Some(done) = crate::cli::generate::asked(&command) {
+    if let Some(done) = crate::cli::generate::run_if_requested(&command) {
         return done;
     }
     // Do not call build(): clap then builds only the parts that the command line
@@ -232,7 +232,7 @@ fn usage(error: &mut clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match printed {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                let lost = Err::<(), _>(error).look(|| "write(2) to stdout");
+                let lost = Err::<(), _>(error).untraced(|| "write(2) to stdout");
                 lost.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
             }
             _ => ExitCode::SUCCESS,

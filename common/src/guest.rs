@@ -18,7 +18,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::cli::step::Step;
 
 /// The number of symlinks that the kernel follows in one path; path_resolution(7).
-const MOST_LINKS: u32 = 40;
+const MAX_LINKS: u32 = 40;
 
 /// The directory that will become the guest's `/`.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ pub struct GuestRoot {
 /// A file or directory of the guest, as an open descriptor: later changes of its
 /// path do not change which file it is.
 #[derive(Debug)]
-pub struct Place(OwnedFd);
+pub struct GuestFile(OwnedFd);
 
-impl Place {
+impl GuestFile {
     /// A path for calls that take no descriptor, such as mount(2). It is valid as
     /// long as this value exists and the host's /proc is mounted.
     #[must_use]
@@ -45,7 +45,7 @@ impl Place {
     ///
     /// # Errors
     /// EEXIST if the name exists; ENOSPC.
-    pub fn make(&self, guest: &Path, kind: Kind) -> Result<Place> {
+    pub fn make(&self, guest: &Path, kind: Kind) -> Result<GuestFile> {
         let name = guest.file_name().unwrap_or_default();
         let step = |call| move || format!("{call} {}", guest.display());
         let fd = match kind {
@@ -53,11 +53,11 @@ impl Place {
                 let mode = Mode::from_bits_truncate(0o755);
                 mkdirat(self, name, mode).step(step("mkdir(2)"))?;
                 let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                openat(self, name, flags, Mode::empty()).look(step("open(2)"))?
+                openat(self, name, flags, Mode::empty()).untraced(step("open(2)"))?
             }
             Kind::File => create(self, name).step(step("open(2) O_CREAT"))?,
         };
-        Ok(Place(fd))
+        Ok(GuestFile(fd))
     }
 
     /// Whether the file is a directory.
@@ -65,12 +65,12 @@ impl Place {
     /// # Errors
     /// fstat(2) fails.
     pub fn is_directory(&self) -> Result<bool> {
-        let mode = fstat(&self.0).look(|| "fstat(2) of a guest path")?.st_mode;
+        let mode = fstat(&self.0).untraced(|| "fstat(2) of a guest path")?.st_mode;
         Ok(mode & libc::S_IFMT == libc::S_IFDIR)
     }
 }
 
-impl AsFd for Place {
+impl AsFd for GuestFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -92,8 +92,9 @@ impl GuestRoot {
     /// open(2) fails.
     pub fn open(host: &Path) -> Result<GuestRoot> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::open(host, flags, Mode::empty())
-            .look(|| format!("open(2) {} as the guest's root", host.display()))?;
+        let fd = nix::fcntl::open(host, flags, Mode::empty()).untraced(|| {
+            format!("open(2) {} as the guest's root", host.display())
+        })?;
         Ok(GuestRoot { fd, host: host.to_owned() })
     }
 
@@ -104,12 +105,12 @@ impl GuestRoot {
     /// openat2(2) fails with another error than ENOENT.
     /// # Source
     /// openat2(2), "RESOLVE_IN_ROOT"
-    pub fn find(&self, guest: &Path) -> Result<Option<Place>> {
-        match self.look(guest) {
+    pub fn find(&self, guest: &Path) -> Result<Option<GuestFile>> {
+        match self.open_in_root(guest) {
             Err(Errno::ENOENT) => Ok(None),
-            found => {
-                Ok(Some(Place(found.look(|| self.shown("openat2(2)", guest))?)))
-            }
+            found => Ok(Some(GuestFile(
+                found.untraced(|| self.shown("openat2(2)", guest))?,
+            ))),
         }
     }
 
@@ -123,7 +124,7 @@ impl GuestRoot {
     /// A call fails with EROFS, EACCES, ENOTDIR or ELOOP; the path is a file
     /// although a directory was requested, or a directory although a file was
     /// requested.
-    pub fn make(&self, guest: &Path, kind: Kind) -> Result<Place> {
+    pub fn make(&self, guest: &Path, kind: Kind) -> Result<GuestFile> {
         let place = match self.find(guest)? {
             Some(place) => place,
             None => self.walk(guest, kind)?,
@@ -145,7 +146,7 @@ impl GuestRoot {
     ///
     /// # Errors
     /// As [`GuestRoot::make`]; the path is a directory.
-    pub fn make_plain_file(&self, guest: &Path) -> Result<Place> {
+    pub fn make_plain_file(&self, guest: &Path) -> Result<GuestFile> {
         let name = guest.file_name().unwrap_or_default();
         let parent = guest.parent().unwrap_or(Path::new("/"));
         let parent = self.make(parent, Kind::Directory)?;
@@ -158,12 +159,12 @@ impl GuestRoot {
             made => {
                 return made
                     .step(|| self.shown("open(2) O_CREAT", guest))
-                    .map(Place);
+                    .map(GuestFile);
             }
         }
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let place = openat(&parent, name, flags, Mode::empty());
-        let place = Place(place.look(|| self.shown("open(2)", guest))?);
+        let place = GuestFile(place.untraced(|| self.shown("open(2)", guest))?);
         if place.is_directory()? {
             bail!("{} is a directory in the container", guest.display());
         }
@@ -172,19 +173,20 @@ impl GuestRoot {
 
     /// Resolve the path component by component, as the kernel does, and create
     /// missing components.
-    fn walk(&self, guest: &Path, kind: Kind) -> Result<Place> {
+    fn walk(&self, guest: &Path, kind: Kind) -> Result<GuestFile> {
         let mut here = PathBuf::new();
         let mut todo: VecDeque<OsString> = names(guest).collect();
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
-            let parent =
-                self.look(&here).look(|| self.shown("openat2(2)", &here))?;
+            let parent = self
+                .open_in_root(&here)
+                .untraced(|| self.shown("openat2(2)", &here))?;
             if name == ".." {
                 // `..` is only valid after a directory.
-                let parent = Place(parent);
+                let parent = GuestFile(parent);
                 if !parent.is_directory()? {
                     return Err(Errno::ENOTDIR)
-                        .look(|| self.shown("openat2(2)", &here));
+                        .untraced(|| self.shown("openat2(2)", &here));
                 }
                 here.pop();
                 continue;
@@ -192,9 +194,9 @@ impl GuestRoot {
             match readlinkat(&parent, name.as_os_str()) {
                 Ok(target) => {
                     links += 1;
-                    if links > MOST_LINKS {
+                    if links > MAX_LINKS {
                         return Err(Errno::ELOOP)
-                            .look(|| self.shown("readlink(2)", guest));
+                            .untraced(|| self.shown("readlink(2)", guest));
                     }
                     let target = PathBuf::from(target);
                     if target.is_absolute() {
@@ -220,15 +222,16 @@ impl GuestRoot {
                     here = path;
                 }
                 Err(errno) => {
-                    return Err(errno).look(|| self.shown("readlink(2)", guest));
+                    return Err(errno).untraced(|| self.shown("readlink(2)", guest));
                 }
             }
         }
-        let place = self.look(&here).look(|| self.shown("openat2(2)", &here))?;
-        Ok(Place(place))
+        let place =
+            self.open_in_root(&here).untraced(|| self.shown("openat2(2)", &here))?;
+        Ok(GuestFile(place))
     }
 
-    fn look(&self, guest: &Path) -> nix::Result<OwnedFd> {
+    fn open_in_root(&self, guest: &Path) -> nix::Result<OwnedFd> {
         let relative = guest.strip_prefix("/").unwrap_or(guest);
         let path =
             if relative.as_os_str().is_empty() { Path::new(".") } else { relative };

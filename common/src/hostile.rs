@@ -171,7 +171,7 @@ proptest! {
             prop_assert_eq!(name.as_str(), &text);
             prop_assert_eq!(name.to_string().parse::<Name>().unwrap(), name.clone());
             one_below(name.as_str());
-            prop_assert!(!text.starts_with('-') && text.len() <= Name::LONGEST);
+            prop_assert!(!text.starts_with('-') && text.len() <= Name::MAX_LENGTH);
         }
     }
 

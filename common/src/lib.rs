@@ -27,10 +27,10 @@ pub mod state;
 
 pub use cli::{hints, output, step};
 pub use engine::background::{finish_in_background, in_background};
-pub use engine::byte_copy::{ByteCopy, Got};
+pub use engine::byte_copy::{ByteCopy, ReadResult};
 pub use engine::composite::Composite;
 pub use engine::container::{Container, Created, Started};
-pub use engine::part::{Birth, Join, Part, Up};
+pub use engine::part::{CloneArgs, Join, ParentLink, Part};
 pub use engine::plan::{
     Credentials, Lifetime, OnParentDeath, OwnFile, Plan, Root, Seal, Session,
     StreamSource, Users,
@@ -42,7 +42,7 @@ pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::id_map;
 pub use process::init::stay_as_init;
-pub use process::pidfd::{Noted, Process, continue_stopped_parents};
+pub use process::pidfd::{NotedProcess, Process, continue_stopped_parents};
 pub use process::poll::poll;
 pub use process::raw_ioctl::{RawCall, raw_ioctl};
 pub use process::rights;

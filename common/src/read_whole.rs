@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 /// The size of the buffer: larger than almost all of these files.
-const LARGEST: usize = 4096;
+const BUFFER_SIZE: usize = 4096;
 
 /// The whole content of a file.
 ///
@@ -37,7 +37,7 @@ pub fn text(path: impl AsRef<Path>) -> io::Result<String> {
 /// read(2) fails.
 pub fn rest(file: &mut File) -> io::Result<Vec<u8>> {
     // std's read() requires an initialized buffer, of which most would stay unused.
-    let mut buffer = [MaybeUninit::uninit(); LARGEST];
+    let mut buffer = [MaybeUninit::uninit(); BUFFER_SIZE];
     let mut bytes = loop {
         match rustix::io::read(&*file, &mut buffer) {
             Err(Errno::INTR) => {}
@@ -46,7 +46,7 @@ pub fn rest(file: &mut File) -> io::Result<Vec<u8>> {
     };
     // A regular file or a file of /proc returns fewer bytes than requested only at
     // its end.
-    if bytes.len() == LARGEST {
+    if bytes.len() == BUFFER_SIZE {
         file.read_to_end(&mut bytes)?;
     }
     Ok(bytes)
@@ -60,7 +60,9 @@ mod tests {
     fn a_file_of_any_size_is_read_completely() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        for size in [0, 1, LARGEST - 1, LARGEST, LARGEST + 1, 3 * LARGEST] {
+        for size in
+            [0, 1, BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1, 3 * BUFFER_SIZE]
+        {
             let bytes: Vec<u8> = (0..size).map(|at| at as u8).collect();
             std::fs::write(&path, &bytes).unwrap();
             assert_eq!(read(&path).unwrap(), bytes, "{size}");

@@ -25,7 +25,7 @@ mod tree;
 mod undo;
 
 pub use directory::State;
-pub use find::{Found, Readable};
+pub use find::{FoundContainer, Readable};
 pub use home::Home;
 pub use id::Id;
 pub use lock::{Lock, LockState, Watched};

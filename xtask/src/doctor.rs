@@ -81,13 +81,17 @@ fn build_directory() -> Check {
 }
 
 /// The disk space for the build, a kernel, and its unpacking.
-const ROOM: u64 = 3 << 30;
+const REQUIRED_SPACE: u64 = 3 << 30;
 
 fn build_room() -> Check {
     let id = "build-room";
     let target = target();
     let there = target.ancestors().find(|path| path.is_dir());
-    match room(there.unwrap_or(Path::new("/")), ROOM, "the build and a kernel") {
+    match room(
+        there.unwrap_or(Path::new("/")),
+        REQUIRED_SPACE,
+        "the build and a kernel",
+    ) {
         Ok(()) => Check::ok(id, "enough disk space is free"),
         Err(error) => Check::warn(
             id,
@@ -98,7 +102,7 @@ fn build_room() -> Check {
 }
 
 /// The time limit of the compiler and linker.
-const PATIENCE: Duration = Duration::from_secs(60);
+const COMPILER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Build a program and run it.
 fn built(flags: &[String]) -> Result<()> {
@@ -108,8 +112,8 @@ fn built(flags: &[String]) -> Result<()> {
     fs::write(&source, "fn main() {}\n").context("write a program")?;
     let mut rustc = Command::new("rustc");
     rustc.args(flags).arg("-o").arg(&program).arg(&source);
-    quietly(&mut rustc, PATIENCE)?;
-    quietly(&mut Command::new(&program), PATIENCE).map(drop)
+    quietly(&mut rustc, COMPILER_TIMEOUT)?;
+    quietly(&mut Command::new(&program), COMPILER_TIMEOUT).map(drop)
 }
 
 fn compiler() -> Check {
@@ -155,7 +159,7 @@ fn static_programs() -> Check {
 
 fn emulator() -> (Check, Option<Qemu>) {
     let id = "qemu";
-    match qemu::look() {
+    match qemu::search() {
         Ok(Some(qemu)) => {
             let shown = qemu.program.display();
             (Check::ok(id, format!("{}, {shown}", qemu.version)), Some(qemu))

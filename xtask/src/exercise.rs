@@ -12,7 +12,7 @@ use vm_init::grade::{Check, Status};
 use crate::build::{Built, build, build_chapters};
 use crate::checkout::{root, target};
 use crate::grade::row::{Row, Vm};
-use crate::grade::{PROGRAM, Which, listed};
+use crate::grade::{PROGRAM, VmArgs, listed};
 use crate::minimum;
 use crate::mutants::{SOURCES, sync};
 use crate::set;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     check: bool,
 
     #[command(flatten)]
-    which: Which,
+    which: VmArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -108,7 +108,7 @@ fn rows(
     built: &Built,
     qemu: &Qemu,
     checks: &[Check],
-    which: &Which,
+    which: &VmArgs,
 ) -> Result<Vec<Row>> {
     let accelerator = set::accelerator(which.accel, qemu)?;
     let set = set::make(built, qemu, &which.kernel, which.cgroup, accelerator)?;
@@ -164,7 +164,7 @@ fn solutions(
     built: &mut Built,
     qemu: &Qemu,
     all: &[Check],
-    which: &Which,
+    which: &VmArgs,
 ) -> Result<()> {
     let patches = patches()?;
     covered(all, &patches)?;

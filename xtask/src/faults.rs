@@ -92,7 +92,7 @@ const PROGRAM: &str = "faults";
 const ONLY: &str = "only::";
 
 /// The time limit of a part, in seconds.
-const LONGEST: u64 = 1200;
+const PART_TIMEOUT: u64 = 1200;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let qemu = qemu::find()?;
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         environment: &environment,
         again: Some(&again),
         jobs,
-        ..lane::Suite::of(PROGRAM, LONGEST)
+        ..lane::Suite::of(PROGRAM, PART_TIMEOUT)
     };
     eprintln!(
         "faults in a VM: {}; {jobs} VMs in parallel; the seed of the random kills is {}",

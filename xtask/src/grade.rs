@@ -42,12 +42,12 @@ pub(crate) struct Args {
     junit: Option<PathBuf>,
 
     #[command(flatten)]
-    which: Which,
+    which: VmArgs,
 }
 
 /// The options that choose a VM.
 #[derive(clap::Args)]
-pub(crate) struct Which {
+pub(crate) struct VmArgs {
     /// The VM's kernel: a series such as 6.1, or the path of a vmlinux or bzImage
     #[arg(long, value_name = "6.1|6.12|PATH", default_value = "6.1")]
     pub(crate) kernel: String,

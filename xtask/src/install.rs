@@ -34,7 +34,7 @@ const MANAGERS: [Manager; 3] = [
 ];
 
 /// The time limit of an installation.
-const PATIENCE: Duration = Duration::from_secs(600);
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The command that installs packages on this machine.
 #[derive(Debug)]
@@ -60,12 +60,12 @@ impl Installer {
         let install = || {
             let mut install = Command::new(self.0[0]);
             install.args(&self.0[1..]).env("DEBIAN_FRONTEND", "noninteractive");
-            run(&mut install, PATIENCE)
+            run(&mut install, INSTALL_TIMEOUT)
         };
         if install().is_err() {
             // A fresh machine has no package lists.
             if self.0[0] == "apt-get" {
-                run(Command::new("apt-get").arg("update"), PATIENCE)
+                run(Command::new("apt-get").arg("update"), INSTALL_TIMEOUT)
                     .context("read package lists")?;
             }
             install()?;

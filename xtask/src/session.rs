@@ -26,7 +26,7 @@ use crate::vm::{Cgroup, qemu, say};
 
 /// The options that choose a VM.
 #[derive(Args)]
-struct Which {
+struct VmArgs {
     /// The VM's kernel: a series such as 6.1, or the path of a vmlinux or bzImage
     #[arg(long, value_name = "6.1|6.12|PATH", default_value = "6.1")]
     kernel: String,
@@ -47,7 +47,7 @@ struct Which {
 #[derive(Args)]
 pub(crate) struct ShellArgs {
     #[command(flatten)]
-    which: Which,
+    which: VmArgs,
 
     /// Show the help of this chapter first
     chapter: Option<String>,
@@ -56,7 +56,7 @@ pub(crate) struct ShellArgs {
 #[derive(Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    which: Which,
+    which: VmArgs,
 
     /// Chapter, such as ch04-volume, or any program of the VM
     program: OsString,
@@ -84,7 +84,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
 }
 
 fn session(
-    which: Which,
+    which: VmArgs,
     chapter: Option<&str>,
     words: Vec<OsString>,
 ) -> Result<ExitCode> {
@@ -128,7 +128,7 @@ pub(crate) fn attend(
     watch: &Watch,
     tests: u32,
 ) -> Result<How> {
-    let terminal = Raw::terminal()?;
+    let terminal = RawMode::terminal()?;
     let about = match &terminal {
         Some(_) => Some((env::var_os("TERM").unwrap_or("xterm".into()), size()?)),
         None => None,
@@ -148,13 +148,14 @@ pub(crate) fn attend(
     Ok(how)
 }
 
-/// Print the program's output until it ends. `look` also gets its standard output.
+/// Print the program's output until it ends. `on_output` also gets its standard
+/// output.
 ///
 /// # Errors
 /// The VM ends before the program, or another process writes on the channel.
 pub(crate) fn relay_output(
     vm: &mut Machine,
-    mut look: impl FnMut(&[u8]),
+    mut on_output: impl FnMut(&[u8]),
 ) -> Result<How> {
     loop {
         match vm.next(Duration::from_secs(3600)) {
@@ -163,7 +164,7 @@ pub(crate) fn relay_output(
                 stderr.write_all(&bytes).and_then(|()| stderr.flush())?;
             }
             Word::Bytes(_, bytes) => {
-                look(&bytes);
+                on_output(&bytes);
                 let mut stdout = io::stdout();
                 stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
             }
@@ -256,13 +257,13 @@ fn relay_signals(signals: &SignalFd, watched: &Mutex<Watched>) {
 }
 
 /// The user's terminal in raw mode: each key goes to the VM unchanged, even Ctrl-C.
-struct Raw {
+struct RawMode {
     before: Termios,
 }
 
-impl Raw {
+impl RawMode {
     /// `None` if standard input or output is not a terminal.
-    fn terminal() -> Result<Option<Raw>> {
+    fn terminal() -> Result<Option<RawMode>> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Ok(None);
         }
@@ -270,11 +271,11 @@ impl Raw {
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw).context("tcsetattr(3)")?;
-        Ok(Some(Raw { before }))
+        Ok(Some(RawMode { before }))
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawMode {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.before);
     }

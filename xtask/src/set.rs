@@ -89,7 +89,7 @@ pub(crate) fn make_with(
         memory: MEMORY,
         raw_root: false,
         boot_limit: None,
-        rung: Mutex::default(),
+        boot_config: Mutex::default(),
         kept: true,
         scratch,
     })

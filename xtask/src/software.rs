@@ -38,10 +38,10 @@ const TOOLS: [&str; 2] = ["mmdebstrap", "umoci"];
 const FILES: [&str; 2] = ["images.tar", "hello.deb"];
 
 /// The trees of the images, and their packages.
-const ROOM: u64 = 1 << 30;
+const REQUIRED_SPACE: u64 = 1 << 30;
 
 /// A step may take so long: it downloads 60 MB.
-const PATIENCE: Duration = Duration::from_secs(900);
+const STEP_TIMEOUT: Duration = Duration::from_secs(900);
 
 fn say(text: &str) {
     eprintln!("software: {text}");
@@ -89,10 +89,10 @@ fn made() -> Result<PathBuf> {
         (Err(error), _) => return Err(error),
     };
     tools()?;
-    room(scratch.path(), ROOM, "the images")?;
+    room(scratch.path(), REQUIRED_SPACE, "the images")?;
     let new = scratch.path().join("images");
     fs::create_dir(&new).step(|| format!("mkdir(2) {}", new.display()))?;
-    Kitchen { scratch: scratch.path(), apt: &apt }.make(&new)?;
+    ImageBuilder { scratch: scratch.path(), apt: &apt }.make(&new)?;
     fs::write(new.join("versions"), key(&versions)).step(|| "write(2) versions")?;
     if kept.exists() {
         remove_tree(&kept)?;
@@ -127,12 +127,12 @@ fn tools() -> Result<()> {
 }
 
 /// Where the images are made.
-struct Kitchen<'a> {
+struct ImageBuilder<'a> {
     scratch: &'a Path,
     apt: &'a Apt<'a>,
 }
 
-impl Kitchen<'_> {
+impl ImageBuilder<'_> {
     /// Make all files in this directory.
     fn make(&self, directory: &Path) -> Result<()> {
         let layout = self.scratch.join("layout").display().to_string();
@@ -184,7 +184,7 @@ impl Kitchen<'_> {
             command.arg(format!("--customize-hook={script}"));
         }
         command.arg(release()?).arg(to).args(sources()?);
-        run(&mut command, PATIENCE).map(drop)
+        run(&mut command, STEP_TIMEOUT).map(drop)
     }
 
     /// The files that the packages of an image add to the base, as a layer.
@@ -209,7 +209,7 @@ impl Kitchen<'_> {
             left_out.join(" "),
             layer.display()
         );
-        run(Command::new("sh").args(["-ec", &script]), PATIENCE)?;
+        run(Command::new("sh").args(["-ec", &script]), STEP_TIMEOUT)?;
         remove_tree(&tree)?;
         Ok(layer)
     }
@@ -226,7 +226,7 @@ impl Kitchen<'_> {
             tree.display(),
             REGISTRY.script
         );
-        run(Command::new("sh").args(["-ec", &script]), PATIENCE)?;
+        run(Command::new("sh").args(["-ec", &script]), STEP_TIMEOUT)?;
         let layer = self.scratch.join("registry.tar");
         tar(&tree, &layer)?;
         umoci(&["new", "--image", &reference(layout, REGISTRY.name)])?;
@@ -248,7 +248,7 @@ fn reference(layout: &str, name: &str) -> String {
 }
 
 fn umoci(words: &[&str]) -> Result<()> {
-    run(Command::new("umoci").args(words), PATIENCE).map(drop)
+    run(Command::new("umoci").args(words), STEP_TIMEOUT).map(drop)
 }
 
 /// A directory as a tar, with root as the owner of all files.
@@ -256,7 +256,7 @@ fn tar(directory: &Path, to: &Path) -> Result<()> {
     let mut command = Command::new("tar");
     command.args(["--owner=0", "--group=0", "--numeric-owner", "-C"]);
     command.arg(directory).arg("-cf").arg(to).arg(".");
-    run(&mut command, PATIENCE).map(drop)
+    run(&mut command, STEP_TIMEOUT).map(drop)
 }
 
 /// The name of the distribution's release.

@@ -155,7 +155,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         false => None,
     };
     // The exit status of the user's shell is not a result of the tests.
-    let look = |name: &str, vm: &mut Machine, given: u32| {
+    let hook = |name: &str, vm: &mut Machine, given: u32| {
         let Some(watch) = &watch else { return Ok(()) };
         say(&format!(
             "a root shell in the VM in which {name} failed; exit ends the VM"
@@ -177,7 +177,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         );
     }
     // Report a missing QEMU before the build, which takes a minute.
-    let place = if args.list { Place::Here } else { place(&args)? };
+    let place = if args.list { Runner::Here } else { place(&args)? };
     let mut built = match args.program.as_str() {
         "blackbox" => build(&[])?,
         NETWORKS => build(&NETWORK_PROGRAMS)?,
@@ -211,8 +211,8 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     }
     let mut reports = Reports::default();
     let ran = match place {
-        Place::Here => on_this_machine(&args, &built, &tests, &mut reports),
-        Place::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &look, &mut reports),
+        Runner::Here => on_this_machine(&args, &built, &tests, &mut reports),
+        Runner::Vm(qemu) => in_vms(&args, &built, &tests, qemu, &hook, &mut reports),
     };
     // Report the tests that ended before an error of a VM, too.
     if let Some(path) = &args.json {
@@ -231,18 +231,18 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
 /// The kernels that are installed from packages, the default first.
 pub(crate) const PACKAGED: [&str; 2] = ["6.1", "6.12"];
 
-enum Place {
+enum Runner {
     Here,
     Vm(qemu::Qemu),
 }
 
 /// Choose the VM if one can start, otherwise this machine, and print which.
-fn place(args: &Args) -> Result<Place> {
+fn place(args: &Args) -> Result<Runner> {
     if args.here {
-        return Ok(Place::Here);
+        return Ok(Runner::Here);
     }
     let error = match qemu::find() {
-        Ok(qemu) => return Ok(Place::Vm(qemu)),
+        Ok(qemu) => return Ok(Runner::Vm(qemu)),
         Err(error) => error,
     };
     let wants_vm =
@@ -252,7 +252,7 @@ fn place(args: &Args) -> Result<Place> {
         return Err(error).context("no VM can start");
     }
     say(&format!("no VM can start: {}", in_words(&error)));
-    Ok(Place::Here)
+    Ok(Runner::Here)
 }
 
 fn on_this_machine(
@@ -299,7 +299,7 @@ fn in_vms(
     built: &Built,
     tests: &[String],
     qemu: qemu::Qemu,
-    look: lane::Look,
+    hook: lane::OnFailure,
     reports: &mut Reports,
 ) -> Result<()> {
     let choice = args.accel.unwrap_or(Choice::Auto);
@@ -332,7 +332,7 @@ fn in_vms(
         let first = reports.count();
         let suite = lane::Suite {
             jobs,
-            look: args.keep.then_some(look),
+            on_failure: args.keep.then_some(hook),
             ..lane::Suite::of(&args.program, args.timeout)
         };
         lane::run(&set, suite, &tests, reports)?;

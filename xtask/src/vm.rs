@@ -3,6 +3,7 @@
 
 pub(crate) mod accelerator;
 mod boot;
+mod boot_config;
 pub(crate) mod bzimage;
 mod command_line;
 mod console;
@@ -16,7 +17,6 @@ mod monitor;
 mod package;
 pub(crate) mod payload;
 pub(crate) mod qemu;
-mod rung;
 pub(crate) mod scratch;
 mod snapshot;
 pub(crate) mod tree;
@@ -107,8 +107,8 @@ pub(crate) struct Set {
     pub(crate) raw_root: bool,
     /// The time limit of a boot, if it is not the default.
     pub(crate) boot_limit: Option<Duration>,
-    /// The rung of the ladder with which the last boot worked.
-    pub(crate) rung: rung::LastRung,
+    /// The configuration with which the last boot worked.
+    pub(crate) boot_config: boot_config::LastBootConfig,
     /// Whether a VM may be restored from a snapshot.
     pub(crate) kept: bool,
     /// The directory of the medium, removed when this is dropped.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use ch02_setns::become_program;
 use clap::Subcommand;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 
 use crate::{ControllerNames, Group, GroupName, Layout, freeze, is_frozen, tables};
@@ -134,8 +134,8 @@ impl Commands {
     }
 }
 
-impl Act for Commands {
-    fn act(self, _context: &Context) -> Result<Exit> {
+impl Execute for Commands {
+    fn execute(self, _context: &Context) -> Result<Exit> {
         self.run()
     }
 }

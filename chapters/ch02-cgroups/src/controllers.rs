@@ -50,7 +50,7 @@ fn v2_name(name: &str) -> &str {
 /// cgroups(7), "/proc/cgroups"
 pub fn controllers(layout: &Layout) -> Result<Vec<Controller>> {
     let path = "/proc/cgroups";
-    let table = read_to_string(path).look(|| format!("read(2) {path}"))?;
+    let table = read_to_string(path).untraced(|| format!("read(2) {path}"))?;
     let lines = table.lines().filter(|line| !line.starts_with('#'));
     Ok(lines.filter_map(|line| controller(line, layout)).collect())
 }

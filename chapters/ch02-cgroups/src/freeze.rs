@@ -13,7 +13,7 @@ use crate::group::Group;
 
 /// Maximum time until the kernel has stopped every process. A process stops only
 /// when it leaves the kernel, or at an interruptible wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Stop (or continue) all processes of the group, and wait until the kernel reports
 /// this state.
@@ -37,10 +37,10 @@ pub fn freeze(group: &Group, frozen: bool) -> Result<()> {
     if !value.is_empty() {
         group.set("freezer.state", value)?;
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + FREEZE_TIMEOUT;
     loop {
-        let text =
-            read_to_string(&file).look(|| format!("read(2) {}", file.display()))?;
+        let text = read_to_string(&file)
+            .untraced(|| format!("read(2) {}", file.display()))?;
         if text.ends_with(done) {
             return Ok(());
         }

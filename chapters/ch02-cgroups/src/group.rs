@@ -18,7 +18,7 @@ use crate::top::top;
 
 /// The directory of a group in one hierarchy. It may not exist yet.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct GroupDir {
     /// The hierarchy.
     pub hierarchy: Hierarchy,
     /// The group's directory.
@@ -31,7 +31,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Group {
     /// Its directories, one in each hierarchy.
-    pub places: Vec<Place>,
+    pub places: Vec<GroupDir>,
 }
 
 /// The prefix of all group directories. Directories without it are never changed or
@@ -52,7 +52,7 @@ impl Group {
             let wanted: Vec<String> = wanted.cloned().collect();
             if !wanted.is_empty() {
                 let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
-                places.push(Place { hierarchy, path, wanted });
+                places.push(GroupDir { hierarchy, path, wanted });
             }
         }
         Ok(Group { places })
@@ -65,7 +65,7 @@ impl Group {
     pub fn add_hierarchy(&mut self, hierarchy: Hierarchy, name: &str) -> Result<()> {
         if self.places.iter().all(|place| place.hierarchy != hierarchy) {
             let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
-            self.places.push(Place { hierarchy, path, wanted: Vec::new() });
+            self.places.push(GroupDir { hierarchy, path, wanted: Vec::new() });
         }
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Group {
         for hierarchy in Layout::find()?.hierarchies {
             let path = top(&hierarchy)?.join(format!("{PREFIX}{name}"));
             if about(&path)?.is_some_and(|about| about.is_dir()) {
-                places.push(Place { hierarchy, path, wanted: Vec::new() });
+                places.push(GroupDir { hierarchy, path, wanted: Vec::new() });
             }
         }
         if places.is_empty() {
@@ -208,15 +208,15 @@ impl Group {
 pub fn processes(path: &Path) -> Result<Vec<i32>> {
     let path = path.join("cgroup.procs");
     let text =
-        read_to_string(&path).look(|| format!("read(2) {}", path.display()))?;
+        read_to_string(&path).untraced(|| format!("read(2) {}", path.display()))?;
     Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 /// A process that has just ended can keep its group busy (EBUSY) for a short time.
-const ENDING: Duration = Duration::from_secs(2);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn remove(path: &Path) -> Result<()> {
-    let deadline = Instant::now() + ENDING;
+    let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
         let removed = fs::remove_dir(path);
         let busy =
@@ -232,11 +232,11 @@ fn remove(path: &Path) -> Result<()> {
 fn about(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        about => about.map(Some).look(|| format!("stat(2) {}", path.display())),
+        about => about.map(Some).untraced(|| format!("stat(2) {}", path.display())),
     }
 }
 
-impl Place {
+impl GroupDir {
     fn file(&self, key: &str) -> Result<Option<PathBuf>> {
         let file = self.path.join(key);
         Ok(about(&file)?.is_some_and(|about| about.is_file()).then_some(file))
@@ -265,7 +265,7 @@ impl Place {
     fn make(&self) -> Result<()> {
         let path = &self.path;
         if self.hierarchy.version == Version::V2 {
-            hand_down(&top(&self.hierarchy)?, path, &self.wanted)?;
+            enable_controllers(&top(&self.hierarchy)?, path, &self.wanted)?;
         }
         fs::create_dir(path)
             .step(|| format!("mkdir(2) {}", path.display()))
@@ -276,7 +276,7 @@ impl Place {
             // process until both are set.
             let filled = ["cpuset.mems", "cpuset.cpus"]
                 .iter()
-                .try_for_each(|file| inherit(path, file));
+                .try_for_each(|file| copy_from_parent(path, file));
             if filled.is_err() {
                 let _ = fs::remove_dir(path);
             }
@@ -286,10 +286,10 @@ impl Place {
     }
 }
 
-fn inherit(path: &Path, file: &str) -> Result<()> {
+fn copy_from_parent(path: &Path, file: &str) -> Result<()> {
     let from = path.parent().context("a group lies in a hierarchy")?.join(file);
-    let value =
-        read_whole::text(&from).look(|| format!("read(2) {}", from.display()))?;
+    let value = read_whole::text(&from)
+        .untraced(|| format!("read(2) {}", from.display()))?;
     let to = path.join(file);
     fs::write(&to, value.trim())
         .step(|| format!("write(2) {:?} to {}", value.trim(), to.display()))
@@ -302,14 +302,14 @@ fn inherit(path: &Path, file: &str) -> Result<()> {
 ///
 /// # Source
 /// cgroup-v2.rst, "Enabling and Disabling" and "No Internal Process Constraint"
-fn hand_down(top: &Path, path: &Path, wanted: &[String]) -> Result<()> {
+fn enable_controllers(top: &Path, path: &Path, wanted: &[String]) -> Result<()> {
     let above = path.ancestors().skip(1);
     let mut above: Vec<&Path> = above.take_while(|at| at.starts_with(top)).collect();
     above.reverse();
     for group in above {
         let file = group.join("cgroup.subtree_control");
         let enabled = read_to_string(&file)
-            .look(|| format!("read(2) {}", file.display()))
+            .untraced(|| format!("read(2) {}", file.display()))
             .hint(|errno| hints::make(errno, group))?;
         let enabled: Vec<&str> = enabled.split_whitespace().collect();
         let missing = wanted.iter().filter(|name| !enabled.contains(&name.as_str()));
@@ -320,7 +320,7 @@ fn hand_down(top: &Path, path: &Path, wanted: &[String]) -> Result<()> {
         let missing = missing.join(" ");
         fs::write(&file, &missing)
             .step(|| format!("write(2) {missing:?} to {}", file.display()))
-            .hint(|errno| hints::hand_down(errno, group))?;
+            .hint(|errno| hints::enable_controllers(errno, group))?;
     }
     Ok(())
 }

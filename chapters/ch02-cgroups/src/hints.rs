@@ -93,7 +93,7 @@ pub fn add(errno: Errno) -> Option<String> {
 }
 
 /// For enabling a controller in `cgroup.subtree_control`.
-pub(crate) fn hand_down(errno: Errno, group: &Path) -> Option<String> {
+pub(crate) fn enable_controllers(errno: Errno, group: &Path) -> Option<String> {
     let group = group.display();
     match errno {
         Errno::EBUSY => Some(format!(

@@ -9,9 +9,9 @@ use std::path::{Component, Path};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::accounts::number;
 use crate::layout::{Version, hierarchy, membership, unescaped};
 use crate::name::GroupName;
+use crate::statistics::number;
 
 /// Bytes, the `special` ones often among them.
 fn bytes(special: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {

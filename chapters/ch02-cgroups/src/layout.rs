@@ -59,7 +59,7 @@ impl Layout {
         let mut table = Vec::with_capacity(4096);
         File::open(path)
             .and_then(|mut file| file.read_to_end(&mut table))
-            .look(|| format!("read(2) {path}"))?;
+            .untraced(|| format!("read(2) {path}"))?;
         let lines = table.split(|byte| *byte == b'\n');
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         for mut found in lines.filter_map(hierarchy) {
@@ -68,7 +68,7 @@ impl Layout {
                 // that the group above has not enabled.
                 let list = found.mount.join("cgroup.controllers");
                 let list = read_whole::text(&list)
-                    .look(|| format!("read(2) {}", list.display()))?;
+                    .untraced(|| format!("read(2) {}", list.display()))?;
                 found.controllers.extend(list.split_whitespace().map(Into::into));
             }
             // The same hierarchy may be mounted twice. The later mount wins, because
@@ -161,7 +161,7 @@ pub fn memberships(process: &str) -> Result<Vec<Membership>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             bail!("there is no process {process}")
         }
-        text => text.look(|| format!("read(2) {path}"))?,
+        text => text.untraced(|| format!("read(2) {path}"))?,
     };
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let found = lines.map(|line| {

@@ -3,7 +3,6 @@
 
 #![forbid(unsafe_code)]
 
-mod accounts;
 mod commands;
 mod controllers;
 mod freeze;
@@ -13,15 +12,16 @@ mod hints;
 mod hostile;
 mod layout;
 mod name;
+mod statistics;
 mod tables;
 mod top;
 
-pub use accounts::{Account, accounts};
 pub use commands::Commands;
 pub use controllers::{Controller, ControllerNames, controllers};
 pub use freeze::{freeze, is_frozen};
-pub use group::{Group, Place, processes};
+pub use group::{Group, GroupDir, processes};
 pub use hints::{add as add_hint, missing_file};
 pub use layout::{Hierarchy, Layout, Membership, Version, memberships};
 pub use name::GroupName;
+pub use statistics::{Statistic, statistics};
 pub use top::{HOST_GROUP, top};

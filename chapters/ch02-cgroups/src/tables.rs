@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Group, Layout, Version, accounts, controllers, memberships};
+use crate::{Group, Layout, Version, controllers, memberships, statistics};
 use anyhow::Result;
 
 /// All controllers: a line each, with the mount point of its hierarchy.
@@ -68,11 +68,11 @@ GROUP        the group of the process: a directory below the hierarchy's mount p
 /// The accounts of a group, a line each.
 pub(crate) fn stats(group: &Group) -> Result<String> {
     let mut table = format!("{:<20}{:<16}FILE\n", "ACCOUNT", "NUMBER");
-    for account in accounts(group)? {
+    for statistic in statistics(group)? {
         let _ = writeln!(
             table,
             "{:<20}{:<16}{}",
-            account.name, account.number, account.file
+            statistic.name, statistic.number, statistic.file
         );
     }
     Ok(table)

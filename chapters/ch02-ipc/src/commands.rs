@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 
 use crate::{Kind, list, make, remove};
@@ -44,8 +44,8 @@ impl Objects {
     }
 }
 
-impl Act for Objects {
-    fn act(self, _context: &Context) -> Result<Exit> {
+impl Execute for Objects {
+    fn execute(self, _context: &Context) -> Result<Exit> {
         self.run()
     }
 }

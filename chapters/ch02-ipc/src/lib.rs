@@ -8,7 +8,7 @@ mod objects;
 
 pub use objects::{Kind, list, make, remove};
 
-use common::{Birth, Part};
+use common::{CloneArgs, Part};
 use nix::sched::CloneFlags;
 
 /// An IPC namespace. It isolates System V IPC objects and POSIX message queues.
@@ -24,8 +24,8 @@ impl Part for Ipc {
         "ipc"
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.namespaces |= CloneFlags::CLONE_NEWIPC;
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.namespaces |= CloneFlags::CLONE_NEWIPC;
     }
 }
 // ANCHOR_END: part

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use common::step::{Hint, Step};
-use common::{Birth, Part, Plan, Up};
+use common::{CloneArgs, ParentLink, Part, Plan};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
@@ -23,11 +23,11 @@ impl Part for Mount {
         "mount"
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.namespaces |= CloneFlags::CLONE_NEWNS;
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.namespaces |= CloneFlags::CLONE_NEWNS;
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         // The copy is still linked to the original: systemd makes `/` shared, and a
         // mount below a shared mount point appears in both namespaces. So make all
         // mounts private before anything is mounted.

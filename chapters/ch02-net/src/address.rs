@@ -44,7 +44,7 @@ impl Route {
     pub fn addresses(&self) -> Result<Vec<Address>> {
         // struct ifaddrmsg, all zero: addresses of every family and device.
         let request = Message::new(RTM_GETADDR, NLM_F_DUMP).plain(&[0; 8]);
-        let answers = self.0.ask(request).look(|| "RTM_GETADDR, all")?;
+        let answers = self.0.ask(request).untraced(|| "RTM_GETADDR, all")?;
         Ok(answers.iter().filter_map(|answer| address(answer)).collect())
     }
 

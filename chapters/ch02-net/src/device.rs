@@ -12,7 +12,7 @@ use crate::link::{
     aliased, checked, ifinfomsg, named, text, why,
 };
 use crate::netlink::{Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
-use crate::route::{Place, Route};
+use crate::route::{Route, TargetNamespace};
 
 // From include/uapi/linux/if_link.h and veth.h.
 const IFLA_INFO_DATA: u16 = 2;
@@ -82,7 +82,7 @@ impl Route {
         name: &str,
         peer: &str,
         mac: [u8; 6],
-        place: Place,
+        place: TargetNamespace,
     ) -> Result<()> {
         // IFF_UP would fail with ENOTCONN here, because the peer is not connected
         // yet.
@@ -116,7 +116,7 @@ impl Route {
         name: &str,
         peer: &str,
         mac: [u8; 6],
-        place: Place,
+        place: TargetNamespace,
     ) -> Result<()> {
         let master = self.link(bridge)?;
         let mtu = master.mtu.to_ne_bytes();
@@ -153,7 +153,7 @@ impl Route {
     /// EINVAL if the device cannot be moved; ESRCH if the process does not exist;
     /// EEXIST if the name is already in use there; EPERM if the caller lacks
     /// CAP_NET_ADMIN in either namespace.
-    pub fn move_to(&self, name: &str, place: Place) -> Result<()> {
+    pub fn move_to(&self, name: &str, place: TargetNamespace) -> Result<()> {
         let request = place.attribute(named(RTM_NEWLINK, NLM_F_ACK, name)?);
         self.change(request, || format!("RTM_NEWLINK {name} to {place}"))
             .hint(|errno| why_not_moved(errno, name, place))
@@ -175,13 +175,13 @@ impl Route {
     ) -> Result<Option<bool>> {
         let refused = |name| {
             let request = named(RTM_NEWLINK, NLM_F_ACK, name)?;
-            let request = Place::Namespace(own).attribute(request);
+            let request = TargetNamespace::Namespace(own).attribute(request);
             match self.0.ask(request) {
                 Ok(_) => Ok(Some(false)),
                 Err(rustix::io::Errno::INVAL) => Ok(Some(true)),
                 Err(rustix::io::Errno::PERM) => Ok(None),
                 Err(errno) => Err(errno)
-                    .look(|| format!("RTM_NEWLINK {name} to its own namespace")),
+                    .untraced(|| format!("RTM_NEWLINK {name} to its own namespace")),
             }
         };
         if refused("lo")? != Some(true) {
@@ -252,7 +252,7 @@ fn why_no_pair(
     errno: Errno,
     name: &str,
     peer: &str,
-    place: Place,
+    place: TargetNamespace,
 ) -> Option<String> {
     match errno {
         Errno::EEXIST => Some(format!(
@@ -274,14 +274,18 @@ fn why_not_made(errno: Errno, kind: &str, name: &str) -> Option<String> {
 }
 
 // ANCHOR: why
-fn why_not_moved(errno: Errno, name: &str, place: Place) -> Option<String> {
+fn why_not_moved(
+    errno: Errno,
+    name: &str,
+    place: TargetNamespace,
+) -> Option<String> {
     match (errno, place) {
         (Errno::EINVAL, _) => Some(format!(
             "{name} must stay in its namespace: the kernel marks lo, bridges and \
              some other devices as netns-local (NETIF_F_NETNS_LOCAL); create \
              another one there instead"
         )),
-        (Errno::ESRCH, Place::Process(pid)) => {
+        (Errno::ESRCH, TargetNamespace::Process(pid)) => {
             Some(format!("there is no process {pid}"))
         }
         (Errno::EEXIST, _) => Some(format!("a device {name} is there already")),

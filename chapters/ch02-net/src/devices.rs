@@ -2,11 +2,11 @@
 
 use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 
 use crate::commands::{AddressCommand, RouteCommand};
-use crate::{Place, Route, list};
+use crate::{Route, TargetNamespace, list};
 
 /// Network devices, addresses and routes by hand
 #[derive(Debug, Subcommand)]
@@ -99,9 +99,9 @@ impl Devices {
                 change(|route| make(route, kind, &device, peer))
             }
             Devices::Remove { device } => change(|route| route.delete(&device)),
-            Devices::Move { device, process } => {
-                change(|route| route.move_to(&device, Place::Process(process)))
-            }
+            Devices::Move { device, process } => change(|route| {
+                route.move_to(&device, TargetNamespace::Process(process))
+            }),
             Devices::Master { device, bridge } => {
                 change(|route| route.set_master(&device, &bridge))
             }
@@ -109,8 +109,8 @@ impl Devices {
     }
 }
 
-impl Act for Devices {
-    fn act(self, _context: &Context) -> Result<Exit> {
+impl Execute for Devices {
+    fn execute(self, _context: &Context) -> Result<Exit> {
         self.run()
     }
 }

@@ -21,14 +21,14 @@ mod routes;
 
 pub use address::Address;
 pub use devices::Devices;
-pub use link::{LONGEST_NAME, Link, OPERSTATE_UP, colons, is_device_name};
+pub use link::{Link, MAX_NAME, OPERSTATE_UP, colons, is_device_name};
 pub use list::list;
 pub use loading::while_loading;
 pub use pair::Pair;
-pub use route::{Place, Route};
+pub use route::{Route, TargetNamespace};
 pub use routes::{RouteEntry, TABLE_LOCAL, TABLE_MAIN};
 
-use common::{Birth, Part};
+use common::{CloneArgs, Part};
 use nix::sched::CloneFlags;
 
 /// A network namespace. A new one contains only `lo`, which is down.
@@ -44,8 +44,8 @@ impl Part for Net {
         "net"
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.namespaces |= CloneFlags::CLONE_NEWNET;
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.namespaces |= CloneFlags::CLONE_NEWNET;
     }
 }
 // ANCHOR_END: part

@@ -34,10 +34,10 @@ const IFF_LOOPBACK: u32 = 0x8;
 const AF_BRIDGE: u8 = 7;
 
 /// The longest name of a device in bytes: IFNAMSIZ without its NUL.
-pub const LONGEST_NAME: usize = 15;
+pub const MAX_NAME: usize = 15;
 
 /// The longest alias of a device in bytes: IFALIASZ without its NUL.
-const LONGEST_ALIAS: usize = 255;
+const MAX_ALIAS: usize = 255;
 
 /// [`Link::operstate`] of a device that sends and receives.
 ///
@@ -87,7 +87,7 @@ impl Route {
     /// An errno of sendto(2), recv(2) or the kernel's answer.
     pub fn links(&self) -> Result<Vec<Link>> {
         let request = Message::new(RTM_GETLINK, NLM_F_DUMP).plain(&ifinfomsg(0, 0));
-        let answers = self.0.ask(request).look(|| "RTM_GETLINK, all")?;
+        let answers = self.0.ask(request).untraced(|| "RTM_GETLINK, all")?;
         Ok(answers.iter().map(|answer| link(answer)).collect())
     }
 
@@ -98,7 +98,7 @@ impl Route {
     pub fn link(&self, name: &str) -> Result<Link> {
         let request = named(RTM_GETLINK, NLM_F_ACK, name)?;
         let what = || format!("RTM_GETLINK {name}");
-        let answers = self.0.ask(request).look(what).hint(|e| why(e, name))?;
+        let answers = self.0.ask(request).untraced(what).hint(|e| why(e, name))?;
         answers.first().map(|answer| link(answer)).with_context(what)
     }
 
@@ -254,14 +254,14 @@ impl Route {
 
     /// Wait until the operational state of a device is up. From then on a bridge
     /// port forwards packets, so the first packet is not lost. Returns false if this
-    /// takes longer than `patience`.
+    /// takes longer than `timeout`.
     ///
     /// # Errors
     /// ENODEV.
     /// # Source
     /// Documentation/networking/operstates.rst
-    pub fn wait_until_up(&self, name: &str, patience: Duration) -> Result<bool> {
-        let deadline = Instant::now() + patience;
+    pub fn wait_until_up(&self, name: &str, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now() + timeout;
         loop {
             if self.link(name)?.operstate == OPERSTATE_UP {
                 return Ok(true);
@@ -298,8 +298,8 @@ pub(crate) fn named(kind: u16, flags: u16, name: &str) -> Result<Message> {
 /// Add an alias to the message. Unlike other texts it has no NUL at the end.
 pub(crate) fn aliased(message: Message, alias: &str) -> Result<Message> {
     ensure!(
-        alias.len() <= LONGEST_ALIAS,
-        "the alias {alias:?} is too long: it must have at most {LONGEST_ALIAS} bytes"
+        alias.len() <= MAX_ALIAS,
+        "the alias {alias:?} is too long: it must have at most {MAX_ALIAS} bytes"
     );
     Ok(message.attribute(IFLA_IFALIAS, alias.as_bytes()))
 }
@@ -313,7 +313,7 @@ pub(crate) fn aliased(message: Message, alias: &str) -> Result<Message> {
 pub(crate) fn checked(name: &str) -> Result<()> {
     ensure!(
         is_device_name(name),
-        "invalid device name {name:?}: expected 1 to {LONGEST_NAME} bytes without \
+        "invalid device name {name:?}: expected 1 to {MAX_NAME} bytes without \
          spaces, '/' and ':'"
     );
     Ok(())
@@ -323,7 +323,7 @@ pub(crate) fn checked(name: &str) -> Result<()> {
 #[must_use]
 pub fn is_device_name(name: &str) -> bool {
     let taboo = |c: char| c.is_whitespace() || "/:\0".contains(c);
-    (1..=LONGEST_NAME).contains(&name.len())
+    (1..=MAX_NAME).contains(&name.len())
         && ![".", ".."].contains(&name)
         && !name.contains(taboo)
 }

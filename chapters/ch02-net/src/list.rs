@@ -89,7 +89,7 @@ fn netns_local(route: &Route, link: &Link) -> Result<&'static str> {
         Some(known) => Some(known),
         None => {
             let path = "/proc/thread-self/ns/net";
-            let own = File::open(path).look(|| format!("open(2) {path}"))?;
+            let own = File::open(path).untraced(|| format!("open(2) {path}"))?;
             route.probe_netns_local(&link.name, own.as_fd())?
         }
     };

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub fn while_loading<T>(mut request: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..ATTEMPTS {
         match request() {
-            Err(error) if lacks(&error) => sleep(PAUSE),
+            Err(error) if is_unsupported(&error) => sleep(PAUSE),
             done => return done,
         }
     }
@@ -31,7 +31,7 @@ pub fn while_loading<T>(mut request: impl FnMut() -> Result<T>) -> Result<T> {
 
 /// Whether something is missing: EOPNOTSUPP from rtnetlink(7) or nf_tables, or
 /// ENOENT from nf_tables.
-fn lacks(error: &Error) -> bool {
+fn is_unsupported(error: &Error) -> bool {
     let errno = error.root_cause().downcast_ref::<Errno>();
     errno.is_some_and(|errno| [Errno::EOPNOTSUPP, Errno::ENOENT].contains(errno))
 }

@@ -12,11 +12,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use common::state::State;
 use common::step::Step;
-use common::{PATH, Part, Plan, Up, null};
+use common::{PATH, ParentLink, Part, Plan, null};
 use nix::sched::{CloneFlags, setns, unshare};
 use provision::busybox;
 
-use crate::route::{Place, Route};
+use crate::route::{Route, TargetNamespace};
 
 /// The end of the pair in the program's namespace.
 const LEFT: (&str, Ipv4Addr) = ("veth0", Ipv4Addr::new(172, 18, 0, 11));
@@ -60,7 +60,7 @@ impl Part for Pair {
     }
 
     // ANCHOR: enter
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         let left = own_namespace()?;
         let in_left = Route::open()?;
         // From here on this process and its children are in right. The socket above
@@ -68,13 +68,13 @@ impl Part for Pair {
         unshare(CloneFlags::CLONE_NEWNET).step(|| "unshare(2) CLONE_NEWNET")?;
         let right = own_namespace()?;
         let in_right = Route::open()?;
-        let keeper = keep(plan)?;
+        let keeper = keep_namespace(plan)?;
         say(&format_args!(
             "two network namespaces: left, and right with process {keeper} in it"
         ));
         in_left.add_veth(LEFT.0, RIGHT.0)?;
         say(&format_args!("a veth pair: {} and {}, both in left", LEFT.0, RIGHT.0));
-        in_left.move_to(RIGHT.0, Place::Namespace(right.as_fd()))?;
+        in_left.move_to(RIGHT.0, TargetNamespace::Namespace(right.as_fd()))?;
         say(&format_args!("{} moved to right, and is gone from left", RIGHT.0));
         for (side, route, (device, address)) in
             [("left", &in_left, LEFT), ("right", &in_right, RIGHT)]
@@ -114,14 +114,14 @@ impl Pair {
 /// namespace and keeps it alive.
 fn own_namespace() -> Result<File> {
     let path = "/proc/self/ns/net";
-    File::open(path).look(|| format!("open(2) {path}"))
+    File::open(path).untraced(|| format!("open(2) {path}"))
 }
 
 /// Start a process that stays in this process's network namespace, so that the
 /// reader can enter the namespace. Returns its PID. The kernel kills this process
 /// together with the PID namespace.
 #[allow(clippy::zombie_processes, reason = "its parent becomes the program")]
-fn keep(plan: &Plan) -> Result<u32> {
+fn keep_namespace(plan: &Plan) -> Result<u32> {
     // 68 years. Not every busybox knows "infinity".
     let keeper = Command::new("sleep")
         .arg(i32::MAX.to_string())

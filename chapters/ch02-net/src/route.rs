@@ -16,7 +16,7 @@ pub(crate) const AF_INET: u8 = 2;
 
 /// The network namespace to which a device is moved, or in which it is created.
 #[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
+pub enum TargetNamespace<'a> {
     /// The network namespace of a process, by its PID.
     Process(u32),
     /// The network namespace of this open file: /proc/PID/ns/net.
@@ -26,25 +26,27 @@ pub enum Place<'a> {
 const IFLA_NET_NS_PID: u16 = 19;
 const IFLA_NET_NS_FD: u16 = 28;
 
-impl Place<'_> {
+impl TargetNamespace<'_> {
     /// The attribute that names this namespace.
     pub(crate) fn attribute(self, message: Message) -> Message {
         match self {
-            Place::Process(pid) => {
+            TargetNamespace::Process(pid) => {
                 message.attribute(IFLA_NET_NS_PID, &pid.to_ne_bytes())
             }
-            Place::Namespace(file) => {
+            TargetNamespace::Namespace(file) => {
                 message.attribute(IFLA_NET_NS_FD, &file.as_raw_fd().to_ne_bytes())
             }
         }
     }
 }
 
-impl std::fmt::Display for Place<'_> {
+impl std::fmt::Display for TargetNamespace<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Place::Process(pid) => write!(f, "the namespace of process {pid}"),
-            Place::Namespace(file) => {
+            TargetNamespace::Process(pid) => {
+                write!(f, "the namespace of process {pid}")
+            }
+            TargetNamespace::Namespace(file) => {
                 write!(f, "the namespace of descriptor {}", file.as_raw_fd())
             }
         }
@@ -66,7 +68,7 @@ impl Route {
     /// # Errors
     /// EMFILE or ENFILE if there are too many open files.
     pub fn open() -> Result<Route> {
-        Socket::open(None).map(Route).look(|| "socket(2) AF_NETLINK")
+        Socket::open(None).map(Route).untraced(|| "socket(2) AF_NETLINK")
     }
 
     /// Open a socket in another network namespace, given by its open file. Only this
@@ -83,13 +85,13 @@ impl Route {
     pub fn open_in(namespace: BorrowedFd) -> Result<Route> {
         // /proc/self would be the main thread, which may be in another namespace.
         let path = "/proc/thread-self/ns/net";
-        let own = File::open(path).look(|| format!("open(2) {path}"))?;
+        let own = File::open(path).untraced(|| format!("open(2) {path}"))?;
         setns(namespace, CloneFlags::CLONE_NEWNET)
-            .look(|| "setns(2) into the other network namespace")
+            .untraced(|| "setns(2) into the other network namespace")
             .hint(why_not_entered)?;
         let opened = Route::open();
         setns(own, CloneFlags::CLONE_NEWNET)
-            .look(|| "setns(2) back into the own network namespace")
+            .untraced(|| "setns(2) back into the own network namespace")
             .context(
                 "this process is now in a network namespace that is not its own",
             )?;

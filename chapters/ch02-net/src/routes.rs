@@ -109,7 +109,7 @@ impl Route {
         let mut start = [0; RTMSG];
         start[0] = AF_INET;
         let request = Message::new(RTM_GETROUTE, NLM_F_DUMP).plain(&start);
-        let answers = self.0.ask(request).look(|| "RTM_GETROUTE, all")?;
+        let answers = self.0.ask(request).untraced(|| "RTM_GETROUTE, all")?;
         Ok(answers.iter().filter_map(|answer| entry(answer)).collect())
     }
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ch02_net::{OPERSTATE_UP, Place, Route, RouteEntry, TABLE_MAIN};
+use ch02_net::{OPERSTATE_UP, Route, RouteEntry, TABLE_MAIN, TargetNamespace};
 use common::step::report;
 use nix::sched::{CloneFlags, unshare};
 
@@ -87,7 +87,7 @@ fn a_socket_of_another_namespace_is_opened_and_this_thread_comes_back() {
 fn a_peer_is_born_in_the_other_namespace_and_the_port_comes_up() {
     between_namespaces(|host, guest| {
         let inside = Route::open_in(guest.as_fd()).unwrap();
-        let place = Place::Namespace(guest.as_fd());
+        let place = TargetNamespace::Namespace(guest.as_fd());
         host.add_bridge("br0", "test").unwrap();
         host.set_up("br0").unwrap();
         host.add_veth_to("veth0", "eth0", MAC, place).unwrap();
@@ -119,7 +119,12 @@ fn a_peer_is_born_in_the_other_namespace_and_the_port_comes_up() {
             let error = told(host.add_veth_to(name, peer, MAC, place));
             assert!(error.contains("EEXIST"), "{error}");
         }
-        let error = told(host.add_veth_to("veth1", "eth1", MAC, Place::Process(0)));
+        let error = told(host.add_veth_to(
+            "veth1",
+            "eth1",
+            MAC,
+            TargetNamespace::Process(0),
+        ));
         assert!(error.contains("ESRCH") && host.link("veth1").is_err(), "{error}");
 
         host.delete("veth0").unwrap();
@@ -131,8 +136,13 @@ fn a_peer_is_born_in_the_other_namespace_and_the_port_comes_up() {
 fn a_port_sends_back_through_itself_only_with_hairpin() {
     between_namespaces(|host, guest| {
         host.add_bridge("br0", "test").unwrap();
-        host.add_veth_to("veth0", "eth0", MAC, Place::Namespace(guest.as_fd()))
-            .unwrap();
+        host.add_veth_to(
+            "veth0",
+            "eth0",
+            MAC,
+            TargetNamespace::Namespace(guest.as_fd()),
+        )
+        .unwrap();
         host.set_master("veth0", "br0").unwrap();
         // Use netlink directly: sysfs would have to be mounted for this namespace.
         for hairpin in [true, false] {
@@ -146,7 +156,7 @@ fn a_port_sends_back_through_itself_only_with_hairpin() {
 fn a_port_is_made_with_its_bridge_and_without_an_ipv6_address() {
     between_namespaces(|host, guest| {
         let inside = Route::open_in(guest.as_fd()).unwrap();
-        let place = Place::Namespace(guest.as_fd());
+        let place = TargetNamespace::Namespace(guest.as_fd());
         host.add_bridge("br0", "test").unwrap();
         host.set_mtu("br0", 1400).unwrap();
         host.set_up("br0").unwrap();
@@ -201,8 +211,13 @@ mod raw {
 fn addresses_and_routes_are_added_listed_and_removed() {
     between_namespaces(|host, guest| {
         let inside = Route::open_in(guest.as_fd()).unwrap();
-        host.add_veth_to("veth0", "eth0", MAC, Place::Namespace(guest.as_fd()))
-            .unwrap();
+        host.add_veth_to(
+            "veth0",
+            "eth0",
+            MAC,
+            TargetNamespace::Namespace(guest.as_fd()),
+        )
+        .unwrap();
         host.set_up("veth0").unwrap();
         inside.add_address("eth0", GUEST, 24).unwrap();
         inside.set_up("eth0").unwrap();

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use common::{Birth, Part};
+use common::{CloneArgs, Part};
 use nix::sched::CloneFlags;
 
 /// A PID namespace. Its first process is PID 1. When PID 1 ends, the kernel kills
@@ -20,8 +20,8 @@ impl Part for Pid {
         "pid"
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.namespaces |= CloneFlags::CLONE_NEWPID;
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.namespaces |= CloneFlags::CLONE_NEWPID;
     }
 }
 // ANCHOR_END: part

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 use common::{Exit, output};
 
@@ -12,7 +12,7 @@ use crate::{Choice, enter, hold, list, release, unshare};
 
 /// Create, leave, join and hold namespaces
 #[derive(Debug, Subcommand)]
-pub enum ByHand {
+pub enum NamespaceCommands {
     /// Show the namespaces of a process [default: this one]
     List {
         /// Process ID; adds a column that shows whether the namespace is also yours
@@ -20,7 +20,7 @@ pub enum ByHand {
         process: Option<u32>,
     },
     /// unshare(2): move to new namespaces and execute a program
-    Unshare(Words),
+    Unshare(KindsAndCommand),
     /// setns(2): join the namespaces of a process and execute a program
     Enter {
         /// Process ID, or the name of a held namespace
@@ -29,7 +29,7 @@ pub enum ByHand {
 
         /// The namespaces and the program.
         #[command(flatten)]
-        words: Words,
+        words: KindsAndCommand,
     },
     /// Keep a namespace of a process under a name, even after the process ends
     Hold {
@@ -53,7 +53,7 @@ pub enum ByHand {
 
 /// Kinds of namespaces, and a program.
 #[derive(Args, Debug)]
-pub struct Words {
+pub struct KindsAndCommand {
     #[command(flatten)]
     choice: Choice,
 
@@ -62,7 +62,7 @@ pub struct Words {
     command: Vec<OsString>,
 }
 
-impl ByHand {
+impl NamespaceCommands {
     /// Execute the command.
     ///
     /// # Errors
@@ -70,19 +70,21 @@ impl ByHand {
     /// [`hold`](fn@hold) and [`release`], and of writing to stdout.
     pub fn run(self) -> Result<Exit> {
         match self {
-            ByHand::List { process } => {
+            NamespaceCommands::List { process } => {
                 output::print(&list(process)?)?;
                 Ok(Exit::Code(0))
             }
-            ByHand::Unshare(words) => unshare(&words.choice.kinds(), &words.command),
-            ByHand::Enter { who, words } => {
+            NamespaceCommands::Unshare(words) => {
+                unshare(&words.choice.kinds(), &words.command)
+            }
+            NamespaceCommands::Enter { who, words } => {
                 enter(&who, words.choice.kinds(), &words.command)
             }
-            ByHand::Hold { name, process, choice } => {
+            NamespaceCommands::Hold { name, process, choice } => {
                 hold(&name, process, &choice.kinds())?;
                 Ok(Exit::Code(0))
             }
-            ByHand::Release { name } => {
+            NamespaceCommands::Release { name } => {
                 release(&name)?;
                 Ok(Exit::Code(0))
             }
@@ -90,8 +92,8 @@ impl ByHand {
     }
 }
 
-impl Act for ByHand {
-    fn act(self, _context: &Context) -> Result<Exit> {
+impl Execute for NamespaceCommands {
+    fn execute(self, _context: &Context) -> Result<Exit> {
         self.run()
     }
 }

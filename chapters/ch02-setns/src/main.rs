@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ch02_setns::commands::ByHand;
+use ch02_setns::commands::NamespaceCommands;
 use ch02_setns::{Choice, Namespaces};
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
@@ -27,7 +27,7 @@ enum Action {
     /// clone(2): run a program in new namespaces
     Run(Run),
     #[command(flatten)]
-    ByHand(ByHand),
+    NamespaceCommands(NamespaceCommands),
 }
 
 #[derive(Args)]
@@ -45,6 +45,6 @@ fn main() -> ExitCode {
             .part(flags.choice.user())
             .part(Namespaces(flags.choice.kinds()))
             .run(),
-        Action::ByHand(command) => command.run(),
+        Action::NamespaceCommands(command) => command.run(),
     })
 }

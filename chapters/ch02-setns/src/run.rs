@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ch02_mount::Mount;
-use common::{Birth, Part, Plan, Up};
+use common::{CloneArgs, ParentLink, Part, Plan};
 
 use crate::kind::{Kind, flags};
 
@@ -16,13 +16,13 @@ impl Part for Namespaces {
         "namespaces"
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.namespaces |= flags(&self.0);
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.namespaces |= flags(&self.0);
     }
 
-    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, link: &ParentLink) -> Result<()> {
         match self.0.iter().any(|kind| kind.file == "mnt") {
-            true => Mount.enter(plan, up),
+            true => Mount.enter(plan, link),
             false => Ok(()),
         }
     }

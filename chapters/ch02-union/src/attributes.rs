@@ -21,7 +21,7 @@ use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 /// # Errors
 /// An errno of chown(2), chmod(2), setxattr(2) or utimensat(2). In a user namespace,
 /// EPERM and EINVAL from chown(2) and EPERM from setxattr(2) are ignored.
-pub fn keep(
+pub fn copy_attributes(
     about: &Metadata,
     from: &Path,
     to: &Path,
@@ -34,13 +34,13 @@ pub fn keep(
         // caller. Drop the setuid and setgid bits: the original owner did not grant
         // them to the caller's account.
         Err(error) if user_namespace && is_denied(&error) => mode &= 0o1777,
-        error => error.look(|| format!("chown(2) {}", to.display()))?,
+        error => error.untraced(|| format!("chown(2) {}", to.display()))?,
     }
     // A symlink has no mode, and chmod(2) would follow it.
     if !about.is_symlink() {
         fs::set_permissions(to, fs::Permissions::from_mode(mode))
-            .look(|| format!("chmod(2) {}", to.display()))?;
-        extended(from, to, user_namespace).look(|| {
+            .untraced(|| format!("chmod(2) {}", to.display()))?;
+        copy_extended_attributes(from, to, user_namespace).untraced(|| {
             format!("setxattr(2) {} as {}", to.display(), from.display())
         })?;
     }
@@ -48,13 +48,17 @@ pub fn keep(
     let change = TimeSpec::new(about.mtime(), about.mtime_nsec());
     let flags = UtimensatFlags::NoFollowSymlink;
     utimensat(AT_FDCWD, to, &access, &change, flags)
-        .look(|| format!("utimensat(2) {}", to.display()))
+        .untraced(|| format!("utimensat(2) {}", to.display()))
 }
 
 /// Copy the extended attributes, which include file capabilities. Those of overlayfs
 /// are left out: they have no meaning in a complete tree.
-fn extended(from: &Path, to: &Path, user_namespace: bool) -> rustix::io::Result<()> {
-    let mut names = vec![0; LIST];
+fn copy_extended_attributes(
+    from: &Path,
+    to: &Path,
+    user_namespace: bool,
+) -> rustix::io::Result<()> {
+    let mut names = vec![0; MAX_LIST];
     let length = match llistxattr(from, &mut names[..]) {
         Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
         length => length?,
@@ -65,7 +69,7 @@ fn extended(from: &Path, to: &Path, user_namespace: bool) -> rustix::io::Result<
         if name.to_bytes().windows(9).any(|word| word == b".overlay.") {
             continue;
         }
-        let mut value = vec![0; VALUE];
+        let mut value = vec![0; MAX_VALUE];
         let length = lgetxattr(from, name, &mut value[..])?;
         match lsetxattr(to, name, &value[..length], XattrFlags::empty()) {
             // The file system does not support this attribute, or only the host's
@@ -82,8 +86,8 @@ fn extended(from: &Path, to: &Path, user_namespace: bool) -> rustix::io::Result<
 ///
 /// # Source
 /// xattr(7), "VFS-imposed limits"
-const LIST: usize = 64 << 10;
-const VALUE: usize = 64 << 10;
+const MAX_LIST: usize = 64 << 10;
+const MAX_VALUE: usize = 64 << 10;
 
 fn is_denied(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);

@@ -20,11 +20,11 @@ const SEPARATORS: [u8; 3] = *b":,=";
 /// The maximum number of branches in one call. aufs stores the options of a call in
 /// a page of 85 entries. With more branches, it crashes the kernel instead of
 /// returning an error.
-const AT_ONCE: usize = 64;
+const BRANCHES_PER_CALL: usize = 64;
 
 /// The maximum number of branches of a union, unless aufs was built for 511, 1,023
 /// or 32,767.
-const FEW: usize = 127;
+const DEFAULT_MAX_BRANCHES: usize = 127;
 
 pub(crate) fn check(union: &Union) -> Result<()> {
     for path in union.lower.iter().chain([&union.upper]) {
@@ -77,7 +77,7 @@ fn calls(union: &Union) -> Vec<OsString> {
         [lower, b"=ro+wh"].concat()
     });
     let branches: Vec<Vec<u8>> = iter::once(upper).chain(lower).collect();
-    let mut calls = branches.chunks(AT_ONCE);
+    let mut calls = branches.chunks(BRANCHES_PER_CALL);
     let first = calls.next().map(|some| [b"dirs=", &*some.join(&b':')].concat());
     let more =
         calls.map(|some| [b"append:", &*some.join(&b",append:"[..])].concat());
@@ -96,7 +96,7 @@ fn why(errno: Errno, branches: usize) -> Option<String> {
             "only the host's root may mount aufs, because the kernel does not allow \
              it in a user namespace: use --driver overlay"
         }
-        Errno::ENOSPC if branches > FEW => {
+        Errno::ENOSPC if branches > DEFAULT_MAX_BRANCHES => {
             "aufs accepts at most 127 branches, including the write layer, unless \
              it was built for more: use fewer layers, or --driver overlay, which \
              accepts 500"

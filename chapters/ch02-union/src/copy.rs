@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 use rustix::fs::lgetxattr;
 
-use crate::attributes::keep;
-use crate::tree::{Fate, Rules, TreeCopy, make_directory};
+use crate::attributes::copy_attributes;
+use crate::tree::{CopyRules, EntryAction, TreeCopy, make_directory};
 use crate::union::Union;
 
 // ANCHOR: mount
@@ -23,8 +23,8 @@ use crate::union::Union;
 /// signals in the meantime.
 pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()> {
     let upper = &union.upper;
-    let mut entries =
-        fs::read_dir(upper).look(|| format!("readdir(3) {}", upper.display()))?;
+    let mut entries = fs::read_dir(upper)
+        .untraced(|| format!("readdir(3) {}", upper.display()))?;
     if entries.next().is_none() {
         fill(union, user_namespace)?;
     }
@@ -47,8 +47,8 @@ fn fill(union: &Union, user_namespace: bool) -> Result<()> {
         // As in a union, the root directory has the attributes of the upper
         // directory.
         let about = fs::symlink_metadata(upper)
-            .look(|| format!("lstat(2) {}", upper.display()))?;
-        keep(&about, upper, &tree, user_namespace)?;
+            .untraced(|| format!("lstat(2) {}", upper.display()))?;
+        copy_attributes(&about, upper, &tree, user_namespace)?;
         let TreeCopy { files, reflinks, .. } = copy;
         let (from, to) = (tree.display(), upper.display());
         fs::rename(&tree, upper)
@@ -80,8 +80,13 @@ fn in_the_way(errno: Errno) -> Option<String> {
 /// The rules of a union: an upper layer hides what is below it.
 struct UpperHidesLower;
 
-impl Rules for UpperHidesLower {
-    fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate> {
+impl CopyRules for UpperHidesLower {
+    fn action(
+        &self,
+        from: &Path,
+        about: &Metadata,
+        to: &Path,
+    ) -> Result<EntryAction> {
         let there = fs::symlink_metadata(to).ok();
         let merges = about.is_dir()
             && there.as_ref().is_some_and(Metadata::is_dir)
@@ -92,9 +97,9 @@ impl Rules for UpperHidesLower {
             remove_tree(to)?;
         }
         Ok(match (is_whiteout(about), merges) {
-            (true, _) => Fate::Skip,
-            (false, true) => Fate::Merge,
-            (false, false) => Fate::Copy,
+            (true, _) => EntryAction::Skip,
+            (false, true) => EntryAction::Merge,
+            (false, false) => EntryAction::Copy,
         })
     }
 }

@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use common::step::{Hint, Step};
-use common::{Part, Plan, Up, hints};
+use common::{ParentLink, Part, Plan, hints};
 
-pub use attributes::keep;
+pub use attributes::copy_attributes;
 pub use copy::is_whiteout;
 pub use driver::Driver;
-pub use tree::{Fate, Rules, TreeCopy, copy_file, make_directory};
+pub use tree::{CopyRules, EntryAction, TreeCopy, copy_file, make_directory};
 pub use union::Union;
 
 /// Flags of this part.
@@ -68,7 +68,8 @@ impl Merged {
     /// ENOENT if a path is relative and the current directory was removed.
     pub fn new(flags: Flags) -> Result<Merged> {
         let absolute = |path: PathBuf| {
-            std::path::absolute(&path).look(|| format!("find {}", path.display()))
+            std::path::absolute(&path)
+                .untraced(|| format!("find {}", path.display()))
         };
         let lower: Result<_> = flags.lower.into_iter().map(absolute).collect();
         let union = Union {
@@ -104,7 +105,7 @@ impl Part for Merged {
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         let at = self.at.as_deref().context("no place for the merged tree")?;
         self.driver.mount(&self.union, at, plan)
     }
@@ -113,7 +114,7 @@ impl Part for Merged {
 /// Check that this is a directory: the error of mount(2) would be less precise.
 fn directory(path: &Path, what: &str) -> Result<fs::Metadata> {
     let about = fs::metadata(path)
-        .look(|| format!("stat(2) {} as the {what}", path.display()))?;
+        .untraced(|| format!("stat(2) {} as the {what}", path.display()))?;
     anyhow::ensure!(
         about.is_dir(),
         "the {what} {} is not a directory",

@@ -19,13 +19,13 @@ use crate::short::{PAGE, short};
 use crate::union::Union;
 
 /// From fs/overlayfs/params.h, "OVL_MAX_STACK".
-const MOST_LAYERS: usize = 500;
+const MAX_LAYERS: usize = 500;
 
 pub(crate) fn check(union: &Union) -> Result<()> {
     let layers = union.lower.len();
     ensure!(
-        layers <= MOST_LAYERS,
-        "{layers} lower directories, but overlayfs accepts at most {MOST_LAYERS}: \
+        layers <= MAX_LAYERS,
+        "{layers} lower directories, but overlayfs accepts at most {MAX_LAYERS}: \
          merge some of them into one"
     );
     Ok(())
@@ -40,7 +40,7 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
         let flags = MsFlags::empty();
         let mount =
             || nix::mount::mount(kind, at, kind, flags, Some(options.as_os_str()));
-        patiently(mount)
+        mount_with_retry(mount)
             .step(|| {
                 format!("mount(2) overlay on {} {}", at.display(), options.display())
             })
@@ -57,7 +57,7 @@ pub(crate) fn mount(union: &Union, at: &Path, user_namespace: bool) -> Result<()
 ///
 /// # Source
 /// fs/filesystems.c, "get_fs_type"; seen on Linux 6.1 and 6.12
-fn patiently(mount: impl Fn() -> nix::Result<()>) -> nix::Result<()> {
+fn mount_with_retry(mount: impl Fn() -> nix::Result<()>) -> nix::Result<()> {
     for _ in 0..TRIES {
         let mounted = mount();
         if mounted != Err(Errno::ENODEV) {
@@ -140,7 +140,7 @@ fn escaped(path: &Path) -> Vec<u8> {
 fn why(errno: Errno, union: &Union) -> Option<String> {
     let upper = union.upper.display();
     match errno {
-        Errno::EINVAL => Some(match closed(&union.upper) {
+        Errno::EINVAL => Some(match unsupported_upper(&union.upper) {
             Some(kind) => format!(
                 "the write layer {upper} is on {kind}, which overlayfs does not \
                  support; use ext4, xfs, btrfs or tmpfs: {}",
@@ -170,7 +170,7 @@ fn why(errno: Errno, union: &Union) -> Option<String> {
 }
 
 /// The name of the file system of `upper`, if it is known to support no write layer.
-fn closed(upper: &Path) -> Option<&'static str> {
+fn unsupported_upper(upper: &Path) -> Option<&'static str> {
     match statfs(upper).ok()?.filesystem_type() {
         OVERLAYFS_SUPER_MAGIC => Some("overlayfs"),
         NFS_SUPER_MAGIC => Some("NFS"),

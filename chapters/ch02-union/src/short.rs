@@ -34,7 +34,7 @@ pub(crate) fn short(
         .step(|| format!("umount2(2) {} MNT_DETACH", at.display()))?;
     let link = |target: &PathBuf, name: String| {
         symlink(target, &name)
-            .look(|| format!("symlink(2) {name} to {}", target.display()))?;
+            .untraced(|| format!("symlink(2) {name} to {}", target.display()))?;
         Ok(PathBuf::from(name))
     };
     let lower = union.lower.iter().enumerate();

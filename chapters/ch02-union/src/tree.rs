@@ -1,7 +1,7 @@
 //! Copy a directory tree, with hard links, holes, attributes and special files.
 //!
 //! Both the driver `copy` and commit copy layers. An entry means something different
-//! to each of them, so each has its own [`Rules`].
+//! to each of them, so each has its own [`CopyRules`].
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -17,11 +17,11 @@ use nix::libc::O_NOFOLLOW;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 
-use crate::attributes::keep;
+use crate::attributes::copy_attributes;
 
 /// What happens to an entry of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum EntryAction {
     /// The entry is not copied: it is a marker, not a file.
     Skip,
     /// The entry is a directory that exists in the target. Only its entries are
@@ -32,12 +32,17 @@ pub enum Fate {
 }
 
 /// What the entries of a tree mean.
-pub trait Rules {
+pub trait CopyRules {
     /// The fate of the entry `from`, whose place in the target is `to`.
     ///
     /// # Errors
     /// Any error ends the copy.
-    fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate>;
+    fn action(
+        &self,
+        from: &Path,
+        about: &Metadata,
+        to: &Path,
+    ) -> Result<EntryAction>;
 
     /// Called after all entries of a directory were copied.
     ///
@@ -68,7 +73,7 @@ pub struct TreeCopy<R> {
     pub bytes: u64,
 }
 
-impl<R: Rules> TreeCopy<R> {
+impl<R: CopyRules> TreeCopy<R> {
     /// Create a copy with these rules.
     #[must_use]
     pub fn new(rules: R, user_namespace: bool) -> TreeCopy<R> {
@@ -89,8 +94,8 @@ impl<R: Rules> TreeCopy<R> {
 
     fn inside(&mut self, from: &Path, to: &Path) -> Result<()> {
         let step = || format!("readdir(3) {}", from.display());
-        for entry in fs::read_dir(from).look(step)? {
-            let entry = entry.look(step)?;
+        for entry in fs::read_dir(from).untraced(step)? {
+            let entry = entry.untraced(step)?;
             let path = entry.path();
             match self.entry(&path, &to.join(entry.file_name())) {
                 Err(error) if self.rules.tolerates(&path, &error) => {}
@@ -103,20 +108,20 @@ impl<R: Rules> TreeCopy<R> {
     // ANCHOR: entry
     fn entry(&mut self, from: &Path, to: &Path) -> Result<()> {
         let about = fs::symlink_metadata(from)
-            .look(|| format!("lstat(2) {}", from.display()))?;
-        let fate = self.rules.fate(from, &about, to)?;
-        if fate == Fate::Skip {
+            .untraced(|| format!("lstat(2) {}", from.display()))?;
+        let action = self.rules.action(from, &about, to)?;
+        if action == EntryAction::Skip {
             return Ok(());
         }
         if about.is_dir() {
-            if fate == Fate::Copy {
+            if action == EntryAction::Copy {
                 make_directory(to)?;
             }
             self.inside(from, to)?;
         } else if about.nlink() > 1 {
             let file = (about.dev(), about.ino());
             if let Some(first) = self.links.get(&file) {
-                return fs::hard_link(first, to).look(|| {
+                return fs::hard_link(first, to).untraced(|| {
                     format!("link(2) {} to {}", first.display(), to.display())
                 });
             }
@@ -125,7 +130,7 @@ impl<R: Rules> TreeCopy<R> {
         } else {
             self.leaf(&about, from, to)?;
         }
-        keep(&about, from, to, self.user_namespace)
+        copy_attributes(&about, from, to, self.user_namespace)
     }
     // ANCHOR_END: entry
 
@@ -140,16 +145,16 @@ impl<R: Rules> TreeCopy<R> {
         }
         if kind.is_symlink() {
             let target = fs::read_link(from)
-                .look(|| format!("readlink(2) {}", from.display()))?;
+                .untraced(|| format!("readlink(2) {}", from.display()))?;
             return symlink(&target, to)
-                .look(|| format!("symlink(2) {}", to.display()));
+                .untraced(|| format!("symlink(2) {}", to.display()));
         }
         // A copied socket has no listener, but its file is kept. Its device number
         // has no meaning.
         let device = if kind.is_socket() { 0 } else { about.rdev() };
         let kind = SFlag::from_bits_truncate(about.mode()) & SFlag::S_IFMT;
         mknod(to, kind, Mode::S_IRUSR | Mode::S_IWUSR, device)
-            .look(|| format!("mknod(2) {} as {}", to.display(), from.display()))
+            .untraced(|| format!("mknod(2) {} as {}", to.display(), from.display()))
     }
 }
 
@@ -163,17 +168,18 @@ impl<R: Rules> TreeCopy<R> {
 pub fn copy_file(from: &Path, to: &Path) -> Result<bool> {
     let options = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).clone();
     let mut source =
-        options.open(from).look(|| format!("open(2) {}", from.display()))?;
+        options.open(from).untraced(|| format!("open(2) {}", from.display()))?;
     let options =
         OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
-    let mut new = options.open(to).look(|| format!("open(2) {}", to.display()))?;
+    let mut new =
+        options.open(to).untraced(|| format!("open(2) {}", to.display()))?;
     // btrfs, xfs and a few others can share blocks until one side writes. Other file
     // systems fail with different errnos: EOPNOTSUPP, EXDEV, EINVAL, ENOTTY.
     if ioctl_ficlone(&new, &source).is_ok() {
         return Ok(true);
     }
     bytes(&mut source, &mut new)
-        .look(|| format!("write(2) {} from {}", to.display(), from.display()))?;
+        .untraced(|| format!("write(2) {} from {}", to.display(), from.display()))?;
     Ok(false)
 }
 
@@ -209,5 +215,5 @@ pub fn make_directory(path: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(0o700)
         .create(path)
-        .look(|| format!("mkdir(2) {}", path.display()))
+        .untraced(|| format!("mkdir(2) {}", path.display()))
 }

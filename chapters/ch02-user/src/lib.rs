@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use common::step::Step;
-use common::{Birth, Lifetime, Part, Plan, Users, rights};
+use common::{CloneArgs, Lifetime, Part, Plan, Users, rights};
 use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getgid, getuid};
 
@@ -82,9 +82,9 @@ impl Part for User {
         Ok(())
     }
 
-    fn birth(&self, birth: &mut Birth) {
+    fn clone_args(&self, args: &mut CloneArgs) {
         if self.map != Map::NotNeeded {
-            birth.namespaces |= CloneFlags::CLONE_NEWUSER;
+            args.namespaces |= CloneFlags::CLONE_NEWUSER;
         }
     }
 

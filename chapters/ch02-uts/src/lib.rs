@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use common::state::Name;
 use common::step::Step;
-use common::{Birth, Part, Plan, Up, setdomainname};
+use common::{CloneArgs, ParentLink, Part, Plan, setdomainname};
 use nix::sched::CloneFlags;
 use nix::unistd::sethostname;
 
@@ -57,11 +57,11 @@ impl Part for Uts {
         Ok(())
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.namespaces |= CloneFlags::CLONE_NEWUTS;
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.namespaces |= CloneFlags::CLONE_NEWUTS;
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         sethostname(&self.hostname)
             .step(|| format!("sethostname(2) {}", self.hostname))?;
         // The new namespace starts with a copy of the host's domain name, so without

@@ -18,7 +18,7 @@ use crate::flags::Flags;
 const NOTE: &str = "group";
 
 /// The clean-up row of this chapter.
-pub const UNDO: &[Undo] = &[Undo { kind: NOTE, undo: unmake }];
+pub const UNDO: &[Undo] = &[Undo { kind: NOTE, undo: remove_group }];
 
 /// Create the container's group and set its limits.
 ///
@@ -41,7 +41,7 @@ fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
     let places = group.places.iter().map(|place| place.path.as_os_str().as_bytes());
     home.note_all(NOTE, &places.collect::<Vec<_>>())?;
     for place in &group.places {
-        make_way(&place.hierarchy)?;
+        move_to_host_group(&place.hierarchy)?;
     }
     group.make()?;
     flags.set(&group)?;
@@ -50,7 +50,7 @@ fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
 
 /// In a delegated group, move this process into a group of its own: in v2 a group
 /// that hands controllers down holds no processes.
-fn make_way(hierarchy: &Hierarchy) -> Result<()> {
+fn move_to_host_group(hierarchy: &Hierarchy) -> Result<()> {
     let top = top(hierarchy)?;
     if hierarchy.version == Version::V1 || top == hierarchy.mount {
         return Ok(());
@@ -83,6 +83,6 @@ pub fn places(home: &Home) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// EBUSY from rmdir(2) if a process does not end within two seconds.
-pub fn unmake(home: &Home) -> Result<()> {
+pub fn remove_group(home: &Home) -> Result<()> {
     places(home)?.iter().try_for_each(|path| destroy(path))
 }

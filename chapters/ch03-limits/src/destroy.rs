@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// A killed process remains in its group until it has ended.
-const ENDING: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 // ANCHOR: destroy
 /// Remove a group's directory, the processes in it and the groups inside it. It is
@@ -31,15 +31,15 @@ pub(crate) fn destroy(path: &Path) -> Result<()> {
     }
     let inner = match fs::read_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        inner => inner.look(|| format!("readdir(3) {}", path.display()))?,
+        inner => inner.untraced(|| format!("readdir(3) {}", path.display()))?,
     };
     for entry in inner {
-        let entry = entry.look(|| format!("readdir(3) {}", path.display()))?;
+        let entry = entry.untraced(|| format!("readdir(3) {}", path.display()))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             destroy(&entry.path())?;
         }
     }
-    let deadline = Instant::now() + ENDING;
+    let deadline = Instant::now() + EXIT_TIMEOUT;
     loop {
         // Without a PID namespace, background processes outlive the container.
         kill_all(path)?;

@@ -232,7 +232,8 @@ fn missing(flag: &str, controller: [&str; 2]) -> String {
 
 /// `MAJOR:MINOR` of a disk.
 fn device(path: &PathBuf) -> Result<String> {
-    let meta = metadata(path).look(|| format!("-io: stat(2) {}", path.display()))?;
+    let meta =
+        metadata(path).untraced(|| format!("-io: stat(2) {}", path.display()))?;
     if !meta.file_type().is_block_device() {
         bail!("-io: {} is not a block device: name a disk", path.display());
     }
@@ -251,7 +252,7 @@ impl List {
             Ok(there) => there,
             // A delegated group may lack this file.
             Err(_) => read_to_string("/sys/devices/system/cpu/online")
-                .look(|| "read(2) /sys/devices/system/cpu/online")?,
+                .untraced(|| "read(2) /sys/devices/system/cpu/online")?,
         };
         let known: List = there.trim().parse().context(there.clone())?;
         if let Some(number) =

@@ -18,11 +18,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use ch02_cgroups::{Version, add_hint};
 use common::step::{Hint, Step};
-use common::{Birth, Exit, Home, Part, Plan, Up};
+use common::{CloneArgs, Exit, Home, ParentLink, Part, Plan};
 
 use container::make;
 
-pub use container::{UNDO, places, unmake};
+pub use container::{UNDO, places, remove_group};
 pub use flags::{Flags, weight};
 pub use values::{Cpus, Io, Key, List};
 
@@ -78,11 +78,11 @@ impl Part for Limits {
         Ok(())
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.cgroup = self.directory.take();
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.cgroup = self.directory.take();
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         for (path, file) in &self.tasks {
             let mut file = file;
             file.write_all(b"0")
@@ -93,7 +93,7 @@ impl Part for Limits {
     }
 
     fn ended(&self, home: &Home, _how: Exit) -> Result<()> {
-        unmake(home)
+        remove_group(home)
     }
 }
 // ANCHOR_END: part

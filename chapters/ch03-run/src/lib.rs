@@ -8,5 +8,5 @@ mod terminal;
 mod walls;
 
 pub use proc::Proc;
-pub use terminal::{Flags, Raw, Terminal, own_terminal};
+pub use terminal::{Flags, RawMode, Terminal, own_terminal};
 pub use walls::walls;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use common::step::Step;
-use common::{Part, Plan, Up};
+use common::{ParentLink, Part, Plan};
 use nix::mount::{MsFlags, mount};
 
 /// The part that mounts a new /proc over the host's /proc. It shows the processes of
@@ -19,7 +19,7 @@ impl Part for Proc {
         "proc"
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)
             .step(|| "mount(2) proc on /proc nosuid,nodev,noexec")

@@ -10,8 +10,8 @@ use anyhow::Result;
 use clap::Args;
 use common::step::Step;
 use common::{
-    ByteCopy, Got, Guard, Part, Plan, Root, Running, Session, StreamSource, Up,
-    Watch,
+    ByteCopy, Guard, ParentLink, Part, Plan, ReadResult, Root, Running, Session,
+    StreamSource, Watch,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -85,12 +85,12 @@ impl Part for Terminal {
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, link: &ParentLink) -> Result<()> {
         if !self.wanted {
             return Ok(());
         }
-        up.seal().streams = [StreamSource::Made; 3];
-        up.send(own_terminal(plan, copy_manners)?)
+        link.seal().streams = [StreamSource::Made; 3];
+        link.send(own_terminal(plan, copy_terminal_modes)?)
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
@@ -104,14 +104,14 @@ impl Part for Terminal {
 
 /// In the child: create a pseudo-terminal for the container, make it the controlling
 /// terminal of a new session, and connect the standard streams to it. Returns the
-/// other end. `manners` may set modes and window size first.
+/// other end. `configure` may set modes and window size first.
 ///
 /// # Errors
 /// An errno of mount(2), open(2), ioctl(2), setsid(2) or dup2(2); any error of
-/// `manners`.
+/// `configure`.
 pub fn own_terminal(
     plan: &Plan,
-    manners: impl FnOnce(&OwnedFd) -> Result<()>,
+    configure: impl FnOnce(&OwnedFd) -> Result<()>,
 ) -> Result<OwnedFd> {
     if plan.root == Root::Host {
         mount_devpts()?;
@@ -124,7 +124,7 @@ pub fn own_terminal(
     unlockpt(&ours).step(|| "ioctl(2) TIOCSPTLCK")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let theirs = ioctl_tiocgptpeer(&ours, flags).step(|| "ioctl(2) TIOCGPTPEER")?;
-    manners(&theirs)?;
+    configure(&theirs)?;
     // Only the leader of a new session may take a terminal as its controlling
     // terminal, if no other session controls it.
     setsid().step(|| "setsid(2)")?;
@@ -152,7 +152,7 @@ fn mount_devpts() -> Result<()> {
 }
 
 /// Copy the window size and the UTF-8 editing mode from the user's terminal.
-fn copy_manners(theirs: &OwnedFd) -> Result<()> {
+fn copy_terminal_modes(theirs: &OwnedFd) -> Result<()> {
     let size = tcgetwinsize(io::stdin()).step(|| "ioctl(2) TIOCGWINSZ")?;
     tcsetwinsize(theirs, size).step(|| "ioctl(2) TIOCSWINSZ")?;
     let outer = tcgetattr(io::stdin()).step(|| "tcgetattr(3)")?;
@@ -167,18 +167,18 @@ fn copy_manners(theirs: &OwnedFd) -> Result<()> {
 /// The user's terminal in raw mode: each key goes to the program unchanged, even
 /// Ctrl-C. Drop restores the old mode. If this process is killed, a guard process
 /// restores it.
-pub struct Raw {
+pub struct RawMode {
     before: Termios,
     _guard: Guard,
 }
 
-impl Raw {
+impl RawMode {
     /// Set raw mode.
     ///
     /// # Errors
     /// ENOTTY if standard input is not a terminal; the guard process cannot be
     /// created.
-    pub fn new() -> Result<Raw> {
+    pub fn new() -> Result<RawMode> {
         let before = tcgetattr(io::stdin()).step(|| "tcgetattr(3)")?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
@@ -193,7 +193,7 @@ impl Raw {
         })?;
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)
             .step(|| "tcsetattr(3) to raw")?;
-        Ok(Raw { before, _guard: guard })
+        Ok(RawMode { before, _guard: guard })
     }
 }
 
@@ -204,7 +204,7 @@ fn same(one: &Termios, other: &Termios) -> bool {
         && one.local_flags == other.local_flags
 }
 
-impl Drop for Raw {
+impl Drop for RawMode {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.before);
     }
@@ -221,7 +221,7 @@ struct Relay {
     /// No process has the program's side open.
     silent: bool,
     copy: Option<Copy>,
-    _raw: Raw,
+    _raw: RawMode,
 }
 
 impl Relay {
@@ -230,7 +230,7 @@ impl Relay {
         // and all signals wait too.
         fcntl(&program, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
             .step(|| "fcntl(2) O_NONBLOCK")?;
-        let raw = Raw::new()?;
+        let raw = RawMode::new()?;
         let program = Rc::new(program);
         let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
         Ok(Relay {
@@ -269,8 +269,9 @@ impl Relay {
         });
         // EIO: no process has the program's side open. It may open /dev/tty again,
         // so this end stays.
-        self.silent |= matches!(got, Got::End | Got::Failed(Errno::EIO));
-        got == Got::Bytes
+        self.silent |=
+            matches!(got, ReadResult::End | ReadResult::Failed(Errno::EIO));
+        got == ReadResult::Bytes
     }
 }
 
@@ -289,7 +290,7 @@ impl Watch for Relay {
         if typed {
             if self.typed.is_pending() {
                 self.typed.write();
-            } else if let Got::End | Got::Failed(Errno::EIO) =
+            } else if let ReadResult::End | ReadResult::Failed(Errno::EIO) =
                 self.typed.read(|_| {})
             {
                 self.hang_up();

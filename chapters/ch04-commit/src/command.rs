@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::Reference;
 
 /// Create an image from a container
@@ -36,8 +36,8 @@ pub fn name(text: &str) -> Result<Reference> {
     Ok(name.with_default_tag())
 }
 
-impl Act for Commit {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Commit {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let Commit { container, image, no_replace } = self;
         crate::commit(&context.state, &container, image, no_replace)?;
         Ok(Exit::Code(0))

@@ -12,8 +12,8 @@ use oci::{RootFs, Runtime};
 
 use crate::as_root::become_root;
 use crate::draft::Draft;
-use crate::held::Held;
 use crate::layer;
+use crate::locked_container::LockedContainer;
 use crate::new_image::NewImage;
 
 // ANCHOR: commit
@@ -31,8 +31,8 @@ pub fn commit(
 ) -> Result<Image> {
     let user_namespace = become_root()?;
     let store = Store::open(state)?;
-    let held = Held::new(state, container)?;
-    let record = &held.record;
+    let locked = LockedContainer::new(state, container)?;
+    let record = &locked.record;
     let source = format!("container {} of {}", record.id, record.image);
     let mut new = NewImage { no_replace, ..NewImage::new(name, source) };
     new.check_name(&store)?;
@@ -58,17 +58,23 @@ pub fn commit(
     }
     let draft = Draft::begin(&store)?;
     new.size += {
-        let _frozen = held.freeze()?;
-        let (from, to) = (held.upper(), &draft.path);
+        let _frozen = locked.freeze()?;
+        let (from, to) = (locked.upper(), &draft.path);
         let own_files = record.home(state).etc().exists();
-        held.whole(layer::copy(&from, to, driver, own_files, user_namespace))?
+        locked.check_complete(layer::copy(
+            &from,
+            to,
+            driver,
+            own_files,
+            user_namespace,
+        ))?
     };
     new.publish(&store, draft)
 }
 // ANCHOR_END: commit
 
 /// Variables that the parts of the container set, not the caller.
-const SURROUNDINGS: [&str; 3] = ["HOSTNAME", "PATH", "TERM"];
+const SET_BY_PARTS: [&str; 3] = ["HOSTNAME", "PATH", "TERM"];
 
 /// Store the options of `run` in the image: variables, the working directory, the
 /// user.
@@ -85,7 +91,7 @@ fn keep_changes(record: &Record, config: &mut Runtime) {
             continue;
         };
         if variables.get(key).is_some_and(|known| known == value)
-            || (SURROUNDINGS.contains(&key) && !variables.contains_key(key))
+            || (SET_BY_PARTS.contains(&key) && !variables.contains_key(key))
         {
             continue;
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use ch04_image::{DRAFT, Store};
 use common::hints;
-use common::images::Hold;
+use common::images::LockGuard;
 use common::state::{Id, remove_tree};
 use common::step::Hint;
 
@@ -15,7 +15,7 @@ pub struct Draft {
     /// The directory to fill.
     pub path: PathBuf,
     /// While the process lives, no sweep removes the directory or the layer's blob.
-    _lease: Hold,
+    _lease: LockGuard,
 }
 
 impl Drop for Draft {
@@ -32,7 +32,7 @@ impl Draft {
     /// # Errors
     /// An errno of flock(2), mkdir(2) or open(2).
     pub fn begin(store: &Store) -> Result<Draft> {
-        let _change = store.layout().change()?;
+        let _lock = store.layout().lock_exclusive()?;
         store.sweep()?;
         let lease = store.layout().lease()?;
         let name = format!("{DRAFT}{}", Id::new()?);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result};
-use ch02_union::{Driver, Fate, Rules, TreeCopy, keep};
+use ch02_union::{CopyRules, Driver, EntryAction, TreeCopy, copy_attributes};
 use ch04_image::layer::{Meaning, Reader};
 use common::hints;
 use common::state::OWN_FILES;
@@ -46,26 +46,31 @@ pub fn copy(
     let mut copy = TreeCopy::new(rules, user_namespace);
     copy.tree(from, to).hint(hints::state)?;
     let about = fs::symlink_metadata(from)
-        .look(|| format!("lstat(2) {}", from.display()))?;
-    keep(&about, from, to, user_namespace)?;
+        .untraced(|| format!("lstat(2) {}", from.display()))?;
+    copy_attributes(&about, from, to, user_namespace)?;
     Ok(copy.bytes)
 }
 
 // ANCHOR: rules
-impl Rules for WriteLayer {
-    fn fate(&self, from: &Path, about: &Metadata, to: &Path) -> Result<Fate> {
+impl CopyRules for WriteLayer {
+    fn action(
+        &self,
+        from: &Path,
+        about: &Metadata,
+        to: &Path,
+    ) -> Result<EntryAction> {
         // Only an empty file is a mount point that the program created. A file of
         // the image is not empty.
         let is_point = || self.mount_points.iter().any(|point| point == from);
         if about.is_file() && about.len() == 0 && is_point() {
-            return Ok(Fate::Skip);
+            return Ok(EntryAction::Skip);
         }
         match self.reader.meaning(from, about) {
-            Meaning::File => Ok(Fate::Copy),
-            Meaning::Nothing => Ok(Fate::Skip),
+            Meaning::File => Ok(EntryAction::Copy),
+            Meaning::Nothing => Ok(EntryAction::Skip),
             Meaning::Whiteout(hidden) => {
                 let to = to.with_file_name(hidden.file_name().unwrap_or_default());
-                whiteout(&to).map(|()| Fate::Skip)
+                whiteout(&to).map(|()| EntryAction::Skip)
             }
         }
     }
@@ -78,7 +83,7 @@ impl Rules for WriteLayer {
         // is read in the same way.
         let name = self.reader.opaque();
         lsetxattr(to, name, b"y", XattrFlags::empty())
-            .look(|| format!("setxattr(2) {name} {}", to.display()))
+            .untraced(|| format!("setxattr(2) {name} {}", to.display()))
     }
 
     fn tolerates(&self, from: &Path, error: &Error) -> bool {
@@ -89,7 +94,7 @@ impl Rules for WriteLayer {
 
 fn whiteout(path: &Path) -> Result<()> {
     mknod(path, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, 0)
-        .look(|| format!("mknod(2) {}", path.display()))
+        .untraced(|| format!("mknod(2) {}", path.display()))
 }
 
 /// Whether this errno is the cause of the error.

@@ -7,8 +7,8 @@ mod command;
 mod commit;
 mod draft;
 mod frozen;
-mod held;
 pub mod layer;
+mod locked_container;
 mod new_image;
 
 pub use as_root::become_root;
@@ -16,5 +16,5 @@ pub use command::{Commit, name};
 pub use commit::commit;
 pub use draft::Draft;
 pub use frozen::Frozen;
-pub use held::Held;
+pub use locked_container::LockedContainer;
 pub use new_image::{NewImage, refuse_busybox};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use ch04_commit::Commit;
 use ch04_image::{Images, Rm, Rmi, RunAtTerminal, UNDO};
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 4, commit: create an image from a container.
 ///
@@ -34,5 +34,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

@@ -92,7 +92,7 @@ impl NewImage {
         let image = self.write_blobs(store, &draft)?;
         // Everything is on the disk before a name leads to it.
         store.sync()?;
-        let _change = store.layout().change()?;
+        let _lock = store.layout().lock_exclusive()?;
         self.check_name(store)?;
         let added = store
             .place_layer(&draft.path, &image.layers[0])

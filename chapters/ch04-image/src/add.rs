@@ -17,8 +17,8 @@ impl Store {
     /// open(2) or syncfs(2) fails.
     pub fn sync(&self) -> Result<()> {
         let layers = self.state().layers();
-        let handle =
-            File::open(&layers).look(|| format!("open(2) {}", layers.display()))?;
+        let handle = File::open(&layers)
+            .untraced(|| format!("open(2) {}", layers.display()))?;
         nix::unistd::syncfs(&handle)
             .step(|| format!("syncfs(2) {}", layers.display()))
             .hint(hints::state)

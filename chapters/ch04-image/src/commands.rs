@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Args;
 use common::Exit;
-use common::cli::{self, Act, Context};
-use common::state::Found;
+use common::cli::{self, Context, Execute};
+use common::state::FoundContainer;
 
 use crate::Store;
 
@@ -24,8 +24,8 @@ pub struct Rmi {
     images: Vec<String>,
 }
 
-impl Act for Rmi {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Rmi {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
         cli::each(&self.images, |name| {
             store.remove(name, self.force, context.undo)
@@ -43,8 +43,8 @@ pub struct Rm {
     pub containers: Vec<String>,
 }
 
-impl Act for Rm {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Rm {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let Context { state, undo } = context;
         let store = Store::open(state)?;
         cli::each(&self.containers, |word| {
@@ -53,9 +53,9 @@ impl Act for Rm {
             {
                 return Ok(());
             }
-            let found = Found::find(state, word)?;
-            found.home.remove(found.called(), undo)?;
-            store.tidy()
+            let found = FoundContainer::find(state, word)?;
+            found.home.remove(found.display_name(), undo)?;
+            store.lock_and_sweep()
         })?;
         state.sweep_dead(undo)?;
         Ok(Exit::Code(0))

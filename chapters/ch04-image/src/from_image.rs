@@ -12,14 +12,14 @@ use common::cli;
 use common::images::{Image, Settings};
 use common::state::State;
 use common::step::Step;
-use common::{Part, Plan, Up};
+use common::{ParentLink, Part, Plan};
 
 use crate::layer::hides;
 
 /// The last arguments of `run` from this chapter on: the image, and then the program.
 #[derive(Args, Debug)]
 #[group(skip)]
-pub struct Words {
+pub struct ImageAndCommand {
     #[command(flatten)]
     trace: cli::Trace,
 
@@ -43,7 +43,7 @@ pub struct Words {
     pub words: Vec<OsString>,
 }
 
-impl Words {
+impl ImageAndCommand {
     /// The image's name.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Part for FromImage {
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         // The image's working directory may be missing in all its layers.
         let directory = &plan.directory;
         if self.settings.directory.is_empty() || directory.is_dir() {

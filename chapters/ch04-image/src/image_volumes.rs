@@ -8,11 +8,11 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
-use ch02_union::{Fate, Rules, TreeCopy, keep};
-use common::guest::{GuestRoot, Kind, Place};
+use ch02_union::{CopyRules, EntryAction, TreeCopy, copy_attributes};
+use common::guest::{GuestFile, GuestRoot, Kind};
 use common::state::Home;
 use common::step::{Hint, Step};
-use common::{Part, Plan, Up, Users, hints};
+use common::{ParentLink, Part, Plan, Users, hints};
 use nix::mount::{MsFlags, mount};
 
 /// The directory in the container's own directory that holds the volumes.
@@ -90,7 +90,7 @@ impl Part for ImageVolumes {
         "image-volume"
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         let root = GuestRoot::open(plan.root.assembled()?)?;
         for (guest, directory) in self.guests.iter().zip(self.opened.take()) {
             let place = root.make(guest, Kind::Directory)?;
@@ -128,11 +128,11 @@ impl Part for OpenVolumes {
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         for number in 0..self.count {
             let directory = directory(&plan.home, number);
             let file = File::open(&directory)
-                .look(|| format!("open(2) {}", directory.display()))?;
+                .untraced(|| format!("open(2) {}", directory.display()))?;
             self.opened.borrow_mut().push(file);
         }
         Ok(())
@@ -146,25 +146,30 @@ pub(crate) fn directory(home: &Home, number: usize) -> PathBuf {
 
 /// Copy the files that the image has at the path of a volume into the volume, unless an
 /// earlier start has done so.
-fn fill(place: &Place, to: &Path, user_namespace: bool) -> Result<()> {
+fn fill(place: &GuestFile, to: &Path, user_namespace: bool) -> Result<()> {
     let mut entries =
-        fs::read_dir(to).look(|| format!("readdir(3) {}", to.display()))?;
+        fs::read_dir(to).untraced(|| format!("readdir(3) {}", to.display()))?;
     if entries.next().is_some() {
         return Ok(());
     }
     let from = place.path().join(".");
-    TreeCopy::new(Everything, user_namespace).tree(&from, to)?;
+    TreeCopy::new(CopyAll, user_namespace).tree(&from, to)?;
     let about =
-        fs::metadata(&from).look(|| format!("stat(2) {}", from.display()))?;
-    keep(&about, &from, to, user_namespace)
+        fs::metadata(&from).untraced(|| format!("stat(2) {}", from.display()))?;
+    copy_attributes(&about, &from, to, user_namespace)
 }
 
 /// The rules of a copy that leaves nothing out.
-struct Everything;
+struct CopyAll;
 
-impl Rules for Everything {
-    fn fate(&self, _from: &Path, _about: &Metadata, _to: &Path) -> Result<Fate> {
-        Ok(Fate::Copy)
+impl CopyRules for CopyAll {
+    fn action(
+        &self,
+        _from: &Path,
+        _about: &Metadata,
+        _to: &Path,
+    ) -> Result<EntryAction> {
+        Ok(EntryAction::Copy)
     }
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use common::Exit;
 use common::cli::plain::on_one_line;
 use common::cli::table::{age, size};
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::{Image, Reference, now};
 use common::output;
 use common::step;
@@ -30,8 +30,8 @@ pub struct Images {
     pub name: Option<Reference>,
 }
 
-impl Act for Images {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Images {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let text = list(&Store::open(&context.state)?, &self)?;
         output::report(&text, Vec::new())
     }

@@ -81,10 +81,10 @@ impl Reader {
 /// readdir(3) or lstat(2) fails.
 pub fn hides(layer: &Path) -> Result<Option<PathBuf>> {
     let step = || format!("readdir(3) {}", layer.display());
-    for entry in fs::read_dir(layer).look(step)? {
-        let path = entry.look(step)?.path();
+    for entry in fs::read_dir(layer).untraced(step)? {
+        let path = entry.untraced(step)?.path();
         let about = fs::symlink_metadata(&path)
-            .look(|| format!("lstat(2) {}", path.display()))?;
+            .untraced(|| format!("lstat(2) {}", path.display()))?;
         if is_whiteout(&about) {
             return Ok(Some(path));
         }

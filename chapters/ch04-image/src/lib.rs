@@ -15,7 +15,7 @@ mod store;
 mod sweep;
 
 pub use commands::{Rm, Rmi};
-pub use from_image::{FromImage, Words};
+pub use from_image::{FromImage, ImageAndCommand};
 pub use image_volumes::ImageVolumes;
 pub use images::Images;
 pub use recorded::Recorded;

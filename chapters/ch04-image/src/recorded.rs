@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use ch02_union::Driver;
 use ch04_volume::Spec;
-use common::images::{Hold, Image, now};
+use common::images::{Image, LockGuard, now};
 use common::state::record::{self, Mount, Record};
 use common::step::Step;
 use common::{Exit, Home, Lifetime, Part, Plan, Running};
@@ -25,7 +25,7 @@ pub struct Recorded {
     /// The paths of the volumes that the image declares.
     declared: Vec<PathBuf>,
     /// Protects the image's layers from removal until the record names them.
-    hold: Option<Hold>,
+    lock: Option<LockGuard>,
     /// The record, with the fields that are known so far.
     record: Option<Record>,
     /// Whether the container is removed when its program ends.
@@ -35,15 +35,15 @@ pub struct Recorded {
 impl Recorded {
     /// A container of this image, whose layers are held until the record is written.
     #[must_use]
-    pub fn new(image: &Image, driver: Driver, hold: Hold) -> Recorded {
-        let (image, hold) = (image.clone(), Some(hold));
+    pub fn new(image: &Image, driver: Driver, lock: LockGuard) -> Recorded {
+        let (image, lock) = (image.clone(), Some(lock));
         let (given, declared) = (Vec::new(), Vec::new());
         Recorded {
             image,
             driver,
             given,
             declared,
-            hold,
+            lock,
             record: None,
             removed_at_end: false,
         }
@@ -64,7 +64,7 @@ impl Recorded {
         });
         let given = self.given.iter().map(|spec| {
             let host = std::path::absolute(&spec.host)
-                .look(|| format!("find {}", spec.host.display()))?;
+                .untraced(|| format!("find {}", spec.host.display()))?;
             Ok(Mount { host, guest: spec.guest.clone(), read_only: spec.read_only })
         });
         declared.chain(given).collect()
@@ -97,7 +97,7 @@ impl Part for Recorded {
         };
         record.write(&plan.home)?;
         self.record = Some(record);
-        self.hold = None;
+        self.lock = None;
         Ok(())
     }
 
@@ -118,7 +118,7 @@ impl Part for Recorded {
     fn started(&mut self, running: &mut Running) -> Result<()> {
         // A container that is kept can be joined in any case.
         if self.removed_at_end {
-            running.let_join();
+            running.allow_join();
         }
         Ok(())
     }

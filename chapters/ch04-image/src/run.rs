@@ -8,11 +8,11 @@ use ch04_overlay::Overlay;
 use ch04_pivot_root::{KernelMounts, PivotRoot};
 use ch04_volume::Volumes;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Table;
 use common::{Container, Exit, rights};
 
-use crate::{FromImage, ImageVolumes, Recorded, Store, Words};
+use crate::{FromImage, ImageAndCommand, ImageVolumes, Recorded, Store};
 
 /// The clean-up table of the chapters up to this one.
 pub const UNDO: Table = &[ch03_limits::UNDO];
@@ -42,7 +42,7 @@ pub struct Run {
     rm: bool,
 
     #[command(flatten)]
-    words: Words,
+    words: ImageAndCommand,
 }
 
 impl Run {
@@ -62,7 +62,7 @@ impl Run {
     /// be written.
     pub fn container(self, context: &Context) -> Result<Container> {
         let state = &context.state;
-        let (image, hold) = Store::open(state)?.take(self.words.image()?)?;
+        let (image, lock) = Store::open(state)?.take(self.words.image()?)?;
         let layers = image.directories(state);
         let driver = self.overlay.driver;
         let mut limits = self.limits;
@@ -74,7 +74,7 @@ impl Run {
         let container =
             Container::new(plan).keep(self.overlay.name.clone(), context.undo);
         let container = if self.rm { container } else { container.stay() };
-        let recorded = Recorded::new(&image, driver, hold)
+        let recorded = Recorded::new(&image, driver, lock)
             .volumes(&self.volume.volumes, &declared);
         // ANCHOR: parts
         Ok(container
@@ -104,8 +104,8 @@ pub struct RunAtTerminal {
     run: Run,
 }
 
-impl Act for RunAtTerminal {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for RunAtTerminal {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let container = self.run.container(context)?;
         container.part(Terminal::new(&self.terminal)).run()
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use common::hints;
-use common::images::{Digest, Hold, Image, Layout, Reference, Stray};
+use common::images::{Digest, Image, Layout, LockGuard, Reference, Stray};
 use common::state::fields::is_newer;
 use common::state::{Home, Id, Record, State, Status, Table};
 use common::step::{Hint, Step};
@@ -56,7 +56,7 @@ impl Store {
         layout.make()?;
         let layers = state.make_layers()?;
         let about = fs::metadata(&layers)
-            .look(|| format!("stat(2) {}", layers.display()))?;
+            .untraced(|| format!("stat(2) {}", layers.display()))?;
         // Other users of the host must not execute a layer's setuid programs.
         if about.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(&layers, Permissions::from_mode(0o700))
@@ -148,12 +148,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::find`].
-    pub fn take(&self, name: &str) -> Result<(Image, Hold)> {
+    pub fn take(&self, name: &str) -> Result<(Image, LockGuard)> {
         // Download busybox before the hold is taken: a download may take long, and
         // nothing is removed by it.
         self.find(name)?;
-        let hold = self.layout.hold()?;
-        Ok((self.find(name)?, hold))
+        let lock = self.layout.lock_shared()?;
+        Ok((self.find(name)?, lock))
     }
 
     /// All images, in the order of their names, each with its names.
@@ -168,9 +168,9 @@ impl Store {
         let mut all = Vec::new();
         let records = self.layout.records();
         let step = || format!("readdir(3) {}", records.display());
-        for entry in fs::read_dir(&records).look(step)? {
+        for entry in fs::read_dir(&records).untraced(step)? {
             // No image may be skipped after an error: a sweep would remove its layers.
-            let file = entry.look(step)?.file_name();
+            let file = entry.untraced(step)?.file_name();
             let Some(Ok(id)) = file.to_str().map(Digest::from_hex) else { continue };
             let names = by_id.remove(&id).unwrap_or_default();
             match Image::by_id(&self.state, &id) {
@@ -216,7 +216,7 @@ impl Store {
                 Err(reason) => drop(unknown.insert(dead.home.id.clone(), reason)),
             }
         }
-        let _change = self.layout.change()?;
+        let _lock = self.layout.lock_exclusive()?;
         let found = match self.present(text) {
             Ok((name, image)) => Some((name, image.id)),
             Err(error) if is_newer(&error) => return Err(error),
@@ -340,7 +340,7 @@ impl Store {
         }
         for record in records {
             if record.image_id == image.as_str() {
-                let called = record.called().to_owned();
+                let called = record.display_name().to_owned();
                 return Ok(Some((record.id, called)));
             }
             recorded.push(record.id);

@@ -31,8 +31,8 @@ impl Store {
     ///
     /// # Errors
     /// flock(2), unlink(2) or rmdir(2) fails.
-    pub fn tidy(&self) -> Result<()> {
-        let _change = self.layout().change()?;
+    pub fn lock_and_sweep(&self) -> Result<()> {
+        let _lock = self.layout().lock_exclusive()?;
         self.sweep()
     }
 
@@ -46,7 +46,7 @@ impl Store {
     pub fn sweep(&self) -> Result<()> {
         // While another process makes an image, a file that nothing uses may belong to
         // that image.
-        if let Some(_sole) = self.layout().sole_lease()? {
+        if let Some(_sole) = self.layout().try_exclusive_lease()? {
             self.remove_unfinished()?;
             // If a record cannot be read, the files that it uses are not known.
             if let Ok(used) = self.used() {

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use ch02_union::{Driver, Union};
-use ch04_pivot_root::adopt;
+use ch04_pivot_root::set_root;
 use clap::Args;
 use common::state::Name;
 use common::state::{Home, remove_tree};
 use common::step::{Hint, Step};
-use common::{Lifetime, Part, Plan, Running, Up, hints};
+use common::{Lifetime, ParentLink, Part, Plan, Running, hints};
 use nix::errno::Errno;
 
 /// Flags of this part.
@@ -46,7 +46,7 @@ pub struct Overlay {
 
 /// Entries of the container's directory: the write layer, and the driver's work
 /// directory.
-const OWN: [&str; 2] = ["upper", "work"];
+const OWN_ENTRIES: [&str; 2] = ["upper", "work"];
 
 impl Overlay {
     /// Create the part for these layers, topmost first.
@@ -57,7 +57,7 @@ impl Overlay {
 
     /// The union of the layers and the container's own directories.
     fn union(&self, plan: &Plan) -> Union {
-        let [upper, work] = OWN.map(|name| plan.home.dir().join(name));
+        let [upper, work] = OWN_ENTRIES.map(|name| plan.home.dir().join(name));
         let elsewhere = "MYDOCKER_ROOT=/dev/shm/mydocker";
         let (lower, volatile) =
             (self.lower.clone(), plan.lifetime != Lifetime::UntilRemoved);
@@ -72,7 +72,7 @@ impl Part for Overlay {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        let own = OWN.map(|name| plan.home.dir().join(name));
+        let own = OWN_ENTRIES.map(|name| plan.home.dir().join(name));
         for directory in &own {
             fs::create_dir(directory)
                 .step(|| format!("mkdir(2) {}", directory.display()))
@@ -82,16 +82,16 @@ impl Part for Overlay {
         // not depend on the caller's umask.
         let upper = &own[0];
         fs::set_permissions(upper, fs::Permissions::from_mode(0o755))
-            .look(|| format!("chmod(2) {}", upper.display()))?;
+            .untraced(|| format!("chmod(2) {}", upper.display()))?;
         self.driver.check(&self.union(plan))?;
         // In the container's mount namespace, the merged tree is mounted over the
         // container's directory.
         let place = plan.home.dir();
-        adopt(plan, place);
+        set_root(plan, place);
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         let root = plan.root.assembled()?;
         let mounted = self.driver.mount(&self.union(plan), root, plan);
         // For EPERM, the driver has already given a hint.
@@ -121,7 +121,7 @@ impl Part for Overlay {
         for made in ["incompat/volatile", "incompat", ""] {
             let _ = fs::remove_dir(work.join(made));
         }
-        OWN.iter().try_for_each(|name| remove_tree(&home.dir().join(name)))
+        OWN_ENTRIES.iter().try_for_each(|name| remove_tree(&home.dir().join(name)))
     }
 }
 // ANCHOR_END: part

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use common::guest::{GuestRoot, Kind, Place};
+use common::guest::{GuestFile, GuestRoot, Kind};
 use common::step::{Hint, Step};
-use common::{Part, Plan, Up, Users, id_map, mount_read_only};
+use common::{ParentLink, Part, Plan, Users, id_map, mount_read_only};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
@@ -71,7 +71,7 @@ impl Part for KernelMounts {
 
     // Mount everything before the old root is detached: in a user namespace, the
     // kernel mounts a new /proc only if the process can still see a complete /proc.
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         let root = GuestRoot::open(plan.root.assembled()?)?;
         let hardened = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let on = |path| root.make(Path::new(path), Kind::Directory);
@@ -84,7 +84,7 @@ impl Part for KernelMounts {
             mask(&root, Path::new(path), &null, &mut empty)?;
         }
         for path in READ_ONLY {
-            freeze(&root, Path::new(path))?;
+            make_read_only(&root, Path::new(path))?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ fn sys(root: &GuestRoot, plan: &Plan, flags: MsFlags) -> Result<()> {
 /// Mount a new file system of this kind on a directory.
 fn mount_new(
     kind: &str,
-    place: &Place,
+    place: &GuestFile,
     guest: &str,
     flags: MsFlags,
     options: &str,
@@ -195,7 +195,7 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
 // ANCHOR_END: devices
 
 /// Bind-mount a path of the host on a path of the container.
-fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
+fn bind(host: &Path, place: &GuestFile, guest: &Path) -> Result<()> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(host), &place.path(), None::<&str>, flags, None::<&str>)
         .step(|| format!("mount(2) bind {} on {}", host.display(), guest.display()))
@@ -209,11 +209,11 @@ fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
 fn mask(
     root: &GuestRoot,
     guest: &Path,
-    null: &Place,
-    empty: &mut Option<Place>,
+    null: &GuestFile,
+    empty: &mut Option<GuestFile>,
 ) -> Result<()> {
     let Some(place) = root.find(guest)? else { return Ok(()) };
-    let cover = |with: &Place, called: &str| {
+    let cover = |with: &GuestFile, called: &str| {
         let (none, flags) = (None::<&str>, MsFlags::MS_BIND);
         mount(Some(&with.path()), &place.path(), none, flags, none)
             .step(|| format!("mount(2) bind {called} on {}", guest.display()))
@@ -235,7 +235,7 @@ fn mask(
 }
 
 /// Bind-mount a path on itself, and make this mount read-only.
-fn freeze(root: &GuestRoot, guest: &Path) -> Result<()> {
+fn make_read_only(root: &GuestRoot, guest: &Path) -> Result<()> {
     let Some(place) = root.find(guest)? else { return Ok(()) };
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     let path = place.path();

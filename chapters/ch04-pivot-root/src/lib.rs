@@ -9,4 +9,4 @@ mod tree;
 
 pub use kernel::KernelMounts;
 pub use pivot::{Flags, PivotRoot, own_null};
-pub use tree::{Tree, adopt};
+pub use tree::{Tree, set_root};

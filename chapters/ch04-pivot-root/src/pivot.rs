@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::Result;
 use clap::Args;
 use common::step::{Hint, Step};
-use common::{Part, Plan, Up};
+use common::{ParentLink, Part, Plan};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{SFlag, fstat, makedev};
@@ -48,7 +48,7 @@ impl Part for PivotRoot {
         "pivot-root"
     }
 
-    fn enter(&self, plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, _link: &ParentLink) -> Result<()> {
         let root = plan.root.assembled()?;
         chdir(root).step(|| format!("chdir(2) {}", root.display()))?;
         if self.flags.chroot {
@@ -92,13 +92,13 @@ pub fn own_null() -> Result<()> {
         {
             return Ok(());
         }
-        there => there.look(|| "stat(2) /dev/null")?,
+        there => there.untraced(|| "stat(2) /dev/null")?,
     };
     if !is_null_device(there.mode(), there.rdev()) {
         return Ok(());
     }
     let null = File::options().read(true).write(true).open("/dev/null");
-    let null = null.look(|| "open(2) /dev/null")?;
+    let null = null.untraced(|| "open(2) /dev/null")?;
     if stdin {
         dup2_stdin(&null).step(|| "dup2(2) /dev/null to 0")?;
     }
@@ -112,7 +112,7 @@ pub fn own_null() -> Result<()> {
 }
 
 fn is_null(stream: impl AsFd) -> Result<bool> {
-    let about = fstat(stream).look(|| "fstat(2) of a stream")?;
+    let about = fstat(stream).untraced(|| "fstat(2) of a stream")?;
     Ok(is_null_device(about.st_mode, about.st_rdev))
 }
 

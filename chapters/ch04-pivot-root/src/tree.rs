@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use common::step::Step;
-use common::{Part, Plan, Root, Up};
+use common::{ParentLink, Part, Plan, Root};
 use nix::mount::{MsFlags, mount};
 
 /// The part that uses a directory of the host as the container's `/`, without a
@@ -25,7 +25,7 @@ impl Tree {
 
 /// Set the container's root to `root`, its working directory to `/`, and HOME to
 /// `/root`.
-pub fn adopt(plan: &mut Plan, root: PathBuf) {
+pub fn set_root(plan: &mut Plan, root: PathBuf) {
     plan.root = Root::Assembled(root);
     plan.directory = "/".into();
     plan.environment.insert("HOME".into(), "/root".into());
@@ -38,11 +38,11 @@ impl Part for Tree {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        adopt(plan, self.directory.clone());
+        set_root(plan, self.directory.clone());
         Ok(())
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         // The new root of pivot_root(2) must be a mount point. A bind mount of the
         // directory on itself creates one.
         let directory = &self.directory;

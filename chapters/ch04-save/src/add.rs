@@ -4,9 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use ch04_commit::{Draft, become_root};
 use ch04_image::Store;
-use ch04_tar::compression::unpacked;
+use ch04_tar::compression::decompress;
 use common::archive::{Keep, OPAQUE_ATTRIBUTES, unpack_stream};
-use common::images::{Digest, Image, Reference, weigh};
+use common::images::{Digest, Image, Reference, tree_size};
 use common::state::State;
 use oci::{
     Blobs, Config, Descriptor, Document, Hashing, LARGEST, Manifest, chain_ids,
@@ -72,7 +72,7 @@ impl Adder {
             attributes: true,
             whiteouts: Some(OPAQUE_ATTRIBUTES[usize::from(self.user_namespace)]),
         };
-        unpacked(blob, |tar| {
+        decompress(blob, |tar| {
             let mut tar = Hashing::new(allowance.limit(tar));
             unpack_stream(&mut tar, &draft.path, keep)?;
             let (_, found, _) = tar.finish();
@@ -132,7 +132,7 @@ impl Adder {
         blobs.write(manifest_text)?;
         self.store.sync()?;
 
-        let _change = self.store.layout().change()?;
+        let _lock = self.store.layout().lock_exclusive()?;
         // An image that was here before keeps its origin, also if it gets another name.
         if let Ok(Some(known)) = Image::by_id(self.store.state(), &image.id) {
             (image.source, image.created) = (known.source, known.created);
@@ -141,7 +141,7 @@ impl Adder {
             self.store.place_layer(&draft.path, chain_id.hex())?;
         }
         for layer in image.directories(self.store.state()) {
-            image.size += weigh(&layer)?;
+            image.size += tree_size(&layer)?;
         }
         let added = self.store.add(&image, names);
         drop((layers, lease));

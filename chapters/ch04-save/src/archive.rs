@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use ch04_commit::Draft;
 use ch04_image::Store;
-use ch04_tar::compression::unpacked;
+use ch04_tar::compression::decompress;
 use common::archive::{Keep, unpack_stream};
 use common::guest::GuestRoot;
 use common::images::Digest;
@@ -28,7 +28,7 @@ impl Archive {
     pub(crate) fn unpack(store: &Store, from: impl Read + Send) -> Result<Archive> {
         let draft = Draft::begin(store)?;
         let keep = Keep { owners: false, attributes: false, whiteouts: None };
-        unpacked(from, |tar| unpack_stream(tar, &draft.path, keep))?;
+        decompress(from, |tar| unpack_stream(tar, &draft.path, keep))?;
         let root = GuestRoot::open(&draft.path)?;
         Ok(Archive { root, blobs: Blobs::of(store.state()), _draft: draft })
     }
@@ -38,7 +38,7 @@ impl Archive {
         let Some(file) = self.file(name)? else { return Ok(None) };
         let mut text = Vec::new();
         let read = file.take(LARGEST + 1).read_to_end(&mut text);
-        read.look(|| format!("read(2) {name}"))?;
+        read.untraced(|| format!("read(2) {name}"))?;
         ensure!(
             text.len() as u64 <= LARGEST,
             "{name} has more than {LARGEST} bytes: a document of an image is smaller"
@@ -56,9 +56,9 @@ impl Archive {
         let mut head = [0; 6];
         let mut hashing = Hashing::new(&mut file);
         let read = hashing.by_ref().take(6).read(&mut head);
-        read.look(|| format!("read(2) {name}"))?;
+        read.untraced(|| format!("read(2) {name}"))?;
         io::copy(&mut hashing, &mut io::sink())
-            .look(|| format!("read(2) {name}"))?;
+            .untraced(|| format!("read(2) {name}"))?;
         let (_, digest, size) = hashing.finish();
         let path = self.blobs.path(&digest);
         if !self.blobs.has(&digest, size) {
@@ -87,8 +87,8 @@ impl Archive {
     fn file(&self, name: &str) -> Result<Option<File>> {
         let Some(place) = self.root.find(Path::new(name))? else { return Ok(None) };
         let path = place.path();
-        let about = fs::metadata(&path).look(|| format!("stat(2) {name}"))?;
+        let about = fs::metadata(&path).untraced(|| format!("stat(2) {name}"))?;
         ensure!(about.is_file(), "{name} in the archive is not a regular file");
-        File::open(&path).map(Some).look(|| format!("open(2) {name}"))
+        File::open(&path).map(Some).untraced(|| format!("open(2) {name}"))
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use ch04_image::{Images, Rmi, Store};
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::Reference;
 use common::output;
 use common::step::Step;
@@ -47,8 +47,8 @@ pub struct Save {
     images: Vec<String>,
 }
 
-impl Act for Save {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Save {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
         crate::save(&store, &self.images, &self.output)?;
         Ok(Exit::Code(0))
@@ -74,12 +74,12 @@ pub struct Load {
     name: Option<Reference>,
 }
 
-impl Act for Load {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Load {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let shown = self.input.display().to_string();
         let from: Box<dyn Read + Send> = if shown != "-" {
             let file = File::open(&self.input);
-            Box::new(file.look(|| format!("open(2) {shown}"))?)
+            Box::new(file.untraced(|| format!("open(2) {shown}"))?)
         } else if io::stdin().is_terminal() {
             bail!(
                 "an archive cannot be read from a terminal: use -i FILE, or a pipe"
@@ -107,13 +107,13 @@ pub struct Tag {
     name: Reference,
 }
 
-impl Act for Tag {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Tag {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
         // Find the image first without the lock: a download of busybox takes the lock
         // itself.
         store.find(&self.image)?;
-        let _change = store.layout().change()?;
+        let _lock = store.layout().lock_exclusive()?;
         let image = store.find(&self.image)?;
         store.add(&image, &[self.name])?;
         store.sweep()?;
@@ -128,8 +128,8 @@ pub struct History {
     image: String,
 }
 
-impl Act for History {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for History {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
         print(&crate::history::history(&store, &self.image)?)
     }
@@ -142,9 +142,9 @@ pub struct Image {
     action: ImageCommands,
 }
 
-impl Act for Image {
-    fn act(self, context: &Context) -> Result<Exit> {
-        self.action.act(context)
+impl Execute for Image {
+    fn execute(self, context: &Context) -> Result<Exit> {
+        self.action.execute(context)
     }
 }
 
@@ -179,8 +179,8 @@ pub struct Inspect {
     images: Vec<String>,
 }
 
-impl Act for Inspect {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Inspect {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
         let all: Result<Vec<_>> =
             self.images.iter().map(|image| crate::inspect(&store, image)).collect();
@@ -196,8 +196,8 @@ pub struct Prune {
     all: bool,
 }
 
-impl Act for Prune {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Prune {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let removed = crate::prune(&Store::open(&context.state)?, self.all)?;
         print(&removed.iter().map(|name| format!("{name}\n")).collect::<String>())
     }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use ch04_image::Store;
 use common::cli::plain::on_one_line;
 use common::cli::table::{age, size};
-use common::images::{now, weigh};
+use common::images::{now, tree_size};
 use oci::{Blobs, Config, Document, LARGEST, seconds};
 
 /// The steps by which an image was made, the last one first, as a table.
@@ -20,7 +20,7 @@ pub(crate) fn history(store: &Store, image: &str) -> Result<String> {
     let mut table = format!("{:14}  {:>9}  CREATED BY\n", "CREATED", "SIZE");
     for step in steps.iter().rev() {
         let layer = layers.next_if_some(!step.empty_layer);
-        let bytes = layer.map_or(Ok(0), |layer| weigh(&layer))?;
+        let bytes = layer.map_or(Ok(0), |layer| tree_size(&layer))?;
         let bytes = if bytes == 0 { "0 B".to_owned() } else { size(bytes) };
         let created = age(step.created.as_deref().map_or(0, seconds), now());
         // A script may have several lines.

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 use ch04_image::Listed;
-use ch04_tar::compression::Packing;
+use ch04_tar::compression::Compression;
 use common::images::Reference;
 use oci::{Descriptor, Document, Index, Manifest, Platform, media};
 
@@ -22,7 +22,7 @@ pub(crate) const NAMES: [&str; 2] =
     ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 /// An image in an archive: its manifest, the media type, its names.
-type Found = (Vec<u8>, String, Vec<Reference>);
+type FoundImage = (Vec<u8>, String, Vec<Reference>);
 
 // ANCHOR: load
 /// Add all images of an archive: an OCI image layout, or an archive of `docker save`. With
@@ -74,8 +74,8 @@ fn oci_images(
     archive: &Archive,
     index: &Index,
     entries: &[Entry],
-) -> Result<Vec<Found>> {
-    let mut found: Vec<Found> = Vec::new();
+) -> Result<Vec<FoundImage>> {
+    let mut found: Vec<FoundImage> = Vec::new();
     for entry in &index.manifests {
         let Some((text, media_type)) = manifest(archive, entry)? else { continue };
         let manifest = Manifest::read(&text)?;
@@ -156,8 +156,8 @@ fn path(blob: &Descriptor) -> String {
 }
 
 /// The images in a list of `docker save`. Their layers become blobs.
-fn legacy_images(archive: &Archive, entries: &[Entry]) -> Result<Vec<Found>> {
-    let found = entries.iter().map(|entry| -> Result<Found> {
+fn legacy_images(archive: &Archive, entries: &[Entry]) -> Result<Vec<FoundImage>> {
+    let found = entries.iter().map(|entry| -> Result<FoundImage> {
         let (digest, size, _) = archive.blob(&entry.config)?;
         let config = Descriptor::new(media::CONFIG, digest, size);
         let layers: Result<Vec<Descriptor>> = entry
@@ -165,10 +165,10 @@ fn legacy_images(archive: &Archive, entries: &[Entry]) -> Result<Vec<Found>> {
             .iter()
             .map(|layer| {
                 let (digest, size, head) = archive.blob(layer)?;
-                let media_type = match Packing::found(&head)? {
-                    Packing::Plain => media::LAYER,
-                    Packing::Gzip => media::LAYER_GZIP,
-                    Packing::Zstd => media::LAYER_ZSTD,
+                let media_type = match Compression::detect(&head)? {
+                    Compression::Plain => media::LAYER,
+                    Compression::Gzip => media::LAYER_GZIP,
+                    Compression::Zstd => media::LAYER_ZSTD,
                 };
                 Ok(Descriptor::new(media_type, digest, size))
             })

@@ -17,7 +17,7 @@ use common::state::fields::{is_newer, may_be_whole};
 /// A record cannot be read; unlink(2) or rmdir(2) fails.
 pub fn prune(store: &Store, all: bool) -> Result<Vec<String>> {
     let layout = store.layout();
-    let _change = layout.change()?;
+    let _lock = layout.lock_exclusive()?;
     let (containers, damaged) = Record::all(store.state())?;
     // It is not known which image such a container uses.
     if let Some((_, error)) = damaged.into_iter().find(|(_, it)| may_be_whole(it)) {

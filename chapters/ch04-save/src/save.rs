@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ch04_image::Store;
-use ch04_tar::compression::{self, Packing};
+use ch04_tar::compression::{self, Compression};
 use common::images::{Digest, Image, Reference};
 use common::step::Step;
 use oci::{Blobs, Descriptor, Document, Index, LARGEST, Manifest, media};
@@ -24,18 +24,18 @@ use crate::load::NAMES;
 /// There is no such image; `to` is a terminal, or has the extension of a compression
 /// that is not supported; a blob is missing; write(2) fails.
 pub fn save(store: &Store, images: &[String], to: &Path) -> Result<()> {
-    let packing = Packing::of(to)?;
+    let method = Compression::by_extension(to)?;
     // No blob is removed until the archive is complete. The lock on the images would
     // block other commands for as long as the reader of a pipe needs.
     let lease = store.layout().lease()?;
     let contents = Contents::new(store, images)?;
     compression::file(to, |out| {
-        compression::packed(packing, out, |out| contents.write(out))
+        compression::compress(method, out, |out| contents.write(out))
     })?;
     drop(lease);
     // Remove what another command left to us. An error is ignored: the next change
     // removes it.
-    let _ = store.tidy();
+    let _ = store.lock_and_sweep();
     Ok(())
 }
 // ANCHOR_END: save

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::Reference;
 
 /// Create an image or a tar archive from a container
@@ -34,8 +34,8 @@ pub struct Commit {
     image: Option<Reference>,
 }
 
-impl Act for Commit {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Commit {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         match self.output {
             Some(file) => crate::export(state, &self.container, &file)?,
@@ -60,8 +60,8 @@ pub struct Export {
     container: String,
 }
 
-impl Act for Export {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Export {
+    fn execute(self, context: &Context) -> Result<Exit> {
         crate::export(&context.state, &self.container, &self.output)?;
         Ok(Exit::Code(0))
     }
@@ -81,8 +81,8 @@ pub struct Import {
     image: Reference,
 }
 
-impl Act for Import {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Import {
+    fn execute(self, context: &Context) -> Result<Exit> {
         crate::import(&context.state, &self.from, self.image)?;
         Ok(Exit::Code(0))
     }

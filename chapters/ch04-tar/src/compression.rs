@@ -13,7 +13,6 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use common::step::Step;
-use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use nix::errno::Errno;
@@ -24,7 +23,7 @@ use ruzstd::encoding::{CompressionLevel, FrameCompressor};
 
 /// The compression of a tar archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
+pub enum Compression {
     /// No compression.
     Plain,
     /// RFC 1952.
@@ -33,25 +32,25 @@ pub enum Packing {
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     /// Select the compression by the extension of a file's name. A name without a
     /// known extension means no compression.
     ///
     /// # Errors
     /// The extension belongs to a compression that this program does not support. A
     /// reader would expect this compression.
-    pub fn of(path: &Path) -> Result<Packing> {
+    pub fn by_extension(path: &Path) -> Result<Compression> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         Ok(match extension.to_str().unwrap_or_default() {
-            "gz" | "tgz" => Packing::Gzip,
-            "zst" | "tzst" => Packing::Zstd,
+            "gz" | "tgz" => Compression::Gzip,
+            "zst" | "tzst" => Compression::Zstd,
             "xz" | "txz" | "lzma" | "tlz" | "lz" | "lz4" | "lzo" | "bz2" | "tbz"
             | "tbz2" | "br" | "z" | "zip" | "7z" => bail!(
                 "cannot write {}: only .gz, .tgz, .zst and .tzst are compressed; \
                  choose one of them, or .tar without compression",
                 path.display()
             ),
-            _ => Packing::Plain,
+            _ => Compression::Plain,
         })
     }
 
@@ -59,15 +58,15 @@ impl Packing {
     ///
     /// # Errors
     /// The file is compressed by xz or bzip2, which this program does not support.
-    pub fn found(head: &[u8]) -> Result<Packing> {
+    pub fn detect(head: &[u8]) -> Result<Compression> {
         Ok(match head {
-            [0x1f, 0x8b, ..] => Packing::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] => bail!(
                 "the file is compressed by xz or bzip2, which is not supported: \
                  decompress it first"
             ),
-            _ => Packing::Plain,
+            _ => Compression::Plain,
         })
     }
 }
@@ -81,21 +80,21 @@ const PIECES: usize = 8;
 ///
 /// # Errors
 /// Any error of `read`; an error of reading or decompressing `from`.
-pub fn unpacked(
+pub fn decompress(
     from: impl Read + Send,
     read: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
     let mut from = BufReader::with_capacity(PIECE, from);
-    let packing = Packing::found(from.fill_buf().look(|| "read(2)")?)?;
-    if packing == Packing::Plain {
+    let method = Compression::detect(from.fill_buf().untraced(|| "read(2)")?)?;
+    if method == Compression::Plain {
         return read(&mut from);
     }
     thread::scope(|scope| {
         let (send, receive) = sync_channel(PIECES);
         scope.spawn(move || {
             let mut to = Sender { send, piece: Vec::with_capacity(PIECE) };
-            let copied = match packing {
-                Packing::Zstd => zstd_frames(from, &mut to),
+            let copied = match method {
+                Compression::Zstd => zstd_frames(from, &mut to),
                 _ => io::copy(&mut MultiGzDecoder::new(from), &mut to).map(drop),
             };
             to.finish(copied);
@@ -121,22 +120,23 @@ fn zstd_frames(mut from: impl BufRead, to: &mut Sender) -> io::Result<()> {
 ///
 /// # Errors
 /// Any error of `write`; an error of compressing or of writing to `to`.
-pub fn packed(
-    packing: Packing,
+pub fn compress(
+    method: Compression,
     to: &mut (impl Write + Send),
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    if packing == Packing::Plain {
+    if method == Compression::Plain {
         return write(&mut io::BufWriter::with_capacity(PIECE, to));
     }
     thread::scope(|scope| {
         let (send, receive) = sync_channel(PIECES);
         let packer = scope.spawn(move || {
             let mut pieces = Pieces { receive, piece: Vec::new(), at: 0 };
-            match packing {
-                Packing::Zstd => zstd(pieces, to),
+            match method {
+                Compression::Zstd => zstd(pieces, to),
                 _ => {
-                    let mut gzip = GzEncoder::new(to, Compression::default());
+                    let mut gzip =
+                        GzEncoder::new(to, flate2::Compression::default());
                     io::copy(&mut pieces, &mut gzip)?;
                     gzip.finish().map(drop)
                 }
@@ -165,8 +165,8 @@ pub fn packed(
 /// Compress with zstd. The compressor panics if a read or write fails, so errors are
 /// hidden from it and returned afterwards.
 fn zstd(from: Pieces, to: impl Write) -> io::Result<()> {
-    let mut source = Calm { inner: from, error: None };
-    let mut drain = Calm { inner: io::BufWriter::new(to), error: None };
+    let mut source = ErrorCapture { inner: from, error: None };
+    let mut drain = ErrorCapture { inner: io::BufWriter::new(to), error: None };
     let mut frames = FrameCompressor::new(CompressionLevel::Fastest);
     frames.set_source(&mut source);
     frames.set_drain(&mut drain);
@@ -179,12 +179,12 @@ fn zstd(from: Pieces, to: impl Write) -> io::Result<()> {
 }
 
 /// A stream that reports no errors, and stores the first error.
-struct Calm<T> {
+struct ErrorCapture<T> {
     inner: T,
     error: Option<io::Error>,
 }
 
-impl<T: Read> Read for Calm<T> {
+impl<T: Read> Read for ErrorCapture<T> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = if self.error.is_some() { Ok(0) } else { self.inner.read(into) };
         Ok(read.unwrap_or_else(|error| {
@@ -194,7 +194,7 @@ impl<T: Read> Read for Calm<T> {
     }
 }
 
-impl<T: Write> Write for Calm<T> {
+impl<T: Write> Write for ErrorCapture<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.error.is_none() {
             self.error = self.inner.write_all(bytes).err();
@@ -287,7 +287,7 @@ pub fn file(
         }
         return write(&mut &out);
     }
-    let new = Unfinished::new(path)?;
+    let new = AtomicFile::new(path)?;
     write(&mut &new.file)?;
     new.finish(path)
 }
@@ -295,14 +295,14 @@ pub fn file(
 // ANCHOR: unfinished
 /// A file that is being written. If the file system supports O_TMPFILE, the file has
 /// no name, so nothing remains if its writer is killed.
-struct Unfinished {
+struct AtomicFile {
     file: File,
     /// A temporary name in the same directory as the final name.
     name: PathBuf,
 }
 
-impl Unfinished {
-    fn new(path: &Path) -> Result<Unfinished> {
+impl AtomicFile {
+    fn new(path: &Path) -> Result<AtomicFile> {
         let step = || format!("write(2) {}", path.display());
         let last = path.file_name().context("the tar needs a name")?;
         let mut prefix = OsString::from(".");
@@ -323,12 +323,12 @@ impl Unfinished {
             Err(e) if nameless_is_refused(&e) => {
                 let file = File::create(&name).step(step)?;
                 // The lock shows other writers that this writer is alive.
-                file.lock().look(|| format!("flock(2) {}", name.display()))?;
+                file.lock().untraced(|| format!("flock(2) {}", name.display()))?;
                 file
             }
             file => file.step(step)?,
         };
-        Ok(Unfinished { file, name })
+        Ok(AtomicFile { file, name })
     }
 
     /// Give the complete file its final name. It replaces an existing file.
@@ -347,7 +347,7 @@ impl Unfinished {
 }
 // ANCHOR_END: unfinished
 
-impl Drop for Unfinished {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         // After a success, the temporary name no longer exists.
         let _ = std::fs::remove_file(&self.name);
@@ -380,11 +380,12 @@ fn sweep(directory: &Path, prefix: &OsStr) {
 mod tests {
     use super::*;
 
-    fn round_trip(packing: Packing, bytes: &[u8]) -> Vec<u8> {
+    fn round_trip(method: Compression, bytes: &[u8]) -> Vec<u8> {
         let mut packed_bytes = Vec::new();
-        packed(packing, &mut packed_bytes, |out| Ok(out.write_all(bytes)?)).unwrap();
+        compress(method, &mut packed_bytes, |out| Ok(out.write_all(bytes)?))
+            .unwrap();
         let mut back = Vec::new();
-        unpacked(&packed_bytes[..], |from| {
+        decompress(&packed_bytes[..], |from| {
             from.read_to_end(&mut back)?;
             Ok(())
         })
@@ -396,27 +397,32 @@ mod tests {
     fn what_is_packed_is_unpacked() {
         let text: Vec<u8> =
             (0..700_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
-        for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
-            assert!(round_trip(packing, &text) == text, "{packing:?}");
-            assert!(round_trip(packing, b"x") == b"x", "{packing:?}");
+        for method in [Compression::Plain, Compression::Gzip, Compression::Zstd] {
+            assert!(round_trip(method, &text) == text, "{method:?}");
+            assert!(round_trip(method, b"x") == b"x", "{method:?}");
         }
     }
 
     #[test]
     fn the_extension_selects_the_compression_or_is_refused() {
         for (name, expected) in [
-            ("-", Packing::Plain),
-            ("x", Packing::Plain),
-            ("x.tar", Packing::Plain),
-            ("x.tgz", Packing::Gzip),
-            ("x.TAR.GZ", Packing::Gzip),
-            ("x.tar.zst", Packing::Zstd),
-            ("x.xz/gz", Packing::Plain),
+            ("-", Compression::Plain),
+            ("x", Compression::Plain),
+            ("x.tar", Compression::Plain),
+            ("x.tgz", Compression::Gzip),
+            ("x.TAR.GZ", Compression::Gzip),
+            ("x.tar.zst", Compression::Zstd),
+            ("x.xz/gz", Compression::Plain),
         ] {
-            assert_eq!(Packing::of(Path::new(name)).unwrap(), expected, "{name}");
+            assert_eq!(
+                Compression::by_extension(Path::new(name)).unwrap(),
+                expected,
+                "{name}"
+            );
         }
         for name in ["x.tar.xz", "x.tbz2", "x.tar.Z", "x.tar.lz4", "x.zip"] {
-            let error = Packing::of(Path::new(name)).unwrap_err().to_string();
+            let error =
+                Compression::by_extension(Path::new(name)).unwrap_err().to_string();
             assert!(error.contains(&format!("cannot write {name}:")), "{error}");
         }
     }
@@ -424,15 +430,15 @@ mod tests {
     #[test]
     fn a_stream_that_was_cut_off_is_an_error() {
         let text: Vec<u8> = (0..99_999_u32).flat_map(u32::to_le_bytes).collect();
-        for packing in [Packing::Gzip, Packing::Zstd] {
+        for method in [Compression::Gzip, Compression::Zstd] {
             let mut bytes = Vec::new();
-            packed(packing, &mut bytes, |out| Ok(out.write_all(&text)?)).unwrap();
+            compress(method, &mut bytes, |out| Ok(out.write_all(&text)?)).unwrap();
             for length in [bytes.len() - 1, bytes.len() / 2] {
-                let read = unpacked(&bytes[..length], |from| {
+                let read = decompress(&bytes[..length], |from| {
                     io::copy(from, &mut io::sink())?;
                     Ok(())
                 });
-                assert!(read.is_err(), "{packing:?} {length}");
+                assert!(read.is_err(), "{method:?} {length}");
             }
         }
     }
@@ -449,8 +455,8 @@ mod tests {
             }
         }
         let text: Vec<u8> = (0..999_999_u32).flat_map(u32::to_le_bytes).collect();
-        for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
-            let done = packed(packing, &mut Full, |out| Ok(out.write_all(&text)?));
+        for method in [Compression::Plain, Compression::Gzip, Compression::Zstd] {
+            let done = compress(method, &mut Full, |out| Ok(out.write_all(&text)?));
             let error = format!("{:#}", done.unwrap_err());
             assert!(
                 error.contains("No space") || error.contains("ENOSPC"),

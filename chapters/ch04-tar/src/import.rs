@@ -9,11 +9,11 @@ use ch02_union::Driver;
 use ch04_commit::{Draft, NewImage, become_root, layer, refuse_busybox};
 use ch04_image::Store;
 use common::archive::{Keep, unpack_stream};
-use common::images::{Image, Reference, weigh};
+use common::images::{Image, Reference, tree_size};
 use common::state::State;
 use common::step::Step;
 
-use crate::compression::unpacked;
+use crate::compression::decompress;
 
 // ANCHOR: import
 /// Create an image with one layer from a tar archive (compressed or not), a
@@ -38,11 +38,11 @@ pub fn import(state: &State, from: &Path, name: Reference) -> Result<Image> {
         let owners = !user_namespace;
         let keep = Keep { owners, attributes: true, whiteouts: None };
         let unpack = |tar: &mut dyn Read| unpack_stream(tar, &draft.path, keep);
-        unpacked(open(&from, standard)?, unpack)
+        decompress(open(&from, standard)?, unpack)
             .with_context(|| format!("import {}", from.display()))?;
     }
     new.created_by = format!("import {}", new.source);
-    new.size = weigh(&draft.path)?;
+    new.size = tree_size(&draft.path)?;
     new.publish(&store, draft)
 }
 // ANCHOR_END: import
@@ -50,10 +50,12 @@ pub fn import(state: &State, from: &Path, name: Reference) -> Result<Image> {
 /// Resolve the symlinks of the path. Refuses a directory that contains the state
 /// directory.
 fn found(state: &State, from: &Path) -> Result<std::path::PathBuf> {
-    let path = fs::canonicalize(from).look(|| format!("find {}", from.display()))?;
+    let path =
+        fs::canonicalize(from).untraced(|| format!("find {}", from.display()))?;
     // It may be missing, and would be created in the directory.
     let own = state.make(state.root().to_owned())?;
-    let own = fs::canonicalize(&own).look(|| format!("find {}", own.display()))?;
+    let own =
+        fs::canonicalize(&own).untraced(|| format!("find {}", own.display()))?;
     if own.starts_with(&path) {
         bail!(
             "the state directory {} is inside {} and would be copied into itself",
@@ -73,6 +75,7 @@ fn open(from: &Path, standard: bool) -> Result<Box<dyn Read + Send>> {
         }
         return Ok(Box::new(io::stdin()));
     }
-    let file = File::open(from).look(|| format!("open(2) {}", from.display()))?;
+    let file =
+        File::open(from).untraced(|| format!("open(2) {}", from.display()))?;
     Ok(Box::new(file))
 }

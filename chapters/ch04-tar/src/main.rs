@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use ch04_image::{Rm, RunAtTerminal, UNDO};
 use ch04_tar::Commands;
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 4, tar: export a container's filesystem, and import an image.
 ///
@@ -36,5 +36,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

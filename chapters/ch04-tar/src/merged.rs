@@ -17,7 +17,7 @@ use ch04_image::layer::{Meaning, Reader};
 pub(crate) type Level = (PathBuf, Reader);
 
 /// One file of the merged tree.
-struct Found {
+struct MergedFile {
     about: Metadata,
     /// Its path. A directory has one path for each layer that contributes to it,
     /// topmost first.
@@ -34,7 +34,7 @@ pub(crate) fn walk(
     at: &Path,
     visit: &mut impl FnMut(&Path, &Path, &Metadata) -> Result<()>,
 ) -> Result<()> {
-    let mut all: BTreeMap<OsString, Found> = BTreeMap::new();
+    let mut all: BTreeMap<OsString, MergedFile> = BTreeMap::new();
     let mut hidden: BTreeSet<OsString> = BTreeSet::new();
     for (directory, reader) in levels {
         let hides = read(directory, *reader, &hidden, &mut all)?;
@@ -58,22 +58,22 @@ fn read(
     directory: &Path,
     reader: Reader,
     hidden: &BTreeSet<OsString>,
-    all: &mut BTreeMap<OsString, Found>,
+    all: &mut BTreeMap<OsString, MergedFile>,
 ) -> Result<Vec<OsString>> {
     let mut hides = Vec::new();
     let step = || format!("readdir(3) {}", directory.display());
-    let entries = match fs::read_dir(directory).look(step) {
+    let entries = match fs::read_dir(directory).untraced(step) {
         // A process of the container that is not frozen may have removed the
         // directory.
         Err(e) if is(&e, Errno::ENOENT) => return Ok(hides),
         entries => entries?,
     };
     for entry in entries {
-        let entry = entry.look(step)?;
+        let entry = entry.untraced(step)?;
         let path = entry.path();
         let about = match fs::symlink_metadata(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            about => about.look(|| format!("lstat(2) {}", path.display()))?,
+            about => about.untraced(|| format!("lstat(2) {}", path.display()))?,
         };
         let name = entry.file_name();
         match reader.meaning(&path, &about) {
@@ -87,7 +87,7 @@ fn read(
                 match all.get_mut(&name) {
                     None => {
                         let levels = vec![(path, reader)];
-                        all.insert(name, Found { about, levels, closed });
+                        all.insert(name, MergedFile { about, levels, closed });
                     }
                     Some(found) if found.closed => {}
                     Some(found) if about.is_dir() => {

@@ -15,7 +15,7 @@ pub(crate) fn pack(levels: &[Level], out: impl Write) -> Result<()> {
     let mut packer = Packer::new(out);
     let (root, _) = levels.first().context("no layers")?;
     let about = fs::symlink_metadata(root)
-        .look(|| format!("lstat(2) {}", root.display()))?;
+        .untraced(|| format!("lstat(2) {}", root.display()))?;
     packer.file(Path::new("./"), root, &about)?;
     walk(levels, Path::new(""), &mut |path, file, about| {
         packer.file(path, file, about)

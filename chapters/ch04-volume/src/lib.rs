@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use common::guest::{GuestRoot, Kind, Place};
+use common::guest::{GuestFile, GuestRoot, Kind};
 use common::step::Step;
-use common::{Exit, Home, OwnFile, Part, Plan, Up, mount_read_only};
+use common::{Exit, Home, OwnFile, ParentLink, Part, Plan, mount_read_only};
 use nix::mount::{MsFlags, mount};
 
 pub use spec::Spec;
@@ -71,19 +71,20 @@ impl Part for Volumes {
         for (spec, kind) in &mut self.volumes {
             // A relative path starts at the caller's working directory.
             let host = std::path::absolute(&spec.host)
-                .look(|| format!("find {}", spec.host.display()))?;
+                .untraced(|| format!("find {}", spec.host.display()))?;
             make_directories(&host, &mut self.made)?;
             spec.host = host;
             let meta = fs::metadata(&spec.host)
-                .look(|| format!("stat(2) {}", spec.host.display()))?;
+                .untraced(|| format!("stat(2) {}", spec.host.display()))?;
             *kind = if meta.is_dir() { Kind::Directory } else { Kind::File };
         }
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, link: &ParentLink) -> Result<()> {
         let root = GuestRoot::open(plan.root.assembled()?)?;
-        for (file, OwnFile { guest, .. }) in up.take_files().iter().zip(&plan.files)
+        for (file, OwnFile { guest, .. }) in
+            link.take_files().iter().zip(&plan.files)
         {
             // Use the file descriptor: the new root may cover the path at this
             // moment.
@@ -123,7 +124,7 @@ impl Part for Volumes {
 /// Bind-mount a file or directory of the host in the container, with all mounts
 /// below it. In a user namespace this is required: the kernel refuses to reveal
 /// files that a mount covers.
-fn bind(host: &Path, place: &Place, guest: &Path) -> Result<()> {
+fn bind(host: &Path, place: &GuestFile, guest: &Path) -> Result<()> {
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(host), &place.path(), None::<&str>, bind, None::<&str>)
         .step(|| format!("mount(2) bind {} on {}", host.display(), guest.display()))

@@ -4,21 +4,21 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
-use ch03_run::Raw;
+use ch03_run::RawMode;
 use ch05_exec::not_running;
 use ch05_logs::Follow;
 use ch05_stop::{Target, wait};
 use clap::{ArgAction, Args};
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Record;
 use common::step::Step;
-use common::{ByteCopy, Exit, Got, Signals, poll};
+use common::{ByteCopy, Exit, ReadResult, Signals, poll};
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::termios::{tcgetwinsize, tcsetwinsize};
 
-use crate::attachable::Ends;
-use crate::keys::{Keys, Typed};
+use crate::attachable::Attachment;
+use crate::keys::{KeyMatcher, Keys};
 
 /// Attach to a detached container
 #[derive(Args, Debug)]
@@ -50,22 +50,22 @@ pub struct Attach {
 }
 
 /// The reason why attach returns.
-enum Over {
+enum AttachEnd {
     /// The detach keys were typed.
-    Left,
+    Detached,
     /// This process got a signal, or its terminal was closed.
-    Sent(Signal),
+    Signal(Signal),
     /// The container's supervisor has ended.
     Ended,
     /// Standard output was closed.
-    Away,
+    OutputClosed,
 }
 
-impl Act for Attach {
+impl Execute for Attach {
     /// Show the program's output and send it the user's input, until the program
     /// ends or the detach keys are typed. Returns the program's exit status, or 0
     /// after the detach keys.
-    fn act(self, context: &Context) -> Result<Exit> {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let target = Target::find(state, &self.container)?;
         let removed = || {
@@ -78,10 +78,11 @@ impl Act for Attach {
         }
         // Start to follow the log before any input is sent, so that no output is
         // missed.
-        let reached = Follow::from_now(&home)
-            .and_then(|follow| Ok((follow, Ends::of(&home, &self.container)?)));
-        let (follow, ends) = match reached {
-            Ok((follow, Some(ends))) => (follow, ends),
+        let reached = Follow::from_now(&home).and_then(|follow| {
+            Ok((follow, Attachment::of(&home, &self.container)?))
+        });
+        let (follow, attachment) = match reached {
+            Ok((follow, Some(attachment))) => (follow, attachment),
             // If the container has ended in the meantime, this is the cause of any
             // other error.
             Err(error) if target.process()?.is_some_and(|it| !it.has_ended()) => {
@@ -89,7 +90,7 @@ impl Act for Attach {
             }
             _ => return Err(not_running(state, &record)),
         };
-        let over = Visit::new(&self, ends, follow)?.run(&target)?;
+        let over = AttachedClient::new(&self, attachment, follow)?.run(&target)?;
         let say = |text: &str| {
             // Begin with a newline: the cursor is where the program left it.
             let line =
@@ -97,94 +98,112 @@ impl Act for Attach {
             let _ = io::stderr().write_all(line.as_bytes());
         };
         match over {
-            Over::Left => {
+            AttachEnd::Detached => {
                 say("detached");
                 Ok(Exit::Code(0))
             }
-            Over::Sent(signal) => {
+            AttachEnd::Signal(signal) => {
                 say(signal.as_str());
                 Ok(Exit::Signal(signal))
             }
-            Over::Ended => Ok(Exit::Code(wait(target, state)?.into())),
-            Over::Away => Ok(Exit::Code(0)),
+            AttachEnd::Ended => Ok(Exit::Code(wait(target, state)?.into())),
+            AttachEnd::OutputClosed => Ok(Exit::Code(0)),
         }
     }
 }
 
 /// An attached client.
-struct Visit {
+struct AttachedClient {
     // Dropped first: the terminal's mode is restored before the signals are
     // unblocked, one of which may end this process.
-    _raw: Option<Raw>,
-    ends: Ends,
+    _raw: Option<RawMode>,
+    attachment: Attachment,
     follow: Follow,
     signals: Signals,
     /// Whether signals are forwarded to the program.
     proxy: bool,
     /// Whether more input for the program may come.
-    types: bool,
+    input_open: bool,
     /// Searches the input for the detach keys. `None` if there is no terminal or no
     /// input.
-    typed: Option<Typed>,
+    typed: Option<KeyMatcher>,
     /// Copies standard input to the program.
     input: ByteCopy,
 }
 
-impl Visit {
-    fn new(flags: &Attach, ends: Ends, follow: Follow) -> Result<Visit> {
-        let types = ends.stdin && !flags.no_stdin;
+impl AttachedClient {
+    fn new(
+        flags: &Attach,
+        attachment: Attachment,
+        follow: Follow,
+    ) -> Result<AttachedClient> {
+        let input_open = attachment.stdin && !flags.no_stdin;
         let at_terminal = io::stdin().is_terminal();
-        if types && ends.tty && !at_terminal {
+        if input_open && attachment.tty && !at_terminal {
             bail!(
                 "container {} has a terminal, but standard input is not a terminal: \
                  attach from a terminal, or use --no-stdin",
                 flags.container
             );
         }
-        let keys = (types && at_terminal).then(|| flags.detach_keys.clone());
-        let proxy = flags.sig_proxy && !ends.tty;
+        let keys = (input_open && at_terminal).then(|| flags.detach_keys.clone());
+        let proxy = flags.sig_proxy && !attachment.tty;
         // Catch the signals before the terminal is changed, so that no signal ends
         // this process between the two steps.
-        let signals = Signals::catch(caught(proxy || ends.tty))?;
-        let raw = if types && ends.tty { Some(Raw::new()?) } else { None };
-        let typed = keys.map(Typed::new);
-        let program = ends.program.as_ref().map(OwnedFd::try_clone).transpose();
-        let program = program.look(|| "fcntl(2) F_DUPFD")?;
+        let signals = Signals::catch(caught(proxy || attachment.tty))?;
+        let raw =
+            if input_open && attachment.tty { Some(RawMode::new()?) } else { None };
+        let typed = keys.map(KeyMatcher::new);
+        let program =
+            attachment.program.as_ref().map(OwnedFd::try_clone).transpose();
+        let program = program.untraced(|| "fcntl(2) F_DUPFD")?;
         let program = program.map(|program| Box::new(program) as Box<dyn AsFd>);
         let input = ByteCopy::new(rustix::stdio::stdin(), program);
-        let visit =
-            Visit { ends, follow, signals, proxy, types, typed, input, _raw: raw };
+        let visit = AttachedClient {
+            attachment,
+            follow,
+            signals,
+            proxy,
+            input_open,
+            typed,
+            input,
+            _raw: raw,
+        };
         visit.resize(true);
         Ok(visit)
     }
 
     // ANCHOR: run
-    fn run(mut self, target: &Target) -> Result<Over> {
+    fn run(mut self, target: &Target) -> Result<AttachEnd> {
         loop {
             if !self.follow.more()? {
                 let over = self.follow.is_over();
-                return Ok(if over { Over::Ended } else { Over::Away });
+                return Ok(if over {
+                    AttachEnd::Ended
+                } else {
+                    AttachEnd::OutputClosed
+                });
             }
             let [signal, news, host, screen, input] = self.wait()?;
             if !self.follow.seen([news, host, screen]) {
-                return Ok(Over::Away);
+                return Ok(AttachEnd::OutputClosed);
             }
             if !signal.is_empty()
                 && let Some((signal, _)) = self.signals.next()?
             {
                 match signal {
                     Signal::SIGWINCH => self.resize(false),
-                    Signal::SIGHUP => return Ok(Over::Sent(signal)),
+                    Signal::SIGHUP => return Ok(AttachEnd::Signal(signal)),
                     // If the program has ended, the next iteration notices it.
                     signal if self.proxy => drop(target.send(signal)?),
-                    signal => return Ok(Over::Sent(signal)),
+                    signal => return Ok(AttachEnd::Signal(signal)),
                 }
             }
             if input.is_empty() {
                 continue;
             }
             if self.input.is_pending() {
-                self.hand_on();
+                self.write_input();
             } else if let Some(over) = self.read() {
                 return Ok(over);
             }
@@ -199,7 +218,7 @@ impl Visit {
         let [news, host, screen] = self.follow.wants();
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         fds.extend([news, host, screen]);
-        if self.types || self.input.is_pending() {
+        if self.input_open || self.input.is_pending() {
             fds.extend(self.input.wants());
         }
         poll(&mut fds, None)?;
@@ -211,32 +230,34 @@ impl Visit {
     }
 
     /// Read input. Returns a reason if attach must return.
-    fn read(&mut self) -> Option<Over> {
+    fn read(&mut self) -> Option<AttachEnd> {
         let (typed, mut left) = (&mut self.typed, false);
         let got = self.input.read_through(|bytes, pending| match typed {
             None => pending.extend_from_slice(bytes),
             Some(typed) => left = typed.feed(bytes, pending),
         });
         match got {
-            Got::Bytes | Got::Nothing => {}
+            ReadResult::Bytes | ReadResult::Nothing => {}
             // The user's terminal was closed.
-            _ if self.ends.tty => return Some(Over::Sent(Signal::SIGHUP)),
+            _ if self.attachment.tty => {
+                return Some(AttachEnd::Signal(Signal::SIGHUP));
+            }
             // The end of this input does not close the program's input: another
             // client may attach.
-            _ => self.types = false,
+            _ => self.input_open = false,
         }
         if left {
             // Input before the detach keys still goes to the program.
-            self.hand_on();
-            return Some(Over::Left);
+            self.write_input();
+            return Some(AttachEnd::Detached);
         }
         None
     }
 
-    fn hand_on(&mut self) {
+    fn write_input(&mut self) {
         if !self.input.write() {
             // The program has closed its input.
-            self.types = self.ends.tty;
+            self.input_open = self.attachment.tty;
         }
     }
 
@@ -257,7 +278,7 @@ impl Visit {
     }
 
     fn terminal(&self) -> Option<&OwnedFd> {
-        self.ends.program.as_ref().filter(|_| self.ends.tty)
+        self.attachment.program.as_ref().filter(|_| self.attachment.tty)
     }
 }
 

@@ -15,7 +15,8 @@ use ch03_run::own_terminal;
 use ch05_detach::{Log, Stream};
 use common::step::Step;
 use common::{
-    ByteCopy, Exit, Got, Home, Part, Plan, Running, Session, StreamSource, Up, Watch,
+    ByteCopy, Exit, Home, ParentLink, Part, Plan, ReadResult, Running, Session,
+    StreamSource, Watch,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -74,7 +75,7 @@ impl Part for Attachable {
             return Ok(());
         }
         plan.home.note(NOTE, SOCKET.as_bytes())?;
-        self.socket = Some(door(&plan.home)?);
+        self.socket = Some(listening_socket(&plan.home)?);
         if self.tty {
             let term = env::var_os("TERM").unwrap_or_else(|| "xterm".into());
             plan.environment.insert("TERM".into(), term);
@@ -88,20 +89,20 @@ impl Part for Attachable {
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, link: &ParentLink) -> Result<()> {
         if self.tty {
-            let manners = |theirs: &OwnedFd| match self.size {
+            let configure = |theirs: &OwnedFd| match self.size {
                 Some(size) => {
                     tcsetwinsize(theirs, size).step(|| "ioctl(2) TIOCSWINSZ")
                 }
                 None => Ok(()),
             };
-            up.seal().streams = [StreamSource::Made; 3];
-            return up.send(own_terminal(plan, manners)?);
+            link.seal().streams = [StreamSource::Made; 3];
+            return link.send(own_terminal(plan, configure)?);
         }
         match &self.pipe {
             Some((theirs, _)) => {
-                up.seal().streams[0] = StreamSource::Made;
+                link.seal().streams[0] = StreamSource::Made;
                 dup2_stdin(theirs).step(|| "dup2(2) to 0")
             }
             None => Ok(()),
@@ -121,7 +122,7 @@ impl Part for Attachable {
             nonblocking(pipe, OFlag::O_WRONLY)?;
         }
         let (log, stdin) = (self.log.clone(), self.stdin);
-        running.watch(Desk { socket, terminal, pipe, stdin, log });
+        running.watch(AttachServer { socket, terminal, pipe, stdin, log });
         Ok(())
     }
 
@@ -150,9 +151,9 @@ fn address(home: &Home) -> Result<(OwnedFd, SocketAddrUnix)> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let path = home.dir();
     let dir = open(&path, flags, Mode::empty())
-        .look(|| format!("open(2) {}", path.display()))?;
+        .untraced(|| format!("open(2) {}", path.display()))?;
     let short = format!("/proc/self/fd/{}/attach", dir.as_raw_fd());
-    let address = SocketAddrUnix::new(&short).look(|| "an address")?;
+    let address = SocketAddrUnix::new(&short).untraced(|| "an address")?;
     Ok((dir, address))
 }
 
@@ -160,19 +161,19 @@ fn socket(flags: SocketFlags) -> Result<OwnedFd> {
     // SEQPACKET preserves the boundaries of messages.
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     socket_with(family, kind, flags | SocketFlags::CLOEXEC, None)
-        .look(|| "socket(2)")
+        .untraced(|| "socket(2)")
 }
 
 /// Create the listening socket. Only the owner may use it, as with the container's
 /// directory.
-fn door(home: &Home) -> Result<OwnedFd> {
+fn listening_socket(home: &Home) -> Result<OwnedFd> {
     let path = path(home);
     let socket = socket(SocketFlags::NONBLOCK)?;
     let (_dir, address) = address(home)?;
     bind(&socket, &address).step(|| format!("bind(2) {}", path.display()))?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))
-        .look(|| format!("chmod(2) {}", path.display()))?;
-    listen(&socket, 16).look(|| "listen(2)")?;
+        .untraced(|| format!("chmod(2) {}", path.display()))?;
+    listen(&socket, 16).untraced(|| "listen(2)")?;
     Ok(socket)
 }
 
@@ -190,7 +191,7 @@ pub fn remove_socket(home: &Home) -> Result<()> {
 
 fn nonblocking(fd: &OwnedFd, mode: OFlag) -> Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(mode | OFlag::O_NONBLOCK))
-        .look(|| "fcntl(2) O_NONBLOCK")
+        .untraced(|| "fcntl(2) O_NONBLOCK")
         .map(drop)
 }
 
@@ -217,18 +218,18 @@ impl Terminal {
         let got = self.printed.read(|bytes| log.write(Stream::Out, bytes));
         // No process has the terminal open, or the program called vhangup(2). A
         // process may open it again.
-        if let Got::End | Got::Failed(Errno::EIO) = got {
+        if let ReadResult::End | ReadResult::Failed(Errno::EIO) = got {
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
             let flags = flags | OpenptFlags::CLOEXEC;
             self._theirs = ioctl_tiocgptpeer(&*self.ours, flags).ok();
         }
-        got == Got::Bytes
+        got == ReadResult::Bytes
     }
 }
 
 /// Gives clients the other end of the program's terminal or pipe. It keeps no state
 /// for a client, so no client can block it.
-struct Desk {
+struct AttachServer {
     socket: OwnedFd,
     terminal: Option<Terminal>,
     pipe: Option<OwnedFd>,
@@ -237,7 +238,7 @@ struct Desk {
 }
 
 // ANCHOR: desk
-impl Desk {
+impl AttachServer {
     /// Send everything to one client in one message, and close the connection.
     fn serve(&self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -260,7 +261,7 @@ impl Desk {
 }
 // ANCHOR_END: desk
 
-impl Watch for Desk {
+impl Watch for AttachServer {
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
         fds.push(PollFd::new(&self.socket, PollFlags::IN));
         if let Some(terminal) = &self.terminal {
@@ -289,7 +290,7 @@ impl Watch for Desk {
 }
 
 /// The data that an attached client receives.
-pub(crate) struct Ends {
+pub(crate) struct Attachment {
     /// Whether `program` is a terminal.
     pub(crate) tty: bool,
     /// Whether the program's standard input was kept open.
@@ -298,13 +299,13 @@ pub(crate) struct Ends {
     pub(crate) program: Option<OwnedFd>,
 }
 
-impl Ends {
+impl Attachment {
     /// Request them from the supervisor. Returns `None` if the supervisor has ended.
     ///
     /// # Errors
     /// The container is in the foreground; EACCES if it belongs to another user;
     /// EPROTO if the answer is incomplete.
-    pub(crate) fn of(home: &Home, called: &str) -> Result<Option<Ends>> {
+    pub(crate) fn of(home: &Home, called: &str) -> Result<Option<Attachment>> {
         let socket = socket(SocketFlags::empty())?;
         let (_dir, address) = address(home)?;
         match connect(&socket, &address) {
@@ -315,7 +316,8 @@ impl Ends {
             ),
             Err(rustix::io::Errno::CONNREFUSED) => return Ok(None),
             connected => {
-                connected.look(|| format!("connect(2) {}", path(home).display()))?;
+                connected
+                    .untraced(|| format!("connect(2) {}", path(home).display()))?;
             }
         }
         let mut head = [0; 2];
@@ -325,7 +327,7 @@ impl Ends {
         let mut parts = [IoSliceMut::new(&mut head)];
         let count = match recvmsg(&socket, &mut parts, &mut ancillary, flags) {
             Err(rustix::io::Errno::CONNRESET) => 0,
-            got => got.look(|| "recvmsg(2) from the supervisor")?.bytes,
+            got => got.untraced(|| "recvmsg(2) from the supervisor")?.bytes,
         };
         if count < head.len() {
             return Ok(None);
@@ -335,10 +337,10 @@ impl Ends {
             _ => None,
         });
         let [tty, stdin] = head.map(|byte| byte != 0);
-        let ends = Ends { tty, stdin, program };
-        if ends.tty && ends.program.is_none() {
+        let attachment = Attachment { tty, stdin, program };
+        if attachment.tty && attachment.program.is_none() {
             return Err(Errno::EPROTO).context("the supervisor sent no terminal");
         }
-        Ok(Some(ends))
+        Ok(Some(attachment))
     }
 }

@@ -33,16 +33,16 @@ impl FromStr for Keys {
 }
 
 /// Searches the input for the detach keys.
-pub(crate) struct Typed {
+pub(crate) struct KeyMatcher {
     keys: Keys,
     /// The input that is a prefix of the detach keys. It is held back until the next
     /// key.
-    held: Vec<u8>,
+    matched: Vec<u8>,
 }
 
-impl Typed {
-    pub(crate) fn new(keys: Keys) -> Typed {
-        Typed { keys, held: Vec::new() }
+impl KeyMatcher {
+    pub(crate) fn new(keys: Keys) -> KeyMatcher {
+        KeyMatcher { keys, matched: Vec::new() }
     }
 
     // ANCHOR: feed
@@ -50,12 +50,12 @@ impl Typed {
     /// keys were typed.
     pub(crate) fn feed(&mut self, typed: &[u8], program: &mut Vec<u8>) -> bool {
         for byte in typed {
-            self.held.push(*byte);
-            if self.held == self.keys.0 {
+            self.matched.push(*byte);
+            if self.matched == self.keys.0 {
                 return true;
             }
-            while !self.keys.0.starts_with(&self.held) {
-                program.push(self.held.remove(0));
+            while !self.keys.0.starts_with(&self.matched) {
+                program.push(self.matched.remove(0));
             }
         }
         false
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn all_but_the_keys_goes_to_the_program_in_order() {
         let fed = |keys: &str, pieces: &[&str]| {
-            let mut typed = Typed::new(keys.parse().unwrap());
+            let mut typed = KeyMatcher::new(keys.parse().unwrap());
             let mut program = Vec::new();
             let mut left = false;
             for piece in pieces {

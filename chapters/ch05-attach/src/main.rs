@@ -6,7 +6,7 @@ use ch05_attach::{Attach, Run, UNDO};
 use ch05_env::Exec;
 use ch05_rm::Commands;
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 5, attach: attach to a detached container.
 ///
@@ -35,5 +35,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use ch05_detach::Log;
-use ch05_env::Surroundings;
+use ch05_env::EnvironmentFlags;
 use ch05_init::Init;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::State;
 use common::{Container, Exit, SafeBinary};
 
@@ -19,7 +19,7 @@ pub struct Run {
     streams: ch05_detach::Flags,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    environment_flags: EnvironmentFlags,
 
     /// Run a small init process as PID 1, which forwards signals and reaps zombies
     #[arg(long)]
@@ -29,9 +29,9 @@ pub struct Run {
     run: ch04_image::Run,
 }
 
-impl Act for Run {
-    fn act(self, context: &Context) -> Result<Exit> {
-        self.act_with(context, |_| Ok(()), |container| container)
+impl Execute for Run {
+    fn execute(self, context: &Context) -> Result<Exit> {
+        self.execute_with(context, |_| Ok(()), |container| container)
     }
 }
 
@@ -50,7 +50,7 @@ impl Run {
     ///
     /// # Errors
     /// The errors of `enter`, [`Container::run`] and [`Container::detach`].
-    pub fn act_with<T>(
+    pub fn execute_with<T>(
         self,
         context: &Context,
         enter: impl FnOnce(&State) -> Result<T>,
@@ -61,7 +61,8 @@ impl Run {
         let binary = self.init.then(SafeBinary::exec_self).transpose()?;
         let _kept = enter(&context.state)?;
         let container = more(self.run.container(context)?);
-        let container = self.surroundings.parts(container).part(Init::new(binary));
+        let container =
+            self.environment_flags.parts(container).part(Init::new(binary));
         // From this chapter on, -d may be combined with -t and -i, because a client
         // may attach later.
         let log = Log::default();

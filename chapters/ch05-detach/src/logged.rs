@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use common::step::Step;
-use common::{OutputRelay, Part, Plan, Running, StreamSource, Up};
+use common::{OutputRelay, ParentLink, Part, Plan, Running, StreamSource};
 use nix::fcntl::OFlag;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2};
 
@@ -40,25 +40,25 @@ impl Part for Logged {
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
         // A process that follows the log waits for the end of this process, which
         // writes it. So this process must be noted before the log exists.
-        plan.home.note_host()?;
+        plan.home.note_supervisor()?;
         self.log.open(&plan.home)?;
         let pipe = || pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)");
         self.pipes = Some([pipe()?, pipe()?]);
         Ok(())
     }
 
-    fn enter(&self, _plan: &Plan, up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, link: &ParentLink) -> Result<()> {
         let [(_, out), (_, err)] = self.pipes.as_ref().context("no pipes")?;
         if self.detached {
             // The container's own /dev/null.
             let null = File::open("/dev/null").step(|| "open(2) /dev/null")?;
             dup2_stdin(&null).step(|| "dup2(2) to 0")?;
-            up.seal().streams[0] = StreamSource::Container;
+            link.seal().streams[0] = StreamSource::Container;
         }
         // A later part may replace these streams by a terminal.
         dup2_stdout(out).step(|| "dup2(2) to 1")?;
         dup2_stderr(err).step(|| "dup2(2) to 2")?;
-        up.seal().streams[1..].fill(StreamSource::Made);
+        link.seal().streams[1..].fill(StreamSource::Made);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use ch03_run::Terminal;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::exit::Failure;
 use common::{Container, Exit, output};
 
@@ -35,8 +35,8 @@ pub struct Run {
     run: ch04_image::Run,
 }
 
-impl Act for Run {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Run {
+    fn execute(self, context: &Context) -> Result<Exit> {
         self.flags.check()?;
         let container = self.run.container(context)?;
         self.flags.start(self.flags.parts(container, Log::default()))

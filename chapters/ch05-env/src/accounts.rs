@@ -12,15 +12,15 @@ use nix::fcntl::OFlag;
 
 /// `USER[:GROUP]`, each a name or a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
+pub struct UserSpec {
     user: String,
     group: Option<String>,
 }
 
-impl FromStr for Who {
+impl FromStr for UserSpec {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Who> {
+    fn from_str(text: &str) -> Result<UserSpec> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group.to_owned())),
             None => (text, None),
@@ -32,11 +32,11 @@ impl FromStr for Who {
                  number"
             );
         }
-        Ok(Who { user: user.to_owned(), group })
+        Ok(UserSpec { user: user.to_owned(), group })
     }
 }
 
-impl std::fmt::Display for Who {
+impl std::fmt::Display for UserSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(&self.user)?;
         self.group.iter().try_for_each(|group| write!(f, ":{group}"))
@@ -53,7 +53,7 @@ pub(crate) struct Identity {
     pub(crate) home: PathBuf,
 }
 
-impl Who {
+impl UserSpec {
     /// Look up the user in the root directory of this process.
     ///
     /// # Errors
@@ -78,9 +78,10 @@ impl Who {
         let field = |at: usize| account.as_ref().and_then(|it| it.get(at).copied());
         let user = match field(2) {
             Some(uid) => uid.parse().context("its number in /etc/passwd"),
-            None => {
-                self.user.parse().map_err(|_| nobody("user", &self.user, "passwd"))
-            }
+            None => self
+                .user
+                .parse()
+                .map_err(|_| unknown_name("user", &self.user, "passwd")),
         }?;
         // NAME:PASSWORD:GID:MEMBER,MEMBER
         let groups = || group.lines().map(|line| Vec::from_iter(line.split(':')));
@@ -95,7 +96,8 @@ impl Who {
             // If the caller names a group, the program is only in this group.
             let found = groups().find(|it| it[0] == name).and_then(number);
             let found = found.or_else(|| name.parse().ok());
-            identity.group = found.ok_or_else(|| nobody("group", name, "group"))?;
+            identity.group =
+                found.ok_or_else(|| unknown_name("group", name, "group"))?;
         } else if let Some(name) = field(0) {
             let member = |it: &Vec<&str>| {
                 it.get(3)
@@ -108,7 +110,7 @@ impl Who {
     // ANCHOR_END: find
 }
 
-fn nobody(kind: &str, name: &str, file: &str) -> Error {
+fn unknown_name(kind: &str, name: &str, file: &str) -> Error {
     anyhow::anyhow!("the container's /etc/{file} has no {kind} {name}")
 }
 
@@ -121,16 +123,17 @@ fn text(path: &Path) -> Result<String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Ok(String::new());
         }
-        file => file.look(|| format!("open(2) {}", path.display()))?,
+        file => file.untraced(|| format!("open(2) {}", path.display()))?,
     };
-    let about = file.metadata().look(|| format!("fstat(2) {}", path.display()))?;
+    let about =
+        file.metadata().untraced(|| format!("fstat(2) {}", path.display()))?;
     if !about.is_file() {
         bail!("the container's {} is not a regular file", path.display());
     }
     let mut bytes = Vec::new();
     file.take(1 << 20)
         .read_to_end(&mut bytes)
-        .look(|| format!("read(2) {}", path.display()))?;
+        .untraced(|| format!("read(2) {}", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -144,7 +147,7 @@ mod tests {
         "root:x:0:\nstaff:x:50:bob,ann\naudio:x:29:ann\nwheel:x:10:annette\n";
 
     fn found(word: &str) -> Result<(u32, u32, Vec<u32>, String)> {
-        let it = word.parse::<Who>()?.find_in(PASSWD, GROUP)?;
+        let it = word.parse::<UserSpec>()?.find_in(PASSWD, GROUP)?;
         Ok((it.user, it.group, it.groups, it.home.display().to_string()))
     }
 

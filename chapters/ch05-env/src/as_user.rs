@@ -1,9 +1,9 @@
 //! `-u`: run the program as another user.
 
 use anyhow::{Context, Result};
-use common::{Credentials, Part, Plan, Up};
+use common::{Credentials, ParentLink, Part, Plan};
 
-use crate::Who;
+use crate::UserSpec;
 
 /// The program's user, groups and home. This part looks them up inside the
 /// container; the engine changes the credentials, and gives the streams to the user,
@@ -13,14 +13,14 @@ use crate::Who;
 /// credentials(7), setuid(2)
 #[derive(Debug)]
 pub struct AsUser {
-    who: Option<Who>,
+    who: Option<UserSpec>,
 }
 
 impl AsUser {
     /// Create the part for this user. `None` means the user of the image, or root if
     /// the image names none.
     #[must_use]
-    pub fn new(who: Option<Who>) -> AsUser {
+    pub fn new(who: Option<UserSpec>) -> AsUser {
         AsUser { who }
     }
 }
@@ -38,18 +38,18 @@ impl Part for AsUser {
             let who = user.parse().context("the user that the image names");
             self.who = Some(who?);
         }
-        plan.user = self.who.as_ref().map(Who::to_string);
+        plan.user = self.who.as_ref().map(UserSpec::to_string);
         Ok(())
     }
 
-    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
+    fn enter(&self, plan: &Plan, link: &ParentLink) -> Result<()> {
         let Some(who) = &self.who else { return Ok(()) };
         let identity = who.find()?;
         // Set HOME, unless -e or the image sets it.
         if !plan.home_is_set {
-            up.set("HOME", &identity.home);
+            link.set("HOME", &identity.home);
         }
-        up.seal().credentials = Some(Credentials {
+        link.seal().credentials = Some(Credentials {
             user: identity.user,
             group: identity.group,
             groups: identity.groups,

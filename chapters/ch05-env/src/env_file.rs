@@ -21,7 +21,7 @@ pub(crate) fn put(
     file: &Path,
     environment: &mut BTreeMap<OsString, OsString>,
 ) -> Result<()> {
-    let text = fs::read(file).look(|| format!("read(2) {}", file.display()))?;
+    let text = fs::read(file).untraced(|| format!("read(2) {}", file.display()))?;
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
         let place = || format!("{}:{}", file.display(), number + 1);

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, SafeBinary};
 
 use crate::env_file;
-use crate::{AsUser, Who};
+use crate::{AsUser, UserSpec};
 
 /// Run another program in a running container
 #[derive(Args, Debug)]
@@ -21,14 +21,14 @@ pub struct Exec {
     /// User, and optionally group: names or numbers from the container's /etc/passwd
     /// and /etc/group [default: the container's user]
     #[arg(short, long, value_name = "USER[:GROUP]")]
-    user: Option<Who>,
+    user: Option<UserSpec>,
 
     #[command(flatten)]
     exec: ch05_exec::Exec,
 }
 
-impl Act for Exec {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Exec {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let binary = SafeBinary::exec_self()?;
         let Exec { env_file: files, user, exec } = self;
@@ -40,7 +40,7 @@ impl Act for Exec {
             (None, Some(user)) => Some(user.parse()?),
             (user, _) => user,
         };
-        exec.act_in(state, record, binary, |container| {
+        exec.execute_in(state, record, binary, |container| {
             container.part(AsUser::new(user))
         })
     }

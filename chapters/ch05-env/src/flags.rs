@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::Who;
+use crate::UserSpec;
 
 /// Flags for the program's environment, working directory and user.
 #[derive(Args, Clone, Debug, Default)]
@@ -24,5 +24,5 @@ pub struct Flags {
     /// User, and optionally group: names or numbers from the container's /etc/passwd
     /// and /etc/group
     #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub(crate) user: Option<Who>,
+    pub(crate) user: Option<UserSpec>,
 }

@@ -6,7 +6,7 @@ use ch04_image::UNDO;
 use ch05_env::{Exec, Run};
 use ch05_rm::Commands;
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 5, env: the environment, working directory and user of a program.
 ///
@@ -34,5 +34,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use common::step::Step;
-use common::{Part, Plan, Up, one_mount_read_only};
+use common::{ParentLink, Part, Plan, one_mount_read_only};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
@@ -31,12 +31,12 @@ impl Part for ReadOnly {
     }
 
     // This part comes after all parts that create files in the root filesystem.
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         if !self.wanted {
             return Ok(());
         }
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let root = open("/", flags, Mode::empty()).look(|| "open(2) /")?;
+        let root = open("/", flags, Mode::empty()).untraced(|| "open(2) /")?;
         one_mount_read_only(&root).step(|| "mount_setattr(2) / read-only")
     }
 }

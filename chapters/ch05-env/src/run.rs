@@ -4,9 +4,9 @@ use anyhow::Result;
 use ch05_detach::Log;
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 
-use crate::Surroundings;
+use crate::EnvironmentFlags;
 
 /// Run a program in a container of an image
 #[derive(Args, Debug)]
@@ -16,17 +16,17 @@ pub struct Run {
     streams: ch05_detach::Flags,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    environment_flags: EnvironmentFlags,
 
     #[command(flatten)]
     run: ch04_image::Run,
 }
 
-impl Act for Run {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Run {
+    fn execute(self, context: &Context) -> Result<Exit> {
         self.streams.check()?;
         let container = self.run.container(context)?;
-        let container = self.surroundings.parts(container);
+        let container = self.environment_flags.parts(container);
         self.streams.start(self.streams.parts(container, Log::default()))
     }
 }

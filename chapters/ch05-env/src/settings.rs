@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use common::step::Step;
-use common::{Part, Plan, Up};
+use common::{ParentLink, Part, Plan};
 
 use crate::env_file;
 use crate::flags::Flags;
@@ -51,7 +51,7 @@ impl Part for Settings {
         Ok(())
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         // The root is the container's at this moment, so a symlink cannot lead
         // outside.
         self.flags.directory.as_deref().map_or(Ok(()), make)

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use anyhow::{Error, Result, anyhow};
 use ch03_run::Terminal;
 use clap::Args;
-use common::cli::{self, Act, Context};
-use common::exit::{OURS, code_of};
+use common::cli::{self, Context, Execute};
+use common::exit::{RUNTIME_ERROR, code_of};
 use common::state::{Record, State, Status};
 use common::{Container, Exit, SafeBinary};
 
@@ -45,13 +45,13 @@ pub struct Exec {
     command: Vec<OsString>,
 }
 
-impl Act for Exec {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Exec {
+    fn execute(self, context: &Context) -> Result<Exit> {
         // This comes first, because it executes the program again: earlier
         // statements would run twice.
         let binary = SafeBinary::exec_self()?;
         let record = self.record(&context.state)?;
-        self.act_in(&context.state, record, binary, |container| container)
+        self.execute_in(&context.state, record, binary, |container| container)
     }
 }
 
@@ -72,7 +72,7 @@ impl Exec {
     /// # Errors
     /// The container is not running, or ends in the meantime; the program is not
     /// found (exit status 127) or cannot be executed (126).
-    pub fn act_in(
+    pub fn execute_in(
         self,
         state: &State,
         record: Record,
@@ -106,11 +106,12 @@ impl Exec {
             // other error. Both checks are needed: a killed init process ends before
             // the program, and the kernel may kill the joined processes before it.
             let runs = || matches!(Status::by_lock(&home), Ok(Status::Running(_)));
-            let ended = code_of(&error) == OURS && (process.has_ended() || !runs());
+            let ended =
+                code_of(&error) == RUNTIME_ERROR && (process.has_ended() || !runs());
             if ended { not_running(state, &record) } else { error }
         })?;
         if self.detach {
-            return started.leave().map(|()| Exit::Code(0));
+            return started.disown().map(|()| Exit::Code(0));
         }
         started.wait()
     }
@@ -135,5 +136,5 @@ pub fn not_running(state: &State, record: &Record) -> Error {
         Ok(_) => "it is starting or ending".to_owned(),
         Err(error) => return error,
     };
-    anyhow!("container {} is not running: {why}", record.called())
+    anyhow!("container {} is not running: {why}", record.display_name())
 }

@@ -21,7 +21,7 @@ pub(crate) struct Groups {
     /// v1: the `tasks` files, to which the child writes itself.
     pub(crate) tasks: Vec<(PathBuf, File)>,
     /// v2: the directory of the group in which the child is created.
-    pub(crate) cradle: Option<OwnedFd>,
+    pub(crate) cgroup_dir: Option<OwnedFd>,
     /// v1: where a process goes that has to leave the freezer.
     pub(crate) thawed: Option<PathBuf>,
     /// Whether one of them is frozen, or is being frozen.
@@ -40,9 +40,9 @@ impl Groups {
             let step = || format!("open(2) {}", tasks.display());
             match File::options().write(true).open(&tasks) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    groups.cradle = cradle(&place)?.or(groups.cradle);
+                    groups.cgroup_dir = cgroup_dir(&place)?.or(groups.cgroup_dir);
                 }
-                file => groups.tasks.push((tasks.clone(), file.look(step)?)),
+                file => groups.tasks.push((tasks.clone(), file.untraced(step)?)),
             }
             groups.frozen |= ch02_cgroups::is_frozen(&place);
             if place.join("freezer.state").exists() {
@@ -59,7 +59,7 @@ impl Groups {
     /// A process that joins a frozen cgroup stops at once. So this process waits before
     /// it creates one, and says so. A container that is frozen later stops the child in
     /// its group. This process still waits for signals then, and kills the child when a
-    /// signal comes: see [`common::Birth::thawed`].
+    /// signal comes: see [`common::CloneArgs::thawed`].
     ///
     /// # Errors
     /// An errno of open(2) or poll(2).
@@ -77,7 +77,7 @@ impl Groups {
             if !told {
                 let line = format!(
                     "container {} is frozen: the program starts when it is thawed\n",
-                    record.called()
+                    record.display_name()
                 );
                 let _ = io::stderr().write_all(line.as_bytes());
                 told = true;
@@ -101,11 +101,11 @@ impl Groups {
 
 /// Open the directory of a v2 group. The group may not exist: a note is written
 /// first.
-fn cradle(place: &Path) -> Result<Option<OwnedFd>> {
+fn cgroup_dir(place: &Path) -> Result<Option<OwnedFd>> {
     match File::open(place) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         file => {
-            let file = file.look(|| format!("open(2) {}", place.display()))?;
+            let file = file.untraced(|| format!("open(2) {}", place.display()))?;
             Ok(Some(file.into()))
         }
     }

@@ -14,7 +14,9 @@ use ch02_setns::KINDS;
 use ch04_pivot_root::own_null;
 use common::state::Record;
 use common::step::{Hint, Step};
-use common::{Birth, Join, Part, Plan, Process, Root, SafeBinary, Up, Users};
+use common::{
+    CloneArgs, Join, ParentLink, Part, Plan, Process, Root, SafeBinary, Users,
+};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
@@ -39,7 +41,7 @@ pub struct Inside {
     root: Option<OwnedFd>,
     user_namespace: bool,
     join: RefCell<Option<Join>>,
-    cradle: RefCell<Option<OwnedFd>>,
+    cgroup_dir: RefCell<Option<OwnedFd>>,
 }
 
 impl Inside {
@@ -64,7 +66,7 @@ impl Inside {
             root: None,
             user_namespace: false,
             join: RefCell::default(),
-            cradle: RefCell::default(),
+            cgroup_dir: RefCell::default(),
         }
     }
 
@@ -80,11 +82,13 @@ impl Inside {
                 // This kernel does not have this kind of namespace.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 link => link
-                    .look(|| format!("readlink(2) {theirs}"))
+                    .untraced(|| format!("readlink(2) {theirs}"))
                     .hint(|errno| foreign(errno, pid))?,
             };
             let own = format!("/proc/self/ns/{}", kind.file);
-            if fs::read_link(&own).look(|| format!("readlink(2) {own}"))? != theirs {
+            if fs::read_link(&own).untraced(|| format!("readlink(2) {own}"))?
+                != theirs
+            {
                 found |= kind.flag;
             }
         }
@@ -110,7 +114,7 @@ impl Part for Inside {
         let namespaces = self.namespaces()?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = open(&root, flags, Mode::empty());
-        self.root = Some(opened.look(|| format!("open(2) {}", root.display()))?);
+        self.root = Some(opened.untraced(|| format!("open(2) {}", root.display()))?);
         // The files above were found by the PID. If the process is still alive, the
         // PID was not used again in the meantime.
         if self.process.has_ended() {
@@ -121,20 +125,20 @@ impl Part for Inside {
         if self.user_namespace {
             plan.users = Users::Nested;
         }
-        let pidfd = self.process.fd.try_clone().look(|| "fcntl(2) F_DUPFD")?;
+        let pidfd = self.process.fd.try_clone().untraced(|| "fcntl(2) F_DUPFD")?;
         self.join
-            .replace(Some(Join::by(self.binary, move || join(&pidfd, namespaces))));
-        self.cradle.replace(self.groups.cradle.take());
+            .replace(Some(Join::new(self.binary, move || join(&pidfd, namespaces))));
+        self.cgroup_dir.replace(self.groups.cgroup_dir.take());
         Ok(())
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        birth.join = self.join.take();
-        birth.cgroup = self.cradle.take();
-        birth.thawed.clone_from(&self.groups.thawed);
+    fn clone_args(&self, args: &mut CloneArgs) {
+        args.join = self.join.take();
+        args.cgroup = self.cgroup_dir.take();
+        args.thawed.clone_from(&self.groups.thawed);
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         self.groups.enter()?;
         // setns(2) sets the root directory to that of the mount namespace. A
         // container with --chroot has another root directory.

@@ -7,7 +7,7 @@ use ch05_detach::Run;
 use ch05_exec::Exec;
 use ch05_logs::Commands;
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 5, exec: a second program in a running container.
 ///
@@ -37,5 +37,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

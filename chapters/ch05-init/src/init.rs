@@ -1,7 +1,7 @@
 //! `--init`: a small init process as PID 1.
 
 use anyhow::Result;
-use common::{Part, Plan, Running, SafeBinary, Up, stay_as_init};
+use common::{ParentLink, Part, Plan, Running, SafeBinary, stay_as_init};
 
 /// The part for an init process: PID 1 that forwards signals to the program, reaps
 /// orphans, and ends with the program's exit status.
@@ -38,14 +38,14 @@ impl Part for Init {
     // The position in the list of parts matters. Parts before this one, such as the
     // namespaces, apply to the init process and the program. Parts after it apply
     // only to the program: its streams and its terminal.
-    fn enter(&self, _plan: &Plan, up: &Up) -> Result<()> {
-        self.wanted.map_or(Ok(()), |binary| stay_as_init(up, binary))
+    fn enter(&self, _plan: &Plan, link: &ParentLink) -> Result<()> {
+        self.wanted.map_or(Ok(()), |binary| stay_as_init(link, binary))
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
         if self.wanted.is_some() {
             let program = running.take(self.name())?;
-            running.program_is(program)?;
+            running.set_program(program)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use ch05_env::Exec;
 use ch05_init::Run;
 use ch05_rm::Commands;
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 5, init: a small init process as PID 1.
 ///
@@ -35,5 +35,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

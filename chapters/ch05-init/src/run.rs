@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use ch05_detach::Log;
-use ch05_env::Surroundings;
+use ch05_env::EnvironmentFlags;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, SafeBinary};
 
 use crate::Init;
@@ -17,7 +17,7 @@ pub struct Run {
     streams: ch05_detach::Flags,
 
     #[command(flatten)]
-    surroundings: Surroundings,
+    environment_flags: EnvironmentFlags,
 
     /// Run a small init process as PID 1, which forwards signals and reaps zombies
     #[arg(long)]
@@ -27,15 +27,16 @@ pub struct Run {
     run: ch04_image::Run,
 }
 
-impl Act for Run {
+impl Execute for Run {
     // ANCHOR: parts
-    fn act(self, context: &Context) -> Result<Exit> {
+    fn execute(self, context: &Context) -> Result<Exit> {
         // This comes first, because it executes the program again: earlier
         // statements would run twice.
         let binary = self.init.then(SafeBinary::exec_self).transpose()?;
         self.streams.check()?;
         let container = self.run.container(context)?;
-        let container = self.surroundings.parts(container).part(Init::new(binary));
+        let container =
+            self.environment_flags.parts(container).part(Init::new(binary));
         self.streams.start(self.streams.parts(container, Log::default()))
     }
     // ANCHOR_END: parts

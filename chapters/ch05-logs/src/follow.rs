@@ -12,7 +12,7 @@ use nix::unistd::read;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 
-use crate::show::{Looks, Show};
+use crate::show::{OutputState, Show};
 
 /// A log to which a supervisor may still write, and the position in it.
 pub struct Follow {
@@ -20,7 +20,7 @@ pub struct Follow {
     show: Show,
     news: OwnedFd,
     /// The process that writes the log. `None` after its end was seen.
-    host: Option<Process>,
+    supervisor: Option<Process>,
 }
 
 // ANCHOR: follow
@@ -32,12 +32,12 @@ impl Follow {
     /// inotify(7)
     pub(crate) fn new(home: &Home, log: File, show: Show) -> Result<Follow> {
         let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
-        let news = init(flags).look(|| "inotify_init1(2)")?;
+        let news = init(flags).untraced(|| "inotify_init1(2)")?;
         // Watch the open file, not its name, which may be removed in the meantime.
         let path = format!("/proc/self/fd/{}", log.as_raw_fd());
         add_watch(&news, &path, WatchFlags::MODIFY)
-            .look(|| format!("inotify_add_watch(2) {path}"))?;
-        Ok(Follow { log, show, news, host: home.host()? })
+            .untraced(|| format!("inotify_add_watch(2) {path}"))?;
+        Ok(Follow { log, show, news, supervisor: home.supervisor()? })
     }
 
     /// Show all new entries. Returns false if there will be no more, or if the
@@ -52,26 +52,27 @@ impl Follow {
         forget(&self.news)?;
         // If the end of the writer was seen before this read, the log is now
         // complete.
-        let looks = self.show.all(&mut self.log)?;
-        if looks == Looks::On && self.host.is_none() {
+        let output = self.show.all(&mut self.log)?;
+        if output == OutputState::Open && self.supervisor.is_none() {
             self.show.end()?;
         }
-        Ok(looks == Looks::On && self.host.is_some())
+        Ok(output == OutputState::Open && self.supervisor.is_some())
     }
 
     /// Whether the end of the writing process was seen.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.host.is_none()
+        self.supervisor.is_none()
     }
 
     /// The file descriptors to poll.
     #[must_use]
     pub fn wants(&self) -> [PollFd<'_>; 3] {
-        let host = self.host.as_ref().map_or(self.news.as_fd(), |it| it.fd.as_fd());
+        let news = self.news.as_fd();
+        let supervisor = self.supervisor.as_ref().map_or(news, |it| it.fd.as_fd());
         [
             PollFd::new(&self.news, PollFlags::IN),
-            PollFd::from_borrowed_fd(host, PollFlags::IN),
+            PollFd::from_borrowed_fd(supervisor, PollFlags::IN),
             // Without events, poll(2) reports only that the reader closed the
             // output.
             PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::empty()),
@@ -82,7 +83,7 @@ impl Follow {
     /// if the reader of the output is gone.
     pub fn seen(&mut self, events: [PollFlags; 3]) -> bool {
         if !events[1].is_empty() {
-            self.host = None;
+            self.supervisor = None;
         }
         events[2].is_empty()
     }
@@ -111,9 +112,9 @@ impl Follow {
     pub fn from_now(home: &Home) -> Result<Follow> {
         let path = ch05_detach::path(home);
         let mut log =
-            File::open(&path).look(|| format!("open(2) {}", path.display()))?;
+            File::open(&path).untraced(|| format!("open(2) {}", path.display()))?;
         log.seek(SeekFrom::End(0))
-            .look(|| format!("lseek(2) {}", path.display()))?;
+            .untraced(|| format!("lseek(2) {}", path.display()))?;
         Follow::new(home, log, Show::amid_a_line())
     }
 }
@@ -125,7 +126,7 @@ fn forget(news: &impl AsFd) -> Result<()> {
         match read(news, &mut events) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Ok(()),
-            Err(errno) => return Err(errno).look(|| "read(2) of inotify"),
+            Err(errno) => return Err(errno).untraced(|| "read(2) of inotify"),
         }
     }
 }

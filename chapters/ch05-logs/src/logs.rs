@@ -6,12 +6,12 @@ use std::io::{self, Seek, SeekFrom};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::{Record, State, Status};
 use common::step::Step;
 
 use crate::follow::Follow;
-use crate::show::{Looks, Show};
+use crate::show::{OutputState, Show};
 use crate::since::Since;
 use crate::tail::tail;
 
@@ -39,8 +39,8 @@ pub struct Logs {
     container: String,
 }
 
-impl Act for Logs {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Logs {
+    fn execute(self, context: &Context) -> Result<Exit> {
         self.show(&context.state)?;
         Ok(Exit::Code(0))
     }
@@ -53,25 +53,25 @@ impl Logs {
         let path = ch05_detach::path(&home);
         let mut log = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let called = record.called();
+                let called = record.display_name();
                 bail!("container {called} has no log: {}", why(state, &record));
             }
-            log => log.look(|| format!("open(2) {}", path.display()))?,
+            log => log.untraced(|| format!("open(2) {}", path.display()))?,
         };
         if let Some(lines) = self.tail {
             let from = tail(&log, lines)
                 .with_context(|| format!("read {}", path.display()))?;
             log.seek(SeekFrom::Start(from))
-                .look(|| format!("lseek(2) {}", path.display()))?;
+                .untraced(|| format!("lseek(2) {}", path.display()))?;
         }
         let mut show = Show::new(self.timestamps, self.since.map(|since| since.0));
         if self.follow {
             return Follow::new(&home, log, show)?.until_the_end();
         }
         match show.all(&mut log)? {
-            Looks::On => show.end(),
+            OutputState::Open => show.end(),
             // The reader closed the output: this is not an error.
-            Looks::Away => Ok(()),
+            OutputState::Closed => Ok(()),
         }
     }
 }

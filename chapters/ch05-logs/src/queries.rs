@@ -5,7 +5,7 @@
 //! would be typed at the shell of whoever reads the log.
 
 /// The longest sequence that is held back until it is complete, in bytes.
-const LONGEST: usize = 256;
+const MAX_SEQUENCE: usize = 256;
 const ESC: u8 = 0x1b;
 /// The control character to which old terminals answer.
 const ENQ: u8 = 0x05;
@@ -40,7 +40,7 @@ impl Queries {
     /// Show or drop the held bytes, if they are a whole sequence.
     fn decide(&mut self, shown: &mut Vec<u8>) {
         match kind(&self.held) {
-            Kind::Unfinished if self.held.len() < LONGEST => return,
+            Kind::Unfinished if self.held.len() < MAX_SEQUENCE => return,
             Kind::Question => {}
             Kind::Unfinished | Kind::Other => shown.append(&mut self.held),
         }

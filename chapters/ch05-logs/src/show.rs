@@ -11,11 +11,11 @@ use crate::queries::Queries;
 
 /// Whether the output has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Looks {
+pub(crate) enum OutputState {
     /// The reader is there.
-    On,
+    Open,
     /// The reader has closed the output.
-    Away,
+    Closed,
 }
 
 /// The options for printing, and the state between two reads.
@@ -52,19 +52,19 @@ impl Show {
     }
 
     /// Show all entries up to the current end of the log.
-    pub(crate) fn all(&mut self, log: &mut impl Read) -> Result<Looks> {
+    pub(crate) fn all(&mut self, log: &mut impl Read) -> Result<OutputState> {
         let mut bytes = vec![0; CHUNK];
         loop {
             let count = match log.read(&mut bytes) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                count => count.look(|| "read(2) of the log")?,
+                count => count.untraced(|| "read(2) of the log")?,
             };
             if count == 0 {
                 return self.flush();
             }
             self.rest.extend_from_slice(&bytes[..count]);
-            if self.entries()? == Looks::Away {
-                return Ok(Looks::Away);
+            if self.entries()? == OutputState::Closed {
+                return Ok(OutputState::Closed);
             }
         }
     }
@@ -74,7 +74,7 @@ impl Show {
     pub(crate) fn end(&mut self) -> Result<()> {
         let rest = std::mem::take(&mut self.rest);
         self.line(&rest, false)?;
-        if self.flush()? == Looks::On
+        if self.flush()? == OutputState::Open
             && let Some(queries) = &mut self.queries[self.stream as usize]
         {
             let rest = queries.rest();
@@ -83,38 +83,38 @@ impl Show {
         Ok(())
     }
 
-    fn entries(&mut self) -> Result<Looks> {
+    fn entries(&mut self) -> Result<OutputState> {
         let mut rest = std::mem::take(&mut self.rest);
         let mut from = 0;
         while let Some(length) = rest[from..].iter().position(|b| *b == b'\n') {
-            if self.line(&rest[from..from + length], true)? == Looks::Away {
-                return Ok(Looks::Away);
+            if self.line(&rest[from..from + length], true)? == OutputState::Closed {
+                return Ok(OutputState::Closed);
             }
             from += length + 1;
         }
         rest.drain(..from);
         self.rest = rest;
-        Ok(Looks::On)
+        Ok(OutputState::Open)
     }
 
     // ANCHOR: line
     /// Show one line of the log. A damaged line is skipped.
-    fn line(&mut self, line: &[u8], whole: bool) -> Result<Looks> {
-        let Some(entry) = Entry::parse(line) else { return Ok(Looks::On) };
+    fn line(&mut self, line: &[u8], whole: bool) -> Result<OutputState> {
+        let Some(entry) = Entry::parse(line) else { return Ok(OutputState::Open) };
         let shown = &mut self.shown[entry.stream as usize];
         if self.since.is_some_and(|since| entry.time < since) {
             *shown = false;
-            return Ok(Looks::On);
+            return Ok(OutputState::Open);
         }
         *shown |= entry.begins;
         if !*shown {
-            return Ok(Looks::On);
+            return Ok(OutputState::Open);
         }
         // Both streams may go to the same terminal or file, so flush before the
         // stream changes to preserve the order.
         if entry.stream != self.stream || self.pending.len() > CHUNK {
-            if self.flush()? == Looks::Away {
-                return Ok(Looks::Away);
+            if self.flush()? == OutputState::Closed {
+                return Ok(OutputState::Closed);
             }
             self.stream = entry.stream;
         }
@@ -125,11 +125,11 @@ impl Show {
         if entry.ends && whole {
             self.pending.push(b'\n');
         }
-        Ok(Looks::On)
+        Ok(OutputState::Open)
     }
     // ANCHOR_END: line
 
-    fn flush(&mut self) -> Result<Looks> {
+    fn flush(&mut self) -> Result<OutputState> {
         let pending = std::mem::take(&mut self.pending);
         match &mut self.queries[self.stream as usize] {
             Some(queries) => {
@@ -140,7 +140,7 @@ impl Show {
         }
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<Looks> {
+    fn write(&self, bytes: &[u8]) -> Result<OutputState> {
         let written = match self.stream {
             Stream::Out => {
                 let mut out = io::stdout().lock();
@@ -149,8 +149,8 @@ impl Show {
             Stream::Err => io::stderr().lock().write_all(bytes),
         };
         match written {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Looks::Away),
-            written => written.look(|| "write(2)").map(|()| Looks::On),
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(OutputState::Closed),
+            written => written.untraced(|| "write(2)").map(|()| OutputState::Open),
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn listed(state: &State, all: bool) -> Result<(Vec<Listed>, Vec<Damaged>)> {
     let mut damaged = Vec::new();
     let held = held.iter().map(|id| (id, true));
     for (id, is_held) in held.chain(others.iter().map(|id| (id, false))) {
-        match look(state, id, is_held) {
+        match read_container(state, id, is_held) {
             Ok(one) => found.extend(one.filter(|one| all || one.status.is_held())),
             Err(error) => damaged.push(Damaged { id: id.clone(), error }),
         }
@@ -70,7 +70,7 @@ pub fn listed(state: &State, all: bool) -> Result<(Vec<Listed>, Vec<Damaged>)> {
 
 /// Read one container. Returns `None` if it has no record: it is being created or
 /// removed, or belongs to a chapter before ch04-image.
-fn look(state: &State, id: &Id, held: bool) -> Result<Option<Listed>> {
+fn read_container(state: &State, id: &Id, held: bool) -> Result<Option<Listed>> {
     let Some(record) = Summary::read(state, id)? else { return Ok(None) };
     let seen = if held {
         Status::and_notes(&record.home(state))?

@@ -6,7 +6,7 @@ use ch04_image::{Rm, UNDO};
 use ch05_detach::Run;
 use ch05_ps::Commands;
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 5, ps: list containers.
 ///
@@ -36,5 +36,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use common::cli::plain::on_one_line;
 use common::cli::table::age;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::hints::quoted;
 use common::images::now;
 use common::state::{Name, Status};
@@ -45,8 +45,8 @@ pub struct Ps {
     pub no_trunc: bool,
 }
 
-impl Act for Ps {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Ps {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (all, damaged) = listed(&context.state, self.all)?;
         let warnings: Vec<_> = damaged.into_iter().map(Damaged::warning).collect();
         output::print_and_warn(&self.text(&all, now())?, &warnings)

@@ -35,7 +35,7 @@ pub(crate) fn phrase(status: &Status, created: u64, now: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use common::{Exit, Noted};
+    use common::{Exit, NotedProcess};
     use nix::sys::signal::Signal;
     use nix::unistd::Pid;
 
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn each_status_is_told_with_its_age_and_exit_status() {
-        let running = Status::Running(Noted { pid: Pid::this(), since: 1 });
+        let running = Status::Running(NotedProcess { pid: Pid::this(), since: 1 });
         let exited = |how, at| Status::Exited(End { how, at });
         for (status, text) in [
             (Status::Starting, "Starting"),

@@ -1,6 +1,6 @@
 //! The commands up to this chapter that no later chapter replaces.
 
-use crate::Removal;
+use crate::RemoveCommands;
 
 common::commands! {
     /// The commands that remove containers, and all earlier commands.
@@ -8,7 +8,7 @@ common::commands! {
     pub enum Commands {
         /// The commands that remove containers.
         #[command(flatten)]
-        Removal(Removal),
+        RemoveCommands(RemoveCommands),
         /// The commands of the earlier chapters.
         #[command(flatten)]
         Earlier(ch05_stop::Commands),

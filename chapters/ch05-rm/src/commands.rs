@@ -3,7 +3,7 @@
 use anyhow::{Error, Result};
 use ch05_stop::{Target, kill};
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 
 use crate::{prune, rm};
@@ -11,7 +11,7 @@ use crate::{prune, rm};
 common::commands! {
     /// The commands that remove.
     #[derive(Debug)]
-    pub enum Removal {
+    pub enum RemoveCommands {
         /// Remove containers that have ended
         Rm(Rm),
         /// Remove all containers that have ended, and files that killed processes
@@ -41,8 +41,8 @@ pub struct Rm {
 #[derive(Args, Debug)]
 pub struct Prune {}
 
-impl Act for Rm {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Rm {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let mut removed = Vec::new();
         let mut errors = Vec::new();
         let mut found = Vec::new();
@@ -73,8 +73,8 @@ impl Act for Rm {
     }
 }
 
-impl Act for Prune {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Prune {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (removed, errors) = prune(context)?;
         tell(&removed, errors)
     }

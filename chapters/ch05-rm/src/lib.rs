@@ -8,6 +8,6 @@ mod prune;
 mod rm;
 
 pub use all::Commands;
-pub use commands::{Prune, Removal, Rm};
+pub use commands::{Prune, RemoveCommands, Rm};
 pub use prune::prune;
 pub use rm::rm;

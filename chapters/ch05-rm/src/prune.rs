@@ -20,7 +20,7 @@ pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
     let (all, damaged) = listed(state, true)?;
     let mut errors = Vec::new();
     for one in all.into_iter().filter(|one| !one.status.is_held()) {
-        let called = one.record.called();
+        let called = one.record.display_name();
         match one.record.home(state).remove(called, undo) {
             Ok(()) => removed.push(called.to_owned()),
             Err(error) => errors.push(error),
@@ -48,7 +48,7 @@ pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
         }
     }
     // Also remove files that a killed commit or import left.
-    errors.extend(store.tidy().err());
+    errors.extend(store.lock_and_sweep().err());
     Ok((removed, errors))
 }
 // ANCHOR_END: prune

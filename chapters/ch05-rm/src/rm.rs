@@ -22,12 +22,12 @@ pub fn rm(context: &Context, target: Target, force: bool) -> Result<()> {
         }
         kill(&target)?;
     }
-    let (home, called) = (target.home.clone(), target.called().to_owned());
+    let (home, called) = (target.home.clone(), target.display_name().to_owned());
     let _continuing = target.continuing();
     // Wait until the supervisor has cleaned up and recorded the end: other processes
     // may wait for this record.
-    target.outlast(&context.state)?;
+    target.wait_until_cleaned_up(&context.state)?;
     home.remove(&called, context.undo)?;
-    Store::open(&context.state)?.tidy()
+    Store::open(&context.state)?.lock_and_sweep()
 }
 // ANCHOR_END: rm

@@ -1,6 +1,6 @@
 //! The commands up to this chapter that no later chapter replaces.
 
-use crate::Ends;
+use crate::StopCommands;
 
 common::commands! {
     /// The commands that end containers, and all earlier commands.
@@ -8,7 +8,7 @@ common::commands! {
     pub enum Commands {
         /// The commands that end containers or wait for their end.
         #[command(flatten)]
-        Ends(Ends),
+        StopCommands(StopCommands),
         /// The commands of the earlier chapters.
         #[command(flatten)]
         Earlier(ch05_logs::Commands),

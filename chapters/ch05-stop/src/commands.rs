@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::State;
 use common::{Exit, output, step};
 use nix::sys::signal::Signal;
@@ -17,7 +17,7 @@ use crate::{signal, stop};
 common::commands! {
     /// The commands about a container's end.
     #[derive(Debug)]
-    pub enum Ends {
+    pub enum StopCommands {
         /// End containers: SIGTERM, and after a while SIGKILL
         Stop(Stop),
         /// Send containers a signal
@@ -35,7 +35,7 @@ pub struct Stop {
     time: u32,
 
     #[command(flatten)]
-    which: Which,
+    which: ContainerArgs,
 }
 
 /// Send containers a signal
@@ -49,27 +49,27 @@ pub struct Kill {
     signal: Signal,
 
     #[command(flatten)]
-    which: Which,
+    which: ContainerArgs,
 }
 
 /// Wait until containers have ended, and print their exit statuses
 #[derive(Args, Debug)]
 pub struct Wait {
     #[command(flatten)]
-    which: Which,
+    which: ContainerArgs,
 }
 
 /// The containers of a command.
 #[derive(Args, Debug)]
 #[group(skip)]
-pub(crate) struct Which {
+pub(crate) struct ContainerArgs {
     /// Names, IDs, or unique ID prefixes of the containers
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
-impl Act for Stop {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Stop {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let (targets, mut errors) = self.which.find(state);
         let patience = Duration::from_secs(self.time.into());
@@ -79,7 +79,7 @@ impl Act for Stop {
         for (target, stopped) in targets.into_iter().zip(stopped) {
             let word = target.word.clone();
             // Print the name only after the supervisor has recorded the end.
-            match stopped.and_then(|()| target.outlast(state)) {
+            match stopped.and_then(|()| target.wait_until_cleaned_up(state)) {
                 Ok(_) => errors.extend(tell(&word).err()),
                 Err(error) => errors.push(error),
             }
@@ -88,8 +88,8 @@ impl Act for Stop {
     }
 }
 
-impl Act for Kill {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Kill {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let (targets, mut errors) = self.which.find(state);
         for target in targets {
@@ -111,8 +111,8 @@ impl Kill {
     }
 }
 
-impl Act for Wait {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Wait {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         // Find all containers first: one may be removed while this process waits for
         // another.
@@ -127,7 +127,7 @@ impl Act for Wait {
     }
 }
 
-impl Which {
+impl ContainerArgs {
     /// Find the containers. Returns an error for each that is not found.
     fn find(&self, state: &State) -> (Vec<Target>, Vec<Error>) {
         let mut targets = Vec::new();

@@ -11,7 +11,7 @@ mod target;
 mod wait;
 
 pub use all::Commands;
-pub use commands::Ends;
+pub use commands::StopCommands;
 pub use signal::parse;
 pub use stop::{kill, stop};
 pub use target::Target;

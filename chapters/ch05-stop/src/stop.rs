@@ -12,13 +12,13 @@ use crate::target::Target;
 
 // ANCHOR: stop
 /// Send all containers their stop signal, and kill those that are still running
-/// after `patience`. When this returns, their programs have ended, but their
+/// after `timeout`. When this returns, their programs have ended, but their
 /// supervisors may still be cleaning up.
 ///
 /// # Errors
 /// A container that belongs to another user or is starting has an error in the
 /// result. The other containers are stopped anyway.
-pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
+pub fn stop(targets: &[Target], timeout: Duration) -> Vec<Result<()>> {
     let asked: Vec<Result<()>> = targets
         .iter()
         .map(|target| {
@@ -28,7 +28,7 @@ pub fn stop(targets: &[Target], patience: Duration) -> Vec<Result<()>> {
         .collect();
     let sound = asked.iter().zip(targets).filter(|(asked, _)| asked.is_ok());
     let processes = sound.filter_map(|(_, target)| target.process().ok().flatten());
-    all_end(processes.collect(), patience);
+    all_end(processes.collect(), timeout);
     let killed =
         |(asked, target): (Result<()>, &Target)| asked.and_then(|()| kill(target));
     asked.into_iter().zip(targets).map(killed).collect()
@@ -55,9 +55,9 @@ pub fn kill(target: &Target) -> Result<()> {
     target.thaw(true)
 }
 
-/// Sleep until all processes have ended, but not longer than `patience`.
-fn all_end(mut living: Vec<&Process>, patience: Duration) {
-    let deadline = Instant::now() + patience;
+/// Sleep until all processes have ended, but not longer than `timeout`.
+fn all_end(mut living: Vec<&Process>, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
     loop {
         living.retain(|process| !process.has_ended());
         let left = deadline.saturating_duration_since(Instant::now());

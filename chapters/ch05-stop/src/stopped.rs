@@ -4,7 +4,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::{Noted, continue_stopped_parents};
+use common::{NotedProcess, continue_stopped_parents};
 
 /// The time between two looks at the processes of the host. A container that ends as usual
 /// has ended before the first look.
@@ -21,7 +21,7 @@ pub struct Continuing {
 impl Continuing {
     /// For the containers with these first processes.
     #[must_use]
-    pub fn parents_of(first: Vec<Noted>) -> Continuing {
+    pub fn parents_of(first: Vec<NotedProcess>) -> Continuing {
         if first.is_empty() {
             return Continuing { over: None, thread: None };
         }

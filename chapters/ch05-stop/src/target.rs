@@ -5,9 +5,9 @@ use std::fs::File;
 
 use anyhow::{Result, bail};
 use ch02_cgroups::{Group, freeze};
-use common::state::{End, Found, Name, State, Status, Watched, record};
+use common::state::{End, FoundContainer, Name, State, Status, Watched, record};
 use common::step::{Hint, Step};
-use common::{Exit, Home, Noted, Process, rights};
+use common::{Exit, Home, NotedProcess, Process, rights};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use rustix::process::pidfd_send_signal;
@@ -28,7 +28,7 @@ pub struct Target {
     /// Its first process, with a pidfd, if it is running.
     process: Option<Process>,
     /// The first process of the container, as noted, also if it is about to end.
-    pub(crate) first: Option<Noted>,
+    pub(crate) first: Option<NotedProcess>,
     /// Its end, if it had ended when it was found.
     end: Option<End>,
 }
@@ -37,16 +37,16 @@ impl Target {
     /// Find the container with this name, ID, or unique ID prefix.
     ///
     /// # Errors
-    /// The errors of [`Found::find`]; the container's files cannot be read.
+    /// The errors of [`FoundContainer::find`]; the container's files cannot be read.
     pub fn find(state: &State, word: &str) -> Result<Target> {
-        let Found { home, record } = Found::find(state, word)?;
+        let FoundContainer { home, record } = FoundContainer::find(state, word)?;
         // Open the lock file before the status is read: from here on, the end is
         // written to this file.
         let watched = home.watch()?;
         let by_lock = Status::by_lock(&home)?;
         let process = match by_lock {
             Status::Running(noted) => {
-                noted.hold().look(|| format!("pidfd_open(2) {}", noted.pid))?
+                noted.open().untraced(|| format!("pidfd_open(2) {}", noted.pid))?
             }
             _ => None,
         };
@@ -86,7 +86,7 @@ impl Target {
 
     /// The name, or else the ID.
     #[must_use]
-    pub fn called(&self) -> &str {
+    pub fn display_name(&self) -> &str {
         self.home.name.as_ref().map_or(self.home.id.as_str(), Name::as_str)
     }
 
@@ -129,7 +129,9 @@ impl Target {
             Err(rustix::io::Errno::SRCH) => Ok(false),
             sent => sent
                 .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
-                .look(|| format!("pidfd_send_signal(2) {signal} to {}", process.pid))
+                .untraced(|| {
+                    format!("pidfd_send_signal(2) {signal} to {}", process.pid)
+                })
                 .hint(|errno| {
                     let foreign = errno == Errno::EPERM;
                     foreign
@@ -173,11 +175,11 @@ impl Target {
     ///
     /// # Errors
     /// An errno of flock(2) or read(2).
-    pub fn outlast(self, state: &State) -> Result<Option<Exit>> {
+    pub fn wait_until_cleaned_up(self, state: &State) -> Result<Option<Exit>> {
         // A container that is removed with its program (`--rm`) has its end only in
         // its lock file.
         let noted = match self.watched {
-            Some(watched) => End::noted(&watched.outlast()?)?,
+            Some(watched) => End::noted(&watched.wait_until_released()?)?,
             None => None,
         };
         let end = match noted.or(self.end) {

@@ -12,7 +12,7 @@ use crate::target::Target;
 /// The exit status is unknown, because no process saw the end of the program.
 pub fn wait(target: Target, state: &State) -> Result<u8> {
     let (word, home) = (target.word.clone(), target.home.clone());
-    let how = target.outlast(state)?;
+    let how = target.wait_until_cleaned_up(state)?;
     how.map(|how| how.code()).with_context(|| {
         let why = match record::exists(&home) {
             true => "the process that supervised it was killed",

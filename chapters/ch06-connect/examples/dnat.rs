@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use ch02_net::while_loading;
 use ch06_connect::nft::Expression::{ChangeDestination, DestinationPort};
-use ch06_connect::nft::{Batch, Hook, Place, Rules, Table};
+use ch06_connect::nft::{Batch, Hook, HookPoint, NftSocket, Table};
 use common::state::Protocol;
 use common::step;
 
@@ -33,8 +33,8 @@ fn run(words: &[String]) -> Result<ExitCode> {
         );
     };
     let place = match hook.as_str() {
-        "prerouting" => Place::Prerouting,
-        "output" => Place::Output,
+        "prerouting" => HookPoint::Prerouting,
+        "output" => HookPoint::Output,
         _ => bail!("unknown hook {hook:?}: use prerouting or output"),
     };
     let port = port.parse().with_context(|| format!("invalid port {port:?}"))?;
@@ -56,7 +56,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         batch
     };
     // The kernel removes the table when this socket is closed.
-    let rules = Rules::open()?;
+    let rules = NftSocket::open()?;
     while_loading(|| rules.commit(batch()))?;
     let status = Command::new(command).args(arguments).status();
     let status = status.with_context(|| format!("cannot run {command}"))?;

@@ -11,12 +11,16 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use ch02_net::while_loading;
 use ch06_connect::nft::Expression::{Masquerade, OutputDevice, Source};
-use ch06_connect::nft::{Batch, Family, Hook, Is, Place, Rules, Table};
+use ch06_connect::nft::{Batch, Family, Hook, HookPoint, Is, NftSocket, Table};
 use ch06_network::Subnet;
 use common::step;
 
-const LEAVES: Hook =
-    Hook { chain: "leaves", kind: "nat", place: Place::Postrouting, priority: 100 };
+const LEAVES: Hook = Hook {
+    chain: "leaves",
+    kind: "nat",
+    place: HookPoint::Postrouting,
+    priority: 100,
+};
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -33,7 +37,7 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     let (family, name) = (Family::Ip, "original".to_owned());
     let table = Table { family, name, owned: false };
-    let rules = Rules::open()?;
+    let rules = NftSocket::open()?;
     match words {
         ["add", subnet, bridge] => {
             let subnet: Subnet = subnet.parse()?;

@@ -1,9 +1,9 @@
 //! The commands for networks up to this chapter.
 
 mod connect;
+mod default_route;
 mod disconnect;
 mod running;
-mod way_out;
 
 pub use connect::Connect;
 pub use disconnect::Disconnect;

@@ -11,16 +11,16 @@ use ch06_network::{
 };
 use common::state::{Name, State, Table};
 use common::step::Step;
-use common::{Birth, Exit, Home, Part, Plan, Running, Up};
+use common::{CloneArgs, Exit, Home, ParentLink, Part, Plan, Running};
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::flags::Flags;
-use crate::passage::Firewall;
-use crate::publishing::Publishing;
-use crate::rules::Rules;
+use crate::host_firewall::Firewall;
+use crate::hosts_update::HostsUpdate;
+use crate::rules::ConnectionFirewall;
 use crate::undo::{self, CONNECTION};
-use crate::wire::Wire;
+use crate::veth::Veth;
 use crate::{Mac, Mode, Publication, hosts, own_files, resolv_conf};
 
 /// The part that connects a container to a network and writes its files in `/etc`.
@@ -31,7 +31,7 @@ pub struct Connection {
     table: Table,
     joined: Option<(Network, Claim)>,
     namespace: Option<File>,
-    rules: Rules,
+    rules: ConnectionFirewall,
     published: bool,
 }
 
@@ -40,7 +40,7 @@ impl Connection {
     /// belongs to a dead container, this container is swept with the table.
     #[must_use]
     pub fn new(flags: Flags, publication: Publication, table: Table) -> Connection {
-        let rules = Rules::new(publication);
+        let rules = ConnectionFirewall::new(publication);
         let (joined, namespace, published) = (None, None, false);
         Connection { flags, table, joined, namespace, rules, published }
     }
@@ -79,9 +79,9 @@ impl Part for Connection {
         }
     }
 
-    fn birth(&self, birth: &mut Birth) {
+    fn clone_args(&self, args: &mut CloneArgs) {
         if self.flags.network == Some(Mode::Host) {
-            birth.namespaces.remove(CloneFlags::CLONE_NEWNET);
+            args.namespaces.remove(CloneFlags::CLONE_NEWNET);
         }
     }
 
@@ -89,7 +89,7 @@ impl Part for Connection {
         if self.joined.is_some() {
             // Here, because the child may drop the privileges that this needs.
             let path = format!("/proc/{child}/ns/net");
-            let file = File::open(&path).look(|| format!("open(2) {path}"))?;
+            let file = File::open(&path).untraced(|| format!("open(2) {path}"))?;
             self.namespace = Some(file);
         }
         Ok(())
@@ -100,14 +100,15 @@ impl Part for Connection {
         let Some(namespace) = self.namespace.take() else { return Ok(()) };
         let container = &plan.home.id;
         let (address, mac) = (claim.me.address, self.mac(claim.me.address));
-        let wire = Wire { network, container, address, mac };
+        let veth = Veth { network, container, address, mac };
         let state = &plan.home.state;
         let namespace = namespace.as_fd();
-        wire.lay(namespace)?;
+        veth.create(namespace)?;
         self.rules.open(container, network, address)?;
-        wire.wait()?;
+        veth.wait()?;
         let firewall = Firewall::unless(self.flags.no_firewall);
-        self.rules.open_passage(state, network, namespace, address, firewall)?;
+        self.rules
+            .open_host_firewall(state, network, namespace, address, firewall)?;
         if plan.detached && !claim.others.is_empty() {
             publish(state, network, claim)?;
             self.published = true;
@@ -115,7 +116,7 @@ impl Part for Connection {
         Ok(())
     }
 
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         match self.flags.network {
             None | Some(Mode::Host) => Ok(()),
             Some(_) => Route::open()?.set_up("lo"),
@@ -130,7 +131,7 @@ impl Part for Connection {
             // The caller is waiting for the program's output, and two hundred files
             // take 3 ms.
             let state = running.home().state.clone();
-            running.watch(Publishing::new(state, network, claim)?);
+            running.watch(HostsUpdate::new(state, network, claim)?);
         }
         self.rules.watch(running)
     }
@@ -175,7 +176,7 @@ impl Connection {
         text += &own_files::lines(&flags.hosts, Some(network.gateway.into()))?;
         text.extend(claim.others.iter().map(hosts::line));
         own_files::write(plan, &text, &servers)?;
-        self.rules.lead_to(claim.me.address);
+        self.rules.set_address(claim.me.address);
         self.joined = Some((network, claim));
         Ok(())
     }

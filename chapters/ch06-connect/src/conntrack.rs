@@ -14,7 +14,7 @@ use common::step::{Hint, Step};
 use nix::errno::Errno;
 use rustix::io;
 
-use crate::nft::Rules;
+use crate::nft::NftSocket;
 use common::state::Published;
 
 /// From include/uapi/linux/netfilter/nfnetlink_conntrack.h and nfnetlink.h.
@@ -53,7 +53,7 @@ const AF_INET: u8 = 2;
 /// nf_conntrack_netlink. A container can run in spite of the error, so the caller
 /// only warns.
 pub fn forget(
-    rules: &Rules,
+    rules: &NftSocket,
     address: Ipv4Addr,
     published: &[Published],
 ) -> Result<usize> {
@@ -66,7 +66,8 @@ pub fn forget(
         Route::open()?.addresses()?.iter().map(|it| it.address).collect();
     let is_local = |it: Ipv4Addr| it.is_loopback() || local.contains(&it.into());
     let request = message(IPCTNL_MSG_CT_GET, NLM_F_DUMP);
-    let answers = socket.ask(request).look(|| "IPCTNL_MSG_CT_GET, all").hint(why)?;
+    let answers =
+        socket.ask(request).untraced(|| "IPCTNL_MSG_CT_GET, all").hint(why)?;
     let entries = answers.iter().filter_map(|answer| Entry::read(answer));
     let mut deleted = 0;
     for entry in entries.filter(|it| it.concerns(address, published, is_local)) {
@@ -88,7 +89,7 @@ pub fn forget(
 fn count(socket: &Socket) -> Result<u32> {
     let request = message(IPCTNL_MSG_CT_GET_STATS, NLM_F_ACK);
     let answers =
-        socket.ask(request).look(|| "IPCTNL_MSG_CT_GET_STATS").hint(why)?;
+        socket.ask(request).untraced(|| "IPCTNL_MSG_CT_GET_STATS").hint(why)?;
     // After struct nfgenmsg.
     let values = answers.first().and_then(|answer| answer.get(4..));
     let value = values.and_then(|values| find(values, CTA_STATS_GLOBAL_ENTRIES));

@@ -19,32 +19,44 @@ use crate::nft::Expression::{
     InputDevice, Masquerade, NewConnection, OutputDevice, Source, Translated,
 };
 use crate::nft::Is::{Equal, Not};
-use crate::nft::{Batch, Hook, Place, Rules, Table};
+use crate::nft::{Batch, Hook, HookPoint, NftSocket, Table};
 
 /// The prefix of the names of our tables.
 pub const PREFIX: &str = "mydocker-";
 
 /// Received packets to a published port get the container as their destination.
-const ARRIVES: Hook =
-    Hook { chain: "arrives", kind: "nat", place: Place::Prerouting, priority: -100 };
+const ARRIVES: Hook = Hook {
+    chain: "arrives",
+    kind: "nat",
+    place: HookPoint::Prerouting,
+    priority: -100,
+};
 /// The same for packets that the host itself sends.
 const OWN: Hook =
-    Hook { chain: "own", kind: "nat", place: Place::Output, priority: -100 };
+    Hook { chain: "own", kind: "nat", place: HookPoint::Output, priority: -100 };
 /// Packets whose reply would not find the way back get the host's address as their
 /// source.
-const LEAVES: Hook =
-    Hook { chain: "leaves", kind: "nat", place: Place::Postrouting, priority: 100 };
+const LEAVES: Hook = Hook {
+    chain: "leaves",
+    kind: "nat",
+    place: HookPoint::Postrouting,
+    priority: 100,
+};
 /// `route_localnet` makes 127.0.0.1 routable on the bridge. This keeps containers
 /// away from it. It comes before the connection tracking (-200).
 const GUARD: Hook = Hook {
     chain: "guard",
     kind: "filter",
-    place: Place::Prerouting,
+    place: HookPoint::Prerouting,
     priority: -300,
 };
 /// Only published ports can be reached from outside of the bridge.
-const FORWARD: Hook =
-    Hook { chain: "forward", kind: "filter", place: Place::Forward, priority: 0 };
+const FORWARD: Hook = Hook {
+    chain: "forward",
+    kind: "filter",
+    place: HookPoint::Forward,
+    priority: 0,
+};
 
 /// From include/uapi/linux/netlink.h: a message that the receiver ignores.
 const NLMSG_NOOP: u32 = 1;
@@ -55,7 +67,7 @@ const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 /// A table that exists until this value is dropped or this process ends.
 #[derive(Debug)]
 pub struct OwnedTable {
-    rules: Rules,
+    rules: NftSocket,
     table: Table,
 }
 
@@ -64,7 +76,7 @@ pub struct OwnedTable {
 /// `subnet` and `prefix` are those of the bridge, `address` is the container's.
 ///
 /// # Errors
-/// The errors of [`Rules::commit`]. After an error, nothing has changed.
+/// The errors of [`NftSocket::commit`]. After an error, nothing has changed.
 pub fn open_table(
     id: &Id,
     bridge: &str,
@@ -74,7 +86,7 @@ pub fn open_table(
 ) -> Result<OwnedTable> {
     let table = table_of(id, bridge);
     let messages = || batch(&table, bridge, (subnet, prefix), address, published);
-    let rules = Rules::open()?;
+    let rules = NftSocket::open()?;
     while_loading(|| rules.commit(messages()))?;
     Ok(OwnedTable { rules, table })
 }
@@ -96,7 +108,7 @@ fn table_of(id: &Id, bridge: &str) -> Table {
 /// # Source
 /// netlink(7), `nl_pid`, NLMSG_NOOP
 pub fn tell_owner(id: &Id, bridge: &str) -> Result<()> {
-    let rules = Rules::open()?;
+    let rules = NftSocket::open()?;
     let Some(port) = rules.owner(&table_of(id, bridge))? else { return Ok(()) };
     let owner = SocketAddrNetlink::new(port, 0);
     // struct nlmsghdr: length, type and flags, sequence number, port.
@@ -176,7 +188,7 @@ impl OwnedTable {
     /// The socket that owns the table. It may be used for other requests, which is
     /// faster than opening another socket.
     #[must_use]
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &NftSocket {
         &self.rules
     }
 
@@ -190,7 +202,7 @@ impl OwnedTable {
     /// EMFILE.
     pub fn end(&self) -> Result<OwnedFd> {
         let socket = self.rules.socket().as_fd();
-        socket.try_clone_to_owned().look(|| "dup(2) of a netlink socket")
+        socket.try_clone_to_owned().untraced(|| "dup(2) of a netlink socket")
     }
 
     /// The table.
@@ -209,7 +221,7 @@ impl OwnedTable {
     /// # Errors
     /// An errno of the netlink socket. The kernel removes the table with the socket
     /// in any case.
-    pub fn delete(self) -> Result<Rules> {
+    pub fn delete(self) -> Result<NftSocket> {
         let mut batch = Batch::new();
         batch.delete_table(&self.table);
         self.rules.commit(batch)?;

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use crate::nft::Expression::{Accept, InputDevice, OutputDevice};
 use crate::nft::Is::Equal;
-use crate::nft::{Batch, Chain, Family, Place, Rule, Rules, Table};
+use crate::nft::{Batch, Chain, Family, HookPoint, NftSocket, Rule, Table};
 
 pub use probe::{Probe, probe};
 
@@ -41,8 +41,8 @@ const TRIES: u32 = 100;
 /// three or five chains.
 ///
 /// # Errors
-/// The errors of [`Rules::generation`].
-pub fn forward_chains(rules: &Rules, tables: &[Table]) -> Result<Vec<Chain>> {
+/// The errors of [`NftSocket::generation`].
+pub fn forward_chains(rules: &NftSocket, tables: &[Table]) -> Result<Vec<Chain>> {
     let can_drop = |table: &&Table| {
         [Family::Ip, Family::Inet].contains(&table.family)
             && !table.owned
@@ -54,7 +54,7 @@ pub fn forward_chains(rules: &Rules, tables: &[Table]) -> Result<Vec<Chain>> {
     }
     let mut chains = rules.chains(&tables)?;
     chains.retain(|chain| {
-        chain.place == Place::Forward as u32
+        chain.place == HookPoint::Forward as u32
             && chain.kind == "filter"
             && chain.priority != MANGLE
     });
@@ -68,8 +68,8 @@ pub fn forward_chains(rules: &Rules, tables: &[Table]) -> Result<Vec<Chain>> {
 /// were changed.
 ///
 /// # Errors
-/// As [`Rules::commit`].
-pub fn accept(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
+/// As [`NftSocket::commit`].
+pub fn accept(rules: &NftSocket, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
     change(rules, |batch| {
         let mut changed = Vec::new();
@@ -90,8 +90,8 @@ pub fn accept(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
 /// Remove the rules of [`accept`]. Returns the chains that were changed.
 ///
 /// # Errors
-/// As [`Rules::commit`].
-pub fn remove(rules: &Rules, bridge: &str) -> Result<Vec<Chain>> {
+/// As [`NftSocket::commit`].
+pub fn remove(rules: &NftSocket, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
     change(rules, |batch| {
         let mut changed = Vec::new();
@@ -123,7 +123,7 @@ fn delete(batch: &mut Batch, chain: &Chain, rules: &[Rule], comment: &str) -> bo
 /// Read the rules, plan a change, and commit it if the rules have not changed since
 /// they were read. So two processes cannot both add the same rules.
 fn change<T>(
-    rules: &Rules,
+    rules: &NftSocket,
     mut plan: impl FnMut(&mut Batch) -> Result<T>,
 ) -> Result<T> {
     for _ in 0..TRIES {

@@ -99,7 +99,7 @@ fn change<'a>(
     // names faster than one of six or more.
     let containers = state.containers();
     let opened = File::open(&containers)
-        .look(|| format!("open(2) {}", containers.display()))?;
+        .untraced(|| format!("open(2) {}", containers.display()))?;
     for member in members {
         let path = [member.id.as_str(), "/etc/hosts"].concat();
         let flags = flags | OFlags::CLOEXEC;
@@ -108,7 +108,7 @@ fn change<'a>(
             file => file
                 .map_err(Into::into)
                 .and_then(|file| change(file.into()))
-                .look(|| format!("write(2) {}/{path}", containers.display()))?,
+                .untraced(|| format!("write(2) {}/{path}", containers.display()))?,
         }
     }
     Ok(())
@@ -130,7 +130,7 @@ pub(crate) fn add_network(_: &Networks, home: &Home, claim: &Claim) -> Result<()
         .append(true)
         .open(&path)
         .and_then(|mut file| file.write_all(lines.as_bytes()))
-        .look(|| format!("write(2) {}", path.display()))
+        .untraced(|| format!("write(2) {}", path.display()))
 }
 
 /// Remove the lines of a network from the container's own file, including the
@@ -155,7 +155,7 @@ pub(crate) fn remove_network(
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         file => file
             .and_then(|file| remove_lines(&file, goes))
-            .look(|| format!("write(2) {}", path.display())),
+            .untraced(|| format!("write(2) {}", path.display())),
     }
 }
 

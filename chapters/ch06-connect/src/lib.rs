@@ -9,20 +9,20 @@ pub mod conntrack;
 pub mod firewall;
 mod flags;
 pub mod foreign;
+mod host_firewall;
 mod hosts;
+mod hosts_update;
 mod mac;
 mod mode;
 mod namespace;
 pub mod nft;
 mod own_files;
-mod passage;
 mod publication;
-mod publishing;
 mod resolv_conf;
 mod rules;
 mod run;
 mod undo;
-mod wire;
+mod veth;
 
 use common::state::Table;
 
@@ -33,7 +33,7 @@ pub use mode::Mode;
 pub use publication::Publication;
 pub use run::Run;
 pub use undo::ROWS;
-pub use wire::{Wire, host_end};
+pub use veth::{Veth, host_end};
 
 /// The clean-up table of the chapters up to this one.
 pub const UNDO: Table =

@@ -8,7 +8,7 @@ use ch05_rm::Commands;
 use ch06_connect::commands::NetworkCommands;
 use ch06_connect::{Run, UNDO};
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 6, connect: a container on a network.
 ///
@@ -41,5 +41,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

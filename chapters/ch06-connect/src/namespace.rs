@@ -20,7 +20,7 @@ pub(crate) fn inside<T: Send>(
 ) -> Result<T> {
     let thread = || {
         setns(namespace, CloneFlags::CLONE_NEWNET)
-            .look(|| "setns(2) the container's network namespace")?;
+            .untraced(|| "setns(2) the container's network namespace")?;
         work()
     };
     thread::scope(|scope| scope.spawn(thread).join()).unwrap_or_else(|_| {

@@ -121,7 +121,7 @@ impl fmt::Display for Table {
 /// The hooks in the kernel at which a chain can see packets. The numbers are those
 /// of `enum nf_inet_hooks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum HookPoint {
     /// Received, before routing.
     Prerouting = 0,
     /// Received, from one device to another.
@@ -140,7 +140,7 @@ pub struct Hook {
     /// `nat` sees the first packet of each connection, `filter` sees all packets.
     pub kind: &'static str,
     /// The hook at which the kernel calls the chain.
-    pub place: Place,
+    pub place: HookPoint,
     /// The order among the chains of a hook: the lowest comes first.
     pub priority: i32,
 }
@@ -154,7 +154,7 @@ pub struct Chain {
     pub name: String,
     /// `filter`, `nat` or `route`.
     pub kind: String,
-    /// The number of its place, see [`Place`].
+    /// The number of its place, see [`HookPoint`].
     pub place: u32,
     /// The order among the chains of a hook.
     pub priority: i32,
@@ -173,16 +173,16 @@ pub struct Rule {
 
 /// A netlink socket for the rules of one network namespace.
 #[derive(Debug)]
-pub struct Rules(Socket);
+pub struct NftSocket(Socket);
 
-impl Rules {
+impl NftSocket {
     /// Open a socket for the rules of the network namespace of this thread.
     ///
     /// # Errors
     /// EPROTONOSUPPORT if the kernel was built without netfilter.
-    pub fn open() -> Result<Rules> {
+    pub fn open() -> Result<NftSocket> {
         let socket = Socket::open(Some(NETFILTER));
-        socket.map(Rules).look(|| "socket(2) AF_NETLINK NETLINK_NETFILTER")
+        socket.map(NftSocket).untraced(|| "socket(2) AF_NETLINK NETLINK_NETFILTER")
     }
 
     /// The socket, for other requests of NETLINK_NETFILTER.
@@ -197,7 +197,7 @@ impl Rules {
     /// nf_tables; an errno of sendto(2) or recv(2).
     pub fn generation(&self) -> Result<u32> {
         let request = message(NFT_MSG_GETGEN, NLM_F_ACK, Family::Other(0));
-        let answers = self.0.ask(request).look(|| "NFT_MSG_GETGEN").hint(why)?;
+        let answers = self.0.ask(request).untraced(|| "NFT_MSG_GETGEN").hint(why)?;
         let answer = answers.first().map_or(&[][..], |answer| body(answer));
         Ok(find(answer, NFTA_GEN_ID).map_or(0, big_endian) as u32)
     }
@@ -205,10 +205,11 @@ impl Rules {
     /// All tables, of all families.
     ///
     /// # Errors
-    /// As [`Rules::generation`].
+    /// As [`NftSocket::generation`].
     pub fn tables(&self) -> Result<Vec<Table>> {
         let request = message(NFT_MSG_GETTABLE, NLM_F_DUMP, Family::Other(0));
-        let answers = self.0.ask(request).look(|| "NFT_MSG_GETTABLE").hint(why)?;
+        let answers =
+            self.0.ask(request).untraced(|| "NFT_MSG_GETTABLE").hint(why)?;
         Ok(answers.iter().filter_map(|answer| table(answer)).collect())
     }
 
@@ -216,7 +217,7 @@ impl Rules {
     /// or if no socket owns it.
     ///
     /// # Errors
-    /// As [`Rules::generation`].
+    /// As [`NftSocket::generation`].
     pub fn owner(&self, table: &Table) -> Result<Option<u32>> {
         let request = message(NFT_MSG_GETTABLE, NLM_F_ACK, table.family)
             .attribute(NFTA_TABLE_NAME, &text(&table.name));
@@ -224,7 +225,7 @@ impl Rules {
             Err(rustix::io::Errno::NOENT) => Ok(None),
             answers => {
                 let what = || format!("NFT_MSG_GETTABLE {table}");
-                let answers = answers.look(what).hint(why)?;
+                let answers = answers.untraced(what).hint(why)?;
                 let owner = answers
                     .first()
                     .and_then(|answer| find(body(answer), NFTA_TABLE_OWNER));
@@ -237,10 +238,11 @@ impl Rules {
     /// which takes about 1 µs for each.
     ///
     /// # Errors
-    /// As [`Rules::generation`].
+    /// As [`NftSocket::generation`].
     pub fn chains(&self, tables: &[Table]) -> Result<Vec<Chain>> {
         let request = message(NFT_MSG_GETCHAIN, NLM_F_DUMP, Family::Other(0));
-        let answers = self.0.ask(request).look(|| "NFT_MSG_GETCHAIN").hint(why)?;
+        let answers =
+            self.0.ask(request).untraced(|| "NFT_MSG_GETCHAIN").hint(why)?;
         let chains = answers.iter().filter_map(|answer| chain(answer, tables));
         Ok(chains.collect())
     }
@@ -248,13 +250,13 @@ impl Rules {
     /// The rules of a chain, from top to bottom.
     ///
     /// # Errors
-    /// As [`Rules::generation`]. A chain that does not exist has no rules.
+    /// As [`NftSocket::generation`]. A chain that does not exist has no rules.
     pub fn rules(&self, table: &Table, chain: &str) -> Result<Vec<Rule>> {
         let request = message(NFT_MSG_GETRULE, NLM_F_DUMP, table.family)
             .attribute(NFTA_RULE_TABLE, &text(&table.name))
             .attribute(NFTA_RULE_CHAIN, &text(chain));
         let what = || format!("NFT_MSG_GETRULE {table} {chain}");
-        let answers = self.0.ask(request).look(what).hint(why)?;
+        let answers = self.0.ask(request).untraced(what).hint(why)?;
         Ok(answers.iter().map(|answer| rule(answer)).collect())
     }
 }

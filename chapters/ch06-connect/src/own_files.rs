@@ -20,13 +20,13 @@ use crate::flags::HostEntry;
 pub(crate) fn write(plan: &mut Plan, hosts: &str, resolv_conf: &str) -> Result<()> {
     let etc = plan.home.etc();
     fs::create_dir(&etc)
-        .look(|| format!("mkdir(2) {}", etc.display()))
+        .untraced(|| format!("mkdir(2) {}", etc.display()))
         .hint(hints::state)?;
     let hostname = format!("{}\n", hostname(plan)?);
     for (name, text) in OWN_FILES.iter().zip([hosts, &hostname, resolv_conf]) {
         let host = etc.join(name);
         fs::write(&host, text)
-            .look(|| format!("write(2) {}", host.display()))
+            .untraced(|| format!("write(2) {}", host.display()))
             .hint(hints::state)?;
         plan.files.push(OwnFile { host, guest: format!("/etc/{name}").into() });
     }
@@ -44,7 +44,7 @@ pub(crate) fn read(home: &Home, name: &str) -> Result<Option<String>> {
     match fs::read(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         text => {
-            let text = text.look(|| format!("read(2) {}", path.display()))?;
+            let text = text.untraced(|| format!("read(2) {}", path.display()))?;
             Ok(Some(String::from_utf8_lossy(&text).into_owned()))
         }
     }
@@ -87,7 +87,7 @@ pub(crate) fn hosts_of_host() -> Result<String> {
     match fs::read("/etc/hosts") {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
         text => {
-            let text = text.look(|| "read(2) /etc/hosts")?;
+            let text = text.untraced(|| "read(2) /etc/hosts")?;
             let text = String::from_utf8_lossy(&text).into_owned();
             let missing = !text.is_empty() && !text.ends_with('\n');
             Ok(if missing { text + "\n" } else { text })

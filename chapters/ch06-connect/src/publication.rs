@@ -27,7 +27,7 @@ impl Publication {
     }
 
     /// Set the container's address.
-    pub(crate) fn leads_to(&self, address: Ipv4Addr) {
+    pub(crate) fn set_address(&self, address: Ipv4Addr) {
         self.0.borrow_mut().address = Some(address);
     }
 

@@ -105,7 +105,7 @@ fn read(path: &Path) -> Result<String> {
     match fs::read(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
         text => {
-            let text = text.look(|| format!("read(2) {}", path.display()))?;
+            let text = text.untraced(|| format!("read(2) {}", path.display()))?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         }
     }

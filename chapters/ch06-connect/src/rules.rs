@@ -14,29 +14,29 @@ use rustix::event::{PollFd, PollFlags};
 use crate::Publication;
 use crate::conntrack;
 use crate::firewall::{OwnedTable, open_table};
+use crate::host_firewall::{self, Firewall};
 use crate::nft;
-use crate::passage::{self, Firewall};
 
 /// The rules of one container, and its address. All clones share one value. The
 /// clone in the poll loop takes the value out when the container is disconnected.
 #[derive(Clone, Debug, Default)]
-struct Held(Rc<RefCell<Option<(OwnedTable, Ipv4Addr)>>>);
+struct SharedTable(Rc<RefCell<Option<(OwnedTable, Ipv4Addr)>>>);
 
 /// The firewall table of a connection, from its start to its end.
 #[derive(Debug)]
-pub(crate) struct Rules {
+pub(crate) struct ConnectionFirewall {
     publication: Publication,
-    held: Held,
+    table_slot: SharedTable,
 }
 
-impl Rules {
-    pub(crate) fn new(publication: Publication) -> Rules {
-        Rules { publication, held: Held::default() }
+impl ConnectionFirewall {
+    pub(crate) fn new(publication: Publication) -> ConnectionFirewall {
+        ConnectionFirewall { publication, table_slot: SharedTable::default() }
     }
 
     /// Set the container's address.
-    pub(crate) fn lead_to(&self, address: Ipv4Addr) {
-        self.publication.leads_to(address);
+    pub(crate) fn set_address(&self, address: Ipv4Addr) {
+        self.publication.set_address(address);
     }
 
     /// Create the table.
@@ -53,15 +53,15 @@ impl Rules {
         let bridge = network.bridge.as_str();
         let subnet = (network.subnet.address, network.subnet.prefix);
         let table = open_table(container, bridge, subnet, address, &ports)?;
-        *self.held.0.borrow_mut() = Some((table, address));
+        *self.table_slot.0.borrow_mut() = Some((table, address));
         Ok(())
     }
 
     /// Make sure that the host's own firewall lets the container's packets pass.
     ///
     /// # Errors
-    /// The errors of [`passage::open`].
-    pub(crate) fn open_passage(
+    /// The errors of [`host_firewall::open`].
+    pub(crate) fn open_host_firewall(
         &self,
         state: &State,
         network: &Network,
@@ -69,9 +69,16 @@ impl Rules {
         address: Ipv4Addr,
         firewall: Firewall,
     ) -> Result<()> {
-        let held = self.held.0.borrow();
-        let Some((table, _)) = held.as_ref() else { return Ok(()) };
-        passage::open(table.rules(), state, network, namespace, address, firewall)
+        let table_slot = self.table_slot.0.borrow();
+        let Some((table, _)) = table_slot.as_ref() else { return Ok(()) };
+        host_firewall::open(
+            table.rules(),
+            state,
+            network,
+            namespace,
+            address,
+            firewall,
+        )
     }
 
     /// Called when the program runs: remove the table and release the ports as soon
@@ -81,15 +88,18 @@ impl Rules {
     /// EMFILE.
     pub(crate) fn watch(&self, running: &mut Running) -> Result<()> {
         let ports = self.publication.ports();
-        let Some((table, address)) = &*self.held.0.borrow() else { return Ok(()) };
+        let Some((table, address)) = &*self.table_slot.0.borrow() else {
+            return Ok(());
+        };
         if ports.iter().any(|port| port.protocol == Protocol::Udp) {
             // This comes after the start, because the search of the connection
             // tracking table may take 30 ms.
             forget(*address, &ports);
         }
-        let (publication, held) = (self.publication.clone(), self.held.clone());
+        let (publication, table_slot) =
+            (self.publication.clone(), self.table_slot.clone());
         let end = Some(table.end()?);
-        running.watch(UntilDisconnected { end, publication, held });
+        running.watch(UntilDisconnected { end, publication, table_slot });
         Ok(())
     }
 
@@ -98,7 +108,7 @@ impl Rules {
     /// # Errors
     /// EAGAIN or ENOMEM from clone3(2).
     pub(crate) fn close(&self) -> Result<()> {
-        close(&self.publication, &self.held)
+        close(&self.publication, &self.table_slot)
     }
 }
 
@@ -107,7 +117,7 @@ impl Rules {
 /// new socket, because the socket of the table may already have a message, see
 /// [`OwnedTable::end`].
 fn forget(address: Ipv4Addr, ports: &[Published]) {
-    let forgotten = nft::Rules::open()
+    let forgotten = nft::NftSocket::open()
         .and_then(|rules| conntrack::forget(&rules, address, ports));
     if let Err(error) = forgotten {
         let text = step::report(&error);
@@ -118,8 +128,10 @@ fn forget(address: Ipv4Addr, ports: &[Published]) {
 }
 
 /// Remove the rules first: while they exist, the port is not free.
-fn close(publication: &Publication, held: &Held) -> Result<()> {
-    let Some((table, address)) = held.0.borrow_mut().take() else { return Ok(()) };
+fn close(publication: &Publication, table_slot: &SharedTable) -> Result<()> {
+    let Some((table, address)) = table_slot.0.borrow_mut().take() else {
+        return Ok(());
+    };
     let deleted = table.delete();
     let ports = publication.ports();
     publication.close();
@@ -136,7 +148,7 @@ struct UntilDisconnected {
     /// `None` when the container was disconnected.
     end: Option<OwnedFd>,
     publication: Publication,
-    held: Held,
+    table_slot: SharedTable,
 }
 
 impl Watch for UntilDisconnected {
@@ -147,7 +159,7 @@ impl Watch for UntilDisconnected {
     fn ready(&mut self, events: &[PollFlags]) -> Result<()> {
         if events.first().is_some_and(|event| !event.is_empty()) {
             self.end = None;
-            close(&self.publication, &self.held)?;
+            close(&self.publication, &self.table_slot)?;
         }
         Ok(())
     }

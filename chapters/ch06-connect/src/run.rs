@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ch06_network::shared;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::{Name, State};
 use common::{Container, Exit};
 
@@ -20,9 +20,9 @@ pub struct Run {
     run: ch05_attach::Run,
 }
 
-impl Act for Run {
-    fn act(self, context: &Context) -> Result<Exit> {
-        self.act_with(context, Publication::default(), |container| container)
+impl Execute for Run {
+    fn execute(self, context: &Context) -> Result<Exit> {
+        self.execute_with(context, Publication::default(), |container| container)
     }
 }
 
@@ -49,8 +49,8 @@ impl Run {
     /// connection; `publication` contains the ports that they publish.
     ///
     /// # Errors
-    /// The errors of [`ch05_attach::Run::act_with`].
-    pub fn act_with(
+    /// The errors of [`ch05_attach::Run::execute_with`].
+    pub fn execute_with(
         self,
         context: &Context,
         publication: Publication,
@@ -60,7 +60,7 @@ impl Run {
         let named = matches!(network.network, Some(Mode::Network(_)));
         let enter =
             |state: &State| if named { shared::enter(state) } else { Ok(None) };
-        run.act_with(context, enter, |container| {
+        run.execute_with(context, enter, |container| {
             before(container).part(Connection::new(
                 network,
                 publication,

@@ -7,7 +7,7 @@ use common::state::{Name, Notes, Undo};
 use common::step;
 use nix::errno::Errno;
 
-use crate::{conntrack, hosts, nft, passage};
+use crate::{conntrack, host_firewall, hosts, nft};
 
 /// The kind of the note for a connection: other containers have this container in
 /// their files. The note's value is the network.
@@ -32,7 +32,7 @@ fn sweep(home: &Home) -> Result<()> {
     for (_, address) in noted_addresses(&notes) {
         // An error is ignored: the connections of an ordinary user ended with the
         // network namespace.
-        let _ = nft::Rules::open()
+        let _ = nft::NftSocket::open()
             .and_then(|rules| conntrack::forget(&rules, address, &ports));
     }
     Ok(())
@@ -65,7 +65,7 @@ pub(crate) fn end(home: &Home) -> Result<()> {
         let me = Member { address, id, name };
         let members = network.members(&home.state)?;
         hosts::withdraw(&networks, &home.state, &members, &me)?;
-        passage::close_if_unused(&networks, &home.state, &network)?;
+        host_firewall::close_if_unused(&networks, &home.state, &network)?;
     }
     Ok(())
 }

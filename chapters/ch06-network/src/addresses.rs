@@ -46,7 +46,7 @@ pub struct Member {
 impl Member {
     /// The name, or else the ID.
     #[must_use]
-    pub fn called(&self) -> &str {
+    pub fn display_name(&self) -> &str {
         self.name.as_ref().map_or(self.id.as_str(), Name::as_str)
     }
 
@@ -141,7 +141,7 @@ impl Networks<'_> {
                 bail!(
                     "the address {wanted} is already in use by container {}: choose \
                      another --ip, or leave it out",
-                    owner.map_or("?", Member::called)
+                    owner.map_or("?", Member::display_name)
                 )
             }
         }
@@ -229,13 +229,13 @@ impl Networks<'_> {
         for (address, owner) in owners(&directory, &Claims::read(&directory))? {
             let lock = owner.map(|it| self.state.running().join(it.id.as_str()));
             // If the lock file cannot be checked, the container may be alive.
-            let lives = lock.map(|lock| {
-                lock.try_exists().look(|| format!("stat(2) {}", lock.display()))
+            let is_alive = lock.map(|lock| {
+                lock.try_exists().untraced(|| format!("stat(2) {}", lock.display()))
             });
-            if !lives.transpose()?.unwrap_or(false) {
+            if !is_alive.transpose()?.unwrap_or(false) {
                 let link = directory.join(address.to_string());
                 claims::end(&link, address);
-                gone(fs::remove_file(&link))
+                ignore_missing(fs::remove_file(&link))
                     .step(|| format!("unlink(2) {}", link.display()))?;
             }
         }
@@ -271,14 +271,14 @@ fn owners(
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        entries => entries.look(step)?,
+        entries => entries.untraced(step)?,
     };
     // The kernel looks up a name in an open directory faster than a whole path.
-    let opened = File::open(directory).look(step)?;
+    let opened = File::open(directory).untraced(step)?;
     let latest = claims.latest();
     let mut owners = BTreeMap::new();
     for entry in entries {
-        let entry = entry.look(step)?;
+        let entry = entry.untraced(step)?;
         let (inode, entry) = (entry.ino(), entry.file_name());
         let Some(address) = entry.to_str().and_then(|it| it.parse().ok()) else {
             continue;
@@ -297,8 +297,8 @@ fn owners(
             Err(Errno::INVAL) => None,
             target => {
                 let link = || directory.join(&entry);
-                let target =
-                    target.look(|| format!("readlink(2) {}", link().display()))?;
+                let target = target
+                    .untraced(|| format!("readlink(2) {}", link().display()))?;
                 target.to_str().ok().and_then(|it| Member::read(address, it))
             }
         };
@@ -338,12 +338,12 @@ pub fn release(home: &Home, network: &Name, address: Ipv4Addr) -> Result<()> {
     let link = addresses(&home.state, network).join(address.to_string());
     let target = match fs::read_link(&link) {
         Err(e) if no_link(&e) => return Ok(()),
-        target => target.look(|| format!("readlink(2) {}", link.display()))?,
+        target => target.untraced(|| format!("readlink(2) {}", link.display()))?,
     };
     let owner = target.to_str().and_then(|it| Member::read(address, it));
     if owner.is_some_and(|owner| owner.id == home.id) {
         claims::end(&link, address);
-        gone(fs::remove_file(&link))
+        ignore_missing(fs::remove_file(&link))
             .step(|| format!("unlink(2) {}", link.display()))?;
     }
     Ok(())
@@ -366,7 +366,7 @@ fn no_link(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
-fn gone(removed: io::Result<()>) -> io::Result<()> {
+fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

@@ -111,7 +111,7 @@ impl Network {
     fn set_up_bridge(&self, route: &Route) -> Result<()> {
         let Network { bridge, gateway, subnet, .. } = self;
         repeated(route.set_mac(bridge, mac(*gateway)))?;
-        if let Some(mtu) = mtu_of_way_out(route)? {
+        if let Some(mtu) = mtu_of_default_route(route)? {
             repeated(route.set_mtu(bridge, mtu))?;
         }
         repeated(route.add_address(bridge, *gateway, subnet.prefix))?;
@@ -122,7 +122,7 @@ impl Network {
 
 /// The MTU of the device of the default route. The device would drop or split a larger
 /// packet of a container; with a smaller MTU, the host has more work.
-fn mtu_of_way_out(route: &Route) -> Result<Option<u32>> {
+fn mtu_of_default_route(route: &Route) -> Result<Option<u32>> {
     let routes = route.routes()?;
     let default = routes.iter().filter(|it| {
         (it.prefix, it.kind, it.table) == (0, RouteEntry::UNICAST, TABLE_MAIN)

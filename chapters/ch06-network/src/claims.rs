@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use common::read_whole;
 
 /// How many bytes the file may have in addition to twice the lines that count.
-const OLD: usize = 4096;
+const MAX_OLD_BYTES: usize = 4096;
 
 /// The content of the file.
 pub(crate) struct Claims {
@@ -77,7 +77,7 @@ impl Claims {
         let inode = fs::symlink_metadata(link)?.ino();
         let line = format!("{address} {inode} {owner}\n");
         let kept: usize = owners.len() * line.len();
-        if self.text.len() < 2 * kept + OLD {
+        if self.text.len() < 2 * kept + MAX_OLD_BYTES {
             let file = File::options().create(true).append(true).open(&self.path);
             return file?.write_all(line.as_bytes());
         }

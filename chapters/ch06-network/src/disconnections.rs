@@ -31,7 +31,7 @@ pub(crate) fn number(state: &State, name: &Name) -> Result<u64> {
     let path = path(state, name);
     match fs::metadata(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(0),
-        found => Ok(found.look(|| format!("stat(2) {}", path.display()))?.len()),
+        found => Ok(found.untraced(|| format!("stat(2) {}", path.display()))?.len()),
     }
 }
 
@@ -44,6 +44,6 @@ pub(crate) fn add(state: &State, name: &Name) -> Result<()> {
     let mut options = File::options();
     let file = options.create(true).append(true).open(&path);
     file.and_then(|mut file| file.write_all(b"."))
-        .look(|| format!("write(2) {}", path.display()))
+        .untraced(|| format!("write(2) {}", path.display()))
         .hint(hints::state)
 }

@@ -34,7 +34,7 @@ pub fn switch_on(state: &State) -> Result<()> {
     if rights::is_host_root()? {
         let note = note(state);
         fs::write(&note, "")
-            .look(|| format!("write(2) {}", note.display()))
+            .untraced(|| format!("write(2) {}", note.display()))
             .hint(hints::state)?;
         step::warn(
             "net.ipv4.ip_forward was 0 and is 1 now, because containers need it to \
@@ -52,13 +52,14 @@ pub fn switch_on(state: &State) -> Result<()> {
 /// The errors of [`switch_on`].
 pub(crate) fn restore(state: &State) -> Result<()> {
     let note = note(state);
-    let noted = note.try_exists().look(|| format!("stat(2) {}", note.display()))?;
+    let noted =
+        note.try_exists().untraced(|| format!("stat(2) {}", note.display()))?;
     if !noted || !names(state)?.is_empty() {
         return Ok(());
     }
     sysctl::stop_forwarding()?;
     match fs::remove_file(&note) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.look(|| format!("unlink(2) {}", note.display())),
+        removed => removed.untraced(|| format!("unlink(2) {}", note.display())),
     }
 }

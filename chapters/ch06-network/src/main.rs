@@ -7,7 +7,7 @@ use ch05_env::Exec;
 use ch05_rm::Commands;
 use ch06_network::{NetworkCommands, UNDO};
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 6, network: a bridge, a subnet, and the addresses of containers.
 ///
@@ -40,5 +40,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

@@ -73,7 +73,7 @@ impl Network {
         let path = directory(state, name).join(RECORD);
         let text = match read_whole::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.look(|| format!("read(2) {}", path.display())),
+            text => text.untraced(|| format!("read(2) {}", path.display())),
         };
         let network = text.and_then(|text| Network::from(name, &text));
         network.map(Some).with_context(|| {
@@ -170,11 +170,11 @@ pub(crate) fn names(state: &State) -> Result<Vec<Name>> {
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(&directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.look(step)?,
+        entries => entries.untraced(step)?,
     };
     let mut names: Vec<Name> = Vec::new();
     for entry in entries {
-        let name = entry.look(step)?.file_name();
+        let name = entry.untraced(step)?.file_name();
         names.extend(name.to_str().and_then(|name| name.parse().ok()));
     }
     names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
@@ -203,7 +203,7 @@ pub(crate) fn check_name(name: &Name) -> Result<()> {
 fn sync(directory: &Path) -> Result<()> {
     File::open(directory)
         .and_then(|directory| directory.sync_all())
-        .look(|| format!("fsync(2) {}", directory.display()))
+        .untraced(|| format!("fsync(2) {}", directory.display()))
 }
 
 #[cfg(test)]

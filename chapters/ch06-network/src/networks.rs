@@ -35,7 +35,7 @@ impl<'a> Networks<'a> {
     pub fn lock(state: &'a State) -> Result<Networks<'a>> {
         let path = state.make(state.networks())?;
         let directory =
-            File::open(&path).look(|| format!("open(2) {}", path.display()))?;
+            File::open(&path).untraced(|| format!("open(2) {}", path.display()))?;
         let networks = Networks { state, directory };
         networks.wait()?;
         Ok(networks)
@@ -45,7 +45,9 @@ impl<'a> Networks<'a> {
         loop {
             match self.directory.lock() {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                locked => return locked.look(|| "flock(2) the networks directory"),
+                locked => {
+                    return locked.untraced(|| "flock(2) the networks directory");
+                }
             }
         }
     }
@@ -53,9 +55,9 @@ impl<'a> Networks<'a> {
     /// Release the lock, call a function, and take the lock again. Used to sweep
     /// containers: the functions of the table may take long, and may need the lock
     /// themselves.
-    pub(crate) fn unlocked(&self, act: impl FnOnce()) -> Result<()> {
-        self.directory.unlock().look(|| "flock(2) the networks directory")?;
-        act();
+    pub(crate) fn unlocked(&self, action: impl FnOnce()) -> Result<()> {
+        self.directory.unlock().untraced(|| "flock(2) the networks directory")?;
+        action();
         self.wait()
     }
 }

@@ -17,7 +17,7 @@ use crate::subnet::{Subnet, mask};
 /// The shortest prefix that counts as in use. The default route is /0. Some VPNs add
 /// two routes with the prefix /1 instead of replacing it; together, these are a
 /// default route too.
-const SHORTEST: u8 = 2;
+const MIN_PREFIX: u8 = 2;
 
 /// A range of addresses that is in use, and the description of its user for the
 /// error text.
@@ -79,7 +79,7 @@ fn in_use(
         // Routes of other types, such as unreachable, do not matter: the bridge's
         // route has a longer prefix and takes precedence.
         if route.kind == RouteEntry::UNICAST
-            && route.prefix >= SHORTEST
+            && route.prefix >= MIN_PREFIX
             && (device.is_none() || device != own)
         {
             let RouteEntry { destination, prefix, .. } = route;

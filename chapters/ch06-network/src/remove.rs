@@ -26,7 +26,7 @@ impl Networks<'_> {
         self.sweep_members(name, table)?;
         let members = members(self.state, name)?;
         if !members.is_empty() {
-            let users: Vec<_> = members.iter().map(|it| it.called()).collect();
+            let users: Vec<_> = members.iter().map(|it| it.display_name()).collect();
             bail!(
                 "network {name} is used by {}: stop these containers first, or disconnect \
                  them (`network disconnect`)",

@@ -27,7 +27,9 @@ use ch02_net::Route;
 use ch02_user::Outside;
 use common::state::State;
 use common::step::{self, Hint, Step};
-use common::{Noted, PATH, Process, hints, in_background, null, read_whole, rights};
+use common::{
+    NotedProcess, PATH, Process, hints, in_background, null, read_whole, rights,
+};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
 use nix::unistd::Pid;
@@ -103,9 +105,10 @@ pub fn enter_if_there(state: &State) -> Result<(bool, Option<Shared>)> {
 fn held(state: &State) -> Result<File> {
     let path = path(state, ".shared");
     let file = File::options().create(true).append(true).read(true).open(&path);
-    let file =
-        file.look(|| format!("open(2) {}", path.display())).hint(hints::state)?;
-    file.lock_shared().look(|| format!("flock(2) {}", path.display()))?;
+    let file = file
+        .untraced(|| format!("open(2) {}", path.display()))
+        .hint(hints::state)?;
+    file.lock_shared().untraced(|| format!("flock(2) {}", path.display()))?;
     Ok(file)
 }
 
@@ -113,14 +116,14 @@ fn held(state: &State) -> Result<File> {
 fn keeper(state: &State) -> Result<Option<Process>> {
     let path = path(state, ".shared");
     let text = read_whole::text(&path);
-    let text = text.look(|| format!("read(2) {}", path.display()))?;
+    let text = text.untraced(|| format!("read(2) {}", path.display()))?;
     let noted = || {
         let (pid, since) = text.trim().split_once(' ')?;
         let pid = Pid::from_raw(pid.parse().ok()?);
-        Some(Noted { pid, since: since.parse().ok()? })
+        Some(NotedProcess { pid, since: since.parse().ok()? })
     };
     let Some(noted) = noted() else { return Ok(None) };
-    noted.hold().look(|| format!("pidfd_open(2) {}", noted.pid))
+    noted.open().untraced(|| format!("pidfd_open(2) {}", noted.pid))
 }
 
 // ANCHOR: make
@@ -141,16 +144,16 @@ fn make(state: &State) -> Result<()> {
         )?;
         outside.becomes_root_of("self")?;
         // Without this, only the host's root could enter the namespaces.
-        prctl::set_dumpable(true).look(|| "prctl(2) PR_SET_DUMPABLE")?;
+        prctl::set_dumpable(true).untraced(|| "prctl(2) PR_SET_DUMPABLE")?;
         unshare(CloneFlags::CLONE_NEWNET).step(|| "unshare(2) CLONE_NEWNET")?;
         Route::open()?.set_up("lo")?;
         sysctl::forward()?;
-        let own = Process::of(Pid::this()).look(|| "pidfd_open(2)")?;
+        let own = Process::of(Pid::this()).untraced(|| "pidfd_open(2)")?;
         let own = own.context("this process is not in /proc")?;
         let note = format!("{} {}\n", own.pid, own.since);
         let step = || format!("write(2) {}", path.display());
-        fs::write(&path, note).look(step)?;
-        File::open(&path).look(|| format!("open(2) {}", path.display()))
+        fs::write(&path, note).untraced(step)?;
+        File::open(&path).untraced(|| format!("open(2) {}", path.display()))
     };
     in_background(start, |file| {
         // The lock is granted when the last supervisor has ended.
@@ -164,7 +167,7 @@ fn make(state: &State) -> Result<()> {
 fn join(keeper: &Process) -> Result<()> {
     let open = |kind: &str| {
         let path = format!("/proc/{}/ns/{kind}", keeper.pid);
-        File::open(&path).look(|| format!("open(2) {path}"))
+        File::open(&path).untraced(|| format!("open(2) {path}"))
     };
     let (user, network) = (open("user")?, open("net")?);
     setns(user, CloneFlags::CLONE_NEWUSER)
@@ -174,7 +177,7 @@ fn join(keeper: &Process) -> Result<()> {
     // After the change of credentials, the kernel lets only the host's root read
     // this process's files in /proc. Undo this, because the files of its children in
     // /proc are needed.
-    prctl::set_dumpable(true).look(|| "prctl(2) PR_SET_DUMPABLE")
+    prctl::set_dumpable(true).untraced(|| "prctl(2) PR_SET_DUMPABLE")
 }
 
 /// Connect the namespace to other hosts. If this fails, the containers of the user

@@ -50,7 +50,7 @@ pub fn route_localnet(bridge: &str) -> Result<bool> {
 }
 
 fn is_on(file: &str) -> Result<bool> {
-    let text = fs::read_to_string(file).look(|| format!("read(2) {file}"))?;
+    let text = fs::read_to_string(file).untraced(|| format!("read(2) {file}"))?;
     Ok(text.trim() != "0")
 }
 

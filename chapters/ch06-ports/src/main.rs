@@ -9,7 +9,7 @@ use ch05_rm::Commands;
 use ch06_connect::commands::NetworkCommands;
 use ch06_ports::{Port, Run, UNDO};
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 6, ports: publish ports of a container on the host.
 ///
@@ -44,5 +44,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Error, Result, bail, ensure};
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::output;
 use common::state::{LockState, Protocol, Published, Record};
 
@@ -45,8 +45,8 @@ impl FromStr for GuestPort {
     }
 }
 
-impl Act for Port {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Port {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let record = Record::find(&context.state, &self.container)?;
         // The ports are published only while the supervisor is running and holds the
         // lock.
@@ -163,7 +163,7 @@ mod tests {
         let act = || {
             let container = home.id.to_string();
             let context = Context { state: state.clone(), undo: &[] };
-            Port { container, port: None }.act(&context)
+            Port { container, port: None }.execute(&context)
         };
         act().unwrap();
         drop(lock);

@@ -17,7 +17,7 @@ use anyhow::Result;
 use ch06_connect::Publication;
 use common::state::{Protocol, Published};
 use common::step::Step;
-use common::{ByteCopy, Got, Watch};
+use common::{ByteCopy, ReadResult, Watch};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::set_socket_reuseaddr;
@@ -28,7 +28,7 @@ use rustix::net::{
 
 /// The maximum number of simultaneous connections to all ports. More clients wait in
 /// the queue of the listening socket.
-const MOST: usize = 128;
+const MAX_CONNECTIONS: usize = 128;
 
 /// The maximum number of clients in the queue. The kernel's limit is
 /// net.core.somaxconn.
@@ -36,7 +36,7 @@ const BACKLOG: i32 = 128;
 
 /// The maximum number of simultaneous UDP clients of one port. A new client replaces
 /// the one that was idle longest.
-const MOST_CLIENTS: usize = 64;
+const MAX_UDP_CLIENTS: usize = 64;
 
 /// The largest datagram of UDP over IPv4, in bytes.
 const DATAGRAM: usize = 65_507;
@@ -90,17 +90,17 @@ impl Proxy {
         sockets: Vec<OwnedFd>,
     ) -> Result<Proxy> {
         for (port, socket) in ports.iter().zip(&sockets) {
-            ioctl_fionbio(socket, true).look(|| "ioctl(2) FIONBIO")?;
+            ioctl_fionbio(socket, true).untraced(|| "ioctl(2) FIONBIO")?;
             if port.protocol == Protocol::Tcp {
                 // The connections inherit this option. Without it, they occupy the
                 // port for a minute after their end.
                 set_socket_reuseaddr(socket, true)
-                    .look(|| "setsockopt(2) SO_REUSEADDR")?;
+                    .untraced(|| "setsockopt(2) SO_REUSEADDR")?;
                 listen(socket, BACKLOG).step(|| format!("listen(2) {port}"))?;
             }
         }
         // The publication closes the other end together with its sockets.
-        let (connected, held) = pipe().look(|| "pipe2(2)")?;
+        let (connected, held) = pipe().untraced(|| "pipe2(2)")?;
         publication.set(Vec::new(), vec![held.into()]);
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
         for (port, socket) in ports.iter().zip(sockets) {
@@ -173,9 +173,11 @@ impl Half {
             return;
         }
         match self.copy.read(|_| {}) {
-            Got::Bytes if !self.copy.is_pending() || self.copy.write() => {}
-            Got::Nothing => {}
-            Got::Bytes | Got::End | Got::Failed(_) => self.end(),
+            ReadResult::Bytes if !self.copy.is_pending() || self.copy.write() => {}
+            ReadResult::Nothing => {}
+            ReadResult::Bytes | ReadResult::End | ReadResult::Failed(_) => {
+                self.end()
+            }
         }
     }
     // ANCHOR_END: step
@@ -195,7 +197,7 @@ impl UdpPort {
         let Ok((count, client)) = self.socket.recv_from(&mut bytes) else { return };
         self.clock += 1;
         if !self.clients.contains_key(&client) {
-            if self.clients.len() == MOST_CLIENTS {
+            if self.clients.len() == MAX_UDP_CLIENTS {
                 let oldest = self.clients.iter().min_by_key(|(_, (_, used))| *used);
                 let oldest = oldest.map(|(client, _)| *client);
                 oldest.and_then(|client| self.clients.remove(&client));
@@ -252,7 +254,7 @@ impl Watch for Proxy {
             fds.extend(connection.up.copy.wants());
             fds.extend(connection.down.copy.wants());
         }
-        if self.connections.len() < MOST {
+        if self.connections.len() < MAX_CONNECTIONS {
             let listeners = self.tcp.iter();
             fds.extend(listeners.map(|(it, _)| PollFd::new(it, PollFlags::IN)));
         }
@@ -287,7 +289,7 @@ impl Watch for Proxy {
                 }
             }
         }
-        let room = self.connections.len() < MOST;
+        let room = self.connections.len() < MAX_CONNECTIONS;
         self.connections.retain(|connection| !connection.has_ended());
         for listener in 0..self.tcp.len() {
             if room && next() {

@@ -43,7 +43,7 @@ impl Reservation {
     /// files.
     pub fn take(state: &State, wanted: &[Published]) -> Result<Reservation> {
         // A container that is ending holds its ports for some milliseconds.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RESERVE_TIMEOUT;
         let mut ports = Vec::with_capacity(wanted.len());
         let mut sockets = Vec::with_capacity(wanted.len());
         for port in wanted {
@@ -76,7 +76,7 @@ impl Reservation {
 }
 
 /// The maximum total time to wait for ports that are in use.
-const PATIENCE: Duration = Duration::from_millis(100);
+const RESERVE_TIMEOUT: Duration = Duration::from_millis(100);
 
 // ANCHOR: reserve
 /// Reserve one port.
@@ -114,7 +114,7 @@ fn reserve(port: &Published) -> Result<OwnedFd> {
     let protocol = port.protocol;
     listen(&socket, 0).step(|| format!("listen(2) {address}/{protocol}"))?;
     reuse_address(&socket, false)?;
-    shutdown(&socket, Shutdown::Read).look(|| "shutdown(2) SHUT_RD")?;
+    shutdown(&socket, Shutdown::Read).untraced(|| "shutdown(2) SHUT_RD")?;
     Ok(socket)
 }
 
@@ -125,23 +125,23 @@ fn dual_stack_socket() -> Result<Option<OwnedFd>> {
         Err(error) if errno(&error) == Some(Errno::EAFNOSUPPORT) => return Ok(None),
         socket => socket?,
     };
-    set_ipv6_v6only(&socket, false).look(|| "setsockopt(2) IPV6_V6ONLY")?;
+    set_ipv6_v6only(&socket, false).untraced(|| "setsockopt(2) IPV6_V6ONLY")?;
     Ok(Some(socket))
 }
 // ANCHOR_END: reserve
 
 fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd> {
-    socket_with(family, kind, SocketFlags::CLOEXEC, None).look(|| "socket(2)")
+    socket_with(family, kind, SocketFlags::CLOEXEC, None).untraced(|| "socket(2)")
 }
 
 fn reuse_address(socket: &OwnedFd, value: bool) -> Result<()> {
-    set_socket_reuseaddr(socket, value).look(|| "setsockopt(2) SO_REUSEADDR")
+    set_socket_reuseaddr(socket, value).untraced(|| "setsockopt(2) SO_REUSEADDR")
 }
 
 /// The port of a socket. The kernel may have chosen it.
 fn bound_port(socket: &OwnedFd) -> Result<u16> {
-    let address = getsockname(socket).look(|| "getsockname(2)")?;
-    let address = SocketAddr::try_from(address).look(|| "getsockname(2)")?;
+    let address = getsockname(socket).untraced(|| "getsockname(2)")?;
+    let address = SocketAddr::try_from(address).untraced(|| "getsockname(2)")?;
     Ok(address.port())
 }
 

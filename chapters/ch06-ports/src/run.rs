@@ -6,7 +6,7 @@ use ch06_connect::Publication;
 use ch06_network::shared;
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 
 use crate::{Flags, Ports, Reservation};
@@ -22,8 +22,8 @@ pub struct Run {
     run: ch06_connect::Run,
 }
 
-impl Act for Run {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Run {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let Run { flags, run } = self;
         // Check the options before anything is created.
         let declared = if flags.publish_all {
@@ -46,7 +46,7 @@ impl Act for Run {
         } else {
             Ports::new(ports, publication.clone())
         };
-        run.act_with(context, publication, |container| container.part(part))
+        run.execute_with(context, publication, |container| container.part(part))
     }
 }
 

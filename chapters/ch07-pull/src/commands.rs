@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use ch07_registry::{ConnectionFlags, Flags};
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::Reference;
 use common::{Exit, output};
 use oci::Platform;
@@ -33,8 +33,8 @@ pub struct Pull {
     tag: Option<String>,
 }
 
-impl Act for Pull {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Pull {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let reference = reference(&self.image, self.tag.as_deref())?;
         let progress = match self.quiet {
             true => Progress::quiet(),
@@ -69,8 +69,8 @@ pub struct Push {
     image: Reference,
 }
 
-impl Act for Push {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Push {
+    fn execute(self, context: &Context) -> Result<Exit> {
         ensure!(
             self.image.digest.is_none(),
             "{}: an image is pushed by its tag, not by its digest",

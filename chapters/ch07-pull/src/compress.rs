@@ -4,7 +4,7 @@
 use std::io;
 
 use anyhow::{Result, ensure};
-use ch04_tar::compression::{Packing, packed};
+use ch04_tar::compression::{Compression, compress};
 use common::hints;
 use common::step::{Hint, Step};
 use oci::{Blobs, Descriptor, Hashing, media};
@@ -23,9 +23,9 @@ pub(crate) fn compressed(blobs: &Blobs, layer: &Descriptor) -> Result<Descriptor
     };
     let mut tar = Hashing::new(blobs.open(&layer.digest)?);
     let mut blob = blobs.writer()?;
-    let written = packed(Packing::Gzip, &mut blob, |out| {
+    let written = compress(Compression::Gzip, &mut blob, |out| {
         let copied = io::copy(&mut tar, out);
-        copied.map(drop).look(|| format!("compress the layer {}", layer.digest))
+        copied.map(drop).untraced(|| format!("compress the layer {}", layer.digest))
     });
     written.hint(hints::state)?;
     let (_, found, _) = tar.finish();

@@ -146,7 +146,7 @@ impl Downloads<'_> {
             };
             let written = download.write_all(&piece[..count]);
             let step = || format!("write(2) the download of {}", blob.digest);
-            written.look(step).hint(hints::state)?;
+            written.untraced(step).hint(hints::state)?;
             layer.at(download.offset());
         }
         if download.offset() < blob.size {

@@ -17,4 +17,4 @@ pub use commands::{Pull, Push};
 pub use progress::{Progress, Stream};
 pub use pull::{Pulling, pull};
 pub use push::push;
-pub use run::{Run, When};
+pub use run::{PullPolicy, Run};

@@ -11,7 +11,7 @@ use ch06_ports::{Port, UNDO};
 use ch07_pull::{Pull, Push, Run};
 use ch07_registry::{Login, Logout, ShowManifest};
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 7, pull: download images from a registry, and upload them.
 #[derive(Parser)]
@@ -52,5 +52,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(UNDO)?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(UNDO)?))
 }

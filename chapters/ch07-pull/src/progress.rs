@@ -111,7 +111,7 @@ impl Progress {
         match first.take() {
             // A closed pipe is not an error: its reader does not need the rest.
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(error).look(|| "write(2) the progress")
+                Err(error).untraced(|| "write(2) the progress")
             }
             _ => Ok(()),
         }

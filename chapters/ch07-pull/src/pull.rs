@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ch04_save::{Adder, Allowance, Unpacked};
-use ch07_registry::{Access, Client, Found, Logins, Settings, fetch};
+use ch07_registry::{Access, Client, FetchedManifest, Logins, Settings, fetch};
 use common::images::{Digest, HUB, Image, Reference};
 use common::state::State;
 use common::step::{report, warn};
@@ -53,7 +53,7 @@ pub fn pull(state: &State, pull: &Pulling, progress: &Progress) -> Result<Image>
     if let Some(image) = present(state, &names, &found)? {
         let config = Config::read(&Blobs::of(state).read(&image.id, LARGEST)?)?;
         pull.check_platform(&config)?;
-        ending(reference, named, "Image is up to date for", progress);
+        report_status(reference, named, "Image is up to date for", progress);
         return Ok(image);
     }
     let manifest = &found.manifest;
@@ -66,7 +66,7 @@ pub fn pull(state: &State, pull: &Pulling, progress: &Progress) -> Result<Image>
     let source = format!("{}/{}", client.registry(), client.repository());
     let (bytes, kind) = (&found.bytes, &found.media_type);
     let image = adder.add(bytes, kind, &names, &source, unpacked)?;
-    ending(reference, named, "Downloaded newer image for", progress);
+    report_status(reference, named, "Downloaded newer image for", progress);
     Ok(image)
 }
 // ANCHOR_END: pull
@@ -82,7 +82,7 @@ fn names(reference: &Reference, named: &Digest) -> Result<Vec<Reference>> {
 fn present(
     state: &State,
     names: &[Reference],
-    found: &Found,
+    found: &FetchedManifest,
 ) -> Result<Option<Image>> {
     let manifest = sha256(&found.bytes);
     let mut image = None;
@@ -95,7 +95,12 @@ fn present(
     Ok(image)
 }
 
-fn ending(reference: &Reference, named: &Digest, status: &str, progress: &Progress) {
+fn report_status(
+    reference: &Reference,
+    named: &Digest,
+    status: &str,
+    progress: &Progress,
+) {
     progress.line(&format!("Digest: {named}"));
     progress.line(&format!("Status: {status} {reference}"));
 }
@@ -103,7 +108,7 @@ fn ending(reference: &Reference, named: &Digest, status: &str, progress: &Progre
 impl Pulling {
     /// The manifest, and a client of the registry that has it. For an image of Docker
     /// Hub, the mirror is asked first.
-    fn find(&self, progress: &Progress) -> Result<(Client, Found)> {
+    fn find(&self, progress: &Progress) -> Result<(Client, FetchedManifest)> {
         let reference = &self.reference;
         let path = reference.path();
         let wanted = reference.wanted();

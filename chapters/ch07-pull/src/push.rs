@@ -76,7 +76,7 @@ pub fn push(
     // Remove the layers without compression, unless another image uses them. An error
     // is ignored, because the push has succeeded, and the next change removes these
     // layers.
-    let _ = store.tidy();
+    let _ = store.lock_and_sweep();
     progress.line(&format!("{tag}: digest: {digest} size: {}", bytes.len()));
     Ok(())
 }
@@ -95,7 +95,7 @@ fn pushed(
 ) -> Result<Digest> {
     let digest = Blobs::of(store.state()).write(bytes)?;
     store.sync()?;
-    let _change = store.layout().change()?;
+    let _lock = store.layout().lock_exclusive()?;
     // Another process may have removed the image in the meantime.
     if Image::by_id(store.state(), &image.id)?.is_some() {
         image.manifest = digest.clone();

@@ -20,7 +20,8 @@ pub(crate) fn check(
     let needed = sizes.try_fold(0, |sum: u64, size| sum.checked_add(size));
     let needed = needed.context("the sizes of the layers are too large")?;
     let root = state.root();
-    let disk = statvfs(root).look(|| format!("statvfs(3) {}", root.display()))?;
+    let disk =
+        statvfs(root).untraced(|| format!("statvfs(3) {}", root.display()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if needed > free {
         bail!(

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use ch04_image::Store;
 use ch07_registry::Flags;
 use clap::{Args, ValueEnum};
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::{Image, Reference};
 use common::state::{Name, State};
 use common::step::Step;
@@ -15,7 +15,7 @@ use oci::Platform;
 
 /// When `run` pulls its image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum When {
+pub enum PullPolicy {
     /// Always, to get the newest version
     Always,
     /// Only if the image is missing
@@ -31,7 +31,7 @@ pub enum When {
 pub struct Run {
     /// When the image is pulled
     #[arg(long, value_name = "WHEN", default_value = "missing")]
-    pull: When,
+    pull: PullPolicy,
 
     /// The platform of an image that is pulled, for example linux/arm64 [default: this
     /// machine's]
@@ -45,19 +45,19 @@ pub struct Run {
     run: ch06_ports::Run,
 }
 
-impl Act for Run {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Run {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let image = self.run.image()?.to_owned();
         let pulls = match self.pull {
-            When::Always => true,
-            When::Missing => is_missing(&context.state, &image)?,
-            When::Never => false,
+            PullPolicy::Always => true,
+            PullPolicy::Missing => is_missing(&context.state, &image)?,
+            PullPolicy::Never => false,
         };
         if pulls {
             let platform = self.platform.as_ref();
             pull(&image, platform, &self.flags, self.pull)?;
         }
-        self.run.act(context)
+        self.run.execute(context)
     }
 }
 
@@ -87,9 +87,9 @@ fn pull(
     image: &str,
     platform: Option<&Platform>,
     flags: &Flags,
-    when: When,
+    when: PullPolicy,
 ) -> Result<()> {
-    if when == When::Missing {
+    if when == PullPolicy::Missing {
         common::step::note(&format!("Unable to find image '{image}' locally"));
     }
     let mut command = Command::new("/proc/self/exe");

@@ -17,7 +17,7 @@ use crate::transport::{Request, Response};
 const EXPLANATION: u64 = 64 << 10;
 
 /// Make a transient failure of a response that reports a temporary error.
-pub(crate) fn passing(
+pub(crate) fn check_temporary(
     registry: &str,
     logged_in: bool,
     request: &Request,
@@ -33,7 +33,7 @@ pub(crate) fn passing(
             true => "try again later",
             false => "try again later, or log in to get a higher limit",
         };
-        let said = said(response);
+        let said = error_text(response);
         let error = anyhow!(
             "toomanyrequests: the registry {registry} limits the number of requests{wait}: \
              {remedy}{said}"
@@ -42,7 +42,7 @@ pub(crate) fn passing(
     }
     if status.is_server_error() {
         let wait = retry_after(&response);
-        let said = said(response);
+        let said = error_text(response);
         let error = anyhow!("{} {}: {status}{said}", request.method, request.url);
         return Err(Failure::Transient(error, wait));
     }
@@ -73,7 +73,7 @@ fn read_wait(value: &str, now: Timestamp) -> Option<Duration> {
 ///
 /// # Source
 /// OCI distribution specification, "Error Codes"
-pub(crate) fn said(response: Response) -> String {
+pub(crate) fn error_text(response: Response) -> String {
     let Ok(body) = read_whole(response, EXPLANATION) else { return String::new() };
     let Ok(value) = serde_json::from_slice::<Value>(&body) else {
         return String::new();

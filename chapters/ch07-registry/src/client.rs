@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use ureq::http::StatusCode;
 use ureq::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 
-use crate::answer::{passing, said};
+use crate::answer::{check_temporary, error_text};
 use crate::challenge::Challenge;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
@@ -155,7 +155,7 @@ impl Client {
         let sent = self.authorization();
         let response = self.send_with(request, content, sent.as_deref())?;
         if response.status() != StatusCode::UNAUTHORIZED {
-            return self.passing(request, response);
+            return self.check_temporary(request, response);
         }
         let Some(authorization) = self.authorize(&response, sent)? else {
             return Ok(response);
@@ -164,7 +164,7 @@ impl Client {
             Some(content) => {
                 let response =
                     self.send_with(request, content, Some(&authorization))?;
-                self.passing(request, response)
+                self.check_temporary(request, response)
             }
             None => Err(Failure::Transient(anyhow!("the token has expired"), None)),
         }
@@ -212,7 +212,7 @@ impl Client {
                     (Some(scope), true) => vec![scope],
                     _ => self.scopes.clone(),
                 };
-                let question = token::Question {
+                let question = token::TokenRequest {
                     realm: self
                         .base
                         .join(&realm)
@@ -241,12 +241,17 @@ impl Client {
         Ok(Some(new))
     }
 
-    fn passing(
+    fn check_temporary(
         &self,
         request: &Request,
         response: Response,
     ) -> Result<Response, Failure> {
-        passing(&self.registry, self.credentials.is_some(), request, response)
+        check_temporary(
+            &self.registry,
+            self.credentials.is_some(),
+            request,
+            response,
+        )
     }
 
     /// Return a successful response. Of another response, make an error with the
@@ -263,7 +268,7 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let said = said(response);
+        let said = error_text(response);
         let registry = &self.registry;
         let error = match (status, &self.credentials) {
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(it)) => anyhow!(

@@ -9,7 +9,7 @@ use anyhow::Error;
 pub(crate) const ATTEMPTS: u32 = 5;
 
 /// The longest time that a server may ask to wait before the next attempt.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Backoff {
             };
             failed = if progress { 1 } else { failed + 1 };
             let wait = wait.unwrap_or(self.first * 2_u32.pow(failed - 1));
-            if failed == ATTEMPTS || wait > PATIENCE {
+            if failed == ATTEMPTS || wait > MAX_RETRY_AFTER {
                 return Err(error);
             }
             sleep(wait);
@@ -135,7 +135,7 @@ mod tests {
         let mut count = 0;
         let last = QUICK.retry(|_| {
             count += 1;
-            transient(Some(PATIENCE + Duration::from_secs(1)))
+            transient(Some(MAX_RETRY_AFTER + Duration::from_secs(1)))
         });
         assert!(last.is_err() && count == 1);
     }

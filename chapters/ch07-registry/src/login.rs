@@ -2,14 +2,14 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::{self, HUB};
 use common::step::warn;
 use common::{Exit, output};
 
 use crate::client::Client;
 use crate::credentials::Credentials;
-use crate::logins::{Logins, Place};
+use crate::logins::{Logins, SecretStore};
 use crate::prompt::{Prompt, password_of_stdin};
 use crate::settings::{ConnectionFlags, Settings};
 use crate::transport::{Content, get};
@@ -38,8 +38,8 @@ pub struct Login {
     registry: String,
 }
 
-impl Act for Login {
-    fn act(self, _: &Context) -> Result<Exit> {
+impl Execute for Login {
+    fn execute(self, _: &Context) -> Result<Exit> {
         let registry = registry(&self.registry)?;
         let mut logins = Logins::open()?;
         if self.password.is_some() {
@@ -63,7 +63,7 @@ impl Act for Login {
         );
         verify(&self.connection.settings(), &registry, &credentials)?;
         logins.store(&registry, &credentials)?;
-        if let Place::File(path) = logins.place(&registry)? {
+        if let SecretStore::File(path) = logins.place(&registry)? {
             warn(&format!(
                 "the password is stored unencrypted in {}: a credential helper \
                  (credsStore in this file) stores it safely",
@@ -83,8 +83,8 @@ pub struct Logout {
     registry: String,
 }
 
-impl Act for Logout {
-    fn act(self, _: &Context) -> Result<Exit> {
+impl Execute for Logout {
+    fn execute(self, _: &Context) -> Result<Exit> {
         let registry = registry(&self.registry)?;
         let text = match Logins::open()?.erase(&registry)? {
             true => format!("Removing login credentials for {registry}"),

@@ -63,7 +63,7 @@ impl Logins {
         let path = directory.join("config.json");
         let text = match fs::read(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => b"{}".to_vec(),
-            read => read.look(|| format!("read(2) {}", path.display()))?,
+            read => read.untraced(|| format!("read(2) {}", path.display()))?,
         };
         let config = serde_json::from_slice(&text).with_context(|| {
             format!("{} is not a configuration of Docker", path.display())
@@ -107,10 +107,10 @@ impl Logins {
     ///
     /// # Errors
     /// The configured program has an invalid name.
-    pub fn place(&self, registry: &str) -> Result<Place> {
+    pub fn place(&self, registry: &str) -> Result<SecretStore> {
         Ok(match self.helper(registry)? {
-            Some(_) => Place::Helper,
-            None => Place::File(self.path.clone()),
+            Some(_) => SecretStore::Helper,
+            None => SecretStore::File(self.path.clone()),
         })
     }
 
@@ -197,7 +197,7 @@ impl Logins {
 
 /// Where a secret is stored.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SecretStore {
     /// In this file, not encrypted.
     File(PathBuf),
     /// In a credential helper.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ch07_registry::{Login, Logout, ShowManifest};
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 /// Chapter 7, registries: log in, and read what a registry says about an image.
 #[derive(Parser)]
@@ -30,5 +30,5 @@ common::commands! {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { action }| action.act(&Context::locate(&[])?))
+    cli::main(|Cli { action }| action.execute(&Context::locate(&[])?))
 }

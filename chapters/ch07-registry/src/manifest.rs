@@ -14,7 +14,7 @@ use crate::transport::{Content, get};
 
 /// A manifest as the registry sent it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FetchedManifest {
     /// Its bytes, on which its digest depends.
     pub bytes: Vec<u8>,
     /// Its media type.
@@ -40,7 +40,7 @@ pub fn fetch(
     what: &str,
     wanted: &str,
     platform: &Platform,
-) -> Result<Found> {
+) -> Result<FetchedManifest> {
     let (bytes, media_type) = document(client, what, wanted)?;
     let named = sha256(&bytes);
     if wanted.contains(':') {
@@ -48,7 +48,7 @@ pub fn fetch(
     }
     if is_manifest(&media_type) {
         let manifest = read(what, &bytes)?;
-        return Ok(Found { bytes, media_type, named, manifest });
+        return Ok(FetchedManifest { bytes, media_type, named, manifest });
     }
     let index: Index = read(what, &bytes)?;
     let chosen = choose(&index, platform)
@@ -62,7 +62,7 @@ pub fn fetch(
         media_type.escape_debug()
     );
     let manifest = read(what, &bytes)?;
-    Ok(Found { bytes, media_type, named, manifest })
+    Ok(FetchedManifest { bytes, media_type, named, manifest })
 }
 // ANCHOR_END: fetch
 

@@ -8,7 +8,7 @@ use common::step::Step;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// The longest line that is read.
-const LONGEST: u64 = 64 << 10;
+const MAX_LINE: u64 = 64 << 10;
 
 /// The terminal of this process.
 pub(crate) struct Prompt {
@@ -38,10 +38,10 @@ impl Prompt {
     /// The answer is empty; those of read(2).
     pub(crate) fn ask(&mut self, question: &str) -> Result<String> {
         let step = || "write(2) /dev/tty";
-        write!(self.terminal, "{question}: ").look(step)?;
+        write!(self.terminal, "{question}: ").untraced(step)?;
         let mut line = String::new();
-        let mut reader = (&mut self.lines).take(LONGEST);
-        reader.read_line(&mut line).look(|| "read(2) /dev/tty")?;
+        let mut reader = (&mut self.lines).take(MAX_LINE);
+        reader.read_line(&mut line).untraced(|| "read(2) /dev/tty")?;
         let line = line.trim_end_matches(['\r', '\n']).to_owned();
         ensure!(!line.is_empty(), "{} must not be empty", question.to_lowercase());
         Ok(line)
@@ -86,10 +86,10 @@ impl Drop for Restored<'_> {
 /// It is empty or too long; those of read(2).
 pub(crate) fn password_of_stdin() -> Result<String> {
     let mut text = String::new();
-    let mut input = io::stdin().lock().take(LONGEST + 1);
-    input.read_to_string(&mut text).look(|| "read(2) standard input")?;
+    let mut input = io::stdin().lock().take(MAX_LINE + 1);
+    input.read_to_string(&mut text).untraced(|| "read(2) standard input")?;
     ensure!(
-        text.len() as u64 <= LONGEST,
+        text.len() as u64 <= MAX_LINE,
         "the password on standard input is too long"
     );
     let text = text.strip_suffix('\n').unwrap_or(&text);

@@ -70,12 +70,13 @@ impl Directories {
 fn read(directory: &Path) -> Result<Vec<Certificate<'static>>> {
     let step = || format!("readdir(3) {}", directory.display());
     let mut all = Vec::new();
-    for entry in fs::read_dir(directory).look(step)? {
-        let path = entry.look(step)?.path();
+    for entry in fs::read_dir(directory).untraced(step)? {
+        let path = entry.untraced(step)?.path();
         if path.extension().is_none_or(|extension| extension != "crt") {
             continue;
         }
-        let text = fs::read(&path).look(|| format!("read(2) {}", path.display()))?;
+        let text =
+            fs::read(&path).untraced(|| format!("read(2) {}", path.display()))?;
         let before = all.len();
         for found in CertificateDer::pem_slice_iter(&text) {
             let found = found.with_context(|| {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::{HUB, Reference};
 use common::{Exit, output};
 use oci::Platform;
@@ -28,8 +28,8 @@ pub struct ShowManifest {
     image: Reference,
 }
 
-impl Act for ShowManifest {
-    fn act(self, _: &Context) -> Result<Exit> {
+impl Execute for ShowManifest {
+    fn execute(self, _: &Context) -> Result<Exit> {
         let settings = self.flags.settings()?;
         let image = self.image.with_default_tag();
         let (registry, path) = (image.registry(), image.path());

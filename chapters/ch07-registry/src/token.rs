@@ -5,18 +5,18 @@ use serde_json::Value;
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{Method, StatusCode};
 
-use crate::answer::{passing, read_whole, said};
+use crate::answer::{check_temporary, error_text, read_whole};
 use crate::credentials::{Credentials, Secret};
 use crate::failure::Failure;
 use crate::transport::{Content, Request, Transport, get};
 use crate::url::Url;
 
 /// The maximum number of bytes of a response with a token.
-const MOST: u64 = 1 << 20;
+const MAX_RESPONSE: u64 = 1 << 20;
 
 /// A request for a token.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct TokenRequest {
     /// The token server.
     pub(crate) realm: Url,
     /// The name that the token server uses for the registry.
@@ -25,7 +25,7 @@ pub(crate) struct Question {
     pub(crate) scopes: Vec<String>,
 }
 
-impl Question {
+impl TokenRequest {
     /// Get a token: as an anonymous user, by name and password, or by an identity token.
     ///
     /// # Errors
@@ -62,16 +62,16 @@ impl Question {
         };
         let response = transport.send(&request, content)?;
         let logged_in = credentials.is_some();
-        let response = passing(registry, logged_in, &request, response)?;
+        let response = check_temporary(registry, logged_in, &request, response)?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             return Err(refused(registry, credentials).into());
         }
         if !status.is_success() {
-            let said = said(response);
+            let said = error_text(response);
             return Err(anyhow!("{}: no token: {status}{said}", self.realm).into());
         }
-        let body = read_whole(response, MOST)?;
+        let body = read_whole(response, MAX_RESPONSE)?;
         let from = || format!("the answer of {}", self.realm);
         Ok(token_of(&body).with_context(from)?)
     }

@@ -8,7 +8,7 @@ use ch05_env::Exec;
 use ch05_logs::Logs;
 use ch05_ps::Ps;
 use ch05_rm::Prune;
-use ch05_stop::Ends;
+use ch05_stop::StopCommands;
 use ch06_connect::commands::NetworkCommands;
 use ch06_ports::Port;
 use ch07_pull::{Pull, Push};
@@ -39,7 +39,7 @@ common::commands! {
         Inspect(Inspect),
         /// The commands about a container's end.
         #[command(flatten)]
-        Ends(Ends),
+        StopCommands(StopCommands),
         /// Remove containers that have ended
         Rm(Rm),
         /// Remove all containers that have ended, and files that killed processes left
@@ -88,7 +88,7 @@ common::commands! {
         Cgroup(ch02_cgroups::Commands),
         /// Create, leave, join and hold namespaces
         #[command(subcommand)]
-        Namespace(ch02_setns::commands::ByHand),
+        Namespace(ch02_setns::commands::NamespaceCommands),
         /// Change network devices, addresses and routes
         #[command(subcommand)]
         Device(ch02_net::Devices),

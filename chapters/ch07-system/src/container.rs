@@ -6,7 +6,7 @@ use ch05_env::Exec;
 use ch05_logs::Logs;
 use ch05_ps::Ps;
 use ch05_rm::Prune;
-use ch05_stop::Ends;
+use ch05_stop::StopCommands;
 use ch06_ports::Port;
 
 use crate::{Inspect, Run};
@@ -32,7 +32,7 @@ common::commands! {
         Port(Port),
         /// The commands about a container's end.
         #[command(flatten)]
-        Ends(Ends),
+        StopCommands(StopCommands),
         /// Create an image or a tar archive from a container
         Commit(Commit),
         /// Write a container's filesystem to a tar archive

@@ -10,7 +10,7 @@ use ch06_network::Network;
 use clap::Args;
 use common::cli::step::{Step, report, warn};
 use common::cli::table::size;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 use nix::sys::statfs::statfs;
 use nix::sys::utsname::uname;
@@ -25,8 +25,8 @@ pub struct Info {
     json: bool,
 }
 
-impl Act for Info {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Info {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let rows = rows(context)?;
         let text = match self.json {
             true => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::images::Reference;
 use common::state::Id;
 use common::{Exit, output};
@@ -21,8 +21,8 @@ pub struct Init {
     image: Option<Reference>,
 }
 
-impl Act for Init {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Init {
+    fn execute(self, context: &Context) -> Result<Exit> {
         ensure!(
             self.from.is_dir(),
             "{} is not a directory: use `import` to make an image of a tar archive",

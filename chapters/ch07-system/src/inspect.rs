@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use ch04_image::Store;
 use ch06_network::Network;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::{Id, Record, State};
 use common::{Exit, output};
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ pub struct Inspect {
     names: Vec<String>,
 }
 
-impl Act for Inspect {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Inspect {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         for name in &self.names {
             match one(context, name) {
@@ -57,7 +57,12 @@ fn container(context: &Context, record: &Record) -> Result<Value> {
     let Some(listed) = all.iter().find(|it| it.record.id == record.id) else {
         let damaged = damaged.into_iter().find(|one| one.id == record.id);
         return Err(damaged.map_or_else(
-            || anyhow::anyhow!("container {} is being removed", record.called()),
+            || {
+                anyhow::anyhow!(
+                    "container {} is being removed",
+                    record.display_name()
+                )
+            },
             ch05_ps::Damaged::warning,
         ));
     };

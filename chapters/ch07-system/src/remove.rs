@@ -4,8 +4,8 @@ use anyhow::Result;
 use ch04_image::Store;
 use clap::Args;
 use common::Exit;
-use common::cli::{self, Act, Context, step};
-use common::state::Found;
+use common::cli::{self, Context, Execute, step};
+use common::state::FoundContainer;
 
 /// Remove containers that have ended
 ///
@@ -17,12 +17,12 @@ pub struct Rm {
     rm: ch05_rm::Rm,
 }
 
-impl Act for Rm {
-    fn act(mut self, context: &Context) -> Result<Exit> {
+impl Execute for Rm {
+    fn execute(mut self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let store = Store::open(state)?;
         let is_image = |word: &String| {
-            Found::find(state, word).is_err() && store.present(word).is_ok()
+            FoundContainer::find(state, word).is_err() && store.present(word).is_ok()
         };
         let (images, containers): (Vec<String>, _) =
             self.rm.containers.into_iter().partition(is_image);
@@ -34,7 +34,7 @@ impl Act for Rm {
         if self.rm.containers.is_empty() {
             return removed.map(|()| Exit::Code(0));
         }
-        let ended = self.rm.act(context);
+        let ended = self.rm.execute(context);
         step::join_errors([removed, ended.map(|_| ())]).map(|()| Exit::Code(0))
     }
 }

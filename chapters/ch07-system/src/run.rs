@@ -7,7 +7,7 @@ use ch06_network::Network;
 use clap::Args;
 use common::Exit;
 use common::cli::step::{self, Step};
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::{Name, State};
 
 use crate::Defaults;
@@ -20,15 +20,15 @@ pub struct Run {
     run: ch07_pull::Run,
 }
 
-impl Act for Run {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Run {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (name, subnet) = Defaults::of_this_process()?.network();
         if let Some(network) = self.run.network()
             && network.as_str() == name
         {
             ensure(&context.state, network, subnet)?;
         }
-        self.run.act(context)
+        self.run.execute(context)
     }
 }
 

@@ -8,7 +8,7 @@ use ch04_image::Store;
 use clap::Args;
 use common::cli::step::Step;
 use common::cli::table::size;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 use serde_json::{Value, json};
 
@@ -39,8 +39,8 @@ pub struct Df {
     json: bool,
 }
 
-impl Act for Df {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Df {
+    fn execute(self, context: &Context) -> Result<Exit> {
         // Files of containers may belong to other users of the user namespace.
         become_root()?;
         let store = Store::open(&context.state)?;
@@ -104,8 +104,8 @@ pub struct Prune {
     all: bool,
 }
 
-impl Act for Prune {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Prune {
+    fn execute(self, context: &Context) -> Result<Exit> {
         if !self.force && !confirmed(self.all)? {
             return Ok(Exit::Code(1));
         }

@@ -103,17 +103,17 @@ fn on_disk(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<u64> {
     let gone = |error: &std::io::Error| error.kind() == ErrorKind::NotFound;
     let about = match fs::symlink_metadata(path) {
         Err(error) if gone(&error) => return Ok(0),
-        about => about.look(|| format!("lstat(2) {}", path.display()))?,
+        about => about.untraced(|| format!("lstat(2) {}", path.display()))?,
     };
     let mut bytes = blocks(&about, seen);
     if about.is_dir() {
         let step = || format!("readdir(3) {}", path.display());
         let entries = match fs::read_dir(path) {
             Err(error) if gone(&error) => return Ok(bytes),
-            entries => entries.look(step)?,
+            entries => entries.untraced(step)?,
         };
         for entry in entries {
-            bytes += on_disk(&entry.look(step)?.path(), seen)?;
+            bytes += on_disk(&entry.untraced(step)?.path(), seen)?;
         }
     }
     Ok(bytes)

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use common::cli::step::Step;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 use nix::sys::utsname::uname;
 use serde_json::json;
@@ -16,8 +16,8 @@ pub struct Version {
     json: bool,
 }
 
-impl Act for Version {
-    fn act(self, _context: &Context) -> Result<Exit> {
+impl Execute for Version {
+    fn execute(self, _context: &Context) -> Result<Exit> {
         let kernel = uname().step(|| "uname(2)")?;
         let [kernel, machine] = [kernel.release(), kernel.machine()]
             .map(|word| word.to_string_lossy().into_owned());

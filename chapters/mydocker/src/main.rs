@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use ch06_ports::UNDO;
 use ch07_system::{Commands, Options, command_line};
 use clap::Parser;
-use common::cli::{self, Act, Context};
+use common::cli::{self, Context, Execute};
 
 // ANCHOR: main
 /// Containers, built step by step: every command of the book "Write your own Docker, in
@@ -29,7 +29,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     cli::main_with(command_line, |Cli { action, .. }| {
-        action.act(&Context::locate(UNDO)?)
+        action.execute(&Context::locate(UNDO)?)
     })
 }
 // ANCHOR_END: main

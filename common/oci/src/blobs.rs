@@ -56,10 +56,10 @@ impl Blobs {
         let path = self.path(digest);
         match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            file => return file.look(|| format!("open(2) {}", path.display())),
+            file => return file.untraced(|| format!("open(2) {}", path.display())),
         }
         let download = File::open(self.downloaded(digest));
-        download.look(|| format!("the blob {}: open(2)", path.display()))
+        download.untraced(|| format!("the blob {}: open(2)", path.display()))
     }
 
     /// A whole blob, of at most so many bytes. Its digest is checked.
@@ -71,7 +71,7 @@ impl Blobs {
         let file = self.open(digest)?;
         file.take(most + 1)
             .read_to_end(&mut bytes)
-            .look(|| format!("read(2) the blob {digest}"))?;
+            .untraced(|| format!("read(2) the blob {digest}"))?;
         ensure!(
             bytes.len() as u64 <= most,
             "the blob {digest} has more than {most} bytes"
@@ -146,7 +146,7 @@ fn size_of(path: &Path) -> Result<Option<u64>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         about => about
             .map(|about| Some(about.len()))
-            .look(|| format!("stat(2) {}", path.display())),
+            .untraced(|| format!("stat(2) {}", path.display())),
     }
 }
 

@@ -32,12 +32,12 @@ impl Download {
             let mut options = File::options();
             options.create(true).truncate(false).read(true).write(true);
             let file = options.open(&part).step(step).hint(hints::state)?;
-            file.lock().look(|| format!("flock(2) {}", part.display()))?;
+            file.lock().untraced(|| format!("flock(2) {}", part.display()))?;
             // The process that had the lock may have renamed the file.
             if same_file(&file, &part) || done.exists() {
                 let mut file = Hashing::new(file);
                 io::copy(&mut file, &mut io::sink())
-                    .look(|| format!("read(2) {}", part.display()))?;
+                    .untraced(|| format!("read(2) {}", part.display()))?;
                 let (done, digest) = (done.to_owned(), digest.clone());
                 let mut download = Download { file, part, done, digest, size };
                 if download.offset() > size {

@@ -55,7 +55,7 @@ fn usable(state: &State) -> Result<Option<Image>> {
         match fs::metadata(&layer) {
             Ok(meta) if meta.is_dir() => {}
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(e).look(|| format!("stat(2) {}", layer.display()));
+                return Err(e).untraced(|| format!("stat(2) {}", layer.display()));
             }
             _ => return Ok(None),
         }
@@ -156,7 +156,7 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
 
     let target = state.layers().join(blobs.layer.hex());
     let layout = Layout::of(state);
-    let _change = layout.change()?;
+    let _lock = layout.lock_exclusive()?;
     blobs.place(&layout)?;
     // All data must be on the disk before a name refers to them: after a power
     // failure there is the whole image or none.
@@ -187,7 +187,7 @@ fn make(places: &Places, state: &State, new: &Path) -> Result<Image> {
         sha256,
         settings: Settings { command: vec!["sh".to_owned()], ..Settings::default() },
         created: images::now(),
-        size: images::weigh(&target)?,
+        size: images::tree_size(&target)?,
     };
     image.save(state)?;
     layout.set_name(&reference()?, &image.id)?;

@@ -92,12 +92,12 @@ fn is_opaque(directory: &Path) -> bool {
 fn sorted(directory: &Path) -> Result<Vec<DirEntry>> {
     let step = || format!("readdir(3) {}", directory.display());
     let entries: Result<Vec<DirEntry>, _> =
-        fs::read_dir(directory).look(step)?.collect();
-    let mut entries = entries.look(step)?;
+        fs::read_dir(directory).untraced(step)?.collect();
+    let mut entries = entries.untraced(step)?;
     entries.sort_by_key(DirEntry::file_name);
     Ok(entries)
 }
 
 fn about(path: &Path) -> Result<Metadata> {
-    fs::symlink_metadata(path).look(|| format!("lstat(2) {}", path.display()))
+    fs::symlink_metadata(path).untraced(|| format!("lstat(2) {}", path.display()))
 }

@@ -11,7 +11,7 @@ use nix::sys::time::TimeSpec;
 use super::escape::escaped;
 use super::header::{BLOCK, Header};
 use super::pax::{self, Pax, Scope};
-use super::sparse::{self, Map, Place};
+use super::sparse::{self, Map, MapLocation};
 use crate::cli::step::Step;
 
 /// The kinds of files that an archive holds.
@@ -63,7 +63,7 @@ pub(super) struct Members<R> {
 
 /// The headers that come before the one they describe.
 #[derive(Default)]
-struct Before {
+struct PendingHeaders {
     extended: Option<Vec<u8>>,
     name: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
@@ -77,7 +77,7 @@ impl<R: Read> Members<R> {
 
     /// Skip the rest of the current entry and read the next one. `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Member>> {
-        let mut before = Before::default();
+        let mut before = PendingHeaders::default();
         while let Some(header) = self.header()? {
             let slot = match header.flag() {
                 b'x' => &mut before.extended,
@@ -116,7 +116,8 @@ impl<R: Read> Members<R> {
     /// Read up to the end of the file: the program that compressed the archive may put
     /// a checksum there.
     pub(super) fn drain(&mut self) -> Result<()> {
-        io::copy(&mut self.from, &mut io::sink()).look(|| "read(2) the archive")?;
+        io::copy(&mut self.from, &mut io::sink())
+            .untraced(|| "read(2) the archive")?;
         Ok(())
     }
 
@@ -124,7 +125,7 @@ impl<R: Read> Members<R> {
     fn header(&mut self) -> Result<Option<Header>> {
         let rest = self.rest + self.padding;
         let skipped = io::copy(&mut (&mut self.from).take(rest), &mut io::sink());
-        if skipped.look(|| "read(2) the archive")? != rest {
+        if skipped.untraced(|| "read(2) the archive")? != rest {
             bail!("the archive is truncated inside an entry");
         }
         (self.rest, self.padding) = (0, 0);
@@ -159,7 +160,7 @@ impl<R: Read> Members<R> {
     fn block(&mut self) -> Result<Option<Header>> {
         let mut bytes = Vec::with_capacity(BLOCK as usize);
         let read = (&mut self.from).take(BLOCK).read_to_end(&mut bytes);
-        read.look(|| "read(2) the archive")?;
+        read.untraced(|| "read(2) the archive")?;
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -185,16 +186,16 @@ impl<R: Read> Members<R> {
     /// All data of an extended header.
     fn whole(&mut self, header: &Header) -> Result<Vec<u8>> {
         let size = header.size()?;
-        if size > pax::MOST {
-            bail!("its {size} bytes are more than the maximum, {}", pax::MOST);
+        if size > pax::MAX_HEADER {
+            bail!("its {size} bytes are more than the maximum, {}", pax::MAX_HEADER);
         }
         self.start(size)?;
         let mut bytes = Vec::new();
-        self.read_to_end(&mut bytes).look(|| "read(2) the archive")?;
+        self.read_to_end(&mut bytes).untraced(|| "read(2) the archive")?;
         Ok(bytes)
     }
 
-    fn member(&mut self, header: &Header, before: Before) -> Result<Member> {
+    fn member(&mut self, header: &Header, before: PendingHeaders) -> Result<Member> {
         let mut pax = Pax::default();
         if let Some(text) = &before.extended {
             pax.add(text, Scope::NextEntry)?;
@@ -260,8 +261,8 @@ impl<R: Read> Members<R> {
             bail!("pax keyword GNU.sparse: only a regular file has holes");
         }
         let regions = match place {
-            Place::Keywords(regions) => regions,
-            Place::Data => sparse::read_map(self)?,
+            MapLocation::Keywords(regions) => regions,
+            MapLocation::Data => sparse::read_map(self)?,
         };
         Map::new(size, regions, self.rest).map(Some)
     }
@@ -281,7 +282,7 @@ impl<R: Read> Read for Members<R> {
     }
 }
 
-impl Before {
+impl PendingHeaders {
     fn any(&self) -> bool {
         self.extended.is_some() || self.name.is_some() || self.link.is_some()
     }

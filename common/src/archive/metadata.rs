@@ -15,7 +15,7 @@ use rustix::fs::{XattrFlags, setxattr};
 use super::escape::{at, escaped};
 use super::member::Member;
 use crate::cli::step::Step;
-use crate::guest::Place;
+use crate::guest::GuestFile;
 
 /// The properties of files that unpacking keeps, in addition to names, modes and
 /// content.
@@ -67,7 +67,7 @@ pub(super) fn set_all(
 pub(super) fn set_owner(
     member: &Member,
     keep: Keep,
-    parent: &Place,
+    parent: &GuestFile,
     path: &Path,
 ) -> Result<()> {
     if !keep.owners {
@@ -107,7 +107,7 @@ pub(super) fn set_attributes(
 pub(super) fn set_time(
     member: &Member,
     keep: Keep,
-    parent: &Place,
+    parent: &GuestFile,
     path: &Path,
 ) -> Result<()> {
     if !keep.attributes {
@@ -123,7 +123,7 @@ pub(super) fn set_time(
 
 /// Set the time of a directory.
 pub(super) fn set_directory_time(
-    place: &Place,
+    place: &GuestFile,
     time: Stamp,
     path: &Path,
 ) -> Result<()> {

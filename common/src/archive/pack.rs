@@ -95,7 +95,7 @@ impl<W: Write> Packer<W> {
                 // A process that is not frozen may have removed it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 opened => {
-                    Some(opened.look(|| format!("open(2) {}", file.display()))?)
+                    Some(opened.untraced(|| format!("open(2) {}", file.display()))?)
                 }
             },
             _ => None,
@@ -113,7 +113,7 @@ impl<W: Write> Packer<W> {
             }
             None if kind == SFlag::S_IFLNK => {
                 let target = fs::read_link(file)
-                    .look(|| format!("readlink(2) {}", file.display()))?;
+                    .untraced(|| format!("readlink(2) {}", file.display()))?;
                 self.tar.append_link(&mut header, path, target)
             }
             None => self.tar.append_data(&mut header, path, io::empty()),
@@ -186,13 +186,13 @@ fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
     if about.is_symlink() {
         return Ok(all);
     }
-    let mut names = vec![0; MOST];
+    let mut names = vec![0; MAX_ATTRIBUTE];
     let step = || format!("getxattr(2) {}", file.display());
     let length = match llistxattr(file, &mut names[..]) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOENT) => {
             return Ok(all);
         }
-        length => length.look(step)?,
+        length => length.untraced(step)?,
     };
     let mut names = &names[..length];
     while let Ok(raw) = CStr::from_bytes_until_nul(names) {
@@ -204,8 +204,8 @@ fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
         {
             continue;
         }
-        let mut value = vec![0; MOST];
-        let length = lgetxattr(file, raw, &mut value[..]).look(step)?;
+        let mut value = vec![0; MAX_ATTRIBUTE];
+        let length = lgetxattr(file, raw, &mut value[..]).untraced(step)?;
         value.truncate(length);
         // A keyword cannot hold these two; GNU tar writes them in the same way.
         let name = name.replace('%', "%25").replace('=', "%3D");
@@ -227,7 +227,7 @@ fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
 ///
 /// # Source
 /// xattr(7), "VFS-imposed limits"
-const MOST: usize = 64 << 10;
+const MAX_ATTRIBUTE: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

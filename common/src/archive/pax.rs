@@ -14,7 +14,7 @@ use super::sparse::{self, decimal};
 
 /// The maximum size of an extended header. It bounds the memory that a hostile archive
 /// can claim.
-pub(super) const MOST: u64 = 8 << 20;
+pub(super) const MAX_HEADER: u64 = 8 << 20;
 
 // ANCHOR: table
 /// Keywords that do not change the files of an image.

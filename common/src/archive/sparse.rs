@@ -26,7 +26,7 @@ pub(super) struct Map {
 
 /// The maximum number of regions of a file. It bounds the memory that a hostile archive
 /// can claim (16 MiB).
-const MOST_REGIONS: usize = 1 << 20;
+const MAX_REGIONS: usize = 1 << 20;
 
 impl Map {
     /// Check a map. `stored` is the number of bytes that the archive has for the file.
@@ -77,7 +77,7 @@ impl Map {
 
 /// Where the map is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum MapLocation {
     /// In the keywords (versions 0.0 and 0.1).
     Keywords(Vec<Region>),
     /// In front of the file's data (version 1.0).
@@ -145,7 +145,7 @@ impl Keywords {
     }
 
     /// The file's size, and where its map is. `None` if the file is not sparse.
-    pub(super) fn finish(self) -> Result<Option<(u64, Place)>> {
+    pub(super) fn finish(self) -> Result<Option<(u64, MapLocation)>> {
         if !self.used {
             return Ok(None);
         }
@@ -154,7 +154,7 @@ impl Keywords {
         let in_keywords = !self.regions.is_empty() || self.map;
         let place = match (self.major, self.minor) {
             (Some(1), Some(0)) if !in_keywords && self.offset.is_none() => {
-                Place::Data
+                MapLocation::Data
             }
             (None, None) => {
                 let count = self.count.context("GNU.sparse.numblocks is missing")?;
@@ -165,7 +165,7 @@ impl Keywords {
                         self.regions.len()
                     );
                 }
-                Place::Keywords(self.regions)
+                MapLocation::Keywords(self.regions)
             }
             (Some(1), Some(0)) => bail!("two sparse maps for one file"),
             (major, minor) => {
@@ -193,8 +193,8 @@ fn once(value: &mut Option<u64>, new: u64) -> Result<()> {
 }
 
 fn push(regions: &mut Vec<Region>, region: Region) -> Result<()> {
-    if regions.len() == MOST_REGIONS {
-        bail!("the sparse map has more than {MOST_REGIONS} regions");
+    if regions.len() == MAX_REGIONS {
+        bail!("the sparse map has more than {MAX_REGIONS} regions");
     }
     regions.push(region);
     Ok(())

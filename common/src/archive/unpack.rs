@@ -22,7 +22,7 @@ use super::metadata::{self, Keep, Stamp};
 use super::sparse::Map;
 use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
-use crate::guest::{GuestRoot, Kind, Place};
+use crate::guest::{GuestFile, GuestRoot, Kind};
 use crate::process::rights;
 use crate::state::remove_tree;
 
@@ -88,7 +88,7 @@ pub(super) struct Unpacker {
     /// The files of lower layers that this layer removes.
     pub(super) whiteouts: BTreeSet<PathBuf>,
     /// The directory of the previous file. Most files lie in the same one.
-    parent: Option<(PathBuf, Rc<Place>)>,
+    parent: Option<(PathBuf, Rc<GuestFile>)>,
     buffer: Vec<u8>,
 }
 
@@ -172,7 +172,7 @@ impl Unpacker {
         loop {
             let count = match data.read(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                count => count.look(|| "read(2) the archive")?,
+                count => count.untraced(|| "read(2) the archive")?,
             };
             if count == 0 {
                 return Ok(());
@@ -183,13 +183,18 @@ impl Unpacker {
         }
     }
 
-    fn link(&mut self, member: &Member, parent: &Place, path: &Path) -> Result<()> {
+    fn link(
+        &mut self,
+        member: &Member,
+        parent: &GuestFile,
+        path: &Path,
+    ) -> Result<()> {
         let target = inside(&member.link)?;
         let name = path.file_name().context("no name")?;
         // `tar -c FILE FILE` writes a link to itself. It must not be removed first.
         if target == path {
             fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-                .look(|| at("lstat(2)", path))?;
+                .untraced(|| at("lstat(2)", path))?;
             return Ok(());
         }
         let above = target.parent().unwrap_or(Path::new(""));
@@ -215,7 +220,7 @@ impl Unpacker {
 
     /// Every parent is looked up inside the root, so a symlink that an earlier entry
     /// created leads nowhere else. The last name is never followed.
-    pub(super) fn parent(&mut self, path: &Path) -> Result<Rc<Place>> {
+    pub(super) fn parent(&mut self, path: &Path) -> Result<Rc<GuestFile>> {
         let above = path.parent().unwrap_or(Path::new(""));
         if let Some((known, place)) = &self.parent
             && known == above
@@ -230,7 +235,7 @@ impl Unpacker {
     // ANCHOR: replace
     /// Remove what an earlier entry created under this name, also a directory with all
     /// that it contains.
-    pub(super) fn replace(&mut self, parent: &Place, path: &Path) -> Result<()> {
+    pub(super) fn replace(&mut self, parent: &GuestFile, path: &Path) -> Result<()> {
         let name = path.file_name().context("no name")?;
         match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
             Err(Errno::ENOENT) => return Ok(()),
@@ -255,9 +260,9 @@ impl Unpacker {
     /// replaced, also a symlink to a directory.
     pub(super) fn make_directory(
         &mut self,
-        parent: &Place,
+        parent: &GuestFile,
         path: &Path,
-    ) -> Result<Place> {
+    ) -> Result<GuestFile> {
         let name = path.file_name().context("no name")?;
         match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => return parent.make(path, Kind::Directory),
@@ -267,13 +272,13 @@ impl Unpacker {
                 let found = self.root.find(path)?;
                 return found.with_context(|| at("the directory", path));
             }
-            about => drop(about.look(|| at("lstat(2)", path))?),
+            about => drop(about.untraced(|| at("lstat(2)", path))?),
         }
         self.replace(parent, path)?;
         parent.make(path, Kind::Directory)
     }
 
-    fn create(&mut self, parent: &Place, path: &Path) -> Result<File> {
+    fn create(&mut self, parent: &GuestFile, path: &Path) -> Result<File> {
         let name = path.file_name().context("no name")?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -307,7 +312,7 @@ impl Unpacker {
 }
 
 /// Create a device or a fifo.
-fn node(member: &Member, parent: &Place, path: &Path) -> Result<()> {
+fn node(member: &Member, parent: &GuestFile, path: &Path) -> Result<()> {
     let kind = match member.kind {
         member::Kind::Character => SFlag::S_IFCHR,
         member::Kind::Block => SFlag::S_IFBLK,

@@ -16,7 +16,7 @@ use super::layer::{OPAQUE, WHITEOUT};
 use super::member::{self, Member};
 use super::unpack::Unpacker;
 use crate::cli::step::Step;
-use crate::guest::{Kind, Place};
+use crate::guest::{GuestFile, Kind};
 
 impl Unpacker {
     /// Whether the entry was a whiteout. Another entry may take the place of one.
@@ -68,7 +68,7 @@ impl Unpacker {
                 return make_opaque(&place, opaque, &hidden_path);
             }
             Ok(_) => return Ok(()),
-            about => drop(about.look(|| at("lstat(2)", &hidden_path))?),
+            about => drop(about.untraced(|| at("lstat(2)", &hidden_path))?),
         }
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         mknodat(&*parent, hidden, SFlag::S_IFCHR, mode, 0)
@@ -97,7 +97,7 @@ impl Unpacker {
     // ANCHOR_END: whiteout
 }
 
-fn make_opaque(place: &Place, attribute: &str, path: &Path) -> Result<()> {
+fn make_opaque(place: &GuestFile, attribute: &str, path: &Path) -> Result<()> {
     setxattr(place.path(), attribute, b"y", XattrFlags::empty())
         .step(|| format!("{} {attribute}", at("setxattr(2)", path)))
 }

@@ -33,7 +33,7 @@ pub fn go_style(
             b"-help" => ("--help".into(), Some(false)),
             [b'-', b'-', name @ ..] => match long(command, name) {
                 Some((option, has_value)) => {
-                    let follows = takes(option) && !has_value;
+                    let follows = takes_value(option) && !has_value;
                     (arg, Some(follows))
                 }
                 // Go's package flag reads --m as -m.
@@ -45,7 +45,7 @@ pub fn go_style(
             },
             [b'-', name @ ..] => match long(command, name) {
                 Some((option, has_value)) if name.len() > 1 => {
-                    let follows = takes(option) && !has_value;
+                    let follows = takes_value(option) && !has_value;
                     let mut longer = OsString::from("-");
                     longer.push(&arg);
                     (longer, Some(follows))
@@ -115,7 +115,7 @@ fn cluster(command: &Command, letters: &[u8]) -> bool {
     for (at, &letter) in letters.iter().enumerate() {
         let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
         match command.get_arguments().find(short) {
-            Some(option) if takes(option) => return at + 1 == letters.len(),
+            Some(option) if takes_value(option) => return at + 1 == letters.len(),
             Some(_) => {}
             None => return false,
         }
@@ -130,7 +130,7 @@ fn is_cluster(command: &Command, name: &[u8]) -> bool {
     let known = |(at, &letter): (usize, &u8)| {
         let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
         let option = command.get_arguments().find(short);
-        option.is_some_and(|option| !takes(option) || at + 1 == letters.len())
+        option.is_some_and(|option| !takes_value(option) || at + 1 == letters.len())
     };
     !letters.is_empty() && letters.iter().enumerate().all(known)
 }
@@ -142,7 +142,7 @@ fn is_help(command: &Command, letter: u8) -> bool {
     option.is_some_and(|option| matches!(option.get_action(), ArgAction::Help))
 }
 
-fn takes(option: &Arg) -> bool {
+fn takes_value(option: &Arg) -> bool {
     option.get_action().takes_values()
 }
 

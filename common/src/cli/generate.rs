@@ -24,7 +24,7 @@ const VERB: &str = "generate";
 const MANUAL: &str = "Write your own Docker";
 
 /// Generate the files if the command line asks for it, and print their names.
-pub(crate) fn asked(command: &Command) -> Option<ExitCode> {
+pub(crate) fn run_if_requested(command: &Command) -> Option<ExitCode> {
     let mut words = env::args_os().skip(1);
     if words.next()? != VERB {
         return None;
@@ -150,10 +150,10 @@ fn one_dash_in_zsh(command: &Command, script: &str) -> Result<String> {
 
 /// fish calls long names with one dash "old style": `-o`.
 fn one_dash_in_fish(name: &str, script: &str) -> String {
-    let asked = format!("__fish_{}_one_dash", name.replace('-', "_"));
+    let run_if_requested = format!("__fish_{}_one_dash", name.replace('-', "_"));
     let mut all = format!(
         "# Whether a long option was given with one dash, or is being typed.
-function {asked}
+function {run_if_requested}
     string match -qr -- '^-[^-].' (commandline -ct) (commandline -opc)[-1]
 end
 
@@ -172,7 +172,10 @@ end
             [b's', b' ', _, b' ', b'-', b'l', b' ', ..] => &option[7..],
             _ => continue,
         };
-        all += &format!("\ncomplete {when}; and {asked}\" -o {}", long.trim_end());
+        all += &format!(
+            "\ncomplete {when}; and {run_if_requested}\" -o {}",
+            long.trim_end()
+        );
     }
     all + "\n"
 }

@@ -45,7 +45,7 @@ pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
     let user = namespaces.contains(CloneFlags::CLONE_NEWUSER);
     let text = match errno {
         Errno::EPERM | Errno::EACCES | Errno::ENOSPC if user => {
-            format!("{}; run as root: {}", closed(), as_root())
+            format!("{}; run as root: {}", no_user_namespace(), as_root())
         }
         Errno::EPERM => format!(
             "creating a namespace requires CAP_SYS_ADMIN; run as root: {}",
@@ -70,7 +70,7 @@ pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
 }
 
 /// The reason that an ordinary user gets no user namespace on this machine.
-fn closed() -> String {
+fn no_user_namespace() -> String {
     let read = |name: &str| {
         let value = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
         value.trim().parse::<u64>().ok()

@@ -24,7 +24,7 @@ pub fn write(bytes: &[u8]) -> Result<()> {
     // Flush here: an error in the destructor, when the process ends, would be lost.
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.look(|| "write(2) to stdout"),
+        written => written.untraced(|| "write(2) to stdout"),
     }
 }
 

@@ -120,19 +120,19 @@ pub trait Step<T> {
     ///
     /// # Errors
     /// The error of the call, as [`Step::step`] returns it.
-    fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
+    fn untraced<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
 }
 
 impl<T, E: Into<Cause>> Step<T> for Result<T, E> {
     fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
         if self.is_ok() && is_tracing() {
             trace(&text());
-            return self.look(|| "");
+            return self.untraced(|| "");
         }
-        self.look(text)
+        self.untraced(text)
     }
 
-    fn look<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
+    fn untraced<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|cause| {
             let text = text().to_string();
             cause.into().0.context(on_one_line(&text).into_owned())

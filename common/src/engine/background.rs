@@ -11,7 +11,7 @@ use nix::unistd::setsid;
 use crate::cli::step::{self, Step};
 use crate::engine::detach::release_caller;
 use crate::process::channel::{Channel, Frame};
-use crate::process::exit::{Failure, OURS, code_of};
+use crate::process::exit::{Failure, RUNTIME_ERROR, code_of};
 use crate::process::sys::{self, Side};
 
 /// Start a background process. It calls `start` and reports the result to this
@@ -25,11 +25,11 @@ pub fn in_background<T>(
     start: impl FnOnce() -> Result<T>,
     life: impl FnOnce(T),
 ) -> Result<()> {
-    let (ours, theirs) = Channel::pair().look(|| "socketpair(2)")?;
+    let (ours, theirs) = Channel::pair().untraced(|| "socketpair(2)")?;
     sys::assert_one_thread()?;
     let none = CloneFlags::empty();
     match sys::clone3(none, none, None)
-        .look(|| "clone3(2) of a background process")?
+        .untraced(|| "clone3(2) of a background process")?
     {
         Side::Child => {
             drop(ours);
@@ -37,7 +37,10 @@ pub fn in_background<T>(
         }
         Side::Parent(..) => {
             drop(theirs);
-            match ours.receive().look(|| "recvmsg(2) from the background process")? {
+            match ours
+                .receive()
+                .untraced(|| "recvmsg(2) from the background process")?
+            {
                 Some(Frame::Exec) => Ok(()),
                 Some(Frame::Refused { code, text }) => {
                     Err(Failure { code, text }.into())
@@ -61,7 +64,7 @@ pub fn finish_in_background(
 ) -> Result<()> {
     let none = CloneFlags::empty();
     match sys::clone3(none, none, None)
-        .look(|| "clone3(2) of a background process")?
+        .untraced(|| "clone3(2) of a background process")?
     {
         Side::Parent(..) => Ok(()),
         Side::Child => {
@@ -71,7 +74,7 @@ pub fn finish_in_background(
                 step::stop_trace();
                 let _ = catch_unwind(AssertUnwindSafe(work));
             }
-            sys::leave(0)
+            sys::exit_now(0)
         }
     }
 }
@@ -85,22 +88,22 @@ fn run_background<T>(
     // not run here, because this process is only a copy of the caller.
     let caller: &'static Channel = Box::leak(Box::new(caller));
     let whole = AssertUnwindSafe(|| -> Result<()> {
-        setsid().look(|| "setsid(2)")?;
+        setsid().untraced(|| "setsid(2)")?;
         umask(Mode::from_bits_truncate(0o022));
-        sys::close_all_but(caller).look(|| "close_range(2)")?;
+        sys::close_all_but(caller).untraced(|| "close_range(2)")?;
         let started = start()?;
         release_caller()?;
         step::stop_trace();
-        caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")?;
+        caller.send(&Frame::Exec).untraced(|| "sendmsg(2) to tell the caller")?;
         life(started);
         Ok(())
     });
     let error = match catch_unwind(whole) {
-        Ok(Ok(())) => sys::leave(0),
+        Ok(Ok(())) => sys::exit_now(0),
         Ok(Err(error)) => error,
         Err(_) => anyhow!("the background process panicked"),
     };
     let (code, text) = (code_of(&error), step::report(&error));
     let _ = caller.send(&Frame::Refused { code, text });
-    sys::leave(OURS)
+    sys::exit_now(RUNTIME_ERROR)
 }

@@ -33,7 +33,7 @@ pub struct ByteCopy {
 
 /// The result of a read(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Got {
+pub enum ReadResult {
     /// Bytes were read. There may be more.
     Bytes,
     /// No bytes are available now.
@@ -112,7 +112,7 @@ impl ByteCopy {
     }
 
     /// Read one chunk, and show it to `see`.
-    pub fn read(&mut self, see: impl FnOnce(&[u8])) -> Got {
+    pub fn read(&mut self, see: impl FnOnce(&[u8])) -> ReadResult {
         let writes = self.to.is_some();
         self.read_through(|bytes, pending| {
             see(bytes);
@@ -124,8 +124,11 @@ impl ByteCopy {
 
     /// Read one chunk. `filter` appends the bytes that are to be written to the
     /// pending bytes.
-    pub fn read_through(&mut self, filter: impl FnOnce(&[u8], &mut Vec<u8>)) -> Got {
-        let Some(from) = &self.from else { return Got::Nothing };
+    pub fn read_through(
+        &mut self,
+        filter: impl FnOnce(&[u8], &mut Vec<u8>),
+    ) -> ReadResult {
+        let Some(from) = &self.from else { return ReadResult::Nothing };
         let mut small = [0; CHUNK];
         let mut large = Vec::new();
         let bytes = match self.chunk {
@@ -136,15 +139,15 @@ impl ByteCopy {
             }
         };
         match read(from, bytes) {
-            Ok(0) => Got::End,
+            Ok(0) => ReadResult::End,
             Ok(count) => {
                 filter(&bytes[..count], &mut self.pending);
-                Got::Bytes
+                ReadResult::Bytes
             }
             // The caller polls and reads again.
-            Err(Errno::EINTR) => Got::Bytes,
-            Err(Errno::EAGAIN) => Got::Nothing,
-            Err(errno) => Got::Failed(errno),
+            Err(Errno::EINTR) => ReadResult::Bytes,
+            Err(Errno::EAGAIN) => ReadResult::Nothing,
+            Err(errno) => ReadResult::Failed(errno),
         }
     }
 
@@ -217,7 +220,7 @@ mod tests {
         let mut shown = 0;
         for _ in 0..2 {
             source.write_all(&[1; CHUNK]).unwrap();
-            assert_eq!(copy.read(|bytes| shown += bytes.len()), Got::Bytes);
+            assert_eq!(copy.read(|bytes| shown += bytes.len()), ReadResult::Bytes);
             assert!(copy.write());
         }
         assert_eq!(shown, 2 * CHUNK);
@@ -227,16 +230,16 @@ mod tests {
         assert!(copy.write_all().unwrap());
         target.read_exact(&mut bytes[CHUNK..]).unwrap();
         assert_eq!(bytes, [1; 2 * CHUNK]);
-        assert_eq!(copy.read(|_| {}), Got::Nothing);
+        assert_eq!(copy.read(|_| {}), ReadResult::Nothing);
         drop(source);
-        assert_eq!(copy.read(|_| {}), Got::End);
+        assert_eq!(copy.read(|_| {}), ReadResult::End);
     }
 
     #[test]
     fn a_closed_target_is_reported_and_pending_bytes_are_dropped() {
         let (mut source, mut copy, target) = between_pipes();
         source.write_all(b"lost").unwrap();
-        assert_eq!(copy.read(|_| {}), Got::Bytes);
+        assert_eq!(copy.read(|_| {}), ReadResult::Bytes);
         drop(target);
         assert!(!copy.write());
         assert!(!copy.is_pending());

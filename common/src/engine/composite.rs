@@ -4,7 +4,7 @@ use anyhow::Result;
 use nix::unistd::Pid;
 
 use crate::cli::step::join_errors;
-use crate::engine::part::{Birth, Part, Up};
+use crate::engine::part::{CloneArgs, ParentLink, Part};
 use crate::engine::plan::Plan;
 use crate::engine::poll_loop::Running;
 use crate::process::exit::Exit;
@@ -41,8 +41,8 @@ impl Part for Composite {
         self.parts.iter_mut().try_for_each(|part| part.prepare(plan))
     }
 
-    fn birth(&self, birth: &mut Birth) {
-        self.parts.iter().for_each(|part| part.birth(birth));
+    fn clone_args(&self, args: &mut CloneArgs) {
+        self.parts.iter().for_each(|part| part.clone_args(args));
     }
 
     fn attach(&mut self, plan: &Plan, child: Pid) -> Result<()> {
@@ -53,8 +53,10 @@ impl Part for Composite {
         self.parts.iter_mut().try_for_each(|part| part.meanwhile(plan, child))
     }
 
-    fn enter(&self, plan: &Plan, up: &Up) -> Result<()> {
-        self.parts.iter().try_for_each(|part| part.enter(plan, &up.of(part.name())))
+    fn enter(&self, plan: &Plan, link: &ParentLink) -> Result<()> {
+        self.parts
+            .iter()
+            .try_for_each(|part| part.enter(plan, &link.of(part.name())))
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {

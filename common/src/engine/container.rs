@@ -18,7 +18,7 @@ use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
 use crate::process::poll::poll;
 
-use crate::process::exit::{Exit, Failure, OURS};
+use crate::process::exit::{Exit, Failure, RUNTIME_ERROR};
 use crate::process::signals::{CAUGHT, STOPPING, Signals, ends};
 use crate::process::sys;
 use crate::state::{Name, State, Table};
@@ -195,7 +195,7 @@ fn open_barrier(channel: &Channel) -> Result<bool> {
         Err(Errno::PIPE) => Ok(false),
         // On another error the child would wait for the frame, and this process for
         // the child.
-        sent => sent.look(|| "sendmsg(2) to open the barrier").map(|()| true),
+        sent => sent.untraced(|| "sendmsg(2) to open the barrier").map(|()| true),
     }
 }
 
@@ -232,7 +232,7 @@ fn follow(
                 alive = false;
                 None
             }
-            frame => frame.look(|| "recvmsg(2) from the child")?,
+            frame => frame.untraced(|| "recvmsg(2) from the child")?,
         };
         match frame {
             Some(Frame::Step(line)) => step::print_trace(&line),
@@ -241,7 +241,7 @@ fn follow(
                 return Err(Failure { code, text }.into());
             }
             Some(Frame::Exec) => exec = true,
-            Some(Frame::Go | Frame::Born(..)) => {}
+            Some(Frame::Go | Frame::Cloned(..)) => {}
             None if exec && alive => return Ok(fds),
             None => {
                 child.kill();
@@ -271,10 +271,10 @@ impl Started {
     ///
     /// # Errors
     /// `ended` or `removed` of a part fails.
-    pub fn leave(self) -> Result<()> {
+    pub fn disown(self) -> Result<()> {
         let Started { signals: _signals, mut lifecycle, child, running } = self;
         drop(running);
-        child.leave();
+        child.disown();
         lifecycle.how = Exit::Unseen;
         lifecycle.undo().map_or(Ok(()), Err)
     }
@@ -309,6 +309,6 @@ impl Started {
 /// The program ran, but its output could not be written. If its own exit status is
 /// not 0, that exit status is kept.
 fn output_lost(error: &Error, how: Exit) -> Error {
-    let code = if how.code() == 0 { OURS } else { how.code() };
+    let code = if how.code() == 0 { RUNTIME_ERROR } else { how.code() };
     Failure { code, text: step::report(error) }.into()
 }

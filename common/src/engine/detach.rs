@@ -1,4 +1,5 @@
-//! A detached container: which process is its host side, and what the caller learns.
+//! A detached container: which process is its supervisor, and what the caller
+//! learns.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,15 +16,14 @@ use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use crate::cli::step::{self, Step};
 use crate::engine::container::Container;
 use crate::process::channel::{Channel, Frame};
-use crate::process::exit::{Exit, Failure, OURS, code_of};
+use crate::process::exit::{Exit, Failure, RUNTIME_ERROR, code_of};
 use crate::process::sys::{self, Side};
 use crate::state::Id;
 
 impl Container {
-    /// Run the container in the background. Another process, the *supervisor*, is
-    /// then the container's host side: it creates, starts and waits for the
-    /// container. This process only learns that the program runs, or why it does
-    /// not.
+    /// Run the container in the background. Another process becomes the
+    /// *supervisor*: it creates, starts and waits for the container. This process
+    /// only learns that the program runs, or why it does not.
     ///
     /// # Errors
     /// The errors of [`Container::create`] and [`start`](crate::Created::start),
@@ -32,10 +32,12 @@ impl Container {
     pub fn detach(mut self) -> Result<Id> {
         self.plan.detached = true;
         let id = self.plan.home.id.clone();
-        let (ours, theirs) = Channel::pair().look(|| "socketpair(2)")?;
+        let (ours, theirs) = Channel::pair().untraced(|| "socketpair(2)")?;
         sys::assert_one_thread()?;
         let none = CloneFlags::empty();
-        match sys::clone3(none, none, None).look(|| "clone3(2) of the supervisor")? {
+        match sys::clone3(none, none, None)
+            .untraced(|| "clone3(2) of the supervisor")?
+        {
             Side::Child => {
                 drop(ours);
                 supervise(self, theirs)
@@ -58,7 +60,7 @@ fn supervise(container: Container, caller: Channel) -> ! {
     let caller: &'static Channel = Box::leak(Box::new(caller));
     let life = AssertUnwindSafe(|| live(container, caller));
     let error = match catch_unwind(life) {
-        Ok(Ok(())) => sys::leave(0),
+        Ok(Ok(())) => sys::exit_now(0),
         Ok(Err(error)) => error,
         Err(_) => anyhow!("the supervisor panicked"),
     };
@@ -66,7 +68,7 @@ fn supervise(container: Container, caller: Channel) -> ! {
     // frame. A later command finds and undoes what is left.
     let (code, text) = (code_of(&error), step::report(&error));
     let _ = caller.send(&Frame::Refused { code, text });
-    sys::leave(OURS)
+    sys::exit_now(RUNTIME_ERROR)
 }
 
 // ANCHOR: live
@@ -78,9 +80,9 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
     // If the caller dies before it receives the answer, the start ends as it does on
     // Ctrl-C.
     prctl::set_pdeathsig(Signal::SIGTERM)
-        .look(|| "prctl(2) PR_SET_PDEATHSIG SIGTERM")?;
+        .untraced(|| "prctl(2) PR_SET_PDEATHSIG SIGTERM")?;
     // Without a terminal: closing it or Ctrl-C must not signal the supervisor.
-    setsid().look(|| "setsid(2)")?;
+    setsid().untraced(|| "setsid(2)")?;
     umask(Mode::from_bits_truncate(0o022));
     sys::close_inherited()?;
     let created = container.create()?;
@@ -89,9 +91,9 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
         step::stop_trace();
         // The caller may end after it has received the answer. If it dies before,
         // its end of the channel is closed: the answer counts only after a reply.
-        prctl::set_pdeathsig(None).look(|| "prctl(2) PR_SET_PDEATHSIG")?;
-        caller.send(&Frame::Exec).look(|| "sendmsg(2) to tell the caller")?;
-        match caller.receive().look(|| "recvmsg(2) from the caller")? {
+        prctl::set_pdeathsig(None).untraced(|| "prctl(2) PR_SET_PDEATHSIG")?;
+        caller.send(&Frame::Exec).untraced(|| "sendmsg(2) to tell the caller")?;
+        match caller.receive().untraced(|| "recvmsg(2) from the caller")? {
             Some(Frame::Go) => Ok(()),
             _ => bail!("the caller has ended"),
         }
@@ -106,31 +108,33 @@ pub(crate) fn release_caller() -> Result<()> {
         .read(true)
         .write(true)
         .open("/dev/null")
-        .look(|| "open(2) /dev/null")?;
-    dup2_stdin(&null).look(|| "dup2(2) to 0")?;
-    dup2_stdout(&null).look(|| "dup2(2) to 1")?;
-    dup2_stderr(&null).look(|| "dup2(2) to 2")?;
-    chdir("/").look(|| "chdir(2) /")
+        .untraced(|| "open(2) /dev/null")?;
+    dup2_stdin(&null).untraced(|| "dup2(2) to 0")?;
+    dup2_stdout(&null).untraced(|| "dup2(2) to 1")?;
+    dup2_stderr(&null).untraced(|| "dup2(2) to 2")?;
+    chdir("/").untraced(|| "chdir(2) /")
 }
 
 /// Receive the supervisor's frames until the program runs or has failed.
 fn answer(supervisor: &Channel, pidfd: &OwnedFd) -> Result<()> {
     loop {
-        let failure =
-            match supervisor.receive().look(|| "recvmsg(2) from the supervisor")? {
-                Some(Frame::Exec) if supervisor.send(&Frame::Go).is_ok() => {
-                    return Ok(());
-                }
-                Some(Frame::Step(line)) => {
-                    step::print_trace(&line);
-                    continue;
-                }
-                Some(Frame::Refused { code, text }) => Some(Failure { code, text }),
-                Some(_) => continue,
-                None => None,
-            };
+        let failure = match supervisor
+            .receive()
+            .untraced(|| "recvmsg(2) from the supervisor")?
+        {
+            Some(Frame::Exec) if supervisor.send(&Frame::Go).is_ok() => {
+                return Ok(());
+            }
+            Some(Frame::Step(line)) => {
+                step::print_trace(&line);
+                continue;
+            }
+            Some(Frame::Refused { code, text }) => Some(Failure { code, text }),
+            Some(_) => continue,
+            None => None,
+        };
         let how = waitid(WaitId::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED);
-        let how = how.look(|| "waitid(2) for the supervisor")?;
+        let how = how.untraced(|| "waitid(2) for the supervisor")?;
         return Err(failure.unwrap_or_else(|| lost(how.into())).into());
     }
 }
@@ -145,5 +149,5 @@ fn lost(how: Exit) -> Failure {
         "the supervisor was lost before the program started: {how}\n\
          hint: `prune` or a later run removes its files"
     );
-    Failure { code: OURS, text }
+    Failure { code: RUNTIME_ERROR, text }
 }

@@ -1,16 +1,16 @@
-//! The host side of a container's life: the sweep, the parts' hooks in order, the
+//! A container's life in its supervisor: the sweep, the parts' hooks in order, the
 //! clone, and the hooks that undo, in reverse order.
 
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
 
 use crate::cli::step::{self, Position};
-use crate::engine::part::{Birth, Part};
+use crate::engine::part::{CloneArgs, Part};
 use crate::engine::plan::{Lifetime, Plan};
 use crate::engine::to_exec;
 use crate::process::channel::Channel;
 use crate::process::child::Child;
-use crate::process::clone::{self, Born};
+use crate::process::clone::{self, Cloned};
 use crate::process::exit::{Exit, Failure, code_of};
 use crate::process::program::Program;
 use crate::state::sweep::{remove_files, sweep_quietly};
@@ -56,7 +56,7 @@ impl Lifecycle {
             part: "home",
         });
         if self.plan.lifetime != Lifetime::NoFiles {
-            for dead in self.plan.home.state.dead_by_chance()? {
+            for dead in self.plan.home.state.sample_dead()? {
                 sweep_quietly(&dead, self.table);
             }
             self.lock = Some(self.plan.home.claim(self.table)?);
@@ -76,18 +76,18 @@ impl Lifecycle {
                 .with_context(|| format!("prepare {name}"))?;
         }
         let none = CloneFlags::empty();
-        let mut birth =
-            Birth { namespaces: none, cgroup: None, join: None, thawed: None };
+        let mut args =
+            CloneArgs { namespaces: none, cgroup: None, join: None, thawed: None };
         for part in &self.parts {
-            part.birth(&mut birth);
+            part.clone_args(&mut args);
         }
         step::set_position(Position { side: "parent", hook: "clone", part: "" });
         // Other processes than this program run in a container that is joined.
-        let program = Program::new(&self.plan, birth.join.is_some())?;
-        let (child, channel) = match clone::make(&birth)? {
-            Born::Parent(child, channel) => (child, channel),
-            Born::Child(channel) => {
-                // The lock tells that the host side is alive. The child must not
+        let program = Program::new(&self.plan, args.join.is_some())?;
+        let (child, channel) = match clone::make(&args)? {
+            Cloned::Parent(child, channel) => (child, channel),
+            Cloned::Child(channel) => {
+                // The lock tells that the supervisor is alive. The child must not
                 // hold it.
                 self.lock = None;
                 to_exec::main(&self.plan, &self.parts, program, channel)

@@ -26,7 +26,7 @@ use crate::state::Home;
 /// | moment | where | order of the parts |
 /// |---|---|---|
 /// | `prepare` | parent, no child yet | as listed |
-/// | `birth` | parent, just before the one clone | as listed |
+/// | `clone_args` | parent, just before the one clone | as listed |
 /// | `attach` | parent, child waits at the barrier | as listed |
 /// | `enter` | child, before exec | as listed |
 /// | `meanwhile` | parent, at the same time as `enter`; both end before exec | as listed |
@@ -55,9 +55,9 @@ pub trait Part {
     }
 
     /// Set the arguments of clone3(2): namespaces, cgroup.
-    fn birth(&self, _birth: &mut Birth) {}
+    fn clone_args(&self, _args: &mut CloneArgs) {}
 
-    /// Perform the operations on the waiting child that only the host side may
+    /// Perform the operations on the waiting child that only the supervisor may
     /// perform.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ pub trait Part {
     ///
     /// # Errors
     /// An error ends the run; the parent reports it.
-    fn enter(&self, _plan: &Plan, _up: &Up) -> Result<()> {
+    fn enter(&self, _plan: &Plan, _link: &ParentLink) -> Result<()> {
         Ok(())
     }
 
@@ -114,7 +114,7 @@ pub trait Part {
 
 /// The arguments of clone3(2), which creates the child.
 #[derive(Debug)]
-pub struct Birth {
+pub struct CloneArgs {
     /// `CLONE_NEW*` flags.
     pub namespaces: CloneFlags,
     /// The directory of the cgroup v2 in which the child starts.
@@ -134,11 +134,11 @@ pub struct Join(Box<dyn Fn() -> Result<()>>);
 impl Join {
     /// Join by these steps. The container sees the process that joins, and the file
     /// that it executes: this file must be a [`SafeBinary`].
-    pub fn by(_: SafeBinary, way: impl Fn() -> Result<()> + 'static) -> Join {
-        Join(Box::new(way))
+    pub fn new(_: SafeBinary, steps: impl Fn() -> Result<()> + 'static) -> Join {
+        Join(Box::new(steps))
     }
 
-    pub(crate) fn go(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<()> {
         (self.0)()
     }
 }
@@ -151,7 +151,7 @@ impl fmt::Debug for Join {
 
 /// The connection from a part's `enter` to its own `started`.
 #[derive(Debug)]
-pub struct Up {
+pub struct ParentLink {
     pub(crate) part: &'static str,
     pub(crate) channel: &'static Channel,
     pub(crate) late: Rc<RefCell<BTreeMap<OsString, OsString>>>,
@@ -159,21 +159,21 @@ pub struct Up {
     pub(crate) files: Rc<RefCell<Vec<OwnedFd>>>,
 }
 
-impl Up {
+impl ParentLink {
     /// The same connection for a part of a composite, whose descriptors have its own
     /// name.
-    pub(crate) fn of(&self, part: &'static str) -> Up {
+    pub(crate) fn of(&self, part: &'static str) -> ParentLink {
         let (late, files) = (self.late.clone(), self.files.clone());
-        Up { part, channel: self.channel, late, seal: self.seal, files }
+        ParentLink { part, channel: self.channel, late, seal: self.seal, files }
     }
 
     /// Send an open file.
     ///
     /// # Errors
-    /// EPIPE: the host-side process has ended.
+    /// EPIPE: the supervisor has ended.
     pub fn send(&self, fd: OwnedFd) -> Result<()> {
         let frame = Frame::Descriptor(self.part.to_owned(), fd);
-        self.channel.send(&frame).context("send a descriptor to the host side")
+        self.channel.send(&frame).context("send a descriptor to the supervisor")
     }
 
     /// The values of the sealing steps, which run after every `enter`. A part writes

@@ -246,6 +246,6 @@ impl Plan {
 fn working_directory() -> Result<PathBuf> {
     match env::current_dir() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(".".into()),
-        directory => directory.look(|| "getcwd(3)"),
+        directory => directory.untraced(|| "getcwd(3)"),
     }
 }

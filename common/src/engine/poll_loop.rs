@@ -1,4 +1,4 @@
-//! The poll loop, which runs on the host side while the program runs.
+//! The poll loop, which runs in the supervisor while the program runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::state::Home;
 
 /// The time that the program has to end after a signal asked it to. Then it gets
 /// SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An object that is served by the poll loop while the program runs.
 pub trait Watch {
@@ -33,7 +33,7 @@ pub trait Watch {
     /// An error ends the run; the program is killed.
     fn ready(&mut self, events: &[PollFlags]) -> Result<()>;
 
-    /// Handle a signal that the host side received.
+    /// Handle a signal that the supervisor received.
     fn signal(&mut self, _signal: Signal) {}
 
     /// The program has ended: copy what is left in pipes.
@@ -79,7 +79,7 @@ impl Running {
 
     /// Note the process once all parts are started, so that other commands can join
     /// the container even though its files are removed at its end.
-    pub fn let_join(&mut self) {
+    pub fn allow_join(&mut self) {
         self.joinable = true;
     }
 
@@ -88,9 +88,9 @@ impl Running {
     ///
     /// # Errors
     /// read(2) or write(2) fails.
-    pub fn program_is(&mut self, pidfd: OwnedFd) -> Result<()> {
+    pub fn set_program(&mut self, pidfd: OwnedFd) -> Result<()> {
         // A program that has already ended cannot be joined.
-        if let Some(program) = Process::held_by(pidfd)? {
+        if let Some(program) = Process::from_pidfd(pidfd)? {
             self.home.note_program(program.pid)?;
             self.program = Some(program);
         }
@@ -103,7 +103,7 @@ impl Running {
     /// The part sent no descriptor.
     pub fn take(&mut self, part: &str) -> Result<OwnedFd> {
         self.take_if_sent(part)
-            .with_context(|| format!("{part} sent no descriptor to the host side"))
+            .with_context(|| format!("{part} sent no descriptor to the supervisor"))
     }
 
     /// The same, for a part that does not always send one.
@@ -167,14 +167,14 @@ impl Running {
                 if !(by_kernel && keys_reach_child) && signal != Signal::SIGWINCH {
                     child.signal(signal);
                 }
-                if !ends(signal) || self.spared(signal) {
+                if !ends(signal) || self.program_handles(signal) {
                     continue;
                 }
                 // The kernel discards a signal for which PID 1 of a namespace has no
                 // handler, so the program may never end by itself.
                 match deadline {
                     Some(_) => child.kill(),
-                    None => deadline = Some(Instant::now() + PATIENCE),
+                    None => deadline = Some(Instant::now() + STOP_TIMEOUT),
                 }
             }
         }
@@ -200,7 +200,7 @@ impl Running {
 
     /// Whether the program handles SIGINT itself. Ctrl-C in a shell does not mean
     /// that the shell must end.
-    fn spared(&self, signal: Signal) -> bool {
+    fn program_handles(&self, signal: Signal) -> bool {
         let pid = self.program.as_ref().map_or(self.pid, |program| program.pid);
         signal == Signal::SIGINT
             && fs::read_to_string(format!("/proc/{pid}/status"))

@@ -1,5 +1,5 @@
-//! The host side of the standard streams: copies between the caller's streams and
-//! this program's pipes.
+//! The supervisor's part of the standard streams: copies between the caller's
+//! streams and this program's pipes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::ioctl_fionread;
 
 use crate::cli::step::Step;
-use crate::engine::byte_copy::{ByteCopy, Got};
+use crate::engine::byte_copy::{ByteCopy, ReadResult};
 use crate::engine::poll_loop::{Running, Watch};
 use crate::engine::streams::NAMES;
 
@@ -79,10 +79,10 @@ impl<See: FnMut(&[u8])> OutputRelay<See> {
     /// Returns false if there are no more bytes now.
     fn read(&mut self) -> bool {
         let got = self.copy.read(&mut self.see);
-        if got == Got::End {
+        if got == ReadResult::End {
             self.copy.stop();
         }
-        got == Got::Bytes
+        got == ReadResult::Bytes
     }
 }
 
@@ -113,8 +113,9 @@ impl<See: FnMut(&[u8])> Watch for OutputRelay<See> {
         }
         match self.copy.failure() {
             None => Ok(()),
-            Some(errno) => Err(errno)
-                .look(|| format!("write(2) the program's output to {}", self.name)),
+            Some(errno) => Err(errno).untraced(|| {
+                format!("write(2) the program's output to {}", self.name)
+            }),
         }
     }
 }
@@ -178,15 +179,15 @@ impl Watch for InputRelay {
         } else if events.get(1).is_some_and(|event| !event.is_empty()) {
             let mut count = 0;
             match self.copy.read(|bytes| count = bytes.len()) {
-                Got::Bytes => {
+                ReadResult::Bytes => {
                     self.empty = count == 0;
                     if count > 0 && !self.copy.write() {
                         self.close(count);
                     }
                 }
-                Got::Nothing => {}
+                ReadResult::Nothing => {}
                 // Closing the pipe gives the program an end of file.
-                Got::End | Got::Failed(_) => self.copy.close(),
+                ReadResult::End | ReadResult::Failed(_) => self.copy.close(),
             }
         }
         Ok(())

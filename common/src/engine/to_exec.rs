@@ -11,11 +11,11 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, umask};
 
 use crate::cli::step::{self, Position, Step};
-use crate::engine::part::{Part, Up};
+use crate::engine::part::{ParentLink, Part};
 use crate::engine::plan::{OwnFile, Plan, Seal};
 use crate::engine::seal::seal;
 use crate::process::channel::{Channel, Frame};
-use crate::process::exit::{OURS, code_of};
+use crate::process::exit::{RUNTIME_ERROR, code_of};
 use crate::process::program::Program;
 use crate::process::signals::die_with_parent;
 use crate::process::sys;
@@ -31,12 +31,12 @@ pub(crate) fn main(
     let refuse = |code, text: String| -> ! {
         // If the parent has ended, nobody can receive the error.
         let _ = channel.send(&Frame::Refused { code, text });
-        sys::leave(code)
+        sys::exit_now(code)
     };
     // On a panic, report it and exit here: unwinding would run the parent's
     // destructors in the child.
     panic::set_hook(Box::new(move |panic| {
-        refuse(OURS, format!("the child panicked: {panic}"))
+        refuse(RUNTIME_ERROR, format!("the child panicked: {panic}"))
     }));
     let Err(error) = enter(plan, parts, program, channel);
     refuse(code_of(&error), step::report(&error))
@@ -70,9 +70,10 @@ fn enter(
         let name = part.name();
         step::set_position(Position { side: "child", hook: "enter", part: name });
         let (late, files) = (Rc::default(), files.clone());
-        let up = Up { part: name, channel, late, seal: contributed, files };
-        part.enter(plan, &up).with_context(|| format!("enter {name}"))?;
-        program.set(&up.late.take())?;
+        let link =
+            ParentLink { part: name, channel, late, seal: contributed, files };
+        part.enter(plan, &link).with_context(|| format!("enter {name}"))?;
+        program.set(&link.late.take())?;
     }
     // The second barrier: every `meanwhile` has run.
     wait_for_parent(channel)?;
@@ -80,16 +81,18 @@ fn enter(
     seal(plan, &contributed.borrow(), channel)?;
     step::set_position(Position { side: "child", hook: "exec", part: "" });
     step::trace(&format_args!("execve(2) {}", plan.command[0].display()));
-    channel.send(&Frame::Exec).look(|| "sendmsg(2) to tell the parent of exec")?;
+    channel
+        .send(&Frame::Exec)
+        .untraced(|| "sendmsg(2) to tell the parent of exec")?;
     program.exec()
 }
 
 /// Wait until the parent opens a barrier.
 fn wait_for_parent(channel: &Channel) -> Result<()> {
-    let frame = channel.receive().look(|| "recvmsg(2) at the barrier")?;
+    let frame = channel.receive().untraced(|| "recvmsg(2) at the barrier")?;
     if !matches!(frame, Some(Frame::Go)) {
         // End of file: the parent died, perhaps before `die_with_parent`.
-        sys::leave(OURS);
+        sys::exit_now(RUNTIME_ERROR);
     }
     Ok(())
 }
@@ -100,7 +103,7 @@ fn own_files(plan: &Plan) -> Result<Vec<OwnedFd>> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let open = |file: &OwnFile| {
         open(&file.host, flags, Mode::empty())
-            .look(|| format!("open(2) {}", file.host.display()))
+            .untraced(|| format!("open(2) {}", file.host.display()))
     };
     plan.files.iter().map(open).collect()
 }

@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::config;
-use crate::guest::{GuestRoot, Kind, Place};
+use crate::guest::{GuestFile, GuestRoot, Kind};
 
 /// A node of the tree.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Ground {
     }
 
     /// The inodes below the root, and all paths outside the root.
-    fn look(&self) -> (BTreeMap<(u64, u64), PathBuf>, Vec<PathBuf>) {
+    fn list(&self) -> (BTreeMap<(u64, u64), PathBuf>, Vec<PathBuf>) {
         let (mut inside, mut outside) = (BTreeMap::new(), Vec::new());
         let mut todo = vec![self.host.path().to_owned()];
         while let Some(path) = todo.pop() {
@@ -161,7 +161,7 @@ fn query(names: &'static [&'static str]) -> impl Strategy<Value = String> {
     vec(prop::sample::select(names), 1..6).prop_map(|names| names.join("/"))
 }
 
-fn identity(place: &Place) -> (u64, u64) {
+fn identity(place: &GuestFile) -> (u64, u64) {
     let about = fstat(place.as_fd()).unwrap();
     (about.st_dev, about.st_ino)
 }
@@ -203,11 +203,11 @@ proptest! {
     ) {
         let ground = Ground::new(&tree);
         let root = GuestRoot::open(&ground.root()).unwrap();
-        let (_, outside) = ground.look();
+        let (_, outside) = ground.list();
         let kind = if is_file { Kind::File } else { Kind::Directory };
         let guest = format!("/{guest}");
         let made = root.make(Path::new(&guest), kind);
-        let (inside, now) = ground.look();
+        let (inside, now) = ground.list();
         prop_assert_eq!(now, outside);
         if let Ok(place) = made {
             // The guest's own lookup must find this file.
@@ -226,7 +226,7 @@ fn a_tree_that_changes_concurrently_does_not_lead_out() {
         .map(|(path, node)| (path.to_owned(), node));
     let ground = Ground::new(&nodes);
     let root = GuestRoot::open(&ground.root()).unwrap();
-    let (_, outside) = ground.look();
+    let (_, outside) = ground.list();
     let done = AtomicBool::new(false);
     let [one, other, aside] = ["a", "c", "x"].map(|name| ground.root().join(name));
     std::thread::scope(|scope| {
@@ -247,6 +247,6 @@ fn a_tree_that_changes_concurrently_does_not_lead_out() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    let (_, now) = ground.look();
+    let (_, now) = ground.list();
     assert_eq!(now, outside);
 }

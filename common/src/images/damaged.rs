@@ -13,7 +13,7 @@ use crate::cli::step::Step;
 use crate::state::remove_tree;
 
 /// What the directory itself holds.
-const OWN: [&str; 7] =
+const KNOWN_ENTRIES: [&str; 7] =
     ["oci-layout", "index.json", "blobs", "records", "names", "downloads", "lease"];
 
 /// A file that another program put here, or that was damaged.
@@ -33,7 +33,7 @@ impl Layout {
         let images = self.state().images();
         let mut strays = Vec::new();
         for path in entries(images)? {
-            if !OWN.iter().any(|own| path.ends_with(own)) {
+            if !KNOWN_ENTRIES.iter().any(|own| path.ends_with(own)) {
                 strays.push(Stray { path, reason: "is not part of the images" });
             }
         }
@@ -85,8 +85,8 @@ impl Stray {
 fn entries(directory: PathBuf) -> Result<Vec<PathBuf>> {
     let step = || format!("readdir(3) {}", directory.display());
     let mut paths = Vec::new();
-    for entry in fs::read_dir(&directory).look(step)? {
-        let entry = entry.look(step)?;
+    for entry in fs::read_dir(&directory).untraced(step)? {
+        let entry = entry.untraced(step)?;
         if !entry.file_name().to_string_lossy().starts_with('.') {
             paths.push(entry.path());
         }

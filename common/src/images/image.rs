@@ -107,7 +107,7 @@ impl Image {
     fn at(path: &Path) -> Result<Option<Image>> {
         let text = match read_whole::read(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            read => read.look(|| format!("read(2) {}", path.display()))?,
+            read => read.untraced(|| format!("read(2) {}", path.display()))?,
         };
         // The record's path, not the name's: that is the file which is damaged.
         let shown = || fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -227,15 +227,16 @@ pub fn now() -> u64 {
 ///
 /// # Errors
 /// Those of readdir(3) and lstat(2).
-pub fn weigh(directory: &Path) -> Result<u64> {
+pub fn tree_size(directory: &Path) -> Result<u64> {
     let step = || format!("readdir(3) {}", directory.display());
     let mut bytes = 0;
-    for entry in fs::read_dir(directory).look(step)? {
-        let entry = entry.look(step)?;
+    for entry in fs::read_dir(directory).untraced(step)? {
+        let entry = entry.untraced(step)?;
         let about = entry
             .metadata()
-            .look(|| format!("lstat(2) {}", entry.path().display()))?;
-        bytes += if about.is_dir() { weigh(&entry.path())? } else { about.len() };
+            .untraced(|| format!("lstat(2) {}", entry.path().display()))?;
+        bytes +=
+            if about.is_dir() { tree_size(&entry.path())? } else { about.len() };
     }
     Ok(bytes)
 }

@@ -37,9 +37,9 @@ pub struct Layout {
 
 /// A lock on the images, shared or exclusive; dropped, it is released.
 #[derive(Debug)]
-pub struct Hold(File);
+pub struct LockGuard(File);
 
-impl Drop for Hold {
+impl Drop for LockGuard {
     fn drop(&mut self) {
         // A child that was cloned meanwhile has the same lock: it is released for both.
         let _ = self.0.unlock();
@@ -73,7 +73,7 @@ impl Layout {
         }
         self.state.make(self.root.clone())?;
         // Of several first runs at once, one creates the layout.
-        let _change = self.change()?;
+        let _lock = self.lock_exclusive()?;
         if mark.exists() {
             return Ok(());
         }
@@ -99,7 +99,9 @@ impl Layout {
             Ok(text) if text == OCI_LAYOUT.as_bytes() => return Ok(()),
             // A file that cannot be read may be whole.
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).look(|| at("read(2)", &mark)).hint(hints::state);
+                return Err(error)
+                    .untraced(|| at("read(2)", &mark))
+                    .hint(hints::state);
             }
             _ => {}
         }
@@ -184,7 +186,7 @@ impl Layout {
     ///
     /// # Errors
     /// Those of open(2) and flock(2).
-    pub fn hold(&self) -> Result<Hold> {
+    pub fn lock_shared(&self) -> Result<LockGuard> {
         lock(&self.root, File::lock_shared)
     }
 
@@ -192,7 +194,7 @@ impl Layout {
     ///
     /// # Errors
     /// Those of open(2) and flock(2).
-    pub fn change(&self) -> Result<Hold> {
+    pub fn lock_exclusive(&self) -> Result<LockGuard> {
         lock(&self.root, File::lock)
     }
 
@@ -201,7 +203,7 @@ impl Layout {
     ///
     /// # Errors
     /// Those of open(2) and flock(2).
-    pub fn lease(&self) -> Result<Hold> {
+    pub fn lease(&self) -> Result<LockGuard> {
         lock(&self.root.join("lease"), File::lock_shared)
     }
 
@@ -209,10 +211,10 @@ impl Layout {
     ///
     /// # Errors
     /// Those of open(2).
-    pub fn sole_lease(&self) -> Result<Option<Hold>> {
+    pub fn try_exclusive_lease(&self) -> Result<Option<LockGuard>> {
         let path = self.root.join("lease");
-        let file = File::open(&path).look(|| at("open(2)", &path))?;
-        Ok(file.try_lock().is_ok().then_some(Hold(file)))
+        let file = File::open(&path).untraced(|| at("open(2)", &path))?;
+        Ok(file.try_lock().is_ok().then_some(LockGuard(file)))
     }
 
     /// All names, and the images to which they lead.
@@ -223,9 +225,9 @@ impl Layout {
         let directory = self.names();
         let step = || at("readdir(3)", &directory);
         let mut names = Names::new();
-        for entry in fs::read_dir(&directory).look(step)? {
+        for entry in fs::read_dir(&directory).untraced(step)? {
             // Other entries: see damaged.rs.
-            names.extend(name_at(&entry.look(step)?.path())?);
+            names.extend(name_at(&entry.untraced(step)?.path())?);
         }
         Ok(names)
     }
@@ -277,7 +279,7 @@ pub(super) fn name_at(path: &Path) -> Result<Option<(Reference, Digest)>> {
         {
             return Ok(None);
         }
-        target => target.look(|| at("readlink(2)", path))?,
+        target => target.untraced(|| at("readlink(2)", path))?,
     };
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let id = target.file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -285,14 +287,14 @@ pub(super) fn name_at(path: &Path) -> Result<Option<(Reference, Digest)>> {
     Ok(name.ok().zip(id.ok()))
 }
 
-fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<Hold> {
-    let file = File::open(path).look(|| at("open(2)", path))?;
+fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<LockGuard> {
+    let file = File::open(path).untraced(|| at("open(2)", path))?;
     loop {
         match how(&file) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             locked => {
-                locked.look(|| at("flock(2)", path))?;
-                return Ok(Hold(file));
+                locked.untraced(|| at("flock(2)", path))?;
+                return Ok(LockGuard(file));
             }
         }
     }

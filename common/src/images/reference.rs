@@ -29,7 +29,7 @@ const LIBRARY: &str = "library/";
 /// The tag that is used if none is given.
 const DEFAULT_TAG: &str = "latest";
 /// The longest file name on Linux, in bytes: a reference names a file.
-const LONGEST: usize = 255;
+const MAX_FILE_NAME: usize = 255;
 
 impl Reference {
     /// The same, with the tag `latest` if it has no tag and no digest.
@@ -189,8 +189,8 @@ fn short_repository(registry: &str, path: &str) -> String {
 
 fn check_length(text: &str) -> Result<()> {
     ensure!(
-        text.len() <= LONGEST,
-        "the image name is longer than {LONGEST} bytes, with its tag or digest"
+        text.len() <= MAX_FILE_NAME,
+        "the image name is longer than {MAX_FILE_NAME} bytes, with its tag or digest"
     );
     Ok(())
 }
@@ -297,7 +297,7 @@ mod tests {
         let found = reference("h:1/a:b").with_digest(digest()).unwrap();
         assert_eq!(found.to_string(), format!("h:1/a@{}", digest()));
         assert_eq!(found.file_name(), format!("h:1+a@{}", digest()));
-        let long = "a".repeat(LONGEST - "@sha256:".len() - 64);
+        let long = "a".repeat(MAX_FILE_NAME - "@sha256:".len() - 64);
         assert!(reference(&long).with_digest(digest()).is_ok());
         let longer = reference(&format!("{long}a"));
         let error = longer.with_digest(digest()).unwrap_err().to_string();

@@ -3,7 +3,7 @@
 //!
 //! | frame | from, to | means |
 //! |---|---|---|
-//! | `Born` | intermediate, parent | the child was created in an existing container: its PID and pidfd |
+//! | `Cloned` | intermediate, parent | the child was created in an existing container: its PID and pidfd |
 //! | `Go` | parent, child | the barrier opens: first, every `attach` has run; later, every `meanwhile` |
 //! | `Step` | child, parent | a line of the trace, only with `--trace` |
 //! | `Descriptor` | child, parent | an open file for the part that it names |
@@ -24,12 +24,12 @@ use rustix::net::{
 };
 
 /// Maximum length of a frame in bytes; a longer frame is truncated.
-const LONGEST: usize = 8192;
+const MAX_FRAME: usize = 8192;
 
 /// One message.
 #[derive(Debug)]
 pub(crate) enum Frame {
-    Born(Pid, OwnedFd),
+    Cloned(Pid, OwnedFd),
     Go,
     Step(String),
     Descriptor(String, OwnedFd),
@@ -58,7 +58,7 @@ impl Channel {
     pub(crate) fn send(&self, frame: &Frame) -> rustix::io::Result<()> {
         let number;
         let (tag, code, text, fd) = match frame {
-            Frame::Born(pid, fd) => {
+            Frame::Cloned(pid, fd) => {
                 number = pid.to_string();
                 (b'b', 0, number.as_str(), Some(fd.as_fd()))
             }
@@ -71,7 +71,7 @@ impl Channel {
             Frame::Exec => (b'x', 0, "", None),
         };
         let head = [tag, code];
-        let text = &text.as_bytes()[..text.len().min(LONGEST - head.len())];
+        let text = &text.as_bytes()[..text.len().min(MAX_FRAME - head.len())];
         let fds: Vec<BorrowedFd> = fd.into_iter().collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -91,7 +91,7 @@ impl Channel {
 
     /// Wait for a frame; `None` is the end of file.
     pub(crate) fn receive(&self) -> rustix::io::Result<Option<Frame>> {
-        let mut bytes = [0; LONGEST];
+        let mut bytes = [0; MAX_FRAME];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
@@ -119,7 +119,7 @@ impl Channel {
         Ok(Some(match (tag, fd) {
             (b'b', Some(fd)) => {
                 let pid = text.parse().map_err(|_| Errno::PROTO)?;
-                Frame::Born(Pid::from_raw(pid), fd)
+                Frame::Cloned(Pid::from_raw(pid), fd)
             }
             (b'g', None) => Frame::Go,
             (b's', None) => Frame::Step(text),
@@ -163,14 +163,15 @@ mod tests {
         child.send(&Frame::Descriptor("terminal".into(), null.into())).unwrap();
         child.send(&Frame::Exec).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
-        child.send(&Frame::Born(Pid::from_raw(7), null.into())).unwrap();
+        child.send(&Frame::Cloned(Pid::from_raw(7), null.into())).unwrap();
         drop(child);
         assert!(
             matches!(parent.receive(), Ok(Some(Frame::Step(t))) if t == "mount(2)")
         );
         assert!(matches!(
             parent.receive(),
-            Ok(Some(Frame::Refused { code: 127, text })) if text.len() == LONGEST - 2
+            Ok(Some(Frame::Refused { code: 127, text }))
+                if text.len() == MAX_FRAME - 2
         ));
         assert!(matches!(
             parent.receive(),
@@ -179,7 +180,7 @@ mod tests {
         assert!(matches!(parent.receive(), Ok(Some(Frame::Exec))));
         assert!(matches!(
             parent.receive(),
-            Ok(Some(Frame::Born(pid, _))) if pid.as_raw() == 7
+            Ok(Some(Frame::Cloned(pid, _))) if pid.as_raw() == 7
         ));
         assert!(matches!(parent.receive(), Ok(None)));
         assert_eq!(parent.send(&Frame::Go).unwrap_err(), Errno::PIPE);

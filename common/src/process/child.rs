@@ -11,7 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use crate::cli::step::Step;
-use crate::process::exit::{Exit, Failure, OURS};
+use crate::process::exit::{Exit, Failure, RUNTIME_ERROR};
 use crate::process::pidfd::send;
 
 /// The parent's handle of the child. When it is dropped, it kills and reaps the
@@ -20,7 +20,7 @@ pub(crate) struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     ended: Option<Exit>,
-    /// See [`Birth::thawed`](crate::Birth).
+    /// See [`CloneArgs::thawed`](crate::CloneArgs::thawed).
     pub(crate) thawed: Option<PathBuf>,
     _intermediate: Option<Box<Child>>,
 }
@@ -33,7 +33,11 @@ impl Child {
     /// The handle of a child that an intermediate process created. The intermediate
     /// is about to exit. It is reaped only after the child has ended, because
     /// releasing the memory of a process takes time.
-    pub(crate) fn born_of(pid: Pid, pidfd: OwnedFd, intermediate: Child) -> Child {
+    pub(crate) fn from_intermediate(
+        pid: Pid,
+        pidfd: OwnedFd,
+        intermediate: Child,
+    ) -> Child {
         let mut child = Child::new(pid, pidfd);
         child._intermediate = Some(Box::new(intermediate));
         child
@@ -66,7 +70,7 @@ impl Child {
     }
 
     /// Give up the handle without killing the child. Another process will reap it.
-    pub(crate) fn leave(mut self) {
+    pub(crate) fn disown(mut self) {
         // From here on, drop() does not kill the child.
         self.ended = Some(Exit::Unseen);
     }
@@ -100,5 +104,5 @@ pub(crate) fn lost(how: Exit) -> Error {
     };
     let text = format!("the child was lost before its program started: {how}");
     let hint = "run it again with --trace to see the last step";
-    Failure { code: OURS, text: format!("{text}\nhint: {hint}") }.into()
+    Failure { code: RUNTIME_ERROR, text: format!("{text}\nhint: {hint}") }.into()
 }

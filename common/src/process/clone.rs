@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! parent ── clone3 ── intermediate: setns(2) ── clone3 CLONE_PARENT ── child
-//!    │                    │ Born: pid, pidfd                             │
+//!    │                    │ Cloned: pid, pidfd                           │
 //!    │ ◀──────────────────┘ _exit(2)                                     │
 //!    └ reaps both ◀──────────────────────────────────────────────────────┘
 //! ```
@@ -27,17 +27,17 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::cli::hints;
 use crate::cli::step::{self, Hint, Position, Step};
-use crate::engine::part::{Birth, Join};
+use crate::engine::part::{CloneArgs, Join};
 use crate::process::channel::{Channel, Frame};
 use crate::process::child::{Child, lost};
-use crate::process::exit::{Failure, OURS, code_of};
+use crate::process::exit::{Failure, RUNTIME_ERROR, code_of};
 use crate::process::poll::poll;
 use crate::process::signals::die_with_parent;
 use crate::process::sys::{self, Side};
 use crate::process::{rights, terminal_filter};
 
 /// The side of the clone on which this process is, and its end of the channel.
-pub(crate) enum Born {
+pub(crate) enum Cloned {
     /// The parent, whose child waits at the barrier.
     Parent(Child, Channel),
     /// The child.
@@ -45,14 +45,14 @@ pub(crate) enum Born {
 }
 
 /// Create the child.
-pub(crate) fn make(birth: &Birth) -> Result<Born> {
+pub(crate) fn make(args: &CloneArgs) -> Result<Cloned> {
     step::set_position(Position { side: "parent", hook: "clone", part: "" });
     let (ours, theirs) = Channel::pair().step(|| "socketpair(2)")?;
     sys::assert_one_thread()?;
-    let Some(join) = &birth.join else {
-        return Ok(match clone(birth, birth.namespaces, CloneFlags::empty())? {
-            Side::Parent(pid, pidfd) => Born::Parent(Child::new(pid, pidfd), ours),
-            Side::Child => Born::Child(Box::leak(Box::new(theirs))),
+    let Some(join) = &args.join else {
+        return Ok(match clone(args, args.namespaces, CloneFlags::empty())? {
+            Side::Parent(pid, pidfd) => Cloned::Parent(Child::new(pid, pidfd), ours),
+            Side::Child => Cloned::Child(Box::leak(Box::new(theirs))),
         });
     };
     let none = CloneFlags::empty();
@@ -61,20 +61,24 @@ pub(crate) fn make(birth: &Birth) -> Result<Born> {
         Side::Parent(pid, pidfd) => {
             drop(theirs);
             let mut child = receive_child(Child::new(pid, pidfd), &ours)?;
-            child.thawed.clone_from(&birth.thawed);
-            Ok(Born::Parent(child, ours))
+            child.thawed.clone_from(&args.thawed);
+            Ok(Cloned::Parent(child, ours))
         }
         Side::Child => {
             drop(ours);
             let theirs = Box::leak(Box::new(theirs));
-            intermediate(birth, join, theirs);
-            Ok(Born::Child(theirs))
+            intermediate(args, join, theirs);
+            Ok(Cloned::Child(theirs))
         }
     }
 }
 
-fn clone(birth: &Birth, namespaces: CloneFlags, extra: CloneFlags) -> Result<Side> {
-    let cgroup = birth.cgroup.as_ref().map(AsFd::as_fd);
+fn clone(
+    args: &CloneArgs,
+    namespaces: CloneFlags,
+    extra: CloneFlags,
+) -> Result<Side> {
+    let cgroup = args.cgroup.as_ref().map(AsFd::as_fd);
     let side = sys::clone3(namespaces, extra, cgroup);
     traced_by_parent(side, || format!("clone3(2) {}", names(namespaces | extra)))
         .hint(|errno| hints::clone(errno, namespaces))
@@ -111,8 +115,8 @@ fn receive_child(mut intermediate: Child, channel: &Channel) -> Result<Child> {
         }
         match channel.receive() {
             Ok(Some(Frame::Step(line))) => step::print_trace(&line),
-            Ok(Some(Frame::Born(pid, pidfd))) => {
-                return Ok(Child::born_of(pid, pidfd, intermediate));
+            Ok(Some(Frame::Cloned(pid, pidfd))) => {
+                return Ok(Child::from_intermediate(pid, pidfd, intermediate));
             }
             Ok(Some(Frame::Refused { code, text })) => {
                 return Err(Failure { code, text }.into());
@@ -123,16 +127,16 @@ fn receive_child(mut intermediate: Child, channel: &Channel) -> Result<Child> {
 }
 
 /// The intermediate's whole life; only its child returns from here.
-fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
+fn intermediate(args: &CloneArgs, join: &Join, channel: &'static Channel) {
     // Unwinding would run the parent's destructors.
-    panic::set_hook(Box::new(|_| sys::leave(OURS)));
+    panic::set_hook(Box::new(|_| sys::exit_now(RUNTIME_ERROR)));
     step::redirect_trace(move |line| {
         let _ = channel.send(&Frame::Step(line.to_owned()));
     });
     step::set_position(Position { side: "child", hook: "join", part: "" });
-    let frame = match joined(birth, join) {
+    let frame = match joined(args, join) {
         Ok(Side::Child) => return,
-        Ok(Side::Parent(pid, pidfd)) => Frame::Born(pid, pidfd),
+        Ok(Side::Parent(pid, pidfd)) => Frame::Cloned(pid, pidfd),
         Err(error) => {
             Frame::Refused { code: code_of(&error), text: step::report(&error) }
         }
@@ -140,14 +144,14 @@ fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
     // If the parent has ended, nothing is left to do; the child detects it by
     // itself.
     let _ = channel.send(&frame);
-    sys::leave(OURS)
+    sys::exit_now(RUNTIME_ERROR)
 }
 
 // ANCHOR: joined
-fn joined(birth: &Birth, join: &Join) -> Result<Side> {
+fn joined(args: &CloneArgs, join: &Join) -> Result<Side> {
     die_with_parent()?;
     // After the next clone, the container sees a process with the memory and the
-    // open files of the host side. A process without CAP_SYS_PTRACE must not trace
+    // open files of the supervisor. A process without CAP_SYS_PTRACE must not trace
     // it, until execve(2) makes the program traceable again. A container's root with
     // all capabilities can trace it nevertheless. Therefore its file, /proc/PID/exe,
     // is not the host's binary: see safe_binary.rs.
@@ -159,8 +163,8 @@ fn joined(birth: &Birth, join: &Join) -> Result<Side> {
     if rights::privileged() {
         terminal_filter::install()?;
     }
-    join.go()?;
-    clone(birth, CloneFlags::empty(), CloneFlags::CLONE_PARENT)
+    join.run()?;
+    clone(args, CloneFlags::empty(), CloneFlags::CLONE_PARENT)
 }
 // ANCHOR_END: joined
 

@@ -20,7 +20,7 @@ pub const PATH: &str =
 /// Those of open(2).
 pub fn null() -> Result<File> {
     let null = File::options().read(true).write(true).open("/dev/null");
-    null.look(|| "open(2) /dev/null")
+    null.untraced(|| "open(2) /dev/null")
 }
 
 /// PATH and the caller's HOME: as long as the container uses the host's root, the

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
 /// The exit status of a failure of this runtime: the program did not run.
-pub const OURS: u8 = 125;
+pub const RUNTIME_ERROR: u8 = 125;
 /// The exit status if the program cannot be executed.
 pub const NOT_EXECUTABLE: u8 = 126;
 /// The exit status if the program was not found.
@@ -22,7 +22,7 @@ pub enum Exit {
     Signal(Signal),
     /// The program was never started, because a part failed.
     NotStarted,
-    /// No process of this runtime saw the end: the host-side process was killed, or
+    /// No process of this runtime saw the end: the supervisor was killed, or
     /// it no longer waited for the program.
     Unseen,
 }
@@ -38,7 +38,7 @@ impl Exit {
         match self {
             Exit::Code(code) => code as u8,
             Exit::Signal(signal) => 128 + signal as u8,
-            Exit::NotStarted | Exit::Unseen => OURS,
+            Exit::NotStarted | Exit::Unseen => RUNTIME_ERROR,
         }
     }
 }
@@ -53,7 +53,7 @@ impl From<WaitStatus> for Exit {
     }
 }
 
-/// An error with its own exit status; all other errors have [`OURS`].
+/// An error with its own exit status; all other errors have [`RUNTIME_ERROR`].
 #[derive(Debug)]
 pub struct Failure {
     /// The exit status.
@@ -74,7 +74,7 @@ impl Error for Failure {}
 #[must_use]
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let failure = error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
-    failure.map_or(OURS, |failure| failure.code)
+    failure.map_or(RUNTIME_ERROR, |failure| failure.code)
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Guard {
                     let _ = read(std::io::stdout(), &mut [0]);
                     work();
                 }
-                sys::leave(0)
+                sys::exit_now(0)
             }
         }
     }

@@ -13,23 +13,23 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, setgroups, setsid};
 
 use crate::cli::step::Step;
-use crate::engine::part::Up;
-use crate::process::exit::{Exit, OURS};
+use crate::engine::part::ParentLink;
+use crate::process::exit::{Exit, RUNTIME_ERROR};
 use crate::process::safe_binary::SafeBinary;
 use crate::process::sys::{self, Side};
 use crate::process::terminal_filter;
 
 /// Stay as PID 1, and return in a child that becomes the program. The child's pidfd
-/// is sent to the host side, for
-/// [`Running::program_is`](crate::Running::program_is). The container sees PID 1 and
-/// its file, which must therefore be a [`SafeBinary`].
+/// is sent to the supervisor, for
+/// [`Running::set_program`](crate::Running::set_program). The container sees PID 1
+/// and its file, which must therefore be a [`SafeBinary`].
 ///
 /// # Errors
 /// prctl(2), seccomp(2), sigprocmask(2), pipe2(2) or clone3(2) fails.
 // ANCHOR: split
-pub fn stay_as_init(up: &Up, _: SafeBinary) -> Result<()> {
+pub fn stay_as_init(link: &ParentLink, _: SafeBinary) -> Result<()> {
     // This process never calls execve(2), so its memory and its command line are
-    // those of the host-side process. A process without CAP_SYS_PTRACE must not read
+    // those of the supervisor. A process without CAP_SYS_PTRACE must not read
     // them. The child becomes traceable again when it executes the program.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
     // PID 1 needs the filter too: a program that can trace it could make it inject
@@ -45,13 +45,13 @@ pub fn stay_as_init(up: &Up, _: SafeBinary) -> Result<()> {
     let none = CloneFlags::empty();
     match sys::clone3(none, none, None) {
         Ok(Side::Parent(program, pidfd)) => {
-            let Err(error) = init(program, pidfd, &signals, up);
+            let Err(error) = init(program, pidfd, &signals, link);
             return Err(error);
         }
         child => child.step(|| "clone3(2) of the program, by init").map(drop)?,
     }
     drop(end);
-    ready.read_to_end(&mut Vec::new()).look(|| "read(2) until init is ready")?;
+    ready.read_to_end(&mut Vec::new()).untraced(|| "read(2) until init is ready")?;
     SigSet::empty().thread_set_mask().step(|| "sigprocmask(2) to none")
 }
 // ANCHOR_END: split
@@ -68,20 +68,20 @@ fn init(
     program: Pid,
     pidfd: OwnedFd,
     signals: &SigSet,
-    up: &Up,
+    link: &ParentLink,
 ) -> Result<Infallible> {
     // A signal that a terminal sends to a whole process group must reach the program
     // directly, so this process leaves that session.
-    setsid().look(|| "setsid(2) of init")?;
+    setsid().untraced(|| "setsid(2) of init")?;
     // setgroups(2) may be denied in a user namespace.
     let _ = setgroups(&[] as &[Gid]);
     sys::rename("init")?;
-    up.send(pidfd)?;
+    link.send(pidfd)?;
     // Close the container's lock, the channel and the program's streams (a pipe must
     // end when the program closes it). This also closes the pipe at which the
     // program waits.
-    sys::close_from(0).look(|| "close_range(2) from 0")?;
-    sys::leave(serve(program, signals))
+    sys::close_from(0).untraced(|| "close_range(2) from 0")?;
+    sys::exit_now(serve(program, signals))
 }
 
 // ANCHOR: serve
@@ -105,7 +105,7 @@ fn serve(program: Pid, signals: &SigSet) -> u8 {
             // A program that has ended ignores the signal; this is not an error.
             Ok(signal) => drop(kill(program, signal)),
             Err(Errno::EINTR) => {}
-            Err(_) => return OURS,
+            Err(_) => return RUNTIME_ERROR,
         }
     }
 }

@@ -64,9 +64,10 @@ impl Process {
     /// read(2) fails.
     /// # Source
     /// pidfd_open(2), "fdinfo"
-    pub fn held_by(fd: OwnedFd) -> Result<Option<Process>> {
+    pub fn from_pidfd(fd: OwnedFd) -> Result<Option<Process>> {
         let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
-        let text = fs::read_to_string(&path).look(|| format!("read(2) {path}"))?;
+        let text =
+            fs::read_to_string(&path).untraced(|| format!("read(2) {path}"))?;
         let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
         let pid = pid.and_then(|pid| pid.trim().parse().ok()).unwrap_or(-1);
         if pid <= 0 {
@@ -104,18 +105,18 @@ pub(crate) fn send(pidfd: &OwnedFd, signal: Signal) {
 
 /// A process as a note stores it: its PID may have been reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Noted {
+pub struct NotedProcess {
     /// The PID.
     pub pid: Pid,
     /// The start time of the process, in clock ticks after boot.
     pub since: u64,
 }
 
-impl Noted {
+impl NotedProcess {
     /// Whether exactly this process is alive. This needs one read of /proc and no
     /// pidfd.
     #[must_use]
-    pub fn lives(self) -> bool {
+    pub fn is_alive(self) -> bool {
         let stat = stat_of(self.pid);
         started(&stat) == Some(self.since)
             && field(&stat, 9).is_some_and(|flags| flags & EXITING == 0)
@@ -125,7 +126,7 @@ impl Noted {
     ///
     /// # Errors
     /// As [`Process::of`].
-    pub fn hold(self) -> nix::Result<Option<Process>> {
+    pub fn open(self) -> nix::Result<Option<Process>> {
         let found = Process::found(self.pid)?;
         // A process that started later may have the same PID.
         let same = found.filter(|(process, stat)| {
@@ -144,7 +145,7 @@ impl Noted {
 ///
 /// # Source
 /// pid_namespaces(7); kernel/pid_namespace.c, "`zap_pid_ns_processes`"
-pub fn continue_stopped_parents(first: Noted) {
+pub fn continue_stopped_parents(first: NotedProcess) {
     let namespace = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     // While it was not waited for, the number is its own.
     let same = started(&stat_of(first.pid)) == Some(first.since);
@@ -241,16 +242,16 @@ mod tests {
         let first = Process::of(pid).unwrap().unwrap();
         assert_eq!(Process::of(pid).unwrap().unwrap().since, first.since);
         assert!(!first.has_ended());
-        let noted = Noted { pid, since: first.since };
-        let later = Noted { pid, since: first.since + 1 };
-        assert!(noted.hold().unwrap().is_some() && noted.lives());
-        assert!(later.hold().unwrap().is_none() && !later.lives());
+        let noted = NotedProcess { pid, since: first.since };
+        let later = NotedProcess { pid, since: first.since + 1 };
+        assert!(noted.open().unwrap().is_some() && noted.is_alive());
+        assert!(later.open().unwrap().is_none() && !later.is_alive());
         child.kill().unwrap();
         // The process exists until it is reaped, but it is not alive.
         while !first.has_ended() {
             std::thread::yield_now();
         }
-        assert!(noted.hold().unwrap().is_none() && !noted.lives());
+        assert!(noted.open().unwrap().is_none() && !noted.is_alive());
         child.wait().unwrap();
         assert!(first.has_ended());
         assert!(Process::of(pid).unwrap().is_none());

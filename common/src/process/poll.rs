@@ -30,6 +30,6 @@ pub fn poll(fds: &mut [PollFd], timeout: Option<Duration>) -> Result<()> {
             fds.iter_mut().for_each(PollFd::clear_revents);
             Ok(())
         }
-        polled => polled.look(|| "poll(2)").map(drop),
+        polled => polled.untraced(|| "poll(2)").map(drop),
     }
 }

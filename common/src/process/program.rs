@@ -14,12 +14,12 @@ use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, access, execve, execveat};
 
 use crate::engine::plan::{Plan, Root};
-use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
+use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, RUNTIME_ERROR};
 use crate::process::safe_binary;
 
 /// The number of times that a script's interpreter may itself be a script;
 /// execve(2).
-const MOST_INTERPRETERS: usize = 5;
+const MAX_INTERPRETERS: usize = 5;
 
 /// The arguments of execve(2), prepared before the clone.
 pub(crate) struct Program {
@@ -30,13 +30,13 @@ pub(crate) struct Program {
     /// must not execute these files. Empty if it uses the host's root.
     forbidden: Vec<(u64, u64)>,
     /// Whether other processes run in the container, which could replace the file.
-    company: bool,
+    has_other_processes: bool,
 }
 
 impl Program {
     /// # Errors
     /// An argument or a variable contains a NUL byte, which execve(2) cannot pass.
-    pub(crate) fn new(plan: &Plan, company: bool) -> Result<Program> {
+    pub(crate) fn new(plan: &Plan, has_other_processes: bool) -> Result<Program> {
         let arguments = plan.command.iter().map(|a| a.as_bytes());
         let arguments = arguments.map(CString::new).collect::<Result<_, _>>();
         let pairs = plan
@@ -58,7 +58,7 @@ impl Program {
             environment: environment.context("a variable contains a NUL byte")?,
             path: path.unwrap_or_default(),
             forbidden,
-            company,
+            has_other_processes,
         })
     }
 
@@ -93,7 +93,9 @@ impl Program {
         for path in &candidates {
             match self.attempt(path) {
                 None => {}
-                Some(failure) if failure.code == OURS => return Err(failure.into()),
+                Some(failure) if failure.code == RUNTIME_ERROR => {
+                    return Err(failure.into());
+                }
                 Some(failure) => drop(refused.get_or_insert(failure)),
             }
         }
@@ -118,14 +120,14 @@ impl Program {
             let text = format!("exec {}: {text}", path.display());
             Some(Failure { code: NOT_EXECUTABLE, text })
         };
-        let tried = if self.company {
-            self.hold(path).map(|(file, words)| {
+        let tried = if self.has_other_processes {
+            self.open_checked(path).map(|(file, words)| {
                 let flags = AtFlags::AT_EMPTY_PATH;
                 let Err(e) = execveat(&file, c"", &words, &self.environment, flags);
                 e
             })
         } else {
-            self.check(path, MOST_INTERPRETERS).and_then(|()| {
+            self.check(path, MAX_INTERPRETERS).and_then(|()| {
                 let file = CString::new(path.as_os_str().as_bytes())?;
                 let Err(e) = execve(&file, &self.arguments, &self.environment);
                 Ok(e)
@@ -146,7 +148,7 @@ impl Program {
                     .to_owned(),
             ),
             Errno::E2BIG => Some(Failure {
-                code: OURS,
+                code: RUNTIME_ERROR,
                 text: format!(
                     "exec {}: E2BIG: the argument list is too long for the kernel",
                     path.display()
@@ -165,7 +167,7 @@ impl Program {
     /// (CVE-2019-5736). No other process runs in the container yet, so nobody can
     /// change the file between this check and the kernel's lookup.
     fn check(&self, path: &Path, depth: usize) -> io::Result<()> {
-        self.look(&fs::metadata(path)?)?;
+        self.check_metadata(&fs::metadata(path)?)?;
         if self.forbidden.is_empty() {
             return Ok(());
         }
@@ -191,10 +193,10 @@ impl Program {
     /// checked file is the executed file. For a script this is the interpreter, with
     /// the arguments that the kernel would pass: the kernel itself would look up the
     /// path again.
-    fn hold(&self, path: &Path) -> io::Result<(File, Vec<CString>)> {
+    fn open_checked(&self, path: &Path) -> io::Result<(File, Vec<CString>)> {
         let mut path = path.to_owned();
         let mut words: VecDeque<CString> = self.arguments.iter().cloned().collect();
-        for depth in 0..=MOST_INTERPRETERS {
+        for depth in 0..=MAX_INTERPRETERS {
             let open = |mode: i32| {
                 let flags = mode | libc::O_CLOEXEC;
                 File::options().read(true).custom_flags(flags).open(&path)
@@ -207,7 +209,7 @@ impl Program {
                 file => file?,
             };
             let meta = file.metadata()?;
-            self.look(&meta)?;
+            self.check_metadata(&meta)?;
             // A mount with "noexec" forbids it too.
             access(&path, AccessFlags::X_OK)?;
             let mut head = [0; 256];
@@ -240,7 +242,7 @@ impl Program {
     // ANCHOR_END: hold
 
     /// Check whether this file may be executed in the container.
-    fn look(&self, meta: &Metadata) -> io::Result<()> {
+    fn check_metadata(&self, meta: &Metadata) -> io::Result<()> {
         if meta.is_dir() {
             return Err(io::Error::other("it is a directory"));
         }

@@ -49,6 +49,7 @@ pub fn is_host_root() -> Result<bool> {
 /// readlink(2) fails.
 pub fn in_initial_user_namespace() -> Result<bool> {
     let path = "/proc/self/ns/user";
-    let link = std::fs::read_link(path).look(|| format!("readlink(2) {path}"))?;
+    let link =
+        std::fs::read_link(path).untraced(|| format!("readlink(2) {path}"))?;
     Ok(link.as_os_str() == "user:[4026531837]")
 }

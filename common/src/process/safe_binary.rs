@@ -40,7 +40,7 @@ use crate::process::sys::Side;
 use crate::process::{rights, sys};
 
 /// The file that this process executes.
-const OWN: &str = "/proc/self/exe";
+const SELF_EXE: &str = "/proc/self/exe";
 
 /// The beginning of the name of a copy in memory. It is followed by the device and
 /// the inode of the host's binary: see [`forbidden`].
@@ -73,7 +73,7 @@ impl SafeBinary {
     /// # Errors
     /// /proc is missing; neither file can be created; execveat(2) fails.
     pub fn exec_self() -> Result<SafeBinary> {
-        if let Some(kind) = kind_of(OWN)? {
+        if let Some(kind) = kind_of(SELF_EXE)? {
             keep_name();
             return Ok(SafeBinary(kind));
         }
@@ -87,7 +87,7 @@ impl SafeBinary {
             bail!("the copy of this program is not protected: it was not executed");
         }
         let Err(errno) = sys::execute_again(&file);
-        Err(errno).look(|| format!("execveat(2) {OWN}")).hint(|errno| {
+        Err(errno).untraced(|| format!("execveat(2) {SELF_EXE}")).hint(|errno| {
             (errno == Errno::EACCES).then(|| {
                 "set the sysctl vm.memfd_noexec to less than 2, or run this as root"
                     .to_owned()
@@ -109,12 +109,13 @@ impl SafeBinary {
 /// The protection of this file, if it has any. Only the kernel's answer counts: the
 /// caller could forge arguments and environment.
 fn kind_of(path: &str) -> Result<Option<Kind>> {
-    let link =
-        fs::read_link(path).look(|| format!("readlink(2) {path}")).hint(no_proc)?;
+    let link = fs::read_link(path)
+        .untraced(|| format!("readlink(2) {path}"))
+        .hint(no_proc)?;
     let link = link.as_os_str().as_bytes();
     if link.starts_with(COPY.as_bytes()) {
         // Not O_PATH: fcntl(2) reads seals only from an open file.
-        let file = File::open(path).look(|| format!("open(2) {path}"))?;
+        let file = File::open(path).untraced(|| format!("open(2) {path}"))?;
         let seals = fcntl_get_seals(&file).unwrap_or(SealFlags::empty());
         return Ok(seals.contains(SEALS).then_some(Kind::Memory));
     }
@@ -122,7 +123,7 @@ fn kind_of(path: &str) -> Result<Option<Kind>> {
     // Here the root is the file itself, so the path is "/". No other file has this
     // path.
     if matches!(link, b"/" | b"/ (deleted)") {
-        let about = statvfs(path).look(|| format!("statfs(2) {path}"))?;
+        let about = statvfs(path).untraced(|| format!("statfs(2) {path}"))?;
         let read_only = about.f_flag.contains(StatVfsMountFlags::RDONLY);
         return Ok(read_only.then_some(Kind::Mount));
     }
@@ -148,7 +149,7 @@ fn mount_of(path: &CStr) -> Option<OwnedFd> {
 fn mount_by_child() -> Option<OwnedFd> {
     // /proc/self/exe refers to the mount in the caller's namespace. The child has a
     // copy of that mount, which can only be reached by a path.
-    let path = fs::read_link(OWN).ok()?;
+    let path = fs::read_link(SELF_EXE).ok()?;
     let path = CString::new(path.into_os_string().into_vec()).ok()?;
     let (ours, theirs) = Channel::pair().ok()?;
     sys::assert_one_thread().ok()?;
@@ -158,7 +159,7 @@ fn mount_by_child() -> Option<OwnedFd> {
             if let Some(file) = mount_of(&path) {
                 let _ = theirs.send(&Frame::Descriptor(String::new(), file));
             }
-            sys::leave(0)
+            sys::exit_now(0)
         }
         Side::Parent(pid, pidfd) => {
             drop(theirs);
@@ -169,7 +170,7 @@ fn mount_by_child() -> Option<OwnedFd> {
             // Meanwhile the path may refer to another file.
             let id = |about: Metadata| (about.dev(), about.ino());
             let found = fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            let same = id(found.ok()?) == id(fs::metadata(OWN).ok()?);
+            let same = id(found.ok()?) == id(fs::metadata(SELF_EXE).ok()?);
             same.then_some(file)
         }
     }
@@ -179,13 +180,14 @@ fn mount_by_child() -> Option<OwnedFd> {
 // ANCHOR: sealed_copy
 /// A sealed copy of the binary in memory.
 fn sealed_copy() -> Result<OwnedFd> {
-    let mut own =
-        File::open(OWN).look(|| format!("open(2) {OWN}")).hint(|errno| {
+    let mut own = File::open(SELF_EXE)
+        .untraced(|| format!("open(2) {SELF_EXE}"))
+        .hint(|errno| {
             (errno == Errno::EACCES).then(|| {
                 "the file of this program must be readable by the user".to_owned()
             })
         })?;
-    let about = own.metadata().look(|| format!("fstat(2) {OWN}"))?;
+    let about = own.metadata().untraced(|| format!("fstat(2) {SELF_EXE}"))?;
     // The kernel adds the prefix "/memfd:" of COPY.
     let name = format!("mydocker:{}:{}", about.dev(), about.ino());
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -194,13 +196,14 @@ fn sealed_copy() -> Result<OwnedFd> {
         Err(rustix::io::Errno::INVAL) => memfd_create(&name, flags),
         made => made,
     };
-    let mut copy = File::from(made.look(|| "memfd_create(2)")?);
-    io::copy(&mut own, &mut copy).look(|| format!("sendfile(2) of {OWN}"))?;
-    fcntl_add_seals(&copy, SEALS).look(|| "fcntl(2) F_ADD_SEALS")?;
+    let mut copy = File::from(made.untraced(|| "memfd_create(2)")?);
+    io::copy(&mut own, &mut copy)
+        .untraced(|| format!("sendfile(2) of {SELF_EXE}"))?;
+    fcntl_add_seals(&copy, SEALS).untraced(|| "fcntl(2) F_ADD_SEALS")?;
     // A file that is open for writing cannot be executed (ETXTBSY): keep only the
     // read-only descriptor.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    Ok(File::open(&path).look(|| format!("open(2) {path}"))?.into())
+    Ok(File::open(&path).untraced(|| format!("open(2) {path}"))?.into())
 }
 // ANCHOR_END: sealed_copy
 
@@ -220,8 +223,11 @@ fn keep_name() {
 /// execute none of them.
 pub(crate) fn forbidden() -> Result<Vec<(u64, u64)>> {
     let id = |about: Metadata| (about.dev(), about.ino());
-    let own = fs::metadata(OWN).look(|| format!("stat(2) {OWN}")).hint(no_proc)?;
-    let link = fs::read_link(OWN).look(|| format!("readlink(2) {OWN}"))?;
+    let own = fs::metadata(SELF_EXE)
+        .untraced(|| format!("stat(2) {SELF_EXE}"))
+        .hint(no_proc)?;
+    let link =
+        fs::read_link(SELF_EXE).untraced(|| format!("readlink(2) {SELF_EXE}"))?;
     let original = original(link.as_os_str().as_bytes());
     Ok([id(own)].into_iter().chain(original).collect())
 }
@@ -255,7 +261,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_file_and_a_copy_without_seals_are_not_safe() {
-        assert_eq!(kind_of(OWN).unwrap(), None);
+        assert_eq!(kind_of(SELF_EXE).unwrap(), None);
         let copy = memfd_create("mydocker:1:2", MemfdFlags::ALLOW_SEALING).unwrap();
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
         assert_eq!(kind_of(&path).unwrap(), None);
@@ -270,8 +276,8 @@ mod tests {
         let copy = sealed_copy().unwrap();
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
         assert_eq!(kind_of(&path).unwrap(), Some(Kind::Memory));
-        assert!(fs::read(&path).unwrap() == fs::read(OWN).unwrap());
-        let own = fs::metadata(OWN).unwrap();
+        assert!(fs::read(&path).unwrap() == fs::read(SELF_EXE).unwrap());
+        let own = fs::metadata(SELF_EXE).unwrap();
         let link = fs::read_link(&path).unwrap();
         let original = original(link.as_os_str().as_bytes());
         assert_eq!(original, Some((own.dev(), own.ino())));
@@ -284,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_file_of_this_process_is_forbidden() {
-        let own = fs::metadata(OWN).unwrap();
+        let own = fs::metadata(SELF_EXE).unwrap();
         assert_eq!(forbidden().unwrap(), [(own.dev(), own.ino())]);
     }
 }

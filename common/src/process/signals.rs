@@ -9,7 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::step::Step;
 
-/// The signals that the host side forwards, or that a watch of the poll loop
+/// The signals that the supervisor forwards, or that a watch of the poll loop
 /// handles.
 pub(crate) const CAUGHT: [Signal; 7] = [
     Signal::SIGHUP,
@@ -22,7 +22,7 @@ pub(crate) const CAUGHT: [Signal; 7] = [
 ];
 
 /// The signals of job control that stop a process. The kernel discards them for PID 1
-/// of a namespace, so the host side stops the program (see [`stop_with`]).
+/// of a namespace, so the supervisor stops the program (see [`stop_with`]).
 ///
 /// # Source
 /// pid_namespaces(7), "The namespace init process"
@@ -52,9 +52,9 @@ impl Signals {
         let caught = SigSet::from_iter(signals);
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&caught), Some(&mut before))
-            .look(|| "sigprocmask(2)")?;
+            .untraced(|| "sigprocmask(2)")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let fd = SignalFd::with_flags(&caught, flags).look(|| "signalfd(2)")?;
+        let fd = SignalFd::with_flags(&caught, flags).untraced(|| "signalfd(2)")?;
         Ok(Signals { fd, before })
     }
 
@@ -64,12 +64,12 @@ impl Signals {
     /// # Errors
     /// read(2) fails.
     pub fn next(&self) -> Result<Option<(Signal, bool)>> {
-        let Some(info) = self.fd.read_signal().look(|| "read(2) of signalfd")?
+        let Some(info) = self.fd.read_signal().untraced(|| "read(2) of signalfd")?
         else {
             return Ok(None);
         };
         let signal = Signal::try_from(info.ssi_signo as i32)
-            .look(|| "read(2) of signalfd")?;
+            .untraced(|| "read(2) of signalfd")?;
         Ok(Some((signal, info.ssi_code == SI_KERNEL)))
     }
 }
@@ -90,12 +90,12 @@ pub(crate) fn ends(signal: Signal) -> bool {
 /// setpgid(2), "orphaned process group"
 pub(crate) fn stop_with(signal: Signal) -> Result<()> {
     let (only, mut before) = (SigSet::from_iter([signal]), SigSet::empty());
-    raise(signal).look(|| format!("raise(3) {signal}"))?;
+    raise(signal).untraced(|| format!("raise(3) {signal}"))?;
     // The signal is blocked and pending, so the process stops in this call.
     sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&only), Some(&mut before))
-        .look(|| "sigprocmask(2)")?;
+        .untraced(|| "sigprocmask(2)")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
-        .look(|| "sigprocmask(2)")
+        .untraced(|| "sigprocmask(2)")
 }
 
 impl AsFd for Signals {

@@ -63,7 +63,7 @@ pub(crate) fn clone3(
     // SAFETY: without CLONE_VM the child has a copy of this memory, including the
     // stack, so both sides can continue from here. The process is single-threaded
     // (callers assert it), so no lock is held by a thread that the copy lacks.
-    // `args` outlives the call.
+    // `clone_args` outlives the call.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
     };
@@ -96,7 +96,7 @@ pub(crate) fn assert_one_thread() -> anyhow::Result<()> {
     let tasks = "/proc/self/task";
     // The directory has one subdirectory for each thread, besides `.` and `..`.
     let links =
-        std::fs::metadata(tasks).look(|| format!("stat(2) {tasks}"))?.nlink();
+        std::fs::metadata(tasks).untraced(|| format!("stat(2) {tasks}"))?.nlink();
     assert_eq!(links, 3, "a clone needs a process with one thread");
     Ok(())
 }
@@ -140,7 +140,7 @@ pub fn default_signal(signal: nix::sys::signal::Signal) {
 }
 
 /// Mark every descriptor from `first` on close-on-exec. Descriptors that the caller
-/// of the host side left open must not reach the container.
+/// of the supervisor left open must not reach the container.
 ///
 /// # Source
 /// close_range(2), "CLOSE_RANGE_CLOEXEC"
@@ -170,7 +170,8 @@ pub(crate) fn close_all_but(kept: impl AsFd) -> nix::Result<()> {
 pub(crate) fn close_inherited() -> anyhow::Result<()> {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     let list = "/proc/self/fd";
-    let entries = std::fs::read_dir(list).look(|| format!("readdir(3) {list}"))?;
+    let entries =
+        std::fs::read_dir(list).untraced(|| format!("readdir(3) {list}"))?;
     let names = entries.flatten().map(|entry| entry.file_name());
     let fds: Vec<RawFd> =
         names.filter_map(|name| name.to_str()?.parse().ok()).collect();
@@ -188,7 +189,7 @@ pub(crate) fn close_inherited() -> anyhow::Result<()> {
 }
 
 /// Close every descriptor from `first` on, in a process that uses none of them again
-/// and ends with [`leave`].
+/// and ends with [`exit_now`].
 pub(crate) fn close_from(first: RawFd) -> nix::Result<()> {
     close_range(first, RawFd::MAX, 0)
 }
@@ -443,7 +444,8 @@ pub fn setdomainname(name: &str) -> nix::Result<()> {
 /// proc_pid_stat(5), "arg_start" to "env_end"; PR_SET_NAME(2const)
 pub(crate) fn rename(name: &str) -> anyhow::Result<()> {
     let path = "/proc/self/stat";
-    let stat = std::fs::read_to_string(path).look(|| format!("read(2) {path}"))?;
+    let stat =
+        std::fs::read_to_string(path).untraced(|| format!("read(2) {path}"))?;
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     // The fields after the name start with number 3; these are 48 to 51.
     let mut ends = fields.split_whitespace().skip(45).map_while(|n| n.parse().ok());
@@ -463,7 +465,7 @@ pub(crate) fn rename(name: &str) -> anyhow::Result<()> {
     // SAFETY: as above, and the name is no longer than the area.
     unsafe { start.copy_from_nonoverlapping(name.as_ptr(), length) };
     let name = CString::new(name)?;
-    nix::sys::prctl::set_name(&name).look(|| "prctl(2) PR_SET_NAME")
+    nix::sys::prctl::set_name(&name).untraced(|| "prctl(2) PR_SET_NAME")
 }
 
 /// Write a byte to an I/O port of the machine. A test VM reports its verdict this
@@ -488,7 +490,7 @@ pub fn write_port(port: u16, byte: u8) -> nix::Result<()> {
 ///
 /// # Source
 /// _exit(2)
-pub(crate) fn leave(code: u8) -> ! {
+pub(crate) fn exit_now(code: u8) -> ! {
     // SAFETY: _exit does not return and touches no memory of this process.
     unsafe { libc::_exit(code.into()) }
 }

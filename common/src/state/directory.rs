@@ -95,7 +95,7 @@ impl State {
         self.root.join("containers")
     }
 
-    /// The directory of lock files: one per container whose host side is alive, or
+    /// The directory of lock files: one per container whose supervisor is alive, or
     /// was killed without clean-up.
     #[must_use]
     pub fn running(&self) -> PathBuf {
@@ -163,11 +163,11 @@ impl State {
             // failed. readdir(3) gives the reason.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 fs::read_dir(&directory)
-                    .look(|| format!("readdir(3) {}", directory.display()))
+                    .untraced(|| format!("readdir(3) {}", directory.display()))
                     .hint(hints::state)?;
             }
             made => made
-                .look(|| format!("mkdir(2) {}", directory.display()))
+                .untraced(|| format!("mkdir(2) {}", directory.display()))
                 .hint(hints::state)?,
         }
         Ok(directory)

@@ -116,7 +116,7 @@ impl<'a> Fields<'a> {
     /// The text is truncated, a line is not a field, or its format is newer.
     pub fn read(text: &'a [u8]) -> Result<Fields<'a>> {
         let text = text.strip_suffix(END).context("its last line is not `end`")?;
-        let mut fields = Vec::with_capacity(USUAL);
+        let mut fields = Vec::with_capacity(USUAL_COUNT);
         for line in lines(text) {
             fields.push(field(line)?);
         }
@@ -187,7 +187,7 @@ impl<'a> Fields<'a> {
 
 /// The usual number of fields is smaller, so the vector is allocated once. A list of
 /// containers reads hundreds of records.
-const USUAL: usize = 16;
+const USUAL_COUNT: usize = 16;
 
 const END: &[u8] = b"end\n";
 

@@ -48,34 +48,36 @@ impl Record {
 
 /// A container that was found, to be ended or removed: that needs no whole record.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundContainer {
     /// Where its files are.
     pub home: Home,
     /// Its record; `None` if that is damaged.
     pub record: Option<Record>,
 }
 
-impl Found {
+impl FoundContainer {
     /// The container with this name, this ID, or the only one whose ID begins so; also if
     /// its record is damaged.
     ///
     /// # Errors
     /// There is none; there are several; a newer version made it.
-    pub fn find(state: &State, word: &str) -> Result<Found> {
+    pub fn find(state: &State, word: &str) -> Result<FoundContainer> {
         let id = id_of(state, word)?;
         match Record::read(state, &id) {
             Ok(None) => bail!(without_record(word, &id)),
             Ok(Some(record)) => {
-                Ok(Found { home: record.home(state), record: Some(record) })
+                Ok(FoundContainer { home: record.home(state), record: Some(record) })
             }
             Err(error) if is_newer(&error) => Err(error),
-            Err(_) => Ok(Found { home: Home::salvaged(state, id)?, record: None }),
+            Err(_) => {
+                Ok(FoundContainer { home: Home::salvaged(state, id)?, record: None })
+            }
         }
     }
 
     /// The name, or else the ID.
     #[must_use]
-    pub fn called(&self) -> &str {
+    pub fn display_name(&self) -> &str {
         self.home.name.as_ref().map_or(self.home.id.as_str(), Name::as_str)
     }
 }

@@ -22,7 +22,7 @@ impl Id {
     pub fn new() -> Result<Id> {
         let mut bytes = [0_u8; 6];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .look(|| "getrandom(2) for a container ID")?;
+            .untraced(|| "getrandom(2) for a container ID")?;
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         text.parse()
     }

@@ -1,6 +1,6 @@
 //! The lock file of a container: `running/ID`.
 //!
-//! The host side holds a lock (flock(2)) on it while it is alive; the kernel
+//! The supervisor holds a lock (flock(2)) on it while it is alive; the kernel
 //! releases the lock when the holder dies, for whatever reason. The lock file is the
 //! first file of the container that is created, and the last that is removed. It
 //! contains the container's notes.
@@ -17,7 +17,7 @@ use crate::cli::step::{Hint, Step};
 use crate::read_whole;
 use crate::state::home::Home;
 use crate::state::notes::{Notes, header};
-use crate::state::tree::gone;
+use crate::state::tree::ignore_missing;
 
 /// The lock of a container. Dropping it releases the lock.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Watched {
 pub enum LockState {
     /// No process holds the lock, or there is no lock file.
     Free,
-    /// A process holds the lock: the host side, or a command that removes the
+    /// A process holds the lock: the supervisor, or a command that removes the
     /// container.
     Held(Notes),
 }
@@ -69,16 +69,16 @@ impl Home {
         let mut file = loop {
             let file = File::options().create(true).append(true).open(&path);
             let file = file
-                .look(|| format!("open(2) {}", path.display()))
+                .untraced(|| format!("open(2) {}", path.display()))
                 .hint(hints::state)?;
-            file.lock().look(|| format!("flock(2) {}", path.display()))?;
+            file.lock().untraced(|| format!("flock(2) {}", path.display()))?;
             // A sweep may have locked and removed the empty file first.
             if links(&file)? > 0 {
                 break file;
             }
         };
         file.write_all(&header())
-            .look(|| format!("write(2) {}", path.display()))
+            .untraced(|| format!("write(2) {}", path.display()))
             .hint(hints::state)?;
         Ok(Lock { _file: file })
     }
@@ -93,17 +93,18 @@ impl Home {
                 return Ok(LockState::Free);
             }
             file => {
-                file.look(|| format!("open(2) {}", self.lock_path().display()))?
+                file.untraced(|| format!("open(2) {}", self.lock_path().display()))?
             }
         };
         // A shared lock: two processes that check at once must not see each other as
-        // the host side.
+        // the supervisor.
         if file.try_lock_shared().is_ok() {
             return Ok(LockState::Free);
         }
         let text = read_whole::rest(&mut file);
         Ok(LockState::Held(
-            text.look(|| format!("read(2) {}", self.lock_path().display()))?.into(),
+            text.untraced(|| format!("read(2) {}", self.lock_path().display()))?
+                .into(),
         ))
     }
 
@@ -116,7 +117,8 @@ impl Home {
         match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             file => {
-                let file = file.look(|| format!("open(2) {}", path.display()))?;
+                let file =
+                    file.untraced(|| format!("open(2) {}", path.display()))?;
                 Ok(Some(Watched { file, path }))
             }
         }
@@ -128,8 +130,8 @@ impl Home {
     /// unlink(2) fails.
     pub fn release(&self) -> Result<()> {
         let path = self.lock_path();
-        gone(std::fs::remove_file(&path))
-            .look(|| format!("unlink(2) {}", path.display()))
+        ignore_missing(std::fs::remove_file(&path))
+            .untraced(|| format!("unlink(2) {}", path.display()))
     }
 }
 
@@ -138,22 +140,23 @@ impl Watched {
     ///
     /// # Errors
     /// flock(2) or read(2) fails.
-    pub fn outlast(mut self) -> Result<Notes> {
+    pub fn wait_until_released(mut self) -> Result<Notes> {
         loop {
             match self.file.lock_shared() {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 locked => {
-                    locked.look(|| format!("flock(2) {}", self.path.display()))?;
+                    locked
+                        .untraced(|| format!("flock(2) {}", self.path.display()))?;
                     break;
                 }
             }
         }
         let text = read_whole::rest(&mut self.file);
-        Ok(text.look(|| format!("read(2) {}", self.path.display()))?.into())
+        Ok(text.untraced(|| format!("read(2) {}", self.path.display()))?.into())
     }
 }
 
-/// Take the lock of a container whose host side is dead. `None` if a process holds
+/// Take the lock of a container whose supervisor is dead. `None` if a process holds
 /// the lock, if the file does not exist, or if it belongs to another user.
 ///
 /// # Errors
@@ -169,12 +172,12 @@ pub(crate) fn take_over(home: &Home) -> Result<Option<(Lock, Notes)>> {
         {
             return Ok(None);
         }
-        file => file.look(|| format!("open(2) {}", path.display()))?,
+        file => file.untraced(|| format!("open(2) {}", path.display()))?,
     };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(e)) => {
-            return Err(e).look(|| format!("flock(2) {}", path.display()));
+            return Err(e).untraced(|| format!("flock(2) {}", path.display()));
         }
         Ok(()) => {}
     }
@@ -183,10 +186,10 @@ pub(crate) fn take_over(home: &Home) -> Result<Option<(Lock, Notes)>> {
         return Ok(None);
     }
     let text = read_whole::rest(&mut file);
-    let text = text.look(|| format!("read(2) {}", path.display()))?;
+    let text = text.untraced(|| format!("read(2) {}", path.display()))?;
     Ok(Some((Lock { _file: file }, text.into())))
 }
 
 fn links(file: &File) -> Result<u64> {
-    Ok(file.metadata().look(|| "fstat(2) of a container's lock file")?.nlink())
+    Ok(file.metadata().untraced(|| "fstat(2) of a container's lock file")?.nlink())
 }

@@ -12,7 +12,7 @@ pub struct Name(String);
 
 impl Name {
     /// The maximum length in bytes, which is the maximum of sethostname(2).
-    pub const LONGEST: usize = 64;
+    pub const MAX_LENGTH: usize = 64;
 
     /// As text.
     #[must_use]
@@ -30,8 +30,8 @@ impl FromStr for Name {
         if text.is_empty() {
             bail!("the name is empty: expected {rule}");
         }
-        if text.len() > Name::LONGEST {
-            let (length, longest) = (text.len(), Name::LONGEST);
+        if text.len() > Name::MAX_LENGTH {
+            let (length, longest) = (text.len(), Name::MAX_LENGTH);
             bail!("the name has {length} bytes: at most {longest} are allowed");
         }
         let inner = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);

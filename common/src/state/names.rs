@@ -11,7 +11,7 @@ use crate::state::directory::State;
 use crate::state::home::Home;
 use crate::state::id::Id;
 use crate::state::name::Name;
-use crate::state::tree::{gone, remove_tree};
+use crate::state::tree::{ignore_missing, remove_tree};
 
 impl State {
     /// The owner of a name: the target of the symlink. `None` if the name is free.
@@ -22,9 +22,9 @@ impl State {
         let link = self.names().join(name.as_str());
         match fs::read_link(&link) {
             Err(e) if no_link(&e) => Ok(None),
-            owner => {
-                owner.look(|| format!("readlink(2) {}", link.display())).map(Some)
-            }
+            owner => owner
+                .untraced(|| format!("readlink(2) {}", link.display()))
+                .map(Some),
         }
     }
 }
@@ -47,11 +47,11 @@ impl State {
         let step = || format!("readdir(3) {}", directory.display());
         let entries = match fs::read_dir(&directory) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.look(step)?,
+            entries => entries.untraced(step)?,
         };
         let mut names = Vec::new();
         for entry in entries {
-            let name = entry.look(step)?.file_name();
+            let name = entry.untraced(step)?.file_name();
             names.extend(name.to_str().and_then(|name| name.parse().ok()));
         }
         Ok(names)
@@ -78,8 +78,8 @@ impl State {
         // given the name to a new container.
         let directory = self.names();
         let handle = File::open(&directory)
-            .look(|| format!("open(2) {}", directory.display()))?;
-        handle.lock().look(|| format!("flock(2) {}", directory.display()))?;
+            .untraced(|| format!("open(2) {}", directory.display()))?;
+        handle.lock().untraced(|| format!("flock(2) {}", directory.display()))?;
         let stale = self.is_stale(name);
         if stale {
             remove_tree(&directory.join(name.as_str()))?;
@@ -108,12 +108,12 @@ impl State {
 ///
 /// # Errors
 /// readlink(2) or unlink(2) fails.
-pub(crate) fn give_back(home: &Home) -> Result<()> {
+pub(crate) fn release_name(home: &Home) -> Result<()> {
     let Some(name) = &home.name else { return Ok(()) };
     let owner = home.state.named(name)?;
     if owner.is_some_and(|id| id.as_os_str() == home.id.as_str()) {
         let link = home.state.names().join(name.as_str());
-        gone(fs::remove_file(&link))
+        ignore_missing(fs::remove_file(&link))
             .step(|| format!("unlink(2) {}", link.display()))?;
     }
     Ok(())

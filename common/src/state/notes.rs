@@ -26,7 +26,7 @@ use nix::unistd::Pid;
 
 use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
-use crate::process::pidfd::{Noted, Process};
+use crate::process::pidfd::{NotedProcess, Process};
 use crate::read_whole;
 use crate::state::fields::{FORMAT, NEWER};
 use crate::state::home::Home;
@@ -39,8 +39,8 @@ pub(crate) const NAME: &str = "name";
 const PROCESS: &str = "process";
 /// The program, if the first process is an init process.
 const PROGRAM: &str = "program";
-/// The host-side process.
-const HOST: &str = "host";
+/// The supervisor.
+const SUPERVISOR: &str = "host";
 /// The exit status of the program.
 pub(crate) const ENDED: &str = "ended";
 
@@ -48,7 +48,7 @@ pub(crate) const ENDED: &str = "ended";
 pub(crate) const PORT: &str = "port";
 
 /// The kinds that are facts: nothing must be undone.
-const FACTS: [&str; 6] = [NAME, PROCESS, PROGRAM, HOST, ENDED, PORT];
+const FACTS: [&str; 6] = [NAME, PROCESS, PROGRAM, SUPERVISOR, ENDED, PORT];
 
 const UNTIL_REMOVED: &str = "until-removed";
 const UNTIL_EXIT: &str = "until-exit";
@@ -138,22 +138,22 @@ impl Notes {
 
     /// The container's first process, if its program was started.
     #[must_use]
-    pub fn process(&self) -> Option<Noted> {
+    pub fn process(&self) -> Option<NotedProcess> {
         self.first_process().map(|(_, noted)| noted)
     }
 
     /// The process that runs the program: the first process, or its child if it is
     /// an init process.
     #[must_use]
-    pub fn program(&self) -> Option<Noted> {
+    pub fn program(&self) -> Option<NotedProcess> {
         let program = self.of(PROGRAM).find_map(noted);
         program.or_else(|| self.process())
     }
 
-    /// The host-side process.
+    /// The supervisor.
     #[must_use]
-    pub fn host(&self) -> Option<Noted> {
-        self.of(HOST).find_map(noted)
+    pub fn supervisor(&self) -> Option<NotedProcess> {
+        self.of(SUPERVISOR).find_map(noted)
     }
 
     /// Whether the program was started and the container's files are kept after its
@@ -170,7 +170,7 @@ impl Notes {
         self.first_process().is_some_and(|(lifetime, _)| lifetime == UNTIL_EXIT)
     }
 
-    fn first_process(&self) -> Option<(&str, Noted)> {
+    fn first_process(&self) -> Option<(&str, NotedProcess)> {
         self.of(PROCESS).find_map(|note| {
             let space = note.iter().position(|byte| *byte == b' ')?;
             let lifetime = str::from_utf8(&note[..space]).ok()?;
@@ -180,10 +180,10 @@ impl Notes {
 }
 
 /// Parse `PID START`.
-fn noted(note: &[u8]) -> Option<Noted> {
+fn noted(note: &[u8]) -> Option<NotedProcess> {
     let (pid, since) = str::from_utf8(note).ok()?.split_once(' ')?;
     let pid = Pid::from_raw(pid.parse().ok()?);
-    Some(Noted { pid, since: since.parse().ok()? })
+    Some(NotedProcess { pid, since: since.parse().ok()? })
 }
 
 impl Home {
@@ -208,7 +208,7 @@ impl Home {
             .append(true)
             .open(&path)
             .and_then(|mut file| file.write_all(&lines))
-            .look(|| format!("write(2) {}", path.display()))
+            .untraced(|| format!("write(2) {}", path.display()))
             .hint(hints::state)
     }
 
@@ -220,7 +220,9 @@ impl Home {
         let path = self.lock_path();
         match read_whole::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Notes::default()),
-            text => Ok(text.look(|| format!("read(2) {}", path.display()))?.into()),
+            text => {
+                Ok(text.untraced(|| format!("read(2) {}", path.display()))?.into())
+            }
         }
     }
 
@@ -241,17 +243,18 @@ impl Home {
         self.note_pid(PROGRAM, "", pid)
     }
 
-    /// Note this process as the host side, for processes that wait for its end. It
+    /// Note this process as the supervisor, for processes that wait for its end. It
     /// ends after everything was done and written for the container.
     ///
     /// # Errors
     /// pidfd_open(2) or write(2) fails.
-    pub fn note_host(&self) -> Result<()> {
-        self.note_pid(HOST, "", Pid::this())
+    pub fn note_supervisor(&self) -> Result<()> {
+        self.note_pid(SUPERVISOR, "", Pid::this())
     }
 
     fn note_pid(&self, kind: &str, before: &str, pid: Pid) -> Result<()> {
-        let process = Process::of(pid).look(|| format!("pidfd_open(2) {pid}"))?;
+        let process =
+            Process::of(pid).untraced(|| format!("pidfd_open(2) {pid}"))?;
         let since = process.map_or(0, |process| process.since);
         self.note(kind, format!("{before}{pid} {since}").as_bytes())
     }
@@ -272,19 +275,19 @@ impl Home {
     /// # Errors
     /// read(2) or pidfd_open(2) fails.
     pub fn program(&self) -> Result<Option<Process>> {
-        hold(self.notes()?.program())
+        open_noted(self.notes()?.program())
     }
 
-    /// The host-side process, with a pidfd; `None` if it has ended.
+    /// The supervisor, with a pidfd; `None` if it has ended.
     ///
     /// # Errors
     /// read(2) or pidfd_open(2) fails.
-    pub fn host(&self) -> Result<Option<Process>> {
-        hold(self.notes()?.host())
+    pub fn supervisor(&self) -> Result<Option<Process>> {
+        open_noted(self.notes()?.supervisor())
     }
 }
 
-fn hold(noted: Option<Noted>) -> Result<Option<Process>> {
+fn open_noted(noted: Option<NotedProcess>) -> Result<Option<Process>> {
     let Some(noted) = noted else { return Ok(None) };
-    noted.hold().look(|| format!("pidfd_open(2) {}", noted.pid))
+    noted.open().untraced(|| format!("pidfd_open(2) {}", noted.pid))
 }

@@ -5,7 +5,7 @@
 //! port udp 127.0.0.1 5353 53
 //! ```
 //!
-//! The host side of the container holds each port by a bound socket. The kernel
+//! The supervisor of the container holds each port by a bound socket. The kernel
 //! closes the socket when that process ends, so nothing must be undone.
 
 use std::fmt;
@@ -77,7 +77,7 @@ pub struct Published {
 }
 
 /// The value of a note which means that all ports of earlier notes were released.
-const GIVEN_BACK: &[u8] = b"none";
+const RELEASED: &[u8] = b"none";
 
 impl Published {
     /// The host's address; 0.0.0.0 means all addresses.
@@ -116,7 +116,7 @@ impl Notes {
     /// that were released later.
     pub fn ports(&self) -> impl Iterator<Item = Published> {
         let notes: Vec<&[u8]> = self.of(PORT).collect();
-        let given_back = notes.iter().rposition(|note| *note == GIVEN_BACK);
+        let given_back = notes.iter().rposition(|note| *note == RELEASED);
         let first = given_back.map_or(0, |last| last + 1);
         notes.into_iter().skip(first).filter_map(Published::noted)
     }
@@ -140,8 +140,8 @@ impl Home {
     ///
     /// # Errors
     /// open(2) or write(2) fails.
-    pub fn note_ports_given_back(&self) -> Result<()> {
-        self.note(PORT, GIVEN_BACK)
+    pub fn note_ports_released(&self) -> Result<()> {
+        self.note(PORT, RELEASED)
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
         assert!(notes.kinds().is_empty(), "there is nothing to undo");
         assert_eq!(web.to_string(), "0.0.0.0:8080->80/tcp");
         assert_eq!(dns.to_string(), "127.0.0.1:5353->53/udp");
-        home.note_ports_given_back().unwrap();
+        home.note_ports_released().unwrap();
         assert_eq!(home.notes().unwrap().ports().count(), 0);
         home.note_ports(&[dns]).unwrap();
         assert_eq!(home.notes().unwrap().ports().collect::<Vec<_>>(), [dns]);

@@ -82,7 +82,7 @@ pub struct Mount {
 /// How and when a container ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The exit; [`Exit::Unseen`] if the host side was killed.
+    /// The exit; [`Exit::Unseen`] if the supervisor was killed.
     pub how: Exit,
     /// The time of the end, in seconds after 1970.
     pub at: u64,
@@ -115,7 +115,7 @@ impl Record {
 
     /// The name if there is one, otherwise the ID.
     #[must_use]
-    pub fn called(&self) -> &str {
+    pub fn display_name(&self) -> &str {
         self.name.as_ref().map_or(self.id.as_str(), Name::as_str)
     }
 
@@ -190,7 +190,7 @@ impl End {
                 })
             }
             text => End::parse(
-                text.look(|| {
+                text.untraced(|| {
                     format!("readlink(2) {}", state.file_path(id, ENDED).display())
                 })?
                 .as_bytes(),
@@ -199,7 +199,7 @@ impl End {
         end.map(Some).with_context(|| damaged(state, id, ENDED))
     }
 
-    /// The end as the host side wrote it to the lock file.
+    /// The end as the supervisor wrote it to the lock file.
     ///
     /// # Errors
     /// The note is damaged.
@@ -345,7 +345,7 @@ pub(crate) fn read(state: &State, id: &Id, name: &str) -> Result<Option<Vec<u8>>
         // before its content did.
         text => text
             .map(|text| Some(text).filter(|text| !text.is_empty()))
-            .look(|| format!("read(2) {}", state.file_path(id, name).display())),
+            .untraced(|| format!("read(2) {}", state.file_path(id, name).display())),
     }
 }
 

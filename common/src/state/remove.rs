@@ -21,7 +21,7 @@ fn is_full(error: &Error) -> bool {
 impl Home {
     // ANCHOR: remove
     /// Remove the container with all its files; `called` is its name for messages.
-    /// Resources that its killed host side left are first undone by means of the
+    /// Resources that its killed supervisor left are first undone by means of the
     /// table.
     ///
     /// # Errors
@@ -32,12 +32,12 @@ impl Home {
         let handle = match File::open(&dir) {
             // Another process has removed it.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            handle => handle.look(|| format!("open(2) {}", dir.display()))?,
+            handle => handle.untraced(|| format!("open(2) {}", dir.display()))?,
         };
         let flock = || format!("flock(2) {}", dir.display());
         match handle.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::Error(e)) => return Err(e).look(flock),
+            Err(TryLockError::Error(e)) => return Err(e).untraced(flock),
             // Processes that read the container hold this lock shared; a removal
             // needs it exclusively.
             Err(TryLockError::WouldBlock) if handle.try_lock_shared().is_ok() => {
@@ -47,7 +47,7 @@ impl Home {
                 )
             }
             Err(TryLockError::WouldBlock) => {
-                handle.lock().look(flock)?;
+                handle.lock().untraced(flock)?;
                 if !exists(self) {
                     return Ok(());
                 }
@@ -60,12 +60,12 @@ impl Home {
             (Status::Running(_) | Status::Starting, _) => {
                 bail!("container {called} is running: end its program first");
             }
-            // The host side, or a sweep, is about to finish.
-            (Status::Ending, Some(watched)) => drop(watched.outlast()?),
+            // The supervisor, or a sweep, is about to finish.
+            (Status::Ending, Some(watched)) => drop(watched.wait_until_released()?),
             _ => {}
         }
-        // First undo what a killed host side left. Then take the lock again, so that
-        // the next sweep finishes this removal if it is killed.
+        // First undo what a killed supervisor left. Then take the lock again, so
+        // that the next sweep finishes this removal if it is killed.
         undo(self, &self.notes()?, table)?;
         self.release()?;
         let lock = match self.lock() {

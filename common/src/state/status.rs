@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::process::exit::Exit;
-use crate::process::pidfd::Noted;
+use crate::process::pidfd::NotedProcess;
 use crate::state::directory::State;
 use crate::state::home::Home;
 use crate::state::id::Id;
@@ -12,7 +12,7 @@ use crate::state::notes::Notes;
 use crate::state::record::{End, RECORD};
 
 /// The status of a container at the moment of the check. The lock tells whether its
-/// host side is alive. A PID alone is not enough: another process may have it by
+/// supervisor is alive. A PID alone is not enough: another process may have it by
 /// now, so the start time is compared as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -20,12 +20,13 @@ pub enum Status {
     /// [`Status::by_lock`] it may also be being removed.
     Starting,
     /// The program runs; this is the container's first process.
-    Running(Noted),
-    /// The program has ended, and the host side has not written the exit status yet.
+    Running(NotedProcess),
+    /// The program has ended, and the supervisor has not written the exit status
+    /// yet.
     Ending,
-    /// The program has ended, and the host side saw its exit status.
+    /// The program has ended, and the supervisor saw its exit status.
     Exited(End),
-    /// The host side was killed: no process saw the end.
+    /// The supervisor was killed: no process saw the end.
     Dead,
 }
 
@@ -47,7 +48,7 @@ impl Status {
         // The lock first: the process that ends the container writes the end, then
         // releases the lock.
         let lock = home.lock_state()?;
-        let status = match Status::told_by(&lock) {
+        let status = match Status::from_lock_state(&lock) {
             Status::Running(process) => Some(Status::Running(process)),
             other => Status::unless_ended(&home.state, &home.id, other)?,
         };
@@ -68,15 +69,15 @@ impl Status {
     /// # Errors
     /// open(2), flock(2) or read(2) fails.
     pub fn by_lock(home: &Home) -> Result<Status> {
-        Ok(Status::told_by(&home.lock_state()?))
+        Ok(Status::from_lock_state(&home.lock_state()?))
     }
 
-    fn told_by(lock: &LockState) -> Status {
+    fn from_lock_state(lock: &LockState) -> Status {
         match lock {
             LockState::Free => Status::Dead,
             LockState::Held(notes) => match notes.process() {
                 None => Status::Starting,
-                Some(process) if process.lives() => Status::Running(process),
+                Some(process) if process.is_alive() => Status::Running(process),
                 Some(_) => Status::Ending,
             },
         }

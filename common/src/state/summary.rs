@@ -56,7 +56,7 @@ impl Summary {
 
     /// The name if there is one, otherwise the ID.
     #[must_use]
-    pub fn called(&self) -> &str {
+    pub fn display_name(&self) -> &str {
         self.name.as_ref().map_or(self.id.as_str(), Name::as_str)
     }
 }

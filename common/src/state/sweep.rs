@@ -1,4 +1,4 @@
-//! Sweeping containers whose host side was killed: their lock files are not locked.
+//! Sweeping containers whose supervisor was killed: their lock files are not locked.
 //!
 //! A start examines at most two lock files, chosen at random, and the owner of each
 //! name that it claims. It therefore opens at most two lock files for any number of
@@ -16,7 +16,7 @@ use crate::state::directory::State;
 use crate::state::home::Home;
 use crate::state::id::Id;
 use crate::state::lock::{Lock, take_over};
-use crate::state::names::give_back;
+use crate::state::names::release_name;
 use crate::state::notes::Notes;
 use crate::state::record;
 use crate::state::undo::{Table, knows, rows, undo};
@@ -24,7 +24,7 @@ use crate::state::undo::{Table, knows, rows, undo};
 /// The number of lock files that a start examines.
 const SAMPLE: usize = 2;
 
-/// A container whose host side is dead. Its lock prevents other processes from
+/// A container whose supervisor is dead. Its lock prevents other processes from
 /// sweeping it at the same time.
 #[derive(Debug)]
 pub struct Dead {
@@ -51,7 +51,7 @@ impl State {
         ids(&self.containers())
     }
 
-    /// All containers whose host side is dead.
+    /// All containers whose supervisor is dead.
     ///
     /// # Errors
     /// readdir(3), open(2) or flock(2) fails.
@@ -75,7 +75,7 @@ impl State {
     ///
     /// # Errors
     /// readdir(3), open(2), flock(2) or getrandom(2) fails.
-    pub(crate) fn dead_by_chance(&self) -> Result<Vec<Dead>> {
+    pub(crate) fn sample_dead(&self) -> Result<Vec<Dead>> {
         let mut ids = self.locked_ids()?;
         let mut dead = Vec::new();
         for _ in 0..SAMPLE.min(ids.len()) {
@@ -140,12 +140,12 @@ impl Dead {
 /// unlink(2) or rmdir(2) fails.
 pub(crate) fn remove_files(home: &Home) -> Result<()> {
     record::forget(home)?;
-    give_back(home)?;
+    release_name(home)?;
     home.remove_dir()?;
     home.release()
 }
 
-/// Sweep a container that owns something that this process needs. If its host side
+/// Sweep a container that owns something that this process needs. If its supervisor
 /// is alive, or if it cannot be swept, it keeps the resource.
 pub fn sweep_holder(home: Home, table: Table) {
     if let Ok(Some(dead)) = Dead::find(home) {
@@ -173,7 +173,7 @@ pub(crate) fn sweep_quietly(dead: &Dead, table: Table) {
 fn random_below(limit: usize) -> Result<usize> {
     let mut bytes = [0; 4];
     getrandom(&mut bytes, GetRandomFlags::empty())
-        .look(|| "getrandom(2) to choose a container")?;
+        .untraced(|| "getrandom(2) to choose a container")?;
     Ok(u32::from_ne_bytes(bytes) as usize % limit)
 }
 
@@ -186,11 +186,11 @@ pub(crate) fn ids(directory: &std::path::Path) -> Result<Vec<Id>> {
     let step = || format!("readdir(3) {}", directory.display());
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.look(step)?,
+        entries => entries.untraced(step)?,
     };
     let mut found = Vec::new();
     for entry in entries {
-        let name = entry.look(step)?.file_name();
+        let name = entry.untraced(step)?.file_name();
         found.extend(name.to_str().and_then(|name| name.parse().ok()));
     }
     Ok(found)

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use rustix::fs::{IFlags, ioctl_getflags};
 use tempfile::TempDir;
 
-use super::names::give_back;
+use super::names::release_name;
 use super::spread::spread;
 use super::sweep::{remove_files, sweep_quietly};
 use super::*;
@@ -35,7 +35,7 @@ fn home(state: &State, name: Option<&str>) -> Home {
     Home { id: Id::new().unwrap(), name, state: state.clone() }
 }
 
-/// A container whose host side was killed, with this note.
+/// A container whose supervisor was killed, with this note.
 fn dead(state: &State, name: Option<&str>, kind: &str) -> Home {
     let home = home(state, name);
     drop(home.claim(NONE).unwrap());
@@ -124,11 +124,11 @@ fn a_start_examines_two_lock_files_however_many_there_are() {
     for _ in 0..2 {
         dead(&state, None, "name");
     }
-    assert_eq!(state.dead_by_chance().unwrap().len(), 2);
+    assert_eq!(state.sample_dead().unwrap().len(), 2);
     for _ in 0..20 {
         dead(&state, None, "name");
     }
-    assert_eq!(state.dead_by_chance().unwrap().len(), 2);
+    assert_eq!(state.sample_dead().unwrap().len(), 2);
     assert_eq!(state.dead().unwrap().len(), 22);
 }
 
@@ -207,16 +207,16 @@ fn containers_are_spread_where_the_file_system_can() {
 fn a_host_side_is_found_by_its_pid_and_its_start_time() {
     let (_dir, state) = state();
     let home = home(&state, None);
-    assert!(home.host().unwrap().is_none());
+    assert!(home.supervisor().unwrap().is_none());
     let lock = home.claim(NONE).unwrap();
-    assert!(home.host().unwrap().is_none());
+    assert!(home.supervisor().unwrap().is_none());
     home.note("host", format!("{} 1", Pid::this()).as_bytes()).unwrap();
-    assert!(home.host().unwrap().is_none(), "another process has that PID");
+    assert!(home.supervisor().unwrap().is_none(), "another process has that PID");
     remove_files(&home).unwrap();
     drop(lock);
     let _lock = home.claim(NONE).unwrap();
-    home.note_host().unwrap();
-    assert_eq!(home.host().unwrap().unwrap().pid, Pid::this());
+    home.note_supervisor().unwrap();
+    assert_eq!(home.supervisor().unwrap().unwrap().pid, Pid::this());
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_waiting_process_reads_the_last_note_though_the_file_is_gone() {
     let lock = home.claim(NONE).unwrap();
     let watched = home.watch().unwrap().unwrap();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| watched.outlast().unwrap());
+        let waiter = scope.spawn(|| watched.wait_until_released().unwrap());
         home.note("ended", b"3 100").unwrap();
         remove_files(&home).unwrap();
         drop(lock);
@@ -345,7 +345,7 @@ fn of_two_that_want_a_name_the_loser_is_told_the_owner() {
         let one = home(&state, Some("web"));
         for _ in 0..2_000 {
             match one.claim(NONE) {
-                Ok(_lock) => give_back(&one).unwrap(),
+                Ok(_lock) => release_name(&one).unwrap(),
                 Err(e) => assert!(!e.to_string().contains("container :"), "{e}"),
             }
             remove_files(&one).unwrap();

@@ -12,18 +12,19 @@ use nix::errno::Errno;
 
 use crate::cli::step::Step;
 
-/// The maximum time that a container may take to die after its host side was killed.
-const DYING: Duration = Duration::from_secs(2);
+/// The maximum time that a container may take to die after its supervisor was
+/// killed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Remove a directory and everything below it. A missing directory is not an error.
 ///
 /// # Errors
 /// unlink(2) or rmdir(2) fails.
 pub fn remove_tree(dir: &Path) -> Result<()> {
-    let deadline = Instant::now() + DYING;
+    let deadline = Instant::now() + EXIT_TIMEOUT;
     loop {
         match remove_once(dir) {
-            // The kernel releases the lock of a killed host side before it ends the
+            // The kernel releases the lock of a killed supervisor before it ends the
             // container. Until then the container may create files.
             Err(e)
                 if e.kind() == io::ErrorKind::DirectoryNotEmpty
@@ -48,7 +49,7 @@ fn remove_once(dir: &Path) -> io::Result<()> {
         }
         removed => removed,
     };
-    gone(removed)
+    ignore_missing(removed)
 }
 
 fn open_up(dir: &Path) {
@@ -61,7 +62,7 @@ fn open_up(dir: &Path) {
     }
 }
 
-pub(crate) fn gone(removed: io::Result<()>) -> io::Result<()> {
+pub(crate) fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
     removed.or_else(|e| match e.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT) => Ok(()),
         _ => Err(e),

@@ -15,7 +15,7 @@ use ch02_net::Route;
 use ch02_user::Outside;
 use ch06_connect::conntrack;
 use ch06_connect::firewall::open_table;
-use ch06_connect::nft::Rules;
+use ch06_connect::nft::NftSocket;
 use common::rights;
 use common::state::{Id, Protocol, Published};
 use common::step::Step;
@@ -260,7 +260,7 @@ fn rules() -> Result<()> {
 /// Delete the connections of an unused address.
 fn connections() -> Result<()> {
     let address = Ipv4Addr::new(192, 0, 2, 2);
-    conntrack::forget(&Rules::open()?, address, &[]).map(drop)
+    conntrack::forget(&NftSocket::open()?, address, &[]).map(drop)
 }
 
 /// Open the device from which pasta(1) creates a network interface, as an ordinary

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ch06_connect::foreign::{commands, forward_chains};
-use ch06_connect::nft::Rules;
+use ch06_connect::nft::NftSocket;
 use common::PATH;
 use common::step::report;
 use nix::errno::Errno;
@@ -124,7 +124,7 @@ fn forward(who: Who) -> Check {
         return Check::ok(id, detail);
     }
     let bridge = "BRIDGE";
-    let found = Rules::open().and_then(|rules| {
+    let found = NftSocket::open().and_then(|rules| {
         let tables = rules.tables()?;
         Ok((forward_chains(&rules, &tables)?, commands(&tables, bridge)))
     });

@@ -19,7 +19,7 @@ use common::step::Step;
 
 use super::life::images::{Random, program};
 use super::life::{
-    Aim, Line, Measure, Place, figures, go_on, hold_back, in_turn, table,
+    Aim, BenchDirs, Line, Measure, block_signals, figures, go_on, in_turn, table,
 };
 use super::record::Record;
 use crate::build::build_release;
@@ -55,11 +55,11 @@ pub(super) fn images(runs: u32, state: Option<PathBuf>) -> Result<Record> {
         bail!("the owners in a layer, and overlays, are root's: run it with sudo");
     }
     let release = build_release(&["--package", "ch07-pull"])?;
-    hold_back()?;
+    block_signals()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?.join("images");
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
-    let place = Place::new(&release.join("ch07-pull"), &parent, runs)?;
+    let place = BenchDirs::new(&release.join("ch07-pull"), &parent, runs)?;
     let registry = Registry::start(&place.path("registry"))?;
     let bench = Bench { place, registry, runs, made: Cell::new(0) };
     let six = bench.six()?;
@@ -76,7 +76,7 @@ pub(super) fn images(runs: u32, state: Option<PathBuf>) -> Result<Record> {
 }
 
 struct Bench {
-    place: Place,
+    place: BenchDirs,
     registry: Registry,
     runs: u32,
     /// The number of new directories.

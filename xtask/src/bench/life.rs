@@ -40,7 +40,7 @@ pub(super) enum Theme {
 }
 
 /// The directories of the benchmark.
-pub(super) struct Place {
+pub(super) struct BenchDirs {
     pub(super) program: PathBuf,
     /// The working directory, removed at the end.
     directory: PathBuf,
@@ -49,14 +49,18 @@ pub(super) struct Place {
     runs: u32,
 }
 
-impl Place {
+impl BenchDirs {
     /// Create the working directory below `parent`, with busybox.
-    pub(super) fn new(program: &Path, parent: &Path, runs: u32) -> Result<Place> {
+    pub(super) fn new(
+        program: &Path,
+        parent: &Path,
+        runs: u32,
+    ) -> Result<BenchDirs> {
         let directory = parent.join("life");
         remove_tree(&directory)?;
         let state = directory.join("state");
         busybox::image(&State::at(&state))?;
-        Ok(Place { program: program.to_owned(), directory, state, runs })
+        Ok(BenchDirs { program: program.to_owned(), directory, state, runs })
     }
 
     /// A command of the chapter's program with these arguments.
@@ -75,7 +79,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for BenchDirs {
     fn drop(&mut self) {
         // If this fails, the next benchmark removes it.
         let _ = remove_tree(&self.directory);
@@ -137,7 +141,7 @@ fn ending() -> SigSet {
 
 /// Block the signals that would kill this process without clean-up. Before each
 /// timed command, pending signals are checked. Commands do not inherit the mask.
-pub(super) fn hold_back() -> Result<()> {
+pub(super) fn block_signals() -> Result<()> {
     ending().thread_block().step(|| "pthread_sigmask(3)")
 }
 
@@ -178,7 +182,7 @@ pub(super) fn life(
     let release =
         build_release(&["--package", "ch04-tar", "--package", "ch05-env"])?;
     build_release(&["--package", "common", "--example", "straight_line"])?;
-    hold_back()?;
+    block_signals()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?;
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
@@ -189,7 +193,7 @@ pub(super) fn life(
         lines.extend(containers::all(&program, &line, &parent, runs)?);
     }
     if only != Some(Theme::Containers) {
-        let place = Place::new(&release.join("ch04-tar"), &parent, runs)?;
+        let place = BenchDirs::new(&release.join("ch04-tar"), &parent, runs)?;
         lines.extend(images::commit(&place)?);
         lines.extend(images::tars(&place)?);
     }

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ch02_net::Route;
-use ch06_connect::nft::Rules;
+use ch06_connect::nft::NftSocket;
 use common::step::Step;
 use provision::command;
 
 use super::life::{
-    Aim, Line, Measure, Place, figures, go_on, hold_back, in_turn, table,
+    Aim, BenchDirs, Line, Measure, block_signals, figures, go_on, in_turn, table,
 };
 use super::record::Record;
 use crate::build::build_release;
@@ -39,7 +39,7 @@ const GONE: f64 = 25.0;
 const IDLE: Duration = Duration::from_millis(100);
 
 /// A time limit that nothing here reaches.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The network, and the published port.
 const NAME: &str = "bench";
@@ -56,7 +56,7 @@ pub(super) fn net(runs: u32, state: Option<PathBuf>) -> Result<Record> {
         bail!("bridges require root: run it with sudo");
     }
     let release = build_release(&["--package", "ch06-ports"])?;
-    hold_back()?;
+    block_signals()?;
     let parent = state.unwrap_or_else(|| target().join("bench"));
     let parent = std::path::absolute(parent).context("--state")?;
     let program = release.join("ch06-ports");
@@ -81,7 +81,7 @@ pub(super) fn net(runs: u32, state: Option<PathBuf>) -> Result<Record> {
 /// directory.
 struct Host {
     space: Space,
-    place: Place,
+    place: BenchDirs,
     runs: u32,
 }
 
@@ -103,7 +103,7 @@ impl Host {
     fn new(program: &Path, parent: &Path, runs: u32) -> Result<Host> {
         fs::create_dir_all(parent)
             .step(|| format!("mkdir(2) {}", parent.display()))?;
-        let mut place = Place::new(program, parent, runs)?;
+        let mut place = BenchDirs::new(program, parent, runs)?;
         // A copy, as after an installation: see `bench life`.
         place.program = place.path("ch06-ports");
         fs::copy(program, &place.program).context("copy the program")?;
@@ -117,7 +117,7 @@ impl Host {
     /// The output of a command of the chapter.
     fn output(&self, words: &[&str]) -> Result<String> {
         let mut ours = self.place.ours(words);
-        let said = self.space.within(|| command::run(&mut ours, PATIENCE))?;
+        let said = self.space.within(|| command::run(&mut ours, TIMEOUT))?;
         Ok(String::from_utf8_lossy(&said.out).into_owned())
     }
 
@@ -207,7 +207,7 @@ impl Host {
             ensure!(status.code() == Some(1) || status.success(), "run: {status}");
             while is_connected()? {
                 ensure!(
-                    begun.elapsed() < PATIENCE,
+                    begun.elapsed() < TIMEOUT,
                     "the kernel does not remove the table"
                 );
                 sleep(Duration::from_micros(100));
@@ -220,7 +220,7 @@ impl Host {
 
 /// Whether this network namespace has a container's table or device.
 fn is_connected() -> Result<bool> {
-    let tables = Rules::open()?.tables()?;
+    let tables = NftSocket::open()?.tables()?;
     let links = Route::open()?.links()?;
     Ok(tables.iter().any(|table| table.name.starts_with("mydocker-"))
         || links.iter().any(|link| link.name.starts_with("veth")))

@@ -36,7 +36,7 @@ impl PrivateMounts {
                 umount2(&hierarchy.mount, MntFlags::MNT_DETACH)
                     .step(|| format!("umount(2) {}", hierarchy.mount.display()))?;
             }
-            File::open(OWN).context("open the namespace of the thread")
+            File::open(THREAD_NAMESPACE).context("open the namespace of the thread")
         })?;
         Ok(Some(PrivateMounts(namespace)))
     }
@@ -52,7 +52,7 @@ impl PrivateMounts {
             let (none, tmpfs) = (None::<&str>, Some("tmpfs"));
             mount(tmpfs, "/run", tmpfs, MsFlags::empty(), none)
                 .step(|| "mount(2) tmpfs on /run")?;
-            File::open(OWN).context("open the namespace of the thread")
+            File::open(THREAD_NAMESPACE).context("open the namespace of the thread")
         };
         in_thread(make).map(PrivateMounts)
     }
@@ -76,7 +76,7 @@ impl PrivateMounts {
 }
 
 /// The mount namespace of the calling thread.
-const OWN: &str = "/proc/thread-self/ns/mnt";
+const THREAD_NAMESPACE: &str = "/proc/thread-self/ns/mnt";
 
 /// Give the calling thread a mount namespace. Its changes do not propagate to the host.
 fn private_view() -> Result<()> {

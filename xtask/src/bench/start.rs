@@ -127,7 +127,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     }
     let sleeping = ours(&["sleep", "1"]).command();
     println!(
-        "host side while it runs: {} KiB private dirty",
+        "supervisor while it runs: {} KiB private dirty",
         private_dirty(sleeping)?
     );
     same.map_err(anyhow::Error::msg)?;
@@ -241,7 +241,7 @@ fn same_calls(ours: &Command, line: &Command) -> Result<Result<String, String>> 
     )))
 }
 
-/// The private memory of the host-side process, in KiB.
+/// The private memory of the supervisor, in KiB.
 fn private_dirty(mut command: Command) -> Result<u64> {
     let mut child = command.spawn()?;
     let path = Path::new("/proc").join(child.id().to_string()).join("smaps_rollup");

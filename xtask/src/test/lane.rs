@@ -39,7 +39,7 @@ pub(crate) fn name(set: &Set) -> String {
 
 /// A function that is called with the VM of a failed test: the test's name, the VM,
 /// and the number of tests that the VM has run.
-pub(crate) type Look<'a> =
+pub(crate) type OnFailure<'a> =
     &'a (dyn Fn(&str, &mut Machine, u32) -> Result<()> + Sync);
 
 /// How tests are run.
@@ -56,7 +56,7 @@ pub(crate) struct Suite<'a> {
     /// The time limit of a test.
     pub(crate) seconds: u64,
     /// Called for the first failed test; no other test is started then.
-    pub(crate) look: Option<Look<'a>>,
+    pub(crate) on_failure: Option<OnFailure<'a>>,
 }
 
 impl<'a> Suite<'a> {
@@ -68,7 +68,7 @@ impl<'a> Suite<'a> {
             again: None,
             jobs: 1,
             seconds,
-            look: None,
+            on_failure: None,
         }
     }
 }
@@ -103,7 +103,7 @@ pub(crate) fn run(
             let failed = matches!(report.verdict, Verdict::Failed(_));
             // The receiver is closed only when the lane is aborted.
             let _ = sender.send(report);
-            if let Some(look) = suite.look.filter(|_| failed) {
+            if let Some(on_failure) = suite.on_failure.filter(|_| failed) {
                 lock(&queue).clear();
                 if state == State::Gone {
                     say(&format!("no shell: the VM ended with {name}"));
@@ -112,7 +112,7 @@ pub(crate) fn run(
                     // started it ends.
                     drop(sender);
                     told.wait();
-                    return look(name, machine, given);
+                    return on_failure(name, machine, given);
                 }
             }
             if state != State::Usable {
@@ -196,7 +196,7 @@ fn one(set: &Set, vm: &mut Machine, suite: Suite, name: &str) -> (Report, State)
             .map_or_else(|| again(set, suite.program, name), str::to_owned),
     };
     let mut output = Vec::new();
-    let verdict = conversation(set, vm, suite, name, &mut output);
+    let verdict = run_order(set, vm, suite, name, &mut output);
     report.output = String::from_utf8_lossy(&output).into_owned();
     report.milliseconds = begun.elapsed().as_millis() as u64;
     let (verdict, mut state) = match verdict {
@@ -242,7 +242,7 @@ fn again(set: &Set, program: &str, name: &str) -> String {
 
 /// Order a test and wait for its end. Returns the verdict, the time in milliseconds,
 /// and whether the VM is unchanged. An error means that the VM is lost.
-fn conversation(
+fn run_order(
     set: &Set,
     vm: &mut Machine,
     suite: Suite,
@@ -286,11 +286,11 @@ pub(crate) fn ask(
         environment: suite.environment.to_vec(),
         seconds,
         ticket,
-        keep: suite.look.is_some(),
+        keep: suite.on_failure.is_some(),
     });
     if let Err(error) = vm.order(&order) {
         say(&in_words(&error));
-        return Err(gone(vm));
+        return Err(describe_end(vm));
     }
     let deadline = Instant::now() + Duration::from_secs(seconds) + GRACE;
     loop {
@@ -312,7 +312,7 @@ pub(crate) fn ask(
             Word::Event(Event::Refused { error }) => {
                 return Err(format!("the VM could not run the test: {error}"));
             }
-            Word::Gone => return Err(gone(vm)),
+            Word::Gone => return Err(describe_end(vm)),
             Word::Silence => return Err("hung the VM".into()),
             Word::Event(_) | Word::Bytes(..) | Word::Noise(_) => {
                 return Err("wrote on the runner's channel".into());
@@ -322,7 +322,7 @@ pub(crate) fn ask(
 }
 
 /// How the VM ended, as text.
-fn gone(vm: &mut Machine) -> String {
+fn describe_end(vm: &mut Machine) -> String {
     let status = vm.ended();
     if vm.panicked() {
         return "the kernel panicked".into();

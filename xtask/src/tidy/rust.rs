@@ -98,10 +98,10 @@ struct Word {
 fn each(
     file: &File,
     found: &mut Vec<Finding>,
-    look: &mut impl FnMut(&Word, &mut Vec<Finding>),
+    visit: &mut impl FnMut(&Word, &mut Vec<Finding>),
 ) {
     match file.text.parse::<TokenStream>() {
-        Ok(tokens) => walk(tokens, "", found, look),
+        Ok(tokens) => walk(tokens, "", found, visit),
         Err(error) => {
             let line = error.span().start().line;
             let what = format!("the file cannot be parsed as Rust: {error}");
@@ -114,7 +114,7 @@ fn walk(
     tokens: TokenStream,
     within: &str,
     found: &mut Vec<Finding>,
-    look: &mut impl FnMut(&Word, &mut Vec<Finding>),
+    visit: &mut impl FnMut(&Word, &mut Vec<Finding>),
 ) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut before = String::new();
@@ -131,7 +131,7 @@ fn walk(
                     is_called,
                     within: within.to_owned(),
                 };
-                look(&word, found);
+                visit(&word, found);
                 before = name;
             }
             TokenTree::Group(group) => {
@@ -140,7 +140,7 @@ fn walk(
                     Some(TokenTree::Ident(ident)) => ident.to_string(),
                     _ => String::new(),
                 };
-                walk(group.stream(), &called, found, look);
+                walk(group.stream(), &called, found, visit);
             }
             _ => {}
         }
@@ -191,7 +191,7 @@ mod tests {
         for text in [
             "\nfn f() { nix::mount::mount(a, b) }",
             "\nfn f() { sys::mount_read_only(fd) }",
-            "\nfn f() { birth.namespaces |= CloneFlags::CLONE_NEWUTS; }",
+            "\nfn f() { args.namespaces |= CloneFlags::CLONE_NEWUTS; }",
             "\nfn f() { namespaces.insert(CloneFlags::CLONE_NEWNS) }",
             "\nfn f() { if x { pivot_root(\".\", \".\")? } }",
             "\nuse nix::mount::MsFlags;",

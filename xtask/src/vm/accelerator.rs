@@ -57,7 +57,7 @@ const DONE: u8 = 0x2a;
 
 /// The result of the probe, and the conditions under which it is valid.
 #[derive(Serialize, Deserialize)]
-struct Found {
+struct ProbeResult {
     /// The boot ID of the host, the version of QEMU, and the user.
     key: String,
     accelerator: Accelerator,
@@ -84,7 +84,8 @@ pub(crate) fn choose(
     let key = format!("{} {} {uid}", boot.unwrap_or_default().trim(), qemu.version);
     let path = directory.join("accelerator.json");
     let kept = fs::read(&path).ok();
-    let kept = kept.and_then(|text| serde_json::from_slice::<Found>(&text).ok());
+    let kept =
+        kept.and_then(|text| serde_json::from_slice::<ProbeResult>(&text).ok());
     if let Some(found) = kept.filter(|found| found.key == key) {
         return Ok((found.accelerator, found.reason));
     }
@@ -92,7 +93,7 @@ pub(crate) fn choose(
         Ok(reason) => (Accelerator::Kvm, reason),
         Err(reason) => (Accelerator::Tcg, reason),
     };
-    let found = Found { key, accelerator, reason: reason.clone() };
+    let found = ProbeResult { key, accelerator, reason: reason.clone() };
     fs::write(&path, serde_json::to_vec_pretty(&found)?)
         .with_context(|| path.display().to_string())?;
     Ok((accelerator, reason))

@@ -4,41 +4,42 @@ use anyhow::{Result, bail};
 use common::step::report;
 
 use super::accelerator::Accelerator;
+use super::boot_config::{BootConfig, boot_configs};
 use super::machine::Machine;
-use super::rung::{Rung, ladder};
 use super::{Set, say, snapshot};
 use crate::mutex::lock;
 
-/// Start a VM with the rung that worked last, or else with the first rung that
-/// works.
+/// Start a VM with the configuration that worked last, or else with the first
+/// configuration that works.
 ///
 /// # Errors
-/// No rung works; the error contains the reason of each.
+/// No configuration works; the error contains the reason of each.
 pub(crate) fn boot(set: &Set) -> Result<Machine> {
-    let known = lock(&set.rung).clone();
-    let mut rungs = ladder(set);
+    let known = lock(&set.boot_config).clone();
+    let mut boot_configs = boot_configs(set);
     if let Some(known) = known {
-        // A rung that has worked before is tried twice.
-        rungs = [&known, &known].into_iter().chain(&rungs).cloned().collect();
+        // A configuration that has worked before is tried twice.
+        boot_configs =
+            [&known, &known].into_iter().chain(&boot_configs).cloned().collect();
     }
     let mut tried = Vec::new();
-    for rung in rungs {
-        match up(set, &rung) {
+    for boot_config in boot_configs {
+        match up(set, &boot_config) {
             Ok(machine) => {
                 if !tried.is_empty() {
                     say(&format!(
-                        "started with {rung}; failed before:{}",
+                        "started with {boot_config}; failed before:{}",
                         tried.concat()
                     ));
                 }
-                let first = lock(&set.rung).replace(rung).is_none();
+                let first = lock(&set.boot_config).replace(boot_config).is_none();
                 if first && !machine.missing.is_empty() {
                     let missing = machine.missing.join(", ");
                     say(&format!("this kernel has no cgroup v1 {missing}"));
                 }
                 return Ok(machine);
             }
-            Err(error) => tried.push(format!("\n  {rung}: {error:#}")),
+            Err(error) => tried.push(format!("\n  {boot_config}: {error:#}")),
         }
     }
     bail!(
@@ -49,16 +50,16 @@ pub(crate) fn boot(set: &Set) -> Result<Machine> {
     )
 }
 
-/// Start a VM with this rung: restore it if possible, otherwise boot it.
-fn up(set: &Set, rung: &Rung) -> Result<Machine> {
+/// Start a VM with this configuration: restore it if possible, otherwise boot it.
+fn up(set: &Set, boot_config: &BootConfig) -> Result<Machine> {
     // With KVM, a boot is about as fast as a restore.
     let kept = set.kept
         && set.medium.disk.is_some()
-        && rung.accelerator == Accelerator::Tcg;
+        && boot_config.accelerator == Accelerator::Tcg;
     if kept {
-        let restored = snapshot::find(set, rung).and_then(|snapshot| {
+        let restored = snapshot::find(set, boot_config).and_then(|snapshot| {
             let (memory, devices) = (snapshot.memory(), snapshot.devices());
-            match Machine::restore(set, rung, &memory, &devices) {
+            match Machine::restore(set, boot_config, &memory, &devices) {
                 Ok(mut machine) => {
                     machine.missing = snapshot.missing().to_vec();
                     Ok(machine)
@@ -74,5 +75,5 @@ fn up(set: &Set, rung: &Rung) -> Result<Machine> {
             Err(error) => say(&format!("no snapshot: {}", report(&error))),
         }
     }
-    Machine::start(set, rung)
+    Machine::start(set, boot_config)
 }

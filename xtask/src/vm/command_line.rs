@@ -8,8 +8,8 @@ use anyhow::Result;
 use vm_init::{EXIT_PORT, place};
 
 use super::accelerator::Accelerator;
+use super::boot_config::BootConfig;
 use super::payload::BUSES;
-use super::rung::Rung;
 use super::{Disk, Set};
 use crate::bound;
 
@@ -43,10 +43,14 @@ const SKIPPED: [&str; 11] = [
 ];
 
 /// QEMU's command line.
-pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command> {
+pub(super) fn command(
+    set: &Set,
+    boot_config: &BootConfig,
+    memory: &Memory,
+) -> Result<Command> {
     let mut command = bound::command(&set.qemu.program);
     // Two processors, so that a test can restrict a container to one of them.
-    let mut kind = rung.machine.to_owned();
+    let mut kind = boot_config.machine.to_owned();
     let size = format!("{}M", set.memory);
     let file = match memory {
         Memory::Own => None,
@@ -62,7 +66,7 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
     command.args(["-M", &kind, "-m", &size, "-smp", "2"]);
     command.args(["-nodefaults", "-no-user-config"]);
     command.args(["-display", "none", "-no-reboot"]);
-    match rung.accelerator {
+    match boot_config.accelerator {
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
         // One thread emulates both processors in turn. With a thread for each
         // processor, the emulation sometimes executes a breakpoint that the kernel
@@ -71,11 +75,11 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
             command.args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
         }
     };
-    command.arg("-kernel").arg(&rung.image);
+    command.arg("-kernel").arg(&boot_config.image);
     command.arg("-initrd").arg(&set.medium.initramfs);
-    let mut line = kernel_line(set, rung.accelerator);
+    let mut line = kernel_line(set, boot_config.accelerator);
     if let Some(disk) = &set.medium.disk {
-        let microvm = rung.machine.starts_with("microvm");
+        let microvm = boot_config.machine.starts_with("microvm");
         let (bus, device) = if microvm {
             (BUSES[0], "virtio-blk-device,drive=usr")
         } else {
@@ -89,7 +93,7 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
         line += &format!(" {}{bus}", place::BUS);
     }
     for disk in &set.disks {
-        attach(&mut command, rung, disk);
+        attach(&mut command, boot_config, disk);
     }
     command.arg("-append").arg(line);
     // The first serial port is the console, the second the channel.
@@ -107,7 +111,7 @@ pub(super) fn command(set: &Set, rung: &Rung, memory: &Memory) -> Result<Command
 ///
 /// # Source
 /// qapi/block-core.json of QEMU, "BlockdevOptionsBlklogwrites"
-fn attach(command: &mut Command, rung: &Rung, disk: &Disk) {
+fn attach(command: &mut Command, boot_config: &BootConfig, disk: &Disk) {
     let file = |node: &str, path: &Path| {
         let path = path.to_string_lossy().replace(',', ",,");
         format!("driver=file,node-name={node},filename={path},cache.no-flush=on")
@@ -124,7 +128,7 @@ fn attach(command: &mut Command, rung: &Rung, disk: &Disk) {
             command.args(["-blockdev", &format!("{filter},file=data,log=log")]);
         }
     }
-    let microvm = rung.machine.starts_with("microvm");
+    let microvm = boot_config.machine.starts_with("microvm");
     let device = if microvm { "virtio-blk-device" } else { "virtio-blk-pci" };
     let device = format!("{device},drive={name},serial={name},write-cache=on");
     command.args(["-device", &device]);

@@ -52,7 +52,7 @@ const LOADER: (&str, &str) =
     ("lib64/ld-linux-x86-64.so.2", "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
 
 /// The disk space for the packages and their unpacked files.
-const ROOM: u64 = 100 << 20;
+const REQUIRED_SPACE: u64 = 100 << 20;
 
 /// The programs for the VM.
 ///
@@ -89,7 +89,7 @@ fn unpacked() -> Result<PathBuf> {
     if is_there() {
         return Ok(at);
     }
-    room(&cache, ROOM, "nft(8) and iptables(8)")?;
+    room(&cache, REQUIRED_SPACE, "nft(8) and iptables(8)")?;
     let scratch = Scratch::new(&cache)?;
     let path = env::var_os("PATH").unwrap_or_default();
     let apt = Apt::new(&path, &scratch.path().join("apt"), &say)?;

@@ -18,7 +18,7 @@ use super::scratch::Scratch;
 use super::{bzimage, modules, package, say};
 
 /// The disk space for the package, the unpacked tree and the result of one kernel.
-const ROOM: u64 = 400 << 20;
+const REQUIRED_SPACE: u64 = 400 << 20;
 
 /// A kernel that is ready to boot.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     if let Some(kernel) = open(wanted, image.as_deref(), &directory)? {
         return Ok(kernel);
     }
-    room(cache, ROOM, "a kernel").hint(super::full)?;
+    room(cache, REQUIRED_SPACE, "a kernel").hint(super::full)?;
     let scratch = Scratch::new(&cache.join("new"))?;
     let new = scratch.path().join("kernel");
     fs::create_dir(&new).step(|| format!("mkdir(2) {}", new.display()))?;

@@ -17,10 +17,10 @@ use vm_init::{AGREED, Event, Order};
 
 use super::Set;
 use super::accelerator::Accelerator;
+use super::boot_config::BootConfig;
 use super::command_line::{Memory, command};
 use super::console::{self, Console};
 use super::monitor::Monitor;
-use super::rung::Rung;
 use crate::mutex::lock;
 
 /// The time limit from QEMU's start until PID 1 answers.
@@ -32,7 +32,7 @@ fn usual_limit(accelerator: Accelerator) -> Duration {
 }
 
 /// The time limit from the last order to QEMU's end.
-const GOODBYE: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message of the VM, or its absence.
 #[derive(Debug)]
@@ -65,11 +65,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Boot.
-    pub(super) fn start(set: &Set, rung: &Rung) -> Result<Machine> {
-        let command = command(set, rung, &Memory::Own)?;
+    pub(super) fn start(set: &Set, boot_config: &BootConfig) -> Result<Machine> {
+        let command = command(set, boot_config, &Memory::Own)?;
         let mut machine = Machine::spawn(command)?;
-        machine.missing = machine.ready(set, rung)?;
-        machine.begin(set, rung)
+        machine.missing = machine.ready(set, boot_config)?;
+        machine.begin(set, boot_config)
     }
 
     /// Boot a VM, and save its memory to one file and its devices to another.
@@ -79,14 +79,14 @@ impl Machine {
     /// The VM does not boot; QEMU cannot write the files.
     pub(super) fn keep(
         set: &Set,
-        rung: &Rung,
+        boot_config: &BootConfig,
         memory: &Path,
         devices: &Path,
     ) -> Result<Vec<String>> {
-        let mut command = command(set, rung, &Memory::Filling(memory))?;
+        let mut command = command(set, boot_config, &Memory::Filling(memory))?;
         let mut monitor = Monitor::new(set.scratch.path(), &mut command)?;
         let mut machine = Machine::spawn(command)?;
-        let missing = machine.ready(set, rung)?;
+        let missing = machine.ready(set, boot_config)?;
         monitor.greet()?;
         monitor.save(devices)?;
         // Not killed: this would kill a process between this one and QEMU, but not
@@ -102,17 +102,17 @@ impl Machine {
     /// QEMU refuses the files, or the VM does not answer.
     pub(super) fn restore(
         set: &Set,
-        rung: &Rung,
+        boot_config: &BootConfig,
         memory: &Path,
         devices: &Path,
     ) -> Result<Machine> {
-        let mut command = command(set, rung, &Memory::From(memory))?;
+        let mut command = command(set, boot_config, &Memory::From(memory))?;
         let mut monitor = Monitor::new(set.scratch.path(), &mut command)?;
         command.args(["-incoming", "defer"]);
         let machine = Machine::spawn(command)?;
         monitor.greet()?;
         monitor.restore(devices)?;
-        machine.begin(set, rung)
+        machine.begin(set, boot_config)
     }
 
     /// Start QEMU, and the threads that read its output.
@@ -150,21 +150,21 @@ impl Machine {
     }
 
     /// Wait for PID 1. Returns the cgroup v1 controllers that it could not mount.
-    fn ready(&mut self, set: &Set, rung: &Rung) -> Result<Vec<String>> {
-        match self.first_word(set, rung)? {
+    fn ready(&mut self, set: &Set, boot_config: &BootConfig) -> Result<Vec<String>> {
+        match self.first_word(set, boot_config)? {
             Event::Ready { missing, .. } => Ok(missing),
             event => bail!("expected the event Ready, got {event:?}"),
         }
     }
 
     /// Send the first order.
-    fn begin(mut self, set: &Set, rung: &Rung) -> Result<Machine> {
+    fn begin(mut self, set: &Set, boot_config: &BootConfig) -> Result<Machine> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default();
         let (seconds, nanoseconds) =
             (now.as_secs() as i64, now.subsec_nanos().into());
         self.order(&Order::Begin { seconds, nanoseconds })?;
-        match self.first_word(set, rung)? {
+        match self.first_word(set, boot_config)? {
             Event::Begun => {}
             Event::Refused { error } => {
                 bail!("the VM could not execute the first order: {error}")
@@ -176,8 +176,8 @@ impl Machine {
     }
 
     /// Wait for an event that must arrive soon.
-    fn first_word(&mut self, set: &Set, rung: &Rung) -> Result<Event> {
-        let limit = set.boot_limit.unwrap_or(usual_limit(rung.accelerator));
+    fn first_word(&mut self, set: &Set, boot_config: &BootConfig) -> Result<Event> {
+        let limit = set.boot_limit.unwrap_or(usual_limit(boot_config.accelerator));
         let how = match self.next(limit) {
             Word::Event(event) => return Ok(event),
             Word::Silence => format!("no answer within {} s", limit.as_secs()),
@@ -229,7 +229,7 @@ impl Machine {
     /// As [`Machine::finish`].
     pub(crate) fn shut_down(&mut self, tests: u32) -> Result<()> {
         let expected = Event::Finished { tests };
-        match self.next(GOODBYE) {
+        match self.next(SHUTDOWN_TIMEOUT) {
             Word::Event(event) if event == expected => {}
             word => {
                 bail!(
@@ -245,7 +245,7 @@ impl Machine {
 
     /// Wait for QEMU's end; kill it if it takes too long.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let end = Instant::now() + GOODBYE;
+        let end = Instant::now() + SHUTDOWN_TIMEOUT;
         loop {
             if let Ok(Some(status)) = self.qemu.try_wait() {
                 self.read_out();

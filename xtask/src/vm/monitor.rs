@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 /// The time limit of an answer. QEMU usually answers at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The monitor of one QEMU.
 ///
@@ -83,7 +83,7 @@ impl Monitor {
 
     /// Query until the status is this one.
     fn wait_for(&mut self, what: &str, status: &str) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let about = self.ask(what, json!({}))?;
             match about["status"].as_str() {
@@ -116,7 +116,7 @@ impl Monitor {
     fn ask(&mut self, what: &str, arguments: Value) -> Result<Value> {
         let order = json!({ "execute": what, "arguments": arguments });
         self.orders.write_all(format!("{order}\n").as_bytes()).context("monitor")?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let mut answer = self.next(end).context(what.to_owned())?;
             if !answer["return"].is_null() {

@@ -35,18 +35,18 @@ pub(crate) const PACKAGE: Package = Package {
 /// # Errors
 /// QEMU is missing: the command that installs it.
 pub(crate) fn find() -> Result<Qemu> {
-    if let Some(qemu) = look()? {
+    if let Some(qemu) = search()? {
         return Ok(qemu);
     }
     install()?;
-    look()?.with_context(|| format!("{NAME} is still not in PATH"))
+    search()?.with_context(|| format!("{NAME} is still not in PATH"))
 }
 
 /// Search QEMU in PATH, without installing it.
 ///
 /// # Errors
 /// QEMU does not run; this machine has another architecture than the VM.
-pub(crate) fn look() -> Result<Option<Qemu>> {
+pub(crate) fn search() -> Result<Option<Qemu>> {
     if env::consts::ARCH != "x86_64" {
         bail!(
             "the VM is an x86-64 machine, and this host cannot build its programs"

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Set;
+use super::boot_config::BootConfig;
 use super::command_line::kernel_line;
 use super::machine::Machine;
-use super::rung::Rung;
 use crate::vm;
 
 /// A saved VM, which can be restored any number of times.
@@ -52,23 +52,24 @@ impl Snapshot {
     }
 }
 
-/// The snapshot for these VMs on this rung. If it does not exist, or belongs to
-/// another PID 1 or QEMU, it is created.
+/// The snapshot for these VMs with this configuration. If it does not exist, or
+/// belongs to another PID 1 or QEMU, it is created.
 ///
 /// # Errors
 /// The VM does not boot, or cannot be saved.
-pub(super) fn find(set: &Set, rung: &Rung) -> Result<Snapshot> {
+pub(super) fn find(set: &Set, boot_config: &BootConfig) -> Result<Snapshot> {
     let parent = vm::directory().join("snapshots");
     fs::create_dir_all(&parent)
         .step(|| format!("mkdir(2) {}", parent.display()))
         .hint(vm::full)?;
-    let name = format!("{}-{}-{}", set.kernel.release, set.cgroup, rung.name());
+    let name =
+        format!("{}-{}-{}", set.kernel.release, set.cgroup, boot_config.name());
     let path = parent.join(format!("{name}.lock"));
     // One process creates it; the others wait and find it.
     let lock = File::create(&path).step(|| format!("open(2) {}", path.display()))?;
     lock.lock().step(|| format!("flock(2) {}", path.display()))?;
     let directory = parent.join(&name);
-    let key = key(set, rung)?;
+    let key = key(set, boot_config)?;
     let about = fs::read(directory.join("about.json")).ok();
     let about = about.and_then(|text| serde_json::from_slice::<About>(&text).ok());
     if let Some(about) = about.filter(|about| about.key == key) {
@@ -79,7 +80,7 @@ pub(super) fn find(set: &Set, rung: &Rung) -> Result<Snapshot> {
     fs::create_dir(&new).step(|| format!("mkdir(2) {}", new.display()))?;
     let mut snapshot =
         Snapshot { directory: new, about: About { key, missing: Vec::new() } };
-    let made = make(set, rung, &mut snapshot);
+    let made = make(set, boot_config, &mut snapshot);
     if let Err(error) = made {
         snapshot.discard();
         return Err(error);
@@ -91,11 +92,11 @@ pub(super) fn find(set: &Set, rung: &Rung) -> Result<Snapshot> {
     Ok(Snapshot { directory, ..snapshot })
 }
 
-fn make(set: &Set, rung: &Rung, snapshot: &mut Snapshot) -> Result<()> {
+fn make(set: &Set, boot_config: &BootConfig, snapshot: &mut Snapshot) -> Result<()> {
     let about = &mut snapshot.about;
     about.missing = Machine::keep(
         set,
-        rung,
+        boot_config,
         &snapshot.directory.join("memory"),
         &snapshot.directory.join("devices"),
     )?;
@@ -107,23 +108,23 @@ fn make(set: &Set, rung: &Rung, snapshot: &mut Snapshot) -> Result<()> {
 }
 
 /// A digest of everything that determines the state of a VM before its first order.
-fn key(set: &Set, rung: &Rung) -> Result<String> {
+fn key(set: &Set, boot_config: &BootConfig) -> Result<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     // The frequency of the processor's clock is measured at each boot of the host.
-    let line = kernel_line(set, rung.accelerator);
+    let line = kernel_line(set, boot_config.accelerator);
     let words = line.split(' ');
     let steady: Vec<&str> = words
         .filter(|w| !w.starts_with("tsc_early_khz=") && !w.starts_with("lpj="))
         .collect();
-    let kernel = fs::metadata(&rung.image)
-        .step(|| format!("stat(2) {}", rung.image.display()))?;
+    let kernel = fs::metadata(&boot_config.image)
+        .step(|| format!("stat(2) {}", boot_config.image.display()))?;
     let disk = set.medium.disk.as_ref().and_then(|disk| fs::metadata(disk).ok());
     let words = (
         &set.qemu.version,
         set.qemu.program.display().to_string(),
         boot.unwrap_or_default(),
-        rung.to_string(),
-        rung.image.display().to_string(),
+        boot_config.to_string(),
+        boot_config.image.display().to_string(),
         (kernel.len(), kernel.modified().ok()),
         steady,
         disk.map(|disk| disk.len()),

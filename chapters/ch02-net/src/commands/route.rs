@@ -60,7 +60,7 @@ impl RouteCommand {
         let route = Route::open()?;
         match self {
             RouteCommand::Add(target) => {
-                let (gateway, device) = target.way()?;
+                let (gateway, device) = target.next_hop()?;
                 if gateway.is_none() && device.is_none() {
                     let text = "expected \"via GATEWAY\", \"dev DEVICE\", or both";
                     return Err(Failure { code: 2, text: text.to_owned() }.into());
@@ -69,7 +69,7 @@ impl RouteCommand {
                 route.add_route(address, prefix, gateway, device.as_deref())?;
             }
             RouteCommand::Remove(target) => {
-                let (gateway, device) = target.way()?;
+                let (gateway, device) = target.next_hop()?;
                 let Cidr { address, prefix } = target.destination.0;
                 route.remove_route(address, prefix, gateway, device.as_deref())?;
             }
@@ -80,7 +80,7 @@ impl RouteCommand {
 }
 
 impl Target {
-    fn way(&self) -> Result<(Option<Ipv4Addr>, Option<String>)> {
+    fn next_hop(&self) -> Result<(Option<Ipv4Addr>, Option<String>)> {
         let [gateway, device] = keywords(&self.words, ["via", "dev"])?;
         let gateway = gateway.map(|text| ipv4(&text)).transpose();
         let gateway = gateway.map_err(|error| Failure {

@@ -8,20 +8,20 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ch02_net::Route;
 use ch06_network::{Claim, Network, Networks, shared};
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 use common::step::join_errors;
 use common::{Exit, Home, in_background, poll};
 use rustix::event::{PollFd, PollFlags};
 
+use super::default_route::open_host_firewall;
 use super::disconnect::take_back;
 use super::running::{not_running, own_namespace, running, too_late};
-use super::way_out::open_passage;
 use crate::connection::used;
 use crate::firewall::open_table;
-use crate::passage::Firewall;
+use crate::host_firewall::Firewall;
 use crate::undo::CONNECTION;
-use crate::{Mac, Wire, hosts, own_files, resolv_conf};
+use crate::{Mac, Veth, hosts, own_files, resolv_conf};
 
 /// Connect a running container to a network
 #[derive(Args, Debug)]
@@ -41,8 +41,8 @@ pub struct Connect {
     container: String,
 }
 
-impl Act for Connect {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Connect {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (here, _shared) = shared::enter_if_there(&context.state)?;
         let (home, process) = running(context, &self.container)?;
         // No container of this user has a network.
@@ -90,7 +90,7 @@ impl Connect {
             .and_then(|()| {
                 let firewall = Firewall::unless(self.no_firewall);
                 let namespace = namespace.as_fd();
-                open_passage(state, &network, namespace, address, firewall)
+                open_host_firewall(state, &network, namespace, address, firewall)
             });
         if let Err(error) = connected {
             // Undo everything: the container continues without this network.
@@ -116,8 +116,8 @@ fn connect(
     namespace: &File,
 ) -> Result<()> {
     let (container, mac) = (&home.id, Mac::of(address));
-    let wire = Wire { network, container, address, mac };
-    wire.lay(namespace.as_fd())?;
+    let veth = Veth { network, container, address, mac };
+    veth.create(namespace.as_fd())?;
     // A container that was started without a network has a loopback device that is
     // down.
     Route::open_in(namespace.as_fd())?.set_up("lo")?;
@@ -135,6 +135,6 @@ fn connect(
         let _ = poll(&mut ends, None);
         drop(table);
     })?;
-    wire.wait()
+    veth.wait()
 }
 // ANCHOR_END: connect

@@ -6,15 +6,15 @@ use anyhow::{Context as _, Result};
 use ch02_net::Route;
 use ch06_network::{Member, Network, Networks, shared};
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 use common::{Exit, Home};
 
+use super::default_route::replace_default_route;
 use super::running::{own_namespace, running};
-use super::way_out::find_other_way_out;
 use crate::firewall::tell_owner;
-use crate::passage::Firewall;
-use crate::{host_end, hosts, passage, undo};
+use crate::host_firewall::Firewall;
+use crate::{host_end, host_firewall, hosts, undo};
 
 /// Disconnect a running container from a network
 #[derive(Args, Debug)]
@@ -30,8 +30,8 @@ pub struct Disconnect {
     container: String,
 }
 
-impl Act for Disconnect {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Disconnect {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let (_, _shared) = shared::enter_if_there(state)?;
         let (home, process) = running(context, &self.container)?;
@@ -50,10 +50,10 @@ impl Act for Disconnect {
         take_back(&networks, &home, &network, &members, me)?;
         if undo::first_network(&home.notes()?).as_ref() == Some(&network.name) {
             // take_back() has told the supervisor, which releases the ports.
-            home.note_ports_given_back()?;
+            home.note_ports_released()?;
         }
         let firewall = Firewall::unless(self.no_firewall);
-        find_other_way_out(state, &home, namespace.as_fd(), firewall)?;
+        replace_default_route(state, &home, namespace.as_fd(), firewall)?;
         Ok(Exit::Code(0))
     }
 }
@@ -79,5 +79,5 @@ pub(super) fn take_back(
     hosts::withdraw(networks, &home.state, members, me)?;
     hosts::remove_network(networks, home, members, me)?;
     networks.disconnect(home, &network.name, me.address)?;
-    passage::close_if_unused(networks, &home.state, network)
+    host_firewall::close_if_unused(networks, &home.state, network)
 }

@@ -49,11 +49,12 @@ pub(super) fn own_namespace(process: &Process, word: &str) -> Result<File> {
 
 fn namespace(process: &Process, word: &str) -> Result<File> {
     let path = format!("/proc/{}/ns/net", process.pid);
-    let namespace = File::open(&path).look(|| format!("open(2) {path}"));
+    let namespace = File::open(&path).untraced(|| format!("open(2) {path}"));
     let namespace =
         namespace.hint(|errno| (errno == Errno::EACCES).then(|| too_late(word)))?;
-    let of =
-        |path: &str| std::fs::read_link(path).look(|| format!("readlink(2) {path}"));
+    let of = |path: &str| {
+        std::fs::read_link(path).untraced(|| format!("readlink(2) {path}"))
+    };
     if of(&path)? == of("/proc/self/ns/net")? {
         bail!(
             "container {word} has the host's network (--network host): it cannot be \

@@ -18,42 +18,42 @@ use crate::namespace::inside;
 use crate::nft::Expression::{Counter, Destination, DestinationPort, Drop, Source};
 use common::state::Protocol;
 
-use crate::nft::{Batch, Hook, Place, Rules, Table};
+use crate::nft::{Batch, Hook, HookPoint, NftSocket, Table};
 
 /// An address that is reserved for documentation, and the port of the protocol that
 /// discards everything.
 ///
 /// # Source
 /// RFC 5737, RFC 863
-const NOBODY: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
+const DESTINATION: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
 
 /// Before all other chains.
 const ARRIVED: Hook = Hook {
     chain: "arrived",
     kind: "filter",
-    place: Place::Prerouting,
+    place: HookPoint::Prerouting,
     priority: i32::MIN,
 };
 const ROUTED: Hook = Hook {
     chain: "routed",
     kind: "filter",
-    place: Place::Forward,
+    place: HookPoint::Forward,
     priority: i32::MIN,
 };
 /// After the filter chains, and before the source address is changed (100).
 const PASSED: Hook = Hook {
     chain: "passed",
     kind: "filter",
-    place: Place::Postrouting,
+    place: HookPoint::Postrouting,
     priority: 99,
 };
 
 /// The maximum time until the datagram arrives. The bridge may have to find out the
 /// container's MAC address first.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The maximum time from there on. It is short, because the datagram stays on one
 /// CPU.
-const PASSAGE: Duration = Duration::from_millis(5);
+const FORWARD_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// How far a datagram of a container got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,19 +79,19 @@ pub enum Probe {
 /// 1.5 seconds if they do not arrive.
 ///
 /// # Errors
-/// The errors of [`Rules::commit`]; an errno of setns(2).
+/// The errors of [`NftSocket::commit`]; an errno of setns(2).
 pub fn probe(
-    rules: &Rules,
+    rules: &NftSocket,
     namespace: BorrowedFd,
     address: Ipv4Addr,
 ) -> Result<Probe> {
     let table = Table::owned_ip(format!("{PREFIX}probe-{}", Id::new()?));
     let mut batch = Batch::new();
     batch.add_table(&table);
-    let (nobody, port) = NOBODY;
+    let (destination, port) = DESTINATION;
     let datagram = [
         Source(address, 32),
-        Destination(nobody, 32),
+        Destination(destination, 32),
         DestinationPort(Protocol::Udp, port),
         Counter,
     ];
@@ -119,9 +119,11 @@ fn watch(seen: impl Fn(Hook) -> Result<bool>) -> Result<Probe> {
             return Ok(Probe::Passed);
         }
         match arrived {
-            None if start.elapsed() > PATIENCE => return Ok(Probe::NotArrived),
+            None if start.elapsed() > ARRIVAL_TIMEOUT => {
+                return Ok(Probe::NotArrived);
+            }
             None if seen(ARRIVED)? => arrived = Some(Instant::now()),
-            Some(since) if since.elapsed() > PASSAGE => {
+            Some(since) if since.elapsed() > FORWARD_TIMEOUT => {
                 let routed = seen(ROUTED)?;
                 return Ok(if routed {
                     Probe::Dropped
@@ -135,7 +137,7 @@ fn watch(seen: impl Fn(Hook) -> Result<bool>) -> Result<Probe> {
     }
 }
 
-fn has_counted(rules: &Rules, table: &Table, hook: Hook) -> Result<bool> {
+fn has_counted(rules: &NftSocket, table: &Table, hook: Hook) -> Result<bool> {
     let found = rules.rules(table, hook.chain)?;
     Ok(found.iter().any(|rule| rule.packets.is_some_and(|count| count > 0)))
 }
@@ -144,7 +146,7 @@ fn has_counted(rules: &Rules, table: &Table, hook: Hook) -> Result<bool> {
 /// counters show this.
 fn send(address: Ipv4Addr) -> Result<()> {
     let socket = UdpSocket::bind((address, 0))
-        .look(|| format!("bind(2) {address}, UDP, in the container"))?;
-    let _ = socket.send_to(b"mydocker", NOBODY);
+        .untraced(|| format!("bind(2) {address}, UDP, in the container"))?;
+    let _ = socket.send_to(b"mydocker", DESTINATION);
     Ok(())
 }

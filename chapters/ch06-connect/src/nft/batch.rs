@@ -14,7 +14,7 @@ use super::{
     NFTA_CHAIN_HOOK, NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_CHAIN_TYPE,
     NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS,
     NFTA_RULE_HANDLE, NFTA_RULE_TABLE, NFTA_RULE_USERDATA, NFTA_TABLE_FLAGS,
-    NFTA_TABLE_NAME, Rules, Table, message, text, why,
+    NFTA_TABLE_NAME, NftSocket, Table, message, text, why,
 };
 
 /// From include/uapi/linux/netfilter/nfnetlink.h and nf_tables.h.
@@ -23,9 +23,9 @@ const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFNL_BATCH_GENID: u16 = 1;
 const NFT_TABLE_F_OWNER: u32 = 2;
 /// The number of changes that fit in a socket's buffer of the default size.
-const FEW: usize = 100;
+const DEFAULT_BUFFER_CHANGES: usize = 100;
 /// The maximum length of our rules, in bytes.
-const LONGEST: usize = 1024;
+const MAX_RULE: usize = 1024;
 
 /// Changes that are being collected, each with its text for an error.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Batch {
     }
 
     /// A batch that fails with ERESTART if the rule set is no longer this one, see
-    /// [`Rules::generation`].
+    /// [`NftSocket::generation`].
     #[must_use]
     pub fn of_generation(generation: u32) -> Batch {
         Batch { generation: Some(generation), ..Batch::default() }
@@ -139,7 +139,7 @@ impl Batch {
 }
 
 // ANCHOR: commit
-impl Rules {
+impl NftSocket {
     /// Apply all changes of a batch at once, or none of them.
     ///
     /// # Errors
@@ -181,15 +181,15 @@ impl Rules {
 
     /// A batch is one datagram, which must fit in the socket's buffer.
     fn make_room(&self, changes: usize) -> Result<()> {
-        if changes <= FEW {
+        if changes <= DEFAULT_BUFFER_CHANGES {
             return Ok(());
         }
-        let size = changes * LONGEST;
+        let size = changes * MAX_RULE;
         // Without CAP_NET_ADMIN in the initial user namespace, the limit is
         // net.core.wmem_max.
         sockopt::set_socket_send_buffer_size_force(&self.0, size)
             .or_else(|_| sockopt::set_socket_send_buffer_size(&self.0, size))
-            .look(|| format!("setsockopt(2) SO_SNDBUF {size}"))
+            .untraced(|| format!("setsockopt(2) SO_SNDBUF {size}"))
     }
 }
 // ANCHOR_END: commit

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ch06_connect::foreign::{self, Probe, probe};
 use ch06_connect::nft::{
-    Batch, Chain, Expression, Family, Hook, Place, Rules, Table,
+    Batch, Chain, Expression, Family, Hook, HookPoint, NftSocket, Table,
 };
 use common::state::Protocol;
 
@@ -22,7 +22,7 @@ fn foreign_firewall(host: &Host, family: Family, table: &str, chain: &'static st
     let table = Table { family, name: table.to_owned(), owned: false };
     let mut batch = Batch::new();
     batch.add_table(&table);
-    let place = Place::Forward;
+    let place = HookPoint::Forward;
     batch.add_chain(&table, Hook { chain, kind: "filter", place, priority: 0 });
     batch.append(&table, chain, &[Expression::Drop]);
     host.rules().commit(batch).unwrap();
@@ -80,7 +80,7 @@ fn processes_at_once_add_the_rules_once() {
         foreign::forward_chains(&rules, &rules.tables().unwrap()).unwrap().remove(0);
     let count = || rules.rules(&chain.table, &chain.name).unwrap().len();
     for _ in 0..20 {
-        let all = |work: fn(&Rules, &str) -> Result<Vec<Chain>>| {
+        let all = |work: fn(&NftSocket, &str) -> Result<Vec<Chain>>| {
             let start = Barrier::new(6);
             thread::scope(|scope| {
                 for rules in [(); 6].map(|()| lab.host.rules()) {

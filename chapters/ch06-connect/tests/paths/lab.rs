@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ch02_net::{Place, Route};
-use ch06_connect::nft::Rules;
+use ch02_net::{Route, TargetNamespace};
+use ch06_connect::nft::NftSocket;
 use ch06_network::sysctl;
 use common::state::Protocol;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -75,8 +75,8 @@ impl Host {
     }
 
     /// Its firewall rules.
-    pub(crate) fn rules(&self) -> Rules {
-        self.inside(|| Rules::open().unwrap())
+    pub(crate) fn rules(&self) -> NftSocket {
+        self.inside(|| NftSocket::open().unwrap())
     }
 
     /// Run a command in this namespace. A no-break space stands for a space within a
@@ -259,7 +259,7 @@ impl Lab {
 /// A veth pair: a device of this name, and eth0 with an address of a /24.
 fn cable(left: &Host, name: &str, right: &Host, address: &str) {
     let [a, b, c, d] = address.parse::<Ipv4Addr>().unwrap().octets();
-    let (route, place) = (left.route(), Place::Namespace(right.0.as_fd()));
+    let (route, place) = (left.route(), TargetNamespace::Namespace(right.0.as_fd()));
     route.add_veth_to(name, "eth0", [2, 0x42, a, b, c, d], place).unwrap();
     add_address(&right.route(), "eth0", address);
     right.route().set_up("eth0").unwrap();

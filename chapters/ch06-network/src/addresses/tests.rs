@@ -70,8 +70,10 @@ fn an_address_is_noted_then_taken_and_given_back() {
     assert_eq!(place.claim(&network, &two, None).unwrap(), "192.168.10.3");
     assert_eq!(one.noted(ADDRESS).unwrap(), ["web 192.168.10.2"]);
     let members = network.members(&place.state).unwrap();
-    let seen: Vec<_> =
-        members.iter().map(|it| (it.address.to_string(), it.called())).collect();
+    let seen: Vec<_> = members
+        .iter()
+        .map(|it| (it.address.to_string(), it.display_name()))
+        .collect();
     let expected =
         [("192.168.10.2".into(), "one"), ("192.168.10.3".into(), two.id.as_str())];
     assert_eq!(seen, expected);
@@ -96,7 +98,7 @@ fn a_container_that_was_disconnected_since_the_claim_is_left_out() {
     let names = || -> Vec<String> {
         let others =
             networks.still_connected(&network, &claim, &claim.others).unwrap();
-        others.iter().map(|it| it.called().to_owned()).collect()
+        others.iter().map(|it| it.display_name().to_owned()).collect()
     };
     assert_eq!(names(), ["stays", "leaves"]);
     let address = "192.168.10.3".parse().unwrap();
@@ -112,7 +114,7 @@ fn a_line_of_a_symlink_that_was_replaced_does_not_count() {
     let (two, _two) = place.container(Some("two"));
     let called = || -> Vec<String> {
         let members = network.members(&place.state).unwrap();
-        members.iter().map(|it| it.called().to_owned()).collect()
+        members.iter().map(|it| it.display_name().to_owned()).collect()
     };
     let directory = place.state.networks().join("web");
     place.claim(&network, &one, None).unwrap();

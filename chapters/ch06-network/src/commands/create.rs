@@ -6,7 +6,7 @@ use anyhow::Result;
 use ch02_net::Route;
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 
 use super::{may_change_devices, tell};
@@ -49,8 +49,8 @@ pub(crate) struct Create {
     name: Name,
 }
 
-impl Act for Create {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Create {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (here, _shared) = shared::enter_if_there(&context.state)?;
         let Create { driver, subnet, gateway, any_bridge, name } = self;
         let networks = Networks::lock(&context.state)?;

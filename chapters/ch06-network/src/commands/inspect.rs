@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ch02_net::Route;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 use common::{Exit, output};
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ pub(crate) struct Inspect {
     names: Vec<Name>,
 }
 
-impl Act for Inspect {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Inspect {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let networks = Networks::lock(&context.state)?;
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         for name in &self.names {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::{Exit, output};
 use serde_json::Value;
 
@@ -21,18 +21,18 @@ pub(crate) struct List {
     json: bool,
 }
 
-impl Act for List {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for List {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
         let networks = Networks::lock(state)?;
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         for network in Network::all(state)? {
-            let look = |network: Network| -> Result<(Network, Vec<Member>)> {
+            let with_members = |network: Network| -> Result<(Network, Vec<Member>)> {
                 networks.sweep_members(&network.name, context.undo)?;
                 let members = network.members(state)?;
                 Ok((network, members))
             };
-            match network.and_then(look) {
+            match network.and_then(with_members) {
                 Ok(one) => found.push(one),
                 Err(error) => errors.push(error),
             }

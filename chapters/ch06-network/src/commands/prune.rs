@@ -4,7 +4,7 @@ use anyhow::{Error, Result};
 use ch02_net::Route;
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 
 use super::{may_change_devices, tell};
@@ -16,8 +16,8 @@ use crate::{Networks, forwarding, shared};
 #[derive(Args, Debug)]
 pub(crate) struct Prune {}
 
-impl Act for Prune {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Prune {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (removed, errors) = prune(context)?;
         tell(&removed, errors)
     }

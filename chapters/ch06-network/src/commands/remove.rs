@@ -4,7 +4,7 @@ use anyhow::Result;
 use ch02_net::Route;
 use clap::Args;
 use common::Exit;
-use common::cli::{Act, Context};
+use common::cli::{Context, Execute};
 use common::state::Name;
 
 use super::{may_change_devices, tell};
@@ -18,8 +18,8 @@ pub(crate) struct Remove {
     names: Vec<Name>,
 }
 
-impl Act for Remove {
-    fn act(self, context: &Context) -> Result<Exit> {
+impl Execute for Remove {
+    fn execute(self, context: &Context) -> Result<Exit> {
         let (here, _shared) = shared::enter_if_there(&context.state)?;
         if here {
             may_change_devices("network remove")?;

@@ -13,7 +13,7 @@ use common::step::Step;
 use crate::registry_tools;
 
 /// It listens within this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A registry on a free port of 127.0.0.1. It ends when this is dropped.
 pub(super) struct Registry {
@@ -49,7 +49,7 @@ impl Registry {
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = registry.child.try_wait().step(|| "waitpid(2)")?;
             ensure!(
-                ended.is_none() && begun.elapsed() < PATIENCE,
+                ended.is_none() && begun.elapsed() < START_TIMEOUT,
                 "docker-registry does not listen: see {}/log",
                 directory.display()
             );

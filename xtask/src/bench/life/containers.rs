@@ -17,7 +17,7 @@ use provision::{busybox, command};
 use serde_json::Value;
 
 use super::others::{self, Other};
-use super::{Aim, Line, Measure, Place, crowd, in_turn, time};
+use super::{Aim, BenchDirs, Line, Measure, crowd, in_turn, time};
 use crate::bench::measure::IDLE;
 use crate::bench::peers::Work;
 use crate::bench::private_mounts::PrivateMounts;
@@ -39,13 +39,13 @@ pub(super) const MANY: usize = 500;
 const ROUNDS: u32 = 30;
 
 /// A time limit that nothing here reaches.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) const SLEEP: [&str; 2] = ["sleep", "1000"];
 
 /// A program that ends at once on SIGTERM, and prints a line when it is ready for
 /// it.
-const POLITE: [&str; 3] =
+const ENDS_ON_SIGTERM: [&str; 3] =
     ["sh", "-c", "trap 'exit 0' TERM; echo ready; sleep 1000 & wait"];
 
 /// Run all measurements with this program below this directory. `line` is the
@@ -58,7 +58,7 @@ pub(super) fn all(
 ) -> Result<Vec<Line>> {
     // Remove what a killed benchmark has left.
     sweep(program, &parent.join("life/state"));
-    let mut place = Place::new(program, parent, runs)?;
+    let mut place = BenchDirs::new(program, parent, runs)?;
     // A copy, as after an installation: a file that the linker wrote is in small
     // pieces in the page cache, so that each start has more page faults.
     place.program = place.path("ch05-env");
@@ -72,7 +72,7 @@ pub(super) fn all(
     fs::create_dir_all(&work.volume)
         .step(|| format!("mkdir(2) {}", work.volume.display()))?;
     // After the other programs, whose clean-up uses it.
-    let _gone = Gone(&work.run);
+    let _gone = RemovedOnDrop(&work.run);
     let apart = PrivateMounts::without_v2()?;
     let others = others::all(&work, &SLEEP, apart.as_ref())?;
     let mut lines = bench.starts(&others)?;
@@ -95,9 +95,9 @@ pub(super) fn all(
 }
 
 /// A directory that is removed when this is dropped.
-struct Gone<'a>(&'a Path);
+struct RemovedOnDrop<'a>(&'a Path);
 
-impl Drop for Gone<'_> {
+impl Drop for RemovedOnDrop<'_> {
     fn drop(&mut self) {
         // If this fails, the next benchmark removes it.
         let _ = remove_tree(self.0);
@@ -111,7 +111,7 @@ fn sweep(program: &Path, state: &Path) {
     }
     let ours = |words: &[&str]| {
         let mut command = Command::new(program);
-        command::run(command.args(words).env("MYDOCKER_ROOT", state), PATIENCE)
+        command::run(command.args(words).env("MYDOCKER_ROOT", state), TIMEOUT)
     };
     let Ok(said) = ours(&["ps", "-aq"]) else { return };
     let text = String::from_utf8_lossy(&said.out).into_owned();
@@ -125,7 +125,7 @@ fn sweep(program: &Path, state: &Path) {
 }
 
 pub(super) struct Bench<'a> {
-    pub(super) place: &'a Place,
+    pub(super) place: &'a BenchDirs,
     /// The limits and the volume of `bench start`.
     flags: Vec<String>,
     pub(super) rounds: u32,
@@ -138,7 +138,7 @@ impl Drop for Bench<'_> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(place: &'a Place) -> Result<Bench<'a>> {
+    fn new(place: &'a BenchDirs) -> Result<Bench<'a>> {
         let volume = format!("{}:/v", place.path("volume").display());
         let flags =
             ["-m", "100m", "-cpushare", "512", "-cpuset", "0", "-v", &volume];
@@ -168,7 +168,7 @@ impl<'a> Bench<'a> {
 
     /// The output of a command.
     fn output(&self, words: &[&str]) -> Result<String> {
-        let said = command::run(&mut self.place.ours(words), PATIENCE)?;
+        let said = command::run(&mut self.place.ours(words), TIMEOUT)?;
         Ok(String::from_utf8_lossy(&said.out).into_owned())
     }
 
@@ -264,7 +264,7 @@ impl<'a> Bench<'a> {
     /// stop of a program that ends on SIGTERM.
     fn stop(&self) -> Result<Vec<Line>> {
         let ours: Measure = Box::new(|| {
-            must(&mut self.run("one", false, &POLITE))?;
+            must(&mut self.run("one", false, &ENDS_ON_SIGTERM))?;
             while !self.output(&["logs", "one"])?.contains("ready") {
                 sleep(Duration::from_millis(1));
             }
@@ -346,7 +346,7 @@ fn ended(crun: &Other, count: usize) -> Result<()> {
         for number in 0..count {
             let name = format!("c{number}");
             crun.start(&name)?;
-            command::run(&mut crun.command(&["kill", &name, "KILL"]), PATIENCE)?;
+            command::run(&mut crun.command(&["kill", &name, "KILL"]), TIMEOUT)?;
         }
         Ok(())
     })?;

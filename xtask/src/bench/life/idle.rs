@@ -28,7 +28,7 @@ impl Bench<'_> {
         let running = self.ids(&[])?;
         ensure!(running.len() == MANY, "{} of {MANY} run", running.len());
         let hosts: Vec<PathBuf> =
-            running.iter().map(|id| self.host(id)).collect::<Result<_>>()?;
+            running.iter().map(|id| self.supervisor(id)).collect::<Result<_>>()?;
         let list = (0..self.rounds)
             .map(|_| time(&mut self.place.ours(&["ps"])))
             .collect::<Result<_>>()?;
@@ -79,14 +79,14 @@ impl Bench<'_> {
     }
 
     /// The directory in /proc of a container's supervisor.
-    fn host(&self, id: &str) -> Result<PathBuf> {
+    fn supervisor(&self, id: &str) -> Result<PathBuf> {
         let path = self.place.state.join("running").join(id);
         let notes = fs::read_to_string(&path)
             .step(|| format!("read(2) {}", path.display()))?;
         let found = notes.lines().find_map(|line| line.strip_prefix("host "));
         let pid = found.and_then(|rest| rest.split(' ').next());
         Ok(Path::new("/proc")
-            .join(pid.with_context(|| format!("container {id} has no host side"))?))
+            .join(pid.with_context(|| format!("container {id} has no supervisor"))?))
     }
 }
 

@@ -11,7 +11,7 @@ use common::state::remove_tree;
 use common::step::Step;
 use provision::busybox;
 
-use super::{Aim, Line, Measure, Place, in_turn, time};
+use super::{Aim, BenchDirs, Line, Measure, in_turn, time};
 use crate::command::must;
 
 const MIB: usize = 1 << 20;
@@ -39,7 +39,7 @@ const GZIP: f64 = 0.5;
 const SIZE: f64 = 0.03;
 
 /// Commit 1 MiB on a large image and on a small one, and copy 1 MiB.
-pub(super) fn commit(place: &Place) -> Result<Vec<Line>> {
+pub(super) fn commit(place: &BenchDirs) -> Result<Vec<Line>> {
     let tree = place.path("large");
     program(place, &tree)?;
     let mut random = Random(1);
@@ -92,7 +92,7 @@ pub(super) fn commit(place: &Place) -> Result<Vec<Line>> {
 }
 
 /// Import a tar and export it, and let tar(1) do the same.
-pub(super) fn tars(place: &Place) -> Result<Vec<Line>> {
+pub(super) fn tars(place: &BenchDirs) -> Result<Vec<Line>> {
     let tree = place.path("tree");
     program(place, &tree)?;
     files(&tree)?;
@@ -105,7 +105,7 @@ pub(super) fn tars(place: &Place) -> Result<Vec<Line>> {
     must(tar("-czf", &packed).arg("-C").arg(&tree).arg("."))?;
     let mut lines = import(place, "import of a tar", &plain, "-xf", UNPACKING)?;
     // In memory, so that the disk does not limit it.
-    let memory = Place::new(&place.program, Path::new("/dev/shm"), place.runs)?;
+    let memory = BenchDirs::new(&place.program, Path::new("/dev/shm"), place.runs)?;
     let group = "import of a tar.gz, in memory";
     lines.extend(import(&memory, group, &packed, "-xzf", GUNZIP)?);
     drop(memory);
@@ -142,7 +142,7 @@ pub(super) fn tars(place: &Place) -> Result<Vec<Line>> {
 /// Import a tar, and unpack it by tar(1): once without and once with syncfs(2),
 /// which an import does too.
 fn import(
-    place: &Place,
+    place: &BenchDirs,
     group: &'static str,
     packed: &Path,
     flags: &'static str,
@@ -187,7 +187,7 @@ fn tar(flags: &str, file: &Path) -> Command {
 }
 
 /// Create a directory with busybox, so that a container of it has a program.
-pub(in crate::bench) fn program(place: &Place, tree: &Path) -> Result<()> {
+pub(in crate::bench) fn program(place: &BenchDirs, tree: &Path) -> Result<()> {
     let state = State::at(&place.state);
     let image = busybox::image(&state)?;
     let layer = image.directories(&state).into_iter().next().context("no layer")?;

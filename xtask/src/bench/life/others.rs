@@ -19,7 +19,7 @@ use crate::bench::private_mounts::PrivateMounts;
 use crate::install::on_path;
 
 /// A time limit that nothing here reaches.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// podman's settings, and the parent cgroup of its containers.
 const CONF: &str = "containers.conf";
@@ -153,12 +153,12 @@ impl<'a> Other<'a> {
 
     /// Start a container; call it only inside [`Other::within`].
     pub(super) fn start(&self, name: &str) -> Result<()> {
-        command::run(&mut self.starting(name), PATIENCE).map(drop)
+        command::run(&mut self.starting(name), TIMEOUT).map(drop)
     }
 
     /// Remove a container in any state; call it only inside [`Other::within`].
     pub(super) fn remove(&self, name: &str) -> Result<()> {
-        command::run(self.command(self.remove).arg(name), PATIENCE).map(drop)
+        command::run(self.command(self.remove).arg(name), TIMEOUT).map(drop)
     }
 
     /// The names of all its containers.
@@ -186,12 +186,12 @@ impl<'a> Other<'a> {
 }
 
 /// How long podman's monitor may need to end after `podman run` has returned.
-const ENDING: Duration = Duration::from_secs(10);
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Remove the parent cgroup of podman's containers, and its monitors' cgroup in it: podman
 /// leaves both. A monitor that is still ending keeps its group busy.
 pub(in crate::bench) fn remove_groups() {
-    let deadline = Instant::now() + ENDING;
+    let deadline = Instant::now() + MONITOR_TIMEOUT;
     for hierarchy in Layout::find().map_or(Vec::new(), |it| it.hierarchies) {
         let group = hierarchy.mount.join(PARENT);
         for group in [group.join("conmon"), group] {

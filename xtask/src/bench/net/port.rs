@@ -9,13 +9,13 @@ use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ch02_net::{Place, Route};
+use ch02_net::{Route, TargetNamespace};
 use ch06_network::sysctl;
 use common::step::Step;
 use serde_json::Value;
 
 use super::space::Space;
-use super::{Aim, Host, Line, Measure, NAME, PATIENCE, PORT, in_turn};
+use super::{Aim, Host, Line, Measure, NAME, PORT, TIMEOUT, in_turn};
 use crate::bench::measure::median;
 use crate::install::on_path;
 
@@ -84,13 +84,13 @@ impl Server {
 }
 
 /// The handwritten network: a bridge, a pair of devices, and the rules.
-struct ByHand {
+struct ManualNetwork {
     host: Space,
     guest: Space,
 }
 
-impl ByHand {
-    fn new() -> Result<ByHand> {
+impl ManualNetwork {
+    fn new() -> Result<ManualNetwork> {
         let (host, guest) = (Space::new()?, Space::new()?);
         let [outer, inner] =
             [Route::open_in(host.fd())?, Route::open_in(guest.fd())?];
@@ -98,7 +98,12 @@ impl ByHand {
         outer.add_address("br0", GATEWAY, 24)?;
         outer.set_up("br0")?;
         let mac = [2, 0x42, 10, 10, 0, 2];
-        outer.add_veth_to("veth0", "eth0", mac, Place::Namespace(guest.fd()))?;
+        outer.add_veth_to(
+            "veth0",
+            "eth0",
+            mac,
+            TargetNamespace::Namespace(guest.fd()),
+        )?;
         outer.set_master("veth0", "br0")?;
         outer.set_hairpin("veth0", true)?;
         outer.set_up("veth0")?;
@@ -119,7 +124,7 @@ impl ByHand {
             ensure!(status.success(), "nft -f -: {status}");
             Ok(())
         })?;
-        Ok(ByHand { host, guest })
+        Ok(ManualNetwork { host, guest })
     }
 }
 
@@ -154,7 +159,7 @@ impl Proxy {
             while let Err(error) = TcpStream::connect(port) {
                 let ended = proxy.0.try_wait().step(|| "waitid(2)")?;
                 ensure!(ended.is_none(), "docker-proxy ended: {ended:?}");
-                ensure!(begun.elapsed() < PATIENCE, "docker-proxy: {error}");
+                ensure!(begun.elapsed() < TIMEOUT, "docker-proxy: {error}");
                 sleep(Duration::from_millis(5));
             }
             Ok(Some(proxy))
@@ -182,7 +187,7 @@ pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
     let server = Server::new(&guest)?;
     let by_hand = match on_path("nft") {
         Some(_) => {
-            let by_hand = ByHand::new()?;
+            let by_hand = ManualNetwork::new()?;
             let other = Server::new(&by_hand.guest)?;
             Some((by_hand, other))
         }

@@ -21,7 +21,7 @@ use common::state::State;
 use common::step::{self, Hint, Step};
 
 use crate::foreign::{self, Probe, probe};
-use crate::nft::Rules;
+use crate::nft::NftSocket;
 
 /// The changes to the host's firewall that the user allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ fn note(state: &State, network: &Network) -> PathBuf {
 /// # Errors
 /// EPERM if the caller lacks CAP_NET_ADMIN; the state directory cannot be written.
 pub(crate) fn open(
-    rules: &Rules,
+    rules: &NftSocket,
     state: &State,
     network: &Network,
     namespace: BorrowedFd,
@@ -71,7 +71,7 @@ pub(crate) fn open(
     if firewall == Firewall::Open && !chains.is_empty() {
         let note = note(state, network);
         fs::write(&note, "")
-            .look(|| format!("write(2) {}", note.display()))
+            .untraced(|| format!("write(2) {}", note.display()))
             .hint(hints::state)?;
         let changed = foreign::accept(rules, bridge)?;
         for chain in changed {
@@ -109,13 +109,14 @@ pub(crate) fn close_if_unused(
     network: &Network,
 ) -> Result<()> {
     let note = note(state, network);
-    let noted = note.try_exists().look(|| format!("stat(2) {}", note.display()))?;
+    let noted =
+        note.try_exists().untraced(|| format!("stat(2) {}", note.display()))?;
     if !noted || !network.members(state)?.is_empty() {
         return Ok(());
     }
-    foreign::remove(&Rules::open()?, &network.bridge)?;
+    foreign::remove(&NftSocket::open()?, &network.bridge)?;
     match fs::remove_file(&note) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.look(|| format!("unlink(2) {}", note.display())),
+        removed => removed.untraced(|| format!("unlink(2) {}", note.display())),
     }
 }

@@ -5,18 +5,18 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use ch02_net::{Place, Route, while_loading};
+use ch02_net::{Route, TargetNamespace, while_loading};
 use ch06_network::Network;
 use common::state::Id;
 
 use crate::Mac;
 
 /// The maximum time until the bridge port forwards. It usually takes a millisecond.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One container's connection to one network.
 #[derive(Debug)]
-pub struct Wire<'a> {
+pub struct Veth<'a> {
     /// The network.
     pub network: &'a Network,
     /// The container.
@@ -40,7 +40,7 @@ pub fn host_end(container: &Id, network: &Network) -> String {
     "veth".chars().chain((0..10).rev().filter_map(digit)).collect()
 }
 
-impl Wire<'_> {
+impl Veth<'_> {
     // ANCHOR: lay
     /// Create the veth pair. One end, with the address, is in the container's
     /// network namespace. The other end is a port of the bridge. The kernel removes
@@ -49,12 +49,12 @@ impl Wire<'_> {
     /// # Errors
     /// EPERM if the caller lacks CAP_NET_ADMIN in either namespace; EEXIST if a
     /// device with the same name exists; the container has no free device name.
-    pub fn lay(&self, namespace: BorrowedFd) -> Result<()> {
+    pub fn create(&self, namespace: BorrowedFd) -> Result<()> {
         let (host, guest) = (Route::open()?, Route::open_in(namespace)?);
         let (end, device) = (self.host_end(), free_name(&guest)?);
         // The peer is created in the container, so no device with this name exists
         // on the host at any time.
-        let place = Place::Namespace(namespace);
+        let place = TargetNamespace::Namespace(namespace);
         let bridge = &self.network.bridge;
         while_loading(|| host.add_port(bridge, &end, &device, self.mac.0, place))?;
         guest.set_without_ipv6(&device)?;
@@ -74,12 +74,12 @@ impl Wire<'_> {
     /// The port does not come up.
     pub fn wait(&self) -> Result<()> {
         let end = self.host_end();
-        if !Route::open()?.wait_until_up(&end, PATIENCE)? {
+        if !Route::open()?.wait_until_up(&end, PORT_TIMEOUT)? {
             bail!(
                 "the bridge port {end} of network {} did not come up in {} s: look at \
                  the kernel log for the reason",
                 self.network.name,
-                PATIENCE.as_secs()
+                PORT_TIMEOUT.as_secs()
             );
         }
         Ok(())

@@ -14,9 +14,9 @@ use crate::hosts;
 
 /// The number of files that are changed before the poll loop serves the other
 /// watches again. This takes about 0.2 ms.
-const AT_ONCE: usize = 16;
+const FILES_PER_ROUND: usize = 16;
 
-pub(crate) struct Publishing {
+pub(crate) struct HostsUpdate {
     /// Always readable, so that the poll loop comes back at once. `None` when all
     /// files are changed.
     more: Option<OwnedFd>,
@@ -26,20 +26,20 @@ pub(crate) struct Publishing {
     done: usize,
 }
 
-impl Publishing {
+impl HostsUpdate {
     /// # Errors
     /// EMFILE.
     pub(crate) fn new(
         state: State,
         network: Network,
         claim: Claim,
-    ) -> Result<Publishing> {
-        let more = eventfd(1, EventfdFlags::CLOEXEC).look(|| "eventfd2(2)")?;
-        Ok(Publishing { more: Some(more), state, network, claim, done: 0 })
+    ) -> Result<HostsUpdate> {
+        let more = eventfd(1, EventfdFlags::CLOEXEC).untraced(|| "eventfd2(2)")?;
+        Ok(HostsUpdate { more: Some(more), state, network, claim, done: 0 })
     }
 }
 
-impl Watch for Publishing {
+impl Watch for HostsUpdate {
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
         fds.extend(self.more.iter().map(|more| PollFd::new(more, PollFlags::IN)));
     }
@@ -49,7 +49,7 @@ impl Watch for Publishing {
             return Ok(());
         }
         let others = &self.claim.others;
-        let end = others.len().min(self.done + AT_ONCE);
+        let end = others.len().min(self.done + FILES_PER_ROUND);
         let networks = Networks::lock(&self.state)?;
         let some = &others[self.done..end];
         hosts::publish(&networks, &self.network, &self.state, &self.claim, some)?;

@@ -9,7 +9,7 @@ use crate::{AsUser, ReadOnly, Settings};
 /// The options for the program's surroundings, which `run` has from this chapter on.
 #[derive(Args, Debug)]
 #[group(skip)]
-pub struct Surroundings {
+pub struct EnvironmentFlags {
     #[command(flatten)]
     flags: Flags,
 
@@ -18,7 +18,7 @@ pub struct Surroundings {
     read_only: bool,
 }
 
-impl Surroundings {
+impl EnvironmentFlags {
     // ANCHOR: parts
     /// Add the parts for these options. They come after the root filesystem.
     #[must_use]

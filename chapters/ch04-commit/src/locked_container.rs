@@ -16,26 +16,26 @@ use common::{Home, rights};
 use crate::frozen::Frozen;
 
 /// The maximum time to wait for the start of a container.
-const STARTING: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A container with a lock that prevents its removal by other commands. Its own
 /// supervisor may still remove it.
-pub struct Held {
+pub struct LockedContainer {
     /// The record of the container.
     pub record: Record,
     home: Home,
     /// Whether its supervisor removes it when its program ends (`--rm`).
-    goes: bool,
+    removed_at_end: bool,
     _lock: File,
 }
 
-impl Held {
+impl LockedContainer {
     /// Find the container with this name, ID, or unique ID prefix, and lock it.
     ///
     /// # Errors
     /// The container is not found, is being removed, or has not started within two
     /// seconds.
-    pub fn new(state: &State, container: &str) -> Result<Held> {
+    pub fn new(state: &State, container: &str) -> Result<LockedContainer> {
         let record = Record::find(state, container)?;
         let home = record.home(state);
         let dir = home.dir();
@@ -43,11 +43,11 @@ impl Held {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(removed(&record));
             }
-            lock => lock.look(|| format!("open(2) {}", dir.display()))?,
+            lock => lock.untraced(|| format!("open(2) {}", dir.display()))?,
         };
-        lock.lock_shared().look(|| format!("flock(2) {}", dir.display()))?;
+        lock.lock_shared().untraced(|| format!("flock(2) {}", dir.display()))?;
         // Wait for the start: the record exists before the write layer.
-        let deadline = Instant::now() + STARTING;
+        let deadline = Instant::now() + START_TIMEOUT;
         while Status::by_lock(&home)? == Status::Starting {
             if Instant::now() > deadline {
                 bail!(
@@ -58,11 +58,11 @@ impl Held {
         }
         // Read the note before the check of the record: a removal deletes the record
         // first.
-        let goes = home.notes()?.goes_with_program();
+        let removed_at_end = home.notes()?.goes_with_program();
         if record::is_missing(&dir) {
             return Err(removed(&record));
         }
-        Ok(Held { record, home, goes, _lock: lock })
+        Ok(LockedContainer { record, home, removed_at_end, _lock: lock })
     }
 
     /// Its write layer.
@@ -80,8 +80,8 @@ impl Held {
     ///
     /// # Errors
     /// The container was being removed; any error of the read.
-    pub fn whole<T>(&self, read: Result<T>) -> Result<T> {
-        if self.goes && !self.runs()? {
+    pub fn check_complete<T>(&self, read: Result<T>) -> Result<T> {
+        if self.removed_at_end && !self.runs()? {
             return Err(removed(&self.record));
         }
         read
@@ -109,7 +109,7 @@ impl Held {
             let line = format!(
                 "container {} is running and was not frozen, because it has no \
                  group: files that are being written may be copied incompletely\n",
-                self.record.called()
+                self.record.display_name()
             );
             let _ = io::stderr().write_all(line.as_bytes());
             return Ok(None);
@@ -125,7 +125,7 @@ impl Held {
 }
 
 fn removed(record: &Record) -> Error {
-    anyhow!("container {} is being removed", record.called())
+    anyhow!("container {} is being removed", record.display_name())
 }
 
 fn can_freeze(group: &Group) -> bool {

@@ -9,16 +9,16 @@ use ch06_network::{Member, Network};
 use common::Home;
 use common::state::State;
 
-use crate::nft::Rules;
-use crate::passage::{self, Firewall};
-use crate::wire::has_default_route;
+use crate::host_firewall::{self, Firewall};
+use crate::nft::NftSocket;
+use crate::veth::has_default_route;
 
 /// Give a container without a default route a new one, through a network to which it
 /// is still connected.
 ///
 /// # Errors
-/// An errno of the netlink socket; the errors of [`passage::open`].
-pub(super) fn find_other_way_out(
+/// An errno of the netlink socket; the errors of [`host_firewall::open`].
+pub(super) fn replace_default_route(
     state: &State,
     home: &Home,
     namespace: BorrowedFd,
@@ -39,7 +39,9 @@ pub(super) fn find_other_way_out(
         if let Some(device) = device {
             let (all, gateway) = (Ipv4Addr::UNSPECIFIED, Some(network.gateway));
             guest.add_route(all, 0, gateway, Some(&device.name))?;
-            return open_passage(state, &network, namespace, address, firewall);
+            return open_host_firewall(
+                state, &network, namespace, address, firewall,
+            );
         }
     }
     Ok(())
@@ -47,7 +49,7 @@ pub(super) fn find_other_way_out(
 
 /// If the container's default route leads through this network, make sure that the
 /// host's own firewall lets its packets pass.
-pub(super) fn open_passage(
+pub(super) fn open_host_firewall(
     state: &State,
     network: &Network,
     namespace: BorrowedFd,
@@ -61,5 +63,12 @@ pub(super) fn open_passage(
     if !routes.iter().any(is_way_out) {
         return Ok(());
     }
-    passage::open(&Rules::open()?, state, network, namespace, address, firewall)
+    host_firewall::open(
+        &NftSocket::open()?,
+        state,
+        network,
+        namespace,
+        address,
+        firewall,
+    )
 }

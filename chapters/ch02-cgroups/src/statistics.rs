@@ -9,7 +9,7 @@ use crate::group::Group;
 
 /// A number that the kernel keeps for a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct Statistic {
     /// What is counted, and the unit.
     pub name: &'static str,
     /// The number.
@@ -81,16 +81,16 @@ const SOURCES: [Source; 10] = [
 ///
 /// # Errors
 /// ENODEV if the group was removed.
-pub fn accounts(group: &Group) -> Result<Vec<Account>> {
+pub fn statistics(group: &Group) -> Result<Vec<Statistic>> {
     let mut found = Vec::new();
     for Source { name, files, per } in SOURCES {
         for (index, (file, key)) in files.into_iter().enumerate() {
             let Some(path) = group.find_file(file)? else { continue };
             let text = read_to_string(&path)
-                .look(|| format!("read(2) {}", path.display()))?;
+                .untraced(|| format!("read(2) {}", path.display()))?;
             let Some(number) = number(&text, key) else { continue };
             let number = if index == 0 { number / per } else { number };
-            found.push(Account { name, number, file });
+            found.push(Statistic { name, number, file });
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! The ways to boot a VM, as a ladder. The fastest way is the first rung.
+//! The ways to boot a VM. They are tried in order; the fastest comes first.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,23 +7,23 @@ use std::sync::Mutex;
 use super::Set;
 use super::accelerator::Accelerator;
 
-/// One way to boot. The rungs of the ladder are tried in order.
+/// One way to boot a VM.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rung {
+pub(crate) struct BootConfig {
     pub(super) accelerator: Accelerator,
     /// QEMU's `-M`. microvm boots in half the time; q35 boots everywhere.
     pub(super) machine: &'static str,
     pub(super) image: PathBuf,
 }
 
-impl Rung {
+impl BootConfig {
     /// The name of the machine type.
     pub(super) fn name(&self) -> &'static str {
         self.machine.split(',').next().unwrap_or_default()
     }
 }
 
-impl fmt::Display for Rung {
+impl fmt::Display for BootConfig {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let name = self.image.file_name().unwrap_or_default();
         let (machine, accelerator) = (self.name(), self.accelerator.name());
@@ -31,12 +31,12 @@ impl fmt::Display for Rung {
     }
 }
 
-/// The rung with which the last VM of a set booted.
-pub(crate) type LastRung = Mutex<Option<Rung>>;
+/// The configuration with which the last VM of a set booted.
+pub(crate) type LastBootConfig = Mutex<Option<BootConfig>>;
 
-/// The rungs for a set, the fastest first.
-pub(super) fn ladder(set: &Set) -> Vec<Rung> {
-    let mut rungs = Vec::new();
+/// The configurations for a set, the fastest first.
+pub(super) fn boot_configs(set: &Set) -> Vec<BootConfig> {
+    let mut boot_configs = Vec::new();
     let mut accelerators = vec![set.accelerator];
     if set.accelerator == Accelerator::Kvm {
         accelerators.push(Accelerator::Tcg);
@@ -45,8 +45,12 @@ pub(super) fn ladder(set: &Set) -> Vec<Rung> {
         let images = (set.kernel.images.first(), set.kernel.images.last());
         let (Some(first), Some(last)) = images else { continue };
         for (machine, image) in [("microvm,rtc=on", first), ("q35,hpet=off", last)] {
-            rungs.push(Rung { accelerator, machine, image: image.clone() });
+            boot_configs.push(BootConfig {
+                accelerator,
+                machine,
+                image: image.clone(),
+            });
         }
     }
-    rungs
+    boot_configs
 }
