@@ -295,7 +295,7 @@ fn copy_from_parent(path: &Path, file: &str) -> Result<()> {
         .step(|| format!("write(2) {:?} to {}", value.trim(), to.display()))
 }
 
-// ANCHOR: hand_down
+// ANCHOR: enable_controllers
 /// Enable the controllers for a new v2 group. A group has only the controllers that
 /// the group above it enables in `cgroup.subtree_control`. So this function enables
 /// them in every group from `top` to the parent of `path`.
@@ -324,4 +324,4 @@ fn enable_controllers(top: &Path, path: &Path, wanted: &[String]) -> Result<()> 
     }
     Ok(())
 }
-// ANCHOR_END: hand_down
+// ANCHOR_END: enable_controllers

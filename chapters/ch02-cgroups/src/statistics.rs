@@ -18,7 +18,7 @@ pub struct Statistic {
     pub file: &'static str,
 }
 
-/// The source of an account: its file in each version.
+/// The source of a statistic: its file in each version.
 struct Source {
     name: &'static str,
     /// The file of v1 and the file of v2, each with the key before the number if the
@@ -76,8 +76,8 @@ const SOURCES: [Source; 10] = [
     source("frozen", ("freezer.state", "FROZEN"), ("cgroup.events", "frozen")),
 ];
 
-/// The accounts of a group: what it uses now and has used, and how often a limit was
-/// reached. An account is missing if the group lacks its controller.
+/// The statistics of a group: what it uses now and has used, and how often a limit
+/// was reached. A statistic is missing if the group lacks its controller.
 ///
 /// # Errors
 /// ENODEV if the group was removed.

@@ -65,7 +65,7 @@ GROUP        the group of the process: a directory below the hierarchy's mount p
              / is the root group, which holds every process until it is moved
 ";
 
-/// The accounts of a group, a line each.
+/// The statistics of a group, a line each.
 pub(crate) fn stats(group: &Group) -> Result<String> {
     let mut table = format!("{:<20}{:<16}FILE\n", "ACCOUNT", "NUMBER");
     for statistic in statistics(group)? {

@@ -33,7 +33,7 @@ pub enum EntryAction {
 
 /// What the entries of a tree mean.
 pub trait CopyRules {
-    /// The fate of the entry `from`, whose place in the target is `to`.
+    /// The action for the entry `from`, whose path in the target is `to`.
     ///
     /// # Errors
     /// Any error ends the copy.

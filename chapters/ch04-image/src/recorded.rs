@@ -33,7 +33,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// A container of this image, whose layers are held until the record is written.
+    /// A container of this image. `lock` keeps the image's layers until the record
+    /// is written.
     #[must_use]
     pub fn new(image: &Image, driver: Driver, lock: LockGuard) -> Recorded {
         let (image, lock) = (image.clone(), Some(lock));

@@ -143,13 +143,13 @@ impl Store {
         Ok(found.pop())
     }
 
-    /// Find an image, and protect its layers from removal while the returned hold
+    /// Find an image, and protect its layers from removal while the returned lock
     /// exists.
     ///
     /// # Errors
     /// As [`Store::find`].
     pub fn take(&self, name: &str) -> Result<(Image, LockGuard)> {
-        // Download busybox before the hold is taken: a download may take long, and
+        // Download busybox before the lock is taken: a download may take long, and
         // nothing is removed by it.
         self.find(name)?;
         let lock = self.layout.lock_shared()?;

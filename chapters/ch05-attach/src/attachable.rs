@@ -237,7 +237,7 @@ struct AttachServer {
     log: Log,
 }
 
-// ANCHOR: desk
+// ANCHOR: server
 impl AttachServer {
     /// Send everything to one client in one message, and close the connection.
     fn serve(&self) {
@@ -259,7 +259,7 @@ impl AttachServer {
         let _ = sendmsg(&client, &head, &mut ancillary, SendFlags::NOSIGNAL);
     }
 }
-// ANCHOR_END: desk
+// ANCHOR_END: server
 
 impl Watch for AttachServer {
     fn wants<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {

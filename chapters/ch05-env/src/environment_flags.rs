@@ -6,7 +6,7 @@ use common::Container;
 use crate::flags::Flags;
 use crate::{AsUser, ReadOnly, Settings};
 
-/// The options for the program's surroundings, which `run` has from this chapter on.
+/// The options for the program's environment, which `run` has from this chapter on.
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct EnvironmentFlags {

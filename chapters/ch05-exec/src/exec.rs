@@ -64,7 +64,7 @@ impl Exec {
         Record::find(state, &self.container)
     }
 
-    // ANCHOR: act
+    // ANCHOR: execute
     /// Run the program in the container of this record, and wait for its end (with
     /// `-d`, for its start). `parts` adds more parts. The joining process is visible
     /// in the container, so it runs from a [`SafeBinary`].
@@ -115,7 +115,7 @@ impl Exec {
         }
         started.wait()
     }
-    // ANCHOR_END: act
+    // ANCHOR_END: execute
 }
 
 /// The error for a container that cannot be joined now.

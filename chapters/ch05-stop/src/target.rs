@@ -169,7 +169,7 @@ impl Target {
     }
     // ANCHOR_END: thaw
 
-    // ANCHOR: outlast
+    // ANCHOR: wait
     /// Sleep until the supervisor has cleaned up and released the container's lock.
     /// Returns how the program ended, or `None` if no process saw its end.
     ///
@@ -188,5 +188,5 @@ impl Target {
         };
         Ok(end.map(|end| end.how).filter(|how| *how != Exit::Unseen))
     }
-    // ANCHOR_END: outlast
+    // ANCHOR_END: wait
 }

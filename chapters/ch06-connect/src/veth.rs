@@ -41,7 +41,7 @@ pub fn host_end(container: &Id, network: &Network) -> String {
 }
 
 impl Veth<'_> {
-    // ANCHOR: lay
+    // ANCHOR: create
     /// Create the veth pair. One end, with the address, is in the container's
     /// network namespace. The other end is a port of the bridge. The kernel removes
     /// both with the namespace.
@@ -84,7 +84,7 @@ impl Veth<'_> {
         }
         Ok(())
     }
-    // ANCHOR_END: lay
+    // ANCHOR_END: create
 
     /// The name of the host's end.
     #[must_use]

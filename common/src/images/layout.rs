@@ -35,7 +35,7 @@ pub struct Layout {
     state: State,
 }
 
-/// A lock on the images, shared or exclusive; dropped, it is released.
+/// A lock on the images, shared or exclusive. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct LockGuard(File);
 
@@ -181,8 +181,8 @@ impl Layout {
         self.root.join(format!(".{id}.new"))
     }
 
-    /// While this is held, no image and no layer is removed. Many processes may hold it
-    /// at once.
+    /// The shared lock: while a process holds it, no image and no layer is removed.
+    /// Many processes may hold it at once.
     ///
     /// # Errors
     /// Those of open(2) and flock(2).
