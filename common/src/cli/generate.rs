@@ -150,10 +150,10 @@ fn one_dash_in_zsh(command: &Command, script: &str) -> Result<String> {
 
 /// fish calls long names with one dash "old style": `-o`.
 fn one_dash_in_fish(name: &str, script: &str) -> String {
-    let run_if_requested = format!("__fish_{}_one_dash", name.replace('-', "_"));
+    let condition = format!("__fish_{}_one_dash", name.replace('-', "_"));
     let mut all = format!(
         "# Whether a long option was given with one dash, or is being typed.
-function {run_if_requested}
+function {condition}
     string match -qr -- '^-[^-].' (commandline -ct) (commandline -opc)[-1]
 end
 
@@ -172,10 +172,8 @@ end
             [b's', b' ', _, b' ', b'-', b'l', b' ', ..] => &option[7..],
             _ => continue,
         };
-        all += &format!(
-            "\ncomplete {when}; and {run_if_requested}\" -o {}",
-            long.trim_end()
-        );
+        all +=
+            &format!("\ncomplete {when}; and {condition}\" -o {}", long.trim_end());
     }
     all + "\n"
 }
