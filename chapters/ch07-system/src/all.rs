@@ -37,7 +37,7 @@ common::commands! {
         Port(Port),
         /// Print all properties of containers and images as JSON
         Inspect(Inspect),
-        /// The commands about a container's end.
+        /// `stop`, `kill` and `wait`.
         #[command(flatten)]
         Ends(Ends),
         /// Remove containers that have ended

@@ -30,7 +30,7 @@ common::commands! {
         Inspect(Inspect),
         /// Show the published ports of a container
         Port(Port),
-        /// The commands about a container's end.
+        /// `stop`, `kill` and `wait`.
         #[command(flatten)]
         Ends(Ends),
         /// Create an image or a tar archive from a container

@@ -159,7 +159,7 @@ fn network(arg: Arg, default: &'static str) -> Arg {
     )
 }
 
-/// The command of this process, with its words.
+/// The command of this process, with its arguments.
 pub(crate) fn command_of_this_process() -> Vec<String> {
     leading(env::args_os()).1
 }

@@ -1,4 +1,4 @@
-//! Commands and options of Docker that do not exist here, and what does their work.
+//! Commands and options of Docker that do not exist here, each with a replacement.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

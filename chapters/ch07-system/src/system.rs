@@ -135,7 +135,7 @@ fn heading(kind: &str, names: &[impl std::fmt::Display]) -> String {
     }
 }
 
-/// Ask the user.
+/// Ask the user for confirmation.
 ///
 /// # Errors
 /// Standard input is not a terminal.
