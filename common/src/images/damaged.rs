@@ -29,7 +29,7 @@ impl Layout {
     /// dot is left out, because a process may be writing it.
     ///
     /// # Errors
-    /// Those of readdir(3) and readlink(2).
+    /// readdir(3) or readlink(2) fails.
     pub fn strays(&self) -> Result<Vec<Stray>> {
         let images = self.state().images();
         let mut strays = Vec::new();
@@ -76,7 +76,7 @@ impl Stray {
     /// Remove it. The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of unlink(2) and rmdir(2).
+    /// unlink(2) or rmdir(2) fails.
     pub fn remove(&self) -> Result<()> {
         remove_tree(&self.path)
             .with_context(|| format!("remove {}", self.path.display()))

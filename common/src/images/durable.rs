@@ -13,7 +13,7 @@ use crate::cli::step::{Hint, Step};
 /// old one. Two processes must not write the same file at once.
 ///
 /// # Errors
-/// Those of open(2), write(2), fsync(2) and rename(2).
+/// open(2), write(2), fsync(2) or rename(2) fails.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let step = || format!("write {}", path.display());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -28,7 +28,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Write a directory's entries to the disk.
 ///
 /// # Errors
-/// Those of open(2) and fsync(2).
+/// open(2) or fsync(2) fails.
 pub fn sync(directory: &Path) -> Result<()> {
     let file =
         File::open(directory).step(|| format!("open(2) {}", directory.display()))?;
@@ -38,7 +38,7 @@ pub fn sync(directory: &Path) -> Result<()> {
 /// Remove a file. A missing file is not an error.
 ///
 /// # Errors
-/// Those of unlink(2).
+/// unlink(2) fails.
 pub fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

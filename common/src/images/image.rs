@@ -183,7 +183,7 @@ impl Image {
     /// exists. No name leads to it yet. The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of write(2), fsync(2) and rename(2).
+    /// write(2), fsync(2) or rename(2) fails.
     pub fn save(&self, state: &State) -> Result<()> {
         write_durably(&Layout::of(state).record(&self.id), &self.record())
     }
@@ -228,7 +228,7 @@ pub fn now() -> u64 {
 /// The size of all files below this directory, in bytes.
 ///
 /// # Errors
-/// Those of readdir(3) and lstat(2).
+/// readdir(3) or lstat(2) fails.
 pub fn weigh(directory: &Path) -> Result<u64> {
     let step = || format!("readdir(3) {}", directory.display());
     let mut bytes = 0;

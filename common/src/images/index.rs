@@ -13,7 +13,7 @@ impl Layout {
     /// The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of readdir(3), write(2), rename(2) and fsync(2).
+    /// readdir(3), write(2), rename(2) or fsync(2) fails.
     ///
     /// # Source
     /// OCI image specification, image-index.md; annotations.md

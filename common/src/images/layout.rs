@@ -68,7 +68,7 @@ impl Layout {
     /// Create the layout, if it is missing.
     ///
     /// # Errors
-    /// The state directory has images of an older version; mkdir(2) and write(2).
+    /// The state directory has images of an older version; mkdir(2) or write(2) fails.
     pub fn make(&self) -> Result<()> {
         let mark = self.root.join("oci-layout");
         if mark.exists() {
@@ -188,7 +188,7 @@ impl Layout {
     /// removed. Many processes may hold it at the same time.
     ///
     /// # Errors
-    /// Those of open(2) and flock(2).
+    /// open(2) or flock(2) fails.
     pub fn hold(&self) -> Result<Hold> {
         lock(&self.root, File::lock_shared)
     }
@@ -196,7 +196,7 @@ impl Layout {
     /// Take the exclusive lock, which a change requires.
     ///
     /// # Errors
-    /// Those of open(2) and flock(2).
+    /// open(2) or flock(2) fails.
     pub fn change(&self) -> Result<Hold> {
         lock(&self.root, File::lock)
     }
@@ -206,7 +206,7 @@ impl Layout {
     /// time.
     ///
     /// # Errors
-    /// Those of open(2) and flock(2).
+    /// open(2) or flock(2) fails.
     pub fn lease(&self) -> Result<Hold> {
         lock(&self.root.join("lease"), File::lock_shared)
     }
@@ -214,7 +214,7 @@ impl Layout {
     /// Take the exclusive lease; `None` if another process holds a lease.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// open(2) fails.
     pub fn sole_lease(&self) -> Result<Option<Hold>> {
         let path = self.root.join("lease");
         let file = File::open(&path).look(|| at("open(2)", &path))?;
@@ -224,7 +224,7 @@ impl Layout {
     /// All names, and the images to which they lead.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn all_names(&self) -> Result<Names> {
         let directory = self.names();
         let step = || at("readdir(3)", &directory);
@@ -247,7 +247,7 @@ impl Layout {
     /// the exclusive lock.
     ///
     /// # Errors
-    /// Those of symlink(2), rename(2) and fsync(2).
+    /// symlink(2), rename(2) or fsync(2) fails.
     pub fn set_name(&self, reference: &Reference, id: &Digest) -> Result<()> {
         let path = self.name(reference);
         let new = self.names().join(".new");
@@ -264,7 +264,7 @@ impl Layout {
     /// Remove a name. It is no error if it is missing.
     ///
     /// # Errors
-    /// Those of unlink(2) and fsync(2).
+    /// unlink(2) or fsync(2) fails.
     pub fn remove_name(&self, reference: &Reference) -> Result<()> {
         remove_if_there(&self.name(reference))?;
         sync(&self.names())
