@@ -22,7 +22,7 @@ common::commands! {
         Run(Box<Run>),
         /// Run another program in a running container
         Exec(Exec),
-        /// Return to a container in the background
+        /// Attach to a detached container
         Attach(Attach),
         /// Show the output of a container
         Logs(Logs),

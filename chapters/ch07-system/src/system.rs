@@ -16,7 +16,7 @@ use crate::Info;
 use crate::usage::{Usage, containers, downloads, images};
 
 common::commands! {
-    /// Manage this program's use of the host
+    /// Show disk usage and settings, and remove unused data
     #[derive(Debug)]
     pub enum SystemCommands {
         /// Show how much disk space images and containers use
