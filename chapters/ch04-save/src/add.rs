@@ -78,8 +78,8 @@ impl Adder {
             let (_, found, _) = tar.finish();
             ensure!(
                 found == *diff_id,
-                "its digest without compression is {found}, not {diff_id}: the image is \
-                 damaged"
+                "the digest of the uncompressed layer is {found}, expected {diff_id}: \
+                 the image is damaged"
             );
             Ok(())
         })

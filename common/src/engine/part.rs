@@ -173,7 +173,7 @@ impl Up {
     /// EPIPE: the host-side process has ended.
     pub fn send(&self, fd: OwnedFd) -> Result<()> {
         let frame = Frame::Descriptor(self.part.to_owned(), fd);
-        self.channel.send(&frame).context("send a descriptor to the host side")
+        self.channel.send(&frame).context("send a descriptor to the supervisor")
     }
 
     /// The values of the sealing steps, which run after every `enter`. A part writes

@@ -103,7 +103,7 @@ impl Running {
     /// The part sent no descriptor.
     pub fn take(&mut self, part: &str) -> Result<OwnedFd> {
         self.take_if_sent(part)
-            .with_context(|| format!("{part} sent no descriptor to the host side"))
+            .with_context(|| format!("{part} sent no descriptor to the supervisor"))
     }
 
     /// The same, for a part that does not always send one.
