@@ -184,7 +184,7 @@ where
     C: CommandFactory + FromArgMatches,
 {
     // A file that exceeds the caller's limit (`ulimit -f`) must be an error of write(2). The
-    // signal would kill the host side, and the end of the container would not be recorded.
+    // signal would kill the supervisor, and the end of the container would not be recorded.
     // The call fails for an invalid signal only.
     let _ = ignore_signal(Signal::SIGXFSZ);
     let mut command = match change(C::command()) {

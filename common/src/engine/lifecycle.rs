@@ -1,5 +1,7 @@
-//! The host side of a container's life: the sweep, the parts' hooks in order, the
-//! clone, and the hooks that undo, in reverse order.
+//! The life of a container, as its supervisor executes it. The supervisor is the
+//! process outside the container that is the parent of its first process. This file
+//! has the sweep, the parts' hooks in order, the clone, and the hooks that undo, in
+//! reverse order.
 
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
@@ -87,7 +89,7 @@ impl Lifecycle {
         let (child, channel) = match clone::make(&birth)? {
             Born::Parent(child, channel) => (child, channel),
             Born::Child(channel) => {
-                // The lock tells that the host side is alive. The child must not
+                // The lock tells that the supervisor is alive. The child must not
                 // hold it.
                 self.lock = None;
                 to_exec::main(&self.plan, &self.parts, program, channel)

@@ -57,7 +57,7 @@ pub trait Part {
     /// Set the arguments of clone3(2): namespaces, cgroup.
     fn birth(&self, _birth: &mut Birth) {}
 
-    /// Perform the operations on the waiting child that only the host side may
+    /// Perform the operations on the waiting child that only the supervisor may
     /// perform.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The poll loop, which runs on the host side while the program runs.
+//! The poll loop, which runs in the supervisor while the program runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ pub trait Watch {
     /// An error ends the run; the program is killed.
     fn ready(&mut self, events: &[PollFlags]) -> Result<()>;
 
-    /// Handle a signal that the host side received.
+    /// Handle a signal that the supervisor received.
     fn signal(&mut self, _signal: Signal) {}
 
     /// The program has ended: copy what is left in pipes.

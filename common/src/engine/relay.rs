@@ -1,4 +1,4 @@
-//! The host side of the standard streams: copies between the caller's streams and
+//! The standard streams in the supervisor: copies between the caller's streams and
 //! this program's pipes.
 
 use std::io;

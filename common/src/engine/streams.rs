@@ -11,7 +11,7 @@
 //! |---|---|
 //! | a pipe or a terminal that this program created | its owner becomes the user |
 //! | a pipe or a file of the caller that the user may open | nothing |
-//! | another pipe or file of the caller | a new pipe, owned by the user; the host side copies the bytes |
+//! | another pipe or file of the caller | a new pipe, owned by the user; the supervisor copies the bytes |
 //! | a terminal of the caller | nothing: a copy would read input that is typed for other programs |
 //! | a device, a socket, a file of the container | nothing |
 //!
@@ -36,10 +36,10 @@ use crate::cli::step::Step;
 use crate::engine::plan::StreamSource;
 use crate::process::channel::{Channel, Frame};
 
-/// The names of the copies' descriptors in the messages to the host side.
+/// The names of the copies' descriptors in the messages to the supervisor.
 pub(crate) const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
-/// The size of the pipe for standard input: one page. The host side then reads at
+/// The size of the pipe for standard input: one page. The supervisor then reads at
 /// most this much more of the caller's input than the program does.
 pub(crate) const READ_AHEAD: usize = 4096;
 
@@ -119,7 +119,7 @@ fn may_open(number: usize, user: Uid) -> bool {
     answer.is_ok()
 }
 
-/// Replace this stream by a new pipe. The host side gets the other end of the pipe.
+/// Replace this stream by a new pipe. The supervisor gets the other end of the pipe.
 fn copy(number: usize, user: Uid, channel: &Channel) -> Result<()> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe2(2)")?;
     give(&reader, number, user)?;

@@ -147,7 +147,7 @@ fn intermediate(birth: &Birth, join: &Join, channel: &'static Channel) {
 fn joined(birth: &Birth, join: &Join) -> Result<Side> {
     die_with_parent()?;
     // After the next clone, the container sees a process with the memory and the
-    // open files of the host side. A process without CAP_SYS_PTRACE must not trace
+    // open files of the supervisor. A process without CAP_SYS_PTRACE must not trace
     // it, until execve(2) makes the program traceable again. A container's root with
     // all capabilities can trace it nevertheless. Therefore its file, /proc/PID/exe,
     // is not the host's binary: see safe_binary.rs.

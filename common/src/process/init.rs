@@ -20,7 +20,7 @@ use crate::process::sys::{self, Side};
 use crate::process::terminal_filter;
 
 /// Stay as PID 1, and return in a child that becomes the program. The child's pidfd
-/// is sent to the host side, for
+/// is sent to the supervisor, for
 /// [`Running::program_is`](crate::Running::program_is). The container sees PID 1 and
 /// its file, which must therefore be a [`SafeBinary`].
 ///

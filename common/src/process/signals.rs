@@ -9,7 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::step::Step;
 
-/// The signals that the host side forwards, or that a watch of the poll loop
+/// The signals that the supervisor forwards, or that a watch of the poll loop
 /// handles.
 pub(crate) const CAUGHT: [Signal; 7] = [
     Signal::SIGHUP,
@@ -22,7 +22,7 @@ pub(crate) const CAUGHT: [Signal; 7] = [
 ];
 
 /// The signals of job control that stop a process. The kernel discards them for PID 1
-/// of a namespace, so the host side stops the program (see [`stop_with`]).
+/// of a namespace, so the supervisor stops the program (see [`stop_with`]).
 ///
 /// # Source
 /// pid_namespaces(7), "The namespace init process"

@@ -140,7 +140,7 @@ pub fn default_signal(signal: nix::sys::signal::Signal) {
 }
 
 /// Mark every descriptor from `first` on close-on-exec. Descriptors that the caller
-/// of the host side left open must not reach the container.
+/// of the supervisor left open must not reach the container.
 ///
 /// # Source
 /// close_range(2), "CLOSE_RANGE_CLOEXEC"

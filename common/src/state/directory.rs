@@ -95,7 +95,7 @@ impl State {
         self.root.join("containers")
     }
 
-    /// The directory of lock files: one per container whose host side is alive, or
+    /// The directory of lock files: one per container whose supervisor is alive, or
     /// was killed without clean-up.
     #[must_use]
     pub fn running(&self) -> PathBuf {

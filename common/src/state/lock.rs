@@ -1,6 +1,6 @@
 //! The lock file of a container: `running/ID`.
 //!
-//! The host side holds a lock (flock(2)) on it while it is alive; the kernel
+//! The supervisor holds a lock (flock(2)) on it while it is alive; the kernel
 //! releases the lock when the holder dies, for whatever reason. The lock file is the
 //! first file of the container that is created, and the last that is removed. It
 //! contains the container's notes.
@@ -38,7 +38,7 @@ pub struct Watched {
 pub enum LockState {
     /// No process holds the lock, or there is no lock file.
     Free,
-    /// A process holds the lock: the host side, or a command that removes the
+    /// A process holds the lock: the supervisor, or a command that removes the
     /// container.
     Held(Notes),
 }
@@ -97,7 +97,7 @@ impl Home {
             }
         };
         // A shared lock: two processes that check at once must not see each other as
-        // the host side.
+        // the supervisor.
         if file.try_lock_shared().is_ok() {
             return Ok(LockState::Free);
         }
@@ -153,7 +153,7 @@ impl Watched {
     }
 }
 
-/// Take the lock of a container whose host side is dead. `None` if a process holds
+/// Take the lock of a container whose supervisor is dead. `None` if a process holds
 /// the lock, if the file does not exist, or if it belongs to another user.
 ///
 /// # Errors

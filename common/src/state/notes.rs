@@ -241,7 +241,7 @@ impl Home {
         self.note_pid(PROGRAM, "", pid)
     }
 
-    /// Note this process as the host side, for processes that wait for its end. It
+    /// Note this process as the supervisor, for processes that wait for its end. It
     /// ends after everything was done and written for the container.
     ///
     /// # Errors

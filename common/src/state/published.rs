@@ -5,7 +5,7 @@
 //! port udp 127.0.0.1 5353 53
 //! ```
 //!
-//! The host side of the container holds each port by a bound socket. The kernel
+//! The supervisor of the container holds each port by a bound socket. The kernel
 //! closes the socket when that process ends, so nothing must be undone.
 
 use std::fmt;

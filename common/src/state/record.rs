@@ -82,7 +82,7 @@ pub struct Mount {
 /// How and when a container ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The exit; [`Exit::Unseen`] if the host side was killed.
+    /// The exit; [`Exit::Unseen`] if the supervisor was killed.
     pub how: Exit,
     /// The time of the end, in seconds after 1970.
     pub at: u64,
@@ -199,7 +199,7 @@ impl End {
         end.map(Some).with_context(|| damaged(state, id, ENDED))
     }
 
-    /// The end as the host side wrote it to the lock file.
+    /// The end as the supervisor wrote it to the lock file.
     ///
     /// # Errors
     /// The note is damaged.

@@ -21,7 +21,7 @@ fn is_full(error: &Error) -> bool {
 impl Home {
     // ANCHOR: remove
     /// Remove the container with all its files; `called` is its name for messages.
-    /// Resources that its killed host side left are first undone by means of the
+    /// Resources that its killed supervisor left are first undone by means of the
     /// table.
     ///
     /// # Errors
@@ -60,11 +60,11 @@ impl Home {
             (Status::Running(_) | Status::Starting, _) => {
                 bail!("container {called} is running: end its program first");
             }
-            // The host side, or a sweep, is about to finish.
+            // The supervisor, or a sweep, is about to finish.
             (Status::Ending, Some(watched)) => drop(watched.outlast()?),
             _ => {}
         }
-        // First undo what a killed host side left. Then take the lock again, so that
+        // First undo what a killed supervisor left. Then take the lock again, so that
         // the next sweep finishes this removal if it is killed.
         undo(self, &self.notes()?, table)?;
         self.release()?;

@@ -12,7 +12,7 @@ use crate::state::notes::Notes;
 use crate::state::record::{End, RECORD};
 
 /// The status of a container at the moment of the check. The lock tells whether its
-/// host side is alive. A PID alone is not enough: another process may have it by
+/// supervisor is alive. A PID alone is not enough: another process may have it by
 /// now, so the start time is compared as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -21,11 +21,11 @@ pub enum Status {
     Starting,
     /// The program runs; this is the container's first process.
     Running(Noted),
-    /// The program has ended, and the host side has not written the exit status yet.
+    /// The program has ended, and the supervisor has not written the exit status yet.
     Ending,
-    /// The program has ended, and the host side saw its exit status.
+    /// The program has ended, and the supervisor saw its exit status.
     Exited(End),
-    /// The host side was killed: no process saw the end.
+    /// The supervisor was killed: no process saw the end.
     Dead,
 }
 

@@ -1,4 +1,4 @@
-//! Sweeping containers whose host side was killed: their lock files are not locked.
+//! Sweeping containers whose supervisor was killed: their lock files are not locked.
 //!
 //! A start examines at most two lock files, chosen at random, and the owner of each
 //! name that it claims. It therefore opens at most two lock files for any number of
@@ -24,7 +24,7 @@ use crate::state::undo::{Table, knows, rows, undo};
 /// The number of lock files that a start examines.
 const SAMPLE: usize = 2;
 
-/// A container whose host side is dead. Its lock prevents other processes from
+/// A container whose supervisor is dead. Its lock prevents other processes from
 /// sweeping it at the same time.
 #[derive(Debug)]
 pub struct Dead {
@@ -51,7 +51,7 @@ impl State {
         ids(&self.containers())
     }
 
-    /// All containers whose host side is dead.
+    /// All containers whose supervisor is dead.
     ///
     /// # Errors
     /// readdir(3), open(2) or flock(2) fails.
@@ -145,7 +145,7 @@ pub(crate) fn remove_files(home: &Home) -> Result<()> {
     home.release()
 }
 
-/// Sweep a container that owns something that this process needs. If its host side
+/// Sweep a container that owns something that this process needs. If its supervisor
 /// is alive, or if it cannot be swept, it keeps the resource.
 pub fn sweep_holder(home: Home, table: Table) {
     if let Ok(Some(dead)) = Dead::find(home) {

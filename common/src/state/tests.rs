@@ -35,7 +35,7 @@ fn home(state: &State, name: Option<&str>) -> Home {
     Home { id: Id::new().unwrap(), name, state: state.clone() }
 }
 
-/// A container whose host side was killed, with this note.
+/// A container whose supervisor was killed, with this note.
 fn dead(state: &State, name: Option<&str>, kind: &str) -> Home {
     let home = home(state, name);
     drop(home.claim(NONE).unwrap());

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use crate::cli::step::Step;
 
-/// The maximum time that a container may take to die after its host side was killed.
+/// The maximum time that a container may take to die after its supervisor was killed.
 const DYING: Duration = Duration::from_secs(2);
 
 /// Remove a directory and everything below it. A missing directory is not an error.
@@ -23,7 +23,7 @@ pub fn remove_tree(dir: &Path) -> Result<()> {
     let deadline = Instant::now() + DYING;
     loop {
         match remove_once(dir) {
-            // The kernel releases the lock of a killed host side before it ends the
+            // The kernel releases the lock of a killed supervisor before it ends the
             // container. Until then the container may create files.
             Err(e)
                 if e.kind() == io::ErrorKind::DirectoryNotEmpty

@@ -1,6 +1,6 @@
 //! The undo table: the function that undoes each kind of note.
 //!
-//! The host side of a container may be killed at any moment. Its lock file then has
+//! The supervisor of a container may be killed at any moment. Its lock file then has
 //! a note for each resource that exists on the host. Sweep, `rm`, `prune` and `rmi`
 //! all undo these notes by one table, and none of them knows the parts that wrote
 //! the notes.

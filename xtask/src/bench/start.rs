@@ -127,7 +127,7 @@ pub(super) fn start(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     }
     let sleeping = ours(&["sleep", "1"]).command();
     println!(
-        "host side while it runs: {} KiB private dirty",
+        "supervisor while it runs: {} KiB private dirty",
         private_dirty(sleeping)?
     );
     same.map_err(anyhow::Error::msg)?;

@@ -86,7 +86,7 @@ impl Bench<'_> {
         let found = notes.lines().find_map(|line| line.strip_prefix("host "));
         let pid = found.and_then(|rest| rest.split(' ').next());
         Ok(Path::new("/proc")
-            .join(pid.with_context(|| format!("container {id} has no host side"))?))
+            .join(pid.with_context(|| format!("container {id} has no supervisor"))?))
     }
 }
 
