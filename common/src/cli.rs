@@ -183,9 +183,9 @@ pub fn main_with<C>(
 where
     C: CommandFactory + FromArgMatches,
 {
-    // A file that exceeds the caller's limit (`ulimit -f`) must be an error of
-    // write(2). The signal would kill the supervisor, and the end of the container
-    // would not be recorded. The call fails for an invalid signal only.
+    // A file that exceeds the caller's limit (`ulimit -f`) must be an error of write(2). The
+    // signal would kill the supervisor, and the end of the container would not be recorded.
+    // The call fails for an invalid signal only.
     let _ = ignore_signal(Signal::SIGXFSZ);
     let mut command = match change(C::command()) {
         Ok(command) => command,

@@ -28,7 +28,7 @@ pub enum Commands {
     },
     /// Create a group and print its directories
     Create {
-        /// Name of the group; a/b is a group inside a
+        /// Name of the group; a/b is the group b inside the group a
         group: GroupName,
         /// Controllers of the group, separated by commas: cpu,memory
         ///
@@ -43,7 +43,8 @@ pub enum Commands {
     Set {
         /// Name of the group
         group: GroupName,
-        /// File name, as the kernel has it, and the value to write
+        /// Name of a file in the group, and the value to write, for example
+        /// cpu.weight=50
         #[arg(value_name = "FILE=VALUE", required = true)]
         values: Vec<String>,
     },
@@ -63,7 +64,7 @@ pub enum Commands {
         #[arg(trailing_var_arg = true)]
         command: Vec<OsString>,
     },
-    /// Show what a group uses and has used
+    /// Show the resource usage of a group
     Stats {
         /// Name of the group
         group: GroupName,

@@ -45,7 +45,7 @@ pub fn freeze(group: &Group, frozen: bool) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("{} still says {:?}", file.display(), text.trim());
+            bail!("timeout: {} still contains {:?}", file.display(), text.trim());
         }
         sleep(Duration::from_millis(1));
     }

@@ -19,7 +19,7 @@ pub enum Devices {
     ///              R running, U up
     /// PEER         the other end of a veth pair; ifN is index N in another namespace
     /// MASTER       the bridge that the device is a port of
-    /// NETNS-LOCAL  whether the device must stay in its namespace; ? where that is
+    /// NETNS-LOCAL  whether the device must stay in its namespace; ? if this is
     ///              unknown: before Linux 6.15, only root can find it out
     #[command(verbatim_doc_comment)]
     List,

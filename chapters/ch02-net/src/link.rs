@@ -143,9 +143,9 @@ impl Route {
             .attribute(IFLA_MASTER, &master.to_ne_bytes());
         self.change(request, || format!("RTM_NEWLINK {name} master {bridge}")).hint(
             |errno| match errno {
-                Errno::EOPNOTSUPP | Errno::EINVAL => {
-                    Some(format!("{bridge} must be a bridge, and {name} must not"))
-                }
+                Errno::EOPNOTSUPP | Errno::EINVAL => Some(format!(
+                    "{bridge} must be a bridge, and {name} must not be one"
+                )),
                 Errno::ELOOP => {
                     Some("a bridge can't be a port of a bridge".to_owned())
                 }

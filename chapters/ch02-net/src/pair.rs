@@ -105,7 +105,7 @@ impl Pair {
             .envs(&plan.environment)
             .status()
             .step(|| format!("execve(2) {}", name.display()))?;
-        ensure!(status.success(), "right got no answer from left: ping, {status}");
+        ensure!(status.success(), "ping from right to left failed: {status}");
         Ok(())
     }
 }

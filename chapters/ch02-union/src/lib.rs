@@ -1,4 +1,4 @@
-//! A union mount: several directory trees, stacked and seen as one tree.
+//! A union mount: several directory trees, merged into one.
 
 #![forbid(unsafe_code)]
 

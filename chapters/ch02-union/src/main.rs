@@ -1,4 +1,4 @@
-//! `ch02-union run --lower L --upper U --work W sh`: play with a union mount.
+//! `ch02-union run --lower L --upper U --work W sh`: try a union mount.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use ch02_user::User;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, union mount: several directory trees, stacked and seen as one tree.
+/// Chapter 2, union mount: several directory trees, merged into one.
 ///
 /// The program starts in the merged tree. The lower trees do not change. The upper
 /// tree keeps all writes for the next run. The mount is not visible on the host.

@@ -30,8 +30,8 @@ pub fn name(text: &str) -> Result<Reference> {
     let name: Reference = text.parse()?;
     ensure!(
         name.digest.is_none(),
-        "the name of a new image must not have a digest: it is known only when the \
-         image is made"
+        "the name of a new image must not contain a digest: the digest is \
+         known only after the image is created"
     );
     Ok(name.with_default_tag())
 }

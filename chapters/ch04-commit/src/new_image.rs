@@ -143,7 +143,10 @@ impl NewImage {
 /// The name is `busybox`.
 pub fn refuse_busybox(name: &Reference) -> Result<()> {
     if *name == busybox::reference()? {
-        bail!("busybox is the image that fetches itself: choose another name");
+        bail!(
+            "the name busybox is reserved for the image that is downloaded when it is \
+             missing: choose another name"
+        );
     }
     Ok(())
 }

@@ -68,7 +68,8 @@ fn list(store: &Store, flags: &Images) -> Result<String> {
     Ok(table(&images, now()))
 }
 
-/// Whether an image's name is the wanted one. Without a tag, each tag fits.
+/// Whether an image's name matches `wanted`. If `wanted` has no tag, every tag
+/// matches.
 fn fits(name: &Reference, wanted: &Reference) -> bool {
     name.repository == wanted.repository
         && (wanted.tag.is_none() || name.tag == wanted.tag)

@@ -9,8 +9,8 @@ use common::cli::{self, Context, Execute};
 
 /// Chapter 4, image: images by name.
 ///
-/// A container is created from an image. It is kept when its program has ended, until
-/// `rm` removes it.
+/// A container is created from an image. After its program has ended, the container
+/// is kept until `rm` removes it.
 #[derive(Parser)]
 #[command(name = "ch04-image", after_help = common::after_help!("\
 Try:

@@ -117,7 +117,8 @@ impl Part for Recorded {
     }
 
     fn started(&mut self, running: &mut Running) -> Result<()> {
-        // A container that is kept can be joined in any case.
+        // This call decides only about a container that is removed at its end. Other
+        // commands can always join a container that is kept.
         if self.removed_at_end {
             running.allow_join();
         }

@@ -198,14 +198,15 @@ impl Store {
         self.layout.write_index()
     }
 
-    /// Remove a name; with the last tag of a repository, also its digests. If the image
-    /// has no other name, also remove the image and the layers that no other image uses.
-    /// An ID means all names of its image; without `force`, it may have one tag only.
+    /// Remove a name; with the last tag of a repository, also its digests. If the
+    /// image has no other name, also remove the image and the layers that no other
+    /// image uses. If `text` is an ID, remove all names of the image; without
+    /// `force`, the image may then have only one tag.
     ///
     /// # Errors
     /// There is no such image. Without `force`: a container uses the image, or an ID
-    /// has several tags. Dead containers are swept first by means of the table. If the
-    /// table cannot undo a container, this container still uses its image.
+    /// has several tags. Dead containers are swept first, by the clean-up table. A
+    /// dead container that this table cannot undo still uses its image.
     pub fn remove(&self, text: &str, force: bool, table: Table) -> Result<()> {
         // A dead container that should have been removed at its end must not prevent
         // the removal of its image.
@@ -327,8 +328,9 @@ impl Store {
             if is_newer(&error) {
                 return Err(error);
             }
-            // A damaged container that has ended cannot be started again, so it needs
-            // no image. It is not known which image a running one uses.
+            // A damaged container that has ended cannot be started again, so it
+            // needs no image. If such a container is running, it is not known which
+            // image it uses.
             let home = Home::salvaged(&self.state, id.clone())?;
             if Status::by_lock(&home)?.is_held() {
                 return Err(error.context(format!(
@@ -355,8 +357,8 @@ impl Store {
     }
 }
 
-/// Whether a name of an image is removed with another one of its `names`. A repository
-/// loses its digests with its last tag.
+/// Whether `name` is removed together with `removed`, another name of the same
+/// image. With the last tag of a repository, its digests are removed too.
 fn goes_with(name: &Reference, removed: &Reference, names: &[Reference]) -> bool {
     if removed.digest.is_some() {
         // A tag beside a digest is not used.

@@ -37,9 +37,9 @@ impl Store {
     }
 
     // ANCHOR: sweep
-    /// Remove the files that nothing uses: unfinished files; images that have no name
-    /// and no container; the blobs and layers of these images; and the files that a
-    /// killed removal left of a container. The caller holds the exclusive lock.
+    /// Remove the files that nothing uses: unfinished files; images that have no
+    /// name and no container; the blobs and layers of these images; and the files of
+    /// a container whose removal was killed. The caller holds the exclusive lock.
     ///
     /// # Errors
     /// unlink(2) or rmdir(2) fails.
@@ -128,9 +128,9 @@ impl Store {
 
     fn remove_containers_without_record(&self) -> Result<()> {
         for id in names(&self.state().containers()) {
-            // The lock file is created before the directory, and removed after it. A
-            // directory that has neither a record nor a lock file is what a killed
-            // removal left.
+            // The lock file is created before the directory, and removed after it.
+            // So a directory that has neither a record nor a lock file was left by a
+            // removal that was killed.
             let directory = self.state().containers().join(&id);
             let lock = self.state().running().join(&id);
             if record::is_missing(&directory)

@@ -243,7 +243,7 @@ fn make_read_only(root: &GuestRoot, guest: &Path) -> Result<()> {
         .step(|| format!("mount(2) bind {} on itself", guest.display()))?;
     // Look up the path again: the earlier file descriptor refers to the directory
     // below the new mount.
-    let place = root.find(guest)?.context("it was there")?;
+    let place = root.find(guest)?.context("the path was removed")?;
     mount_read_only(&place)
         .step(|| format!("mount_setattr(2) {} read-only", guest.display()))
 }

@@ -52,9 +52,9 @@ impl Adder {
     /// already.
     ///
     /// # Errors
-    /// The blob is not a tar archive, or is not trustworthy; it exceeds the allowance;
-    /// its digest without compression is not `diff_id`; the disk is full; another
-    /// system call fails.
+    /// The blob is not a tar archive, or is not trustworthy; it exceeds the
+    /// allowance; the digest of the uncompressed layer is not `diff_id`; the disk is
+    /// full; another system call fails.
     pub fn unpack(
         &self,
         layer: &Descriptor,
@@ -78,8 +78,8 @@ impl Adder {
             let (_, found, _) = tar.finish();
             ensure!(
                 found == *diff_id,
-                "its digest without compression is {found}, not {diff_id}: the image is \
-                 damaged"
+                "the digest of the uncompressed layer is {found}, expected {diff_id}: \
+                 the image is damaged"
             );
             Ok(())
         })
@@ -133,7 +133,8 @@ impl Adder {
         self.store.sync()?;
 
         let _lock = self.store.layout().lock_exclusive()?;
-        // An image that was here before keeps its origin, also if it gets another name.
+        // An image that is in the store already keeps its origin, even if it gets
+        // another name.
         if let Ok(Some(known)) = Image::by_id(self.store.state(), &image.id) {
             (image.source, image.created) = (known.source, known.created);
         }

@@ -41,7 +41,7 @@ impl Archive {
         read.untraced(|| format!("read(2) {name}"))?;
         ensure!(
             text.len() as u64 <= LARGEST,
-            "{name} has more than {LARGEST} bytes: a document of an image is smaller"
+            "{name} is too large: expected at most {LARGEST} bytes"
         );
         Ok(Some(text))
     }

@@ -19,7 +19,7 @@ pub fn prune(store: &Store, all: bool) -> Result<Vec<String>> {
     let layout = store.layout();
     let _lock = layout.lock_exclusive()?;
     let (containers, damaged) = Record::all(store.state())?;
-    // It is not known which image such a container uses.
+    // It is not known which image a container with a damaged record uses.
     if let Some((_, error)) = damaged.into_iter().find(|(_, it)| may_be_whole(it)) {
         return Err(error);
     }

@@ -33,8 +33,8 @@ pub fn save(store: &Store, images: &[String], to: &Path) -> Result<()> {
         compression::compress(method, out, |out| contents.write(out))
     })?;
     drop(lease);
-    // Remove what another command left to us. An error is ignored: the next change
-    // removes it.
+    // Another command may have left files because of our lease. Remove them now. An
+    // error is ignored, because the next change tries again.
     let _ = store.lock_and_sweep();
     Ok(())
 }

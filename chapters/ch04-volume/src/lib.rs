@@ -97,7 +97,7 @@ impl Part for Volumes {
             if *read_only {
                 // Look up the path again: the earlier file descriptor refers to the
                 // file below the new mount.
-                let place = root.find(guest)?.context("it was there")?;
+                let place = root.find(guest)?.context("the volume was removed")?;
                 mount_read_only(&place).step(|| {
                     format!("mount_setattr(2) {} read-only", guest.display())
                 })?;

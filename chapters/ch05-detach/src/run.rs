@@ -81,7 +81,7 @@ impl Flags {
         }
         let id = container.detach()?;
         output::print(&format!("{id}\n")).with_context(|| {
-            format!("print the id of container {id}, which runs")
+            format!("print the ID of container {id}, which is running")
         })?;
         Ok(Exit::Code(0))
     }

@@ -37,7 +37,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn read(line: &[u8]) -> Result<Option<Variable>> {
     if line.contains(&b'\0') {
-        bail!("a NUL byte: the file must be text in UTF-8, and not in UTF-16");
+        bail!("the file contains a NUL byte: it must be UTF-8 text, not UTF-16");
     }
     let line = line.trim_ascii_start();
     let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -127,9 +127,7 @@ pub fn not_running(state: &State, record: &Record) -> Error {
         Ok(status) if status.is_none() || !record.exists(state) => {
             "it was removed".to_owned()
         }
-        Ok(Some(Status::Dead)) => {
-            "the process that supervised it was killed".to_owned()
-        }
+        Ok(Some(Status::Dead)) => "its supervisor was killed".to_owned(),
         Ok(Some(Status::Exited(end))) => {
             format!("its program has ended with {}", end.how.code())
         }

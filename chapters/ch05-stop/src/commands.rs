@@ -20,7 +20,7 @@ common::commands! {
     pub enum StopCommands {
         /// End containers: SIGTERM, and after a while SIGKILL
         Stop(Stop),
-        /// Send containers a signal
+        /// Send a signal to containers
         Kill(Kill),
         /// Wait until containers have ended, and print their exit statuses
         Wait(Wait),
@@ -38,7 +38,7 @@ pub struct Stop {
     which: ContainerArgs,
 }
 
-/// Send containers a signal
+/// Send a signal to containers
 #[derive(Args, Debug)]
 pub struct Kill {
     /// Signal name, with or without SIG, or number

@@ -15,7 +15,7 @@ pub fn wait(target: Target, state: &State) -> Result<u8> {
     let how = target.wait_until_cleaned_up(state)?;
     how.map(|how| how.code()).with_context(|| {
         let why = match record::exists(&home) {
-            true => "the process that supervised it was killed",
+            true => "its supervisor was killed",
             false => "it was removed in the meantime, or it never started",
         };
         format!("the exit status of container {word} is unknown: {why}")

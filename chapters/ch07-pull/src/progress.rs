@@ -16,7 +16,7 @@ const TRANSFER: &str =
 /// The template for a layer in any other state.
 const STATE: &str = "{prefix}: {msg}";
 
-/// The output of the progress.
+/// Shows the progress of downloads or uploads.
 #[derive(Debug)]
 pub struct Progress {
     out: Out,
@@ -31,12 +31,12 @@ enum Out {
     Bars(MultiProgress),
 }
 
-/// The stream of the progress.
+/// The stream to which the progress is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// For a command whose result is the progress.
+    /// For a command whose standard output is its progress.
     Stdout,
-    /// For a command that has another result.
+    /// For a command whose standard output has another purpose.
     Stderr,
 }
 
@@ -80,7 +80,7 @@ impl Progress {
         }
     }
 
-    /// Print that a name without a tag has the tag `latest`.
+    /// Print that the tag `latest` is used for a name without a tag.
     pub fn default_tag(&self, name: &str) {
         if !name.contains(":latest") {
             self.line("Using default tag: latest");

@@ -6,7 +6,7 @@ use common::step::Step;
 use oci::{Blobs, Descriptor};
 use rustix::fs::statvfs;
 
-/// Check that the disk has enough free space for those of these blobs that are missing.
+/// Check that the disk has enough free space for the blobs that are missing.
 ///
 /// # Errors
 /// There is not enough free space; statvfs(3) fails.

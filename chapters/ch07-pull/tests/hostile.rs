@@ -357,7 +357,7 @@ fn a_layer_that_unpacks_to_another_digest_is_removed() {
         image(&[layer("b", b"first"), (bytes, sha256(b"other").to_string())]);
     let case = Case::new(move |asked, to| image.answer(asked, to));
     let error = case.fails();
-    assert!(error.contains("its digest without compression is"), "{error}");
+    assert!(error.contains("the digest of the uncompressed layer is"), "{error}");
 }
 
 #[test]

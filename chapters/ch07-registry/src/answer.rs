@@ -16,7 +16,7 @@ use crate::transport::{Request, Response};
 /// The maximum number of bytes that are read from the body of an error.
 const EXPLANATION: u64 = 64 << 10;
 
-/// Make a transient failure of a response that reports a temporary error.
+/// Turn a response that reports a temporary error into a transient failure.
 pub(crate) fn check_temporary(
     registry: &str,
     logged_in: bool,
@@ -68,8 +68,8 @@ fn read_wait(value: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
-/// The errors in an answer, as a text that is appended to an error; empty if there are
-/// none.
+/// The error messages of a server, as a text to append to our error; empty if there
+/// are none.
 ///
 /// # Source
 /// OCI distribution specification, "Error Codes"
@@ -83,7 +83,8 @@ pub(crate) fn error_text(response: Response) -> String {
         .take(3)
         .map(|error| {
             let text = |key: &str| error[key].as_str().unwrap_or_default();
-            // What a server says must not control the terminal.
+            // Escape control characters: text from a server must not control the
+            // terminal.
             let joined = format!("{}: {}", text("code"), text("message"));
             joined.escape_debug().take(300).collect()
         })
@@ -94,10 +95,10 @@ pub(crate) fn error_text(response: Response) -> String {
     }
 }
 
-/// Read the body of an answer, which may have at most `most` bytes.
+/// Read the body of a response, which may have at most `most` bytes.
 ///
 /// # Errors
-/// It is longer; the connection breaks.
+/// The body is longer; the connection breaks.
 pub fn read_whole(response: Response, most: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let mut reader = response.into_body().into_reader().take(most + 1);

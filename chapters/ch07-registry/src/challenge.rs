@@ -10,7 +10,8 @@ pub(crate) enum Challenge {
 }
 
 impl Challenge {
-    /// The challenge of a response with these fields. A token comes before a password.
+    /// The challenge of a response with these fields. If the server accepts a token
+    /// or a password, the token is chosen.
     ///
     /// # Source
     /// RFC 9110, section 11.6.1; the distribution specification's token authentication

@@ -94,7 +94,8 @@ impl Client {
         Ok(Client { scopes: Vec::new(), ..client })
     }
 
-    /// Ask also for the right to read this repository, to mount its blobs.
+    /// Also ask for the right to read this repository, so that its blobs can be
+    /// mounted.
     #[must_use]
     pub fn and_read(mut self, repository: &str) -> Client {
         self.scopes.push(format!("repository:{repository}:pull"));
@@ -136,12 +137,13 @@ impl Client {
     /// Send a request. If the server demands an authorization, get one and send the
     /// request again. A token that has expired is replaced in the same way.
     ///
-    /// A stream cannot be sent again: then the failure is transient, and the next attempt
-    /// has the authorization.
+    /// A stream cannot be sent twice. In this case, the failure is transient, and
+    /// the next attempt has the authorization.
     ///
     /// # Errors
-    /// As [`Transport::send`]; no authorization was given. An answer of 429 or of 500 and
-    /// above is a transient failure. Other answers are returned, also errors.
+    /// As [`Transport::send`]; no authorization was given. A response with the
+    /// status 429, or 500 and above, is a transient failure. Every other response is
+    /// returned, even if it reports an error.
     pub fn send(
         &self,
         request: &Request,
@@ -254,11 +256,11 @@ impl Client {
         )
     }
 
-    /// Return a successful response. Of another response, make an error with the
+    /// Return a successful response. Turn any other response into an error with the
     /// registry's message. `what` names the requested object in the error.
     ///
     /// # Errors
-    /// The answer is not a success.
+    /// The response is not a success.
     pub fn expect(
         &self,
         response: Response,

@@ -31,7 +31,8 @@ impl Logins {
     /// Read the file: `$DOCKER_CONFIG/config.json`, otherwise `~/.docker/config.json`.
     ///
     /// # Errors
-    /// It cannot be read, or is not JSON. A missing file has no logins.
+    /// The file cannot be read, or is not JSON. A missing file is not an error:
+    /// there are no logins.
     pub fn open() -> Result<Logins> {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
         let home = || set("HOME").map(|home| PathBuf::from(home).join(".docker"));
@@ -39,11 +40,12 @@ impl Logins {
         Logins::at(directory.unwrap_or_default())
     }
 
-    /// Read the file for a registry that may need no login: if the file is not JSON, a
-    /// warning is printed, and there are no logins.
+    /// Find the credentials for a registry that may need no login. If the file is
+    /// not JSON, print a warning, and continue without credentials.
     ///
     /// # Errors
-    /// It cannot be read; an entry for this registry is damaged; as [`Logins::find`].
+    /// The file cannot be read; an entry for this registry is damaged; as
+    /// [`Logins::find`].
     pub fn find_or_warn(registry: &str) -> Result<Option<Credentials>> {
         match Logins::open() {
             Err(error) if error.root_cause().is::<serde_json::Error>() => {
@@ -95,7 +97,7 @@ impl Logins {
 
     fn entry(&self, registry: &str) -> Option<&Value> {
         let auths = self.config.get("auths")?.as_object()?;
-        // Older programs stored URLs.
+        // Older programs stored URLs as keys.
         let same = |stored: &&String| host_of(stored) == registry;
         auths.get(&key(registry)).or_else(|| {
             let stored = auths.keys().find(same)?;
@@ -165,8 +167,8 @@ impl Logins {
         Ok(found)
     }
 
-    /// Write the file: readers see the old file or the new one. Only its owner may read
-    /// it, as it contains passwords.
+    /// Write the file. A reader sees either the old file or the new one. Only the
+    /// owner may read the file, because it contains passwords.
     fn save(&self) -> Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         let step = || format!("write(2) {}", self.path.display());
@@ -188,7 +190,8 @@ impl Logins {
             fs::rename(&new, &path)
         });
         if written.is_err() {
-            // The user must read why the file was not written.
+            // An error of this removal is ignored, because the user must see the
+            // first error.
             let _ = fs::remove_file(&new);
         }
         written.step(step)

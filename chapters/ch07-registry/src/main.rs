@@ -6,7 +6,7 @@ use ch07_registry::{Login, Logout, ShowManifest};
 use clap::Parser;
 use common::cli::{self, Context, Execute};
 
-/// Chapter 7, registries: log in, and read what a registry says about an image.
+/// Chapter 7, registries: log in, and print the manifest of an image.
 #[derive(Parser)]
 #[command(
     name = "ch07-registry",

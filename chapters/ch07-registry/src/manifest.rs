@@ -15,7 +15,7 @@ use crate::transport::{Content, get};
 /// A manifest as the registry sent it.
 #[derive(Clone, Debug)]
 pub struct FetchedManifest {
-    /// Its bytes, on which its digest depends.
+    /// Its bytes, from which its digest is computed.
     pub bytes: Vec<u8>,
     /// Its media type.
     pub media_type: String,
@@ -33,8 +33,8 @@ pub struct FetchedManifest {
 /// `what` names the image in errors.
 ///
 /// # Errors
-/// There is no such image, or none for this platform; the content does not correspond to
-/// a digest; it is too large, or is no manifest.
+/// There is no such image, or none for this platform; the content does not match its
+/// digest, is too large, or is not a manifest.
 pub fn fetch(
     client: &Client,
     what: &str,
@@ -85,8 +85,8 @@ fn document(client: &Client, what: &str, wanted: &str) -> Result<(Vec<u8>, Strin
     Ok((bytes, kind))
 }
 
-/// The media type of a document: what it states itself, otherwise what the registry
-/// states.
+/// The media type of a document: the type that the document states, otherwise the
+/// type that the registry states.
 fn media_type(stated: &str, bytes: &[u8]) -> Result<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -35,7 +35,7 @@ impl Prompt {
     /// Ask, and read one line.
     ///
     /// # Errors
-    /// The answer is empty; those of read(2).
+    /// The answer is empty; read(2) fails.
     pub(crate) fn ask(&mut self, question: &str) -> Result<String> {
         let step = || "write(2) /dev/tty";
         write!(self.terminal, "{question}: ").untraced(step)?;
@@ -51,7 +51,7 @@ impl Prompt {
     /// Ask, and read one line that the terminal does not show.
     ///
     /// # Errors
-    /// As [`Prompt::ask`]; those of tcsetattr(3).
+    /// As [`Prompt::ask`]; tcsetattr(3) fails.
     pub(crate) fn ask_secret(&mut self, question: &str) -> Result<String> {
         let modes = tcgetattr(&self.terminal).step(|| "tcgetattr(3)")?;
         let mut silent = modes.clone();
@@ -83,7 +83,7 @@ impl Drop for Restored<'_> {
 /// The password on standard input, without the line break at its end.
 ///
 /// # Errors
-/// It is empty or too long; those of read(2).
+/// The password is empty or too long; read(2) fails.
 pub(crate) fn password_of_stdin() -> Result<String> {
     let mut text = String::new();
     let mut input = io::stdin().lock().take(MAX_LINE + 1);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::url::{Url, is_local};
 
-/// The proxy for a URL, if there is one, by these environment variables.
+/// The proxy that these environment variables select for a URL, if any.
 ///
 /// This machine is always reached directly. The lower case form of a variable is read
 /// if the upper case form is not set.
@@ -69,7 +69,8 @@ fn excluded(url: &Url, list: &str) -> bool {
     })
 }
 
-/// Whether the network, of an address and a number of bits, contains the address.
+/// Whether the network, given by its address and its prefix length, contains
+/// `address`.
 fn contains((network, bits): (IpAddr, u32), address: IpAddr) -> bool {
     match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) if bits <= 32 => {

@@ -9,7 +9,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use ureq::tls::Certificate;
 
-/// Where Docker looks for the authorities of a registry: `HOST:PORT/*.crt` below it.
+/// The directory in which Docker looks for the authorities of a registry: the files
+/// `HOST:PORT/*.crt`.
 const CERTS_D: &str = "/etc/docker/certs.d";
 
 /// The directories with certificate authorities that the user has added.
@@ -35,8 +36,8 @@ impl Directories {
     /// The authorities that a connection to this host trusts: those of the system, and
     /// those that are configured for the host.
     ///
-    /// The system's are those of the file SSL_CERT_FILE and of the directory
-    /// SSL_CERT_DIR if these variables are set.
+    /// If SSL_CERT_FILE (a file) or SSL_CERT_DIR (a directory) is set, its
+    /// certificates replace those of the system.
     ///
     /// # Errors
     /// A configured directory cannot be read, or a file in it has no certificate; there

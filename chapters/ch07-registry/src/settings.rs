@@ -56,9 +56,9 @@ pub struct Settings {
     pub plain_http: bool,
     /// The directory with authorities of the user.
     pub cert_dir: Option<PathBuf>,
-    /// Where images of Docker Hub are looked for first.
+    /// The registry that is asked first for images of Docker Hub.
     pub mirror: Option<Url>,
-    /// The maximum time in which a connection transfers nothing.
+    /// The timeout of a connection that transfers nothing.
     pub idle: Duration,
     /// The pauses between attempts.
     pub backoff: Backoff,
@@ -77,7 +77,7 @@ impl Default for Settings {
 }
 
 impl ConnectionFlags {
-    /// The settings by these flags.
+    /// The settings that these flags select.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {
@@ -89,7 +89,7 @@ impl ConnectionFlags {
 }
 
 impl Flags {
-    /// The same flags as words of a command line.
+    /// These flags as arguments of a command line.
     #[must_use]
     pub fn words(&self) -> Vec<OsString> {
         let ConnectionFlags { plain_http, cert_dir } = &self.connection;
@@ -106,7 +106,7 @@ impl Flags {
         words
     }
 
-    /// The settings by these flags and the environment.
+    /// The settings that these flags and the environment select.
     ///
     /// # Errors
     /// The mirror is not a URL.

@@ -26,7 +26,8 @@ pub(crate) struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// Get a token: as an anonymous user, by name and password, or by an identity token.
+    /// Get a token: as an anonymous user, with name and password, or with an
+    /// identity token.
     ///
     /// # Errors
     /// The credentials are wrong; the answer has no token.

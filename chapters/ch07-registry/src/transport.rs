@@ -18,10 +18,10 @@ use crate::roots::Directories;
 use crate::settings::Settings;
 use crate::url::Url;
 
-/// How many redirects are followed.
+/// The maximum number of redirects that are followed.
 const REDIRECTS: usize = 5;
 
-/// An answer whose body has not been read yet.
+/// A response whose body has not been read yet.
 pub type Response = http::Response<Body>;
 
 /// A request without its body.
@@ -81,7 +81,7 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// No connection is made yet.
+    /// A transport without connections: the first request makes one.
     #[must_use]
     pub fn new(settings: &Settings) -> Transport {
         Transport {
@@ -108,7 +108,7 @@ impl Transport {
     // ANCHOR: send
     /// Send a request, and follow the redirects of a GET or a HEAD.
     ///
-    /// The field Authorization is not sent to another server than the first one.
+    /// The field Authorization is sent only to the first server.
     ///
     /// # Errors
     /// No connection; a timeout; a redirect from https to http; too many redirects.
@@ -275,7 +275,8 @@ fn explain(request: &Request, error: ureq::Error) -> Failure {
     }
 }
 
-/// How the standard library begins an error of getaddrinfo(3), which has no kind.
+/// The beginning of the standard library's error for getaddrinfo(3), which has no
+/// `ErrorKind` of its own.
 const NO_ADDRESS: &str = "failed to lookup address information";
 
 fn not_found(url: &Url) -> Error {
@@ -286,7 +287,7 @@ fn not_found(url: &Url) -> Error {
     )
 }
 
-/// Whether an error of the handshake is hidden in this error of a socket.
+/// Whether this socket error contains an error of the TLS handshake.
 fn tls_alert(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }

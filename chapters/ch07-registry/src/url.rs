@@ -17,7 +17,8 @@ impl Url {
     /// Read a URL.
     ///
     /// # Errors
-    /// It is not absolute, is not of http or https, or contains a user name.
+    /// The URL is not absolute, does not begin with http or https, or contains a
+    /// user name.
     pub fn parse(text: &str) -> Result<Url> {
         let shown = text.split('?').next().unwrap_or_default().escape_debug();
         let uri: Uri =
@@ -95,7 +96,7 @@ impl Url {
         self.0.host().unwrap_or_default().trim_matches(['[', ']'])
     }
 
-    /// The port, also if it is the scheme's own one.
+    /// The port; if the URL has none, the default port of its scheme.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.0.port_u16().unwrap_or(if self.is_plain() { 80 } else { 443 })
@@ -113,8 +114,8 @@ impl Url {
         is_local(self.host())
     }
 
-    /// Whether both URLs belong to one server: credentials for the one may be sent to
-    /// the other.
+    /// Whether both URLs belong to the same server, so that the credentials for one
+    /// may be sent to the other.
     #[must_use]
     pub fn same_server(&self, other: &Url) -> bool {
         let host = |url: &Url| url.host().to_ascii_lowercase();

@@ -27,7 +27,7 @@ common::commands! {
         Run(Box<Run>),
         /// Run another program in a running container
         Exec(Exec),
-        /// Return to a container in the background
+        /// Attach to a detached container
         Attach(Attach),
         /// List running containers
         Ps(Ps),
@@ -37,7 +37,7 @@ common::commands! {
         Port(Port),
         /// Print all properties of containers and images as JSON
         Inspect(Inspect),
-        /// The commands about a container's end.
+        /// `stop`, `kill` and `wait`.
         #[command(flatten)]
         StopCommands(StopCommands),
         /// Remove containers that have ended
@@ -56,7 +56,7 @@ common::commands! {
         Logout(Logout),
         /// Print the manifest of an image in a registry
         Manifest(ShowManifest),
-        /// Make an image of a directory, and print its name
+        /// Create an image from a directory, and print its name
         Init(Init),
         /// Create an image or a tar archive from a container
         Commit(Commit),
@@ -92,10 +92,10 @@ common::commands! {
         /// Change network devices, addresses and routes
         #[command(subcommand)]
         Device(ch02_net::Devices),
-        /// Make, list and remove message queues, semaphores and shared memory
+        /// Create, list and remove message queues, semaphores and shared memory
         #[command(subcommand)]
         Ipc(ch02_ipc::commands::Objects),
-        /// Manage this program's use of the host
+        /// Show disk usage and settings, and remove unused data
         #[command(subcommand)]
         System(SystemCommands),
         /// Show the containers, images and settings of this host

@@ -22,7 +22,7 @@ common::commands! {
         Run(Box<Run>),
         /// Run another program in a running container
         Exec(Exec),
-        /// Return to a container in the background
+        /// Attach to a detached container
         Attach(Attach),
         /// Show the output of a container
         Logs(Logs),
@@ -30,7 +30,7 @@ common::commands! {
         Inspect(Inspect),
         /// Show the published ports of a container
         Port(Port),
-        /// The commands about a container's end.
+        /// `stop`, `kill` and `wait`.
         #[command(flatten)]
         StopCommands(StopCommands),
         /// Create an image or a tar archive from a container

@@ -20,11 +20,11 @@ pub struct Options {
     #[arg(long, value_name = "docker|bocker")]
     defaults: Option<Set>,
 
-    /// CPU shares of a container, with bocker's defaults; BOCKER_CPU_SHARE does the same
+    /// CPU shares of a container; requires bocker's defaults; BOCKER_CPU_SHARE does the same
     #[arg(long = "CPU_SHARE", value_name = "SHARES")]
     cpu_share: Option<u64>,
 
-    /// Memory of a container in 1,000,000 bytes, with bocker's defaults;
+    /// Memory of a container in 1,000,000 bytes; requires bocker's defaults;
     /// BOCKER_MEM_LIMIT does the same
     #[arg(long = "MEM_LIMIT", value_name = "MEGABYTES")]
     memory: Option<u64>,
@@ -159,7 +159,7 @@ fn network(arg: Arg, default: &'static str) -> Arg {
     )
 }
 
-/// The command of this process, with its words.
+/// The command of this process, with its arguments.
 pub(crate) fn command_of_this_process() -> Vec<String> {
     leading(env::args_os()).1
 }

@@ -9,7 +9,7 @@ use common::images::Reference;
 use common::state::Id;
 use common::{Exit, output};
 
-/// Make an image of a directory, and print its name
+/// Create an image from a directory, and print its name
 #[derive(Args, Debug)]
 pub struct Init {
     /// The directory that becomes the root filesystem

@@ -1,4 +1,4 @@
-//! Commands and options of Docker that do not exist here, and what does their work.
+//! Commands and options of Docker that do not exist here, each with a replacement.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use clap::{Arg, Command};
 /// Commands of Docker, each with a remedy.
 const COMMANDS: [(&str, &str); 16] = [
     ("build", "`commit` makes an image of a container that was changed"),
-    ("compose", "start each container with `run`, on a network of their own"),
+    ("compose", "start each container with `run`, all of them on one network"),
     ("cp", "`exec NAME tar -c FILE` writes a file to stdout as a tar archive"),
     ("create", "`run -d` creates and starts a container"),
     ("diff", "`export NAME | tar -t` lists all files of a container"),
@@ -35,7 +35,8 @@ const COMMANDS: [(&str, &str); 16] = [
 type Missing = (&'static str, &'static str, Option<char>, &'static str);
 
 /// Why no option for capabilities is needed.
-const ROOT: &str = "root keeps its capabilities in a container here: leave it out";
+const ROOT: &str =
+    "root has all capabilities in a container here: leave the option out";
 
 /// Options of Docker, by their commands.
 const OPTIONS: [Missing; 39] = [
@@ -53,7 +54,12 @@ const OPTIONS: [Missing; 39] = [
         Some('p'),
         "a running container with a cgroup is frozen while it is copied",
     ),
-    ("images", "all", Some('a'), "the list always has all images: leave it out"),
+    (
+        "images",
+        "all",
+        Some('a'),
+        "the list always has all images: leave the option out",
+    ),
     ("images", "digests", None, "`images --json` shows the digests"),
     ("images", "filter", Some('f'), "use --json and jq"),
     ("images", "format", None, "use --json and jq"),
@@ -84,7 +90,7 @@ const OPTIONS: [Missing; 39] = [
         "run",
         "expose",
         None,
-        "the ports of a container can be reached on its network: leave it out",
+        "every port of a container can be reached on its network: leave the option out",
     ),
     ("run", "ipc", None, "a container always has an IPC namespace of its own"),
     ("run", "label", Some('l'), "a container has a name but no labels here"),
@@ -98,7 +104,7 @@ const OPTIONS: [Missing; 39] = [
         "run",
         "memory-swap",
         None,
-        "-m limits the memory, and there is no swap beyond it",
+        "-m limits the memory, and the container gets no swap",
     ),
     ("run", "mount", None, "use -v DIRECTORY:PATH"),
     ("run", "pid", None, "a container always has a PID namespace of its own"),
@@ -108,7 +114,7 @@ const OPTIONS: [Missing; 39] = [
         "run",
         "security-opt",
         None,
-        "a container has no security profile here: leave it out",
+        "a container has no security profile here: leave the option out",
     ),
     (
         "run",

@@ -16,7 +16,7 @@ use crate::Info;
 use crate::usage::{Usage, containers, downloads, images};
 
 common::commands! {
-    /// Manage this program's use of the host
+    /// Show disk usage and settings, and remove unused data
     #[derive(Debug)]
     pub enum SystemCommands {
         /// Show how much disk space images and containers use
@@ -135,7 +135,7 @@ fn heading(kind: &str, names: &[impl std::fmt::Display]) -> String {
     }
 }
 
-/// Ask the user.
+/// Ask the user for confirmation.
 ///
 /// # Errors
 /// Standard input is not a terminal.

@@ -20,7 +20,8 @@ pub(crate) struct Usage {
     /// Images that a container uses; containers that run.
     pub(crate) active: usize,
     pub(crate) size: u64,
-    /// The bytes that the removal of everything that is not active would free.
+    /// The number of bytes that become free if everything that is not active is
+    /// removed.
     pub(crate) reclaimable: u64,
 }
 

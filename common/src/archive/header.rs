@@ -49,7 +49,7 @@ impl Header {
         number(&self.0[CHECKSUM]).is_ok_and(|stored| stored == Some(sum))
     }
 
-    /// Whether the format is known: POSIX, GNU, or the one before both.
+    /// Whether the format is known: POSIX, GNU, or the older format without a name.
     pub(super) fn format_is_known(&self) -> bool {
         let magic = &self.0[MAGIC];
         !magic.starts_with(b"ustar") || magic[5] == 0 || self.is_gnu()
@@ -60,7 +60,7 @@ impl Header {
         self.0[TYPE]
     }
 
-    /// Whether GNU tar's fields follow the ones of all formats.
+    /// Whether the header has the additional fields of GNU tar.
     pub(super) fn is_gnu(&self) -> bool {
         &self.0[MAGIC] == b"ustar  \0"
     }
@@ -79,7 +79,7 @@ impl Header {
     }
 
     pub(super) fn size(&self) -> Result<u64> {
-        // A label of the archive ("V") has an empty field.
+        // The label of an archive (type "V") may have an empty size field.
         if self.flag() == b'V' && number(&self.0[SIZE])?.is_none() {
             return Ok(0);
         }
@@ -100,7 +100,7 @@ impl Header {
         u64::try_from(self.field(GID, "gid")?).context("a negative gid")
     }
 
-    /// Seconds since 1970, or before it.
+    /// The modification time in seconds since 1970; negative before 1970.
     pub(super) fn mtime(&self) -> Result<i64> {
         self.field(MTIME, "mtime")
     }

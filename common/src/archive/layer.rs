@@ -1,6 +1,6 @@
-//! A layer's directory becomes a tar, as OCI has it: a file that the layer removes is an
-//! empty file `.wh.NAME`, and a directory that replaces one below contains
-//! `.wh..wh..opq`.
+//! Pack the directory of a layer into a tar in the format of OCI. For a file that
+//! the layer removes, the tar contains an empty file `.wh.NAME`. A directory that
+//! replaces a directory of a lower layer contains an empty file `.wh..wh..opq`.
 //!
 //! # Source
 //! OCI image specification, layer.md, "Whiteouts"
@@ -17,13 +17,13 @@ use rustix::fs::lgetxattr;
 use super::pack::Packer;
 use crate::cli::step::Step;
 
-/// The prefix of a file that removes the file with the rest of its name.
+/// The prefix of a whiteout: `.wh.NAME` removes the file NAME.
 pub(super) const WHITEOUT: &str = ".wh.";
 /// The name of the file that makes its directory opaque.
 pub(super) const OPAQUE: &str = ".wh..wh..opq";
 
-/// The attributes by which overlayfs marks an opaque directory: that of the host's root,
-/// and that of a user namespace.
+/// The extended attributes by which overlayfs marks an opaque directory: one for the
+/// host's root, and one for a user namespace.
 ///
 /// # Source
 /// Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories"
@@ -34,8 +34,8 @@ pub const OPAQUE_ATTRIBUTES: [&str; 2] =
 /// Write a layer's directory as a tar. The same directory gives the same bytes.
 ///
 /// # Errors
-/// A file has a name that OCI gives another meaning; those of readdir(3), lstat(2),
-/// [`Packer::file`].
+/// A file has a name with a special meaning in OCI's format; readdir(3), lstat(2) or
+/// [`Packer::file`] fails.
 pub fn pack_layer(directory: &Path, out: impl Write) -> Result<()> {
     let mut packer = Packer::new(out);
     packer.file(Path::new("./"), directory, &about(directory)?)?;
@@ -76,7 +76,7 @@ fn content<W: Write>(
 }
 // ANCHOR_END: pack
 
-/// Whether overlayfs takes this for the absence of a file.
+/// Whether this file is a whiteout of overlayfs.
 fn is_whiteout(about: &Metadata) -> bool {
     about.file_type().is_char_device() && about.rdev() == 0
 }

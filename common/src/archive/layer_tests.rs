@@ -73,7 +73,7 @@ fn entries_with_the_prefix_remove_files_of_the_layers_below() {
         (&[".wh.a", "b"][..], &["-a", "b"][..]),
         (&["d/", "d/.wh.a"], &["d/", "-d/a"]),
         (&["d/", "d/.wh..wh..opq", "d/a"], &["d!/", "d/a"]),
-        // What is removed and made again, in either order.
+        // A directory is removed and created again, in either order.
         (&[".wh.d", "d/", "d/a"], &["d!/", "d/a"]),
         (&["d/", "d/a", ".wh.d"], &["d!/", "d/a"]),
         (&[".wh.d", "d/a"], &["d!/", "d/a"]),
@@ -83,7 +83,7 @@ fn entries_with_the_prefix_remove_files_of_the_layers_below() {
         (&[".wh.d", "d/.wh.a"], &["d!/", "-d/a"]),
         (&[".wh.a", "a"], &["a"]),
         (&["a", ".wh.a"], &["a"]),
-        // Files of aufs's own.
+        // Files that aufs needs for itself.
         (&[".wh..wh.plnk", "a"], &["a"]),
     ] {
         assert_eq!(unpacked(names).unwrap(), expected, "{names:?}");

@@ -1,4 +1,4 @@
-//! The entries of an archive, each with all that its headers state.
+//! The entries of an archive, each with everything that its headers state.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -53,7 +53,7 @@ pub(super) struct Members<R> {
     rest: u64,
     /// Zeros between the data and the next header.
     padding: u64,
-    /// What global headers state.
+    /// The properties that global headers state for all entries.
     global: Pax,
     /// Whether an end mark ends only a section of the archive.
     sections: bool,
@@ -61,7 +61,7 @@ pub(super) struct Members<R> {
     begun: bool,
 }
 
-/// The headers that come before the one they describe.
+/// The headers that come before the entry that they describe.
 #[derive(Default)]
 struct PendingHeaders {
     extended: Option<Vec<u8>>,
@@ -173,7 +173,7 @@ impl<R: Read> Members<R> {
         }
     }
 
-    /// The data of the current entry has this size.
+    /// Start an entry whose data has this size.
     fn start(&mut self, size: u64) -> Result<()> {
         if size > i64::MAX as u64 {
             bail!("a size of {size} bytes is too large");
@@ -183,7 +183,7 @@ impl<R: Read> Members<R> {
         Ok(())
     }
 
-    /// All data of an extended header.
+    /// Read all data of an extended header.
     fn whole(&mut self, header: &Header) -> Result<Vec<u8>> {
         let size = header.size()?;
         if size > pax::MAX_HEADER {
@@ -239,7 +239,8 @@ impl<R: Read> Members<R> {
         })
     }
 
-    /// The map of a sparse file. Where it is part of the data, it is read.
+    /// The map of a sparse file. If the map comes in front of the data, it is read
+    /// here.
     fn map(
         &mut self,
         header: &Header,
@@ -332,7 +333,7 @@ fn name(bytes: Vec<u8>) -> Result<PathBuf> {
     Ok(OsString::from_vec(bytes).into())
 }
 
-/// The last number means "no change" to chown(2).
+/// For chown(2), the largest number means "no change".
 fn owner(id: u64) -> Result<u32> {
     match u32::try_from(id) {
         Ok(id) if id != u32::MAX => Ok(id),

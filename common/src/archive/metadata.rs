@@ -26,16 +26,16 @@ pub struct Keep {
     pub owners: bool,
     /// Times and extended attributes.
     pub attributes: bool,
-    /// The extended attribute that marks an opaque directory. With it, the archive is a
-    /// layer: entries with the prefix `.wh.` remove files of the layers below, and become
-    /// what overlayfs uses for that. Without it, they are files like others.
+    /// The extended attribute that marks an opaque directory. With it, the archive
+    /// is a layer: entries with the prefix `.wh.` remove files of the layers below,
+    /// and become whiteouts of overlayfs. Without it, they are ordinary files.
     pub whiteouts: Option<&'static str>,
 }
 
 /// Seconds and nanoseconds since 1970.
 pub(super) type Stamp = TimeSpec;
 
-/// Set everything for a regular file, after its data was written.
+/// Set all properties of a regular file, after its data was written.
 pub(super) fn set_all(
     member: &Member,
     keep: Keep,
@@ -51,7 +51,8 @@ pub(super) fn set_all(
         )
         .step(|| at("chown(2)", path))?;
     }
-    // After chown(2), which clears the setuid bit and the file's capabilities.
+    // This must come after chown(2), which clears the setuid bit and the file's
+    // capabilities.
     file.set_permissions(Permissions::from_mode(member.mode))
         .step(|| at("chmod(2)", path))?;
     let name = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -94,7 +95,7 @@ pub(super) fn set_attributes(
             continue;
         }
         match setxattr(file, name.as_str(), value, XattrFlags::empty()) {
-            // The file system has no such attributes.
+            // The filesystem does not support these attributes.
             Err(rustix::io::Errno::OPNOTSUPP) => {}
             set => set
                 .step(|| format!("{} {}", at("setxattr(2)", path), escaped(name)))?,

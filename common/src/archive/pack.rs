@@ -1,4 +1,4 @@
-//! Files become a tar.
+//! Pack files into a tar.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -19,7 +19,7 @@ use crate::cli::step::Step;
 /// Writes files as a tar.
 pub struct Packer<W: Write> {
     tar: Builder<W>,
-    /// Where the first of a file's many names is in the tar.
+    /// The path in the tar of the first name of a file that has several names.
     links: HashMap<(u64, u64), PathBuf>,
     /// The caller's user and group.
     caller: (u32, u32),
@@ -39,17 +39,19 @@ impl<W: Write> Packer<W> {
     /// Write the end of the tar.
     ///
     /// # Errors
-    /// Those of write(2).
+    /// write(2) fails.
     pub fn finish(self) -> Result<()> {
         let written = self.tar.into_inner().and_then(|mut out| out.flush());
         written.step(|| "write(2) the tar")
     }
 
-    /// Add the file `file` as `path`. A file that is gone by now is left out, and so is
-    /// a socket: it means nothing without the process that listens.
+    /// Add the file `file` as `path`. A file that no longer exists is left out. A
+    /// socket is left out too, because it is useless without the process that
+    /// listens on it.
     ///
     /// # Errors
-    /// Those of open(2), read(2), readlink(2) and getxattr(2); those of the write.
+    /// open(2), read(2), readlink(2) or getxattr(2) fails; the tar cannot be
+    /// written.
     pub fn file(
         &mut self,
         path: &Path,
@@ -59,8 +61,8 @@ impl<W: Write> Packer<W> {
         let kind = SFlag::from_bits_truncate(about.mode()) & SFlag::S_IFMT;
         let mut header = Header::new_gnu();
         header.set_mode(about.mode() & 0o7777);
-        // The caller's files are the container's root's: an ordinary user is root in a
-        // user namespace.
+        // In the container, the caller's files belong to root, because an ordinary
+        // user is root in a user namespace.
         let owner = |id: u32, own: u32| if id == own { 0 } else { u64::from(id) };
         header.set_uid(owner(about.uid(), self.caller.0));
         header.set_gid(owner(about.gid(), self.caller.1));
@@ -121,10 +123,10 @@ impl<W: Write> Packer<W> {
         packed.step(step)
     }
 
-    /// Add an empty file of root's.
+    /// Add an empty file that belongs to root.
     ///
     /// # Errors
-    /// Those of write(2).
+    /// write(2) fails.
     pub fn empty(&mut self, path: &Path) -> Result<()> {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Regular);
@@ -137,8 +139,8 @@ impl<W: Write> Packer<W> {
         packed.step(|| format!("write(2) {} to the tar", path.display()))
     }
 
-    /// Put an extended header before the next file. The library's own has no name,
-    /// which busybox takes for the end of the tar.
+    /// Write an extended header before the next file. The library would write a
+    /// header without a name, which busybox treats as the end of the tar.
     ///
     /// # Source
     /// POSIX.1-2024, pax, "pax Extended Header"
@@ -160,7 +162,7 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// `LENGTH KEY=VALUE`, where the length counts itself.
+/// The record `LENGTH KEY=VALUE`. The length includes its own digits.
 fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let digits = |length: usize| length.to_string().len();
@@ -175,8 +177,8 @@ fn open(file: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(O_NOFOLLOW).open(file)
 }
 
-/// The records for what a plain header cannot hold: times with nanoseconds or before
-/// 1970, and extended attributes.
+/// The records for properties that do not fit into an ordinary header: times with
+/// nanoseconds or before 1970, and extended attributes.
 fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
     let mut all = Vec::new();
     if about.mtime_nsec() != 0 || about.mtime() < 0 {
@@ -207,7 +209,8 @@ fn extensions(file: &Path, about: &Metadata) -> Result<Vec<(String, Vec<u8>)>> {
         let mut value = vec![0; MAX_ATTRIBUTE];
         let length = lgetxattr(file, raw, &mut value[..]).untraced(step)?;
         value.truncate(length);
-        // A keyword cannot hold these two; GNU tar writes them in the same way.
+        // A keyword cannot contain these two characters. GNU tar escapes them in the
+        // same way.
         let name = name.replace('%', "%25").replace('=', "%3D");
         all.push((format!("SCHILY.xattr.{name}"), value));
     }
@@ -223,7 +226,8 @@ fn decimal_time(seconds: i64, nanoseconds: i64) -> String {
     }
 }
 
-/// The most bytes of the names of a file's extended attributes, and of a value.
+/// The maximum size in bytes of the list of a file's extended attributes, and of one
+/// value.
 ///
 /// # Source
 /// xattr(7), "VFS-imposed limits"

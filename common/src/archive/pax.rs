@@ -1,5 +1,5 @@
-//! Extended headers: which keywords are honoured, which are ignored because they do not
-//! change the files, and which are refused.
+//! Extended headers: which keywords are applied, which are ignored because they do
+//! not change the files, and which are refused.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,8 +12,8 @@ use super::base64;
 use super::escape::escaped;
 use super::sparse::{self, decimal};
 
-/// The maximum size of an extended header. It bounds the memory that a hostile archive
-/// can claim.
+/// The maximum size of an extended header. It limits the memory that a hostile
+/// archive can use.
 pub(super) const MAX_HEADER: u64 = 8 << 20;
 
 // ANCHOR: table
@@ -38,7 +38,7 @@ const IGNORED: [&str; 19] = [
     "SCHILY.dev",
     "SCHILY.ino",
     "SCHILY.nlink",
-    // Labels and flags of that machine. A layer holds no file flags.
+    // Labels and flags of that machine. A layer contains no file flags.
     "RHT.security.selinux",
     "SCHILY.fflags",
     // On Windows, a symlink states the type of its target.
@@ -48,7 +48,7 @@ const IGNORED: [&str; 19] = [
     "NODETAR.type",
 ];
 
-/// Keywords that begin so are refused, and the reason.
+/// Prefixes of the keywords that are refused, each with the reason.
 const REFUSED: [(&str, &str); 3] = [
     ("SCHILY.acl.", ACCESS_LISTS),
     ("GNU.volume.", "a file that is split over several archives is not supported"),
@@ -76,7 +76,8 @@ pub(super) struct Pax {
 }
 
 impl Pax {
-    /// Add an extended header's keywords; a later one replaces an earlier one.
+    /// Add the keywords of an extended header. A later value of a keyword replaces
+    /// an earlier value.
     pub(super) fn add(&mut self, header: &[u8], scope: Scope) -> Result<()> {
         for record in records(header) {
             let (keyword, value) = record?;
@@ -112,7 +113,7 @@ impl Pax {
 
     fn set_vendor(&mut self, keyword: &str, value: &[u8]) -> Result<()> {
         if let Some(name) = keyword.strip_prefix("SCHILY.xattr.") {
-            // GNU tar escapes the two characters that a keyword cannot hold.
+            // GNU tar escapes the two characters that a keyword cannot contain.
             let name = name.replace("%3D", "=").replace("%25", "%");
             return self.attribute(name, value.to_vec());
         }
@@ -161,8 +162,8 @@ pub(super) fn name(header: &[u8]) -> Option<String> {
 
 type Record<'a> = (&'a [u8], &'a [u8]);
 
-/// The records of an extended header: `LENGTH KEYWORD=VALUE` and a line feed. The length
-/// counts the whole record, so a value can hold any byte.
+/// The records of an extended header: `LENGTH KEYWORD=VALUE` and a line feed. The
+/// length counts the whole record, so a value can contain any byte.
 ///
 /// # Source
 /// POSIX.1-2024, pax, "pax Extended Header"
@@ -197,7 +198,7 @@ fn record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     Some(((&text[..equals], &text[equals + 1..]), after))
 }
 
-/// `-1.5`: seconds since 1970, or before it.
+/// A time in seconds since 1970, such as `-1.5`; negative before 1970.
 fn time(value: &[u8]) -> Result<TimeSpec> {
     let (negative, digits) = match value.strip_prefix(b"-") {
         Some(digits) => (true, digits),
@@ -221,7 +222,8 @@ fn time(value: &[u8]) -> Result<TimeSpec> {
     })
 }
 
-/// libarchive writes any byte of an attribute's name as `%41`.
+/// Decode the name of an attribute. libarchive may write any byte of it in the form
+/// `%41`.
 fn percent_decoded(name: &str) -> Result<String> {
     let mut bytes = Vec::new();
     let mut parts = name.split('%');

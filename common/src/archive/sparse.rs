@@ -24,8 +24,8 @@ pub(super) struct Map {
     pub(super) regions: Vec<Region>,
 }
 
-/// The maximum number of regions of a file. It bounds the memory that a hostile archive
-/// can claim (16 MiB).
+/// The maximum number of regions of a file. It limits the memory that a hostile
+/// archive can use (16 MiB).
 const MAX_REGIONS: usize = 1 << 20;
 
 impl Map {
@@ -75,7 +75,7 @@ impl Map {
     }
 }
 
-/// Where the map is.
+/// The place of the map.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum MapLocation {
     /// In the keywords (versions 0.0 and 0.1).
@@ -105,12 +105,13 @@ pub(super) struct Keywords {
 }
 
 impl Keywords {
-    /// Take the keyword `GNU.sparse.KEYWORD`. False if it is unknown.
+    /// Store the value of the keyword `GNU.sparse.KEYWORD`. Returns false if the
+    /// keyword is unknown.
     pub(super) fn set(&mut self, keyword: &str, value: &[u8]) -> Result<bool> {
         self.used = true;
         match keyword {
             "name" => self.name = Some(value.to_vec()),
-            // Version 1.0 has the second name.
+            // Version 1.0 uses the second name.
             "size" | "realsize" => once(&mut self.size, decimal(value)?)?,
             "numblocks" => once(&mut self.count, decimal(value)?)?,
             "major" => once(&mut self.major, decimal(value)?)?,
@@ -144,7 +145,8 @@ impl Keywords {
         push(&mut self.regions, region)
     }
 
-    /// The file's size, and where its map is. `None` if the file is not sparse.
+    /// The size of the file, and the place of its map. `None` if the file is not
+    /// sparse.
     pub(super) fn finish(self) -> Result<Option<(u64, MapLocation)>> {
         if !self.used {
             return Ok(None);
@@ -184,7 +186,7 @@ impl Keywords {
     }
 }
 
-/// Set a value that an entry may have once.
+/// Set a value. A second value of the same entry must be the same.
 fn once(value: &mut Option<u64>, new: u64) -> Result<()> {
     match value.replace(new) {
         Some(old) if old != new => bail!("two different values, {old} and {new}"),

@@ -337,7 +337,8 @@ proptest! {
         let (dir, done) = unpacked(&archive);
         let files = fs::read_dir(dir.path()).unwrap().count();
         prop_assert!(done.is_err() || files <= 1, "{:?}", done);
-        // Whatever modes the damage has set, root and others can remove it.
+        // The damage may have set any mode. With this mode, every user can remove
+        // the directory.
         let _ = fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755));
     }
 }
@@ -398,7 +399,7 @@ fn incomplete_or_contradicting_sparse_keywords_are_refused() {
 
 #[test]
 fn a_map_that_is_too_large_for_memory_is_refused() {
-    // The count alone claims no memory.
+    // The count alone must not allocate memory.
     let records = [
         record("GNU.sparse.major", "1"),
         record("GNU.sparse.minor", "0"),
@@ -421,7 +422,7 @@ fn names_with_line_feeds_and_times_before_1970_are_honoured() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "text");
     let about = file.metadata().unwrap();
     assert_eq!((about.mtime(), about.mtime_nsec()), (-2, 500_000_000));
-    // The same in GNU tar's own way: a binary number.
+    // The same time in GNU tar's own form, a binary number.
     let mut block = header(b"f", b'0', 0, true);
     block[136..148].fill(0xff);
     let (dir, done) = unpacked(&ended(checked(block)));

@@ -1,5 +1,5 @@
-//! Entries of an archive become files below one directory, and nothing outside it is
-//! touched.
+//! Unpack the entries of an archive below one directory. Nothing outside this
+//! directory is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -29,8 +29,9 @@ use crate::state::remove_tree;
 /// The number of bytes that are copied at once.
 const BUFFER: usize = 64 << 10;
 
-/// Unpack a package or a tar of our own. It keeps no times and no extended attributes,
-/// and the owners only if the caller has root's rights: its files are not archived again.
+/// Unpack a package, or a tar that this program made. Times and extended attributes
+/// are not kept, because the files are not archived again. Owners are kept only if
+/// the caller has root's rights.
 ///
 /// # Errors
 /// As [`unpack_stream`].
@@ -87,7 +88,8 @@ pub(super) struct Unpacker {
     directories: BTreeMap<PathBuf, Directory>,
     /// The files of lower layers that this layer removes.
     pub(super) whiteouts: BTreeSet<PathBuf>,
-    /// The directory of the previous file. Most files lie in the same one.
+    /// The directory of the previous file. Most files are in the same directory as
+    /// the file before them.
     parent: Option<(PathBuf, Rc<GuestFile>)>,
     buffer: Vec<u8>,
 }
@@ -191,7 +193,8 @@ impl Unpacker {
     ) -> Result<()> {
         let target = inside(&member.link)?;
         let name = path.file_name().context("no name")?;
-        // `tar -c FILE FILE` writes a link to itself. It must not be removed first.
+        // For the second FILE, `tar -c FILE FILE` writes a hard link from FILE to
+        // itself. FILE must not be removed to make this link.
         if target == path {
             fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
                 .untraced(|| at("lstat(2)", path))?;
@@ -219,7 +222,7 @@ impl Unpacker {
     }
 
     /// Every parent is looked up inside the root, so a symlink that an earlier entry
-    /// created leads nowhere else. The last name is never followed.
+    /// created cannot lead out of the root. The last name is never followed.
     pub(super) fn parent(&mut self, path: &Path) -> Result<Rc<GuestFile>> {
         let above = path.parent().unwrap_or(Path::new(""));
         if let Some((known, place)) = &self.parent
@@ -233,8 +236,8 @@ impl Unpacker {
     }
 
     // ANCHOR: replace
-    /// Remove what an earlier entry created under this name, also a directory with all
-    /// that it contains.
+    /// Remove the file that an earlier entry created under this name. A directory is
+    /// removed with all its content.
     pub(super) fn replace(&mut self, parent: &GuestFile, path: &Path) -> Result<()> {
         let name = path.file_name().context("no name")?;
         match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
@@ -242,9 +245,9 @@ impl Unpacker {
             Err(Errno::EISDIR) => remove_tree(&parent.path().join(name))?,
             removed => removed.step(|| at("unlink(2)", path))?,
         }
-        // It may have been a symlink in the path of the known parent.
+        // The removed file may have been a symlink in the path of the known parent.
         self.parent = None;
-        // What it contained gets no mode and no time at the end.
+        // The removed directories must get no mode and no time at the end.
         let below = self.directories.range(path.to_owned()..);
         let below = below.take_while(|(known, _)| known.starts_with(path));
         let gone: Vec<PathBuf> = below.map(|(known, _)| known.clone()).collect();
@@ -256,8 +259,8 @@ impl Unpacker {
     }
     // ANCHOR_END: replace
 
-    /// A directory that is there stays, with all that it contains. Anything else is
-    /// replaced, also a symlink to a directory.
+    /// An existing directory stays, with all its content. Any other file is
+    /// replaced, even a symlink to a directory.
     pub(super) fn make_directory(
         &mut self,
         parent: &GuestFile,
@@ -359,7 +362,7 @@ mod tests {
         let mut builder = Builder::new(File::create(&path).unwrap());
         for &(name, kind, text, mode) in entries {
             let mut header = Header::new_gnu();
-            // The bytes as they are: the library's own setter refuses "..".
+            // Write the bytes directly, because the library's setter refuses "..".
             let raw = header.as_gnu_mut().unwrap();
             raw.name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_entry_type(kind);
@@ -380,7 +383,8 @@ mod tests {
         path
     }
 
-    /// Every path below, links not followed, with what a file holds.
+    /// Every path below `dir`, with the content of each file. Links are not
+    /// followed.
     fn all(dir: &Path) -> Vec<(PathBuf, String)> {
         let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
         while let Some(path) = todo.pop() {
@@ -398,7 +402,7 @@ mod tests {
         found
     }
 
-    /// Whatever root is left of it, however it is closed.
+    /// Remove the directory, even if its modes deny access.
     fn gone(dir: &Path) {
         crate::state::remove_tree(dir).unwrap();
     }
@@ -612,7 +616,7 @@ mod tests {
                     Fifo => assert!(about.file_type().is_fifo(), "{case}"),
                     _ => assert_eq!(fs::read(&x).unwrap(), b"f", "{case}"),
                 }
-                // What a symlink led to is left alone.
+                // The target of a symlink does not change.
                 let real = root.join("real");
                 assert_eq!(
                     real.metadata().unwrap().mode() & 0o7777,

@@ -19,7 +19,8 @@ use crate::cli::step::Step;
 use crate::guest::{GuestFile, Kind};
 
 impl Unpacker {
-    /// Whether the entry was a whiteout. Another entry may take the place of one.
+    /// Unpack the entry if it is a whiteout, and return whether it is one. If
+    /// another entry has the path of a whiteout, the entry replaces the whiteout.
     pub(super) fn is_whiteout(
         &mut self,
         member: &Member,
@@ -34,7 +35,7 @@ impl Unpacker {
             }
             let directory = match member.kind {
                 member::Kind::Directory => Some(path),
-                // Another file replaces the whiteout like any file.
+                // Such a file replaces the whiteout as it replaces any other file.
                 _ => path.parent().filter(|_| !self.whiteouts.remove(path)),
             };
             self.uncover(directory.unwrap_or(Path::new("")), opaque)?;
@@ -43,15 +44,16 @@ impl Unpacker {
     }
 
     // ANCHOR: whiteout
-    /// An entry with the prefix `.wh.` removes a file of the layers below. overlayfs uses
-    /// a character device with the number 0:0 for that, and an extended attribute for a
-    /// directory of which the layers below show nothing.
+    /// An entry with the prefix `.wh.` removes a file of the layers below. In
+    /// overlayfs, a character device with the number 0:0 has this meaning. An
+    /// extended attribute marks an opaque directory, which hides the directory with
+    /// the same path in the layers below.
     fn whiteout(&mut self, path: &Path, hidden: &OsStr, opaque: &str) -> Result<()> {
         let parent = self.parent(path)?;
         if path.file_name().is_some_and(|name| name == OPAQUE) {
             return make_opaque(&parent, opaque, path);
         }
-        // aufs keeps further files of its own under the prefix twice.
+        // aufs stores further files of its own. Their names begin with `.wh..wh.`.
         if hidden.as_bytes().starts_with(WHITEOUT.as_bytes()) {
             return Ok(());
         }
@@ -60,7 +62,8 @@ impl Unpacker {
             "the whiteout is not the name of a file: this archive is not trustworthy"
         );
         let hidden_path = path.with_file_name(hidden);
-        // The layer may have removed a file and made another one with the same name.
+        // The layer may have removed a file, and created another file with the same
+        // name.
         match fstatat(&*parent, hidden, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => {}
             Ok(about) if is_directory(about.st_mode) => {
@@ -77,7 +80,8 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Let this directory and those above it take the place of whiteouts.
+    /// Replace each whiteout that has the path of this directory, or of a directory
+    /// above it, by an opaque directory.
     fn uncover(&mut self, directory: &Path, opaque: &str) -> Result<()> {
         if self.whiteouts.is_empty() {
             return Ok(());

@@ -1,5 +1,4 @@
-//! A detached container: which process is its supervisor, and what the caller
-//! learns.
+//! A detached container: which process is its supervisor, and what the caller learns.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,9 +20,9 @@ use crate::process::sys::{self, Side};
 use crate::state::Id;
 
 impl Container {
-    /// Run the container in the background. Another process becomes the
-    /// *supervisor*: it creates, starts and waits for the container. This process
-    /// only learns that the program runs, or why it does not.
+    /// Run the container in the background. Another process becomes the container's
+    /// *supervisor*: it creates the container, starts it and waits for it. This
+    /// process learns only that the program runs, or why it does not.
     ///
     /// # Errors
     /// The errors of [`Container::create`] and [`start`](crate::Created::start),

@@ -1,5 +1,7 @@
-//! A container's life in its supervisor: the sweep, the parts' hooks in order, the
-//! clone, and the hooks that undo, in reverse order.
+//! The life of a container, as its supervisor executes it. The supervisor is the
+//! process outside the container that is the parent of its first process. This file
+//! has the sweep, the parts' hooks in order, the clone, and the hooks that undo, in
+//! reverse order.
 
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;

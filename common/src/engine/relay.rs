@@ -1,5 +1,5 @@
-//! The supervisor's part of the standard streams: copies between the caller's
-//! streams and this program's pipes.
+//! The standard streams in the supervisor: copies between the caller's streams and
+//! this program's pipes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

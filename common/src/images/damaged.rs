@@ -1,4 +1,4 @@
-//! Files in the directory `images` that are no part of it.
+//! Files in the directory `images` that do not belong there.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::cli::hints::quoted;
 use crate::cli::step::Step;
 use crate::state::remove_tree;
 
-/// What the directory itself holds.
+/// The names that belong in the directory.
 const KNOWN_ENTRIES: [&str; 7] =
     ["oci-layout", "index.json", "blobs", "records", "names", "downloads", "lease"];
 
@@ -24,11 +24,12 @@ pub struct Stray {
 }
 
 impl Layout {
-    /// Files beside the images, names that lead to no image, and files beside the records.
-    /// Those that a process is writing begin with a dot and are left out.
+    /// Find the files that do not belong here: unknown files in `images` and in
+    /// `records`, and names that lead to no image. A file whose name begins with a
+    /// dot is left out, because a process may be writing it.
     ///
     /// # Errors
-    /// Those of readdir(3) and readlink(2).
+    /// readdir(3) or readlink(2) fails.
     pub fn strays(&self) -> Result<Vec<Stray>> {
         let images = self.state().images();
         let mut strays = Vec::new();
@@ -54,7 +55,7 @@ impl Layout {
 }
 
 impl Stray {
-    /// The file's name, with which `rmi` removes it.
+    /// The name of the file. `rmi` removes the file by this name.
     #[must_use]
     pub fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();
@@ -75,7 +76,7 @@ impl Stray {
     /// Remove it. The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of unlink(2) and rmdir(2).
+    /// unlink(2) or rmdir(2) fails.
     pub fn remove(&self) -> Result<()> {
         remove_tree(&self.path)
             .with_context(|| format!("remove {}", self.path.display()))

@@ -9,11 +9,11 @@ use anyhow::Result;
 use crate::cli::hints;
 use crate::cli::step::{Hint, Step};
 
-/// Write a file so that after a power failure the new content is there, or the one
-/// before. Two processes must not write the same file at once.
+/// Write a file. After a power failure, the file has either the new content or the
+/// old one. Two processes must not write the same file at once.
 ///
 /// # Errors
-/// Those of open(2), write(2), fsync(2) and rename(2).
+/// open(2), write(2), fsync(2) or rename(2) fails.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let step = || format!("write {}", path.display());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -25,20 +25,20 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     path.parent().map_or(Ok(()), sync)
 }
 
-/// Bring a directory's entries to the disk.
+/// Write a directory's entries to the disk.
 ///
 /// # Errors
-/// Those of open(2) and fsync(2).
+/// open(2) or fsync(2) fails.
 pub fn sync(directory: &Path) -> Result<()> {
     let file =
         File::open(directory).step(|| format!("open(2) {}", directory.display()))?;
     file.sync_all().step(|| format!("fsync(2) {}", directory.display()))
 }
 
-/// Remove a file. It is no error if it is missing.
+/// Remove a file. A missing file is not an error.
 ///
 /// # Errors
-/// Those of unlink(2).
+/// unlink(2) fails.
 pub fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,4 +1,4 @@
-//! The record of an image: all that a start reads.
+//! The record of an image: everything about an image that a start reads.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,8 +18,8 @@ use crate::state::fields::Fields;
 
 /// An image: a stack of read-only layers, and how a container of it is started.
 ///
-/// The record repeats what the image's manifest and configuration say, so that a
-/// start parses no JSON and computes no digest.
+/// The record repeats information of the image's manifest and configuration. So a
+/// start does not have to parse JSON or compute a digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     /// The ID: the digest of the configuration.
@@ -36,20 +36,20 @@ pub struct Image {
     /// Names of directories in `layers/`, which are chain IDs; the topmost first, as
     /// overlay's `lowerdir` expects them.
     pub layers: Vec<String>,
-    /// Where the image comes from, for the reader.
+    /// The origin of the image, as a text for people.
     pub source: String,
     /// The SHA-256 of the file that it was made from, in hexadecimal; empty if that
     /// is not known.
     pub sha256: String,
     /// How a container is started.
     pub settings: Settings,
-    /// Seconds after 1970.
+    /// The time of its creation, in seconds since 1970.
     pub created: u64,
-    /// Bytes of all files of all layers.
+    /// The size of all files of all layers, in bytes.
     pub size: u64,
 }
 
-/// What an image says about its containers.
+/// The settings that an image has for its containers.
 ///
 /// # Source
 /// OCI image specification, config.md, "Properties"
@@ -57,7 +57,7 @@ pub struct Image {
 pub struct Settings {
     /// The program and its first arguments; the command follows them.
     pub entrypoint: Vec<String>,
-    /// What a container runs if the caller gives no command; empty means `sh`.
+    /// The command of a container if the caller gives none; empty means `sh`.
     pub command: Vec<String>,
     /// Variables, as `KEY=VALUE`.
     pub environment: Vec<String>,
@@ -69,7 +69,7 @@ pub struct Settings {
     pub stop_signal: String,
     /// The ports on which the program listens, such as `80/tcp`.
     pub ports: Vec<String>,
-    /// Paths for data that does not belong into the write layer.
+    /// The paths of the volumes. Their data is not part of the write layer.
     pub volumes: Vec<String>,
 }
 
@@ -103,13 +103,15 @@ impl Image {
         Ok(found.map(|image| Image { name: id.short().to_owned(), ..image }))
     }
 
-    /// The record at this path, or to which this name leads.
+    /// Read the record at this path. The path may also be a name, which is a symlink
+    /// to the record.
     fn at(path: &Path) -> Result<Option<Image>> {
         let text = match read_whole::read(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.untraced(|| format!("read(2) {}", path.display()))?,
         };
-        // The record's path, not the name's: that is the file which is damaged.
+        // Show the path of the record and not of the name, because the record is the
+        // damaged file.
         let shown = || fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let damaged = || {
             let shown = shown();
@@ -153,7 +155,7 @@ impl Image {
         })
     }
 
-    /// The record, as it is written.
+    /// The text of the record.
     fn record(&self) -> Vec<u8> {
         let settings = &self.settings;
         Fields::default()
@@ -177,11 +179,11 @@ impl Image {
             .text()
     }
 
-    /// Write the record, so that after a power failure there is this one or the one
-    /// before. No name leads to it yet. The caller holds the exclusive lock.
+    /// Write the record. After a power failure, either this record or the old one
+    /// exists. No name leads to it yet. The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of write(2), fsync(2) and rename(2).
+    /// write(2), fsync(2) or rename(2) fails.
     pub fn save(&self, state: &State) -> Result<()> {
         write_durably(&Layout::of(state).record(&self.id), &self.record())
     }
@@ -206,7 +208,7 @@ fn by_digest(
     };
     for (reference, id) in names {
         if reference.repository == repository
-            // A damaged record hides only itself.
+            // A damaged record hides only its own image.
             && let Ok(Some(image)) = Image::by_id(state, &id)
             && image.manifest == *digest
         {
@@ -216,17 +218,17 @@ fn by_digest(
     Ok(None)
 }
 
-/// Seconds after 1970.
+/// The current time, in seconds since 1970.
 #[must_use]
 pub fn now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
 }
 
-/// The bytes of all files below this directory.
+/// The size of all files below this directory, in bytes.
 ///
 /// # Errors
-/// Those of readdir(3) and lstat(2).
+/// readdir(3) or lstat(2) fails.
 pub fn tree_size(directory: &Path) -> Result<u64> {
     let step = || format!("readdir(3) {}", directory.display());
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! `index.json`: the images for other programs.
+//! `index.json`: the list of the images, for other programs.
 
 use std::fs;
 
@@ -9,23 +9,24 @@ use super::image::Image;
 use super::layout::Layout;
 
 impl Layout {
-    /// Write `index.json` from the names, unless it says the same already. The caller
-    /// holds the exclusive lock.
+    /// Write `index.json` from the names, unless its content is the same already.
+    /// The caller holds the exclusive lock.
     ///
     /// # Errors
-    /// Those of readdir(3), write(2), rename(2) and fsync(2).
+    /// readdir(3), write(2), rename(2) or fsync(2) fails.
     ///
     /// # Source
     /// OCI image specification, image-index.md; annotations.md
     pub fn write_index(&self) -> Result<()> {
         let mut manifests = Vec::new();
         for (reference, id) in self.all_names()? {
-            // An image that cannot be read is named by the commands that need it.
+            // An image that cannot be read is left out. The commands that need it
+            // report it.
             let Ok(Some(image)) = Image::by_id(self.state(), &id) else { continue };
             let Ok(about) = fs::metadata(self.blob(&image.manifest)) else {
                 continue;
             };
-            // None of these texts has a character that JSON escapes.
+            // None of these texts contains a character that JSON must escape.
             manifests.push(format!(
                 r#"{{"mediaType":"{}","digest":"{}","size":{},"annotations":{{"org.opencontainers.image.ref.name":"{reference}"}}}}"#,
                 image.media_type,

@@ -5,12 +5,13 @@
 //! blobs/sha256/HEX           configurations, manifests and layers
 //! records/HEX                an image as `run` needs it; HEX is the image's ID
 //! names/REFERENCE            a symlink to a record
-//! downloads/HEX              layers that a pull has fetched and no image has yet
+//! downloads/HEX              layers that a pull has downloaded and no image uses yet
 //! lease                      locked while there are files that no name leads to yet
 //! ```
 //!
-//! The names and the records are the truth. `index.json` is written from them after
-//! each change, since one damaged file must not hide all images.
+//! This program reads only the names and the records. It writes `index.json` from
+//! them after each change. If it read `index.json`, one damaged file would hide all
+//! images.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -35,13 +36,15 @@ pub struct Layout {
     state: State,
 }
 
-/// A lock on the images, shared or exclusive. Dropping it releases the lock.
+/// A lock on the images, shared or exclusive. It is released when this value is
+/// dropped.
 #[derive(Debug)]
 pub struct LockGuard(File);
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        // A child that was cloned meanwhile has the same lock: it is released for both.
+        // A child that was cloned in the meantime has the same lock. This call
+        // releases it for both processes.
         let _ = self.0.unlock();
     }
 }
@@ -65,14 +68,15 @@ impl Layout {
     /// Create the layout, if it is missing.
     ///
     /// # Errors
-    /// The state directory has images of an older version; mkdir(2) and write(2).
+    /// The state directory has images of an older version; mkdir(2) or write(2) fails.
     pub fn make(&self) -> Result<()> {
         let mark = self.root.join("oci-layout");
         if mark.exists() {
             return Ok(());
         }
         self.state.make(self.root.clone())?;
-        // Of several first runs at once, one creates the layout.
+        // If several first runs start at the same time, only one of them creates the
+        // layout.
         let _lock = self.lock_exclusive()?;
         if mark.exists() {
             return Ok(());
@@ -81,7 +85,8 @@ impl Layout {
         for name in ["blobs/sha256", "records", "names", "downloads"] {
             self.state.make(self.root.join(name))?;
         }
-        // A layer's tar contains what other users of the host must not read.
+        // A layer's tar may contain files that other users of the host must not
+        // read.
         for name in ["blobs", "downloads"] {
             let path = self.root.join(name);
             fs::set_permissions(&path, Permissions::from_mode(0o700))
@@ -92,12 +97,12 @@ impl Layout {
         self.write_mark()
     }
 
-    /// Write the file that marks the layout, unless it is whole.
+    /// Write the file that marks the layout, unless it is complete.
     pub(super) fn write_mark(&self) -> Result<()> {
         let mark = self.root.join("oci-layout");
         match fs::read(&mark) {
             Ok(text) if text == OCI_LAYOUT.as_bytes() => return Ok(()),
-            // A file that cannot be read may be whole.
+            // A file that cannot be read may be complete.
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error)
                     .untraced(|| at("read(2)", &mark))
@@ -108,8 +113,8 @@ impl Layout {
         write_durably(&mark, OCI_LAYOUT.as_bytes())
     }
 
-    /// Versions before this layout kept one record per name here, and layers that
-    /// have no digests.
+    /// Refuse the images of an older version. These versions kept one record per
+    /// name here, and layers without digests.
     fn refuse_older(&self) -> Result<()> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         for entry in entries {
@@ -181,36 +186,37 @@ impl Layout {
         self.root.join(format!(".{id}.new"))
     }
 
-    /// The shared lock: while a process holds it, no image and no layer is removed.
-    /// Many processes may hold it at once.
+    /// Take the shared lock. While a process holds it, no image and no layer is
+    /// removed. Many processes may hold it at the same time.
     ///
     /// # Errors
-    /// Those of open(2) and flock(2).
+    /// open(2) or flock(2) fails.
     pub fn lock_shared(&self) -> Result<LockGuard> {
         lock(&self.root, File::lock_shared)
     }
 
-    /// The exclusive lock: to change something.
+    /// Take the exclusive lock, which a change requires.
     ///
     /// # Errors
-    /// Those of open(2) and flock(2).
+    /// open(2) or flock(2) fails.
     pub fn lock_exclusive(&self) -> Result<LockGuard> {
         lock(&self.root, File::lock)
     }
 
-    /// While this is held, no sweep removes a layer or a blob, also if no name leads to
-    /// it yet. Many processes may hold it at once.
+    /// Take a shared lease. While a process holds it, no sweep removes a layer or a
+    /// blob, even if no name leads to it yet. Many processes may hold it at the same
+    /// time.
     ///
     /// # Errors
-    /// Those of open(2) and flock(2).
+    /// open(2) or flock(2) fails.
     pub fn lease(&self) -> Result<LockGuard> {
         lock(&self.root.join("lease"), File::lock_shared)
     }
 
-    /// The lease alone, unless another process holds it.
+    /// Take the exclusive lease; `None` if another process holds a lease.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// open(2) fails.
     pub fn try_exclusive_lease(&self) -> Result<Option<LockGuard>> {
         let path = self.root.join("lease");
         let file = File::open(&path).untraced(|| at("open(2)", &path))?;
@@ -220,19 +226,19 @@ impl Layout {
     /// All names, and the images to which they lead.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn all_names(&self) -> Result<Names> {
         let directory = self.names();
         let step = || at("readdir(3)", &directory);
         let mut names = Names::new();
         for entry in fs::read_dir(&directory).untraced(step)? {
-            // Other entries: see damaged.rs.
+            // `strays` in damaged.rs finds the other entries.
             names.extend(name_at(&entry.untraced(step)?.path())?);
         }
         Ok(names)
     }
 
-    /// The ID to which a name leads, also if the record of that image is damaged.
+    /// The ID to which a name leads, even if the record of the image is damaged.
     #[must_use]
     pub fn id_of(&self, reference: &Reference) -> Option<Digest> {
         let name = name_at(&self.name(reference)).ok().flatten();
@@ -243,7 +249,7 @@ impl Layout {
     /// the exclusive lock.
     ///
     /// # Errors
-    /// Those of symlink(2), rename(2) and fsync(2).
+    /// symlink(2), rename(2) or fsync(2) fails.
     pub fn set_name(&self, reference: &Reference, id: &Digest) -> Result<()> {
         let path = self.name(reference);
         let new = self.names().join(".new");
@@ -251,7 +257,8 @@ impl Layout {
         symlink(format!("../records/{}", id.hex()), &new)
             .step(|| at("symlink(2)", &new))
             .hint(hints::state)?;
-        // symlink(2) replaces nothing; rename(2) does, in one step.
+        // symlink(2) cannot replace an existing name. rename(2) does this in one
+        // step.
         fs::rename(&new, &path).step(|| at("rename(2)", &path))?;
         sync(&self.names())
     }
@@ -259,7 +266,7 @@ impl Layout {
     /// Remove a name. It is no error if it is missing.
     ///
     /// # Errors
-    /// Those of unlink(2) and fsync(2).
+    /// unlink(2) or fsync(2) fails.
     pub fn remove_name(&self, reference: &Reference) -> Result<()> {
         remove_if_there(&self.name(reference))?;
         sync(&self.names())
@@ -269,8 +276,8 @@ impl Layout {
 /// The name at this path, and the ID to which it leads; `None` if it is damaged.
 ///
 /// # Errors
-/// Those of readlink(2), except EINVAL (no symlink) and ENOENT: if a name were left out
-/// then, a sweep would remove its image.
+/// readlink(2) fails, except with EINVAL (not a symlink) or ENOENT. If a name were
+/// left out after any other error, a sweep would remove its image.
 pub(super) fn name_at(path: &Path) -> Result<Option<(Reference, Digest)>> {
     let target = match fs::read_link(path) {
         Err(e)

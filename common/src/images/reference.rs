@@ -24,11 +24,11 @@ pub struct Reference {
     pub digest: Option<Digest>,
 }
 
-/// The namespace of Docker Hub's names without one.
+/// The namespace of a name of Docker Hub that contains no other namespace.
 const LIBRARY: &str = "library/";
 /// The tag that is used if none is given.
 const DEFAULT_TAG: &str = "latest";
-/// The longest file name on Linux, in bytes: a reference names a file.
+/// The longest file name on Linux, in bytes. A reference is also the name of a file.
 const MAX_FILE_NAME: usize = 255;
 
 impl Reference {
@@ -44,8 +44,8 @@ impl Reference {
     /// The same name with this tag. This is the form `pull NAME TAG`.
     ///
     /// # Errors
-    /// The name has a tag or a digest already; the tag is invalid; both together are too
-    /// long.
+    /// The name has a tag or a digest already; the tag is invalid; the name with the
+    /// tag is too long.
     pub fn with_tag(self, tag: &str) -> Result<Reference> {
         ensure!(
             self.tag.is_none() && self.digest.is_none(),
@@ -58,7 +58,7 @@ impl Reference {
     /// The same repository with this digest, without a tag.
     ///
     /// # Errors
-    /// Both together are too long.
+    /// The name with the digest is too long.
     pub fn with_digest(&self, digest: Digest) -> Result<Reference> {
         let repository = self.repository.clone();
         Reference { repository, tag: None, digest: Some(digest) }.fitting()
@@ -89,7 +89,8 @@ impl Reference {
         }
     }
 
-    /// What a registry is asked for: the digest if there is one, otherwise the tag.
+    /// The part that is sent to a registry: the digest if there is one, otherwise
+    /// the tag.
     #[must_use]
     pub fn wanted(&self) -> &str {
         let digest = self.digest.as_ref().map(Digest::as_str);
@@ -111,7 +112,7 @@ impl Reference {
         name.replace('+', "/").parse()
     }
 
-    /// The reference, if its file name is not too long, also with the default tag.
+    /// Check that the file name is not too long, even with the default tag.
     fn fitting(self) -> Result<Reference> {
         let whole = self.clone().with_default_tag().to_string();
         check_length(&whole)?;
@@ -171,8 +172,8 @@ fn split(text: &str) -> (&str, Option<&str>, Option<&str>) {
     }
 }
 
-/// The repository without `docker.io/` and `library/`. What is left may look like a
-/// host, as in `docker.io/a.b/c`: then nothing is left out.
+/// The repository without `docker.io/` and `library/`. If the rest looks like a
+/// host, as in `docker.io/a.b/c`, nothing is left out.
 fn short_repository(registry: &str, path: &str) -> String {
     if registry != HUB {
         return format!("{registry}/{path}");

@@ -8,7 +8,8 @@ use anyhow::{Result, ensure};
 pub const HUB: &str = "docker.io";
 
 // ANCHOR: registry
-/// The registry that the first part of a name means; `None` if the part is not a host.
+/// The registry that the first part of a name stands for; `None` if the part is not
+/// a host.
 ///
 /// # Errors
 /// The part looks like a host, but is not a valid one.

@@ -21,8 +21,8 @@ use crate::process::terminal_filter;
 
 /// Stay as PID 1, and return in a child that becomes the program. The child's pidfd
 /// is sent to the supervisor, for
-/// [`Running::set_program`](crate::Running::set_program). The container sees PID 1
-/// and its file, which must therefore be a [`SafeBinary`].
+/// [`Running::set_program`](crate::Running::set_program). The container sees PID 1 and
+/// its file, which must therefore be a [`SafeBinary`].
 ///
 /// # Errors
 /// prctl(2), seccomp(2), sigprocmask(2), pipe2(2) or clone3(2) fails.

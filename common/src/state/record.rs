@@ -219,12 +219,12 @@ impl End {
             UNSEEN => Exit::Unseen,
             word => match word.parse() {
                 Ok(code) => Exit::Code(code),
-                Err(_) => {
-                    Exit::Signal(word.parse::<Signal>().context("how it ended")?)
-                }
+                Err(_) => Exit::Signal(
+                    word.parse::<Signal>().context("invalid exit status")?,
+                ),
             },
         };
-        Ok(End { how, at: at.parse().context("when it ended")? })
+        Ok(End { how, at: at.parse().context("invalid time of the end")? })
     }
 }
 

@@ -64,8 +64,8 @@ impl Home {
             (Status::Ending, Some(watched)) => drop(watched.wait_until_released()?),
             _ => {}
         }
-        // First undo what a killed supervisor left. Then take the lock again, so
-        // that the next sweep finishes this removal if it is killed.
+        // First undo what a killed supervisor left. Then take the lock again, so that
+        // the next sweep finishes this removal if it is killed.
         undo(self, &self.notes()?, table)?;
         self.release()?;
         let lock = match self.lock() {

@@ -21,8 +21,7 @@ pub enum Status {
     Starting,
     /// The program runs; this is the container's first process.
     Running(NotedProcess),
-    /// The program has ended, and the supervisor has not written the exit status
-    /// yet.
+    /// The program has ended, and the supervisor has not written the exit status yet.
     Ending,
     /// The program has ended, and the supervisor saw its exit status.
     Exited(End),

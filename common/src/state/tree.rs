@@ -12,8 +12,7 @@ use nix::errno::Errno;
 
 use crate::cli::step::Step;
 
-/// The maximum time that a container may take to die after its supervisor was
-/// killed.
+/// The maximum time that a container may take to die after its supervisor was killed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Remove a directory and everything below it. A missing directory is not an error.

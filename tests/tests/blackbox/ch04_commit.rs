@@ -476,7 +476,7 @@ fn image_names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
         let mut commit = lab.chapter(BIN);
         commit.args(["commit", "one", name]).assert().code(2).stdout("");
     }
-    let refused = contains("busybox is the image that fetches itself");
+    let refused = contains("the name busybox is reserved");
     let words = ["commit", "one", "busybox"];
     lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
     ok(&lab, &["rm", "one"]);

@@ -306,7 +306,7 @@ fn a_damaged_or_hostile_archive_adds_no_image_and_leaves_nothing() {
     });
     legacy.retain(|(name, _)| name != "index.json");
     assert!(list[0]["Layers"][1].as_str().unwrap() == upper);
-    refuse(&legacy, "its digest without compression is");
+    refuse(&legacy, "the digest of the uncompressed layer is");
     // A link must not lead to a file of the host.
     let secret = lab.dir().join("secret");
     fs::write(&secret, "secret").unwrap();

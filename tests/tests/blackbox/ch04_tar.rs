@@ -313,7 +313,7 @@ fn image_names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
         let mut import = lab.chapter(BIN);
         import.args(["import", ".", name]).assert().code(2).stdout("");
     }
-    let refused = contains("busybox is the image that fetches itself");
+    let refused = contains("the name busybox is reserved");
     let words = ["import", ".", "busybox"];
     lab.chapter(BIN).args(words).assert().code(125).stderr(refused);
 }

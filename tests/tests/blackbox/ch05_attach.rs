@@ -381,11 +381,7 @@ fn who_can_not_be_attached_to_is_told_so() {
     let program = one.noted("process");
     kill(Pid::from_raw(one.noted("host")), Signal::SIGKILL).unwrap();
     until(|| fs::read_link(format!("/proc/{program}/exe")).is_err());
-    refused(
-        "one",
-        &[],
-        "container one is not running: the process that supervised it was killed",
-    );
+    refused("one", &[], "container one is not running: its supervisor was killed");
     let socket = lab.state().join("containers").join(&one.id).join("attach");
     assert!(socket.exists());
     // It is the only one, so the next start sweeps it.

@@ -201,12 +201,12 @@ fn one_that_does_not_run_is_not_joined() {
 
     let mut one = One::new(&lab, ROOT, &[], "");
     one.stop();
-    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: the process that supervised it was killed");
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its supervisor was killed");
     // There are at most two lock files, so the next start sweeps it. The message
     // stays.
     let mut next = lab.chapter(BIN);
     next.args(["run", "--rm", "busybox", "true"]).assert().success();
-    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: the process that supervised it was killed");
+    assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its supervisor was killed");
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn what_only_docker_has_is_refused_with_a_remedy() {
         ("container run --mount a busybox true", 2, "-v DIRECTORY:PATH"),
         ("commit -m text web", 2, "no comment"),
         ("run -v data:/x busybox true", 2, "write ./data"),
-        ("run --privileged busybox true", 2, "keeps its capabilities"),
+        ("run --privileged busybox true", 2, "root has all capabilities"),
         ("images -a", 2, "all images"),
     ] {
         let mut command = lab.chapter(BIN);

@@ -104,7 +104,8 @@ fn show(route: &Route) -> Result<String> {
         }
         if let Some(index) = entry.device {
             let link = links.iter().find(|link| link.index == index);
-            let link = link.context("a device went while its routes were shown")?;
+            let link =
+                link.context("a device was removed during the command: try again")?;
             write!(text, " dev {}", link.name)?;
         }
         if entry.metric != 0 {

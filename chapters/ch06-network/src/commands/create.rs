@@ -44,8 +44,8 @@ pub(crate) struct Create {
 
     /// Name of the network: letters, digits, '_', '.' and '-'
     ///
-    /// The bridge has the same name if the name has at most 15 bytes. The name of
-    /// the bridge is otherwise "br-" and the ID of the network.
+    /// If the name has at most 15 bytes, the bridge has the same name. Otherwise,
+    /// the name of the bridge is "br-" and the ID of the network.
     name: Name,
 }
 

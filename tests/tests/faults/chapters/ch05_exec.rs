@@ -68,7 +68,7 @@ fn of_one_that_was_removed_nobody_says_that_its_host_side_was_killed() {
         let ended = beside_a_kill(&lab, &["--rm"], number, removed);
         let Some((code, said)) = ended else { break };
         assert!(
-            !said.contains("that supervised it was killed"),
+            !said.contains("its supervisor was killed"),
             "{number}: {code} {said}"
         );
     }
