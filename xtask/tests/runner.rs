@@ -361,7 +361,7 @@ fn a_chapter_that_is_broken_fails_and_one_that_is_whole_passes() {
     let dir = tempfile::tempdir().unwrap();
     let chapter = dir.path().join("ch02-uts");
     let directory = dir.path().to_str().unwrap();
-    let test = "a_host_name_changed_inside_is_unchanged_outside";
+    let test = "a_hostname_change_inside_does_not_change_the_host";
     let words = ["test", "--bin-dir", directory, test];
     let write = |text: &str| {
         fs::write(&chapter, text).unwrap();
@@ -471,7 +471,7 @@ fn snapshot() -> PathBuf {
 
 #[test]
 fn a_snapshot_that_is_broken_or_of_another_vm_is_made_anew() {
-    let one = "ch02_uts::exit_codes_are_the_programs_own";
+    let one = "ch02_uts::the_exit_status_is_that_of_the_program";
     let run = || {
         let words = ["test", "--accel", "tcg", "--cgroup", "hybrid", one];
         let output = xtask(&words).output().unwrap();

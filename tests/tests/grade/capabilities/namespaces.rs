@@ -22,7 +22,7 @@ pub(super) const ALL: &[Entry] = &[
     ("pid", "the_program_is_process_1", process_1, ""),
     ("pid", "nothing_outlives_process_1", outlives, ""),
     ("pid", "the_namespace_is_another", |room| another(room, "pid"), ""),
-    ("mount", "a_mount_made_inside_is_not_seen_outside", mount_inside, ""),
+    ("mount", "a_mount_made_inside_is_not_visible_outside", mount_inside, ""),
     ("mount", "the_namespace_is_another", |room| another(room, "mnt"), ""),
     ("user", "an_ordinary_user_is_root_inside", root_inside, ""),
     ("user", "outside_that_root_is_the_ordinary_user", nobody_outside, ""),

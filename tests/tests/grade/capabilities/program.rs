@@ -11,7 +11,7 @@ use crate::outcome::{Outcome, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("argv", "arguments_arrive_exactly", arguments, ""),
+    ("argv", "arguments_are_passed_unchanged", arguments, ""),
     ("argv", "the_three_streams_arrive_and_stay_apart", streams, ""),
     ("exit-code", "the_programs_own_is_handed_on", own_codes, ""),
     ("exit-code", "a_program_that_is_not_there_is_127", not_found, ""),
