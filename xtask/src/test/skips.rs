@@ -116,7 +116,7 @@ const EXPECTED: [Skip; 20] = [
     ),
     no_v1("ch03_limits::this_and_later_chapters_apply_the_limits"),
     no_v1(
-        "chapters::ch03_limits::killed_before_any_system_call_the_group_goes_with_the_next_run",
+        "chapters::ch03_limits::the_next_run_removes_the_group_of_a_run_killed_at_any_system_call",
     ),
     no_v1(
         "ch03_limits::the_containers_group_has_its_id_and_limits_and_is_removed_with_it",

@@ -5,7 +5,7 @@ use blackbox::{Lab, Side, until};
 const BIN: &str = "ch05-attach";
 
 #[test]
-fn whenever_one_is_removed_who_attaches_is_told_so_in_words() {
+fn attach_reports_a_removal_at_any_system_call() {
     let lab = Lab::new();
     let name = lab.state().join("names/one");
     for number in (30..).step_by(3) {
@@ -28,7 +28,7 @@ fn whenever_one_is_removed_who_attaches_is_told_so_in_words() {
             if code == 125 { told } else { said.is_empty() },
             "{number}: {said}"
         );
-        // It has got there, and whatever it does from here on it sees the end.
+        // It is attached. From now on, it sees the end of the program at any call.
         if code == 137 {
             break;
         }

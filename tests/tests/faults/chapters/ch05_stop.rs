@@ -7,7 +7,7 @@ use super::ok;
 const BIN: &str = "ch05-stop";
 
 #[test]
-fn whenever_one_is_removed_who_waits_for_it_is_told_no_untruth() {
+fn wait_reports_the_truth_if_a_removal_happens_at_any_system_call() {
     let lab = Lab::new();
     let words = ["run", "--name", "web", "busybox", "sh", "-c", "exit 3"];
     for number in (0..).step_by(2) {
