@@ -98,7 +98,7 @@ const EXPECTED: [Skip; 20] = [
     ),
     no_ufw(PACKAGED[0]),
     no_ufw(PACKAGED[1]),
-    perhaps_here("paths::foreign::a_policy_of_nft_is_opened", NO_PROGRAM),
+    perhaps_here("paths::foreign::a_drop_policy_of_nft_is_opened", NO_PROGRAM),
     perhaps_here(
         "paths::foreign::an_input_policy_does_not_close_published_ports",
         NO_PROGRAM,
