@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_there_is_told() {
+    fn everybody_lists_this_process() {
         let own = format!("\n{} blackbox", std::process::id());
         let told = everybody();
         assert!(told.contains(&own), "{told}");

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_without_its_layer_is_no_image() {
+    fn a_record_without_its_layer_does_not_count_as_an_image() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let digest = images::Digest::from_hex(&"1".repeat(64)).unwrap();
@@ -272,7 +272,7 @@ mod tests {
         }
 
         #[test]
-        fn the_tree_has_what_a_root_needs() {
+        fn the_tree_has_the_files_of_a_root_filesystem() {
             let machine = with_one_on_path();
             let state = machine.state();
             let image = fetch_from(&machine.places(), &state, false).unwrap();
@@ -342,7 +342,7 @@ mod tests {
         }
 
         #[test]
-        fn of_several_fetches_one_downloads_and_all_succeed() {
+        fn only_one_of_several_fetches_downloads_and_all_succeed() {
             let machine = Machine::new();
             machine.with_apt();
             let (places, state) = (machine.places(), machine.state());

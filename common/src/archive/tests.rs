@@ -281,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn a_map_is_honoured_or_refused(
+    fn a_sparse_map_is_applied_exactly_or_refused(
         map in vec(
             (
                 prop_oneof![3 => 0..2000_u64, 3 => (0..8_u64).prop_map(|n| n * 512), 1 => any::<u64>()],
@@ -413,7 +413,7 @@ fn a_map_that_is_too_large_for_memory_is_refused() {
 }
 
 #[test]
-fn names_with_line_feeds_and_times_before_1970_are_honoured() {
+fn names_with_line_feeds_and_times_before_1970_are_unpacked() {
     let records = [record("path", "a\nb"), record("mtime", "-1.5")];
     let (dir, done) = unpacked(&one(&records, b'0', b"text"));
     done.unwrap();

@@ -405,7 +405,7 @@ mod tests {
         })]
 
         #[test]
-        fn whatever_names_and_links_there_are_nothing_outside_is_touched(
+        fn no_names_or_links_change_files_outside_the_root(
             entries in vec((
                 vec(prop::sample::select(vec!["a", "b", "c", "..", ".", ""]), 1..4),
                 prop::sample::select(vec![
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_to_be_written_is_filled_first() {
+    fn a_read_only_directory_gets_its_mode_after_its_files() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
@@ -621,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_replaced_passes_nothing_on() {
+    fn a_replaced_directory_does_not_pass_on_its_mode() {
         use EntryType::{Directory, Regular, Symlink};
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
