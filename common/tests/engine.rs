@@ -1,5 +1,6 @@
-//! Tests of the engine, by the order of its hooks. They need no namespace and no
-//! root: the parts only print when they are called, around real programs.
+//! Tests of the order of the engine's hooks. They need no namespace and no root
+//! privileges: the parts only print a line when they are called, and the programs
+//! are real.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::env;

@@ -327,7 +327,8 @@ proptest! {
         for (at, byte) in damage {
             archive[at.index(maps)] = byte;
         }
-        // Headers whose checksum is wrong would hide what comes after it.
+        // A wrong checksum of a header ends the unpacking, which would hide later
+        // damage.
         for at in (0..maps).step_by(512) {
             if archive[at + 257..at + 262] == *b"ustar" {
                 let block: [u8; 512] = archive[at..at + 512].try_into().unwrap();
@@ -421,7 +422,7 @@ fn names_with_line_feeds_and_times_before_1970_are_unpacked() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "text");
     let about = file.metadata().unwrap();
     assert_eq!((about.mtime(), about.mtime_nsec()), (-2, 500_000_000));
-    // The same in GNU tar's own way: a binary number.
+    // GNU tar stores such a time as a binary number.
     let mut block = header(b"f", b'0', 0, true);
     block[136..148].fill(0xff);
     let (dir, done) = unpacked(&ended(checked(block)));

@@ -354,7 +354,7 @@ mod tests {
         let mut builder = Builder::new(File::create(&path).unwrap());
         for &(name, kind, text, mode) in entries {
             let mut header = Header::new_gnu();
-            // The bytes as they are: the library's own setter refuses "..".
+            // The bytes are copied: the library's setter refuses "..".
             let raw = header.as_gnu_mut().unwrap();
             raw.name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_entry_type(kind);
@@ -375,7 +375,8 @@ mod tests {
         path
     }
 
-    /// Every path below, links not followed, with what a file holds.
+    /// All paths below a directory, without following links, each with its mode, its
+    /// link count and the content of a file.
     fn all(dir: &Path) -> Vec<(PathBuf, String)> {
         let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
         while let Some(path) = todo.pop() {
@@ -393,8 +394,8 @@ mod tests {
         found
     }
 
-    /// Whatever root is left of it, however it is closed.
-    fn gone(dir: &Path) {
+    /// Remove a root, whatever the modes of its directories are.
+    fn remove(dir: &Path) {
         crate::state::remove_tree(dir).unwrap();
     }
 
@@ -424,7 +425,7 @@ mod tests {
             }
             let root = dir.path().join("root");
             fs::create_dir(&root).unwrap();
-            // The absolute path of what is outside, too.
+            // A link may also contain the absolute path of the outside directory.
             let long = out.to_str().unwrap();
             let texts: Vec<_> = entries.iter().map(|(name, kind, text, mode)| {
                 let text = text.join("/").replace("OUT", long);
@@ -443,7 +444,7 @@ mod tests {
             prop_assert_eq!(beside, ["out", "root", "test.tar"]);
             let leaves = entries.iter().any(|(name, ..)| name.split('/').any(|n| n == ".."));
             prop_assert!(!(leaves && done.is_ok()), "{:?}", entries);
-            gone(&root);
+            remove(&root);
         }
 
         #[test]
@@ -467,7 +468,7 @@ mod tests {
             fs::write(&tar, bytes).unwrap();
             let _ = unpack_file(&tar, &root);
             prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-            gone(&root);
+            remove(&root);
         }
     }
 
@@ -607,7 +608,7 @@ mod tests {
                     Fifo => assert!(about.file_type().is_fifo(), "{case}"),
                     _ => assert_eq!(fs::read(&x).unwrap(), b"f", "{case}"),
                 }
-                // What a symlink led to is left alone.
+                // The target of a symlink must not change.
                 let real = root.join("real");
                 assert_eq!(
                     real.metadata().unwrap().mode() & 0o7777,
@@ -615,7 +616,7 @@ mod tests {
                     "{case}"
                 );
                 assert_eq!(fs::read(real.join("f")).unwrap(), b"f", "{case}");
-                gone(&root);
+                remove(&root);
             }
         }
     }

@@ -221,7 +221,7 @@ mod tests {
             ]),
             ["x", "run", "-ti", "-m=--ti", "-v=/a:/b", "sh", "--m"]
         );
-        // Neither a cluster of known letters, nor one whose value is attached.
+        // An unknown letter, a letter with an attached value, and a plain `--`.
         for line in [["x", "run", "--tx"], ["x", "run", "--mt"], ["x", "run", "--"]]
         {
             assert_eq!(rewritten(&line), line);

@@ -1,5 +1,5 @@
-//! Locks, notes, names and sweeps together, each test in a state directory of its
-//! own.
+//! Tests of locks, notes, names and sweeps together. Each test has its own state
+//! directory.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -287,7 +287,7 @@ fn an_exit_status_is_read_back_and_an_unknown_one_does_not_replace_it() {
         record::write_end(&home, how).unwrap();
         assert_eq!(read(), Some(first));
     }
-    // A version before this one wrote a record.
+    // An earlier version wrote a record instead of a symlink.
     let end = home.dir().join("ended");
     fs::remove_file(&end).unwrap();
     fs::write(&end, "format 1\nhow 5\nat 9\nend\n").unwrap();
@@ -339,8 +339,8 @@ fn a_name_has_one_owner() {
 #[test]
 fn an_error_about_a_used_name_always_has_the_owners_id() {
     let (_dir, state) = state();
-    // Each takes it and gives it back, so it is often free again when it was found
-    // taken.
+    // Each thread takes the name and releases it. A name that was found in use is
+    // therefore often free again when its owner is read.
     let contend = || {
         let one = home(&state, Some("web"));
         for _ in 0..2_000 {
@@ -373,7 +373,7 @@ fn a_lock_file_removed_by_a_sweep_is_created_again() {
     let home = home(&state, None);
     state.make(state.running()).unwrap();
     File::create(home.lock_path()).unwrap();
-    // A sweep came between open(2) and flock(2) of the owner.
+    // A sweep holds the lock between the owner's open(2) and flock(2).
     let swept = state.dead().unwrap();
     std::thread::scope(|scope| {
         let owner = scope.spawn(|| home.lock().unwrap());

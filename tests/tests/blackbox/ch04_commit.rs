@@ -126,7 +126,7 @@ fn commit_preserves_each_kind_of_file() {
     ok(&lab, &["rmi", "kinds"]);
     fs::remove_dir(image.join("home/hidden")).unwrap();
     let mut lab = lab;
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 #[test]

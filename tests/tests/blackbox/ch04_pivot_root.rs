@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use blackbox::{Lab, devices_untouched, probe};
+use blackbox::{Lab, assert_devices_unchanged, probe};
 use insta::assert_snapshot;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -116,7 +116,7 @@ fn described(line: &str) -> String {
 fn the_program_has_only_the_three_standard_streams_of_the_caller() {
     let mut lab = Lab::new();
     fs::copy(probe(), lab.image().join("bin/probe")).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let script = "exec 3</ 7</etc/passwd 9>/dev/null; exec \"$@\" </dev/null 2>&1";
     let shell = ["sh", "-c", script, "sh"].map(OsStr::new);
     let mut run = lab.wrapped(&shell, "ch04-pivot-root");
@@ -219,7 +219,7 @@ fn chmod_in_the_container_does_not_change_files_of_the_host() {
         [lab.wrapped(&null, "ch04-pivot-root"), lab.as_user("ch04-pivot-root")];
     for mut run in runs {
         run.args(["run", "sh", "-c", &closing]);
-        devices_untouched(|| assert!(run.output().unwrap().status.success()));
+        assert_devices_unchanged(|| assert!(run.output().unwrap().status.success()));
     }
 }
 
@@ -262,7 +262,7 @@ fn the_classic_escape_succeeds_from_chroot_and_fails_from_pivot_root() {
     fs::create_dir(lab.image().join("prison")).unwrap();
     let secret = lab.dir().join("secret");
     fs::write(&secret, "the host's").unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let secret = secret.to_str().unwrap();
     let mut run = lab.chapter("ch04-pivot-root");
     run.args(["run", "--chroot", "probe", "escape", secret]);
@@ -315,7 +315,7 @@ fn run_refuses_a_program_that_leads_to_the_hosts_own_binary() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&path, mode).unwrap();
     }
-    lab.look_again();
+    lab.update_snapshot();
     for program in ["evil", "evil2", "script", "twice", "/proc/self/exe"] {
         let mut run = lab.chapter("ch04-pivot-root");
         run.args(["run", program]).assert().code(126).stdout("").stderr(contains(
@@ -335,7 +335,7 @@ fn symlinks_at_the_mount_points_do_not_lead_out_of_the_image() {
         fs::remove_dir(image.join(point)).unwrap();
         symlink(&trap, image.join(point)).unwrap();
     }
-    lab.look_again();
+    lab.update_snapshot();
     let mut run = lab.chapter("ch04-pivot-root");
     // The three mount points cannot be one directory, so the run may fail. The directory
     // of the host is not changed.
@@ -344,7 +344,7 @@ fn symlinks_at_the_mount_points_do_not_lead_out_of_the_image() {
     // The target of the symlinks was created inside the image.
     let inside = image.join(trap.strip_prefix("/").unwrap());
     assert!(inside.is_dir(), "{}", inside.display());
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 #[test]

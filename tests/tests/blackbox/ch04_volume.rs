@@ -238,7 +238,7 @@ fn a_symlink_of_the_image_never_leads_to_the_host() {
     let up = format!("../../../../../../../..{}", trap.display());
     symlink(&up, lab.image().join("relative")).unwrap();
     symlink("/nowhere/deep", lab.image().join("dangling")).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     for link in ["/absolute", "/relative", "/dangling"] {
         for guest in [link.to_owned(), format!("{link}/sub")] {
             let host = lab.dir().join("v");

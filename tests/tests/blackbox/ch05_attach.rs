@@ -424,7 +424,7 @@ fn attach_works_with_a_long_path_of_the_state_directory() {
     let mut lab = Lab::new();
     let long = lab.state().join("x".repeat(120));
     fs::create_dir(&long).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let chapter = |words: &[&str]| {
         let mut command = lab.chapter(BIN);
         let out =
@@ -436,7 +436,7 @@ fn attach_works_with_a_long_path_of_the_state_directory() {
     assert_eq!(chapter(&["attach", "one"]), "word\n");
     chapter(&["rm", "one"]);
     fs::remove_dir_all(&long).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 #[test]

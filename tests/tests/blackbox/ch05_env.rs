@@ -209,18 +209,18 @@ fn an_invalid_passwd_file_is_refused_and_never_blocks() {
     let passwd = lab.image().join("etc/passwd");
     fs::remove_file(&passwd).unwrap();
     nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let words = ["-u", "7", "busybox", "true"];
     let refused = contains("the container's /etc/passwd is not a regular file");
     run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
     std::os::unix::fs::symlink("../../../../../etc/passwd", &passwd).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     // Inside the container, the symlink leads to itself.
     let refused = contains("ELOOP");
     run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     assert_eq!(sh(&lab, BIN, &["-u", "7:8"], "id -u; id -g"), "7\n8\n");
 }
 

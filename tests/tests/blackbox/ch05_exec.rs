@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use blackbox::{
-    Lab, One, ROOT, Terminal, USER, alone, cgroup_roots, devices_untouched, probe,
-    state_of, until,
+    Lab, One, ROOT, Terminal, USER, assert_devices_unchanged, cgroup_roots,
+    is_alone, probe, state_of, until,
 };
 use insta::assert_snapshot;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -221,7 +221,7 @@ fn the_program_of_exec_is_killed_with_its_host_side() {
         until(|| one.sh("ls /there 2> /dev/null; true") == "/there\n");
         kill(Pid::from_raw(exec.id() as i32), Signal::SIGKILL).unwrap();
         exec.wait().unwrap();
-        until(|| alone(&one));
+        until(|| is_alone(&one));
     }
 }
 
@@ -389,12 +389,12 @@ fn chmod_of_the_streams_of_exec_does_not_reach_the_host() {
     let mut exec = lab.wrapped(&null, BIN);
     let closing = "chmod 600 /dev/stdin /dev/stdout /dev/stderr && : > /closed";
     exec.args(["exec", "one", "sh", "-c", closing]);
-    devices_untouched(|| assert!(exec.output().unwrap().status.success()));
+    assert_devices_unchanged(|| assert!(exec.output().unwrap().status.success()));
     assert_eq!(
         one.sh("stat -c %a /dev/null; chmod 666 /dev/null; rm /closed"),
         "600\n"
     );
-    devices_untouched(|| {
+    assert_devices_unchanged(|| {
         one.ok(&["-d", "one", "sh", "-c", closing]);
         until(|| one.exec(&["one", "test", "-e", "/closed"]).ok().is_ok());
     });

@@ -250,7 +250,7 @@ fn ps_prints_any_command_on_one_line() {
 #[file_serial(machine)]
 fn ps_changes_nothing_and_refuses_conflicting_flags() {
     let mut lab = Lab::new();
-    lab.look_again();
+    lab.update_snapshot();
     // A missing state directory gives an empty list, and is not created.
     let none = lab.dir().join("none");
     let mut ps = lab.chapter(BIN);

@@ -150,7 +150,7 @@ fn the_container_has_its_own_hosts_hostname_and_resolv_conf() {
     symlink("../../../../etc/hostname", etc.join("hostname")).unwrap();
     let _ = fs::remove_file(etc.join("resolv.conf"));
     symlink("/run/nowhere/resolv.conf", etc.join("resolv.conf")).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let before = fs::read("/etc/hostname").ok();
     let one = network(&lab);
     let flags = ["--name", "web", "--dns", "10.231.7.53", "--dns-search", "lan"];

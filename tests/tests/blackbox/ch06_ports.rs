@@ -337,7 +337,7 @@ fn a_disconnected_container_releases_its_ports() {
 #[file_serial(machine)]
 fn invalid_options_are_refused_before_anything_is_created() {
     let mut lab = Lab::new();
-    lab.look_again();
+    lab.update_snapshot();
     let run = |flags: &[&str], code| {
         let words = [&["run", "--rm"], flags, &["busybox", "true"]].concat();
         refused(&lab, code, &words)

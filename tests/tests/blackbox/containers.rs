@@ -42,7 +42,7 @@ pub(crate) fn accounts(lab: &mut Lab) {
     fs::write(etc.join("passwd"), passwd).unwrap();
     let group = "root:x:0:\nstaff:x:50:bob,ann\naudio:x:29:ann\n";
     fs::write(etc.join("group"), group).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 /// A detached container, which is removed when this value is dropped.

@@ -188,7 +188,7 @@ fn damaged_oci_files_are_rewritten_and_damaged_blobs_can_be_removed() {
     ok(&lab, &["tag", "busybox", "first"]);
     ok(&lab, &["rmi", "first"]);
     assert_eq!(fs::read(&mark).unwrap(), whole);
-    lab.look_again();
+    lab.update_snapshot();
     ok(&lab, &["run", "--name", "one", "busybox", "sh", "-c", ": > /one"]);
     let images = lab.state().join("images");
     let blobs = || {

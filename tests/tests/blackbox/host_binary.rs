@@ -111,14 +111,14 @@ fn root_cannot_change_the_hosts_binary_during_or_after_exec() {
     start(ROOT, &lab, &["-v", &volume, "busybox", "sh", "-c", script]);
     // The helper of this `exec` is stopped inside the container.
     let words = ["exec", "one", "sleep", "0.1"];
-    let mut exec = lab.overheard(binary.to_str().unwrap(), &words);
+    let mut exec = lab.traced_with_stderr(binary.to_str().unwrap(), &words);
     while exec.call() != Some("chroot") {
-        assert!(exec.step().is_some(), "it joins: {}", lab.said());
+        assert!(exec.step().is_some(), "it joins: {}", lab.traced_stderr());
     }
     let logs = || ok(ROOT(&lab), &["logs", "one"]);
     until(|| logs().contains("now remount: "));
     refused(&logs(), "now");
-    assert_eq!(exec.end_beside_others(), 0, "{}", lab.said());
+    assert_eq!(exec.end_beside_others(), 0, "{}", lab.traced_stderr());
     // No process executes the binary any more.
     until(|| logs().contains("tampered"));
     refused(&logs(), "later");

@@ -167,7 +167,7 @@ impl Ground {
         let wrong = |what: &str| {
             Err(format!("{what}; it said: {}", said.trim().replace('\n', "\n    ")))
         };
-        if self.lab.bitten() {
+        if self.lab.has_killed() {
             return wrong("it hung, and was killed");
         }
         if said.contains("panicked") {

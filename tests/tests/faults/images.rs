@@ -121,7 +121,7 @@ impl Ground {
         image(&["import", "in.tar", "image"]);
         image(&["save", "-o", "image", "image"]);
         image(&["rmi", "image"]);
-        lab.look_again();
+        lab.update_snapshot();
         let mut ground = Ground { lab, registry, plain: Default::default() };
         ground.plain = ground.names();
         ground
@@ -179,7 +179,7 @@ impl Ground {
                 || call.what.ends_with("in.tar") && said.contains(&its_own)
         });
         let what = match (errno, outcome.code) {
-            _ if self.lab.bitten() => Err("it hung, and was killed".to_owned()),
+            _ if self.lab.has_killed() => Err("it hung, and was killed".to_owned()),
             _ if !outcome.reached => Err("it never came to this call".to_owned()),
             _ if said.contains("panicked") => Err("it panicked".to_owned()),
             (None, 137) if done => Ok("images: killed, done"),

@@ -65,7 +65,7 @@ impl Room {
         }
         let mut lab = Lab::with_patience(NEVER);
         fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o755)).unwrap();
-        lab.look_again();
+        lab.update_snapshot();
         Room {
             lab,
             subject,

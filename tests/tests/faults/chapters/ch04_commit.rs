@@ -71,13 +71,14 @@ fn a_commit_of_an_ending_container_is_complete_or_fails() {
             command.args(["busybox", "sh", "-c", script]);
             let mut run = command.spawn().unwrap();
             until(|| ready(&lab.state()));
-            let mut commit = lab.overheard(BIN, &["commit", "one", "image"]);
+            let mut commit =
+                lab.traced_with_stderr(BIN, &["commit", "one", "image"]);
             let reached = commit.to(Side::Host, number);
             let mut kill = lab.chapter("ch05-stop");
             kill.args(["kill", "one"]).assert().success();
             assert_eq!(run.wait().unwrap().code(), Some(137));
             let code = commit.end_beside_others();
-            let said = lab.said();
+            let said = lab.traced_stderr();
             if code == 0 {
                 assert_eq!(said, "", "{number}");
                 let words = ["run", "--rm", "image", "sh", "-c", "echo /[abc]/1"];

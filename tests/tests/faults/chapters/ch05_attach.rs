@@ -12,12 +12,13 @@ fn attach_reports_a_removal_at_any_system_call() {
         let mut run = lab.chapter(BIN);
         run.args(["run", "-d", "--rm", "--name", "one", "busybox", "sleep", "99"]);
         run.assert().success();
-        let mut attach = lab.overheard(BIN, &["attach", "--no-stdin", "one"]);
+        let mut attach =
+            lab.traced_with_stderr(BIN, &["attach", "--no-stdin", "one"]);
         assert!(attach.to(Side::Host, number));
         lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success();
         until(|| name.symlink_metadata().is_err());
         let code = attach.end_beside_others();
-        let said = lab.said();
+        let said = lab.traced_stderr();
         let gone = [
             "container \"one\" not found",
             "container one has no record",

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, One, ROOT, Side, alone, until};
+use blackbox::{Lab, One, ROOT, Side, is_alone, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -21,7 +21,7 @@ fn beside_a_kill(
 ) -> Option<(i32, String)> {
     let mut one = One::new(lab, ROOT, flags, "");
     let program = Pid::from_raw(one.pid());
-    let mut exec = lab.overheard(BIN, &["exec", "one", "true"]);
+    let mut exec = lab.traced_with_stderr(BIN, &["exec", "one", "true"]);
     if !exec.to(Side::Host, number) {
         assert_eq!(exec.end_beside_others(), 0);
         return None;
@@ -30,7 +30,7 @@ fn beside_a_kill(
     one.ends = true;
     then();
     let code = exec.end_beside_others();
-    Some((code, lab.said()))
+    Some((code, lab.traced_stderr()))
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn an_exec_killed_at_any_system_call_leaves_nothing_in_the_container() {
             let expected =
                 if side == Side::Host { &[137][..] } else { &[0, 125, 137] };
             assert!(expected.contains(&code), "{side:?} {number}: {code}");
-            until(|| alone(&one));
+            until(|| is_alone(&one));
         }
     }
     assert_eq!(one.sh("echo alive"), "alive\n");

@@ -167,11 +167,11 @@ fn attempt(lab: &Lab, trial: &Trial) -> Result<(), String> {
         }
     }
     let repaired = repair(lab);
-    let bitten = lab.bitten();
+    let has_killed = lab.has_killed();
     let left = lab.left();
     came?;
     repaired?;
-    if bitten {
+    if has_killed {
         return Err("it hung, and was killed".into());
     }
     match left.is_empty() {
