@@ -145,7 +145,7 @@ proptest! {
     /// A word gets at most one more dash, a value that begins with a dash is attached to its
     /// option, and no word is lost or moved.
     #[test]
-    fn any_words_are_passed_on(words in vec(word(), 0..9)) {
+    fn no_argument_is_lost_or_moved(words in vec(word(), 0..9)) {
         let mut command = command();
         command.build();
         let out = go_style(&command, words.clone());
@@ -170,7 +170,7 @@ proptest! {
         if let Ok(name) = text.parse::<Name>() {
             prop_assert_eq!(name.as_str(), &text);
             prop_assert_eq!(name.to_string().parse::<Name>().unwrap(), name.clone());
-            one_below(name.as_str());
+            assert_one_component(name.as_str());
             prop_assert!(!text.starts_with('-') && text.len() <= Name::MAX_LENGTH);
         }
     }
@@ -179,12 +179,12 @@ proptest! {
     fn an_id_is_one_file_name(text in "[0-9a-f]{11,13}|.{0,14}") {
         if let Ok(id) = text.parse::<Id>() {
             prop_assert_eq!(id.as_str(), &text);
-            one_below(id.as_str());
+            assert_one_component(id.as_str());
         }
     }
 }
 
-fn one_below(name: &str) {
+fn assert_one_component(name: &str) {
     let path = Path::new("/containers").join(name);
     let mut components = path.components().skip(2);
     assert!(matches!(components.next(), Some(Component::Normal(_))), "{name:?}");

@@ -1,5 +1,6 @@
-//! Tests of the engine, by the order of its hooks. They need no namespace and no
-//! root: the parts only print when they are called, around real programs.
+//! Tests of the order of the engine's hooks. They need no namespace and no root
+//! privileges: the parts only print a line when they are called, and the programs
+//! are real.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::env;
@@ -181,7 +182,7 @@ fn hooks(lines: &[String], name: &str) -> usize {
 }
 
 #[test]
-fn a_container_that_stays_is_ended_and_not_removed() {
+fn a_kept_container_is_ended_and_not_removed() {
     let state = tempfile::tempdir().unwrap();
     let (code, lines) = run_in(Some(state.path()), &["none", "none", "true"]);
     assert_eq!(code, Some(0), "{lines:?}");
@@ -208,8 +209,7 @@ fn a_failed_start_leaves_nothing_even_if_the_container_would_stay() {
 }
 
 #[test]
-fn after_a_killed_host_side_the_sweep_keeps_a_started_container_and_removes_others()
-{
+fn the_sweep_after_a_killed_host_side_keeps_only_started_containers() {
     let state = tempfile::tempdir().unwrap();
     for (hook, stays) in [
         ("prepare", 0),

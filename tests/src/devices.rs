@@ -22,7 +22,7 @@ pub(crate) fn devices() -> Vec<(PathBuf, u32, u32, u32)> {
 ///
 /// # Panics
 /// A device was changed.
-pub fn devices_untouched(by: impl FnOnce()) {
+pub fn assert_devices_unchanged(by: impl FnOnce()) {
     let before = devices();
     by();
     let after = devices();

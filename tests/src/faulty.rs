@@ -93,11 +93,11 @@ impl Faulty {
     #[must_use]
     pub fn calls(mut self) -> Vec<Call> {
         let mut calls = Vec::new();
-        go_on(self.host, None);
+        resume(self.host, None);
         while let Some((pid, mut call)) = self.next() {
             call.place = return_addresses(pid);
             calls.push(call);
-            go_on(pid, None);
+            resume(pid, None);
         }
         assert_eq!(self.code, Some(0), "a run without a fault");
         calls
@@ -141,14 +141,14 @@ impl Faulty {
     /// Call `act` before this call, then let all processes run until they end.
     fn at(mut self, call: &Call, act: impl FnOnce(Pid, &[Pid])) -> Outcome {
         let mut act = Some(act);
-        go_on(self.host, None);
+        resume(self.host, None);
         while let Some((pid, found)) = self.next() {
             let same = (found.side, found.number, found.nth)
                 == (call.side, call.number, call.nth);
             if let Some(act) = act.take_if(|_| same) {
                 act(pid, &self.followed);
             }
-            go_on(pid, None);
+            resume(pid, None);
         }
         Outcome {
             reached: act.is_none(),
@@ -176,7 +176,7 @@ impl Faulty {
                         let call = self.call(pid, &registers);
                         return Some((pid, call));
                     }
-                    go_on(pid, None);
+                    resume(pid, None);
                 }
                 WaitStatus::PtraceEvent(.., event)
                     if event == Event::PTRACE_EVENT_EXEC as i32 =>
@@ -187,22 +187,22 @@ impl Faulty {
                         self.executed = true;
                         self.followed.retain(|followed| *followed != pid);
                     }
-                    go_on(pid, None);
+                    resume(pid, None);
                 }
-                WaitStatus::PtraceEvent(..) => go_on(pid, None),
+                WaitStatus::PtraceEvent(..) => resume(pid, None),
                 // A new child starts in a stopped state.
                 WaitStatus::Stopped(_, Signal::SIGSTOP) => {
                     if !self.executed && !self.followed.contains(&pid) {
                         self.followed.push(pid);
                     }
-                    go_on(pid, None);
+                    resume(pid, None);
                 }
-                WaitStatus::Stopped(_, signal) => go_on(pid, Some(signal)),
+                WaitStatus::Stopped(_, signal) => resume(pid, Some(signal)),
                 WaitStatus::Exited(_, code) => self.note(pid, code),
                 WaitStatus::Signaled(_, signal, _) => {
                     self.note(pid, 128 + signal as i32);
                 }
-                _ => go_on(pid, None),
+                _ => resume(pid, None),
             }
         }
     }
@@ -234,7 +234,7 @@ impl Faulty {
 
 /// Continue to the next stop. If the process was killed meanwhile, the next wait
 /// reports it.
-fn go_on(pid: Pid, signal: Option<Signal>) {
+fn resume(pid: Pid, signal: Option<Signal>) {
     let _ = ptrace::cont(pid, signal);
 }
 

@@ -65,7 +65,7 @@ impl Lab {
         let watchdog = Watchdog::new(patience);
         let mut lab = Lab { dir, before: None, user: OnceLock::new(), watchdog };
         copy_tree(&base_state(), &lab.state());
-        lab.look_again();
+        lab.update_snapshot();
         lab
     }
 
@@ -95,7 +95,7 @@ impl Lab {
     }
 
     /// Record the state again, so that earlier intended changes are not leaks.
-    pub fn look_again(&mut self) {
+    pub fn update_snapshot(&mut self) {
         self.before = Some(Snapshot::take(&self.state()));
         let state = self.user_state();
         if let Some(user) = self.user.get_mut() {
@@ -133,11 +133,11 @@ impl Lab {
     /// set.
     #[must_use]
     pub fn command(&self, wrapper: &[&OsStr], name: &str) -> Command {
-        self.watchdog.feed();
+        self.watchdog.restart();
         let program = bin_dir().join(name);
         let mut words = wrapper.iter().copied().chain([program.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).env_clear().envs(handed_on());
+        command.args(words).env_clear().envs(inherited_variables());
         command.env("HOME", self.dir()).env("MYDOCKER_ROOT", self.state());
         command.current_dir(self.dir());
         command
@@ -157,10 +157,10 @@ impl Lab {
         Traced::start(command)
     }
 
-    /// The same, while the test has other children; [`Lab::said`] returns its
+    /// The same, while the test has other children; [`Lab::traced_stderr`] returns its
     /// standard error.
     #[must_use]
-    pub fn overheard(&self, name: &str, words: &[&str]) -> Traced {
+    pub fn traced_with_stderr(&self, name: &str, words: &[&str]) -> Traced {
         let said = fs::File::create(self.dir().join("said")).expect("a file");
         let run = self.traced(name, |command| {
             command.args(words).stdout(Stdio::null()).stderr(said)
@@ -168,9 +168,9 @@ impl Lab {
         run.beside_others()
     }
 
-    /// The standard error of the last command of this kind.
+    /// The standard error of the last command of [`Lab::traced_with_stderr`].
     #[must_use]
-    pub fn said(&self) -> String {
+    pub fn traced_stderr(&self) -> String {
         fs::read_to_string(self.dir().join("said")).expect("a file")
     }
 
@@ -186,7 +186,7 @@ impl Lab {
     /// The same as a std command, for tests that need the running process.
     #[must_use]
     pub fn user_command(&self, name: &str) -> Command {
-        self.watchdog.feed();
+        self.watchdog.restart();
         // The user may not be able to reach the directory of the binaries.
         let reachable = |binary: PathBuf| {
             let copy = self.dir().join(binary.file_name().unwrap_or_default());
@@ -203,7 +203,7 @@ impl Lab {
         let mut command = Command::new(reachable(probe()));
         command.args(["user", &user().to_string()]);
         command.arg(reachable(bin_dir().join(name)));
-        command.env_clear().envs(handed_on()).env("HOME", self.home());
+        command.env_clear().envs(inherited_variables()).env("HOME", self.home());
         command.current_dir(self.dir());
         command
     }
@@ -240,10 +240,10 @@ impl Lab {
         }
     }
 
-    /// Whether a run was killed for taking too long, since the last call of this.
+    /// Whether the watchdog has killed a run since the last call of this function.
     #[must_use]
-    pub fn bitten(&self) -> bool {
-        self.watchdog.bitten()
+    pub fn has_killed(&self) -> bool {
+        self.watchdog.has_killed()
     }
 
     /// The changes of the machine, one per line.
@@ -270,7 +270,7 @@ impl Lab {
         self.settle().unwrap_or_default()
     }
 
-    /// The same, once.
+    /// The same; `None` if the test has already ended.
     fn settle(&mut self) -> Option<Vec<String>> {
         self.before.as_ref()?;
         let left = self.left();
@@ -286,7 +286,10 @@ impl Drop for Lab {
         let Some(left) = self.settle() else { return };
         // A failed test has already reported its error; a second panic would abort.
         if !std::thread::panicking() {
-            assert!(!self.watchdog.bitten(), "a run took too long and was killed");
+            assert!(
+                !self.watchdog.has_killed(),
+                "a run took too long and was killed"
+            );
             let left = left.join("\n");
             assert!(left.is_empty(), "the machine has changed:\n{left}");
         }
@@ -294,7 +297,7 @@ impl Drop for Lab {
 }
 
 /// The caller's environment variables that a chapter also gets.
-fn handed_on() -> impl Iterator<Item = (&'static str, OsString)> {
+fn inherited_variables() -> impl Iterator<Item = (&'static str, OsString)> {
     let names = ["PATH", "MYDOCKER_BUSYBOX"];
     names.into_iter().filter_map(|name| Some((name, env::var_os(name)?)))
 }

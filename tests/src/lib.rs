@@ -25,14 +25,14 @@ use std::path::PathBuf;
 
 pub use containers::{CAT, all, end, only, started};
 pub use descendants::living;
-pub use devices::devices_untouched;
+pub use devices::assert_devices_unchanged;
 pub use faulty::{Call, Faulty, Outcome};
 pub use lab::{Lab, copy_tree, end_of, probe, record, user, values};
 pub use netlink::{
     add_forward_chain, add_rule, add_table, bridge_link, delete_table,
     loopback_address,
 };
-pub use one::{One, ROOT, USER, Who, alone, state_of};
+pub use one::{One, ROOT, USER, Who, is_alone, state_of};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};
 pub use terminal::Terminal;
 pub use traced::{Side, Traced};

@@ -13,11 +13,11 @@ use crate::{Lab, until};
 const BIN: &str = "ch05-exec";
 
 /// A function of the lab that creates a command, as root or as an ordinary user.
-type By = fn(&Lab, &str) -> assert_cmd::Command;
-type Held = fn(&Lab) -> Command;
+type AssertCommand = fn(&Lab, &str) -> assert_cmd::Command;
+type StdCommand = fn(&Lab) -> Command;
 
 /// The functions for the user: two kinds of commands, and the state directory.
-pub type Who = (By, Held, fn(&Lab) -> PathBuf);
+pub type Who = (AssertCommand, StdCommand, fn(&Lab) -> PathBuf);
 
 /// The commands run as root.
 pub const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
@@ -134,7 +134,7 @@ pub fn state_of(pid: i32) -> Option<char> {
 }
 
 /// Whether the program is the only process of the container.
-pub fn alone(one: &One) -> bool {
+pub fn is_alone(one: &One) -> bool {
     let pid = one.pid();
     let own = fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap();
     let processes = fs::read_dir("/proc").unwrap().flatten();

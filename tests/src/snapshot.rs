@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cgroup_with_somebody_elses_process_is_not_ours() {
+    fn a_cgroup_with_a_process_that_is_not_a_descendant_is_not_ours() {
         let group = tempfile::tempdir().unwrap();
         assert!(!ours(group.path()), "it does not exist, or is not a cgroup");
         let members = group.path().join("cgroup.procs");

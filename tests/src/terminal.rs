@@ -11,7 +11,7 @@ use nix::sys::termios::{Termios, tcgetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, tcgetpgrp};
 
-use crate::until::everybody;
+use crate::until::list_processes;
 
 /// The time limit for expected output.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -132,7 +132,7 @@ impl Terminal {
                 WaitStatus::Exited(_, code) => return code,
                 WaitStatus::Signaled(_, signal, _) => return 128 + signal as i32,
                 _ if Instant::now() > end => {
-                    panic!("the program does not end; {}", everybody())
+                    panic!("the program does not end; {}", list_processes())
                 }
                 _ => sleep(Duration::from_millis(2)),
             }

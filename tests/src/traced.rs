@@ -88,7 +88,7 @@ impl Traced {
                     if e == Event::PTRACE_EVENT_EXEC as i32 =>
                 {
                     self.inside.remove(&pid);
-                    self.let_go(pid);
+                    self.continue_untraced(pid);
                 }
                 WaitStatus::Stopped(_, signal) if self.inside.contains_key(&pid) => {
                     resume(pid, Some(signal));
@@ -234,7 +234,7 @@ impl Traced {
     }
 
     /// Handle an executed program: it continues untraced, if that is allowed.
-    fn let_go(&self, pid: Pid) {
+    fn continue_untraced(&self, pid: Pid) {
         let _ = if self.beside {
             ptrace::detach(pid, None)
         } else {
@@ -254,7 +254,7 @@ impl Traced {
                 WaitStatus::PtraceEvent(.., e)
                     if e == Event::PTRACE_EVENT_EXEC as i32 && pid != self.host =>
                 {
-                    self.let_go(pid);
+                    self.continue_untraced(pid);
                 }
                 WaitStatus::Stopped(_, signal) if signal != Signal::SIGSTOP => {
                     let _ = ptrace::cont(pid, signal);

@@ -21,7 +21,7 @@ pub fn until(mut so: impl FnMut() -> bool) {
         assert!(
             Instant::now() < deadline,
             "the condition did not become true; {}",
-            everybody()
+            list_processes()
         );
         sleep(Duration::from_millis(10));
     }
@@ -32,7 +32,7 @@ pub fn until(mut so: impl FnMut() -> bool) {
 ///
 /// # Source
 /// proc_pid_syscall(5)
-pub(crate) fn everybody() -> String {
+pub(crate) fn list_processes() -> String {
     let mut text = "processes (PID, name, state, parent, call):".to_owned();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         // Kernel threads are children of PID 2.
@@ -54,9 +54,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_there_is_told() {
+    fn list_processes_includes_this_process() {
         let own = format!("\n{} blackbox", std::process::id());
-        let told = everybody();
+        let told = list_processes();
         assert!(told.contains(&own), "{told}");
     }
 }

@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use crate::descendants;
 
-/// A thread that kills all descendants of this process if it is not fed for some
+/// A thread that kills all descendants of this process if it is not restarted for some
 /// time.
 pub(crate) struct Watchdog {
-    food: Option<Sender<()>>,
-    bitten: Arc<AtomicBool>,
+    restarts: Option<Sender<()>>,
+    has_killed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watchdog {
     pub(crate) fn new(patience: Duration) -> Watchdog {
-        let (food, bowl) = channel();
-        let bitten = Arc::new(AtomicBool::new(false));
-        let bites = Arc::clone(&bitten);
+        let (restarts, received) = channel();
+        let has_killed = Arc::new(AtomicBool::new(false));
+        let kills = Arc::clone(&has_killed);
         let watch = move || {
             loop {
-                match bowl.recv_timeout(patience) {
+                match received.recv_timeout(patience) {
                     Ok(()) => {}
                     Err(RecvTimeoutError::Timeout) => {
-                        bites.store(true, Ordering::SeqCst);
+                        kills.store(true, Ordering::SeqCst);
                         descendants::kill_all();
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -35,26 +35,26 @@ impl Watchdog {
             }
         };
         let thread = Some(thread::spawn(watch));
-        Watchdog { food: Some(food), bitten, thread }
+        Watchdog { restarts: Some(restarts), has_killed, thread }
     }
 
     /// Restart the time limit, because a new command starts.
-    pub(crate) fn feed(&self) {
-        if let Some(food) = &self.food {
-            food.send(()).expect("the watchdog runs");
+    pub(crate) fn restart(&self) {
+        if let Some(restarts) = &self.restarts {
+            restarts.send(()).expect("the watchdog runs");
         }
     }
 
-    /// Whether processes were killed since the last call of this.
-    pub(crate) fn bitten(&self) -> bool {
-        self.bitten.swap(false, Ordering::SeqCst)
+    /// Whether processes were killed since the last call of this function.
+    pub(crate) fn has_killed(&self) -> bool {
+        self.has_killed.swap(false, Ordering::SeqCst)
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         // Without a sender, the thread ends.
-        drop(self.food.take());
+        drop(self.restarts.take());
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

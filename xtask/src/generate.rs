@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_chapters_but_the_fifty_lines_read_flags() {
+    fn all_chapters_except_the_fifty_lines_parse_flags() {
         let all = all().unwrap();
         assert!(all.len() >= 22, "{all:?}");
         assert!(all.contains(&"ch05-env".to_owned()));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chapter_that_is_not_there_is_refused() {
+    fn an_unknown_chapter_is_refused() {
         let all = ["ch02-uts".to_owned(), "ch02-ipc".to_owned()];
         assert_eq!(chosen(&[], &all).unwrap(), all);
         assert_eq!(chosen(&all[1..], &all).unwrap(), all[1..]);

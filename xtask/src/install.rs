@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_manager_is_given_its_own_names() {
+    fn each_package_manager_gets_its_own_names() {
         let both = [Package { apt: "a", apk: "b", dnf: "" }, Package::named("c")];
         let line = |at: usize| words(&MANAGERS[at], &both).map(|all| all.join(" "));
         let apt = "apt-get install --yes --no-install-recommends a c";

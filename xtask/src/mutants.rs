@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_belongs_to_the_longest_chapter_that_its_name_begins_with() {
+    fn a_test_belongs_to_the_longest_chapter_name_that_is_its_prefix() {
         let programs = ["x/ch02-net", "x/ch02-n", "x/ch02-uts"].map(PathBuf::from);
         let chapter = |test: &str| {
             let patch = PATCH.replace("ch::test", test);

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_together_are_the_whole() {
+    fn the_parts_together_contain_all_tests() {
         let mut all = Vec::new();
         for number in 1..=4 {
             let part = Part { number, of: 4 };

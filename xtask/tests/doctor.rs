@@ -60,7 +60,7 @@ fn is(findings: &Value, id: &str, status: &str, detail: &str, fix: &str) {
 }
 
 #[test]
-fn on_a_bare_machine_each_thing_that_is_missing_is_named_with_what_mends_it() {
+fn doctor_names_each_missing_program_and_its_remedy() {
     let bare = Bare::new();
     let (found, code) = bare.found();
     is(&found, "compiler", "fail", "no cc in PATH", "apt-get install gcc");
@@ -90,7 +90,7 @@ fn on_a_bare_machine_each_thing_that_is_missing_is_named_with_what_mends_it() {
 }
 
 #[test]
-fn a_package_manager_is_named_and_not_run() {
+fn doctor_names_a_package_manager_but_does_not_run_it() {
     let bare = Bare::new();
     bare.program("apt-get", "echo called > \"$0.called\"");
     let (found, _) = bare.found();
@@ -104,7 +104,7 @@ fn a_package_manager_is_named_and_not_run() {
 }
 
 #[test]
-fn an_emulator_that_does_not_run_is_named_and_one_whose_kvm_fails_is_enough() {
+fn doctor_reports_a_broken_emulator_and_accepts_one_without_kvm() {
     let bare = Bare::new();
     let name = "qemu-system-x86_64";
     bare.program(name, "echo no such library >&2; exit 127");
@@ -117,7 +117,7 @@ fn an_emulator_that_does_not_run_is_named_and_one_whose_kvm_fails_is_enough() {
 }
 
 #[test]
-fn a_build_directory_that_can_not_be_written_is_named() {
+fn doctor_names_a_read_only_build_directory() {
     let bare = Bare::new();
     // Not even root can create files there.
     let mut doctor = bare.doctor();

@@ -131,7 +131,7 @@ fn zsh_completes_what_the_help_shows() {
 }
 
 #[test]
-fn a_page_for_each_command_has_its_parts_and_no_fault() {
+fn each_command_has_a_complete_and_valid_manual_page() {
     let at = written(&["man", CHAPTER]);
     let page = |name: &str| {
         let path = at.path().join("man1").join(format!("{name}.1"));

@@ -75,8 +75,8 @@ impl Grade {
 }
 
 #[test]
-fn our_own_passes_all_of_it() {
-    // Dynamically linked: its loader and libraries are packed with it.
+fn our_own_program_passes_all_checks() {
+    // The program is dynamically linked: its loader and libraries are packed with it.
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut build = Command::new(cargo);
     build.args([
@@ -105,7 +105,7 @@ fn our_own_passes_all_of_it() {
 }
 
 #[test]
-fn a_shell_script_passes_what_it_claims_and_the_rest_is_skipped() {
+fn a_shell_script_passes_its_claims_and_skips_the_other_checks() {
     let adapter = here("sandbox.toml");
     let words = ["--adapter", adapter.to_str().unwrap()];
     let grade = grade(&here("sandbox.sh"), &words);
@@ -124,81 +124,85 @@ fn a_shell_script_passes_what_it_claims_and_the_rest_is_skipped() {
 }
 
 #[test]
-fn a_wrong_program_is_named_for_each_of_its_wrongs() {
+fn each_fault_of_a_wrong_program_is_reported() {
     let adapter = here("wrong.toml");
     let words = ["--adapter", adapter.to_str().unwrap()];
     let grade = grade(&here("wrong.py"), &words);
     assert_eq!(grade.code, Some(1), "{}", grade.text);
     assert_eq!(grade.results["status"], "fail");
     for (name, verdict, reason) in [
-        ("argv: arguments arrive exactly", "fail", "<a b><it's>"),
+        ("argv: arguments are passed unchanged", "fail", "<a b><it's>"),
         (
-            "exit-code: the programs own is handed on",
+            "exit-code: the exit status of the program is returned",
             "fail",
             "expected: exit code 3\nactual:   \"\", exit code 0",
         ),
         (
-            "exit-code: a program that is not there is 127",
+            "exit-code: a missing program gives exit status 127",
             "fail",
             "expected: exit code 127",
         ),
         (
-            "signals: a signal to the program outside reaches the one inside",
+            "signals: a signal to the outer process reaches the program",
             "fail",
             "actual:   hang: ",
         ),
         (
-            "signals: killed outside nothing goes on inside",
+            "signals: no process survives if the outer process is killed",
             "fail",
             "actual:   sleep runs on",
         ),
         (
-            "uts: a host name set inside is not seen outside",
+            "uts: a hostname set inside is not visible outside",
             "fail",
             "expected: the host name outside to be \"outside\" still\nactual:   it is \
              \"inside\"",
         ),
+        ("uts: the namespace is new", "fail", "expected: another one than uts:["),
+        ("ipc: a queue created outside is not visible inside", "fail", "\"1\\n\""),
+        ("pid: the program is pid 1", "fail", "\"1\\n\" on standard output"),
+        ("pid: no process of the container outlives pid 1", "fail", "exit code 4"),
         (
-            "uts: the namespace is another",
-            "fail",
-            "expected: another one than uts:[",
-        ),
-        ("ipc: a queue made outside is not seen inside", "fail", "\"1\\n\""),
-        ("pid: the program is process 1", "fail", "\"1\\n\" on standard output"),
-        ("pid: nothing outlives process 1", "fail", "exit code 4"),
-        (
-            "mount: a mount made inside is not seen outside",
+            "mount: a mount made inside is not visible outside",
             "fail",
             "host's mount table",
         ),
-        ("net: a port of the host is not reached from inside", "fail", "reached"),
+        ("net: a port of the host cannot be reached from inside", "fail", "reached"),
         ("proc: the program sees only itself in proc", "fail", "\"/proc/1\\n\""),
         (
-            "tty: ctrl c reaches the program and its exit code comes back",
+            "tty: ctrl c reaches the program and its exit status is returned",
             "fail",
             "exit code 7",
         ),
         (
-            "pivot: joining its own mount namespace does not lead out",
+            "pivot: rejoining its mount namespace does not reach the host",
             "fail",
             "\"reached\\n\"",
         ),
-        ("pivot: no mount of the host is left", "fail", "grade-marker"),
-        ("limits: who takes more memory is killed", "error", "crashed: SIGABRT"),
-        ("limits: no more processes than may be", "error", "printed its usage"),
+        ("pivot: no mount of the host is visible", "fail", "grade-marker"),
         (
-            "overlay: a write is not in the image",
+            "limits: a process that exceeds the memory limit is killed",
+            "error",
+            "crashed: SIGABRT",
+        ),
+        ("limits: the limit of processes is enforced", "error", "printed its usage"),
+        (
+            "overlay: a write does not change the image",
             "fail",
             "it has /tmp/grade-was-here",
         ),
-        ("overlay: a write is gone at the next run", "fail", "\"there\\n\""),
+        ("overlay: a write is not visible in the next run", "fail", "\"there\\n\""),
         (
-            "overlay: a file that is removed is there at the next run",
+            "overlay: a removed file exists again in the next run",
             "fail",
             "\"gone\\n\"",
         ),
-        ("volume: a volume to read only is not written", "fail", "refused"),
-        ("volume: what the guest writes is on the host", "leak", "mount left: "),
+        ("volume: a read only volume cannot be written", "fail", "refused"),
+        (
+            "volume: a write in the container appears on the host",
+            "leak",
+            "mount left: ",
+        ),
     ] {
         grade.assert(name, verdict, reason);
     }
@@ -225,7 +229,7 @@ fn a_program_that_cannot_be_started_is_an_error() {
 }
 
 #[test]
-fn what_is_asked_for_wrongly_gets_a_clear_error() {
+fn invalid_requests_get_a_clear_error() {
     let adapter = here("sandbox.sh");
     for (words, reason) in [
         (&["grade", "/nonexistent"][..], "/nonexistent"),

@@ -37,10 +37,11 @@ fn refused(command: &mut Command) -> String {
 }
 
 #[test]
-fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
-    // Only these run until their time limit. A slow machine's others need more.
+fn each_misbehaving_test_fails_with_the_correct_reason() {
+    // Only these tests run until their time limit. The others need more time on a slow
+    // machine.
     let hanging = [
-        ("freezes_process_1", "failed", "hung the VM"),
+        ("freezes_pid_1", "failed", "hung the VM"),
         ("hangs", "failed", "timed out after 6 s"),
         ("hangs_in_a_child_that_holds_its_output", "failed", "timed out after 6 s"),
     ];
@@ -50,7 +51,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         ("aborts", "failed", "killed by signal 6"),
         ("behaves", "passed", ""),
         (
-            "ends_the_vm_with_the_agreed_code",
+            "ends_the_vm_with_the_agreed_exit_status",
             "failed",
             "the VM ended with the agreed exit status, but without its last message",
         ),
@@ -58,11 +59,11 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
         ("floods_its_output", "failed", "exited with"),
         ("floods_the_console", "failed", "flooded the console"),
         (
-            "forges_the_last_word_on_the_channel",
+            "forges_the_last_message_on_the_channel",
             "failed",
             "wrote on the runner's channel",
         ),
-        ("forges_the_last_word_on_the_console", "failed", "powered the VM off"),
+        ("forges_the_last_message_on_the_console", "failed", "powered the VM off"),
         ("leaks_a_mount", "failed", "left behind: mount: "),
         ("leaks_a_process", "failed", "left behind: process "),
         ("panics", "failed", "failed"),
@@ -87,7 +88,7 @@ fn no_misbehaviour_is_green_and_each_is_named_for_what_it_was() {
     assert_eq!(file.matches("#[test]").count(), hanging.len() + others.len());
 }
 
-/// A test, and its expected verdict and the begin of the reason.
+/// A test, its expected verdict, and the beginning of the reason.
 type Expected<'a> = (&'a str, &'a str, &'a str);
 
 /// Run these misbehaving tests, and compare. Returns the output and the JUnit file.
@@ -160,7 +161,7 @@ fn page(checkout: &Path, name: &str, declared: &str, block: &str) {
 }
 
 #[test]
-fn no_page_that_lies_is_green_and_each_is_named_for_what_it_did() {
+fn each_wrong_page_fails_with_the_correct_reason() {
     let dir = tempfile::tempdir().unwrap();
     for (name, block, _) in PAGES {
         page(dir.path(), name, "", block);
@@ -200,7 +201,7 @@ fn no_page_that_lies_is_green_and_each_is_named_for_what_it_did() {
 }
 
 #[test]
-fn a_page_whose_declarations_are_wrong_is_not_run() {
+fn a_page_with_invalid_declarations_is_not_run() {
     for (declared, reason) in [
         (
             "<!-- book: 7 is a pid -->\n",
@@ -221,7 +222,7 @@ fn a_page_whose_declarations_are_wrong_is_not_run() {
 }
 
 #[test]
-fn what_is_asked_for_wrongly_gets_a_clear_error() {
+fn invalid_requests_get_a_clear_error() {
     for (words, reason) in [
         (&["test", "no_such_test"][..], "name contains \"no_such_test\""),
         (&["test", "--kernel", "/nonexistent"], "/nonexistent"),
@@ -268,7 +269,7 @@ fn real() -> PathBuf {
 }
 
 #[test]
-fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
+fn a_vm_that_does_not_start_is_an_error_and_not_a_hang() {
     for (script, reason) in [
         ("exec sleep 1000", "no answer within 1 s"),
         ("echo no such machine >&2; exit 1", "no such machine"),
@@ -277,7 +278,7 @@ fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = emulator(dir.path(), script);
-        let words = ["test", "--accel", "tcg", "--boot-timeout", "1", "exit_codes"];
+        let words = ["test", "--accel", "tcg", "--boot-timeout", "1", "exit_status"];
         let text = refused(xtask(&words).env("PATH", path));
         assert!(text.contains("no VM starts"), "{text}");
         assert!(text.contains("microvm") && text.contains("q35"), "{text}");
@@ -287,7 +288,7 @@ fn a_vm_that_does_not_come_up_is_no_hang_and_no_pass() {
 }
 
 #[test]
-fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
+fn a_vm_starts_although_kvm_hangs_and_microvm_fails() {
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
         "case \"$*\" in *microvm*kvm*) exec sleep 1000;; *microvm*) echo no; exit 1;; \
@@ -296,7 +297,7 @@ fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
     );
     let path = emulator(dir.path(), &script);
     let words =
-        ["test", "--accel", "kvm", "--boot-timeout", "15", "a_host_name_changed"];
+        ["test", "--accel", "kvm", "--boot-timeout", "15", "a_hostname_change"];
     let output = xtask(&words).env("PATH", path).output().unwrap();
     let text = said(&output);
     assert!(output.status.success(), "{text}");
@@ -306,17 +307,17 @@ fn a_vm_comes_up_where_kvm_hangs_and_the_small_machine_fails() {
 }
 
 #[test]
-fn a_vm_that_ends_with_another_code_than_agreed_is_not_green() {
+fn a_vm_that_ends_with_an_unexpected_exit_status_fails() {
     let dir = tempfile::tempdir().unwrap();
     let path = emulator(dir.path(), &format!("{} \"$@\"; exit 0", real().display()));
-    let words = ["test", "--accel", "tcg", "a_host_name_changed"];
+    let words = ["test", "--accel", "tcg", "a_hostname_change"];
     let text = refused(xtask(&words).env("PATH", path));
     assert!(text.contains("exit status must be 43, but is Some(0)"), "{text}");
     assert!(text.contains("test result: FAILED. 1 passed; 0 failed;"), "{text}");
 }
 
 #[test]
-fn without_qemu_the_command_that_installs_it_is_printed() {
+fn the_install_command_is_printed_if_qemu_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let words = ["test", "--kernel", "6.1"];
     let empty = |command: &mut Command| refused(command.env("PATH", dir.path()));
@@ -346,7 +347,7 @@ fn without_qemu_the_command_that_installs_it_is_printed() {
 }
 
 #[test]
-fn a_program_that_wants_a_loader_is_named() {
+fn a_chapter_that_is_not_static_is_named() {
     let dir = tempfile::tempdir().unwrap();
     fs::copy(env!("CARGO_BIN_EXE_xtask"), dir.path().join("ch02-uts")).unwrap();
     let directory = dir.path().to_str().unwrap();
@@ -355,13 +356,13 @@ fn a_program_that_wants_a_loader_is_named() {
 }
 
 #[test]
-fn a_chapter_that_is_broken_fails_and_one_that_is_whole_passes() {
+fn a_broken_chapter_fails_and_a_correct_one_passes() {
     // A wrong implementation of chapter 2, in which all programs have the same
     // hostname.
     let dir = tempfile::tempdir().unwrap();
     let chapter = dir.path().join("ch02-uts");
     let directory = dir.path().to_str().unwrap();
-    let test = "a_host_name_changed_inside_is_unchanged_outside";
+    let test = "a_hostname_change_inside_does_not_change_the_host";
     let words = ["test", "--bin-dir", directory, test];
     let write = |text: &str| {
         fs::write(&chapter, text).unwrap();
@@ -380,7 +381,7 @@ fn a_chapter_that_is_broken_fails_and_one_that_is_whole_passes() {
 }
 
 #[test]
-fn a_shell_in_the_vm_has_a_terminal_as_one_is_used_to() {
+fn a_shell_in_the_vm_has_a_working_terminal() {
     let mut terminal = Terminal::run(xtask(&["shell"]));
     terminal.see_within("~ # ", 120);
     terminal.type_keys("stty size\n");
@@ -417,7 +418,7 @@ fn kept(words: &[&str]) -> Terminal {
 }
 
 #[test]
-fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
+fn keep_opens_a_shell_in_the_vm_of_the_first_failure() {
     let mut terminal = kept(&["leaks_a_process"]);
     let told = terminal
         .see_within("a root shell in the VM in which leaks_a_process failed", 120);
@@ -437,7 +438,7 @@ fn the_first_failure_leaves_a_shell_in_its_vm_as_the_test_left_it() {
 }
 
 #[test]
-fn a_test_that_hangs_can_be_looked_at_while_it_does() {
+fn keep_opens_a_shell_while_a_test_hangs() {
     let mut terminal = kept(&["--timeout", "15", "hangs_in_a_child"]);
     terminal.see_within("timed out after 15 s", 120);
     terminal.see("~ # ");
@@ -448,7 +449,7 @@ fn a_test_that_hangs_can_be_looked_at_while_it_does() {
 }
 
 #[test]
-fn where_the_vm_went_with_the_test_there_is_no_shell() {
+fn keep_opens_no_shell_if_the_vm_has_ended() {
     // The test that took longer last time starts first. No other one is started.
     let mut terminal = kept(&["powers_off", "reboots"]);
     terminal.see_within("no shell: the VM ended with ", 120);
@@ -470,8 +471,8 @@ fn snapshot() -> PathBuf {
 }
 
 #[test]
-fn a_snapshot_that_is_broken_or_of_another_vm_is_made_anew() {
-    let one = "ch02_uts::exit_codes_are_the_programs_own";
+fn a_damaged_or_foreign_snapshot_is_created_again() {
+    let one = "ch02_uts::the_exit_status_is_that_of_the_program";
     let run = || {
         let words = ["test", "--accel", "tcg", "--cgroup", "hybrid", one];
         let output = xtask(&words).output().unwrap();
@@ -501,7 +502,7 @@ fn a_snapshot_that_is_broken_or_of_another_vm_is_made_anew() {
 }
 
 #[test]
-fn the_main_job_runs_in_the_vm() {
+fn the_main_example_runs_in_the_vm() {
     let words = ["run", "ch04-volume", "run", "-ti", "-v", "/tmp/v:/test", "sh"];
     let mut terminal = Terminal::run(xtask(&words));
     terminal.see_within("/ # ", 120);
@@ -512,10 +513,10 @@ fn the_main_job_runs_in_the_vm() {
 }
 
 #[test]
-fn pipes_go_through_the_vm() {
+fn pipes_work_through_the_vm() {
     let mut run = assert_cmd::Command::from_std(xtask(&["run", "sh", "-c"]));
     let script = "cat; echo aside >&2; exit 4";
-    // More than all buffers on the way can hold.
+    // More data than all the buffers can hold.
     let input = "0123456789abcdef".repeat(20_000);
     let assert = run.arg(script).write_stdin(input.clone()).assert();
     assert.code(4).stdout(input).stderr(contains("aside\n"));
@@ -524,7 +525,7 @@ fn pipes_go_through_the_vm() {
 }
 
 #[test]
-fn on_the_initramfs_root_pivot_root_says_what_the_kernel_wants() {
+fn pivot_root_explains_that_the_root_must_not_be_the_initramfs() {
     let words = ["run", "--raw-root", "ch04-volume", "run", "true"];
     let mut run = assert_cmd::Command::from_std(xtask(&words));
     let error = "pivot_root(2) /var/lib/mydocker/containers/";

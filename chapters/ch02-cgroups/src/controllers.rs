@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_names_each_once() {
+    fn a_list_of_controllers_has_no_empty_or_duplicate_names() {
         for text in ["cpu", "cpu,memory"] {
             assert!(text.parse::<ControllerNames>().is_ok(), "{text}");
         }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_that_cannot_be_had_is_named_with_those_that_can() {
+    fn an_unavailable_controller_is_named_with_the_available_ones() {
         let (v1, v2) = (Version::V1, Version::V2);
         for (version, controllers, wanted) in
             [(v1, &["cpu", "blkio"][..], "blkio"), (v2, &["io"], "io")]

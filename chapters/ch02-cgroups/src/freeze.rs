@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_counts_here_and_above() {
+    fn a_group_is_frozen_if_it_or_a_parent_group_is_frozen() {
         let top = tempfile::tempdir().unwrap();
         let group = top.path().join("a/b");
         fs::create_dir_all(&group).unwrap();

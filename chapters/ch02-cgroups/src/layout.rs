@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_no_text_are_read_too() {
+    fn names_that_are_not_utf_8_are_read() {
         let line = b"41 31 0:38 / /a\xff rw - cgroup2 none rw";
         let found = hierarchy(line).unwrap();
         assert_eq!(

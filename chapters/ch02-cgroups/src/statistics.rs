@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_found_in_both_versions_files() {
+    fn numbers_are_read_from_files_of_both_cgroup_versions() {
         assert_eq!(number("4096\n", ""), Some(4096));
         assert_eq!(number("max\n", ""), None);
         let events = "low 0\nmax 3\noom 1\noom_kill 2\n";

@@ -399,7 +399,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_that_the_kernel_takes() {
+    fn only_names_that_the_kernel_accepts_are_valid() {
         for name in ["lo", "eth0.5", "a23456789012345", "..."] {
             assert!(checked(name).is_ok(), "{name}");
         }
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_below_is_no_peer_and_a_long_hardware_address_is_none() {
+    fn a_lower_device_and_a_long_hardware_address_are_ignored() {
         let kind = [&[9, 0, 1, 0][..], b"vlan\0", &[0; 3]].concat();
         let lower = 3_u32.to_ne_bytes();
         let read = link(&body(

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_missing_is_waited_for() {
+    fn only_a_missing_module_is_waited_for() {
         let mut left = 2;
         let made = while_loading(|| {
             left -= 1;

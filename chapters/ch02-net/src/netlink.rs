@@ -388,7 +388,7 @@ mod tests {
 
         /// The kernel's errors have many numbers; those that are none must not panic.
         #[test]
-        fn any_errno_is_an_answer(code in any::<i32>(), done in any::<bool>()) {
+        fn any_errno_is_read_without_a_panic(code in any::<i32>(), done in any::<bool>()) {
             let kind = if done { NLMSG_DONE } else { NLMSG_ERROR };
             let bytes = Message::new(kind, 0).plain(&code.to_ne_bytes()).numbered(1);
             let answer = answers(&bytes).next().unwrap();
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_ends_the_list() {
+    fn a_truncated_attribute_ends_the_list() {
         assert_eq!(attributes(&[8, 0, 1, 0, 9]), []);
         assert_eq!(attributes(&[2, 0, 1, 0]), []);
         assert_eq!(attributes(&[4, 0, 1, 0x80, 7, 7]), [(1, &b""[..])]);

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_route_has_no_destination_and_its_first_hop_counts() {
+    fn the_default_route_is_read_with_its_first_hop() {
         let hop = [
             16, 0, 0, 0, 7, 0, 0, 0, 8, 0, 5, 0, 192, 0, 2, 1, // the first
             8, 0, 0, 0, 8, 0, 0, 0, // the second
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn unreachable_routes_are_told_apart_and_what_is_none_is_left_out() {
+    fn unreachable_routes_are_recognized_and_other_answers_are_ignored() {
         let read = entry(&answer(7, 0, &[])).unwrap_or_else(|| panic!());
         assert_eq!((read.kind_name(), read.device), ("unreachable", None));
         let mut other = answer(1, 0, &[]);
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_begins_at_the_first_of_its_addresses() {
+    fn the_network_address_is_the_first_address() {
         let first = |address: [u8; 4], prefix| network_of(address.into(), prefix);
         assert_eq!(first([10, 1, 2, 3], 8).octets(), [10, 0, 0, 0]);
         assert_eq!(first([10, 1, 2, 3], 31).octets(), [10, 1, 2, 2]);

@@ -39,7 +39,7 @@ fn told(result: Result<()>) -> String {
 }
 
 #[test]
-fn a_bridge_has_its_alias_from_the_first_moment_and_no_other_device_gets_it() {
+fn a_bridge_is_created_with_its_alias_and_others_stay_unchanged() {
     between_namespaces(|host, _| {
         host.add_bridge("br0", "mydocker network 0123").unwrap();
         let bridge = host.link("br0").unwrap();
@@ -64,7 +64,7 @@ fn a_bridge_has_its_alias_from_the_first_moment_and_no_other_device_gets_it() {
 }
 
 #[test]
-fn a_socket_of_another_namespace_is_opened_and_this_thread_comes_back() {
+fn open_in_opens_a_socket_there_and_the_thread_returns() {
     between_namespaces(|host, guest| {
         let here = || fs::read_link("/proc/thread-self/ns/net").unwrap();
         let before = here();
@@ -84,7 +84,7 @@ fn a_socket_of_another_namespace_is_opened_and_this_thread_comes_back() {
 }
 
 #[test]
-fn a_peer_is_born_in_the_other_namespace_and_the_port_comes_up() {
+fn a_peer_is_created_in_the_other_namespace_and_the_port_comes_up() {
     between_namespaces(|host, guest| {
         let inside = Route::open_in(guest.as_fd()).unwrap();
         let place = TargetNamespace::Namespace(guest.as_fd());
@@ -133,7 +133,7 @@ fn a_peer_is_born_in_the_other_namespace_and_the_port_comes_up() {
 }
 
 #[test]
-fn a_port_sends_back_through_itself_only_with_hairpin() {
+fn set_hairpin_changes_the_mode_of_a_port() {
     between_namespaces(|host, guest| {
         host.add_bridge("br0", "test").unwrap();
         host.add_veth_to(
@@ -153,7 +153,7 @@ fn a_port_sends_back_through_itself_only_with_hairpin() {
 }
 
 #[test]
-fn a_port_is_made_with_its_bridge_and_without_an_ipv6_address() {
+fn add_port_creates_a_port_of_the_bridge_without_ipv6_addresses() {
     between_namespaces(|host, guest| {
         let inside = Route::open_in(guest.as_fd()).unwrap();
         let place = TargetNamespace::Namespace(guest.as_fd());

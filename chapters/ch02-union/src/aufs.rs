@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_call_has_no_room_for_the_next_ones_append() {
+    fn branches_that_exceed_one_call_are_appended_by_further_calls() {
         let lower: Vec<String> = (1..130).map(|n| format!("/{n}")).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
         let calls = calls(&union(&lower));

@@ -23,7 +23,7 @@ proptest! {
 
     /// Compute the size by the same rule, in numbers that cannot overflow.
     #[test]
-    fn sizes_are_what_they_say(
+    fn sizes_have_the_value_of_their_digits_and_unit(
         digits in "[0-9]{1,25}",
         unit in prop::sample::select(vec!["", "b", "k", "kb", "MiB", "G", "t", "TB"]),
     ) {
@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn only_digits_and_a_unit_are_a_size(text in prop_oneof!["[0-9+-]{1,3}[a-zA-Z]{0,3}", text("0123456789bBkKmMgGtTiI+-. e_")]) {
+    fn a_size_consists_of_digits_and_a_unit(text in prop_oneof!["[0-9+-]{1,3}[a-zA-Z]{0,3}", text("0123456789bBkKmMgGtTiI+-. e_")]) {
         if size(&text).is_ok() {
             let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
             let unit = text[end..].to_ascii_lowercase();
@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn lists_read_back_and_mean_what_the_kernel_reads(text in text("0123456789,,--+ ")) {
+    fn lists_read_back_and_have_the_kernels_meaning(text in text("0123456789,,--+ ")) {
         if let Ok(list) = text.parse::<List>() {
             prop_assert_eq!(&list.to_string().parse::<List>().unwrap(), &list);
             let own: BTreeSet<u32> = list.numbers().collect();
@@ -60,7 +60,7 @@ proptest! {
     }
 
     #[test]
-    fn a_share_of_processors_becomes_a_quota_that_the_kernel_takes(
+    fn a_number_of_cpus_becomes_a_quota_that_the_kernel_accepts(
         text in text("0123456789..eE+-infa")
     ) {
         if let Ok(cpus) = text.parse::<Cpus>() {
@@ -70,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn a_quota_is_the_number_within_half_a_microsecond(number in 0.01..8192.0_f64) {
+    fn a_quota_is_exact_within_half_a_microsecond(number in 0.01..8192.0_f64) {
         let quota = number.to_string().parse::<Cpus>().unwrap().quota();
         prop_assert!((quota as f64 - number * 1e5).abs() <= 0.5);
     }
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn no_limit_of_operations_is_more_than_the_kernel_keeps(text in text("/:=,riopswb0123456789kmgt")) {
+    fn a_limit_of_operations_fits_the_kernels_32_bits(text in text("/:=,riopswb0123456789kmgt")) {
         if let Ok(io) = format!("/d:riops={text}").parse::<Io>() {
             for (key, number) in io.limits {
                 prop_assert!(!key.v2().ends_with("iops") || number <= u32::MAX.into());

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_cpus_prints_as_it_was_given() {
+    fn a_list_of_cpus_is_printed_unchanged() {
         for text in ["0", "0-1", "0,2-3", "7,1"] {
             assert_eq!(text.parse::<List>().unwrap().to_string(), text);
         }

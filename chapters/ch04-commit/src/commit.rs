@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_keeps_what_the_caller_has_set() {
+    fn an_image_keeps_the_options_of_the_caller() {
         let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
         let mut record = Record {
             id: Id::new().unwrap(),

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_layers_together_have_one_allowance() {
+    fn all_layers_share_one_allowance() {
         let layer = |size| Descriptor::new(media::LAYER, sha256(b""), size);
         assert_eq!(Allowance::of(&[]).left, SMALL);
         assert_eq!(Allowance::of(&[layer(SMALL / 100), layer(1)]).left, SMALL + 76);

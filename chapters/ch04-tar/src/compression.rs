@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_unpacked() {
+    fn packed_data_are_unpacked_unchanged() {
         let text: Vec<u8> =
             (0..700_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         for method in [Compression::Plain, Compression::Gzip, Compression::Zstd] {
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_was_cut_off_is_an_error() {
+    fn a_truncated_stream_is_an_error() {
         let text: Vec<u8> = (0..99_999_u32).flat_map(u32::to_le_bytes).collect();
         for method in [Compression::Gzip, Compression::Zstd] {
             let mut bytes = Vec::new();
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_full_is_an_error_and_no_panic() {
+    fn a_full_disk_is_an_error_and_not_a_panic() {
         struct Full;
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_there_as_a_whole_or_not_at_all_and_what_the_dead_left_goes() {
+    fn a_file_is_replaced_completely_or_not_and_stale_files_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let names = || {
             let entries = std::fs::read_dir(dir.path()).unwrap().flatten();

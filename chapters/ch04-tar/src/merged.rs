@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn whiteouts_hide_what_lies_below_them_only() {
+    fn whiteouts_hide_only_lower_layers() {
         let found =
             seen(&[&["b"], &[".wh.a", ".wh.b", "c"], &["a", "b", "c", "d/"]]);
         assert_eq!(found, ["b=0", "c=1", "d/"]);
     }
 
     #[test]
-    fn opaque_directories_and_files_end_what_adds_to_a_directory() {
+    fn opaque_directories_and_files_hide_lower_directories() {
         let found = seen(&[&["d/x"], &["d/.wh..wh..opq", "d/y"], &["d/z"]]);
         assert_eq!(found, ["d/", "d/x=0", "d/y=1"]);
         let found = seen(&[&["d/x"], &["d"], &["d/z"]]);

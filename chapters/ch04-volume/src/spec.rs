@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_kept() {
+    fn bytes_that_are_not_utf_8_are_kept() {
         let spec = Spec::parse(OsStr::from_bytes(b"/\xff:/\xfe")).unwrap();
         assert_eq!(spec.host.as_os_str().as_bytes(), b"/\xff");
         assert_eq!(spec.guest.as_os_str().as_bytes(), b"/\xfe");
@@ -122,7 +122,7 @@ mod tests {
         })]
 
         #[test]
-        fn whatever_is_accepted_reads_back_and_stays_below_the_root(
+        fn an_accepted_volume_reads_back_and_stays_below_the_root(
             text in prop_oneof![bytes(), fields()]
         ) {
             let text = OsStr::from_bytes(&text);
@@ -142,7 +142,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_meant_is_accepted(
+        fn valid_volumes_are_accepted(
             host in "[^:\\x00]{1,12}",
             guest in vec("[^:/\\x00]{1,5}", 1..4),
             read_only in any::<bool>(),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_refused_with_its_reason() {
+    fn invalid_volumes_are_refused_with_the_reason() {
         for (text, reason) in [
             ("", "no \":\""),
             ("a", "no \":\""),

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_signs_and_control_codes() {
+    fn keys_are_characters_and_control_codes() {
         let read = |text: &str| text.parse::<Keys>().ok().map(|keys| keys.0);
         assert_eq!(read("ctrl-p,ctrl-q"), Some(vec![0x10, 0x11]));
         assert_eq!(read("x"), Some(b"x".to_vec()));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn all_but_the_keys_goes_to_the_program_in_order() {
+    fn all_other_input_reaches_the_program_in_order() {
         let fed = |keys: &str, pieces: &[&str]| {
             let mut typed = KeyMatcher::new(keys.parse().unwrap());
             let mut program = Vec::new();

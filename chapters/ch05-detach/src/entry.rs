@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_again() {
+    fn written_data_are_read_back_unchanged() {
         for (stream, ends, begins, text) in [
             (Stream::Out, true, true, &b"a line"[..]),
             (Stream::Err, false, true, b" with  spaces "),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_has_nine_digits_always() {
+    fn the_time_always_has_nine_digits() {
         let time = Timestamp::new(1_795_298_400, 120).unwrap();
         let (stream, text) = (Stream::Out, &b"x"[..]);
         let mut log = Vec::new();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_no_entry() {
+    fn a_damaged_line_is_not_an_entry() {
         for line in [
             "",
             "2026-11-21T22:00:00Z",

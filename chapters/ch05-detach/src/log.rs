@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_split_and_what_is_no_line_yet_goes_on() {
+    fn lines_are_split_and_partial_lines_are_continued() {
         let (out, err) = (Stream::Out, Stream::Err);
         let steps: [(Stream, &[u8]); 5] = [
             (out, b"one\ntwo\nhalf"),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_did_not_take_is_told() {
+    fn bytes_lost_on_a_full_disk_are_reported() {
         let full = File::options().append(true).open("/dev/full").unwrap();
         let mut writer =
             Writer { file: full, length: 0, lost: 0, within: [false; 2] };

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_numbers_are_found() {
+    fn accounts_are_found_by_name_and_by_number() {
         let home = || "/home/ann".to_owned();
         assert_eq!(found("ann").unwrap(), (7, 8, vec![50, 29], home()));
         assert_eq!(found("7").unwrap(), (7, 8, vec![50, 29], home()));

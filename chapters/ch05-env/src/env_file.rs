@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_as_they_are_written() {
+    fn lines_of_an_env_file_are_read_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         let text = b"# A=0\n\n  A=1\nB=\"quoted\" # no comment\nE=\r\nC=\xff=\n#\n";

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_taken_as_they_are() {
+    fn values_of_variables_are_kept_unchanged() {
         let mut found = BTreeMap::new();
         for word in [&b"A=1"[..], b"A= b=c ", b"E=", b"B=\xff\n", b"NO_SUCH_ONE"] {
             let word = Variable::parse(OsStr::from_bytes(word)).unwrap();

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_left_out_wherever_the_output_is_divided() {
+    fn queries_are_removed_even_if_they_are_split() {
         for question in [
             "\x1b[6n",
             "\x1b[c",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_shown() {
+    fn all_other_output_is_kept() {
         let endless = format!("\x1b]0;{}", "x".repeat(1000));
         for text in [
             "plain\r\n",

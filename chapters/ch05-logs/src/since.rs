@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_that_time_in_any_zone() {
+    fn a_time_may_be_in_any_time_zone() {
         let expected = Timestamp::new(1_795_298_400, 0).unwrap();
         for text in ["2026-11-21T22:00:00Z", "2026-11-21 23:00:00+01:00"] {
             assert_eq!(text.parse::<Since>().unwrap().0, expected, "{text}");
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_so_long_ago() {
+    fn a_duration_is_relative_to_now() {
         for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400)] {
             let then = text.parse::<Since>().unwrap().0;
             let ago = Timestamp::now().as_second() - then.as_second();
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused() {
+    fn texts_that_are_neither_are_refused() {
         for text in ["", "yesterday", "10", "2026-11-21T22:00:00", "-10m"] {
             assert!(text.parse::<Since>().is_err(), "{text}");
         }

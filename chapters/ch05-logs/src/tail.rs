@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_no_line_and_a_cut_off_one_is() {
+    fn damaged_lines_do_not_count_and_a_truncated_line_does() {
         let log = format!("{TIME} stdout F 1\n\0\0\n{TIME} stdout F 2\n{TIME} std");
         assert!(last(&log, 1).starts_with(&format!("{TIME} stdout F 2\n")));
         assert!(last(&log, 2).starts_with(&format!("{TIME} stdout F 1\n")));

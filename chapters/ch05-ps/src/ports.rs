@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_one_range() {
+    fn consecutive_ports_are_one_range() {
         let local = Some(Ipv4Addr::LOCALHOST);
         for (ports, text) in [
             (&[][..], ""),

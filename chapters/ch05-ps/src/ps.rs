@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_what_they_hold() {
+    fn columns_are_as_wide_as_their_content() {
         let all = [
             one(
                 Some("web"),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_has_every_field_whatever_the_state() {
+    fn the_json_object_has_every_field_in_each_state() {
         let how = Status::Exited(End {
             how: Exit::Signal(nix::sys::signal::Signal::SIGTERM),
             at: 99,

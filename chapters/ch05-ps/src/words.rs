@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_status_is_told_with_its_age_and_exit_status() {
+    fn each_status_is_shown_with_its_age_and_exit_status() {
         let running = Status::Running(NotedProcess { pid: Pid::this(), since: 1 });
         let exited = |how, at| Status::Exited(End { how, at });
         for (status, text) in [

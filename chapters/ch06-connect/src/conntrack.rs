@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn only_connections_through_this_host_are_meant() {
+    fn only_connections_through_this_host_are_concerned() {
         use Protocol::{Tcp, Udp};
         assert!(concerns(Udp, HOST, OLD));
         assert!(concerns(Udp, HOST, HOST));

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_one_device_is_read_and_written() {
+    fn a_unicast_mac_address_is_read_and_written() {
         let mac: Mac = "02:42:C0:a8:0a:02".parse().unwrap();
         assert_eq!(mac, Mac::of(Ipv4Addr::new(192, 168, 10, 2)));
         assert_eq!(mac.to_string(), "02:42:c0:a8:0a:02");

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_servers_and_domains_replace_the_hosts() {
+    fn dns_options_replace_the_servers_and_domains_of_the_host() {
         let servers = ["9.9.9.9".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let domains = [Domain("a.example".into()), Domain("b.example".into())];
         let text = resolv_conf(HOST, &servers, &domains);

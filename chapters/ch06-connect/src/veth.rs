@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn each_digit_of_both_ids_counts_for_the_name_of_the_port() {
+    fn the_port_name_depends_on_each_digit_of_both_ids() {
         let zeros = "000000000000";
         let mut names = BTreeSet::from([name(zeros, zeros)]);
         for place in 0..12 {

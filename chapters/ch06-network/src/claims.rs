@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_whole_line_of_an_address_counts() {
+    fn the_last_complete_line_of_an_address_counts() {
         let address = |last| Ipv4Addr::new(10, 0, 0, last);
         let again = LINES.to_owned() + "10.0.0.2 9 cccc00000000\n";
         let read = claims(&again);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_old_lines_is_written_anew() {
+    fn a_file_with_many_old_lines_is_rewritten() {
         let dir = tempfile::tempdir().unwrap();
         let addresses = dir.path().join("addresses");
         let path = dir.path().join("claims");

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_names_are_the_same_commands() {
+    fn short_names_select_the_same_commands() {
         let parse = |line: &[&str]| Cli::try_parse_from(line).unwrap().command;
         assert!(matches!(parse(&["x", "ls", "-q"]), NetworkCommands::List(_)));
         assert!(matches!(parse(&["x", "rm", "a", "b"]), NetworkCommands::Remove(_)));

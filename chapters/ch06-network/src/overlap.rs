@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_bridge_does_not_count_and_another_network_does() {
+    fn its_own_bridge_does_not_count_but_another_network_does() {
         let routes = [route("172.17.0.0/16", 3), route("172.18.0.0/16", 2)];
         let address =
             Address { index: 3, address: [172, 17, 0, 1].into(), prefix: 16 };

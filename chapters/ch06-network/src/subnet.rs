@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subnet_ends_where_its_prefix_says() {
+    fn a_subnet_contains_exactly_the_addresses_of_its_prefix() {
         let subnet = subnet("192.168.8.0/21");
         for inside in ["192.168.8.0", "192.168.15.255"] {
             assert!(subnet.contains(inside.parse().unwrap()), "{inside}");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_subnet_is_told_with_the_remedy() {
+    fn an_invalid_subnet_is_refused_with_the_remedy() {
         for (text, reason) in [
             ("", "expected ADDRESS/PREFIX"),
             ("192.168.10.0", "expected ADDRESS/PREFIX"),

@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn the_lines_of_the_kernel_are_read() {
+    fn lines_of_proc_net_tcp_are_read() {
         let rest = "00000000:0000 0A 00000000:00000000 00:00000000 00000000     0";
         let line = format!("   0: 0100007F:1F90 {rest}        0 12345 1 0 100");
         let address = IpAddr::from([127, 0, 0, 1]);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_port_is_refused() {
+    fn an_invalid_port_is_refused() {
         for text in ["0", "65536", "x", "", "80/sctp", "/udp", "80/"] {
             assert!(text.parse::<GuestPort>().is_err(), "{text:?}");
         }

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_in_time_wait_does_not_disturb() {
+    fn a_connection_in_time_wait_does_not_block_a_reservation() {
         let (_dir, state) = state();
         let host = port_in_time_wait();
         let plain = socket(AddressFamily::INET, SocketType::STREAM).unwrap();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_that_has_the_port_is_named() {
+    fn the_program_that_uses_the_port_is_named() {
         let (_dir, state) = state();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().port();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_becomes_free_meanwhile_is_waited_for() {
+    fn take_waits_for_a_port_that_becomes_free() {
         let (_dir, state) = state();
         let held = Reservation::take(&state, &[any(Protocol::Tcp)]).unwrap();
         let port = held.ports()[0];
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_want_a_port_in_time_wait_one_gets_it() {
+    fn only_one_of_many_gets_a_port_in_time_wait() {
         let (_dir, state) = state();
         let host = port_in_time_wait();
         let port = Published { host, ..any(Protocol::Tcp) };

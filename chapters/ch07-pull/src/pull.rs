@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_are_unpacked_in_their_order_whatever_order_they_arrive_in() {
+    fn layers_are_unpacked_in_order_however_they_arrive() {
         let (sender, results) = channel();
         for at in [2, 0, 3, 1] {
             sender.send((at, Ok(()))).unwrap();

@@ -310,7 +310,7 @@ fn ten_gigabytes_of_zeros_in_ten_megabytes_are_not_unpacked() {
 }
 
 #[test]
-fn layers_that_are_small_enough_alone_are_not_unpacked_together() {
+fn the_size_limit_applies_to_all_layers_together() {
     // A tar with 700 MiB of zeros behind its end: they are read, and written nowhere.
     let mut zeros = GzEncoder::new(Vec::new(), Compression::best());
     zeros.write_all(&vec![0; 28 << 20]).unwrap();
@@ -361,7 +361,7 @@ fn a_layer_that_unpacks_to_another_digest_is_removed() {
 }
 
 #[test]
-fn a_body_that_breaks_off_is_continued_in_the_same_pull() {
+fn an_interrupted_body_is_continued_in_the_same_pull() {
     let image = image(&[layer("a", &noise(300_000, 4))]);
     let count = AtomicUsize::new(0);
     let case = Case::new(move |asked, to| {
@@ -379,7 +379,7 @@ fn a_body_that_breaks_off_is_continued_in_the_same_pull() {
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_of_it_again() {
+fn a_server_without_ranges_sends_the_whole_blob_again() {
     for status in [200, 416] {
         let image = image(&[layer("a", &noise(300_000, 5))]);
         let count = AtomicUsize::new(0);
@@ -435,7 +435,7 @@ fn ignored(signal: Signal) -> bool {
 }
 
 #[test]
-fn a_pull_that_is_killed_is_continued_by_the_next_one() {
+fn a_killed_pull_is_continued_by_the_next_pull() {
     let mut signals = vec![Signal::KILL, Signal::TERM];
     // A shell starts a background command with SIGINT ignored, and all processes that
     // this command starts ignore SIGINT, too.
@@ -463,7 +463,7 @@ fn a_pull_that_is_killed_is_continued_by_the_next_one() {
 }
 
 #[test]
-fn a_download_that_a_power_failure_has_damaged_is_downloaded_again() {
+fn a_download_damaged_by_a_power_failure_is_downloaded_again() {
     for length in [131_072, 300_000] {
         let image = image(&[layer("a", &noise(300_000, 6))]);
         let hex = image.layers[0].strip_prefix("sha256:").unwrap().to_owned();
@@ -479,7 +479,7 @@ fn a_download_that_a_power_failure_has_damaged_is_downloaded_again() {
 }
 
 #[test]
-fn image_prune_removes_what_a_killed_pull_has_downloaded_and_no_running_ones() {
+fn image_prune_removes_downloads_of_killed_pulls_only() {
     let (case, mut pull) = interrupted();
     let prune = || {
         let out = case.command(&["image", "prune"]).output().unwrap();
@@ -496,7 +496,7 @@ fn image_prune_removes_what_a_killed_pull_has_downloaded_and_no_running_ones() {
 }
 
 #[test]
-fn a_limit_of_requests_and_an_expired_token_do_not_end_a_pull() {
+fn a_rate_limit_and_an_expired_token_do_not_end_a_pull() {
     let image = image(&[layer("a", b"1")]);
     let (tokens, uses, limited) =
         (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -547,7 +547,7 @@ fn no_more_than_three_layers_are_downloaded_at_once() {
 }
 
 #[test]
-fn layers_that_do_not_fit_on_the_disk_are_not_asked_for() {
+fn layers_that_do_not_fit_on_the_disk_are_not_requested() {
     let image = image(&[layer("a", b"1")]);
     let size = format!("\"size\":{}", image.first().len());
     let mut manifest = image.manifest.clone();

@@ -51,7 +51,7 @@ fn tree(directory: &Path, state: &str) -> String {
 }
 
 #[test]
-fn what_is_pushed_is_pulled_and_skopeo_reads_it() {
+fn a_pushed_image_is_pulled_and_skopeo_reads_it() {
     let Some(registry) = Registry::start(false) else { return };
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
@@ -233,7 +233,7 @@ fn a_login_gives_the_right_to_push() {
 }
 
 #[test]
-fn a_registry_that_is_stopped_is_an_error_and_its_images_stay() {
+fn a_stopped_registry_is_an_error_and_its_images_are_kept() {
     let Some(registry) = Registry::start(false) else { return };
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_a_challenge_and_other_schemes_are_not() {
+    fn basic_is_a_challenge_and_other_schemes_are_not() {
         assert_eq!(read(&["Basic realm=\"a, b\""]), Some(Challenge::Basic));
         assert_eq!(read(&["basic"]), Some(Challenge::Basic));
         for field in

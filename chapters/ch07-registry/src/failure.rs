@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_asks_for_too_long_a_wait_is_not_asked_again() {
+    fn a_server_that_requests_a_long_wait_is_not_asked_again() {
         let mut count = 0;
         let last = QUICK.retry(|_| {
             count += 1;

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn words_give_the_same_flags_again() {
+    fn flags_convert_to_the_same_words() {
         let all =
             ["x", "--plain-http", "--cert-dir", "/a b", "--registry-mirror", "m"];
         let line = Line::try_parse_from(all).unwrap();

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_has_two_names_and_no_line_breaks() {
+    fn a_token_may_have_two_field_names_and_no_line_breaks() {
         assert_eq!(token_of(br#"{"token":"a.b"}"#).unwrap(), "a.b");
         assert_eq!(token_of(br#"{"access_token":"c"}"#).unwrap(), "c");
         for body in ["", "{}", "[]", r#"{"token":""}"#, r#"{"token":"a\r\nX: y"}"#] {

@@ -77,7 +77,7 @@ fn demand_token(asked: &Asked, to: &mut dyn Stream) -> std::io::Result<()> {
 }
 
 #[test]
-fn a_token_is_got_for_an_anonymous_user_and_used_again() {
+fn an_anonymous_user_gets_a_token_that_is_reused() {
     let server = with_tokens(100);
     let client = client(&server, None);
     assert_eq!(text(&client, "x").unwrap(), "content");
@@ -90,7 +90,7 @@ fn a_token_is_got_for_an_anonymous_user_and_used_again() {
 }
 
 #[test]
-fn a_token_that_has_expired_is_replaced() {
+fn an_expired_token_is_replaced() {
     let server = with_tokens(2);
     let client = client(&server, None);
     for _ in 0..5 {
@@ -102,7 +102,7 @@ fn a_token_that_has_expired_is_replaced() {
 }
 
 #[test]
-fn a_token_is_got_with_name_and_password() {
+fn a_token_is_requested_with_name_and_password() {
     let server = with_tokens(100);
     let client = client(&server, Some(Credentials::of_password("me", "secret")));
     assert_eq!(text(&client, "x").unwrap(), "content");
@@ -110,7 +110,7 @@ fn a_token_is_got_with_name_and_password() {
 }
 
 #[test]
-fn a_token_is_got_with_an_identity_token() {
+fn a_token_is_requested_with_an_identity_token() {
     let server = with_tokens(100);
     let secret = Secret::IdentityToken("id&token".into());
     let credentials = Credentials { user: "me".into(), secret };
@@ -124,7 +124,7 @@ fn a_token_is_got_with_an_identity_token() {
 }
 
 #[test]
-fn wrong_credentials_are_named_and_not_shown() {
+fn an_error_about_credentials_does_not_show_the_password() {
     let server = Server::new(|asked, to| match asked.path.starts_with("/token") {
         true => answer(to, 401, &[], b""),
         false => demand_token(asked, to),
@@ -182,7 +182,7 @@ fn credentials_do_not_follow_a_redirect_to_another_server() {
 }
 
 #[test]
-fn redirects_end() {
+fn the_number_of_redirects_is_limited() {
     let server =
         Server::new(|_, to| answer(to, 302, &[("Location", "/again")], b""));
     let error = error(&client(&server, None), "x");
@@ -190,7 +190,7 @@ fn redirects_end() {
 }
 
 #[test]
-fn http_is_refused_for_other_machines_also_by_redirect_and_for_tokens() {
+fn http_to_other_machines_is_refused_also_in_redirects_and_realms() {
     let server = Server::new(|asked, to| match asked.path.as_str() {
         "/v2/a/b/token" => {
             let challenge = "Bearer realm=\"http://auth.example/token\"";
@@ -210,7 +210,7 @@ fn http_is_refused_for_other_machines_also_by_redirect_and_for_tokens() {
 }
 
 #[test]
-fn a_limit_of_requests_is_waited_for_or_explained() {
+fn a_rate_limit_is_waited_for_or_explained() {
     let count = AtomicUsize::new(0);
     let server = Server::new(move |asked, to| {
         let long = asked.path.ends_with("long");
@@ -231,7 +231,7 @@ fn a_limit_of_requests_is_waited_for_or_explained() {
 }
 
 #[test]
-fn a_server_in_trouble_is_asked_again() {
+fn a_request_to_a_failing_server_is_repeated() {
     let count = AtomicUsize::new(0);
     let server =
         Server::new(move |asked, to| match count.fetch_add(1, Ordering::SeqCst) {
@@ -251,7 +251,7 @@ fn a_server_in_trouble_is_asked_again() {
 }
 
 #[test]
-fn what_a_server_says_cannot_control_the_terminal() {
+fn text_of_a_server_cannot_control_the_terminal() {
     let server = Server::new(|_, to| {
         let body = "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"\\u001b[2J\"}]}";
         answer(to, 404, &[], body.as_bytes())
@@ -262,7 +262,7 @@ fn what_a_server_says_cannot_control_the_terminal() {
 }
 
 #[test]
-fn an_endless_answer_costs_bounded_memory() {
+fn an_endless_answer_uses_limited_memory() {
     let server = Server::new(|_, to| {
         server::start(to, 200, &[], usize::MAX)?;
         loop {
@@ -288,7 +288,7 @@ fn an_endless_header_and_an_answer_that_is_not_http_are_errors() {
 }
 
 #[test]
-fn a_server_that_falls_silent_is_given_up() {
+fn a_silent_server_causes_a_timeout() {
     let server = Server::new(|asked, to| {
         if asked.path.ends_with("body") {
             server::start(to, 200, &[], 100)?;
@@ -309,7 +309,7 @@ fn a_server_that_falls_silent_is_given_up() {
 }
 
 #[test]
-fn a_registry_that_does_not_run_is_named() {
+fn a_registry_that_is_not_running_is_named() {
     let server = Server::new(|_, to| answer(to, 200, &[], b""));
     let client = client(&server, None);
     let name = server.name();
@@ -378,7 +378,7 @@ fn authority(name: &str) -> (tempfile::TempDir, Arc<rustls::ServerConfig>) {
 }
 
 #[test]
-fn https_trusts_the_authority_that_the_user_names_and_no_other() {
+fn https_trusts_only_the_authority_of_the_user() {
     let (directory, config) = authority("own");
     let wrap = move |stream| -> Box<dyn Stream> {
         let session = rustls::ServerConnection::new(config.clone()).unwrap();
@@ -408,7 +408,7 @@ fn https_trusts_the_authority_that_the_user_names_and_no_other() {
 }
 
 #[test]
-fn a_server_of_http_that_is_asked_by_https_is_explained() {
+fn an_https_request_to_an_http_server_is_explained() {
     let (directory, _) = authority("own");
     let server = Server::new(|_, to| answer(to, 400, &[], b"http only"));
     let settings =

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_comes_before_the_environment() {
+    fn the_command_line_has_precedence_over_the_environment() {
         let bocker = |shares, megabytes| Defaults::Bocker { shares, megabytes };
         for (line, variables, expected) in [
             (&["m", "run"][..], &[][..], Defaults::Docker),

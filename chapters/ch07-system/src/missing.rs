@@ -222,7 +222,7 @@ mod tests {
     use crate::Commands;
 
     #[test]
-    fn no_command_that_exists_is_refused() {
+    fn no_existing_command_is_refused() {
         let command = Commands::augment_subcommands(Command::new("m"));
         for (name, _) in COMMANDS {
             assert!(command.find_subcommand(name).is_none(), "{name}");

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_download_goes_on() {
+    fn an_interrupted_download_is_continued() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
         let digest = sha256(b"abcdef");

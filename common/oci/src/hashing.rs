@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_is_hashed() {
+    fn data_are_hashed_while_they_pass() {
         let mut out = Hashing::new(Vec::new());
         out.write_all(b"ab").unwrap();
         out.write_all(b"c").unwrap();

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_document_is_said() {
+    fn an_invalid_document_is_refused_with_the_reason() {
         let manifest = |digest: &str| {
             let config =
                 format!(r#"{{"mediaType":"c","digest":"{digest}","size":1}}"#);

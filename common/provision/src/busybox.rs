@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_without_its_layer_is_no_image() {
+    fn a_record_without_its_layer_does_not_count_as_an_image() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let digest = images::Digest::from_hex(&"1".repeat(64)).unwrap();
@@ -265,15 +265,15 @@ mod tests {
         use super::super::fake::busybox;
         use super::*;
 
-        fn with_one_on_path() -> Machine {
+        fn machine_with_busybox() -> Machine {
             let machine = Machine::new();
             machine.program("path/busybox", busybox());
             machine
         }
 
         #[test]
-        fn the_tree_has_what_a_root_needs() {
-            let machine = with_one_on_path();
+        fn the_tree_has_the_files_of_a_root_filesystem() {
+            let machine = machine_with_busybox();
             let state = machine.state();
             let image = fetch_from(&machine.places(), &state, false).unwrap();
             assert_eq!(usable(&state).unwrap(), Some(image.clone()));
@@ -301,7 +301,7 @@ mod tests {
 
         #[test]
         fn the_next_fetch_removes_the_files_of_killed_ones() {
-            let machine = with_one_on_path();
+            let machine = machine_with_busybox();
             let layers = machine.state().layers();
             fs::create_dir_all(layers.join(".newdead/tree/bin")).unwrap();
             fs::create_dir_all(layers.join("of-another-image")).unwrap();
@@ -313,7 +313,7 @@ mod tests {
 
         #[test]
         fn a_layer_without_a_record_is_created_again() {
-            let machine = with_one_on_path();
+            let machine = machine_with_busybox();
             let (places, state) = (machine.places(), machine.state());
             let image = fetch_from(&places, &state, false).unwrap();
             let layout = Layout::of(&state);
@@ -329,7 +329,7 @@ mod tests {
 
         #[test]
         fn force_repairs_a_damaged_layer() {
-            let machine = with_one_on_path();
+            let machine = machine_with_busybox();
             let (places, state) = (machine.places(), machine.state());
             let image = fetch_from(&places, &state, false).unwrap();
             let sh = image.directories(&state)[0].join("bin/sh");
@@ -342,7 +342,7 @@ mod tests {
         }
 
         #[test]
-        fn of_several_fetches_one_downloads_and_all_succeed() {
+        fn only_one_of_several_fetches_downloads_and_all_succeed() {
             let machine = Machine::new();
             machine.with_apt();
             let (places, state) = (machine.places(), machine.state());

@@ -1,4 +1,4 @@
-//! Layers: packed, and unpacked again.
+//! Tests that pack and unpack layers.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -73,17 +73,17 @@ fn entries_with_the_prefix_remove_files_of_the_layers_below() {
         (&[".wh.a", "b"][..], &["-a", "b"][..]),
         (&["d/", "d/.wh.a"], &["d/", "-d/a"]),
         (&["d/", "d/.wh..wh..opq", "d/a"], &["d!/", "d/a"]),
-        // A directory is removed and created again, in either order.
+        // A directory that is removed and created again, in either order.
         (&[".wh.d", "d/", "d/a"], &["d!/", "d/a"]),
         (&["d/", "d/a", ".wh.d"], &["d!/", "d/a"]),
         (&[".wh.d", "d/a"], &["d!/", "d/a"]),
-        // A directory and the whiteouts in it are replaced, and a whiteout again.
+        // A directory with whiteouts is replaced, and a whiteout is replaced.
         (&["d/", "d/.wh.a", "d"], &["d"]),
         (&["d/", "d/.wh.a", "d", "d/", "d/a"], &["d/", "d/a"]),
         (&[".wh.d", "d/.wh.a"], &["d!/", "-d/a"]),
         (&[".wh.a", "a"], &["a"]),
         (&["a", ".wh.a"], &["a"]),
-        // Files that aufs needs for itself.
+        // An internal file of aufs.
         (&[".wh..wh.plnk", "a"], &["a"]),
     ] {
         assert_eq!(unpacked(names).unwrap(), expected, "{names:?}");
@@ -112,7 +112,7 @@ fn a_packed_layer_is_unpacked_to_the_same_files() {
         bytes
     };
     let bytes = pack(&one);
-    assert!(pack(&one) == bytes, "the same directory gives other bytes");
+    assert!(pack(&one) == bytes, "the second archive of a directory is different");
     fs::create_dir(&two).unwrap();
     unpack_stream(&bytes[..], &two, KEEP).unwrap();
     let all = |root: &Path| {

@@ -281,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn a_map_is_honoured_or_refused(
+    fn a_sparse_map_is_applied_exactly_or_refused(
         map in vec(
             (
                 prop_oneof![3 => 0..2000_u64, 3 => (0..8_u64).prop_map(|n| n * 512), 1 => any::<u64>()],
@@ -327,7 +327,8 @@ proptest! {
         for (at, byte) in damage {
             archive[at.index(maps)] = byte;
         }
-        // Headers whose checksum is wrong would hide what comes after it.
+        // A wrong checksum of a header ends the unpacking, which would hide later
+        // damage.
         for at in (0..maps).step_by(512) {
             if archive[at + 257..at + 262] == *b"ustar" {
                 let block: [u8; 512] = archive[at..at + 512].try_into().unwrap();
@@ -414,7 +415,7 @@ fn a_map_that_is_too_large_for_memory_is_refused() {
 }
 
 #[test]
-fn names_with_line_feeds_and_times_before_1970_are_honoured() {
+fn names_with_line_feeds_and_times_before_1970_are_unpacked() {
     let records = [record("path", "a\nb"), record("mtime", "-1.5")];
     let (dir, done) = unpacked(&one(&records, b'0', b"text"));
     done.unwrap();
@@ -422,7 +423,7 @@ fn names_with_line_feeds_and_times_before_1970_are_honoured() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "text");
     let about = file.metadata().unwrap();
     assert_eq!((about.mtime(), about.mtime_nsec()), (-2, 500_000_000));
-    // The same time in GNU tar's own form, a binary number.
+    // GNU tar stores such a time as a binary number.
     let mut block = header(b"f", b'0', 0, true);
     block[136..148].fill(0xff);
     let (dir, done) = unpacked(&ended(checked(block)));

@@ -362,7 +362,7 @@ mod tests {
         let mut builder = Builder::new(File::create(&path).unwrap());
         for &(name, kind, text, mode) in entries {
             let mut header = Header::new_gnu();
-            // Write the bytes directly, because the library's setter refuses "..".
+            // The bytes are copied: the library's setter refuses "..".
             let raw = header.as_gnu_mut().unwrap();
             raw.name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_entry_type(kind);
@@ -383,8 +383,8 @@ mod tests {
         path
     }
 
-    /// Every path below `dir`, with the content of each file. Links are not
-    /// followed.
+    /// All paths below a directory, without following links, each with its mode, its
+    /// link count and the content of a file.
     fn all(dir: &Path) -> Vec<(PathBuf, String)> {
         let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
         while let Some(path) = todo.pop() {
@@ -402,8 +402,8 @@ mod tests {
         found
     }
 
-    /// Remove the directory, even if its modes deny access.
-    fn gone(dir: &Path) {
+    /// Remove a root, whatever the modes of its directories are.
+    fn remove(dir: &Path) {
         crate::state::remove_tree(dir).unwrap();
     }
 
@@ -414,7 +414,7 @@ mod tests {
         })]
 
         #[test]
-        fn whatever_names_and_links_there_are_nothing_outside_is_touched(
+        fn no_names_or_links_change_files_outside_the_root(
             entries in vec((
                 vec(prop::sample::select(vec!["a", "b", "c", "..", ".", ""]), 1..4),
                 prop::sample::select(vec![
@@ -433,7 +433,7 @@ mod tests {
             }
             let root = dir.path().join("root");
             fs::create_dir(&root).unwrap();
-            // The absolute path of what is outside, too.
+            // A link may also contain the absolute path of the outside directory.
             let long = out.to_str().unwrap();
             let texts: Vec<_> = entries.iter().map(|(name, kind, text, mode)| {
                 let text = text.join("/").replace("OUT", long);
@@ -452,7 +452,7 @@ mod tests {
             prop_assert_eq!(beside, ["out", "root", "test.tar"]);
             let leaves = entries.iter().any(|(name, ..)| name.split('/').any(|n| n == ".."));
             prop_assert!(!(leaves && done.is_ok()), "{:?}", entries);
-            gone(&root);
+            remove(&root);
         }
 
         #[test]
@@ -476,7 +476,7 @@ mod tests {
             fs::write(&tar, bytes).unwrap();
             let _ = unpack_file(&tar, &root);
             prop_assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-            gone(&root);
+            remove(&root);
         }
     }
 
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_to_be_written_is_filled_first() {
+    fn a_read_only_directory_gets_its_mode_after_its_files() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir(&root).unwrap();
@@ -616,7 +616,7 @@ mod tests {
                     Fifo => assert!(about.file_type().is_fifo(), "{case}"),
                     _ => assert_eq!(fs::read(&x).unwrap(), b"f", "{case}"),
                 }
-                // The target of a symlink does not change.
+                // The target of a symlink must not change.
                 let real = root.join("real");
                 assert_eq!(
                     real.metadata().unwrap().mode() & 0o7777,
@@ -624,13 +624,13 @@ mod tests {
                     "{case}"
                 );
                 assert_eq!(fs::read(real.join("f")).unwrap(), b"f", "{case}");
-                gone(&root);
+                remove(&root);
             }
         }
     }
 
     #[test]
-    fn a_directory_that_was_replaced_passes_nothing_on() {
+    fn a_replaced_directory_does_not_pass_on_its_mode() {
         use EntryType::{Directory, Regular, Symlink};
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");

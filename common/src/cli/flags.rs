@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_never_taken_for_a_flag() {
+    fn a_value_is_never_parsed_as_a_flag() {
         let line =
             ["x", "run", "-m", "-name", "-v", "-cpuset", "sh", "-cpuset", "0"];
         let attached = ["x", "run", "-m=-name", "-v=-cpuset", "sh", "-cpuset", "0"];
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn two_dashes_before_short_options_are_one() {
+    fn two_dashes_before_short_options_become_one() {
         assert_eq!(
             rewritten(&[
                 "x",
@@ -221,7 +221,7 @@ mod tests {
             ]),
             ["x", "run", "-ti", "-m=--ti", "-v=/a:/b", "sh", "--m"]
         );
-        // Neither a cluster of known letters, nor one whose value is attached.
+        // An unknown letter, a letter with an attached value, and a plain `--`.
         for line in [["x", "run", "--tx"], ["x", "run", "--mt"], ["x", "run", "--"]]
         {
             assert_eq!(rewritten(&line), line);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_a_long_name_too() {
+    fn help_with_one_dash_is_accepted() {
         assert_eq!(rewritten(&["x", "run", "-help"]), ["x", "run", "--help"]);
         let line = ["x", "run", "-m", "-help", "sh", "-help"];
         assert_eq!(rewritten(&line), ["x", "run", "-m=-help", "sh", "-help"]);

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_controls_a_terminal_is_escaped_and_all_else_stays() {
+    fn only_characters_that_control_a_terminal_are_escaped() {
         for (text, one_line, several) in [
             ("caf\u{e9} \u{65e5}\u{672c} 'a\\b'", "", ""),
             ("\x1b[31m", r"\u{1b}[31m", r"\u{1b}[31m"),

@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_cannot_be_read_is_not_left_out() {
+    fn an_error_reading_a_name_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let id = "1".repeat(64);

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_asked_for_before_the_tag() {
+    fn a_digest_has_precedence_over_the_tag() {
         let digest = format!("sha256:{}", "a".repeat(64));
         let found = reference(&format!("a@{digest}")).with_default_tag();
         assert_eq!((found.wanted(), &found.tag), (&*digest, &None));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_takes_the_place_of_the_tag_and_counts() {
+    fn a_digest_replaces_the_tag_and_counts_for_the_length() {
         let digest = || Digest::from_bytes(&[1; 32]);
         let found = reference("h:1/a:b").with_digest(digest()).unwrap();
         assert_eq!(found.to_string(), format!("h:1/a@{}", digest()));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_may_be_a_word_of_its_own() {
+    fn a_tag_may_be_a_separate_argument() {
         let with_tag = |name: &str, tag| reference(name).with_tag(tag);
         let found = with_tag("localhost:5000/a", "b").unwrap();
         assert_eq!(found.to_string(), "localhost:5000/a:b");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_name_is_refused_with_the_reason() {
+    fn an_invalid_image_name_is_refused_with_the_reason() {
         let hex = "a".repeat(64);
         let long = "a".repeat(249);
         let longer = "a".repeat(256);

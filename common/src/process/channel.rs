@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_frame_arrives_though_its_sender_left_a_frame_unread() {
+    fn the_last_frame_arrives_even_if_its_sender_left_a_frame_unread() {
         let (parent, child) = Channel::pair().unwrap();
         parent.send(&Frame::Go).unwrap();
         child.send(&Frame::Refused { code: 125, text: "why".into() }).unwrap();

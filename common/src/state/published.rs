@@ -151,7 +151,7 @@ mod tests {
     use crate::state::{Id, State};
 
     #[test]
-    fn published_ports_are_facts_that_read_back() {
+    fn published_ports_are_noted_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let home = Home { id: Id::new().unwrap(), name: None, state };

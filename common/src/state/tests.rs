@@ -1,5 +1,5 @@
-//! Locks, notes, names and sweeps together, each test in a state directory of its
-//! own.
+//! Tests of locks, notes, names and sweeps together. Each test has its own state
+//! directory.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -48,7 +48,7 @@ fn count(directory: &Path) -> usize {
 }
 
 #[test]
-fn a_living_container_is_not_swept_and_a_dead_one_is() {
+fn only_dead_containers_are_swept() {
     let (_dir, state) = state();
     assert!(state.dead().unwrap().is_empty());
     let home = home(&state, Some("web"));
@@ -119,7 +119,7 @@ fn a_removal_sweeps_all_dead_containers_that_its_table_knows() {
 }
 
 #[test]
-fn a_start_examines_two_lock_files_however_many_there_are() {
+fn a_start_examines_only_two_lock_files() {
     let (_dir, state) = state();
     for _ in 0..2 {
         dead(&state, None, "name");
@@ -133,7 +133,7 @@ fn a_start_examines_two_lock_files_however_many_there_are() {
 }
 
 #[test]
-fn the_dead_owner_of_a_name_is_swept_by_the_container_that_wants_the_name() {
+fn a_container_that_needs_a_name_sweeps_its_dead_owner() {
     let (_dir, state) = state();
     for _ in 0..50 {
         dead(&state, None, "name");
@@ -168,7 +168,7 @@ fn a_lock_file_of_another_format_is_left_alone_with_a_message() {
 }
 
 #[test]
-fn a_kept_container_survives_the_sweep_with_an_end_that_no_process_saw() {
+fn a_kept_container_survives_the_sweep_with_an_unknown_exit_status() {
     let (_dir, state) = state();
     let home = home(&state, Some("web"));
     let lock = home.claim(NONE).unwrap();
@@ -184,7 +184,7 @@ fn a_kept_container_survives_the_sweep_with_an_end_that_no_process_saw() {
 }
 
 #[test]
-fn containers_are_spread_where_the_file_system_can() {
+fn containers_are_spread_if_the_filesystem_supports_it() {
     // Beside the build, which is on a disk more often than /tmp.
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let other = dir.path().join("other");
@@ -220,7 +220,7 @@ fn a_host_side_is_found_by_its_pid_and_its_start_time() {
 }
 
 #[test]
-fn the_status_is_told_by_the_lock_and_the_process() {
+fn the_status_is_determined_by_the_lock_and_the_process() {
     let (_dir, state) = state();
     let home = home(&state, None);
     assert_eq!(Status::by_lock(&home).unwrap(), Status::Dead);
@@ -245,7 +245,7 @@ fn the_status_is_told_by_the_lock_and_the_process() {
 }
 
 #[test]
-fn a_waiting_process_reads_the_last_note_though_the_file_is_gone() {
+fn a_waiting_process_reads_the_last_note_of_a_removed_file() {
     let (_dir, state) = state();
     let home = home(&state, None);
     assert!(home.watch().unwrap().is_none());
@@ -262,7 +262,7 @@ fn a_waiting_process_reads_the_last_note_though_the_file_is_gone() {
 }
 
 #[test]
-fn the_end_is_read_back_and_one_that_no_process_saw_does_not_replace_it() {
+fn an_exit_status_is_read_back_and_an_unknown_one_does_not_replace_it() {
     let (_dir, state) = state();
     let home = home(&state, Some("web"));
     let _lock = home.claim(NONE).unwrap();
@@ -287,7 +287,7 @@ fn the_end_is_read_back_and_one_that_no_process_saw_does_not_replace_it() {
         record::write_end(&home, how).unwrap();
         assert_eq!(read(), Some(first));
     }
-    // A version before this one wrote a record.
+    // An earlier version wrote a record instead of a symlink.
     let end = home.dir().join("ended");
     fs::remove_file(&end).unwrap();
     fs::write(&end, "format 1\nhow 5\nat 9\nend\n").unwrap();
@@ -299,7 +299,7 @@ fn the_end_is_read_back_and_one_that_no_process_saw_does_not_replace_it() {
 }
 
 #[test]
-fn a_summary_and_a_lock_are_read_from_open_directories_too() {
+fn a_summary_and_a_lock_are_also_read_from_open_directories() {
     let (_dir, state) = state();
     let home = home(&state, None);
     // There are no directories yet.
@@ -337,10 +337,10 @@ fn a_name_has_one_owner() {
 }
 
 #[test]
-fn of_two_that_want_a_name_the_loser_is_told_the_owner() {
+fn an_error_about_a_used_name_always_has_the_owners_id() {
     let (_dir, state) = state();
-    // Each takes it and gives it back, so it is often free again when it was found
-    // taken.
+    // Each thread takes the name and releases it. A name that was found in use is
+    // therefore often free again when its owner is read.
     let contend = || {
         let one = home(&state, Some("web"));
         for _ in 0..2_000 {
@@ -368,12 +368,12 @@ fn a_container_that_died_before_its_directory_is_swept() {
 }
 
 #[test]
-fn a_lock_file_that_a_sweep_has_removed_is_made_again() {
+fn a_lock_file_removed_by_a_sweep_is_created_again() {
     let (_dir, state) = state();
     let home = home(&state, None);
     state.make(state.running()).unwrap();
     File::create(home.lock_path()).unwrap();
-    // A sweep came between open(2) and flock(2) of the owner.
+    // A sweep holds the lock between the owner's open(2) and flock(2).
     let swept = state.dead().unwrap();
     std::thread::scope(|scope| {
         let owner = scope.spawn(|| home.lock().unwrap());
@@ -388,7 +388,7 @@ fn a_lock_file_that_a_sweep_has_removed_is_made_again() {
 }
 
 #[test]
-fn an_error_of_reading_does_not_make_a_record_a_damaged_one() {
+fn a_record_that_cannot_be_read_does_not_count_as_damaged() {
     use nix::errno::Errno;
 
     use super::fields::may_be_whole;

@@ -100,7 +100,7 @@ mod tests {
     use crate::state::{Id, State};
 
     #[test]
-    fn a_container_with_an_unknown_note_is_left_whole() {
+    fn a_container_with_an_unknown_note_is_left_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let home = Home { id: Id::new().unwrap(), name: None, state };

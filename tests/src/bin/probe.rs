@@ -306,10 +306,10 @@ fn type_into(name: &str, fd: i32, text: &[u8]) {
 
 /// A filter that stops at this call, or at every call if it is `None`.
 fn filter(call: Option<i64>) -> BpfProgram {
-    let (stop, go_on) = (SeccompAction::Trace(0), SeccompAction::Allow);
+    let (stop, allow) = (SeccompAction::Trace(0), SeccompAction::Allow);
     let (rules, mismatch, hit) = match call {
-        Some(number) => (BTreeMap::from([(number, Vec::new())]), go_on, stop),
-        None => (BTreeMap::new(), stop, go_on),
+        Some(number) => (BTreeMap::from([(number, Vec::new())]), allow, stop),
+        None => (BTreeMap::new(), stop, allow),
     };
     let machine =
         env::consts::ARCH.try_into().expect("seccomp supports this architecture");

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_continued_lines_keys_and_output_are_told_apart() {
+    fn commands_continued_lines_keys_and_output_are_distinguished() {
         let text =
             ["# a 'x", ">  y'", "out", "> out", "$ b", "/ # ls /", "bin", "$ c"];
         let steps = block("", &text).unwrap().steps;
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_varies_is_declared_used_and_no_more_than_three() {
+    fn a_declared_example_must_be_used_and_at_most_three_are_allowed() {
         assert!(block("7 is a pid", &["$ echo", "7"]).is_ok());
         let unused = block("7 is a pid", &["$ echo", "77"]).unwrap_err();
         assert_eq!(unused, (10, "7 is declared, but not in the block".to_owned()));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_that_says_nothing_known_is_refused() {
+    fn an_unknown_declaration_is_refused() {
         for comment in ["terminal two", "not run:", "on 6.12", "keeps  walking"] {
             assert!(block(comment, &["$ x"]).is_err(), "{comment}");
         }
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn output_before_the_first_prompt_belongs_to_nothing() {
+    fn output_before_the_first_prompt_is_refused() {
         assert_eq!(block("", &["out"]).unwrap_err().0, 11);
         assert!(block("", &[]).is_err());
     }

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_too_many_too_few_or_another_is_a_difference() {
+    fn an_additional_missing_or_changed_line_is_a_difference() {
         assert_eq!(compared(&["a", "b"], "a\nb\n"), Ok(()));
         for seen in ["a\n", "a\nb\nc\n", "a\nB\n", "b\na\n", "", "a\nb \n"] {
             assert!(compared(&["a", "b"], seen).is_err(), "{seen:?}");
@@ -72,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn the_diff_shows_what_differs_and_not_what_varies() {
+    fn the_diff_shows_differences_but_not_varying_values() {
         let diff = compared(&["pid 135", "box"], "pid 7\nbag\n").unwrap_err();
         assert!(diff.contains("   pid 7\n  -box\n  +bag\n"), "{diff}");
     }
 
     #[test]
-    fn the_line_for_ordinary_users_may_be_left_out() {
+    fn the_line_for_ordinary_users_may_be_omitted() {
         let seen = format!("{NOT_ROOT}\nbox\n");
         assert_eq!(compared(&["box"], &seen), Ok(()));
         assert_eq!(compared(&[NOT_ROOT, "box"], &seen), Ok(()));

@@ -168,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_script_of_the_checkout_is_no_hidden_block() {
+    fn a_block_that_only_includes_a_script_is_accepted() {
         assert_eq!(blocks("```sh\n{{#include ../a.sh}}\n```\n").unwrap(), []);
         wrong("```sh\n{{#include ../a.sh}}\nls\n```\n");
     }
 
     #[test]
-    fn a_block_is_found_with_what_is_declared_before_it() {
+    fn a_block_is_found_with_its_preceding_declarations() {
         let text = "a\n\n<!-- book: 7 is a pid -->\n<!-- book: second terminal -->\n\
                     ```console\n$ echo 7\n7\n```\n\n```rust,ignore\n$ x\n```\n";
         let found = blocks(text).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_run_is_refused() {
+    fn a_block_that_would_not_be_run_is_refused() {
         for text in [
             "```sh\nls\n```\n",
             "```\nls\n```\n",
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sixth_excuse_is_one_too_many() {
+    fn more_than_five_blocks_that_are_not_run_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("book/src/design")).unwrap();
         let excused = "<!-- book: not run: why -->\n```console\n$ x\n```\n";

@@ -200,14 +200,14 @@ impl Reader<'_> {
             (Some((who, _)), None) => seat(*who, second),
             (Some((who, _)), Some(before)) => {
                 if !self.ends(before) {
-                    self.accuse(step, "the previous command is still running");
+                    self.report(step, "the previous command is still running");
                     return false;
                 }
                 seat(*who, second)
             }
             (None, Some(seat)) => seat,
             (None, None) => {
-                self.accuse(step, "no running command accepts this input");
+                self.report(step, "no running command accepts this input");
                 return false;
             }
         };
@@ -256,7 +256,7 @@ impl Reader<'_> {
         };
         let what: Vec<String> = what.into_iter().chain(same.err()).collect();
         if !what.is_empty() {
-            self.accuse(step, &what.join("\n"));
+            self.report(step, &what.join("\n"));
         }
         goes_on
     }
@@ -281,7 +281,7 @@ impl Reader<'_> {
         }
     }
 
-    fn accuse(&mut self, step: &Step, what: &str) {
+    fn report(&mut self, step: &Step, what: &str) {
         let command = match &step.command {
             Some((Who::Root, command)) => format!("# {command}"),
             Some((Who::User, command)) => format!("$ {command}"),

@@ -28,7 +28,7 @@ mod tests {
     use super::text;
 
     #[test]
-    fn colours_titles_and_carriage_returns_are_not_seen() {
+    fn colours_titles_and_carriage_returns_are_removed() {
         let bytes = b"\x1b[1;34mbin\x1b[m\r\n\x1b]0;title\x07/ # \x1b[6nlx\x08s\r\n";
         assert_eq!(text(bytes), "bin\n/ # ls\n");
         assert_eq!(text(b"half\x1b[1"), "half");

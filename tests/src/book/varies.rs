@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_example_stands_for_its_kind_only() {
+    fn an_example_matches_only_values_of_its_kind() {
         let pid = varies("135 is a pid");
         assert!(Known::default().same("pid 135", "pid 7", &pid));
         assert!(Known::default().same("  135 root", "70000 root", &pid));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_time_it_must_be_the_same() {
+    fn an_example_has_the_same_value_everywhere() {
         let pid = varies("135 is a pid");
         let mut known = Known::default();
         assert!(!known.same("135 135", "7 8", &pid));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_declares_nothing_is_refused() {
+    fn an_invalid_declaration_is_refused() {
         for text in ["135", "135 is a number", "x is a pid", "12 is an id"] {
             assert!(Varies::parse(text).is_err(), "{text}");
         }

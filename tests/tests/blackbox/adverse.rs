@@ -1,4 +1,5 @@
-//! Limits of the caller, a full disk, a removed directory, stopped processes.
+//! Adverse conditions: limits of the caller, a full disk, a removed working directory,
+//! stopped processes.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -22,7 +23,7 @@ fn shell(lab: &Lab, script: &str) -> assert_cmd::assert::Assert {
 
 #[test]
 #[file_serial(machine)]
-fn a_log_beyond_the_limit_of_file_sizes_does_not_end_the_host_side() {
+fn the_host_side_survives_a_log_larger_than_the_file_size_limit() {
     let lab = Lab::new();
     // 20 blocks of 512 bytes; the program gets the limit and the signal.
     let lines = "i=0; while [ $i -lt 3000 ]; do echo 0123456789; i=$((i+1)); done";
@@ -53,9 +54,9 @@ fn a_log_beyond_the_limit_of_file_sizes_does_not_end_the_host_side() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_is_removed_from_a_full_disk() {
+fn a_container_can_be_removed_when_the_disk_is_full() {
     let lab = Lab::new();
-    // In a mount namespace of its own: the mount goes with the script.
+    // In its own mount namespace: the kernel removes the mount when the script ends.
     let script =
         "mount -t tmpfs -o size=8m none $HOME && export MYDOCKER_ROOT=$HOME/st
         $0 run --name one busybox sh -c 'exit 5'
@@ -80,7 +81,7 @@ fn a_container_is_removed_from_a_full_disk() {
 
 #[test]
 #[file_serial(machine)]
-fn a_command_works_in_a_directory_that_was_removed() {
+fn commands_work_in_a_removed_working_directory() {
     let lab = Lab::new();
     let inside = "mkdir gone && cd gone && rmdir ../gone && exec $0";
     for words in
@@ -119,7 +120,7 @@ fn stopped_client(one: &One) -> Child {
 
 #[test]
 #[file_serial(machine)]
-fn a_stopped_client_of_exec_does_not_keep_a_container_from_ending() {
+fn stop_and_rm_end_a_container_with_a_stopped_exec_client() {
     for who in [ROOT, USER] {
         for words in [&["stop", "-t", "0", "one"][..], &["rm", "-f", "one"]] {
             let lab = Lab::new();
@@ -138,7 +139,7 @@ fn a_stopped_client_of_exec_does_not_keep_a_container_from_ending() {
 
 #[test]
 #[file_serial(machine)]
-fn a_stopped_host_side_does_not_keep_a_container_from_ending() {
+fn stop_ends_a_container_with_a_stopped_host_side() {
     let lab = Lab::new();
     let mut one = One::new(&lab, ROOT, &[], "");
     one.ends = true;
@@ -151,7 +152,7 @@ fn a_stopped_host_side_does_not_keep_a_container_from_ending() {
 
 #[test]
 #[file_serial(machine)]
-fn a_host_without_dev_null_is_told_so() {
+fn run_reports_a_missing_dev_null() {
     let lab = Lab::new();
     let words = ["unshare", "-m", "sh", "-c"].map(OsStr::new);
     let script = "mount -t tmpfs none /dev && mknod /dev/zero c 1 5 && exec $0 \

@@ -1,4 +1,4 @@
-//! ch01-fifty-lines: a whole container in fifty lines, and its faults.
+//! ch01-fifty-lines: a complete container in fifty lines, and its faults.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use serial_test::file_serial;
 
 #[test]
 #[file_serial(machine)]
-fn it_runs_itself_again_as_process_1_with_another_host_name() {
+fn it_executes_itself_again_as_pid_1_with_another_hostname() {
     let lab = Lab::new();
     let before = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let mut run = lab.chapter("ch01-fifty-lines");
@@ -55,7 +55,7 @@ fn it_leaves_no_mount_on_a_host_with_a_shared_root() {
 
 #[test]
 #[file_serial(machine)]
-fn its_faults_are_as_the_page_says() {
+fn it_has_the_faults_that_the_page_describes() {
     let lab = Lab::new();
     // The program is not PID 1, but its child. The number of a signal is lost. The
     // caller's environment is visible inside.
@@ -67,7 +67,7 @@ fn its_faults_are_as_the_page_says() {
 
 #[test]
 #[file_serial(machine)]
-fn without_root_or_a_command_it_says_what_to_do() {
+fn it_prints_the_remedy_without_root_or_without_a_command() {
     let lab = Lab::new();
     let mut run = lab.as_user("ch01-fifty-lines");
     run.args(["run", "true"]).assert().code(1).stderr(contains("use sudo"));

@@ -1,4 +1,4 @@
-//! ch02-cgroups: groups by hand, and that each limit bites.
+//! ch02-cgroups: groups created by hand, and the effect of each limit.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -16,12 +16,12 @@ use predicates::prelude::*;
 use predicates::str::{contains, is_match};
 use serial_test::file_serial;
 
-/// Whether all controllers are in the one tree of v2.
+/// Whether all controllers are in the single hierarchy of v2.
 pub(crate) fn is_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// What a command of the chapter prints.
+/// The standard output of a command of the chapter.
 fn said(lab: &Lab, words: &[&str]) -> String {
     let assert = lab.chapter("ch02-cgroups").args(words).assert().success();
     String::from_utf8(assert.get_output().stdout.clone()).unwrap()
@@ -31,14 +31,14 @@ fn run(lab: &Lab, words: &[&str]) -> assert_cmd::assert::Assert {
     lab.chapter("ch02-cgroups").args(words).assert()
 }
 
-/// A number of `stats`.
+/// One number from the output of `stats`.
 fn number(lab: &Lab, group: &str, account: &str) -> u64 {
     let table = said(lab, &["stats", group]);
     let line = table.lines().find(|line| line.starts_with(account)).expect(account);
     line[account.len()..].split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// FILE=VALUE for the version of this machine.
+/// FILE=VALUE for the cgroup version of this machine.
 fn value(v1: &'static str, v2: &'static str) -> &'static str {
     if is_v2() { v2 } else { v1 }
 }
@@ -61,14 +61,14 @@ impl<'a> Group<'a> {
         group
     }
 
-    /// A new group, by create with these flags.
+    /// Create a group with these flags of `create`.
     fn of(lab: &'a Lab, name: &'static str, flags: &[&str]) -> Group<'a> {
         let paths = said(lab, &[&["create", name], flags].concat());
         let paths = paths.lines().map(PathBuf::from).collect();
         Group { lab, name, paths }
     }
 
-    /// A program in it, which has said `ready`.
+    /// Start a program in the group and wait until it prints `ready`.
     fn start(&self, script: &str) -> Inhabitant {
         let mut command = self.lab.command(&[], "ch02-cgroups");
         command.args(["exec", self.name, "sh", "-c", script]);
@@ -117,10 +117,10 @@ impl Drop for Inhabitant {
 
 #[test]
 #[file_serial(machine)]
-fn the_list_tells_where_each_controller_is_by_what_is_mounted() {
+fn list_shows_where_each_controller_is_mounted() {
     let lab = Lab::new();
-    // Groups that were removed just now are counted until the kernel is done with
-    // them: the list is compared with numbers that were the same before and after.
+    // The kernel counts a removed group until it has released it. The list is therefore
+    // compared with numbers that were the same before and after the command.
     let kernel = || fs::read_to_string("/proc/cgroups").unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     let (table, known) = loop {
@@ -166,9 +166,10 @@ fn the_list_tells_where_each_controller_is_by_what_is_mounted() {
 
 #[test]
 #[file_serial(machine)]
-fn a_new_hierarchy_has_every_process_in_its_top_group_and_none_in_a_new_one() {
+fn all_processes_start_in_the_root_group_of_a_new_hierarchy() {
     let lab = Lab::new();
-    // A hierarchy goes with its mount, unless a group in it is still being removed.
+    // The kernel removes a hierarchy with its mount, unless it is still removing a group
+    // of the hierarchy.
     let script = "mkdir tree && mount -t cgroup -o none,name=lesson none tree && \
                   wc -l < tree/cgroup.procs && mkdir tree/new && \
                   wc -l < tree/new/cgroup.procs && echo $$ > tree/new/cgroup.procs && \
@@ -187,7 +188,7 @@ fn a_new_hierarchy_has_every_process_in_its_top_group_and_none_in_a_new_one() {
 
 #[test]
 #[file_serial(machine)]
-fn a_process_can_be_shown_moved_and_told_by_its_group() {
+fn a_process_is_moved_into_a_group_and_shown_there() {
     let lab = Lab::new();
     let group = Group::new(&lab, "box", &[]);
     assert!(group.members().iter().all(String::is_empty), "a new group is empty");
@@ -196,7 +197,7 @@ fn a_process_can_be_shown_moved_and_told_by_its_group() {
     let outsider = Inhabitant::new(command);
     run(&lab, &["move", "box", &outsider.pid()]).success();
     for members in group.members() {
-        // What was born before the move stays where it is.
+        // A child that was created before the move stays in its group.
         assert_eq!(members, format!("{}\n", outsider.pid()));
     }
     let table = said(&lab, &["show", &outsider.pid()]);
@@ -226,13 +227,13 @@ fn a_process_can_be_shown_moved_and_told_by_its_group() {
 
 #[test]
 #[file_serial(machine)]
-fn an_inner_group_of_v2_holds_no_processes() {
+fn a_cgroup_v2_group_with_inner_groups_accepts_no_processes() {
     let lab = Lab::new();
     let outer = Group::new(&lab, "outer", &[]);
     let inner = Group::new(&lab, "outer/inner", &[]);
     run(&lab, &["delete", "outer"]).code(125).stderr(contains("groups inside"));
     let exec = run(&lab, &["exec", "outer", "true"]);
-    // A hybrid machine's group may lie in v2 too.
+    // On a hybrid machine, the group may be in v2 too.
     let in_v2 = outer.paths.iter().any(|path| path.join("cgroup.kill").exists());
     if in_v2 {
         exec.code(125).stderr(contains("EBUSY").and(contains("holds no processes")));
@@ -240,7 +241,7 @@ fn an_inner_group_of_v2_holds_no_processes() {
         exec.success();
     }
     drop(inner);
-    // A group with processes hands nothing down.
+    // A group with processes cannot enable controllers for its inner groups.
     let lonely = Group::new(&lab, "lonely", &[]);
     let inhabitant = lonely.start("echo ready; exec sleep 1000");
     let create = run(&lab, &["create", "lonely/inner"]);
@@ -257,10 +258,10 @@ fn an_inner_group_of_v2_holds_no_processes() {
 
 #[test]
 #[file_serial(machine)]
-fn below_a_group_with_processes_it_is_told_why_nobody_gets_in() {
+fn the_error_explains_that_the_parent_group_contains_processes() {
     let lab = Lab::new();
     if !is_v2() {
-        // v1 lets processes be anywhere.
+        // In v1, processes may be in any group.
         let outer = Group::new(&lab, "outer", &[]);
         let inhabitant = outer.start("echo ready; exec sleep 1000");
         let inner = Group::new(&lab, "outer/inner", &[]);
@@ -268,7 +269,7 @@ fn below_a_group_with_processes_it_is_told_why_nobody_gets_in() {
         drop((inhabitant, inner));
         return;
     }
-    // As in a container whose own group is the root that it sees.
+    // As in a container that sees its own group as the root.
     let bin = blackbox::bin_dir();
     for (chapter, call, words) in [
         (
@@ -300,10 +301,10 @@ fn below_a_group_with_processes_it_is_told_why_nobody_gets_in() {
 
 #[test]
 #[file_serial(machine)]
-fn a_fork_bomb_is_held() {
+fn pids_max_stops_a_fork_bomb() {
     let lab = Lab::new();
     let group = Group::new(&lab, "bomb", &["pids.max=20"]);
-    // The shell itself forks but once: one whose fork is refused ends.
+    // The shell itself forks only once: a shell whose fork(2) fails ends.
     let bomb = "b() { b & b & sleep 1; }; b 2>/dev/null & echo ready; \
                 wait; exec sleep 1000";
     let inhabitant = group.start(bomb);
@@ -312,17 +313,18 @@ fn a_fork_bomb_is_held() {
         assert!(Instant::now() < deadline, "no fork was refused");
         assert!(number(&lab, "bomb", "processes") <= 20);
     }
-    // Frozen, none can have children while they are being killed.
+    // A frozen process cannot create children while the others are being killed.
     run(&lab, &["freeze", "bomb"]).success();
     for pid in group.members()[0].lines() {
         let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
     }
     run(&lab, &["thaw", "bomb"]).success();
     drop(inhabitant);
-    // Whose parent is gone is this process's child, and counts until it is reaped.
+    // A process whose parent has ended becomes a child of this process, and is counted
+    // until it is reaped.
     let deadline = Instant::now() + Duration::from_secs(10);
     while number(&lab, "bomb", "processes") > 0 {
-        assert!(Instant::now() < deadline, "killed ones stay");
+        assert!(Instant::now() < deadline, "killed processes remain");
         while waitpid(None, Some(WaitPidFlag::WNOHANG))
             .is_ok_and(|s| s.pid().is_some())
         {}
@@ -332,7 +334,7 @@ fn a_fork_bomb_is_held() {
 
 #[test]
 #[file_serial(machine)]
-fn two_that_want_one_processor_get_it_by_their_shares() {
+fn two_groups_share_one_cpu_in_proportion_to_their_weights() {
     if lack_memory_or_cpuset() {
         return;
     }
@@ -349,8 +351,8 @@ fn two_that_want_one_processor_get_it_by_their_shares() {
     let inhabitants = groups.each_ref().map(|group| group.start(spin));
     let time = |name| number(&lab, name, "processor time, us") as f64;
     let before = names.map(time);
-    // Emulated, a processor stands still now and then, and whoever had it is
-    // charged: over a longer time that evens out.
+    // An emulated CPU stops from time to time, and the time is charged to the process
+    // that was running on it. Over a longer time this evens out.
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         sleep(Duration::from_millis(1500));
@@ -366,7 +368,7 @@ fn two_that_want_one_processor_get_it_by_their_shares() {
 
 #[test]
 #[file_serial(machine)]
-fn more_than_its_quota_of_time_is_withheld() {
+fn a_group_that_exceeds_its_cpu_quota_is_throttled() {
     let lab = Lab::new();
     let group = Group::new(
         &lab,
@@ -393,7 +395,7 @@ fn a_frozen_process_makes_no_progress_until_it_is_thawed() {
         file.display()
     );
     let inhabitant = group.start(&script);
-    // A file that is just being written is empty, and says nothing.
+    // A file that is being written may be empty.
     let count = || loop {
         let text = fs::read_to_string(&file).unwrap_or_default();
         if !text.is_empty() {
@@ -426,7 +428,7 @@ fn a_frozen_process_makes_no_progress_until_it_is_thawed() {
 
 #[test]
 #[file_serial(machine)]
-fn who_is_put_into_a_frozen_group_is_told_so_and_starts_when_it_is_thawed() {
+fn exec_in_a_frozen_group_says_so_and_starts_when_the_group_is_thawed() {
     let lab = Lab::new();
     let _group = Group::new(&lab, "ice", &[]);
     run(&lab, &["freeze", "ice"]).success();
@@ -440,7 +442,7 @@ fn who_is_put_into_a_frozen_group_is_told_so_and_starts_when_it_is_thawed() {
     while fs::read_to_string(&said).unwrap() != line && Instant::now() < deadline {
         sleep(Duration::from_millis(5));
     }
-    // Before anything may fail: who is frozen in v1 can't be killed either.
+    // Thaw before any assertion can fail: in v1, a frozen process cannot be killed.
     run(&lab, &["thaw", "ice"]).success();
     let out = exec.wait_with_output().unwrap();
     assert_eq!(fs::read_to_string(&said).unwrap(), line);
@@ -449,7 +451,7 @@ fn who_is_put_into_a_frozen_group_is_told_so_and_starts_when_it_is_thawed() {
 
 #[test]
 #[file_serial(machine)]
-fn a_value_that_is_set_is_the_groups() {
+fn set_writes_the_values_of_the_group() {
     if lack_memory_or_cpuset() {
         return;
     }
@@ -469,7 +471,7 @@ fn a_value_that_is_set_is_the_groups() {
 
 #[test]
 #[file_serial(machine)]
-fn what_is_wrong_is_named_and_nothing_is_left() {
+fn invalid_arguments_are_reported_and_leave_no_group() {
     let lab = Lab::new();
     let group = Group::new(&lab, "box", &[]);
     run(&lab, &["create", "box"])
@@ -490,15 +492,15 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
     run(&lab, &["set", "box", "pids.max"]).code(125).stderr(contains("FILE=VALUE"));
     run(&lab, &["set", "box", "../x=1"]).code(125).stderr(contains("is a path"));
     run(&lab, &["set", "box", "=1"]).code(125).stderr(contains("FILE=VALUE"));
-    // Nothing, written, is a value too, which the kernel may refuse.
+    // The empty text is also a value, which the kernel may refuse.
     run(&lab, &["set", "box", "pids.max="]).code(125).stderr(contains("EINVAL"));
-    // In v1 that would be one hierarchy of many.
+    // In v1, this would move the process in only one of the hierarchies.
     for file in ["cgroup.procs=1", "tasks=1"] {
         run(&lab, &["set", "box", file])
             .code(125)
             .stderr(contains("use move, which writes to every hierarchy"));
     }
-    // Process 2 makes the kernel's threads.
+    // Process 2 (kthreadd) creates the kernel threads.
     run(&lab, &["move", "box", "2"])
         .code(125)
         .stderr(contains("kernel threads stay"));
@@ -519,7 +521,7 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
 
 #[test]
 #[file_serial(machine)]
-fn who_takes_more_memory_than_the_group_may_is_killed_also_in_a_nested_group() {
+fn a_process_that_exceeds_the_memory_limit_of_an_outer_group_is_killed() {
     if lack_memory_or_cpuset() {
         return;
     }
@@ -538,7 +540,7 @@ fn who_takes_more_memory_than_the_group_may_is_killed_also_in_a_nested_group() {
     let status = exec.status().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     assert_eq!(number(&lab, "outer/inner", "killed for memory"), 1);
-    // The limit is the outer one's, and the inner one has none.
+    // Only the outer group has a limit.
     let most = number(&lab, "outer", "most memory, bytes");
     assert!((10 << 20..=20 << 20).contains(&most), "{most}");
     drop(inner);
@@ -547,7 +549,7 @@ fn who_takes_more_memory_than_the_group_may_is_killed_also_in_a_nested_group() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_that_its_group_has_no_room_for_is_told_why() {
+fn run_reports_the_pids_limit_that_prevents_the_clone() {
     let lab = Lab::new();
     let uts = bin_dir().join("ch02-uts");
     let _group = Group::new(&lab, "tiny", &["pids.max=1"]);
@@ -560,7 +562,7 @@ fn a_container_that_its_group_has_no_room_for_is_told_why() {
 
 #[test]
 #[file_serial(machine)]
-fn the_processors_are_those_of_the_list() {
+fn a_process_may_use_only_the_cpus_of_the_cpuset() {
     if lack_memory_or_cpuset() {
         return;
     }
@@ -574,7 +576,7 @@ fn the_processors_are_those_of_the_list() {
     }
 }
 
-/// The directories that these groups have in all hierarchies.
+/// The number of directories that these groups have in all hierarchies.
 fn directories(names: &[&str]) -> usize {
     let roots = blackbox::cgroup_roots().into_iter();
     roots
@@ -585,7 +587,7 @@ fn directories(names: &[&str]) -> usize {
 
 #[test]
 #[file_serial(machine)]
-fn a_group_with_chosen_controllers_has_only_those() {
+fn a_group_has_only_the_selected_controllers() {
     let lab = Lab::new();
     let group = Group::of(&lab, "few", &["--controllers", "cpu,pids"]);
     let has = |group: &Group, file: &str| {
@@ -606,7 +608,7 @@ fn a_group_with_chosen_controllers_has_only_those() {
     run(&lab, &["set", "few", "pids.max=5"]).success();
     run(&lab, &["exec", "few", "true"]).success();
     assert_eq!(number(&lab, "few", "processes"), 0);
-    // A group inside it has what is asked for, or all that this group has.
+    // An inner group has the requested controllers, or all those of this group.
     let inner = Group::of(&lab, "few/inner", &["--controllers", "pids"]);
     assert!(has(&inner, "pids.max") && !has(&inner, cpu), "{:?}", inner.paths);
     drop(inner);
@@ -615,7 +617,7 @@ fn a_group_with_chosen_controllers_has_only_those() {
     assert!(has(&inner, "pids.max") && has(&inner, cpu), "{:?}", inner.paths);
     drop(inner);
     if is_v2() {
-        // The root group may hand memory down, since other groups asked for it.
+        // The root group may have memory enabled, because other groups needed it.
         let own = Group::of(&lab, "few/inner", &["--controllers", "freezer"]);
         run(&lab, &["freeze", "few/inner"]).success();
         run(&lab, &["thaw", "few/inner"]).success();
@@ -630,7 +632,7 @@ fn a_group_with_chosen_controllers_has_only_those() {
 
 #[test]
 #[file_serial(machine)]
-fn a_controller_that_cannot_be_had_is_named_and_nothing_is_left() {
+fn an_unavailable_controller_is_named_and_no_group_is_left() {
     let lab = Lab::new();
     let create = |list: &str| run(&lab, &["create", "box", "--controllers", list]);
     create("gpu").code(125).stderr(
@@ -660,7 +662,7 @@ fn a_controller_that_cannot_be_had_is_named_and_nothing_is_left() {
 
 #[test]
 #[file_serial(machine)]
-fn a_hierarchy_is_mounted_with_chosen_controllers() {
+fn a_hierarchy_is_mounted_with_selected_controllers() {
     let lab = Lab::new();
     // v2 does not have these controllers, so they are free. Where v1 is mounted, the
     // hierarchy exists already, and is mounted a second time.
@@ -691,7 +693,7 @@ fn a_hierarchy_is_mounted_with_chosen_controllers() {
 
 #[test]
 #[file_serial(machine)]
-fn without_any_hierarchy_it_is_told_how_to_mount_one() {
+fn the_error_says_how_to_mount_a_hierarchy_if_there_is_none() {
     let lab = Lab::new();
     let bin = blackbox::bin_dir().join("ch02-cgroups");
     for words in ["list", "create box"] {
@@ -707,7 +709,7 @@ fn without_any_hierarchy_it_is_told_how_to_mount_one() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_is_told_what_it_takes() {
+fn an_ordinary_user_is_told_that_the_group_must_be_delegated() {
     let lab = Lab::new();
     let mut command = lab.as_user("ch02-cgroups");
     let assert = command.args(["create", "box"]).assert().code(125);
@@ -715,7 +717,8 @@ fn an_ordinary_user_is_told_what_it_takes() {
     let mut command = lab.as_user("ch02-cgroups");
     command.arg("list").assert().success().stdout(is_match("cpu .*yes").unwrap());
     if !is_v2() {
-        // v1 cannot be delegated: the owner of a group's directory gets no further.
+        // v1 cannot be delegated: the owner of the directory in one hierarchy cannot
+        // create a group in the others.
         let group = Group::new(&lab, "given", &[]);
         chown(&group.paths[0], Some(blackbox::user().into()), None).unwrap();
         let mut command = lab.as_user("ch02-cgroups");

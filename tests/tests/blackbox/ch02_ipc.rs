@@ -1,4 +1,4 @@
-//! ch02-ipc: queues made outside don't exist inside.
+//! ch02-ipc: IPC objects created outside do not exist inside.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -10,15 +10,14 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-/// System V objects, one of each kind: the probe's word for it, and the kernel's
-/// list.
+/// The kinds of System V objects: the probe's word for the kind, and the kernel's list.
 const KINDS: [(&str, &str); 3] = [
     ("queue", "/proc/sysvipc/msg"),
     ("semaphores", "/proc/sysvipc/sem"),
     ("memory", "/proc/sysvipc/shm"),
 ];
 
-/// One on the host, removed at the end.
+/// An object on the host, which is removed at the end of the test.
 struct Object(&'static str, String);
 
 impl Object {
@@ -40,17 +39,17 @@ impl Drop for Object {
 
 #[test]
 #[file_serial(machine)]
-fn queues_semaphores_and_shared_memory_made_outside_are_not_listed_inside() {
+fn ipc_objects_created_outside_are_not_listed_inside() {
     let lab = Lab::new();
     for (kind, list) in KINDS {
         let _object = Object::new(kind);
-        // What the host lists: a heading and the object.
+        // The host's list has a heading and the object.
         let outside = fs::read_to_string(list).unwrap();
         assert!(outside.lines().count() > 1, "{outside}");
         let script = format!("wc -l < {list}");
         let mut run = lab.chapter("ch02-ipc");
         run.args(["run", "sh", "-c", &script]).assert().success().stdout("1\n");
-        // The chapter before does not have this wall yet.
+        // The previous chapter does not create an IPC namespace yet.
         let mut run = lab.chapter("ch02-uts");
         run.args(["run", "sh", "-c", &script]);
         run.assert().success().stdout(predicate::ne("1\n"));
@@ -59,14 +58,14 @@ fn queues_semaphores_and_shared_memory_made_outside_are_not_listed_inside() {
 
 #[test]
 #[file_serial(machine)]
-fn what_is_made_inside_goes_with_the_namespace() {
+fn ipc_objects_created_inside_are_removed_with_the_namespace() {
     let lab = Lab::new();
     for (kind, list) in KINDS {
         let before = ids(list);
         let script = format!("$0 make {kind} >/dev/null; wc -l < {list}");
         let mut run = lab.chapter("ch02-ipc");
         let run = run.args(["run", "sh", "-c", &script]).arg(probe()).assert();
-        // Without a wall it is the host's, which must not keep it.
+        // Without an IPC namespace the object is the host's: remove it in any case.
         let left: Vec<_> = ids(list).difference(&before).cloned().collect();
         left.iter().for_each(|id| drop(Object(kind, id.clone())));
         assert!(left.is_empty(), "{list}: {left:?}");
@@ -76,7 +75,7 @@ fn what_is_made_inside_goes_with_the_namespace() {
 
 #[test]
 #[file_serial(machine)]
-fn each_kind_is_made_listed_and_removed_outside_and_unseen_inside() {
+fn make_list_and_remove_handle_each_kind_of_ipc_object() {
     let lab = Lab::new();
     let call = |words: &[&str]| {
         let assert = lab.chapter("ch02-ipc").args(words).assert().success();
@@ -87,7 +86,7 @@ fn each_kind_is_made_listed_and_removed_outside_and_unseen_inside() {
         let id = id.trim();
         let row = format!("{kind:<12}{id}\n");
         assert!(call(&["list"]).contains(&row), "{}", call(&["list"]));
-        // The kernel's own list inside has a heading alone.
+        // Inside, the kernel's own list has only a heading.
         assert_eq!(call(&["run", "sh", "-c", &format!("wc -l < {file}")]), "1\n");
         call(&["remove", kind, id]);
         assert!(!call(&["list"]).contains(&row));
@@ -101,7 +100,7 @@ fn each_kind_is_made_listed_and_removed_outside_and_unseen_inside() {
 
 #[test]
 #[file_serial(machine)]
-fn a_posix_queue_made_outside_is_unseen_inside_and_the_other_way_round() {
+fn posix_queues_are_visible_only_in_their_own_namespace() {
     let lab = Lab::new();
     let call = |chapter: &str, words: &[&str]| {
         let assert = lab.chapter(chapter).args(words).assert().success();
@@ -109,11 +108,11 @@ fn a_posix_queue_made_outside_is_unseen_inside_and_the_other_way_round() {
     };
     let name = call("ch02-ipc", &["make", "posix"]);
     let name = name.trim();
-    // The file system shows the namespace of who mounted it. A mount takes the mount
-    // wall of two chapters on, which has this chapter's too.
+    // The file system shows the namespace of the process that mounted it. A mount needs
+    // the mount namespace of a later chapter, which also creates an IPC namespace.
     let look = "mount -t mqueue none /mnt && ls /mnt";
     let inside = call("ch02-mount", &["run", "sh", "-c", look]);
-    // Without the IPC wall it is there.
+    // Without an IPC namespace, the queue is visible.
     let unshare = ["unshare", "--mount", "sh", "-c", look];
     let outside = call("ch02-setns", &unshare);
     call("ch02-ipc", &["remove", "posix", name]);
@@ -121,13 +120,13 @@ fn a_posix_queue_made_outside_is_unseen_inside_and_the_other_way_round() {
     assert!(outside.contains(&name[1..]), "{name}: {outside}");
     let made = "mount -t mqueue none /mnt && : > /mnt/q && ls /mnt";
     assert_eq!(call("ch02-mount", &["run", "sh", "-c", made]), "q\n");
-    // Names of make have no such letter.
+    // The names that `make` chooses do not contain this letter.
     assert!(!call("ch02-setns", &unshare).contains('q'));
 }
 
 #[test]
 #[file_serial(machine)]
-fn what_can_not_be_removed_is_named() {
+fn remove_reports_invalid_and_missing_objects() {
     let lab = Lab::new();
     for (words, code, reason) in [
         (["remove", "queue", "x"], 125, "invalid ID \"x\""),
@@ -146,7 +145,7 @@ fn ids(list: &str) -> BTreeSet<String> {
     text.lines().skip(1).filter_map(second).collect()
 }
 
-/// A setting of the host, and what it was.
+/// A setting of the host, and its original value, which is restored at the end.
 struct Setting(&'static str, String);
 
 impl Drop for Setting {
@@ -159,7 +158,7 @@ impl Drop for Setting {
 
 #[test]
 #[file_serial(machine)]
-fn the_limits_of_posix_queues_are_the_namespaces_own() {
+fn each_namespace_has_its_own_limits_for_posix_queues() {
     let lab = Lab::new();
     let limit = "/proc/sys/fs/mqueue/queues_max";
     let Ok(outside) = fs::read_to_string(limit) else {

@@ -1,4 +1,4 @@
-//! ch02-mount: mounts made inside are not seen outside.
+//! ch02-mount: mounts made inside are not visible outside.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use blackbox::{Lab, probe};
@@ -7,19 +7,19 @@ use serial_test::file_serial;
 
 #[test]
 #[file_serial(machine)]
-fn a_mount_made_inside_is_not_seen_outside() {
+fn a_mount_made_inside_is_not_visible_outside() {
     let lab = Lab::new();
     let script = "mount -t tmpfs inside /mnt && touch /mnt/x && grep -c ' /mnt ' \
                   /proc/self/mountinfo";
     let mut run = lab.chapter("ch02-mount");
     run.args(["run", "sh", "-c", script]).assert().success().stdout("1\n");
     assert!(!std::path::Path::new("/mnt/x").exists());
-    // The lab compares the host's table.
+    // The lab compares the host's mount table.
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_shared_root_of_the_host_changes_nothing() {
+fn mounts_stay_inside_whether_the_hosts_root_is_shared_or_private() {
     let lab = Lab::new();
     let probe = probe();
     let script = "mount -t tmpfs inside /mnt; mount -t proc proc /proc; ps | wc -l";
@@ -33,7 +33,7 @@ fn a_shared_root_of_the_host_changes_nothing() {
 
 #[test]
 #[file_serial(machine)]
-fn an_own_proc_shows_the_own_processes_only() {
+fn a_new_proc_mount_shows_only_the_containers_processes() {
     let lab = Lab::new();
     let script = "mount -t proc proc /proc; echo /proc/[0-9]*";
     for mut run in [lab.chapter("ch02-mount"), lab.as_user("ch02-mount")] {
@@ -46,7 +46,7 @@ fn an_own_proc_shows_the_own_processes_only() {
 
 #[test]
 #[file_serial(machine)]
-fn inside_a_chroot_it_says_what_the_kernel_wants() {
+fn run_explains_that_a_chroot_is_not_a_mount_point() {
     let lab = Lab::new();
     let probe = probe();
     let jail = lab.dir().join("jail");
@@ -56,7 +56,7 @@ fn inside_a_chroot_it_says_what_the_kernel_wants() {
         predicate::str::contains("hint: the root directory is not a mount point"),
     );
     run.args(["run", "echo", "it ran"]).assert().code(125).stdout("").stderr(said);
-    // What needs no mounts runs there.
+    // A chapter that makes no mounts works in a chroot.
     let jail = lab.dir().join("jail2");
     let wrapper = [probe.as_os_str(), "chrooted".as_ref(), jail.as_os_str()];
     let mut run = lab.wrapped(&wrapper, "ch02-pid");

@@ -1,4 +1,4 @@
-//! ch02-net: nothing but lo, and that is down; devices, and two namespaces joined.
+//! ch02-net: a namespace with only lo, which is down; devices; two connected namespaces.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -13,11 +13,11 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-/// How long the kernel may take to end a namespace.
+/// The time that the kernel may need to remove a namespace.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A process in a network namespace of its own, until it is dropped. Its number is
-/// the host's: there is no PID wall.
+/// A process in its own network namespace. It is killed when this value is dropped. Its
+/// PID is that of the host, because there is no PID namespace.
 pub(crate) struct Inhabitant {
     host_side: Child,
     pub(crate) pid: String,
@@ -35,13 +35,13 @@ impl Inhabitant {
         Inhabitant { host_side, pid: pid.trim().to_owned() }
     }
 
-    /// What a call of the chapter prints in its namespace.
+    /// The standard output of a command of the chapter in this namespace.
     pub(crate) fn call(&self, lab: &Lab, words: &[&str]) -> String {
         let assert = self.enter(lab, &chapter()).args(words).assert();
         text(&assert.success().get_output().stdout)
     }
 
-    /// A program in its namespace.
+    /// A command that runs a program in this namespace.
     pub(crate) fn enter(&self, lab: &Lab, program: &Path) -> assert_cmd::Command {
         let mut enter = lab.chapter("ch02-setns");
         enter.args(["enter", &self.pid, "--net"]).arg(program);
@@ -79,7 +79,7 @@ impl Drop for Device<'_> {
     }
 }
 
-/// Whether the host has a device, as sysfs tells.
+/// Whether the host has a device, according to sysfs.
 fn there(name: &str) -> bool {
     fs::exists(format!("/sys/class/net/{name}")).unwrap()
 }
@@ -92,7 +92,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The row of a device in what `list` printed, a word a column.
+/// The row of a device in the output of `list`, one word for each column.
 pub(crate) fn row<'a>(list: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let mut rows = list.lines().map(|line| line.split_whitespace().collect());
     rows.find(|row: &Vec<&str>| row[1] == name)
@@ -100,7 +100,7 @@ pub(crate) fn row<'a>(list: &'a str, name: &str) -> Option<Vec<&'a str>> {
 
 #[test]
 #[file_serial(machine)]
-fn there_is_no_device_but_lo_and_it_is_down() {
+fn a_new_namespace_has_only_lo_and_lo_is_down() {
     let lab = Lab::new();
     // The flags of an interface that is up have bit 0 set; ip(8) prints the same.
     let script = "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; \
@@ -112,16 +112,16 @@ fn there_is_no_device_but_lo_and_it_is_down() {
 
 #[test]
 #[file_serial(machine)]
-fn lo_is_set_up_answers_and_is_set_down() {
+fn lo_answers_pings_only_while_it_is_up() {
     let lab = Lab::new();
-    // The state as sysfs has it, beside what the list says.
+    // The state according to sysfs, beside that of the list.
     let script = "mount -t sysfs sysfs /sys; ping=\"$1 ping\"
                   look() { $0 list | tail -n +2; cat /sys/class/net/lo/flags; }
                   try() { $ping -c 1 $* 127.0.0.1 >/dev/null 2>&1; echo ping $?; }
                   look; try; $0 up lo; look; try; $0 down lo; look; try -W 1";
     for (mut run, binary) in [
         (lab.chapter("ch02-net"), chapter()),
-        // Where the lab puts what an ordinary user can reach.
+        // The lab puts programs here that an ordinary user can execute.
         (lab.as_user("ch02-net"), lab.dir().join("ch02-net")),
     ] {
         // The machine may have no ping of its own.
@@ -146,7 +146,7 @@ fn lo_is_set_up_answers_and_is_set_down() {
 
 #[test]
 #[file_serial(machine)]
-fn a_device_is_in_one_namespace_only_and_ends_with_it() {
+fn a_device_is_in_one_namespace_and_is_removed_with_it() {
     let lab = Lab::new();
     let here = || {
         let mut list = lab.chapter("ch02-net");
@@ -165,7 +165,7 @@ fn a_device_is_in_one_namespace_only_and_ends_with_it() {
     assert!(row(&here(), "blackbox1").is_none(), "{}", here());
     let inside = inhabitant.call(&lab, &["list"]);
     assert!(row(&inside, "blackbox1").is_some(), "{inside}");
-    // The other end has stayed.
+    // The other end is still on the host.
     assert!(row(&inside, "blackbox0").is_none(), "{inside}");
     assert!(row(&here(), "blackbox0").is_some(), "{}", here());
 
@@ -177,7 +177,7 @@ fn a_device_is_in_one_namespace_only_and_ends_with_it() {
 
     to_inhabitant();
     inhabitant.end();
-    // The one goes with the namespace, and the other with the one.
+    // The kernel removes one end with the namespace, and then the other end.
     let deadline = Instant::now() + PATIENCE;
     while there("blackbox0") {
         assert!(Instant::now() < deadline, "{}", here());
@@ -188,7 +188,7 @@ fn a_device_is_in_one_namespace_only_and_ends_with_it() {
 
 #[test]
 #[file_serial(machine)]
-fn lo_and_bridges_can_not_be_moved() {
+fn lo_and_bridges_cannot_be_moved() {
     let lab = Lab::new();
     let inhabitant = Inhabitant::new(&lab);
     let _bridge = Device::new(&lab, &["bridge", "blackbox0"]);
@@ -205,7 +205,7 @@ fn lo_and_bridges_can_not_be_moved() {
 
 #[test]
 #[file_serial(machine)]
-fn the_pair_pings_both_ways() {
+fn pair_pings_in_both_directions() {
     let lab = Lab::new();
     for mut pair in [lab.chapter("ch02-net"), lab.as_user("ch02-net")] {
         let assert = pair.arg("pair").assert().success();
@@ -224,9 +224,9 @@ fn the_pair_pings_both_ways() {
 
 #[test]
 #[file_serial(machine)]
-fn without_a_ping_on_path_the_pair_takes_the_one_of_busybox() {
+fn pair_uses_the_ping_of_busybox_if_path_has_none() {
     let lab = Lab::new();
-    // Over each directory that has a ping lies one where it can be removed.
+    // An overlay covers each directory with a ping, so that ping can be removed there.
     let script = "mount -t tmpfs none /mnt; IFS=:
                   for dir in $2; do
                       [ -f $dir/ping ] || continue
@@ -246,7 +246,7 @@ fn without_a_ping_on_path_the_pair_takes_the_one_of_busybox() {
 
 #[test]
 #[file_serial(machine)]
-fn the_pairs_program_is_in_left_and_process_2_in_right() {
+fn pair_runs_its_program_in_left_and_process_2_in_right() {
     let lab = Lab::new();
     let enter = bin_dir().join("ch02-setns");
     let script = "$0 list; $1 enter 2 --net $0 list; exit 7";
@@ -263,14 +263,14 @@ fn the_pairs_program_is_in_left_and_process_2_in_right() {
         assert_eq!((own[2], own[9]), ("up", address));
         assert!(row(list, other).is_none(), "{list}");
         assert_eq!(row(list, "lo").unwrap()[2], "up");
-        // And nothing of the host's.
+        // The list has no device of the host.
         assert_eq!(list.lines().count(), 3, "{list}");
     }
 }
 
 #[test]
 #[file_serial(machine)]
-fn nothing_of_the_pair_is_left_when_its_host_side_is_killed() {
+fn pair_leaves_nothing_if_its_host_side_is_killed() {
     let lab = Lab::new();
     let started = |mut command: Command| {
         command.args(["pair", "sh", "-c", "echo ready; sleep 1000 & wait"]);
@@ -285,15 +285,15 @@ fn nothing_of_the_pair_is_left_when_its_host_side_is_killed() {
         let (mut host_side, mut out) = started(command);
         host_side.kill().unwrap();
         host_side.wait().unwrap();
-        // The end of the pipe: nobody has it open any more.
+        // The pipe ends when no process has it open any more.
         out.read_to_end(&mut Vec::new()).unwrap();
     }
-    // The lab looks for processes, the one in right too, and for devices.
+    // The lab looks for devices and for processes, also for the process in `right`.
 }
 
 #[test]
 #[file_serial(machine)]
-fn the_names_of_the_pair_do_not_clash_with_the_hosts() {
+fn pair_works_although_the_host_has_devices_of_the_same_names() {
     let lab = Lab::new();
     let _pair = Device::new(&lab, &["veth", "veth0", "veth1"]);
     lab.chapter("ch02-net").arg("pair").assert().success();
@@ -302,7 +302,7 @@ fn the_names_of_the_pair_do_not_clash_with_the_hosts() {
 
 #[test]
 #[file_serial(machine)]
-fn what_can_not_be_done_to_a_device_is_named() {
+fn device_errors_name_the_operation_and_the_remedy() {
     let lab = Lab::new();
     let _pair = Device::new(&lab, &["veth", "blackbox0", "blackbox1"]);
     let long = "a234567890123456";
@@ -335,7 +335,7 @@ fn what_can_not_be_done_to_a_device_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_looks_at_the_hosts_devices_and_changes_none() {
+fn an_ordinary_user_can_list_devices_but_not_change_them() {
     let lab = Lab::new();
     let _pair = Device::new(&lab, &["veth", "blackbox0", "blackbox1"]);
     let assert = lab.as_user("ch02-net").arg("list").assert().success();
@@ -361,7 +361,7 @@ fn an_ordinary_user_looks_at_the_hosts_devices_and_changes_none() {
 
 #[test]
 #[file_serial(machine)]
-fn a_device_keeps_a_name_that_is_taken_elsewhere() {
+fn move_refuses_a_device_name_in_use_in_the_target_namespace() {
     let lab = Lab::new();
     let inhabitant = Inhabitant::new(&lab);
     let _pair = Device::new(&lab, &["veth", "blackbox0", "blackbox1"]);

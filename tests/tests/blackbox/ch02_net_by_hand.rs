@@ -1,4 +1,4 @@
-//! ch02-net: addresses, routes and bridges by hand, in namespaces of the test's own.
+//! ch02-net: addresses, routes and bridges by hand, in namespaces that the test creates.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::path::Path;
@@ -11,8 +11,8 @@ use serial_test::file_serial;
 
 use crate::ch02_net::{Inhabitant, chapter, row, text};
 
-/// Give an end of a veth pair, which is in `from`, to another namespace, with an
-/// address, and set it up.
+/// Move an end of a veth pair from one namespace to another, give it an address, and set
+/// it up.
 fn plug(lab: &Lab, from: &Inhabitant, device: &str, to: &Inhabitant, address: &str) {
     from.call(lab, &["move", device, &to.pid]);
     set(lab, to, device, address);
@@ -24,7 +24,7 @@ fn set(lab: &Lab, of: &Inhabitant, device: &str, address: &str) {
     of.call(lab, &["up", device]);
 }
 
-/// What ping(8) prints, and whether it got its answer.
+/// Whether ping(8) got an answer, and its output.
 fn ping(lab: &Lab, from: &Inhabitant, address: &str) -> (bool, String) {
     let mut ping = from.enter(lab, &lab.image().join("bin/busybox"));
     let output =
@@ -35,7 +35,7 @@ fn ping(lab: &Lab, from: &Inhabitant, address: &str) -> (bool, String) {
 
 #[test]
 #[file_serial(machine)]
-fn two_networks_talk_through_a_router_that_is_made_by_hand() {
+fn two_networks_communicate_through_a_router() {
     let lab = Lab::new();
     let [left, router, right] = [(); 3].map(|()| Inhabitant::new(&lab));
     for words in [["make", "veth", "l0", "left0"], ["make", "veth", "r0", "right0"]]
@@ -47,7 +47,7 @@ fn two_networks_talk_through_a_router_that_is_made_by_hand() {
     plug(&lab, &router, "left0", &left, "10.1.0.2/24");
     plug(&lab, &router, "right0", &right, "10.2.0.2/24");
 
-    // The neighbour is reached, and nothing behind it.
+    // The neighbour is reachable, and the network behind it is not.
     assert!(ping(&lab, &left, "10.1.0.1").0);
     let (answered, said) = ping(&lab, &left, "10.2.0.2");
     assert!(!answered && said.contains("unreachable"), "{said}");
@@ -55,8 +55,8 @@ fn two_networks_talk_through_a_router_that_is_made_by_hand() {
     left.call(&lab, &["route", "add", "default", "via", "10.1.0.1"]);
     let back = ["route", "add", "10.1.0.0/24", "dev", "right0", "via", "10.2.0.1"];
     right.call(&lab, &back);
-    // A host is no router until it is told to be one. A new namespace has what the
-    // first one has.
+    // A host does not forward packets until this is enabled. A new namespace inherits
+    // the setting of the first one.
     let forward = |value: &str| {
         let script = format!("echo {value} > /proc/sys/net/ipv4/ip_forward");
         let mut shell = router.enter(&lab, Path::new("sh"));
@@ -82,7 +82,7 @@ fn two_networks_talk_through_a_router_that_is_made_by_hand() {
     let (answered, said) = ping(&lab, &left, "10.2.0.2");
     assert!(!answered && said.contains("unreachable"), "{said}");
 
-    // With its address a device loses its routes.
+    // A device that loses its address loses its routes too.
     left.call(&lab, &["address", "remove", "10.1.0.2/24", "dev", "left0"]);
     assert_eq!(left.call(&lab, &["route", "show"]), "");
     assert!(!left.call(&lab, &["address", "show"]).contains("10.1.0.2"));
@@ -90,7 +90,7 @@ fn two_networks_talk_through_a_router_that_is_made_by_hand() {
 
 #[test]
 #[file_serial(machine)]
-fn a_bridge_joins_its_ports() {
+fn a_bridge_connects_its_ports() {
     let lab = Lab::new();
     let [one, switch, two] = [(); 3].map(|()| Inhabitant::new(&lab));
     switch.call(&lab, &["make", "bridge", "br0"]);
@@ -103,8 +103,8 @@ fn a_bridge_joins_its_ports() {
         switch.call(&lab, &["up", port]);
         plug(&lab, &switch, other, inhabitant, address);
     }
-    // Without a master, each port is a cable's end that leads nowhere. From here on
-    // two looks for one for some seconds in vain, so the next ping is one's.
+    // Without a master, a port is not connected to the other port. After this failed
+    // ping, `two` does not find `one` for some seconds, so `one` sends the next ping.
     assert!(!ping(&lab, &two, "192.168.10.2").0);
     switch.call(&lab, &["master", "port1", "br0"]);
     switch.call(&lab, &["master", "port2", "br0"]);
@@ -131,7 +131,7 @@ fn list_shows_hardware_address_mtu_flags_peer_and_netns_local() {
         let list = here.call(&lab, &["list"]);
         row(&list, device).unwrap()[5].to_owned()
     };
-    // The kernel looks a little later whether it has a carrier.
+    // The kernel checks the carrier a little later.
     until(|| flags("a") == "BMU");
     let list = here.call(&lab, &["list"]);
     let shown = |name| row(&list, name).unwrap()[2..9].to_vec();
@@ -141,7 +141,7 @@ fn list_shows_hardware_address_mtu_flags_peer_and_netns_local() {
     assert_eq!(of_lo[1..], ["65536", "00:00:00:00:00:00", "L", "-", "-", "yes"]);
     assert_eq!(shown("b")[3..], ["BM", "a", "-", "no"]);
 
-    // An index of another namespace is not taken for a device of this one.
+    // An index in another namespace is not mistaken for a device of this namespace.
     let index = row(&list, "a").unwrap()[0].to_owned();
     there.call(&lab, &["make", "veth", "x0", "x1"]);
     there.call(&lab, &["make", "veth", "y0", "y1"]);
@@ -150,13 +150,13 @@ fn list_shows_hardware_address_mtu_flags_peer_and_netns_local() {
     there.call(&lab, &["up", "b"]);
     let other = there.call(&lab, &["list"]);
     assert_eq!(row(&other, "b").unwrap()[6], format!("if{index}"), "{other}");
-    // And both ends have a carrier now.
+    // Both ends have a carrier now.
     until(|| flags("a") == "BMRU");
 }
 
 #[test]
 #[file_serial(machine)]
-fn what_can_not_be_done_to_addresses_and_routes_is_named() {
+fn address_and_route_errors_name_the_cause_and_the_remedy() {
     let lab = Lab::new();
     let inhabitant = Inhabitant::new(&lab);
     inhabitant.call(&lab, &["make", "veth", "a", "b"]);
@@ -208,7 +208,7 @@ fn what_can_not_be_done_to_addresses_and_routes_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_is_shown_addresses_and_routes() {
+fn an_ordinary_user_can_show_addresses_and_routes() {
     let lab = Lab::new();
     for words in [&["address", "show"][..], &["addr", "list"], &["route", "show"]] {
         let as_root = lab.chapter("ch02-net").args(words).assert().success();
@@ -224,7 +224,7 @@ fn an_ordinary_user_is_shown_addresses_and_routes() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     for words in [
         &[][..],

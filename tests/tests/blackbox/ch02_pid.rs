@@ -1,4 +1,4 @@
-//! ch02-pid: process number 1, and what that means for ends and signals.
+//! ch02-pid: PID 1, and its effect on the end of a container and on signals.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use serial_test::file_serial;
 
 #[test]
 #[file_serial(machine)]
-fn the_first_process_is_number_1() {
+fn the_first_process_has_pid_1() {
     let lab = Lab::new();
     let mut run = lab.chapter("ch02-pid");
     run.args(["run", "sh", "-c", "echo $$"]).assert().success().stdout("1\n");
@@ -24,11 +24,11 @@ fn the_first_process_is_number_1() {
 
 #[test]
 #[file_serial(machine)]
-fn nothing_outlives_number_1() {
+fn no_process_outlives_pid_1() {
     let lab = Lab::new();
     let mut run = lab.chapter("ch02-pid");
     let script = "setsid sleep 1000 >/dev/null 2>&1 & sleep 0.1; exit 3";
-    // A daemon that holds the output open would make this wait, too.
+    // If the daemon kept the output open, this call would wait for it.
     run.args(["run", "sh", "-c", script]).assert().code(3);
     // The lab looks for the daemon.
 }
@@ -65,14 +65,15 @@ fn a_signal_reaches_the_programs_handler() {
 
 #[test]
 #[file_serial(machine)]
-fn a_second_signal_kills_a_number_1_that_has_no_handler() {
+fn a_second_signal_kills_a_pid_1_without_a_handler() {
     let lab = Lab::new();
-    // No shell: one that runs a -c script catches SIGINT.
+    // Not a shell: a shell that runs a -c script catches SIGINT.
     let mut command: Command = lab.command(&[], "ch02-pid");
     let mut child = command.args(["run", "sleep", "1000"]).spawn().unwrap();
     let pid = child.id();
     let children = format!("/proc/{pid}/task/{pid}/children");
-    // Its name changes before exec is over; asleep it is only when the program runs.
+    // The name changes before execve(2) has finished. The process sleeps only when the
+    // program runs.
     let asleep = || {
         let inside = std::fs::read_to_string(&children).unwrap_or_default();
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", inside.trim()));
@@ -83,14 +84,17 @@ fn a_second_signal_kills_a_number_1_that_has_no_handler() {
     }
     send(&child, Signal::SIGINT);
     std::thread::sleep(Duration::from_millis(300));
-    assert!(child.try_wait().unwrap().is_none(), "one SIGINT is asked for in vain");
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "the first SIGINT ended the program"
+    );
     send(&child, Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(137));
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_number_1_that_ignores_sigterm_has_ten_seconds() {
+fn a_pid_1_that_ignores_sigterm_is_killed_after_ten_seconds() {
     let lab = Lab::new();
     let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
     let (mut child, _out) = ready(&lab, script);
@@ -102,7 +106,7 @@ fn a_number_1_that_ignores_sigterm_has_ten_seconds() {
 
 #[test]
 #[file_serial(machine)]
-fn the_container_dies_with_a_killed_host_side_even_when_it_ignores_signals() {
+fn a_container_that_ignores_signals_ends_with_its_killed_host_side() {
     let lab = Lab::new();
     let script = "trap '' TERM INT HUP; setsid sleep 1000 & echo ready; \
                   while :; do sleep 0.05; done";
@@ -114,7 +118,7 @@ fn the_container_dies_with_a_killed_host_side_even_when_it_ignores_signals() {
 
 #[test]
 #[file_serial(machine)]
-fn a_caller_that_ignores_sigchld_changes_nothing() {
+fn run_returns_the_exit_status_if_the_caller_ignores_sigchld() {
     let lab = Lab::new();
     let probe = blackbox::probe();
     let ignoring = [probe.as_os_str(), "ignoring-sigchld".as_ref()];

@@ -1,4 +1,4 @@
-//! ch02-setns: the three calls, and what the numbers in /proc/PID/ns mean.
+//! ch02-setns: clone(2), unshare(2) and setns(2), and the numbers in /proc/PID/ns.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -22,7 +22,8 @@ const KINDS: [(&str, &str); 8] = [
     ("time", "--time"),
 ];
 
-/// A process in namespaces of its own, with the host name `box`, until it is dropped.
+/// A process in its own namespaces, with the hostname `box`. It is killed when this value
+/// is dropped.
 struct Inhabitant {
     host_side: Child,
     pid: String,
@@ -65,7 +66,7 @@ fn number(pid: &str, kind: &str) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn the_list_has_the_numbers_of_proc_and_tells_whose_they_are() {
+fn list_shows_namespace_numbers_and_whether_they_are_the_callers() {
     let lab = Lab::new();
     let mut list = lab.chapter("ch02-setns");
     let assert = list.arg("list").assert().success();
@@ -91,7 +92,7 @@ fn the_list_has_the_numbers_of_proc_and_tells_whose_they_are() {
 
 #[test]
 #[file_serial(machine)]
-fn run_and_unshare_change_the_kind_that_is_asked_for_and_no_other() {
+fn run_and_unshare_create_only_the_requested_namespace() {
     let lab = Lab::new();
     let script = "for kind; do readlink /proc/self/ns/$kind; done";
     for verb in ["run", "unshare"] {
@@ -112,7 +113,7 @@ fn run_and_unshare_change_the_kind_that_is_asked_for_and_no_other() {
 
 #[test]
 #[file_serial(machine)]
-fn unshare_leaves_the_host_as_it_was() {
+fn unshare_does_not_change_the_host() {
     let lab = Lab::new();
     let name = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let before = name();
@@ -122,7 +123,7 @@ fn unshare_leaves_the_host_as_it_was() {
     unshare.args(["unshare", "--uts", "--mount", "--pid", "sh", "-c", script]);
     unshare.assert().code(4).stdout("inside\n1\n");
     assert_eq!(name(), before);
-    // The probe makes `/` shared, as systemd does, and looks at the mounts after.
+    // The probe makes `/` shared, as systemd does, and compares the mounts afterwards.
     let probe = blackbox::probe();
     for propagation in ["shared", "private"] {
         let wrapper = [probe.as_os_str(), propagation.as_ref()];
@@ -134,7 +135,7 @@ fn unshare_leaves_the_host_as_it_was() {
 
 #[test]
 #[file_serial(machine)]
-fn enter_joins_what_is_not_ours_or_only_what_is_asked_for() {
+fn enter_joins_all_foreign_namespaces_or_only_the_requested_one() {
     let lab = Lab::new();
     let inhabitant =
         Inhabitant::new(lab.command(&[], "ch02-setns"), &["--uts", "--pid"]);
@@ -156,7 +157,7 @@ fn enter_joins_what_is_not_ours_or_only_what_is_asked_for() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_joins_ones_own_and_nobody_elses() {
+fn an_ordinary_user_joins_only_processes_of_the_same_user() {
     let lab = Lab::new();
     let inhabitant = Inhabitant::new(lab.user_command("ch02-setns"), &["--uts"]);
     // The user's program is the child of the helper's process.
@@ -178,7 +179,7 @@ fn an_ordinary_user_joins_ones_own_and_nobody_elses() {
 
 #[test]
 #[file_serial(machine)]
-fn a_held_namespace_outlives_its_last_process_until_it_is_let_go() {
+fn a_held_namespace_outlives_its_last_process_until_release() {
     let lab = Lab::new();
     let mut inhabitant = Inhabitant::new(lab.command(&[], "ch02-setns"), &["--uts"]);
     let pid = inhabitant.pid.clone();
@@ -192,13 +193,14 @@ fn a_held_namespace_outlives_its_last_process_until_it_is_let_go() {
     let gone = call(&["enter", "mine", "hostname"]).code(125);
     gone.stderr(contains("no namespace is held under mine"));
     call(&["release", "mine"]).code(125).stderr(contains("no namespace is held"));
-    // The lab looks for the mount and the file; the directory stays.
+    // The lab looks for the mount and the file. The directory is not removed by the
+    // program.
     fs::remove_dir(lab.state().join("namespaces")).unwrap();
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_pid_namespace_is_of_no_use_without_its_number_1() {
+fn a_pid_namespace_cannot_be_entered_after_its_pid_1_has_ended() {
     let lab = Lab::new();
     let mut inhabitant = Inhabitant::new(lab.command(&[], "ch02-setns"), &["--pid"]);
     let pid = inhabitant.pid.clone();
@@ -215,7 +217,7 @@ fn a_pid_namespace_is_of_no_use_without_its_number_1() {
 
 #[test]
 #[file_serial(machine)]
-fn what_cannot_be_held_leaves_no_name_behind() {
+fn a_failed_hold_leaves_no_name_behind() {
     let lab = Lab::new();
     let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
     let this = std::process::id().to_string();
@@ -228,7 +230,7 @@ fn what_cannot_be_held_leaves_no_name_behind() {
         .code(125)
         .stderr(contains("no process"));
     call(&["hold", "../mine", &this, "--uts"]).code(2);
-    // enter would take it for a process.
+    // `enter` would interpret this name as a PID.
     call(&["hold", "123", &this, "--uts"])
         .code(125)
         .stderr(contains("123 would mean process 123"));
@@ -239,7 +241,7 @@ fn what_cannot_be_held_leaves_no_name_behind() {
 
 #[test]
 #[file_serial(machine)]
-fn a_process_that_is_not_there_is_named() {
+fn list_and_enter_report_a_process_that_does_not_exist() {
     let lab = Lab::new();
     for words in [&["list", "999999999"][..], &["enter", "99999999", "true"]] {
         let assert = lab.chapter("ch02-setns").args(words).assert().code(125);
@@ -252,7 +254,7 @@ fn a_process_that_is_not_there_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_that_can_not_be_executed_is_named_as_run_does() {
+fn enter_and_unshare_report_exec_errors_like_run() {
     let lab = Lab::new();
     let this = std::process::id().to_string();
     for words in [&["enter", &this][..], &["unshare"], &["unshare", "--pid"]] {
@@ -271,7 +273,7 @@ fn a_program_that_can_not_be_executed_is_named_as_run_does() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     let out = lab.chapter("ch02-setns").arg("--help").output().unwrap().stdout;
     assert_snapshot!("ch02-setns-help", String::from_utf8(out).unwrap());

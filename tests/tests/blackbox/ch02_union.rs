@@ -1,4 +1,4 @@
-//! ch02-union: trees on top of each other, by the same rules whoever merges them.
+//! ch02-union: merged directory trees. The rules are the same with every driver.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ use predicates::str::contains;
 use rustix::fs::{XattrFlags, lgetxattr, lsetxattr};
 use serial_test::file_serial;
 
-/// The rules, each a test for each of the two drivers.
+/// The rules. Each rule is one test for each of the two drivers.
 macro_rules! rules {
     ($($rule:ident)*) => {
         mod overlay {
@@ -59,11 +59,11 @@ rules! {
     the_leftmost_lower_directory_lies_on_top
     the_first_write_copies_the_whole_file_up
     a_removed_file_leaves_a_whiteout_and_is_gone_in_the_next_run
-    a_directory_that_is_made_again_is_opaque
-    whiteouts_and_opaque_directories_count_in_a_lower_layer_too
+    a_recreated_directory_is_opaque
+    whiteouts_and_opaque_directories_work_in_lower_layers_too
     a_directory_of_the_lower_layer_is_not_renamed
-    more_layers_than_a_page_of_options_has_room_for_are_merged
-    the_merged_tree_is_seen_at_the_place_that_was_named_and_by_nobody_else
+    layers_whose_paths_exceed_one_page_of_options_are_merged
+    only_the_container_sees_the_merged_tree_at_the_given_path
 }
 
 /// Whether the kernel knows this file system now.
@@ -74,13 +74,13 @@ fn is_known(name: &str) -> bool {
 
 pub(crate) fn has_aufs() -> bool {
     let known = || is_known("aufs");
-    // Without a module of that name it fails, and nothing is known that wasn't.
+    // If there is no module of this name, modprobe(8) fails, and aufs stays unknown.
     known()
         || Command::new("modprobe").args(["-q", "aufs"]).status().is_ok() && known()
 }
 
-/// Trees to play with, and who merges them.
-struct Play {
+/// The trees of a test, and the driver that merges them.
+struct Trees {
     lab: Lab,
     driver: &'static str,
     lower: Vec<PathBuf>,
@@ -88,15 +88,15 @@ struct Play {
     work: PathBuf,
 }
 
-impl Play {
-    fn new(driver: &'static str) -> Play {
+impl Trees {
+    fn new(driver: &'static str) -> Trees {
         let lab = Lab::new();
         let [lower, upper, work] = ["lower", "upper", "work"].map(|name| {
             let path = lab.dir().join(name);
             fs::create_dir(&path).unwrap();
             path
         });
-        Play { lab, driver, lower: vec![lower], upper, work }
+        Trees { lab, driver, lower: vec![lower], upper, work }
     }
 
     /// The last of the lower directories.
@@ -123,19 +123,19 @@ impl Play {
         self.complete(self.lab.chapter("ch02-union")).args(words).assert()
     }
 
-    /// What a script prints in it.
+    /// The standard output of a script in the merged tree.
     fn shell(&self, script: &str) -> String {
         let run = self.run(&["sh", "-c", script]).success().stderr("");
         String::from_utf8(run.get_output().stdout.clone()).unwrap()
     }
 
-    /// The refusal, before which nothing has run.
+    /// The error of a run that is refused before the program starts.
     fn refused(&self) -> String {
         let run = self.run(&["echo", "it ran"]).code(125).stdout("");
         String::from_utf8(run.get_output().stderr.clone()).unwrap()
     }
 
-    /// Assert that the write layer says this file to be removed.
+    /// Assert that the write layer marks this file as removed.
     fn assert_whiteout(&self, path: &str) {
         let path = self.upper.join(path);
         if self.driver == "aufs" {
@@ -172,46 +172,46 @@ fn names(directory: &Path) -> BTreeSet<String> {
 }
 
 fn upper_hides_lower_and_directories_are_merged(driver: &'static str) {
-    let play = Play::new(driver);
-    play.write(&play.lower().join("both"), "lower\n");
-    play.write(&play.upper.join("both"), "upper\n");
-    play.write(&play.lower().join("dir/below"), "");
-    play.write(&play.upper.join("dir/above"), "");
-    assert_eq!(play.shell("cat both; ls dir"), "upper\nabove\nbelow\n");
+    let trees = Trees::new(driver);
+    trees.write(&trees.lower().join("both"), "lower\n");
+    trees.write(&trees.upper.join("both"), "upper\n");
+    trees.write(&trees.lower().join("dir/below"), "");
+    trees.write(&trees.upper.join("dir/above"), "");
+    assert_eq!(trees.shell("cat both; ls dir"), "upper\nabove\nbelow\n");
 }
 
 fn the_leftmost_lower_directory_lies_on_top(driver: &'static str) {
-    let mut play = Play::new(driver);
-    play.lower = ["l1", "l2", "l3"].map(|name| play.lab.dir().join(name)).to_vec();
-    for lower in &play.lower {
+    let mut trees = Trees::new(driver);
+    trees.lower = ["l1", "l2", "l3"].map(|name| trees.lab.dir().join(name)).to_vec();
+    for lower in &trees.lower {
         let name = lower.file_name().unwrap().to_str().unwrap();
-        play.write(&lower.join("all"), name);
-        play.write(&lower.join(name), name);
+        trees.write(&lower.join("all"), name);
+        trees.write(&lower.join(name), name);
     }
-    play.write(&play.lower[1].join("two"), "l2");
-    play.write(&play.lower[2].join("two"), "l3");
-    assert_eq!(play.shell("cat all two; echo; echo *"), "l1l2\nall l1 l2 l3 two\n");
+    trees.write(&trees.lower[1].join("two"), "l2");
+    trees.write(&trees.lower[2].join("two"), "l3");
+    assert_eq!(trees.shell("cat all two; echo; echo *"), "l1l2\nall l1 l2 l3 two\n");
 }
 
 fn the_first_write_copies_the_whole_file_up(driver: &'static str) {
-    let play = Play::new(driver);
+    let trees = Trees::new(driver);
     let text = "x".repeat(1 << 20);
-    let (below, above) = (play.lower().join("big"), play.upper.join("big"));
-    play.write(&below, &text);
+    let (below, above) = (trees.lower().join("big"), trees.upper.join("big"));
+    trees.write(&below, &text);
     fs::set_permissions(&below, fs::Permissions::from_mode(0o4751)).unwrap();
     chown(&below, Some(7), Some(8)).unwrap();
     fs::set_permissions(&below, fs::Permissions::from_mode(0o4751)).unwrap();
-    // To look is no write.
-    assert_eq!(play.shell("wc -c < big"), "1048576\n");
+    // Reading does not copy the file.
+    assert_eq!(trees.shell("wc -c < big"), "1048576\n");
     assert!(!above.exists());
-    play.shell("chmod 4750 big");
+    trees.shell("chmod 4750 big");
     let (old, new) = (fs::metadata(&below).unwrap(), fs::metadata(&above).unwrap());
     assert_eq!(
         (new.len(), new.mode(), new.uid(), new.gid()),
         (1 << 20, 0o104750, 7, 8)
     );
     assert_eq!((old.len(), old.mode()), (1 << 20, 0o104751));
-    play.shell("printf y >> big");
+    trees.shell("printf y >> big");
     assert_eq!(fs::read_to_string(above).unwrap(), text.clone() + "y");
     assert_eq!(fs::read_to_string(below).unwrap(), text);
 }
@@ -219,108 +219,105 @@ fn the_first_write_copies_the_whole_file_up(driver: &'static str) {
 fn a_removed_file_leaves_a_whiteout_and_is_gone_in_the_next_run(
     driver: &'static str,
 ) {
-    let play = Play::new(driver);
-    play.write(&play.lower().join("d/gone"), "text");
-    play.write(&play.lower().join("d/kept"), "");
-    assert_eq!(play.shell("rm d/gone; ls d; touch d/new"), "kept\n");
-    play.assert_whiteout("d/gone");
+    let trees = Trees::new(driver);
+    trees.write(&trees.lower().join("d/gone"), "text");
+    trees.write(&trees.lower().join("d/kept"), "");
+    assert_eq!(trees.shell("rm d/gone; ls d; touch d/new"), "kept\n");
+    trees.assert_whiteout("d/gone");
     assert_eq!(
-        names(&play.lower().join("d")),
+        names(&trees.lower().join("d")),
         ["gone", "kept"].map(Into::into).into()
     );
-    assert_eq!(play.shell("ls d"), "kept\nnew\n");
-    // A file may come back, and is another.
-    assert_eq!(play.shell("touch d/gone; cat d/gone; ls d"), "gone\nkept\nnew\n");
+    assert_eq!(trees.shell("ls d"), "kept\nnew\n");
+    // A file of the same name can be created again. It is a new file.
+    assert_eq!(trees.shell("touch d/gone; cat d/gone; ls d"), "gone\nkept\nnew\n");
 }
 
-fn a_directory_that_is_made_again_is_opaque(driver: &'static str) {
-    let play = Play::new(driver);
-    play.write(&play.lower().join("d/e/old"), "");
-    assert_eq!(play.shell("rm -r d; mkdir d; touch d/new; ls d"), "new\n");
-    play.assert_opaque("d");
-    assert_eq!(play.shell("ls d"), "new\n");
-    assert!(play.lower().join("d/e/old").exists());
+fn a_recreated_directory_is_opaque(driver: &'static str) {
+    let trees = Trees::new(driver);
+    trees.write(&trees.lower().join("d/e/old"), "");
+    assert_eq!(trees.shell("rm -r d; mkdir d; touch d/new; ls d"), "new\n");
+    trees.assert_opaque("d");
+    assert_eq!(trees.shell("ls d"), "new\n");
+    assert!(trees.lower().join("d/e/old").exists());
 }
 
-fn whiteouts_and_opaque_directories_count_in_a_lower_layer_too(
-    driver: &'static str,
-) {
-    let mut play = Play::new(driver);
-    play.write(&play.lower().join("gone"), "");
-    play.write(&play.lower().join("kept"), "");
-    play.write(&play.lower().join("d/old"), "");
-    play.shell("rm gone; rm -r d; mkdir d; touch d/new");
-    // What was written is the upper one of two lower layers now.
-    play.lower.insert(0, play.upper.clone());
+fn whiteouts_and_opaque_directories_work_in_lower_layers_too(driver: &'static str) {
+    let mut trees = Trees::new(driver);
+    trees.write(&trees.lower().join("gone"), "");
+    trees.write(&trees.lower().join("kept"), "");
+    trees.write(&trees.lower().join("d/old"), "");
+    trees.shell("rm gone; rm -r d; mkdir d; touch d/new");
+    // The old write layer becomes the upper one of two lower layers.
+    trees.lower.insert(0, trees.upper.clone());
     for (name, place) in [("upper2", 0), ("work2", 1)] {
-        let path = play.lab.dir().join(name);
+        let path = trees.lab.dir().join(name);
         fs::create_dir(&path).unwrap();
-        *[&mut play.upper, &mut play.work][place] = path;
+        *[&mut trees.upper, &mut trees.work][place] = path;
     }
-    assert_eq!(play.shell("ls; ls d"), "d\nkept\nnew\n");
+    assert_eq!(trees.shell("ls; ls d"), "d\nkept\nnew\n");
 }
 
 fn a_directory_of_the_lower_layer_is_not_renamed(driver: &'static str) {
-    let play = Play::new(driver);
-    play.write(&play.lower().join("old/file"), "text\n");
+    let trees = Trees::new(driver);
+    trees.write(&trees.lower().join("old/file"), "text\n");
     let probe = probe();
     let rename = |from, to| {
-        let run = play.run(&[probe.to_str().unwrap(), "rename", from, to]).success();
+        let run =
+            trees.run(&[probe.to_str().unwrap(), "rename", from, to]).success();
         String::from_utf8(run.get_output().stdout.clone()).unwrap()
     };
-    // EXDEV, which mv(1) answers with a copy: a redirect would be a mark that only
-    // this kernel understands.
+    // EXDEV, on which mv(1) makes a copy. A redirect would be an attribute that only
+    // overlayfs of this kernel understands.
     assert_eq!(rename("old", "new"), "CrossesDevices\n");
     assert_eq!(
-        play.shell("mkdir own; mv old new; cat new/file; ls"),
+        trees.shell("mkdir own; mv old new; cat new/file; ls"),
         "text\nnew\nown\n"
     );
     assert_eq!(rename("own", "other"), "renamed\n");
-    assert_eq!(play.shell("ls"), "new\nother\n");
+    assert_eq!(trees.shell("ls"), "new\nother\n");
 }
 
-fn more_layers_than_a_page_of_options_has_room_for_are_merged(driver: &'static str) {
-    let mut play = Play::new(driver);
-    // aufs is built for 127 branches, usually.
+fn layers_whose_paths_exceed_one_page_of_options_are_merged(driver: &'static str) {
+    let mut trees = Trees::new(driver);
+    // aufs is usually built with a limit of 127 branches.
     let count = if driver == "aufs" { 120 } else { 500 };
-    let long = play.lab.dir().join("a directory with a name that is rather long");
-    play.lower = (0..count).map(|n| long.join(n.to_string())).collect();
-    for (n, lower) in play.lower.iter().enumerate() {
-        play.write(&lower.join("top"), &n.to_string());
-        play.write(&lower.join(format!("of{n}")), "");
+    let long = trees.lab.dir().join("a directory with a name that is rather long");
+    trees.lower = (0..count).map(|n| long.join(n.to_string())).collect();
+    for (n, lower) in trees.lower.iter().enumerate() {
+        trees.write(&lower.join("top"), &n.to_string());
+        trees.write(&lower.join(format!("of{n}")), "");
     }
     let script = "cat top; echo; ls | wc -l; touch new; mount | tail -1; pwd";
-    let said = play.shell(script);
+    let said = trees.shell(script);
     let mut lines = said.lines();
     assert_eq!(lines.next(), Some("0"));
     assert_eq!(lines.next(), Some(&*(count + 1).to_string()));
-    // On top is the union, where the tmpfs with the short names was.
+    // The topmost mount is the union, which replaces the tmpfs with the short names.
     assert!(lines.next().unwrap().contains(&format!("type {driver} (")), "{said}");
     assert!(lines.next().unwrap().ends_with("/merged"), "{said}");
-    assert!(play.upper.join("new").exists());
-    // None of it was left below the union.
-    assert_eq!(play.shell("mount | grep -c /merged"), "1\n");
+    assert!(trees.upper.join("new").exists());
+    // The tmpfs is not left below the union.
+    assert_eq!(trees.shell("mount | grep -c /merged"), "1\n");
 }
 
-fn the_merged_tree_is_seen_at_the_place_that_was_named_and_by_nobody_else(
-    driver: &'static str,
-) {
-    let play = Play::new(driver);
-    play.write(&play.lower().join("file"), "");
-    let place = play.lab.dir().join("place");
+fn only_the_container_sees_the_merged_tree_at_the_given_path(driver: &'static str) {
+    let trees = Trees::new(driver);
+    trees.write(&trees.lower().join("file"), "");
+    let place = trees.lab.dir().join("place");
     fs::create_dir(&place).unwrap();
     let probe = probe();
     // Relative paths start at the caller's working directory, and the host's `/` may
     // be shared.
     for kind in ["shared", "private"] {
         let wrapper = [probe.as_os_str(), kind.as_ref()];
-        let mut run = play.lab.wrapped(&wrapper, "ch02-union");
+        let mut run = trees.lab.wrapped(&wrapper, "ch02-union");
         run.args(["run", "--driver", driver, "--lower", "lower", "--upper=upper"]);
         run.args(["-work", "work", "-merged", "place", "sh", "-c", "pwd; ls"]);
         run.assert().success().stdout(format!("{}\nfile\n", place.display()));
         assert_eq!(names(&place).len(), 0);
     }
-    assert!(!play.lab.state().join("containers").exists());
+    assert!(!trees.lab.state().join("containers").exists());
 }
 
 /// A file system mounted for one test.
@@ -342,187 +339,188 @@ impl Drop for Mounted {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_has_the_same_rules_from_overlay() {
-    let play = Play::new("overlay");
-    play.write(&play.lower().join("both"), "lower\n");
-    play.write(&play.lower().join("gone"), "");
-    play.write(&play.lower().join("d/old"), "");
-    for path in [play.lower(), &play.upper, &play.work] {
+fn overlay_follows_the_same_rules_for_an_ordinary_user() {
+    let trees = Trees::new("overlay");
+    trees.write(&trees.lower().join("both"), "lower\n");
+    trees.write(&trees.lower().join("gone"), "");
+    trees.write(&trees.lower().join("d/old"), "");
+    for path in [trees.lower(), &trees.upper, &trees.work] {
         chown(path, Some(user()), Some(user())).unwrap();
     }
     for name in ["both", "gone", "d", "d/old"] {
-        chown(play.lower().join(name), Some(user()), Some(user())).unwrap();
+        chown(trees.lower().join(name), Some(user()), Some(user())).unwrap();
     }
     let run = |words: &[&str]| {
-        let mut run = play.complete(play.lab.as_user("ch02-union"));
+        let mut run = trees.complete(trees.lab.as_user("ch02-union"));
         run.args(words).assert().success()
     };
     let script = "cat both; echo upper >> both; rm gone; ls";
     run(&["sh", "-c", script]).stdout("lower\nboth\nd\n");
     run(&["cat", "both"]).stdout("lower\nupper\n");
-    play.assert_whiteout("gone");
-    let probe = play.lab.dir().join("probe");
+    trees.assert_whiteout("gone");
+    let probe = trees.lab.dir().join("probe");
     let rename = run(&[probe.to_str().unwrap(), "rename", "d", "e"]);
     rename.stdout("CrossesDevices\n");
     // The mark of an opaque directory is an attribute in "user.", since only real
     // root writes the others. A tmpfs takes such since Linux 6.6.
-    if lsetxattr(&play.upper, "user.known", b"", XattrFlags::empty()).is_ok() {
+    if lsetxattr(&trees.upper, "user.known", b"", XattrFlags::empty()).is_ok() {
         run(&["sh", "-c", "rm -r d; mkdir d; ls d"]).stdout("");
-        assert_eq!(attribute(&play.upper.join("d"), "user.overlay.opaque"), b"y");
+        assert_eq!(attribute(&trees.upper.join("d"), "user.overlay.opaque"), b"y");
     }
 }
 
 #[test]
 #[file_serial(machine)]
 fn five_hundred_and_one_layers_are_refused() {
-    let mut play = Play::new("overlay");
-    play.lower = vec![play.lower().to_owned(); 501];
-    let said = play.refused();
+    let mut trees = Trees::new("overlay");
+    trees.lower = vec![trees.lower().to_owned(); 501];
+    let said = trees.refused();
     let text = "error: prepare merged: 501 lower directories, but overlayfs accepts at most 500";
     assert!(said.starts_with(text), "{said}");
 }
 
 #[test]
 #[file_serial(machine)]
-fn separators_in_paths_do_overlay_no_harm() {
-    let mut play = Play::new("overlay");
-    let odd = play.lab.dir().join(r"a:b,c\d e=f");
-    play.lower = vec![odd.join("l:1"), odd.join(r"l\,2")];
-    play.write(&play.lower[0].join("one"), "");
-    play.write(&play.lower[1].join("two"), "");
-    (play.upper, play.work) = (odd.join("u:p"), odd.join("w,k"));
-    fs::create_dir(&play.upper).unwrap();
-    fs::create_dir(&play.work).unwrap();
-    assert_eq!(play.shell("touch new; ls"), "new\none\ntwo\n");
-    assert!(play.upper.join("new").exists());
+fn overlay_accepts_separators_in_paths() {
+    let mut trees = Trees::new("overlay");
+    let odd = trees.lab.dir().join(r"a:b,c\d e=f");
+    trees.lower = vec![odd.join("l:1"), odd.join(r"l\,2")];
+    trees.write(&trees.lower[0].join("one"), "");
+    trees.write(&trees.lower[1].join("two"), "");
+    (trees.upper, trees.work) = (odd.join("u:p"), odd.join("w,k"));
+    fs::create_dir(&trees.upper).unwrap();
+    fs::create_dir(&trees.work).unwrap();
+    assert_eq!(trees.shell("touch new; ls"), "new\none\ntwo\n");
+    assert!(trees.upper.join("new").exists());
 }
 
 #[test]
 #[file_serial(machine)]
-fn separators_in_paths_are_refused_with_aufs() {
-    let mut play = Play::new("aufs");
+fn aufs_refuses_separators_in_paths() {
+    let mut trees = Trees::new("aufs");
     for odd in ["a:b", "a,b", "a=b"] {
-        let path = play.lab.dir().join(odd);
+        let path = trees.lab.dir().join(odd);
         fs::create_dir(&path).unwrap();
-        play.lower = vec![path.clone()];
-        let said = play.refused();
+        trees.lower = vec![path.clone()];
+        let said = trees.refused();
         let text = format!("aufs separates its branches by \"{}\"", &odd[1..2]);
         assert!(said.contains(&text) && said.contains(odd), "{said}");
-        let (lower, upper) = (play.upper.clone(), path);
-        play.lower = vec![lower.clone()];
-        play.upper = upper;
-        assert!(play.refused().contains(&text));
-        play.upper = lower;
+        let (lower, upper) = (trees.upper.clone(), path);
+        trees.lower = vec![lower.clone()];
+        trees.upper = upper;
+        assert!(trees.refused().contains(&text));
+        trees.upper = lower;
     }
 }
 
 #[test]
 #[file_serial(machine)]
-fn what_is_missing_or_no_directory_is_named_before_anything_is_mounted() {
+fn a_missing_or_invalid_directory_is_reported_before_any_mount() {
     for driver in ["overlay", "aufs", "copy"] {
-        let mut play = Play::new(driver);
-        let nowhere = play.lab.dir().join("nowhere");
-        let lower = std::mem::replace(&mut play.lower, vec![nowhere.clone()]);
+        let mut trees = Trees::new(driver);
+        let nowhere = trees.lab.dir().join("nowhere");
+        let lower = std::mem::replace(&mut trees.lower, vec![nowhere.clone()]);
         let text = format!(
             "error: prepare merged: stat(2) {} as the lower directory: ENOENT",
             nowhere.display()
         );
-        let said = play.refused();
+        let said = trees.refused();
         assert!(said.starts_with(&text), "{said}");
         fs::write(&nowhere, "").unwrap();
-        assert!(play.refused().contains("nowhere is not a directory"));
-        play.lower = lower;
-        let upper = std::mem::replace(&mut play.upper, nowhere.clone());
-        assert!(play.refused().contains("the upper directory"));
-        play.upper = upper;
-        // aufs needs none.
+        assert!(trees.refused().contains("nowhere is not a directory"));
+        trees.lower = lower;
+        let upper = std::mem::replace(&mut trees.upper, nowhere.clone());
+        assert!(trees.refused().contains("the upper directory"));
+        trees.upper = upper;
+        // aufs needs no work directory.
         if driver != "aufs" {
-            play.work = nowhere;
-            assert!(play.refused().contains("the work directory"));
+            trees.work = nowhere;
+            assert!(trees.refused().contains("the work directory"));
         }
-        let mut run = play.complete(play.lab.chapter("ch02-union"));
+        let mut run = trees.complete(trees.lab.chapter("ch02-union"));
         run.args(["--merged", "/none", "echo"]).assert().code(125).stdout("");
     }
 }
 
 #[test]
 #[file_serial(machine)]
-fn an_upper_directory_that_overlay_refuses_is_named_with_the_way_out() {
-    let mut play = Play::new("overlay");
+fn an_upper_directory_on_overlayfs_is_refused_with_the_remedy() {
+    let mut trees = Trees::new("overlay");
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        play.lower().display(),
-        play.upper.display(),
-        play.work.display()
+        trees.lower().display(),
+        trees.upper.display(),
+        trees.work.display()
     );
-    let on = Mounted::new(&play.lab.dir().join("on"), "overlay", &options);
-    (play.upper, play.work) = (on.0.join("u"), on.0.join("w"));
-    fs::create_dir(&play.upper).unwrap();
-    fs::create_dir(&play.work).unwrap();
-    let said = play.refused();
+    let on = Mounted::new(&trees.lab.dir().join("on"), "overlay", &options);
+    (trees.upper, trees.work) = (on.0.join("u"), on.0.join("w"));
+    fs::create_dir(&trees.upper).unwrap();
+    fs::create_dir(&trees.work).unwrap();
+    let said = trees.refused();
     assert!(said.contains("error: enter merged: mount(2) overlay on /"), "{said}");
     let reason = format!(
         ": EINVAL: Invalid argument\nhint: the write layer {} is on overlayfs, \
          which overlayfs does not support; use ext4, xfs, btrfs or tmpfs: choose \
          --upper and --work there\n",
-        play.upper.display()
+        trees.upper.display()
     );
     assert!(said.ends_with(&reason), "{said}");
 }
 
 #[test]
 #[file_serial(machine)]
-fn directories_that_can_not_go_together_are_named() {
-    let mut play = Play::new("overlay");
-    let on = Mounted::new(&play.lab.dir().join("on"), "tmpfs", "size=1m");
-    let work = std::mem::replace(&mut play.work, on.0.clone());
+fn incompatible_upper_work_and_lower_directories_are_reported() {
+    let mut trees = Trees::new("overlay");
+    let on = Mounted::new(&trees.lab.dir().join("on"), "tmpfs", "size=1m");
+    let work = std::mem::replace(&mut trees.work, on.0.clone());
     for driver in ["overlay", "copy"] {
-        play.driver = driver;
-        assert!(play.refused().contains("are on different file systems"));
+        trees.driver = driver;
+        assert!(trees.refused().contains("are on different file systems"));
     }
-    play.driver = "overlay";
-    play.work = play.upper.join("work");
-    fs::create_dir(&play.work).unwrap();
-    let said = play.refused();
+    trees.driver = "overlay";
+    trees.work = trees.upper.join("work");
+    fs::create_dir(&trees.work).unwrap();
+    let said = trees.refused();
     assert!(
         said.contains("EINVAL") && said.contains("separate directories"),
         "{said}"
     );
-    fs::remove_dir(&play.work).unwrap();
-    play.work = work;
-    play.lower = vec![play.upper.clone()];
-    let said = play.refused();
+    fs::remove_dir(&trees.work).unwrap();
+    trees.work = work;
+    trees.lower = vec![trees.upper.clone()];
+    let said = trees.refused();
     assert!(said.contains("is inside another"), "{said}");
 }
 
 #[test]
 #[file_serial(machine)]
-fn aufs_works_or_the_error_says_that_there_is_none_and_names_overlay() {
-    let mut play = Play::new("aufs");
+fn aufs_works_or_the_error_says_to_use_overlay() {
+    let mut trees = Trees::new("aufs");
     let in_chapter = |lab: &Lab, chapter| {
         let mut run = lab.chapter(chapter);
         run.args(["run", "--driver", "aufs", "sh", "-c", "touch /x; ls /x"]);
         run.assert()
     };
     if has_aufs() {
-        assert_eq!(play.shell("touch x; ls"), "x\n");
+        assert_eq!(trees.shell("touch x; ls"), "x\n");
         for chapter in ["ch04-overlay", "ch04-volume"] {
-            in_chapter(&play.lab, chapter).success().stdout("/x\n");
+            in_chapter(&trees.lab, chapter).success().stdout("/x\n");
         }
-        let mut run = play.complete(play.lab.as_user("ch02-union"));
+        let mut run = trees.complete(trees.lab.as_user("ch02-union"));
         let root_only =
             contains("EPERM").and(contains("only the host's root may mount aufs"));
         run.arg("true").assert().code(125).stderr(root_only);
-        // One inside another.
-        let (outer, inner) = (play.lower().to_owned(), play.lower().join("in"));
-        play.write(&inner.join("file"), "");
-        play.lower = vec![outer, inner];
-        let said = play.refused();
+        // One branch inside another.
+        let (outer, inner) = (trees.lower().to_owned(), trees.lower().join("in"));
+        trees.write(&inner.join("file"), "");
+        trees.lower = vec![outer, inner];
+        let said = trees.refused();
         assert!(said.contains("a branch inside another branch"), "{said}");
-        // With the write layer one more than most are built for.
-        play.lower = (0..127).map(|n| play.lab.dir().join(n.to_string())).collect();
-        play.lower.iter().for_each(|lower| fs::create_dir(lower).unwrap());
-        let many = play.run(&["true"]);
+        // With the write layer, these are 128 branches: one more than the usual limit.
+        trees.lower =
+            (0..127).map(|n| trees.lab.dir().join(n.to_string())).collect();
+        trees.lower.iter().for_each(|lower| fs::create_dir(lower).unwrap());
+        let many = trees.run(&["true"]);
         let output = many.get_output();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() || said.contains("127 branches"), "{said}");
@@ -533,30 +531,30 @@ fn aufs_works_or_the_error_says_that_there_is_none_and_names_overlay() {
             .and(contains("hint: this kernel has no aufs"))
             .and(contains("--driver overlay"))
     };
-    let said = play.refused();
+    let said = trees.refused();
     assert!(none().eval(&said), "{said}");
     let options = format!(
         "mount(2) aufs on {}",
-        play.lab.state().join("containers").display()
+        trees.lab.state().join("containers").display()
     );
     assert!(said.contains(&options), "{said}");
     let branches = format!(
         "dirs={}=rw:{}=ro+wh:",
-        play.upper.display(),
-        play.lower().display()
+        trees.upper.display(),
+        trees.lower().display()
     );
     assert!(said.contains(&branches), "{said}");
     for chapter in ["ch04-overlay", "ch04-volume"] {
-        in_chapter(&play.lab, chapter).code(125).stdout("").stderr(none());
+        in_chapter(&trees.lab, chapter).code(125).stdout("").stderr(none());
     }
-    let mut run = play.complete(play.lab.as_user("ch02-union"));
+    let mut run = trees.complete(trees.lab.as_user("ch02-union"));
     run.arg("true").assert().code(125).stderr(none());
-    // It was asked before the names were shortened, too.
-    play.lower = vec![play.lower().to_owned(); 300];
-    assert!(play.refused().contains("hint: this kernel has no aufs"));
+    // The program also looks for aufs before it shortens many names.
+    trees.lower = vec![trees.lower().to_owned(); 300];
+    assert!(trees.refused().contains("hint: this kernel has no aufs"));
 }
 
-/// Everything about a tree's files but their times.
+/// All properties of a tree's files.
 fn tree(root: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut todo = vec![root.to_owned()];
@@ -582,12 +580,12 @@ fn tree(root: &Path) -> BTreeSet<String> {
 
 #[test]
 #[file_serial(machine)]
-fn copy_keeps_everything_about_a_file_and_leaves_the_image_untouched() {
-    let play = Play::new("copy");
-    let lower = play.lower();
-    play.write(&lower.join("d/file"), "text\n");
+fn copy_preserves_all_metadata_and_does_not_change_the_image() {
+    let trees = Trees::new("copy");
+    let lower = trees.lower();
+    trees.write(&lower.join("d/file"), "text\n");
     fs::hard_link(lower.join("d/file"), lower.join("again")).unwrap();
-    play.write(&lower.join("setuid"), "");
+    trees.write(&lower.join("setuid"), "");
     chown(lower.join("setuid"), Some(7), Some(8)).unwrap();
     let mode = fs::Permissions::from_mode(0o6755);
     fs::set_permissions(lower.join("setuid"), mode).unwrap();
@@ -610,107 +608,107 @@ fn copy_keeps_everything_about_a_file_and_leaves_the_image_untouched() {
         fs::File::open(lower.join(name)).unwrap().set_times(old).unwrap();
     }
     let before = tree(lower);
-    // The root of the merged tree is the write layer's.
+    // The root of the merged tree belongs to the write layer.
     let root = |line: &String| !line.starts_with(' ');
-    assert_eq!(play.shell("cat again"), "text\n");
-    let copied: BTreeSet<_> = tree(&play.upper).into_iter().filter(root).collect();
+    assert_eq!(trees.shell("cat again"), "text\n");
+    let copied: BTreeSet<_> = tree(&trees.upper).into_iter().filter(root).collect();
     assert_eq!(copied, before.iter().filter(|line| root(line)).cloned().collect());
-    let file = play.upper.join("setuid");
+    let file = trees.upper.join("setuid");
     assert_eq!(attribute(&file, "security.capability"), capability);
-    assert_eq!(attribute(&play.upper.join("d"), "trusted.note"), b"n");
-    play.shell("echo more >> d/file; rm setuid; chmod 777 d; mv link other");
-    assert_eq!(tree(play.lower()), before);
-    assert_eq!(names(&play.work).len(), 0);
-    // Filled once: what was changed stays.
+    assert_eq!(attribute(&trees.upper.join("d"), "trusted.note"), b"n");
+    trees.shell("echo more >> d/file; rm setuid; chmod 777 d; mv link other");
+    assert_eq!(tree(trees.lower()), before);
+    assert_eq!(names(&trees.work).len(), 0);
+    // The tree is copied only once: the changes remain.
     assert_eq!(
-        play.shell("cat again; ls"),
+        trees.shell("cat again; ls"),
         "text\nmore\nagain\nd\ndevice\nother\npipe\n"
     );
 }
 
 #[test]
 #[file_serial(machine)]
-fn copy_has_the_rules_of_the_layers_that_it_merges() {
-    let mut play = Play::new("copy");
-    let top = play.lab.dir().join("top");
-    play.write(&play.lower().join("gone"), "");
-    play.write(&play.lower().join("kept"), "");
-    play.write(&play.lower().join("hidden/old"), "");
-    play.write(&play.lower().join("both/below"), "");
-    // A symlink below a directory of the same name: nothing goes where it leads.
-    let outside = play.lab.dir().join("outside");
-    play.write(&outside.join("untouched"), "");
-    symlink(&outside, play.lower().join("link")).unwrap();
-    play.write(&top.join("link/x"), "");
-    play.write(&top.join("both/above"), "");
-    play.write(&top.join("hidden/new"), "");
+fn copy_obeys_whiteouts_and_opaque_directories_of_the_layers() {
+    let mut trees = Trees::new("copy");
+    let top = trees.lab.dir().join("top");
+    trees.write(&trees.lower().join("gone"), "");
+    trees.write(&trees.lower().join("kept"), "");
+    trees.write(&trees.lower().join("hidden/old"), "");
+    trees.write(&trees.lower().join("both/below"), "");
+    // A symlink below a directory of the same name: nothing is written to its target.
+    let outside = trees.lab.dir().join("outside");
+    trees.write(&outside.join("untouched"), "");
+    symlink(&outside, trees.lower().join("link")).unwrap();
+    trees.write(&top.join("link/x"), "");
+    trees.write(&top.join("both/above"), "");
+    trees.write(&top.join("hidden/new"), "");
     let opaque = "trusted.overlay.opaque";
     lsetxattr(top.join("hidden"), opaque, b"y", XattrFlags::empty()).unwrap();
     mknod(&top.join("gone"), SFlag::S_IFCHR, Mode::empty(), 0).unwrap();
-    play.lower.insert(0, top);
-    // What a copy left that was killed counts for nothing.
-    play.write(&play.work.join("copy/half/done"), "");
-    let said = play.shell("ls; ls both hidden link");
+    trees.lower.insert(0, top);
+    // The remains of a killed copy are ignored.
+    trees.write(&trees.work.join("copy/half/done"), "");
+    let said = trees.shell("ls; ls both hidden link");
     let all = "both\nhidden\nkept\nlink\nboth:\nabove\nbelow\n\nhidden:\nnew\n\nlink:\nx\n";
     assert_eq!(said, all);
     assert_eq!(names(&outside).len(), 1);
-    let kept = lgetxattr(play.upper.join("hidden"), opaque, &mut [0; 8][..]);
+    let kept = lgetxattr(trees.upper.join("hidden"), opaque, &mut [0; 8][..]);
     assert_eq!(kept, Err(rustix::io::Errno::NODATA));
 }
 
 #[test]
 #[file_serial(machine)]
-fn copy_by_an_ordinary_user_takes_no_rights_of_others_along() {
-    let play = Play::new("copy");
+fn copy_by_an_ordinary_user_drops_setuid_bits_of_other_owners() {
+    let trees = Trees::new("copy");
     let give = |path: &Path| chown(path, Some(user()), Some(user())).unwrap();
-    for path in [play.lower(), &play.upper, &play.work] {
+    for path in [trees.lower(), &trees.upper, &trees.work] {
         give(path);
     }
     let setuid = fs::Permissions::from_mode(0o6755);
     for (name, own) in [("theirs", false), ("mine", true)] {
-        let path = play.lower().join(name);
-        play.write(&path, "");
+        let path = trees.lower().join(name);
+        trees.write(&path, "");
         if own {
             give(&path);
         }
         fs::set_permissions(path, setuid.clone()).unwrap();
     }
-    let mut run = play.complete(play.lab.as_user("ch02-union"));
+    let mut run = trees.complete(trees.lab.as_user("ch02-union"));
     let around =
         contains("EACCES").and(contains("hint: the copy replaces the upper"));
     run.arg("true").assert().code(125).stderr(around);
-    give(play.lab.dir());
-    let mut run = play.complete(play.lab.as_user("ch02-union"));
+    give(trees.lab.dir());
+    let mut run = trees.complete(trees.lab.as_user("ch02-union"));
     run.args(["stat", "-c", "%a %u %n", "mine", "theirs"]);
     run.assert().success().stdout("6755 0 mine\n755 0 theirs\n");
-    fs::remove_dir_all(&play.upper).unwrap();
-    fs::create_dir(&play.upper).unwrap();
-    give(&play.upper);
-    let device = play.lower().join("device");
+    fs::remove_dir_all(&trees.upper).unwrap();
+    fs::create_dir(&trees.upper).unwrap();
+    give(&trees.upper);
+    let device = trees.lower().join("device");
     mknod(&device, SFlag::S_IFCHR, Mode::S_IRUSR, 0x0103).unwrap();
-    let mut run = play.complete(play.lab.as_user("ch02-union"));
+    let mut run = trees.complete(trees.lab.as_user("ch02-union"));
     let denied = contains("mknod(2)").and(contains("EPERM"));
     let denied =
         denied.and(contains("hint: only the host's root may create devices"));
     run.arg("true").assert().code(125).stderr(denied);
-    // Half a copy is not left behind.
-    assert_eq!(names(&play.work).len(), 0);
+    // No partial copy remains.
+    assert_eq!(names(&trees.work).len(), 0);
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_signal_ends_a_copy_and_the_next_run_begins_anew() {
-    let play = Play::new("copy");
+fn a_signal_ends_a_copy_and_the_next_run_starts_it_again() {
+    let trees = Trees::new("copy");
     for n in 0..3000 {
-        play.write(&play.lower().join(n.to_string()), "");
+        trees.write(&trees.lower().join(n.to_string()), "");
     }
-    let mut command = play.lab.command(&[], "ch02-union");
+    let mut command = trees.lab.command(&[], "ch02-union");
     command
         .args(["run", "--driver", "copy", "--lower", "lower", "--upper", "upper"]);
     command.args(["--work", "work", "echo", "it ran"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = command.spawn().unwrap();
-    while !play.work.join("copy").exists() {
+    while !trees.work.join("copy").exists() {
         std::thread::yield_now();
     }
     kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).unwrap();
@@ -718,17 +716,17 @@ fn a_signal_ends_a_copy_and_the_next_run_begins_anew() {
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(said.contains("SIGTERM arrived before the program started"), "{said}");
     assert_eq!((ended.status.code(), ended.stdout), (Some(143), vec![]));
-    assert_eq!(names(&play.upper).len(), 0);
-    let half = names(&play.work.join("copy")).len();
+    assert_eq!(names(&trees.upper).len(), 0);
+    let half = names(&trees.work.join("copy")).len();
     assert!(half < 3000, "{half}");
-    assert_eq!(play.shell("ls | wc -l"), "3000\n");
-    assert_eq!(names(&play.work).len(), 0);
+    assert_eq!(trees.shell("ls | wc -l"), "3000\n");
+    assert_eq!(names(&trees.work).len(), 0);
 }
 
-/// Let the kernel forget overlayfs, so that the next mount loads it again; whether
-/// it has.
+/// Unload overlayfs, so that the next mount loads it again. Returns whether it is
+/// unloaded.
 fn unload() -> bool {
-    // A mount that another test made goes a moment after its last process.
+    // The kernel removes the mount of another test shortly after its last process.
     let busy = || {
         delete_module(c"overlay", DeleteModuleFlags::O_NONBLOCK)
             == Err(Errno::EWOULDBLOCK)
@@ -744,17 +742,17 @@ fn unload() -> bool {
 
 #[test]
 #[file_serial(machine)]
-fn of_many_whose_mounts_come_first_all_wait_until_the_module_is_loaded() {
-    let play = Play::new("overlay");
+fn concurrent_first_mounts_all_wait_until_the_module_is_loaded() {
+    let trees = Trees::new("overlay");
     for _ in 0..3 {
         if !unload() {
             return blackbox::skip("overlay is no module here, or in use");
         }
         let start = |number: usize| {
-            let mut command = play.lab.command(&[], "ch02-union");
+            let mut command = trees.lab.command(&[], "ch02-union");
             command.args(["run", "--lower", "lower"]);
             for name in ["upper", "work"] {
-                let path = play.lab.dir().join(format!("{name}-{number}"));
+                let path = trees.lab.dir().join(format!("{name}-{number}"));
                 fs::create_dir_all(&path).unwrap();
                 command.arg(format!("--{name}")).arg(path);
             }
@@ -769,7 +767,7 @@ fn of_many_whose_mounts_come_first_all_wait_until_the_module_is_loaded() {
 
 #[test]
 #[file_serial(machine)]
-fn the_later_chapters_take_a_driver_too() {
+fn later_chapters_accept_the_driver_option() {
     let lab = Lab::new();
     for new in [Lab::chapter, Lab::as_user] {
         for chapter in ["ch04-overlay", "ch04-volume"] {
@@ -786,5 +784,5 @@ fn the_later_chapters_take_a_driver_too() {
     let mut run = lab.chapter("ch04-overlay");
     let known = contains("possible values: overlay, aufs, copy");
     run.args(["run", "-driver", "zfs", "true"]).assert().code(2).stderr(known);
-    // The lab compares every file of the image, and finds no container left.
+    // The lab compares every file of the image, and looks for remaining containers.
 }

@@ -26,7 +26,7 @@ fn an_ordinary_user_is_root_inside() {
 
 #[test]
 #[file_serial(machine)]
-fn without_a_map_everybody_is_65534() {
+fn without_an_id_map_the_ids_are_65534() {
     let lab = Lab::new();
     for mut run in [lab.chapter("ch02-user"), lab.as_user("ch02-user")] {
         run.args(["run", "--unmapped", "sh", "-c", "id -u; id -g"]);
@@ -49,7 +49,7 @@ fn root_inside_has_no_rights_outside() {
 
 #[test]
 #[file_serial(machine)]
-fn a_file_made_inside_belongs_to_the_user_outside() {
+fn a_file_created_inside_belongs_to_the_user_outside() {
     use std::os::unix::fs::MetadataExt;
     let lab = Lab::new();
     let mut run = lab.as_user("ch02-user");
@@ -60,11 +60,12 @@ fn a_file_made_inside_belongs_to_the_user_outside() {
 
 #[test]
 #[file_serial(machine)]
-fn a_range_of_subordinate_ids_is_mapped_where_there_is_one() {
+fn subordinate_ids_are_mapped_if_the_user_has_them() {
     let lab = Lab::new();
     let id = user().to_string();
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-    // newuidmap(1) serves users that have an account, a line in both lists, and it.
+    // newuidmap(1) must be installed, and the user needs an account and a line in both
+    // lists.
     let accounts = read("/etc/passwd");
     let account = accounts.lines().find(|line| line.split(':').nth(2) == Some(&id));
     let name = account.and_then(|line| line.split(':').next());
@@ -78,7 +79,7 @@ fn a_range_of_subordinate_ids_is_mapped_where_there_is_one() {
     });
     let mut run = lab.as_user("ch02-user");
     run.args(["run", "sh", "-c", "wc -l < /proc/self/uid_map"]);
-    // Two lines: the user, and the range. Without one, the user alone.
+    // Two lines: the user, and the range. Without a range, only the user.
     run.assert().success().stdout(if range { "2\n" } else { "1\n" });
 }
 

@@ -1,4 +1,4 @@
-//! ch02-uts: the host name, and what every chapter has from the engine.
+//! ch02-uts: the hostname, and the properties that every chapter gets from the engine.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -10,25 +10,25 @@ use insta::assert_snapshot;
 use predicates::prelude::*;
 use serial_test::file_serial;
 
-fn host_name() -> String {
+fn hostname() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap()
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_host_name_changed_inside_is_unchanged_outside() {
+fn a_hostname_change_inside_does_not_change_the_host() {
     let lab = Lab::new();
-    let before = host_name();
+    let before = hostname();
     let script = "hostname; hostname inside; hostname";
     let mut run = lab.chapter("ch02-uts");
     run.args(["run", "--hostname", "box", "sh", "-c", script]);
     run.assert().success().stdout("box\ninside\n");
-    assert_eq!(host_name(), before);
+    assert_eq!(hostname(), before);
 }
 
 #[test]
 #[file_serial(machine)]
-fn the_namespace_is_another_and_the_others_are_the_hosts() {
+fn only_the_uts_namespace_differs_from_the_hosts() {
     let lab = Lab::new();
     let kinds = ["uts", "ipc", "pid", "mnt", "net", "user"];
     let mut run = lab.chapter("ch02-uts");
@@ -46,7 +46,7 @@ fn the_namespace_is_another_and_the_others_are_the_hosts() {
 
 #[test]
 #[file_serial(machine)]
-fn the_host_name_is_the_id_unless_one_is_given() {
+fn the_default_hostname_is_the_container_id() {
     let lab = Lab::new();
     let id = predicate::str::is_match("^[0-9a-f]{12}\n$").unwrap();
     lab.chapter("ch02-uts").args(["run", "hostname"]).assert().success().stdout(id);
@@ -54,7 +54,7 @@ fn the_host_name_is_the_id_unless_one_is_given() {
 
 #[test]
 #[file_serial(machine)]
-fn a_domain_name_is_set_inside_and_unchanged_outside() {
+fn a_domain_name_is_set_only_inside() {
     let lab = Lab::new();
     let outside = || fs::read_to_string("/proc/sys/kernel/domainname").unwrap();
     let before = outside();
@@ -73,7 +73,7 @@ fn a_domain_name_is_set_inside_and_unchanged_outside() {
 
 #[test]
 #[file_serial(machine)]
-fn flags_are_taken_in_go_style_too() {
+fn options_in_go_style_are_accepted() {
     let lab = Lab::new();
     for flag in [&["-hostname", "box"][..], &["-hostname=box"], &["--hostname=box"]]
     {
@@ -84,7 +84,7 @@ fn flags_are_taken_in_go_style_too() {
 
 #[test]
 #[file_serial(machine)]
-fn arguments_arrive_exactly() {
+fn arguments_are_passed_unchanged() {
     let lab = Lab::new();
     let odd: [&[u8]; 9] = [
         b"two words",
@@ -110,7 +110,7 @@ fn arguments_arrive_exactly() {
 
 #[test]
 #[file_serial(machine)]
-fn exit_codes_are_the_programs_own() {
+fn the_exit_status_is_that_of_the_program() {
     let lab = Lab::new();
     let code = |words: &[&str]| {
         let mut run = lab.chapter("ch02-uts");
@@ -130,7 +130,7 @@ fn exit_codes_are_the_programs_own() {
 
 #[test]
 #[file_serial(machine)]
-fn what_does_not_run_is_named_with_its_reason() {
+fn exec_errors_name_the_program_and_the_reason() {
     let lab = Lab::new();
     let said = |words: &[&str]| {
         let mut run = lab.chapter("ch02-uts");
@@ -140,7 +140,7 @@ fn what_does_not_run_is_named_with_its_reason() {
     };
     let script = lab.dir().join("script");
     fs::write(&script, "#!/no/such/interpreter\n").unwrap();
-    blackbox_chmod(&script);
+    make_executable(&script);
     let script = script.to_str().unwrap();
     assert_snapshot!(said(&["no-such-program"]), @"error: exec no-such-program: not found in PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     assert_snapshot!(said(&["/etc/passwd"]), @"error: exec /etc/passwd: it is not executable (use chmod +x)");
@@ -148,7 +148,7 @@ fn what_does_not_run_is_named_with_its_reason() {
     assert_snapshot!(said(&[script]).replace(script, "SCRIPT"), @"error: exec SCRIPT: it exists, but its interpreter or dynamic loader was not found");
 }
 
-fn blackbox_chmod(path: &std::path::Path) {
+fn make_executable(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -166,9 +166,9 @@ fn the_environment_is_clean() {
 
 #[test]
 #[file_serial(machine)]
-fn signals_start_at_their_defaults() {
+fn signals_have_their_default_dispositions() {
     let lab = Lab::new();
-    // As nohup(1) does; this test harness blocks nothing but might.
+    // Ignore SIGHUP, as nohup(1) does.
     let ignoring = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"].map(OsStr::new);
     let mut run = lab.wrapped(&ignoring, "ch02-uts");
     run.args(["run", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
@@ -178,12 +178,13 @@ fn signals_start_at_their_defaults() {
 
 #[test]
 #[file_serial(machine)]
-fn no_descriptor_of_the_caller_gets_in() {
+fn no_file_descriptor_of_the_caller_leaks_into_the_container() {
     let lab = Lab::new();
     let script = "exec 3</etc/passwd 7</etc/group 9>/dev/null; exec \"$@\"";
     let shell = ["sh", "-c", script, "sh"].map(OsStr::new);
     let probe = blackbox::probe();
-    // The caller's own are there, which shows that the probe would see them.
+    // The probe sees the descriptors of the caller outside, so it would also see them
+    // inside.
     let mut outside = std::process::Command::new("sh");
     outside.args(["-c", script, "sh"]).arg(&probe).arg("fds");
     let out = String::from_utf8(outside.output().unwrap().stdout).unwrap();
@@ -201,8 +202,8 @@ fn no_descriptor_of_the_caller_gets_in() {
 
 #[test]
 #[file_serial(machine)]
-fn without_a_process_wall_a_daemon_outlives_the_container() {
-    // What the chapter on PID namespaces is for: here it is shown to fail.
+fn without_a_pid_namespace_a_daemon_outlives_the_container() {
+    // The chapter on PID namespaces solves this: without one, the daemon survives.
     let lab = Lab::new();
     let script = "setsid sleep 1000 >/dev/null 2>&1 & echo $!";
     let mut run = lab.chapter("ch02-uts");
@@ -210,12 +211,12 @@ fn without_a_process_wall_a_daemon_outlives_the_container() {
     let pid = String::from_utf8(out.get_output().stdout.clone()).unwrap();
     let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
     let killed = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-    assert_eq!(killed, Ok(()), "it is gone already");
+    assert_eq!(killed, Ok(()), "the daemon has ended already");
 }
 
 #[test]
 #[file_serial(machine)]
-fn names_that_can_do_harm_are_refused() {
+fn invalid_names_are_refused() {
     let lab = Lab::new();
     let long = "a".repeat(65);
     for name in ["", "a/b", "..", "-x", "a b", &long] {
@@ -227,7 +228,7 @@ fn names_that_can_do_harm_are_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn a_closed_stdout_of_the_host_side_is_no_panic() {
+fn a_closed_stdout_does_not_cause_a_panic() {
     let lab = Lab::new();
     let shell = ["sh", "-c", "exec \"$@\" >&-", "sh"].map(OsStr::new);
     let mut run = lab.wrapped(&shell, "ch02-uts");
@@ -236,7 +237,7 @@ fn a_closed_stdout_of_the_host_side_is_no_panic() {
 
 #[test]
 #[file_serial(machine)]
-fn trace_tells_each_step_in_order() {
+fn trace_prints_each_step_in_order() {
     let lab = Lab::new();
     let mut run = lab.chapter("ch02-uts");
     run.args(["run", "--trace", "--hostname", "box", "true"]);
@@ -260,7 +261,7 @@ fn trace_tells_each_step_in_order() {
     trace: parent wait                waitid(2)
     ")
     });
-    // The environment does the same as the flag.
+    // The environment variable has the same effect as the flag.
     let mut run = lab.chapter("ch02-uts");
     run.env("MYDOCKER_TRACE", "1").args(["run", "true"]);
     run.assert()
@@ -270,7 +271,7 @@ fn trace_tells_each_step_in_order() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     let page = |words: &[&str]| {
         let mut help = lab.chapter("ch02-uts");
@@ -283,7 +284,7 @@ fn help_is_a_page() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_can_do_it_too() {
+fn an_ordinary_user_can_set_the_hostname() {
     let lab = Lab::new();
     let mut run = lab.as_user("ch02-uts");
     run.args(["run", "--hostname", "box", "hostname"]);
@@ -293,9 +294,9 @@ fn an_ordinary_user_can_do_it_too() {
 
 #[test]
 #[file_serial(machine)]
-fn where_user_namespaces_are_closed_the_command_that_works_is_printed() {
+fn a_working_command_is_printed_if_user_namespaces_are_disabled() {
     let lab = Lab::new();
-    // In a user namespace of its own the limit can be set without harm to others.
+    // In its own user namespace, the limit affects no other process.
     let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"";
     let probe = blackbox::probe();
     let mut shell =

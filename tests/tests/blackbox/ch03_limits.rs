@@ -1,4 +1,4 @@
-//! ch03-limits: a container has its limits from its first instruction on.
+//! ch03-limits: the limits apply to a container from its first instruction.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -16,7 +16,7 @@ use serial_test::file_serial;
 
 use crate::ch02_cgroups::is_v2;
 
-/// The chapters that take the flags.
+/// The chapters that accept the flags.
 const CHAPTERS: [&str; 4] =
     ["ch03-limits", "ch04-pivot-root", "ch04-overlay", "ch04-volume"];
 
@@ -26,7 +26,7 @@ fn run(lab: &Lab, words: &[&str]) -> assert_cmd::assert::Assert {
 
 #[test]
 #[file_serial(machine)]
-fn each_chapter_from_here_on_takes_the_limits_and_they_bite() {
+fn this_and_later_chapters_apply_the_limits() {
     if lack_memory_or_cpuset() {
         return;
     }
@@ -43,7 +43,7 @@ fn each_chapter_from_here_on_takes_the_limits_and_they_bite() {
     }
 }
 
-/// The files of the limits, in both versions.
+/// The files of the limits, in both cgroup versions.
 const FILES: [&str; 7] = [
     "memory.max",
     "memory.limit_in_bytes",
@@ -56,7 +56,7 @@ const FILES: [&str; 7] = [
 
 #[test]
 #[file_serial(machine)]
-fn the_group_has_the_containers_id_and_its_limits_and_goes_with_it() {
+fn the_containers_group_has_its_id_and_limits_and_is_removed_with_it() {
     if lack_memory_or_cpuset() {
         return;
     }
@@ -87,8 +87,9 @@ fn the_group_has_the_containers_id_and_its_limits_and_goes_with_it() {
     for (file, value) in expected.into_iter().chain([("pids.max", "7")]) {
         assert!(found.contains(&(file, value.to_owned())), "{file}: {found:?}");
     }
-    // No swap in addition: v2 counts it apart, v1 both together. v1 lacks the file
-    // without swapaccount=1, v2 only if the kernel has no swap.
+    // No swap in addition: v2 counts swap separately, v1 counts it together with memory.
+    // The file is missing in v1 without swapaccount=1, and in v2 only if the kernel does
+    // not support swap.
     let (file, value) = match is_v2() {
         true => ("memory.swap.max", "0"),
         false => ("memory.memsw.limit_in_bytes", "67108864"),
@@ -101,12 +102,12 @@ fn the_group_has_the_containers_id_and_its_limits_and_goes_with_it() {
     );
     drop(child.stdin.take());
     child.wait().unwrap();
-    // The lab compares the trees.
+    // The lab compares the cgroup trees.
 }
 
 #[test]
 #[file_serial(machine)]
-fn nobody_is_moved_by_somebody_else() {
+fn no_process_is_moved_by_another_process() {
     let lab = Lab::new();
     let mut command = lab.chapter("ch03-limits");
     command.args(["run", "--trace", "-pids", "9", "true"]);
@@ -122,7 +123,7 @@ fn nobody_is_moved_by_somebody_else() {
 
 #[test]
 #[file_serial(machine)]
-fn a_value_that_the_kernel_refuses_leaves_nothing() {
+fn a_value_that_the_kernel_refuses_leaves_no_group() {
     let lab = Lab::new();
     for chapter in CHAPTERS {
         let mut command = lab.chapter(chapter);
@@ -133,7 +134,7 @@ fn a_value_that_the_kernel_refuses_leaves_nothing() {
 
 #[test]
 #[file_serial(machine)]
-fn a_wrong_limit_is_named_and_nothing_is_left() {
+fn an_invalid_limit_is_reported_and_leaves_no_group() {
     let lab = Lab::new();
     for (words, reason) in [
         (
@@ -173,7 +174,7 @@ fn a_wrong_limit_is_named_and_nothing_is_left() {
 
 #[test]
 #[file_serial(machine)]
-fn a_disk_is_read_no_faster_than_it_may_be() {
+fn io_limits_the_read_rate_of_a_disk() {
     let lab = Lab::new();
     let mut disks = ["/dev/vda", "/dev/sda"].into_iter();
     let Some(disk) = disks.find(|disk| fs::File::open(disk).is_ok()) else {
@@ -181,7 +182,7 @@ fn a_disk_is_read_no_faster_than_it_may_be() {
     };
     let limit = format!("{disk}:rbps=2m");
     let begun = Instant::now();
-    // Straight from the disk, past what is in memory.
+    // Read directly from the disk, not from the page cache.
     let probe = blackbox::probe();
     run(&lab, &["run", "--io", &limit, probe.to_str().unwrap(), "direct", disk])
         .success()
@@ -192,7 +193,7 @@ fn a_disk_is_read_no_faster_than_it_may_be() {
 
 #[test]
 #[file_serial(machine)]
-fn without_the_controller_or_any_hierarchy_a_limit_is_an_error() {
+fn a_limit_without_its_controller_is_an_error() {
     let lab = Lab::new();
     let bin = blackbox::bin_dir().join("ch03-limits");
     let run = |script: &str| {
@@ -217,7 +218,7 @@ fn without_the_controller_or_any_hierarchy_a_limit_is_an_error() {
 
 #[test]
 #[file_serial(machine)]
-fn a_process_that_was_moved_into_the_group_ends_with_it() {
+fn a_process_moved_into_the_group_is_killed_with_the_container() {
     let lab = Lab::new();
     let mut command = lab.command(&[], "ch03-limits");
     command.args(["run", "-pids", "50", "sh", "-c", "hostname; read word; exit 7"]);
@@ -225,19 +226,20 @@ fn a_process_that_was_moved_into_the_group_ends_with_it() {
     let mut child = command.spawn().unwrap();
     let mut id = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut id).unwrap();
-    // The group outlives the container's PID namespace: this process is not in that.
+    // The kernel does not kill this process with the container's PID namespace, because
+    // the process is not in that namespace.
     let mut outsider = Command::new("sleep").arg("1000").spawn().unwrap();
     let mut moved = lab.chapter("ch02-cgroups");
     moved.args(["move", id.trim(), &outsider.id().to_string()]).assert().success();
     drop(child.stdin.take());
     assert_eq!(child.wait().unwrap().code(), Some(7));
     assert_eq!(outsider.wait().unwrap().signal(), Some(9));
-    // The lab compares the trees.
+    // The lab compares the cgroup trees.
 }
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_is_told_what_a_limit_takes() {
+fn an_ordinary_user_is_told_that_limits_need_delegation() {
     let lab = Lab::new();
     let mut command = lab.as_user("ch03-limits");
     let assert = command.args(["run", "-pids", "9", "true"]).assert().code(125);
@@ -262,7 +264,7 @@ fn delegated(owner: u32) -> PathBuf {
 
 #[test]
 #[file_serial(machine)]
-fn in_a_delegated_group_the_containers_group_is_created_there() {
+fn the_containers_group_is_created_in_the_delegated_group() {
     let lab = Lab::new();
     if !is_v2() {
         // v1 cannot be delegated.
@@ -277,7 +279,8 @@ fn in_a_delegated_group_the_containers_group_is_created_there() {
         };
         own.args(look);
         if owner == 0 {
-            // systemd's mark: the owner of the files says nothing about root.
+            // For root, the owner of the files does not show that the group is delegated.
+            // systemd marks it with this attribute.
             let flags = rustix::fs::XattrFlags::empty();
             rustix::fs::setxattr(&group, "trusted.delegate", b"1", flags).unwrap();
         }

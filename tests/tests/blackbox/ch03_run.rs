@@ -1,4 +1,4 @@
-//! ch03-run: the walls together, and a terminal.
+//! ch03-run: all namespaces together, and a terminal.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use serial_test::file_serial;
 
 #[test]
 #[file_serial(machine)]
-fn all_walls_stand_at_once() {
+fn all_five_namespaces_are_new() {
     let lab = Lab::new();
     for kind in ["uts", "ipc", "pid", "mnt", "net"] {
         let mut run = lab.chapter("ch03-run");
@@ -28,7 +28,7 @@ fn all_walls_stand_at_once() {
 
 #[test]
 #[file_serial(machine)]
-fn proc_shows_the_containers_processes_only() {
+fn proc_shows_only_the_containers_processes() {
     let lab = Lab::new();
     for mut run in [lab.chapter("ch03-run"), lab.as_user("ch03-run")] {
         run.args([
@@ -46,7 +46,7 @@ fn proc_shows_the_containers_processes_only() {
 
 #[test]
 #[file_serial(machine)]
-fn the_hosts_proc_still_works_and_its_mounts_are_untouched() {
+fn the_hosts_proc_and_mounts_do_not_change() {
     let lab = Lab::new();
     let probe = probe();
     for kind in ["shared", "private"] {
@@ -59,7 +59,7 @@ fn the_hosts_proc_still_works_and_its_mounts_are_untouched() {
 
 #[test]
 #[file_serial(machine)]
-fn without_a_command_it_is_a_shell() {
+fn run_without_a_command_starts_a_shell() {
     let lab = Lab::new();
     let mut run = lab.chapter("ch03-run");
     run.arg("run").write_stdin("echo $0 $$\n").assert().success().stdout("sh 1\n");
@@ -67,7 +67,7 @@ fn without_a_command_it_is_a_shell() {
 
 #[test]
 #[file_serial(machine)]
-fn without_a_terminal_ti_keeps_the_plain_streams() {
+fn ti_keeps_the_plain_streams_if_the_caller_has_no_terminal() {
     let lab = Lab::new();
     for flags in ["-ti", "-it", "-t"] {
         let mut run = lab.chapter("ch03-run");
@@ -88,7 +88,7 @@ fn shell(lab: &Lab) -> Terminal {
 
 #[test]
 #[file_serial(machine)]
-fn the_terminal_is_the_containers_own() {
+fn the_container_has_its_own_terminal() {
     let lab = Lab::new();
     let mut terminal = shell(&lab);
     terminal
@@ -102,13 +102,13 @@ fn the_terminal_is_the_containers_own() {
 
 #[test]
 #[file_serial(machine)]
-fn the_window_size_is_followed() {
+fn changes_of_the_window_size_reach_the_container() {
     let lab = Lab::new();
     let mut terminal = shell(&lab);
     terminal.type_keys("stty size\n");
     terminal.see("24 80");
     terminal.resize(132, 50);
-    // The program learns of it by a signal, which takes its time.
+    // The program gets the new size by a signal, which may arrive later.
     terminal
         .type_keys("until stty size | grep -q 132; do sleep 0.1; done; stty size\n");
     terminal.see("50 132");
@@ -172,7 +172,7 @@ fn the_users_terminal_is_restored_after_the_end() {
 
 #[test]
 #[file_serial(machine)]
-fn the_users_terminal_is_restored_after_any_death() {
+fn the_users_terminal_is_restored_after_any_signal() {
     let lab = Lab::new();
     for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT]
     {
@@ -184,12 +184,12 @@ fn the_users_terminal_is_restored_after_any_death() {
             let _ = kill(Pid::from_raw(host_side), signal);
         };
         signal_it();
-        // A program that ignores the first is killed by the second.
+        // If the program ignores the first signal, the second kills it.
         std::thread::sleep(std::time::Duration::from_millis(300));
         signal_it();
         terminal.see("outside$");
-        // Killed, it can't restore the terminal; the guard does, at once, but not
-        // before the shell prompts.
+        // A killed host side cannot restore the terminal. The guard process does this
+        // immediately, but perhaps after the prompt of the shell.
         let start = std::time::Instant::now();
         while terminal.modes() != cooked {
             assert!(
@@ -204,9 +204,9 @@ fn the_users_terminal_is_restored_after_any_death() {
     }
 }
 
-/// A shell that reads lines and leaves the terminal's modes alone. One that edits
-/// lines takes a raw terminal for what it has to go back to, if it looks before the
-/// guard has run; that is its race to lose, not the container's.
+/// A shell that reads lines and does not change the terminal's modes. A shell that edits
+/// lines saves the modes and sets them again later. If it saves them before the guard has
+/// run, it saves those of a raw terminal. That race is the shell's, not the container's.
 const OUTSIDE: &str = r#"
 code=0
 while printf 'outside$ '; read -r line; do
@@ -230,7 +230,7 @@ fn run_inside(terminal: &mut Terminal) {
     terminal.see("inside");
 }
 
-/// The one child of a process.
+/// The only child of a process.
 fn child_of(pid: i32) -> i32 {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = fs::read_to_string(path).unwrap();
@@ -239,16 +239,16 @@ fn child_of(pid: i32) -> i32 {
 
 #[test]
 #[file_serial(machine)]
-fn a_hung_up_terminal_ends_the_shell_inside() {
+fn a_hangup_of_the_terminal_ends_the_shell_inside() {
     let lab = Lab::new();
     let terminal = shell(&lab);
     drop(terminal);
-    // The lab waits for the processes to go.
+    // The lab waits until the processes have ended.
 }
 
 #[test]
 #[file_serial(machine)]
-fn much_output_arrives_whole() {
+fn large_output_arrives_completely() {
     let lab = Lab::new();
     let mut command = lab.command(&[], "ch03-run");
     command.args(["run", "-t", "sh", "-c", "seq 1 20000; echo the end"]);
@@ -263,7 +263,7 @@ fn much_output_arrives_whole() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     let mut help = lab.chapter("ch03-run");
     let out =

@@ -1,4 +1,4 @@
-//! ch04-commit: images made of containers.
+//! ch04-commit: images created from containers.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -19,10 +19,10 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch04-commit";
 
-/// How a lab makes a command: as root or as an ordinary user.
+/// A function of the lab that creates a command: as root or as an ordinary user.
 pub(crate) type By = fn(&Lab, &str) -> assert_cmd::Command;
 
-/// Each, with its state directory, and whether it is root.
+/// Such a function, the state directory of its user, and whether the user is root.
 type Who = (By, fn(&Lab) -> PathBuf, bool);
 pub(crate) const BOTH: [Who; 2] =
     [(Lab::chapter, Lab::state, true), (Lab::as_user, Lab::user_state, false)];
@@ -31,7 +31,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     by(lab, Lab::chapter, words)
 }
 
-/// What it printed.
+/// The standard output of a command that succeeds.
 fn by(lab: &Lab, new: By, words: &[&str]) -> String {
     let out = new(lab, BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
@@ -42,13 +42,13 @@ pub(crate) fn layers(state: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// The one container's directory.
+/// The directory of the only container.
 pub(crate) fn container(state: &Path) -> PathBuf {
     let mut entries = fs::read_dir(state.join("containers")).unwrap();
     entries.next().unwrap().unwrap().path()
 }
 
-/// What makes one file of each kind, removes one, and replaces a directory.
+/// A script that creates one file of each kind, removes a file, and replaces a directory.
 pub(crate) const KINDS: &str = "
     echo text > /file; chmod 4751 /file; ln /file /linked; ln -s /none /symlink
     mkdir -p /d/e; chmod 1777 /d; touch -d '2001-02-03 04:05:06' /d/e
@@ -56,7 +56,7 @@ pub(crate) const KINDS: &str = "
     dd if=/dev/zero of=/sparse bs=1 count=1 seek=4000000 2> /dev/null
     echo closed > /closed; chmod 000 /closed";
 
-/// CAP_DAC_OVERRIDE and CAP_FOWNER, whose bits are a line break.
+/// CAP_DAC_OVERRIDE and CAP_FOWNER. Their bits are the byte of a line feed.
 ///
 /// # Source
 /// include/uapi/linux/capability.h, "struct vfs_cap_data"
@@ -64,7 +64,7 @@ pub(crate) const RIGHTS: &[u8; 20] = b"\x01\0\0\x02\n\0\0\0\0\0\0\0\0\0\0\0\0\0\
 
 #[test]
 #[file_serial(machine)]
-fn each_kind_of_file_is_in_the_image_as_it_was_in_the_container() {
+fn commit_preserves_each_kind_of_file() {
     let lab = Lab::new();
     let script = format!("{KINDS}; mknod /d/node c 1 3; chown 7:8 /d/fifo");
     let volume = format!("{}:/v", lab.dir().join("v").display());
@@ -109,29 +109,29 @@ fn each_kind_of_file_is_in_the_image_as_it_was_in_the_container() {
     let file = top.join("file");
     assert_eq!(getxattr(&file, "security.capability", &mut value[..]), Ok(20));
     assert_eq!(&value[..20], RIGHTS);
-    // What the driver noted for itself stays behind.
+    // The attributes of the driver itself are not copied.
     assert!(
         getxattr(top.join("etc"), "trusted.overlay.origin", &mut value[..]).is_err()
     );
-    // The volume's place is there, and nothing in it.
+    // The mount point of the volume is in the image, and it is empty.
     assert_eq!(fs::read_dir(top.join("v")).unwrap().count(), 0);
 
     let script = "cat /file; ls /home /etc; cat /d/node; cat /closed";
     let seen = ok(&lab, &["run", "--rm", "kinds", "sh", "-c", script]);
     assert_eq!(seen, "text\n/etc:\ngroup\npasswd\n\n/home:\nnew\nclosed\n");
-    // Setuid programs of a layer are nothing for the host's users.
+    // Users of the host must not execute setuid programs of a layer.
     let mode = lab.state().join("layers").metadata().unwrap().mode();
     assert_eq!(mode & 0o777, 0o700);
     ok(&lab, &["rm", "one"]);
     ok(&lab, &["rmi", "kinds"]);
     fs::remove_dir(image.join("home/hidden")).unwrap();
     let mut lab = lab;
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_commits_too_whatever_the_modes() {
+fn an_ordinary_user_can_commit_files_of_any_mode() {
     let lab = Lab::new();
     by(&lab, Lab::as_user, &["run", "--name", "one", "busybox", "sh", "-c", KINDS]);
     by(&lab, Lab::as_user, &["commit", "one", "kinds"]);
@@ -144,7 +144,7 @@ fn an_ordinary_user_commits_too_whatever_the_modes() {
 
 #[test]
 #[file_serial(machine)]
-fn layers_are_shared_and_go_with_the_last_who_uses_them() {
+fn a_shared_layer_is_removed_with_its_last_image_or_container() {
     for (new, state, _) in BOTH {
         let lab = Lab::new();
         by(&lab, new, &["images"]);
@@ -163,7 +163,7 @@ fn layers_are_shared_and_go_with_the_last_who_uses_them() {
         rmi.args(["rmi", "first"]).assert().code(125).stderr(refused);
         by(&lab, new, &["rm", "two"]);
         by(&lab, new, &["rmi", "first"]);
-        assert_eq!(layers(&state).len(), before.len() + 2, "second has both");
+        assert_eq!(layers(&state).len(), before.len() + 2, "second uses both");
         let seen = by(&lab, new, &["run", "--rm", "second", "ls", "/one", "/two"]);
         assert_eq!(seen, "/one\n/two\n");
         by(&lab, new, &["rmi", "second"]);
@@ -176,7 +176,7 @@ fn layers_are_shared_and_go_with_the_last_who_uses_them() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_keeps_its_layers_when_its_image_is_made_anew() {
+fn a_container_keeps_its_layers_if_its_image_is_replaced() {
     let lab = Lab::new();
     let before = layers(&lab.state());
     for number in ["1", "2"] {
@@ -189,7 +189,7 @@ fn a_container_keeps_its_layers_when_its_image_is_made_anew() {
             ok(&lab, &["run", "--name", "old", "image", "true"]);
         }
     }
-    // The old container's layer is not the image's any more, and still there.
+    // The layer of the old container no longer belongs to the image, but still exists.
     assert_eq!(layers(&lab.state()).len(), before.len() + 2);
     ok(&lab, &["commit", "old", "of-old"]);
     assert_eq!(ok(&lab, &["run", "--rm", "of-old", "cat", "/number"]), "1\n");
@@ -201,7 +201,7 @@ fn a_container_keeps_its_layers_when_its_image_is_made_anew() {
 
 #[test]
 #[file_serial(machine)]
-fn thirty_commits_on_top_of_each_other() {
+fn an_image_of_thirty_commits_works() {
     let lab = Lab::new();
     let before = layers(&lab.state());
     let mut image = "busybox".to_owned();
@@ -221,7 +221,7 @@ fn thirty_commits_on_top_of_each_other() {
 
 #[test]
 #[file_serial(machine)]
-fn a_commit_to_a_full_disk_names_it_and_makes_no_image() {
+fn a_commit_on_a_full_disk_reports_it_and_creates_no_image() {
     let lab = Lab::new();
     let small = lab.dir().join("small");
     fs::create_dir(&small).unwrap();
@@ -245,7 +245,7 @@ fn a_commit_to_a_full_disk_names_it_and_makes_no_image() {
 
 #[test]
 #[file_serial(machine)]
-fn of_two_commits_to_one_name_one_is_whole_and_the_other_gone() {
+fn concurrent_commits_to_one_name_leave_one_complete_image() {
     let lab = Lab::new();
     let before = layers(&lab.state());
     let makers = ["a", "b", "c", "d"];
@@ -270,7 +270,7 @@ fn of_two_commits_to_one_name_one_is_whole_and_the_other_gone() {
 
 #[test]
 #[file_serial(machine)]
-fn a_name_that_is_in_use_is_replaced_with_a_message_or_refused() {
+fn commit_replaces_a_name_in_use_with_a_message_or_refuses_it() {
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "touch", "/one"]);
     ok(&lab, &["run", "--name", "two", "busybox", "touch", "/two"]);
@@ -288,7 +288,7 @@ fn a_name_that_is_in_use_is_replaced_with_a_message_or_refused() {
     ok(&lab, &["rmi", "image:v1"]);
 }
 
-/// The files that say whether the one container's group is frozen.
+/// Whether the group of the container is frozen.
 fn frozen(id: &str) -> bool {
     let at = |root: &Path, file: &str| {
         fs::read_to_string(root.join(format!("mydocker-{id}")).join(file))
@@ -299,7 +299,7 @@ fn frozen(id: &str) -> bool {
     })
 }
 
-/// Whether the one container has come so far.
+/// Whether the program of the only container has created the file `ready`.
 fn ready(state: &Path) -> bool {
     let entries = fs::read_dir(state.join("containers"));
     entries
@@ -315,7 +315,7 @@ fn id(state: &Path) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_that_the_user_has_frozen_is_committed_and_stays_frozen() {
+fn a_container_frozen_by_the_user_stays_frozen_after_commit() {
     let lab = Lab::new();
     let mut command = lab.command(&[], BIN);
     let script = ": > /ready; exec sleep 1000";
@@ -350,9 +350,9 @@ fn a_container_that_the_user_has_frozen_is_committed_and_stays_frozen() {
 
 #[test]
 #[file_serial(machine)]
-fn a_running_container_is_frozen_while_it_is_copied_and_not_longer() {
+fn commit_freezes_a_running_container_only_during_the_copy() {
     let lab = Lab::new();
-    // Two files that differ by one at most at any moment.
+    // Two files with numbers that differ by at most one at any moment.
     let script = "dd if=/dev/zero of=/big bs=1M count=48 2> /dev/null; n=0; while :; do n=$((n+1)); echo $n > /a.new; mv /a.new /a; \
                   echo $n > /b.new; mv /b.new /b; echo > /ready; done";
     let mut command = lab.command(&[], BIN);
@@ -360,8 +360,8 @@ fn a_running_container_is_frozen_while_it_is_copied_and_not_longer() {
     let mut run = command.spawn().unwrap();
     until(|| ready(&lab.state()));
     let id = id(&lab.state());
-    // Killed while the container is frozen, it leaves nobody frozen. As often as it
-    // takes to be in time.
+    // A commit that is killed while the container is frozen does not leave it frozen.
+    // Repeat this until the signal arrives in time.
     for signal in [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM] {
         loop {
             let mut command = lab.command(&[], BIN);
@@ -382,7 +382,7 @@ fn a_running_container_is_frozen_while_it_is_copied_and_not_longer() {
     let seen = ok(&lab, &["run", "--rm", "image", "cat", "/a", "/b"]);
     let numbers: Vec<u32> = seen.lines().map(|line| line.parse().unwrap()).collect();
     assert!(numbers[0] - numbers[1] <= 1, "{numbers:?}");
-    // It goes on.
+    // The program continues.
     let upper = container(&lab.state()).join("upper/a");
     let was = fs::read_to_string(&upper).unwrap();
     until(|| fs::read_to_string(&upper).is_ok_and(|is| is != was));
@@ -390,14 +390,14 @@ fn a_running_container_is_frozen_while_it_is_copied_and_not_longer() {
     lab.chapter(BIN).args(["rm", "one"]).assert().code(125).stderr(refused);
     run.kill().unwrap();
     run.wait().unwrap();
-    // What the killed host side left goes with the container, its group included.
+    // `rm` removes everything that the killed host side has left, including the group.
     ok(&lab, &["rm", "one"]);
     ok(&lab, &["rmi", "image"]);
 }
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_users_running_container_is_copied_as_it_runs_and_that_is_said() {
+fn commit_by_an_ordinary_user_says_that_the_container_was_not_frozen() {
     let lab = Lab::new();
     by(&lab, Lab::as_user, &["images"]);
     let mut command = lab.user_command(BIN);
@@ -430,7 +430,7 @@ fn the_copy_driver_commits_its_whole_tree_as_one_layer() {
     let script = "ls /etc; cat /file";
     let seen = ok(&lab, &["run", "--rm", "image", "sh", "-c", script]);
     assert_eq!(seen, "group\npasswd\ntext\n");
-    // And a stack of layers is copied as it is seen.
+    // The driver copies several layers as one merged tree.
     ok(&lab, &["rm", "one"]);
     ok(&lab, &["run", "--name", "two", "image", "rm", "/etc/group"]);
     ok(&lab, &["commit", "two", "image"]);
@@ -442,7 +442,7 @@ fn the_copy_driver_commits_its_whole_tree_as_one_layer() {
 
 #[test]
 #[file_serial(machine)]
-fn aufs_takes_a_stack_of_layers_unless_one_hides_something_in_overlayfss_words() {
+fn aufs_accepts_only_layers_without_whiteouts_of_overlayfs() {
     let lab = Lab::new();
     let aufs = ["run", "--rm", "--driver", "aufs", "image", "cat", "/file"];
     ok(&lab, &["run", "--name", "one", "busybox", "sh", "-c", "echo text > /file"]);
@@ -484,7 +484,7 @@ fn image_names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch04-commit-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch04-commit-commit-help", ok(&lab, &["commit", "-h"]));

@@ -1,4 +1,4 @@
-//! ch04-image: images by name, and containers that stay until they are removed.
+//! ch04-image: images by name, and containers that are kept until they are removed.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
@@ -28,7 +28,7 @@ fn id(state: &Path) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn the_image_says_what_runs_and_in_which_environment() {
+fn the_image_sets_the_default_command_and_environment() {
     let lab = Lab::new();
     let says =
         "command sh\ncommand -c\ncommand echo default $WORD\nenvironment WORD=a b\n";
@@ -116,7 +116,7 @@ fn the_blobs_have_their_digests_and_other_users_cannot_read_them() {
 
 #[test]
 #[file_serial(machine)]
-fn only_a_container_that_stays_has_its_layer_synced() {
+fn only_a_container_without_rm_syncs_its_write_layer() {
     let lab = Lab::new();
     let look = ["busybox", "grep", " / overlay ", "/proc/mounts"];
     let goes = ok(&lab, &[&["run", "--rm"], &look[..]].concat());
@@ -128,7 +128,7 @@ fn only_a_container_that_stays_has_its_layer_synced() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
+fn a_container_is_kept_unless_it_failed_to_start_or_has_rm() {
     let lab = Lab::new();
     let count = || fs::read_dir(lab.state().join("containers")).unwrap().count();
     ok(&lab, &["run", "--rm", "busybox", "true"]);
@@ -139,7 +139,7 @@ fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
     assert_eq!(count(), 1);
     let id = id(&lab.state());
     assert_eq!(end_of(&container(&lab.state())).0, "3");
-    // The sweep of another run leaves it alone.
+    // The sweep of another run does not remove it.
     ok(&lab, &["run", "--rm", "busybox", "true"]);
     let refused = contains("image busybox is used by container");
     lab.chapter(BIN).args(["rmi", "busybox"]).assert().code(125).stderr(refused);
@@ -149,7 +149,7 @@ fn a_container_stays_unless_it_never_ran_or_was_not_to_stay() {
     lab.chapter(BIN).args(["rm", &id]).assert().code(125).stderr(none);
 }
 
-/// Write a second image record, with the name `image`, made of the record of
+/// Write a second image record, with the name `image`: a changed copy of the record of
 /// busybox.
 fn second_image(lab: &Lab, change: impl FnOnce(String) -> String) -> PathBuf {
     let hex = "1".repeat(64);
@@ -174,7 +174,7 @@ fn image_names_that_are_paths_are_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn an_image_that_shares_its_layers_is_removed_without_them() {
+fn rmi_keeps_layers_that_another_image_uses() {
     let lab = Lab::new();
     second_image(&lab, |record| record);
     ok(&lab, &["run", "--name", "one", "image", "true"]);
@@ -189,7 +189,7 @@ fn an_image_that_shares_its_layers_is_removed_without_them() {
 
 #[test]
 #[file_serial(machine)]
-fn a_forced_removal_takes_all_names_and_a_container_keeps_its_layers() {
+fn rmi_force_removes_all_names_but_no_layers_in_use() {
     let lab = Lab::new();
     let path = second_image(&lab, |record| record);
     let other = record(&lab.state(), "other");
@@ -199,14 +199,14 @@ fn a_forced_removal_takes_all_names_and_a_container_keeps_its_layers() {
     lab.chapter(BIN).args(["rmi", "1111"]).assert().code(125).stderr(refused);
     ok(&lab, &["rmi", "--force", "1111"]);
     assert_eq!(ok(&lab, &["images", "-q"]), "busybox\n111111111111\n");
-    // Without a name, the container and its record hold it.
+    // An image without a name is kept as long as a container uses it.
     assert!(path.exists());
     ok(&lab, &["rm", "one"]);
     assert!(!path.exists());
     lab.chapter(BIN).args(["rmi", "-f", "none"]).assert().code(125);
 }
 
-/// A container named `one` whose host side was killed; its lock file.
+/// Start a container named `one` and kill its host side. Returns the lock file.
 fn dead(lab: &Lab, flags: &[&str]) -> PathBuf {
     let mut command = lab.command(&[], BIN);
     command.args(["run", "--name", "one"]).args(flags);
@@ -222,7 +222,7 @@ fn dead(lab: &Lab, flags: &[&str]) -> PathBuf {
     lab.state().join("running").join(id(&lab.state()))
 }
 
-/// The names of all files of the state directory.
+/// The paths of all files in the state directory.
 fn everything(state: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     let mut open = vec![state.to_owned()];
@@ -239,13 +239,13 @@ fn everything(state: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Let every command that removes something try it: nothing is lost, and each error
-/// has this text.
-fn nothing_removes(lab: &Lab, says: &str) {
+/// Assert that no command removes anything of the container, and that each error
+/// contains this text.
+fn assert_nothing_is_removed(lab: &Lab, says: &str) {
     let before = everything(&lab.state());
     let notes = lab.state().join("running").join(id(&lab.state()));
     let notes_before = fs::read(&notes).unwrap();
-    // The sweep of a start: both with another name and with the name of the
+    // A start sweeps: both a start with another name and a start with the name of the
     // container.
     ok(lab, &["run", "--rm", "busybox", "true"]);
     let taken = contains("the name one is already in use");
@@ -269,7 +269,7 @@ fn nothing_removes(lab: &Lab, says: &str) {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_with_a_note_of_an_unknown_kind_loses_nothing() {
+fn no_command_removes_a_container_with_an_unknown_note() {
     let lab = Lab::new();
     for flags in [&[][..], &["--rm"]] {
         let lock = dead(&lab, flags);
@@ -277,7 +277,7 @@ fn a_container_with_a_note_of_an_unknown_kind_loses_nothing() {
         assert!(notes.starts_with("format 1 ch04-image\n"), "{notes}");
         let later = notes.replacen("ch04-image", "ch06-connect", 1);
         fs::write(&lock, later + "link veth0\n").unwrap();
-        nothing_removes(
+        assert_nothing_is_removed(
             &lab,
             "it has a note of the unknown kind \"link\"; `ch06-connect rm` or \
              `ch06-connect prune` removes it",
@@ -289,17 +289,17 @@ fn a_container_with_a_note_of_an_unknown_kind_loses_nothing() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_whose_notes_have_another_format_loses_nothing() {
+fn no_command_removes_a_container_with_notes_of_another_format() {
     let lab = Lab::new();
     let lock = dead(&lab, &[]);
     let notes = fs::read_to_string(&lock).unwrap();
     for (first, says) in [
         ("format 2 ch04-image", "a newer version of this program created it"),
-        // The list of parts, as it was before there were versions.
+        // The list of parts, in the format without a version.
         ("record image groups uts", "an older version of this program created it"),
     ] {
         fs::write(&lock, notes.replacen("format 1 ch04-image", first, 1)).unwrap();
-        nothing_removes(&lab, says);
+        assert_nothing_is_removed(&lab, says);
     }
     fs::write(&lock, notes).unwrap();
     ok(&lab, &["rm", "one"]);
@@ -328,7 +328,7 @@ fn records_with_a_newer_format_are_named_and_kept() {
         let named = contains(newer).and(contains(image.to_str().unwrap()));
         lab.chapter(BIN).args(words).assert().code(125).stderr(named);
     }
-    // The other images are listed all the same.
+    // The other images are still listed.
     let listed = lab.chapter(BIN).args(["images", "-q"]).assert().code(0);
     listed.stdout("busybox\n").stderr(contains(newer));
     ok(&lab, &["run", "--rm", "busybox", "true"]);
@@ -337,8 +337,8 @@ fn records_with_a_newer_format_are_named_and_kept() {
     fs::remove_file(blackbox::record(&lab.state(), "image")).unwrap();
 }
 
-/// The system calls of a run: the smaller of two numbers, as a signal may interrupt
-/// one.
+/// The number of system calls of a run: the smaller of two counts, because a signal may
+/// interrupt a call, which is then repeated.
 fn calls_of_a_run(lab: &Lab) -> usize {
     let count = |_| {
         let mut run = lab
@@ -355,7 +355,7 @@ fn calls_of_a_run(lab: &Lab) -> usize {
 
 #[test]
 #[file_serial(machine)]
-fn a_run_makes_as_many_system_calls_beside_5000_containers_as_alone() {
+fn run_needs_no_more_system_calls_if_5000_containers_are_running() {
     const RUNNING: usize = 5000;
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
@@ -405,7 +405,7 @@ fn a_run_makes_as_many_system_calls_beside_5000_containers_as_alone() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch04-image-help", ok(&lab, &["--help"]));
     for action in ["run", "images", "rmi", "rm"] {

@@ -1,4 +1,4 @@
-//! ch04-overlay: the image stays as it is; what is written goes with the container.
+//! ch04-overlay: the image does not change; written files are removed with the container.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use serial_test::file_serial;
 
 #[test]
 #[file_serial(machine)]
-fn what_is_written_is_gone_with_the_container_and_the_image_untouched() {
+fn writes_are_discarded_with_the_container_and_never_reach_the_image() {
     let lab = Lab::new();
     for new in [Lab::chapter, Lab::as_user] {
         let write =
@@ -32,11 +32,11 @@ fn what_is_written_is_gone_with_the_container_and_the_image_untouched() {
         run.args(["run", "sh", "-c", look]);
         run.assert().success().stdout("group\nhosts\npasswd\n2\n");
     }
-    // The lab compares every file of the image, by time and size.
+    // The lab compares the time and size of every file of the image.
 }
 
-/// A running container that has executed `script` so far, and what `--show-layers`
-/// said of it: image, write, merged.
+/// A running container that has executed `script`, and its directories according to
+/// `--show-layers`: image, write, merged.
 fn running(lab: &Lab, script: &str) -> (std::process::Child, [String; 3]) {
     let script = format!("{script}; echo ready; read word");
     let mut command = lab.command(&[], "ch04-overlay");
@@ -56,7 +56,7 @@ fn running(lab: &Lab, script: &str) -> (std::process::Child, [String; 3]) {
 
 #[test]
 #[file_serial(machine)]
-fn the_layers_are_shown_and_can_be_looked_at_from_outside() {
+fn show_layers_prints_directories_that_the_host_can_read() {
     let lab = Lab::new();
     let script = "echo new > /tmp/new; echo more >> /etc/passwd; rm /etc/group; \
                   rm -r /var/log; mkdir /var/log";
@@ -68,12 +68,12 @@ fn the_layers_are_shown_and_can_be_looked_at_from_outside() {
     // The first write copies the whole file up.
     let copied = fs::read_to_string(write.join("etc/passwd")).unwrap();
     assert!(copied.starts_with("root:x:0:0") && copied.ends_with("more\n"));
-    // A delete leaves a whiteout: a character device with numbers 0, 0.
+    // A removed file leaves a whiteout: a character device with the numbers 0, 0.
     let whiteout = fs::symlink_metadata(write.join("etc/group")).unwrap();
     assert!(whiteout.file_type().is_char_device());
     assert_eq!(std::os::unix::fs::MetadataExt::rdev(&whiteout), 0);
     assert!(!merged.join("etc/group").exists());
-    // Upper hides lower, and the image has what it had.
+    // The upper directory hides the lower one, and the image has not changed.
     let names = |dir: &Path| -> BTreeSet<_> {
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
@@ -86,7 +86,7 @@ fn the_layers_are_shown_and_can_be_looked_at_from_outside() {
 
 #[test]
 #[file_serial(machine)]
-fn each_container_has_a_write_layer_of_its_own() {
+fn each_container_has_its_own_write_layer() {
     let lab = Lab::new();
     let (mut one, [_, write_one, _]) = running(&lab, "touch /tmp/one");
     let (mut two, [_, write_two, merged_two]) = running(&lab, "touch /tmp/two");
@@ -100,7 +100,7 @@ fn each_container_has_a_write_layer_of_its_own() {
 
 #[test]
 #[file_serial(machine)]
-fn a_write_layer_that_goes_is_not_synced() {
+fn a_temporary_write_layer_is_mounted_volatile() {
     let lab = Lab::new();
     let look = ["run", "grep", " / overlay ", "/proc/mounts"];
     let mounted = lab.chapter("ch04-overlay").args(look).assert().success();
@@ -109,7 +109,7 @@ fn a_write_layer_that_goes_is_not_synced() {
 
 #[test]
 #[file_serial(machine)]
-fn a_name_is_taken_while_its_container_lives_and_free_afterwards() {
+fn a_name_is_in_use_only_while_its_container_runs() {
     let lab = Lab::new();
     let mut command = lab.command(&[], "ch04-overlay");
     command.args(["run", "--name", "web", "sh", "-c", "echo ready; read word"]);
@@ -130,16 +130,16 @@ fn a_name_is_taken_while_its_container_lives_and_free_afterwards() {
     third.args(["run", "--name=web", "true"]).assert().success();
 }
 
-/// The first overlay of a machine makes the kernel load a module. busybox's modprobe
-/// takes one for loaded that is still on its way, and the kernel then has no
-/// overlayfs.
+/// Load the module of overlayfs, which the kernel does on the first mount. If several
+/// processes mount it at once, the modprobe of busybox takes a module that is still being
+/// loaded for a loaded one, and the kernel then has no overlayfs.
 fn load_overlay(lab: &Lab) {
     lab.chapter("ch04-overlay").args(["run", "true"]).assert().success();
 }
 
 #[test]
 #[file_serial(machine)]
-fn exactly_one_of_many_gets_a_name() {
+fn only_one_of_many_concurrent_runs_gets_the_name() {
     let lab = Lab::new();
     load_overlay(&lab);
     let start = |_| {
@@ -156,7 +156,7 @@ fn exactly_one_of_many_gets_a_name() {
 
 #[test]
 #[file_serial(machine)]
-fn names_that_can_do_harm_are_refused() {
+fn invalid_names_are_refused() {
     let lab = Lab::new();
     let long = "a".repeat(65);
     for name in ["", "a/b", "..", "/etc", "-x", "a b", "ä", &long] {
@@ -168,7 +168,7 @@ fn names_that_can_do_harm_are_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn fifty_at_once_are_all_distinct_and_leave_nothing() {
+fn fifty_concurrent_runs_have_distinct_ids_and_leave_nothing() {
     let lab = Lab::new();
     load_overlay(&lab);
     let start = |_| {
@@ -184,9 +184,11 @@ fn fifty_at_once_are_all_distinct_and_leave_nothing() {
     }
 }
 
+/// A start examines at most two lock files, so this is certain only beside at most two
+/// containers.
 #[test]
 #[file_serial(machine)]
-fn beside_at_most_two_containers_the_next_run_sweeps_what_a_killed_host_side_left() {
+fn the_next_run_sweeps_what_a_killed_host_side_left() {
     let lab = Lab::new();
     let (mut child, [_, write, _]) = running(&lab, "touch /tmp/x");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
@@ -198,14 +200,14 @@ fn beside_at_most_two_containers_the_next_run_sweeps_what_a_killed_host_side_lef
 
 #[test]
 #[file_serial(machine)]
-fn a_sweep_bears_with_what_is_still_written_while_the_container_dies() {
+fn a_sweep_tolerates_writes_of_a_dying_container() {
     let lab = Lab::new();
     let script = "mkdir /d; cd /d; seq 1 3000 | xargs touch";
     let (mut child, [_, write, _]) = running(&lab, script);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
     // The kernel frees the lock of a killed host side before it ends the container.
-    // This writes as long as a slow one would.
+    // This thread writes for as long as a slow container would.
     let into = Path::new(&write).join("d");
     let writer = std::thread::spawn(move || {
         let start = Instant::now();
@@ -222,7 +224,7 @@ fn a_sweep_bears_with_what_is_still_written_while_the_container_dies() {
 
 #[test]
 #[file_serial(machine)]
-fn a_sweep_leaves_the_living_alone() {
+fn a_sweep_does_not_remove_running_containers() {
     let lab = Lab::new();
     let (mut child, [_, write, merged]) = running(&lab, "touch /tmp/x");
     lab.chapter("ch04-overlay").args(["run", "true"]).assert().success();
@@ -252,7 +254,7 @@ impl Drop for Mounted {
 
 #[test]
 #[file_serial(machine)]
-fn a_state_directory_that_overlay_refuses_is_named_with_the_way_out() {
+fn a_state_directory_on_overlayfs_is_refused_with_the_remedy() {
     let lab = Lab::new();
     let own = |name: &str| {
         let path = lab.dir().join(name);
@@ -283,7 +285,7 @@ fn a_state_directory_that_overlay_refuses_is_named_with_the_way_out() {
 
 #[test]
 #[file_serial(machine)]
-fn a_full_disk_is_named_and_nothing_is_left() {
+fn a_full_disk_is_reported_and_leaves_no_container() {
     let lab = Lab::new();
     let on = Mounted::new(&lab, "tmpfs", "size=8m,nr_inodes=1k");
     let state = on.0.join("state");
@@ -291,7 +293,7 @@ fn a_full_disk_is_named_and_nothing_is_left() {
     run.env("MYDOCKER_ROOT", &state);
     run.env("MYDOCKER_BUSYBOX", lab.image().join("bin/busybox"));
     run.args(["run", "true"]).assert().success();
-    // Full of bytes, then full of inodes.
+    // First no bytes are free, then no inodes.
     fs::write(on.0.join("filler"), vec![0; 8 << 20]).unwrap_err();
     for step in 0..2 {
         let mut run = lab.chapter("ch04-overlay");
@@ -312,7 +314,7 @@ fn a_full_disk_is_named_and_nothing_is_left() {
 
 #[test]
 #[file_serial(machine)]
-fn separators_in_the_state_directorys_path_do_no_harm() {
+fn the_path_of_the_state_directory_may_contain_separators() {
     let lab = Lab::new();
     let odd = lab.dir().join(r"a:b,c\d e");
     fs::create_dir(&odd).unwrap();
@@ -336,7 +338,7 @@ fn a_relative_state_directory_is_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn a_state_directory_of_somebody_else_is_named() {
+fn a_state_directory_of_another_user_is_reported() {
     let lab = Lab::new();
     let mut run = lab.as_user("ch04-overlay");
     run.env("MYDOCKER_ROOT", lab.state()).args(["run", "true"]);
@@ -345,7 +347,7 @@ fn a_state_directory_of_somebody_else_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_users_write_layer_is_removed_though_parts_of_it_are_closed() {
+fn an_ordinary_users_write_layer_with_closed_directories_is_removed() {
     let lab = Lab::new();
     let script = "mkdir -p /a/b/c; touch /a/b/c/d; chmod 0 /a/b/c /a/b /a";
     let mut run = lab.as_user("ch04-overlay");
@@ -356,7 +358,7 @@ fn an_ordinary_users_write_layer_is_removed_though_parts_of_it_are_closed() {
 
 #[test]
 #[file_serial(machine)]
-fn the_callers_umask_does_not_close_the_root() {
+fn the_callers_umask_does_not_affect_the_container() {
     let lab = Lab::new();
     let shell = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
     let mut run = lab.wrapped(&shell.map(std::ffi::OsStr::new), "ch04-overlay");
@@ -366,7 +368,7 @@ fn the_callers_umask_does_not_close_the_root() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     let mut help = lab.chapter("ch04-overlay");
     let out =

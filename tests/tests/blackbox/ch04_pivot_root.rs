@@ -1,4 +1,4 @@
-//! ch04-pivot-root: a root of one's own, and nothing of the host's in reach.
+//! ch04-pivot-root: the container has its own root, and cannot reach files of the host.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use blackbox::{Lab, devices_untouched, probe};
+use blackbox::{Lab, assert_devices_unchanged, probe};
 use insta::assert_snapshot;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -22,7 +22,7 @@ fn script(mut run: assert_cmd::Command, flags: &[&str], script: &str) -> String 
 
 #[test]
 #[file_serial(machine)]
-fn the_root_is_busybox() {
+fn the_root_filesystem_is_that_of_busybox() {
     let lab = Lab::new();
     for run in [lab.chapter("ch04-pivot-root"), lab.as_user("ch04-pivot-root")] {
         let out = script(run, &[], "echo /*; cat /etc/passwd; pwd; echo $HOME");
@@ -36,7 +36,7 @@ fn the_root_is_busybox() {
     }
 }
 
-/// The masks of the runtime specification that this kernel has a path for.
+/// The masked paths of the runtime specification that exist in this kernel.
 fn masked() -> Vec<&'static str> {
     let all = [
         "/proc/acpi",
@@ -57,7 +57,7 @@ fn masked() -> Vec<&'static str> {
 
 #[test]
 #[file_serial(machine)]
-fn the_mount_table_is_exactly_this() {
+fn the_mount_table_has_exactly_the_expected_mounts() {
     let lab = Lab::new();
     let mut expected: BTreeSet<String> = [
         "/ root",
@@ -86,15 +86,15 @@ fn the_mount_table_is_exactly_this() {
         table.lines().map(described).collect::<BTreeSet<String>>()
     };
     assert_eq!(table(lab.chapter("ch04-pivot-root")), expected);
-    // An ordinary user may make no device.
+    // An ordinary user must not create devices, so these are bind mounts.
     for device in ["null", "zero", "full", "random", "urandom", "tty"] {
         expected.insert(format!("/dev/{device} device"));
     }
     assert_eq!(table(lab.as_user("ch04-pivot-root")), expected);
 }
 
-/// A line of mountinfo as "path kind flags"; for a device that is the host's own,
-/// and for the root, its flags are the host's too.
+/// A line of mountinfo as "path kind flags". The flags are left out for the root and for
+/// a device of the host, because they are those of the host.
 fn described(line: &str) -> String {
     let (mount, file_system) = line.split_once(" - ").unwrap();
     let fields: Vec<&str> = mount.split(' ').collect();
@@ -113,10 +113,10 @@ fn described(line: &str) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn the_descriptors_are_three_and_lead_to_what_the_caller_gave() {
+fn the_program_has_only_the_three_standard_streams_of_the_caller() {
     let mut lab = Lab::new();
     fs::copy(probe(), lab.image().join("bin/probe")).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let script = "exec 3</ 7</etc/passwd 9>/dev/null; exec \"$@\" </dev/null 2>&1";
     let shell = ["sh", "-c", script, "sh"].map(OsStr::new);
     let mut run = lab.wrapped(&shell, "ch04-pivot-root");
@@ -130,20 +130,20 @@ fn the_descriptors_are_three_and_lead_to_what_the_caller_gave() {
     assert!(["0 1 2\n", "0 1 2 3\n"].contains(&out.as_str()), "{out}");
 }
 
-/// The shell lists its own; it opens the directory as 3.
+/// The shell lists its own descriptors. It opens the directory as descriptor 3.
 fn script_of_user(lab: &Lab) -> String {
     script(lab.as_user("ch04-pivot-root"), &[], "cd /proc/$$/fd; echo *")
 }
 
 #[test]
 #[file_serial(machine)]
-fn exit_codes_come_through_the_new_root() {
+fn exit_statuses_are_correct_in_the_new_root() {
     let lab = Lab::new();
     for new in [Lab::chapter, Lab::as_user] {
         for (words, code) in [
             (&["true"][..], 0),
             (&["sh", "-c", "exit 42"], 42),
-            // Number 1 takes no signal from inside, its children do.
+            // PID 1 ignores signals from inside, but its children do not.
             (&["sh", "-c", "sh -c 'kill -KILL $$'; exit $?"], 137),
             (&["/etc/passwd"], 126),
             (&["/etc"], 126),
@@ -167,7 +167,7 @@ fn a_program_of_the_host_is_not_found() {
 
 #[test]
 #[file_serial(machine)]
-fn the_environment_is_clean_and_the_images() {
+fn the_environment_comes_from_the_image_only() {
     let lab = Lab::new();
     let expected = "HOME=/root\nHOSTNAME=box\n\
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
@@ -179,7 +179,7 @@ fn the_environment_is_clean_and_the_images() {
         let text = String::from_utf8(out).unwrap();
         let mut lines: Vec<_> = text.lines().collect();
         lines.sort_unstable();
-        // Without a terminal there is none to name; with one, TERM is the caller's.
+        // TERM is that of the caller if there is a terminal, and not set otherwise.
         lines.retain(|line| *line != "TERM=vt100");
         assert_eq!(lines.join("\n") + "\n", expected);
     }
@@ -187,7 +187,7 @@ fn the_environment_is_clean_and_the_images() {
 
 #[test]
 #[file_serial(machine)]
-fn the_devices_are_these_and_work() {
+fn the_expected_devices_exist_and_work() {
     let lab = Lab::new();
     let all = "cd /dev; echo *; for link in ptmx fd stdin; do readlink $link; done; \
                echo x > null; head -c 3 zero | wc -c; head -c 3 urandom | wc -c; \
@@ -204,10 +204,9 @@ fn the_devices_are_these_and_work() {
 
 #[test]
 #[file_serial(machine)]
-fn a_chmod_of_what_the_container_sees_does_not_reach_the_host() {
+fn chmod_in_the_container_does_not_change_files_of_the_host() {
     let lab = Lab::new();
-    // The devices, what covers files of /proc, and streams that the caller has
-    // given.
+    // The devices, the mounts that cover files of /proc, and the streams of the caller.
     let covers = masked().into_iter().filter(|path| Path::new(path).is_file());
     let covers = covers.collect::<Vec<_>>().join(" ");
     let closing = format!(
@@ -220,16 +219,16 @@ fn a_chmod_of_what_the_container_sees_does_not_reach_the_host() {
         [lab.wrapped(&null, "ch04-pivot-root"), lab.as_user("ch04-pivot-root")];
     for mut run in runs {
         run.args(["run", "sh", "-c", &closing]);
-        devices_untouched(|| assert!(run.output().unwrap().status.success()));
+        assert_devices_unchanged(|| assert!(run.output().unwrap().status.success()));
     }
 }
 
 #[test]
 #[file_serial(machine)]
-fn writing_to_the_kernel_is_refused() {
+fn writes_to_kernel_files_are_refused() {
     let lab = Lab::new();
     let paths = ["/proc/sys/kernel/hostname", "/proc/sysrq-trigger"];
-    // Kernels are built without the one or the other.
+    // Some kernels are built without one of these files.
     let there = paths.into_iter().filter(|path| Path::new(path).exists());
     for path in there.chain(["/sys/new"]) {
         for mut run in
@@ -246,7 +245,7 @@ fn writing_to_the_kernel_is_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn what_is_masked_tells_nothing() {
+fn masked_paths_are_empty() {
     let lab = Lab::new();
     for path in masked() {
         let look =
@@ -263,7 +262,7 @@ fn the_classic_escape_succeeds_from_chroot_and_fails_from_pivot_root() {
     fs::create_dir(lab.image().join("prison")).unwrap();
     let secret = lab.dir().join("secret");
     fs::write(&secret, "the host's").unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let secret = secret.to_str().unwrap();
     let mut run = lab.chapter("ch04-pivot-root");
     run.args(["run", "--chroot", "probe", "escape", secret]);
@@ -274,7 +273,7 @@ fn the_classic_escape_succeeds_from_chroot_and_fails_from_pivot_root() {
 
 #[test]
 #[file_serial(machine)]
-fn joining_the_own_mount_namespace_leads_out_of_chroot_only() {
+fn rejoining_the_mount_namespace_escapes_from_chroot_only() {
     let lab = Lab::new();
     let secret = lab.dir().join("secret");
     fs::write(&secret, "the host's").unwrap();
@@ -303,7 +302,7 @@ fn it_works_whether_the_hosts_root_is_shared_or_private() {
 
 #[test]
 #[file_serial(machine)]
-fn an_image_that_leads_to_the_hosts_own_binary_is_refused() {
+fn run_refuses_a_program_that_leads_to_the_hosts_own_binary() {
     let mut lab = Lab::new();
     let bin = lab.image().join("bin");
     symlink("/proc/self/exe", bin.join("evil")).unwrap();
@@ -316,7 +315,7 @@ fn an_image_that_leads_to_the_hosts_own_binary_is_refused() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&path, mode).unwrap();
     }
-    lab.look_again();
+    lab.update_snapshot();
     for program in ["evil", "evil2", "script", "twice", "/proc/self/exe"] {
         let mut run = lab.chapter("ch04-pivot-root");
         run.args(["run", program]).assert().code(126).stdout("").stderr(contains(
@@ -327,7 +326,7 @@ fn an_image_that_leads_to_the_hosts_own_binary_is_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn links_of_the_image_at_the_mount_points_lead_nowhere_else() {
+fn symlinks_at_the_mount_points_do_not_lead_out_of_the_image() {
     let mut lab = Lab::new();
     let image = lab.image();
     let trap = lab.dir().join("trap");
@@ -336,16 +335,16 @@ fn links_of_the_image_at_the_mount_points_lead_nowhere_else() {
         fs::remove_dir(image.join(point)).unwrap();
         symlink(&trap, image.join(point)).unwrap();
     }
-    lab.look_again();
+    lab.update_snapshot();
     let mut run = lab.chapter("ch04-pivot-root");
-    // The three can't all lie on one directory, so it fails; the host's is
-    // untouched.
+    // The three mount points cannot be one directory, so the run may fail. The directory
+    // of the host is not changed.
     let _ = run.args(["run", "true"]).assert();
     assert_eq!(fs::read_dir(&trap).unwrap().count(), 0);
-    // What was made inside for the links to lead to.
+    // The target of the symlinks was created inside the image.
     let inside = image.join(trap.strip_prefix("/").unwrap());
     assert!(inside.is_dir(), "{}", inside.display());
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 #[test]
@@ -368,10 +367,10 @@ fn a_terminal_works_in_the_new_root() {
 
 #[test]
 #[file_serial(machine)]
-fn inside_another_container_it_works_as_well() {
+fn it_works_inside_another_container() {
     let lab = Lab::new();
-    // Inside ch03-run the host's tree is there, and a /proc of its own. The
-    // environment is clean, so env(1) names the state directory anew.
+    // Inside ch03-run, the host's file system and a new /proc are visible. The
+    // environment is clean, so env(1) sets the state directory again.
     let outer = blackbox::bin_dir().join("ch03-run");
     let state = format!("MYDOCKER_ROOT={}", lab.state().display());
     let words = ["run", "env", &state].map(OsStr::new);
@@ -383,7 +382,7 @@ fn inside_another_container_it_works_as_well() {
 
 #[test]
 #[file_serial(machine)]
-fn without_any_source_of_busybox_all_that_was_tried_is_listed() {
+fn the_error_lists_all_tried_sources_if_there_is_no_busybox() {
     let lab = Lab::new();
     let empty = lab.dir().join("empty");
     let mut run = lab.chapter("ch04-pivot-root");
@@ -406,10 +405,10 @@ fn without_any_source_of_busybox_all_that_was_tried_is_listed() {
 
 #[test]
 #[file_serial(machine)]
-fn a_named_busybox_that_is_none_is_refused() {
+fn an_invalid_mydocker_busybox_is_refused() {
     let lab = Lab::new();
     let dynamic = lab.dir().join("dynamic");
-    fs::write(&dynamic, wants_loader()).unwrap();
+    fs::write(&dynamic, dynamic_program()).unwrap();
     for (path, reason) in [
         ("/nonexistent", "No such file or directory"),
         ("/etc/passwd", "is not an ELF program"),
@@ -423,8 +422,8 @@ fn a_named_busybox_that_is_none_is_refused() {
     }
 }
 
-/// As much of a program that names a loader as is looked at.
-fn wants_loader() -> Vec<u8> {
+/// The beginning of a program that needs a dynamic loader: the part that is examined.
+fn dynamic_program() -> Vec<u8> {
     let own = fs::read("/proc/self/exe").unwrap();
     let mut elf = own[..64].to_vec();
     elf[32..40].copy_from_slice(&64_u64.to_le_bytes()); // e_phoff
@@ -437,7 +436,7 @@ fn wants_loader() -> Vec<u8> {
 
 #[test]
 #[file_serial(machine)]
-fn many_first_runs_at_once_make_one_image() {
+fn many_concurrent_first_runs_create_one_image() {
     let lab = Lab::new();
     let state = lab.dir().join("empty");
     let busybox = lab.image().join("bin/busybox");
@@ -455,7 +454,7 @@ fn many_first_runs_at_once_make_one_image() {
 
 #[test]
 #[file_serial(machine)]
-fn a_fetch_that_is_killed_leaves_no_half_image() {
+fn a_killed_fetch_leaves_no_partial_image() {
     let lab = Lab::new();
     let busybox = lab.image().join("bin/busybox");
     for delay in [1, 3, 6, 10, 15, 25] {
@@ -484,7 +483,7 @@ fn a_fetch_that_is_killed_leaves_no_half_image() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     let mut help = lab.chapter("ch04-pivot-root");
     let out =

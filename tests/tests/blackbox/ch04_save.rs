@@ -1,4 +1,4 @@
-//! ch04-save: images as archives, further names, and what an image contains.
+//! ch04-save: archives of images, additional names, and the content of an image.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     by(lab, Lab::chapter, words)
 }
 
-/// What it printed.
+/// The standard output of a command that succeeds.
 fn by(lab: &Lab, new: By, words: &[&str]) -> String {
     let out = new(lab, BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
@@ -33,8 +33,9 @@ fn by(lab: &Lab, new: By, words: &[&str]) -> String {
 /// An image of two layers: the upper one has a file, removes one, and replaces a
 /// directory.
 fn make(lab: &Lab, new: By, name: &str) {
-    // An ordinary user's overlay marks a replaced directory by a user xattr, which a
-    // tmpfs has since Linux 6.6. Before, mkdir(2) gives EIO, and the directory is gone.
+    // An ordinary user's overlay marks a replaced directory with a user xattr, which a
+    // tmpfs supports since Linux 6.6. On older kernels, mkdir(2) fails with EIO, and the
+    // directory is missing.
     let script =
         "echo text > /file; rm /etc/hosts; rm -r /home; mkdir /home || true";
     by(lab, new, &["run", "--name", "maker", "busybox", "sh", "-c", script]);
@@ -42,7 +43,7 @@ fn make(lab: &Lab, new: By, name: &str) {
     by(lab, new, &["rm", "maker"]);
 }
 
-/// What a container of the image sees.
+/// The files that a container of the image sees.
 fn seen(lab: &Lab, new: By, name: &str) -> String {
     let script = "cat /file; ls /etc; ls /home; stat -c %u /file";
     by(lab, new, &["run", "--rm", name, "sh", "-c", script])
@@ -120,7 +121,7 @@ fn json(files: &[(String, Vec<u8>)], name: &str) -> Value {
 
 #[test]
 #[file_serial(machine)]
-fn an_image_goes_round_by_an_archive_with_the_same_digests() {
+fn save_and_load_preserve_the_digests_of_an_image() {
     for (new, state, _) in BOTH {
         let lab = Lab::new();
         by(&lab, new, &["run", "--rm", "busybox", "true"]);
@@ -167,7 +168,7 @@ fn archives_of_docker_save_are_loaded() {
     let chain = values(record(&lab.state(), "made"), "layer");
     ok(&lab, &["rmi", "made"]);
     let mut files = files(&path);
-    // The form before version 25: no index, the layers in directories of their own.
+    // The form before version 25: no index, and one directory for each layer.
     let list = json(&files, "manifest.json");
     let config = list[0]["Config"].as_str().unwrap();
     let blobs = list[0]["Layers"].as_array().unwrap();
@@ -199,7 +200,7 @@ fn archives_of_docker_save_are_loaded() {
     assert!(chain.iter().all(|layer| layers(&lab.state()).contains(layer)));
     ok(&lab, &["rmi", "old:1", "old:2"]);
 
-    // Without names it needs one.
+    // An archive without names needs --name.
     let text = String::from_utf8(old.pop().unwrap().1).unwrap();
     let nameless = text.replace(r#"["old:1","docker.io/library/old:2"]"#, "null");
     assert_ne!(nameless, text);
@@ -212,7 +213,7 @@ fn archives_of_docker_save_are_loaded() {
     ok(&lab, &["rmi", "mine"]);
 }
 
-/// The archive of an image that is no longer in the store.
+/// Save an image and remove it from the store. Returns the archive.
 fn saved(lab: &Lab) -> PathBuf {
     make(lab, Lab::chapter, "made");
     let path = lab.dir().join("made.tar");
@@ -325,8 +326,9 @@ fn a_damaged_or_hostile_archive_adds_no_image_and_leaves_nothing() {
     assert_eq!(count(&lab.state()), before);
 }
 
-/// A lock for the time of the archive blocked every other command for as long as the
-/// reader of a pipe needed, and `save busybox` waited for itself where busybox was missing.
+/// `save` once held a lock until the archive was written. A slow reader of the pipe
+/// therefore blocked every other command, and `save busybox` waited for itself if busybox
+/// was missing.
 #[test]
 #[file_serial(machine)]
 fn a_slow_reader_of_an_archive_blocks_no_other_command() {
@@ -347,7 +349,7 @@ fn a_slow_reader_of_an_archive_blocks_no_other_command() {
     let mut archive = vec![0];
     let mut pipe = save.stdout.take().unwrap();
     pipe.read_exact(&mut archive).unwrap();
-    // The archive is larger than a pipe, so that its writer waits now.
+    // The archive is larger than a pipe, so its writer waits now.
     run(&["tag", "busybox", "other"], b"");
     run(&["rmi", "busybox", "other"], b"");
     assert!(count(&state)[2] > 0, "a blob that is being read was removed");
@@ -368,7 +370,7 @@ fn a_slow_reader_of_an_archive_blocks_no_other_command() {
 
 #[test]
 #[file_serial(machine)]
-fn an_image_has_many_names_and_goes_with_the_last() {
+fn an_image_is_removed_with_its_last_name() {
     let lab = Lab::new();
     let before = count(&lab.state());
     make(&lab, Lab::chapter, "made");
@@ -393,13 +395,13 @@ fn an_image_has_many_names_and_goes_with_the_last() {
         table.lines().find(|line| line.contains("localhost:5000/a/b")).unwrap();
     assert!(line.contains("v1") && line.contains(&hex[..12]), "{line}");
     assert!(line.contains("container "), "{line}");
-    // By ID only if there is one name.
+    // An ID is accepted only if the image has one name.
     let refused = contains(
         "has several names: give one of again, localhost:5000/a/b:v1, made",
     );
     lab.chapter(BIN).args(["rmi", &hex[..8]]).assert().code(125).stderr(refused);
     ok(&lab, &["run", "--name", "one", "made", "true"]);
-    // A name goes although a container uses the image, as long as another one is left.
+    // A name can be removed although a container uses the image, if another name is left.
     ok(&lab, &["rmi", "made", "localhost:5000/a/b:v1"]);
     let refused = contains("image again is used by container one");
     lab.chapter(BIN).args(["rmi", "again"]).assert().code(125).stderr(refused);
@@ -425,13 +427,13 @@ fn an_image_has_many_names_and_goes_with_the_last() {
 
 #[test]
 #[file_serial(machine)]
-fn prune_removes_what_has_no_tag_and_interrupted_downloads() {
+fn prune_removes_untagged_images_and_interrupted_downloads() {
     let lab = Lab::new();
     let before = count(&lab.state());
     make(&lab, Lab::chapter, "made");
     let images = lab.state().join("images");
     let [id] = &values(record(&lab.state(), "made"), "id")[..] else { panic!() };
-    // As a pull by digest leaves it.
+    // The state after a pull by digest.
     let by_digest = format!("made@{id}");
     fs::rename(record(&lab.state(), "made"), images.join("names").join(&by_digest))
         .unwrap();
@@ -463,10 +465,9 @@ fn history_shows_the_layers_and_their_commands() {
     ok(&lab, &["rmi", "made"]);
 }
 
-/// Other programs read the store and the archives, and this one reads theirs.
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch04-save-help", ok(&lab, &["--help"]));
     for action in ["save", "load", "tag", "history", "image"] {

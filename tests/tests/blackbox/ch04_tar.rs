@@ -1,4 +1,4 @@
-//! ch04-tar: images made of tars, and tars of containers.
+//! ch04-tar: images from tar archives, and tar archives of containers.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     by(lab, Lab::chapter, words)
 }
 
-/// What it printed.
+/// The standard output of a command that succeeds.
 fn by(lab: &Lab, new: By, words: &[&str]) -> String {
     let out = new(lab, BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
@@ -35,19 +35,20 @@ fn top_layer(lab: &Lab, image: &str) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn a_tree_goes_round_by_every_way_a_tar_can_be_packed() {
+fn commit_and_import_preserve_a_tree_in_every_compression() {
     for (new, _, root) in BOTH {
         let lab = Lab::new();
         let dir = lab.dir().join("tars");
         fs::create_dir(&dir).unwrap();
         std::os::unix::fs::chown(&dir, Some(user()), Some(user())).unwrap();
-        // An ordinary user's files are all the user's own.
+        // For an ordinary user, all files belong to the user.
         let owner = if root { "%u %g" } else { "" };
         let tree = format!(
             "cd /; find . -xdev -print0 | sort -z | \
              xargs -0 stat -c '%n %f %h %s %y {owner} %t %T'"
         );
-        // What differs is the host name's own, and what the kernel mounts.
+        // /etc differs because of the hostname, and the mount points because of the
+        // kernel's file systems.
         let seen = |image: &str| {
             let script =
                 format!(r"{tree} | grep -v '^\. \|^./\(dev\|proc\|sys\|etc\)'");
@@ -57,8 +58,8 @@ fn a_tree_goes_round_by_every_way_a_tar_can_be_packed() {
         by(&lab, new, &["commit", "one", "layered"]);
         let whole = seen("layered");
         assert!(whole.contains("./d/fifo"), "{whole}");
-        // tmpfs before Linux 6.6 lets no user set an attribute, and without one an
-        // overlay can't replace a directory.
+        // Before Linux 6.6, tmpfs does not let users set an attribute, and an overlay
+        // needs one to replace a directory.
         assert!(!root || whole.contains("./home/new"), "{whole}");
         for name in ["t.tar", "t.tar.gz", "t.tar.zst"] {
             let file = dir.join(name);
@@ -71,13 +72,13 @@ fn a_tree_goes_round_by_every_way_a_tar_can_be_packed() {
         let sizes = ["t.tar", "t.tar.gz", "t.tar.zst"]
             .map(|name| dir.join(name).metadata().unwrap().len());
         assert!(sizes[1] * 4 < sizes[0] && sizes[2] * 4 < sizes[0], "{sizes:?}");
-        // The extension of a compression that it does not write.
+        // The extension of a compression that the program does not write.
         let file = dir.join("t.tar.xz");
         for words in [["export", "-o"], ["commit", "-o"]] {
             let refused = new(&lab, BIN).args(words).arg(&file).arg("one").assert();
             refused.failure().stderr(contains("only .gz, .tgz, .zst and .tzst"));
         }
-        // By pipes, and beside the name that was asked for nothing is left.
+        // Through pipes. No other files than the requested ones are left.
         let out = new(&lab, BIN).args(["export", "one"]).assert().success();
         let tar = out.get_output().stdout.clone();
         new(&lab, BIN)
@@ -94,7 +95,7 @@ fn a_tree_goes_round_by_every_way_a_tar_can_be_packed() {
 
 #[test]
 #[file_serial(machine)]
-fn a_directory_becomes_an_image() {
+fn import_creates_an_image_from_a_directory() {
     let lab = Lab::new();
     let tree = lab.dir().join("tree");
     fs::create_dir_all(tree.join("bin")).unwrap();
@@ -111,7 +112,7 @@ fn a_directory_becomes_an_image() {
     import.args(["import", lab.dir().to_str().unwrap(), "own"]);
     import.assert().code(125).stderr(refused);
     assert_eq!(layers(&lab.state()), before);
-    // Also if the import would create it.
+    // The same applies if the import would create the state directory.
     let inside = tree.join("state");
     let mut import = lab.chapter(BIN);
     import.args(["import", tree.to_str().unwrap(), "own"]);
@@ -153,7 +154,7 @@ fn tar(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
 
 #[test]
 #[file_serial(machine)]
-fn hostile_tars_make_no_image_and_touch_nothing_outside() {
+fn hostile_tars_create_no_image_and_change_nothing_outside() {
     use EntryType::{Char, Directory, Link, Regular, Symlink};
     let lab = Lab::new();
     let victim = lab.dir().join("victim");
@@ -186,8 +187,8 @@ fn hostile_tars_make_no_image_and_touch_nothing_outside() {
             assert_eq!(by(&lab, new, &["images", "-q"]), "busybox\n", "{what}");
         }
     }
-    // These lead nowhere but into the image.
-    let tamed = tar(&[
+    // All these names stay inside the image.
+    let harmless = tar(&[
         ("/absolute", Regular, "in"),
         ("out", Symlink, &up),
         ("out", Regular, "replaced"),
@@ -198,7 +199,7 @@ fn hostile_tars_make_no_image_and_touch_nothing_outside() {
     ]);
     for (new, state, root) in BOTH {
         let mut import = new(&lab, BIN);
-        import.args(["import", "-", "tame"]).write_stdin(tamed.clone());
+        import.args(["import", "-", "tame"]).write_stdin(harmless.clone());
         import.assert().success();
         let state = state(&lab);
         let layers = values(record(&state, "tame"), "layer");
@@ -208,7 +209,7 @@ fn hostile_tars_make_no_image_and_touch_nothing_outside() {
         {
             assert_eq!(fs::read_to_string(top.join(name)).unwrap(), text, "{name}");
         }
-        // Nodes stay nodes, for whom may make them.
+        // A device stays a device if the user may create devices.
         let node = top.join("d/node").symlink_metadata();
         assert_eq!(node.is_ok_and(|m| m.rdev() == 0x103), root);
         by(&lab, new, &["rmi", "tame"]);
@@ -219,7 +220,7 @@ fn hostile_tars_make_no_image_and_touch_nothing_outside() {
 
 #[test]
 #[file_serial(machine)]
-fn a_terminal_gets_no_tar() {
+fn a_tar_is_not_written_to_a_terminal() {
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     for words in [&["export", "one"][..], &["commit", "-o", "-", "one"]] {
@@ -229,14 +230,14 @@ fn a_terminal_gets_no_tar() {
         terminal.see("error: a tar archive must not be written to a terminal");
         assert_eq!(terminal.end(), 125);
     }
-    // What can be written to and is no file is written to.
+    // An existing device is not replaced: the archive is written to it.
     ok(&lab, &["export", "-o", "/dev/null", "one"]);
     ok(&lab, &["rm", "one"]);
 }
 
 #[test]
 #[file_serial(machine)]
-fn an_exported_tar_is_read_by_busybox_as_well() {
+fn busybox_tar_reads_an_exported_tar() {
     let lab = Lab::new();
     let file = lab.dir().join("x.tar");
     let words = ["run", "--name", "one", "busybox", "sh", "-c"];
@@ -255,7 +256,7 @@ fn an_exported_tar_is_read_by_busybox_as_well() {
 
 #[test]
 #[file_serial(machine)]
-fn an_extended_attribute_with_a_line_feed_goes_round_by_a_tar() {
+fn a_tar_preserves_an_extended_attribute_with_a_line_feed() {
     let lab = Lab::new();
     let words = ["run", "--name", "one", "busybox", "sh", "-c"];
     ok(&lab, &[&words[..], &["echo text > /file"]].concat());
@@ -275,7 +276,7 @@ fn an_extended_attribute_with_a_line_feed_goes_round_by_a_tar() {
 
 #[test]
 #[file_serial(machine)]
-fn a_full_disk_is_named_and_neither_a_tar_nor_an_image_is_made() {
+fn a_full_disk_is_reported_and_leaves_no_tar_and_no_image() {
     let lab = Lab::new();
     let small = lab.dir().join("small");
     fs::create_dir(&small).unwrap();
@@ -320,7 +321,7 @@ fn image_names_that_are_paths_are_refused_and_busybox_is_not_replaced() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch04-tar-help", ok(&lab, &["--help"]));
     for action in ["commit", "export", "import"] {

@@ -14,7 +14,8 @@ use tar::{Builder, EntryType, Header};
 
 const BIN: &str = "ch04-tar";
 
-/// How a lab makes a command: as root or as an ordinary user; and its state directory.
+/// A function of the lab that creates a command, as root or as an ordinary user, and the
+/// state directory of that user.
 type Who = (fn(&Lab, &str) -> assert_cmd::Command, fn(&Lab) -> PathBuf);
 const BOTH: [Who; 2] = [(Lab::chapter, Lab::state), (Lab::as_user, Lab::user_state)];
 
@@ -83,7 +84,7 @@ fn block(text: &str) -> Vec<u8> {
 
 #[test]
 #[file_serial(machine)]
-fn sparse_files_of_a_tar_have_their_content_and_their_holes() {
+fn import_preserves_content_and_holes_of_sparse_files() {
     const SIZE: usize = 1 << 20;
     let middle = block("middle");
     let mut file = vec![0; SIZE];
@@ -151,7 +152,7 @@ fn sparse_files_of_a_tar_have_their_content_and_their_holes() {
 
 #[test]
 #[file_serial(machine)]
-fn a_tar_that_may_mean_something_else_is_refused_by_name() {
+fn an_entry_with_an_unknown_meaning_is_refused_by_name() {
     let lab = Lab::new();
     ok(&lab, &["images"]);
     let before = layers(&lab.state());
@@ -184,7 +185,7 @@ fn a_tar_that_may_mean_something_else_is_refused_by_name() {
 
 #[test]
 #[file_serial(machine)]
-fn names_with_line_feeds_and_times_before_1970_go_round_by_a_tar() {
+fn a_tar_preserves_names_with_line_feeds_and_times_before_1970() {
     let lab = Lab::new();
     let words = ["run", "--name", "one", "busybox", "sh", "-c"];
     let script = "touch -d '1969-12-31 23:59:58' \"$(printf '/a\\nb')\"";

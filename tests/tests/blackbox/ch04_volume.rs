@@ -1,5 +1,4 @@
-//! ch04-volume: directories of the host inside, and the whole machine at every
-//! stage of a run.
+//! ch04-volume: directories of the host inside the container.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -34,7 +33,7 @@ fn guest_write_appears_on_host_and_stays() {
 
 #[test]
 #[file_serial(machine)]
-fn missing_host_directories_are_made_several_levels_deep_and_kept() {
+fn missing_host_directories_are_created_recursively_and_kept() {
     let lab = Lab::new();
     let host = lab.dir().join("a/b/c");
     let mut run = lab.chapter("ch04-volume");
@@ -45,14 +44,14 @@ fn missing_host_directories_are_made_several_levels_deep_and_kept() {
 
 #[test]
 #[file_serial(machine)]
-fn the_main_job_works_on_a_terminal_for_root_and_for_an_ordinary_user() {
+fn the_main_example_works_on_a_terminal_for_root_and_an_ordinary_user() {
     let lab = Lab::new();
     for new in [
         |lab: &Lab| lab.command(&[], "ch04-volume"),
         |lab: &Lab| lab.user_command("ch04-volume"),
     ] {
         let mut command = new(&lab);
-        // Where an ordinary user may make directories too.
+        // An ordinary user may create directories here too.
         let host = lab.dir().join("home/deep/v");
         command.args(["run", "-ti", "-v", &volume(&host, "/test"), "sh"]);
         let mut terminal = Terminal::run(command);
@@ -68,7 +67,7 @@ fn the_main_job_works_on_a_terminal_for_root_and_for_an_ordinary_user() {
 
 #[test]
 #[file_serial(machine)]
-fn directories_that_an_ordinary_user_lacks_are_made_as_the_users_own() {
+fn missing_directories_are_created_with_the_rights_of_the_user() {
     let lab = Lab::new();
     let host = lab.dir().join("home/a/b");
     let mut run = lab.as_user("ch04-volume");
@@ -78,7 +77,7 @@ fn directories_that_an_ordinary_user_lacks_are_made_as_the_users_own() {
         let meta = fs::metadata(&made).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (user(), user()), "{made:?}");
     }
-    // Where only root may make some, nothing is made and nothing runs.
+    // If only root may create a directory, none is created and no program runs.
     let closed = lab.dir().join("a/b");
     let mut run = lab.as_user("ch04-volume");
     run.args(["run", "-v", &volume(&closed, "/v"), "echo", "ran"]);
@@ -108,7 +107,7 @@ fn a_failed_start_leaves_no_new_directory() {
         .assert()
         .code(127);
     assert!(!lab.dir().join("a").exists());
-    // One that was there before stays, though it is empty.
+    // A directory that existed before is kept, even if it is empty.
     fs::create_dir(lab.dir().join("a")).unwrap();
     let mut run = lab.chapter("ch04-volume");
     run.args(["run", "-v", &volume(&host, "/x"), "no-such-program"])
@@ -119,7 +118,7 @@ fn a_failed_start_leaves_no_new_directory() {
 
 #[test]
 #[file_serial(machine)]
-fn files_are_shown_too() {
+fn a_file_can_be_a_volume() {
     let lab = Lab::new();
     let host = lab.dir().join("file");
     fs::write(&host, "one\n").unwrap();
@@ -132,7 +131,7 @@ fn files_are_shown_too() {
 
 #[test]
 #[file_serial(machine)]
-fn read_only_volumes_are_read_only_with_all_that_is_mounted_below() {
+fn a_read_only_volume_includes_the_mounts_below_it() {
     let lab = Lab::new();
     let host = lab.dir().join("v");
     let below = host.join("below");
@@ -162,11 +161,11 @@ fn read_only_volumes_are_read_only_with_all_that_is_mounted_below() {
 
 #[test]
 #[file_serial(machine)]
-fn several_volumes_lie_beside_and_inside_each_other() {
+fn volumes_may_be_beside_and_inside_each_other() {
     let lab = Lab::new();
     let [one, two] = ["one", "two"].map(|name| lab.dir().join(name));
     let mut run = lab.chapter("ch04-volume");
-    // The inner one is named first.
+    // The inner volume is given first.
     run.args(["run", "-v", &volume(&two, "/v/inner"), "-v", &volume(&one, "/v")]);
     run.args(["sh", "-c", "touch /v/a /v/inner/b"]).assert().success();
     assert!(one.join("a").exists() && two.join("b").exists());
@@ -175,7 +174,7 @@ fn several_volumes_lie_beside_and_inside_each_other() {
 
 #[test]
 #[file_serial(machine)]
-fn devices_can_be_shown_below_dev() {
+fn a_device_can_be_a_volume_below_dev() {
     let lab = Lab::new();
     let mut run = lab.chapter("ch04-volume");
     run.args([
@@ -192,7 +191,7 @@ fn devices_can_be_shown_below_dev() {
 
 #[test]
 #[file_serial(machine)]
-fn malformed_volumes_are_refused_before_anything_is_made() {
+fn malformed_volumes_are_refused_before_anything_is_created() {
     let lab = Lab::new();
     let mut said = String::new();
     for spec in [
@@ -221,7 +220,7 @@ fn malformed_volumes_are_refused_before_anything_is_made() {
 
 #[test]
 #[file_serial(machine)]
-fn two_volumes_on_one_path_are_refused_before_anything_is_made() {
+fn two_volumes_on_one_path_are_refused_before_anything_is_created() {
     let lab = Lab::new();
     let mut run = lab.chapter("ch04-volume");
     run.args(["run", "-v", "a:/v", "-v", "b:/v/.", "true"]);
@@ -231,7 +230,7 @@ fn two_volumes_on_one_path_are_refused_before_anything_is_made() {
 
 #[test]
 #[file_serial(machine)]
-fn a_link_of_the_image_never_leads_to_the_host() {
+fn a_symlink_of_the_image_never_leads_to_the_host() {
     let mut lab = Lab::new();
     let trap = lab.dir().join("trap");
     fs::create_dir(&trap).unwrap();
@@ -239,7 +238,7 @@ fn a_link_of_the_image_never_leads_to_the_host() {
     let up = format!("../../../../../../../..{}", trap.display());
     symlink(&up, lab.image().join("relative")).unwrap();
     symlink("/nowhere/deep", lab.image().join("dangling")).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     for link in ["/absolute", "/relative", "/dangling"] {
         for guest in [link.to_owned(), format!("{link}/sub")] {
             let host = lab.dir().join("v");
@@ -256,7 +255,7 @@ fn a_link_of_the_image_never_leads_to_the_host() {
 
 #[test]
 #[file_serial(machine)]
-fn a_volume_that_fails_names_call_paths_and_errno_and_nothing_runs() {
+fn a_failed_volume_names_call_paths_and_errno_and_nothing_runs() {
     let lab = Lab::new();
     let file = lab.dir().join("file");
     fs::write(&file, "").unwrap();
@@ -269,8 +268,8 @@ fn a_volume_that_fails_names_call_paths_and_errno_and_nothing_runs() {
         assert!(!marker.exists());
         text.replace(lab.dir().to_str().unwrap(), "DIR")
     };
-    // A file below a file; a file over a directory; a directory over a file; a new
-    // file in /proc, which knows none.
+    // A file below a file; a file over a directory; a directory over a file; a new file
+    // in /proc, where no file can be created.
     let new = lab.dir().join("new");
     let specs = [
         volume(file.join("below"), "/x"),
@@ -300,19 +299,19 @@ fn it_works_whether_the_hosts_root_is_shared_or_private() {
 
 #[test]
 #[file_serial(machine)]
-fn daemons_go_with_the_container() {
+fn daemons_are_killed_with_the_container() {
     let lab = Lab::new();
     for new in [Lab::chapter, Lab::as_user] {
         let mut run = new(&lab, "ch04-volume");
         let script = "setsid sleep 1000 & setsid sleep 1000 & sleep 0.1; exit 6";
         run.args(["run", "sh", "-c", script]).assert().code(6);
     }
-    // The lab looks for them.
+    // The lab looks for the daemons.
 }
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     let page = |words: &[&str]| {
         let mut help = lab.chapter("ch04-volume");

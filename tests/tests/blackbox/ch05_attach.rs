@@ -20,20 +20,20 @@ use crate::containers::{BOTH, By, Detached, accounts};
 
 const BIN: &str = "ch05-attach";
 
-/// `attach` at a terminal, with these flags.
+/// `attach` on a terminal, with these flags.
 fn attached(lab: &Lab, flags: &[&str]) -> Terminal {
     let mut command = lab.command(&[], BIN);
     command.arg("attach").args(flags).arg("one");
     Terminal::run(command)
 }
 
-/// A shell in the background, on a terminal.
+/// A detached shell with a terminal.
 fn shell<'a>(lab: &'a Lab, flags: &[&str]) -> Detached<'a> {
     let words = [&["-ti"], flags, &["busybox", "sh"]].concat();
     Detached::new(lab, BIN, Lab::chapter, &words)
 }
 
-/// A shell inside that somebody sees, whatever was printed before.
+/// Wait until the shell inside answers, whatever it has printed before.
 fn greet(terminal: &mut Terminal) {
     terminal.type_keys("echo rea''dy\n");
     terminal.see("ready\r\n");
@@ -42,7 +42,7 @@ fn greet(terminal: &mut Terminal) {
 
 #[test]
 #[file_serial(machine)]
-fn in_the_background_a_terminal_is_the_programs_too() {
+fn a_detached_program_may_have_a_terminal() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let script = "tty; echo err >&2; echo TERM=$TERM; echo again > /dev/tty; exit 7";
@@ -71,7 +71,7 @@ fn in_the_background_a_terminal_is_the_programs_too() {
 
 #[test]
 #[file_serial(machine)]
-fn who_attaches_types_sees_and_leaves_and_the_program_goes_on() {
+fn an_attached_client_types_reads_and_detaches_from_a_running_program() {
     let lab = Lab::new();
     let one = shell(&lab, &[]);
     let mut terminal = attached(&lab, &[]);
@@ -104,14 +104,14 @@ fn who_attaches_types_sees_and_leaves_and_the_program_goes_on() {
 
 #[test]
 #[file_serial(machine)]
-fn who_comes_amid_a_line_sees_the_rest_of_it() {
+fn a_client_that_attaches_within_a_line_sees_the_rest_of_it() {
     let lab = Lab::new();
     let script = "printf 'name? '; read -r name; exit 3";
     let words = ["-ti", "busybox", "sh", "-c", script];
     let one = Detached::new(&lab, BIN, Lab::chapter, &words);
     until(|| one.ok(&["logs", "one"]) == "name? ");
     let mut terminal = attached(&lab, &[]);
-    // From here on only the program's own terminal echoes.
+    // From now on, only the terminal of the program echoes the keys.
     until(|| !terminal.modes().local_flags.contains(LocalFlags::ECHO));
     terminal.type_keys("Ann");
     terminal.see("Ann");
@@ -121,7 +121,7 @@ fn who_comes_amid_a_line_sees_the_rest_of_it() {
 
 #[test]
 #[file_serial(machine)]
-fn the_end_of_the_program_is_the_end_of_all_who_are_attached() {
+fn all_attached_clients_end_with_the_program() {
     let lab = Lab::new();
     for flags in [&[][..], &["--rm"], &["--init"]] {
         let one = shell(&lab, flags);
@@ -144,7 +144,7 @@ fn the_end_of_the_program_is_the_end_of_all_who_are_attached() {
 
 #[test]
 #[file_serial(machine)]
-fn the_keys_that_leave_may_be_others_and_bad_ones_are_refused() {
+fn the_detach_keys_can_be_changed_and_invalid_keys_are_refused() {
     let lab = Lab::new();
     let one = shell(&lab, &[]);
     let mut terminal = attached(&lab, &["--detach-keys", "ctrl-a,q"]);
@@ -169,10 +169,10 @@ fn the_keys_that_leave_may_be_others_and_bad_ones_are_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn the_users_terminal_is_as_it_was_after_any_end() {
+fn the_users_terminal_is_restored_however_attach_ends() {
     let lab = Lab::new();
     let one = shell(&lab, &[]);
-    // A shell outside that leaves the modes alone, so that the terminal stays.
+    // A shell outside, so that the terminal stays open. It does not change the modes.
     let loop_ = "while printf 'outside$ '; read -r line; do eval \"$line\"; done";
     let mut outside = Command::new("sh");
     outside.args(["-c", loop_]).env("MYDOCKER_ROOT", lab.state());
@@ -196,7 +196,7 @@ fn the_users_terminal_is_as_it_was_after_any_end() {
         terminal.see("outside$");
         until(|| terminal.modes() == cooked);
     }
-    // And the program has noticed nothing.
+    // The program still runs.
     assert_eq!(one.ok(&["exec", "one", "echo", "lives"]), "lives\n");
     terminal.type_keys("exit\n");
     terminal.end();
@@ -204,7 +204,7 @@ fn the_users_terminal_is_as_it_was_after_any_end() {
 
 #[test]
 #[file_serial(machine)]
-fn who_looks_on_and_stops_looking_keeps_nobody_waiting() {
+fn a_stopped_client_does_not_block_the_program_or_other_clients() {
     let lab = Lab::new();
     let one = shell(&lab, &[]);
     let mut terminal = attached(&lab, &[]);
@@ -213,14 +213,14 @@ fn who_looks_on_and_stops_looking_keeps_nobody_waiting() {
     kill(stopped, Signal::SIGSTOP).unwrap();
     let mut other = attached(&lab, &[]);
     greet(&mut other);
-    // More than any pipe, socket or terminal holds.
+    // More data than the buffers of a pipe, socket or terminal hold.
     other.type_keys("seq 1 100000; exit 3\n");
     assert_eq!(one.ok(&["wait", "one"]), "3\n");
     let log = one.ok(&["logs", "one"]);
     assert!(log.contains("\r\n99999\r\n100000\r\n"));
     other.see("\r\n100000\r\n");
     assert_eq!(other.end(), 3);
-    // It comes late, and sees all.
+    // The continued client still gets all the output.
     kill(stopped, Signal::SIGCONT).unwrap();
     let seen = terminal.see("\r\n100000\r\n");
     assert!(seen.ends_with("\r\n99998\r\n99999"));
@@ -229,7 +229,7 @@ fn who_looks_on_and_stops_looking_keeps_nobody_waiting() {
 
 #[test]
 #[file_serial(machine)]
-fn without_a_terminal_the_streams_are_apart_and_what_is_typed_is_handed_on() {
+fn without_a_terminal_streams_stay_separate_and_input_is_forwarded() {
     for new in BOTH {
         let lab = Lab::new();
         let script = "while read -r line; do echo out $line; echo err $line >&2; \
@@ -243,7 +243,7 @@ fn without_a_terminal_the_streams_are_apart_and_what_is_typed_is_handed_on() {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             command
         };
-        // The end of one's input is not the end of the program's.
+        // The end of a client's input does not end the input of the program.
         let mut first =
             command().args(["attach", "one"]).stderr(Stdio::null()).spawn().unwrap();
         let mut keys = first.stdin.take().unwrap();
@@ -253,10 +253,10 @@ fn without_a_terminal_the_streams_are_apart_and_what_is_typed_is_handed_on() {
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
         assert_eq!(line, "out one\n");
-        // One who only looks on.
-        let looks_on = ["attach", "--no-stdin", "one"];
+        // A client that only reads.
+        let read_only = ["attach", "--no-stdin", "one"];
         let mut second = command();
-        second.args(looks_on).stderr(Stdio::piped());
+        second.args(read_only).stderr(Stdio::piped());
         let mut second = second.spawn().unwrap();
         second.stdin.take().unwrap().write_all(b"never\n").unwrap();
         sleep(Duration::from_millis(300));
@@ -280,7 +280,7 @@ fn without_a_terminal_the_streams_are_apart_and_what_is_typed_is_handed_on() {
 
 #[test]
 #[file_serial(machine)]
-fn a_reader_who_went_away_has_seen_enough() {
+fn attach_ends_if_its_reader_closes_the_pipe() {
     let lab = Lab::new();
     let script = "while :; do echo line; sleep 0.1; done";
     let one =
@@ -298,7 +298,7 @@ fn a_reader_who_went_away_has_seen_enough() {
 
 #[test]
 #[file_serial(machine)]
-fn signals_go_to_the_program_unless_that_is_not_wanted() {
+fn attach_forwards_signals_unless_sig_proxy_is_false() {
     let lab = Lab::new();
     let script = "trap 'echo got INT' INT; trap 'echo got TERM; exit 6' TERM; \
                   while :; do echo tick; sleep 0.1; done";
@@ -320,16 +320,16 @@ fn signals_go_to_the_program_unless_that_is_not_wanted() {
 
 #[test]
 #[file_serial(machine)]
-fn the_closing_of_the_terminal_ends_nothing_but_the_visit() {
+fn a_hangup_of_the_terminal_ends_only_the_attach() {
     let lab = Lab::new();
-    // One that SIGHUP would end.
+    // SIGHUP would end this program.
     for flags in [&["--init", "-ti"][..], &["--init", "-i"], &["--init"]] {
         let script = ["busybox", "sleep", "1000"];
         let words = [flags, &script].concat();
         let one = Detached::new(&lab, BIN, Lab::chapter, &words);
         let terminal = attached(&lab, &[]);
         let gone = format!("/proc/{}/exe", terminal.pid());
-        // Until it is attached: it waits in poll(2).
+        // Wait until it is attached and waits in poll(2).
         sleep(Duration::from_millis(300));
         drop(terminal);
         until(|| fs::read_link(&gone).is_err());
@@ -339,7 +339,7 @@ fn the_closing_of_the_terminal_ends_nothing_but_the_visit() {
 
 #[test]
 #[file_serial(machine)]
-fn who_can_not_be_attached_to_is_told_so() {
+fn attach_reports_why_it_cannot_attach() {
     let lab = Lab::new();
     let refused = |word: &str, flags: &[&str], reason: &str| {
         let mut attach = lab.chapter(BIN);
@@ -384,7 +384,7 @@ fn who_can_not_be_attached_to_is_told_so() {
     refused("one", &[], "container one is not running: its supervisor was killed");
     let socket = lab.state().join("containers").join(&one.id).join("attach");
     assert!(socket.exists());
-    // It is the only one, so the next start sweeps it.
+    // It is the only container, so the next start sweeps it.
     let mut next = lab.chapter(BIN);
     next.args(["run", "--rm", "busybox", "true"]).assert().success();
     assert!(!socket.exists());
@@ -394,7 +394,7 @@ fn who_can_not_be_attached_to_is_told_so() {
 #[file_serial(machine)]
 fn prune_sweeps_the_containers_of_killed_supervisors_with_their_sockets() {
     let lab = Lab::new();
-    // `--rm` or not: the socket's note is in the lock file of both.
+    // The note of the socket is in the lock file with and without `--rm`.
     for flags in [&["-ti"][..], &["-i", "--rm"]] {
         let words = [flags, &["busybox", "cat"]].concat();
         let one = Detached::new(&lab, BIN, Lab::chapter, &words);
@@ -416,11 +416,11 @@ fn prune_sweeps_the_containers_of_killed_supervisors_with_their_sockets() {
 
 #[test]
 #[file_serial(machine)]
-fn a_state_directory_with_a_long_path_is_attached_to_as_well() {
+fn attach_works_with_a_long_path_of_the_state_directory() {
     let mut lab = Lab::new();
     let long = lab.state().join("x".repeat(120));
     fs::create_dir(&long).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let chapter = |words: &[&str]| {
         let mut command = lab.chapter(BIN);
         let out =
@@ -432,12 +432,12 @@ fn a_state_directory_with_a_long_path_is_attached_to_as_well() {
     assert_eq!(chapter(&["attach", "one"]), "word\n");
     chapter(&["rm", "one"]);
     fs::remove_dir_all(&long).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 #[test]
 #[file_serial(machine)]
-fn with_a_terminal_a_supervisor_is_small_and_never_wakes() {
+fn a_supervisor_with_a_terminal_is_small_and_never_wakes_when_idle() {
     let lab = Lab::new();
     let one = shell(&lab, &["--init"]);
     let mut terminal = attached(&lab, &[]);
@@ -462,7 +462,7 @@ fn with_a_terminal_a_supervisor_is_small_and_never_wakes() {
     sleep(Duration::from_secs(2));
     assert_eq!(status("voluntary_ctxt_switches"), switches);
     let rollup = fs::read_to_string(format!("/proc/{host}/smaps_rollup")).unwrap();
-    // Not Private_Dirty, which counts the program too where it lies in a tmpfs.
+    // Not Private_Dirty, which includes the binary itself if it is on a tmpfs.
     let own = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
     let kib = own.unwrap().trim().trim_end_matches(" kB").parse::<u32>().unwrap();
     assert!(kib < 256, "{rollup}");
@@ -472,7 +472,7 @@ fn with_a_terminal_a_supervisor_is_small_and_never_wakes() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_that_hangs_its_terminal_up_may_open_it_again() {
+fn a_program_may_close_its_terminal_and_open_it_again() {
     let lab = Lab::new();
     let script = "trap '' HUP; exec < /dev/null > /dev/null 2>&1; sleep 1.5; \
                   echo again > /dev/tty; sleep 0.2; exit 2";
@@ -481,7 +481,7 @@ fn a_program_that_hangs_its_terminal_up_may_open_it_again() {
     let (host, program) = (one.noted("host"), one.noted("process"));
     let stderr = format!("/proc/{program}/fd/2");
     until(|| fs::read_link(&stderr).is_ok_and(|path| path.ends_with("null")));
-    // In hundredths of a second.
+    // The processor time in hundredths of a second.
     let busy = || {
         let stat = fs::read_to_string(format!("/proc/{host}/stat")).unwrap();
         let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
@@ -496,7 +496,7 @@ fn a_program_that_hangs_its_terminal_up_may_open_it_again() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     for (name, words) in [
         ("ch05-attach-help", &["--help"][..]),

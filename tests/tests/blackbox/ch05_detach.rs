@@ -1,4 +1,4 @@
-//! ch05-detach: containers in the background, their supervisors, their logs.
+//! ch05-detach: detached containers, their supervisors and their logs.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -19,13 +19,13 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch05-detach";
 
-/// What it printed.
+/// The standard output of a command that succeeds.
 fn ok(lab: &Lab, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-/// Start one in the background; its id.
+/// Start a detached container. Returns its ID.
 fn detached(lab: &Lab, words: &[&str]) -> String {
     let id = ok(lab, &[&["run", "-d"], words].concat());
     assert_eq!(id.trim().len(), 12, "{id:?}");
@@ -46,7 +46,7 @@ fn entries(log: &str) -> Vec<&str> {
     log.lines().map(|line| line.split_once(' ').unwrap().1).collect()
 }
 
-/// What came by one stream, put together again.
+/// The complete text of one stream, assembled from the entries of a log.
 fn text(log: &str, stream: &str) -> String {
     let mut text = String::new();
     for line in log.split_inclusive('\n') {
@@ -60,7 +60,7 @@ fn text(log: &str, stream: &str) -> String {
     text
 }
 
-/// How it ended, once it has, and its host side is gone.
+/// Wait until a container and its host side have ended. Returns how it ended.
 fn ended(lab: &Lab, id: &str) -> String {
     let running = lab.state().join("running").join(id);
     until(|| !running.exists());
@@ -76,7 +76,7 @@ fn noted(lab: &Lab, id: &str, kind: &str) -> Pid {
     Pid::from_raw(note.rsplit(' ').nth(1).unwrap().parse().unwrap())
 }
 
-/// End its program, and remove it.
+/// Kill the program of a container, and remove the container.
 fn remove(lab: &Lab, id: &str) {
     let running = lab.state().join("running").join(id);
     if running.exists() {
@@ -86,7 +86,7 @@ fn remove(lab: &Lab, id: &str) {
     ok(lab, &["rm", id]);
 }
 
-/// What lies in the state directory of all containers.
+/// All files that containers have left in the state directory.
 fn left(lab: &Lab) -> Vec<PathBuf> {
     let names = ["containers", "running", "names"];
     let entries = names.map(|name| fs::read_dir(lab.state().join(name)));
@@ -96,7 +96,7 @@ fn left(lab: &Lab) -> Vec<PathBuf> {
 
 #[test]
 #[file_serial(machine)]
-fn it_returns_when_the_program_runs_and_writes_down_how_that_ended() {
+fn run_d_returns_when_the_program_runs_and_records_its_exit_status() {
     let lab = Lab::new();
     let words = ["--name", "one", "busybox", "sh", "-c", "echo hello; exit 7"];
     let id = detached(&lab, &words);
@@ -112,7 +112,7 @@ fn it_returns_when_the_program_runs_and_writes_down_how_that_ended() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_that_a_signal_ended_is_told_so() {
+fn a_program_killed_by_a_signal_is_recorded_with_the_signal() {
     let lab = Lab::new();
     let id = detached(&lab, &["busybox", "sleep", "1000"]);
     kill(noted(&lab, &id, "process"), Signal::SIGKILL).unwrap();
@@ -122,7 +122,7 @@ fn a_program_that_a_signal_ended_is_told_so() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_that_does_not_start_is_told_with_its_code_and_leaves_nothing() {
+fn a_failed_start_returns_its_exit_status_and_leaves_nothing() {
     let lab = Lab::new();
     let bad = format!("{}:/etc/../..", lab.dir().display());
     let missing = format!("{}/none:/v", lab.dir().join("file").display());
@@ -145,7 +145,7 @@ fn a_program_that_does_not_start_is_told_with_its_code_and_leaves_nothing() {
 
 #[test]
 #[file_serial(machine)]
-fn a_terminal_and_the_background_are_refused_together() {
+fn run_refuses_d_with_t_or_i() {
     let lab = Lab::new();
     for flag in ["-ti", "-t", "-i"] {
         let said = "error: -d cannot be combined with -t or -i: use either -d or \
@@ -158,7 +158,7 @@ fn a_terminal_and_the_background_are_refused_together() {
 
 #[test]
 #[file_serial(machine)]
-fn standard_input_is_empty_and_what_the_caller_typed_stays_there() {
+fn standard_input_is_empty_and_the_callers_input_is_not_read() {
     let lab = Lab::new();
     let script = "readlink /proc/self/fd/0; wc -c; tty";
     let mut command = lab.chapter(BIN);
@@ -174,14 +174,14 @@ fn standard_input_is_empty_and_what_the_caller_typed_stays_there() {
 
 #[test]
 #[file_serial(machine)]
-fn ten_thousand_lines_of_both_streams_are_logged_in_order_and_none_is_lost() {
+fn ten_thousand_lines_of_both_streams_are_logged_in_order() {
     let lab = Lab::new();
     let script = "i=0; while [ $i -lt 5000 ]; do echo out $i; echo err $i >&2; \
                   i=$((i+1)); done; printf 'no end'";
     let id = detached(&lab, &["busybox", "sh", "-c", script]);
     assert_eq!(ended(&lab, &id), "0");
     let log = log(&lab, &id);
-    // Lines may be in parts where a read ended.
+    // A line may be split where a read(2) ended.
     let mut streams = [String::new(), String::new()];
     let mut last = String::new();
     for line in log.lines() {
@@ -208,13 +208,13 @@ fn ten_thousand_lines_of_both_streams_are_logged_in_order_and_none_is_lost() {
 
 #[test]
 #[file_serial(machine)]
-fn what_is_still_in_the_pipes_at_the_end_is_logged() {
+fn output_that_is_still_in_the_pipes_at_the_end_is_logged() {
     let lab = Lab::new();
     let volume = format!("{}:/v", lab.dir().join("v").display());
     let script = "until [ -e /v/go ]; do sleep 0.05; done; seq 9000";
     let id = detached(&lab, &["-v", &volume, "busybox", "sh", "-c", script]);
     let (host, program) = (noted(&lab, &id, "host"), noted(&lab, &id, "process"));
-    // Nobody reads until all is printed and the program is gone.
+    // The supervisor does not read until everything is printed and the program has ended.
     kill(host, Signal::SIGSTOP).unwrap();
     until(|| stat(host)[0] == "T");
     fs::write(lab.dir().join("v/go"), "").unwrap();
@@ -228,9 +228,9 @@ fn what_is_still_in_the_pipes_at_the_end_is_logged() {
 
 #[test]
 #[file_serial(machine)]
-fn the_order_of_the_two_streams_is_that_in_which_they_were_printed() {
+fn the_log_preserves_the_order_of_the_two_streams() {
     let lab = Lab::new();
-    // The log shows when a line has been read; only then comes the next.
+    // The program prints the next line only after the log contains the previous one.
     let volume = format!("{}:/v", lab.dir().join("v").display());
     let script = "i=0; while [ $i -lt 10 ]; do \
                   echo out $i; until [ -e /v/o$i ]; do :; done; \
@@ -252,7 +252,7 @@ fn the_order_of_the_two_streams_is_that_in_which_they_were_printed() {
 
 #[test]
 #[file_serial(machine)]
-fn in_the_foreground_it_is_shown_and_logged_and_exits_as_the_program_did() {
+fn a_foreground_run_shows_and_logs_output_and_returns_the_exit_status() {
     let lab = Lab::new();
     let script = "echo out; echo err >&2; printf typed:; cat; exit 5";
     let mut command = lab.chapter(BIN);
@@ -268,7 +268,7 @@ fn in_the_foreground_it_is_shown_and_logged_and_exits_as_the_program_did() {
 
 #[test]
 #[file_serial(machine)]
-fn a_megabyte_through_the_foreground_arrives_byte_for_byte() {
+fn a_megabyte_of_foreground_output_arrives_unchanged() {
     let lab = Lab::new();
     let script = "head -c 1000000 /dev/urandom > /x; cat /x; cat /x >&2";
     let run = lab
@@ -285,14 +285,14 @@ fn a_megabyte_through_the_foreground_arrives_byte_for_byte() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_whose_reader_went_away_learns_it() {
+fn a_program_gets_an_error_if_its_reader_closes_the_pipe() {
     let lab = Lab::new();
     let mut command = lab.command(&[], BIN);
     command.args(["run", "--rm", "busybox", "yes"]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut run = command.spawn().unwrap();
     drop(run.stdout.take());
-    // Process 1 gets no SIGPIPE that it has no handler for, only the error.
+    // A PID 1 without a handler does not get SIGPIPE, but write(2) fails.
     let out = run.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(1));
     let said = String::from_utf8(out.stderr).unwrap();
@@ -301,7 +301,7 @@ fn a_program_whose_reader_went_away_learns_it() {
 
 #[test]
 #[file_serial(machine)]
-fn what_a_terminal_shows_is_logged_as_one_stream() {
+fn the_output_of_a_terminal_is_logged_as_one_stream() {
     let lab = Lab::new();
     let mut command = lab.command(&[], BIN);
     command.args(["run", "-ti", "--name", "one", "busybox", "sh"]);
@@ -320,13 +320,13 @@ fn what_a_terminal_shows_is_logged_as_one_stream() {
 
 #[test]
 #[file_serial(machine)]
-fn the_closing_of_the_terminal_does_not_end_it() {
+fn a_hangup_of_the_callers_terminal_does_not_reach_the_program() {
     let lab = Lab::new();
     let program = "trap 'echo hung up' HUP; trap 'exit 9' TERM; echo ready; \
                    while :; do sleep 0.1; done";
     let bin = blackbox::bin_dir().join(BIN);
     let script = "\"$0\" run -d --name one busybox sh -c \"$1\"; echo told; cat";
-    // A shell that has the terminal for its own, and a child that leaves it.
+    // A shell with a controlling terminal, and a child that leaves its session.
     let mut shell = Command::new("sh");
     shell.env("MYDOCKER_ROOT", lab.state()).args(["-c", script]);
     shell.arg(bin).arg(program);
@@ -336,18 +336,19 @@ fn the_closing_of_the_terminal_does_not_end_it() {
     let id = id.to_str().unwrap();
     until(|| log(&lab, id).contains("ready"));
     let shell = terminal.pid();
-    // Hung up: the kernel tells all who have this terminal, and ends the shell.
+    // The hangup: the kernel sends SIGHUP to the processes of this terminal, which ends
+    // the shell.
     drop(terminal);
     let gone = Path::new("/proc").join(shell.to_string()).join("exe");
     until(|| fs::read_link(&gone).is_err());
-    // What came before this would be heard before it.
+    // An earlier SIGHUP would have been handled before this signal.
     kill(noted(&lab, id, "host"), Signal::SIGTERM).unwrap();
     assert_eq!(ended(&lab, id), "9");
     assert_eq!(entries(&log(&lab, id)), ["stdout F ready"]);
     remove(&lab, id);
 }
 
-/// What is to be known of a process.
+/// The fields of /proc/PID/stat after the name.
 fn stat(pid: Pid) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(") ").unwrap();
@@ -362,12 +363,12 @@ fn status(pid: Pid, field: &str) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn the_supervisor_keeps_nothing_of_the_callers() {
+fn the_supervisor_keeps_no_resources_of_the_caller() {
     let lab = Lab::new();
     let held = fs::File::create(lab.dir().join("held")).unwrap();
     let number = nix::unistd::dup(&held).unwrap();
     let mut command = lab.chapter(BIN);
-    // Inherited, as it is not close-on-exec.
+    // The command inherits the descriptor, because it is not close-on-exec.
     assert!(number.as_raw_fd() > 2);
     let out = command.args(["run", "-d", "busybox", "sleep", "1000"]).assert();
     let id = String::from_utf8(out.success().get_output().stdout.clone()).unwrap();
@@ -376,7 +377,7 @@ fn the_supervisor_keeps_nothing_of_the_callers() {
     for pid in pids {
         let open: BTreeSet<_> = fs::read_dir(format!("/proc/{pid}/fd"))
             .unwrap()
-            // One that is closed meanwhile is kept by nobody.
+            // A descriptor that is closed meanwhile is not kept.
             .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
             .collect();
         assert!(!open.iter().any(|path| path.ends_with("held")), "{open:?}");
@@ -385,7 +386,7 @@ fn the_supervisor_keeps_nothing_of_the_callers() {
             let null = path == Path::new("/dev/null");
             assert_eq!(null, pid == pids[0] || standard == 0, "{pid} {path:?}");
         }
-        // No controlling terminal; and the supervisor leads the session.
+        // There is no controlling terminal, and the supervisor is the session leader.
         let fields = stat(pid);
         assert_eq!(fields[3], pids[0].to_string());
         assert_eq!(fields[4], "0");
@@ -393,7 +394,7 @@ fn the_supervisor_keeps_nothing_of_the_callers() {
     let cwd = fs::read_link(format!("/proc/{}/cwd", pids[0])).unwrap();
     assert_eq!(cwd, Path::new("/"));
     assert_eq!(status(pids[0], "Umask"), "0022");
-    // And the program has nothing but its three.
+    // The program has only its three standard streams.
     let open = fs::read_dir(format!("/proc/{}/fd", pids[1])).unwrap().count();
     assert_eq!(open, 3);
     remove(&lab, id);
@@ -405,7 +406,7 @@ fn an_idle_supervisor_is_small_and_never_wakes() {
     let lab = Lab::new();
     let id = detached(&lab, &["busybox", "sleep", "1000"]);
     let host = noted(&lab, &id, "host");
-    // It goes to sleep a moment after it has told the caller.
+    // It sleeps shortly after it has reported to the caller.
     until(|| stat(host)[0] == "S");
     sleep(Duration::from_millis(200));
     let switches = || status(host, "voluntary_ctxt_switches");
@@ -413,7 +414,7 @@ fn an_idle_supervisor_is_small_and_never_wakes() {
     sleep(Duration::from_secs(2));
     assert_eq!(switches(), before);
     let rollup = fs::read_to_string(format!("/proc/{host}/smaps_rollup")).unwrap();
-    // Not Private_Dirty, which counts the program too where it lies in a tmpfs.
+    // Not Private_Dirty, which includes the binary itself if it is on a tmpfs.
     let own = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
     let kib = own.unwrap().trim().trim_end_matches(" kB").parse::<u32>().unwrap();
     assert!(kib < 256, "{rollup}");
@@ -422,7 +423,7 @@ fn an_idle_supervisor_is_small_and_never_wakes() {
 
 #[test]
 #[file_serial(machine)]
-fn fifty_at_once_are_all_there() {
+fn fifty_concurrent_starts_create_fifty_running_containers() {
     let lab = Lab::new();
     let start = |_| {
         let mut command = lab.command(&[], BIN);
@@ -448,7 +449,7 @@ fn fifty_at_once_are_all_there() {
 
 #[test]
 #[file_serial(machine)]
-fn of_many_with_one_name_exactly_one_runs() {
+fn only_one_of_many_containers_with_the_same_name_starts() {
     let lab = Lab::new();
     let start = |_| {
         let mut command = lab.command(&[], BIN);
@@ -477,9 +478,9 @@ fn of_many_with_one_name_exactly_one_runs() {
 
 #[test]
 #[file_serial(machine)]
-fn with_its_supervisor_killed_the_container_is_gone_and_rm_sweeps_it() {
+fn a_container_ends_with_its_killed_supervisor_and_rm_removes_it() {
     let lab = Lab::new();
-    // Deaf to all that can be ignored, and with a process beside process 1.
+    // It ignores the signals that can be ignored, and has a process beside PID 1.
     let script = "trap '' TERM INT HUP; sleep 1000 & while :; do sleep 1000; done";
     let id = detached(&lab, &["--name", "one", "busybox", "sh", "-c", script]);
     let [host, program] = ["host", "process"].map(|kind| noted(&lab, &id, kind));
@@ -492,7 +493,7 @@ fn with_its_supervisor_killed_the_container_is_gone_and_rm_sweeps_it() {
 
 #[test]
 #[file_serial(machine)]
-fn a_request_to_end_reaches_the_program_through_the_supervisor() {
+fn the_supervisor_forwards_sigterm_to_the_program() {
     let lab = Lab::new();
     let script = "trap 'echo asked; exit 9' TERM; echo ready; \
                   while :; do sleep 0.1; done";
@@ -504,8 +505,8 @@ fn a_request_to_end_reaches_the_program_through_the_supervisor() {
     remove(&lab, &id);
 }
 
-/// The caller of `run -d` is killed before the nth call of this number, whose side it
-/// is; then all run to their ends.
+/// Kill the caller of `run -d` before the nth system call of this number on this side,
+/// and let all other processes run to their ends.
 fn caller_killed_at(lab: &Lab, side: Side, number: i64, nth: usize) {
     let run = lab.faulty(BIN, Some(number), |command| {
         command.args(["run", "-d", "--name", "one", "busybox", "true"])
@@ -519,10 +520,10 @@ fn caller_killed_at(lab: &Lab, side: Side, number: i64, nth: usize) {
 
 #[test]
 #[file_serial(machine)]
-fn a_caller_that_is_killed_before_it_was_told_leaves_no_container() {
+fn a_caller_killed_before_the_report_of_the_start_leaves_no_container() {
     let lab = Lab::new();
-    // The supervisor's beginning; its clone; the child on its way; its last step before
-    // it tells.
+    // The start of the supervisor; its clone3(2); the child in the middle of its setup;
+    // the last steps before the supervisor reports.
     for (number, nth) in [
         (libc::SYS_setsid, 1),
         (libc::SYS_clone3, 1),
@@ -537,7 +538,7 @@ fn a_caller_that_is_killed_before_it_was_told_leaves_no_container() {
 
 #[test]
 #[file_serial(machine)]
-fn a_caller_that_is_killed_when_it_was_told_leaves_a_whole_container() {
+fn a_caller_killed_after_the_report_of_the_start_leaves_a_container() {
     let lab = Lab::new();
     caller_killed_at(&lab, Side::Host, libc::SYS_write, 1);
     let id = fs::read_link(lab.state().join("names/one")).unwrap();
@@ -547,7 +548,7 @@ fn a_caller_that_is_killed_when_it_was_told_leaves_a_whole_container() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_has_containers_in_the_background_too() {
+fn an_ordinary_user_can_start_detached_containers() {
     let lab = Lab::new();
     let run = lab
         .as_user(BIN)
@@ -565,7 +566,7 @@ fn an_ordinary_user_has_containers_in_the_background_too() {
 
 #[test]
 #[file_serial(machine)]
-fn with_rm_nothing_is_left_after_its_end() {
+fn with_rm_nothing_is_left_after_the_end() {
     let lab = Lab::new();
     detached(&lab, &["--rm", "--name", "one", "busybox", "true"]);
     until(|| left(&lab).is_empty());
@@ -573,7 +574,7 @@ fn with_rm_nothing_is_left_after_its_end() {
 
 #[test]
 #[file_serial(machine)]
-fn the_trace_of_a_start_is_told_until_the_program_runs() {
+fn the_trace_of_a_detached_start_ends_when_the_program_runs() {
     let lab = Lab::new();
     let mut command = lab.chapter(BIN);
     let words = ["run", "-d", "--trace", "busybox", "true"];
@@ -589,7 +590,7 @@ fn the_trace_of_a_start_is_told_until_the_program_runs() {
 
 #[test]
 #[file_serial(machine)]
-fn a_full_disk_ends_no_program_and_is_told_when_there_is_room() {
+fn a_full_disk_ends_no_program_and_the_log_reports_the_lost_bytes() {
     use nix::mount::{MsFlags, mount, umount};
     let lab = Lab::new();
     let small = lab.dir().join("small");
@@ -631,13 +632,13 @@ fn a_full_disk_ends_no_program_and_is_told_when_there_is_room() {
     let log = String::from_utf8(log).unwrap();
     let told = "stderr F mydocker: 5 bytes of output were lost";
     assert_eq!(entries(&log), [told, "stdout F kept"]);
-    // Its lock file was open in it until the supervisor's very end.
+    // The supervisor has its lock file on this disk open until it has ended.
     until(|| umount(&small).is_ok());
 }
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch05-detach-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch05-detach-run-help", ok(&lab, &["run", "-h"]));

@@ -19,7 +19,7 @@ use crate::containers::{BOTH, accounts, ok, run, sh};
 
 const BIN: &str = "ch05-env";
 
-/// `run --name one`, which can be joined.
+/// A running container with the name `one`, which `exec` can join.
 struct One<'a>(&'a Lab, Child);
 
 impl One<'_> {
@@ -76,7 +76,7 @@ fn an_image_keeps_the_options_of_its_container_as_defaults() {
 
 #[test]
 #[file_serial(machine)]
-fn variables_come_from_flags_files_and_the_caller_where_they_are_named() {
+fn variables_come_from_flags_files_and_by_name_from_the_caller() {
     for new in BOTH {
         let lab = Lab::new();
         let file = lab.dir().join("file");
@@ -118,7 +118,7 @@ fn variables_come_from_flags_files_and_the_caller_where_they_are_named() {
 
 #[test]
 #[file_serial(machine)]
-fn what_is_no_variable_and_no_user_is_refused_before_anything_is_made() {
+fn invalid_variables_and_users_are_refused_before_anything_is_created() {
     let lab = Lab::new();
     let file = lab.dir().join("file");
     fs::write(&file, "OK=1\nexport A=1\n").unwrap();
@@ -145,14 +145,14 @@ fn what_is_no_variable_and_no_user_is_refused_before_anything_is_made() {
 
 #[test]
 #[file_serial(machine)]
-fn the_working_directory_is_made_where_it_is_missing() {
+fn a_missing_working_directory_is_created() {
     for new in BOTH {
         let lab = Lab::new();
         assert_eq!(ok(&lab, BIN, new, &["-w", "/tmp", "busybox", "pwd"]), "/tmp\n");
         let words =
             ["--workdir=/srv/a b/c", "busybox", "sh", "-c", "pwd; stat -c %a ."];
         assert_eq!(ok(&lab, BIN, new, &words), "/srv/a b/c\n755\n");
-        // A link of the image leads nowhere outside.
+        // The path of a directory outside is created inside only.
         let outside = lab.dir().join("outside");
         let inside = outside.to_str().unwrap();
         assert_eq!(
@@ -167,7 +167,7 @@ const ID: &str = "id -u; id -g; id -G; echo $HOME; grep CapEff /proc/self/status
 
 #[test]
 #[file_serial(machine)]
-fn users_are_the_images_and_have_no_rights() {
+fn users_come_from_the_image_and_have_no_capabilities() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let none = "CapEff:\t0000000000000000\n";
@@ -188,13 +188,13 @@ fn users_are_the_images_and_have_no_rights() {
         assert_eq!(lines.join("\n") + "\n", format!("{seen}{none}"), "{user}");
     }
     assert_eq!(sh(&lab, BIN, &["-u", "ann", "-e", "HOME=/h"], "echo $HOME"), "/h\n");
-    // Also if that is what root would have.
+    // This also applies to the value that root would have by default.
     let root = ["-u", "ann", "-e", "HOME=/root"];
     assert_eq!(sh(&lab, BIN, &root, "echo $HOME"), "/root\n");
     assert!(sh(&lab, BIN, &["-u", "root"], ID).starts_with("0\n0\n0\n/root\n"));
     let words = ["-u", "ann", "busybox", "touch", "/file"];
     run(&lab, BIN, Lab::chapter, &words).assert().code(1).stderr(contains("denied"));
-    // What it may not even look for.
+    // A program in a directory that the user must not search.
     let words = ["-u", "ann", "busybox", "/root/x"];
     run(&lab, BIN, Lab::chapter, &words)
         .assert()
@@ -204,29 +204,29 @@ fn users_are_the_images_and_have_no_rights() {
 
 #[test]
 #[file_serial(machine)]
-fn accounts_that_are_no_files_stop_nobody() {
+fn an_invalid_passwd_file_is_refused_and_never_blocks() {
     let mut lab = Lab::new();
     let passwd = lab.image().join("etc/passwd");
     fs::remove_file(&passwd).unwrap();
     nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let words = ["-u", "7", "busybox", "true"];
     let refused = contains("the container's /etc/passwd is not a regular file");
     run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
     std::os::unix::fs::symlink("../../../../../etc/passwd", &passwd).unwrap();
-    lab.look_again();
-    // The link leads to itself, inside.
+    lab.update_snapshot();
+    // Inside the container, the symlink leads to itself.
     let refused = contains("ELOOP");
     run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     assert_eq!(sh(&lab, BIN, &["-u", "7:8"], "id -u; id -g"), "7\n8\n");
 }
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_users_container_has_root_alone() {
+fn an_ordinary_users_container_has_only_the_user_root() {
     let lab = Lab::new();
     let words = ["-u", "0:0", "busybox", "id", "-u"];
     assert_eq!(ok(&lab, BIN, Lab::as_user, &words), "0\n");
@@ -238,7 +238,7 @@ fn an_ordinary_users_container_has_root_alone() {
 
 #[test]
 #[file_serial(machine)]
-fn a_read_only_root_leaves_what_is_mounted_on_it() {
+fn a_read_only_root_does_not_affect_other_mounts() {
     for new in BOTH {
         for driver in ["overlay", "copy"] {
             let lab = Lab::new();
@@ -271,7 +271,7 @@ fn a_read_only_root_leaves_what_is_mounted_on_it() {
 
 #[test]
 #[file_serial(machine)]
-fn exec_has_the_same_user_and_variables_unless_it_is_told_otherwise() {
+fn exec_uses_the_containers_user_and_variables_by_default() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let lab = lab;
@@ -308,7 +308,7 @@ fn exec_has_the_same_user_and_variables_unless_it_is_told_otherwise() {
 
 #[test]
 #[file_serial(machine)]
-fn another_user_has_a_terminal_too() {
+fn another_user_can_use_the_terminal() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let mut command = lab.command(&[], BIN);
@@ -324,7 +324,7 @@ fn another_user_has_a_terminal_too() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     for (name, words) in [
         ("ch05-env-help", &["--help"][..]),

@@ -1,4 +1,4 @@
-//! ch05-exec: a second program in a container that runs.
+//! ch05-exec: a second program in a running container.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use blackbox::{
-    Lab, One, ROOT, Terminal, USER, alone, cgroup_roots, devices_untouched, probe,
-    state_of, until,
+    Lab, One, ROOT, Terminal, USER, assert_devices_unchanged, cgroup_roots,
+    is_alone, probe, state_of, until,
 };
 use insta::assert_snapshot;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -25,7 +25,7 @@ const BIN: &str = "ch05-exec";
 
 #[test]
 #[file_serial(machine)]
-fn the_second_program_has_what_the_first_has() {
+fn exec_runs_in_the_same_environment_as_the_first_program() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let limits: &[&str] =
@@ -52,7 +52,7 @@ fn the_second_program_has_what_the_first_has() {
             assert_eq!(first, second, "{what}");
             assert!(!first.trim().is_empty(), "{what}");
         }
-        // Without a shell, which has its own idea of signals.
+        // Without a shell, because a shell changes the signals.
         let pattern = "[UG]id\\|Groups\\|Cap\\|Umask\\|Sig[IB]\\|NoNew";
         let of = |proc: &str| one.ok(&["one", "grep", pattern, proc]);
         assert_eq!(of("/proc/1/status"), of("/proc/self/status"));
@@ -65,7 +65,7 @@ fn the_second_program_has_what_the_first_has() {
             one.sh("hostname; cat /file; ls /tmp/m; pwd; id -u"),
             "box\ntext\nin\n/\n0\n"
         );
-        // It is none of the first one's children, and not the first either.
+        // It is neither the first program nor one of its children.
         let seen = one.sh("echo $$ $PPID");
         let (own, parent) = seen.trim().split_once(' ').unwrap();
         assert!(own.parse::<u32>().unwrap() > 1 && parent == "0", "{seen}");
@@ -74,7 +74,7 @@ fn the_second_program_has_what_the_first_has() {
 
 #[test]
 #[file_serial(machine)]
-fn its_exit_code_is_carried() {
+fn exec_returns_the_exit_status_of_the_program() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let one = One::new(&lab, who, &[], "");
@@ -98,7 +98,7 @@ fn its_exit_code_is_carried() {
             .code(126)
             .stderr(contains("it is a directory"));
         one.exec(&["-d", "one", "no-such"]).assert().code(127);
-        // Standard input goes in, and both outputs are apart.
+        // Standard input is forwarded, and both outputs are separate.
         let mut cat = one.exec(&["one", "sh", "-c", "cat; echo err >&2"]);
         cat.write_stdin("in").assert().success().stdout("in").stderr("err\n");
     }
@@ -106,7 +106,7 @@ fn its_exit_code_is_carried() {
 
 #[test]
 #[file_serial(machine)]
-fn words_and_variables_arrive_exactly() {
+fn exec_passes_arguments_and_variables_unchanged() {
     let lab = Lab::new();
     let one = One::new(&lab, ROOT, &[], "");
     let words: [&[u8]; 7] =
@@ -116,7 +116,7 @@ fn words_and_variables_arrive_exactly() {
     let expected: Vec<u8> =
         words.iter().flat_map(|word| [b"<", *word, b">"].concat()).collect();
     command.assert().success().stdout(expected);
-    // Flags end where the container is named.
+    // Options end at the name of the container.
     assert_eq!(one.ok(&["one", "echo", "-e", "-w", "--detach"]), "-w --detach\n");
 
     let mut command = one.exec(&[
@@ -150,11 +150,11 @@ fn words_and_variables_arrive_exactly() {
 
 #[test]
 #[file_serial(machine)]
-fn it_is_within_the_containers_limits() {
+fn exec_is_subject_to_the_containers_limits() {
     let lab = Lab::new();
     let one = One::new(&lab, ROOT, &["-m", "20m", "-pids", "5"], "");
     one.exec(&["one", "tail", "/dev/zero"]).assert().code(137);
-    // The machine may be short of memory too, but not of numbers.
+    // The machine may lack memory too, but it does not lack PIDs.
     let many = "for i in 1 2 3 4 5 6; do sleep 1 & done; wait";
     let mut exec = one.exec(&["one", "sh", "-c", many]);
     exec.assert().stderr(contains("can't fork"));
@@ -163,7 +163,7 @@ fn it_is_within_the_containers_limits() {
 
 #[test]
 #[file_serial(machine)]
-fn one_that_does_not_run_is_not_joined() {
+fn exec_refuses_a_container_that_is_not_running() {
     let lab = Lab::new();
     let text = |words: &[&str]| {
         let out =
@@ -180,7 +180,7 @@ fn one_that_does_not_run_is_not_joined() {
 
     let mut one = One::new(&lab, ROOT, &[], "");
     let noted = lab.state().join("running").join(one.id().unwrap());
-    // Its number is another's by now, who was born later.
+    // The PID has been reused by a process that started later.
     let before = fs::read_to_string(&noted).unwrap();
     let own = std::process::id().to_string();
     fs::write(&noted, before.replace(&one.pid().to_string(), &own)).unwrap();
@@ -188,7 +188,7 @@ fn one_that_does_not_run_is_not_joined() {
     fs::write(&noted, before).unwrap();
     one.exec(&["one", "true"]).assert().success();
 
-    // Its program has ended, and nobody has seen it yet.
+    // The program has ended, and the host side has not noticed it yet.
     let host = Pid::from_raw(one.host.id() as i32);
     kill(host, Signal::SIGSTOP).unwrap();
     let program = one.pid();
@@ -202,8 +202,8 @@ fn one_that_does_not_run_is_not_joined() {
     let mut one = One::new(&lab, ROOT, &[], "");
     one.stop();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its supervisor was killed");
-    // There are at most two lock files, so the next start sweeps it. The message
-    // stays.
+    // There are at most two lock files, so the next start sweeps it. The error is the
+    // same afterwards.
     let mut next = lab.chapter(BIN);
     next.args(["run", "--rm", "busybox", "true"]).assert().success();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its supervisor was killed");
@@ -211,7 +211,7 @@ fn one_that_does_not_run_is_not_joined() {
 
 #[test]
 #[file_serial(machine)]
-fn it_dies_with_its_host_side() {
+fn the_program_of_exec_is_killed_with_its_host_side() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let one = One::new(&lab, who, &[], "");
@@ -221,13 +221,13 @@ fn it_dies_with_its_host_side() {
         until(|| one.sh("ls /there 2> /dev/null; true") == "/there\n");
         kill(Pid::from_raw(exec.id() as i32), Signal::SIGKILL).unwrap();
         exec.wait().unwrap();
-        until(|| alone(&one));
+        until(|| is_alone(&one));
     }
 }
 
 #[test]
 #[file_serial(machine)]
-fn nothing_of_the_hosts_is_open_inside() {
+fn exec_passes_no_file_descriptors_of_the_host() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let volume = format!("{}:/v:ro", probe().parent().unwrap().display());
@@ -251,7 +251,7 @@ fn nothing_of_the_hosts_is_open_inside() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_that_leads_to_the_hosts_own_binary_is_refused() {
+fn exec_refuses_a_program_that_leads_to_the_hosts_own_binary() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let script = "ln -s /proc/self/exe /bin/evil; ln -s /proc/thread-self/exe /bin/evil2
@@ -273,15 +273,15 @@ fn a_program_that_leads_to_the_hosts_own_binary_is_refused() {
 
 #[test]
 #[file_serial(machine)]
-fn the_hosts_own_binary_is_not_run_and_not_traced() {
-    // Root inside is this user outside, and may open what that one may: so it must
-    // not get hold of it.
+fn the_container_never_sees_the_hosts_binary_during_exec() {
+    // Root inside is this user outside, and may open the same files. It must therefore
+    // never see a process whose executable is the host's binary.
     let lab = Lab::new();
     let binary = lab.dir().join(BIN);
     drop(lab.user_command(BIN));
     let volume = format!("{}:/v:ro", binary.parent().unwrap().display());
-    // What is not the image's own program is the helper of `exec`. Each check is
-    // made twice: between two of them a process may become the program, or end.
+    // A process that does not run busybox is the helper of `exec`. Each check is made
+    // twice, because the process may execute the program or end between two checks.
     let scan = "while :; do for p in /proc/[0-9]*; do
             ! [ $p/exe -ef /bin/busybox ] && [ -e $p/exe ] &&
             ! [ $p/exe -ef /bin/busybox ] && [ -e $p/exe ] && echo $p >> /seen
@@ -291,13 +291,13 @@ fn the_hosts_own_binary_is_not_run_and_not_traced() {
         one.exec(&["one", "true"]).assert().success();
     }
     assert_eq!(one.sh("cat /seen 2> /dev/null; true"), "");
-    // It does look: what the container itself runs is seen.
+    // The scan works: it finds the same binary when the container itself runs it.
     one.sh("until [ -s /seen ]; do /v/ch05-exec --help > /dev/null; done");
 }
 
 #[test]
 #[file_serial(machine)]
-fn scripts_are_run_as_the_kernel_would() {
+fn exec_runs_scripts_as_the_kernel_does() {
     let lab = Lab::new();
     let script = r#"
         printf '#! /bin/sh -e \necho "$0" "$@"; echo $-; false; echo not here\n' > /bin/with
@@ -308,7 +308,7 @@ fn scripts_are_run_as_the_kernel_would() {
     let one = One::new(&lab, ROOT, &[], script);
     let both = |words: &[&str]| {
         let joined = one.exec(&[&["one"], words].concat()).output().unwrap();
-        // By the kernel, from inside.
+        // The same script, executed by the kernel from inside.
         let line = "exec \"$@\"";
         let inner = one
             .exec(&[&["one", "sh", "-c", line, "sh"], words].concat())
@@ -334,7 +334,7 @@ fn scripts_are_run_as_the_kernel_would() {
 
 #[test]
 #[file_serial(machine)]
-fn it_gets_a_terminal_of_its_own() {
+fn exec_has_its_own_terminal() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let one = One::new(&lab, who, &[], "");
@@ -345,7 +345,7 @@ fn it_gets_a_terminal_of_its_own() {
         terminal.type_keys("tty; stty size; echo $TERM-\n");
         let seen = terminal.see("vt100-\r\n");
         assert!(seen.contains("/dev/pts/0\r\n24 80\r\n"), "{seen}");
-        // Ctrl-C ends what runs in it, and not the shell.
+        // Ctrl-C ends the foreground program, and not the shell.
         terminal.type_keys("sleep 1000\n");
         terminal.see("sleep 1000");
         until(|| {
@@ -361,7 +361,7 @@ fn it_gets_a_terminal_of_its_own() {
 
 #[test]
 #[file_serial(machine)]
-fn detached_it_goes_on_by_itself() {
+fn a_detached_exec_continues_without_the_caller() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let one = One::new(&lab, who, &[], "");
@@ -372,7 +372,7 @@ fn detached_it_goes_on_by_itself() {
         assert_eq!(one.ok(&["-d", "one", "sh", "-c", script]), "");
         until(|| !one.sh("cat /ids 2> /dev/null; true").is_empty());
         assert_eq!(one.sh("cat /streams"), "/dev/null /dev/null /dev/null\n");
-        // Nobody's terminal, session or group, and nobody's child.
+        // It has its own group and session, no terminal, and no parent in the container.
         assert_eq!(one.sh("cat /ids"), "1 1 0 0\n");
         let refused = contains("cannot be used with");
         one.exec(&["-d", "-t", "one", "true"]).assert().code(2).stderr(refused);
@@ -381,7 +381,7 @@ fn detached_it_goes_on_by_itself() {
 
 #[test]
 #[file_serial(machine)]
-fn a_chmod_of_its_streams_does_not_reach_the_host() {
+fn chmod_of_the_streams_of_exec_does_not_reach_the_host() {
     let lab = Lab::new();
     let one = One::new(&lab, ROOT, &[], "");
     let null = "exec \"$@\" </dev/null >/dev/null 2>&1";
@@ -389,24 +389,24 @@ fn a_chmod_of_its_streams_does_not_reach_the_host() {
     let mut exec = lab.wrapped(&null, BIN);
     let closing = "chmod 600 /dev/stdin /dev/stdout /dev/stderr && : > /closed";
     exec.args(["exec", "one", "sh", "-c", closing]);
-    devices_untouched(|| assert!(exec.output().unwrap().status.success()));
+    assert_devices_unchanged(|| assert!(exec.output().unwrap().status.success()));
     assert_eq!(
         one.sh("stat -c %a /dev/null; chmod 666 /dev/null; rm /closed"),
         "600\n"
     );
-    devices_untouched(|| {
+    assert_devices_unchanged(|| {
         one.ok(&["-d", "one", "sh", "-c", closing]);
         until(|| one.exec(&["one", "test", "-e", "/closed"]).ok().is_ok());
     });
     assert_eq!(one.sh("stat -c %a /dev/null; chmod 666 /dev/null"), "600\n");
-    // Where that name is something else by now, the program starts all the same.
+    // The program also starts if /dev/null is now another kind of file.
     assert_eq!(one.sh("rm /dev/null; mkfifo /dev/null; echo fifo"), "fifo\n");
     let mut exec = lab.wrapped(&null, BIN);
     exec.args(["exec", "one", "true"]);
     assert!(exec.output().unwrap().status.success());
 }
 
-/// Freeze the container's groups, or let them go on.
+/// Freeze the groups of the container, or thaw them.
 fn freeze(id: &str, frozen: bool) {
     for root in cgroup_roots() {
         let group = root.join(format!("mydocker-{id}"));
@@ -420,7 +420,7 @@ fn freeze(id: &str, frozen: bool) {
 
 #[test]
 #[file_serial(machine)]
-fn a_frozen_container_is_waited_for_and_that_is_said() {
+fn exec_waits_for_a_frozen_container_and_says_so() {
     let lab = Lab::new();
     let one = One::new(&lab, ROOT, &[], "");
     let id = one.id().unwrap();
@@ -440,7 +440,7 @@ fn a_frozen_container_is_waited_for_and_that_is_said() {
 
 #[test]
 #[file_serial(machine)]
-fn exec_in_a_frozen_container_ends_at_once_when_it_is_interrupted() {
+fn exec_in_a_frozen_container_can_be_interrupted() {
     let lab = Lab::new();
     let one = One::new(&lab, ROOT, &[], "");
     let id = one.id().unwrap();
@@ -460,7 +460,7 @@ fn exec_in_a_frozen_container_ends_at_once_when_it_is_interrupted() {
     freeze(&id, false);
 }
 
-/// The number of processes in the container's groups, where most are.
+/// The number of processes in the group of the container with the most processes.
 fn processes(id: &str) -> usize {
     let groups =
         cgroup_roots().into_iter().map(|it| it.join(format!("mydocker-{id}")));
@@ -473,13 +473,13 @@ fn processes(id: &str) -> usize {
 
 #[test]
 #[file_serial(machine)]
-fn exec_ends_when_it_is_interrupted_in_a_container_that_was_frozen_meanwhile() {
+fn exec_can_be_interrupted_if_the_container_is_frozen_meanwhile() {
     let lab = Lab::new();
     let one = One::new(&lab, ROOT, &[], "");
     let id = one.id().unwrap();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        // It has seen that the container is not frozen when it writes its first line: to
-        // a pipe that is full.
+        // `exec` checks that the container is not frozen before it writes the first line
+        // of the trace. The pipe of the trace is full, so it waits there.
         let (mut reader, writer) = pipe().unwrap();
         fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
         (&writer).write_all(&[b'.'; 4096]).unwrap();
@@ -509,7 +509,7 @@ fn exec_ends_when_it_is_interrupted_in_a_container_that_was_frozen_meanwhile() {
 
 #[test]
 #[file_serial(machine)]
-fn containers_of_every_making_are_joined() {
+fn exec_joins_containers_of_every_kind() {
     let lab = Lab::new();
     for flags in [&["--rm"][..], &["--chroot"], &["--driver", "copy"]] {
         let mut one = One::new(&lab, ROOT, flags, "echo own > /etc/own");
@@ -520,7 +520,7 @@ fn containers_of_every_making_are_joined() {
         );
         if flags == ["--rm"] {
             one.stop();
-            // It is the only one, so the next run sweeps it.
+            // It is the only container, so the next run sweeps it.
             lab.chapter(BIN)
                 .args(["run", "--rm", "busybox", "true"])
                 .assert()
@@ -528,7 +528,7 @@ fn containers_of_every_making_are_joined() {
             assert!(one.id().is_none());
         }
     }
-    // Root joins what an ordinary user has made, and is that user's root there.
+    // Root can join a container of an ordinary user, and is the root of that user there.
     let one = One::new(&lab, USER, &[], "");
     let mut command = lab.chapter(BIN);
     command.env("MYDOCKER_ROOT", lab.user_state());
@@ -543,7 +543,7 @@ fn containers_of_every_making_are_joined() {
 
 #[test]
 #[file_serial(machine)]
-fn fifteen_in_a_row_and_five_at_once() {
+fn exec_works_fifteen_times_in_a_row_and_five_times_at_once() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         let one = One::new(&lab, who, &[], "");
@@ -563,7 +563,7 @@ fn fifteen_in_a_row_and_five_at_once() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     for (name, words) in [
         ("ch05-exec-help", &["--help"][..]),

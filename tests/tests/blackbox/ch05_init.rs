@@ -1,4 +1,4 @@
-//! ch05-init: `--init`, a small init process above the program.
+//! ch05-init: `--init`, a small init process as the parent of the program.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -17,8 +17,8 @@ const BIN: &str = "ch05-init";
 
 #[test]
 #[file_serial(machine)]
-fn the_program_is_a_child_of_process_1_and_that_is_no_program_of_the_image() {
-    // And its session is another: 0 is one from outside.
+fn the_program_is_a_child_of_an_init_that_is_not_part_of_the_image() {
+    // The two processes are in different sessions. 0 is a session from outside.
     let script = "echo $$ $PPID; cut -d ' ' -f 6 /proc/1/stat /proc/2/stat; \
                   cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline";
     for new in BOTH {
@@ -32,17 +32,17 @@ fn the_program_is_a_child_of_process_1_and_that_is_no_program_of_the_image() {
 
 #[test]
 #[file_serial(machine)]
-fn what_others_leave_is_reaped_and_without_it_is_not() {
+fn orphans_are_reaped_only_with_an_init() {
     let lab = Lab::new();
-    // The shell's child is nobody's when the shell is another program.
+    // The children of the subshell are orphans when it ends.
     let script = "(sleep 0.1 & sleep 0.1 &); echo ready; exec sleep 1000";
     for (flags, zombies) in [(&["--init"][..], 0), (&[], 2)] {
         let one = [flags, &["busybox", "sh", "-c", script]].concat();
         let one = Detached::new(&lab, BIN, Lab::chapter, &one);
-        // Before that there may be no orphan yet.
+        // Before this line there may be no orphan yet.
         until(|| one.ok(&["logs", "one"]).contains("ready"));
-        // Both children, or none; and who sleeps on: the init if there is one, the program.
-        // A child that is just starting is neither asleep nor a zombie.
+        // Both children are zombies, or none is. The program sleeps, and so does the init
+        // if there is one. A child that is just starting is neither asleep nor a zombie.
         until(|| {
             let starting = one.count('R') + one.count('D');
             let sleeping = one.count('S');
@@ -53,14 +53,14 @@ fn what_others_leave_is_reaped_and_without_it_is_not() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_without_a_handler_ends_at_once_when_it_is_asked_to() {
+fn a_program_without_a_handler_ends_immediately_on_stop() {
     for new in BOTH {
         let lab = Lab::new();
         let one =
             Detached::new(&lab, BIN, new, &["--init", "busybox", "sleep", "1000"]);
         let begun = Instant::now();
         one.ok(&["stop", "one"]);
-        // After ten seconds it would be killed.
+        // It would be killed after ten seconds.
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         assert_eq!(one.ok(&["wait", "one"]), "143\n");
         drop(one);
@@ -72,7 +72,7 @@ fn a_program_without_a_handler_ends_at_once_when_it_is_asked_to() {
 
 #[test]
 #[file_serial(machine)]
-fn each_signal_arrives_and_killed_it_takes_all_with_it() {
+fn the_init_forwards_each_signal_and_sigkill_ends_the_container() {
     let lab = Lab::new();
     let script = "for s in HUP INT QUIT USR1 USR2 TERM WINCH CONT; do
         trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.05; done";
@@ -92,7 +92,7 @@ fn each_signal_arrives_and_killed_it_takes_all_with_it() {
 
 #[test]
 #[file_serial(machine)]
-fn the_exit_codes_are_the_programs_and_what_does_not_start_is_told() {
+fn the_init_returns_exit_statuses_and_exec_errors_of_the_program() {
     for new in BOTH {
         let lab = Lab::new();
         for (script, code) in [
@@ -100,7 +100,7 @@ fn the_exit_codes_are_the_programs_and_what_does_not_start_is_told() {
             ("exit 7", 7),
             ("kill -9 $$", 137),
             ("kill -TERM $$", 143),
-            // Another's end is not the program's.
+            // The end of another process is not the end of the program.
             ("(exit 3) & wait; (sleep 0.1 &); sleep 0.2; exit 4", 4),
         ] {
             let words = ["--init", "busybox", "sh", "-c", script];
@@ -125,7 +125,7 @@ fn the_exit_codes_are_the_programs_and_what_does_not_start_is_told() {
 
 #[test]
 #[file_serial(machine)]
-fn it_holds_nothing_open_and_shows_nothing_of_the_host() {
+fn the_init_has_no_open_files_and_reveals_nothing_of_the_host() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let lab = lab;
@@ -140,7 +140,8 @@ fn it_holds_nothing_open_and_shows_nothing_of_the_host() {
     assert!(variables.unwrap().iter().all(|byte| *byte == 0));
     drop(one);
 
-    // Who is not root outside gets hold of neither its binary nor its memory.
+    // A user that is not root outside can open neither the binary nor the memory of the
+    // init.
     let script =
         "for file in exe cwd root; do readlink /proc/1/$file && echo $file; done
         for file in exe environ mem maps; do head -c 1 /proc/1/$file && echo $file; done
@@ -151,16 +152,16 @@ fn it_holds_nothing_open_and_shows_nothing_of_the_host() {
         let out = run(&lab, BIN, new, words).assert().success();
         assert_eq!(String::from_utf8_lossy(&out.get_output().stdout), "");
     }
-    // A program itself is no secret to its user.
+    // The user can read this information of the program itself.
     let own = "readlink /proc/2/exe; head -c 0 /proc/2/maps";
     assert_eq!(sh(&lab, BIN, &["--init"], own), "/bin/busybox\n");
 }
 
 #[test]
 #[file_serial(machine)]
-fn the_hosts_binary_is_not_written_to_by_who_has_all_rights() {
+fn a_privileged_program_cannot_write_to_the_hosts_binary() {
     let lab = Lab::new();
-    // It is on a read-only mount of its own; see also host_binary.rs.
+    // The binary is on its own read-only mount; see also host_binary.rs.
     let binary = lab.dir().join(BIN);
     fs::copy(blackbox::bin_dir().join(BIN), &binary).unwrap();
     let script = "echo evil > /proc/1/exe; echo $?";
@@ -172,7 +173,7 @@ fn the_hosts_binary_is_not_written_to_by_who_has_all_rights() {
 
 #[test]
 #[file_serial(machine)]
-fn others_join_it_and_are_listed() {
+fn exec_and_ps_work_with_an_init() {
     for new in BOTH {
         let lab = Lab::new();
         let words = ["--init", "-e", "A=run", "busybox", "sleep", "1000"];
@@ -183,7 +184,7 @@ fn others_join_it_and_are_listed() {
         let listed = one.ok(&["ps", "--json"]);
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         assert!(listed.to_string().contains(&one.noted("process").to_string()));
-        // An orphan of one that joined is reaped as well.
+        // An orphan of a program of `exec` is reaped too.
         one.ok(&["exec", "one", "sh", "-c", "sleep 0.1 & true"]);
         until(|| one.count('Z') == 0 && one.count('S') == 2);
     }
@@ -191,7 +192,7 @@ fn others_join_it_and_are_listed() {
 
 #[test]
 #[file_serial(machine)]
-fn with_its_host_side_killed_all_are_gone() {
+fn all_processes_are_killed_with_the_host_side() {
     let lab = Lab::new();
     let script = "trap '' TERM INT HUP; sleep 1000 & while :; do sleep 1; done";
     let words = ["--init", "busybox", "sh", "-c", script];
@@ -203,7 +204,7 @@ fn with_its_host_side_killed_all_are_gone() {
     });
 }
 
-/// A shell on a terminal of its own, above which is an init.
+/// A shell with its own terminal, below an init.
 fn shell(lab: &Lab, flags: &[&str]) -> Terminal {
     let mut command = lab.command(&[], BIN);
     command.args(["run", "--rm", "-ti", "--init"]).args(flags);
@@ -213,7 +214,7 @@ fn shell(lab: &Lab, flags: &[&str]) -> Terminal {
 
 #[test]
 #[file_serial(machine)]
-fn the_terminal_is_the_programs() {
+fn the_program_below_an_init_controls_the_terminal() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     for (flags, prompt) in [(&[][..], "/ # "), (&["-u", "ann"], "$ ")] {
@@ -244,15 +245,15 @@ fn the_terminal_is_the_programs() {
 
 #[test]
 #[file_serial(machine)]
-fn keys_that_signal_reach_a_program_on_its_terminal_and_do_not_stop_it_for_good() {
+fn ctrl_c_ends_and_ctrl_z_does_not_stop_a_program_below_an_init() {
     let lab = Lab::new();
-    // Not a shell, which has its own idea of both keys.
+    // Not a shell, because a shell handles both keys itself.
     let mut command = lab.command(&[], BIN);
     command.args(["run", "--rm", "-ti", "--init", "busybox", "cat"]);
     let mut terminal = Terminal::run(command);
     terminal.type_keys("one\n");
     terminal.see("one\r\none");
-    // Nobody is there to continue what has stopped, so the kernel stops nobody.
+    // No process could continue a stopped program, so the kernel does not stop it.
     terminal.type_keys("\x1a");
     terminal.type_keys("two\n");
     terminal.see("two\r\ntwo");
@@ -262,7 +263,7 @@ fn keys_that_signal_reach_a_program_on_its_terminal_and_do_not_stop_it_for_good(
 
 #[test]
 #[file_serial(machine)]
-fn without_a_terminal_of_its_own_keys_reach_it_once() {
+fn without_its_own_terminal_ctrl_c_reaches_the_program_once() {
     let lab = Lab::new();
     let script = "n=0; trap 'n=$((n+1))' INT; echo ready; i=0;
         while [ $i -lt 20 ]; do sleep 0.05; i=$((i+1)); done; echo got $n";
@@ -277,17 +278,17 @@ fn without_a_terminal_of_its_own_keys_reach_it_once() {
 
 #[test]
 #[file_serial(machine)]
-fn a_hung_up_terminal_ends_the_shell_below_it() {
+fn a_hangup_of_the_terminal_ends_the_shell_below_an_init() {
     let lab = Lab::new();
     let mut terminal = shell(&lab, &[]);
     terminal.see("/ # ");
     drop(terminal);
-    // The lab waits for the processes to go.
+    // The lab waits until the processes have ended.
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_root_that_stays_as_it_is_needs_nothing_of_it() {
+fn a_read_only_root_works_with_an_init() {
     for new in BOTH {
         let lab = Lab::new();
         let words = ["--init", "--read-only", "-w", "/made", "busybox", "sh", "-c"];
@@ -299,7 +300,7 @@ fn a_root_that_stays_as_it_is_needs_nothing_of_it() {
 
 #[test]
 #[file_serial(machine)]
-fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
+fn exec_reports_an_ending_init_and_not_a_later_error() {
     let lab = Lab::new();
     let one = Detached::new(
         &lab,
@@ -309,8 +310,8 @@ fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
     );
     let file = one.state().join("running").join(&one.id);
     let before = fs::read_to_string(&file).unwrap();
-    // As when it was killed and the program was not yet: the number is another's, who was
-    // born later.
+    // As if the init was killed and the program was not yet: the PID has been reused by a
+    // process that started later.
     let init = format!("process until-removed {} ", one.noted("process"));
     let own = format!("process until-removed {} ", std::process::id());
     fs::write(&file, before.replace(&init, &own)).unwrap();
@@ -322,9 +323,9 @@ fn who_joins_while_the_init_dies_is_told_that_and_not_what_comes_of_it() {
 
 #[test]
 #[file_serial(machine)]
-fn nobody_finds_the_init_before_the_program_is_noted() {
+fn the_program_is_noted_before_the_init() {
     let lab = Lab::new();
-    // Whoever joins looks for the program, and takes the init where there is none.
+    // `exec` joins the noted program, and the init if no program is noted.
     for (flags, init) in
         [(&[][..], "process until-removed "), (&["--rm"], "process until-exit ")]
     {
@@ -339,7 +340,7 @@ fn nobody_finds_the_init_before_the_program_is_noted() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     for (name, words) in
         [("ch05-init-help", &["--help"][..]), ("ch05-init-run-help", &["run", "-h"])]

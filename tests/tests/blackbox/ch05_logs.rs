@@ -1,4 +1,4 @@
-//! ch05-logs: what containers have printed, read while they run and after.
+//! ch05-logs: the output of containers, read while they run and after their end.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -17,7 +17,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch05-logs";
 
-/// What it printed, on both streams.
+/// The output of a command that succeeds, on both streams.
 fn both(lab: &Lab, words: &[&str]) -> [String; 2] {
     let run = lab.chapter(BIN).args(words).assert().success();
     let out = run.get_output();
@@ -30,13 +30,13 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     out
 }
 
-/// Run a script to its end, in a container of the name "one".
+/// Run a script to its end, in a container with the name "one".
 fn one(lab: &Lab, script: &str) {
     let words = ["run", "--name", "one", "busybox", "sh", "-c", script];
     lab.chapter(BIN).args(words).assert().success();
 }
 
-/// Start one in the background, under the name "one"; its id.
+/// Start a detached container with the name "one". Returns its ID.
 fn detached(lab: &Lab, script: &str) -> String {
     let volume = format!("{}:/v", lab.dir().join("v").display());
     let words = ["run", "-d", "--name", "one", "-v", &volume, "busybox", "sh", "-c"];
@@ -58,14 +58,14 @@ fn noted(lab: &Lab, kind: &str) -> Pid {
     Pid::from_raw(note.rsplit(' ').nth(1).unwrap().parse().unwrap())
 }
 
-/// Remove it, once it has ended.
+/// Wait until the container has ended, and remove it.
 fn remove(lab: &Lab) {
     let running = lab.state().join("running");
     until(|| fs::read_dir(&running).unwrap().count() == 0);
     ok(lab, &["rm", "one"]);
 }
 
-/// `logs -f`, and what comes of it.
+/// Start `logs -f`. Returns the process and its output.
 fn following(lab: &Lab, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut command = lab.command(&[], BIN);
     command.arg("logs").args(words).arg("one");
@@ -82,7 +82,7 @@ fn line(out: &mut BufReader<ChildStdout>) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn each_stream_comes_as_it_was_after_the_end_until_rm() {
+fn logs_prints_each_stream_unchanged_until_rm() {
     let lab = Lab::new();
     one(&lab, "echo out; echo err >&2; printf '\\377 no end'");
     let run = lab.chapter(BIN).args(["logs", "one"]).assert().success();
@@ -95,7 +95,7 @@ fn each_stream_comes_as_it_was_after_the_end_until_rm() {
 
 #[test]
 #[file_serial(machine)]
-fn the_order_of_both_is_kept_where_they_lead_to_one_place() {
+fn logs_keeps_the_order_if_both_streams_are_one_file() {
     let lab = Lab::new();
     one(&lab, "echo");
     let time = "2026-11-21T22:00:00.000000000Z";
@@ -116,7 +116,7 @@ fn the_order_of_both_is_kept_where_they_lead_to_one_place() {
 
 #[test]
 #[file_serial(machine)]
-fn tail_counts_lines_and_not_their_parts() {
+fn tail_counts_lines_and_not_parts_of_lines() {
     let lab = Lab::new();
     one(&lab, "echo");
     let time = "2026-11-21T22:00:00.000000000Z";
@@ -146,17 +146,17 @@ fn tail_counts_lines_and_not_their_parts() {
 
 #[test]
 #[file_serial(machine)]
-fn the_tail_of_a_huge_log_is_read_from_its_end() {
+fn tail_reads_a_huge_log_from_its_end() {
     let lab = Lab::new();
     one(&lab, "echo last");
-    // A gigabyte of nothing, sparse, in front of the last line.
+    // A gigabyte of zeros, as a hole, before the last lines.
     let last = fs::read(log(&lab)).unwrap();
     let mut file = fs::File::create(log(&lab)).unwrap();
     file.set_len(1 << 30).unwrap();
     std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).unwrap();
     file.write_all(&[b"\n", &last[..], &last[..]].concat()).unwrap();
     let mut command = lab.command(&[], BIN);
-    // Read as a whole, it would not fit into the memory that there is.
+    // The whole file would not fit into memory.
     command.args(["logs", "--tail", "2", "one"]).stdout(Stdio::piped());
     let out = command.spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(out.stdout, b"last\nlast\n");
@@ -165,7 +165,7 @@ fn the_tail_of_a_huge_log_is_read_from_its_end() {
 
 #[test]
 #[file_serial(machine)]
-fn since_takes_a_time_or_a_duration() {
+fn since_accepts_a_time_or_a_duration() {
     let lab = Lab::new();
     one(&lab, "echo");
     let text = "2001-01-01T00:00:00.5Z stdout F old\n\
@@ -190,7 +190,7 @@ fn since_takes_a_time_or_a_duration() {
     let words = ["logs", "--since", "yesterday", "one"];
     lab.chapter(BIN).args(words).assert().code(2).stderr(contains(refused));
     remove(&lab);
-    // And what is printed now is not ten minutes old.
+    // Output that is printed now is not older than ten minutes.
     one(&lab, "echo now");
     assert_eq!(ok(&lab, &["logs", "--since", "10m", "one"]), "now\n");
     remove(&lab);
@@ -198,7 +198,7 @@ fn since_takes_a_time_or_a_duration() {
 
 #[test]
 #[file_serial(machine)]
-fn timestamps_stand_in_front_of_lines() {
+fn timestamps_are_printed_before_lines() {
     let lab = Lab::new();
     one(&lab, "echo");
     let text = "2001-01-01T00:00:01Z stdout P half\n\
@@ -213,13 +213,14 @@ fn timestamps_stand_in_front_of_lines() {
     remove(&lab);
 }
 
-/// The terminal would type its answer at the shell of whoever reads the log.
+/// The terminal would send its answer as input to the shell of the user that reads the
+/// log.
 #[test]
 #[file_serial(machine)]
-fn a_terminal_is_not_asked_again_what_the_program_asked_its_own() {
+fn logs_does_not_send_terminal_queries_to_a_terminal() {
     let lab = Lab::new();
     one(&lab, r"printf '\033[31mred\033[6n\033]11;?\007\n'; printf 'end\033[c\n'");
-    // Into a pipe, the log goes as it is.
+    // The log is written unchanged to a pipe.
     let text = "\x1b[31mred\x1b[6n\x1b]11;?\x07\nend\x1b[c\n";
     assert_eq!(ok(&lab, &["logs", "one"]), text);
     let mut command = lab.command(&[], BIN);
@@ -233,7 +234,7 @@ fn a_terminal_is_not_asked_again_what_the_program_asked_its_own() {
 
 #[test]
 #[file_serial(machine)]
-fn damage_is_passed_over_and_last_words_are_shown() {
+fn logs_skips_damaged_lines_and_shows_an_incomplete_last_line() {
     let lab = Lab::new();
     one(&lab, "echo");
     let text = "2001-01-01T00:00:01Z stdout F whole\n\0\0\0\0\nnonsense\n\n\
@@ -251,7 +252,7 @@ fn damage_is_passed_over_and_last_words_are_shown() {
 
 #[test]
 #[file_serial(machine)]
-fn followed_it_comes_line_by_line_and_ends_with_the_container() {
+fn logs_f_prints_line_by_line_and_ends_with_the_container() {
     let lab = Lab::new();
     let script = "echo before; i=0; while [ $i -lt 5 ]; do \
                   until [ -e /v/$i ]; do sleep 0.05; done; echo $i; i=$((i+1)); done; \
@@ -260,7 +261,7 @@ fn followed_it_comes_line_by_line_and_ends_with_the_container() {
     let (mut follows, mut out) = following(&lab, &["-f"]);
     assert_eq!(line(&mut out), "before\n");
     let (mut tails, mut tail) = following(&lab, &["-f", "--tail", "0"]);
-    // It has shown what there was, and waits: only then is more printed.
+    // Both have printed the existing log and wait. Only then does the program print more.
     let asleep = |child: &Child| {
         let stat =
             fs::read_to_string(format!("/proc/{}/wchan", child.id())).unwrap();
@@ -279,7 +280,7 @@ fn followed_it_comes_line_by_line_and_ends_with_the_container() {
         assert!(rest == all, "{rest}");
         assert!(child.wait().unwrap().success());
     }
-    // After the end there is nothing to wait for.
+    // After the end of the container, `logs -f` does not wait.
     let seen = ok(&lab, &["logs", "-f", "one"]);
     assert_eq!(seen, format!("before\n0\n1\n2\n3\n4\n{all}"));
     remove(&lab);
@@ -287,7 +288,7 @@ fn followed_it_comes_line_by_line_and_ends_with_the_container() {
 
 #[test]
 #[file_serial(machine)]
-fn following_does_not_ask_again_and_again() {
+fn logs_f_does_not_poll() {
     let lab = Lab::new();
     detached(&lab, "echo ready; exec sleep 1000");
     let (mut follows, mut out) = following(&lab, &["-f"]);
@@ -309,7 +310,7 @@ fn following_does_not_ask_again_and_again() {
 
 #[test]
 #[file_serial(machine)]
-fn following_ends_when_the_supervisor_is_killed() {
+fn logs_f_ends_when_the_supervisor_is_killed() {
     let lab = Lab::new();
     detached(&lab, "echo ready; exec sleep 1000");
     let (mut follows, mut out) = following(&lab, &["-f"]);
@@ -317,19 +318,19 @@ fn following_ends_when_the_supervisor_is_killed() {
     kill(noted(&lab, "host"), Signal::SIGKILL).unwrap();
     assert!(follows.wait().unwrap().success());
     assert_eq!(line(&mut out), "");
-    // What the dead one printed can be read until it is removed.
+    // The output of a dead container can be read until the container is removed.
     assert_eq!(ok(&lab, &["logs", "one"]), "ready\n");
     ok(&lab, &["rm", "one"]);
 }
 
 #[test]
 #[file_serial(machine)]
-fn following_ends_when_its_reader_goes_away() {
+fn logs_f_ends_when_its_reader_closes_the_pipe() {
     let lab = Lab::new();
     detached(&lab, "echo ready; exec sleep 1000");
     let (mut follows, mut out) = following(&lab, &["-f"]);
     assert_eq!(line(&mut out), "ready\n");
-    // Nothing more is printed that would tell it.
+    // The program prints nothing more, so no write(2) can fail.
     drop(out);
     assert!(follows.wait().unwrap().success());
     kill(noted(&lab, "process"), Signal::SIGKILL).unwrap();
@@ -338,7 +339,7 @@ fn following_ends_when_its_reader_goes_away() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_that_goes_at_its_end_is_followed_to_its_last_line() {
+fn logs_f_prints_the_last_line_of_a_container_with_rm() {
     let lab = Lab::new();
     let volume = format!("{}:/v", lab.dir().join("v").display());
     let script = "echo first; until [ -e /v/go ]; do sleep 0.05; done; seq 500";
@@ -358,7 +359,7 @@ fn a_container_that_goes_at_its_end_is_followed_to_its_last_line() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_of_an_earlier_chapter_has_no_log_and_that_is_said() {
+fn logs_says_why_a_container_has_no_log() {
     let lab = Lab::new();
     let words = ["run", "--name", "one", "busybox", "true"];
     lab.chapter("ch04-commit").args(words).assert().success();
@@ -386,7 +387,7 @@ fn a_container_of_an_earlier_chapter_has_no_log_and_that_is_said() {
 
 #[test]
 #[file_serial(machine)]
-fn who_follows_as_soon_as_there_is_a_log_sees_all_of_it() {
+fn logs_f_started_as_soon_as_the_log_exists_prints_all_of_it() {
     let lab = Lab::new();
     let run = lab.traced(BIN, |command| {
         let words = ["run", "--name", "one", "busybox", "echo", "line"];
@@ -400,7 +401,7 @@ fn who_follows_as_soon_as_there_is_a_log_sees_all_of_it() {
     let mut command = lab.command(&[], BIN);
     command.args(["logs", "-f", "one"]).stdout(Stdio::piped());
     let mut follows = command.spawn().unwrap();
-    // It sleeps in poll(2), or is done.
+    // It sleeps in poll(2), or has ended.
     let path = format!("/proc/{}/syscall", follows.id());
     let polls = [nix::libc::SYS_poll, nix::libc::SYS_ppoll];
     let polls = polls.map(|number| format!("{number} "));
@@ -419,7 +420,7 @@ fn who_follows_as_soon_as_there_is_a_log_sees_all_of_it() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_reads_logs_too() {
+fn an_ordinary_user_can_read_logs() {
     let lab = Lab::new();
     let words = ["run", "--name", "one", "busybox", "echo", "hello"];
     lab.as_user(BIN).args(words).assert().success();
@@ -430,7 +431,7 @@ fn an_ordinary_user_reads_logs_too() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch05-logs-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch05-logs-logs-help", ok(&lab, &["logs", "-h"]));

@@ -1,4 +1,4 @@
-//! ch05-ps: which containers there are, and that what is said of each is true.
+//! ch05-ps: the list of containers, and the correctness of each entry.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ fn lock(state: &Path, id: &str) -> PathBuf {
     state.join("running").join(id)
 }
 
-/// The table as it is whatever the ids, the pids and the moment.
+/// Compare a table with a snapshot, without its IDs, PIDs and ages.
 fn snapshot(name: &str, table: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter("[0-9a-f]{12}", "ID");
@@ -39,7 +39,7 @@ fn snapshot(name: &str, table: &str) {
 
 #[test]
 #[file_serial(machine)]
-fn running_ones_are_listed_and_with_a_those_that_have_ended() {
+fn ps_lists_running_containers_and_ps_a_also_ended_ones() {
     let lab = Lab::new();
     let heading = "ID  NAME  PID  STATUS  COMMAND  CREATED\n";
     assert_eq!(ok(&lab, &["ps"]), heading);
@@ -54,7 +54,7 @@ fn running_ones_are_listed_and_with_a_those_that_have_ended() {
     let (id, up) = only(lab.chapter(BIN));
     assert_eq!(ok(&lab, &["ps", "-q"]), format!("{id}\n"));
     assert_eq!((&up["status"], &up["code"]), (&"running".into(), &Value::Null));
-    // The process is the container's first, and a child of the host side.
+    // The process is the first of the container, and a child of the host side.
     let stat = fs::read_to_string(format!("/proc/{}/stat", up["pid"])).unwrap();
     assert!(stat.contains("(sh) "), "{stat}");
     let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
@@ -74,15 +74,15 @@ fn running_ones_are_listed_and_with_a_those_that_have_ended() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_sees_the_own_containers_and_the_signal_that_ended_one() {
+fn an_ordinary_user_sees_only_own_containers_and_the_ending_signal() {
     let lab = Lab::new();
     let command = lab.user_command(BIN);
     let mut run = started(command, &["run", "--rm", "--name", "mine"], CAT);
-    // Of one that goes with its program too it is known who runs.
+    // A container with `--rm` is listed too while it runs.
     let (_, up) = only(lab.as_user(BIN));
     assert_eq!((&up["status"], &up["name"]), (&"running".into(), &"mine".into()));
     let pid = i32::try_from(up["pid"].as_i64().unwrap()).unwrap();
-    assert!(all(lab.chapter(BIN)).is_empty(), "another's are not root's");
+    assert!(all(lab.chapter(BIN)).is_empty(), "root sees containers of the user");
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(137));
     assert!(all(lab.as_user(BIN)).is_empty());
@@ -108,7 +108,7 @@ fn an_ordinary_user_sees_the_own_containers_and_the_signal_that_ended_one() {
 
 #[test]
 #[file_serial(machine)]
-fn one_whose_host_side_was_killed_is_dead_before_and_after_a_sweep() {
+fn a_container_of_a_killed_host_side_is_dead_before_and_after_a_sweep() {
     let lab = Lab::new();
     let mut web = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
     web.kill().unwrap();
@@ -128,9 +128,10 @@ fn one_whose_host_side_was_killed_is_dead_before_and_after_a_sweep() {
 
 #[test]
 #[file_serial(machine)]
-fn a_number_that_is_anothers_by_now_is_never_told() {
+fn ps_never_shows_a_reused_pid() {
     let lab = Lab::new();
-    // Births are told apart by hundredths of a second, this test's and the program's.
+    // Start times have a resolution of hundredths of a second. This test and the program
+    // must have different ones.
     sleep(Duration::from_millis(20));
     let mut web = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
     let (id, _) = only(lab.chapter(BIN));
@@ -138,7 +139,7 @@ fn a_number_that_is_anothers_by_now_is_never_told() {
     let text = fs::read_to_string(&path).unwrap();
     web.kill().unwrap();
     web.wait().unwrap();
-    // A host side that holds the lock still, whose program's number is this test's.
+    // The host side still holds the lock, and the noted PID is that of this test.
     let own = std::process::id();
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let since = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap();
@@ -150,19 +151,19 @@ fn a_number_that_is_anothers_by_now_is_never_told() {
         .collect();
     let held = File::open(&path).unwrap();
     held.lock().unwrap();
-    let born = |since: &str| {
+    let with_start_time = |since: &str| {
         let note = format!("until-removed {} {}", noted[0], noted[1]);
         let other = format!("until-removed {own} {since}");
         fs::write(&path, text.replace(&note, &other)).unwrap();
         only(lab.chapter(BIN)).1
     };
-    let earlier = born(noted[1].min("1"));
+    let earlier = with_start_time(noted[1].min("1"));
     assert_eq!(
         (&earlier["status"], &earlier["pid"]),
         (&"ending".into(), &Value::Null)
     );
-    // That is what would be seen otherwise.
-    let same = born(since);
+    // With the start time of this test, the container is shown as running.
+    let same = with_start_time(since);
     assert_eq!((&same["status"], &same["pid"]), (&"running".into(), &own.into()));
     fs::write(&path, text).unwrap();
     drop(held);
@@ -170,7 +171,7 @@ fn a_number_that_is_anothers_by_now_is_never_told() {
 }
 
 /// The number of system calls that this command makes. fcntl(2) is not counted: with
-/// debug assertions, std asks by it whether a descriptor that is to be closed is open.
+/// debug assertions, std calls it before it closes a descriptor, to check that it is open.
 fn calls(lab: &Lab, words: &[&str]) -> usize {
     let mut ps =
         lab.traced(BIN, |command| command.args(words).stdout(Stdio::null()));
@@ -184,7 +185,7 @@ fn calls(lab: &Lab, words: &[&str]) -> usize {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_that_has_ended_takes_four_system_calls_and_none_without_a() {
+fn an_ended_container_costs_ps_a_four_system_calls_and_ps_none() {
     let lab = Lab::new();
     let [few, many] = [1, 2].map(|_| {
         for _ in 0..3 {
@@ -192,7 +193,7 @@ fn a_container_that_has_ended_takes_four_system_calls_and_none_without_a() {
         }
         [&["ps", "-a"][..], &["ps"]].map(|words| calls(&lab, words))
     });
-    // For its record open(2), read(2) and close(2); for its end readlink(2).
+    // open(2), read(2) and close(2) for the record; readlink(2) for the end.
     assert_eq!(many, [few[0] + 3 * 4, few[1]]);
     for one in all(lab.chapter(BIN)) {
         ok(&lab, &["rm", one["id"].as_str().unwrap()]);
@@ -201,7 +202,7 @@ fn a_container_that_has_ended_takes_four_system_calls_and_none_without_a() {
 
 #[test]
 #[file_serial(machine)]
-fn a_damaged_record_is_named_and_the_others_are_listed() {
+fn ps_reports_a_damaged_record_and_lists_the_other_containers() {
     let lab = Lab::new();
     for name in ["one", "two"] {
         ok(&lab, &["run", "--name", name, "busybox", "true"]);
@@ -221,7 +222,7 @@ fn a_damaged_record_is_named_and_the_others_are_listed() {
             .stderr(starts_with(format!(
                 "warning: container {one} cannot be shown"
             )));
-        // Of those that run it is none.
+        // The container does not run, so `ps` without -a does not read its record.
         assert_eq!(ok(&lab, &["ps", "-q"]), "");
     }
     fs::write(&record, was).unwrap();
@@ -230,7 +231,7 @@ fn a_damaged_record_is_named_and_the_others_are_listed() {
 
 #[test]
 #[file_serial(machine)]
-fn a_command_is_a_line_whatever_is_in_it() {
+fn ps_prints_any_command_on_one_line() {
     let lab = Lab::new();
     let words =
         ["run", "--name", "one", "busybox", "echo", "a\nb", "\x1b[2J", "it's"];
@@ -247,10 +248,10 @@ fn a_command_is_a_line_whatever_is_in_it() {
 
 #[test]
 #[file_serial(machine)]
-fn it_changes_nothing_and_says_which_flags_exclude_each_other() {
+fn ps_changes_nothing_and_refuses_conflicting_flags() {
     let mut lab = Lab::new();
-    lab.look_again();
-    // No state directory at all is an empty list, and is not made.
+    lab.update_snapshot();
+    // A missing state directory gives an empty list, and is not created.
     let none = lab.dir().join("none");
     let mut ps = lab.chapter(BIN);
     ps.env("MYDOCKER_ROOT", &none).args(["ps", "-aq"]).assert().success().stdout("");
@@ -261,7 +262,7 @@ fn it_changes_nothing_and_says_which_flags_exclude_each_other() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch05-ps-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch05-ps-ps-help", ok(&lab, &["ps", "--help"]));

@@ -1,4 +1,4 @@
-//! ch05-rm: what is left of a container is removed, all of it.
+//! ch05-rm: everything that a container has left is removed.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch05-rm";
 
-/// It ends by SIGKILL only.
+/// A script that only SIGKILL ends.
 const IGNORES: &str = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
@@ -38,7 +38,7 @@ fn dead(lab: &Lab, name: &str) {
     run.wait().unwrap();
 }
 
-/// No container has left anything in the state directory.
+/// Whether no container has left anything in the state directory.
 fn is_empty(state: &Path) -> bool {
     let places = ["containers", "running", "names"].map(|name| state.join(name));
     places
@@ -48,7 +48,7 @@ fn is_empty(state: &Path) -> bool {
 
 #[test]
 #[file_serial(machine)]
-fn a_running_one_is_refused_and_by_force_killed_first() {
+fn rm_refuses_a_running_container_and_rm_f_kills_it() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", IGNORES);
     let out = lab.chapter(BIN).args(["rm", "web"]).assert().code(125).stdout("");
@@ -56,23 +56,23 @@ fn a_running_one_is_refused_and_by_force_killed_first() {
     assert_snapshot!("ch05-rm-running", said);
     let (id, up) = only(lab.chapter(BIN));
     assert_eq!(up["status"], "running");
-    // Who waits for it is told.
+    // `wait` gets the exit status.
     let mut wait = lab.command(&[], BIN);
     let wait = wait.args(["wait", "web"]).stdout(Stdio::piped()).spawn().unwrap();
-    // Frozen, it does not hear of it.
+    // A frozen program does not get signals.
     lab.chapter("ch02-cgroups").args(["freeze", &id]).assert().success();
     assert_eq!(ok(&lab, &["rm", "-f", "web"]), "web\n");
     assert!(is_empty(&lab.state()));
     assert_eq!(web.wait().unwrap().code(), Some(137));
     let out = wait.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&out.stdout).into_owned();
-    // It may have come too late to find it.
+    // `wait` may have started too late to find the container.
     assert!(told == "137\n" || out.status.code() == Some(125), "{out:?}");
 }
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_removes_the_own_ones_running_or_dead() {
+fn an_ordinary_user_can_remove_running_and_dead_containers() {
     let lab = Lab::new();
     let words = ["run", "--name", "web"];
     let mut web = started(lab.user_command(BIN), &words, IGNORES);
@@ -81,7 +81,7 @@ fn an_ordinary_user_removes_the_own_ones_running_or_dead() {
     assert!(is_empty(&lab.user_state()));
     for remove in [&["rm", "web"][..], &["rm", "-f", "web"], &["prune"]] {
         let mut web = started(lab.user_command(BIN), &words, IGNORES);
-        // The helper that changes the user became the host side.
+        // The process that changed the user has become the host side.
         web.kill().unwrap();
         web.wait().unwrap();
         lab.as_user(BIN).args(remove).assert().success().stdout("web\n");
@@ -91,7 +91,7 @@ fn an_ordinary_user_removes_the_own_ones_running_or_dead() {
 
 #[test]
 #[file_serial(machine)]
-fn of_one_whose_host_side_was_killed_nothing_is_left() {
+fn rm_removes_everything_of_a_container_with_a_killed_host_side() {
     let lab = Lab::new();
     for force in [&[][..], &["-f"], &["-fv"]] {
         dead(&lab, "web");
@@ -104,7 +104,7 @@ fn of_one_whose_host_side_was_killed_nothing_is_left() {
 
 #[test]
 #[file_serial(machine)]
-fn all_are_tried_and_what_is_wrong_is_told_together() {
+fn rm_tries_all_containers_and_reports_all_errors() {
     let lab = Lab::new();
     for name in ["one", "two"] {
         ok(&lab, &["run", "--name", name, "busybox", "true"]);
@@ -117,7 +117,7 @@ fn all_are_tried_and_what_is_wrong_is_told_together() {
 
 #[test]
 #[file_serial(machine)]
-fn of_many_who_remove_one_some_win_and_the_others_say_that_it_is_gone() {
+fn concurrent_removals_succeed_or_say_that_the_container_is_gone() {
     let lab = Lab::new();
     for force in [false, true] {
         let running = if force { Some(run(&lab, "web", CAT)) } else { None };
@@ -155,7 +155,7 @@ fn of_many_who_remove_one_some_win_and_the_others_say_that_it_is_gone() {
 
 #[test]
 #[file_serial(machine)]
-fn one_whose_files_are_open_is_removed_and_one_that_is_read_is_not() {
+fn rm_refuses_a_container_that_is_being_read_but_allows_open_files() {
     let lab = Lab::new();
     let words = ["run", "--name", "web", "busybox", "sh", "-c", "echo x > /file"];
     ok(&lab, &words);
@@ -177,7 +177,7 @@ fn one_whose_files_are_open_is_removed_and_one_that_is_read_is_not() {
 
 #[test]
 #[file_serial(machine)]
-fn prune_removes_all_that_nobody_holds_and_the_second_finds_nothing() {
+fn prune_removes_all_containers_that_are_not_running() {
     let lab = Lab::new();
     assert_eq!(ok(&lab, &["prune"]), "");
     let up = run(&lab, "up", CAT);
@@ -185,7 +185,7 @@ fn prune_removes_all_that_nobody_holds_and_the_second_finds_nothing() {
         ok(&lab, &["run", "--name", name, "busybox", "true"]);
     }
     dead(&lab, "dead");
-    // One of a chapter before images, which has no record.
+    // A container of a chapter before images, which has no record.
     let mut command = lab.command(&[], "ch04-volume");
     command.args(["run", "-m", "50m", "--name", "old", "sh", "-c", CAT]);
     let mut old =
@@ -195,11 +195,11 @@ fn prune_removes_all_that_nobody_holds_and_the_second_finds_nothing() {
     let alive = ok(&lab, &["prune"]);
     let mut alive: Vec<&str> = alive.lines().collect();
     alive.sort_unstable();
-    // Neither of the two that run.
+    // The two running containers are not removed.
     assert_eq!(alive, ["dead", "one", "two"]);
     old.kill().unwrap();
     assert_eq!(old.wait().unwrap().signal(), Some(9));
-    // Its id, as nothing tells its name any more.
+    // `prune` prints the ID, because the name is no longer known.
     assert_eq!(ok(&lab, &["prune"]).len(), "d6b3c2a7f415\n".len());
     assert_eq!(ok(&lab, &["prune"]), "");
     assert_eq!(only(lab.chapter(BIN)).1["status"], "running");
@@ -210,7 +210,7 @@ fn prune_removes_all_that_nobody_holds_and_the_second_finds_nothing() {
 
 #[test]
 #[file_serial(machine)]
-fn what_a_later_chapter_left_is_not_lost_by_this_one() {
+fn rm_refuses_a_container_with_a_note_of_a_later_chapter() {
     let lab = Lab::new();
     dead(&lab, "web");
     let (id, _) = only(lab.chapter(BIN));
@@ -229,7 +229,7 @@ fn what_a_later_chapter_left_is_not_lost_by_this_one() {
 
 #[test]
 #[file_serial(machine)]
-fn a_dead_container_with_a_socket_is_left_whole_and_the_program_for_it_is_named() {
+fn rm_keeps_a_dead_container_with_a_socket_and_names_the_right_program() {
     let lab = Lab::new();
     let attach = "ch05-attach";
     let run = ["run", "-d", "-i", "--name", "one", "busybox", "cat"];
@@ -255,7 +255,7 @@ fn a_dead_container_with_a_socket_is_left_whole_and_the_program_for_it_is_named(
         assert!(socket.exists() && lock.exists(), "{words:?}");
         assert!(lab.state().join("names/one").is_symlink(), "{words:?}");
     }
-    // A start leaves it alone without a word.
+    // A start does not remove it, and prints nothing about it.
     let next = ["run", "--rm", "busybox", "true"];
     lab.chapter(BIN).args(next).assert().success().stderr("");
     assert!(socket.exists() && lock.exists());
@@ -269,7 +269,7 @@ fn text(one: &Value, field: &str) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn fifty_at_once_are_started_stopped_and_removed_and_none_is_lost() {
+fn fifty_concurrent_containers_are_started_stopped_and_removed() {
     let lab = Lab::new();
     let start = |number: u32| {
         let mut command = lab.command(&[], BIN);
@@ -294,7 +294,7 @@ fn fifty_at_once_are_started_stopped_and_removed_and_none_is_lost() {
         (ids, listed)
     };
     assert_eq!(listed("running").0, ids);
-    // Until then a program ignores what asks it to end.
+    // Before this line, the program would ignore SIGTERM.
     for id in &ids {
         while ok(&lab, &["logs", id]).is_empty() {
             sleep(Duration::from_millis(10));
@@ -312,7 +312,7 @@ fn fifty_at_once_are_started_stopped_and_removed_and_none_is_lost() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch05-rm-help", ok(&lab, &["--help"]));
     for action in ["rm", "prune"] {

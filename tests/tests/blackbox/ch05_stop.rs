@@ -1,4 +1,4 @@
-//! ch05-stop: a container's end, asked for, enforced, waited for.
+//! ch05-stop: stop, kill and wait.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
@@ -15,15 +15,16 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch05-stop";
 
-/// It ends by itself when it is asked to.
+/// A script that handles SIGTERM and ends.
 const HANDLES: &str =
     "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.02; done";
 
-/// It does not, and so have its children none who asks them.
+/// A script that ignores SIGTERM, with two children.
 const IGNORES: &str =
     "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo ready; wait; wait; wait";
 
-/// How a lab makes a command that runs to its end, and one that is held.
+/// The functions of the lab for a command that runs to its end, and for one that is
+/// started only.
 type By = (fn(&Lab, &str) -> assert_cmd::Command, fn(&Lab) -> Command);
 const BOTH: [By; 2] = [
     (Lab::chapter, |lab| lab.command(&[], BIN)),
@@ -39,27 +40,27 @@ fn run(lab: &Lab, name: &str, script: &str) -> Child {
     started(lab.command(&[], BIN), &["run", "--name", name], script)
 }
 
-/// What the container of this name is known for.
-fn known(lab: &Lab, name: &str) -> Value {
+/// The entry of the container with this name in the output of `ps --json`.
+fn listed(lab: &Lab, name: &str) -> Value {
     let mut all = all(lab.chapter(BIN)).into_iter();
     all.find(|one| one["name"] == name).unwrap()
 }
 
-/// Wait until this process sleeps in flock(2), which no time ends.
+/// Wait until this process sleeps in flock(2), which has no timeout.
 fn sleeps_in_flock(process: &Child) {
     let path = format!("/proc/{}/syscall", process.id());
     let number = format!("{} ", nix::libc::SYS_flock);
     until(|| fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&number)));
 }
 
-/// A command of this chapter that is held.
+/// Start a command of this chapter.
 fn spawn(lab: &Lab, words: &[&str]) -> Child {
     let mut command = lab.command(&[], BIN);
     command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
-/// What it printed, and its exit code.
+/// The output of a command and its exit status.
 fn said(mut process: Child) -> (String, String, Option<i32>) {
     let (mut out, mut err) = (String::new(), String::new());
     process.stdout.take().unwrap().read_to_string(&mut out).unwrap();
@@ -69,18 +70,18 @@ fn said(mut process: Child) -> (String, String, Option<i32>) {
 
 #[test]
 #[file_serial(machine)]
-fn who_handles_sigterm_ends_by_itself_and_its_code_is_recorded_by_then() {
+fn stop_returns_after_the_exit_status_of_a_sigterm_handler_is_recorded() {
     for (new, held) in BOTH {
         let lab = Lab::new();
         let mut run = started(held(&lab), &["run", "--name", "web"], HANDLES);
         new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
-        // Nothing is waited for here: it is over, and written down.
+        // The test does not wait here: the container has ended, and this is recorded.
         let (_, web) = only(new(&lab, BIN));
         assert_eq!((&web["status"], &web["code"]), (&"exited".into(), &7.into()));
         let mut out = String::new();
         run.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         assert_eq!((out.as_str(), run.wait().unwrap().code()), ("bye\n", Some(7)));
-        // Of one that has ended there is nothing to do, as often as it is asked for.
+        // `stop` succeeds for a container that has ended, however often it is called.
         new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
         new(&lab, BIN).args(["rm", "web"]).assert().success();
     }
@@ -88,7 +89,7 @@ fn who_handles_sigterm_ends_by_itself_and_its_code_is_recorded_by_then() {
 
 #[test]
 #[file_serial(machine)]
-fn the_signal_that_the_image_names_asks_the_program_to_end() {
+fn stop_sends_the_stop_signal_of_the_image() {
     let lab = Lab::new();
     let script = HANDLES.replace(" TERM;", " USR1;");
     let mut run = run(&lab, "web", &script);
@@ -104,7 +105,7 @@ fn the_signal_that_the_image_names_asks_the_program_to_end() {
 
 #[test]
 #[file_serial(machine)]
-fn who_ignores_sigterm_is_killed_after_its_time_with_all_its_children() {
+fn stop_kills_a_program_that_ignores_sigterm_and_its_children() {
     for (new, held) in BOTH {
         for time in ["0", "1"] {
             let lab = Lab::new();
@@ -125,24 +126,25 @@ fn who_ignores_sigterm_is_killed_after_its_time_with_all_its_children() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_without_a_handler_is_killed_as_number_1_gets_no_sigterm() {
+fn stop_kills_a_pid_1_without_a_sigterm_handler() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", "echo ready; exec sleep 1000");
-    // It is sent, and the kernel drops it.
+    // The kernel discards this signal.
     ok(&lab, &["kill", "-s", "TERM", "web"]);
     ok(&lab, &["stop", "-t", "1", "web"]);
-    assert_eq!(known(&lab, "web")["code"], 137);
+    assert_eq!(listed(&lab, "web")["code"], 137);
     web.wait().unwrap();
     ok(&lab, &["rm", "web"]);
 }
 
 #[test]
 #[file_serial(machine)]
-fn several_are_asked_at_once_and_not_one_after_the_other() {
+fn stop_sends_the_signal_to_all_containers_before_it_waits() {
     let lab = Lab::new();
     let volume = format!("{}:/v", lab.dir().join("v").display());
     let words = |name| ["run", "-v", volume.as_str(), "--name", name];
-    // The first can't end before the second is asked; it would be killed.
+    // The first container cannot end before the second gets the signal. Without it, the
+    // first would be killed.
     let script = "trap 'until [ -e /v/asked ]; do sleep 0.02; done; exit 1' TERM; \
                   echo ready; while :; do sleep 0.02; done";
     let mut first = started(lab.command(&[], BIN), &words("first"), script);
@@ -151,8 +153,8 @@ fn several_are_asked_at_once_and_not_one_after_the_other() {
     let mut second = started(lab.command(&[], BIN), &words("second"), script);
     let stopped = ok(&lab, &["stop", "-t", "45", "first", "second"]);
     assert_eq!(stopped, "first\nsecond\n");
-    assert_eq!(known(&lab, "first")["code"], 1);
-    assert_eq!(known(&lab, "second")["code"], 2);
+    assert_eq!(listed(&lab, "first")["code"], 1);
+    assert_eq!(listed(&lab, "second")["code"], 2);
     let codes = [&mut first, &mut second].map(|run| run.wait().unwrap().code());
     assert_eq!(codes, [Some(1), Some(2)]);
     ok(&lab, &["rm", "first", "second"]);
@@ -161,7 +163,7 @@ fn several_are_asked_at_once_and_not_one_after_the_other() {
 
 #[test]
 #[file_serial(machine)]
-fn what_is_wrong_with_one_does_not_keep_the_others() {
+fn an_error_for_one_container_does_not_affect_the_others() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", HANDLES);
     let out =
@@ -182,7 +184,7 @@ fn what_is_wrong_with_one_does_not_keep_the_others() {
 
 #[test]
 #[file_serial(machine)]
-fn a_frozen_one_is_thawed_and_ends_as_any_other() {
+fn stop_and_kill_thaw_a_frozen_container() {
     let lab = Lab::new();
     for (words, code) in [
         (&["stop", "web"][..], 7),
@@ -194,7 +196,7 @@ fn a_frozen_one_is_thawed_and_ends_as_any_other() {
         lab.chapter("ch02-cgroups").args(["freeze", &id]).assert().success();
         ok(&lab, words);
         let seen = web.wait().unwrap().code();
-        // Without any time it may have been faster than SIGKILL.
+        // With a timeout of 0, the program may have ended before SIGKILL.
         assert!(
             seen == Some(code) || (words.len() == 4 && seen == Some(7)),
             "{words:?}"
@@ -205,16 +207,16 @@ fn a_frozen_one_is_thawed_and_ends_as_any_other() {
 
 #[test]
 #[file_serial(machine)]
-fn one_that_is_frozen_to_be_copied_is_not_thawed_before_its_time_is_up() {
+fn stop_does_not_thaw_a_container_that_is_being_committed_before_its_time() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", HANDLES);
     let (id, _) = only(lab.chapter(BIN));
-    // As commit does.
+    // The lock that `commit` holds.
     let reader = File::open(lab.state().join("containers").join(&id)).unwrap();
     reader.lock_shared().unwrap();
     lab.chapter("ch02-cgroups").args(["freeze", &id]).assert().success();
     ok(&lab, &["stop", "-t", "1", "web"]);
-    // It never came to its handler.
+    // The handler never ran.
     assert_eq!(web.wait().unwrap().code(), Some(137));
     drop(reader);
     ok(&lab, &["rm", "web"]);
@@ -243,7 +245,7 @@ fn kill_sends_any_signal_and_sigkill_by_default() {
 
 #[test]
 #[file_serial(machine)]
-fn a_process_that_has_the_number_now_gets_no_signal() {
+fn a_process_with_a_reused_pid_gets_no_signal() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", CAT);
     let (id, one) = only(lab.chapter(BIN));
@@ -251,14 +253,14 @@ fn a_process_that_has_the_number_now_gets_no_signal() {
     let text = fs::read_to_string(&path).unwrap();
     web.kill().unwrap();
     web.wait().unwrap();
-    // The kernel tells births apart by hundredths of a second, in which no number comes
-    // round again.
+    // Start times have a resolution of hundredths of a second. A PID is not reused within
+    // this time, but the other process must have a different start time.
     sleep(Duration::from_millis(20));
     let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
     let was = format!("process until-removed {} ", one["pid"]);
     let now = format!("process until-removed {} ", other.id());
     assert!(text.contains(&was), "{text}");
-    // It has the number, and was not born then.
+    // The PID is that of the other process, but the start time is not.
     fs::write(&path, text.replace(&was, &now)).unwrap();
     let held = File::open(&path).unwrap();
     held.lock().unwrap();
@@ -266,7 +268,7 @@ fn a_process_that_has_the_number_now_gets_no_signal() {
     lab.chapter(BIN).args(["kill", "web"]).assert().code(125).stderr(refused);
     drop(held);
     ok(&lab, &["stop", "-t", "0", "web"]);
-    assert!(other.try_wait().unwrap().is_none(), "another's process was killed");
+    assert!(other.try_wait().unwrap().is_none(), "a foreign process was killed");
     other.kill().unwrap();
     other.wait().unwrap();
     ok(&lab, &["rm", "web"]);
@@ -274,14 +276,14 @@ fn a_process_that_has_the_number_now_gets_no_signal() {
 
 #[test]
 #[file_serial(machine)]
-fn wait_sleeps_until_the_end_and_tells_the_code_also_when_all_is_gone() {
+fn wait_prints_the_exit_status_even_if_the_container_is_removed() {
     let lab = Lab::new();
     let web = run(&lab, "web", CAT);
     let gone =
         started(lab.command(&[], BIN), &["run", "--rm", "--name", "gone"], CAT);
     let wait = spawn(&lab, &["wait", "web", "gone"]);
     sleeps_in_flock(&wait);
-    // The second goes first, and all that is its with it.
+    // The second container ends first, and everything of it is removed.
     assert_eq!(end(gone), Some(3));
     assert_eq!(all(lab.chapter(BIN)).len(), 1);
     assert_eq!(end(web), Some(3));
@@ -292,7 +294,7 @@ fn wait_sleeps_until_the_end_and_tells_the_code_also_when_all_is_gone() {
 
 #[test]
 #[file_serial(machine)]
-fn who_waits_for_one_whose_host_side_is_killed_is_told_that_nobody_knows() {
+fn wait_reports_an_unknown_exit_status_if_the_host_side_is_killed() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", CAT);
     let wait = spawn(&lab, &["wait", "web"]);
@@ -305,7 +307,7 @@ fn who_waits_for_one_whose_host_side_is_killed_is_told_that_nobody_knows() {
         err.starts_with("error: the exit status of container web is unknown: "),
         "{err}"
     );
-    // There is nothing to stop.
+    // `stop` has nothing to do.
     assert_eq!(ok(&lab, &["stop", "web"]), "web\n");
     ok(&lab, &["run", "--rm", "busybox", "true"]);
     let unknown = contains("the exit status of container web is unknown");
@@ -315,7 +317,7 @@ fn who_waits_for_one_whose_host_side_is_killed_is_told_that_nobody_knows() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch05-stop-help", ok(&lab, &["--help"]));
     for action in ["stop", "kill", "wait"] {
@@ -326,12 +328,12 @@ fn help_is_a_page() {
 
 #[test]
 #[file_serial(machine)]
-fn who_waits_for_one_that_is_removed_meanwhile_is_told_no_untruth() {
+fn wait_reports_the_truth_if_the_container_is_removed_meanwhile() {
     let lab = Lab::new();
     let words = ["run", "--name", "web", "busybox", "sh", "-c", "exit 3"];
     lab.chapter(BIN).args(words).assert().code(3);
     let (id, _) = only(lab.chapter(BIN));
-    // Who removes it holds its lock anew, and has no note of its end.
+    // The process that removes the container holds a new lock file, without notes.
     let running = lab.state().join("running").join(&id);
     let lock = File::create(&running).unwrap();
     lock.lock().unwrap();

@@ -15,7 +15,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch06-connect";
 
-/// A subnet that no test machine has.
+/// A subnet that no test machine uses.
 const SUBNET: &str = "10.231.7.0/24";
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
@@ -23,13 +23,13 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-/// A command that must fail with status 125; its stderr.
+/// Run a command that must fail with status 125. Returns its stderr.
 fn refused(lab: &Lab, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().code(125).stdout("");
     String::from_utf8(out.get_output().stderr.clone()).unwrap()
 }
 
-/// The network `one`, and no container.
+/// Create the network `one`, without containers.
 fn network(lab: &Lab) -> Network<'_> {
     ok(lab, &["network", "create", "--subnet", SUBNET, "one"]);
     Network { lab }
@@ -41,7 +41,7 @@ struct Network<'a> {
 }
 
 impl Network<'_> {
-    /// A shell script in a container of the network.
+    /// Run a shell script in a container of the network.
     fn sh(&self, flags: &[&str], script: &str) -> String {
         let words = [
             &["run", "--rm", "-net", "one"],
@@ -51,7 +51,7 @@ impl Network<'_> {
         ok(self.lab, &words.concat())
     }
 
-    /// A detached container that does nothing, or answers requests.
+    /// Start a detached container that runs this script. Returns its ID.
     fn up(&self, name: &str, flags: &[&str], script: &str) -> String {
         let words = [
             &["run", "-d", "-net", "one", "--name", name],
@@ -105,7 +105,7 @@ fn a_container_has_a_device_an_address_and_a_default_route() {
 fn the_first_packet_arrives() {
     let lab = Lab::new();
     let one = network(&lab);
-    // ARP would ask again after one second only.
+    // A lost packet would fail the test: ARP repeats a request only after one second.
     for _ in 0..20 {
         one.sh(&[], "ping -c 1 -W 1 10.231.7.1 > /dev/null");
     }
@@ -113,7 +113,7 @@ fn the_first_packet_arrives() {
 
 #[test]
 #[file_serial(machine)]
-fn containers_find_each_other_by_name_while_they_come_and_go() {
+fn containers_find_each_other_by_name_until_they_are_removed() {
     let lab = Lab::new();
     let one = network(&lab);
     let first = one.up("first", &["--hostname", "alpha"], SLEEP);
@@ -131,7 +131,7 @@ fn containers_find_each_other_by_name_while_they_come_and_go() {
     }
     let short = &second[..12];
     one.exec("first", &format!("ping -c 1 -W 1 {short}"));
-    // What the container writes there stays.
+    // Lines that the container writes are kept.
     one.exec("first", "echo '10.231.7.1 gate' >> /etc/hosts");
     ok(&lab, &["rm", "-f", "second"]);
     let hosts = one.exec("first", "cat /etc/hosts");
@@ -141,16 +141,16 @@ fn containers_find_each_other_by_name_while_they_come_and_go() {
 
 #[test]
 #[file_serial(machine)]
-fn the_three_files_belong_to_the_container() {
+fn the_container_has_its_own_hosts_hostname_and_resolv_conf() {
     let mut lab = Lab::new();
     let etc = lab.image().join("etc");
-    // An image may lead each of them to another file.
+    // In an image, each of the files may be a symlink to another file.
     let _ = fs::remove_file(etc.join("hosts"));
     symlink("/etc/passwd", etc.join("hosts")).unwrap();
     symlink("../../../../etc/hostname", etc.join("hostname")).unwrap();
     let _ = fs::remove_file(etc.join("resolv.conf"));
     symlink("/run/nowhere/resolv.conf", etc.join("resolv.conf")).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
     let before = fs::read("/etc/hostname").ok();
     let one = network(&lab);
     let flags = ["--name", "web", "--dns", "10.231.7.53", "--dns-search", "lan"];
@@ -167,7 +167,7 @@ fn the_three_files_belong_to_the_container() {
         "echo x >> /etc/hosts; echo x > /etc/hostname; chmod 600 /etc/hosts",
     );
     assert_eq!(fs::read("/etc/hostname").ok(), before);
-    // commit leaves them out: the image has its links again.
+    // `commit` leaves the files out: the new image has the symlinks of the old one.
     ok(&lab, &["commit", "web", "new"]);
     // A container of an earlier chapter has no files of its own.
     let look = ["run", "--rm", "new", "ls", "-l", "/etc"];
@@ -201,7 +201,7 @@ fn a_container_without_a_network_gets_names_when_it_is_connected() {
         one.exec("late", &format!("ping -c 1 -W 1 {name}"));
     }
     one.exec("web", "ping -c 1 -W 1 late");
-    // A container that comes later is named in its file too.
+    // A container that is started later is added to its file too.
     one.up("last", &[], SLEEP);
     one.exec("late", "ping -c 1 -W 1 last");
     ok(&lab, &["network", "disconnect", "one", "late"]);
@@ -210,7 +210,7 @@ fn a_container_without_a_network_gets_names_when_it_is_connected() {
 
 #[test]
 #[file_serial(machine)]
-fn none_has_loopback_and_host_is_the_hosts() {
+fn network_none_has_only_loopback_and_network_host_is_that_of_the_host() {
     let lab = Lab::new();
     let sh = |mode: &str, script: &str| {
         let words =
@@ -235,14 +235,14 @@ fn none_has_loopback_and_host_is_the_hosts() {
     assert!(
         text.ends_with("can't create directory '/sys/x': Read-only file system\n")
     );
-    // As before: without the option nothing is up.
+    // Without the option, no device is up, as in earlier chapters.
     let text = ok(&lab, &["run", "--rm", "busybox", "ip", "link"]);
     assert!(!text.contains("UP"), "{text}");
 }
 
 #[test]
 #[file_serial(machine)]
-fn what_does_not_fit_is_refused_before_anything_is_made() {
+fn invalid_options_are_refused_before_anything_is_created() {
     let lab = Lab::new();
     let one = network(&lab);
     one.up("web", &["--ip", "10.231.7.9"], SLEEP);
@@ -270,7 +270,7 @@ fn what_does_not_fit_is_refused_before_anything_is_made() {
 
 #[test]
 #[file_serial(machine)]
-fn a_running_container_is_connected_and_disconnected() {
+fn a_running_container_can_be_connected_and_disconnected() {
     let lab = Lab::new();
     let one = network(&lab);
     ok(&lab, &["network", "create", "--subnet", "10.231.8.0/24", "two"]);
@@ -296,7 +296,7 @@ fn a_running_container_is_connected_and_disconnected() {
     assert!(said.contains("not connected"), "{said}");
     // The address is free again, for another container.
     ok(&lab, &["network", "connect", "--ip", "10.231.8.3", "two", "web"]);
-    // The default route ends with its network. The other network has the next one.
+    // The default route is removed with its network. The other network gives a new one.
     ok(&lab, &["network", "disconnect", "one", "web"]);
     let text = one.exec("web", "ip route");
     assert!(text.contains("default via 10.231.8.1 dev eth1"), "{text}");
@@ -304,7 +304,7 @@ fn a_running_container_is_connected_and_disconnected() {
 
 #[test]
 #[file_serial(machine)]
-fn a_killed_container_leaves_an_address_that_the_next_command_takes_back() {
+fn the_next_command_releases_the_address_of_a_killed_container() {
     let lab = Lab::new();
     let one = network(&lab);
     one.up("first", &[], SLEEP);
@@ -313,7 +313,7 @@ fn a_killed_container_leaves_an_address_that_the_next_command_takes_back() {
     let host = notes.lines().find_map(|line| line.strip_prefix("host ")).unwrap();
     let host: i32 = host.split(' ').next().unwrap().parse().unwrap();
     kill(Pid::from_raw(host), Signal::SIGKILL).unwrap();
-    // The kernel is the destructor: device and rules go with the process.
+    // The kernel removes the device and the rules with the process.
     until(|| {
         let links = fs::read_dir("/sys/class/net").unwrap().flatten();
         links
@@ -332,7 +332,7 @@ fn a_killed_container_leaves_an_address_that_the_next_command_takes_back() {
     assert!(!hosts.contains("second"), "{hosts}");
 }
 
-/// What an ordinary user's command prints, which must succeed.
+/// The standard output of an ordinary user's command that succeeds.
 fn user_ok(lab: &Lab, words: &[&str]) -> String {
     let out = lab.as_user(BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
@@ -353,7 +353,7 @@ fn an_ordinary_users_containers_reach_each_other() {
     });
     let hosts = user_ok(&lab, &[&get[..], &["http://web/hosts"]].concat());
     assert!(hosts.contains(" web\n"), "{hosts}");
-    // The host itself has no device more.
+    // The host itself has no additional device.
     assert_eq!(fs::read_dir("/sys/class/net").unwrap().count(), before);
     let mut remove = lab.as_user(BIN);
     remove.args(["network", "rm", "one"]).assert().code(125).stderr(contains("web"));
@@ -362,7 +362,7 @@ fn an_ordinary_users_containers_reach_each_other() {
     let text = user_ok(&lab, &["exec", "web", "ip", "addr", "show", "dev", "eth1"]);
     assert!(text.contains("10.231.8.2/24"), "{text}");
     user_ok(&lab, &["network", "disconnect", "two", "web"]);
-    // A container with a user namespace of its own cannot be connected later.
+    // A container with its own user namespace cannot be connected later.
     user_ok(&lab, &["run", "-d", "--name", "late", "busybox", "sleep", "1000"]);
     let mut connect = lab.as_user(BIN);
     let connect = connect.args(["network", "connect", "two", "late"]).assert();

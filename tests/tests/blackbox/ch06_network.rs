@@ -1,4 +1,4 @@
-//! ch06-network: a record and a bridge, and which container has which address.
+//! ch06-network: the record, the bridge and the addresses of a network.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
@@ -18,11 +18,11 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch06-network";
 
-/// Of the addresses that no host of the Internet has: RFC 2544.
+/// A subnet of the addresses that no host of the Internet uses (RFC 2544).
 const SUBNET: &str = "198.18.10.0/24";
 
-/// A laboratory that takes the bridges away that a test that failed has left: they
-/// would fail the next one.
+/// A laboratory that removes the bridges of a failed test, which would otherwise make
+/// the next test fail.
 struct Place(Lab);
 
 impl Deref for Place {
@@ -57,7 +57,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-/// What a command that fails says.
+/// The standard error of a command that fails.
 fn error(lab: &Lab, words: &[&str]) -> String {
     let out = network(lab, words).assert().failure().stdout("");
     String::from_utf8(out.get_output().stderr.clone()).unwrap()
@@ -72,13 +72,13 @@ fn of_network(lab: &Lab, path: &str) -> PathBuf {
     lab.state().join("networks").join(path)
 }
 
-/// What sysfs tells of a device.
+/// An attribute of a device in sysfs.
 fn device(name: &str, file: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/sys/class/net/{name}/{file}")).ok()?;
     Some(text.trim().to_owned())
 }
 
-/// Whether the kernel takes packets to this address for its own.
+/// Whether this is an address of the host.
 fn is_own(address: &str) -> bool {
     let tree = fs::read_to_string("/proc/net/fib_trie").unwrap();
     let lines: Vec<&str> = tree.lines().map(str::trim).collect();
@@ -86,7 +86,8 @@ fn is_own(address: &str) -> bool {
     lines.windows(2).any(|pair| pair == wanted)
 }
 
-fn is_complete(bridge: &str, gateway: &str, id: &str) {
+/// Assert that a bridge has its alias and its address, and is up.
+fn assert_complete(bridge: &str, gateway: &str, id: &str) {
     let alias = format!("mydocker network {id}");
     assert_eq!(device(bridge, "ifalias"), Some(alias));
     let flags = device(bridge, "flags").unwrap();
@@ -112,11 +113,11 @@ fn a_network_is_a_record_and_a_bridge_with_the_gateways_address() {
     }
     assert_eq!(web["containers"].as_array().unwrap().len(), 0);
     assert_eq!(web.as_object().unwrap().len(), 8, "{web}");
-    is_complete("web", "198.18.10.1", web["id"].as_str().unwrap());
-    // From its own address, so that it never changes with its ports.
+    assert_complete("web", "198.18.10.1", web["id"].as_str().unwrap());
+    // The hardware address comes from the IP address, so the ports do not change it.
     assert_eq!(device("web", "address").unwrap(), "02:42:c6:12:0a:01");
     assert_eq!(device("web", "addr_assign_type").unwrap(), "3");
-    // A name that no device can have, and a gateway at the end.
+    // A name that is too long for a device, and the last address as the gateway.
     let long = "a-name-of-more-than-fifteen-bytes";
     let words = ["create", "-subnet=198.18.8.0/29", "-gateway", "198.18.8.6", long];
     assert_eq!(ok(&lab, &words), format!("{long}\n"));
@@ -124,7 +125,7 @@ fn a_network_is_a_record_and_a_bridge_with_the_gateways_address() {
     let id = other["id"].as_str().unwrap();
     let bridge = format!("br-{id}");
     assert_eq!(other["bridge"], bridge.as_str());
-    is_complete(&bridge, "198.18.8.6", id);
+    assert_complete(&bridge, "198.18.8.6", id);
     let table = ok(&lab, &["ls"]).replace(id, "0123456789ab");
     assert_snapshot!("ch06-network-list", table);
     assert_eq!(ok(&lab, &["list"]).replace(id, "0123456789ab"), table);
@@ -139,15 +140,15 @@ fn a_network_is_a_record_and_a_bridge_with_the_gateways_address() {
 
 #[test]
 #[file_serial(machine)]
-fn a_subnet_that_was_not_asked_for_avoids_what_the_host_has() {
+fn a_default_subnet_does_not_overlap_networks_of_the_host() {
     let lab = Place(Lab::new());
-    // Another state directory: only the host's routes tell of its networks.
+    // The networks of another state directory are known only from the host's routes.
     let elsewhere = lab.dir().join("elsewhere");
     let words = ["network", "create", "one"];
     lab.chapter(BIN).env("MYDOCKER_ROOT", &elsewhere).args(words).assert().success();
     ok(&lab, &["create", "two"]);
     ok(&lab, &["create", "three"]);
-    // Of this network there is no route at the moment.
+    // This network has no route at this moment.
     bridge_link("two", false).unwrap();
     ok(&lab, &["create", "four"]);
     let mut all: Vec<Value> =
@@ -175,7 +176,7 @@ fn a_subnet_that_was_not_asked_for_avoids_what_the_host_has() {
     prune.success().stdout("one\n");
 }
 
-/// The devices, and what is in the directory of the networks.
+/// The devices of the host, and all files in the directory of the networks.
 fn seen(lab: &Lab) -> BTreeSet<PathBuf> {
     let mut todo = vec!["/sys/class/net".into(), lab.state().join("networks")];
     let mut found = BTreeSet::new();
@@ -192,7 +193,7 @@ fn seen(lab: &Lab) -> BTreeSet<PathBuf> {
 
 #[test]
 #[file_serial(machine)]
-fn what_is_wrong_is_told_before_anything_is_made() {
+fn invalid_arguments_are_reported_before_anything_is_created() {
     let lab = Place(Lab::new());
     let elsewhere = lab.dir().join("elsewhere");
     let other = |words: &[&str]| {
@@ -263,7 +264,7 @@ fn an_ordinary_user_has_networks_without_devices_of_the_host() {
         command.arg("network").args(words).assert().success()
     };
     network(&["create", "--subnet", SUBNET, "web"]).stdout("web\n");
-    assert!(device("web", "address").is_none(), "the first container makes it");
+    assert!(device("web", "address").is_none(), "the first container creates it");
     network(&["ls", "-q"]).stdout("web\n");
     network(&["inspect", "web"]).stdout(contains(SUBNET));
     network(&["rm", "web"]).stdout("web\n");
@@ -273,32 +274,32 @@ fn an_ordinary_user_has_networks_without_devices_of_the_host() {
 
 #[test]
 #[file_serial(machine)]
-fn after_a_reboot_the_next_use_makes_the_bridge_again() {
+fn the_next_use_after_a_reboot_creates_the_bridge_again() {
     let lab = Place(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     let before = inspect(&lab, "web");
     let id = before["id"].as_str().unwrap();
-    // A reboot takes the devices and leaves the state directory.
+    // A reboot removes the devices and keeps the state directory.
     bridge_link("web", false).unwrap();
     assert_eq!(ok(&lab, &["ls", "-q"]), "web\n");
     assert_eq!(inspect(&lab, "web"), before);
-    is_complete("web", "198.18.10.1", id);
-    // The host has got a device of this name meanwhile.
+    assert_complete("web", "198.18.10.1", id);
+    // Meanwhile, the host has created a device with this name.
     bridge_link("web", false).unwrap();
     bridge_link("web", true).unwrap();
     let words = ["network", "inspect", "web"];
     let told =
         "error: the device web already exists, and this program did not make it";
     lab.chapter(BIN).args(words).assert().code(125).stderr(contains(told));
-    assert_eq!(device("web", "ifalias").unwrap(), "", "it is left alone");
+    assert_eq!(device("web", "ifalias").unwrap(), "", "the device was changed");
     assert_eq!(ok(&lab, &["rm", "web"]), "web\n");
-    assert!(device("web", "address").is_some(), "it is left alone");
+    assert!(device("web", "address").is_some(), "the device was removed");
     bridge_link("web", false).unwrap();
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_bridge_is_not_made_again_over_the_hosts_own_network() {
+fn a_bridge_is_not_created_again_over_a_network_of_the_host() {
     let lab = Place(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     bridge_link("web", false).unwrap();
@@ -319,7 +320,7 @@ fn a_bridge_is_not_made_again_over_the_hosts_own_network() {
     ok(&lab, &["rm", "web"]);
 }
 
-/// A container with an address: what the next chapter's `run -net` does.
+/// Start a container with an address, as `run -net` of the next chapter does.
 fn member(lab: &Lab, name: &str, address: &str) -> (Child, String) {
     let run = started(lab.command(&[], BIN), &["run", "--name", name], CAT);
     let all = all(lab.chapter(BIN));
@@ -352,19 +353,19 @@ fn a_network_that_containers_use_is_not_removed() {
     let used = "error: network web is used by one, two: stop these containers first, \
                 or disconnect them (`network disconnect`)\n";
     assert_eq!(error(&lab, &["remove", "web"]), used);
-    // Those that can be removed are.
+    // Networks that can be removed are removed.
     network(&lab, &["rm", "web", "other", "no"])
         .assert()
         .code(125)
         .stdout("other\n");
     assert_eq!(ok(&lab, &["prune"]), "");
-    // The host side is killed: the next look at the network takes the address back.
+    // The host side is killed: the next inspection of the network releases the address.
     let mut killed = two;
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_eq!(inspect(&lab, "web")["containers"], Value::from(vec![first]));
     assert!(!of_network(&lab, "web/addresses/198.18.10.3").is_symlink());
-    // The program ends, and `rm` undoes the note.
+    // The program ends, and `rm` releases the noted address.
     assert_eq!(end(one), Some(3));
     for name in ["one", "two"] {
         lab.chapter(BIN).args(["rm", name]).assert().success();
@@ -374,14 +375,15 @@ fn a_network_that_containers_use_is_not_removed() {
 
 #[test]
 #[file_serial(machine)]
-fn rm_gives_an_address_back_and_leaves_that_of_another_container() {
+fn rm_releases_an_address_unless_another_container_has_it() {
     let lab = Place(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     let (mut one, _) = member(&lab, "one", "198.18.10.2");
     one.kill().unwrap();
     one.wait().unwrap();
     let address = of_network(&lab, "web/addresses/198.18.10.2");
-    // An earlier chapter's program does not know the note, and says who does.
+    // A program of an earlier chapter does not know the note, and names a program that
+    // does.
     let unknown = contains("unknown kind \"address\"; `ch06-network rm`");
     lab.chapter("ch05-attach")
         .args(["rm", "one"])
@@ -391,7 +393,7 @@ fn rm_gives_an_address_back_and_leaves_that_of_another_container() {
     assert!(address.is_symlink());
     lab.chapter(BIN).args(["rm", "one"]).assert().success();
     assert!(!address.is_symlink());
-    // The note of a dead container, and the address is another one's now.
+    // A dead container has a note of the address, but another container has it now.
     let (mut two, _) = member(&lab, "two", "198.18.10.2");
     two.kill().unwrap();
     two.wait().unwrap();
@@ -399,7 +401,7 @@ fn rm_gives_an_address_back_and_leaves_that_of_another_container() {
     symlink("0123456789ab", &address).unwrap();
     lab.chapter(BIN).args(["rm", "two"]).assert().success();
     assert!(address.is_symlink());
-    // Of that one there is no lock file: it has nothing any more.
+    // That container has no lock file, so it no longer uses the address.
     assert_eq!(ok(&lab, &["prune"]), "web\n");
 }
 
@@ -418,18 +420,18 @@ fn a_damaged_record_hides_only_itself_and_is_removed_with_its_bridge() {
         .stderr(contains("`network remove web`"));
     network(&lab, &["create", "web"]).assert().code(125).stderr(contains(told));
     assert_eq!(ok(&lab, &["prune"]), "other\nweb\n");
-    assert!(device("web", "address").is_none(), "its ID was still there");
-    // An empty one is what a power failure may leave of other programs' writing.
+    assert!(device("web", "address").is_none(), "the record still has the ID");
+    // A power failure may leave an empty file if a program does not call fsync(2).
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     fs::write(&record, "").unwrap();
     assert_eq!(ok(&lab, &["rm", "web"]), "web\n");
-    assert!(device("web", "address").is_some(), "whose it is is not known");
+    assert!(device("web", "address").is_some(), "its owner is not known");
     bridge_link("web", false).unwrap();
 }
 
 #[test]
 #[file_serial(machine)]
-fn of_many_that_are_created_at_once_each_has_its_own_subnet() {
+fn networks_that_are_created_at_once_have_different_subnets() {
     let lab = Place(Lab::new());
     let create = |name: &str| -> Child {
         let mut command = lab.command(&[], BIN);
@@ -448,7 +450,7 @@ fn of_many_that_are_created_at_once_each_has_its_own_subnet() {
         all.iter().map(|it| it["subnet"].as_str().unwrap()).collect();
     assert_eq!(subnets.len(), names.len(), "{subnets:?}");
     ok(&lab, &["prune"]);
-    // The same name: one wins, and the others say so.
+    // With the same name, one succeeds, and the others report that the name exists.
     let children: Vec<Child> = (0..6).map(|_| create("net")).collect();
     let outs = children.into_iter().map(|it| it.wait_with_output().unwrap());
     let lost: Vec<_> = outs.filter(|out| !out.status.success()).collect();
@@ -477,7 +479,7 @@ fn changes(calls: Vec<Call>) -> Vec<Call> {
 
 #[test]
 #[file_serial(machine)]
-fn a_creation_that_is_killed_leaves_a_network_or_none() {
+fn a_killed_create_leaves_a_complete_network_or_none() {
     let lab = Place(Lab::new());
     let create = || {
         lab.faulty(BIN, None, |command| {
@@ -500,9 +502,9 @@ fn a_creation_that_is_killed_leaves_a_network_or_none() {
             _ => with += 1,
         }
         let web = inspect(&lab, "web");
-        is_complete("web", "198.18.10.1", web["id"].as_str().unwrap());
+        assert_complete("web", "198.18.10.1", web["id"].as_str().unwrap());
         ok(&lab, &["rm", "web"]);
-        // What a creation left before it had a record.
+        // `prune` removes what a killed creation has left.
         let _ = create().killed(&point, Side::Host);
         ok(&lab, &["prune"]);
         assert_eq!(lab.left(), Vec::<String>::new(), "{point:?}");
@@ -512,7 +514,7 @@ fn a_creation_that_is_killed_leaves_a_network_or_none() {
 
 #[test]
 #[file_serial(machine)]
-fn a_removal_that_is_killed_can_be_repeated() {
+fn a_killed_remove_can_be_repeated() {
     let lab = Place(Lab::new());
     let remove =
         || lab.faulty(BIN, None, |command| command.args(["network", "rm", "web"]));
@@ -530,7 +532,7 @@ fn a_removal_that_is_killed_can_be_repeated() {
 
 #[test]
 #[file_serial(machine)]
-fn the_commands_of_the_earlier_chapters_are_there() {
+fn commands_of_earlier_chapters_are_available() {
     let lab = Place(Lab::new());
     let run = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
     let (_, up) = only(lab.chapter(BIN));
@@ -544,7 +546,7 @@ fn the_commands_of_the_earlier_chapters_are_there() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Place(Lab::new());
     for (name, words) in [
         ("ch06-network-help", &["--help"][..]),

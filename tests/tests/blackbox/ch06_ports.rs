@@ -16,7 +16,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch06-ports";
 
-/// A subnet that no test machine has, and its gateway.
+/// A subnet that no test machine uses, and its gateway.
 const SUBNET: &str = "10.231.7.0/24";
 const GATEWAY: &str = "10.231.7.1";
 
@@ -25,7 +25,7 @@ const SERVER: &str = "mkdir -p /www/cgi-bin; cd /www/cgi-bin
 printf '#!/bin/sh\\necho; echo \"from $REMOTE_ADDR\"\\n' > who
 chmod +x who; exec httpd -f -p 80 -h /www";
 
-/// What a container sends to ask it: `nc ADDRESS PORT`.
+/// A request from a container to this server; ADDRESS and PORT follow.
 const REQUEST: &str = "printf 'GET /cgi-bin/who HTTP/1.0\\r\\n\\r\\n' | nc -w 5";
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
@@ -33,7 +33,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-/// A command that must fail with this status; its stderr.
+/// Run a command that must fail with this status. Returns its stderr.
 fn refused(lab: &Lab, code: i32, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().code(code).stdout("");
     String::from_utf8(out.get_output().stderr.clone()).unwrap()
@@ -48,7 +48,7 @@ impl Network<'_> {
         Network(lab)
     }
 
-    /// A detached container that publishes these ports; its ID.
+    /// Start a detached container that publishes these ports. Returns its ID.
     fn up(&self, name: &str, ports: &[&str], script: &str) -> String {
         let mut words = vec!["run", "-d", "-net", "one", "--name", name];
         ports.iter().for_each(|port| words.extend(["-p", *port]));
@@ -56,7 +56,7 @@ impl Network<'_> {
         ok(self.0, &words).trim().to_owned()
     }
 
-    /// A run that must fail with this status; its stderr.
+    /// A `run` that must fail with this status. Returns its stderr.
     fn fails(&self, code: i32, ports: &[&str]) -> String {
         let mut words = vec!["run", "--rm", "-net", "one"];
         ports.iter().for_each(|port| words.extend(["-p", *port]));
@@ -93,7 +93,7 @@ fn client(answer: &str) -> Option<String> {
     Some(address.to_owned())
 }
 
-/// The same, once the server listens. A connection is refused before.
+/// The same, as soon as the server listens. Before that, a connection is refused.
 fn answer(address: impl ToSocketAddrs + Copy) -> String {
     until(|| ask(address).is_ok());
     ask(address).unwrap()
@@ -103,19 +103,20 @@ fn is_refused(address: impl ToSocketAddrs) -> bool {
     ask(address).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
 }
 
-/// A port of the host that no program has.
+/// A port of the host that no program uses.
 fn free_port() -> u16 {
     TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_published_port_is_reached_from_the_host_and_from_containers() {
+fn a_published_port_is_reachable_from_the_host_and_from_containers() {
     let lab = Lab::new();
     let one = Network::new(&lab);
     let port = free_port();
     one.up("web", &[&format!("{port}:80")], SERVER);
-    // A container would send its answer to 127.0.0.1 to itself, so it sees the gateway.
+    // A container would send an answer to 127.0.0.1 to itself. The source address is
+    // therefore that of the gateway.
     for address in ["127.0.0.1", "127.0.0.5", GATEWAY] {
         assert_eq!(answer((address, port)), GATEWAY, "{address}");
     }
@@ -126,7 +127,7 @@ fn a_published_port_is_reached_from_the_host_and_from_containers() {
     let text = ok(&lab, &["exec", "web", "sh", "-c", &script]);
     assert_eq!(client(&text).as_deref(), Some(GATEWAY), "the container itself");
     if TcpListener::bind("[::1]:0").is_ok() {
-        assert!(is_refused(("::1", port)), "it is for IPv4 only");
+        assert!(is_refused(("::1", port)), "ports are published for IPv4 only");
     }
     ok(&lab, &["stop", "-t", "0", "web"]);
     assert!(is_refused(("127.0.0.1", port)));
@@ -135,7 +136,7 @@ fn a_published_port_is_reached_from_the_host_and_from_containers() {
 
 #[test]
 #[file_serial(machine)]
-fn a_port_of_one_address_is_reached_through_that_address_only() {
+fn a_port_of_one_address_is_reachable_through_that_address_only() {
     let lab = Lab::new();
     let one = Network::new(&lab);
     let port = free_port();
@@ -151,7 +152,7 @@ fn a_port_of_one_address_is_reached_through_that_address_only() {
 
 #[test]
 #[file_serial(machine)]
-fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
+fn a_tcp_port_and_a_udp_port_of_the_same_number_can_be_published() {
     let lab = Lab::new();
     let _one = Network::new(&lab);
     let port = free_port();
@@ -166,7 +167,7 @@ fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
     client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     for address in ["127.0.0.1", GATEWAY] {
         let mut bytes = [0; 99];
-        // It is refused until the server has its port.
+        // Datagrams are refused until the server has bound its port.
         until(|| {
             client.send_to(b"x", (address, port)).unwrap();
             client.recv(&mut bytes).is_ok()
@@ -178,7 +179,7 @@ fn a_udp_port_is_published_beside_a_tcp_port_of_the_same_number() {
 
 #[test]
 #[file_serial(machine)]
-fn a_udp_client_that_goes_on_sending_reaches_each_new_container() {
+fn a_udp_client_that_keeps_sending_reaches_each_new_container() {
     let lab = Lab::new();
     let one = Network::new(&lab);
     // The kernel remembers clients as long as a container has rules.
@@ -205,7 +206,7 @@ fn a_udp_client_that_goes_on_sending_reaches_each_new_container() {
 
 #[test]
 #[file_serial(machine)]
-fn the_ports_are_shown_by_port_and_by_ps() {
+fn port_and_ps_show_the_published_ports() {
     let lab = Lab::new();
     let one = Network::new(&lab);
     let heading = "ID  NAME  PID  STATUS  COMMAND  CREATED\n";
@@ -272,7 +273,7 @@ fn all_ports_that_the_image_declares_are_published_on_free_ports() {
 
 #[test]
 #[file_serial(machine)]
-fn a_port_that_is_taken_is_refused_with_its_holder() {
+fn a_port_in_use_is_refused_and_its_owner_is_named() {
     let lab = Lab::new();
     let one = Network::new(&lab);
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -285,7 +286,7 @@ fn a_port_that_is_taken_is_refused_with_its_holder() {
     let told = one.fails(125, &[&format!("{port}:81")]);
     assert!(told.contains("container web has the host port"), "{told}");
     assert!(told.contains(&format!("for example {}:81", port + 1)), "{told}");
-    // The start that failed has left nothing.
+    // The failed start has left nothing.
     assert_eq!(ok(&lab, &["ps", "-aq"]).lines().count(), 1);
     let told = one.fails(125, &["203.0.113.77:40080:80"]);
     assert!(told.contains("does not have the address 203.0.113.77"), "{told}");
@@ -293,7 +294,7 @@ fn a_port_that_is_taken_is_refused_with_its_holder() {
 
 #[test]
 #[file_serial(machine)]
-fn a_killed_supervisor_gives_its_ports_back() {
+fn a_killed_supervisor_releases_its_ports() {
     let lab = Lab::new();
     let one = Network::new(&lab);
     let port = free_port();
@@ -315,7 +316,7 @@ fn a_killed_supervisor_gives_its_ports_back() {
 
 #[test]
 #[file_serial(machine)]
-fn a_disconnected_container_gives_its_ports_back() {
+fn a_disconnected_container_releases_its_ports() {
     let lab = Lab::new();
     let one = Network::new(&lab);
     let port = free_port();
@@ -334,9 +335,9 @@ fn a_disconnected_container_gives_its_ports_back() {
 
 #[test]
 #[file_serial(machine)]
-fn what_does_not_fit_is_refused_before_anything_is_made() {
+fn invalid_options_are_refused_before_anything_is_created() {
     let mut lab = Lab::new();
-    lab.look_again();
+    lab.update_snapshot();
     let run = |flags: &[&str], code| {
         let words = [&["run", "--rm"], flags, &["busybox", "true"]].concat();
         refused(&lab, code, &words)
@@ -363,7 +364,7 @@ fn what_does_not_fit_is_refused_before_anything_is_made() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch06-ports-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch06-ports-run-help", ok(&lab, &["run", "--help"]));
@@ -423,7 +424,7 @@ fn an_ordinary_user_publishes_ports_by_a_proxy() {
         |it: &std::path::PathBuf| it.to_string_lossy().contains("socket");
     assert!(!held.iter().any(is_socket), "{held:?}");
     user(&["network", "disconnect", "one", "web"]);
-    // The host's port is free again, while the container goes on.
+    // The port of the host is free again, although the container still runs.
     until(|| is_refused(("127.0.0.1", tcp)));
     TcpListener::bind(("0.0.0.0", tcp)).unwrap();
     user(&["rm", "-f", "web"]);

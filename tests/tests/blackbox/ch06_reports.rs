@@ -1,4 +1,4 @@
-//! The faults that learners reported of earlier programs, as tests of ch06-ports. The page
+//! Tests of ch06-ports for faults that learners reported in earlier programs. The page
 //! "What earlier programs got wrong" lists them.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -22,7 +22,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-/// What a command prints on stderr; it must end with this status.
+/// The standard error of a command that must end with this status.
 fn told(lab: &Lab, code: i32, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().code(code);
     String::from_utf8(out.get_output().stderr.clone()).unwrap()
@@ -37,7 +37,7 @@ impl Network<'_> {
         Network(lab)
     }
 
-    /// A detached container that does nothing; its ID.
+    /// Start a detached container that does nothing. Returns its ID.
     fn up(&self, name: &str, options: &[&str]) -> String {
         let words = ["run", "-d", "-net", "one", "--name", name];
         let program = ["busybox", "sleep", "1000"];
@@ -64,8 +64,8 @@ impl Drop for Network<'_> {
     }
 }
 
-/// Run this in a thread that has mounts of its own, and so have the programs that it
-/// starts.
+/// Run `work` in a thread with its own mount namespace, which the programs that it starts
+/// share.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let none: Option<&str> = None;
     thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn containers_that_start_at_once_differ_in_address_mac_and_device() {
         .collect();
     assert_eq!(macs.len(), COUNT, "{macs:?}");
     let ports = fs::read_dir("/sys/class/net/one/brif").unwrap();
-    assert_eq!(ports.count(), COUNT, "each has a device of its own");
+    assert_eq!(ports.count(), COUNT, "each container has its own device");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_container_that_ends_while_it_is_connected_leaves_nothing() {
     }
     eprintln!("{connected} were connected, and {gone} had ended");
     until(|| fs::read_dir("/sys/class/net/one/brif").unwrap().count() == 0);
-    // A run whose program ends at once is connected first.
+    // A container whose program ends immediately is connected before that.
     for _ in 0..5 {
         ok(&lab, &["run", "--rm", "-net", "one", "busybox", "true"]);
     }
@@ -155,7 +155,7 @@ fn a_container_that_ends_while_it_is_connected_leaves_nothing() {
 
 #[test]
 #[file_serial(machine)]
-fn a_network_of_two_thousand_addresses_knows_each_of_them() {
+fn every_address_of_a_network_of_two_thousand_can_be_used() {
     let lab = Lab::new();
     let one = Network::new(&lab, "10.231.0.0/21");
     one.up("last", &["--ip", "10.231.7.254"]);
@@ -180,7 +180,7 @@ fn a_network_of_two_thousand_addresses_knows_each_of_them() {
 
 #[test]
 #[file_serial(machine)]
-fn a_full_network_says_so_and_gives_an_address_again_when_one_is_free() {
+fn a_full_network_is_reported_and_a_released_address_is_used_again() {
     let lab = Lab::new();
     // Eight addresses: the network, the gateway, five for containers, the broadcast.
     let one = Network::new(&lab, "10.231.7.0/29");
@@ -223,7 +223,7 @@ fn each_start_reads_the_name_servers_of_the_host_again() {
             fs::write("/etc/resolv.conf", &text).unwrap();
             assert_eq!(seen(), text);
         }
-        // Of systemd-resolved, which has its own list of servers.
+        // systemd-resolved has its own list of servers.
         fs::write("/etc/resolv.conf", "nameserver 127.0.0.53\n").unwrap();
         let list = "/run/systemd/resolve/resolv.conf";
         fs::write(list, "nameserver 198.18.3.3\n").unwrap();
@@ -246,7 +246,7 @@ fn the_supervisor_stays_in_the_network_of_the_host() {
     let inside = ok(&lab, &["exec", "web", "readlink", "/proc/self/ns/net"]);
     assert_ne!(Path::new(inside.trim()), network("self"));
     assert_eq!(network(&noted("host ")), network("self"));
-    // Also after it has made a device in the container's namespace once more.
+    // The same applies after it has created another device in the container's namespace.
     ok(&lab, &["network", "disconnect", "one", "web"]);
     ok(&lab, &["network", "connect", "one", "web"]);
     assert_eq!(network(&noted("host ")), network("self"));
@@ -257,7 +257,7 @@ fn the_supervisor_stays_in_the_network_of_the_host() {
 fn another_firewall_is_opened_while_the_network_has_containers() {
     let lab = Lab::new();
     apart(|| {
-        // A host of its own, so that the firewall of this one stays as it is.
+        // In a separate network namespace, so that the firewall of the host does not change.
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let net = |words: &str| {
             let words = words.split(' ');
@@ -271,15 +271,15 @@ fn another_firewall_is_opened_while_the_network_has_containers() {
         let run = ["run", "--rm", "-net", "one", "busybox", "true"];
         let opened = "inserted two rules for the bridge one at the top of the chain \
                       inet theirs forward";
-        assert!(!told(&lab, 0, &run).contains("firewall"), "there is none");
+        assert!(!told(&lab, 0, &run).contains("firewall"), "there is no firewall");
         add_forward_chain("theirs", "forward", true).unwrap();
-        // They are removed with the last container, so the next one adds them again.
+        // The rules are removed with the last container, so the next one adds them again.
         for _ in 0..2 {
             let text = told(&lab, 0, &run);
             assert!(text.contains(opened), "{text}");
         }
         one.up("web", &[]);
-        assert!(!told(&lab, 0, &run).contains(opened), "they are there");
+        assert!(!told(&lab, 0, &run).contains(opened), "the rules exist already");
         ok(&lab, &["rm", "-f", "web"]);
         let left_alone = [&["run", "--no-firewall"], &run[1..]].concat();
         let text = told(&lab, 0, &left_alone);

@@ -1,4 +1,4 @@
-//! ch07-pull: pulls that a full disk or Ctrl-C ends, and the next ones, which continue.
+//! ch07-pull: a full disk or Ctrl-C ends a pull, and the next pull continues it.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::{self, File};
@@ -16,16 +16,16 @@ use serial_test::file_serial;
 
 use crate::ch07_pull::{registry, run};
 
-/// Longer than anything here takes.
+/// A timeout that is longer than any step of these tests.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long a registry sends nothing.
+/// The time during which a registry sends nothing.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// The size of the large file in the image; what the layer has is a little less or more.
+/// The size of the large file in the image. The size of the layer differs a little.
 const SIZE: usize = 2 << 20;
 
-/// Where a server stops in the middle of the large layer.
+/// The number of bytes of the large layer after which a server stops.
 const HALF: usize = 1 << 20;
 
 /// A tmpfs of some MiB below the lab's directory.
@@ -71,8 +71,8 @@ fn noise(size: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(size).collect()
 }
 
-/// A registry with an image of this one file, in which `middle` is called in the middle of
-/// the large layer, the first time.
+/// A registry with an image that contains one file. During the first download of the large
+/// layer, it calls `middle` after half of the layer.
 fn broken(
     lab: &Lab,
     content: &[u8],
@@ -111,7 +111,7 @@ fn broken(
     })
 }
 
-/// Wait until so many bytes of a download are in this state directory.
+/// Wait until this number of bytes of a download is in the state directory.
 fn arrived(state: &Path, bytes: usize) {
     let begun = Instant::now();
     let downloads = state.join("images/downloads");
@@ -132,8 +132,7 @@ fn ranges(server: &Server) -> Vec<usize> {
 
 #[test]
 #[file_serial(machine)]
-fn a_disk_that_is_full_in_the_middle_of_a_download_is_named_and_the_next_continues()
-{
+fn a_full_disk_during_a_download_is_reported_and_the_next_pull_continues() {
     let lab = Lab::new();
     let small = Small::new(&lab, 16);
     let state = small.0.join("state");
@@ -161,12 +160,11 @@ fn a_disk_that_is_full_in_the_middle_of_a_download_is_named_and_the_next_continu
 
 #[test]
 #[file_serial(machine)]
-fn a_disk_that_is_full_in_the_middle_of_a_layer_is_named_and_nothing_is_downloaded_again()
- {
+fn a_full_disk_during_unpacking_is_reported_and_the_download_is_kept() {
     let lab = Lab::new();
     let small = Small::new(&lab, 3);
     let state = small.0.join("state");
-    // Of no use to the download, which is small.
+    // The zeros compress well, so the download fits and the unpacked layer does not.
     let server = broken(&lab, &vec![0; 8 << 20], |_| panic!("a large layer"));
     let name = format!("{}/a:1", server.name());
     let ours = |words: &[&str]| {

@@ -1,4 +1,4 @@
-//! ch07-pull: images from a registry that is a few files, and containers of them.
+//! ch07-pull: images from a registry in memory, and containers of these images.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ fn error(lab: &Lab, words: &[&str]) -> String {
 
 pub(crate) type Stored = Arc<Mutex<BTreeMap<String, (String, Vec<u8>)>>>;
 
-/// A registry in memory: what is put is got.
+/// A registry in memory. It returns what was uploaded.
 pub(crate) fn registry() -> (Server, Stored) {
     let stored = Stored::default();
     let (keep, uploads) = (stored.clone(), AtomicUsize::new(0));
@@ -69,7 +69,7 @@ pub(crate) fn registry() -> (Server, Stored) {
     (server, stored)
 }
 
-/// Push busybox with one more file, `/here`, as `NAME:1`, and forget it here.
+/// Push busybox with an additional file, `/here`, as `NAME:1`, and remove the local image.
 fn push(lab: &Lab, server: &Server) -> String {
     let name = format!("{}/team/mine:1", server.name());
     ok(lab, &["run", "--name", "one", "busybox", "sh", "-c", "echo text > /here"]);
@@ -82,7 +82,7 @@ fn push(lab: &Lab, server: &Server) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn an_image_goes_to_a_registry_and_comes_back() {
+fn an_image_can_be_pushed_and_pulled() {
     let lab = Lab::new();
     let (server, stored) = registry();
     let name = push(&lab, &server);
@@ -92,7 +92,7 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     let printed = ok(&lab, &["pull", &name]);
     assert!(printed.contains("Status: Downloaded newer image"), "{printed}");
     assert_eq!(ok(&lab, &["run", "--rm", &name, "cat", "/here"]), "text\n");
-    // The form of an earlier system.
+    // The syntax of an earlier system.
     let (repository, tag) = name.rsplit_once(':').unwrap();
     let printed = ok(&lab, &["pull", repository, tag]);
     assert!(printed.contains("Status: Image is up to date"), "{printed}");
@@ -104,7 +104,7 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     assert_eq!(lab.close(), Vec::<String>::new());
 }
 
-/// A name with a digest once stood for all names of the image.
+/// Once, `rmi` of a name with a digest removed all names of the image.
 #[test]
 #[file_serial(machine)]
 fn rmi_of_one_name_keeps_the_names_of_other_repositories() {
@@ -123,14 +123,14 @@ fn rmi_of_one_name_keeps_the_names_of_other_repositories() {
     let all = names();
     let digest = all.iter().find(|name| name.contains("@sha256:")).unwrap();
     assert_eq!(all, [&*name, &**digest, "busybox", "mine"]);
-    // The last tag of a repository takes the digest along.
+    // The name with the digest is removed with the last tag of its repository.
     let second = format!("{repository}:2");
     ok(&lab, &["tag", &name, &second]);
     ok(&lab, &["rmi", &name]);
     assert_eq!(names(), [&*second, &**digest, "busybox", "mine"]);
     ok(&lab, &["rmi", &second]);
     assert_eq!(names(), ["busybox", "mine"]);
-    // A digest goes alone, once.
+    // A digest can be removed alone, but only once.
     ok(&lab, &["pull", &name]);
     assert_eq!(names(), all);
     ok(&lab, &["rmi", digest]);
@@ -146,7 +146,7 @@ fn rmi_of_one_name_keeps_the_names_of_other_repositories() {
 
 #[test]
 #[file_serial(machine)]
-fn run_pulls_what_is_missing_and_its_stdout_is_the_containers() {
+fn run_pulls_a_missing_image_and_prints_only_the_containers_output() {
     let lab = Lab::new();
     let (server, _) = registry();
     let name = push(&lab, &server);
@@ -160,7 +160,7 @@ fn run_pulls_what_is_missing_and_its_stdout_is_the_containers() {
     assert!(progress.contains("Pull complete"), "{progress}");
     let before = requests();
     ok(&lab, &["run", "--rm", &name, "true"]);
-    assert_eq!(requests(), before, "an image that is here is not asked for");
+    assert_eq!(requests(), before, "a local image must not cause requests");
     ok(&lab, &["run", "--rm", "--pull", "always", &name, "true"]);
     assert_eq!(requests(), before + 1);
     ok(&lab, &["rmi", &name]);
@@ -209,7 +209,7 @@ fn an_ordinary_user_pulls_and_runs() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch07-pull-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch07-pull-pull-help", ok(&lab, &["pull", "--help"]));

@@ -19,8 +19,8 @@ const DIGEST: &str =
 /// `me:secret`
 const RIGHT: &str = "Basic bWU6c2VjcmV0";
 
-/// A certificate of an authority that nobody has: a small system has no authorities, and
-/// https needs one before it connects.
+/// The certificate of an authority that no server uses. A small system has no authorities,
+/// and https needs at least one before it connects.
 const AUTHORITY: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBdjCCARugAwIBAgIUcsBT0vvzQ4qTQeFpu00Dc/z+aGcwCgYIKoZIzj0EAwIw
@@ -87,7 +87,7 @@ fn demand(asked: &Asked, to: &mut dyn Stream) -> io::Result<()> {
 
 #[test]
 #[file_serial(machine)]
-fn a_login_opens_what_a_stranger_does_not_see() {
+fn a_login_gives_access_to_a_private_image() {
     let lab = Lab::new();
     let server = registry();
     let host = server.name();
@@ -159,13 +159,13 @@ fn a_password_is_typed_and_not_shown() {
     terminal.type_keys("secret\n");
     let shown = terminal.see("Login Succeeded");
     assert!(!shown.contains("secret"), "{shown}");
-    // Without DOCKER_CONFIG, it is in the home directory.
+    // Without DOCKER_CONFIG, the file is in the home directory.
     assert!(lab.dir().join(".docker/config.json").exists());
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_program_keeps_the_secret_if_it_is_configured() {
+fn a_configured_credential_helper_stores_the_secret() {
     let lab = Lab::new();
     let server = registry();
     let host = server.name();
@@ -179,7 +179,7 @@ fn a_program_keeps_the_secret_if_it_is_configured() {
     assert!(missing.contains("docker-credential-test not found"), "{missing}");
     let helper = bin.join("docker-credential-test");
     let kept = lab.dir().join("kept");
-    // It keeps one secret in a file.
+    // The helper keeps one secret in a file.
     let script = format!(
         "#!/bin/sh\nkept={}\ncase $1 in\nstore) cat > $kept ;;\nerase) rm $kept ;;\n\
          get) test -e $kept && exec cat $kept\n\
@@ -260,7 +260,7 @@ fn a_proxy_is_used_for_other_machines_only() {
 
 #[test]
 #[file_serial(machine)]
-fn mistakes_are_named_before_anything_is_sent() {
+fn invalid_arguments_are_reported_before_any_request() {
     let lab = Lab::new();
     for (words, wanted) in [
         (["manifest", "A"].as_slice(), "lower case"),
@@ -281,7 +281,7 @@ fn mistakes_are_named_before_anything_is_sent() {
 
 #[test]
 #[file_serial(machine)]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch07-registry-help", ok(&lab, &["--help"]));
     assert_snapshot!("ch07-registry-login-help", ok(&lab, &["login", "--help"]));

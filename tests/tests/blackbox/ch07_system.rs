@@ -1,4 +1,4 @@
-//! ch07-system: default values, further spellings, and the commands about the host.
+//! ch07-system: default values, alternative spellings, and the commands about the host.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -16,7 +16,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-/// stdout and stderr.
+/// The standard output and standard error of a command that succeeds.
 #[track_caller]
 fn both(lab: &Lab, words: &[&str]) -> (String, String) {
     let out = lab.chapter(BIN).args(words).assert().success();
@@ -47,7 +47,7 @@ impl Drop for Clean<'_> {
     }
 }
 
-/// The limits of memory and CPU of the process, as v1 or v2 has them.
+/// The memory and CPU limits of a process, from the files of cgroup v1 or v2.
 fn limits(pid: &str) -> Vec<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let files = |line: &str| {
@@ -71,7 +71,7 @@ fn limits(pid: &str) -> Vec<String> {
     texts.map(|text| text.trim().to_owned()).collect()
 }
 
-/// A container without a network, named `one`, that has ended.
+/// Run a container without a network, with the name `one`, to its end.
 fn ended(lab: &Lab, script: &str) {
     let run = ["run", "--network", "none", "--name", "one", "busybox", "sh", "-c"];
     ok(lab, &[&run[..], &[script]].concat());
@@ -98,7 +98,7 @@ fn the_first_run_creates_the_default_network() {
 
 #[test]
 #[file_serial(machine)]
-fn two_state_directories_have_a_default_network_each() {
+fn each_state_directory_has_its_own_default_network() {
     let lab = Lab::new();
     let _clean = Clean(&lab);
     let run = ["run", "--rm", "busybox", "ip", "route"];
@@ -120,7 +120,7 @@ fn two_state_directories_have_a_default_network_each() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_has_the_default_network_too() {
+fn an_ordinary_user_has_a_default_network() {
     let lab = Lab::new();
     let out = lab
         .as_user(BIN)
@@ -174,7 +174,7 @@ fn bockers_defaults_limit_each_container_and_keep_images() {
     ok(&lab, &["kill", id]);
     ok(&lab, &["wait", id]);
     let list = ok(&lab, &["--defaults", "bocker", "ps", "-q"]);
-    assert_eq!(list.lines().count(), 1, "ps lists what has ended: {list}");
+    assert_eq!(list.lines().count(), 1, "ps lists the ended container: {list}");
     assert_eq!(ok(&lab, &["ps", "-q"]), "");
     ok(&lab, &["--defaults", "bocker", "commit", id, "mine"]);
     let refused = error(&lab, &["--defaults", "bocker", "commit", id, "mine"]);
@@ -185,7 +185,7 @@ fn bockers_defaults_limit_each_container_and_keep_images() {
 }
 
 #[test]
-fn options_of_bocker_need_its_defaults() {
+fn options_of_bocker_require_its_defaults() {
     let lab = Lab::new();
     let text = error(&lab, &["--CPU_SHARE=512", "ps"]);
     assert!(text.contains("add --defaults bocker"), "{text}");
@@ -207,7 +207,7 @@ fn options_of_bocker_need_its_defaults() {
 
 #[test]
 #[file_serial(machine)]
-fn the_earlier_systems_spellings_are_the_same_commands() {
+fn spellings_of_earlier_systems_are_the_same_commands() {
     let lab = Lab::new();
     let _clean = Clean(&lab);
     let shared = lab.dir().join("shared");
@@ -224,7 +224,7 @@ fn the_earlier_systems_spellings_are_the_same_commands() {
     let list = ok(&lab, &["list", "-a", "--json"]);
     assert_eq!(list, ok(&lab, &["container", "ls", "--all", "--json"]));
     assert_eq!(ok(&lab, &["remove", "one"]), "one\n");
-    // Docker's.
+    // The spelling of Docker.
     assert_eq!(
         ok(&lab, &["image", "ls", "--json"]),
         ok(&lab, &["images", "--json"])
@@ -238,7 +238,7 @@ fn the_earlier_systems_spellings_are_the_same_commands() {
 }
 
 #[test]
-fn what_only_docker_has_is_refused_with_a_remedy() {
+fn commands_and_options_only_of_docker_are_refused_with_a_remedy() {
     let lab = Lab::new();
     for (line, code, remedy) in [
         ("top web", 125, "the command top does not exist: `exec NAME ps`"),
@@ -265,7 +265,7 @@ fn what_only_docker_has_is_refused_with_a_remedy() {
 
 #[test]
 #[file_serial(machine)]
-fn the_earlier_terminal_option_has_two_dashes() {
+fn the_terminal_option_of_an_earlier_system_with_two_dashes_works() {
     let lab = Lab::new();
     let mut command = lab.command(&[], BIN);
     command.args(["run", "--rm", "--network", "none", "--ti", "busybox", "tty"]);
@@ -276,7 +276,7 @@ fn the_earlier_terminal_option_has_two_dashes() {
 
 #[test]
 #[file_serial(machine)]
-fn init_makes_an_image_of_a_directory_and_rm_removes_it() {
+fn init_creates_an_image_from_a_directory_and_rm_removes_it() {
     let lab = Lab::new();
     let tree = lab.dir().join("tree");
     fs::create_dir(&tree).unwrap();
@@ -296,7 +296,7 @@ fn init_makes_an_image_of_a_directory_and_rm_removes_it() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_comes_before_an_image_of_the_same_name() {
+fn rm_prefers_a_container_to_an_image_of_the_same_name() {
     let lab = Lab::new();
     ended(&lab, "echo 1 > /file");
     ok(&lab, &["commit", "one", "one"]);
@@ -372,7 +372,7 @@ fn inspect_shows_volumes_and_the_address_of_a_container() {
 
 #[test]
 #[file_serial(machine)]
-fn df_counts_what_images_share_once() {
+fn df_counts_shared_layers_once() {
     let lab = Lab::new();
     ended(&lab, "head -c 1000000 /dev/urandom > /file");
     let usage =
@@ -380,13 +380,13 @@ fn df_counts_what_images_share_once() {
     let size = |value: &Value| value["size"].as_u64().unwrap();
     let (images, containers) = (usage(0), usage(1));
     assert_eq!((&images["total"], &images["active"]), (&1.into(), &1.into()));
-    assert_eq!(images["reclaimable"], 0, "its container exists");
+    assert_eq!(images["reclaimable"], 0, "a container uses the image");
     assert!((1_000_000..2_000_000).contains(&size(&containers)), "{containers}");
     assert_eq!(containers["reclaimable"], containers["size"]);
     ok(&lab, &["commit", "one", "mine"]);
     let with_mine = usage(0);
     let more = size(&with_mine) - size(&images);
-    // The layer, and its blob if there is one; not busybox again.
+    // The new layer, and its blob if there is one, but not busybox again.
     assert!((1_000_000..2_200_000).contains(&more), "{with_mine}");
     assert!(with_mine["reclaimable"].as_u64().unwrap() >= 1_000_000, "{with_mine}");
     ok(&lab, &["rm", "one"]);
@@ -398,7 +398,7 @@ fn df_counts_what_images_share_once() {
 
 #[test]
 #[file_serial(machine)]
-fn system_prune_asks_and_removes_what_is_not_in_use() {
+fn system_prune_asks_and_removes_unused_objects() {
     let lab = Lab::new();
     let _clean = Clean(&lab);
     ended(&lab, "echo 1 > /file");
@@ -418,7 +418,7 @@ fn system_prune_asks_and_removes_what_is_not_in_use() {
     let text = ok(&lab, &["system", "prune", "--force"]);
     assert_eq!(
         text, "removed containers:\none\nremoved networks:\nmydocker0\n",
-        "images with a tag stay"
+        "images with a tag are kept"
     );
     ok(&lab, &["run", "-d", "--network", "none", "busybox", "sleep", "100"]);
     let text = ok(&lab, &["system", "prune", "--force", "--all"]);
@@ -427,7 +427,7 @@ fn system_prune_asks_and_removes_what_is_not_in_use() {
 }
 
 #[test]
-fn info_and_version_tell_of_this_host() {
+fn info_and_version_describe_this_host() {
     let lab = Lab::new();
     let info = json(&ok(&lab, &["info", "--json"]));
     assert_eq!(info["state_directory"], lab.state().to_str().unwrap());
@@ -441,7 +441,7 @@ fn info_and_version_tell_of_this_host() {
 }
 
 #[test]
-fn help_is_a_page() {
+fn help_text_matches_the_snapshot() {
     let lab = Lab::new();
     assert_snapshot!("ch07-system-help", ok(&lab, &["--help"]));
     for words in [["system", "-h"], ["container", "-h"], ["image", "-h"]] {

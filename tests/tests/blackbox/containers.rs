@@ -1,4 +1,4 @@
-//! How the tests of chapters ch05-env, ch05-init and ch05-attach run containers.
+//! Functions with which the tests of ch05-env, ch05-init and ch05-attach run containers.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use blackbox::Lab;
 
-/// How a lab makes a command: as root or as an ordinary user.
+/// A function of the lab that creates a command: as root or as an ordinary user.
 pub(crate) type By = fn(&Lab, &str) -> assert_cmd::Command;
 pub(crate) const BOTH: [By; 2] = [Lab::chapter, Lab::as_user];
 
-/// `run --rm` of this chapter with these words.
+/// The command `run --rm` of this chapter with these arguments.
 pub(crate) fn run(
     lab: &Lab,
     bin: &str,
@@ -34,7 +34,7 @@ pub(crate) fn sh(lab: &Lab, bin: &str, flags: &[&str], script: &str) -> String {
     ok(lab, bin, Lab::chapter, &words)
 }
 
-/// Put accounts into the image that the host does not have.
+/// Add accounts to the image that the host does not have.
 pub(crate) fn accounts(lab: &mut Lab) {
     let etc = lab.image().join("etc");
     let passwd =
@@ -42,7 +42,7 @@ pub(crate) fn accounts(lab: &mut Lab) {
     fs::write(etc.join("passwd"), passwd).unwrap();
     let group = "root:x:0:\nstaff:x:50:bob,ann\naudio:x:29:ann\n";
     fs::write(etc.join("group"), group).unwrap();
-    lab.look_again();
+    lab.update_snapshot();
 }
 
 /// A detached container, which is removed when this value is dropped.
@@ -54,7 +54,7 @@ pub(crate) struct Detached<'a> {
 }
 
 impl Detached<'_> {
-    /// `run -d --name one` of this chapter with these words.
+    /// Execute `run -d --name one` of this chapter with these arguments.
     pub(crate) fn new<'a>(
         lab: &'a Lab,
         bin: &'a str,

@@ -13,7 +13,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch07-pull";
 
-/// What it prints on stdout and on stderr. It succeeds.
+/// The standard output and standard error of a command that succeeds.
 fn said(lab: &Lab, words: &[&str]) -> [String; 2] {
     let out = lab.chapter(BIN).args(words).assert().success();
     let out = out.get_output();
@@ -39,7 +39,7 @@ fn damage(path: &Path) {
 
 #[test]
 #[file_serial(machine)]
-fn a_damaged_container_costs_one_row_and_is_removed_by_name_id_and_prune() {
+fn a_damaged_container_costs_one_row_and_can_be_removed() {
     let lab = Lab::new();
     for name in ["whole", "a", "b", "c", "d", "e"] {
         ok(&lab, &["run", "--name", name, "busybox", "true"]);
@@ -50,7 +50,7 @@ fn a_damaged_container_costs_one_row_and_is_removed_by_name_id_and_prune() {
     let end = file(&lab, &ids[2], "ended");
     fs::remove_file(&end).unwrap();
     symlink("junk", &end).unwrap();
-    // Neither a file nor a directory is always what its name says.
+    // A file in place of a directory, and a directory in place of a file.
     let whole = lab.state().join("containers").join(&ids[3]);
     fs::remove_dir_all(&whole).unwrap();
     damage(&whole);
@@ -74,7 +74,7 @@ fn a_damaged_container_costs_one_row_and_is_removed_by_name_id_and_prune() {
 
 #[test]
 #[file_serial(machine)]
-fn a_running_container_with_a_damaged_record_is_ended_and_keeps_its_image() {
+fn a_running_container_with_a_damaged_record_keeps_its_image() {
     let lab = Lab::new();
     ok(&lab, &["run", "-d", "--name", "one", "busybox", "sleep", "1000"]);
     let one = id(&lab, "one");
@@ -93,7 +93,7 @@ fn a_running_container_with_a_damaged_record_is_ended_and_keeps_its_image() {
 
 #[test]
 #[file_serial(machine)]
-fn a_record_of_a_newer_version_is_whole_and_is_not_removed() {
+fn a_record_of_a_newer_version_is_not_damaged_and_not_removed() {
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     let record = file(&lab, &id(&lab, "one"), "record");
@@ -109,7 +109,7 @@ fn a_record_of_a_newer_version_is_whole_and_is_not_removed() {
 
 #[test]
 #[file_serial(machine)]
-fn a_name_that_leads_to_no_container_is_free_again() {
+fn a_name_without_a_container_can_be_used_again() {
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     let names = lab.state().join("names");
@@ -136,7 +136,7 @@ fn a_name_that_leads_to_no_container_is_free_again() {
 
 #[test]
 #[file_serial(machine)]
-fn a_damaged_image_costs_one_row_and_is_removed_by_rmi_and_prune() {
+fn a_damaged_image_costs_one_row_and_can_be_removed() {
     let lab = Lab::new();
     ok(&lab, &["run", "--name", "one", "busybox", "sh", "-c", ": > /one"]);
     ok(&lab, &["run", "--name", "two", "busybox", "sh", "-c", ": > /two"]);
@@ -158,7 +158,7 @@ fn a_damaged_image_costs_one_row_and_is_removed_by_rmi_and_prune() {
     assert!(listed.contains("busybox") && listed.contains("whole"), "{listed}");
     let distinct = damaged.iter().collect::<std::collections::BTreeSet<_>>().len();
     assert_eq!(warned.lines().count(), distinct + 3, "{warned}");
-    // A damaged record of another image blocks nothing.
+    // A damaged record of another image does not block these commands.
     ok(&lab, &["tag", "whole", "other"]);
     ok(&lab, &["rmi", "other", "whole"]);
     let run = lab.chapter(BIN).args(["run", "--rm", "b", "true"]).assert().code(125);
@@ -179,17 +179,16 @@ fn a_damaged_image_costs_one_row_and_is_removed_by_rmi_and_prune() {
 
 #[test]
 #[file_serial(machine)]
-fn the_files_for_other_programs_are_written_anew_and_a_damaged_blob_can_be_removed()
-{
+fn damaged_oci_files_are_rewritten_and_damaged_blobs_can_be_removed() {
     let mut lab = Lab::new();
-    // Another inode with the same content is no leak.
+    // A new inode with the same content is not a leak.
     let mark = lab.state().join("images/oci-layout");
     let whole = fs::read(&mark).unwrap();
     damage(&mark);
     ok(&lab, &["tag", "busybox", "first"]);
     ok(&lab, &["rmi", "first"]);
     assert_eq!(fs::read(&mark).unwrap(), whole);
-    lab.look_again();
+    lab.update_snapshot();
     ok(&lab, &["run", "--name", "one", "busybox", "sh", "-c", ": > /one"]);
     let images = lab.state().join("images");
     let blobs = || {
@@ -223,12 +222,12 @@ fn the_files_for_other_programs_are_written_anew_and_a_damaged_blob_can_be_remov
 
 #[test]
 #[file_serial(machine)]
-fn a_damaged_file_of_logins_keeps_nobody_from_a_public_registry() {
+fn a_damaged_login_file_does_not_block_a_public_registry() {
     let lab = Lab::new();
     let config = lab.dir().join("docker");
     fs::create_dir(&config).unwrap();
     damage(&config.join("config.json"));
-    // No registry is there: the connection is what fails.
+    // There is no registry, so the connection fails, and not the login.
     for words in [&["manifest", "127.0.0.1:9/a"][..], &["pull", "127.0.0.1:9/a"]] {
         let mut command = lab.chapter(BIN);
         let out =
@@ -246,7 +245,7 @@ fn a_damaged_file_of_logins_keeps_nobody_from_a_public_registry() {
 
 #[test]
 #[file_serial(machine)]
-fn damaged_notes_of_a_killed_container_are_no_reason_to_keep_it() {
+fn a_killed_container_with_damaged_notes_can_be_removed() {
     let lab = Lab::new();
     let mut run = lab.command(&[], BIN);
     run.args(["run", "--name", "one", "busybox", "sleep", "1000"]);

@@ -1,5 +1,5 @@
-//! The doctor on machines that are broken on purpose, in one way each: it names what
-//! is wrong, and what mends it.
+//! The doctor on machines that are broken on purpose. Each has one fault, and the doctor
+//! names the fault and its remedy.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -20,7 +20,7 @@ use serial_test::file_serial;
 
 const NONE: Option<&str> = None;
 
-/// What the doctor said.
+/// The report of the doctor.
 struct Report {
     code: i32,
     json: Value,
@@ -34,7 +34,7 @@ impl Report {
         Report { code: output.status.code().unwrap(), json }
     }
 
-    /// Of root.
+    /// The report for root.
     fn of_root(lab: &Lab) -> Report {
         Report::of(&mut lab.command(&[], "doctor"))
     }
@@ -43,7 +43,7 @@ impl Report {
         Report::of(&mut lab.user_command("doctor"))
     }
 
-    /// The checks of this status, but those that depend on the kernel's extras.
+    /// The checks of this status, without those that depend on optional features.
     fn with(&self, status: &str) -> Vec<&str> {
         let checks = self.json["checks"].as_array().unwrap();
         let these = checks.iter().filter(|check| check["status"] == status);
@@ -51,7 +51,7 @@ impl Report {
         ids.filter(|id| !["aufs", "subordinate-ids"].contains(id)).collect()
     }
 
-    /// Detail and fix of a check, which has this status.
+    /// The detail and the fix of a check, which must have this status.
     fn found(&self, id: &str, status: &str) -> (&str, &str) {
         let mut checks = self.json["checks"].as_array().unwrap().iter();
         let check = checks.find(|check| check["id"] == id);
@@ -61,7 +61,7 @@ impl Report {
         (word("detail"), word("fix"))
     }
 
-    /// The main job can't run, and these checks say why.
+    /// Assert that exactly these checks prevent the main example from running.
     fn fails_by(&self, ids: &[&str]) {
         let checks = self.json["checks"].as_array().unwrap().iter();
         let failed = checks.filter(|check| check["status"] == "fail");
@@ -77,7 +77,8 @@ fn contains(text: &str, part: &str) {
     assert!(text.contains(part), "no {part:?} in {text:?}");
 }
 
-/// In a thread with mounts of its own, for it and the programs that it starts.
+/// Run `work` in a thread with its own mount namespace, which the programs that it starts
+/// share.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let work = move || {
@@ -95,19 +96,19 @@ fn tmpfs(at: &Path, flags: MsFlags, options: &str) {
     mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).unwrap();
 }
 
-/// A file of /proc/sys with another value, until this goes.
+/// A file of /proc/sys with another value. Drop restores the original value.
 struct Changed(&'static str, String);
 
 impl Changed {
-    /// `None` where the kernel has no such file.
+    /// Set the value. `None` if the kernel does not have the file.
     fn to(path: &'static str, value: &str) -> Option<Changed> {
         let before = fs::read_to_string(path).ok()?;
         fs::write(path, value).unwrap();
         Some(Changed(path, before))
     }
 
-    /// The same of a file that each kernel has; `None` where not even root may write
-    /// it, and the test is skipped.
+    /// Set the value of a file that each kernel has. `None` if even root must not write
+    /// it; the test is then skipped.
     fn unless_forbidden(path: &'static str, value: &str) -> Option<Changed> {
         let before = fs::read_to_string(path).unwrap();
         match fs::write(path, value) {
@@ -132,16 +133,16 @@ impl Drop for Changed {
 
 #[test]
 #[file_serial(machine)]
-fn a_machine_that_is_whole_has_nothing_to_be_mended() {
+fn doctor_reports_no_problem_on_a_complete_machine() {
     let lab = Lab::new();
-    // Linux 6.12 has some in v2 only.
+    // Linux 6.12 has some controllers only in v2.
     let controllers = ["cpuset", "memory"];
     let lacking = controllers.into_iter().filter(|name| !has_controller(name));
     let lacking: Vec<_> = lacking.map(|name| format!("cgroup-{name}")).collect();
     for report in [Report::of_root(&lab), Report::of_user(&lab)] {
         assert_eq!(report.with("fail"), lacking, "{:#}", report.json);
         assert_eq!(report.json["summary"]["main_job"], "ok");
-        // Nobody has looked for QEMU.
+        // This doctor does not check QEMU.
         assert_eq!(report.json["summary"]["vm_tests"], "unknown");
         assert_eq!(report.code, 0);
     }
@@ -153,26 +154,26 @@ fn a_machine_that_is_whole_has_nothing_to_be_mended() {
 
 #[test]
 #[file_serial(machine)]
-fn without_user_namespaces_the_sysctl_is_named() {
+fn doctor_names_the_sysctl_that_disables_user_namespaces() {
     let lab = Lab::new();
     let path = "/proc/sys/user/max_user_namespaces";
     let Some(_changed) = Changed::unless_forbidden(path, "0") else { return };
     let report = Report::of_user(&lab);
     assert_eq!(report.code, 3);
-    let mend = "sysctl -w user.max_user_namespaces=15000";
+    let remedy = "sysctl -w user.max_user_namespaces=15000";
     for id in ["user-namespaces", "namespace-uts", "sysctl-max-namespaces"] {
-        assert_eq!(report.found(id, "fail").1, mend, "{id}");
+        assert_eq!(report.found(id, "fail").1, remedy, "{id}");
     }
     contains(report.found("user-namespaces", "fail").0, "ENOSPC");
-    // Root does without.
+    // Root does not need user namespaces.
     let report = Report::of_root(&lab);
     assert_eq!(report.code, 0);
-    assert_eq!(report.found("user-namespaces", "warn").1, mend);
+    assert_eq!(report.found("user-namespaces", "warn").1, remedy);
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl() {
+fn doctor_names_a_disabled_kind_of_namespace_and_its_sysctl() {
     let lab = Lab::new();
     let path = "/proc/sys/user/max_net_namespaces";
     let Some(_changed) = Changed::unless_forbidden(path, "0") else { return };
@@ -188,7 +189,7 @@ fn a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl() {
 
 #[test]
 #[file_serial(machine)]
-fn user_namespaces_that_debian_keeps_from_users_are_named() {
+fn doctor_names_the_sysctl_of_debian_for_user_namespaces() {
     let path = "/proc/sys/kernel/unprivileged_userns_clone";
     let lab = Lab::new();
     let id = "sysctl-userns-clone";
@@ -198,16 +199,16 @@ fn user_namespaces_that_debian_keeps_from_users_are_named() {
         return;
     };
     let report = Report::of_user(&lab);
-    let mend = "sysctl -w kernel.unprivileged_userns_clone=1";
+    let remedy = "sysctl -w kernel.unprivileged_userns_clone=1";
     for id in [id, "user-namespaces"] {
-        assert_eq!(report.found(id, "fail").1, mend);
+        assert_eq!(report.found(id, "fail").1, remedy);
     }
     assert_eq!(report.code, 3);
 }
 
 #[test]
 #[file_serial(machine)]
-fn apparmors_switch_is_named_and_a_kernel_without_switches_is_fine() {
+fn doctor_names_the_sysctl_of_apparmor_only_if_it_exists() {
     let lab = Lab::new();
     apart(|| {
         let sys = Path::new("/proc/sys/kernel");
@@ -217,14 +218,14 @@ fn apparmors_switch_is_named_and_a_kernel_without_switches_is_fine() {
         contains(report.found("sysctl-apparmor-userns", "ok").0, "has no");
         let name = "apparmor_restrict_unprivileged_userns";
         fs::write(sys.join(name), "1\n").unwrap();
-        let (id, mend) =
+        let (id, remedy) =
             ("sysctl-apparmor-userns", format!("sysctl -w kernel.{name}=0"));
-        assert_eq!(Report::of_root(&lab).found(id, "warn").1, mend);
-        assert_eq!(Report::of_user(&lab).found(id, "fail").1, mend);
+        assert_eq!(Report::of_root(&lab).found(id, "warn").1, remedy);
+        assert_eq!(Report::of_user(&lab).found(id, "fail").1, remedy);
     });
 }
 
-/// Where cgroup file systems are mounted, with the controllers of v1.
+/// The mount points of cgroup file systems, with the controllers of v1.
 fn cgroups() -> Vec<(String, String)> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let found = table.lines().filter_map(|line| {
@@ -237,7 +238,7 @@ fn cgroups() -> Vec<(String, String)> {
 
 #[test]
 #[file_serial(machine)]
-fn a_machine_without_cgroups_is_told_how_to_mount_them() {
+fn doctor_says_how_to_mount_cgroups() {
     let lab = Lab::new();
     apart(|| {
         for (mount, _) in cgroups() {
@@ -247,24 +248,24 @@ fn a_machine_without_cgroups_is_told_how_to_mount_them() {
         assert_eq!(report.with("fail"), ["cgroup"], "{:#}", report.json);
         let fix = report.found("cgroup", "fail").1;
         assert_eq!(fix, "mount -t cgroup2 none /sys/fs/cgroup");
-        // The main job has no limits.
+        // The main example needs no limits.
         assert_eq!(report.code, 0);
     });
 }
 
-/// In cgroup v1 its hierarchy is not mounted; in v2 all there is to be seen is a
-/// group that nothing was handed down to.
+/// In cgroup v1, the hierarchy of the controller is not mounted. In v2, only a group
+/// without enabled controllers is visible.
 #[test]
 #[file_serial(machine)]
-fn a_machine_without_the_memory_controller_is_told_how_to_have_it() {
+fn doctor_says_how_to_enable_the_memory_controller() {
     let lab = Lab::new();
     let has = |options: &str| options.split(',').any(|word| word == "memory");
     let v1 = cgroups().into_iter().find(|(_, options)| has(options));
-    // Two deep: a group that is made hands nothing down, whatever it was given.
+    // Two levels: a new group enables no controllers for the groups inside it.
     let outer = Path::new("/sys/fs/cgroup/nothing-handed-down");
     let group = &outer.join("inside");
     let report = apart(|| {
-        let mend = if let Some((mount, _)) = v1 {
+        let remedy = if let Some((mount, _)) = v1 {
             umount2(mount.as_str(), MntFlags::MNT_DETACH).unwrap();
             "mount -t cgroup -o memory none /sys/fs/cgroup/memory"
         } else if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
@@ -277,27 +278,27 @@ fn a_machine_without_the_memory_controller_is_told_how_to_have_it() {
             mount(Some(&aside), top, NONE, MsFlags::MS_MOVE, NONE).unwrap();
             "echo +memory > cgroup.subtree_control"
         } else {
-            // This kernel says that it has one, and mounts none.
+            // This kernel has the controller, but no hierarchy is mounted.
             "mount -t cgroup -o memory none"
         };
         let report = Report::of_root(&lab);
-        (report, mend)
+        (report, remedy)
     });
-    // The thread had another view of it.
+    // The group is visible at this path only outside the thread.
     let _ = fs::remove_dir(group).and_then(|()| fs::remove_dir(outer));
-    let (report, mend) = report;
-    contains(report.found("cgroup-memory", "fail").1, mend);
+    let (report, remedy) = report;
+    contains(report.found("cgroup-memory", "fail").1, remedy);
     assert_eq!(report.code, 0);
 }
 
-/// The doctor with a state directory of its own, in the laboratory's directory.
+/// The report of the doctor for this state directory.
 fn with_state(lab: &Lab, state: &Path) -> Report {
     Report::of(lab.command(&[], "doctor").env("MYDOCKER_ROOT", state))
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_state_directory_that_overlay_refuses_is_named() {
+fn doctor_names_a_state_directory_that_overlay_refuses() {
     let lab = Lab::new();
     apart(|| {
         let at = |name: &str| lab.dir().join("overlay").join(name);
@@ -324,7 +325,7 @@ fn a_state_directory_that_overlay_refuses_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn a_state_directory_that_can_not_be_written_is_named() {
+fn doctor_names_a_read_only_state_directory() {
     let lab = Lab::new();
     apart(|| {
         let place = lab.dir().join("small");
@@ -335,7 +336,7 @@ fn a_state_directory_that_can_not_be_written_is_named() {
         contains(detail, "EROFS");
         contains(fix, "a directory that is not read-only");
     });
-    // Somebody else's.
+    // A directory of another user.
     let closed = lab.dir().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
@@ -349,7 +350,7 @@ fn a_state_directory_that_can_not_be_written_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn a_full_disk_is_named() {
+fn doctor_names_a_full_disk() {
     let lab = Lab::new();
     apart(|| {
         let place = lab.dir().join("small");
@@ -367,7 +368,7 @@ fn a_full_disk_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn temporary_files_that_can_not_be_executed_are_named() {
+fn doctor_names_a_temporary_directory_without_exec() {
     let lab = Lab::new();
     apart(|| {
         let place = lab.dir().join("noexec");
@@ -376,15 +377,15 @@ fn temporary_files_that_can_not_be_executed_are_named() {
         let report = Report::of(command.env("TMPDIR", &place));
         let (detail, fix) = report.found("temporary-files", "warn");
         contains(detail, "EACCES");
-        let mend = format!("mount -o remount,exec {}", place.display());
-        contains(fix, &mend);
+        let remedy = format!("mount -o remount,exec {}", place.display());
+        contains(fix, &remedy);
         assert_eq!(report.code, 0);
     });
 }
 
 #[test]
 #[file_serial(machine)]
-fn without_any_source_of_busybox_the_variable_is_named() {
+fn doctor_names_mydocker_busybox_if_no_busybox_is_available() {
     let lab = Lab::new();
     let empty = lab.dir().join("empty");
     fs::create_dir(&empty).unwrap();
@@ -399,10 +400,10 @@ fn without_any_source_of_busybox_the_variable_is_named() {
     contains(detail, "no apt-get, apk or dnf");
     contains(fix, "export MYDOCKER_BUSYBOX=FILE");
     assert_eq!(report.code, 3);
-    // One that is named and is none.
+    // MYDOCKER_BUSYBOX names a file that is not a busybox.
     let report = Report::of(doctor().env("MYDOCKER_BUSYBOX", "/etc/passwd"));
     contains(report.found("busybox", "fail").0, "is not an ELF program");
-    // A package manager is not run: that it is there is enough.
+    // The doctor does not run a package manager, it only checks that there is one.
     fs::write(empty.join("apk"), "").unwrap();
     contains(
         Report::of(&mut doctor()).found("busybox", "ok").0,
@@ -412,7 +413,7 @@ fn without_any_source_of_busybox_the_variable_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn a_filter_that_forbids_to_mount_is_named() {
+fn doctor_names_a_seccomp_filter_that_forbids_mounts() {
     let lab = Lab::new();
     apart(|| {
         let filter = SeccompFilter::new(
@@ -421,7 +422,7 @@ fn a_filter_that_forbids_to_mount_is_named() {
             SeccompAction::Errno(Errno::EPERM as u32),
             std::env::consts::ARCH.try_into().unwrap(),
         );
-        // Around this thread, and what it starts.
+        // For this thread, and for the programs that it starts.
         let program = BpfProgram::try_from(filter.unwrap()).unwrap();
         apply_filter(&program).unwrap();
         let report = Report::of_root(&lab);
@@ -437,7 +438,7 @@ fn a_filter_that_forbids_to_mount_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn who_decides_what_is_forwarded_is_named() {
+fn doctor_names_the_firewall_that_filters_forwarded_packets() {
     let lab = Lab::new();
     apart(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -449,7 +450,7 @@ fn who_decides_what_is_forwarded_is_named() {
             Report::of_root(&lab).found(owner, "ok").0,
             "inet theirs passage: ",
         );
-        // firewalld answers for its own table.
+        // firewalld manages its own table.
         add_forward_chain("firewalld", "filter_FORWARD", false).unwrap();
         let report = Report::of_root(&lab);
         let (detail, fix) = report.found(owner, "warn");
@@ -462,7 +463,7 @@ fn who_decides_what_is_forwarded_is_named() {
 
 #[test]
 #[file_serial(machine)]
-fn a_host_that_does_not_forward_is_named_with_who_changes_that() {
+fn doctor_reports_disabled_forwarding_that_run_cannot_enable() {
     let lab = Lab::new();
     apart(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -485,7 +486,7 @@ fn a_host_that_does_not_forward_is_named_with_who_changes_that() {
 
 #[test]
 #[file_serial(machine)]
-fn what_pasta_needs_is_named_where_it_is_missing() {
+fn doctor_names_missing_requirements_of_pasta() {
     let lab = Lab::new();
     apart(|| {
         let there = common::PATH.split(':').map(Path::new);

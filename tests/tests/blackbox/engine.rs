@@ -1,4 +1,4 @@
-//! The engine: what it does to every program, whatever the parts are. The example
+//! The engine: what it does for every program, independent of the parts. The example
 //! `witness` of common is the container.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
@@ -10,7 +10,7 @@ use serial_test::file_serial;
 
 /// A container whose program is sealed with this working directory.
 fn sealed(lab: &Lab, directory: &Path) -> assert_cmd::Command {
-    // Beside the chapters in the VM, and where cargo puts it elsewhere.
+    // In the VM it is beside the chapters, and otherwise in cargo's directory of examples.
     let name = ["witness", "examples/witness"];
     let name = name.into_iter().find(|name| bin_dir().join(name).exists());
     let mut command = lab.chapter(name.unwrap());
@@ -25,7 +25,7 @@ fn status(text: &str, field: &str) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn every_sealing_step_takes_effect_though_each_takes_rights_that_another_needs() {
+fn all_sealing_steps_take_effect_despite_their_order_requirements() {
     let lab = Lab::new();
     let mut run = sealed(&lab, Path::new("/"));
     let run = run.args(["cat", "/proc/self/status"]).assert().success();
@@ -43,7 +43,7 @@ fn every_sealing_step_takes_effect_though_each_takes_rights_that_another_needs()
 #[file_serial(machine)]
 fn the_working_directory_is_entered_with_the_rights_of_the_programs_user() {
     let lab = Lab::new();
-    // The lab's own directory is its owner's alone.
+    // Only its owner, root, may enter this directory.
     let closed = lab.dir().join("closed");
     std::fs::create_dir(&closed).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);

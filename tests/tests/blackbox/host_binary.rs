@@ -1,5 +1,5 @@
-//! A container cannot change the host's binary through /proc/PID/exe of a process that it
-//! sees: of `exec`, and of process 1 with `--init`.
+//! A container cannot change the host's binary through /proc/PID/exe of a visible process:
+//! of `exec`, and of PID 1 with `--init`.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch05-attach";
 
-/// How a lab makes a command: as root or as an ordinary user.
+/// A function that creates a command: as root or as an ordinary user.
 type Who = fn(&Lab) -> Command;
 const ROOT: Who = |lab| lab.command(&[], BIN);
 const USER: Who = |lab| lab.user_command(BIN);
@@ -28,14 +28,15 @@ fn volume(lab: &Lab) -> String {
     format!("{}:/v:ro", directory.display())
 }
 
-/// A copy of the chapter's binary: nobody else runs it, so ETXTBSY does not protect it.
+/// A copy of the chapter's binary. No other process executes it, so ETXTBSY does not
+/// protect it.
 fn second_copy(lab: &Lab) -> PathBuf {
     let copy = lab.dir().join("second-copy");
     fs::copy(bin_dir().join(BIN), &copy).unwrap();
     copy
 }
 
-/// All that a container could change of a file.
+/// All properties of a file that a container could change.
 fn everything(path: &Path) -> (u32, u32, u32, Vec<u8>, Vec<u8>) {
     let about = fs::metadata(path).unwrap();
     let mut names = vec![0; 4096];
@@ -44,7 +45,7 @@ fn everything(path: &Path) -> (u32, u32, u32, Vec<u8>, Vec<u8>) {
     (about.mode(), about.uid(), about.gid(), names, fs::read(path).unwrap())
 }
 
-/// No way to change the file went well, and all were tried.
+/// Assert that all ways to change the file were tried, and that each failed.
 #[track_caller]
 fn refused(seen: &str, when: &str) {
     let lines: Vec<&str> =
@@ -54,7 +55,7 @@ fn refused(seen: &str, when: &str) {
     assert!(done.is_empty(), "{done:?}");
 }
 
-/// A container in the background, named `one`.
+/// Start a detached container with the name `one`.
 fn start(who: Who, lab: &Lab, words: &[&str]) {
     let mut run = who(lab);
     run.args(["run", "-d", "--name", "one"]).args(words);
@@ -66,7 +67,7 @@ fn remove(who: Who, lab: &Lab) {
     assert!(who(lab).args(["rm", "-f", "one"]).output().unwrap().status.success());
 }
 
-/// What a command printed.
+/// The standard output of a command that succeeds.
 fn ok(mut command: Command, words: &[&str]) -> String {
     let out = command.args(words).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
@@ -88,7 +89,7 @@ fn root_below_an_init_cannot_change_the_hosts_binary() {
     refused(&seen, "now");
     assert!(everything(&binary) == before, "the binary was changed");
 
-    // Root of an ordinary user's container does not even see which file it is.
+    // Root of an ordinary user's container cannot even read the link to the file.
     let mut run = USER(&lab);
     run.args(words).args(attack);
     let out = run.output().unwrap();
@@ -98,7 +99,7 @@ fn root_below_an_init_cannot_change_the_hosts_binary() {
 
 #[test]
 #[file_serial(machine)]
-fn root_that_exec_joins_cannot_change_the_hosts_binary_now_or_later() {
+fn root_cannot_change_the_hosts_binary_during_or_after_exec() {
     let lab = Lab::new();
     let volume = volume(&lab);
     let binary = second_copy(&lab);
@@ -108,17 +109,17 @@ fn root_that_exec_joins_cannot_change_the_hosts_binary_now_or_later() {
         if [ -e $p/exe ] && ! [ $p/exe -ef /bin/busybox ]; then
             /v/probe tamper $p/exe later; exec sleep 1000; fi; done; done";
     start(ROOT, &lab, &["-v", &volume, "busybox", "sh", "-c", script]);
-    // The helper of this `exec` is stopped inside of the container.
+    // The helper of this `exec` is stopped inside the container.
     let words = ["exec", "one", "sleep", "0.1"];
-    let mut exec = lab.overheard(binary.to_str().unwrap(), &words);
+    let mut exec = lab.traced_with_stderr(binary.to_str().unwrap(), &words);
     while exec.call() != Some("chroot") {
-        assert!(exec.step().is_some(), "it joins: {}", lab.said());
+        assert!(exec.step().is_some(), "it joins: {}", lab.traced_stderr());
     }
     let logs = || ok(ROOT(&lab), &["logs", "one"]);
     until(|| logs().contains("now remount: "));
     refused(&logs(), "now");
-    assert_eq!(exec.end_beside_others(), 0, "{}", lab.said());
-    // Nobody runs the binary any more.
+    assert_eq!(exec.end_beside_others(), 0, "{}", lab.traced_stderr());
+    // No process executes the binary any more.
     until(|| logs().contains("tampered"));
     refused(&logs(), "later");
     assert!(everything(&binary) == before, "the binary was changed");
@@ -127,7 +128,7 @@ fn root_that_exec_joins_cannot_change_the_hosts_binary_now_or_later() {
 
 #[test]
 #[file_serial(machine)]
-fn the_trace_tells_from_which_file_the_program_runs() {
+fn the_trace_shows_which_file_the_program_executes() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         start(who, &lab, &["busybox", "sleep", "1000"]);
@@ -155,7 +156,7 @@ fn the_trace_tells_from_which_file_the_program_runs() {
 
 #[test]
 #[file_serial(machine)]
-fn number_name_arguments_and_ignored_signals_stay() {
+fn exec_keeps_its_pid_name_arguments_and_ignored_signals() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         start(who, &lab, &["busybox", "sleep", "1000"]);
@@ -176,7 +177,8 @@ fn number_name_arguments_and_ignored_signals_stay() {
             let link = link.to_str().unwrap();
             (link == "/" || link.starts_with("/memfd:"))
                 && of("comm") == format!("{BIN}\n").into_bytes()
-                // In the middle of execve(2) the file is the new one, and the name the old.
+                // During execve(2), the file is already the new one, and the name still
+                // the old one.
                 && !of("cmdline").is_empty()
         });
         let arguments = of("cmdline");
@@ -197,7 +199,7 @@ fn number_name_arguments_and_ignored_signals_stay() {
 
 #[test]
 #[file_serial(machine)]
-fn a_binary_that_was_deleted_meanwhile_still_joins() {
+fn exec_works_if_its_binary_was_deleted() {
     // No path leads to the file any more, so an ordinary user's child cannot mount it.
     for (who, file) in [(ROOT, "a read-only mount"), (USER, "a sealed copy")] {
         let lab = Lab::new();
@@ -229,7 +231,7 @@ fn a_binary_that_was_deleted_meanwhile_still_joins() {
 
 #[test]
 #[file_serial(machine)]
-fn without_proc_it_says_what_is_missing() {
+fn exec_reports_a_missing_proc() {
     let lab = Lab::new();
     let script = "mount --make-rprivate / && umount -l /proc && exec \"$0\" \"$@\"";
     let wrapper = ["unshare", "-m", "sh", "-c", script].map(OsStr::new);
@@ -241,7 +243,7 @@ fn without_proc_it_says_what_is_missing() {
 
 #[test]
 #[file_serial(machine)]
-fn the_hosts_binary_is_not_executed_inside_whichever_file_is_run() {
+fn exec_refuses_the_hosts_binary_through_any_path() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         // The user's binary is a copy in this directory.
@@ -266,14 +268,14 @@ fn the_hosts_binary_is_not_executed_inside_whichever_file_is_run() {
 
 #[test]
 #[file_serial(machine)]
-fn attach_is_never_seen_in_the_container() {
+fn attach_is_never_visible_in_the_container() {
     for who in [ROOT, USER] {
         let lab = Lab::new();
         start(who, &lab, &["-ti", "busybox", "sh"]);
         let mut attach = who(&lab);
         attach.args(["attach", "one"]);
         let mut terminal = Terminal::run(attach);
-        // Processes of the container are this shell, and the list's own.
+        // The only process of the container is this shell.
         terminal.type_keys("\necho /proc/[0-9]*/exe en''d\n");
         terminal.see("/proc/1/exe end\r\n");
         terminal.type_keys("\x10\x11");

@@ -13,13 +13,13 @@ use crate::ch04_commit::{BOTH, By, container};
 
 const BIN: &str = "ch04-commit";
 
-/// What it printed.
+/// The standard output of a command that succeeds.
 fn by(lab: &Lab, new: By, words: &[&str]) -> String {
     let out = new(lab, BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
-/// Make an image `made` with a tree below /srv that declares these volumes.
+/// Create an image `made` with files below /srv that declares these volumes.
 fn make(lab: &Lab, new: By, state: &Path, volumes: &[&str]) {
     let tree = "mkdir -p /srv/data/in; echo text > /srv/data/in/file; \
                 ln -s in/file /srv/data/link; ln /srv/data/in/file /srv/data/hard; \
@@ -38,8 +38,7 @@ fn make(lab: &Lab, new: By, state: &Path, volumes: &[&str]) {
 
 #[test]
 #[file_serial(machine)]
-fn a_declared_volume_starts_with_the_files_of_the_image_and_goes_with_the_container()
-{
+fn a_declared_volume_has_the_images_files_and_ends_with_the_container() {
     for (new, state, _) in BOTH {
         let lab = Lab::new();
         let state = state(&lab);
@@ -57,7 +56,7 @@ fn a_declared_volume_starts_with_the_files_of_the_image_and_goes_with_the_contai
         assert_eq!(fs::read_to_string(data.join("more")).unwrap(), "more\n");
         let write_layer = home.join("upper/srv/data");
         assert!(!write_layer.join("more").exists());
-        // The image has its own files as before, and the new image has no others.
+        // The files of the image have not changed, and the new image has no others.
         by(&lab, new, &["commit", "one", "again"]);
         let list = ["ls", "/srv/data", "/new"];
         let words = [&["run", "--rm", "again"], &list[..]].concat();
@@ -104,7 +103,7 @@ fn a_volume_of_the_caller_replaces_a_declared_one() {
 
 #[test]
 #[file_serial(machine)]
-fn a_declared_volume_is_written_to_below_a_read_only_root() {
+fn a_declared_volume_is_writable_below_a_read_only_root() {
     let lab = Lab::new();
     make(&lab, Lab::chapter, &lab.state(), &["/srv/data"]);
     let mut run = lab.chapter("ch05-env");

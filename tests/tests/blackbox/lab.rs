@@ -1,4 +1,4 @@
-//! The laboratory itself: every kind of leak is caught, and nothing else is.
+//! The laboratory itself: it catches every kind of leak, and reports nothing else.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
@@ -17,12 +17,12 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serial_test::file_serial;
 
-/// What the lab says when it is closed after `leak`; `mend` takes the leak away.
-fn said(leak: impl FnOnce(&Lab), mend: impl FnOnce()) -> String {
+/// The report of the lab when it is closed after `leak`. `remove` removes the leak.
+fn report(leak: impl FnOnce(&Lab), remove: impl FnOnce()) -> String {
     let lab = Lab::new();
     leak(&lab);
     let closed = catch_unwind(AssertUnwindSafe(|| drop(lab)));
-    mend();
+    remove();
     match closed {
         Ok(()) => String::new(),
         Err(words) => *words.downcast::<String>().expect("the lab panics with text"),
@@ -31,8 +31,8 @@ fn said(leak: impl FnOnce(&Lab), mend: impl FnOnce()) -> String {
 
 #[test]
 #[file_serial(machine)]
-fn a_test_that_leaves_nothing_is_not_accused() {
-    assert_eq!(said(|_| {}, || {}), "");
+fn a_test_without_leaks_passes() {
+    assert_eq!(report(|_| {}, || {}), "");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_test_that_leaves_nothing_is_not_accused() {
 fn a_mount_is_caught() {
     let at = tempfile::tempdir().unwrap();
     let none = None::<&str>;
-    let words = said(
+    let words = report(
         |_| mount(none, at.path(), Some("tmpfs"), MsFlags::empty(), none).unwrap(),
         || umount(at.path()).unwrap(),
     );
@@ -51,7 +51,7 @@ fn a_mount_is_caught() {
 #[file_serial(machine)]
 fn a_cgroup_is_caught() {
     let group = cgroup_roots().first().expect("a hierarchy").join("blackbox-leak");
-    let words = said(
+    let words = report(
         |_| fs::create_dir(&group).unwrap(),
         || fs::remove_dir(&group).unwrap(),
     );
@@ -60,7 +60,7 @@ fn a_cgroup_is_caught() {
 
 #[test]
 #[file_serial(machine)]
-fn a_hierarchy_is_caught_though_it_is_unmounted() {
+fn an_unmounted_hierarchy_is_caught() {
     let at = tempfile::tempdir().unwrap();
     let (none, kind) = (None::<&str>, Some("cgroup"));
     let show = || {
@@ -68,7 +68,7 @@ fn a_hierarchy_is_caught_though_it_is_unmounted() {
         mount(none, at.path(), kind, MsFlags::empty(), options).unwrap();
     };
     let group = at.path().join("leak");
-    let words = said(
+    let words = report(
         |_| {
             show();
             fs::create_dir(&group).unwrap();
@@ -77,7 +77,7 @@ fn a_hierarchy_is_caught_though_it_is_unmounted() {
         || {
             show();
             fs::remove_dir(&group).unwrap();
-            // The kernel takes a while to forget a group.
+            // The kernel needs some time to release a group.
             std::thread::sleep(Duration::from_millis(500));
             umount(at.path()).unwrap();
         },
@@ -88,7 +88,7 @@ fn a_hierarchy_is_caught_though_it_is_unmounted() {
 #[test]
 #[file_serial(machine)]
 fn a_link_is_caught() {
-    let words = said(
+    let words = report(
         |_| bridge_link("blackbox0", true).unwrap(),
         || bridge_link("blackbox0", false).unwrap(),
     );
@@ -99,7 +99,7 @@ fn a_link_is_caught() {
 #[file_serial(machine)]
 fn an_address_and_its_route_are_caught() {
     let address = [198, 18, 255, 1];
-    let words = said(
+    let words = report(
         |_| loopback_address(address, true).unwrap(),
         || loopback_address(address, false).unwrap(),
     );
@@ -114,7 +114,7 @@ fn a_sysctl_is_caught() {
     let path = "/proc/sys/net/ipv4/conf/all/route_localnet";
     let before = fs::read_to_string(path).unwrap();
     let other = if before.trim() == "0" { "1" } else { "0" };
-    let words = said(
+    let words = report(
         |_| fs::write(path, other).unwrap(),
         || fs::write(path, before).unwrap(),
     );
@@ -124,7 +124,7 @@ fn a_sysctl_is_caught() {
 #[test]
 #[file_serial(machine)]
 fn a_firewall_table_is_caught() {
-    let words = said(
+    let words = report(
         |_| add_table("blackbox").unwrap(),
         || delete_table("blackbox").unwrap(),
     );
@@ -133,9 +133,9 @@ fn a_firewall_table_is_caught() {
 
 #[test]
 #[file_serial(machine)]
-fn a_rule_in_the_table_of_somebody_else_is_caught() {
+fn a_rule_in_an_existing_table_is_caught() {
     add_table("blackbox").unwrap();
-    let words = said(
+    let words = report(
         |_| add_rule("blackbox").unwrap(),
         || delete_table("blackbox").unwrap(),
     );
@@ -145,9 +145,9 @@ fn a_rule_in_the_table_of_somebody_else_is_caught() {
 
 #[test]
 #[file_serial(machine)]
-fn a_process_is_caught_though_its_parent_is_gone() {
+fn an_orphaned_process_is_caught() {
     let mut pid = 0;
-    let words = said(
+    let words = report(
         |lab| {
             let file = lab.dir().join("pid");
             let script = format!("sleep 99 & echo $! > {}", file.display());
@@ -164,7 +164,7 @@ fn a_process_is_caught_though_its_parent_is_gone() {
 
 #[test]
 #[file_serial(machine)]
-fn a_hang_is_ended_with_its_container_and_caught() {
+fn a_hanging_container_is_killed_and_caught() {
     let lab = Lab::with_patience(Duration::from_millis(500));
     let mut command = lab.command(&[], "ch02-pid");
     command.args(["run", "sh", "-c", "trap '' TERM; sleep 1000; sleep 1000"]);
@@ -177,7 +177,7 @@ fn a_hang_is_ended_with_its_container_and_caught() {
 #[test]
 #[file_serial(machine)]
 fn a_file_in_the_state_directory_is_caught() {
-    let words = said(
+    let words = report(
         |lab| {
             fs::create_dir_all(lab.state().join("containers/0123456789ab")).unwrap();
         },
@@ -189,7 +189,7 @@ fn a_file_in_the_state_directory_is_caught() {
 #[test]
 #[file_serial(machine)]
 fn a_file_in_the_ordinary_users_state_directory_is_caught() {
-    let words = said(
+    let words = report(
         |lab| {
             let mut run = lab.as_user("ch02-uts");
             run.args(["run", "true"]).assert().success();
@@ -202,8 +202,8 @@ fn a_file_in_the_ordinary_users_state_directory_is_caught() {
 
 #[test]
 #[file_serial(machine)]
-fn an_owner_that_changed_is_caught() {
-    let words = said(
+fn a_changed_owner_is_caught() {
+    let words = report(
         |lab| chown(lab.image().join("etc"), Some(user()), None).unwrap(),
         || {},
     );
@@ -213,7 +213,7 @@ fn an_owner_that_changed_is_caught() {
 #[test]
 #[file_serial(machine)]
 fn a_change_to_the_image_is_caught() {
-    let words = said(
+    let words = report(
         |lab| fs::write(lab.image().join("etc/hosts"), "changed").unwrap(),
         || {},
     );
@@ -224,7 +224,7 @@ fn a_change_to_the_image_is_caught() {
 #[file_serial(machine)]
 fn a_message_queue_is_caught() {
     let mut id = String::new();
-    let words = said(
+    let words = report(
         |_| {
             let out = Command::new(blackbox::probe())
                 .args(["make", "queue"])
@@ -242,7 +242,7 @@ fn a_message_queue_is_caught() {
 
 #[test]
 #[file_serial(machine)]
-fn who_was_just_made_when_its_parent_is_killed_is_not_left_stopped() {
+fn a_new_traced_process_continues_if_its_parent_is_killed() {
     let lab = Lab::new();
     let run = lab.traced("/bin/sh", |command| {
         command
@@ -251,6 +251,6 @@ fn who_was_just_made_when_its_parent_is_killed_is_not_left_stopped() {
     assert_eq!(run.beside_others().end_beside_others(), 137);
     for number in 1..=8 {
         let file = lab.dir().join(number.to_string());
-        assert!(file.exists(), "{number} is held");
+        assert!(file.exists(), "process {number} is still stopped");
     }
 }

@@ -1,5 +1,5 @@
-//! The black-box tests, a file a chapter. One program: it is built once, and goes
-//! into the test VM as one file.
+//! The black-box tests, one file for each chapter. They are one program, which is built
+//! once and copied into the test VM as one file.
 
 mod adverse;
 mod ch01_fifty_lines;

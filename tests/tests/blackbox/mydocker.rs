@@ -8,7 +8,7 @@ use blackbox::{Lab, bin_dir};
 
 const BIN: &str = "mydocker";
 
-/// The commands that a page of help lists.
+/// The commands that a help text lists.
 fn commands(lab: &Lab, program: &str, group: &[&str]) -> BTreeSet<String> {
     let mut command = lab.chapter(program);
     let out = command.args(group).arg("--help").assert().success();
@@ -20,7 +20,7 @@ fn commands(lab: &Lab, program: &str, group: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_command_of_every_chapter_is_there() {
+fn every_command_of_every_chapter_is_available() {
     let lab = Lab::new();
     let own = commands(&lab, BIN, &[]);
     assert!(own.len() > 30, "{own:?}");
@@ -58,7 +58,7 @@ fn every_command_of_every_chapter_is_there() {
 }
 
 #[test]
-fn a_group_of_chapter_2_works() {
+fn the_command_groups_of_chapter_2_work() {
     let lab = Lab::new();
     let out = lab.chapter(BIN).args(["namespace", "list"]).assert().success();
     assert!(String::from_utf8_lossy(&out.get_output().stdout).contains("uts"));
@@ -69,7 +69,7 @@ fn a_group_of_chapter_2_works() {
 }
 
 #[test]
-fn the_default_values_and_further_spellings_are_there() {
+fn default_values_and_alternative_spellings_are_available() {
     let lab = Lab::new();
     lab.chapter(BIN).args(["list", "-a"]).assert().success();
     let out = lab.chapter(BIN).args(["run", "--help"]).assert().success();
@@ -78,7 +78,7 @@ fn the_default_values_and_further_spellings_are_there() {
 }
 
 #[test]
-fn the_version_is_an_option_too() {
+fn the_version_is_also_an_option() {
     let lab = Lab::new();
     let out = lab.chapter(BIN).arg("--version").assert().success();
     let version = env!("CARGO_PKG_VERSION");

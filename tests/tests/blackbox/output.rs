@@ -1,4 +1,5 @@
-//! A command whose output cannot be written fails; one whose reader has gone does not.
+//! A command whose output cannot be written fails. A command whose reader has closed the
+//! pipe does not fail.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs::File;
@@ -9,7 +10,7 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch06-ports";
 
-/// The commands that print something, beside a container `one` that runs.
+/// The commands that print something if a container `one` is running.
 const COMMANDS: [(&str, &str); 17] = [
     ("ch02-cgroups", "list"),
     ("ch02-ipc", "list"),
@@ -58,7 +59,7 @@ fn with_container(act: impl Fn(&Lab)) {
 
 #[test]
 #[file_serial(machine)]
-fn a_full_disk_is_an_error_of_each_command_that_prints() {
+fn each_command_that_prints_fails_on_a_full_disk() {
     with_container(|lab| {
         for (bin, words) in COMMANDS {
             let full = File::options().write(true).open("/dev/full").unwrap();
@@ -76,7 +77,7 @@ fn a_full_disk_is_an_error_of_each_command_that_prints() {
 
 #[test]
 #[file_serial(machine)]
-fn a_closed_pipe_is_no_error_of_any_command_that_prints() {
+fn each_command_that_prints_succeeds_on_a_closed_pipe() {
     with_container(|lab| {
         for (bin, words) in COMMANDS {
             let (reader, writer) = std::io::pipe().unwrap();
@@ -100,7 +101,7 @@ fn a_program_whose_output_is_lost_keeps_its_exit_status_if_it_failed() {
     assert_eq!(out.status.code(), Some(3));
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(said.contains("the program's output to stdout: ENOSPC"), "{said}");
-    // The record has the true end.
+    // The exit status of the program is recorded.
     let ps = lab.chapter("ch05-logs").args(["ps", "-a"]).assert().success();
     let listed = String::from_utf8_lossy(&ps.get_output().stdout).into_owned();
     assert!(listed.contains("Exited (3)"), "{listed}");

@@ -1,4 +1,4 @@
-//! Text that the program did not write cannot control the terminal, whatever prints it.
+//! Text from a user or a file cannot control the terminal, whichever command prints it.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsString;
@@ -10,7 +10,8 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch07-pull";
 
-/// A colour, a mark that turns the direction, and the 8-bit form of the first.
+/// A colour sequence, a character that reverses the direction of text, and an escape
+/// sequence in its 8-bit form.
 const HOSTILE: &str = "x\u{1b}[31m\u{202e}\u{9b}2J";
 
 /// Command lines; `@` stands for the hostile text.
@@ -51,7 +52,8 @@ const COMMANDS: [&str; 34] = [
     "run --net @ busybox true",
 ];
 
-fn plain(what: &str, text: &[u8]) {
+/// Assert that the text contains no hostile characters.
+fn assert_plain(what: &str, text: &[u8]) {
     let text = String::from_utf8_lossy(text);
     let hostile = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
     assert!(!text.contains(hostile), "{what}: {text:?}");
@@ -59,7 +61,7 @@ fn plain(what: &str, text: &[u8]) {
 
 #[test]
 #[file_serial(machine)]
-fn an_error_escapes_what_it_repeats() {
+fn errors_escape_arguments() {
     let lab = Lab::new();
     for words in COMMANDS {
         let words: Vec<OsString> =
@@ -67,14 +69,14 @@ fn an_error_escapes_what_it_repeats() {
         let mut command = lab.command(&[], BIN);
         let out = command.args(&words).stdin(Stdio::null()).output().unwrap();
         assert!(!out.status.success(), "{words:?}");
-        plain(&format!("{words:?}"), &out.stderr);
+        assert_plain(&format!("{words:?}"), &out.stderr);
         assert!(!out.stderr.is_empty(), "{words:?}");
     }
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_list_and_a_trace_escape_what_they_show() {
+fn lists_and_traces_escape_names() {
     let lab = Lab::new();
     let directory = lab.dir().join(HOSTILE);
     fs::create_dir(&directory).unwrap();
@@ -84,14 +86,14 @@ fn a_list_and_a_trace_escape_what_they_show() {
     let mut command = lab.chapter(BIN);
     command.args(traced).args(["busybox", "sh", "-c", &script]);
     let run = command.assert().success();
-    plain("trace", &run.get_output().stderr);
+    assert_plain("trace", &run.get_output().stderr);
     assert!(String::from_utf8_lossy(&run.get_output().stderr).contains("mount(2)"));
     lab.chapter(BIN).args(["commit", "one", "a"]).assert().success();
     let mut import = lab.chapter(BIN);
     import.arg("import").arg(&directory).arg("b").assert().success();
     for words in ["ps -a", "ps -a --no-trunc", "history a", "images"] {
         let out = lab.chapter(BIN).args(words.split(' ')).assert().success();
-        plain(words, &out.get_output().stdout);
+        assert_plain(words, &out.get_output().stdout);
     }
     lab.chapter(BIN).args(["rm", "one"]).assert().success();
     lab.chapter(BIN).args(["rmi", "a", "b"]).assert().success();

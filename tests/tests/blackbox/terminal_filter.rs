@@ -1,7 +1,7 @@
 //! A program of a container cannot type into a terminal of the host.
 //!
-//! The conditions under which it could without the filter are made here, and checked: the
-//! same program types well when it runs outside.
+//! These tests create the conditions under which the program could type without the
+//! filter, and check them: the same program can type when it runs outside.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::ffi::OsStr;
@@ -15,15 +15,17 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch05-attach";
 
-/// How a lab makes a command: as root or as an ordinary user.
+/// A function that creates a command: as root or as an ordinary user.
 type Who = fn(&Lab) -> Command;
 const ROOT: Who = |lab| lab.command(&[], BIN);
 const USER: Who = |lab| lab.user_command(BIN);
 
-/// What a program tries to type. The screen shows INJECTED only if a shell runs it.
+/// The input that a program tries to type. The screen shows INJECTED only if a shell
+/// executes it.
 const TYPED: &str = "echo INJ''ECTED\n";
 
-/// Linux 6.2 can switch TIOCSTI off, and distributions do. While this exists, it is on.
+/// Enables TIOCSTI, which can be disabled since Linux 6.2, and which distributions disable.
+/// Drop restores the setting.
 struct LegacyTiocsti(Option<String>);
 
 const SWITCH: &str = "/proc/sys/dev/tty/legacy_tiocsti";
@@ -86,13 +88,13 @@ impl Caller {
         Caller { terminal, script: lab.dir().join("line") }
     }
 
-    /// Run a line; what the screen shows until the shell has also run what was typed
-    /// meanwhile.
+    /// Run a line. Returns the text on the screen until the shell has also executed the
+    /// input that was typed meanwhile.
     fn run(&mut self, line: &str) -> String {
         fs::write(&self.script, line).unwrap();
         self.terminal.type_keys(&format!(". {}\n", self.script.display()));
         let mut seen = self.terminal.see("typed\r\n");
-        // Bytes of an attack are in front of these in the queue.
+        // The input of an attack is before this line in the queue.
         self.terminal.type_keys("echo en''d\n");
         seen += &self.terminal.see("end\r\n");
         self.terminal.see("caller$ ");
@@ -100,7 +102,8 @@ impl Caller {
     }
 }
 
-/// Nothing was typed: the shell ran nothing, and each way failed with EPERM.
+/// Assert that nothing was typed: the shell executed nothing, and each ioctl(2) failed with
+/// EPERM.
 #[track_caller]
 fn refused(seen: &str, what: &str) {
     assert!(!seen.contains("INJECTED"), "{what}: {seen}");
@@ -109,13 +112,13 @@ fn refused(seen: &str, what: &str) {
 
 #[test]
 #[file_serial(machine)]
-fn no_program_types_into_the_callers_terminal() {
+fn no_program_can_type_into_the_callers_terminal() {
     let _legacy = LegacyTiocsti::on();
     for (who, root) in [(ROOT, true), (USER, false)] {
         let lab = Lab::new();
         let volume = volume(&lab);
         let mut caller = Caller::new(&lab);
-        // The conditions: outside, the same program types.
+        // Check the conditions: outside, the same program can type.
         let outside = format!("{} type \"{TYPED}\"", probe().display());
         let seen = caller.run(&outside);
         assert!(seen.contains("INJECTED\r\n"), "{seen}");
@@ -128,7 +131,7 @@ fn no_program_types_into_the_callers_terminal() {
             let words = [&["run", "--rm", "-v", &volume], flags, &attack].concat();
             refused(&caller.run(&line(who(&lab), &words)), &format!("{flags:?}"));
         }
-        // Of a container in the background, to which somebody joins from a terminal.
+        // A program that `exec` starts from a terminal in a detached container.
         let held = ["-v", &volume, "busybox", "sleep", "1000"];
         let mut run = who(&lab);
         run.args(["run", "-d", "--name", "one"]).args(held);
@@ -147,11 +150,11 @@ fn no_program_types_into_the_callers_terminal() {
 
 #[test]
 #[file_serial(machine)]
-fn every_chapters_run_has_the_filter() {
+fn run_of_every_chapter_has_the_filter() {
     let _legacy = LegacyTiocsti::on();
     let lab = Lab::new();
     let mut caller = Caller::new(&lab);
-    // The chapters with the host's root.
+    // The chapters whose containers see the host's file system.
     let probe = probe();
     let probe = probe.to_str().unwrap();
     for chapter in ["ch02-uts", "ch02-pid", "ch03-run", "ch03-limits"] {
@@ -163,11 +166,11 @@ fn every_chapters_run_has_the_filter() {
 
 #[test]
 #[file_serial(machine)]
-fn a_program_without_a_terminal_does_not_type_into_that_of_who_joins() {
+fn a_program_without_a_terminal_cannot_type_into_that_of_an_exec() {
     let _legacy = LegacyTiocsti::on();
     let lab = Lab::new();
     let volume = volume(&lab);
-    // It has all capabilities, so it opens what others have open.
+    // The program has all capabilities, so it can open the files of other processes.
     let script = "while :; do for p in /proc/[0-9]*; do case $(readlink $p/fd/0) in \
                   /dev/pts/*) /v/probe type \"$0\" $p/fd/0; : > /tried; exec sleep 1000;; \
                   esac; done; done";
@@ -187,7 +190,7 @@ fn a_program_without_a_terminal_does_not_type_into_that_of_who_joins() {
 
 #[test]
 #[file_serial(machine)]
-fn process_1_of_init_has_the_filter_and_setuid_programs_still_work() {
+fn an_init_has_the_filter_and_setuid_programs_still_work() {
     let lab = Lab::new();
     for who in [ROOT, USER] {
         let mut run = who(&lab);
@@ -222,7 +225,7 @@ fn process_1_of_init_has_the_filter_and_setuid_programs_still_work() {
 
 #[test]
 #[file_serial(machine)]
-fn exec_has_the_filter_before_anybody_in_the_container_sees_it() {
+fn exec_has_the_filter_before_it_enters_the_container() {
     let lab = Lab::new();
     let mut run = lab.chapter(BIN);
     run.args(["run", "-d", "--name", "one", "busybox", "sleep", "1000"]);
@@ -254,7 +257,7 @@ fn ctrl_c_ctrl_z_and_fg_of_a_plain_run_work() {
     let lab = Lab::new();
     for flags in [&[][..], &["--init"]] {
         let init = !flags.is_empty();
-        // A shell with job control that is the same everywhere.
+        // The shell of busybox has job control on every machine.
         let mut shell = Command::new(lab.image().join("bin/busybox"));
         shell.args(["sh", "-i"]).env("PS1", "caller$ ").env_remove("ENV");
         let mut terminal = Terminal::run(shell);

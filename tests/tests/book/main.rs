@@ -21,14 +21,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// The checkout, or what the VM has of it.
+/// The checkout, or its copy in the VM.
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let given = env::var_os("MYDOCKER_SOURCE").map(PathBuf::from);
     given.unwrap_or_else(|| here.parent().unwrap_or(here).to_owned())
 }
 
-/// A test for each machine that blocks of the page are for.
+/// A test for each machine on which blocks of the page run.
 fn trials(page: Page) -> Vec<Trial> {
     let trial = |lane: Option<book::Lane>| {
         let page = page.clone();

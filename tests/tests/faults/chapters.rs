@@ -1,7 +1,8 @@
-//! Commands of the chapters, stopped at each of their system calls: killed there, or
-//! left there until something else has happened.
+//! Commands of the chapters, stopped at each of their system calls. There they are killed,
+//! or they wait until something else has happened.
 //!
-//! A chapter's own tests are quick. What takes a run for each system call is here.
+//! The tests of a chapter itself are short. Tests that need a run for each system call are
+//! here.
 
 mod ch02_net;
 mod ch03_limits;
@@ -16,7 +17,7 @@ mod ch06_ports;
 
 use blackbox::Lab;
 
-/// What a command prints that succeeds and has nothing to say on standard error.
+/// The standard output of a command that succeeds and prints nothing on standard error.
 fn ok(lab: &Lab, chapter: &str, words: &[&str]) -> String {
     let out = lab.chapter(chapter).args(words).assert().success().stderr("");
     String::from_utf8(out.get_output().stdout.clone()).unwrap()

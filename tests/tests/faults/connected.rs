@@ -1,5 +1,5 @@
-//! Run, kill, over and over, with a network and a published port: the kernel removes what
-//! is its own, and the next command about networks the rest.
+//! Many cycles of run and kill, with a network and a published port. The kernel removes its
+//! own objects, and the next network command removes the rest.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -16,16 +16,16 @@ use crate::random::{Random, program};
 
 const BIN: &str = "ch06-ports";
 
-/// A subnet that no test machine has.
+/// A subnet that no test machine uses.
 const CREATE: [&str; 5] = ["network", "create", "--subnet", "10.231.5.0/24", "one"];
 
-/// A container that lives longer than this hangs.
+/// A container that runs longer counts as a hang.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// The time that the kernel may take to remove the resources of a dead process.
 const SETTLING: Duration = Duration::from_secs(3);
 
-/// Half as many cycles as those without a network.
+/// Half as many cycles as without a network.
 pub(crate) fn cycles() {
     let number = |name, or| {
         std::env::var(name).map_or(or, |text| text.parse::<u64>().expect(name))
@@ -40,9 +40,9 @@ pub(crate) fn cycles() {
         assert!(run(&lab, false).status().unwrap().success());
         said(&lab, &["prune"]);
     }
-    // About as long as a run takes.
+    // Approximately the duration of a run.
     let longest = begun.elapsed().as_micros() as u64 / 4;
-    // The kernel removes the last one's device in its own time.
+    // The kernel removes the device of the last run a little later.
     while has_veth() {
         assert!(begun.elapsed() < LONGEST, "a device stays");
         sleep(Duration::from_millis(5));
@@ -51,7 +51,7 @@ pub(crate) fn cycles() {
     let (mut dead, mut pruned, mut killed) = (0, 0, 0);
     for cycle in 0..cycles {
         let context = format!("seed {seed}, cycle {cycle}");
-        // Every other one in the background.
+        // Every second container is detached.
         let detached = cycle % 2 == 1;
         let mut child = run(&lab, detached).spawn().unwrap();
         let caller = Pid::from_raw(child.id().cast_signed());
@@ -69,7 +69,7 @@ pub(crate) fn cycles() {
             assert!(Instant::now() < deadline, "{context}: it lives");
             sleep(Duration::from_millis(2));
         }
-        // Without any command.
+        // The kernel does this without any command.
         let left = settled(&lab, &before, is_the_kernels);
         assert!(left.is_empty(), "{context}: the kernel has kept {left:?}");
         dead += usize::from(!addresses(&lab, &before).is_empty());
@@ -77,7 +77,7 @@ pub(crate) fn cycles() {
         assert!(shown.contains("\"containers\": []"), "{context}: {shown}");
         let left = addresses(&lab, &before);
         assert!(left.is_empty(), "{context}: {left:?}");
-        // One that had no address yet, or none any more, is not the network's.
+        // A container without an address does not belong to the network.
         pruned += usize::from(!said(&lab, &["prune"]).is_empty());
         let left = settled(&lab, &before, |_| true);
         assert!(left.is_empty(), "{context}: {left:?}");
@@ -107,14 +107,14 @@ fn run(lab: &Lab, detached: bool) -> Command {
     command
 }
 
-/// What a command prints, which must succeed.
+/// The standard output of a command that succeeds.
 fn said(lab: &Lab, words: &[&str]) -> String {
     let output = lab.chapter(BIN).args(words).output().unwrap();
     assert!(output.status.success(), "{words:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the kernel itself removes when a process dies.
+/// Whether the kernel itself removes this when a process dies.
 fn is_the_kernels(line: &str) -> bool {
     let kinds = ["rule", "link", "address", "route", "process", "mount", "sysctl"];
     kinds.iter().any(|kind| line.starts_with(kind))
@@ -127,7 +127,7 @@ fn addresses(lab: &Lab, before: &Snapshot) -> Vec<String> {
     left
 }
 
-/// What is not as it was, of those lines, once the kernel is done.
+/// The differences among the selected lines that remain after the kernel has had time.
 fn settled(
     lab: &Lab,
     before: &Snapshot,

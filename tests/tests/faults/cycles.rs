@@ -1,5 +1,5 @@
-//! Run, kill, prune, over and over: what is left of a container whose host side or
-//! program was killed at a random moment goes by one `prune`.
+//! Many cycles of run, kill and prune: one `prune` removes everything of a container whose
+//! host side or program was killed at a random moment.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -17,10 +17,11 @@ use crate::random::{Random, program};
 /// The number of parts.
 const PARTS: usize = 2;
 
-/// One in so many cycles the whole machine is looked at; the state directory at each.
+/// The whole machine is checked after this number of cycles, and the state directory after
+/// each.
 const LOOK: usize = 25;
 
-/// A container that lives longer than this hangs.
+/// A container that runs longer counts as a hang.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// A part of the cycles.
@@ -37,11 +38,11 @@ pub(crate) fn part(part: usize) {
         assert!(run(&lab, false).status().unwrap().success());
         assert_eq!(prune(&lab), "one\n");
     }
-    // About as long as a run takes.
+    // Approximately the duration of a run.
     let longest = begun.elapsed().as_micros() as u64 / 4;
     let mut came = [0; 4];
     for cycle in 0..cycles {
-        // Every other one in the background.
+        // Every second container is detached.
         let detached = cycle % 2 == 1;
         let mut child = run(&lab, detached).spawn().unwrap();
         let caller = Pid::from_raw(child.id().cast_signed());
@@ -55,7 +56,7 @@ pub(crate) fn part(part: usize) {
         // The process may have ended meanwhile.
         let _ = victims[victim].map(|pid| kill(pid, Signal::SIGKILL));
         child.wait().unwrap();
-        // A supervisor that lives writes down how it was, and its program ends soon.
+        // A living supervisor records the end of its program, which ends soon.
         let deadline = Instant::now() + LONGEST;
         while detached && !living().is_empty() {
             assert!(
@@ -87,7 +88,7 @@ pub(crate) fn part(part: usize) {
     assert!(cycles < 20 || came[2] > 0, "no run left anything");
 }
 
-/// Who supervises the one container, by its own notes.
+/// The supervisor of the only container, according to its notes.
 pub(crate) fn noted(lab: &Lab) -> Option<Pid> {
     let lock = fs::read_dir(lab.state().join("running")).ok()?.next()?.ok()?.path();
     let notes = fs::read_to_string(lock).ok()?;
@@ -105,14 +106,14 @@ fn run(lab: &Lab, detached: bool) -> Command {
     command
 }
 
-/// What it says it has removed.
+/// The output of `prune`: the removed containers.
 fn prune(lab: &Lab) -> String {
     let output = lab.chapter("ch05-rm").arg("prune").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// How much containers have in the state directory.
+/// The number of files that containers have in the state directory.
 fn kept(lab: &Lab) -> usize {
     let count =
         |name| fs::read_dir(lab.state().join(name)).map_or(0, Iterator::count);

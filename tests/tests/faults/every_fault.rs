@@ -1,4 +1,4 @@
-//! Each system call of a run fails, and each moment is one to be killed in.
+//! Each system call of a run fails once, and the run is killed once at each moment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ pub(crate) fn all(part: usize, parts: usize) {
     let ground = Ground::new();
     let mut wrong = Vec::new();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    // One that nothing needs any more is to be seen.
+    // A rule that is no longer needed is counted with 0.
     for rule in RULES {
         counts.insert(format!("failed: lived with: {}", rule.reason), 0);
     }
@@ -39,7 +39,7 @@ pub(crate) fn all(part: usize, parts: usize) {
     assert!(wrong.is_empty(), "{sum} faults:\n{}", wrong.join("\n"));
 }
 
-/// What there is to do.
+/// Count the calls and the faults of a scene.
 fn tell(scene: Scene, all: &[Trial], distinct: &[Trial]) {
     let mut calls: Vec<&Call> = all.iter().map(|trial| &trial.call).collect();
     calls.dedup();
@@ -59,7 +59,7 @@ fn tell(scene: Scene, all: &[Trial], distinct: &[Trial]) {
     }
 }
 
-/// The one fault of this name, with what came of it.
+/// Try the fault with this name, and print the result.
 pub(crate) fn named(name: &str) {
     let ground = Ground::new();
     let scene = match name.starts_with("sweep:") {
@@ -69,7 +69,7 @@ pub(crate) fn named(name: &str) {
     let trials = ground.trials(scene);
     let found = trials.iter().find(|trial| trial.to_string() == name);
     let trial = found.unwrap_or_else(|| {
-        // Of the same call, where it is made at all: there are thousands in all.
+        // Suggest only faults of the same call, if there are any: there are thousands.
         let call = |name: &str| name.split('#').next().map(str::to_owned);
         let known: Vec<String> = trials.iter().map(Trial::to_string).collect();
         let mut near: Vec<String> = known

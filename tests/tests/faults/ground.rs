@@ -12,10 +12,10 @@ use crate::lived_with::rule_for;
 use crate::table::{changes, errnos, row_of};
 use crate::trial::{Fault, Scene, Trial};
 
-/// A run that takes longer, in an emulated machine with others at work, hangs.
+/// A run that takes longer counts as a hang, also on a busy emulated machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The state directory, and what is done in it.
+/// The state directory in which the runs take place.
 pub(crate) struct Ground {
     pub(crate) lab: Lab,
 }
@@ -23,12 +23,12 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) fn new() -> Ground {
         let lab = Lab::with_patience(PATIENCE);
-        // The first run hands controllers down to groups, which stays so.
+        // The first run enables controllers for inner groups. They stay enabled.
         lab.chapter("ch04-volume").args(RUN).arg("true").assert().success();
         Ground { lab }
     }
 
-    /// A run that is about to begin.
+    /// A run that has not begun yet.
     fn run(&self, call: Option<i64>) -> Faulty {
         self.lab.faulty("ch04-volume", call, |command| {
             let said = File::create(self.lab.dir().join("said")).unwrap();
@@ -36,7 +36,7 @@ impl Ground {
         })
     }
 
-    /// Make the scene.
+    /// Prepare the scene.
     fn set(&self, scene: Scene) {
         let _ = fs::remove_dir_all(self.lab.dir().join("v"));
         if scene == Scene::Sweep {
@@ -53,13 +53,13 @@ impl Ground {
                 place: Vec::new(),
             };
             assert_eq!(run.killed(&call, Side::Host).code, 137);
-            // It stays as after any run.
+            // The directory exists after any run.
             fs::remove_dir_all(self.lab.dir().join("v")).unwrap();
             assert!(!self.lab.left().is_empty(), "there is nothing to sweep");
         }
     }
 
-    /// The calls of a scene that matter, and where the clean-up begins.
+    /// The relevant calls of a scene, and whether each belongs to the clean-up.
     fn calls(&self, scene: Scene) -> Vec<(Call, bool)> {
         self.set(scene);
         let calls = self.run(None).calls();
@@ -71,7 +71,8 @@ impl Ground {
         let late = |index: usize| of_host(index) && index > waited;
         let range = match scene {
             Scene::Plain => 0..calls.len(),
-            // From the first look at the containers to the own directory.
+            // From the first access to the containers until the run creates its own
+            // directory.
             Scene::Sweep => {
                 let first = calls.iter().position(|call| {
                     call.number == libc::SYS_openat
@@ -87,11 +88,10 @@ impl Ground {
         range.map(|index| (calls[index].clone(), late(index))).collect()
     }
 
-    /// All faults of a scene, without those that are like another.
+    /// All faults of a scene, without those that are equivalent to another.
     ///
-    /// A call fails as one that came from the same place by the same way. To be killed
-    /// before a call is to be killed before the one before, unless that one changed
-    /// something.
+    /// Failures of calls with the same backtrace are equivalent. A kill before a call is
+    /// equivalent to a kill before the previous call, unless that call changed something.
     pub(crate) fn distinct(&self, scene: Scene) -> Vec<Trial> {
         let all = self.trials(scene);
         if std::env::var_os("MYDOCKER_ALL").is_some() {
@@ -118,7 +118,7 @@ impl Ground {
     /// All faults of a scene.
     pub(crate) fn trials(&self, scene: Scene) -> Vec<Trial> {
         let calls = self.calls(scene);
-        // What comes before main is libc's and Rust's start-up.
+        // The calls before main belong to the start-up of libc and Rust.
         let main = match scene {
             Scene::Plain => {
                 calls.iter().position(|(call, _)| is_first(call)).unwrap()
@@ -126,7 +126,8 @@ impl Ground {
             Scene::Sweep => 0,
         };
         let mut trials = Vec::new();
-        // Whether each side's call before has changed something; the first has none.
+        // Whether the previous call of each side has changed something. The first call has
+        // no previous call.
         let mut changed = BTreeMap::new();
         for (index, (call, late)) in calls.into_iter().enumerate() {
             let changed = changed.insert(call.side, changes(&call)).unwrap_or(true);
@@ -144,9 +145,9 @@ impl Ground {
         trials
     }
 
-    /// Let it happen. What it came to, or what was wrong.
+    /// Make a trial. Returns the result, or what was wrong.
     pub(crate) fn attempt(&self, trial: &Trial) -> Result<String, String> {
-        // How many times one side polls is up to the other.
+        // The number of polls of one side depends on the other side.
         for _ in 0..3 {
             self.set(trial.scene);
             let run = self.run(Some(trial.call.number));
@@ -166,7 +167,7 @@ impl Ground {
         let wrong = |what: &str| {
             Err(format!("{what}; it said: {}", said.trim().replace('\n', "\n    ")))
         };
-        if self.lab.bitten() {
+        if self.lab.has_killed() {
             return wrong("it hung, and was killed");
         }
         if said.contains("panicked") {
@@ -182,7 +183,8 @@ impl Ground {
             Fault::Kills(Side::Host) if outcome.code == 137 => {
                 Ok(format!("killed: the host side, {}", or_nothing(swept)))
             }
-            // After it has said that it executes, its death is the program's.
+            // After the child has reported that it executes the program, its end counts as
+            // the end of the program.
             Fault::Kills(Side::Guest) if [125, 137].contains(&outcome.code) => {
                 let lost = said.contains("the child was lost");
                 if swept {
@@ -202,7 +204,8 @@ impl Ground {
                 if swept && !later {
                     return wrong(&format!("{left:?} was left"));
                 }
-                // The directory that it made on the host goes when nothing ran.
+                // If the program was not executed, the new directory on the host must be
+                // removed.
                 if made && !outcome.executed {
                     return wrong("the volume's new directory was left");
                 }
@@ -229,7 +232,7 @@ impl Ground {
         }
     }
 
-    /// Let the next run sweep, if there is anything; whether there was.
+    /// Let the next run sweep if something is left. Returns whether something was left.
     fn sweep(&self, left: &[String]) -> Result<bool, String> {
         if left.is_empty() {
             return Ok(false);
@@ -253,14 +256,14 @@ fn or_nothing(swept: bool) -> &'static str {
     if swept { "swept by the next run" } else { "nothing left" }
 }
 
-/// The first call of main: six random bytes for the id.
+/// Whether this is the first call of main: six random bytes for the container ID.
 fn is_first(call: &Call) -> bool {
     call.side == Side::Host
         && call.number == libc::SYS_getrandom
         && call.arguments[1] == 6
 }
 
-/// Whether the error tells the errno, and the call or the step that it is a part of.
+/// Whether the error names the errno, and the call or the step to which it belongs.
 fn told(call: &Call, errno: Errno, said: &str) -> bool {
     let named = row_of(call.number).said.iter().any(|word| said.contains(word));
     let begins = said.starts_with("error: ") || said.starts_with("warning: ");

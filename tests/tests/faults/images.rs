@@ -1,7 +1,7 @@
-//! What changes images: its calls fail, by the errno that is likeliest, and it is killed
-//! where something has changed. Then an image is whole or not there, and the next change
-//! leaves nothing that nobody uses. A run tries one of eight faults, which the seed
-//! chooses; `--all` tries each.
+//! The commands that change images. Their calls fail with the most probable errno, and the
+//! commands are killed after each change. Afterwards an image is complete or does not exist,
+//! and the next change leaves no unused files. A run tries one of eight faults, selected by
+//! the seed; `--all` tries all of them.
 
 mod calls;
 
@@ -26,11 +26,11 @@ fn chapter(words: &[&str]) -> &'static str {
     if words[0] == "pull" { "ch07-pull" } else { "ch04-save" }
 }
 
-/// A command, and what it finds beside the container `one`.
+/// A command, and the state before it, in addition to the container `one`.
 struct Scene {
     words: &'static [&'static str],
     before: &'static [&'static [&'static str]],
-    /// What there is when it has done its work.
+    /// The objects that exist after the command has succeeded.
     image: bool,
     container: bool,
     tar: bool,
@@ -74,13 +74,13 @@ const REMOVE: Scene = Scene {
 
 struct Ground {
     lab: Lab,
-    /// It has the image, too.
+    /// A registry with the same image.
     registry: Server,
-    /// What is in these directories when nothing is left.
+    /// The names in these directories when nothing is left.
     plain: [BTreeSet<String>; PLACES.len()],
 }
 
-/// The state directory's, and last the one in which tars are.
+/// The directories of the state directory, and at the end the directory of the tars.
 const PLACES: [&str; 9] = [
     "state/images",
     "state/images/names",
@@ -92,7 +92,7 @@ const PLACES: [&str; 9] = [
     "state/running",
     ".",
 ];
-/// The places of the names, of the downloads, and of the tars.
+/// The indexes of the names, of the downloads, and of the tars.
 const NAMES: usize = 1;
 const DOWNLOADS: usize = 4;
 const TARS: usize = 8;
@@ -121,7 +121,7 @@ impl Ground {
         image(&["import", "in.tar", "image"]);
         image(&["save", "-o", "image", "image"]);
         image(&["rmi", "image"]);
-        lab.look_again();
+        lab.update_snapshot();
         let mut ground = Ground { lab, registry, plain: Default::default() };
         ground.plain = ground.names();
         ground
@@ -155,7 +155,7 @@ impl Ground {
         })
     }
 
-    /// Let it happen, judge, and tidy up.
+    /// Make one trial, judge the result, and clean up.
     fn attempt(
         &self,
         scene: &Scene,
@@ -173,13 +173,13 @@ impl Ground {
         let done =
             (image, container, tar) == (scene.image, scene.container, scene.tar);
         let told = errno.is_some_and(|errno| {
-            // What reads tars tells errors of reading in its own way.
+            // The library that reads tars has its own form of read errors.
             let its_own = format!("(os error {})", errno as i32);
             said.contains(&format!("{errno:?}: "))
                 || call.what.ends_with("in.tar") && said.contains(&its_own)
         });
         let what = match (errno, outcome.code) {
-            _ if self.lab.bitten() => Err("it hung, and was killed".to_owned()),
+            _ if self.lab.has_killed() => Err("it hung, and was killed".to_owned()),
             _ if !outcome.reached => Err("it never came to this call".to_owned()),
             _ if said.contains("panicked") => Err("it panicked".to_owned()),
             (None, 137) if done => Ok("images: killed, done"),
@@ -196,14 +196,14 @@ impl Ground {
         what.and_then(|what| whole.and(tidied).map(|()| what))
     }
 
-    /// Whether there are the image, the container `two`, and the tar.
+    /// Whether the image, the container `two`, and the tar exist.
     fn there(&self, now: &[BTreeSet<String>; PLACES.len()]) -> [bool; 3] {
         let two = self.lab.state().join("names/two").symlink_metadata().is_ok();
         let image = self.image(now).is_some();
         [image, two, now[TARS].contains("out.tar")]
     }
 
-    /// The file of the image's name, which has a registry if it was pulled.
+    /// The file for the name of the image. The name contains a registry if it was pulled.
     fn image<'a>(
         &self,
         now: &'a [BTreeSet<String>; PLACES.len()],
@@ -214,7 +214,7 @@ impl Ground {
             .find(|name| name.rsplit('+').next() == Some("image:latest"))
     }
 
-    /// The image has what it should have.
+    /// Check the content of the image.
     fn whole(&self, name: &str) -> Result<(), String> {
         let record = self.lab.state().join("images/names").join(name);
         let layers = values(record, "layer");
@@ -226,7 +226,8 @@ impl Ground {
         }
     }
 
-    /// The next changes leave nothing; of what was half removed neither.
+    /// Remove everything, and check that the next changes leave nothing, also of a partial
+    /// removal.
     fn tidy(&self, image: bool, container: bool) -> Result<(), String> {
         if image {
             let now = self.names();
@@ -263,7 +264,7 @@ impl Ground {
     }
 }
 
-/// The first of the faults, and how many from one to the next.
+/// The first fault to try, and the distance to the next one.
 fn which() -> (usize, usize) {
     if std::env::var_os("MYDOCKER_ALL").is_some() {
         return (0, 1);
@@ -280,7 +281,7 @@ fn all(scene: &Scene) {
     let [image, container, tar] = ground.there(&now);
     assert_eq!((image, container, tar), (scene.image, scene.container, scene.tar));
     ground.tidy(image, container).unwrap();
-    // The first own call of main looks for the state directory, or opens a file in it.
+    // The first call of main itself is about the state directory or a file in it.
     let mine = |call: &Call| call.what.contains("state");
     let main =
         calls.iter().position(mine).expect("a call about the state directory");

@@ -1,18 +1,18 @@
-//! The failures that a run can live with: it goes on, and ends with 0. All others are
-//! told, and end it with 125.
+//! The failures that a run tolerates: it continues, and ends with 0. All other failures are
+//! reported, and the run ends with 125.
 
 use blackbox::{Call, Side};
 use nix::errno::Errno::{self, *};
 
 use crate::table::row_of;
 
-/// What is lived with, and why that is right.
+/// A tolerated failure, and the reason.
 pub(crate) struct Rule {
     side: Option<Side>,
     calls: &'static [&'static str],
-    /// Any, if there is none.
+    /// Empty: any errno.
     errnos: &'static [Errno],
-    /// Whether it is right for a call about this.
+    /// Whether the rule applies to a call about this object.
     about: fn(&str) -> bool,
     /// Whether something may be left to the next run's sweep.
     pub(crate) later: bool,
@@ -36,12 +36,12 @@ const fn any(_: &str) -> bool {
     true
 }
 
-/// A container's own directory, what is in it, or a name there.
+/// Whether this is the directory of a container, or a path below it.
 fn in_own_directory(what: &str) -> bool {
     !what.starts_with('/') || what.contains("/containers/")
 }
 
-/// The volume's directory on the host, or one above it.
+/// Whether this is the directory of the volume on the host, or one above it.
 fn volumes_directory(what: &str) -> bool {
     what.starts_with("/tmp/") && !what.contains("/state")
 }
@@ -79,7 +79,7 @@ pub(crate) const RULES: &[Rule] = &[
         "a container whose lock this user may not open is somebody else's") },
 ];
 
-/// The rule by which a run may end with 0 all the same.
+/// The rule that allows a run to end with 0.
 pub(crate) fn rule_for(call: &Call, errno: Errno) -> Option<&'static Rule> {
     let name = row_of(call.number).name;
     RULES.iter().find(|rule| {

@@ -1,4 +1,4 @@
-//! The fault lane, which `cargo xtask faults` runs in VMs: what takes a run for each
+//! The fault lane, which `cargo xtask faults` runs in VMs: tests that need a run for each
 //! system call, or thousands of runs.
 //!
 //! Every system call of a run of ch04-volume fails once with each plausible errno, and
@@ -21,7 +21,7 @@ mod trial;
 
 use every_fault::{all, named};
 
-/// A test a part, so that as many VMs as there are have work.
+/// One test for each part, so that all VMs have work.
 macro_rules! parts {
     ($of:literal: $($name:ident $part:literal),*) => {
         $(#[test]
@@ -87,15 +87,15 @@ mod run_kill_network {
 
 mod many_in_a_row {
     #[test]
-    fn five_hundred_times_exec() {
+    fn exec_works_five_hundred_times() {
         super::row::exec(500);
     }
 }
 
 mod only {
-    /// `cargo xtask faults --only FAULT`; of no use without.
+    /// For `cargo xtask faults --only FAULT`, which sets the variable.
     #[test]
-    fn the_one_that_is_named() {
+    fn the_requested_fault() {
         super::named(&std::env::var("MYDOCKER_FAULT").expect("MYDOCKER_FAULT"));
     }
 }
@@ -103,7 +103,7 @@ mod only {
 /// A line for the report, which adds the numbers of all parts.
 fn count(key: &str, number: usize) {
     use std::io::Write;
-    // Past the harness, which shows no output of a test that passes.
+    // Write directly: the test harness hides the output of a passed test.
     let mut out = std::io::stdout();
     writeln!(out, "\nfaults\t{key}\t{number}").unwrap();
 }

@@ -1,5 +1,5 @@
-//! Kills at random moments: what the fault lane's calls don't know of, such as the
-//! middle of one.
+//! Kills at random moments. They also happen within a system call, which the other tests of
+//! the fault lane do not cover.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::count;
 /// The number of parts.
 const PARTS: usize = 4;
 
-/// A quarter of the runs, each killed at a moment of its own.
+/// A quarter of the runs. Each is killed at a random moment.
 pub(crate) fn part(part: usize) {
     let number = |name, or| {
         std::env::var(name).map_or(or, |text| text.parse::<u64>().expect(name))
@@ -31,7 +31,7 @@ pub(crate) fn part(part: usize) {
     for _ in 0..5 {
         assert!(run(&lab).status().unwrap().success());
     }
-    // A little more than a run takes.
+    // A little more than the duration of a run.
     let longest = begun.elapsed().as_micros() as u64 / 4;
     let mut came = [0; 5];
     for _ in 0..runs {
@@ -58,10 +58,10 @@ pub(crate) fn part(part: usize) {
     }
     count("killed at random: too late, it had ended", came[3]);
     count("killed at random: it left something", came[4]);
-    // One that has met no stage at all shows nothing.
+    // Without any leftovers, the test would prove nothing.
     assert!(runs < 100 || came[4] > 0, "no run left anything");
 
-    // A start examines two of them only.
+    // A start examines only two lock files, so use prune.
     let mut prune = lab.command(&[], "ch05-rm");
     let pruned = prune.arg("prune").output().unwrap();
     assert!(pruned.status.success(), "seed {seed}: {pruned:?}");
@@ -77,12 +77,12 @@ fn run(lab: &Lab) -> Command {
     let mut command = lab.command(&[], "ch04-volume");
     command.args(["run", "-m", "50m", "-pids", "20", "-v", "v:/v", "sh", "-c"]);
     command.arg("echo x > /tmp/x; echo x > /v/x; sleep 0.02 & sleep 0.02");
-    // All that it starts is of its group.
+    // All processes that it starts are in its process group.
     command.process_group(0).stderr(Stdio::null());
     command
 }
 
-/// What a run says of its steps.
+/// The trace of a run.
 fn traced(lab: &Lab) -> String {
     let mut command = lab.chapter("ch04-volume");
     let words = ["run", "--trace", "-m", "50m", "-pids", "20", "-v", "v:/v", "true"];
@@ -91,7 +91,7 @@ fn traced(lab: &Lab) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// The containers that a trace tells of.
+/// The IDs of the containers in a trace.
 fn ids(trace: &str) -> BTreeSet<&str> {
     let ids = trace.split("containers/").skip(1).filter_map(|rest| rest.get(..12));
     ids.filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit())).collect()
@@ -101,7 +101,7 @@ fn containers(lab: &Lab) -> usize {
     fs::read_dir(lab.state().join("running")).map_or(0, Iterator::count)
 }
 
-/// The children of the host side.
+/// The first child of the host side.
 ///
 /// # Source
 /// proc_tid_children(5)
@@ -110,7 +110,7 @@ pub(crate) fn program(host: Pid) -> Option<Pid> {
     text.ok()?.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
 }
 
-/// Numbers that a seed decides.
+/// A generator of pseudorandom numbers from a seed.
 ///
 /// # Source
 /// Steele, Lea, Flood, "Fast splittable pseudorandom number generators", SplitMix64

@@ -1,4 +1,4 @@
-//! The same thing very often: what one time in a hundred goes wrong, does here.
+//! The same command very often: a fault that happens once in a hundred times happens here.
 
 use std::fs;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use crate::count;
 
 const BIN: &str = "ch05-rm";
 
-/// Run a second program in one container, so many times.
+/// Run a second program in one container, this number of times.
 pub(crate) fn exec(times: usize) {
     let lab = Lab::new();
     let words =
@@ -20,7 +20,7 @@ pub(crate) fn exec(times: usize) {
     let own = living().len();
     let before = open();
     for number in 0..times {
-        // Each has its own words and its own end.
+        // Each run has its own arguments and its own exit status.
         let (word, code) = (number.to_string(), number % 100);
         let script = format!("echo {word}; exit {code}");
         let mut exec = lab.chapter(BIN);
@@ -29,14 +29,14 @@ pub(crate) fn exec(times: usize) {
         exec.assert().code(code).stdout(format!("{word}\n")).stderr("");
     }
     count("in a row: exec", times);
-    // The container is as it was: the supervisor, and the one program.
+    // The container has not changed: the supervisor, and the only program.
     assert_eq!(living().len(), own);
     assert_eq!(open(), before);
     lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success().stdout("one\n");
     assert_eq!(lab.left(), Vec::<String>::new());
 }
 
-/// How many descriptors all descendants hold.
+/// The number of open descriptors of all descendants.
 fn open() -> usize {
     let count = |pid: &i32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     living().keys().map(count).sum()

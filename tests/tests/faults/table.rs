@@ -1,4 +1,4 @@
-//! Which system calls there are, and with which errnos each is made to fail.
+//! The system calls of a run, and the errnos with which each of them fails.
 
 use nix::errno::Errno::{self, *};
 use nix::libc;
@@ -9,10 +9,10 @@ use blackbox::Call;
 pub(crate) struct Row {
     pub(crate) number: i64,
     pub(crate) name: &'static str,
-    /// With these it fails, one after the other.
+    /// The errnos with which it fails, one after the other.
     pub(crate) errnos: &'static [Errno],
-    /// One of these is in the error, as the chapters spell the call or the step that
-    /// it is a part of.
+    /// The error contains one of these texts: the call or the step, as the chapters spell
+    /// it.
     pub(crate) said: &'static [&'static str],
 }
 
@@ -25,13 +25,12 @@ const fn row(
     Row { number, name, errnos, said }
 }
 
-/// The calls of a run, and what their man pages say can go wrong with each on a
-/// machine that is short of something, on a bad disk, or under somebody's policy.
+/// The calls of a run, and the errnos that their man pages list for a machine that lacks a
+/// resource, for a bad disk, or for a security policy.
 ///
-/// Not ENOENT of what is looked for: that is an answer, and the wrong one to give.
-/// Nor EBADF, EFAULT and the like: a program that gets these is broken itself. So is
-/// one that gets EINVAL for the signals that there are. And the kernel's brk(2) has no
-/// errno: it says where the break is, be that as it was.
+/// ENOENT of a lookup is excluded: it is an answer, which would be wrong. EBADF, EFAULT and
+/// similar errnos are excluded because only a faulty program gets them. The same applies to
+/// EINVAL for existing signals. The kernel's brk(2) returns no errno, but the current break.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     row(libc::SYS_read, "read", &[EIO, EINTR], &["read(2)", "readlink", "exec"]),
@@ -131,7 +130,8 @@ const ROWS: &[Row] = &[
     row(libc::SYS_getpid, "getpid", &[], &[]),
     row(libc::SYS_geteuid, "geteuid", &[], &[]),
     row(libc::SYS_getuid, "getuid", &[], &[]),
-    // Start-up and end are libc's and Rust's: they are killed, not failed.
+    // Start-up and end belong to libc and Rust: these calls do not fail, but the process is
+    // killed before them.
     row(libc::SYS_arch_prctl, "arch_prctl", &[], &[]),
     row(libc::SYS_set_tid_address, "set_tid_address", &[], &[]),
     row(libc::SYS_set_robust_list, "set_robust_list", &[], &[]),
@@ -146,7 +146,7 @@ const ROWS: &[Row] = &[
 /// The row of a call.
 ///
 /// # Panics
-/// A call that is in no row would be left out of the lane without a word.
+/// A call without a row. Without the panic, the lane would silently omit it.
 pub(crate) fn row_of(number: i64) -> &'static Row {
     let found = ROWS.iter().find(|row| row.number == number);
     found.unwrap_or_else(|| {
@@ -156,8 +156,8 @@ pub(crate) fn row_of(number: i64) -> &'static Row {
     })
 }
 
-/// Calls after which there is something on the machine that was not there before, or
-/// the reverse: only then is the next moment another one to be killed in.
+/// Calls that add something to the machine or remove something. Only after such a call is a
+/// kill a new case.
 const CHANGES: &[i64] = &[
     libc::SYS_bind,
     libc::SYS_chmod,
@@ -185,22 +185,23 @@ const CHANGES: &[i64] = &[
     libc::SYS_write,
 ];
 
-/// Whether it is one of those.
+/// Whether a call changes something in this sense.
 pub(crate) fn changes(call: &Call) -> bool {
     let creates = call.number == libc::SYS_openat
         && call.arguments[2] & libc::O_CREAT as u64 != 0;
-    // A lock goes with its last descriptor, and so does the other side's end of file.
-    let lets_go = call.number == libc::SYS_close
+    // close(2) of the last descriptor releases a lock, or gives the other side an end of
+    // file.
+    let releases = call.number == libc::SYS_close
         && (call.what.starts_with("socket:") || call.what.contains("/running/"));
-    creates || lets_go || CHANGES.contains(&call.number)
+    creates || releases || CHANGES.contains(&call.number)
 }
 
-/// The errnos for this very call.
+/// The plausible errnos for this call.
 pub(crate) fn errnos(call: &Call) -> Vec<Errno> {
     let creates = call.number != libc::SYS_openat
         || call.arguments[2] & libc::O_CREAT as u64 != 0;
-    // A directory has no data that could be lost, so close(2) of one has no EIO. (Rust
-    // panics if it had.)
+    // A directory has no data that could be lost, so close(2) of a directory never fails
+    // with EIO. (Rust would panic.)
     let writes = call.number != libc::SYS_close || !call.what.ends_with('/');
     let errnos = row_of(call.number).errnos.iter().copied();
     let plausible = |errno: &Errno| match errno {

@@ -7,10 +7,10 @@ use nix::errno::Errno;
 
 use crate::table::row_of;
 
-/// What the run finds.
+/// The state before the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scene {
-    /// Nothing.
+    /// An empty state.
     Plain,
     /// A container, with limits and a name, whose host side was killed when its
     /// program had ended.
@@ -29,9 +29,9 @@ pub(crate) enum Fault {
 pub(crate) struct Trial {
     pub(crate) scene: Scene,
     pub(crate) call: Call,
-    /// Whether the program has ended by then, and what is left is to undo.
+    /// Whether the program has already ended, so that only the clean-up remains.
     pub(crate) late: bool,
-    /// Whether the call before has changed something.
+    /// Whether the previous call has changed something.
     pub(crate) changed: bool,
     pub(crate) fault: Fault,
 }
@@ -51,8 +51,8 @@ impl fmt::Display for Trial {
 }
 
 impl Trial {
-    /// The part that it belongs to. All of one kind are in one part: which of them are
-    /// alike is not quite the same in each part's own recording of a run.
+    /// The part to which the trial belongs. All trials of one kind are in one part, because
+    /// the recordings of a run differ a little between the parts.
     pub(crate) fn part(&self, parts: usize) -> usize {
         let fault = match self.fault {
             Fault::Fails(errno) => errno as usize,

@@ -53,7 +53,7 @@ impl Ended {
         if holds { Ok(()) } else { Err(self.trouble(expected.to_owned())) }
     }
 
-    /// The error for a result that was not expected. A crash is told apart.
+    /// The error for an unexpected result. A crash is reported as such.
     pub(crate) fn trouble(&self, expected: String) -> Trouble {
         let signal = self.signal.and_then(|n| Signal::try_from(n).ok());
         if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal)) {

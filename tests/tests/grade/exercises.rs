@@ -1,5 +1,5 @@
-//! The checks of the book's exercises, three a chapter. Each fails on the checkout as it
-//! is, and its last column is a part of what it finds there.
+//! The checks of the book's exercises, three for each chapter. Each check fails on the
+//! unchanged checkout. The last column is a part of the result there.
 
 mod groups_and_unions;
 mod images;
@@ -26,7 +26,7 @@ use crate::room::Room;
 use crate::running::Running;
 use crate::subject::Run;
 
-/// All of them, in the order of the book.
+/// All the checks, in the order of the book.
 pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
     let parts = [
         namespaces::ALL,
@@ -43,7 +43,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
     parts.into_iter().flatten()
 }
 
-/// End a container whose end is not what matters.
+/// End a container whose result does not matter.
 fn stop(running: Running) {
     for (pid, name) in living() {
         if name == "sh" || name == "sleep" {
@@ -59,7 +59,7 @@ fn env<'a>(room: &'a Room, flags: &[&str], script: &str) -> Run<'a> {
     room.words(&run)
 }
 
-/// What is mounted on the host later is seen inside.
+/// A later mount on the host is visible inside.
 fn later_mount(room: &Room, at: &Path, inside: &str, flags: &[&str]) -> Outcome {
     let script = format!(
         "echo ready; i=0; until test -e {inside}/seen || test $i = 300; do \

@@ -1,6 +1,6 @@
-//! The checks of `cargo xtask grade` and `cargo xtask exercise`: what a container
-//! does, as seen from inside and outside, and not a word of ours. Process 1 of the
-//! VM runs one at a time, as it runs tests.
+//! The checks of `cargo xtask grade` and `cargo xtask exercise`: what a container does, as
+//! seen from inside and outside. They do not compare the texts of our own programs. PID 1
+//! of the VM runs one check at a time, as it runs tests.
 #![allow(clippy::print_stdout, reason = "the host reads it")]
 #![allow(clippy::unwrap_used, reason = "a panic is an answer too")]
 
@@ -19,8 +19,8 @@ use outcome::{Outcome, Trouble};
 use room::Room;
 use vm_init::grade::{ANSWER, Check};
 
-/// One check: the capability or exercise, a sentence, how it is found out, and, of
-/// an exercise, what the unchanged checkout answers.
+/// One check: the capability or exercise, a sentence, the function, and, for an exercise,
+/// a part of the result for the unchanged checkout.
 type Entry = (&'static str, &'static str, fn(&mut Room) -> Outcome, &'static str);
 
 fn all() -> impl Iterator<Item = &'static Entry> {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        // As libtest takes it.
+        // The option of libtest.
         ["--exact", name, ..] => {
             let Some((group, _, run, _)) = all().find(|(group, it, ..)| {
                 name.split_once("::") == Some((*group, *it))
@@ -55,12 +55,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Run it in a room of its own, and look at what is left of it.
+/// Run a check in its own room, and report what it leaves behind.
 fn answer(group: &str, run: fn(&mut Room) -> Outcome) -> vm_init::grade::Answer {
     let mut room = Room::open(group);
     let ended = catch_unwind(AssertUnwindSafe(|| run(&mut room)));
     let outcome = ended.unwrap_or_else(|panic| {
-        // A terminal that does not show what it should, for one.
+        // For example, a terminal that does not show the expected text.
         let text = panic.downcast_ref::<String>().cloned();
         let text =
             text.or(panic.downcast_ref::<&str>().map(|&text| text.to_owned()));

@@ -1,11 +1,11 @@
-//! What a check comes to.
+//! The outcome of a check.
 
 use vm_init::grade::Status;
 
-/// Fine, or not.
+/// Success, or the reason for the failure.
 pub(crate) type Outcome = Result<(), Trouble>;
 
-/// Why not.
+/// The reason for a failure.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) status: Status,
@@ -34,7 +34,7 @@ impl Trouble {
     }
 }
 
-/// Fine if it is so.
+/// Success if the condition holds.
 pub(crate) fn so(holds: bool, expected: &str, actual: impl Into<String>) -> Outcome {
     if holds { Ok(()) } else { Err(Trouble::fail(expected, actual)) }
 }

@@ -1,5 +1,5 @@
-//! Where one check takes place: a machine that looks like a host, of which nothing
-//! lasts, and a laboratory that tells what was left behind.
+//! The environment of one check: a machine that looks like a host and that is discarded
+//! afterwards, and a laboratory that reports what was left behind.
 
 use std::cell::RefCell;
 use std::fs;
@@ -17,38 +17,38 @@ use vm_init::grade::{Answer, Status, Subject};
 
 use crate::outcome::Outcome;
 
-/// A check is ended by process 1; the laboratory's own watchdog sleeps.
+/// PID 1 ends a check that hangs. The watchdog of the laboratory never does.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// What is to come comes within this time.
+/// The time within which an expected event must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is to go is gone by then.
+/// The time within which a process must end.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// So many things that were left are told.
+/// The maximum number of leftovers in a report.
 const MOST: usize = 20;
 
-/// The room.
+/// The environment of one check.
 pub(crate) struct Room {
     pub(crate) lab: Lab,
     pub(crate) subject: Subject,
-    /// The command lines that were run, and the end of what they printed.
+    /// The command lines that were run, and the end of their output.
     pub(crate) commands: RefCell<Vec<String>>,
     pub(crate) output: RefCell<String>,
 }
 
 impl Room {
-    /// Make it. Of an exercise, `group` names the chapter whose binary is tried.
+    /// Create the room. For an exercise, `group` names the chapter whose binary is checked.
     pub(crate) fn open(group: &str) -> Room {
-        // Whatever happens to them, the next check does not find it.
+        // Changes in these namespaces do not affect the next check.
         unshare(
             CloneFlags::CLONE_NEWNS
                 | CloneFlags::CLONE_NEWUTS
                 | CloneFlags::CLONE_NEWIPC,
         )
         .expect("unshare(2)");
-        // As systemd has it: what is mounted carelessly inside appears outside.
+        // As systemd does: a careless mount inside appears outside.
         for kind in [MsFlags::MS_PRIVATE, MsFlags::MS_SHARED] {
             let (none, flags) = (None::<&str>, MsFlags::MS_REC | kind);
             mount(none, "/", none, flags, none).expect("mount(2) /");
@@ -65,7 +65,7 @@ impl Room {
         }
         let mut lab = Lab::with_patience(NEVER);
         fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o755)).unwrap();
-        lab.look_again();
+        lab.update_snapshot();
         Room {
             lab,
             subject,
@@ -74,12 +74,12 @@ impl Room {
         }
     }
 
-    /// A path that goes with the check.
+    /// A path that is removed after the check.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.lab.dir().join(name)
     }
 
-    /// A directory there, which anybody may use.
+    /// A directory at such a path, which every user may use.
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(&path).expect("mkdir(2)");
@@ -87,7 +87,7 @@ impl Room {
         path
     }
 
-    /// A word of the adapter with its general places filled in.
+    /// A word of the adapter in which the general placeholders are replaced.
     pub(crate) fn fill(&self, word: &str, as_user: bool) -> String {
         let state = if as_user { self.lab.user_state() } else { self.lab.state() };
         word.replace("{binary}", &self.subject.binary)
@@ -96,9 +96,10 @@ impl Room {
             .replace("{scratch}", &self.lab.dir().to_string_lossy())
     }
 
-    /// Start a command as the ordinary user, who gets a home.
+    /// A command of the ordinary user, with a home directory.
     pub(crate) fn user_command(&self) -> Command {
-        // It makes the home and copies the helper to where the user finds it.
+        // This creates the home directory, and copies the probe so that the user can
+        // execute it.
         let prepared = self.lab.user_command("probe");
         let mut command = Command::new(prepared.get_program());
         command.args(["user", &user().to_string()]);
@@ -106,23 +107,23 @@ impl Room {
         command
     }
 
-    /// Wait until there is none any more.
+    /// Wait until no process has this name. Returns false if the time is over.
     pub(crate) fn gone(&self, name: &str) -> bool {
         let none = || living().into_values().all(|it| it != name).then_some(());
         wait_within(FAREWELL, none).is_some()
     }
 
-    /// End it, and say what became of the check.
+    /// Close the room, and return the answer of the check.
     pub(crate) fn close(self, outcome: Outcome) -> Answer {
         let Room { lab, commands, output, .. } = self;
         let mut left = lab.close();
         for line in left.iter().rev() {
-            // The next check is to find a machine without it.
+            // The next check must not find this group.
             if let Some(group) = line.strip_prefix("cgroup left: ") {
                 let _ = fs::remove_dir(group);
             }
         }
-        // A whole /proc left in the image need not be told in full.
+        // If a complete /proc was left in the image, the report does not list all of it.
         left.truncate(MOST);
         let (status, expected, actual) = match outcome {
             Ok(()) if left.is_empty() => {
@@ -138,7 +139,7 @@ impl Room {
     }
 }
 
-/// Wait until there is something to see.
+/// Wait until `look` returns a value.
 pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
     wait_within(PATIENCE, look)
 }
@@ -159,7 +160,7 @@ fn wait_within<T>(
     }
 }
 
-/// The program that is graded, or, for an exercise, the chapter's.
+/// The program that is graded, or, for an exercise, the program of the chapter.
 fn subject(group: &str) -> Subject {
     if group.starts_with("ch") {
         let chapter = group.rsplit_once('-').map_or(group, |(chapter, _)| chapter);

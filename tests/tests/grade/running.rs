@@ -11,13 +11,13 @@ use crate::ended::Ended;
 use crate::outcome::{Outcome, Trouble};
 use crate::room::{Room, wait_for};
 
-/// A run that takes longer hangs.
+/// A run that takes longer counts as a hang.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The number of bytes of output that are checked.
 const OUTPUT: u64 = 64 << 10;
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Running<'a> {
     room: &'a Room,
     child: Child,
@@ -35,7 +35,7 @@ impl<'a> Running<'a> {
         Running { room, child, out, err }
     }
 
-    /// The graded program's own process.
+    /// The PID of the graded program.
     pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
@@ -55,7 +55,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// What it has printed so far.
+    /// The output of the program until now.
     pub(crate) fn stdout(&mut self) -> String {
         tail(&mut self.out)
     }
@@ -63,7 +63,7 @@ impl<'a> Running<'a> {
     /// Wait until it has printed this.
     pub(crate) fn prints(&mut self, text: &str) -> Outcome {
         let seen = wait_for(|| {
-            // First the end, then the output: all output is there by then.
+            // Check the end first and read the output then: so no output is missed.
             let ended = matches!(self.child.try_wait(), Ok(Some(_)));
             let seen = self.stdout().contains(text);
             (seen || ended).then_some(seen)
@@ -74,7 +74,7 @@ impl<'a> Running<'a> {
         Err(self.trouble(format!("{text:?} on standard output")))
     }
 
-    /// What was expected has not come.
+    /// The error if something expected has not happened.
     fn trouble(&mut self, expected: String) -> Trouble {
         let (out, err) = (self.stdout(), tail(&mut self.err));
         note(self.room, &out, &err);

@@ -1,4 +1,4 @@
-//! A run of the program that is graded: how its command line is put together.
+//! A run of the graded program: how its command line is assembled.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,12 +18,12 @@ impl Room {
         Run::new(self, command)
     }
 
-    /// The program with these words, whatever the adapter says: for exercises.
+    /// The program with these arguments, without the adapter: for exercises.
     pub(crate) fn words<'a>(&'a self, words: &[&str]) -> Run<'a> {
         Run::new(self, words).as_it_is()
     }
 
-    /// A run of a shell script in it.
+    /// A run of a shell script in a container.
     pub(crate) fn sh<'a>(&'a self, script: &str) -> Run<'a> {
         self.run(&["sh", "-c", script])
     }
@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         self
     }
 
-    /// Its words follow the program's name.
+    /// The arguments follow the name of the program unchanged.
     pub(crate) fn as_it_is(mut self) -> Run<'a> {
         self.as_it_is = true;
         self
@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
                 "{command}" => &self.command,
                 _ => std::slice::from_ref(word),
             };
-            // Our own chapters' flags come before the program.
+            // The flags of our own chapters come before the command.
             if word == "{command}" {
                 words.extend(self.flags.iter().cloned());
             }
@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
         Terminal::run(self.prepare(true))
     }
 
-    /// The same, with a shell's commands before and after it on that terminal.
+    /// Start it on a terminal, with shell commands before and after it.
     pub(crate) fn between(&self, before: &str, after: &str) -> Terminal {
         let inner = self.prepare(true);
         let words = std::iter::once(inner.get_program()).chain(inner.get_args());
@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
         Terminal::run(shell)
     }
 
-    /// Start it, and let it run.
+    /// Start it, and do not wait.
     pub(crate) fn start(&self) -> Result<Running<'a>, Trouble> {
         let open = |name: &str| {
             let file = File::options()
@@ -212,7 +212,7 @@ impl<'a> Run<'a> {
             Trouble::error("the program to start", format!("not started: {error}"))
         })?;
         if let Some(mut stdin) = child.stdin.take() {
-            // One that does not read has closed it.
+            // A program that does not read may have closed its input.
             let _ = stdin.write_all(&self.input);
         }
         Ok(Running::new(self.room, child, out, err))
@@ -224,7 +224,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// As a shell takes it.
+/// The word, quoted for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! The check: the disk as it was when the power failed, mounted, and read.
+//! The check: the disk in the state of the power failure is mounted and read.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use crate::plan::{Images, Step, after, large, steps};
 use crate::work::{registry, tar};
 use crate::{STATE, chapter};
 
-/// A generator of numbers that nobody has to guess.
+/// A generator of pseudorandom numbers. They need not be unpredictable.
 struct Random(u64);
 
 impl Random {
@@ -28,8 +28,8 @@ impl Random {
     }
 }
 
-/// Let the power fail right after each step, where nothing lasts but what was flushed,
-/// and at so many random moments, where half of the rest does.
+/// Simulate a power failure immediately after each step, where only flushed writes are on
+/// the disk, and at `points` random moments, where also half of the other writes are.
 pub(crate) fn check(rounds: u64, seed: u64, points: u64) -> ExitCode {
     let journal = Journal::read(File::open(named("journal")).unwrap());
     let marks = journal.marks();
@@ -85,7 +85,8 @@ pub(crate) fn check(rounds: u64, seed: u64, points: u64) -> ExitCode {
     if wrong == 0 && seen > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// See that it is the one or the other, and whole; and that the next change sweeps.
+/// Check that the images are those before or those after the step, and that each image is
+/// complete. Returns the number of images.
 fn look(may: &[Images; 2]) -> Result<usize, String> {
     let list = chapter(&["images", "--json"])?;
     let list: Value = serde_json::from_str(&list).map_err(|e| e.to_string())?;
@@ -102,7 +103,7 @@ fn look(may: &[Images; 2]) -> Result<usize, String> {
         // without a name was replaced, or has no name yet: the sweep removes it.
         for name in record["names"].as_array().unwrap() {
             let name = name.as_str().ok_or("a name is no text")?;
-            // What was pulled has a name with its digest, too.
+            // A pulled image also has a name with its digest.
             if name.contains('@') {
                 continue;
             }
@@ -132,8 +133,8 @@ fn look(may: &[Images; 2]) -> Result<usize, String> {
     Ok(list.len())
 }
 
-/// The pull that the power failure has ended succeeds when it is made again, and the image
-/// is whole. The registry is another one: what was downloaded is known by its digest.
+/// Check that the interrupted pull succeeds when it is repeated, and that the image is
+/// complete. The registry is a new one: the downloaded data are identified by digest.
 fn pull(name: &str, content: u64) -> Result<(), String> {
     chapter(&["pull", name])?;
     let file = format!("{}:latest", name.replace('/', "+"));
@@ -145,7 +146,7 @@ fn pull(name: &str, content: u64) -> Result<(), String> {
     found.map_err(|error| format!("{name}, pulled again: {error}"))
 }
 
-/// The layers of an image have what they had.
+/// Check the content of the layers of an image.
 fn whole(layers: &[&str], content: Option<u64>, count: usize) -> Result<(), String> {
     if layers.len() != count {
         return Err(format!("{} layers", layers.len()));
@@ -177,8 +178,8 @@ fn whole(layers: &[&str], content: Option<u64>, count: usize) -> Result<(), Stri
     Ok(())
 }
 
-/// A container that stayed can be removed, and the next change leaves only what
-/// somebody uses.
+/// Check that a remaining container can be removed, and that only files in use are left
+/// after the next change.
 fn swept() -> Result<(), String> {
     let state = Path::new(STATE);
     let names = |directory: &str| -> BTreeSet<String> {
@@ -190,7 +191,7 @@ fn swept() -> Result<(), String> {
     };
     fs::write("/run/tar", tar(7)).unwrap();
     chapter(&["import", "/run/tar", "after"])?;
-    // A container that had come to the disk by half is not in the way.
+    // A container that is only partly on the disk does not block these commands.
     chapter(&["rmi", "after"])?;
     chapter(&["run", "--rm", "busybox", "true"])?;
     chapter(&["image", "prune"])?;

@@ -10,17 +10,18 @@ use nix::mount::{MsFlags, mount, umount};
 
 use crate::PLACE;
 
-/// Bytes of a block, and blocks of the file system. One more, behind it, has the mark.
+/// The size of a block in bytes, and the number of blocks of the file system. One more
+/// block behind them contains the mark.
 pub(crate) const BLOCK: usize = 4096;
 pub(crate) const BLOCKS: usize = 6144;
 
-/// The fewest blocks of a journal.
+/// The minimum number of blocks of a journal.
 ///
 /// # Source
 /// include/linux/jbd2.h, "JBD2_MIN_JOURNAL_BLOCKS"
 const JOURNAL: usize = 1024;
 
-/// The disk that QEMU was told to call so.
+/// The disk with this serial number in QEMU.
 pub(crate) fn named(name: &str) -> PathBuf {
     let disks = fs::read_dir("/sys/block").unwrap().flatten();
     let is = |path: &PathBuf| {
@@ -31,7 +32,7 @@ pub(crate) fn named(name: &str) -> PathBuf {
     Path::new("/dev").join(found.file_name().unwrap())
 }
 
-/// Mount it. Nothing is brought to the disk but what somebody syncs.
+/// Mount the disk. Only synced data are written to it.
 pub(crate) fn attach(disk: &Path) -> nix::Result<()> {
     with(disk, Some("commit=100000"))
 }
@@ -45,8 +46,8 @@ pub(crate) fn detach() {
     umount(PLACE).expect("umount(2)");
 }
 
-/// Make a file system that is whole again after a power failure. busybox makes one
-/// without a journal, which a file becomes then.
+/// Create a file system that is consistent after a power failure. busybox creates it
+/// without a journal. A file is then made the journal.
 ///
 /// # Source
 /// Documentation/filesystems/ext4/journal.rst, super.rst
@@ -58,8 +59,8 @@ pub(crate) fn format(disk: &Path) {
     assert!(made.status.success(), "{made:?}");
     with(disk, None).expect("mount(2) without a journal");
     let mut journal = vec![0; JOURNAL * BLOCK];
-    // Magic, version, block size, blocks, the first of the log, the next sequence
-    // number; and one user.
+    // Magic number, version, block size, number of blocks, first block of the log, next
+    // sequence number, and one user.
     for (at, word) in [
         (0x00, 0xc03b_3998_u32),
         (0x04, 4),
@@ -82,14 +83,14 @@ pub(crate) fn format(disk: &Path) {
         let word = with(u32::from_le_bytes(word));
         device.write_all_at(&word.to_le_bytes(), 1024 + at).unwrap();
     };
-    // A journal, extended attributes.
+    // The features: a journal and extended attributes.
     change(0x5c, &|features| features | 0x4 | 0x8);
     change(0xe0, &|_| inode);
     device.sync_all().unwrap();
 }
 
-/// Say on the disk that so many steps were done: a write among the others, which brings
-/// none of them about.
+/// Write the number of completed steps to the disk. This write is one of many, and does not
+/// flush any other.
 pub(crate) fn mark(disk: &Path, number: u64) {
     let mut buffer = vec![0; 2 * BLOCK];
     let start = buffer.as_ptr().align_offset(BLOCK);

@@ -1,12 +1,12 @@
-//! The journal of a disk, as QEMU's filter blklogwrites keeps it: each write, and each
-//! flush, in the order in which they were done.
+//! The journal of a disk that QEMU's filter blklogwrites records: each write and each
+//! flush, in order.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use crate::disk::{BLOCK, BLOCKS, marked};
 
-/// All sizes of the journal are in these.
+/// The unit of all sizes in the journal, in bytes.
 const SECTOR: u64 = 512;
 
 /// Flags of an entry.
@@ -17,14 +17,14 @@ const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
 
-/// A write; a flush has no length.
+/// A write, or a flush, whose length is 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     /// Bytes from the disk's start.
     offset: u64,
     length: u64,
     flags: u64,
-    /// Where in the journal its data are.
+    /// The position of its data in the journal.
     data: u64,
 }
 
@@ -34,8 +34,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Read which entries there are. Their number in the first sector may be an old
-    /// one: they end where the first is that can't be one.
+    /// Read the entries. The number of entries in the first sector may be out of date, so
+    /// they end at the first invalid entry.
     pub(crate) fn read(file: File) -> Journal {
         let word = |bytes: &[u8], at: usize| {
             u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
@@ -61,7 +61,7 @@ impl Journal {
         Journal { file, entries }
     }
 
-    /// Where in the journal it is told how many steps were done.
+    /// The marks: the index of the entry, and the number of completed steps.
     pub(crate) fn marks(&self) -> Vec<(usize, u64)> {
         let of = |(at, entry): (usize, &Entry)| {
             let end = (BLOCKS * BLOCK) as u64;
@@ -86,12 +86,12 @@ impl Journal {
     }
 }
 
-/// A disk on the way through its journal.
+/// The state of a disk while its journal is replayed.
 pub(crate) struct Replay<'a> {
     journal: &'a Journal,
-    /// What a flush has brought to the disk.
+    /// The flushed content of the disk.
     safe: Vec<u8>,
-    /// The first entry that is not in it.
+    /// The first entry that is not in the flushed content.
     next: usize,
 }
 
@@ -100,9 +100,9 @@ impl Replay<'_> {
         Replay { journal, safe: vec![0; (BLOCKS + 1) * BLOCK], next: 0 }
     }
 
-    /// The disk when the power failed before this entry, which is none before those
-    /// that were asked for. What was written after the last flush is there as far as
-    /// `kept` says so.
+    /// The disk if the power fails before this entry, which must not be before the entry of
+    /// an earlier call. `kept` decides for each write after the last flush whether it is on
+    /// the disk.
     pub(crate) fn at(
         &mut self,
         end: usize,

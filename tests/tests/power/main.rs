@@ -1,6 +1,6 @@
-//! What `cargo xtask power` runs in its VMs: first the work, on a disk of which each
-//! write is kept; then the check, on that disk as it was when the power failed, at many
-//! moments.
+//! The program that `cargo xtask power` runs in its VMs. First it does the work, on a disk
+//! whose writes are recorded. Then it checks the disk in the state of a power failure, at
+//! many moments.
 #![allow(clippy::print_stdout, reason = "the host shows it")]
 #![allow(clippy::unwrap_used, reason = "a panic is a failure")]
 
@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 
 use vm_init::place;
 
-/// Where the disk is mounted, and the state directory on it.
+/// The mount point of the disk, and the state directory on it.
 const PLACE: &str = "/run/power";
 const STATE: &str = "/run/power/state";
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Run the chapter; what it printed, or why that went wrong.
+/// Run the chapter. Returns its output, or the error.
 fn chapter(words: &[&str]) -> Result<String, String> {
     let name = if words[0] == "pull" { "ch07-pull" } else { "ch04-save" };
     let mut command = Command::new(Path::new(place::CHAPTERS).join(name));

@@ -1,11 +1,11 @@
-//! What is done, and what there is to be after it.
+//! The steps of the work, and the images that must exist after them.
 
 use std::collections::BTreeMap;
 
-/// A change of the images, or a new container. Its number tells what the image holds.
+/// A change of the images, or a new container. The number identifies the content.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
-    /// Nothing of it is promised to last; but it must be in nobody's way.
+    /// A container may be lost, but it must not block other commands.
     Run(u64),
     Commit(String, u64),
     Import(String, u64),
@@ -13,16 +13,17 @@ pub(crate) enum Step {
     Remove(String),
 }
 
-/// What a pulled image has is nothing that an imported one has: all of it is downloaded.
+/// Numbers of pulled images start here. Their content differs from that of imported
+/// images, so all of it is downloaded.
 const PULLED: u64 = 1000;
 
-/// An image's content, and how many layers it has.
+/// The images by name: the number of the content, and the number of layers.
 pub(crate) type Images = BTreeMap<String, (u64, usize)>;
 
-/// Each round makes two images of one container, one of them by a name that is taken
-/// already, imports one, pulls one, and removes those of the round before. The container is new,
-/// and not on the disk yet, when an image is removed, which syncs a directory and no
-/// more.
+/// Each round commits one container to two images, one of them with a name in use, imports
+/// one image, pulls one image, and removes the images of the previous round. When an image
+/// is removed, the container is new and not yet on the disk, because the removal syncs only
+/// a directory.
 pub(crate) fn steps(rounds: u64) -> Vec<Step> {
     let mut all = vec![Step::Run(0)];
     for round in 0..rounds {
@@ -40,7 +41,7 @@ pub(crate) fn steps(rounds: u64) -> Vec<Step> {
     all
 }
 
-/// What there is after these.
+/// The images that must exist after these steps.
 pub(crate) fn after(steps: &[Step]) -> Images {
     let mut images = Images::new();
     for step in steps {
@@ -60,7 +61,7 @@ pub(crate) fn after(steps: &[Step]) -> Images {
     images
 }
 
-/// The large file of an image.
+/// The content of the large file of an image.
 pub(crate) fn large(content: u64) -> Vec<u8> {
     format!("{content}\n").repeat(100_000).into_bytes()[..100_000].to_vec()
 }

@@ -1,4 +1,5 @@
-//! The work: images made and removed, each told on the disk when the command said so.
+//! The work: images are created and removed. After each command, a mark is written to the
+//! disk.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,7 @@ pub(crate) fn work(rounds: u64) {
     let disk = named("state");
     format(&disk);
     attach(&disk).expect("mount(2)");
-    // Nobody but who syncs brings anything to the disk.
+    // Only synced data are written to the disk.
     fs::write("/proc/sys/vm/dirty_writeback_centisecs", "0").unwrap();
     copy_tree(Path::new(place::STATE), Path::new(STATE));
     must(&["images"]);
@@ -28,7 +29,7 @@ pub(crate) fn work(rounds: u64) {
     for (step, number) in steps.iter().zip(1..) {
         match step {
             Step::Run(content) => {
-                // The first finds none.
+                // The first round has no container to remove.
                 let _ = chapter(&["rm", "box"]);
                 let script = script(*content);
                 must(&["run", "--name", "box", "busybox", "sh", "-c", &script]);
@@ -48,7 +49,7 @@ pub(crate) fn work(rounds: u64) {
     }
 }
 
-/// A registry with all images that are pulled.
+/// A registry with all the images of the pull steps.
 pub(crate) fn registry(steps: &[Step]) -> Server {
     blackbox::images::serve(steps.iter().filter_map(|step| match step {
         Step::Pull(name, content) => Some((name.clone(), tar(*content))),
@@ -62,7 +63,7 @@ fn must(words: &[&str]) {
     }
 }
 
-/// What a container does that becomes an image.
+/// The script of a container that is committed.
 fn script(content: u64) -> String {
     format!(
         "mkdir /d; echo {content} > /d/number; ln /d/number /d/link; rm /etc/hosts; \
@@ -70,7 +71,7 @@ fn script(content: u64) -> String {
     )
 }
 
-/// The same as a tar.
+/// The same files as a tar.
 pub(crate) fn tar(content: u64) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let number = format!("{content}\n").into_bytes();

@@ -70,14 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hang_a_crash_and_silence_are_findings() {
+    fn a_hang_a_crash_and_no_output_are_errors() {
         assert!(error("exec sleep 1000").contains("timed out"));
         assert!(error("kill -SEGV $$").contains("signal: 11"));
         assert!(error("true").contains("printed no outcome"));
     }
 
     #[test]
-    fn the_kernels_answer_arrives() {
+    fn the_errno_of_the_kernel_is_received() {
         let mut command = Command::new("echo");
         command.arg(r#"{"error":"mount(2): EPERM","errno":1}"#);
         let outcome = told(&mut command, LIMIT);

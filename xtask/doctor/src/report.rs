@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_tells_what_can_not_run() {
+    fn the_exit_code_shows_which_tasks_cannot_run() {
         let fine = || Check::ok("a", "fine").needed(&BOTH);
         let broken = |tasks: &[Task]| Check::fail("b", "no", "do").needed(tasks);
         assert_eq!(code(vec![fine()]), 0);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_tried_is_not_known() {
+    fn a_task_without_checks_is_unknown() {
         let report = Report::new(vec![Check::ok("a", "").needed(&[Task::MainJob])]);
         assert_eq!(report.summary.main_job, Verdict::Ok);
         assert_eq!(report.summary.vm_tests, Verdict::Unknown);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_and_half_a_frame_are_errors() {
+    fn other_bytes_and_partial_frames_are_errors() {
         for bytes in [&b"login: root"[..], b"J\x05\0\0\0{}", b"J\x02\0\0\0no", b"J"]
         {
             receive::<Order>(&mut { bytes }).unwrap_err();

@@ -55,7 +55,7 @@ fn hangs_in_a_child_that_holds_its_output() {
 }
 
 #[test]
-fn freezes_process_1() {
+fn freezes_pid_1() {
     let group = "/sys/fs/cgroup/ice";
     fs::create_dir(group).unwrap();
     fs::write(format!("{group}/cgroup.procs"), "1").unwrap();
@@ -95,7 +95,7 @@ fn floods_its_output() {
 
 // ANCHOR: forges
 /// Forge the messages of a passed test.
-fn good_news(mut line: impl Write) {
+fn forged_messages(mut line: impl Write) {
     let how = How::Code(0);
     let (skips, left) = (Vec::new(), Vec::new());
     let ended = Event::Ended { ticket: 0, how, milliseconds: 1, skips, left };
@@ -104,20 +104,20 @@ fn good_news(mut line: impl Write) {
 }
 
 #[test]
-fn forges_the_last_word_on_the_console() {
-    good_news(File::options().write(true).open(place::CONSOLE).unwrap());
+fn forges_the_last_message_on_the_console() {
+    forged_messages(File::options().write(true).open(place::CONSOLE).unwrap());
     let Err(error) = reboot(RebootMode::RB_POWER_OFF);
     panic!("{error}");
 }
 
 #[test]
-fn forges_the_last_word_on_the_channel() {
-    good_news(File::options().write(true).open(place::CHANNEL).unwrap());
+fn forges_the_last_message_on_the_channel() {
+    forged_messages(File::options().write(true).open(place::CHANNEL).unwrap());
 }
 // ANCHOR_END: forges
 
 #[test]
-fn ends_the_vm_with_the_agreed_code() {
+fn ends_the_vm_with_the_agreed_exit_status() {
     common::write_port(vm_init::EXIT_PORT, vm_init::VERDICT).unwrap();
 }
 

@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_target_is_judged_by_itself() {
+    fn each_target_is_judged_separately() {
         let aim = Aim::of(1.15, 1.1);
         assert_eq!(aim.judged(1.12), "<= 1.15 met, <= 1.1 not");
         assert_eq!(aim.judged(1.1), "<= 1.15 met, <= 1.1 met");

@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ours_is_the_first_of_a_group_and_aims_are_judged() {
+    fn ratios_refer_to_the_first_line_of_a_group_and_targets_are_judged() {
         let line = |group, name: &str, value: f64, aim| Line {
             group,
             name: name.to_owned(),

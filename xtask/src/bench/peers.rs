@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bundle_says_the_same_as_the_flags() {
+    fn a_bundle_has_the_same_limits_as_the_flags() {
         let config = config(Path::new("/r"), Path::new("/host"));
         assert_eq!(config["root"]["path"], "/r");
         let resources = &config["linux"]["resources"];
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_missing_is_named_with_what_gets_it() {
+    fn a_missing_runtime_is_named_with_the_command_that_installs_it() {
         let crun = "crun: not installed; cargo xtask bench --install installs it";
         assert_eq!(PEERS[0].missing(), crun);
         assert!(PEERS[3].missing().starts_with("youki: not installed; "));

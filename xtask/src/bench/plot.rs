@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_as_long_as_its_number_and_has_it_beside_it() {
+    fn a_bar_has_the_length_of_its_number_and_shows_it() {
         let svg = draw(&[record()]);
         let (widths, texts) = parts(&svg);
         assert_eq!(widths, [125.0, 250.0, 25.0]);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_stand_in_a_page_of_the_book() {
+    fn the_plot_can_be_included_in_a_page_of_the_book() {
         let svg = draw(&[record(), record()]);
         // An empty line ends an SVG in Markdown, and there must be no script.
         assert!(!svg.contains("\n\n") && !svg.contains("<script"));

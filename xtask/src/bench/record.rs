@@ -243,7 +243,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_again() {
+    fn written_data_are_read_back_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("record.json");
         let figures = vec![Figure::of("cold", "ours", &[3.0, 1.0, 2.0]).ratio(0.5)];

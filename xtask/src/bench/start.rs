@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_the_aims_beside_the_ratios() {
+    fn the_table_has_the_targets_beside_the_ratios() {
         let who = |name| Contender::new(name, "/x".into(), &[], Vec::new());
         let times = [vec![2.0, 2.0], vec![4.0, 8.0]];
         let table = table(

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chapter_has_what_the_earlier_ones_have() {
+    fn a_chapter_has_the_capabilities_of_the_earlier_chapters() {
         assert_eq!(capabilities("ch04-volume").unwrap(), ALL);
         assert_eq!(capabilities("ch02-uts").unwrap().last(), Some(&"uts"));
         assert!(capabilities("ch02-setns").is_err());

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_means_a_chapter_or_a_part_of_a_name() {
+    fn a_filter_is_a_chapter_or_a_part_of_a_name() {
         let select = |words: &[&str]| {
             let words: Vec<_> =
                 words.iter().map(|word| (*word).to_owned()).collect();

@@ -81,21 +81,24 @@ const EXPECTED: [Skip; 20] = [
     no_aufs(PACKAGED[0]),
     no_aufs(PACKAGED[1]),
     perhaps_here(
-        "ch03_limits::a_disk_is_read_no_faster_than_it_may_be",
+        "ch03_limits::io_limits_the_read_rate_of_a_disk",
         "there is no disk that may be read",
     ),
     perhaps_here(
-        "ch02_union::of_many_whose_mounts_come_first_all_wait_until_the_module_is_loaded",
+        "ch02_union::concurrent_first_mounts_all_wait_until_the_module_is_loaded",
         "overlay is no module here, or in use",
     ),
-    perhaps_here("doctor::without_user_namespaces_the_sysctl_is_named", LOCKED),
     perhaps_here(
-        "doctor::a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl",
+        "doctor::doctor_names_the_sysctl_that_disables_user_namespaces",
+        LOCKED,
+    ),
+    perhaps_here(
+        "doctor::doctor_names_a_disabled_kind_of_namespace_and_its_sysctl",
         LOCKED,
     ),
     no_ufw(PACKAGED[0]),
     no_ufw(PACKAGED[1]),
-    perhaps_here("paths::foreign::a_policy_of_nft_is_opened", NO_PROGRAM),
+    perhaps_here("paths::foreign::a_drop_policy_of_nft_is_opened", NO_PROGRAM),
     perhaps_here(
         "paths::foreign::an_input_policy_does_not_close_published_ports",
         NO_PROGRAM,
@@ -105,18 +108,18 @@ const EXPECTED: [Skip; 20] = [
         "paths::foreign::the_printed_commands_open_a_legacy_firewall",
         NO_PROGRAM,
     ),
-    no_v1("ch02_cgroups::a_value_that_is_set_is_the_groups"),
-    no_v1("ch02_cgroups::the_processors_are_those_of_the_list"),
-    no_v1("ch02_cgroups::two_that_want_one_processor_get_it_by_their_shares"),
+    no_v1("ch02_cgroups::set_writes_the_values_of_the_group"),
+    no_v1("ch02_cgroups::a_process_may_use_only_the_cpus_of_the_cpuset"),
+    no_v1("ch02_cgroups::two_groups_share_one_cpu_in_proportion_to_their_weights"),
     no_v1(
-        "ch02_cgroups::who_takes_more_memory_than_the_group_may_is_killed_also_in_a_nested_group",
+        "ch02_cgroups::a_process_that_exceeds_the_memory_limit_of_an_outer_group_is_killed",
     ),
-    no_v1("ch03_limits::each_chapter_from_here_on_takes_the_limits_and_they_bite"),
+    no_v1("ch03_limits::this_and_later_chapters_apply_the_limits"),
     no_v1(
-        "chapters::ch03_limits::killed_before_any_system_call_the_group_goes_with_the_next_run",
+        "chapters::ch03_limits::the_next_run_removes_the_group_of_a_run_killed_at_any_system_call",
     ),
     no_v1(
-        "ch03_limits::the_group_has_the_containers_id_and_its_limits_and_goes_with_it",
+        "ch03_limits::the_containers_group_has_its_id_and_limits_and_is_removed_with_it",
     ),
 ];
 
@@ -158,7 +161,7 @@ mod tests {
         assert_eq!(of("/boot/vmlinuz", aufs), Expected::Perhaps(reason));
         assert_eq!(of("here", aufs), Expected::Perhaps(reason));
         assert_eq!(of("6.1", "ch02_union::overlay::x"), Expected::No);
-        let disk = "ch03_limits::a_disk_is_read_no_faster_than_it_may_be";
+        let disk = "ch03_limits::io_limits_the_read_rate_of_a_disk";
         let reason = "there is no disk that may be read";
         assert_eq!(of("here", disk), Expected::Perhaps(reason));
         assert_eq!(of("6.1", disk), Expected::No);

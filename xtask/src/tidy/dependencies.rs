@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_alternative_must_be_allowed_and_all_that_are_joined() {
+    fn one_alternative_of_or_and_all_parts_of_and_must_be_allowed() {
         for license in [
             "MIT",
             "MIT/Apache-2.0",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_is_used_is_checked_and_a_finding_names_it() {
+    fn each_used_package_is_checked_and_named_in_the_finding() {
         let package = |name: &str, license: &str, rust: Option<&str>| Package {
             id: name.to_owned(),
             name: name.to_owned(),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_claim_of_the_readme_is_the_checked_version() {
+    fn the_readme_states_the_checked_version() {
         let readme =
             |text: &str| File { path: "README.md".into(), text: text.into() };
         assert!(claim(&readme("Rust 1.89 or later"), "1.89").is_none());

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_of_three_by_way_of_a_parent_is_found() {
+    fn a_cycle_of_three_files_through_a_parent_is_found() {
         let files = [
             ("lib", "mod a;\nmod b;"),
             ("a", "mod c;\nuse crate::b::B;"),

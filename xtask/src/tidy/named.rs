@@ -103,7 +103,7 @@ mod tests {
     use super::super::{made_up, said};
 
     #[test]
-    fn a_renamed_test_and_a_row_without_one_are_found() {
+    fn a_renamed_test_and_a_row_without_a_test_are_found() {
         let code = "#[test]\n#[file_serial(machine)]\nfn it_is_so() {}\n\n\
                     fn no_test_of_ours() {}\n";
         let found = |row: &str| {

@@ -172,8 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chapters_library_that_is_too_long_is_found_and_its_main_is_not_part_of_it()
-    {
+    fn the_size_of_a_chapters_library_is_limited_without_its_main() {
         let text = "fn f() {}\n".repeat(FILE);
         let found = |last: &str| {
             let path = |name: &str| format!("chapters/a/src/{name}.rs");

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_kvm_is_told_from_one_that_fails() {
+    fn a_missing_kvm_and_a_device_that_is_not_kvm_are_distinguished() {
         assert!(refused("/nonexistent/kvm").contains("No such file"));
         assert!(refused("/dev/null").contains("exists, but is not KVM"));
         let file = tempfile::NamedTempFile::new().unwrap();

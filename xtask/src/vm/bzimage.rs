@@ -113,7 +113,7 @@ mod tests {
         })]
 
         #[test]
-        fn whatever_is_in_an_image_it_is_a_kernel_or_an_error(
+        fn any_image_is_read_without_a_panic(
             sectors in 0..3_u8,
             offset in prop_oneof![3 => 0..64_u32, 1 => any::<u32>()],
             length in prop_oneof![3 => 0..64_u32, 1 => any::<u32>()],
@@ -134,7 +134,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_in_a_file_its_release_is_a_word(bytes in vec(any::<u8>(), 0..700)) {
+        fn the_release_of_any_file_is_one_word(bytes in vec(any::<u8>(), 0..700)) {
             for start in [&b"\x7fELF"[..], b""] {
                 let image = [start, &bytes, b"Linux version 6.1"].concat();
                 let _ = vmlinux(&image);
@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_ends_with_its_magic_number_is_cut_off() {
+    fn a_payload_that_ends_after_its_magic_number_is_refused() {
         let image = bzimage(1, 0, 4, MAGICS[0]);
         assert!(vmlinux(&image).is_err());
     }
 
     #[test]
-    fn what_is_no_kernel_is_refused() {
+    fn files_that_are_not_kernels_are_refused() {
         assert!(vmlinux(b"#!/bin/sh").is_err());
         assert!(release(b"\x7fELF\x02\x01\x01").is_err());
         let mut cut_off = vec![0; 0x300];
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vmlinux_says_its_release() {
+    fn the_release_of_a_vmlinux_is_found() {
         let image = b"\x7fELF\x02\0\0Linux version 6.1.0-47-amd64 (gcc)\0";
         assert_eq!(release(image).unwrap(), "6.1.0-47-amd64");
     }

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_header_begins_at_a_multiple_of_four() {
+    fn each_header_starts_at_a_multiple_of_four() {
         let mut tree = Tree::default();
         tree.add("bin/a", Node::File(0o644, b"12345".to_vec()));
         tree.add("bin/bb", Node::Symlink(b"a".to_vec()));

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_lists_a_file_whose_content_is_where_its_inode_says() {
+    fn a_file_is_listed_in_the_root_and_its_inode_locates_its_content() {
         let mut tree = Tree::default();
         tree.add("word", Node::File(0o644, b"content".to_vec()));
         let image = image(&tree);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_a_large_directory_fill_its_blocks_and_cross_none() {
+    fn no_entry_of_a_large_directory_crosses_a_block() {
         let mut tree = Tree::default();
         for index in 0..1000 {
             let name = format!("file-with-a-name-of-some-length-{index:099}");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checker_where_there_is_one_finds_nothing_wrong() {
+    fn e2fsck_finds_no_error_in_an_image() {
         let mut tree = Tree::default();
         for index in 0..3000 {
             let name = format!("many/file-with-a-long-name-{index:0100}");

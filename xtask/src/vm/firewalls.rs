@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_libraries_and_links_are_picked_and_all_else_is_not() {
+    fn only_programs_libraries_and_links_are_selected() {
         let dir = tempfile::tempdir().unwrap();
         let files = [
             "usr/sbin/xtables-nft-multi",

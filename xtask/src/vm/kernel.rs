@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_that_come_or_change_beside_an_image_are_taken() {
+    fn added_or_changed_modules_beside_an_image_are_used() {
         let dir = tempfile::tempdir().unwrap();
         let (cache, image) =
             (dir.path().join("kernels"), dir.path().join("vmlinux"));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_no_kernel_is_refused_and_leaves_nothing() {
+    fn a_path_that_is_not_a_kernel_is_refused_and_leaves_no_files() {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().join("kernels");
         let file = dir.path().join("file");

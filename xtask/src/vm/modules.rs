@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_comes_with_those_it_depends_on_and_no_others() {
+    fn a_module_is_selected_with_its_dependencies_only() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         for name in ["net/bridge/bridge.ko", "net/stp.ko", "gpu/big.ko"] {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn drivers_come_after_what_they_need_and_none_means_no_disk() {
+    fn drivers_follow_their_dependencies_and_a_missing_one_means_no_disk() {
         let dir = tempfile::tempdir().unwrap();
         let list = "v/virtio_mmio.ko: v/virtio.ko v/ring.ko\nv/virtio.ko: v/ring.ko\n\
                     v/ring.ko:\nb/virtio_blk.ko: v/virtio.ko v/ring.ko\n";
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_trimmed_and_what_is_no_module_stays() {
+    fn a_module_is_trimmed_and_other_data_are_unchanged() {
         let mut signed = b"ELF code\0.text\0.BTF\0.data\0".to_vec();
         let plain = b"ELF code\0.text\0_BTF\0.data\0".to_vec();
         assert_eq!(trimmed(signed.clone()), plain);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_kernels() {
+    fn module_names_are_those_of_the_kernel() {
         assert_eq!(
             module("kernel/net/ipv4/netfilter/ipt-REJECT.ko.xz"),
             "ipt_REJECT"

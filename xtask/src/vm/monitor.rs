@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word_for_the_shell() {
+    fn a_path_is_quoted_as_one_word() {
         assert_eq!(quoted(Path::new("/a b'c")), r"'/a b'\''c'");
     }
 }

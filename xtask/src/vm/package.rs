@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_of_a_series_is_taken() {
+    fn the_newest_package_of_a_series_is_selected() {
         let names = [
             "linux-image-6.1.0-9-cloud-amd64",
             "linux-image-6.1.0-47-cloud-amd64",

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_removes_its_own_and_what_dead_ones_left() {
+    fn a_run_removes_its_directory_and_those_of_dead_runs() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("dead.lock"), "").unwrap();
         fs::create_dir_all(dir.path().join("dead.run/half")).unwrap();

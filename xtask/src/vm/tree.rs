@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_brings_its_directories_and_a_part_can_be_taken_out() {
+    fn adding_a_file_creates_its_directories_and_take_removes_a_subtree() {
         let mut tree = Tree::default();
         tree.add("/usr/lib/a", Node::File(0o644, b"x".to_vec()));
         tree.add("/usr-x", Node::Symlink(b"usr".to_vec()));

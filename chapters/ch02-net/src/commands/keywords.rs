@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_come_in_any_order() {
+    fn pairs_may_be_in_any_order() {
         let both = [Some("a".to_owned()), Some("b".to_owned())];
         assert_eq!(read(&["via", "a", "dev", "b"]), Ok(both.clone()));
         assert_eq!(read(&["dev", "b", "via", "a"]), Ok(both));
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pair_is_named() {
+    fn an_invalid_pair_is_named() {
         for (words, error) in [
             (
                 &["eth0"][..],

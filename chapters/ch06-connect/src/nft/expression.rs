@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_reads_as_nft_writes_it() {
+    fn a_rule_is_printed_as_nft_prints_it() {
         let rule = [
             Expression::Source(Ipv4Addr::new(127, 0, 0, 0), 8),
             Expression::OutputDevice(Is::Not, "br0"),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_compared_with_its_end() {
+    fn a_device_name_is_padded_with_zeros() {
         assert_eq!(device("br0"), *b"br0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(device("a2345678901234567"), *b"a23456789012345\0");
     }

@@ -72,7 +72,7 @@ fn two_plain_rules_open_a_foreign_firewall() {
 }
 
 #[test]
-fn processes_at_once_add_the_rules_once() {
+fn concurrent_processes_add_the_rules_once() {
     let lab = Lab::new();
     foreign_firewall(&lab.host, Family::Inet, "mine", "passing");
     let rules = lab.host.rules();
@@ -101,7 +101,7 @@ fn processes_at_once_add_the_rules_once() {
 
 /// A chain with the policy drop, created by nft(8).
 #[test]
-fn a_policy_of_nft_is_opened() {
+fn a_drop_policy_of_nft_is_opened() {
     let lab = Lab::new();
     let Lab { host, k1, .. } = &lab;
     let hook = "{ type filter hook forward priority 0; policy drop; }";
@@ -242,7 +242,7 @@ fn the_printed_commands_open_a_legacy_firewall() {
 }
 
 #[test]
-fn the_probe_tells_what_is_missing() {
+fn the_probe_reports_the_missing_condition() {
     let lab = Lab::new();
     let Lab { host, k1, .. } = &lab;
     let rules = host.rules();

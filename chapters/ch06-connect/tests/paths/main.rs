@@ -85,7 +85,7 @@ fn rows(lab: &Lab) -> Vec<String> {
 }
 
 #[test]
-fn each_path_leads_where_the_table_says() {
+fn each_path_has_the_result_of_the_table() {
     let lab = Lab::new();
     lab.client.add_route("192.168.10.0", 24, "203.0.113.1");
     let table = table(&lab.host, &published(None, 8080, 80));
@@ -184,7 +184,7 @@ fn forged_packets_from_loopback_are_dropped() {
 }
 
 #[test]
-fn a_bridge_has_the_mtu_of_the_way_out() {
+fn a_bridge_has_the_mtu_of_the_default_route() {
     let lab = Lab::new();
     let route = lab.host.route();
     let made = |name: &str, third: u8| {
@@ -275,7 +275,7 @@ fn the_table_ends_with_its_process() {
 }
 
 #[test]
-fn the_owner_of_a_table_is_told_and_no_other_process() {
+fn only_the_owner_of_a_table_is_notified() {
     let lab = Lab::new();
     let ids = [Id::new().unwrap(), Id::new().unwrap()];
     let [one, other] = ids.each_ref().map(|id| {
@@ -298,7 +298,7 @@ fn the_owner_of_a_table_is_told_and_no_other_process() {
 }
 
 #[test]
-fn many_ports_are_one_commit() {
+fn many_ports_need_only_one_commit() {
     let lab = Lab::new();
     let ports: Vec<Published> =
         (20_000..21_000).flat_map(|port| published(None, port, port)).collect();

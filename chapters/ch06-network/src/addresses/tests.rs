@@ -61,7 +61,7 @@ impl Place {
 }
 
 #[test]
-fn an_address_is_noted_then_taken_and_given_back() {
+fn an_address_is_noted_claimed_and_released() {
     let place = Place::new();
     let network = place.network("192.168.10.0/24");
     let (one, _one) = place.container(Some("one"));
@@ -85,7 +85,7 @@ fn an_address_is_noted_then_taken_and_given_back() {
 }
 
 #[test]
-fn a_container_that_was_disconnected_since_the_claim_is_left_out() {
+fn a_container_disconnected_since_the_claim_is_left_out() {
     let place = Place::new();
     let network = place.network("192.168.10.0/24");
     let (stays, _stays) = place.container(Some("stays"));
@@ -107,7 +107,7 @@ fn a_container_that_was_disconnected_since_the_claim_is_left_out() {
 }
 
 #[test]
-fn a_line_of_a_symlink_that_was_replaced_does_not_count() {
+fn a_line_of_a_replaced_symlink_does_not_count() {
     let place = Place::new();
     let network = place.network("192.168.10.0/24");
     let (one, _one) = place.container(Some("one"));
@@ -153,7 +153,7 @@ fn the_search_begins_again_at_the_lowest_address() {
 }
 
 #[test]
-fn a_full_network_says_so_and_never_gives_a_special_address() {
+fn a_full_network_is_reported_and_never_assigns_a_special_address() {
     for (subnet, count) in [
         ("10.0.0.0/29", 5),
         ("10.0.0.0/30", 1),
@@ -189,7 +189,7 @@ fn a_full_network_says_so_and_never_gives_a_special_address() {
 }
 
 #[test]
-fn a_wanted_address_is_given_or_the_error_says_why_not() {
+fn a_requested_address_is_assigned_or_the_error_says_why_not() {
     let place = Place::new();
     let network = place.network("192.168.10.0/24");
     let (one, _one) = place.container(Some("one"));
@@ -211,7 +211,7 @@ fn a_wanted_address_is_given_or_the_error_says_why_not() {
 }
 
 #[test]
-fn a_dead_containers_address_is_taken_only_where_it_is_needed() {
+fn the_address_of_a_dead_container_is_reused_only_if_needed() {
     let place = Place::new();
     let network = place.network("192.168.10.0/30");
     let (dead, lock) = place.container(Some("dead"));
@@ -233,7 +233,7 @@ fn a_dead_containers_address_is_taken_only_where_it_is_needed() {
 }
 
 #[test]
-fn a_container_that_the_table_does_not_know_keeps_its_address() {
+fn a_container_with_an_unknown_note_keeps_its_address() {
     let place = Place::new();
     let network = place.network("192.168.10.0/30");
     let (later, lock) = place.container(None);
@@ -249,7 +249,7 @@ fn a_container_that_the_table_does_not_know_keeps_its_address() {
 }
 
 #[test]
-fn what_no_container_owns_is_removed_and_other_files_are_ignored() {
+fn addresses_without_a_container_are_removed_and_others_ignored() {
     let place = Place::new();
     let network = place.network("192.168.10.0/30");
     let directory = network.addresses(&place.state);
@@ -273,7 +273,7 @@ fn what_no_container_owns_is_removed_and_other_files_are_ignored() {
 }
 
 #[test]
-fn no_address_of_a_network_that_was_removed_or_replaced_is_given() {
+fn a_removed_or_replaced_network_assigns_no_address() {
     let place = Place::new();
     let old = place.network("192.168.10.0/24");
     let (one, _one) = place.container(None);
@@ -327,7 +327,7 @@ proptest! {
     /// Compare with a model: the first free host after the last one, with
     /// wrap-around.
     #[test]
-    fn the_next_address_is_the_first_that_is_free_in_a_circle(
+    fn the_next_address_is_the_next_free_one_with_wrap_around(
         prefix in 24_u8..=31,
         taken in proptest::collection::btree_set(0_u32..256, 0..256),
         last in proptest::option::of(0_u32..256),

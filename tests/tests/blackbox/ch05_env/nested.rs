@@ -1,5 +1,5 @@
 //! Root of a user namespace: it runs containers as an ordinary user does, or gets a
-//! hint that is true.
+//! correct hint.
 
 use std::fs;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ fn root_of_a_user_namespace_runs_a_container() {
         nested(&lab, new, &id).assert().success().stdout("0\n");
         let flags = ["--user", "--mount", "--pid"];
         wrapped(&lab, new, &flags, &id).assert().success().stdout("0\n");
-        // Twice.
+        // In a user namespace inside another one.
         let mut twice = new(&lab, "ch02-setns");
         let setns = lab.dir().join("ch02-setns");
         if !setns.exists() {
@@ -56,7 +56,7 @@ fn root_of_a_user_namespace_runs_a_container() {
 
 #[test]
 #[file_serial(machine)]
-fn root_of_a_user_namespace_makes_images_and_reads_them_back() {
+fn root_of_a_user_namespace_creates_images_and_runs_them() {
     let lab = Lab::new();
     for new in BOTH {
         let ok = |words: &[&str]| {
@@ -83,10 +83,10 @@ fn root_of_a_user_namespace_makes_images_and_reads_them_back() {
 
 #[test]
 #[file_serial(machine)]
-fn root_of_a_user_namespace_keeps_its_state_where_its_user_does() {
+fn root_of_a_user_namespace_uses_the_state_directory_of_its_user() {
     let lab = Lab::new();
-    // Root's own state directory has the marks of an overlay that only the host's
-    // root reads and writes.
+    // The state directory of root contains attributes of overlayfs that only the host's
+    // root can read and write.
     let mut images = nested(&lab, Lab::chapter, &["images"]);
     images.env_remove("MYDOCKER_ROOT").assert().success();
     let mut run =
@@ -109,7 +109,7 @@ fn a_container_runs_in_a_container_of_an_ordinary_user() {
     let root = "export MYDOCKER_ROOT=/dev/shm/m MYDOCKER_BUSYBOX=/bin/busybox";
     let inner = "/b/ch05-env run --rm busybox sh -c 'id -u; echo $$'";
     run(&format!("{root}; {inner}")).success().stdout("0\n1\n");
-    // The write layer would be on an overlay.
+    // Here, the write layer would be on an overlay.
     let elsewhere = "export MYDOCKER_ROOT=/m MYDOCKER_BUSYBOX=/bin/busybox";
     let refused = run(&format!("{elsewhere}; {inner}")).code(125);
     refused.stderr(contains("MYDOCKER_ROOT=/dev/shm/mydocker"));
@@ -117,7 +117,7 @@ fn a_container_runs_in_a_container_of_an_ordinary_user() {
 
 #[test]
 #[file_serial(machine)]
-fn a_user_that_the_namespace_lacks_is_refused_with_a_hint_that_is_true() {
+fn an_unmapped_user_is_refused_with_a_correct_hint() {
     let lab = Lab::new();
     for new in BOTH {
         let words = ["run", "--rm", "-u", "7:8", "busybox", "true"];
@@ -136,7 +136,7 @@ fn a_user_that_the_namespace_lacks_is_refused_with_a_hint_that_is_true() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_is_joined_from_its_own_user_namespace_or_one_above() {
+fn exec_joins_only_from_the_same_or_a_parent_user_namespace() {
     let lab = Lab::new();
     let words = ["run", "-d", "--name", "one", "busybox", "sleep", "1000"];
     nested(&lab, Lab::as_user, &words).assert().success();
@@ -144,7 +144,7 @@ fn a_container_is_joined_from_its_own_user_namespace_or_one_above() {
     let mut outside = lab.as_user(BIN);
     let outside = outside.args(["exec", "one", "id", "-u"]).assert();
     outside.success().stdout("0\n");
-    // Each `unshare` makes another namespace.
+    // Each `unshare` creates a new namespace.
     let beside = nested(&lab, Lab::as_user, &["exec", "one", "id", "-u"]).assert();
     let hint = "use exec where the container was started";
     beside.code(125).stderr(contains(hint));

@@ -1,5 +1,6 @@
-//! `-u` and the standard streams: another user opens /dev/stdin, /dev/stdout and
-//! /dev/stderr, and the caller's files and pipes stay as they are.
+//! `-u` and the standard streams: another user can open /dev/stdin, /dev/stdout and
+//! /dev/stderr, although the owners and modes of the caller's files and pipes do not
+//! change.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write, pipe};
@@ -17,7 +18,7 @@ use crate::containers::{Detached, accounts};
 const OPEN_ALL: &str =
     "echo x >/dev/stdout; echo y >/dev/stderr; cat /dev/stdin; exit 3";
 
-/// What the caller's three streams are.
+/// The kind of the caller's three streams.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Pipe,
@@ -69,7 +70,7 @@ impl Streams {
         }
     }
 
-    /// Owner, group and mode of each.
+    /// Owner, group and mode of each stream.
     fn owners(&self) -> [(u32, u32, u32); 3] {
         self.ours.each_ref().map(|file| {
             let about = file.metadata().unwrap();
@@ -77,7 +78,7 @@ impl Streams {
         })
     }
 
-    /// Run it on them: the exit code, and what it printed.
+    /// Run a command with these streams. Returns the exit status and the output.
     fn run(self, mut command: Command) -> (Option<i32>, [String; 2]) {
         let [input, out, err] =
             self.ours.each_ref().map(|file| Stdio::from(file.try_clone().unwrap()));
@@ -114,7 +115,7 @@ fn expected(kind: Kind) -> (Option<i32>, [String; 2]) {
 
 #[test]
 #[file_serial(machine)]
-fn another_user_opens_the_streams_of_run_and_the_callers_files_stay_as_they_are() {
+fn another_user_can_open_the_streams_of_run_without_a_chown() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     for kind in KINDS {
@@ -130,7 +131,7 @@ fn another_user_opens_the_streams_of_run_and_the_callers_files_stay_as_they_are(
 
 #[test]
 #[file_serial(machine)]
-fn another_user_opens_the_streams_of_exec_and_the_callers_files_stay_as_they_are() {
+fn another_user_can_open_the_streams_of_exec_without_a_chown() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let one = One::new(&lab, &[]);
@@ -156,7 +157,7 @@ fn another_user_opens_the_streams_of_exec_and_the_callers_files_stay_as_they_are
 
 #[test]
 #[file_serial(machine)]
-fn another_user_opens_the_streams_in_the_background() {
+fn another_user_can_open_the_streams_of_a_detached_container() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let script = format!("({OPEN_ALL}); echo $?");
@@ -166,7 +167,7 @@ fn another_user_opens_the_streams_in_the_background() {
     let logs = lab.chapter(BIN).args(["logs", "one"]).assert().success();
     logs.stdout("x\n3\n").stderr("y\n");
     drop(one);
-    // With -i standard input is a pipe that this program made.
+    // With -i, standard input is a pipe that mydocker created.
     let script = "read word </dev/stdin; echo got $word >/dev/stdout";
     let words = ["-i", "-u", "ann", "busybox", "sh", "-c", script];
     let one = Detached::new(&lab, "ch05-attach", Lab::chapter, &words);
@@ -178,7 +179,7 @@ fn another_user_opens_the_streams_in_the_background() {
 
 #[test]
 #[file_serial(machine)]
-fn what_another_user_does_not_read_of_a_file_is_the_callers() {
+fn unread_input_of_a_file_is_left_to_the_caller() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let path = lab.dir().join("lines");
@@ -199,7 +200,7 @@ fn what_another_user_does_not_read_of_a_file_is_the_callers() {
 
 #[test]
 #[file_serial(machine)]
-fn copied_streams_take_large_data_and_end_as_others_do() {
+fn copied_streams_carry_large_data_and_end_like_plain_streams() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let one = One::new(&lab, &[]);
@@ -209,7 +210,7 @@ fn copied_streams_take_large_data_and_end_as_others_do() {
     cat.args(exec).args(["cat", "/dev/stdin"]).write_stdin(large.clone());
     let got = cat.assert().success().get_output().stdout.clone();
     assert!(got == large, "{} bytes", got.len());
-    // A program that does not read, or reads no more.
+    // A program that does not read, and one that closes its input.
     for script in ["sleep 0.3; exit 4", "exec <&-; sleep 0.3; exit 4"] {
         let mut quiet = lab.command(&[], BIN);
         quiet.args(exec).args(["sh", "-c", script]);
@@ -222,7 +223,7 @@ fn copied_streams_take_large_data_and_end_as_others_do() {
         assert_eq!(quiet.wait().unwrap().code(), Some(4), "{script}");
         assert!(writes.join().unwrap(), "{script}");
     }
-    // A reader that goes away ends the program, by SIGPIPE.
+    // If the reader closes the pipe, SIGPIPE ends the program.
     let mut yes = lab.command(&[], BIN);
     yes.args(exec).arg("yes").stdout(Stdio::piped());
     let mut yes = yes.spawn().unwrap();
@@ -235,7 +236,7 @@ fn copied_streams_take_large_data_and_end_as_others_do() {
 
 #[test]
 #[file_serial(machine)]
-fn streams_are_copied_only_for_a_user_who_is_not_the_callers() {
+fn streams_are_copied_only_for_another_user_than_the_callers() {
     let mut lab = Lab::new();
     accounts(&mut lab);
     let one = One::new(&lab, &[]);
@@ -249,7 +250,7 @@ fn streams_are_copied_only_for_a_user_who_is_not_the_callers() {
         assert_eq!(trace.contains("the pipe of stdin"), copies, "{trace}");
     }
     drop(one);
-    // Root of the container is not the host's root, who has opened the streams.
+    // Root of the container is not the host's root, which opened the streams.
     let two = Detached::new(&lab, BIN, Lab::as_user, &["busybox", "sleep", "1000"]);
     let mut exec = lab.command(&[], BIN);
     exec.env("MYDOCKER_ROOT", two.state());

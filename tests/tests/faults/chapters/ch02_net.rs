@@ -1,4 +1,4 @@
-//! A pair of namespaces of ch02-net, with the devices between them.
+//! `pair` of ch02-net, killed.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use blackbox::{Lab, Side};
 use nix::sys::signal::Signal;
 
-/// A run that takes longer than this hangs.
+/// A run that takes longer counts as a hang.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn nothing_of_the_pair_is_left_wherever_its_host_side_is_killed_while_it_is_made() {
+fn pair_leaves_nothing_if_its_host_side_is_killed_at_any_system_call() {
     let lab = Lab::with_patience(PATIENCE);
     let mut killed = 0;
     for number in (0..).step_by(7) {
@@ -23,11 +23,11 @@ fn nothing_of_the_pair_is_left_wherever_its_host_side_is_killed_while_it_is_made
             break;
         }
         run.signal(Side::Host, Signal::SIGKILL);
-        // Returns when nothing lives any more that descends from it.
+        // Returns when no descendant of it lives any more.
         assert_eq!(run.end(), 137, "{number}");
-        assert!(begun.elapsed() < PATIENCE, "{number}: it went on living");
+        assert!(begun.elapsed() < PATIENCE, "{number}: a process still lives");
         killed += 1;
     }
-    // It makes some hundred calls, most of them for the pair.
+    // It makes about a hundred calls, most of them for the pair.
     assert!(killed > 10, "{killed}");
 }

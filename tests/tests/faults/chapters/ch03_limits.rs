@@ -6,7 +6,7 @@ use blackbox::{Lab, Side, lack_memory_or_cpuset};
 use nix::sys::signal::Signal;
 
 #[test]
-fn killed_before_any_system_call_the_group_goes_with_the_next_run() {
+fn the_next_run_removes_the_group_of_a_run_killed_at_any_system_call() {
     if lack_memory_or_cpuset() {
         return;
     }
@@ -18,7 +18,7 @@ fn killed_before_any_system_call_the_group_goes_with_the_next_run() {
         });
         if !run.to(Side::Host, number) {
             assert_eq!(run.end(), 0);
-            assert!(number > 80, "the host side makes but {number} system calls");
+            assert!(number > 80, "the host side makes only {number} system calls");
             break;
         }
         run.signal(Side::Host, Signal::SIGKILL);
@@ -34,7 +34,7 @@ fn killed_before_any_system_call_the_group_goes_with_the_next_run() {
     lab.chapter("ch03-limits").args(["run", "true"]).assert().success();
 }
 
-/// How many directories of groups there are.
+/// The number of group directories of containers.
 fn own_groups() -> usize {
     let roots = blackbox::cgroup_roots().into_iter();
     let entries = roots.flat_map(|root| fs::read_dir(root).into_iter().flatten());

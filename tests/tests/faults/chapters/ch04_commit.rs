@@ -1,4 +1,4 @@
-//! A commit of ch04-commit, killed, and beside the end of its container.
+//! `commit` of ch04-commit, killed, and while its container ends.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use super::ok;
 const BIN: &str = "ch04-commit";
 
 #[test]
-fn killed_before_any_system_call_a_commit_leaves_a_whole_image_or_nothing() {
+fn a_commit_killed_at_any_system_call_leaves_a_complete_image_or_none() {
     let lab = Lab::new();
     let before = layers(&lab.state());
     ok(
@@ -61,7 +61,7 @@ fn killed_before_any_system_call_a_commit_leaves_a_whole_image_or_nothing() {
 }
 
 #[test]
-fn one_that_ends_while_it_is_copied_is_copied_whole_or_not_at_all() {
+fn a_commit_of_an_ending_container_is_complete_or_fails() {
     let lab = Lab::new();
     let script = "mkdir a b c; touch a/1 b/1 c/1; echo > /ready; sleep 1000";
     for flags in [&[][..], &["--rm"]] {
@@ -71,13 +71,14 @@ fn one_that_ends_while_it_is_copied_is_copied_whole_or_not_at_all() {
             command.args(["busybox", "sh", "-c", script]);
             let mut run = command.spawn().unwrap();
             until(|| ready(&lab.state()));
-            let mut commit = lab.overheard(BIN, &["commit", "one", "image"]);
+            let mut commit =
+                lab.traced_with_stderr(BIN, &["commit", "one", "image"]);
             let reached = commit.to(Side::Host, number);
             let mut kill = lab.chapter("ch05-stop");
             kill.args(["kill", "one"]).assert().success();
             assert_eq!(run.wait().unwrap().code(), Some(137));
             let code = commit.end_beside_others();
-            let said = lab.said();
+            let said = lab.traced_stderr();
             if code == 0 {
                 assert_eq!(said, "", "{number}");
                 let words = ["run", "--rm", "image", "sh", "-c", "echo /[abc]/1"];
@@ -102,7 +103,7 @@ fn one_that_ends_while_it_is_copied_is_copied_whole_or_not_at_all() {
     }
 }
 
-/// Whether the one container has made its file `ready`.
+/// Whether the only container has created its file `ready`.
 fn ready(state: &Path) -> bool {
     let entries = fs::read_dir(state.join("containers"));
     entries

@@ -1,4 +1,4 @@
-//! A run of ch04-volume, with a volume that is there.
+//! A run of ch04-volume, with an existing volume.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,17 +8,17 @@ use insta::assert_snapshot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-/// The containers of which anything is there.
+/// The number of containers that have left something.
 fn containers(lab: &Lab) -> usize {
     let count =
         |name| fs::read_dir(lab.state().join(name)).map_or(0, Iterator::count);
-    // The lock file is there first and goes last.
+    // The lock file is created first and removed last.
     let [locks, directories] = ["running", "containers"].map(count);
     assert!(directories <= locks);
     locks
 }
 
-/// A whole run with a volume that is there, held before each system call.
+/// A complete run with an existing volume, stopped before each system call.
 fn held(lab: &Lab) -> Traced {
     fs::create_dir_all(lab.dir().join("v")).unwrap();
     let _ = fs::remove_file(lab.dir().join("v/ran"));
@@ -33,8 +33,8 @@ fn ran(lab: &Lab) -> bool {
     lab.dir().join("v/ran").exists()
 }
 
-/// For each system call of one side, or each so many-th, a run that is about to make
-/// it.
+/// Call `act` with a run that is stopped before a system call of one side: for each call,
+/// or for every `stride`th.
 fn at_each_call(
     lab: &Lab,
     side: Side,
@@ -45,7 +45,7 @@ fn at_each_call(
         let mut run = held(lab);
         if !run.to(side, number) {
             assert_eq!(run.end(), 0);
-            assert!(number > 50, "{side:?} makes but {number} system calls");
+            assert!(number > 50, "{side:?} makes only {number} system calls");
             return;
         }
         act(number, run);
@@ -53,13 +53,13 @@ fn at_each_call(
 }
 
 #[test]
-fn killed_before_any_system_call_it_leaves_only_what_a_sweep_removes() {
+fn a_run_killed_at_any_system_call_leaves_only_what_a_sweep_removes() {
     let lab = Lab::new();
     for side in [Side::Host, Side::Guest] {
         at_each_call(&lab, side, 1, |number, mut run| {
             let executes = run.executes();
             run.signal(Side::Host, Signal::SIGKILL);
-            // Until nothing of it lives.
+            // Returns when no process of it lives.
             assert_eq!(run.end(), 137, "{side:?} {number}");
             assert!(executes || !ran(&lab), "{side:?} {number}");
             let left = containers(&lab);
@@ -75,7 +75,7 @@ fn killed_before_any_system_call_it_leaves_only_what_a_sweep_removes() {
 }
 
 #[test]
-fn ended_by_a_signal_before_any_system_call_it_cleans_up_by_itself() {
+fn a_run_ended_by_a_signal_at_any_system_call_cleans_up() {
     let lab = Lab::new();
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     for side in [Side::Host, Side::Guest] {
@@ -86,20 +86,21 @@ fn ended_by_a_signal_before_any_system_call_it_cleans_up_by_itself() {
             run.signal(Side::Host, signal);
             let code = run.end();
             assert_eq!(containers(&lab), 0, "{side:?} {number} {signal}");
-            // A program that runs is number 1 and deaf, and ends by itself.
+            // A running program is PID 1, which ignores the signal and ends by itself.
             let ended = code == 128 + signal as i32;
             assert!(ended || code == 0, "{side:?} {number}: {code}");
             if side == Side::Guest || executes {
                 own.push(!ended);
             } else if !ended {
-                // With two processors the child may come to exec before the host
-                // side comes to look at its signals.
+                // With two CPUs, the child may execute the program before the host side
+                // handles its signals.
                 outrun += 1;
             }
         });
-        assert!(outrun <= 10, "{outrun} times a signal was of no use");
-        // Once the child has said that it executes, and looks along PATH: the last
-        // few calls. Seldom it has come so far before the host side looks.
+        assert!(outrun <= 10, "{outrun} signals had no effect");
+        // This applies to the last few calls, when the child has reported that it executes
+        // the program, and searches PATH. Rarely, the child reaches them before the host
+        // side handles its signals.
         if side == Side::Guest {
             let ran = own.iter().filter(|ran| **ran).count();
             assert!(own.len() - ran > 50 && ran <= 15, "{own:?}");
@@ -108,7 +109,7 @@ fn ended_by_a_signal_before_any_system_call_it_cleans_up_by_itself() {
 }
 
 #[test]
-fn a_child_killed_before_any_system_call_is_told_and_cleaned_up() {
+fn a_child_killed_at_any_system_call_is_reported_and_cleaned_up() {
     let lab = Lab::new();
     let mut codes = Vec::new();
     at_each_call(&lab, Side::Guest, 3, |number, mut run| {
@@ -117,7 +118,8 @@ fn a_child_killed_before_any_system_call_is_told_and_cleaned_up() {
         assert!(!ran(&lab), "{number}");
         assert_eq!(containers(&lab), 0, "{number}");
     });
-    // Once it has said that it executes, its death counts as the program's.
+    // After the child has reported that it executes the program, its end counts as the end
+    // of the program.
     let lost = codes.iter().take_while(|code| **code == 125).count();
     assert!(codes[lost..].iter().all(|code| *code == 137), "{codes:?}");
     assert!(codes.len() - lost <= 10, "{codes:?}");
@@ -125,7 +127,7 @@ fn a_child_killed_before_any_system_call_is_told_and_cleaned_up() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn whichever_mount_fails_it_is_named_and_the_program_does_not_run() {
+fn each_failed_mount_is_reported_and_the_program_does_not_run() {
     let lab = Lab::new();
     let errors = lab.dir().join("errors");
     let mut named = Vec::new();
@@ -148,7 +150,7 @@ fn whichever_mount_fails_it_is_named_and_the_program_does_not_run() {
             break;
         };
         run.fail(Errno::ENODEV);
-        // A mount that is tried again finds nothing else.
+        // Each further mount fails in the same way.
         while run.step().is_some() {
             if run.call().is_some() {
                 run.fail(Errno::ENODEV);
@@ -157,7 +159,7 @@ fn whichever_mount_fails_it_is_named_and_the_program_does_not_run() {
         let code = run.end();
         let said = fs::read_to_string(&errors).unwrap();
         assert!(!ran(&lab), "{said}");
-        // What a kernel without overlayfs says.
+        // The error of a kernel without overlayfs.
         let advised = said.contains("hint: this kernel has no overlayfs");
         assert_eq!(advised, said.contains("mount(2) overlay"), "{said}");
         named.push(said.lines().next().unwrap_or_default().to_owned());
@@ -167,7 +169,7 @@ fn whichever_mount_fails_it_is_named_and_the_program_does_not_run() {
         assert_eq!(containers(&lab), 0, "{said}");
     }
     assert!(ran(&lab));
-    // Which of these there are to be hidden depends on the kernel.
+    // The paths that are masked depend on the kernel.
     named.retain(|line| !line.contains(" /proc/") && !line.contains(" /sys/"));
     let mut settings = insta::Settings::clone_current();
     settings.add_filter("[0-9a-f]{64}", "LAYER");

@@ -5,19 +5,20 @@ use blackbox::{Lab, Side, until};
 const BIN: &str = "ch05-attach";
 
 #[test]
-fn whenever_one_is_removed_who_attaches_is_told_so_in_words() {
+fn attach_reports_a_removal_at_any_system_call() {
     let lab = Lab::new();
     let name = lab.state().join("names/one");
     for number in (30..).step_by(3) {
         let mut run = lab.chapter(BIN);
         run.args(["run", "-d", "--rm", "--name", "one", "busybox", "sleep", "99"]);
         run.assert().success();
-        let mut attach = lab.overheard(BIN, &["attach", "--no-stdin", "one"]);
+        let mut attach =
+            lab.traced_with_stderr(BIN, &["attach", "--no-stdin", "one"]);
         assert!(attach.to(Side::Host, number));
         lab.chapter(BIN).args(["rm", "-f", "one"]).assert().success();
         until(|| name.symlink_metadata().is_err());
         let code = attach.end_beside_others();
-        let said = lab.said();
+        let said = lab.traced_stderr();
         let gone = [
             "container \"one\" not found",
             "container one has no record",
@@ -28,7 +29,7 @@ fn whenever_one_is_removed_who_attaches_is_told_so_in_words() {
             if code == 125 { told } else { said.is_empty() },
             "{number}: {said}"
         );
-        // It has got there, and whatever it does from here on it sees the end.
+        // It is attached. From now on, it sees the end of the program at any call.
         if code == 137 {
             break;
         }

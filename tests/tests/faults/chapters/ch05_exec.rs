@@ -1,17 +1,18 @@
-//! `exec` of ch05-exec, killed, and beside the end of its container.
+//! `exec` of ch05-exec, killed, and while its container ends.
 
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, One, ROOT, Side, alone, until};
+use blackbox::{Lab, One, ROOT, Side, is_alone, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const BIN: &str = "ch05-exec";
 
-/// How exec ends and what it says when the container's program is killed before its
-/// `number`th call, and `then` is done before it goes on; `None` when it makes no so many.
+/// Kill the program of the container before the `number`th call of `exec`, call `then`, and
+/// let `exec` continue. Returns the exit status of `exec` and its error; `None` if it makes
+/// fewer calls.
 fn beside_a_kill(
     lab: &Lab,
     flags: &[&str],
@@ -20,7 +21,7 @@ fn beside_a_kill(
 ) -> Option<(i32, String)> {
     let mut one = One::new(lab, ROOT, flags, "");
     let program = Pid::from_raw(one.pid());
-    let mut exec = lab.overheard(BIN, &["exec", "one", "true"]);
+    let mut exec = lab.traced_with_stderr(BIN, &["exec", "one", "true"]);
     if !exec.to(Side::Host, number) {
         assert_eq!(exec.end_beside_others(), 0);
         return None;
@@ -29,11 +30,11 @@ fn beside_a_kill(
     one.ends = true;
     then();
     let code = exec.end_beside_others();
-    Some((code, lab.said()))
+    Some((code, lab.traced_stderr()))
 }
 
 #[test]
-fn whenever_the_container_ends_exec_does_and_says_why() {
+fn exec_ends_with_the_container_at_any_system_call_and_says_why() {
     let lab = Lab::new();
     let mut refused = 0;
     for number in (0..).step_by(7) {
@@ -42,7 +43,7 @@ fn whenever_the_container_ends_exec_does_and_says_why() {
         };
         match code {
             125 => assert!(said.contains("container one is not running"), "{said}"),
-            // It ran: to its end, or to the container's.
+            // The program ran to its own end, or to that of the container.
             0 | 137 => assert_eq!(said, "", "{number}"),
             _ => panic!("{number}: {code} {said}"),
         }
@@ -52,10 +53,10 @@ fn whenever_the_container_ends_exec_does_and_says_why() {
 }
 
 #[test]
-fn of_one_that_was_removed_nobody_says_that_its_host_side_was_killed() {
+fn exec_does_not_report_a_removal_as_a_killed_host_side() {
     let lab = Lab::new();
     let name = lab.state().join("names/one");
-    // It is removed, unless a process of this exec has to be reaped first.
+    // The container is removed, unless a process of this exec must be reaped first.
     let removed = || {
         for _ in 0..30 {
             if name.symlink_metadata().is_err() {
@@ -75,7 +76,7 @@ fn of_one_that_was_removed_nobody_says_that_its_host_side_was_killed() {
 }
 
 #[test]
-fn killed_at_any_stage_it_leaves_nothing_in_the_container() {
+fn an_exec_killed_at_any_system_call_leaves_nothing_in_the_container() {
     let lab = Lab::new();
     let one = One::new(&lab, ROOT, &[], "");
     for side in [Side::Host, Side::Guest] {
@@ -91,11 +92,11 @@ fn killed_at_any_stage_it_leaves_nothing_in_the_container() {
             }
             exec.signal(side, Signal::SIGKILL);
             let code = exec.end_beside_others();
-            // The intermediate may have done all it had to do.
+            // The intermediate process may have finished its work.
             let expected =
                 if side == Side::Host { &[137][..] } else { &[0, 125, 137] };
             assert!(expected.contains(&code), "{side:?} {number}: {code}");
-            until(|| alone(&one));
+            until(|| is_alone(&one));
         }
     }
     assert_eq!(one.sh("echo alive"), "alive\n");

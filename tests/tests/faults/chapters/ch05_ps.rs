@@ -1,13 +1,13 @@
-//! `ps` of ch05-ps, while a container is made and removed.
+//! `ps` of ch05-ps, while a container is created and removed.
 
 use blackbox::{Lab, Side, all, only};
 
 const BIN: &str = "ch05-ps";
 
 #[test]
-fn while_one_is_made_and_removed_no_look_is_an_error_or_tells_what_is_not_so() {
+fn ps_is_correct_at_any_system_call_of_run_and_rm() {
     let lab = Lab::new();
-    // A run, its program's end, and its removal, held before each third call.
+    // A run, the end of its program, and its removal, stopped before every third call.
     for words in
         [&["run", "--rm", "busybox", "true"][..], &["run", "busybox", "true"]]
     {
@@ -26,7 +26,7 @@ fn while_one_is_made_and_removed_no_look_is_an_error_or_tells_what_is_not_so() {
             }
         }
         assert_eq!(run.end(), 0);
-        // One after the other, though its program may have ended before a look.
+        // The states come in this order. A state may be missing if it is too short.
         let order = ["starting", "running", "ending", "exited"];
         let mut places = seen.iter().map(|it| order.iter().position(|o| o == it));
         assert!(places.all(|place| place.is_some()), "{words:?}: {seen:?}");

@@ -12,7 +12,7 @@ use super::ok;
 const BIN: &str = "ch05-rm";
 
 #[test]
-fn a_removal_that_is_killed_before_any_call_is_finished_by_the_next() {
+fn a_removal_killed_at_any_system_call_is_completed_by_the_next() {
     let lab = Lab::new();
     for number in (0..).step_by(4) {
         match number % 8 {
@@ -44,7 +44,7 @@ fn dead(lab: &Lab, name: &str) {
     run.wait().unwrap();
 }
 
-/// No container has left anything in the state directory.
+/// Whether no container has left anything in the state directory.
 fn is_empty(state: &Path) -> bool {
     let places = ["containers", "running", "names"].map(|name| state.join(name));
     places

@@ -7,19 +7,19 @@ use super::ok;
 const BIN: &str = "ch05-stop";
 
 #[test]
-fn whenever_one_is_removed_who_waits_for_it_is_told_no_untruth() {
+fn wait_reports_the_truth_if_a_removal_happens_at_any_system_call() {
     let lab = Lab::new();
     let words = ["run", "--name", "web", "busybox", "sh", "-c", "exit 3"];
     for number in (0..).step_by(2) {
         lab.chapter(BIN).args(words).assert().code(3);
-        let mut wait = lab.overheard(BIN, &["wait", "web"]);
+        let mut wait = lab.traced_with_stderr(BIN, &["wait", "web"]);
         let reached = wait.to(Side::Host, number);
         ok(&lab, BIN, &["rm", "web"]);
         if !reached {
             break;
         }
         let code = wait.end_beside_others();
-        let said = lab.said();
+        let said = lab.traced_stderr();
         let gone = [
             "container \"web\" not found",
             "container web has no record: it is being created or removed",

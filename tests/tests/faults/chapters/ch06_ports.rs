@@ -23,10 +23,10 @@ const BIN: &str = "ch06-ports";
 const RUN: [&str; 8] =
     ["run", "--rm", "-net", "one", "-p", "18480:80", "busybox", "true"];
 
-/// A subnet that no test machine has.
+/// A subnet that no test machine uses.
 const CREATE: [&str; 5] = ["network", "create", "--subnet", "10.231.6.0/24", "one"];
 
-/// A run that takes longer, in an emulated machine with others at work, hangs.
+/// A run that takes longer counts as a hang, also on a busy emulated machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The time that the kernel may take to remove the resources of a dead process.
@@ -35,21 +35,21 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// The number of tests that share the trials.
 const PARTS: usize = 3;
 
-/// Without `--all`, one trial in so many is made.
+/// Without `--all`, only one of this number of trials is made.
 const SAMPLE: usize = 16;
 
 #[test]
-fn whatever_fails_is_told_and_whoever_is_killed_leaves_nothing_0() {
+fn each_failure_is_reported_and_each_kill_leaves_nothing_0() {
     part(0);
 }
 
 #[test]
-fn whatever_fails_is_told_and_whoever_is_killed_leaves_nothing_1() {
+fn each_failure_is_reported_and_each_kill_leaves_nothing_1() {
     part(1);
 }
 
 #[test]
-fn whatever_fails_is_told_and_whoever_is_killed_leaves_nothing_2() {
+fn each_failure_is_reported_and_each_kill_leaves_nothing_2() {
     part(2);
 }
 
@@ -62,7 +62,7 @@ enum Fault {
 
 struct Trial {
     call: Call,
-    /// Whether the program has ended by then.
+    /// Whether the program has already ended.
     late: bool,
     fault: Fault,
 }
@@ -77,9 +77,9 @@ impl Trial {
 fn part(part: usize) {
     let lab = Lab::with_patience(PATIENCE);
     ok(&lab, BIN, &CREATE);
-    // The first run hands controllers down to groups, which stays so.
+    // The first run enables controllers for inner groups. They stay enabled.
     lab.chapter(BIN).args(RUN).assert().success();
-    // Recorded as the trials are made: as the first run of a network.
+    // The recording must be the first run in a network, as each trial is.
     ok(&lab, BIN, &["network", "remove", "one"]);
     ok(&lab, BIN, &CREATE);
     let calls = started(&lab, None).calls();
@@ -109,8 +109,8 @@ fn own(calls: &[Call]) -> impl Iterator<Item = &Call> {
     calls.iter().filter(|call| call.side == Side::Host)
 }
 
-/// The faults, without those that are like another: a call fails as one that came from
-/// the same place by the same way, and a kill is like the one before if nothing has
+/// The faults, without those that are equivalent to another. Failures of calls with the
+/// same backtrace are equivalent. A kill is equivalent to the previous one if nothing has
 /// changed since.
 fn trials(calls: &[Call]) -> Vec<Trial> {
     let first =
@@ -126,8 +126,8 @@ fn trials(calls: &[Call]) -> Vec<Trial> {
             |fault| Trial { call: call.clone(), late: index > waited, fault };
         let new = seen.insert((call.number, call.place.clone()));
         if index >= main && new {
-            // How many calls come before it differs a little, and who closes a directory
-            // instead must not see an EIO: Rust panics.
+            // The number of calls before it varies a little, so the fault may hit the
+            // close(2) of a directory. It must not be EIO, because Rust panics.
             let usual =
                 |errno: &Errno| (call.number, *errno) != (libc::SYS_close, EIO);
             let errno = errnos(call).into_iter().find(usual);
@@ -141,7 +141,7 @@ fn trials(calls: &[Call]) -> Vec<Trial> {
     trials
 }
 
-/// A run that is about to begin.
+/// A run that has not begun yet.
 fn started(lab: &Lab, call: Option<i64>) -> Faulty {
     lab.faulty(BIN, call, |command| {
         let said = File::create(lab.dir().join("said")).unwrap();
@@ -149,12 +149,12 @@ fn started(lab: &Lab, call: Option<i64>) -> Faulty {
     })
 }
 
-/// Make the network, let the fault happen, repair, remove the network.
+/// Create the network, make the trial, repair, and remove the network.
 fn attempt(lab: &Lab, trial: &Trial) -> Result<(), String> {
     ok(lab, BIN, &CREATE);
     let before = Snapshot::take(&lab.state());
     let mut came = Err("the run never came to this call".to_owned());
-    // How many times it polls is up to the other side.
+    // The number of polls depends on the other side.
     for _ in 0..3 {
         let run = started(lab, Some(trial.call.number));
         let outcome = match trial.fault {
@@ -167,11 +167,11 @@ fn attempt(lab: &Lab, trial: &Trial) -> Result<(), String> {
         }
     }
     let repaired = repair(lab);
-    let bitten = lab.bitten();
+    let has_killed = lab.has_killed();
     let left = lab.left();
     came?;
     repaired?;
-    if bitten {
+    if has_killed {
         return Err("it hung, and was killed".into());
     }
     match left.is_empty() {
@@ -180,8 +180,8 @@ fn attempt(lab: &Lab, trial: &Trial) -> Result<(), String> {
     }
 }
 
-/// The next command about networks removes what a network has of dead containers,
-/// `prune` the rest of them.
+/// The next network command removes everything of dead containers from the network, and
+/// `prune` removes the rest.
 fn repair(lab: &Lab) -> Result<(), String> {
     let run = |words: &[&str]| {
         let out = lab.chapter(BIN).args(words).output().unwrap();
@@ -231,7 +231,7 @@ fn judge(
             let told = said.contains(&format!("{errno:?}: "));
             let tried_again = trial.late && told;
             match outcome.code {
-                // The container has run; what could not be undone is tried again.
+                // The container has run. A failed clean-up is repeated later.
                 _ if !(left.is_empty() || tried_again) => wrong("something is left"),
                 0 if told || lives(trial, errno) => Ok(()),
                 0 => wrong("it went on as if nothing had happened"),
@@ -243,8 +243,9 @@ fn judge(
     }
 }
 
-/// What this run can live with, beside what all runs can: the calls, what they are about,
-/// whether only after the program has ended, and why.
+/// Failures that this run tolerates, in addition to those that all runs tolerate: the
+/// calls, their object, whether the rule applies only after the end of the program, and
+/// the reason.
 type Rule = (&'static [&'static str], fn(&str) -> bool, bool, &'static str);
 
 const LIVED_WITH: &[Rule] = &[
@@ -319,20 +320,20 @@ fn lives(trial: &Trial, errno: Errno) -> bool {
     let own = LIVED_WITH.iter().any(|(calls, about, ended, _)| {
         calls.contains(&name) && about(&call.what) && (!ended || *late)
     });
-    // close(2) unlocks it too.
+    // close(2) also releases the lock.
     let unlocks =
         call.number == libc::SYS_flock && call.arguments[1] == libc::LOCK_UN as u64;
     own || unlocks || rule_for(call, errno).is_some()
 }
 
-/// What the kernel itself removes when a process dies.
+/// Whether the kernel itself removes this when a process dies.
 fn is_the_kernels(line: &str) -> bool {
     ["rule", "link", "address", "route", "process", "mount"]
         .iter()
         .any(|kind| line.starts_with(kind))
 }
 
-/// What is not as it was before the run, of those lines, once the kernel is done.
+/// The differences among the selected lines that remain after the kernel has had time.
 fn settled(
     lab: &Lab,
     before: &Snapshot,
@@ -349,8 +350,8 @@ fn settled(
     }
 }
 
-/// What the first run of a network leaves to it: the directory of its addresses, the
-/// claims, and that the host forwards.
+/// Whether this belongs to the network after its first run: the directory of the
+/// addresses, the claims, and the setting that the host forwards packets.
 fn is_the_networks(line: &str) -> bool {
     let kept = ["networks/one/addresses ", "networks/one/claims ", "ip_forward"];
     kept.iter().any(|what| line.contains(what))

@@ -4,7 +4,7 @@ use blackbox::Call;
 use nix::errno::Errno;
 use nix::libc;
 
-/// What libc and the runtime do for themselves, and what can't fail.
+/// Calls that libc and the runtime make for themselves, and calls that cannot fail.
 pub(super) const OWN: &[i64] = &[
     libc::SYS_arch_prctl,
     libc::SYS_brk,
@@ -15,7 +15,7 @@ pub(super) const OWN: &[i64] = &[
     libc::SYS_getegid,
     libc::SYS_geteuid,
     libc::SYS_getpid,
-    // For the standard library's maps, which can't do without.
+    // For the maps of the standard library, which panic if it fails.
     libc::SYS_getrandom,
     libc::SYS_gettid,
     libc::SYS_lseek,
@@ -38,7 +38,7 @@ pub(super) const OWN: &[i64] = &[
     libc::SYS_futex,
     libc::SYS_madvise,
     libc::SYS_sched_yield,
-    // For connections, which are tried again: the tests of chapter 7 break them.
+    // For connections, which are repeated. The tests of chapter 7 break them.
     libc::SYS_clock_nanosleep,
     libc::SYS_connect,
     libc::SYS_getpeername,
@@ -51,7 +51,7 @@ pub(super) const OWN: &[i64] = &[
     libc::SYS_socket,
 ];
 
-/// After these the next moment is another one to be killed in.
+/// Calls that change something, so that a kill after them is a new case.
 pub(super) const CHANGES: &[i64] = &[
     libc::SYS_fsync,
     libc::SYS_linkat,
@@ -64,7 +64,7 @@ pub(super) const CHANGES: &[i64] = &[
     libc::SYS_write,
 ];
 
-/// What goes wrong with it most likely.
+/// The most probable errno of a call.
 pub(super) fn errno(call: &Call) -> Errno {
     let creates = call.number == libc::SYS_openat
         && call.arguments[2] & libc::O_CREAT as u64 != 0;

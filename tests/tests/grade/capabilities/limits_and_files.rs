@@ -14,18 +14,18 @@ use crate::outcome::{Outcome, Trouble, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("limits", "the_memory_is_that_of_the_limit", memory, ""),
-    ("limits", "who_takes_more_memory_is_killed", oom, ""),
-    ("limits", "no_more_processes_than_may_be", processes, ""),
-    ("pivot", "a_file_of_the_host_is_not_reached", host_file, ""),
-    ("pivot", "joining_its_own_mount_namespace_does_not_lead_out", escape, ""),
-    ("pivot", "no_mount_of_the_host_is_left", host_mounts, ""),
-    ("overlay", "a_write_is_not_in_the_image", image_untouched, ""),
-    ("overlay", "a_write_is_gone_at_the_next_run", write_gone, ""),
-    ("overlay", "a_file_that_is_removed_is_there_at_the_next_run", removed, ""),
-    ("volume", "what_the_guest_writes_is_on_the_host", guest_writes, ""),
-    ("volume", "what_the_host_writes_is_in_the_guest", host_writes, ""),
-    ("volume", "a_volume_to_read_only_is_not_written", read_only, ""),
+    ("limits", "the_memory_limit_is_set", memory, ""),
+    ("limits", "a_process_that_exceeds_the_memory_limit_is_killed", oom, ""),
+    ("limits", "the_limit_of_processes_is_enforced", processes, ""),
+    ("pivot", "a_file_of_the_host_cannot_be_read", host_file, ""),
+    ("pivot", "rejoining_its_mount_namespace_does_not_reach_the_host", escape, ""),
+    ("pivot", "no_mount_of_the_host_is_visible", host_mounts, ""),
+    ("overlay", "a_write_does_not_change_the_image", image_untouched, ""),
+    ("overlay", "a_write_is_not_visible_in_the_next_run", write_gone, ""),
+    ("overlay", "a_removed_file_exists_again_in_the_next_run", removed, ""),
+    ("volume", "a_write_in_the_container_appears_on_the_host", guest_writes, ""),
+    ("volume", "a_write_on_the_host_appears_in_the_container", host_writes, ""),
+    ("volume", "a_read_only_volume_cannot_be_written", read_only, ""),
 ];
 
 fn memory_controller() -> Outcome {
@@ -35,7 +35,7 @@ fn memory_controller() -> Outcome {
     }
 }
 
-/// The directories of a process' groups, v1 and v2.
+/// The directories of the groups of a process, in v1 and v2.
 fn groups(pid: i32) -> Vec<std::path::PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let paths: Vec<_> =
@@ -78,7 +78,8 @@ fn processes(room: &mut Room) -> Outcome {
     if !has_controller("pids") {
         return Err(Trouble::skip("this kernel has no pids controller"));
     }
-    // The shell says each process that it has made, and gives up at one that it can't.
+    // The shell prints the number of each process that it starts, and ends if it cannot
+    // start one.
     let script =
         "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000 & echo $i; done";
     let ended = room.sh(script).pids(6).end()?;
@@ -97,8 +98,9 @@ fn host_file(room: &mut Room) -> Outcome {
     ended?.prints("end\n")
 }
 
-/// Run this in the root of the mount namespace. Who only changed the root of a process
-/// has another one there, and needs no more than a /proc to get to it.
+/// A script that runs a command in the root of the mount namespace. If a program only
+/// changed the root of the process, that root is another one, and a /proc is enough to
+/// reach it.
 fn in_namespaces_root(command: &str) -> String {
     format!(
         "test -e /proc/self/ns/mnt || mount -t proc proc /proc || exit 9; \

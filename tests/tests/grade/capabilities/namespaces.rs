@@ -1,4 +1,4 @@
-//! The namespaces, and proc in them.
+//! The namespaces, and /proc inside them.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,21 +14,21 @@ use crate::outcome::{Outcome, Trouble, so};
 use crate::room::{Room, wait_for};
 
 pub(super) const ALL: &[Entry] = &[
-    ("uts", "a_host_name_set_inside_is_not_seen_outside", host_name, ""),
-    ("uts", "the_host_name_that_is_asked_for_is_the_one_inside", host_name_flag, ""),
-    ("uts", "the_namespace_is_another", |room| another(room, "uts"), ""),
-    ("ipc", "a_queue_made_outside_is_not_seen_inside", queue, ""),
-    ("ipc", "the_namespace_is_another", |room| another(room, "ipc"), ""),
-    ("pid", "the_program_is_process_1", process_1, ""),
-    ("pid", "nothing_outlives_process_1", outlives, ""),
-    ("pid", "the_namespace_is_another", |room| another(room, "pid"), ""),
-    ("mount", "a_mount_made_inside_is_not_seen_outside", mount_inside, ""),
-    ("mount", "the_namespace_is_another", |room| another(room, "mnt"), ""),
+    ("uts", "a_hostname_set_inside_is_not_visible_outside", host_name, ""),
+    ("uts", "the_requested_hostname_is_set_inside", host_name_flag, ""),
+    ("uts", "the_namespace_is_new", |room| another(room, "uts"), ""),
+    ("ipc", "a_queue_created_outside_is_not_visible_inside", queue, ""),
+    ("ipc", "the_namespace_is_new", |room| another(room, "ipc"), ""),
+    ("pid", "the_program_is_pid_1", process_1, ""),
+    ("pid", "no_process_of_the_container_outlives_pid_1", outlives, ""),
+    ("pid", "the_namespace_is_new", |room| another(room, "pid"), ""),
+    ("mount", "a_mount_made_inside_is_not_visible_outside", mount_inside, ""),
+    ("mount", "the_namespace_is_new", |room| another(room, "mnt"), ""),
     ("user", "an_ordinary_user_is_root_inside", root_inside, ""),
-    ("user", "outside_that_root_is_the_ordinary_user", nobody_outside, ""),
-    ("net", "a_device_of_the_host_is_not_seen_inside", device, ""),
-    ("net", "a_port_of_the_host_is_not_reached_from_inside", port, ""),
-    ("net", "the_namespace_is_another", |room| another(room, "net"), ""),
+    ("user", "root_inside_is_the_ordinary_user_outside", nobody_outside, ""),
+    ("net", "a_device_of_the_host_is_not_visible_inside", device, ""),
+    ("net", "a_port_of_the_host_cannot_be_reached_from_inside", port, ""),
+    ("net", "the_namespace_is_new", |room| another(room, "net"), ""),
     ("proc", "the_program_sees_only_itself_in_proc", only_itself, ""),
 ];
 
@@ -49,7 +49,7 @@ fn host_name_flag(room: &mut Room) -> Outcome {
     room.run(&["hostname"]).hostname("box").end()?.prints("box\n")
 }
 
-/// The namespace's number is not that of the host.
+/// The number of the namespace differs from that of the host.
 fn another(room: &mut Room, kind: &str) -> Outcome {
     let link = format!("/proc/self/ns/{kind}");
     let outside = fs::read_link(&link).expect("readlink(2)");
@@ -98,7 +98,7 @@ fn mount_inside(room: &mut Room) -> Outcome {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
-    // How it ends is not the question here, but that it does.
+    // The exit status does not matter here, but the program must end.
     running.end()?;
     so(!seen, "the mount not to be seen outside", "it is in the host's mount table")
 }
@@ -141,13 +141,13 @@ fn port(room: &mut Room) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("a port").port();
     let script = format!("nc 127.0.0.1 {port} && echo reached || echo closed");
-    // A client is accepted and disconnected at once.
+    // A client is accepted and immediately disconnected.
     let door = std::thread::spawn(move || {
         listener.set_nonblocking(true).expect("fcntl(2)");
         wait_for(|| listener.accept().ok().map(drop));
     });
     let ended = room.sh(&script).end();
-    // It waits no longer.
+    // This connection ends the wait of the thread.
     let _ = std::net::TcpStream::connect(("127.0.0.1", port));
     let _ = door.join();
     ended?.prints("closed\n")

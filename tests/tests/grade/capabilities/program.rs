@@ -1,4 +1,4 @@
-//! What a program sees of its run: arguments, streams, signals, its terminal.
+//! The interface of a program: arguments, streams, exit status, signals, terminal.
 
 use std::fs;
 
@@ -11,24 +11,39 @@ use crate::outcome::{Outcome, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("argv", "arguments_arrive_exactly", arguments, ""),
-    ("argv", "the_three_streams_arrive_and_stay_apart", streams, ""),
-    ("exit-code", "the_programs_own_is_handed_on", own_codes, ""),
-    ("exit-code", "a_program_that_is_not_there_is_127", not_found, ""),
-    ("exit-code", "a_program_that_cannot_be_executed_is_126", not_executable, ""),
-    ("exit-code", "killed_by_signal_n_is_128_and_n", killed, ""),
+    ("argv", "arguments_are_passed_unchanged", arguments, ""),
+    ("argv", "the_three_standard_streams_stay_separate", streams, ""),
+    ("exit-code", "the_exit_status_of_the_program_is_returned", own_codes, ""),
+    ("exit-code", "a_missing_program_gives_exit_status_127", not_found, ""),
     (
-        "signals",
-        "a_signal_to_the_program_outside_reaches_the_one_inside",
-        forwarded,
+        "exit-code",
+        "a_program_that_is_not_executable_gives_exit_status_126",
+        not_executable,
         "",
     ),
-    ("signals", "killed_outside_nothing_goes_on_inside", killed_outside, ""),
+    (
+        "exit-code",
+        "a_program_killed_by_signal_n_gives_exit_status_128_plus_n",
+        killed,
+        "",
+    ),
+    ("signals", "a_signal_to_the_outer_process_reaches_the_program", forwarded, ""),
+    (
+        "signals",
+        "no_process_survives_if_the_outer_process_is_killed",
+        killed_outside,
+        "",
+    ),
     ("leak", "ten_runs_leave_nothing", ten_runs, ""),
-    ("leak", "a_run_that_fails_leaves_nothing", failed_run, ""),
+    ("leak", "a_failed_run_leaves_nothing", failed_run, ""),
     ("tty", "the_program_has_a_terminal_of_the_right_size", terminal, ""),
-    ("tty", "ctrl_c_reaches_the_program_and_its_exit_code_comes_back", ctrl_c, ""),
-    ("tty", "the_terminal_outside_is_as_before", manners, ""),
+    (
+        "tty",
+        "ctrl_c_reaches_the_program_and_its_exit_status_is_returned",
+        ctrl_c,
+        "",
+    ),
+    ("tty", "the_terminal_modes_outside_are_restored", terminal_modes, ""),
 ];
 
 fn arguments(room: &mut Room) -> Outcome {
@@ -64,8 +79,9 @@ fn not_executable(room: &mut Room) -> Outcome {
 
 fn killed(room: &mut Room) -> Outcome {
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        // A trap makes process 1 of a namespace take a signal, and `exec` takes the
-        // trap away: so it is killed from outside, by one that always works.
+        // PID 1 of a namespace gets only signals with a handler, and `exec` removes a
+        // trap. The program is therefore killed from outside, and PID 1 by SIGKILL, which
+        // always works.
         let mut running = room.run(&["sleep", "1000"]).start()?;
         let pid = Pid::from_raw(running.has("sleep")?);
         let is_1 =
@@ -101,7 +117,7 @@ fn killed_outside(room: &mut Room) -> Outcome {
     running.end()?;
     let gone = room.gone("sleep");
     so(gone, "no process of the container", "sleep runs on")?;
-    // What a killed program could not clean up the next run does.
+    // The next run cleans up what the killed program has left.
     room.run(&["true"]).end()?.succeeds()
 }
 
@@ -134,8 +150,8 @@ fn ctrl_c(room: &mut Room) -> Outcome {
     so(code == 7, "exit code 7", format!("exit code {code}"))
 }
 
-fn manners(room: &mut Room) -> Outcome {
-    // The program runs under a shell that goes on after it, on the same terminal.
+fn terminal_modes(room: &mut Room) -> Outcome {
+    // The program runs under a shell that continues after it, on the same terminal.
     let run = room.run(&["true"]);
     let mut terminal = run.between("stty -a; ", "; stty -a; echo e''nd");
     let text = terminal.see("end\r\n");

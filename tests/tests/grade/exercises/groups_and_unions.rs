@@ -8,12 +8,17 @@ use crate::outcome::{Outcome, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch02-cgroups-1", "with_peak_it_prints_its_highest_use", peak, "'--peak'"),
-    ("ch02-cgroups-2", "kill_ends_all_of_a_group", kill_group, "'kill'"),
-    ("ch02-cgroups-3", "stats_come_as_json", stats_json, "'--json'"),
-    ("ch02-union-1", "changes_tells_what_a_layer_says", changes, "'changes'"),
-    ("ch02-union-2", "with_read_only_nothing_is_written", union_ro, "'--read-only'"),
-    ("ch02-union-3", "with_volatile_nothing_is_synced", volatile, "'--volatile'"),
+    ("ch02-cgroups-1", "peak_prints_the_highest_memory_use", peak, "'--peak'"),
+    ("ch02-cgroups-2", "kill_ends_all_processes_of_a_group", kill_group, "'kill'"),
+    ("ch02-cgroups-3", "stats_json_prints_json", stats_json, "'--json'"),
+    ("ch02-union-1", "changes_lists_the_changes_of_a_layer", changes, "'changes'"),
+    ("ch02-union-2", "read_only_refuses_writes", union_ro, "'--read-only'"),
+    (
+        "ch02-union-3",
+        "volatile_mounts_the_layer_without_sync",
+        volatile,
+        "'--volatile'",
+    ),
 ];
 
 fn peak(room: &mut Room) -> Outcome {
@@ -70,7 +75,7 @@ fn changes(room: &mut Room) -> Outcome {
     let flags = union(room);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     room.sh("echo new > c; echo more >> a; rm b").flags(&flags).end()?.succeeds()?;
-    // Without the place to work.
+    // Without the work directory.
     let words = [&["changes"], &flags[..4]].concat();
     room.words(&words).end()?.prints("C /a\nD /b\nA /c\n")
 }

@@ -11,27 +11,37 @@ use crate::outcome::{Outcome, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch04-image-1", "an_image_has_a_second_name", tag, "'tag'"),
-    ("ch04-image-2", "the_directories_of_the_layers_are_listed", paths, "'layers'"),
-    ("ch04-image-3", "the_largest_image_comes_first", by_size, "'--sort'"),
-    ("ch04-commit-1", "an_image_says_what_is_run", command, "'--command'"),
-    ("ch04-commit-2", "a_variable_is_in_the_image", image_variable, "'--env'"),
-    ("ch04-commit-3", "the_committed_container_is_removed", commit_rm, "'--rm'"),
-    ("ch04-tar-1", "of_many_layers_one_is_made", squash, "'squash'"),
+    ("ch04-image-1", "tag_gives_an_image_a_second_name", tag, "'tag'"),
+    (
+        "ch04-image-2",
+        "layers_lists_the_directories_of_the_layers",
+        paths,
+        "'layers'",
+    ),
+    ("ch04-image-3", "sort_lists_the_largest_image_first", by_size, "'--sort'"),
+    (
+        "ch04-commit-1",
+        "command_sets_the_command_of_the_image",
+        command,
+        "'--command'",
+    ),
+    ("ch04-commit-2", "env_sets_a_variable_of_the_image", image_variable, "'--env'"),
+    ("ch04-commit-3", "rm_removes_the_committed_container", commit_rm, "'--rm'"),
+    ("ch04-tar-1", "squash_merges_many_layers_into_one", squash, "'squash'"),
     ("ch04-tar-2", "a_tar_with_another_digest_is_refused", digest, "'--sha256'"),
-    ("ch04-tar-3", "a_tar_is_checked_and_no_image_made", check_tar, "'--check'"),
-    ("ch04-save-1", "an_archive_is_listed_and_no_image_added", list, "'--list'"),
-    ("ch04-save-2", "a_history_is_a_list_of_diff_ids", diff_ids, "'--quiet'"),
-    ("ch04-save-3", "a_prune_is_tried_and_nothing_removed", dry_run, "'--dry-run'"),
+    ("ch04-tar-3", "check_reads_a_tar_and_creates_no_image", check_tar, "'--check'"),
+    ("ch04-save-1", "list_shows_an_archive_and_adds_no_image", list, "'--list'"),
+    ("ch04-save-2", "history_quiet_lists_the_diff_ids", diff_ids, "'--quiet'"),
+    ("ch04-save-3", "prune_dry_run_removes_nothing", dry_run, "'--dry-run'"),
 ];
 
-/// With an image `first` of a container that ran this, see what else can be done.
+/// Run `then` with an image `first` of a container that executed this script.
 fn committed(room: &Room, script: &str, then: impl FnOnce() -> Outcome) -> Outcome {
     let run = ["run", "--name", "one", "busybox", "sh", "-c", script];
     room.words(&run).end()?.succeeds()?;
     let made = room.words(&["commit", "one", "first"]).end();
     let outcome = made.and_then(|made| made.succeeds()).and_then(|()| then());
-    // What is there still, this check made.
+    // Remove everything that this check created.
     room.words(&["rm", "one"]).end()?;
     for image in ["first", "second"] {
         room.words(&["rmi", image]).end()?;
@@ -44,7 +54,7 @@ fn command(room: &mut Room) -> Outcome {
         let words = ["commit", "--command", "echo two words", "one", "second"];
         room.words(&words).end()?.succeeds()?;
         room.words(&["run", "--rm", "second"]).end()?.prints("two words\n")?;
-        // What the command line says comes first, still.
+        // The command line still has precedence.
         let words = ["run", "--rm", "second", "echo", "other"];
         room.words(&words).end()?.prints("other\n")
     })
@@ -101,7 +111,7 @@ fn second_record(room: &Room) -> PathBuf {
     room.lab.state().join("images/records").join("1".repeat(64))
 }
 
-/// A second record of busybox's layer, of which this changes the lines.
+/// Write a second record with the layer of busybox. `change` is applied to each line.
 fn second_image(room: &Room, change: impl Fn(&str) -> String) {
     let state = room.lab.state();
     let text = fs::read_to_string(record(&state, "busybox")).expect("read(2)");
@@ -181,7 +191,7 @@ fn dry_run(room: &mut Room) -> Outcome {
     })
 }
 
-/// With a tar of a container, see what else can be done.
+/// Run `then` with a tar of a container.
 fn exported(room: &Room, then: impl FnOnce(&str) -> Outcome) -> Outcome {
     let tar = room.path("x.tar");
     let tar = tar.to_string_lossy();
@@ -190,7 +200,7 @@ fn exported(room: &Room, then: impl FnOnce(&str) -> Outcome) -> Outcome {
     let made = room.words(&["export", "-o", &tar, "one"]).end();
     let outcome = made.and_then(|made| made.succeeds()).and_then(|()| then(&tar));
     room.words(&["rm", "one"]).end()?;
-    // It is there only if something went wrong.
+    // This image exists only if the check failed.
     room.words(&["rmi", "second"]).end()?;
     outcome
 }

@@ -9,27 +9,22 @@ use crate::outcome::Outcome;
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch05-init-1", "with_no_init_the_program_is_process_1", no_init, "'--no-init'"),
-    (
-        "ch05-init-2",
-        "with_wait_all_the_last_process_ends_it",
-        wait_all,
-        "'--wait-all'",
-    ),
+    ("ch05-init-1", "no_init_makes_the_program_pid_1", no_init, "'--no-init'"),
+    ("ch05-init-2", "wait_all_waits_for_the_last_process", wait_all, "'--wait-all'"),
     (
         "ch05-init-3",
-        "with_signal_all_every_process_gets_it",
+        "signal_all_signals_every_process",
         signal_all,
         "'--signal-all'",
     ),
     (
         "ch05-attach-1",
-        "without_a_name_it_is_the_newest",
+        "attach_without_a_name_uses_the_newest_container",
         newest,
         "required arguments",
     ),
-    ("ch05-attach-2", "with_logs_it_shows_what_was_printed", with_logs, "'--logs'"),
-    ("ch05-attach-3", "with_timeout_it_leaves_in_time", visit, "'--timeout'"),
+    ("ch05-attach-2", "logs_shows_the_earlier_output", with_logs, "'--logs'"),
+    ("ch05-attach-3", "timeout_ends_the_attach_in_time", timeout, "'--timeout'"),
 ];
 
 fn no_init(room: &mut Room) -> Outcome {
@@ -50,7 +45,7 @@ fn signal_all(room: &mut Room) -> Outcome {
     let flags = ["--init", "--signal-all", "--name", "one"];
     let mut running = env(room, &flags, script).start()?;
     running.prints("ready\n")?;
-    // The shell in the background sets its trap meanwhile.
+    // Meanwhile, the shell in the background sets its trap.
     sleep(Duration::from_millis(300));
     let killed = room.words(&["kill", "-s", "TERM", "one"]).end();
     let told = running.prints("ready\nchild\n");
@@ -84,7 +79,7 @@ fn with_logs(room: &mut Room) -> Outcome {
     })
 }
 
-fn visit(room: &mut Room) -> Outcome {
+fn timeout(room: &mut Room) -> Outcome {
     detached(room, "sleep 1000", || {
         room.words(&["attach", "--timeout", "1", "one"]).end()?.succeeds()?;
         room.words(&["ps", "-q"]).end()?.succeeds()

@@ -12,15 +12,25 @@ use crate::room::Room;
 use crate::running::Running;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch05-ps-1", "filter_shows_only_those_of_the_name", ps_filter, "'--filter'"),
-    ("ch05-ps-2", "last_shows_the_newest", ps_last, "'--last'"),
+    (
+        "ch05-ps-1",
+        "filter_shows_only_containers_with_the_name",
+        ps_filter,
+        "'--filter'",
+    ),
+    ("ch05-ps-2", "last_shows_the_newest_container", ps_last, "'--last'"),
     ("ch05-ps-3", "wide_shows_the_image", ps_wide, "'--wide'"),
-    ("ch05-stop-1", "stop_asks_by_another_signal", stop_by, "'-s'"),
-    ("ch05-stop-2", "stop_all_stops_all", stop_all, "'--all'"),
-    ("ch05-stop-3", "wait_any_tells_the_first", wait_any, "'--any'"),
-    ("ch05-rm-1", "prune_dead_leaves_those_that_ended", prune_dead, "'--dead'"),
-    ("ch05-rm-2", "rm_all_removes_what_has_ended", rm_all, "'--all'"),
-    ("ch05-rm-3", "prune_keep_keeps_the_newest", prune_keep, "'--keep'"),
+    ("ch05-stop-1", "stop_sends_another_signal", stop_by, "'-s'"),
+    ("ch05-stop-2", "stop_all_stops_all_containers", stop_all, "'--all'"),
+    (
+        "ch05-stop-3",
+        "wait_any_prints_the_first_container_that_ends",
+        wait_any,
+        "'--any'",
+    ),
+    ("ch05-rm-1", "prune_dead_keeps_ended_containers", prune_dead, "'--dead'"),
+    ("ch05-rm-2", "rm_all_removes_all_ended_containers", rm_all, "'--all'"),
+    ("ch05-rm-3", "prune_keep_keeps_the_newest_containers", prune_keep, "'--keep'"),
 ];
 
 /// Run containers of these names to their ends.
@@ -30,7 +40,7 @@ fn ended(room: &Room, names: &[&str]) -> Outcome {
     })
 }
 
-/// Start one that ends when it is asked to, by SIGTERM or SIGQUIT.
+/// Start a container that ends on SIGTERM or SIGQUIT.
 fn lives<'a>(room: &'a Room, name: &str) -> Result<Running<'a>, Trouble> {
     let script = "trap 'exit 4' TERM; trap 'exit 5' QUIT; echo up; \
                   while :; do sleep 0.1; done";
@@ -40,8 +50,8 @@ fn lives<'a>(room: &'a Room, name: &str) -> Result<Running<'a>, Trouble> {
     Ok(running)
 }
 
-/// End all containers of this check, and remove what they kept. An earlier failure is
-/// reported rather than one of this clean-up.
+/// End all containers of this check, and remove them. An earlier failure is reported
+/// rather than a failure of this clean-up.
 fn tidy(room: &Room, running: Vec<Running>, outcome: Outcome) -> Outcome {
     for (pid, name) in living() {
         if name == "sh" || name == "sleep" {
@@ -51,7 +61,7 @@ fn tidy(room: &Room, running: Vec<Running>, outcome: Outcome) -> Outcome {
     for one in running {
         let _ = one.end();
     }
-    // Each chapter from ch04-image on has it, whatever the exercise made of it.
+    // Each chapter from ch04-image on has `rm`, whichever exercise changed it.
     let names = fs::read_dir(room.lab.state().join("containers"));
     for id in names.into_iter().flatten().flatten() {
         let id = id.file_name().to_string_lossy().into_owned();
@@ -71,7 +81,7 @@ fn ps_filter(room: &mut Room) -> Outcome {
 
 fn ps_last(room: &mut Room) -> Outcome {
     let outcome = ended(room, &["one"]).and_then(|()| {
-        // Made in another second.
+        // The second container must be created in another second.
         std::thread::sleep(std::time::Duration::from_millis(1100));
         ended(room, &["two"])?;
         let seen = room.words(&["ps", "--last", "1"]).end()?;

@@ -13,45 +13,55 @@ use crate::room::Room;
 pub(super) const ALL: &[Entry] = &[
     (
         "ch02-uts-1",
-        "without_a_flag_there_is_no_domain_name",
+        "by_default_there_is_no_domain_name",
         no_domain,
         "outside.example",
     ),
     (
         "ch02-uts-2",
-        "a_name_with_a_dot_is_host_and_domain_name",
+        "a_name_with_dots_sets_hostname_and_domain_name",
         dotted,
         "box.example.org",
     ),
     (
         "ch02-uts-3",
-        "a_variable_tells_the_hosts_name",
+        "a_variable_contains_the_hosts_hostname",
         hosts_name,
         "\"\\n\", exit code 0",
     ),
-    ("ch02-ipc-1", "a_flag_sets_the_longest_message", longest, "'--msgmax'"),
-    ("ch02-ipc-2", "with_share_the_hosts_queue_is_seen", share_ipc, "'--share'"),
-    ("ch02-ipc-3", "remove_all_leaves_none", remove_all, "'remove-all'"),
-    ("ch02-pid-1", "a_file_tells_the_number_outside", pidfile, "'--pidfile'"),
-    ("ch02-pid-2", "with_proc_it_sees_only_itself", own_proc, "'--proc'"),
-    ("ch02-pid-3", "with_init_somebody_else_is_number_1", init, "'--init'"),
-    ("ch02-mount-1", "with_slave_a_later_mount_is_seen", slave, "'--slave'"),
-    ("ch02-mount-2", "with_private_tmp_it_is_empty", private_tmp, "'--private-tmp'"),
+    ("ch02-ipc-1", "msgmax_sets_the_longest_message", longest, "'--msgmax'"),
+    ("ch02-ipc-2", "share_makes_the_hosts_queue_visible", share_ipc, "'--share'"),
+    ("ch02-ipc-3", "remove_all_removes_all_objects", remove_all, "'remove-all'"),
+    ("ch02-pid-1", "pidfile_contains_the_pid_outside", pidfile, "'--pidfile'"),
     (
-        "ch02-mount-3",
-        "with_read_only_nothing_is_written",
-        read_only,
-        "'--read-only'",
+        "ch02-pid-2",
+        "proc_mounts_a_proc_with_only_the_container",
+        own_proc,
+        "'--proc'",
     ),
-    ("ch02-user-1", "with_as_it_is_another_user", as_other, "'--as'"),
-    ("ch02-user-2", "with_print_map_it_says_who_is_who", print_map, "'--print-map'"),
-    ("ch02-user-3", "with_no_caps_root_has_no_rights", no_caps, "'--no-caps'"),
-    ("ch02-net-1", "with_lo_it_can_talk_to_itself", lo, "'--lo'"),
-    ("ch02-net-2", "with_low_ports_port_80_is_free", low_ports, "'--low-ports'"),
-    ("ch02-net-3", "with_share_the_network_is_the_hosts", share_net, "'--share'"),
-    ("ch02-setns-1", "list_shows_those_for_children", for_children, "KIND"),
-    ("ch02-setns-2", "list_all_shows_those_of_others", list_all, "'--all'"),
-    ("ch02-setns-3", "its_clock_is_ahead", clock, "'--boottime'"),
+    ("ch02-pid-3", "with_init_another_process_is_pid_1", init, "'--init'"),
+    ("ch02-mount-1", "slave_makes_a_later_mount_visible", slave, "'--slave'"),
+    ("ch02-mount-2", "private_tmp_is_empty", private_tmp, "'--private-tmp'"),
+    ("ch02-mount-3", "read_only_refuses_writes", read_only, "'--read-only'"),
+    ("ch02-user-1", "as_changes_the_user", as_other, "'--as'"),
+    ("ch02-user-2", "print_map_prints_the_id_map", print_map, "'--print-map'"),
+    ("ch02-user-3", "no_caps_removes_all_capabilities", no_caps, "'--no-caps'"),
+    ("ch02-net-1", "lo_sets_the_device_lo_up", lo, "'--lo'"),
+    (
+        "ch02-net-2",
+        "low_ports_lets_every_user_bind_port_80",
+        low_ports,
+        "'--low-ports'",
+    ),
+    ("ch02-net-3", "share_uses_the_hosts_network", share_net, "'--share'"),
+    ("ch02-setns-1", "list_shows_the_namespaces_for_children", for_children, "KIND"),
+    (
+        "ch02-setns-2",
+        "list_all_shows_namespaces_of_other_processes",
+        list_all,
+        "'--all'",
+    ),
+    ("ch02-setns-3", "boottime_moves_the_clock_ahead", clock, "'--boottime'"),
 ];
 
 const DOMAIN: &str = "/proc/sys/kernel/domainname";
@@ -97,7 +107,7 @@ fn remove_all(room: &mut Room) -> Outcome {
     let removed = room.words(&["remove-all"]).end();
     let ended = room.words(&["list"]).end()?;
     for (kind, id) in &made {
-        // What is there still, this check made.
+        // Remove everything that this check created.
         room.words(&["remove", kind, id]).end()?;
     }
     removed?.succeeds()?;

@@ -5,20 +5,35 @@ use crate::outcome::{Outcome, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch06-network-1", "with_f_a_missing_network_is_no_error", missing, "'-f'"),
-    ("ch06-network-2", "a_dry_run_tells_and_makes_nothing", dry_run, "'--dry-run'"),
-    ("ch06-network-3", "the_room_of_a_network_is_counted", free, "'free'"),
-    ("ch06-connect-1", "the_others_see_a_network_alias", alias, "'--network-alias'"),
-    ("ch06-connect-2", "the_gateway_is_host_internal", gateway, "\"\""),
-    ("ch06-connect-3", "with_mtu_packets_are_shorter", mtu, "'--mtu'"),
+    ("ch06-network-1", "remove_f_accepts_a_missing_network", missing, "'-f'"),
+    (
+        "ch06-network-2",
+        "dry_run_prints_the_subnet_and_creates_nothing",
+        dry_run,
+        "'--dry-run'",
+    ),
+    ("ch06-network-3", "free_counts_the_free_addresses", free, "'free'"),
+    (
+        "ch06-connect-1",
+        "other_containers_see_a_network_alias",
+        alias,
+        "'--network-alias'",
+    ),
+    ("ch06-connect-2", "host_internal_is_the_gateway", gateway, "\"\""),
+    ("ch06-connect-3", "mtu_limits_the_packet_size", mtu, "'--mtu'"),
     (
         "ch06-ports-1",
-        "the_first_free_port_of_a_range_is_taken",
+        "the_first_free_port_of_a_range_is_published",
         first_free,
         "ranges",
     ),
-    ("ch06-ports-2", "port_lists_all_containers", all_ports, "required arguments"),
-    ("ch06-ports-3", "q_prints_the_number_alone", number, "'-q'"),
+    (
+        "ch06-ports-2",
+        "port_without_a_name_lists_all_containers",
+        all_ports,
+        "required arguments",
+    ),
+    ("ch06-ports-3", "q_prints_only_the_port_number", number, "'-q'"),
 ];
 
 fn missing(room: &mut Room) -> Outcome {
@@ -47,8 +62,8 @@ fn free(room: &mut Room) -> Outcome {
     })
 }
 
-/// Detached containers of the network `web`, each with its name and its other flags,
-/// while `look` looks.
+/// Run `look` while detached containers with these names and flags run in the network
+/// `web`.
 fn among(
     room: &mut Room,
     containers: &[(&str, &[&str])],
@@ -70,7 +85,7 @@ fn among(
     found
 }
 
-/// Prints `yes` for the line of an address and a name in /etc/hosts.
+/// A sed script that prints `yes` for the line with an address and a name in /etc/hosts.
 fn line(address: &str, name: &str) -> String {
     format!("s/^{address}[[:space:]].*\\b{name}\\b.*/yes/p")
 }

@@ -10,18 +10,28 @@ use crate::outcome::{Outcome, Trouble, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch07-registry-1", "digest_prints_the_digest_alone", digest, "'--digest'"),
-    ("ch07-registry-2", "layers_are_listed_with_their_sizes", layers, "'--layers'"),
-    ("ch07-registry-3", "all_removes_all_logins", all, "'--all'"),
-    ("ch07-pull-1", "a_dry_run_lists_what_is_missing", dry_run, "'--dry-run'"),
-    ("ch07-pull-2", "a_large_image_is_refused", max_size, "'--max-size'"),
-    ("ch07-pull-3", "pull_takes_several_names", several, "two tags"),
-    ("ch07-system-1", "the_version_is_a_word", version, "'--short'"),
-    ("ch07-system-2", "df_has_a_line_for_each_image", verbose, "'--verbose'"),
-    ("ch07-system-3", "a_third_set_of_defaults_has_no_network", none, "'none'"),
+    ("ch07-registry-1", "digest_prints_only_the_digest", digest, "'--digest'"),
+    (
+        "ch07-registry-2",
+        "layers_prints_the_sizes_of_the_layers",
+        layers,
+        "'--layers'",
+    ),
+    ("ch07-registry-3", "logout_all_removes_all_logins", all, "'--all'"),
+    ("ch07-pull-1", "dry_run_lists_the_missing_layers", dry_run, "'--dry-run'"),
+    ("ch07-pull-2", "max_size_refuses_a_large_image", max_size, "'--max-size'"),
+    ("ch07-pull-3", "pull_accepts_several_names", several, "two tags"),
+    ("ch07-system-1", "version_short_prints_only_the_version", version, "'--short'"),
+    (
+        "ch07-system-2",
+        "df_verbose_prints_a_line_for_each_image",
+        verbose,
+        "'--verbose'",
+    ),
+    ("ch07-system-3", "defaults_none_has_no_network", none, "'none'"),
 ];
 
-/// The digest of no bytes.
+/// The digest of an empty blob.
 const EMPTY: &str =
     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

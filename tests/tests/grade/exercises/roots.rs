@@ -8,32 +8,22 @@ use crate::outcome::Outcome;
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    (
-        "ch04-pivot-root-1",
-        "with_read_only_nothing_is_written",
-        read_only,
-        "'--read-only'",
-    ),
-    ("ch04-pivot-root-2", "tmp_is_in_memory", tmp, "\"\", exit code 1"),
+    ("ch04-pivot-root-1", "read_only_refuses_writes", read_only, "'--read-only'"),
+    ("ch04-pivot-root-2", "tmp_is_a_tmpfs", tmp, "\"\", exit code 1"),
     (
         "ch04-pivot-root-3",
-        "etc_hostname_names_the_host",
+        "etc_hostname_contains_the_hostname",
         etc_hostname,
         "exit code 1",
     ),
-    ("ch04-overlay-1", "with_upper_the_write_layer_stays", upper, "'--upper'"),
-    (
-        "ch04-overlay-2",
-        "with_changes_it_tells_what_was_written",
-        told,
-        "'--changes'",
-    ),
-    ("ch04-overlay-3", "with_layer_a_tree_lies_above_the_image", layer, "'--layer'"),
-    ("ch04-volume-1", "a_volume_may_be_without_setuid", nosuid, "neither ro nor rw"),
-    ("ch04-volume-2", "with_tmpfs_a_directory_is_in_memory", tmpfs, "'--tmpfs'"),
+    ("ch04-overlay-1", "upper_keeps_the_write_layer", upper, "'--upper'"),
+    ("ch04-overlay-2", "changes_lists_the_written_files", told, "'--changes'"),
+    ("ch04-overlay-3", "layer_adds_a_directory_above_the_image", layer, "'--layer'"),
+    ("ch04-volume-1", "a_volume_can_be_mounted_nosuid", nosuid, "neither ro nor rw"),
+    ("ch04-volume-2", "tmpfs_mounts_a_directory_in_memory", tmpfs, "'--tmpfs'"),
     (
         "ch04-volume-3",
-        "with_rslave_a_later_mount_is_seen",
+        "rslave_makes_a_later_mount_visible",
         rslave,
         "neither ro nor rw",
     ),

@@ -8,20 +8,25 @@ use crate::outcome::{Outcome, so};
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch01-fifty-lines-1", "killed_by_signal_9_is_137", killed, "exit code 1"),
+    ("ch01-fifty-lines-1", "signal_9_gives_exit_status_137", killed, "exit code 1"),
     (
         "ch01-fifty-lines-2",
-        "a_program_that_is_not_there_is_127",
+        "a_missing_program_gives_exit_status_127",
         missing,
         "exit code 1",
     ),
-    ("ch01-fifty-lines-3", "the_network_is_another", another_net, "net:["),
-    ("ch03-run-1", "proc_hides_what_is_others", hidepid, " /proc "),
+    ("ch01-fifty-lines-3", "the_network_namespace_is_new", another_net, "net:["),
+    ("ch03-run-1", "proc_hides_processes_of_other_users", hidepid, " /proc "),
     ("ch03-run-2", "a_flag_sets_the_working_directory", directory, "'-w'"),
     ("ch03-run-3", "a_flag_sets_a_variable", variable, "'-e'"),
-    ("ch03-limits-1", "killed_for_memory_is_told", oom_told, "exit code 137"),
-    ("ch03-limits-2", "memory_may_be_a_share_of_all", percent, "10%"),
-    ("ch03-limits-3", "the_group_lies_in_another", parent, "'--cgroup-parent'"),
+    ("ch03-limits-1", "a_kill_for_memory_is_reported", oom_told, "exit code 137"),
+    ("ch03-limits-2", "the_memory_limit_can_be_a_percentage", percent, "10%"),
+    (
+        "ch03-limits-3",
+        "cgroup_parent_creates_the_group_inside_another",
+        parent,
+        "'--cgroup-parent'",
+    ),
 ];
 
 fn killed(room: &mut Room) -> Outcome {
@@ -57,7 +62,7 @@ fn oom_told(room: &mut Room) -> Outcome {
     ended.so(ended.err.contains("memory"), "a line about memory on standard error")
 }
 
-/// The limit of the memory of a process' group.
+/// The memory limit of the group of a process.
 fn limit(pid: i32) -> String {
     let group =
         fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
@@ -89,7 +94,7 @@ fn parent(room: &mut Room) -> Outcome {
     let group =
         fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     stop(running);
-    // It is who made it that takes it away.
+    // The program that created the group must also remove it.
     let _ = fs::remove_dir("/sys/fs/cgroup/grade-parent");
     so(group.contains("/grade-parent/"), "a group in grade-parent", group)
 }

@@ -1,4 +1,4 @@
-//! The exercises of chapter 5 about what goes in and out of a container.
+//! The exercises of chapter 5 about the input and output of a container.
 
 use std::fs;
 
@@ -14,18 +14,23 @@ use crate::room::Room;
 use crate::running::Running;
 
 pub(super) const ALL: &[Entry] = &[
-    ("ch05-detach-1", "a_file_tells_the_id", id_file, "'--id-file'"),
-    ("ch05-detach-2", "with_no_log_nothing_is_kept", no_log, "'--no-log'"),
-    ("ch05-detach-3", "with_stdin_it_reads_a_file", stdin_file, "'--stdin'"),
-    ("ch05-logs-1", "only_one_stream_is_shown", only, "'--only'"),
-    ("ch05-logs-2", "until_a_time_is_what_came_before_it", before, "'--until'"),
-    ("ch05-logs-3", "several_are_told_apart", several, "'two'"),
-    ("ch05-exec-1", "detached_it_prints_its_number", number, "\"\""),
-    ("ch05-exec-2", "with_timeout_it_ends_in_time", timeout, "'--timeout'"),
-    ("ch05-exec-3", "with_only_net_the_root_is_the_hosts", only_net, "'--only'"),
-    ("ch05-env-1", "with_group_add_it_is_in_one_more", group_add, "'--group-add'"),
-    ("ch05-env-2", "with_unset_a_variable_is_gone", unset, "'--unset'"),
-    ("ch05-env-3", "with_umask_new_files_are_closed", umask, "'--umask'"),
+    ("ch05-detach-1", "id_file_contains_the_container_id", id_file, "'--id-file'"),
+    ("ch05-detach-2", "no_log_keeps_no_output", no_log, "'--no-log'"),
+    ("ch05-detach-3", "stdin_reads_from_a_file", stdin_file, "'--stdin'"),
+    ("ch05-logs-1", "only_shows_one_stream", only, "'--only'"),
+    ("ch05-logs-2", "until_shows_output_before_a_time", before, "'--until'"),
+    ("ch05-logs-3", "logs_labels_the_lines_of_several_containers", several, "'two'"),
+    ("ch05-exec-1", "a_detached_exec_prints_its_pid", number, "\"\""),
+    ("ch05-exec-2", "timeout_ends_the_program_in_time", timeout, "'--timeout'"),
+    (
+        "ch05-exec-3",
+        "only_net_joins_only_the_network_namespace",
+        only_net,
+        "'--only'",
+    ),
+    ("ch05-env-1", "group_add_adds_groups", group_add, "'--group-add'"),
+    ("ch05-env-2", "unset_removes_a_variable", unset, "'--unset'"),
+    ("ch05-env-3", "umask_sets_the_mode_of_new_files", umask, "'--umask'"),
 ];
 
 fn id_file(room: &mut Room) -> Outcome {
@@ -40,7 +45,7 @@ fn id_file(room: &mut Room) -> Outcome {
     so(same, &format!("{} in the file", ended.out.trim()), format!("{text:?}"))
 }
 
-/// The text of the log of the one container.
+/// The text of the log of the only container.
 fn log_text(room: &Room) -> String {
     let containers = room.lab.state().join("containers");
     let mut entries = fs::read_dir(containers).expect("readdir(3)");
@@ -102,13 +107,13 @@ fn several(room: &mut Room) -> Outcome {
     ended?.prints("one 1\ntwo 2\n")
 }
 
-/// A container named `one`, which can be joined.
+/// Start a container with the name `one`, and wait until `exec` can join it.
 fn one(room: &Room) -> Result<Running<'_>, crate::outcome::Trouble> {
     let script = "echo ready; exec sleep 1000";
     let words = ["run", "--rm", "--name", "one", "busybox", "sh", "-c", script];
     let mut running = room.words(&words).start()?;
     running.prints("ready")?;
-    // Its program may be faster than the note that it runs.
+    // The program may start before the note that it runs is written.
     crate::room::wait_for(|| {
         let joined = room.words(&["exec", "one", "true"]).end();
         joined.is_ok_and(|ended| ended.code == 0).then_some(())
@@ -126,8 +131,8 @@ fn number(room: &mut Room) -> Outcome {
     };
     let found = crate::room::wait_for(|| living().into_keys().find(is));
     if let Some(pid) = found.map(Pid::from_raw) {
-        // Its parent is this process by now. Unless it is reaped, the container's own
-        // program, which is number 1 there, doesn't come to its end.
+        // Its parent is now this process. PID 1 of the container cannot end until this
+        // process has reaped it.
         let _ = kill(pid, Signal::SIGKILL);
         let _ = waitpid(pid, None);
     }
