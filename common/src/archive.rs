@@ -5,6 +5,8 @@
 //! a keyword, or knows that it does not change the files, or refuses the archive.
 
 mod base64;
+#[cfg(test)]
+mod corpus_tests;
 mod escape;
 mod header;
 mod layer;

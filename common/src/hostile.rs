@@ -1,6 +1,7 @@
 //! Property tests: no input causes a panic, accepted input keeps its meaning, and no
 //! path leads out of its directory.
 
+mod corpus;
 mod paths;
 
 use std::ffi::OsString;

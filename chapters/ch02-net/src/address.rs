@@ -141,7 +141,7 @@ impl Route {
 }
 
 /// Read struct ifaddrmsg and the attributes that follow.
-fn address(answer: &[u8]) -> Option<Address> {
+pub(crate) fn address(answer: &[u8]) -> Option<Address> {
     let values = attributes(answer.get(8..)?);
     let find = |kind| values.iter().find(|(it, _)| *it == kind).map(|(_, it)| *it);
     // On a point-to-point device, IFA_ADDRESS is the address of the other end. IPv6

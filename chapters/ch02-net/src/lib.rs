@@ -9,6 +9,8 @@
 
 mod address;
 pub mod commands;
+#[cfg(test)]
+mod corpus_tests;
 mod device;
 mod devices;
 mod link;

@@ -340,7 +340,7 @@ pub fn colons(mac: [u8; 6]) -> String {
 }
 
 /// Read struct ifinfomsg and the attributes that follow.
-fn link(answer: &[u8]) -> Link {
+pub(crate) fn link(answer: &[u8]) -> Link {
     let flags = number(answer, 8);
     let mut link = Link {
         index: number(answer, 4),

@@ -265,14 +265,14 @@ impl AsFd for Socket {
 }
 
 /// One message from the kernel.
-struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     sequence: u32,
     /// An object changed while the kernel wrote the list that contains this message.
     interrupted: bool,
-    body: Body<'a>,
+    pub(crate) body: Body<'a>,
 }
 
-enum Body<'a> {
+pub(crate) enum Body<'a> {
     /// An object: its fixed struct and its attributes.
     Data(&'a [u8]),
     /// The request is finished.
@@ -280,7 +280,7 @@ enum Body<'a> {
 }
 
 /// The messages in a datagram of the kernel.
-fn answers(datagram: &[u8]) -> impl Iterator<Item = Answer<'_>> {
+pub(crate) fn answers(datagram: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         if rest.len() < HEADER {

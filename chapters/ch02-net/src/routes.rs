@@ -255,7 +255,7 @@ fn destination_text(destination: Ipv4Addr, prefix: u8) -> String {
 
 /// Parse struct rtmsg and the attributes that follow. Returns `None` for a route of
 /// another family, and for a cached route.
-fn entry(answer: &[u8]) -> Option<RouteEntry> {
+pub(crate) fn entry(answer: &[u8]) -> Option<RouteEntry> {
     let values = attributes(answer.get(RTMSG..)?);
     if answer[0] != AF_INET || number(answer, 8) & RTM_F_CLONED != 0 {
         return None;

@@ -384,7 +384,57 @@ fn why(errno: Errno) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
+
+    /// Answers of Linux 6.1: a message for each table, and for each chain.
+    const CORPUS: [&[u8]; 2] = [
+        include_bytes!("../corpus/nft-tables.bin"),
+        include_bytes!("../corpus/nft-chains.bin"),
+    ];
+
+    /// The bytes of the first message, without its header of 16 bytes.
+    fn first(bytes: &[u8]) -> &[u8] {
+        let length = u32::from_ne_bytes(bytes[..4].try_into().unwrap());
+        &bytes[16..length as usize]
+    }
+
+    #[test]
+    fn a_table_and_a_chain_of_the_kernel_are_read() {
+        let owner = table(first(CORPUS[0])).unwrap();
+        let expected = ("x", Family::Inet, false);
+        assert_eq!((owner.name.as_str(), owner.family, owner.owned), expected);
+        let found = chain(first(CORPUS[1]), std::slice::from_ref(&owner)).unwrap();
+        assert_eq!((found.name.as_str(), found.kind.as_str()), ("f", "filter"));
+        assert_eq!((found.place, found.priority), (2, 0));
+        assert!(chain(first(CORPUS[1]), &[]).is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_changed_answer_is_read_or_ignored(
+            which in 0..2_usize,
+            changes in vec((any::<Index>(), prop_oneof![0..=40_u8, any::<u8>()]), 0..8),
+            end in any::<Index>(),
+        ) {
+            let mut bytes = first(CORPUS[which]).to_vec();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes.truncate(end.index(bytes.len() * 3 / 2));
+            let tables: Vec<Table> = table(first(CORPUS[0])).into_iter().collect();
+            if let Some(chain) = chain(&bytes, &tables) {
+                prop_assert_eq!(&chain.table, &tables[0]);
+            }
+            let _ = (table(&bytes), rule(&bytes));
+        }
+    }
 
     #[test]
     fn a_comment_is_found_behind_other_user_data() {

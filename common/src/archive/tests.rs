@@ -44,7 +44,7 @@ fn header(name: &[u8], flag: u8, size: u64, gnu: bool) -> [u8; 512] {
     block
 }
 
-fn checked(mut block: [u8; 512]) -> Vec<u8> {
+pub(super) fn checked(mut block: [u8; 512]) -> Vec<u8> {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
