@@ -14,11 +14,13 @@ pub(crate) mod machine;
 pub(crate) mod modules;
 mod monitor;
 mod package;
+mod packages;
 pub(crate) mod payload;
 pub(crate) mod qemu;
 mod rung;
 pub(crate) mod scratch;
 mod snapshot;
+pub(crate) mod systemd;
 pub(crate) mod tree;
 
 use std::fmt;

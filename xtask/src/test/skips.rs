@@ -68,10 +68,20 @@ const LOCKED: &str = "this machine's settings may not be changed";
 /// The reason why a test of another program's firewall does not run.
 const NO_PROGRAM: &str = "the firewall's program is not installed";
 
+/// Each kernel has v1 hierarchies in these layouts.
+const fn not_delegated(cgroup: Cgroup) -> Skip {
+    Skip { kernel: None, cgroup: Some(cgroup), test: DELEGATED, reason: V1_ALONE }
+}
+
+/// The test of a delegated group, and the reason why it does not run.
+const DELEGATED: &str =
+    "ch03_limits::in_a_delegated_group_the_containers_group_is_created_there";
+const V1_ALONE: &str = "cgroup v1 cannot be delegated";
+
 /// The name of this machine's kernel.
 const HERE: &str = "here";
 
-const EXPECTED: [Skip; 20] = [
+const EXPECTED: [Skip; 23] = [
     Skip {
         kernel: None,
         cgroup: None,
@@ -88,6 +98,9 @@ const EXPECTED: [Skip; 20] = [
         "ch02_union::of_many_whose_mounts_come_first_all_wait_until_the_module_is_loaded",
         "overlay is no module here, or in use",
     ),
+    not_delegated(Cgroup::V1),
+    not_delegated(Cgroup::Hybrid),
+    perhaps_here(DELEGATED, V1_ALONE),
     perhaps_here("doctor::without_user_namespaces_the_sysctl_is_named", LOCKED),
     perhaps_here(
         "doctor::a_kind_of_namespace_that_may_not_be_made_is_named_with_its_sysctl",
