@@ -1,9 +1,10 @@
 //! A system whose process 1 is systemd.
 
 use std::fs::{self, File, Permissions};
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -25,6 +26,12 @@ const USER: u32 = 1500;
 /// The time limit of a boot and of a command. A VM by emulation is slow.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// The directory for the system's files.
+const WORK: &str = "/tmp/system";
+
+/// The output of process 1.
+const CONSOLE: &str = "/tmp/console";
+
 const ETC: [(&str, &str); 7] = [
     (
         "passwd",
@@ -43,14 +50,20 @@ const ETC: [(&str, &str); 7] = [
 const PAM: &str = "auth sufficient pam_permit.so\naccount sufficient pam_permit.so\n\
                    session required pam_loginuid.so\nsession required pam_systemd.so\n";
 
-/// Units that have nothing to do here.
-const MASKED: [&str; 6] = [
-    "systemd-sysusers.service",
-    "systemd-update-utmp.service",
-    "systemd-journal-flush.service",
-    "systemd-firstboot.service",
-    "systemd-machine-id-commit.service",
+/// Units that change the machine, or that only take time.
+const MASKED: [&str; 12] = [
+    "modprobe@.service",
     "systemd-ask-password-console.path",
+    "systemd-firstboot.service",
+    "systemd-journal-flush.service",
+    "systemd-machine-id-commit.service",
+    "systemd-modules-load.service",
+    "systemd-sysctl.service",
+    "systemd-sysusers.service",
+    "systemd-tmpfiles-clean.timer",
+    "systemd-tmpfiles-setup-dev.service",
+    "systemd-tmpfiles-setup.service",
+    "systemd-update-utmp.service",
 ];
 
 /// A running system. Its commands are started by the thread that created its
@@ -71,30 +84,39 @@ impl System {
     /// Boot a system, run a test in it, and end the system.
     pub(crate) fn with(test: impl FnOnce(&System) + Send + 'static) {
         prepare();
+        let console = File::create(CONSOLE).unwrap();
         // Namespaces belong to a thread, and so does the root directory after
         // unshare(2) with CLONE_NEWNS.
         let outcome = thread::spawn(move || {
             enter();
-            let mut system = boot();
-            let outcome =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    system.wait_until_running();
-                    test(&system);
-                }));
-            if outcome.is_err() {
+            let mut system = boot(&console);
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                system.wait_until_running();
+                test(&system);
+            }));
+            let ended = system.process_1.try_wait().unwrap();
+            if outcome.is_err() && ended.is_none() {
                 let journal =
                     system.root("journalctl --no-pager -b -o short | tail -60");
-                eprintln!("the system's journal:\n{}{}", journal.out, journal.err);
+                eprintln!("the journal:\n{}{}", journal.out, journal.err);
             }
             // The end of process 1 ends all processes of its PID namespace.
             system.process_1.kill().unwrap();
             system.process_1.wait().unwrap();
+            if let Some(status) = ended {
+                eprintln!("process 1 had ended: {status}");
+            }
             outcome
         });
         let outcome = outcome.join().unwrap();
+        if outcome.is_err() {
+            eprintln!("the console:\n{}", fs::read_to_string(CONSOLE).unwrap());
+        }
+        fs::remove_file(CONSOLE).unwrap();
+        fs::remove_dir(WORK).unwrap();
         remove_groups(Path::new(GROUP));
         if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
+            resume_unwind(panic);
         }
     }
 
@@ -104,6 +126,17 @@ impl System {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", enter, script]);
         output(&mut command)
+    }
+
+    /// The same for a command that succeeds and prints no error. Returns its output.
+    pub(crate) fn ok(&self, script: &str) -> String {
+        let output = self.root(script);
+        assert_eq!(
+            (output.code, output.err.as_str()),
+            (0, ""),
+            "{script}: {output:?}"
+        );
+        output.out
     }
 
     /// Run a command of sh in a login session of the ordinary user.
@@ -132,14 +165,15 @@ impl System {
 
     /// No container has left a cgroup.
     pub(crate) fn has_no_group(&self) {
-        let left = self.root("find /sys/fs/cgroup -name 'mydocker-*'");
+        let left = self.root("find /sys/fs/cgroup -name 'mydocker*'");
         assert_eq!(left.out, "", "{left:?}");
     }
 }
 
-/// The cgroup of the system, with all controllers.
+/// Create the cgroup of the system, with all controllers, and its directory.
 fn prepare() {
     fs::create_dir(GROUP).unwrap();
+    fs::create_dir(WORK).unwrap();
     let above = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_to_string(above.join("cgroup.controllers")).unwrap();
     for controller in controllers.split_whitespace() {
@@ -158,7 +192,6 @@ fn enter() {
     fs::write(Path::new(GROUP).join(procs), "0").unwrap();
     unshare(
         CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWCGROUP
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWIPC,
@@ -168,7 +201,8 @@ fn enter() {
     sethostname("system").unwrap();
     mounted("", "/", "", MsFlags::MS_REC | MsFlags::MS_PRIVATE, "");
 
-    let work = Path::new("/tmp/system");
+    let work = Path::new(WORK);
+    mounted("tmpfs", WORK, "tmpfs", MsFlags::empty(), "");
     for name in ["root", "upper", "work"] {
         fs::create_dir_all(work.join(name)).unwrap();
     }
@@ -212,6 +246,13 @@ fn fill(root: &Path) {
     for unit in MASKED {
         symlink("/dev/null", path("etc/systemd/system").join(unit)).unwrap();
     }
+    // The login service, without the other units of multi-user.target.
+    let wanted = path("etc/systemd/system/basic.target.wants");
+    fs::create_dir(&wanted).unwrap();
+    let login = "systemd-logind.service";
+    symlink(Path::new("/lib/systemd/system").join(login), wanted.join(login))
+        .unwrap();
+    symlink("/run", path("var/run")).unwrap();
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
     let none = MsFlags::empty();
     mounted("tmpfs", &text("dev"), "tmpfs", none, "mode=755");
@@ -244,7 +285,12 @@ fn fill(root: &Path) {
         // The packages have the real mount(8) and others.
         let _ = symlink("busybox", path("usr/bin").join(name));
     }
-    // Each user has a state directory with busybox.
+    // Each user has a state directory with busybox. overlay does not accept a
+    // directory of overlay as its upper directory.
+    for at in ["var/lib", "home"] {
+        fs::create_dir_all(path(at)).unwrap();
+        mounted("tmpfs", &text(at), "tmpfs", none, "mode=755");
+    }
     let state = std::env::var_os("MYDOCKER_TEST_STATE").unwrap();
     for (place, owner) in
         [("var/lib/mydocker", 0), ("home/learner/.local/share/mydocker", USER)]
@@ -277,8 +323,10 @@ fn mounted(from: &str, at: &str, kind: &str, flags: MsFlags, options: &str) {
     result.unwrap_or_else(|error| panic!("mount(2) {from} on {at}: {error}"));
 }
 
-/// Start process 1. The thread is in the new PID namespace for its children only.
-fn boot() -> System {
+/// Start process 1 of a new PID namespace. The next child of this thread is that
+/// process, and later children are in the namespace too.
+fn boot(console: &File) -> System {
+    unshare(CloneFlags::CLONE_NEWPID).unwrap();
     // Process 1 mounts /proc, since only a process of the namespace can.
     let script = "mount -t proc proc /proc; \
                   echo 0 > /sys/fs/cgroup/cgroup.procs; \
@@ -289,8 +337,8 @@ fn boot() -> System {
         .env("container", "test")
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(console.try_clone().unwrap())
+        .stderr(console.try_clone().unwrap())
         .spawn()
         .unwrap();
     System { process_1 }
@@ -300,19 +348,12 @@ fn boot() -> System {
 fn output(command: &mut Command) -> Output {
     command.env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin");
     command.env("HOME", "/root").current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Files, since a thread with a PID namespace for its children cannot start
+    // threads that read pipes.
+    let mut files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+    let [out, err] = files.each_ref().map(|file| file.try_clone().unwrap());
+    command.stdin(Stdio::null()).stdout(out).stderr(err);
     let mut child = command.spawn().unwrap();
-    let [out, err] = [
-        Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>,
-        Box::new(child.stderr.take().unwrap()),
-    ]
-    .map(|mut pipe| {
-        thread::spawn(move || {
-            let mut text = String::new();
-            pipe.read_to_string(&mut text).unwrap();
-            text
-        })
-    });
     let end = Instant::now() + LIMIT;
     let status = loop {
         match child.try_wait().unwrap() {
@@ -325,7 +366,13 @@ fn output(command: &mut Command) -> Output {
         }
     };
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    Output { code, out: out.join().unwrap(), err: err.join().unwrap() }
+    let [out, err] = files.each_mut().map(|file| {
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    });
+    Output { code, out, err }
 }
 
 /// Remove a cgroup and all below it.

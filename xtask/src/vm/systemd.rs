@@ -13,7 +13,8 @@ use super::{full, packages};
 
 /// The packages: systemd, the message bus and the login service with which an
 /// ordinary user gets a service manager, and their libraries.
-const PACKAGES: [&str; 31] = [
+const PACKAGES: [&str; 32] = [
+    "dbus",
     "dbus-bin",
     "dbus-daemon",
     "dbus-system-bus-common",
