@@ -29,6 +29,11 @@ pub(crate) fn networks(kernel: &str) -> String {
     format!("networks {kernel}")
 }
 
+/// The name of the lane with systemd in a VM, such as `systemd 6.1`.
+pub(crate) fn systemd(kernel: &str) -> String {
+    format!("systemd {kernel}")
+}
+
 /// Print how many tests a whole lane has executed and skipped, and compare.
 ///
 /// # Errors
@@ -113,6 +118,7 @@ mod tests {
         let others = ["book", "here", "power", "mutants", "exercises", "solutions"];
         lanes.extend(others.map(str::to_owned));
         lanes.extend(["6.1", "6.12", "here"].map(networks));
+        lanes.push(systemd("6.1"));
         for lane in lanes {
             assert!(numbers.get(&lane).is_some_and(|number| *number > 0), "{lane}");
         }

@@ -24,7 +24,7 @@ use crate::software;
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::Machine;
 use crate::vm::tree::Tree;
-use crate::vm::{self, firewalls, qemu, say};
+use crate::vm::{self, firewalls, qemu, say, systemd};
 use machines::{Layout, machines};
 use report::Reports;
 use times::Times;
@@ -36,7 +36,8 @@ pub(crate) struct Args {
     /// Run the tests of these chapters, or tests whose names contain one of these
     /// words [default: all]. book PAGES... types the commands of the book and the
     /// README at a terminal and compares the output. networks TESTS... sends packets
-    /// between network namespaces, each of which represents a host
+    /// between network namespaces, each of which represents a host. systemd TESTS...
+    /// boots systemd in the VM and uses the cgroups that it delegates
     filter: Vec<String>,
 
     /// Run only the tests of the chapters that depend on the kernel's version or on
@@ -108,7 +109,8 @@ pub(crate) struct Args {
 impl Args {
     /// Whether all tests run of a program that has a minimum.
     fn is_whole(&self) -> bool {
-        let known = ["blackbox", BOOK, NETWORKS].contains(&self.program.as_str());
+        let known =
+            ["blackbox", BOOK, NETWORKS, SYSTEMD].contains(&self.program.as_str());
         known && self.filter.is_empty() && self.pages.is_none()
     }
 }
@@ -144,9 +146,16 @@ const MACHINE_DEPENDENT: [&str; 19] = [
     "terminal_filter",
 ];
 
+/// The test program about cgroups that systemd delegates.
+const SYSTEMD: &str = "systemd";
+
 /// The word before the options that selects this test program.
 fn word(program: &str) -> &str {
-    if program == NETWORKS { "networks " } else { "" }
+    match program {
+        NETWORKS => "networks ",
+        SYSTEMD => "systemd ",
+        _ => "",
+    }
 }
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
@@ -167,7 +176,9 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         args.filter = MACHINE_DEPENDENT.map(str::to_owned).to_vec();
     }
     let first = args.filter.first().map_or("", String::as_str);
-    if let Some(program) = [BOOK, NETWORKS].into_iter().find(|it| *it == first) {
+    if let Some(program) =
+        [BOOK, NETWORKS, SYSTEMD].into_iter().find(|it| *it == first)
+    {
         args.filter.remove(0);
         program.clone_into(&mut args.program);
     }
@@ -175,6 +186,9 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         bail!(
             "pages change the machine on which they run: without --here they run in a VM"
         );
+    }
+    if args.here && args.program == SYSTEMD {
+        bail!("a second systemd would disturb this machine: omit --here");
     }
     // Report a missing QEMU before the build, which takes a minute.
     let place = if args.list { Runner::Here } else { place(&args)? };
@@ -314,6 +328,7 @@ fn in_vms(
         let tests = times.longest_first(&tests);
         let more = match args.program.as_str() {
             NETWORKS => firewalls::programs(PACKAGED.contains(&kernel.as_str()))?,
+            SYSTEMD => systemd::files()?,
             _ if is_software => software::files()?,
             _ => Tree::default(),
         };
@@ -348,6 +363,7 @@ fn in_vms(
             let (executed, skipped) = reports.executed(first);
             let lane = match args.program.as_str() {
                 NETWORKS => minimum::networks(&kernel),
+                SYSTEMD => minimum::systemd(&kernel),
                 _ if args.machine_dependent => minimum::part(&kernel, cgroup),
                 _ => minimum::vm(&kernel, cgroup),
             };

@@ -15,10 +15,12 @@ pub(crate) mod machine;
 pub(crate) mod modules;
 mod monitor;
 mod package;
+mod packages;
 pub(crate) mod payload;
 pub(crate) mod qemu;
 pub(crate) mod scratch;
 mod snapshot;
+pub(crate) mod systemd;
 pub(crate) mod tree;
 
 use std::fmt;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,7 +38,12 @@ fn written(words: &[&str]) -> TempDir {
 fn is_there(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok();
     if !there {
-        eprintln!("skipped: {program} is not installed");
+        let reason = format!("{program} is not installed");
+        if let Some(path) = std::env::var_os("MYDOCKER_SKIP_FILE") {
+            let file = fs::File::options().append(true).create(true).open(path);
+            writeln!(file.unwrap(), "{reason}").unwrap();
+        }
+        eprintln!("skipped: {reason}");
     }
     there
 }

@@ -13,8 +13,9 @@ use common::read_whole;
 use common::step::{Hint, Step};
 
 use crate::hints;
+use crate::keep::{keep, release};
 use crate::layout::{Hierarchy, Layout, Version};
-use crate::top::top;
+use crate::top::{move_to_host_group, top};
 
 /// The directory of a group in one hierarchy. It may not exist yet.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub struct Group {
 
 /// The prefix of all group directories. Directories without it are never changed or
 /// removed.
-const PREFIX: &str = "mydocker-";
+pub(crate) const PREFIX: &str = "mydocker-";
 
 impl Group {
     /// Plan a group with this name, in each hierarchy that has one of these
@@ -82,6 +83,7 @@ impl Group {
                     // An error here is ignored: the first error is the one to
                     // report.
                     let _ = fs::remove_dir(&place.path);
+                    release(&place.hierarchy.mount);
                 }
                 return Err(error);
             }
@@ -197,7 +199,11 @@ impl Group {
                 }
             }
         }
-        self.places.iter().try_for_each(|place| remove(&place.path))
+        self.places.iter().try_for_each(|place| {
+            remove(&place.path)?;
+            release(&place.hierarchy.mount);
+            Ok(())
+        })
     }
 }
 
@@ -265,11 +271,20 @@ impl GroupDir {
     fn make(&self) -> Result<()> {
         let path = &self.path;
         if self.hierarchy.version == Version::V2 {
+            move_to_host_group(&self.hierarchy)?;
             enable_controllers(&top(&self.hierarchy)?, path, &self.wanted)?;
         }
         fs::create_dir(path)
             .step(|| format!("mkdir(2) {}", path.display()))
             .hint(|errno| hints::make(errno, path))?;
+        if self.hierarchy.version == Version::V2
+            && path.parent() == Some(&self.hierarchy.mount)
+            && let Err(error) = keep(&self.hierarchy.mount, &self.wanted)
+        {
+            let _ = fs::remove_dir(path);
+            release(&self.hierarchy.mount);
+            return Err(error);
+        }
         let is_cpuset = self.wanted.iter().any(|name| name == "cpuset");
         if self.hierarchy.version == Version::V1 && is_cpuset {
             // In v1, a new cpuset has no CPUs and no memory nodes, and accepts no
@@ -306,22 +321,24 @@ fn enable_controllers(top: &Path, path: &Path, wanted: &[String]) -> Result<()> 
     let above = path.ancestors().skip(1);
     let mut above: Vec<&Path> = above.take_while(|at| at.starts_with(top)).collect();
     above.reverse();
-    for group in above {
-        let file = group.join("cgroup.subtree_control");
-        let enabled = read_to_string(&file)
-            .untraced(|| format!("read(2) {}", file.display()))
-            .hint(|errno| hints::make(errno, group))?;
-        let enabled: Vec<&str> = enabled.split_whitespace().collect();
-        let missing = wanted.iter().filter(|name| !enabled.contains(&name.as_str()));
-        let missing: Vec<String> = missing.map(|name| format!("+{name}")).collect();
-        if missing.is_empty() {
-            continue;
-        }
-        let missing = missing.join(" ");
-        fs::write(&file, &missing)
-            .step(|| format!("write(2) {missing:?} to {}", file.display()))
-            .hint(|errno| hints::enable_controllers(errno, group))?;
+    above.into_iter().try_for_each(|group| enable(group, wanted))
+}
+
+/// Enable these controllers for the groups inside this v2 group.
+pub(crate) fn enable(group: &Path, wanted: &[String]) -> Result<()> {
+    let file = group.join("cgroup.subtree_control");
+    let enabled = read_to_string(&file)
+        .untraced(|| format!("read(2) {}", file.display()))
+        .hint(|errno| hints::make(errno, group))?;
+    let enabled: Vec<&str> = enabled.split_whitespace().collect();
+    let missing = wanted.iter().filter(|name| !enabled.contains(&name.as_str()));
+    let missing: Vec<String> = missing.map(|name| format!("+{name}")).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let missing = missing.join(" ");
+    fs::write(&file, &missing)
+        .step(|| format!("write(2) {missing:?} to {}", file.display()))
+        .hint(|errno| hints::enable_controllers(errno, group))
 }
 // ANCHOR_END: enable_controllers

@@ -10,6 +10,7 @@ mod group;
 mod hints;
 #[cfg(test)]
 mod hostile;
+mod keep;
 mod layout;
 mod name;
 mod statistics;
@@ -21,7 +22,8 @@ pub use controllers::{Controller, ControllerNames, controllers};
 pub use freeze::{freeze, is_frozen};
 pub use group::{Group, GroupDir, processes};
 pub use hints::{add as add_hint, missing_file};
+pub use keep::release;
 pub use layout::{Hierarchy, Layout, Membership, Version, memberships};
 pub use name::GroupName;
 pub use statistics::{Statistic, statistics};
-pub use top::{HOST_GROUP, top};
+pub use top::top;

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use common::rights;
+use common::step::{Hint, Step};
 use nix::unistd::geteuid;
 
+use crate::group::processes;
+use crate::hints;
 use crate::layout::{Hierarchy, Version, memberships};
 
-/// The group for the process that creates other groups in a delegated group.
-pub const HOST_GROUP: &str = "mydocker-host";
+/// The group for the processes that were in a delegated group.
+const HOST_GROUP: &str = "mydocker-host";
 
 // ANCHOR: top
 /// The group below which new groups are created. For root this is the root group of
@@ -39,6 +42,47 @@ pub fn top(hierarchy: &Hierarchy) -> Result<PathBuf> {
     Ok(if own != mount && is_delegated(&own)? { own } else { mount })
 }
 // ANCHOR_END: top
+
+// ANCHOR: move_to_host_group
+/// In a delegated group, move all processes into a group inside it: in v2, a group
+/// that enables controllers for the groups inside it has no processes. These are the
+/// process that calls this function, and often the shell that started it.
+///
+/// # Errors
+/// mkdir(2) fails, or this process cannot be moved.
+/// # Source
+/// cgroup-v2.rst, "No Internal Process Constraint"
+pub(crate) fn move_to_host_group(hierarchy: &Hierarchy) -> Result<()> {
+    let top = top(hierarchy)?;
+    if hierarchy.version == Version::V1 || top == hierarchy.mount {
+        return Ok(());
+    }
+    let host = top.join(HOST_GROUP);
+    fs::create_dir_all(&host).step(|| format!("mkdir(2) {}", host.display()))?;
+    let file = host.join("cgroup.procs");
+    let enter = |process: i32| {
+        fs::write(&file, process.to_string())
+            .step(|| format!("write(2) {process} to {}", file.display()))
+            .hint(hints::add)
+    };
+    // 0 stands for this process.
+    enter(0)?;
+    for _ in 0..ATTEMPTS {
+        let others = processes(&top)?;
+        if others.is_empty() {
+            break;
+        }
+        // A process that has ended meanwhile is no error. If a process of another
+        // user stays, enabling the controllers fails, and the error says why.
+        others.into_iter().filter(|it| *it > 0).for_each(|it| drop(enter(it)));
+    }
+    Ok(())
+}
+// ANCHOR_END: move_to_host_group
+
+/// A process that forks while it is moved leaves a child behind, so the list is read
+/// again.
+const ATTEMPTS: u32 = 10;
 
 fn is_delegated(group: &Path) -> Result<bool> {
     // Root of a user namespace cannot read "trusted." attributes.

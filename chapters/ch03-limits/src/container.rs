@@ -1,15 +1,13 @@
 //! The container's own group: created with its limits, and removed with the
 //! container.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use ch02_cgroups::{Group, HOST_GROUP, Hierarchy, Version, add_hint, top};
+use ch02_cgroups::{Group, release};
 use common::Home;
 use common::state::Undo;
-use common::step::{Hint, Step};
 
 use crate::destroy::destroy;
 use crate::flags::Flags;
@@ -40,27 +38,9 @@ fn make_for(flags: &Flags, home: &Home) -> Result<Group> {
     // The notes come first: a sweep removes what they name.
     let places = group.places.iter().map(|place| place.path.as_os_str().as_bytes());
     home.note_all(NOTE, &places.collect::<Vec<_>>())?;
-    for place in &group.places {
-        move_to_host_group(&place.hierarchy)?;
-    }
     group.make()?;
     flags.set(&group)?;
     Ok(group)
-}
-
-/// In a delegated group, move this process into a group of its own: in v2 a group
-/// that hands controllers down holds no processes.
-fn move_to_host_group(hierarchy: &Hierarchy) -> Result<()> {
-    let top = top(hierarchy)?;
-    if hierarchy.version == Version::V1 || top == hierarchy.mount {
-        return Ok(());
-    }
-    let host = top.join(HOST_GROUP);
-    fs::create_dir_all(&host).step(|| format!("mkdir(2) {}", host.display()))?;
-    let file = host.join("cgroup.procs");
-    fs::write(&file, "0")
-        .step(|| format!("write(2) 0 to {}", file.display()))
-        .hint(add_hint)
 }
 
 /// The directories of the container's group, one in each hierarchy. Some may not
@@ -84,5 +64,9 @@ pub fn places(home: &Home) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// EBUSY from rmdir(2) if a process does not end within two seconds.
 pub fn remove_group(home: &Home) -> Result<()> {
-    places(home)?.iter().try_for_each(|path| destroy(path))
+    for path in places(home)? {
+        destroy(&path)?;
+        path.parent().into_iter().for_each(release);
+    }
+    Ok(())
 }

@@ -39,6 +39,15 @@ pub const INVALID_GROUP: &str = "a cgroup v2 cannot both contain processes and \
     enable controllers for its children: the parent cgroup contains processes; move \
     them into a child cgroup";
 
+/// The hint for a process that may not be created in the container's cgroup.
+///
+/// # Source
+/// cgroup-v2.rst, "Delegation Containment": the process also needs write permission
+/// for the common parent cgroup of its own cgroup and the new cgroup
+const NOT_DELEGATED: &str = "the container is in a cgroup of another session, and a \
+    process of this session cannot enter it: with systemd, put this before the \
+    command: systemd-run --user --scope -p Delegate=yes";
+
 /// The hint for clone(2), and for the calls that set up a new user namespace.
 #[must_use]
 pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
@@ -58,6 +67,7 @@ pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
                           (ulimit -u), pids.max of the cgroup, or kernel.pid_max"
             .to_owned(),
         // Only the cgroup in which the child starts causes these errors.
+        Errno::EACCES => NOT_DELEGATED.to_owned(),
         Errno::EOPNOTSUPP | Errno::EBUSY => INVALID_GROUP.to_owned(),
         Errno::EINVAL => {
             "this kernel does not support one of these namespaces: see \

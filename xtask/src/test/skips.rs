@@ -68,10 +68,20 @@ const LOCKED: &str = "this machine's settings may not be changed";
 /// The reason why a test of another program's firewall does not run.
 const NO_PROGRAM: &str = "the firewall's program is not installed";
 
+/// Each kernel has v1 hierarchies in these layouts.
+const fn not_delegated(cgroup: Cgroup) -> Skip {
+    Skip { kernel: None, cgroup: Some(cgroup), test: DELEGATED, reason: V1_ALONE }
+}
+
+/// The test of a delegated group, and the reason why it does not run.
+const DELEGATED: &str =
+    "ch03_limits::the_containers_group_is_created_in_the_delegated_group";
+const V1_ALONE: &str = "cgroup v1 cannot be delegated";
+
 /// The name of this machine's kernel.
 const HERE: &str = "here";
 
-const EXPECTED: [Skip; 20] = [
+const EXPECTED: [Skip; 23] = [
     Skip {
         kernel: None,
         cgroup: None,
@@ -88,6 +98,9 @@ const EXPECTED: [Skip; 20] = [
         "ch02_union::concurrent_first_mounts_all_wait_until_the_module_is_loaded",
         "overlay is no module here, or in use",
     ),
+    not_delegated(Cgroup::V1),
+    not_delegated(Cgroup::Hybrid),
+    perhaps_here(DELEGATED, V1_ALONE),
     perhaps_here(
         "doctor::doctor_names_the_sysctl_that_disables_user_namespaces",
         LOCKED,

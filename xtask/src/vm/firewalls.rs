@@ -1,20 +1,15 @@
 //! The programs of other firewalls, for the tests of networks: nft(8), iptables-nft
 //! and iptables-legacy, from the distribution's packages, with their libraries.
 
-use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use common::state::remove_tree;
 use common::step::{Hint, Step};
-use provision::apt::Apt;
-use provision::room::room;
 
-use super::scratch::Scratch;
 use super::tree::{Node, Tree};
-use super::{directory, full, say};
+use super::{full, packages, say};
 
 /// The packages: the programs, and the libraries that they load.
 const PACKAGES: [&str; 17] = [
@@ -62,7 +57,8 @@ const REQUIRED_SPACE: u64 = 100 << 20;
 /// # Errors
 /// The packages are required but cannot be downloaded.
 pub(crate) fn programs(required: bool) -> Result<Tree> {
-    match unpacked().and_then(|tree| pick(&tree)) {
+    let unpacked = packages::unpacked("firewalls", &PACKAGES, REQUIRED_SPACE);
+    match unpacked.and_then(|tree| pick(&tree)) {
         Err(error) if !required => {
             say(&format!(
                 "firewalls of other programs are not available: {error:#}"
@@ -71,38 +67,6 @@ pub(crate) fn programs(required: bool) -> Result<Tree> {
         }
         programs => programs.context("nft(8) and iptables(8) for the VM").hint(full),
     }
-}
-
-/// The tree of all packages, which are downloaded the first time.
-fn unpacked() -> Result<PathBuf> {
-    let at = directory().join("firewalls");
-    let list = at.join("packages");
-    let wanted = PACKAGES.join("\n");
-    let is_there = || fs::read_to_string(&list).is_ok_and(|text| text == wanted);
-    let cache = directory().join("new-firewalls");
-    fs::create_dir_all(&cache).step(|| format!("mkdir(2) {}", cache.display()))?;
-    // One process downloads. The others wait and find the tree.
-    let lock_path = cache.join("lock");
-    let lock = File::create(&lock_path)
-        .step(|| format!("open(2) {}", lock_path.display()))?;
-    lock.lock().step(|| format!("flock(2) {}", lock_path.display()))?;
-    if is_there() {
-        return Ok(at);
-    }
-    room(&cache, REQUIRED_SPACE, "nft(8) and iptables(8)")?;
-    let scratch = Scratch::new(&cache)?;
-    let path = env::var_os("PATH").unwrap_or_default();
-    let apt = Apt::new(&path, &scratch.path().join("apt"), &say)?;
-    let new = scratch.path().join("tree");
-    for package in PACKAGES {
-        apt.unpack(&apt.download(package)?, &new)?;
-    }
-    fs::write(new.join("packages"), wanted).step(|| "write(2) packages")?;
-    if at.exists() {
-        remove_tree(&at)?;
-    }
-    fs::rename(&new, &at).step(|| format!("rename(2) to {}", at.display()))?;
-    Ok(at)
 }
 
 /// The files that the programs need, all below /usr, which is a disk of the VM. The
