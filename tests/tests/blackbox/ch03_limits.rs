@@ -284,8 +284,9 @@ fn the_containers_group_is_created_in_the_delegated_group() {
             let flags = rustix::fs::XattrFlags::empty();
             rustix::fs::setxattr(&group, "trusted.delegate", b"1", flags).unwrap();
         }
+        // The shell stays in the delegated group.
         let enter =
-            format!("echo 0 > {}/cgroup.procs; exec \"$@\"", group.display());
+            format!("echo 0 > {}/cgroup.procs; \"$@\"; exit $?", group.display());
         let mut command = assert_cmd::Command::new("sh");
         command.args(["-c", &enter, "sh"]).arg(own.get_program());
         command.args(own.get_args()).env_clear();
