@@ -5,6 +5,7 @@ mod build;
 mod calls;
 mod history;
 mod images;
+mod learn;
 mod life;
 mod measure;
 mod net;
@@ -133,6 +134,17 @@ enum What {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Verdicts of exercises, in a copy of the checkout: the first one after `cargo
+    /// build`, and the one after the solution is written
+    Learn {
+        /// Number of exercises
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        exercises: u32,
+
+        /// Write the figures and a description of the machine as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Draw the figures as an SVG for the book
     Plot {
         /// Files that --json has written
@@ -164,11 +176,15 @@ pub(crate) fn run(args: Args) -> Result<()> {
             (vm::vm(runs, &kernel, accel)?, json)
         }
         Some(What::Build { runs, json }) => (build::build(runs)?, json),
+        Some(What::Learn { exercises, json }) => {
+            (learn::learn(exercises as usize)?, json)
+        }
         Some(What::Plot { files, out }) => return plot::plot(&files, &out),
         None if args.install => return Ok(()),
         None => {
             bail!(
-                "nothing to do: expected start, life, net, images, vm, build, plot or --install"
+                "nothing to do: expected start, life, net, images, vm, build, learn, plot or \
+                 --install"
             )
         }
     };

@@ -28,8 +28,8 @@ pub(crate) struct Built {
     pub(crate) chapters: Vec<PathBuf>,
     /// The tests' helper program, which runs inside and outside of containers.
     pub(crate) probe: PathBuf,
-    /// The doctor, which has tests in the VM.
-    pub(crate) doctor: PathBuf,
+    /// The doctor, which has tests in the VM; `None` if only exercises were built.
+    pub(crate) doctor: Option<PathBuf>,
     /// PID 1 of the VM.
     pub(crate) init: PathBuf,
     /// A checkout with the book's pages and the README.
@@ -60,18 +60,46 @@ pub(crate) fn build(extra: &[&str]) -> Result<Built> {
     for program in extra {
         build.args(["--test", program]);
     }
+    run(build, "building the chapters and tests")
+}
+
+/// Build only these chapters and the test program with the exercises: a tenth of all
+/// chapters and tests.
+///
+/// # Errors
+/// cargo fails.
+pub(crate) fn build_exercises(chapters: &[&str], program: &str) -> Result<Built> {
+    let mut build = static_build(IN_VM)?;
+    for package in ["blackbox", "vm-init"].iter().chain(chapters) {
+        build.args(["--package", package]);
+    }
+    for binary in ["probe", "vm-init"].iter().chain(chapters) {
+        build.args(["--bin", binary]);
+    }
+    build.args(["--test", program]);
+    run(build, &format!("building {}and the checks", list(chapters)))
+}
+
+/// The names, each with a space after it.
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("{name} ")).collect()
+}
+
+/// Run a build and collect its programs. If it takes longer than [`SOON`], the user
+/// reads what is built.
+fn run(mut build: Command, what: &str) -> Result<Built> {
     build.args(["--message-format", "json-render-diagnostics"]);
-    // The first build takes a minute. If everything is built, no message is needed.
+    let message = what.to_owned();
     let (done, waiting) = mpsc::channel::<()>();
     thread::spawn(move || {
         if waiting.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("building the chapters and tests");
+            eprintln!("{message}");
         }
     });
     let output = build.stderr(Stdio::inherit()).output().context("cargo")?;
     drop(done);
     if !output.status.success() {
-        bail!("building the tests and chapters failed");
+        bail!("{what} failed");
     }
     let (mut programs, mut tests) = (BTreeMap::new(), BTreeMap::new());
     for line in output.stdout.split(|byte| *byte == b'\n') {
@@ -87,7 +115,7 @@ pub(crate) fn build(extra: &[&str]) -> Result<Built> {
         programs.remove(name).with_context(|| format!("cargo built no {name}"))
     };
     let (probe, init) = (take("probe")?, take("vm-init")?);
-    let doctor = take("doctor")?;
+    let doctor = take("doctor").ok();
     let bin_dir = probe.parent().unwrap_or(Path::new("")).to_owned();
     let chapters = programs.into_values().collect();
     let pages = root();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use common::step::Step;
 use vm_init::grade::{Check, Status};
 
-use crate::build::{Built, build, build_chapters};
+use crate::build::{Built, build, build_chapters, build_exercises};
 use crate::checkout::{root, target};
 use crate::grade::row::{Row, Vm};
 use crate::grade::{PROGRAM, VmArgs, listed};
@@ -39,7 +39,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut built = build(&[PROGRAM])?;
+    let mut built = match args.check && args.names.is_empty() {
+        true => build(&[PROGRAM])?,
+        false => build_exercises(&chapters(&args.names), PROGRAM)?,
+    };
     let all = listed(built.test(PROGRAM)?)?;
     let all: Vec<Check> =
         all.into_iter().filter(|check| check.group.starts_with("ch")).collect();
@@ -196,6 +199,21 @@ fn solutions(
     }
 }
 
+/// The chapters that these exercises need. A name without a chapter is reported
+/// later, with a suggestion.
+fn chapters(names: &[String]) -> Vec<&str> {
+    let exists = |name: &&str| root().join("chapters").join(name).is_dir();
+    let found = names.iter().filter_map(|name| {
+        Some(name.as_str())
+            .filter(exists)
+            .or_else(|| Some(chapter(name)).filter(exists))
+    });
+    let mut found: Vec<&str> = found.collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// The chapter's name in the name of an exercise.
 fn chapter(name: &str) -> &str {
     name.rsplit_once('-').map_or(name, |(chapter, _)| chapter)
@@ -218,7 +236,7 @@ fn covered(all: &[Check], patches: &BTreeMap<String, String>) -> Result<()> {
 }
 
 /// Apply a unified diff of one or more files.
-fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
+pub(crate) fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
     for part in text.split("\n--- a/").skip(1) {
         let part = format!("--- a/{}\n", part.trim_end_matches('\n'));
         let path = part.lines().find_map(|line| line.strip_prefix("+++ b/"));
@@ -238,7 +256,7 @@ fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
 
 /// The solutions by the exercise's name: a line that describes them, and a unified
 /// diff.
-fn patches() -> Result<BTreeMap<String, String>> {
+pub(crate) fn patches() -> Result<BTreeMap<String, String>> {
     let directory = root().join("tests/solutions");
     let step = || format!("readdir(3) {}", directory.display());
     let mut found = BTreeMap::new();

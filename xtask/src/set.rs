@@ -57,7 +57,8 @@ pub(crate) fn make_with(
     let busybox = program(&state, &image)?;
     let kernel = kernel::find(wanted, &directory.join("kernels"), &busybox)?;
     let mut chapters = built.chapters.clone();
-    chapters.extend([built.probe.clone(), built.doctor.clone()]);
+    chapters.push(built.probe.clone());
+    chapters.extend(built.doctor.clone());
     let tests: Vec<_> = built
         .tests
         .iter()

@@ -10,9 +10,12 @@ use ch04_volume::Volumes;
 use clap::Args;
 use common::cli::{Context, Execute};
 use common::state::Table;
+use common::step::with_hint;
 use common::{Container, Exit, rights};
 
-use crate::{FromImage, ImageAndCommand, ImageVolumes, Recorded, Store};
+use crate::{
+    FromImage, ImageAndCommand, ImageVolumes, Recorded, Store, program_hint,
+};
 
 /// The clean-up table of the chapters up to this one.
 pub const UNDO: Table = &[ch03_limits::UNDO];
@@ -62,7 +65,10 @@ impl Run {
     /// be written.
     pub fn container(self, context: &Context) -> Result<Container> {
         let state = &context.state;
-        let (image, lock) = Store::open(state)?.take(self.words.image()?)?;
+        let name = self.words.image()?;
+        let taken = Store::open(state)?.take(name);
+        let (image, lock) =
+            taken.map_err(|error| with_hint(error, program_hint(state, name)))?;
         let layers = image.directories(state);
         let driver = self.overlay.driver;
         let mut limits = self.limits;

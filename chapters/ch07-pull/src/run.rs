@@ -3,13 +3,13 @@
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use ch04_image::Store;
+use ch04_image::{Store, program_hint};
 use ch07_registry::Flags;
 use clap::{Args, ValueEnum};
 use common::cli::{Context, Execute};
 use common::images::{Image, Reference};
 use common::state::{Name, State};
-use common::step::Step;
+use common::step::{Step, with_hint};
 use common::{Exit, null};
 use oci::Platform;
 
@@ -55,7 +55,10 @@ impl Execute for Run {
         };
         if pulls {
             let platform = self.platform.as_ref();
-            pull(&image, platform, &self.flags, self.pull)?;
+            let pulled = pull(&image, platform, &self.flags, self.pull);
+            pulled.map_err(|error| {
+                with_hint(error, program_hint(&context.state, &image))
+            })?;
         }
         self.run.execute(context)
     }

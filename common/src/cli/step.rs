@@ -187,6 +187,15 @@ impl<T> Hint<T> for Result<T> {
     }
 }
 
+/// Add a hint to an error without an errno.
+#[must_use]
+pub fn with_hint(error: Error, hint: Option<String>) -> Error {
+    match hint {
+        Some(hint) => Hinted { hint, error }.into(),
+        None => error,
+    }
+}
+
 /// An error with a hint, which [`report`] prints.
 #[derive(Debug)]
 struct Hinted {

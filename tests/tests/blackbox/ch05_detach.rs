@@ -132,6 +132,8 @@ fn a_failed_start_returns_its_exit_status_and_leaves_nothing() {
         (&["busybox", "no-such"][..], 127, "exec no-such: not found in PATH"),
         (&["busybox", "/etc/passwd"], 126, "it is not executable"),
         (&["no-image", "true"], 125, "there is no image no-image"),
+        (&["sh", "-c", "true"], 125, "hint: the first argument is the image"),
+        (&["bash"], 125, "busybox has no bash: run busybox sh"),
         (&["-v", &bad, "busybox", "true"], 2, "invalid value"),
         (&["-v", &missing, "busybox", "true"], 125, "prepare volume: "),
         (&["-v", &unlike, "busybox", "true"], 125, "enter volume: /etc is a direc"),

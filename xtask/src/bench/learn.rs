@@ -1,0 +1,110 @@
+//! `cargo xtask bench learn`: how long a learner waits for a verdict.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use common::images::tree_size;
+use common::state::remove_tree;
+use common::step::Step;
+
+use super::measure::median;
+use super::record::{Figure, Record};
+use crate::checkout::{root, target};
+use crate::exercise::{apply, patches};
+use crate::mutants::{SOURCES, sync};
+
+/// The targets: seconds until the first verdict of an exercise and until the verdict
+/// after a change, and the size of the build directory in bytes.
+const FIRST: f64 = 90.0;
+const LATER: f64 = 5.0;
+const DISK: u64 = 1_200_000_000;
+
+/// What a checkout has, besides the sources.
+const PAGES: [&str; 2] = ["book", "README.md"];
+
+/// Copy the checkout, build it as a learner does, and check this many exercises:
+/// before and after the solution is written.
+///
+/// # Errors
+/// cargo fails; a verdict is wrong. A missed target is not an error.
+pub(super) fn learn(exercises: usize) -> Result<Record> {
+    let directory = target().join("bench-learn");
+    remove_tree(&directory)?;
+    let checkout = directory.join("checkout");
+    fs::create_dir_all(&checkout)
+        .step(|| format!("mkdir(2) {}", checkout.display()))?;
+    for source in SOURCES.iter().chain(&PAGES) {
+        sync(&root().join(source), &checkout.join(source))?;
+    }
+    let patches = patches()?;
+    ensure!(exercises <= patches.len(), "there are {} solutions", patches.len());
+    let begun = Instant::now();
+    let built = cargo(&checkout, &["build", "--locked"])?.success();
+    ensure!(built, "cargo build failed");
+    let build = begun.elapsed().as_secs_f64();
+    println!("cargo build: {build:.1} s");
+
+    println!("verdicts, s     first  after a change");
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    // Exercises of all chapters, in the order of the book.
+    for number in 0..exercises {
+        let at = number * patches.len() / exercises;
+        let (name, text) = patches.iter().nth(at).context("a solution")?;
+        first.push(verdict(&checkout, name, false)?);
+        apply(name, text, &checkout)?;
+        later.push(verdict(&checkout, name, true)?);
+        println!("{name:<16}{:>5.1}{:>7.1}", first[number], later[number]);
+    }
+    let bytes = tree_size(&checkout.join("target"))?;
+    let most = |times: &[f64]| times.iter().copied().fold(0.0, f64::max);
+    let judged = |met| if met { "met" } else { "not" };
+    for (times, name, aim) in
+        [(&first, "first", FIRST), (&later, "after a change", LATER)]
+    {
+        let (middle, most) = (median(times), most(times));
+        println!(
+            "{name}: median {middle:.1} s, maximum {most:.1} s  <= {aim} s, {}",
+            judged(most <= aim)
+        );
+    }
+    println!(
+        "build directory: {:.2} GB  <= {:.1} GB, {}",
+        bytes as f64 / 1e9,
+        DISK as f64 / 1e9,
+        judged(bytes <= DISK)
+    );
+    remove_tree(&directory)?;
+    let figures = vec![
+        Figure::of("learner", "cargo build", &[build]),
+        Figure::of("verdict", "first", &first).aimed(Some(FIRST)),
+        Figure::of("verdict", "after a change", &later).aimed(Some(LATER)),
+    ];
+    let title = format!("the verdicts of {exercises} exercises");
+    Ok(Record::new("learn", title, "s", &target(), figures))
+}
+
+/// The seconds until a verdict, which must be this one.
+fn verdict(checkout: &Path, name: &str, solved: bool) -> Result<f64> {
+    let begun = Instant::now();
+    let status = cargo(checkout, &["xtask", "exercise", name])?;
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(status.success() == solved, "{name}: the verdict is wrong: {status}");
+    Ok(seconds)
+}
+
+/// Run cargo in the copy, with its own build directory and without output.
+fn cargo(checkout: &Path, words: &[&str]) -> Result<std::process::ExitStatus> {
+    let mut command = Command::new("cargo");
+    command.args(words).current_dir(checkout).env_remove("CARGO_TARGET_DIR");
+    // These variables are of the cargo that runs this program.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_")) {
+            command.env_remove(name);
+        }
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().step(|| "execve(2) cargo")
+}
