@@ -126,7 +126,7 @@ fn id_of(state: &State, word: &str) -> Result<Id> {
 fn without_record(word: &str, id: &Id) -> String {
     // Only containers of later chapters have names.
     let chapter = match id.as_str().starts_with(word) {
-        true => ", or a chapter before images runs it",
+        true => ", or a chapter before ch04-image runs it",
         false => "",
     };
     format!(

@@ -86,7 +86,7 @@ fn a_state_directory_of_an_older_version_is_refused_with_the_remedy() {
     ] {
         let mut command = lab.chapter(bin);
         command.env("MYDOCKER_ROOT", &old).args(words);
-        let refused = contains("were made by an older version")
+        let refused = contains("an older version of this program made the images")
             .and(contains(format!("rm -r {}", old.display())));
         command.assert().code(125).stderr(refused);
     }

@@ -17,7 +17,7 @@ use crate::{Driver, Networks, Request, Subnet, shared};
 /// Prints its name.
 #[derive(Args, Debug)]
 pub(crate) struct Create {
-    /// Kind of the network; "bridge" is the only one
+    /// Kind of the network; the only kind is "bridge"
     #[arg(long, default_value_t)]
     driver: Driver,
 
