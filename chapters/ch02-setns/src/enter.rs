@@ -23,7 +23,7 @@ use crate::list::number;
 ///
 /// # Errors
 /// The process or the name does not exist; EPERM if the caller lacks CAP_SYS_ADMIN
-/// in the owning user namespace; those of [`become_program`].
+/// in the owning user namespace; [`become_program`] fails.
 pub fn enter(who: &str, kinds: Vec<Kind>, words: &[OsString]) -> Result<Exit> {
     match who.parse() {
         Ok(pid) => enter_process(pid, kinds, words),
