@@ -35,7 +35,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<Ipv4Addr>,
 
-    /// If a device has the name of the network, name the bridge "br-" and the ID
+    /// If a device already has the network's name, name the bridge "br-" and the ID
     ///
     /// For a default network, whose name the user did not choose: the default
     /// network of another state directory has the same name.
