@@ -44,7 +44,7 @@ pub struct Outcome {
     pub reached: bool,
     /// Whether the program was executed.
     pub executed: bool,
-    /// The exit status of the host side, or 128 + signal.
+    /// The exit status of the supervisor, or 128 + signal.
     pub code: i32,
 }
 
@@ -153,7 +153,7 @@ impl Faulty {
         Outcome {
             reached: act.is_none(),
             executed: self.executed,
-            code: self.code.expect("the host side ended"),
+            code: self.code.expect("the supervisor ended"),
         }
     }
 

@@ -31,7 +31,7 @@ pub struct One<'a> {
     pub lab: &'a Lab,
     /// The functions for the user.
     pub who: Who,
-    /// The host-side process.
+    /// The supervisor.
     pub host: Child,
     /// Whether its program was killed, so that it ends without further action.
     pub ends: bool,
@@ -95,7 +95,7 @@ impl One<'_> {
         self.ok(&["one", "sh", "-c", script])
     }
 
-    /// Kill the host side, which also kills the program.
+    /// Kill the supervisor, which also kills the program.
     pub fn stop(&mut self) {
         let pid = self.pid();
         // A tracer in this test may have reaped it.

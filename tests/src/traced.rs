@@ -77,7 +77,7 @@ impl Traced {
                     }
                     resume(pid, None);
                 }
-                // The host side executes itself again.
+                // The supervisor executes itself again.
                 WaitStatus::PtraceEvent(.., e)
                     if e == Event::PTRACE_EVENT_EXEC as i32 && pid == self.host =>
                 {
@@ -199,8 +199,8 @@ impl Traced {
         self.inside.insert(pid, false);
     }
 
-    /// Let all processes run until they end. Returns the exit status of the host
-    /// side, or 128 + signal. None of its descendants exists afterwards.
+    /// Let all processes run until they end. Returns the exit status of the
+    /// supervisor, or 128 + signal. None of its descendants exists afterwards.
     pub fn end(mut self) -> i32 {
         if let Some((pid, _)) = self.held.take() {
             let _ = ptrace::cont(pid, None);
@@ -217,7 +217,7 @@ impl Traced {
             };
             let _ = ptrace::cont(pid, signal);
         }
-        self.code.expect("the host side ended")
+        self.code.expect("the supervisor ended")
     }
 
     /// Allow other children of the test, which may outlive the run.
@@ -227,7 +227,7 @@ impl Traced {
         self
     }
 
-    /// Whether the host side has ended, and all traced processes have ended or
+    /// Whether the supervisor has ended, and all traced processes have ended or
     /// executed the program.
     fn over(&self) -> bool {
         self.code.is_some() && !traces_somebody()
@@ -265,7 +265,7 @@ impl Traced {
                 }
             }
         }
-        self.code.expect("the host side ended")
+        self.code.expect("the supervisor ended")
     }
 
     /// Handle the end of a process.

@@ -79,7 +79,10 @@ impl FromStr for ControllerNames {
         let mut names: Vec<String> = Vec::new();
         for name in text.split(',') {
             if name.is_empty() {
-                bail!("empty name: expected controllers with commas, as cpu,memory");
+                bail!(
+                    "empty name: expected controllers separated by commas, such as \
+                     cpu,memory"
+                );
             }
             if names.iter().any(|known| known == name) {
                 bail!("duplicate controller {name:?}: name it once");

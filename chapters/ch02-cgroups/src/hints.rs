@@ -21,30 +21,38 @@ const NAMES: [(&str, &str, &str); 8] = [
 pub fn missing_file(key: &str) -> String {
     for (v1, v2, _) in NAMES {
         if v1 == key {
-            return format!("the group has no {key}, which is v1's; v2 has {v2}");
+            return format!(
+                "the group has no file {key}, which belongs to cgroup v1: use {v2} \
+                 of cgroup v2"
+            );
         }
         if v2 == key {
-            return format!("the group has no {key}, which is v2's; v1 has {v1}");
+            return format!(
+                "the group has no file {key}, which belongs to cgroup v2: use {v1} \
+                 of cgroup v1"
+            );
         }
     }
     let controller = key.split('.').next().unwrap_or(key);
     format!(
-        "the group has no {key}: list shows whether there is a controller \
-         {controller}, and ls of the group's directory shows its files"
+        "the group has no file {key}: use list to check whether the controller \
+         {controller} exists, and ls to see the files in the group's directory"
     )
 }
 
 /// For mkdir(2) of a group.
 pub(crate) fn make(errno: Errno, path: &Path) -> Option<String> {
     let text = match errno {
-        Errno::EEXIST => "the group exists already: delete removes it",
+        Errno::EEXIST => "the group already exists: use delete to remove it",
         Errno::ENOENT => {
-            "the group above it does not exist in this hierarchy: create that first, \
+            "the parent group does not exist in this hierarchy: create it first, \
              with the same controllers"
         }
         Errno::EAGAIN => {
             let above = path.parent().unwrap_or(path).display();
-            return Some(format!("{above} has its maximum number of groups inside"));
+            return Some(format!(
+                "{above} already contains the maximum number of groups"
+            ));
         }
         errno => return rights(errno),
     };
@@ -56,12 +64,13 @@ pub(crate) fn set(errno: Errno, key: &str) -> Option<String> {
     let text = match errno {
         Errno::EINVAL | Errno::ERANGE | Errno::EOPNOTSUPP => {
             return Some(format!(
-                "the kernel does not accept this value for {key}, or not in this group"
+                "the kernel does not accept this value for {key}, or does not \
+                 accept it in this group"
             ));
         }
         Errno::EBUSY => {
-            "the group already uses more, or a group inside it needs more, than this \
-             value allows"
+            "the group already uses more than this value, or a group inside it \
+             needs more"
         }
         Errno::ENODEV => "limits apply to whole disks, by MAJOR:MINOR",
         errno => return rights(errno),
@@ -75,12 +84,12 @@ pub fn add(errno: Errno) -> Option<String> {
     let text = match errno {
         Errno::ESRCH => "the process does not exist",
         Errno::EINVAL => {
-            "kernel threads stay in the root group; in v1's cpu hierarchy, so do \
-             realtime processes"
+            "kernel threads cannot leave the root group; realtime processes cannot \
+             leave it in the cpu hierarchy of cgroup v1"
         }
         Errno::EBUSY => {
-            "a group of v2 that hands controllers down to groups inside holds no \
-             processes: choose one of those"
+            "a cgroup v2 that enables controllers for its children cannot contain \
+             processes: choose one of the children"
         }
         Errno::EOPNOTSUPP => common::hints::INVALID_GROUP,
         Errno::ENOSPC => {
@@ -102,7 +111,7 @@ pub(crate) fn enable_controllers(errno: Errno, group: &Path) -> Option<String> {
              child cgroup"
         )),
         Errno::ENOENT => Some(format!(
-            "{group} does not have all of these controllers: compare its \
+            "{group} does not have all of these controllers: see its \
              cgroup.controllers"
         )),
         Errno::EINVAL => Some(
@@ -117,7 +126,7 @@ pub(crate) fn enable_controllers(errno: Errno, group: &Path) -> Option<String> {
 fn rights(errno: Errno) -> Option<String> {
     let text = match errno {
         Errno::EACCES | Errno::EPERM => {
-            "only root creates groups, unless some were delegated to you: with \
+            "only root can create groups, unless a group was delegated to you: with \
              systemd and cgroup v2, put this before the command: \
              systemd-run --user --scope -p Delegate=yes"
         }

@@ -39,12 +39,12 @@ const fn source(
 const SOURCES: [Source; 10] = [
     source("memory, bytes", ("memory.usage_in_bytes", ""), ("memory.current", "")),
     source(
-        "most memory, bytes",
+        "peak memory, bytes",
         ("memory.max_usage_in_bytes", ""),
         ("memory.peak", ""),
     ),
     source(
-        "killed for memory",
+        "OOM kills",
         ("memory.oom_control", "oom_kill"),
         ("memory.events", "oom_kill"),
     ),

@@ -59,7 +59,7 @@ pub(crate) fn show(process: Option<u32>, explain: bool) -> Result<String> {
 const EXPLANATION: &str = "
 A line of /proc/PID/cgroup has three fields, with colons between them:
 HIERARCHY    the ID of a hierarchy, as in /proc/cgroups; 0 for v2
-CONTROLLERS  the controllers of that hierarchy; name=X: it has none, and only keeps
+CONTROLLERS  the controllers of that hierarchy; name=X if it has none and only keeps
              track of processes; empty for v2, where cgroup.controllers lists them
 GROUP        the group of the process: a directory below the hierarchy's mount point;
              / is the root group, which holds every process until it is moved

@@ -76,7 +76,7 @@ pub fn remove(kind: Kind, id: &str) -> Result<()> {
         Kind::Posix => return remove_posix(id),
     };
     let number = id.parse().with_context(|| {
-        format!("invalid ID {id:?}: expected a number that list shows")
+        format!("invalid ID {id:?}: expected a number from the output of list")
     })?;
     object.remove(number).step(|| format!("{call} IPC_RMID {number}")).hint(
         |errno| {

@@ -256,7 +256,7 @@ fn why_no_pair(
 ) -> Option<String> {
     match errno {
         Errno::EEXIST => Some(format!(
-            "the device {name} here or the device {peer} there exists already"
+            "the device {name} here or the device {peer} there already exists"
         )),
         Errno::EOPNOTSUPP => why_not_made(errno, "veth", name),
         errno => why_not_moved(errno, peer, place),
@@ -265,7 +265,7 @@ fn why_no_pair(
 
 fn why_not_made(errno: Errno, kind: &str, name: &str) -> Option<String> {
     match errno {
-        Errno::EEXIST => Some(format!("the device {name} exists already")),
+        Errno::EEXIST => Some(format!("the device {name} already exists")),
         Errno::EOPNOTSUPP => {
             Some(format!("this kernel does not have devices of the kind {kind}"))
         }
@@ -288,10 +288,13 @@ fn why_not_moved(
         (Errno::ESRCH, TargetNamespace::Process(pid)) => {
             Some(format!("there is no process {pid}"))
         }
-        (Errno::EEXIST, _) => Some(format!("a device {name} is there already")),
+        (Errno::EEXIST, _) => {
+            Some(format!("that namespace already has a device {name}"))
+        }
         (Errno::EPERM, _) => Some(
-            "moving a device requires CAP_NET_ADMIN here and there: use root, or \
-             move it inside `ch02-net run` to a namespace that was created in it"
+            "moving a device requires CAP_NET_ADMIN in both network namespaces: use \
+             root, or move it inside `ch02-net run` to a namespace that was created \
+             in it"
                 .to_owned(),
         ),
         (errno, _) => why(errno, name),

@@ -147,7 +147,7 @@ impl Route {
                     "{bridge} must be a bridge, and {name} must not be one"
                 )),
                 Errno::ELOOP => {
-                    Some("a bridge can't be a port of a bridge".to_owned())
+                    Some("a bridge cannot be a port of a bridge".to_owned())
                 }
                 errno => why(errno, name),
             },
@@ -211,8 +211,8 @@ impl Route {
         })
         .hint(|errno| match errno {
             Errno::EADDRNOTAVAIL => Some(
-                "the first byte of a device's hardware address must be even, \
-                 and the address not zero"
+                "the first byte of a device's hardware address must be even, and \
+                 the address must not be zero"
                     .to_owned(),
             ),
             errno => why(errno, name),
@@ -231,7 +231,7 @@ impl Route {
             .attribute(IFLA_IFNAME, &text(new));
         self.change(request, || format!("RTM_NEWLINK {name} name {new}")).hint(
             |errno| match errno {
-                Errno::EEXIST => Some(format!("the device {new} exists already")),
+                Errno::EEXIST => Some(format!("the device {new} already exists")),
                 Errno::EBUSY => Some(format!(
                     "{name} is up: this kernel renames a device only if it is down"
                 )),

@@ -144,7 +144,7 @@ fn find_ping(state: &State) -> Result<Vec<OsString>> {
     let layers = busybox::image(state)?.directories(state);
     let mut paths = layers.iter().map(|layer| layer.join("bin/busybox"));
     let path = paths.find(|path| path.is_file());
-    let path = path.context("no ping on PATH, and none in the busybox image")?;
+    let path = path.context("ping was not found on PATH or in the busybox image")?;
     Ok(vec![path.into(), "ping".into()])
 }
 

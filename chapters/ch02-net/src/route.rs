@@ -91,7 +91,7 @@ impl Route {
             .hint(why_not_entered)?;
         let opened = Route::open();
         setns(own, CloneFlags::CLONE_NEWNET)
-            .untraced(|| "setns(2) back into the own network namespace")
+            .untraced(|| "setns(2) back into its own network namespace")
             .context(
                 "this process is now in a network namespace that is not its own",
             )?;

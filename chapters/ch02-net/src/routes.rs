@@ -141,7 +141,7 @@ impl Route {
             match errno {
                 Errno::EEXIST => {
                     let to = destination_text(destination, prefix);
-                    Some(format!("a route to {to} exists already"))
+                    Some(format!("a route to {to} already exists"))
                 }
                 Errno::ENETUNREACH | Errno::EHOSTUNREACH => Some(
                     "no route leads to the gateway: give a device an address of the \

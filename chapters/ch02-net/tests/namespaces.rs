@@ -50,7 +50,7 @@ fn a_bridge_is_created_with_its_alias_and_others_stay_unchanged() {
         host.add("bridge", "br1").unwrap();
         let error = told(host.add_bridge("br1", "ours"));
         assert!(
-            error.contains("EEXIST") && error.contains("br1 exists already"),
+            error.contains("EEXIST") && error.contains("br1 already exists"),
             "{error}"
         );
         assert_eq!(host.link("br1").unwrap().alias, None);
@@ -275,7 +275,7 @@ fn a_device_gets_another_name_and_another_hardware_address() {
         host.add_veth("a", "b").unwrap();
         host.rename("a", "eth7").unwrap();
         assert!(host.link("a").is_err());
-        assert!(told(host.rename("eth7", "b")).contains("b exists already"));
+        assert!(told(host.rename("eth7", "b")).contains("b already exists"));
         host.set_mac("eth7", MAC).unwrap();
         assert_eq!(host.link("eth7").unwrap().mac, Some(MAC));
         let error = told(host.set_mac("eth7", [1, 0, 0, 0, 0, 1]));

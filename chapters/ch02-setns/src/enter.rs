@@ -23,7 +23,7 @@ use crate::list::number;
 ///
 /// # Errors
 /// The process or the name does not exist; EPERM if the caller lacks CAP_SYS_ADMIN
-/// in the owning user namespace; those of [`become_program`].
+/// in the owning user namespace; [`become_program`] fails.
 pub fn enter(who: &str, kinds: Vec<Kind>, words: &[OsString]) -> Result<Exit> {
     match who.parse() {
         Ok(pid) => enter_process(pid, kinds, words),
@@ -69,9 +69,12 @@ fn enter_process(
 
 fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
     if !kinds.is_empty() {
-        bail!("the name {name} selects one namespace: remove the flags for kinds");
+        bail!(
+            "the name {name} stands for one namespace: remove the options that \
+             select kinds"
+        );
     }
-    let name: Name = name.parse().context("neither a process ID nor a name")?;
+    let name: Name = name.parse().context("expected a process ID or a name")?;
     let path = hold::path(&name)?;
     let file = File::open(&path)
         .step(|| format!("open(2) {}", path.display()))
@@ -85,8 +88,8 @@ fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
         .hint(|errno| {
             (errno == Errno::EINVAL).then(|| {
                 format!(
-                    "the namespace is no longer held, as after a reboot: use \
-                     release {name}"
+                    "the namespace is no longer held, for example because of a \
+                     reboot: use release {name}"
                 )
             })
         })?;

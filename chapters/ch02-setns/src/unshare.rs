@@ -16,7 +16,7 @@ use crate::kind::{Kind, flags, for_children, names};
 ///
 /// # Errors
 /// EPERM if the caller lacks CAP_SYS_ADMIN and `kinds` contains no user namespace;
-/// those of [`become_program`].
+/// [`become_program`] fails.
 /// # Source
 /// unshare(2)
 pub fn unshare(kinds: &[Kind], words: &[OsString]) -> Result<Exit> {

@@ -31,8 +31,8 @@ pub(crate) fn check(union: &Union) -> Result<()> {
         let bytes = path.as_os_str().as_bytes();
         if let Some(&byte) = bytes.iter().find(|byte| SEPARATORS.contains(byte)) {
             bail!(
-                "aufs separates its branches by \"{}\" and has no escape for the \
-                 one in {}: rename the directory, or use --driver overlay",
+                "aufs separates its branches by \"{}\" and cannot escape this \
+                 character in {}: rename the directory, or use --driver overlay",
                 byte as char,
                 path.display()
             );

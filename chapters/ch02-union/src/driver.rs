@@ -60,8 +60,8 @@ impl Driver {
         ensure!(
             upper.dev() == work.dev(),
             "the upper directory {} and the work directory {} are on different file \
-             systems, and rename(2) cannot move files between these: create them \
-             side by side",
+             systems, and rename(2) cannot move files between them: create both on \
+             one file system",
             union.upper.display(),
             union.work.display()
         );

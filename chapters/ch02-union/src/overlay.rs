@@ -158,7 +158,7 @@ fn why(errno: Errno, union: &Union) -> Option<String> {
                 .into(),
         ),
         Errno::ENODEV => {
-            Some("this kernel has no overlayfs: modprobe overlay".to_owned())
+            Some("this kernel has no overlayfs: try modprobe overlay".to_owned())
         }
         Errno::EPERM => Some(
             "this kernel allows only root to mount overlayfs (Linux 5.11 and later \

@@ -7,7 +7,7 @@ use ch02_uts::Uts;
 use clap::{Args, Parser, Subcommand};
 use common::{Container, cli};
 
-/// Chapter 2, UTS namespace: change the hostname inside; the host's does not change.
+/// Chapter 2, UTS namespace: change the container's hostname, but not the host's.
 #[derive(Parser)]
 #[command(name = "ch02-uts", after_help = common::after_help!("\
 Try:

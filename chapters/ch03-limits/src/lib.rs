@@ -30,7 +30,7 @@ pub use values::{Cpus, Io, Key, List};
 ///
 /// Moving another process takes a lock that waits for all CPUs: 5 to 15 ms. A
 /// process with one thread that moves itself needs no such lock, and a process that
-/// is born in its group is not moved at all.
+/// is created in its group is not moved at all.
 #[derive(Debug)]
 pub struct Limits {
     flags: Flags,

@@ -11,7 +11,7 @@ use anyhow::{Context, Error, Result, bail};
 /// # Errors
 /// The text is not of this form, the number is 0, or the kernel cannot represent it.
 pub(crate) fn size(text: &str) -> Result<u64> {
-    let form = "expected a number with b, k, m, g or t, as 100m";
+    let form = "expected a number with b, k, m, g or t, such as 100m";
     let lower = text.to_ascii_lowercase();
     let end = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
     let (digits, unit) = lower.split_at(end);
@@ -47,7 +47,7 @@ impl FromStr for List {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<List> {
-        let form = "expected numbers and ranges, as 0,2-3";
+        let form = "expected numbers and ranges, such as 0,2-3";
         let wrong = || format!("invalid list of CPUs {text:?}: {form}");
         let mut ranges = Vec::new();
         for range in text.split(',') {
@@ -99,7 +99,7 @@ impl FromStr for Cpus {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Cpus> {
-        let form = "expected 0.01 to 8192, as 0.5";
+        let form = "expected 0.01 to 8192, such as 0.5";
         let number: f64 = text.parse().with_context(|| form)?;
         // The kernel accepts no quota below one millisecond.
         if !(0.01..=8192.0).contains(&number) {

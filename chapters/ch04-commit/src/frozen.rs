@@ -16,7 +16,7 @@ impl Frozen {
     /// guard thaws the group.
     ///
     /// # Errors
-    /// As [`freeze`]; those of clone(2).
+    /// [`freeze`] or clone(2) fails.
     pub(crate) fn new(group: Group) -> Result<Frozen> {
         // Create the guard before the group is frozen, so that the group is thawed
         // even if this process is killed.

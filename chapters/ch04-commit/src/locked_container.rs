@@ -108,7 +108,7 @@ impl LockedContainer {
             // program that was already stopped would continue afterwards.
             let line = format!(
                 "container {} is running and was not frozen, because it has no \
-                 group: files that are being written may be copied incompletely\n",
+                 cgroup: files that are being written may be copied incompletely\n",
                 self.record.display_name()
             );
             let _ = io::stderr().write_all(line.as_bytes());

@@ -144,8 +144,8 @@ impl NewImage {
 pub fn refuse_busybox(name: &Reference) -> Result<()> {
     if *name == busybox::reference()? {
         bail!(
-            "the name busybox is reserved for the image that is downloaded when it is \
-             missing: choose another name"
+            "the name busybox is reserved for the image that this program \
+             downloads: choose another name"
         );
     }
     Ok(())

@@ -25,7 +25,7 @@ pub struct Images {
     #[arg(long)]
     pub json: bool,
 
-    /// List only the names of this repository, or only this name with its tag
+    /// List only the images of this repository; with a tag, list only this image
     #[arg(value_name = "IMAGE")]
     pub name: Option<Reference>,
 }

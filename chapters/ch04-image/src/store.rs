@@ -374,6 +374,6 @@ fn goes_with(name: &Reference, removed: &Reference, names: &[Reference]) -> bool
 fn missing(text: &str) -> String {
     format!(
         "there is no image {text}: `images` lists the images; `import` and `commit` \
-         make one"
+         create one"
     )
 }

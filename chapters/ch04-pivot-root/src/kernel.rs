@@ -130,8 +130,8 @@ fn mount_new(
         .hint(|errno| {
             (errno == Errno::EPERM).then(|| format!(
             "in a user namespace the kernel mounts {kind} only if the host's {kind} \
-             is completely visible: inside another container, parts of it are \
-             covered"
+             is completely visible: inside another container, other mounts cover \
+             parts of it"
         ))
         })
 }

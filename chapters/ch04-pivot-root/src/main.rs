@@ -14,8 +14,8 @@ use provision::busybox;
 /// Chapter 4, pivot_root: a container with its own root filesystem.
 ///
 /// The root filesystem is busybox: one program that provides three hundred commands.
-/// If the state directory does not contain it, it is fetched first. Changes in it
-/// are permanent; the next chapter adds a write layer.
+/// If the state directory does not contain busybox, the program downloads it first.
+/// Changes in the root filesystem are permanent; the next chapter adds a write layer.
 #[derive(Parser)]
 #[command(name = "ch04-pivot-root", after_help = common::after_help!("\
 Try:

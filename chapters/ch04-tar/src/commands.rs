@@ -40,7 +40,7 @@ impl Execute for Commit {
         match self.output {
             Some(file) => crate::export(state, &self.container, &file)?,
             None => {
-                let image = self.image.context("no image is named")?;
+                let image = self.image.context("no image name")?;
                 let no_replace = self.no_replace;
                 ch04_commit::commit(state, &self.container, image, no_replace)?;
             }

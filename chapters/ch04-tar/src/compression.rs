@@ -146,7 +146,7 @@ pub fn compress(
         let written = write(&mut sender);
         sender.finish(match &written {
             Ok(()) => Ok(()),
-            Err(_) => Err(io::Error::other("the tar is not whole")),
+            Err(_) => Err(io::Error::other("the tar archive is incomplete")),
         });
         let packed = packer.join().map_err(|_| anyhow!("packing failed"))?;
         match (written, packed) {
@@ -156,7 +156,7 @@ pub fn compress(
                 Err(error.context(reason))
             }
             (written, packed) => {
-                written.and(packed.step(|| "write(2) the packed tar"))
+                written.and(packed.step(|| "write(2) the compressed tar archive"))
             }
         }
     })
@@ -251,7 +251,7 @@ struct Pieces {
 impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.at == self.piece.len() {
-            let lost = |_| io::Error::other("the other side was lost");
+            let lost = |_| io::Error::other("the other thread has ended");
             self.piece = self.receive.recv().map_err(lost)??;
             self.at = 0;
         }
@@ -304,7 +304,7 @@ struct AtomicFile {
 impl AtomicFile {
     fn new(path: &Path) -> Result<AtomicFile> {
         let step = || format!("write(2) {}", path.display());
-        let last = path.file_name().context("the tar needs a name")?;
+        let last = path.file_name().context("the name of the archive is missing")?;
         let mut prefix = OsString::from(".");
         prefix.push(last);
         prefix.push(".");

@@ -43,7 +43,7 @@ impl Spec {
             bail!("no host path before the \":\": {form}");
         }
         if guest.is_empty() {
-            bail!("no path in the container behind the \":\": {form}");
+            bail!("no path in the container after the \":\": {form}");
         }
         let guest = Path::new(OsStr::from_bytes(guest));
         if !guest.is_absolute() {
@@ -55,7 +55,10 @@ impl Spec {
             bail!("the container's path {guest:?} must not contain \"..\"");
         }
         if guest.components().count() < 2 {
-            bail!("the container's path is its root: a volume cannot replace it");
+            bail!(
+                "the container's path must not be /: a volume cannot replace the \
+                 root filesystem"
+            );
         }
         let host = PathBuf::from(OsString::from_vec(host.to_vec()));
         Ok(Spec { host, guest: guest.components().collect(), read_only })

@@ -77,7 +77,7 @@ impl UserSpec {
             });
         let field = |at: usize| account.as_ref().and_then(|it| it.get(at).copied());
         let user = match field(2) {
-            Some(uid) => uid.parse().context("its number in /etc/passwd"),
+            Some(uid) => uid.parse().context("invalid UID in /etc/passwd"),
             None => self
                 .user
                 .parse()

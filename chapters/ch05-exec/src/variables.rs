@@ -13,7 +13,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 #[derive(Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct Variables {
-    /// Environment variable; without a value, the caller's value, if it is set
+    /// Set an environment variable; without a value, copy the caller's variable, if
+    /// it is set
     #[arg(
         short = 'e',
         long = "env",

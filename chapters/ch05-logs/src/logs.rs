@@ -81,6 +81,6 @@ fn why(state: &State, record: &Record) -> &'static str {
     match Status::of(&record.home(state)) {
         Ok(None) => "it was removed",
         Ok(Some(Status::Starting)) => "it is being started",
-        _ => "a chapter before ch05-detach ran it",
+        _ => "it was started by a chapter before ch05-detach",
     }
 }

@@ -22,7 +22,10 @@ impl FromStr for Since {
                  duration such as 90s, 10m or 1h30m"
             )
         })?;
-        ensure!(!ago.is_negative(), "{text:?} is in the future: give it without -");
+        ensure!(
+            !ago.is_negative(),
+            "{text:?} is in the future: remove the minus sign"
+        );
         let then = Timestamp::now().checked_sub(ago);
         Ok(Since(then.with_context(|| format!("{text:?} is too long ago"))?))
     }

@@ -28,7 +28,8 @@ pub struct Rm {
     #[arg(short, long)]
     pub force: bool,
 
-    /// Accepted as in Docker: a container's own volumes are always removed with it
+    /// Accepted for compatibility with Docker: a container's own volumes are always
+    /// removed with it
     #[arg(short = 'v', long)]
     pub volumes: bool,
 

@@ -18,7 +18,7 @@ common::commands! {
     /// The commands about a container's end.
     #[derive(Debug)]
     pub enum StopCommands {
-        /// End containers: SIGTERM, and after a while SIGKILL
+        /// Stop containers: send SIGTERM, and SIGKILL after a timeout
         Stop(Stop),
         /// Send a signal to containers
         Kill(Kill),
@@ -27,7 +27,7 @@ common::commands! {
     }
 }
 
-/// End containers: SIGTERM, and after a while SIGKILL
+/// Stop containers: send SIGTERM, and SIGKILL after a timeout
 #[derive(Args, Debug)]
 pub struct Stop {
     /// Seconds to wait before SIGKILL

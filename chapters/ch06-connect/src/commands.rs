@@ -23,7 +23,7 @@ common::commands! {
         /// Disconnect a running container from a network
         ///
         /// If the container was started on this network, its published ports are
-        /// given back. If the default route was through this network, the container
+        /// released. If the default route was through this network, the container
         /// gets a default route through another of its networks.
         Disconnect(Disconnect),
     }

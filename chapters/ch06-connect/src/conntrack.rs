@@ -192,8 +192,9 @@ fn why(errno: Errno) -> Option<String> {
     match errno {
         Errno::EINVAL => Some(
             "this kernel may lack nf_conntrack_netlink: try `modprobe \
-             nf_conntrack_netlink`. Without it, a UDP client that sent to this port \
-             before has to wait until the kernel forgets it, or use another port"
+             nf_conntrack_netlink`. Without this module, a UDP client that has \
+             already sent to this port must wait until the kernel forgets the old \
+             connection, or use another port"
                 .to_owned(),
         ),
         Errno::EPERM => Some(

@@ -135,7 +135,7 @@ fn change<T>(
             outcome => return outcome.map(|()| planned),
         }
     }
-    bail!("another process changes the firewall rules all the time: try again later")
+    bail!("another process keeps changing the firewall rules: try again later")
 }
 
 /// The commands with which the user can open firewalls that this program cannot

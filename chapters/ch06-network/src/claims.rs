@@ -66,7 +66,7 @@ impl Claims {
     /// the file is written anew, with the lines of these `owners` only.
     ///
     /// # Errors
-    /// Those of lstat(2), open(2) and write(2).
+    /// lstat(2), open(2) or write(2) fails.
     pub(crate) fn add<Owner>(
         &self,
         link: &Path,

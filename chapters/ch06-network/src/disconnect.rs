@@ -15,7 +15,7 @@ impl Networks<'_> {
     /// Release the address of a container that goes on without the network.
     ///
     /// # Errors
-    /// Those of write(2), readlink(2) and unlink(2).
+    /// write(2), readlink(2) or unlink(2) fails.
     pub fn disconnect(
         &self,
         home: &Home,
@@ -30,7 +30,7 @@ impl Networks<'_> {
     /// These other containers of a claim, without those that were disconnected since.
     ///
     /// # Errors
-    /// Those of stat(2), readdir(3) and readlink(2).
+    /// stat(2), readdir(3) or readlink(2) fails.
     pub fn still_connected<'a>(
         &self,
         network: &Network,

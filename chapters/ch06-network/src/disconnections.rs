@@ -26,7 +26,7 @@ fn path(state: &State, name: &Name) -> PathBuf {
 /// The number of disconnections so far. Only a later value under the lock means anything.
 ///
 /// # Errors
-/// Those of stat(2).
+/// stat(2) fails.
 pub(crate) fn number(state: &State, name: &Name) -> Result<u64> {
     let path = path(state, name);
     match fs::metadata(&path) {
@@ -38,7 +38,7 @@ pub(crate) fn number(state: &State, name: &Name) -> Result<u64> {
 /// Record a disconnection.
 ///
 /// # Errors
-/// Those of write(2).
+/// write(2) fails.
 pub(crate) fn add(state: &State, name: &Name) -> Result<()> {
     let path = path(state, name);
     let mut options = File::options();

@@ -132,16 +132,16 @@ fn make(state: &State) -> Result<()> {
     let path = path(state, ".shared");
     let outside = Outside::caller();
     let start = || {
-        unshare(CloneFlags::CLONE_NEWUSER).step(|| "unshare(2) CLONE_NEWUSER").hint(
-            |_| {
+        unshare(CloneFlags::CLONE_NEWUSER)
+            .step(|| "unshare(2) CLONE_NEWUSER")
+            .hint(|_| {
                 Some(
-                    "the system must let ordinary users make user namespaces: see the \
-                     sysctls user.max_user_namespaces and \
+                    "the system must allow ordinary users to create user \
+                     namespaces: see the sysctls user.max_user_namespaces and \
                      kernel.unprivileged_userns_clone"
                         .to_owned(),
                 )
-            },
-        )?;
+            })?;
         outside.becomes_root_of("self")?;
         // Without this, only the host's root could enter the namespaces.
         prctl::set_dumpable(true).untraced(|| "prctl(2) PR_SET_DUMPABLE")?;

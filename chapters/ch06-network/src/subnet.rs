@@ -123,8 +123,8 @@ impl FromStr for Subnet {
         ensure!(
             first == address,
             "invalid subnet {text:?}: {address} has bits after the first {prefix}: \
-             use --subnet {first}/{prefix}, and --gateway {address} if that is to be \
-             the gateway's address"
+             use --subnet {first}/{prefix}, and --gateway {address} if this is the \
+             gateway's address"
         );
         let [high, ..] = address.octets();
         let use_of = match high {

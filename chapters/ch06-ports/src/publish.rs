@@ -30,8 +30,8 @@ pub struct Flags {
 
     /// Publish each port that the image declares on a free port of the host
     ///
-    /// The command `port` shows the ports. A port that --publish publishes too is
-    /// not published twice.
+    /// The command `port` shows the ports. A port that --publish also names is
+    /// published only once.
     #[arg(short = 'P', long)]
     pub publish_all: bool,
 }

@@ -159,8 +159,8 @@ fn hint(state: &State, port: &Published, errno: Errno) -> Option<String> {
         Errno::EADDRINUSE => {
             let other = if *host < u16::MAX { host + 1 } else { host - 1 };
             format!(
-                "{} has the host port {host}/{protocol}: stop it, or choose another \
-                 host port, for example {other}:{guest}",
+                "{} already uses the host port {host}/{protocol}: stop it, or \
+                 choose another host port, for example {other}:{guest}",
                 holder(state, port).as_deref().unwrap_or("another program")
             )
         }

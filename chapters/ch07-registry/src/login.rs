@@ -18,7 +18,7 @@ use crate::transport::{Content, get};
 #[derive(Args, Debug)]
 #[group(skip)]
 pub struct Login {
-    /// The user name; without it, the command asks for it
+    /// The user name; if it is missing, the command asks for it
     #[arg(short, long, value_name = "USER")]
     username: Option<String>,
 

@@ -26,9 +26,10 @@ pub struct ConnectionFlags {
 
     /// Directory with certificate authorities to trust (*.crt), for example /etc/my-ca
     ///
-    /// They are trusted in addition to the system's. A registry on this machine is then
-    /// reached by https. Without this flag, /etc/docker/certs.d/HOST:PORT is read.
-    /// SSL_CERT_FILE and SSL_CERT_DIR replace the system's authorities.
+    /// The program trusts them in addition to the system's authorities. With this flag,
+    /// it uses https for a registry on this machine, too. Without this flag,
+    /// /etc/docker/certs.d/HOST:PORT is read. SSL_CERT_FILE and SSL_CERT_DIR replace
+    /// the system's authorities.
     #[arg(long, value_name = "DIR")]
     cert_dir: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `ch07-system`: a tool for every day.
+//! `ch07-system`: one tool for everyday use.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use ch07_system::{Commands, Options, command_line};
 use clap::Parser;
 use common::cli::{self, Context, Execute};
 
-/// Chapter 7, system: a tool for every day.
+/// Chapter 7, system: one tool for everyday use.
 #[derive(Parser)]
 #[command(name = "ch07-system", after_help = common::after_help!("\
 Try:

@@ -51,7 +51,7 @@ impl Blobs {
     /// Open a blob.
     ///
     /// # Errors
-    /// There is none; those of open(2).
+    /// There is none, or open(2) fails.
     pub fn open(&self, digest: &Digest) -> Result<File> {
         let path = self.path(digest);
         match File::open(&path) {
@@ -97,7 +97,7 @@ impl Blobs {
     /// A blob whose digest is known when it is written.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// open(2) fails.
     pub fn writer(&self) -> Result<Writer> {
         let path = self.layout.unfinished(Id::new()?.as_str());
         let file =
@@ -112,7 +112,7 @@ impl Blobs {
     /// others wait here.
     ///
     /// # Errors
-    /// Those of open(2), flock(2) and read(2).
+    /// open(2), flock(2) or read(2) fails.
     pub fn download(&self, digest: &Digest, size: u64) -> Result<Option<Download>> {
         let done = self.downloaded(digest);
         let download = Download::open(&done, digest, size)?;
@@ -122,7 +122,7 @@ impl Blobs {
     /// Move a complete download to the blobs. It is no error if it is there already.
     ///
     /// # Errors
-    /// The blob is missing or has another size; those of rename(2).
+    /// The blob is missing or has another size, or rename(2) fails.
     pub fn adopt(&self, digest: &Digest, size: u64) -> Result<()> {
         let path = self.path(digest);
         if size_of(&path)? == Some(size) {
@@ -166,7 +166,7 @@ impl Writer {
     /// the directory.
     ///
     /// # Errors
-    /// Those of write(2) and rename(2).
+    /// write(2) or rename(2) fails.
     pub fn finish(mut self) -> Result<(Digest, u64)> {
         let step = || format!("write(2) {}", self.path.display());
         let out = self.out.take().context("the blob is finished already")?;

@@ -57,7 +57,7 @@ impl Download {
     /// Begin again: the other side cannot continue.
     ///
     /// # Errors
-    /// Those of ftruncate(2) and lseek(2).
+    /// ftruncate(2) or lseek(2) fails.
     pub fn restart(&mut self) -> Result<()> {
         let step = || format!("ftruncate(2) {}", self.part.display());
         // The same open file: the lock stays.
@@ -72,7 +72,7 @@ impl Download {
     /// digest is removed.
     ///
     /// # Errors
-    /// The size or the digest is another; those of fsync(2) and rename(2).
+    /// The size or the digest is different, or fsync(2) or rename(2) fails.
     pub fn finish(self) -> Result<()> {
         let (file, digest, size) = self.file.finish();
         if size < self.size {

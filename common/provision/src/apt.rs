@@ -97,7 +97,7 @@ impl<'a> Apt<'a> {
     /// The versions of packages that would be downloaded, a line for each package.
     ///
     /// # Errors
-    /// No list has one of them; those of apt-cache.
+    /// A package is in none of the lists, or apt-cache fails.
     pub fn versions(&self, packages: &[&str]) -> Result<String> {
         let versions = || {
             let mut command = self.command("apt-cache");

@@ -99,7 +99,9 @@ impl Pax {
             },
             _ if IGNORED.contains(&keyword) => {}
             _ if scope == Scope::AllEntries => {
-                bail!("not supported in a global header, for all entries")
+                bail!(
+                    "not supported in a global header, which applies to all entries"
+                )
             }
             "path" => self.path = Some(value.to_vec()),
             "linkpath" => self.link = Some(value.to_vec()),

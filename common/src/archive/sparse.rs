@@ -39,14 +39,14 @@ impl Map {
             if offset < end {
                 bail!(
                     "damaged sparse map: the region at {offset} starts before the \
-                     end of the region in front of it, {end}"
+                     end of the previous region, {end}"
                 );
             }
             // Readers disagree on where the next region starts in the archive.
             if length > 0 && sum % BLOCK != 0 {
                 bail!(
-                    "ambiguous sparse map: the region in front of the one at {offset} \
-                     is not a multiple of {BLOCK} bytes"
+                    "ambiguous sparse map: the region before the one at {offset} is \
+                     not a multiple of {BLOCK} bytes"
                 );
             }
             end = match offset.checked_add(length) {

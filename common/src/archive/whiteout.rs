@@ -59,7 +59,7 @@ impl Unpacker {
         }
         ensure!(
             ![".", "..", ""].iter().any(|name| hidden == *name),
-            "the whiteout is not the name of a file: this archive is not trustworthy"
+            "the whiteout does not name a file: this archive is not trustworthy"
         );
         let hidden_path = path.with_file_name(hidden);
         // The layer may have removed a file, and created another file with the same

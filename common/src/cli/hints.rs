@@ -63,9 +63,11 @@ pub fn clone(errno: Errno, namespaces: CloneFlags) -> Option<String> {
         Errno::ENOSPC => "a limit in /proc/sys/user is reached: raise it, or stop \
                           other containers"
             .to_owned(),
-        Errno::EAGAIN => "no more processes are allowed: by the user's limit \
-                          (ulimit -u), pids.max of the cgroup, or kernel.pid_max"
-            .to_owned(),
+        Errno::EAGAIN => {
+            "a limit on the number of processes is reached: the user's limit \
+             (ulimit -u), pids.max of the cgroup, or kernel.pid_max"
+                .to_owned()
+        }
         // Only the cgroup in which the child starts causes these errors.
         Errno::EACCES => NOT_DELEGATED.to_owned(),
         Errno::EOPNOTSUPP | Errno::EBUSY => INVALID_GROUP.to_owned(),

@@ -222,7 +222,7 @@ impl Plan {
     /// Set variables on behalf of the caller or the image.
     ///
     /// # Errors
-    /// Those of `set`.
+    /// `set` fails.
     pub fn set_variables(
         &mut self,
         set: impl FnOnce(&mut BTreeMap<OsString, OsString>) -> Result<()>,

@@ -161,7 +161,7 @@ fn unmapped(errno: Errno, plan: &Plan, kind: &str, ids: &[u32]) -> Option<String
     (plan.users == Users::Nested).then(|| {
         format!(
             "the container's user namespace maps only these {kind}: {there}; a \
-             container that is started by the host's root has all"
+             container that the host's root starts maps all"
         )
     })
 }

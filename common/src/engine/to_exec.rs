@@ -52,7 +52,7 @@ fn enter(
     mut program: Program,
     channel: &'static Channel,
 ) -> Result<Never> {
-    step::set_position(Position { side: "child", hook: "born", part: "" });
+    step::set_position(Position { side: "child", hook: "cloned", part: "" });
     step::redirect_trace(move |line| {
         // A dead parent is detected below.
         let _ = channel.send(&Frame::Step(line.to_owned()));

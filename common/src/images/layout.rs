@@ -123,10 +123,10 @@ impl Layout {
             if !own && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 let root = self.state.root().display();
                 bail!(
-                    "the images in {root} were made by an older version of this \
-                     program, whose layers have no digests: `export` the containers \
-                     that you want to keep with that version, end all containers, \
-                     and remove the directory: rm -r {root}"
+                    "an older version of this program made the images in {root}, \
+                     and their layers have no digests: use that version to `export` \
+                     the containers that you want to keep, end all containers, and \
+                     remove the directory: rm -r {root}"
                 );
             }
         }

@@ -224,8 +224,8 @@ fn check_tag(tag: &str) -> Result<()> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !tag.starts_with(word) || !tag.chars().all(|c| word(c) || ".-".contains(c)) {
         bail!(
-            "invalid tag {tag:?}: expected letters, digits, \"_\", \".\" and \"-\", and \
-             first a letter, a digit or \"_\""
+            "invalid tag {tag:?}: expected letters, digits, \"_\", \".\" and \"-\", \
+             starting with a letter, a digit or \"_\""
         );
     }
     Ok(())

@@ -17,7 +17,7 @@ pub const PATH: &str =
 /// opens it too, and its ENOENT looks as if the program were missing.
 ///
 /// # Errors
-/// Those of open(2).
+/// open(2) fails.
 pub fn null() -> Result<File> {
     let null = File::options().read(true).write(true).open("/dev/null");
     null.untraced(|| "open(2) /dev/null")

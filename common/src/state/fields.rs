@@ -31,8 +31,8 @@ use nix::errno::Errno;
 pub(crate) const FORMAT: u32 = 1;
 
 /// The error text for a format that is newer than [`FORMAT`].
-pub(crate) const NEWER: &str = "a newer version of this program created it: use that \
-                                version, and nothing is lost";
+pub(crate) const NEWER: &str = "a newer version of this program created it: use \
+                                that version; no data is lost";
 
 /// The error of a record whose format is larger than [`FORMAT`].
 #[derive(Debug)]

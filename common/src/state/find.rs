@@ -30,7 +30,7 @@ impl Record {
     /// damaged.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn all(state: &State) -> Result<Readable> {
         let (mut all, mut damaged) = (Vec::new(), Vec::new());
         for id in ids(&state.containers())? {
@@ -86,7 +86,7 @@ impl Home {
     /// A container whose record cannot tell its name.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn salvaged(state: &State, id: Id) -> Result<Home> {
         let name = state.name_of(&id)?;
         Ok(Home { id, name, state: state.clone() })
@@ -126,7 +126,7 @@ fn id_of(state: &State, word: &str) -> Result<Id> {
 fn without_record(word: &str, id: &Id) -> String {
     // Only containers of later chapters have names.
     let chapter = match id.as_str().starts_with(word) {
-        true => ", or a chapter before images runs it",
+        true => ", or a chapter before ch04-image runs it",
         false => "",
     };
     format!(

@@ -236,7 +236,8 @@ fn a_cgroup_v2_group_with_inner_groups_accepts_no_processes() {
     // On a hybrid machine, the group may be in v2 too.
     let in_v2 = outer.paths.iter().any(|path| path.join("cgroup.kill").exists());
     if in_v2 {
-        exec.code(125).stderr(contains("EBUSY").and(contains("holds no processes")));
+        exec.code(125)
+            .stderr(contains("EBUSY").and(contains("cannot contain processes")));
     } else {
         exec.success();
     }
@@ -476,7 +477,7 @@ fn invalid_arguments_are_reported_and_leave_no_group() {
     let group = Group::new(&lab, "box", &[]);
     run(&lab, &["create", "box"])
         .code(125)
-        .stderr(contains("the group exists already"));
+        .stderr(contains("the group already exists"));
     run(&lab, &["create", "none/inner"])
         .code(125)
         .stderr(contains("group none not found: create it first"));
@@ -503,7 +504,7 @@ fn invalid_arguments_are_reported_and_leave_no_group() {
     // Process 2 (kthreadd) creates the kernel threads.
     run(&lab, &["move", "box", "2"])
         .code(125)
-        .stderr(contains("kernel threads stay"));
+        .stderr(contains("kernel threads cannot leave"));
     run(&lab, &["set", "box", "pids.max=x"]).code(125).stderr(
         contains("pids.max: EINVAL").and(contains("does not accept this value")),
     );
@@ -514,7 +515,7 @@ fn invalid_arguments_are_reported_and_leave_no_group() {
     run(&lab, &["set", "box", others]).code(125).stderr(contains(mine));
     run(&lab, &["set", "box", "gpu.max=1"])
         .code(125)
-        .stderr(contains("whether there is a controller gpu"));
+        .stderr(contains("whether the controller gpu exists"));
     run(&lab, &["exec", "box", "nowhere"]).code(127);
     drop(group);
 }
@@ -539,9 +540,9 @@ fn a_process_that_exceeds_the_memory_limit_of_an_outer_group_is_killed() {
     exec.args(["exec", "outer/inner", "tail", "/dev/zero"]);
     let status = exec.status().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
-    assert_eq!(number(&lab, "outer/inner", "killed for memory"), 1);
+    assert_eq!(number(&lab, "outer/inner", "OOM kills"), 1);
     // Only the outer group has a limit.
-    let most = number(&lab, "outer", "most memory, bytes");
+    let most = number(&lab, "outer", "peak memory, bytes");
     assert!((10 << 20..=20 << 20).contains(&most), "{most}");
     drop(inner);
     drop(outer);

@@ -320,7 +320,7 @@ fn device_errors_name_the_operation_and_the_remedy() {
             &["make", "bridge", "blackbox0"],
             125,
             "EEXIST",
-            "blackbox0 exists already",
+            "blackbox0 already exists",
         ),
         (&["make", "veth", "a"], 125, "two ends", "make veth a"),
         (&["make", "veth", "a", "b:c"], 125, "invalid device name \"b:c\"", "bytes"),
@@ -368,7 +368,7 @@ fn move_refuses_a_device_name_in_use_in_the_target_namespace() {
     inhabitant.call(&lab, &["make", "bridge", "blackbox0"]);
     let mut moved = lab.chapter("ch02-net");
     let assert = moved.args(["move", "blackbox0", &inhabitant.pid]).assert();
-    let hint = "a device blackbox0 is there already";
+    let hint = "that namespace already has a device blackbox0";
     assert.code(125).stderr(contains("EEXIST").and(contains(hint)));
     assert!(there("blackbox0"));
 }

@@ -202,7 +202,7 @@ fn address_and_route_errors_name_the_cause_and_the_remedy() {
     inhabitant.call(&lab, &["route", "add", "10.7.0.0/16", "dev", "a"]);
     let mut again = inhabitant.enter(&lab, &chapter());
     let assert = again.args("route add 10.7.0.0/16 dev a".split(' ')).assert();
-    let hint = "a route to 10.7.0.0/16 exists already";
+    let hint = "a route to 10.7.0.0/16 already exists";
     assert.code(125).stderr(contains("EEXIST").and(contains(hint)));
 }
 

@@ -249,7 +249,7 @@ fn list_and_enter_report_a_process_that_does_not_exist() {
     }
     let mut enter = lab.chapter("ch02-setns");
     let assert = enter.args(["enter", "no/name", "true"]).assert().code(125);
-    assert.stderr(contains("neither a process ID nor a name"));
+    assert.stderr(contains("expected a process ID or a name"));
 }
 
 #[test]

@@ -249,8 +249,8 @@ fn trace_prints_each_step_in_order() {
     trace: parent clone               socketpair(2)
     trace: parent clone               clone3(2) CLONE_NEWUTS
     trace: parent release             all parts are attached, the barrier opens
-    trace: child  born                prctl(2) PR_SET_PDEATHSIG SIGKILL
-    trace: child  born                sigprocmask(2) to none
+    trace: child  cloned              prctl(2) PR_SET_PDEATHSIG SIGKILL
+    trace: child  cloned              sigprocmask(2) to none
     trace: child  enter    uts        sethostname(2) box
     trace: child  seal                seccomp(2) deny TIOCSTI, TIOCLINUX
     trace: child  seal                setgroups(2) []

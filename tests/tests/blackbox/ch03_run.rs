@@ -188,7 +188,7 @@ fn the_users_terminal_is_restored_after_any_signal() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         signal_it();
         terminal.see("outside$");
-        // A killed host side cannot restore the terminal. The guard process does this
+        // A killed supervisor cannot restore the terminal. The guard process does this
         // immediately, but perhaps after the prompt of the shell.
         let start = std::time::Instant::now();
         while terminal.modes() != cooked {

@@ -390,7 +390,7 @@ fn commit_freezes_a_running_container_only_during_the_copy() {
     lab.chapter(BIN).args(["rm", "one"]).assert().code(125).stderr(refused);
     run.kill().unwrap();
     run.wait().unwrap();
-    // `rm` removes everything that the killed host side has left, including the group.
+    // `rm` removes everything that the killed supervisor has left, including the group.
     ok(&lab, &["rm", "one"]);
     ok(&lab, &["rmi", "image"]);
 }

@@ -86,7 +86,7 @@ fn a_state_directory_of_an_older_version_is_refused_with_the_remedy() {
     ] {
         let mut command = lab.chapter(bin);
         command.env("MYDOCKER_ROOT", &old).args(words);
-        let refused = contains("were made by an older version")
+        let refused = contains("an older version of this program made the images")
             .and(contains(format!("rm -r {}", old.display())));
         command.assert().code(125).stderr(refused);
     }
@@ -206,7 +206,7 @@ fn rmi_force_removes_all_names_but_no_layers_in_use() {
     lab.chapter(BIN).args(["rmi", "-f", "none"]).assert().code(125);
 }
 
-/// Start a container named `one` and kill its host side. Returns the lock file.
+/// Start a container named `one` and kill its supervisor. Returns the lock file.
 fn dead(lab: &Lab, flags: &[&str]) -> PathBuf {
     let mut command = lab.command(&[], BIN);
     command.args(["run", "--name", "one"]).args(flags);
@@ -361,7 +361,7 @@ fn run_needs_no_more_system_calls_if_5000_containers_are_running() {
     ok(&lab, &["run", "--name", "one", "busybox", "true"]);
     let alone = calls_of_a_run(&lab);
 
-    // This process is the host side of all of them.
+    // This process is the supervisor of all of them.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let needed = RUNNING as u64 + 200;
     setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed)).unwrap();

@@ -122,7 +122,7 @@ fn a_name_is_in_use_only_while_its_container_runs() {
     let mut second = lab.chapter("ch04-overlay");
     let taken = contains("the name web is already in use by container");
     second.args(["run", "-name=web", "true"]).assert().code(125).stderr(taken);
-    // A killed host side cannot give its name back. A run that wants the name sweeps
+    // A killed supervisor cannot give its name back. A run that wants the name sweeps
     // it.
     first.kill().unwrap();
     first.wait().unwrap();
@@ -206,7 +206,7 @@ fn a_sweep_tolerates_writes_of_a_dying_container() {
     let (mut child, [_, write, _]) = running(&lab, script);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    // The kernel frees the lock of a killed host side before it ends the container.
+    // The kernel frees the lock of a killed supervisor before it ends the container.
     // This thread writes for as long as a slow container would.
     let into = Path::new(&write).join("d");
     let writer = std::thread::spawn(move || {

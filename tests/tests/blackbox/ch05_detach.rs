@@ -60,7 +60,7 @@ fn text(log: &str, stream: &str) -> String {
     text
 }
 
-/// Wait until a container and its host side have ended. Returns how it ended.
+/// Wait until a container and its supervisor have ended. Returns how it ended.
 fn ended(lab: &Lab, id: &str) -> String {
     let running = lab.state().join("running").join(id);
     until(|| !running.exists());

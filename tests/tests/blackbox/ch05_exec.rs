@@ -188,7 +188,7 @@ fn exec_refuses_a_container_that_is_not_running() {
     fs::write(&noted, before).unwrap();
     one.exec(&["one", "true"]).assert().success();
 
-    // The program has ended, and the host side has not noticed it yet.
+    // The program has ended, and the supervisor has not noticed it yet.
     let host = Pid::from_raw(one.host.id() as i32);
     kill(host, Signal::SIGSTOP).unwrap();
     let program = one.pid();

@@ -363,8 +363,8 @@ fn logs_says_why_a_container_has_no_log() {
     let lab = Lab::new();
     let words = ["run", "--name", "one", "busybox", "true"];
     lab.chapter("ch04-commit").args(words).assert().success();
-    let none =
-        "error: container one has no log: a chapter before ch05-detach ran it\n";
+    let none = "error: container one has no log: it was started by a chapter before \
+         ch05-detach\n";
     lab.chapter(BIN).args(["logs", "one"]).assert().code(125).stderr(none);
     remove(&lab);
     // A container that is being started has no log yet: its lock is held, and no

@@ -54,7 +54,7 @@ fn ps_lists_running_containers_and_ps_a_also_ended_ones() {
     let (id, up) = only(lab.chapter(BIN));
     assert_eq!(ok(&lab, &["ps", "-q"]), format!("{id}\n"));
     assert_eq!((&up["status"], &up["code"]), (&"running".into(), &Value::Null));
-    // The process is the first of the container, and a child of the host side.
+    // The process is the first of the container, and a child of the supervisor.
     let stat = fs::read_to_string(format!("/proc/{}/stat", up["pid"])).unwrap();
     assert!(stat.contains("(sh) "), "{stat}");
     let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
@@ -139,7 +139,7 @@ fn ps_never_shows_a_reused_pid() {
     let text = fs::read_to_string(&path).unwrap();
     web.kill().unwrap();
     web.wait().unwrap();
-    // The host side still holds the lock, and the noted PID is that of this test.
+    // The supervisor still holds the lock, and the noted PID is that of this test.
     let own = std::process::id();
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let since = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap();

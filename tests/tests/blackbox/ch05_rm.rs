@@ -31,7 +31,7 @@ fn run(lab: &Lab, name: &str, script: &str) -> Child {
     started(lab.command(&[], BIN), &["run", "--name", name], script)
 }
 
-/// A container whose host side was killed.
+/// A container whose supervisor was killed.
 fn dead(lab: &Lab, name: &str) {
     let mut run = run(lab, name, CAT);
     run.kill().unwrap();
@@ -81,7 +81,7 @@ fn an_ordinary_user_can_remove_running_and_dead_containers() {
     assert!(is_empty(&lab.user_state()));
     for remove in [&["rm", "web"][..], &["rm", "-f", "web"], &["prune"]] {
         let mut web = started(lab.user_command(BIN), &words, IGNORES);
-        // The process that changed the user has become the host side.
+        // The process that changed the user has become the supervisor.
         web.kill().unwrap();
         web.wait().unwrap();
         lab.as_user(BIN).args(remove).assert().success().stdout("web\n");
@@ -95,7 +95,7 @@ fn rm_removes_everything_of_a_container_with_a_killed_host_side() {
     let lab = Lab::new();
     for force in [&[][..], &["-f"], &["-fv"]] {
         dead(&lab, "web");
-        assert!(!lab.left().is_empty(), "a killed host side left nothing");
+        assert!(!lab.left().is_empty(), "a killed supervisor left nothing");
         ok(&lab, &[&["rm"], force, &["web"]].concat());
         assert!(is_empty(&lab.state()));
         assert_eq!(lab.left(), Vec::<String>::new());

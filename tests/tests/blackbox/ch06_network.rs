@@ -359,7 +359,7 @@ fn a_network_that_containers_use_is_not_removed() {
         .code(125)
         .stdout("other\n");
     assert_eq!(ok(&lab, &["prune"]), "");
-    // The host side is killed: the next inspection of the network releases the address.
+    // The supervisor is killed: the next inspection of the network releases the address.
     let mut killed = two;
     killed.kill().unwrap();
     killed.wait().unwrap();

@@ -284,7 +284,7 @@ fn a_port_in_use_is_refused_and_its_owner_is_named() {
     let port = free_port();
     one.up("web", &[&format!("{port}:80")], "sleep 1000");
     let told = one.fails(125, &[&format!("{port}:81")]);
-    assert!(told.contains("container web has the host port"), "{told}");
+    assert!(told.contains("container web already uses the host port"), "{told}");
     assert!(told.contains(&format!("for example {}:81", port + 1)), "{told}");
     // The failed start has left nothing.
     assert_eq!(ok(&lab, &["ps", "-aq"]).lines().count(), 1);

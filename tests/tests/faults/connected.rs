@@ -85,7 +85,7 @@ pub(crate) fn cycles() {
     said(&lab, &["network", "remove", "one"]);
     let left = lab.left();
     assert!(left.is_empty(), "seed {seed}: {}", left.join("\n"));
-    count("cycles with -net -p: killed the host side", killed);
+    count("cycles with -net -p: killed the supervisor", killed);
     count("cycles with -net -p: `network` found a dead container", dead);
     count("cycles with -net -p: prune removed the rest", pruned);
     assert!(cycles < 20 || dead > 0, "no run left an address");

@@ -1,5 +1,5 @@
 //! Many cycles of run, kill and prune: one `prune` removes everything of a container whose
-//! host side or program was killed at a random moment.
+//! supervisor or program was killed at a random moment.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -81,7 +81,7 @@ pub(crate) fn part(part: usize) {
         }
     }
     assert_eq!(prune(&lab), "", "seed {seed}");
-    count("cycles: killed the host side", came[0]);
+    count("cycles: killed the supervisor", came[0]);
     count("cycles: killed the program", came[1]);
     count("cycles: prune found something", came[2]);
     count("cycles: in the background", came[3]);

@@ -181,7 +181,7 @@ impl Ground {
         let made = self.lab.dir().join("v").exists();
         match trial.fault {
             Fault::Kills(Side::Host) if outcome.code == 137 => {
-                Ok(format!("killed: the host side, {}", or_nothing(swept)))
+                Ok(format!("killed: the supervisor, {}", or_nothing(swept)))
             }
             // After the child has reported that it executes the program, its end counts as
             // the end of the program.

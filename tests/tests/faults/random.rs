@@ -52,7 +52,7 @@ pub(crate) fn part(part: usize) {
         came[3] += usize::from(how.code() == Some(0));
         came[4] += usize::from(containers(&lab) > 0);
     }
-    let keys = ["the host side", "the program", "all at once"];
+    let keys = ["the supervisor", "the program", "all at once"];
     for (key, number) in keys.into_iter().zip(came) {
         count(&format!("killed at random: {key}"), number);
     }
@@ -101,7 +101,7 @@ fn containers(lab: &Lab) -> usize {
     fs::read_dir(lab.state().join("running")).map_or(0, Iterator::count)
 }
 
-/// The first child of the host side.
+/// The first child of the supervisor.
 ///
 /// # Source
 /// proc_tid_children(5)

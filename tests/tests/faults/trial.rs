@@ -12,7 +12,7 @@ use crate::table::row_of;
 pub(crate) enum Scene {
     /// An empty state.
     Plain,
-    /// A container, with limits and a name, whose host side was killed when its
+    /// A container, with limits and a name, whose supervisor was killed when its
     /// program had ended.
     Sweep,
 }

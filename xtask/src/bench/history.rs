@@ -24,7 +24,7 @@ const WORSE: f64 = 1.15;
 ///
 /// # Errors
 /// The checkout has changes that are not committed, so that no commit names the figures;
-/// those of read(2) and write(2).
+/// read(2) or write(2) fails.
 pub(super) fn add(record: &Record) -> Result<()> {
     let commit = &record.machine.commit;
     ensure!(

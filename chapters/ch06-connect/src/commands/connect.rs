@@ -71,8 +71,8 @@ impl Connect {
         let network = used(state, &self.network)?;
         if network.members(state)?.iter().any(|member| member.id == home.id) {
             bail!(
-                "container {} is already connected to network {}: `network disconnect` \
-                 ends that",
+                "container {} is already connected to network {}: use `network \
+                 disconnect` first",
                 self.container,
                 network.name
             );

@@ -43,7 +43,7 @@ impl Execute for Disconnect {
         let me = me.with_context(|| {
             format!(
                 "container {} is not connected to network {}: `network inspect {1}` \
-                 shows the containers that are",
+                 shows the connected containers",
                 self.container, network.name
             )
         })?;

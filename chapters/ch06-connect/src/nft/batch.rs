@@ -204,11 +204,14 @@ fn mark(kind: u16) -> Message {
 fn why_not_changed(errno: Errno, changes: usize) -> Option<String> {
     match errno {
         Errno::ENOENT => Some(
-            "this is missing in the kernel or in its rules: the modules nft_chain_nat, \
-             nft_fib_ipv4, nft_ct, nft_nat and nft_masq are needed, so try modprobe(8)"
+            "the kernel lacks this feature, or does not have this object: the \
+             modules nft_chain_nat, nft_fib_ipv4, nft_ct, nft_nat and nft_masq are \
+             required, so try modprobe(8)"
                 .to_owned(),
         ),
-        Errno::EEXIST => Some("a table of this name exists: `nft list tables`".to_owned()),
+        Errno::EEXIST => {
+            Some("a table of this name exists: `nft list tables`".to_owned())
+        }
         Errno::EOPNOTSUPP => Some(
             "tables with an owner need Linux 5.12 (NFT_TABLE_F_OWNER)".to_owned(),
         ),
@@ -216,9 +219,8 @@ fn why_not_changed(errno: Errno, changes: usize) -> Option<String> {
             "{changes} changes are too many for one commit: publish fewer ports, or \
              raise net.core.wmem_max"
         )),
-        Errno::EPERM => why(errno).map(|hint| {
-            format!("either another process owns the table, or {hint}")
-        }),
+        Errno::EPERM => why(errno)
+            .map(|hint| format!("either another process owns the table, or {hint}")),
         _ => None,
     }
 }

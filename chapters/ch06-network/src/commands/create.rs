@@ -17,7 +17,7 @@ use crate::{Driver, Networks, Request, Subnet, shared};
 /// Prints its name.
 #[derive(Args, Debug)]
 pub(crate) struct Create {
-    /// Kind of the network; "bridge" is the only one
+    /// Kind of the network; the only kind is "bridge"
     #[arg(long, default_value_t)]
     driver: Driver,
 
@@ -35,7 +35,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<Ipv4Addr>,
 
-    /// If a device has the name of the network, name the bridge "br-" and the ID
+    /// If a device already has the network's name, name the bridge "br-" and the ID
     ///
     /// For a default network, whose name the user did not choose: the default
     /// network of another state directory has the same name.

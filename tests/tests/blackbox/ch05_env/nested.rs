@@ -124,7 +124,7 @@ fn an_unmapped_user_is_refused_with_a_correct_hint() {
         let refused = nested(&lab, new, &words).assert().code(125);
         refused.stderr(contains("setgid(2) 8: EINVAL")).stderr(contains(
             "the container's user namespace maps only these groups: 0; a container \
-             that is started by the host's root has all",
+             that the host's root starts maps all",
         ));
     }
     let mut none = lab.chapter(BIN);

@@ -18,7 +18,7 @@ fn the_next_run_removes_the_group_of_a_run_killed_at_any_system_call() {
         });
         if !run.to(Side::Host, number) {
             assert_eq!(run.end(), 0);
-            assert!(number > 80, "the host side makes only {number} system calls");
+            assert!(number > 80, "the supervisor makes only {number} system calls");
             break;
         }
         run.signal(Side::Host, Signal::SIGKILL);

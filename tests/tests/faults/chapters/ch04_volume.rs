@@ -92,15 +92,15 @@ fn a_run_ended_by_a_signal_at_any_system_call_cleans_up() {
             if side == Side::Guest || executes {
                 own.push(!ended);
             } else if !ended {
-                // With two CPUs, the child may execute the program before the host side
+                // With two CPUs, the child may execute the program before the supervisor
                 // handles its signals.
                 outrun += 1;
             }
         });
         assert!(outrun <= 10, "{outrun} signals had no effect");
         // This applies to the last few calls, when the child has reported that it executes
-        // the program, and searches PATH. Rarely, the child reaches them before the host
-        // side handles its signals.
+        // the program, and searches PATH. Rarely, the child reaches them before the
+        // supervisor handles its signals.
         if side == Side::Guest {
             let ran = own.iter().filter(|ran| **ran).count();
             assert!(own.len() - ran > 50 && ran <= 15, "{own:?}");

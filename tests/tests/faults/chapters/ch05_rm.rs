@@ -36,7 +36,7 @@ fn a_removal_killed_at_any_system_call_is_completed_by_the_next() {
     }
 }
 
-/// A container whose host side was killed.
+/// A container whose supervisor was killed.
 fn dead(lab: &Lab, name: &str) {
     let words = ["run", "--name", name];
     let mut run = started(lab.command(&[], BIN), &words, CAT);

@@ -1,5 +1,5 @@
 //! A run of ch06-ports that is connected to a network and publishes a port: each system
-//! call of the host side fails once, and the host side is killed once before each call.
+//! call of the supervisor fails once, and the supervisor is killed once before each call.
 //!
 //! The network is made before each trial and removed after it.
 
@@ -86,7 +86,7 @@ fn part(part: usize) {
     ok(&lab, BIN, &["network", "remove", "one"]);
     let trials = trials(&calls);
     if part == 0 {
-        count("run -net -p: calls of the host side", own(&calls).count());
+        count("run -net -p: calls of the supervisor", own(&calls).count());
         count("run -net -p: distinct faults", trials.len());
     }
     let all = std::env::var_os("MYDOCKER_ALL").is_some();

@@ -49,7 +49,7 @@ impl Storage {
     /// An empty one.
     ///
     /// # Errors
-    /// Those of mkdir(2) and write(2).
+    /// mkdir(2) or write(2) fails.
     pub(super) fn new(directory: PathBuf) -> Result<Storage> {
         let step = || format!("write(2) in {}", directory.display());
         fs::create_dir_all(&directory).step(step)?;
