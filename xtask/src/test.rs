@@ -4,6 +4,7 @@ mod here;
 pub(crate) mod judge;
 pub(crate) mod lane;
 mod machines;
+mod programs;
 pub(crate) mod report;
 mod select;
 mod skips;
@@ -26,6 +27,7 @@ use crate::vm::machine::Machine;
 use crate::vm::tree::Tree;
 use crate::vm::{self, firewalls, qemu, say, systemd};
 use machines::{Layout, machines};
+use programs::{BOOK, MACHINE_DEPENDENT, NETWORK_PROGRAMS, NETWORKS, SYSTEMD, word};
 use report::Reports;
 use times::Times;
 
@@ -112,49 +114,6 @@ impl Args {
         let known =
             ["blackbox", BOOK, NETWORKS, SYSTEMD].contains(&self.program.as_str());
         known && self.filter.is_empty() && self.pages.is_none()
-    }
-}
-
-/// The test program with the pages of the book.
-const BOOK: &str = "book";
-
-/// The common name of the chapters' test programs that create topologies of network
-/// namespaces.
-const NETWORKS: &str = "networks";
-const NETWORK_PROGRAMS: [&str; 2] = ["namespaces", "paths"];
-
-/// The chapters, and groups of tests, for `--machine-dependent`.
-const MACHINE_DEPENDENT: [&str; 19] = [
-    "ch02_cgroups",
-    "ch02_mount",
-    "ch02_net",
-    "ch02_setns",
-    "ch02_union",
-    "ch02_user",
-    "ch03_limits",
-    "ch04_overlay",
-    "ch04_pivot_root",
-    "ch05_env",
-    "ch05_exec",
-    "ch05_init",
-    "ch05_rm",
-    "ch05_stop",
-    "ch06_connect",
-    "ch06_ports",
-    "doctor",
-    "host_binary",
-    "terminal_filter",
-];
-
-/// The test program about cgroups that systemd delegates.
-const SYSTEMD: &str = "systemd";
-
-/// The word before the options that selects this test program.
-fn word(program: &str) -> &str {
-    match program {
-        NETWORKS => "networks ",
-        SYSTEMD => "systemd ",
-        _ => "",
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use common::step::Step;
 
-use crate::group::{PREFIX, enable};
+use crate::directory::{PREFIX, enable};
 
 /// An empty group in the root group. The kernel refuses to disable a controller in a
 /// group while a child of this group enables it for its own children.

@@ -5,6 +5,7 @@
 
 mod commands;
 mod controllers;
+mod directory;
 mod freeze;
 mod group;
 mod hints;
@@ -19,8 +20,9 @@ mod top;
 
 pub use commands::Commands;
 pub use controllers::{Controller, ControllerNames, controllers};
+pub use directory::processes;
 pub use freeze::{freeze, is_frozen};
-pub use group::{Group, GroupDir, processes};
+pub use group::{Group, GroupDir};
 pub use hints::{add as add_hint, missing_file};
 pub use keep::release;
 pub use layout::{Hierarchy, Layout, Membership, Version, memberships};

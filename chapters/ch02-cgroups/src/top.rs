@@ -9,7 +9,7 @@ use common::rights;
 use common::step::{Hint, Step};
 use nix::unistd::geteuid;
 
-use crate::group::processes;
+use crate::directory::processes;
 use crate::hints;
 use crate::layout::{Hierarchy, Version, memberships};
 

@@ -9,6 +9,7 @@
     reason = "a panic fails the test"
 )]
 
+mod files;
 mod system;
 
 use std::thread;
