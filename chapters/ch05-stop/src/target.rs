@@ -146,14 +146,14 @@ impl Target {
     /// Thaw the container if it is frozen, because a frozen process handles no
     /// signals. A process that copies the container's files has frozen it and thaws
     /// it afterwards. While such a process exists, this does nothing unless
-    /// `whoever_reads` is set.
+    /// `even_if_read` is set.
     ///
     /// # Errors
     /// The group cannot be thawed.
-    pub fn thaw(&self, whoever_reads: bool) -> Result<()> {
+    pub fn thaw(&self, even_if_read: bool) -> Result<()> {
         let read = File::open(self.home.dir());
         let read = read.is_ok_and(|directory| directory.try_lock().is_err());
-        if !rights::privileged() || (read && !whoever_reads) {
+        if !rights::privileged() || (read && !even_if_read) {
             return Ok(());
         }
         let Ok(group) = Group::find(self.home.id.as_str()) else { return Ok(()) };

@@ -23,10 +23,11 @@ fn path(state: &State, name: &Name) -> PathBuf {
     directory(state, name).join("disconnections")
 }
 
-/// The number of disconnections so far. Only a later value under the lock means anything.
+/// The number of disconnections so far. Compare it only with a later value that is
+/// read under the lock.
 ///
 /// # Errors
-/// Those of stat(2).
+/// stat(2) fails.
 pub(crate) fn number(state: &State, name: &Name) -> Result<u64> {
     let path = path(state, name);
     match fs::metadata(&path) {
@@ -38,7 +39,7 @@ pub(crate) fn number(state: &State, name: &Name) -> Result<u64> {
 /// Record a disconnection.
 ///
 /// # Errors
-/// Those of write(2).
+/// write(2) fails.
 pub(crate) fn add(state: &State, name: &Name) -> Result<()> {
     let path = path(state, name);
     let mut options = File::options();

@@ -51,7 +51,7 @@ impl Blobs {
     /// Open a blob.
     ///
     /// # Errors
-    /// There is none; those of open(2).
+    /// The blob does not exist; open(2) fails.
     pub fn open(&self, digest: &Digest) -> Result<File> {
         let path = self.path(digest);
         match File::open(&path) {
@@ -62,10 +62,10 @@ impl Blobs {
         download.untraced(|| format!("the blob {}: open(2)", path.display()))
     }
 
-    /// A whole blob, of at most so many bytes. Its digest is checked.
+    /// Read a whole blob of at most `most` bytes, and check its digest.
     ///
     /// # Errors
-    /// There is none, it is larger, or it is damaged.
+    /// The blob does not exist, is larger, or is damaged.
     pub fn read(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = self.open(digest)?;
@@ -87,17 +87,17 @@ impl Blobs {
     /// Write a small blob.
     ///
     /// # Errors
-    /// As [`Writer::finish`].
+    /// open(2), write(2) or rename(2) fails.
     pub fn write(&self, bytes: &[u8]) -> Result<Digest> {
         let mut writer = self.writer()?;
         writer.write_all(bytes).step(|| "write(2) a blob").hint(hints::state)?;
         Ok(writer.finish()?.0)
     }
 
-    /// A blob whose digest is known when it is written.
+    /// A writer for a blob whose digest is known only after it was written.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// open(2) fails.
     pub fn writer(&self) -> Result<Writer> {
         let path = self.layout.unfinished(Id::new()?.as_str());
         let file =
@@ -107,22 +107,23 @@ impl Blobs {
         Ok(Writer { out, path, blobs: self.clone() })
     }
 
-    /// Download a blob, or go on with a download that was interrupted; `None` if another
-    /// process has downloaded it meanwhile. Of several processes one downloads, and the
-    /// others wait here.
+    /// Download a blob, or continue a download that was interrupted. Returns `None`
+    /// if another process has downloaded the blob meanwhile. If several processes
+    /// need the blob, one of them downloads it, and the other processes wait here.
     ///
     /// # Errors
-    /// Those of open(2), flock(2) and read(2).
+    /// open(2), flock(2) or read(2) fails.
     pub fn download(&self, digest: &Digest, size: u64) -> Result<Option<Download>> {
         let done = self.downloaded(digest);
         let download = Download::open(&done, digest, size)?;
         Ok((!self.has(digest, size)).then_some(download))
     }
 
-    /// Move a complete download to the blobs. It is no error if it is there already.
+    /// Move a complete download to the blobs. It is not an error if the blob already
+    /// exists.
     ///
     /// # Errors
-    /// The blob is missing or has another size; those of rename(2).
+    /// The blob is missing or has another size; rename(2) fails.
     pub fn adopt(&self, digest: &Digest, size: u64) -> Result<()> {
         let path = self.path(digest);
         if size_of(&path)? == Some(size) {
@@ -162,11 +163,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Give the blob its name. It is on the disk after the next syncfs(2) and fsync(2) of
-    /// the directory.
+    /// Give the blob its name. The blob is on the disk only after the next
+    /// syncfs(2), and fsync(2) of the directory.
     ///
     /// # Errors
-    /// Those of write(2) and rename(2).
+    /// write(2) or rename(2) fails.
     pub fn finish(mut self) -> Result<(Digest, u64)> {
         let step = || format!("write(2) {}", self.path.display());
         let out = self.out.take().context("the blob is finished already")?;

@@ -13,11 +13,11 @@ use crate::cli::step::Step;
 pub const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The host's /dev/null, for a program that is started with an empty stream. `Stdio::null`
-/// opens it too, and its ENOENT looks as if the program were missing.
+/// Open the host's /dev/null, for a program that is started with an empty stream.
+/// `Stdio::null` also opens it, but its ENOENT looks as if the program were missing.
 ///
 /// # Errors
-/// Those of open(2).
+/// open(2) fails.
 pub fn null() -> Result<File> {
     let null = File::options().read(true).write(true).open("/dev/null");
     null.untraced(|| "open(2) /dev/null")

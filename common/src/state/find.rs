@@ -30,7 +30,7 @@ impl Record {
     /// damaged.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn all(state: &State) -> Result<Readable> {
         let (mut all, mut damaged) = (Vec::new(), Vec::new());
         for id in ids(&state.containers())? {
@@ -83,10 +83,11 @@ impl FoundContainer {
 }
 
 impl Home {
-    /// A container whose record cannot tell its name.
+    /// A container whose record cannot be read. Its name is found in the directory
+    /// of names.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn salvaged(state: &State, id: Id) -> Result<Home> {
         let name = state.name_of(&id)?;
         Ok(Home { id, name, state: state.clone() })

@@ -30,10 +30,10 @@ impl State {
 }
 
 impl State {
-    /// The name that leads to this container, if there is one.
+    /// The name whose symlink refers to this container, if there is one.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn name_of(&self, id: &Id) -> Result<Option<Name>> {
         let leads = |name: &Name| {
             let owner = fs::read_link(self.names().join(name.as_str()));
@@ -57,19 +57,20 @@ impl State {
         Ok(names)
     }
 
-    /// Names that lead to no container.
+    /// The names whose symlinks refer to no container.
     ///
     /// # Errors
-    /// Those of readdir(3).
+    /// readdir(3) fails.
     pub fn stale_names(&self) -> Result<Vec<Name>> {
         let names = self.all_names()?.into_iter();
         Ok(names.filter(|name| self.is_stale(name)).collect())
     }
 
-    /// Remove a name that leads to no container: whether it was one.
+    /// Remove a name if its symlink refers to no container. Returns whether it was
+    /// removed.
     ///
     /// # Errors
-    /// Those of open(2), flock(2) and unlink(2).
+    /// open(2), flock(2) or unlink(2) fails.
     pub fn remove_stale(&self, name: &Name) -> Result<bool> {
         if !self.is_stale(name) {
             return Ok(false);
