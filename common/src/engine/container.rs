@@ -98,8 +98,8 @@ impl Container {
         // The caller may ignore SIGCHLD, and execve(2) preserves this. The kernel
         // would then reap the child, and its exit status would be lost.
         sys::default_signal(Signal::SIGCHLD);
-        // A program in its own session is not a job of the caller's shell. The
-        // shell then cannot stop it, and this process catches no stop signals.
+        // A program in its own session is not a job of the caller's shell, so stop
+        // signals are neither caught nor forwarded.
         let job = self.plan.session == Session::Shared;
         let stopping = STOPPING.into_iter().filter(|_| job);
         let signals = Signals::catch(CAUGHT.into_iter().chain(stopping))?;

@@ -184,8 +184,8 @@ impl Running {
     /// Stop this process together with the program, as the caller's shell expects
     /// from a job. Later, continue both.
     fn stop(&self, child: &Child, signal: Signal) -> Result<()> {
-        // SIGSTOP does not stop an init process, because it is PID 1. It stops the
-        // program, which is not PID 1.
+        // If the first process is an init process, stop the program instead, which
+        // is not PID 1.
         let send = |signal| match &self.program {
             Some(program) => pidfd::send(&program.fd, signal),
             None => child.signal(signal),

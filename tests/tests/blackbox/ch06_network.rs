@@ -354,7 +354,8 @@ fn a_network_that_containers_use_is_not_removed() {
     let used = "error: network web is used by one, two: stop these containers first, \
                 or disconnect them (`network disconnect`)\n";
     assert_eq!(error(&lab, &["remove", "web"]), used);
-    // One network cannot be removed and one is missing, but the third is removed.
+    // A network in use and a missing network do not prevent the removal of another
+    // one.
     network(&lab, &["rm", "web", "other", "no"])
         .assert()
         .code(125)
