@@ -68,7 +68,8 @@ impl Run {
     /// `--trace`.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// The path of the state directory, a random number or the working directory
+    /// cannot be determined.
     pub fn plan(self) -> Result<Plan> {
         self.trace.begin();
         Plan::new(self.command)
@@ -106,7 +107,7 @@ impl Context {
     /// The state directory of the caller, and this undo table.
     ///
     /// # Errors
-    /// As [`State::locate`].
+    /// The path of the state directory cannot be determined.
     pub fn locate(undo: Table) -> Result<Context> {
         Ok(Context { state: State::locate()?, undo })
     }
@@ -174,8 +175,8 @@ where
     main_with(Ok, run)
 }
 
-/// The same, with a description of the command line that `change` has changed: default
-/// values, further names of commands.
+/// Like [`main`], but `change` first changes the description of the command line,
+/// for example default values or names of commands.
 pub fn main_with<C>(
     change: impl FnOnce(clap::Command) -> Result<clap::Command>,
     run: impl FnOnce(C) -> Result<Exit>,

@@ -23,7 +23,7 @@ use crate::{Faulty, Snapshot, Traced, bin_dir, descendants};
 /// The time after which a run counts as hung.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The time in which leftovers of a test may still disappear: the kernel removes a
+/// The time limit for the leftovers of a test to disappear. The kernel removes a
 /// namespace only after its last process was reaped.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -46,10 +46,10 @@ impl Lab {
         Lab::with_patience(PATIENCE)
     }
 
-    /// The same, with another time limit of a run.
+    /// Like [`Lab::new`], with another time limit of a run.
     ///
     /// # Panics
-    /// As [`Lab::new`].
+    /// The user is not root.
     #[must_use]
     pub fn with_patience(patience: Duration) -> Lab {
         assert!(geteuid().is_root(), "needs root: run `cargo xtask test`");
@@ -120,7 +120,8 @@ impl Lab {
         self.wrapped(&[], name)
     }
 
-    /// The same, as the last arguments of another command.
+    /// Like [`Lab::chapter`], but the binary and its arguments are the last
+    /// arguments of the command `wrapper`.
     #[must_use]
     pub fn wrapped(&self, wrapper: &[&OsStr], name: &str) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::from_std(self.command(wrapper, name));
@@ -128,9 +129,9 @@ impl Lab {
         command
     }
 
-    /// The same as a std command, for tests that need the running process. Its
-    /// environment is PATH, HOME, MYDOCKER_ROOT, and MYDOCKER_BUSYBOX if that is
-    /// set.
+    /// Like [`Lab::wrapped`], but a command of the standard library, for tests that
+    /// need the running process. Its environment is PATH, HOME, MYDOCKER_ROOT, and
+    /// MYDOCKER_BUSYBOX if that is set.
     #[must_use]
     pub fn command(&self, wrapper: &[&OsStr], name: &str) -> Command {
         self.watchdog.restart();
@@ -143,7 +144,8 @@ impl Lab {
         command
     }
 
-    /// The same, stopped before each system call; `change` completes the command.
+    /// Start the command of [`Lab::command`], and stop it before each system call.
+    /// `change` completes the command.
     #[must_use]
     pub fn traced(
         &self,
@@ -157,8 +159,8 @@ impl Lab {
         Traced::start(command)
     }
 
-    /// The same, while the test has other children; [`Lab::traced_stderr`] returns its
-    /// standard error.
+    /// Like [`Lab::traced`], for a test that has other children.
+    /// [`Lab::traced_stderr`] returns the standard error.
     #[must_use]
     pub fn traced_with_stderr(&self, name: &str, words: &[&str]) -> Traced {
         let said = fs::File::create(self.dir().join("said")).expect("a file");
@@ -183,7 +185,8 @@ impl Lab {
         command
     }
 
-    /// The same as a std command, for tests that need the running process.
+    /// Like [`Lab::as_user`], but a command of the standard library, for tests that
+    /// need the running process.
     #[must_use]
     pub fn user_command(&self, name: &str) -> Command {
         self.watchdog.restart();
@@ -208,7 +211,8 @@ impl Lab {
         command
     }
 
-    /// The same, stopped at each system call with this number, or at all calls.
+    /// Start the command of [`Lab::command`], and stop it at each system call with
+    /// this number, or at all system calls.
     #[must_use]
     pub fn faulty(
         &self,
@@ -224,8 +228,8 @@ impl Lab {
         Faulty::start(command)
     }
 
-    /// The changes of the machine, one per line, after the kernel has removed what
-    /// ended.
+    /// The changes of the machine, one per line, after the kernel has removed ended
+    /// processes and their namespaces.
     #[must_use]
     pub fn left(&self) -> Vec<String> {
         let Some(before) = &self.before else { return Vec::new() };
@@ -270,7 +274,7 @@ impl Lab {
         self.settle().unwrap_or_default()
     }
 
-    /// The same; `None` if the test has already ended.
+    /// Like [`Lab::close`]; `None` if the test has already ended.
     fn settle(&mut self) -> Option<Vec<String>> {
         self.before.as_ref()?;
         let left = self.left();
@@ -346,7 +350,7 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod(2)");
 }
 
-/// Copy a directory with everything in it, including modes.
+/// Copy a directory tree, including modes.
 ///
 /// # Panics
 /// A file cannot be read or written.

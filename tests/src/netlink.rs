@@ -126,7 +126,7 @@ fn dump(kind: u16) -> nix::Result<Vec<Object>> {
     Ok(bodies.iter().map(|body| Object::read(body)).collect())
 }
 
-/// The bodies of the messages by which the kernel answers a dump.
+/// The bodies of the kernel's answers to a dump request.
 fn answers(socket: &OwnedFd, request: &[u8]) -> nix::Result<Vec<Vec<u8>>> {
     send(socket, request)?;
     let mut found = Vec::new();
@@ -189,7 +189,8 @@ pub(crate) fn routes() -> BTreeSet<String> {
     ipv4(GET_ROUTE, 12).into_iter().map(route).collect()
 }
 
-/// A dump of rtnetlink. The fixed struct has this length and begins with the family.
+/// Request a dump from rtnetlink(7). The fixed struct of the request has this length
+/// and begins with the family.
 fn ipv4(kind: u16, length: usize) -> Vec<Vec<u8>> {
     let mut body = vec![0; length];
     body[0] = FAMILY_IPV4;
@@ -241,8 +242,8 @@ pub fn add_rule(table: &str) -> io::Result<()> {
     change(&[(NEW_CHAIN, CREATE, chain), (NEW_RULE, CREATE | APPEND, rule)])
 }
 
-/// Add a table with a chain that filters forwarded packets, and may drop all of
-/// them.
+/// Add a table with a chain that filters forwarded packets. If `drops` is set, the
+/// chain drops them all.
 ///
 /// # Errors
 /// The errno of the kernel.

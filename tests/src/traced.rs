@@ -230,7 +230,7 @@ impl Traced {
     /// Whether the supervisor has ended, and all traced processes have ended or
     /// executed the program.
     fn over(&self) -> bool {
-        self.code.is_some() && !traces_somebody()
+        self.code.is_some() && !has_tracees()
     }
 
     /// Handle an executed program: it continues untraced, if that is allowed.
@@ -291,7 +291,7 @@ impl Traced {
 ///
 /// # Source
 /// proc_pid_status(5), "TracerPid": a thread ID
-fn traces_somebody() -> bool {
+fn has_tracees() -> bool {
     let own = format!("TracerPid:\t{}\n", gettid());
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     processes.into_iter().any(|process| {

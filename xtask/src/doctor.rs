@@ -1,5 +1,6 @@
-//! `cargo xtask doctor`: what this machine can run, and why not. The crate `doctor`
-//! checks the kernel; this file checks what the build and the VM require.
+//! `cargo xtask doctor` reports what this machine can run, and what is missing. The
+//! crate `doctor` checks the kernel. This file checks the requirements of the build
+//! and of the VM.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +10,9 @@ use std::time::Duration;
 use ::doctor::{Check, Report, Task, can_execute};
 use anyhow::{Context, Result};
 use common::rights;
-use common::step::report as in_words;
+use common::step::report as error_text;
 use provision::busybox;
-use provision::command::run as quietly;
+use provision::command::run as run_command;
 use provision::room::room;
 
 use crate::checkout::target;
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 const BOTH: &[Task] = &[Task::MainJob, Task::VmTests];
 const VM: &[Task] = &[Task::VmTests];
 
-/// The checks of what the build and the VM require.
+/// The checks of the requirements of the build and of the VM.
 fn tools() -> Vec<Check> {
     let (emulator, found) = emulator();
     vec![
@@ -80,7 +81,7 @@ fn build_directory() -> Check {
     }
 }
 
-/// The disk space for the build, a kernel, and its unpacking.
+/// The disk space for the build, for a kernel package, and for the unpacked kernel.
 const REQUIRED_SPACE: u64 = 3 << 30;
 
 fn build_room() -> Check {
@@ -105,15 +106,15 @@ fn build_room() -> Check {
 const COMPILER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Build a program and run it.
-fn built(flags: &[String]) -> Result<()> {
+fn build_and_run(flags: &[String]) -> Result<()> {
     let scratch = Scratch::new(&vm::directory().join("runs"))?;
     let (source, program) =
         (scratch.path().join("main.rs"), scratch.path().join("program"));
     fs::write(&source, "fn main() {}\n").context("write a program")?;
     let mut rustc = Command::new("rustc");
     rustc.args(flags).arg("-o").arg(&program).arg(&source);
-    quietly(&mut rustc, COMPILER_TIMEOUT)?;
-    quietly(&mut Command::new(&program), COMPILER_TIMEOUT).map(drop)
+    run_command(&mut rustc, COMPILER_TIMEOUT)?;
+    run_command(&mut Command::new(&program), COMPILER_TIMEOUT).map(drop)
 }
 
 fn compiler() -> Check {
@@ -123,11 +124,11 @@ fn compiler() -> Check {
                    libc6-dev, dnf install gcc, apk add gcc musl-dev";
         return Check::fail(id, "no cc in PATH", fix);
     }
-    match built(&[]) {
+    match build_and_run(&[]) {
         Ok(()) => Check::ok(id, "rustc builds a program that runs"),
         Err(error) => Check::fail(
             id,
-            in_words(&error),
+            error_text(&error),
             "install Rust 1.89 or later from https://rustup.rs, and a C compiler",
         ),
     }
@@ -140,17 +141,17 @@ fn static_programs() -> Check {
         Err(error) => {
             return Check::fail(
                 id,
-                in_words(&error),
+                error_text(&error),
                 "fix the compiler first: see above",
             );
         }
     };
     let flags = ["--target", &host, "-Ctarget-feature=+crt-static"];
-    match built(&flags.map(str::to_owned)) {
+    match build_and_run(&flags.map(str::to_owned)) {
         Ok(()) => Check::ok(id, format!("{host} links statically")),
         Err(error) => Check::fail(
             id,
-            in_words(&error),
+            error_text(&error),
             "install the static C library: apt-get install libc6-dev, dnf install \
              glibc-static, apk add musl-dev",
         ),
@@ -185,7 +186,7 @@ fn emulator() -> (Check, Option<Qemu>) {
         }
         Err(error) => {
             let fix = "install QEMU 5.2 or later";
-            (Check::fail(id, in_words(&error), fix), None)
+            (Check::fail(id, error_text(&error), fix), None)
         }
     }
 }
@@ -206,7 +207,7 @@ fn kvm(qemu: Option<&Qemu>) -> Check {
     let reason = match probed {
         Ok(Ok(reason)) => return Check::ok(id, reason),
         Ok(Err(reason)) => reason,
-        Err(error) => in_words(&error),
+        Err(error) => error_text(&error),
     };
     Check::warn(
         id,
@@ -242,7 +243,7 @@ fn vm_busybox() -> Check {
         Ok(source) => Check::ok(id, source),
         Err(error) => Check::fail(
             id,
-            in_words(&error),
+            error_text(&error),
             "export MYDOCKER_BUSYBOX=FILE, a static busybox",
         ),
     }

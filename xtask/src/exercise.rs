@@ -77,7 +77,8 @@ fn sentence(check: &Check) -> String {
     check.name.replace('_', " ")
 }
 
-/// The exercises with these names, and those of these chapters.
+/// The exercises with these names, and all exercises of the chapters with these
+/// names.
 fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
     let means = |name: &String, check: &Check| {
         check.group == *name || chapter(&check.group) == name
@@ -98,7 +99,7 @@ fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
 /// "did you mean ...?", if one of the known names is similar.
 fn nearest<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> String {
     let rated = known.map(|known| (strsim::damerau_levenshtein(known, name), known));
-    // Of two names that are equally near, the exercise comes before its chapter.
+    // If two names are equally similar, suggest the exercise, not its chapter.
     match rated.min_by_key(|(distance, known)| (*distance, Reverse(known.len()))) {
         Some((distance, known)) if distance <= 2 => {
             format!("did you mean {known}? ")
@@ -254,8 +255,8 @@ pub(crate) fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The solutions by the exercise's name: a line that describes them, and a unified
-/// diff.
+/// The patches, by the name of the exercise. Each patch begins with a line that
+/// describes the solution; a unified diff follows.
 pub(crate) fn patches() -> Result<BTreeMap<String, String>> {
     let directory = root().join("tests/solutions");
     let step = || format!("readdir(3) {}", directory.display());
@@ -310,7 +311,7 @@ mod tests {
             .map(str::to_owned)
             .collect();
         checks.sort();
-        // Each chapter has three.
+        // Each chapter has three exercises.
         assert!(checks.chunks(3).all(|three| three.len() == 3
             && three.iter().all(|name| chapter(name) == chapter(&three[0]))));
         assert_eq!(on_pages(), checks);
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_solution_fits_the_checkout() {
+    fn every_solution_applies_to_the_checkout() {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in patches().unwrap() {
             for path in text.lines().filter_map(|line| line.strip_prefix("+++ b/")) {

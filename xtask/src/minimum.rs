@@ -42,7 +42,7 @@ pub(crate) fn check(lane: &str, executed: usize, skipped: usize) -> Result<()> {
     check_part(lane, None, executed, skipped)
 }
 
-/// The same, for a part of a lane.
+/// Like [`check`], for a part of a lane.
 ///
 /// # Errors
 /// As [`check`].

@@ -1,6 +1,6 @@
-//! `cargo xtask mutants`: a test that cannot fail proves nothing. Each patch in
-//! tests/mutants/ breaks the line that a chapter is about, and names the test that
-//! must detect it.
+//! `cargo xtask mutants` checks that the tests can fail. Each patch in
+//! tests/mutants/ breaks an important line, and names the test that must detect
+//! this. A test that cannot fail proves nothing.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -172,8 +172,8 @@ impl Mutant {
         fs::write(&path, after).step(|| format!("write(2) {}", path.display()))
     }
 
-    /// Build what the test needs from the checkout with the patch. Returns the
-    /// directory of the programs.
+    /// Build the programs that the test needs, from the checkout with the patch.
+    /// Returns the directory of the programs.
     ///
     /// A test of one chapter gets that chapter with the patch, and all other
     /// programs without it, because linking thirty programs takes longer than a
@@ -206,9 +206,9 @@ impl Mutant {
         Ok(programs)
     }
 
-    /// The chapter of the test: the longest program name with which the test's name
-    /// begins, such as `ch02-net` for `ch02_net_by_hand::…`; `None` for a test of
-    /// all chapters.
+    /// The chapter of the test: the longest program name that is a prefix of the
+    /// test's name, such as `ch02-net` for `ch02_net_by_hand::…`; `None` for a test
+    /// of all chapters.
     fn chapter(&self, programs: &[PathBuf]) -> Option<String> {
         let names = programs.iter().filter_map(|path| path.file_name()?.to_str());
         let fits =
@@ -235,7 +235,7 @@ impl Mutant {
         let test = tests.find(|test| test["name"] == *self.test);
         let test = test.with_context(|| format!("test {} not found", self.test))?;
         Ok(match test["verdict"].as_str() {
-            // The test's own assertion failed, not the machine.
+            // An assertion of the test failed. The VM itself did not fail.
             Some("failed") if test["reason"] == "failed" => None,
             verdict => {
                 let verdict = verdict.unwrap_or("has no verdict");
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mutant_fits_the_checkout() {
+    fn every_mutant_applies_to_the_checkout() {
         for mutant in mutants(&root().join("tests/mutants")).unwrap() {
             let dir = tempfile::tempdir().unwrap();
             let copy = dir.path().join(&mutant.path);

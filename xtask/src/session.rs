@@ -135,7 +135,7 @@ pub(crate) fn attend(
     };
     vm.order(&Order::Session { words, terminal: about })?;
     let line = Arc::new(Mutex::new(vm.take_line()?));
-    // The thread blocks on a key, and ends with the process.
+    // This thread waits for keys, and ends with the process.
     let keys = Arc::clone(&line);
     thread::spawn(move || relay_keys(&keys));
     if let Some(raw) = &terminal {
@@ -209,8 +209,9 @@ type Watched = Option<(Arc<Mutex<Line>>, Termios)>;
 pub(crate) struct Watch(Arc<Mutex<Watched>>);
 
 impl Watch {
-    /// Block the signals and start the thread. Call this before another thread is
-    /// started, to which the signals could be delivered.
+    /// Block the signals and start the thread. Call this before any other thread is
+    /// started: the kernel could deliver the signals to a thread that does not block
+    /// them.
     ///
     /// # Errors
     /// pthread_sigmask(3) or signalfd(2) fails.
@@ -226,10 +227,11 @@ impl Watch {
         Ok(Watch(watched))
     }
 
-    /// The same, for the option `option`, which requires a terminal.
+    /// Like [`Watch::new`], for a command-line option that requires a terminal.
     ///
     /// # Errors
-    /// Standard input or output is not a terminal.
+    /// Standard input or output is not a terminal; pthread_sigmask(3) or signalfd(2)
+    /// fails.
     pub(crate) fn of_terminal(option: &str) -> Result<Watch> {
         ensure!(
             io::stdin().is_terminal() && io::stdout().is_terminal(),
@@ -240,7 +242,8 @@ impl Watch {
     }
 }
 
-/// Forward new window sizes; end this process on a signal that asks it to end.
+/// Forward new window sizes. On SIGHUP or SIGTERM, restore the terminal and end this
+/// process.
 fn relay_signals(signals: &SignalFd, watched: &Mutex<Watched>) {
     while let Ok(Some(info)) = signals.read_signal() {
         if info.ssi_signo != Signal::SIGWINCH as u32 {

@@ -1,5 +1,6 @@
-//! The images of the book's page about real software: made of the distribution's packages
-//! by other tools, mmdebstrap(1) and umoci(1), and kept in the build directory.
+//! The images for the book's page about real software. mmdebstrap(1) and umoci(1)
+//! make them from packages of the distribution. They are stored in the build
+//! directory.
 
 mod recipe;
 
@@ -25,22 +26,23 @@ use crate::vm::scratch::Scratch;
 use crate::vm::tree::{Node, Tree};
 use recipe::{BASE, DEB, IMAGES, Image, REGISTRY};
 
-/// The page.
+/// The name of the page.
 pub(crate) const PAGE: &str = "ch07-software";
 
-/// The megabytes of memory of its VM, whose files are in memory.
+/// The memory of the page's VM, in megabytes. The VM's files are also in memory.
 pub(crate) const MEMORY: u32 = 1536;
 
-/// The tools. Root gets them installed.
+/// The tools that make the images. If this process is root's, missing tools are
+/// installed.
 const TOOLS: [&str; 2] = ["mmdebstrap", "umoci"];
 
 /// The files that the page uses: an archive with all images, and a package.
 const FILES: [&str; 2] = ["images.tar", "hello.deb"];
 
-/// The trees of the images, and their packages.
+/// The disk space for the directory trees of the images, and for their packages.
 const REQUIRED_SPACE: u64 = 1 << 30;
 
-/// A step may take so long: it downloads 60 MB.
+/// The time limit of one command. A command may download 60 MB.
 const STEP_TIMEOUT: Duration = Duration::from_secs(900);
 
 fn say(text: &str) {
@@ -50,10 +52,10 @@ fn say(text: &str) {
 /// The files for the VM, in /usr/share/software.
 ///
 /// # Errors
-/// This process is not root's, and the images were not made before; the packages or the
-/// tools cannot be had.
+/// The images do not exist yet and this process is not root's; a package or a tool
+/// cannot be downloaded or installed.
 pub(crate) fn files() -> Result<Tree> {
-    let directory = made().context("the images of real software")?;
+    let directory = current_images().context("the images of real software")?;
     let mut tree = Tree::default();
     for name in FILES {
         let path = directory.join(name);
@@ -64,9 +66,9 @@ pub(crate) fn files() -> Result<Tree> {
     Ok(tree)
 }
 
-/// The directory with the files; made if there is none of these recipes with these
-/// versions of the packages.
-fn made() -> Result<PathBuf> {
+/// The directory with the files. If the recipes or the versions of the packages have
+/// changed since the files were made, the files are made again.
+fn current_images() -> Result<PathBuf> {
     let parent = target().join("software");
     fs::create_dir_all(&parent).step(|| format!("mkdir(2) {}", parent.display()))?;
     let lock =
@@ -81,7 +83,7 @@ fn made() -> Result<PathBuf> {
     let versions = match (versions, there) {
         (Ok(versions), Some(there)) if there == key(&versions) => return Ok(kept),
         (Ok(versions), _) => versions,
-        // Without a network, what was made before is good.
+        // Without a network, use the existing images of the same recipes.
         (Err(error), Some(there)) if there.starts_with(&key("")) => {
             say(&format!("the versions of the packages are not known: {error:#}"));
             return Ok(kept);
@@ -101,7 +103,8 @@ fn made() -> Result<PathBuf> {
     Ok(kept)
 }
 
-/// What the images depend on, as text: the recipes, and the versions of the packages.
+/// A text that identifies the images: a digest of the recipes, and the versions of
+/// the packages.
 fn key(versions: &str) -> String {
     let (without, never) = (recipe::LEFT_OUT, recipe::VOLATILE);
     let recipes = format!("{BASE:?} {IMAGES:?} {REGISTRY:?} {without:?} {never:?}");
@@ -126,7 +129,7 @@ fn tools() -> Result<()> {
     installer.run()
 }
 
-/// Where the images are made.
+/// Makes the images in a temporary directory.
 struct ImageBuilder<'a> {
     scratch: &'a Path,
     apt: &'a Apt<'a>,
@@ -161,7 +164,7 @@ impl ImageBuilder<'_> {
         Ok(())
     }
 
-    /// Call mmdebstrap for an image. The package sources are those of this machine.
+    /// Call mmdebstrap for an image. It uses the package sources of this machine.
     fn mmdebstrap(&self, image: &Image, more: &[String], to: &Path) -> Result<()> {
         let mut command = Command::new("mmdebstrap");
         command.env("TMPDIR", self.scratch).args(["--mode=root", "--quiet"]);
@@ -199,8 +202,8 @@ impl ImageBuilder<'_> {
         self.mmdebstrap(image, &[begin], &tree)?;
         let left_out: Vec<String> =
             recipe::VOLATILE.iter().map(|it| format!("! -path './{it}'")).collect();
-        // A package keeps the times of its files. The time of the change of the inode
-        // is that of the installation.
+        // A package preserves the modification times of its files. The change time
+        // of the inode, however, is the time of the installation.
         let script = format!(
             "cd '{}'; find . -xdev -cnewer '{}' {} -print0 | \
              tar --null --no-recursion --numeric-owner -T - -cf '{}'",
@@ -214,7 +217,7 @@ impl ImageBuilder<'_> {
         Ok(layer)
     }
 
-    /// The image of a registry: two packages, unpacked, and nothing else. It shares no
+    /// The image of a registry. It contains only two unpacked packages. It shares no
     /// layer with the images that are pushed to it.
     fn registry(&self, layout: &str) -> Result<()> {
         let tree = self.scratch.join("registry.d");
@@ -242,7 +245,7 @@ impl ImageBuilder<'_> {
     }
 }
 
-/// An image, as umoci names it. The annotation in the index is a name with a tag.
+/// The name of an image for umoci. The annotation in the index is a name with a tag.
 fn reference(layout: &str, name: &str) -> String {
     format!("{layout}:{name}:latest")
 }
@@ -251,7 +254,7 @@ fn umoci(words: &[&str]) -> Result<()> {
     run(Command::new("umoci").args(words), STEP_TIMEOUT).map(drop)
 }
 
-/// A directory as a tar, with root as the owner of all files.
+/// Write a directory as a tar archive in which root owns all files.
 fn tar(directory: &Path, to: &Path) -> Result<()> {
     let mut command = Command::new("tar");
     command.args(["--owner=0", "--group=0", "--numeric-owner", "-C"]);
@@ -268,7 +271,8 @@ fn release() -> Result<String> {
     Ok(name.context("/etc/os-release has no VERSION_CODENAME")?.to_owned())
 }
 
-/// The files with the distribution's own package sources, of either form.
+/// The files with the distribution's own package sources, in the old or the new
+/// format.
 fn sources() -> Result<Vec<PathBuf>> {
     let known = [
         "/etc/apt/sources.list",

@@ -1,8 +1,8 @@
-//! A group: a directory in one or more hierarchies, which is created, gets
-//! processes, and is removed.
+//! Create a group, move processes into it, and remove it. A group is one directory
+//! in each of its hierarchies.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata, read_to_string};
+use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -25,7 +25,7 @@ pub struct GroupDir {
     pub hierarchy: Hierarchy,
     /// The group's directory.
     pub path: PathBuf,
-    /// The controllers for which the group is in this hierarchy.
+    /// The controllers that the group uses in this hierarchy.
     wanted: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Group {
         Ok(Group { places })
     }
 
-    /// Also place the group in this hierarchy, without requesting a controller.
+    /// Also give the group a directory in this hierarchy, without a controller.
     ///
     /// # Errors
     /// ENOENT if /proc is not mounted.
@@ -77,8 +77,7 @@ impl Group {
         for (index, place) in self.places.iter().enumerate() {
             if let Err(error) = place.make() {
                 for place in &self.places[..index] {
-                    // An error here is ignored: the first error is the one to
-                    // report.
+                    // Ignore an error here: the first error is reported.
                     let _ = fs::remove_dir(&place.path);
                     release(&place.hierarchy.mount);
                 }
@@ -106,7 +105,8 @@ impl Group {
         Ok(Group { places })
     }
 
-    /// The path of the group's file with this name, in whichever directory has it.
+    /// The path of the group's file with this name, in the first directory that
+    /// contains it.
     ///
     /// # Errors
     /// No directory of the group has this file. The error text names the other
@@ -118,7 +118,7 @@ impl Group {
     /// Like [`Group::file`], but returns `None` if no directory has this file.
     ///
     /// # Errors
-    /// An errno of stat(2).
+    /// stat(2) fails with an errno other than ENOENT.
     pub(crate) fn find_file(&self, key: &str) -> Result<Option<PathBuf>> {
         let mut files =
             self.places.iter().filter_map(|place| place.file(key).transpose());
@@ -140,8 +140,8 @@ impl Group {
 
     // ANCHOR: add
     /// Move a process into the group, in all hierarchies of the group. 0 stands for
-    /// the caller. Children that exist already stay where they are; later children
-    /// start in the new group.
+    /// the caller. Existing children of the process stay in the old group; later
+    /// children start in the new group.
     ///
     /// # Errors
     /// ESRCH if the process does not exist; EBUSY if a v2 group enables controllers
@@ -160,7 +160,7 @@ impl Group {
     }
     // ANCHOR_END: add
 
-    /// The processes in the group, without the processes of groups inside it.
+    /// The processes in the group, without the processes in its child groups.
     ///
     /// # Errors
     /// ENOENT or ENODEV if the group was removed.
@@ -241,8 +241,8 @@ impl GroupDir {
     /// The kernel refuses the value, often with EINVAL.
     pub fn set(&self, key: &str, value: &str) -> Result<bool> {
         let path = self.path.join(key);
-        // Write a newline instead of an empty value: write_all() of nothing makes no
-        // system call.
+        // Write a newline instead of an empty value: write_all() of an empty slice
+        // makes no system call.
         let line = if value.is_empty() { "\n" } else { value };
         let file = File::options().write(true).open(&path);
         match file.and_then(|mut file| file.write_all(line.as_bytes())) {

@@ -84,7 +84,7 @@ impl Route {
     /// All devices of the namespace.
     ///
     /// # Errors
-    /// An errno of sendto(2), recv(2) or the kernel's answer.
+    /// sendto(2) or recv(2) fails, or the kernel answers with an error.
     pub fn links(&self) -> Result<Vec<Link>> {
         let request = Message::new(RTM_GETLINK, NLM_F_DUMP).plain(&ifinfomsg(0, 0));
         let answers = self.0.ask(request).untraced(|| "RTM_GETLINK, all")?;
@@ -115,7 +115,7 @@ impl Route {
     /// Set a device down. The kernel removes the routes through it.
     ///
     /// # Errors
-    /// The errors of [`Route::set_up`].
+    /// ENODEV if the device does not exist; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn set_down(&self, name: &str) -> Result<()> {
         self.set(name, 0, "down")
     }
@@ -188,8 +188,8 @@ impl Route {
     /// Set the largest packet that a device sends, in bytes.
     ///
     /// # Errors
-    /// ENODEV if there is no device of the name; EINVAL for a number that the device does
-    /// not take; EPERM without CAP_NET_ADMIN.
+    /// ENODEV if the device does not exist; EINVAL if the device does not support
+    /// this size; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn set_mtu(&self, name: &str, mtu: u32) -> Result<()> {
         let request = named(RTM_NEWLINK, NLM_F_ACK, name)?
             .attribute(IFLA_MTU, &mtu.to_ne_bytes());
@@ -227,7 +227,7 @@ impl Route {
     pub fn rename(&self, name: &str, new: &str) -> Result<()> {
         checked(new)?;
         let request = Message::new(RTM_NEWLINK, NLM_F_ACK)
-            .plain(&about(self.link(name)?.index))
+            .plain(&ifinfomsg_of(self.link(name)?.index))
             .attribute(IFLA_IFNAME, &text(new));
         self.change(request, || format!("RTM_NEWLINK {name} name {new}")).hint(
             |errno| match errno {
@@ -240,8 +240,8 @@ impl Route {
         )
     }
 
-    /// Set the alias of a device: a text of at most 255 bytes by which people and
-    /// programs recognize it. An empty text removes the alias.
+    /// Set the alias of a device: a text of at most 255 bytes, with which people and
+    /// programs can recognize the device. An empty text removes the alias.
     ///
     /// # Errors
     /// ENODEV if the device does not exist; EPERM if the caller lacks CAP_NET_ADMIN;
@@ -257,7 +257,7 @@ impl Route {
     /// takes longer than `timeout`.
     ///
     /// # Errors
-    /// ENODEV.
+    /// ENODEV if the device does not exist.
     /// # Source
     /// Documentation/networking/operstates.rst
     pub fn wait_until_up(&self, name: &str, timeout: Duration) -> Result<bool> {
@@ -278,13 +278,13 @@ impl Route {
 }
 
 /// struct ifinfomsg: family and device type, index, flags, and the mask of the flags
-/// to change. The index is 0, which means that an attribute names the device.
-pub(crate) fn ifinfomsg(flags: u32, meant: u32) -> Vec<u8> {
-    [0, 0, flags, meant].map(u32::to_ne_bytes).concat()
+/// to change. The index is 0: an attribute of the message names the device.
+pub(crate) fn ifinfomsg(flags: u32, mask: u32) -> Vec<u8> {
+    [0, 0, flags, mask].map(u32::to_ne_bytes).concat()
 }
 
 /// struct ifinfomsg for the device with this index.
-fn about(index: u32) -> Vec<u8> {
+fn ifinfomsg_of(index: u32) -> Vec<u8> {
     [0, index, 0, 0].map(u32::to_ne_bytes).concat()
 }
 
@@ -295,7 +295,7 @@ pub(crate) fn named(kind: u16, flags: u16, name: &str) -> Result<Message> {
     Ok(message.attribute(IFLA_IFNAME, &text(name)))
 }
 
-/// Add an alias to the message. Unlike other texts it has no NUL at the end.
+/// Add an alias to the message. Unlike other texts, an alias has no NUL at the end.
 pub(crate) fn aliased(message: Message, alias: &str) -> Result<Message> {
     ensure!(
         alias.len() <= MAX_ALIAS,
@@ -322,10 +322,10 @@ pub(crate) fn checked(name: &str) -> Result<()> {
 /// Whether a device can have this name.
 #[must_use]
 pub fn is_device_name(name: &str) -> bool {
-    let taboo = |c: char| c.is_whitespace() || "/:\0".contains(c);
+    let forbidden = |c: char| c.is_whitespace() || "/:\0".contains(c);
     (1..=MAX_NAME).contains(&name.len())
         && ![".", ".."].contains(&name)
-        && !name.contains(taboo)
+        && !name.contains(forbidden)
 }
 
 /// The text with a NUL at the end, as the kernel expects it.
@@ -369,7 +369,7 @@ pub(crate) fn link(answer: &[u8]) -> Link {
             _ => {}
         }
     }
-    // For other kinds, such as vlan, this is the device below, not a peer.
+    // For other kinds, such as vlan, IFLA_LINK is the lower device, not a peer.
     link.peer = lower.filter(|_| link.kind.as_deref() == Some("veth"));
     link
 }

@@ -69,9 +69,9 @@ impl RouteEntry {
     pub const BROADCAST: u8 = 3;
     /// The type of a route that drops packets without an answer.
     pub const BLACKHOLE: u8 = 6;
-    /// The type of a route that answers that the host is unreachable.
+    /// The type of a route that rejects packets with "host unreachable".
     pub const UNREACHABLE: u8 = 7;
-    /// The type of a route that answers that the packet is prohibited.
+    /// The type of a route that rejects packets with "prohibited".
     pub const PROHIBIT: u8 = 8;
 
     /// The name of the type in ip-route(8).
@@ -104,7 +104,7 @@ impl Route {
     /// All IPv4 routes of all tables, including routes of type unreachable.
     ///
     /// # Errors
-    /// An errno of sendto(2), recv(2) or the kernel's answer.
+    /// sendto(2) or recv(2) fails, or the kernel answers with an error.
     pub fn routes(&self) -> Result<Vec<RouteEntry>> {
         let mut start = [0; RTMSG];
         start[0] = AF_INET;
@@ -117,10 +117,10 @@ impl Route {
     /// 0 means the default route.
     ///
     /// # Errors
-    /// EEXIST if the table has a route to the destination; ENETUNREACH if no route
-    /// leads to the gateway; ENETDOWN if the device is down; EINVAL if bits of the
-    /// destination behind the prefix are not 0; ENODEV if the device does not exist;
-    /// EPERM if the caller lacks CAP_NET_ADMIN.
+    /// EEXIST if the table already has a route to the destination; ENETUNREACH if no
+    /// route leads to the gateway; ENETDOWN if the device is down; EINVAL if bits of
+    /// the destination after the prefix are not 0; ENODEV if the device does not
+    /// exist; EPERM if the caller lacks CAP_NET_ADMIN.
     pub fn add_route(
         &self,
         destination: Ipv4Addr,
@@ -136,7 +136,7 @@ impl Route {
         let start = rtmsg(prefix, RTPROT_BOOT, scope, RouteEntry::UNICAST);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         let message = Message::new(RTM_NEWROUTE, flags).plain(&start);
-        let request = self.aim(message, &target)?;
+        let request = self.add_attributes(message, &target)?;
         self.change(request, || format!("RTM_NEWROUTE {target}")).hint(|errno| {
             match errno {
                 Errno::EEXIST => {
@@ -171,7 +171,7 @@ impl Route {
         // Protocol 0, type 0 and scope nowhere match every route.
         let start = rtmsg(prefix, 0, RT_SCOPE_NOWHERE, 0);
         let message = Message::new(RTM_DELROUTE, NLM_F_ACK).plain(&start);
-        let request = self.aim(message, &target)?;
+        let request = self.add_attributes(message, &target)?;
         self.change(request, || format!("RTM_DELROUTE {target}")).hint(|errno| {
             match errno {
                 Errno::ESRCH => Some("there is no such route".to_owned()),
@@ -181,7 +181,11 @@ impl Route {
     }
 
     /// Add the attributes of a route to a message.
-    fn aim(&self, mut message: Message, target: &Target) -> Result<Message> {
+    fn add_attributes(
+        &self,
+        mut message: Message,
+        target: &Target,
+    ) -> Result<Message> {
         if target.prefix > 0 {
             message = message.attribute(RTA_DST, &target.destination.octets());
         }
@@ -234,8 +238,8 @@ impl Target<'_> {
 
 /// The first address of the network to which this address belongs.
 pub(crate) fn network_of(address: Ipv4Addr, prefix: u8) -> Ipv4Addr {
-    let behind = 32_u32.saturating_sub(prefix.into());
-    let kept = u32::MAX.checked_shl(behind).unwrap_or(0);
+    let host_bits = 32_u32.saturating_sub(prefix.into());
+    let kept = u32::MAX.checked_shl(host_bits).unwrap_or(0);
     Ipv4Addr::from_bits(address.to_bits() & kept)
 }
 
@@ -379,8 +383,8 @@ mod tests {
             let target = Target { destination, prefix, gateway: None, device };
             target.why(Errno::EINVAL)
         };
-        let told = hint([10, 0, 0, 1], 8);
-        assert!(told.is_some_and(|text| text.ends_with("10.0.0.0/8")));
+        let text = hint([10, 0, 0, 1], 8);
+        assert!(text.is_some_and(|text| text.ends_with("10.0.0.0/8")));
         assert_eq!(hint([10, 0, 0, 1], 32), None);
     }
 }

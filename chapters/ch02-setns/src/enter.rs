@@ -18,16 +18,17 @@ use crate::kind::{KINDS, Kind, flags, for_children, names};
 use crate::list::number;
 
 /// Join the namespaces of a process, or one held namespace, and execute the program.
-/// `who` is a process ID or the name of the held namespace. If `kinds` is empty,
+/// `target` is a process ID or the name of the held namespace. If `kinds` is empty,
 /// join all of the process's namespaces that differ from the caller's.
 ///
 /// # Errors
 /// The process or the name does not exist; EPERM if the caller lacks CAP_SYS_ADMIN
-/// in the owning user namespace; [`become_program`] fails.
-pub fn enter(who: &str, kinds: Vec<Kind>, words: &[OsString]) -> Result<Exit> {
-    match who.parse() {
+/// in the owning user namespace; the program cannot be executed (see
+/// [`become_program`]).
+pub fn enter(target: &str, kinds: Vec<Kind>, words: &[OsString]) -> Result<Exit> {
+    match target.parse() {
         Ok(pid) => enter_process(pid, kinds, words),
-        Err(_) => enter_held(who, &kinds, words),
+        Err(_) => enter_held(target, &kinds, words),
     }
 }
 
@@ -37,8 +38,8 @@ fn enter_process(
     mut kinds: Vec<Kind>,
     words: &[OsString],
 ) -> Result<Exit> {
-    // The file descriptor refers to this process even if its process ID is used
-    // again.
+    // The file descriptor always refers to this process, even if the kernel reuses
+    // its process ID.
     let process = Pid::from_raw(pid).filter(|_| pid > 0);
     let process = process.with_context(|| format!("there is no process {pid}"))?;
     let pidfd = pidfd_open(process, PidfdFlags::empty())
@@ -49,7 +50,7 @@ fn enter_process(
     if kinds.is_empty() {
         for kind in KINDS {
             // Joining the caller's own user namespace fails with EINVAL. Joining
-            // another own namespace would have no effect.
+            // another namespace of the caller would have no effect.
             if number(&pid.to_string(), kind)? != number("self", kind)? {
                 kinds.push(kind);
             }

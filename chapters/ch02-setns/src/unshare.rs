@@ -16,7 +16,7 @@ use crate::kind::{Kind, flags, for_children, names};
 ///
 /// # Errors
 /// EPERM if the caller lacks CAP_SYS_ADMIN and `kinds` contains no user namespace;
-/// [`become_program`] fails.
+/// the program cannot be executed (see [`become_program`]).
 /// # Source
 /// unshare(2)
 pub fn unshare(kinds: &[Kind], words: &[OsString]) -> Result<Exit> {

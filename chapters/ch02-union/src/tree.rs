@@ -1,7 +1,7 @@
 //! Copy a directory tree, with hard links, holes, attributes and special files.
 //!
-//! Both the driver `copy` and commit copy layers. An entry means something different
-//! to each of them, so each has its own [`CopyRules`].
+//! Both the driver `copy` and commit copy layers. They treat some entries
+//! differently, so each has its own [`CopyRules`].
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -19,7 +19,7 @@ use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 
 use crate::attributes::copy_attributes;
 
-/// What happens to an entry of the tree.
+/// The action for an entry of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryAction {
     /// The entry is not copied: it is a marker, not a file.
@@ -31,7 +31,7 @@ pub enum EntryAction {
     Copy,
 }
 
-/// What the entries of a tree mean.
+/// The rules that select the action for each entry.
 pub trait CopyRules {
     /// The action for the entry `from`, whose path in the target is `to`.
     ///
@@ -52,7 +52,7 @@ pub trait CopyRules {
         Ok(())
     }
 
-    /// Whether the copy goes on after this error.
+    /// Whether the copy continues after this error.
     fn tolerates(&self, _from: &Path, _error: &Error) -> bool {
         false
     }
@@ -61,7 +61,8 @@ pub trait CopyRules {
 /// A copy in progress.
 pub struct TreeCopy<R> {
     rules: R,
-    /// Where the first of a file's names was copied to, by device and inode.
+    /// The first copy of each file with several names, by device and inode of the
+    /// original.
     links: HashMap<(u64, u64), PathBuf>,
     /// Whether attributes that only the host's root may set are left out.
     user_namespace: bool,
@@ -183,7 +184,7 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Copy only the parts that contain data, which lseek(2) finds.
+/// Copy only the ranges that contain data. lseek(2) finds these ranges.
 fn bytes(source: &mut File, new: &mut File) -> io::Result<()> {
     let length = source.metadata()?.len();
     new.set_len(length)?;

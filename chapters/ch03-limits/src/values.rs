@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, bail};
 /// A number of bytes: digits and an optional unit b, k, m, g or t, in steps of 1024.
 ///
 /// # Errors
-/// The text is not of this form, the number is 0, or the kernel cannot represent it.
+/// The text has another form, the number is 0, or the kernel cannot represent it.
 pub(crate) fn size(text: &str) -> Result<u64> {
     let form = "expected a number with b, k, m, g or t, such as 100m";
     let lower = text.to_ascii_lowercase();
@@ -134,7 +134,7 @@ pub enum Key {
 impl Key {
     const ALL: [Key; 4] = [Key::Rbps, Key::Wbps, Key::Riops, Key::Wiops];
 
-    /// The file of v1.
+    /// The name of the file in cgroup v1.
     pub(crate) fn v1(self) -> &'static str {
         match self {
             Key::Rbps => "blkio.throttle.read_bps_device",
@@ -144,7 +144,7 @@ impl Key {
         }
     }
 
-    /// The key in v2's io.max.
+    /// The key in the file io.max of cgroup v2.
     pub(crate) fn v2(self) -> &'static str {
         match self {
             Key::Rbps => "rbps",

@@ -125,8 +125,8 @@ pub fn own_terminal(
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let theirs = ioctl_tiocgptpeer(&ours, flags).step(|| "ioctl(2) TIOCGPTPEER")?;
     configure(&theirs)?;
-    // Only the leader of a new session may take a terminal as its controlling
-    // terminal, if no other session controls it.
+    // Only a session leader without a controlling terminal can get one, and the
+    // terminal must not belong to another session.
     setsid().step(|| "setsid(2)")?;
     ioctl_tiocsctty(&theirs).step(|| "ioctl(2) TIOCSCTTY")?;
     dup2_stdin(&theirs).step(|| "dup2(2) to 0")?;
@@ -136,8 +136,8 @@ pub fn own_terminal(
 }
 // ANCHOR_END: part
 
-/// Mount a new devpts instance over /dev/pts. Needed if the container uses the
-/// host's root filesystem, whose /dev/pts belongs to the host.
+/// Mount a new devpts instance over /dev/pts. This is necessary if the container
+/// uses the host's root filesystem, because its /dev/pts belongs to the host.
 ///
 /// # Source
 /// Documentation/filesystems/devpts.rst
@@ -146,8 +146,8 @@ fn mount_devpts() -> Result<()> {
     let options = "newinstance,ptmxmode=0666,mode=0620";
     mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some(options))
         .step(|| format!("mount(2) devpts on /dev/pts {options}"))?;
-    // /dev/ptmx needs no change: the kernel resolves it to the devpts instance at
-    // /dev/pts beside it.
+    // /dev/ptmx needs no change: the kernel resolves it to the devpts instance that
+    // is mounted at pts in the same directory.
     Ok(())
 }
 
@@ -218,7 +218,7 @@ struct Relay {
     typed: ByteCopy,
     /// From the program to the user's screen.
     printed: ByteCopy,
-    /// No process has the program's side open.
+    /// Whether no process has the program's side open.
     silent: bool,
     copy: Option<Copy>,
     _raw: RawMode,
@@ -226,8 +226,8 @@ struct Relay {
 
 impl Relay {
     fn new(program: OwnedFd, copy: Option<Copy>) -> Result<Relay> {
-        // A program that does not read must not stop the loop, in which its output
-        // and all signals wait too.
+        // A write must not block when the program does not read: the same loop also
+        // copies the program's output and forwards signals.
         fcntl(&program, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))
             .step(|| "fcntl(2) O_NONBLOCK")?;
         let raw = RawMode::new()?;
@@ -251,8 +251,8 @@ impl Relay {
         self.printed.stop();
     }
 
-    /// Which of the two copies must be polled now. After the program's side was
-    /// closed, poll(2) would report POLLHUP without end.
+    /// For each of the two copies, whether it must be polled now. After the
+    /// program's side was closed, poll(2) would report POLLHUP continuously.
     fn waiting(&self) -> [bool; 2] {
         let printed = self.printed.is_pending() || !self.silent;
         [self.typed.wants().is_some(), printed && self.printed.wants().is_some()]
@@ -267,8 +267,8 @@ impl Relay {
                 copy(bytes);
             }
         });
-        // EIO: no process has the program's side open. It may open /dev/tty again,
-        // so this end stays.
+        // EIO: no process has the program's side open. A process may open
+        // /dev/tty again, so this end stays open.
         self.silent |=
             matches!(got, ReadResult::End | ReadResult::Failed(Errno::EIO));
         got == ReadResult::Bytes

@@ -12,11 +12,11 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// Freeze it. SIGINT and SIGTERM end this process while it waits for that, and the
-    /// guard thaws the group.
+    /// Freeze the group. If SIGINT or SIGTERM ends this process during the wait, the
+    /// guard process thaws the group.
     ///
     /// # Errors
-    /// [`freeze`] or clone(2) fails.
+    /// The group cannot be frozen (see [`freeze`]); clone(2) of the guard fails.
     pub(crate) fn new(group: Group) -> Result<Frozen> {
         // Create the guard before the group is frozen, so that the group is thawed
         // even if this process is killed.

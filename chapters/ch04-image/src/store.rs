@@ -1,4 +1,4 @@
-//! Images by name and by ID: how they are found, and how they are removed.
+//! Find and remove images, by name or by ID.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -50,7 +50,7 @@ impl Store {
     /// Open the store, and create it if it is missing.
     ///
     /// # Errors
-    /// The images were made by an older version; mkdir(2) or chmod(2) fails.
+    /// An older version created the images; mkdir(2) or chmod(2) fails.
     pub fn open(state: &State) -> Result<Store> {
         let layout = Layout::of(state);
         layout.make()?;
@@ -88,10 +88,10 @@ impl Store {
         self.resolve(text).map(|(_, image)| image)
     }
 
-    /// As [`Store::find`]. If the image was found by a name, the name is returned, too.
+    /// Like [`Store::find`]. If `text` is a name, the name is also returned.
     ///
     /// # Errors
-    /// As [`Store::find`].
+    /// There is no such image, or its record is damaged.
     pub fn resolve(&self, text: &str) -> Result<(Option<Reference>, Image)> {
         if let Some(digits) = text.strip_prefix("sha256:") {
             return Ok((None, self.by_id(digits)?.with_context(|| missing(text))?));
@@ -147,10 +147,10 @@ impl Store {
     /// exists.
     ///
     /// # Errors
-    /// As [`Store::find`].
+    /// There is no such image; its record is damaged; an errno of flock(2).
     pub fn take(&self, name: &str) -> Result<(Image, LockGuard)> {
-        // Download busybox before the lock is taken: a download may take long, and
-        // nothing is removed by it.
+        // Download busybox before taking the lock: a download may take a long time,
+        // and it removes nothing.
         self.find(name)?;
         let lock = self.layout.lock_shared()?;
         Ok((self.find(name)?, lock))
@@ -188,8 +188,8 @@ impl Store {
         Ok(all.into_iter().map(|(_, listed)| listed).collect())
     }
 
-    /// Give a name to an image. The caller holds the exclusive lock, and the image's
-    /// record is on the disk.
+    /// Give a name to an image. The caller must have the exclusive lock, and the
+    /// image's record must be on the disk.
     ///
     /// # Errors
     /// symlink(2), rename(2), fsync(2) or write(2) fails.
@@ -198,15 +198,17 @@ impl Store {
         self.layout.write_index()
     }
 
-    /// Remove a name; with the last tag of a repository, also its digests. If the
-    /// image has no other name, also remove the image and the layers that no other
-    /// image uses. If `text` is an ID, remove all names of the image; without
-    /// `force`, the image may then have only one tag.
+    /// Remove a name. If it is the last tag of a repository, also remove the digests
+    /// of this repository. If the image has no other name, also remove the image and
+    /// the layers that no other image uses. If `text` is an ID, remove all names of
+    /// the image. Without `force`, the image may then have only one tag.
+    ///
+    /// Dead containers are swept first, with the clean-up table. A dead container
+    /// that this table cannot undo still uses its image.
     ///
     /// # Errors
-    /// There is no such image. Without `force`: a container uses the image, or an ID
-    /// has several tags. Dead containers are swept first, by the clean-up table. A
-    /// dead container that this table cannot undo still uses its image.
+    /// There is no such image. Without `force`: a container uses the image, or
+    /// `text` is the ID of an image with several tags.
     pub fn remove(&self, text: &str, force: bool, table: Table) -> Result<()> {
         // A dead container that should have been removed at its end must not prevent
         // the removal of its image.
@@ -277,10 +279,10 @@ impl Store {
         self.sweep()
     }
 
-    /// As [`Store::resolve`], but nothing is downloaded.
+    /// Like [`Store::resolve`], but nothing is downloaded.
     ///
     /// # Errors
-    /// As [`Store::find`].
+    /// There is no such image, or its record is damaged.
     pub fn present(&self, text: &str) -> Result<(Option<Reference>, Image)> {
         let name = text.parse().map(Reference::with_default_tag);
         match name {
@@ -305,8 +307,8 @@ impl Store {
         Ok(self.id_of(digits)?.map(|id| (None, id)))
     }
 
-    /// Remove the stray files with this name. Returns the number of removed files. The
-    /// caller holds the exclusive lock.
+    /// Remove the stray files with this name. Returns the number of removed files.
+    /// The caller must have the exclusive lock.
     fn remove_strays(&self, text: &str) -> Result<usize> {
         let whole = text.parse().map(Reference::with_default_tag);
         let whole = whole.map(|name| name.file_name());
@@ -361,7 +363,7 @@ impl Store {
 /// image. With the last tag of a repository, its digests are removed too.
 fn goes_with(name: &Reference, removed: &Reference, names: &[Reference]) -> bool {
     if removed.digest.is_some() {
-        // A tag beside a digest is not used.
+        // In a name with a digest, the tag is ignored.
         return name.digest == removed.digest
             && name.repository == removed.repository;
     }

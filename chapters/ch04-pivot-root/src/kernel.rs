@@ -12,8 +12,8 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
 use nix::unistd::symlinkat;
 
 /// The part that mounts /proc, /dev and /sys in the container's root. They contain
-/// what programs need, and nothing through which root inside the container could
-/// change the host.
+/// the files that programs need, but no file through which root inside the container
+/// could change the host.
 ///
 /// # Source
 /// The OCI runtime specification, config-linux.md: "Default Filesystems",
@@ -92,9 +92,9 @@ impl Part for KernelMounts {
 // ANCHOR_END: part
 
 /// Mount a new /sys. It shows the devices of the network namespace, so the kernel
-/// mounts it only if the network namespace belongs to the user namespace. In a user
-/// namespace with the network of the host, the host's /sys is bound instead,
-/// read-only.
+/// mounts it only if the network namespace belongs to the user namespace. If a
+/// container in a user namespace uses the host's network, the host's /sys is
+/// bind-mounted read-only instead.
 ///
 /// # Source
 /// user_namespaces(7), "Interaction of user namespaces and other types of
@@ -136,7 +136,7 @@ fn mount_new(
         })
 }
 
-/// The flags in the notation of mount(8), with a comma after each, so that more
+/// The flags in the notation of mount(8). Each flag ends with a comma, so that more
 /// options can follow.
 fn words(flags: MsFlags) -> String {
     let word = |(name, _): (&str, MsFlags)| match name {
@@ -175,9 +175,9 @@ fn devices(root: &GuestRoot, plan: &Plan) -> Result<()> {
     // because chmod(2) of a file of the host's root is denied too.
     let before = umask(Mode::empty());
     for (name, major, minor) in DEVICES {
-        let everybody = Mode::from_bits_truncate(0o666);
+        let mode = Mode::from_bits_truncate(0o666);
         let number = makedev(major, minor);
-        match mknodat(&dev, name, SFlag::S_IFCHR, everybody, number) {
+        match mknodat(&dev, name, SFlag::S_IFCHR, mode, number) {
             Err(Errno::EPERM) => {
                 let device = on.join(name);
                 bind(&device, &dev.make(&device, Kind::File)?, &device)?;
@@ -204,8 +204,8 @@ fn bind(host: &Path, place: &GuestFile, guest: &Path) -> Result<()> {
 // ANCHOR: mask
 /// Hide a path: cover a file with the container's /dev/null, and a directory with an
 /// empty, read-only tmpfs. All directories share one tmpfs, because a bind mount
-/// costs less than a new file system. A path that this kernel does not have is
-/// skipped.
+/// costs less than a new file system. A path that does not exist in this
+/// kernel is skipped.
 fn mask(
     root: &GuestRoot,
     guest: &Path,

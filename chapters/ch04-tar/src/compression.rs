@@ -71,15 +71,16 @@ impl Compression {
     }
 }
 
-/// The size of a piece that one thread passes to the other, in bytes, and the number
-/// of pieces that may be queued before the faster thread must wait.
+/// The size in bytes of a piece that one thread passes to the other, and the maximum
+/// number of queued pieces. If the queue is full, the faster thread waits.
 const PIECE: usize = 128 << 10;
 const PIECES: usize = 8;
 
 /// Call `read` with the decompressed bytes of `from`.
 ///
 /// # Errors
-/// Any error of `read`; an error of reading or decompressing `from`.
+/// `read` fails; `from` cannot be read; its data are damaged or truncated, or have a
+/// compression that is not supported.
 pub fn decompress(
     from: impl Read + Send,
     read: impl FnOnce(&mut dyn Read) -> Result<()>,
@@ -115,11 +116,11 @@ fn zstd_frames(mut from: impl BufRead, to: &mut Sender) -> io::Result<()> {
     Ok(())
 }
 
-/// Call `write` with a writer. The bytes that it writes are compressed and written
-/// to `to`.
+/// Call `write` with a writer. This writer compresses the bytes and writes them to
+/// `to`.
 ///
 /// # Errors
-/// Any error of `write`; an error of compressing or of writing to `to`.
+/// `write` fails; the compression fails; `to` cannot be written.
 pub fn compress(
     method: Compression,
     to: &mut (impl Write + Send),
@@ -150,8 +151,8 @@ pub fn compress(
         });
         let packed = packer.join().map_err(|_| anyhow!("packing failed"))?;
         match (written, packed) {
-            // The error of the compressing thread is the cause: after it, no thread
-            // receives the written bytes.
+            // The compressing thread failed first. `write` then failed because no
+            // thread received its bytes.
             (Err(error), Err(reason)) if reason.raw_os_error().is_some() => {
                 Err(error.context(reason))
             }
@@ -162,8 +163,9 @@ pub fn compress(
     })
 }
 
-/// Compress with zstd. The compressor panics if a read or write fails, so errors are
-/// hidden from it and returned afterwards.
+/// Compress with zstd. The compressor panics if a read or write fails.
+/// [`ErrorCapture`] therefore hides errors from it, and this function returns them
+/// afterwards.
 fn zstd(from: Pieces, to: impl Write) -> io::Result<()> {
     let mut source = ErrorCapture { inner: from, error: None };
     let mut drain = ErrorCapture { inner: io::BufWriter::new(to), error: None };
@@ -214,10 +216,11 @@ struct Sender {
 }
 
 impl Sender {
-    /// Send the end of file, or an error. Without it, the receiver reports an error.
+    /// Send the end of file, or an error. If the receiver gets neither, it reports
+    /// an error.
     fn finish(mut self, how: io::Result<()>) {
         let last = self.flush().and(how).map(|()| Vec::new());
-        // If the receiver is gone, it has an error of its own.
+        // If the receiver has ended, it has already reported its own error.
         let _ = self.send.send(last);
     }
 }
@@ -266,7 +269,8 @@ impl Read for Pieces {
 /// output.
 ///
 /// # Errors
-/// An errno of open(2), write(2) or rename(2); the output is a terminal.
+/// `write` fails; an errno of open(2), write(2), fsync(2) or rename(2); the output
+/// is a terminal.
 pub fn file(
     path: &Path,
     write: impl FnOnce(&mut &File) -> Result<()>,
@@ -318,11 +322,11 @@ impl AtomicFile {
         let mut options = File::options();
         let file = options.write(true).custom_flags(O_TMPFILE).open(directory);
         let file = match file {
-            // Not every file system supports O_TMPFILE. Then the file has its
-            // temporary name meanwhile.
+            // Some file systems do not support O_TMPFILE. There the file has its
+            // temporary name until `finish`.
             Err(e) if nameless_is_refused(&e) => {
                 let file = File::create(&name).step(step)?;
-                // The lock shows other writers that this writer is alive.
+                // The lock shows to other writers that this writer is alive.
                 file.lock().untraced(|| format!("flock(2) {}", name.display()))?;
                 file
             }
@@ -360,7 +364,7 @@ fn nameless_is_refused(error: &io::Error) -> bool {
     errno.is_some_and(|errno| refused.contains(&errno))
 }
 
-/// Remove the files that killed writers of this name have left.
+/// Remove temporary files of this name whose writers were killed.
 fn sweep(directory: &Path, prefix: &OsStr) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();

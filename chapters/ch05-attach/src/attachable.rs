@@ -33,7 +33,7 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
 /// The part for a detached program that can receive input. The program gets a
-/// terminal or a pipe. Clients get its other end through a socket.
+/// terminal or a pipe. Clients get the other end of it through a socket.
 ///
 /// # Source
 /// unix(7), "SCM_RIGHTS"
@@ -117,8 +117,8 @@ impl Part for Attachable {
         };
         let pipe = self.pipe.take().map(|(_, ours)| ours);
         if let Some(pipe) = &pipe {
-            // Nonblocking for the clients that receive it: a program that does not
-            // read must not block them.
+            // Clients receive this pipe. With O_NONBLOCK, a program that does not
+            // read cannot block them.
             nonblocking(pipe, OFlag::O_WRONLY)?;
         }
         let (log, stdin) = (self.log.clone(), self.stdin);
@@ -177,7 +177,7 @@ fn listening_socket(home: &Home) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Remove the socket. It is no error if the socket does not exist.
+/// Remove the socket. It is not an error if the socket does not exist.
 ///
 /// # Errors
 /// An errno of unlink(2), for example EROFS.
@@ -199,8 +199,8 @@ fn nonblocking(fd: &OwnedFd, mode: OFlag) -> Result<()> {
 struct Terminal {
     ours: Rc<OwnedFd>,
     printed: ByteCopy,
-    /// The program's end, opened here after all processes have closed it. Otherwise
-    /// poll(2) would report POLLHUP without end.
+    /// The program's end of the terminal. It is opened here after all processes have
+    /// closed it. Otherwise poll(2) would report POLLHUP continuously.
     _theirs: Option<OwnedFd>,
 }
 
@@ -239,7 +239,8 @@ struct AttachServer {
 
 // ANCHOR: server
 impl AttachServer {
-    /// Send everything to one client in one message, and close the connection.
+    /// Send the file descriptor and the two flags to one client in one message, then
+    /// close the connection.
     fn serve(&self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // The client may have closed the connection already.
@@ -300,7 +301,8 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
-    /// Request them from the supervisor. Returns `None` if the supervisor has ended.
+    /// Request the data from the supervisor. Returns `None` if the supervisor has
+    /// ended.
     ///
     /// # Errors
     /// The container is in the foreground; EACCES if it belongs to another user;

@@ -1,35 +1,36 @@
-//! Leave out what makes a terminal answer.
+//! Remove terminal queries from the output.
 //!
-//! A program asks its terminal where the cursor is (`ESC [ 6 n`), and the terminal
-//! answers as if the answer were typed. If `logs` showed the question again, the answer
-//! would be typed at the shell of whoever reads the log.
+//! A program can query the position of the cursor (`ESC [ 6 n`). The terminal sends
+//! its answer as input, as if a user had typed it. If `logs` printed the query
+//! again, the terminal of the user that reads the log would answer it, and the
+//! user's shell would receive the answer as input.
 
-/// The longest sequence that is held back until it is complete, in bytes.
+/// The maximum length in bytes of an incomplete sequence that is not printed yet.
 const MAX_SEQUENCE: usize = 256;
 const ESC: u8 = 0x1b;
-/// The control character to which old terminals answer.
+/// The control character that is a query for old terminals.
 const ENQ: u8 = 0x05;
 const BEL: u8 = 0x07;
 
 /// The output for one terminal.
 #[derive(Default)]
 pub(crate) struct Queries {
-    /// The begin of a sequence that is not complete yet.
-    held: Vec<u8>,
+    /// The beginning of a sequence that is not complete yet.
+    pending: Vec<u8>,
 }
 
 // ANCHOR: queries
 impl Queries {
-    /// The bytes without the questions. The begin of a sequence at their end is kept for
-    /// the next call.
+    /// The bytes without the queries. An incomplete sequence at their end is kept
+    /// for the next call.
     pub(crate) fn without(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Vec::with_capacity(bytes.len());
         for byte in bytes {
-            match (self.held.is_empty(), *byte) {
+            match (self.pending.is_empty(), *byte) {
                 (true, ENQ) => {}
                 (true, byte) if byte != ESC => shown.push(byte),
                 (_, byte) => {
-                    self.held.push(byte);
+                    self.pending.push(byte);
                     self.decide(&mut shown);
                 }
             }
@@ -37,55 +38,56 @@ impl Queries {
         shown
     }
 
-    /// Show or drop the held bytes, if they are a whole sequence.
+    /// Print or drop the pending bytes, if they are a complete sequence.
     fn decide(&mut self, shown: &mut Vec<u8>) {
-        match kind(&self.held) {
-            Kind::Unfinished if self.held.len() < MAX_SEQUENCE => return,
-            Kind::Question => {}
-            Kind::Unfinished | Kind::Other => shown.append(&mut self.held),
+        match kind(&self.pending) {
+            Kind::Unfinished if self.pending.len() < MAX_SEQUENCE => return,
+            Kind::Query => {}
+            Kind::Unfinished | Kind::Other => shown.append(&mut self.pending),
         }
-        self.held.clear();
+        self.pending.clear();
     }
 
-    /// What is held back at the end of the log.
+    /// The incomplete sequence at the end of the log.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+        std::mem::take(&mut self.pending)
     }
 }
 // ANCHOR_END: queries
 
 enum Kind {
     Unfinished,
-    Question,
+    Query,
     Other,
 }
 
-/// What a sequence is. It begins with ESC.
+/// The kind of a sequence that begins with ESC.
 ///
 /// # Source
-/// ECMA-48, 5.4 and 8.3.35; xterm's "Control Sequences": the sequences that it answers
+/// ECMA-48, 5.4 and 8.3.35; xterm's "Control Sequences": the sequences that it
+/// answers
 fn kind(sequence: &[u8]) -> Kind {
     match sequence {
         [ESC] => Kind::Unfinished,
-        [ESC, b'Z'] => Kind::Question,
+        [ESC, b'Z'] => Kind::Query,
         [ESC, b'[', inner @ ..] => match inner {
             [.., b' '..=b'?'] | [] => Kind::Unfinished,
             // Status, device attributes, terminal parameters, modes, version, keyboard.
-            [.., b'n' | b'c' | b'x'] | [.., b'$', b'p'] => Kind::Question,
-            [b'>', .., b'q'] | [b'?', .., b'u'] => Kind::Question,
+            [.., b'n' | b'c' | b'x'] | [.., b'$', b'p'] => Kind::Query,
+            [b'>', .., b'q'] | [b'?', .., b'u'] => Kind::Query,
             // The window's size, position, or title.
             [b'1', b'1'..=b'9', .., b't'] | [b'2', b'0' | b'1', .., b't'] => {
-                Kind::Question
+                Kind::Query
             }
             _ => Kind::Other,
         },
         // A string ends with BEL, or with ESC and a backslash.
         [ESC, b']' | b'P', inner @ .., BEL]
         | [ESC, b']' | b'P', inner @ .., ESC, b'\\'] => {
-            let asks = inner.ends_with(b"?")
+            let is_query = inner.ends_with(b"?")
                 || inner.starts_with(b"+q")
                 || inner.starts_with(b"$q");
-            if asks { Kind::Question } else { Kind::Other }
+            if is_query { Kind::Query } else { Kind::Other }
         }
         [ESC, b']' | b'P', ..] => Kind::Unfinished,
         _ => Kind::Other,
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn queries_are_removed_even_if_they_are_split() {
-        for question in [
+        for query in [
             "\x1b[6n",
             "\x1b[c",
             "\x1b[>c",
@@ -121,10 +123,10 @@ mod tests {
             "\x1b[>0q",
             "\x1b[?u",
         ] {
-            let text = format!("a{question}b");
+            let text = format!("a{query}b");
             for at in 0..=text.len() {
                 let (one, two) = text.as_bytes().split_at(at);
-                assert_eq!(all(&[one, two]), "ab", "{question:?} at {at}");
+                assert_eq!(all(&[one, two]), "ab", "{query:?} at {at}");
             }
         }
     }

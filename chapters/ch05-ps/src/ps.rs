@@ -100,7 +100,8 @@ pub fn object(it: &Listed) -> Value {
 const COMMAND: usize = 20;
 
 fn table(all: &[Listed], now: u64, whole: bool) -> String {
-    // If no container has ports, the title is empty too, so the column is invisible.
+    // If no container has published ports, the title is empty too, and the column is
+    // invisible.
     let published = all.iter().any(|it| !it.ports.is_empty());
     let ports = if published { "PORTS" } else { "" };
     let titles = ["ID", "NAME", "PID", "STATUS", "COMMAND", "CREATED", ports];
@@ -143,7 +144,7 @@ fn row(it: &Listed, now: u64, whole: bool) -> [Cow<'_, str>; 7] {
     ]
 }
 
-/// A command with the quoting of a shell. Control characters are escaped, so that
+/// A command, quoted for a shell. Control characters are escaped, so that
 /// they cannot move the cursor or begin a new line.
 fn shown(command: &[String]) -> String {
     let mut line = String::new();

@@ -1,4 +1,4 @@
-//! `prune`: remove all containers whose lock no process holds.
+//! `prune`: remove all containers that no process has locked.
 
 use anyhow::{Context as _, Error, Result};
 use ch04_image::Store;
@@ -32,9 +32,9 @@ pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
             Err(error) => errors.push(error),
         }
     }
-    // Then remove containers without a record. Their supervisors were killed before
-    // they wrote the record or after they removed it, or they belong to chapters
-    // before ch04-image.
+    // Then remove containers without a record. Either the supervisor was killed
+    // before it wrote the record or after it removed the record, or a chapter before
+    // ch04-image created the container.
     for dead in state.dead()? {
         match nameless(&dead, context) {
             Ok(true) => removed.push(dead.home.id.to_string()),
@@ -47,7 +47,7 @@ pub fn prune(context: &Context) -> Result<(Vec<String>, Vec<Error>)> {
             removed.push(name.to_string());
         }
     }
-    // Also remove files that a killed commit or import left.
+    // Also remove the files of a commit or import that was killed.
     errors.extend(store.lock_and_sweep().err());
     Ok((removed, errors))
 }
@@ -69,7 +69,8 @@ fn without_status(damaged: Damaged, context: &Context) -> Result<Option<String>>
     Ok(Some(called.to_owned()))
 }
 
-/// Remove a container that has no record. Returns false if it has one.
+/// Remove a container that has no record. Returns false if the container has a
+/// record.
 fn nameless(dead: &Dead, context: &Context) -> Result<bool> {
     if !matches!(Record::read(&context.state, &dead.home.id), Ok(None)) {
         return Ok(false);

@@ -21,13 +21,13 @@ pub struct Target {
     pub word: String,
     /// The container's files.
     pub home: Home,
-    /// The signal that asks the program to end, as the image names it.
+    /// The signal for `stop`, as the image specifies it.
     pub(crate) stop_signal: Option<String>,
     watched: Option<Watched>,
     status: Status,
     /// Its first process, with a pidfd, if it is running.
     process: Option<Process>,
-    /// The first process of the container, as noted, also if it is about to end.
+    /// The noted first process of the container, even if it is about to end.
     pub(crate) first: Option<NotedProcess>,
     /// Its end, if it had ended when it was found.
     end: Option<End>,
@@ -37,7 +37,8 @@ impl Target {
     /// Find the container with this name, ID, or unique ID prefix.
     ///
     /// # Errors
-    /// The errors of [`FoundContainer::find`]; the container's files cannot be read.
+    /// No container or several containers match the word (see
+    /// [`FoundContainer::find`]); the container's files cannot be read.
     pub fn find(state: &State, word: &str) -> Result<Target> {
         let FoundContainer { home, record } = FoundContainer::find(state, word)?;
         // Open the lock file before the status is read: from here on, the end is
@@ -53,7 +54,8 @@ impl Target {
         // Read the end now: a removal deletes the file and does not write the end to
         // the lock file.
         let end = match by_lock {
-            // A damaged file tells of an end that no process can read.
+            // A damaged file means that the container has ended, but no process can
+            // read how.
             Status::Starting | Status::Dead => {
                 End::read(state, &home.id).unwrap_or_default()
             }
@@ -78,7 +80,8 @@ impl Target {
         Ok(Target { word, home, stop_signal, watched, status, process, first, end })
     }
 
-    /// Until the answer is dropped, stopped processes do not keep the container from ending.
+    /// Returns a guard. While the guard exists, stopped processes do not prevent the
+    /// container from ending.
     #[must_use]
     pub fn continuing(&self) -> Continuing {
         Continuing::parents_of(self.first.into_iter().collect())
@@ -146,14 +149,14 @@ impl Target {
     /// Thaw the container if it is frozen, because a frozen process handles no
     /// signals. A process that copies the container's files has frozen it and thaws
     /// it afterwards. While such a process exists, this does nothing unless
-    /// `whoever_reads` is set.
+    /// `even_if_read` is set.
     ///
     /// # Errors
     /// The group cannot be thawed.
-    pub fn thaw(&self, whoever_reads: bool) -> Result<()> {
+    pub fn thaw(&self, even_if_read: bool) -> Result<()> {
         let read = File::open(self.home.dir());
         let read = read.is_ok_and(|directory| directory.try_lock().is_err());
-        if !rights::privileged() || (read && !whoever_reads) {
+        if !rights::privileged() || (read && !even_if_read) {
             return Ok(());
         }
         let Ok(group) = Group::find(self.home.id.as_str()) else { return Ok(()) };

@@ -94,8 +94,8 @@ pub struct Table {
     pub family: Family,
     /// Its name.
     pub name: String,
-    /// Whether a process owns it. The kernel removes the table with this process's
-    /// socket, and no other process can change it.
+    /// Whether a socket of a process owns the table. The kernel removes the table
+    /// when this socket is closed. No other process can change the table.
     pub owned: bool,
 }
 
@@ -145,7 +145,7 @@ pub struct Hook {
     pub priority: i32,
 }
 
-/// A base chain that the kernel has.
+/// A base chain that exists in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// Its table.
@@ -154,16 +154,16 @@ pub struct Chain {
     pub name: String,
     /// `filter`, `nat` or `route`.
     pub kind: String,
-    /// The number of its place, see [`HookPoint`].
+    /// The number of its hook: see [`HookPoint`].
     pub place: u32,
     /// The order among the chains of a hook.
     pub priority: i32,
 }
 
-/// A rule that the kernel has.
+/// A rule that exists in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Its number in its table, by which it is deleted.
+    /// Its number in its table. A request to delete the rule contains this number.
     pub handle: u64,
     /// Its comment.
     pub comment: Option<String>,
@@ -205,7 +205,8 @@ impl NftSocket {
     /// All tables, of all families.
     ///
     /// # Errors
-    /// As [`NftSocket::generation`].
+    /// EPERM if the caller lacks CAP_NET_ADMIN; EINVAL if the kernel lacks
+    /// nf_tables; an errno of sendto(2) or recv(2).
     pub fn tables(&self) -> Result<Vec<Table>> {
         let request = message(NFT_MSG_GETTABLE, NLM_F_DUMP, Family::Other(0));
         let answers =
@@ -217,7 +218,8 @@ impl NftSocket {
     /// or if no socket owns it.
     ///
     /// # Errors
-    /// As [`NftSocket::generation`].
+    /// EPERM if the caller lacks CAP_NET_ADMIN; EINVAL if the kernel lacks
+    /// nf_tables; an errno of sendto(2) or recv(2).
     pub fn owner(&self, table: &Table) -> Result<Option<u32>> {
         let request = message(NFT_MSG_GETTABLE, NLM_F_ACK, table.family)
             .attribute(NFTA_TABLE_NAME, &text(&table.name));
@@ -238,7 +240,8 @@ impl NftSocket {
     /// which takes about 1 µs for each.
     ///
     /// # Errors
-    /// As [`NftSocket::generation`].
+    /// EPERM if the caller lacks CAP_NET_ADMIN; EINVAL if the kernel lacks
+    /// nf_tables; an errno of sendto(2) or recv(2).
     pub fn chains(&self, tables: &[Table]) -> Result<Vec<Chain>> {
         let request = message(NFT_MSG_GETCHAIN, NLM_F_DUMP, Family::Other(0));
         let answers =
@@ -250,7 +253,9 @@ impl NftSocket {
     /// The rules of a chain, from top to bottom.
     ///
     /// # Errors
-    /// As [`NftSocket::generation`]. A chain that does not exist has no rules.
+    /// EPERM if the caller lacks CAP_NET_ADMIN; EINVAL if the kernel lacks
+    /// nf_tables; an errno of sendto(2) or recv(2). A chain that does not exist is
+    /// not an error: it has no rules.
     pub fn rules(&self, table: &Table, chain: &str) -> Result<Vec<Rule>> {
         let request = message(NFT_MSG_GETRULE, NLM_F_DUMP, table.family)
             .attribute(NFTA_RULE_TABLE, &text(&table.name))
@@ -268,7 +273,7 @@ fn message(kind: u16, flags: u16, family: Family) -> Message {
     Message::new(kind, flags).plain(&[family.number(), 0, 0, 0])
 }
 
-/// The attributes' bytes of an answer, after struct nfgenmsg.
+/// The bytes of the attributes in an answer, after struct nfgenmsg.
 fn body(answer: &[u8]) -> &[u8] {
     answer.get(4..).unwrap_or_default()
 }
@@ -283,8 +288,8 @@ fn find_text(bytes: &[u8], kind: u16) -> Option<String> {
     Some(value.trim_end_matches('\0').to_owned())
 }
 
-/// A number of nf_tables. Unlike those of rtnetlink(7), these are in network byte
-/// order.
+/// A number of nf_tables, which is in network byte order. The numbers of
+/// rtnetlink(7) are in host byte order.
 fn big_endian(value: &[u8]) -> u64 {
     value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
@@ -372,7 +377,7 @@ fn why(errno: Errno) -> Option<String> {
              network namespace belongs to: use sudo"
                 .to_owned(),
         ),
-        // The kernel's answer if it has no nf_tables at all.
+        // A kernel without nf_tables answers with this errno.
         Errno::EINVAL => Some(
             "this kernel may lack nf_tables (CONFIG_NF_TABLES): try `modprobe \
              nf_tables`"
@@ -437,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_is_found_behind_other_user_data() {
+    fn a_comment_is_found_after_other_user_data() {
         let data = [7, 1, 9, COMMENT, 3, b'h', b'i', 0];
         assert_eq!(comment(&data).as_deref(), Some("hi"));
         assert_eq!(comment(&[COMMENT, 9, b'h']), None);

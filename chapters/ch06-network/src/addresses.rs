@@ -67,7 +67,8 @@ pub struct Claim {
     pub me: Member,
     /// The other containers of the network, by address.
     pub others: Vec<Member>,
-    /// How many containers had been disconnected from the network.
+    /// The number of containers that were disconnected from the network before this
+    /// address was assigned.
     pub(crate) disconnections: u64,
 }
 
@@ -100,9 +101,9 @@ impl Network {
 impl Networks<'_> {
     // ANCHOR: claim
     /// Assign an address to a container: `wanted`, or the next free address after
-    /// the last one that was assigned. The note is written before the symlink. Also
-    /// returns the other containers of the network, because their symlinks are read
-    /// anyway.
+    /// the last assigned address. The note is written before the symlink. The result
+    /// also contains the other containers of the network, because this function must
+    /// read their symlinks anyway.
     ///
     /// If the address is in use, or no address is free, this first sweeps dead
     /// owners with the table. The lock is released during the sweep.
@@ -192,8 +193,8 @@ impl Networks<'_> {
                     .step(|| format!("symlink(2) {}", link.display()))
                     .hint(hints::state)?,
             }
-            // An error is ignored: without this line, the symlink is read, and the next
-            // search begins at another address.
+            // Ignore an error: without this line, a later process reads the symlink,
+            // and the next search begins at another address.
             let _ = known.add(&link, address, &owner, &owners);
             let (id, name) = (home.id.clone(), home.name.clone());
             let others = owners.into_values().flatten();
@@ -244,10 +245,10 @@ impl Networks<'_> {
 }
 
 // ANCHOR: next
-/// The next free address after the one that was assigned last. After the highest
-/// address, the search continues at the lowest one (next-fit). So an address that
-/// was just released is assigned again as late as possible: other hosts may still
-/// have its previous owner in their ARP caches.
+/// The next free address after the last assigned address. After the highest address,
+/// the search continues at the lowest address (next-fit). An address that was just
+/// released is therefore assigned again as late as possible: the ARP caches of other
+/// hosts may still contain its previous owner.
 fn next(
     subnet: &Subnet,
     last: Option<Ipv4Addr>,
@@ -314,7 +315,7 @@ pub(crate) fn members(state: &State, name: &Name) -> Result<Vec<Member>> {
 }
 
 // ANCHOR: release
-/// Release all addresses of a container: those in its notes that still belong to it.
+/// Release the addresses in the notes of a container that still belong to it.
 /// This is the row "address" of the clean-up table.
 ///
 /// # Errors

@@ -62,8 +62,9 @@ impl Claims {
         })
     }
 
-    /// Add the claim of the address whose symlink was just made. If most lines are old,
-    /// the file is written anew, with the lines of these `owners` only.
+    /// Add the claim of the address whose symlink was just created. If most lines
+    /// are old, the file is replaced, and then contains only the lines of these
+    /// `owners`.
     ///
     /// # Errors
     /// lstat(2), open(2) or write(2) fails.
@@ -91,8 +92,8 @@ impl Claims {
     }
 }
 
-/// Record that the symlink of this address is about to be removed. An error is ignored:
-/// the next symlink most likely has another inode, or a line of its own.
+/// Record that the symlink of this address is about to be removed. An error is
+/// ignored: the next symlink most likely has another inode, or its own line.
 pub(crate) fn end(link: &Path, address: Ipv4Addr) {
     let path = link.parent().map(|addresses| addresses.with_file_name("claims"));
     if let Some(path) = path

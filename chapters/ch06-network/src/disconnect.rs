@@ -1,4 +1,4 @@
-//! How a running container loses its address, and how others see that it did.
+//! Disconnect a running container from a network, and detect such disconnections.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ use crate::network::Network;
 use crate::networks::Networks;
 
 impl Networks<'_> {
-    /// Release the address of a container that goes on without the network.
+    /// Release the address of a container that continues without the network.
     ///
     /// # Errors
     /// write(2), readlink(2) or unlink(2) fails.
@@ -22,12 +22,14 @@ impl Networks<'_> {
         network: &Name,
         address: Ipv4Addr,
     ) -> Result<()> {
-        // First, or a kill in between hides the disconnection.
+        // Record this first. Otherwise, a kill between the two steps would hide the
+        // disconnection.
         disconnections::add(self.state, network)?;
         release(home, network, address)
     }
 
-    /// These other containers of a claim, without those that were disconnected since.
+    /// These other containers of a claim, without containers that were disconnected
+    /// after the claim.
     ///
     /// # Errors
     /// stat(2), readdir(3) or readlink(2) fails.

@@ -23,7 +23,8 @@ fn path(state: &State, name: &Name) -> PathBuf {
     directory(state, name).join("disconnections")
 }
 
-/// The number of disconnections so far. Only a later value under the lock means anything.
+/// The number of disconnections so far. Compare it only with a later value that is
+/// read under the lock.
 ///
 /// # Errors
 /// stat(2) fails.

@@ -35,7 +35,7 @@ const MAX_CONNECTIONS: usize = 128;
 const BACKLOG: i32 = 128;
 
 /// The maximum number of simultaneous UDP clients of one port. A new client replaces
-/// the one that was idle longest.
+/// the client that has been idle for the longest time.
 const MAX_UDP_CLIENTS: usize = 64;
 
 /// The largest datagram of UDP over IPv4, in bytes.
@@ -47,7 +47,7 @@ const CHUNK: usize = 64 << 10;
 
 /// The ports of one container.
 pub(crate) struct Proxy {
-    /// Knows the container's address while the container is connected.
+    /// Provides the container's address while the container is connected.
     publication: Publication,
     /// A pipe that reaches its end of file when the container is disconnected.
     connected: Option<PipeReader>,
@@ -100,8 +100,8 @@ impl Proxy {
             }
         }
         // The publication closes the other end together with its sockets.
-        let (connected, held) = pipe().untraced(|| "pipe2(2)")?;
-        publication.set(Vec::new(), vec![held.into()]);
+        let (connected, writer) = pipe().untraced(|| "pipe2(2)")?;
+        publication.set(Vec::new(), vec![writer.into()]);
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
         for (port, socket) in ports.iter().zip(sockets) {
             match port.protocol {
@@ -119,7 +119,7 @@ impl Proxy {
     }
 
     /// Accept one client, and connect to the container for it.
-    fn take(&mut self, listener: usize) {
+    fn accept(&mut self, listener: usize) {
         let (socket, port) = &self.tcp[listener];
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // The client may have closed the connection already.
@@ -163,8 +163,8 @@ impl Half {
     }
 
     // ANCHOR: step
-    /// Copy some bytes when the file descriptor is ready. At the end of one
-    /// direction, the other side is told, and the other direction continues.
+    /// Copy some bytes when the file descriptor is ready. At the end of file, the
+    /// other side gets an end of file too, and the other direction continues.
     fn step(&mut self) {
         if self.copy.is_pending() {
             if !self.copy.write() {
@@ -202,7 +202,7 @@ impl UdpPort {
                 let oldest = oldest.map(|(client, _)| *client);
                 oldest.and_then(|client| self.clients.remove(&client));
             }
-            let socket = address.map(|address| self.towards(address));
+            let socket = address.map(|address| self.socket_to(address));
             let Some(Ok(socket)) = socket else { return };
             self.clients.insert(client, (socket, self.clock));
         }
@@ -213,7 +213,7 @@ impl UdpPort {
         }
     }
 
-    fn towards(&self, address: Ipv4Addr) -> io::Result<UdpSocket> {
+    fn socket_to(&self, address: Ipv4Addr) -> io::Result<UdpSocket> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.connect((address, self.guest))?;
         socket.set_nonblocking(true)?;
@@ -293,7 +293,7 @@ impl Watch for Proxy {
         self.connections.retain(|connection| !connection.has_ended());
         for listener in 0..self.tcp.len() {
             if room && next() {
-                self.take(listener);
+                self.accept(listener);
             }
         }
         Ok(())

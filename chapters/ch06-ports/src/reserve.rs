@@ -33,8 +33,8 @@ impl Reservation {
     /// Reserve all of these ports, or none. The host port 0 is replaced by a free
     /// port.
     ///
-    /// Only the supervisor may have the sockets: create them after the clone, or
-    /// close them in the child.
+    /// Only the supervisor may keep the sockets open. Create them after the clone,
+    /// or close them in the child.
     ///
     /// # Errors
     /// EADDRINUSE if the port is in use (the error names the program or container);
@@ -42,7 +42,7 @@ impl Reservation {
     /// user requests a port below 1024; EMFILE if the process has too many open
     /// files.
     pub fn take(state: &State, wanted: &[Published]) -> Result<Reservation> {
-        // A container that is ending holds its ports for some milliseconds.
+        // A container that is ending keeps its ports bound for some milliseconds.
         let deadline = Instant::now() + RESERVE_TIMEOUT;
         let mut ports = Vec::with_capacity(wanted.len());
         let mut sockets = Vec::with_capacity(wanted.len());
@@ -90,8 +90,8 @@ fn reserve(port: &Published) -> Result<OwnedFd> {
     let ipv4 = SocketAddr::from((port.address(), port.host));
     if port.protocol == Protocol::Udp {
         let socket = socket(AddressFamily::INET, SocketType::DGRAM)?;
-        // Do not bind [::]: a client of ::1 would wait for an answer. Without the
-        // socket, it is refused at once.
+        // Do not bind [::]: a client of ::1 would wait for an answer. Without such a
+        // socket, the kernel refuses the client at once.
         bind(&socket, &ipv4)?;
         return Ok(socket);
     }
@@ -105,10 +105,10 @@ fn reserve(port: &Published) -> Result<OwnedFd> {
         bind(&socket, &address)?;
         return Ok(socket);
     }
-    // A connection that was closed a minute ago still has the port. With this
-    // option, bind(2) succeeds beside it, and also beside other sockets that have
-    // the option. Only one of them can listen: that one has the port. Then the
-    // option is cleared, and the socket stops to listen.
+    // A connection still occupies the port for a minute after it was closed. With
+    // this option, bind(2) succeeds although such a connection, or another socket
+    // with the option, uses the port. Only one of the sockets can listen, and this
+    // socket owns the port. Then clear the option and stop listening.
     reuse_address(&socket, true)?;
     bind(&socket, &address)?;
     let protocol = port.protocol;
@@ -226,8 +226,8 @@ mod tests {
         let (_dir, state) = state();
         let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
         let chosen = Reservation::take(&state, &wanted).unwrap().ports().to_vec();
-        let held = Reservation::take(&state, &chosen).unwrap();
-        let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
+        let reservation = Reservation::take(&state, &chosen).unwrap();
+        let [tcp, udp] = [0, 1].map(|at| reservation.ports()[at]);
         for address in existing(&["0.0.0.0", "127.0.0.1", "::", "::1"]) {
             let listener = TcpListener::bind((address, tcp.host));
             assert_eq!(listener.unwrap_err().kind(), ErrorKind::AddrInUse);
@@ -238,11 +238,11 @@ mod tests {
         }
         for port in [tcp, udp] {
             for address in [None, Some(Ipv4Addr::LOCALHOST)] {
-                let told = refused(&state, Published { address, ..port });
-                assert!(told.contains("EADDRINUSE"), "{told}");
+                let error = refused(&state, Published { address, ..port });
+                assert!(error.contains("EADDRINUSE"), "{error}");
             }
         }
-        drop(held);
+        drop(reservation);
         Reservation::take(&state, &[tcp, udp]).unwrap();
     }
 
@@ -252,8 +252,8 @@ mod tests {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let address = Some(Ipv4Addr::LOCALHOST);
             let port = Published { address, ..any(protocol) };
-            let held = Reservation::take(&state, &[port]).unwrap();
-            let port = held.ports()[0];
+            let reservation = Reservation::take(&state, &[port]).unwrap();
+            let port = reservation.ports()[0];
             let address = Some(Ipv4Addr::new(127, 0, 0, 2));
             Reservation::take(&state, &[Published { address, ..port }]).unwrap();
             let all = refused(&state, Published { address: None, ..port });
@@ -274,8 +274,8 @@ mod tests {
         let (_dir, state) = state();
         let wanted = [any(Protocol::Tcp), any(Protocol::Udp)];
         let chosen = Reservation::take(&state, &wanted).unwrap().ports().to_vec();
-        let held = Reservation::take(&state, &chosen).unwrap();
-        let [tcp, udp] = [0, 1].map(|at| held.ports()[at]);
+        let reservation = Reservation::take(&state, &chosen).unwrap();
+        let [tcp, udp] = [0, 1].map(|at| reservation.ports()[at]);
         for address in existing(&["127.0.0.1", "127.0.0.5", "::1"]) {
             let begun = Instant::now();
             let error = TcpStream::connect((address, tcp.host)).unwrap_err();
@@ -301,10 +301,10 @@ mod tests {
         let taken = bind(&plain, &address).unwrap_err();
         assert_eq!(taken, rustix::io::Errno::ADDRINUSE, "it is in TIME_WAIT");
         let port = Published { host, ..any(Protocol::Tcp) };
-        let held = Reservation::take(&state, &[port]).unwrap();
-        let told = refused(&state, port);
-        assert!(told.contains("EADDRINUSE"), "{told}");
-        drop(held);
+        let reservation = Reservation::take(&state, &[port]).unwrap();
+        let error = refused(&state, port);
+        assert!(error.contains("EADDRINUSE"), "{error}");
+        drop(reservation);
     }
 
     #[test]
@@ -312,15 +312,15 @@ mod tests {
         let (_dir, state) = state();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().port();
-        let told = refused(&state, Published { host, ..any(Protocol::Tcp) });
+        let error = refused(&state, Published { host, ..any(Protocol::Tcp) });
         let this = format!("process {} (", std::process::id());
-        assert!(told.contains(&format!(":{host}/tcp: EADDRINUSE")), "{told}");
-        assert!(told.contains(&this), "{told}");
-        assert!(told.contains(&format!("for example {}:80", host + 1)), "{told}");
+        assert!(error.contains(&format!(":{host}/tcp: EADDRINUSE")), "{error}");
+        assert!(error.contains(&this), "{error}");
+        assert!(error.contains(&format!("for example {}:80", host + 1)), "{error}");
         let socket = UdpSocket::bind((existing(&["::", "0.0.0.0"])[0], 0)).unwrap();
         let host = socket.local_addr().unwrap().port();
-        let told = refused(&state, Published { host, ..any(Protocol::Udp) });
-        assert!(told.contains(&this), "{told}");
+        let error = refused(&state, Published { host, ..any(Protocol::Udp) });
+        assert!(error.contains(&this), "{error}");
     }
 
     #[test]
@@ -328,11 +328,11 @@ mod tests {
         let (_dir, state) = state();
         let address = Some(Ipv4Addr::new(203, 0, 113, 77));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let told = refused(&state, Published { address, ..any(protocol) });
-            assert!(told.contains("EADDRNOTAVAIL"), "{told}");
+            let error = refused(&state, Published { address, ..any(protocol) });
+            assert!(error.contains("EADDRNOTAVAIL"), "{error}");
             assert!(
-                told.contains("does not have the address 203.0.113.77"),
-                "{told}"
+                error.contains("does not have the address 203.0.113.77"),
+                "{error}"
             );
         }
     }
@@ -340,19 +340,19 @@ mod tests {
     #[test]
     fn take_waits_for_a_port_that_becomes_free() {
         let (_dir, state) = state();
-        let held = Reservation::take(&state, &[any(Protocol::Tcp)]).unwrap();
-        let port = held.ports()[0];
+        let reservation = Reservation::take(&state, &[any(Protocol::Tcp)]).unwrap();
+        let port = reservation.ports()[0];
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 sleep(Duration::from_millis(30));
-                drop(held);
+                drop(reservation);
             });
             Reservation::take(&state, &[port]).unwrap();
         });
     }
 
     #[test]
-    fn only_one_of_many_gets_a_port_in_time_wait() {
+    fn only_one_of_many_reservations_gets_a_port_in_time_wait() {
         let (_dir, state) = state();
         let host = port_in_time_wait();
         let port = Published { host, ..any(Protocol::Tcp) };

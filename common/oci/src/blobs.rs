@@ -51,7 +51,7 @@ impl Blobs {
     /// Open a blob.
     ///
     /// # Errors
-    /// There is none, or open(2) fails.
+    /// The blob does not exist; open(2) fails.
     pub fn open(&self, digest: &Digest) -> Result<File> {
         let path = self.path(digest);
         match File::open(&path) {
@@ -62,10 +62,10 @@ impl Blobs {
         download.untraced(|| format!("the blob {}: open(2)", path.display()))
     }
 
-    /// A whole blob, of at most so many bytes. Its digest is checked.
+    /// Read a whole blob of at most `most` bytes, and check its digest.
     ///
     /// # Errors
-    /// There is none, it is larger, or it is damaged.
+    /// The blob does not exist, is larger, or is damaged.
     pub fn read(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = self.open(digest)?;
@@ -87,14 +87,14 @@ impl Blobs {
     /// Write a small blob.
     ///
     /// # Errors
-    /// As [`Writer::finish`].
+    /// open(2), write(2) or rename(2) fails.
     pub fn write(&self, bytes: &[u8]) -> Result<Digest> {
         let mut writer = self.writer()?;
         writer.write_all(bytes).step(|| "write(2) a blob").hint(hints::state)?;
         Ok(writer.finish()?.0)
     }
 
-    /// A blob whose digest is known when it is written.
+    /// A writer for a blob whose digest is known only after it was written.
     ///
     /// # Errors
     /// open(2) fails.
@@ -107,9 +107,9 @@ impl Blobs {
         Ok(Writer { out, path, blobs: self.clone() })
     }
 
-    /// Download a blob, or go on with a download that was interrupted; `None` if another
-    /// process has downloaded it meanwhile. Of several processes one downloads, and the
-    /// others wait here.
+    /// Download a blob, or continue a download that was interrupted. Returns `None`
+    /// if another process has downloaded the blob meanwhile. If several processes
+    /// need the blob, one of them downloads it, and the other processes wait here.
     ///
     /// # Errors
     /// open(2), flock(2) or read(2) fails.
@@ -119,10 +119,11 @@ impl Blobs {
         Ok((!self.has(digest, size)).then_some(download))
     }
 
-    /// Move a complete download to the blobs. It is no error if it is there already.
+    /// Move a complete download to the blobs. It is not an error if the blob already
+    /// exists.
     ///
     /// # Errors
-    /// The blob is missing or has another size, or rename(2) fails.
+    /// The blob is missing or has another size; rename(2) fails.
     pub fn adopt(&self, digest: &Digest, size: u64) -> Result<()> {
         let path = self.path(digest);
         if size_of(&path)? == Some(size) {
@@ -162,8 +163,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Give the blob its name. It is on the disk after the next syncfs(2) and fsync(2) of
-    /// the directory.
+    /// Give the blob its name. The blob is on the disk only after the next
+    /// syncfs(2), and fsync(2) of the directory.
     ///
     /// # Errors
     /// write(2) or rename(2) fails.

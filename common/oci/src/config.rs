@@ -10,19 +10,19 @@ use crate::platform::Platform;
 use crate::text::Document;
 use crate::wire::{or_default, read_digests, write_digests};
 
-/// How a container of the image is started, and what its layers are. Its digest is the
-/// image's ID.
+/// The configuration of an image: how a container is started, and the list of
+/// layers. The digest of the configuration is the image's ID.
 ///
 /// # Source
 /// OCI image specification, config.md
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// In RFC 3339.
+    /// The time, in the format of RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    /// As Go calls it: `amd64`.
+    /// The name of the architecture in Go: `amd64`.
     pub architecture: String,
-    /// As Go calls it: `linux`.
+    /// The name of the operating system in Go: `linux`.
     pub os: String,
     /// How a container is started.
     #[serde(default, deserialize_with = "or_default")]
@@ -68,7 +68,7 @@ pub struct Runtime {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[serde(deserialize_with = "or_default")]
     pub entrypoint: Vec<String>,
-    /// What follows, if the caller gives no command.
+    /// The arguments after the entrypoint, if the caller gives no command.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[serde(deserialize_with = "or_default")]
     pub cmd: Vec<String>,
@@ -93,7 +93,7 @@ pub struct Runtime {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct History {
-    /// In RFC 3339.
+    /// The time, in the format of RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// The command.
@@ -104,7 +104,7 @@ pub struct History {
     #[serde(deserialize_with = "or_default")]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub comment: String,
-    /// The step changed the configuration, and made no layer.
+    /// Whether the step only changed the configuration, and created no layer.
     #[serde(skip_serializing_if = "is_false")]
     pub empty_layer: bool,
     /// Unknown fields.
@@ -157,7 +157,7 @@ impl Default for Config {
 }
 
 impl Runtime {
-    /// The same, as an image's record has it.
+    /// The settings in the form of an image's record.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {

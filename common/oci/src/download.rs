@@ -1,4 +1,4 @@
-//! A blob that comes from elsewhere, perhaps in several tries.
+//! Download a blob, if necessary in several attempts.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -11,11 +11,11 @@ use common::step::{Hint, Step};
 
 use crate::hashing::Hashing;
 
-/// A file `HEX.part`, which becomes `HEX` when its digest has been checked. It stays if
-/// the download is interrupted.
+/// A download to the file `HEX.part`. The file is renamed to `HEX` after its digest
+/// was checked. If the download is interrupted, the file stays.
 #[derive(Debug)]
 pub struct Download {
-    /// Locked: one process downloads a blob at a time.
+    /// The file is locked, so that only one process downloads the blob at a time.
     file: Hashing<File>,
     part: PathBuf,
     done: PathBuf,
@@ -24,7 +24,8 @@ pub struct Download {
 }
 
 impl Download {
-    /// Go on where the last try ended. What it wrote is read again for the digest.
+    /// Continue where the last attempt ended. Its bytes are read again to compute
+    /// the digest.
     pub(crate) fn open(done: &Path, digest: &Digest, size: u64) -> Result<Download> {
         let part = done.with_extension("part");
         let step = || format!("open(2) {}", part.display());
@@ -48,19 +49,19 @@ impl Download {
         }
     }
 
-    /// The number of bytes that are there already.
+    /// The number of bytes that are already downloaded.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.file.size()
     }
 
-    /// Begin again: the other side cannot continue.
+    /// Start again from the beginning, because the server cannot continue.
     ///
     /// # Errors
     /// ftruncate(2) or lseek(2) fails.
     pub fn restart(&mut self) -> Result<()> {
         let step = || format!("ftruncate(2) {}", self.part.display());
-        // The same open file: the lock stays.
+        // The clone refers to the same open file, so the lock stays.
         let mut file = self.file.inner().try_clone().step(step)?;
         file.set_len(0).step(step)?;
         file.seek(SeekFrom::Start(0)).step(step)?;
@@ -72,7 +73,7 @@ impl Download {
     /// digest is removed.
     ///
     /// # Errors
-    /// The size or the digest is different, or fsync(2) or rename(2) fails.
+    /// The size or the digest is wrong; fsync(2) or rename(2) fails.
     pub fn finish(self) -> Result<()> {
         let (file, digest, size) = self.file.finish();
         if size < self.size {
@@ -98,7 +99,7 @@ impl Download {
 }
 
 impl Write for Download {
-    /// More bytes than the size are an error at once.
+    /// Returns an error as soon as there are more bytes than the expected size.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.offset() + bytes.len() as u64 > self.size {
             let text = format!("{} has more than {} bytes", self.digest, self.size);
@@ -167,7 +168,7 @@ mod tests {
         long.write_all(b"abX").unwrap();
         let error = long.finish().unwrap_err().to_string();
         assert!(error.contains("has the digest"), "{error}");
-        // The next try begins from nothing.
+        // The next attempt starts from the beginning.
         let mut again = blobs.download(&digest, 3).unwrap().unwrap();
         assert_eq!(again.offset(), 0);
         again.write_all(b"xyz").unwrap();
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_blob_is_found() {
+    fn a_damaged_blob_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = blobs(dir.path());
         let digest = blobs.write(b"abc").unwrap();

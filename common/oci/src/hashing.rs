@@ -1,4 +1,4 @@
-//! SHA-256, while bytes pass by.
+//! Compute the SHA-256 of a stream while it is read or written.
 
 use std::io::{self, Read, Write};
 
@@ -12,7 +12,8 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     Digest::from_bytes(&Sha256::digest(bytes).into())
 }
 
-/// A stream of which the digest is computed and the bytes are counted.
+/// A stream that computes the digest and the number of the bytes that pass through
+/// it.
 #[derive(Clone, Debug)]
 pub struct Hashing<T> {
     inner: T,
@@ -21,7 +22,7 @@ pub struct Hashing<T> {
 }
 
 impl<T> Hashing<T> {
-    /// Of this stream, from here on.
+    /// Start to compute the digest of this stream at its current position.
     #[must_use]
     pub fn new(inner: T) -> Hashing<T> {
         Hashing { inner, hash: Sha256::new(), size: 0 }
@@ -71,8 +72,8 @@ impl<W: Write> Write for Hashing<W> {
 }
 
 // ANCHOR: chain
-/// The chain IDs of layers, the lowest first: each names a layer together with all the
-/// layers below it.
+/// The chain IDs of layers, the lowest first. Each chain ID identifies a layer
+/// together with all layers below it.
 ///
 /// # Source
 /// OCI image specification, config.md, "Layer ChainID"

@@ -1,8 +1,8 @@
-//! Media types: what the bytes of a blob are.
+//! Media types: the formats of blobs.
 //!
 //! # Source
-//! OCI image specification, media-types.md; Docker's are in the distribution project,
-//! manifest-v2-2
+//! OCI image specification, media-types.md; Docker's types are in the distribution
+//! project, manifest-v2-2
 
 /// A manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -12,9 +12,9 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// A layer as a tar.
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-/// The same, compressed by gzip.
+/// A layer as a tar, compressed by gzip.
 pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-/// The same, compressed by zstd.
+/// A layer as a tar, compressed by zstd.
 pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// Docker's manifest.

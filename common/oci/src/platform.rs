@@ -1,4 +1,4 @@
-//! Platforms: which of an image's variants this machine runs.
+//! Platforms: select the variant of an image that this machine can run.
 
 use std::env::consts::ARCH;
 use std::fmt;
@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 /// OCI image specification, image-index.md, "platform"; Go's GOOS and GOARCH
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// As Go calls it: `amd64`.
+    /// The name of the architecture in Go: `amd64`.
     pub architecture: String,
-    /// As Go calls it: `linux`.
+    /// The name of the operating system in Go: `linux`.
     pub os: String,
     /// The version of the architecture: `v7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,8 +47,8 @@ impl Platform {
         }
     }
 
-    /// How well an image of the platform `offered` serves who wants `self`: a larger
-    /// number is better, and `None` means that the image does not run.
+    /// How well an image for the platform `offered` fits the platform `self`. A
+    /// larger number is better. `None` means that the image does not run.
     #[must_use]
     pub fn fits(&self, offered: &Platform) -> Option<u32> {
         if self.os != offered.os || self.architecture != offered.architecture {
@@ -59,7 +59,7 @@ impl Platform {
                 (Some(variant), _) => variant.strip_prefix('v')?.parse().ok(),
                 (None, "arm64") => Some(8),
                 (None, "arm") => Some(7),
-                // The variants of amd64 count the levels of x86-64.
+                // The variants of amd64 are the levels of x86-64.
                 (None, _) => Some(1),
             }
         };
@@ -67,7 +67,7 @@ impl Platform {
         if self.variant == offered.variant {
             return Some(1000);
         }
-        // A processor runs the programs of a lower level.
+        // A processor also runs the programs of a lower level.
         let (wanted, found) = (wanted?, found?);
         (found <= wanted).then_some(found)
     }

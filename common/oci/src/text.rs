@@ -14,13 +14,13 @@ use crate::wire::{or_default, read_digest, write_digest};
 
 /// A document of an image. Fields that this program does not know are preserved.
 pub trait Document: Serialize + DeserializeOwned {
-    /// What it is called in an error.
+    /// The name of this kind of document in an error.
     const KIND: &'static str;
 
-    /// Read it.
+    /// Parse a document.
     ///
     /// # Errors
-    /// It is larger than [`LARGEST`], is no JSON, or lacks a field.
+    /// The text is larger than [`LARGEST`], is not JSON, or lacks a field.
     fn read(text: &[u8]) -> Result<Self> {
         ensure!(
             text.len() as u64 <= LARGEST,
@@ -32,10 +32,10 @@ pub trait Document: Serialize + DeserializeOwned {
             .with_context(|| format!("read the {}", Self::KIND))
     }
 
-    /// Write it.
+    /// Write the document as JSON.
     ///
     /// # Errors
-    /// Never: none has a map whose keys are not strings.
+    /// A map has keys that are not strings. No document has such a map.
     fn text(&self) -> Result<Vec<u8>> {
         Ok(serde_json::to_vec(self)?)
     }
@@ -44,10 +44,10 @@ pub trait Document: Serialize + DeserializeOwned {
 /// The largest document that is read, in bytes.
 ///
 /// # Source
-/// The distribution specification, "Pushing Manifests": registries must take 4 MiB
+/// The distribution specification, "Pushing Manifests": registries must accept 4 MiB
 pub const LARGEST: u64 = 4 << 20;
 
-/// A blob: its digest, its size, and what it is.
+/// The description of a blob: its digest, its size, and its media type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -157,7 +157,7 @@ pub struct Index {
 
 impl Index {
     /// The manifests of images. A build tool may add manifests that describe other
-    /// manifests; these are for no platform.
+    /// manifests. They are for no platform, and are left out.
     pub fn images(&self) -> impl DoubleEndedIterator<Item = &Descriptor> {
         self.manifests.iter().filter(|it| {
             let other = it.platform.as_ref().is_some_and(|it| it.os == "unknown");
@@ -165,8 +165,8 @@ impl Index {
         })
     }
 
-    /// The manifest of the image that serves this platform best; `None` if none runs on
-    /// it.
+    /// The manifest of the image that fits this platform best; `None` if no image
+    /// runs on it.
     #[must_use]
     pub fn choose(&self, platform: &Platform) -> Option<&Descriptor> {
         let images: Vec<&Descriptor> = self.images().collect();
@@ -179,7 +179,7 @@ impl Index {
             let quality = platform.fits(it.platform.as_ref()?)?;
             Some((quality, *it))
         });
-        // Of equal ones, the first.
+        // If several images fit equally well, choose the first.
         let best = fitting.rev().max_by_key(|(quality, _)| *quality);
         best.map(|(_, chosen)| chosen)
     }
@@ -189,7 +189,7 @@ impl Document for Index {
     const KIND: &'static str = "index";
 }
 
-/// Seconds after 1970 as RFC 3339 has them, in UTC.
+/// Format a time, in seconds after 1970, as in RFC 3339, in UTC.
 ///
 /// # Errors
 /// The year has more than four digits.
@@ -199,7 +199,8 @@ pub fn time(seconds: u64) -> Result<String> {
     Ok(time.context("the time is out of range")?.to_string())
 }
 
-/// The seconds after 1970 of a time in RFC 3339; 0 if it is none, or is earlier.
+/// Parse a time in the format of RFC 3339. Returns the seconds after 1970, or 0 if
+/// the text is not a time or the time is earlier.
 #[must_use]
 pub fn seconds(time: &str) -> u64 {
     let time: Option<jiff::Timestamp> = time.parse().ok();

@@ -1,5 +1,5 @@
-//! Downloading packages of Debian and its derivatives without installing them, and
-//! without root.
+//! Download packages of Debian and its derivatives. Nothing is installed, and root
+//! is not required.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -14,10 +14,12 @@ use crate::command::{Said, run};
 use crate::room::room;
 use common::step::Step;
 
-/// The time limit of a package manager: lists of 20 MB over a slow connection.
+/// The time limit of a package manager. It may download lists of 20 MB over a slow
+/// connection.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The space for the package lists: those of Debian 12 need up to 28 MB, compressed.
+/// The disk space for the package lists. The compressed lists of Debian 12 need up
+/// to 28 MB.
 const ROOM: u64 = 64 << 20;
 
 /// apt-get, with a directory to work in.
@@ -35,7 +37,7 @@ impl<'a> Apt<'a> {
     /// Use the apt-get in this PATH, and report progress by `say`.
     ///
     /// # Errors
-    /// There is no apt-get; mkdir(2) or write(2) fails.
+    /// apt-get is missing; mkdir(2) or write(2) fails.
     pub fn new(path: &OsStr, work: &Path, say: &'a dyn Fn(&str)) -> Result<Apt<'a>> {
         let apt = Apt {
             path: path.to_owned(),
@@ -55,7 +57,8 @@ impl<'a> Apt<'a> {
     /// Download a package and return its path.
     ///
     /// # Errors
-    /// No list contains it, or the server cannot be reached: the error of apt-get.
+    /// No list contains the package, or the server cannot be reached. The error
+    /// contains the message of apt-get.
     pub fn download(&self, package: &str) -> Result<PathBuf> {
         (self.say)(&format!("downloading {package} with apt-get"));
         // A directory for each package, so that its only file is the package.
@@ -94,10 +97,10 @@ impl<'a> Apt<'a> {
         Ok(found)
     }
 
-    /// The versions of packages that would be downloaded, a line for each package.
+    /// The versions that [`Apt::download`] would get, one line for each package.
     ///
     /// # Errors
-    /// A package is in none of the lists, or apt-cache fails.
+    /// No list contains one of the packages; apt-cache fails.
     pub fn versions(&self, packages: &[&str]) -> Result<String> {
         let versions = || {
             let mut command = self.command("apt-cache");
@@ -141,9 +144,9 @@ impl<'a> Apt<'a> {
         self.run(command.arg("-x").arg(package).arg(tree)).map(drop)
     }
 
-    /// Download separate package lists. A source that does not answer only causes a
-    /// warning, because the other sources may be enough. If they are not, the
-    /// warning is the reason.
+    /// Download separate package lists. A source that does not answer causes only a
+    /// warning, because the other sources may be enough. The warning is returned,
+    /// and explains a later error.
     fn update(&self) -> Result<Option<String>> {
         if self.own_lists.replace(true) {
             return Ok(None);

@@ -46,7 +46,7 @@ pub enum ReadResult {
 
 impl ByteCopy {
     /// A copy from one descriptor to the other. Without `to`, [`ByteCopy::read`]
-    /// only shows the bytes to its caller.
+    /// only calls its callback with the bytes.
     #[must_use]
     pub fn new(from: impl AsFd + 'static, to: Option<Box<dyn AsFd>>) -> ByteCopy {
         let from: Option<Box<dyn AsFd>> = Some(Box::new(from));
@@ -92,8 +92,8 @@ impl ByteCopy {
         self.pending.clear();
     }
 
-    /// The error of the write(2) that failed, if bytes were lost by it. EPIPE is no
-    /// loss: the reader closed the pipe because it had read enough.
+    /// The error of a failed write(2) that lost bytes. EPIPE is not reported: the
+    /// reader closed the pipe because it had read enough.
     #[must_use]
     pub fn failure(&self) -> Option<Errno> {
         self.failure.filter(|errno| *errno != Errno::EPIPE)
@@ -111,7 +111,7 @@ impl ByteCopy {
         Some(PollFd::from_borrowed_fd(fd, flags))
     }
 
-    /// Read one chunk, and show it to `see`.
+    /// Read one chunk, and call `see` with its bytes.
     pub fn read(&mut self, see: impl FnOnce(&[u8])) -> ReadResult {
         let writes = self.to.is_some();
         self.read_through(|bytes, pending| {
@@ -171,8 +171,8 @@ impl ByteCopy {
         true
     }
 
-    /// Write all pending bytes, however long this takes. Returns false as
-    /// [`ByteCopy::write`] does.
+    /// Write all pending bytes, and wait as long as necessary. Returns false if the
+    /// target accepts no more bytes, as [`ByteCopy::write`] does.
     ///
     /// # Errors
     /// poll(2) fails.

@@ -65,8 +65,8 @@ impl Container {
     }
 
     /// Keep the container's files after the program has ended, until a command
-    /// removes them. The engine then calls only `ended` of the parts, and not
-    /// `removed`.
+    /// removes them. When the program ends, the engine then calls the `ended` hook
+    /// of each part, but not the `removed` hook.
     #[must_use]
     pub fn stay(mut self) -> Container {
         self.plan.lifetime = Lifetime::UntilRemoved;
@@ -98,7 +98,8 @@ impl Container {
         // The caller may ignore SIGCHLD, and execve(2) preserves this. The kernel
         // would then reap the child, and its exit status would be lost.
         sys::default_signal(Signal::SIGCHLD);
-        // With a session of its own, the program is no job of the caller's shell.
+        // A program in its own session is not a job of the caller's shell, so stop
+        // signals are neither caught nor forwarded.
         let job = self.plan.session == Session::Shared;
         let stopping = STOPPING.into_iter().filter(|_| job);
         let signals = Signals::catch(CAUGHT.into_iter().chain(stopping))?;
@@ -155,8 +156,8 @@ impl Created {
                 Running::new(lifecycle.plan.home.clone(), child.pid(), fds);
             relay::serve(&mut running)?;
             lifecycle.each("started", |part, _| part.started(&mut running))?;
-            // After the parts: a process that finds this note joins by means of the
-            // parts' notes.
+            // This note comes after the parts' notes: a process that reads it joins
+            // the container, and needs the parts' notes for that.
             let kept = lifecycle.plan.lifetime == Lifetime::UntilRemoved;
             if kept || running.joinable {
                 lifecycle.plan.home.note_process(child.pid(), kept)?;
@@ -177,7 +178,8 @@ impl Created {
 
 /// Open the first barrier. Returns whether the child is alive.
 fn release(channel: &Channel, signals: &Signals) -> Result<bool> {
-    // A signal that arrived before this point must count, however fast the child is.
+    // A signal that arrived before this point must end the start, even if the child
+    // is fast.
     while let Some((signal, _)) = signals.next()? {
         if ends(signal) {
             return Err(interrupted(signal));
@@ -188,13 +190,13 @@ fn release(channel: &Channel, signals: &Signals) -> Result<bool> {
     open_barrier(channel)
 }
 
-/// Let the child go on at a barrier. Returns whether the child is alive.
+/// Let the child pass a barrier. Returns whether the child is alive.
 fn open_barrier(channel: &Channel) -> Result<bool> {
     match channel.send(&Frame::Go) {
         // The child has ended, and may have sent the reason.
         Err(Errno::PIPE) => Ok(false),
-        // On another error the child would wait for the frame, and this process for
-        // the child.
+        // Any other error ends the start. Otherwise the child would wait for the
+        // frame, and this process would wait for the child.
         sent => sent.untraced(|| "sendmsg(2) to open the barrier").map(|()| true),
     }
 }
@@ -266,8 +268,9 @@ pub struct Started {
 }
 
 impl Started {
-    /// Let the program continue on its own, as [`Plan::on_parent_death`] says. This
-    /// process does not learn how it ends.
+    /// Stop waiting for the program. [`Plan::on_parent_death`] decides whether the
+    /// program continues after this process has ended. This process does not learn
+    /// the exit status.
     ///
     /// # Errors
     /// `ended` or `removed` of a part fails.
@@ -306,8 +309,8 @@ impl Started {
     }
 }
 
-/// The program ran, but its output could not be written. If its own exit status is
-/// not 0, that exit status is kept.
+/// The error for a program that ran, but whose output could not be written. If the
+/// program failed, the error keeps the program's exit status.
 fn output_lost(error: &Error, how: Exit) -> Error {
     let code = if how.code() == 0 { RUNTIME_ERROR } else { how.code() };
     Failure { code, text: step::report(error) }.into()

@@ -63,8 +63,8 @@ fn supervise(container: Container, caller: Channel) -> ! {
         Ok(Err(error)) => error,
         Err(_) => anyhow!("the supervisor panicked"),
     };
-    // If the caller has ended, or if the program has run, nobody receives this
-    // frame. A later command finds and undoes what is left.
+    // If the caller has ended, or if the program has run, no process receives this
+    // frame. A later command finds the container and undoes the remaining parts.
     let (code, text) = (code_of(&error), step::report(&error));
     let _ = caller.send(&Frame::Refused { code, text });
     sys::exit_now(RUNTIME_ERROR)
@@ -80,7 +80,7 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
     // Ctrl-C.
     prctl::set_pdeathsig(Signal::SIGTERM)
         .untraced(|| "prctl(2) PR_SET_PDEATHSIG SIGTERM")?;
-    // Without a terminal: closing it or Ctrl-C must not signal the supervisor.
+    // In a new session, Ctrl-C or a closed terminal does not signal the supervisor.
     setsid().untraced(|| "setsid(2)")?;
     umask(Mode::from_bits_truncate(0o022));
     sys::close_inherited()?;
@@ -88,8 +88,9 @@ fn live(container: Container, caller: &'static Channel) -> Result<()> {
     let started = created.start_and(|| {
         release_caller()?;
         step::stop_trace();
-        // The caller may end after it has received the answer. If it dies before,
-        // its end of the channel is closed: the answer counts only after a reply.
+        // The caller may end after it has received the answer. If it dies earlier,
+        // its end of the channel is closed and it sends no reply. The start
+        // therefore succeeds only after the reply.
         prctl::set_pdeathsig(None).untraced(|| "prctl(2) PR_SET_PDEATHSIG")?;
         caller.send(&Frame::Exec).untraced(|| "sendmsg(2) to tell the caller")?;
         match caller.receive().untraced(|| "recvmsg(2) from the caller")? {

@@ -1,7 +1,7 @@
 //! The life of a container, as its supervisor executes it. The supervisor is the
 //! process outside the container that is the parent of its first process. This file
-//! has the sweep, the parts' hooks in order, the clone, and the hooks that undo, in
-//! reverse order.
+//! contains the sweep, the parts' hooks in order, the clone, and the hooks that
+//! undo, in reverse order.
 
 use anyhow::{Context, Error, Result};
 use nix::sched::CloneFlags;
@@ -18,8 +18,8 @@ use crate::process::program::Program;
 use crate::state::sweep::{remove_files, sweep_quietly};
 use crate::state::{Home, Lock, Table};
 
-/// The parts, and how many of them are prepared. When it is dropped early, by an
-/// error or a panic, it undoes the parts.
+/// The parts of a container, and the number of prepared parts. If it is dropped
+/// after an error or a panic, it undoes the prepared parts.
 pub(crate) struct Lifecycle {
     pub(crate) plan: Plan,
     parts: Vec<Box<dyn Part>>,
@@ -84,13 +84,13 @@ impl Lifecycle {
             part.clone_args(&mut args);
         }
         step::set_position(Position { side: "parent", hook: "clone", part: "" });
-        // Other processes than this program run in a container that is joined.
+        // A joined container already runs processes other than this program.
         let program = Program::new(&self.plan, args.join.is_some())?;
         let (child, channel) = match clone::make(&args)? {
             Cloned::Parent(child, channel) => (child, channel),
             Cloned::Child(channel) => {
-                // The lock tells that the supervisor is alive. The child must not
-                // hold it.
+                // A locked lock file means that the supervisor is alive. The child
+                // must therefore not keep the lock.
                 self.lock = None;
                 to_exec::main(&self.plan, &self.parts, program, channel)
             }
@@ -155,8 +155,8 @@ impl Lifecycle {
 
 impl Drop for Lifecycle {
     fn drop(&mut self) {
-        // Something is left only after a panic, or if a caller drops a container
-        // that never ran. No process receives the error then.
+        // Prepared parts remain only after a panic, or if a caller drops a
+        // container that never ran. In both cases no caller can receive the error.
         let _ = self.undo();
     }
 }
@@ -190,7 +190,8 @@ fn release_lock_file(home: &Home, errors: &mut Vec<Error>) {
     }
 }
 
-/// Remove all files of a container, on the same condition.
+/// Remove all files of a container. If something could not be undone, the files
+/// stay for a later command, as in [`release_lock_file`].
 fn remove_all_files(home: &Home, errors: &mut Vec<Error>) {
     if errors.is_empty() {
         step::set_position(Position {

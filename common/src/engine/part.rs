@@ -37,16 +37,17 @@ use crate::state::Home;
 /// After any error, `ended` runs for every part whose `prepare` was called,
 /// including the part that failed. `removed` runs as well, unless the container's
 /// files are kept. Both may be called twice, so a resource that no longer exists is
-/// not an error. If this process is killed, nobody calls them. A resource that must
-/// be undone even then is written as a note, and a row of the binary's undo table
-/// ([`Undo`](crate::state::Undo)) undoes it.
+/// not an error. If this process is killed, no process calls them. For a resource
+/// that must be undone even then, the part writes a note, and a row of the binary's
+/// undo table ([`Undo`](crate::state::Undo)) undoes it.
 // ANCHOR: part
 pub trait Part {
     /// The name in traces and errors.
     fn name(&self) -> &'static str;
 
-    /// Decide everything that `enter` will need, and create on the host what must
-    /// exist before the child: directories, descriptors. Check what can be checked.
+    /// Compute all values that `enter` needs, and create the directories and the
+    /// descriptors that must exist before the child. Check for errors as early as
+    /// possible.
     ///
     /// # Errors
     /// An error ends the run before the child exists.
@@ -66,8 +67,8 @@ pub trait Part {
         Ok(())
     }
 
-    /// Perform operations on the child that may take place while it executes
-    /// `enter`. This saves time if they take long. The program starts when both are
+    /// Perform operations on the child at the same time as the child executes
+    /// `enter`. This saves time if they are slow. The program starts after both have
     /// finished.
     ///
     /// # Errors
@@ -132,8 +133,9 @@ pub struct CloneArgs {
 pub struct Join(Box<dyn Fn() -> Result<()>>);
 
 impl Join {
-    /// Join by these steps. The container sees the process that joins, and the file
-    /// that it executes: this file must be a [`SafeBinary`].
+    /// Join the namespaces with these steps. The container can see the process that
+    /// joins and the file that it executes. This file must therefore be a
+    /// [`SafeBinary`].
     pub fn new(_: SafeBinary, steps: impl Fn() -> Result<()> + 'static) -> Join {
         Join(Box::new(steps))
     }
@@ -160,8 +162,8 @@ pub struct ParentLink {
 }
 
 impl ParentLink {
-    /// The same connection for a part of a composite, whose descriptors have its own
-    /// name.
+    /// The same connection for a part of a composite. Its descriptors have the name
+    /// of this part.
     pub(crate) fn of(&self, part: &'static str) -> ParentLink {
         let (late, files) = (self.late.clone(), self.files.clone());
         ParentLink { part, channel: self.channel, late, seal: self.seal, files }
@@ -177,8 +179,8 @@ impl ParentLink {
     }
 
     /// The values of the sealing steps, which run after every `enter`. A part writes
-    /// here what it can know only inside the container. What it knows earlier, it
-    /// writes to [`Plan::seal`].
+    /// the values that it can compute only inside the container here. It writes all
+    /// other values to [`Plan::seal`].
     #[must_use]
     pub fn seal(&self) -> RefMut<'_, Seal> {
         self.seal.borrow_mut()
@@ -192,8 +194,8 @@ impl ParentLink {
         self.files.take()
     }
 
-    /// Set an environment variable of the program whose value is known only inside
-    /// the container.
+    /// Set an environment variable of the program. Parts use this if they can
+    /// compute the value only inside the container.
     pub fn set(&self, key: impl Into<OsString>, value: impl Into<OsString>) {
         self.late.borrow_mut().insert(key.into(), value.into());
     }

@@ -24,8 +24,8 @@ pub struct Plan {
     pub command: Vec<OsString>,
     /// The program's whole environment.
     pub environment: BTreeMap<OsString, OsString>,
-    /// Whether the caller or the image has set HOME. If not, it is that of the program's
-    /// user.
+    /// Whether the caller or the image has set HOME. If not, HOME becomes the home
+    /// directory of the program's user.
     pub home_is_set: bool,
     /// The program's working directory: a path inside the container.
     pub directory: PathBuf,
@@ -46,8 +46,8 @@ pub struct Plan {
     pub files: Vec<OwnFile>,
     /// The user as the caller wrote it, for the record; `None` means root.
     pub user: Option<String>,
-    /// The user that the image names. The part that changes the user applies it, if
-    /// the caller names none.
+    /// The user that the image specifies. The part that changes the user applies it
+    /// if the caller specifies no user.
     pub image_user: Option<String>,
     /// The values of the sealing steps; see [`Seal`].
     pub seal: Seal,
@@ -93,8 +93,8 @@ pub struct OwnFile {
 pub enum Users {
     /// The initial user namespace: UID 0 is the host's root.
     Initial,
-    /// Another user namespace: device nodes cannot be created, and it may be
-    /// impossible to drop a group, because a group may also deny access.
+    /// Another user namespace. The program cannot create device nodes. It may also
+    /// be impossible to drop a group, because a group may deny access.
     ///
     /// # Source
     /// user_namespaces(7)
@@ -219,10 +219,12 @@ impl Plan {
 }
 
 impl Plan {
-    /// Set variables on behalf of the caller or the image.
+    /// Set environment variables that the caller or the image specifies. `set` gets
+    /// the environment without HOME; if `set` does not set HOME, the old value is
+    /// restored.
     ///
     /// # Errors
-    /// `set` fails.
+    /// `set` fails; its error is returned unchanged.
     pub fn set_variables(
         &mut self,
         set: impl FnOnce(&mut BTreeMap<OsString, OsString>) -> Result<()>,
@@ -241,8 +243,8 @@ impl Plan {
     }
 }
 
-/// The caller's working directory. One that was removed has no path, but the program can
-/// stay in it.
+/// The caller's working directory. A removed directory has no path, but the program
+/// can stay in it; the result is then ".".
 fn working_directory() -> Result<PathBuf> {
     match env::current_dir() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(".".into()),

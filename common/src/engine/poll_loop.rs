@@ -18,8 +18,8 @@ use crate::process::poll::poll;
 use crate::process::signals::{STOPPING, Signals, ends, stop_with};
 use crate::state::Home;
 
-/// The time that the program has to end after a signal asked it to. Then it gets
-/// SIGKILL.
+/// The time limit for the program to end after a signal such as SIGTERM. Then the
+/// program gets SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An object that is served by the poll loop while the program runs.
@@ -36,7 +36,7 @@ pub trait Watch {
     /// Handle a signal that the supervisor received.
     fn signal(&mut self, _signal: Signal) {}
 
-    /// The program has ended: copy what is left in pipes.
+    /// Called after the program has ended: copy the remaining bytes from pipes.
     ///
     /// # Errors
     /// Errors are reported to the user.
@@ -83,8 +83,8 @@ impl Running {
         self.joinable = true;
     }
 
-    /// The first process is an init process, and this pidfd refers to the program:
-    /// note it for processes that join.
+    /// Note the program to which this pidfd refers, for processes that join. A part
+    /// calls this if the first process is an init process.
     ///
     /// # Errors
     /// read(2) or write(2) fails.
@@ -106,7 +106,7 @@ impl Running {
             .with_context(|| format!("{part} sent no descriptor to the supervisor"))
     }
 
-    /// The same, for a part that does not always send one.
+    /// Like [`Running::take`], for a part that does not always send a descriptor.
     pub(crate) fn take_if_sent(&mut self, part: &str) -> Option<OwnedFd> {
         self.fds.remove(part)
     }
@@ -181,16 +181,17 @@ impl Running {
     }
 
     // ANCHOR: stop
-    /// Stop with the program, as the caller's shell expects of a job, and continue
-    /// with it.
+    /// Stop this process together with the program, as the caller's shell expects
+    /// from a job. Later, continue both.
     fn stop(&self, child: &Child, signal: Signal) -> Result<()> {
-        // An init process is not stopped by it, and the program is: it is not PID 1.
+        // If the first process is an init process, stop the program instead, which
+        // is not PID 1.
         let send = |signal| match &self.program {
             Some(program) => pidfd::send(&program.fd, signal),
             None => child.signal(signal),
         };
-        // Before this process stops: PID 1 that reads the terminal in the background
-        // would repeat read(2) and SIGTTIN without end.
+        // Stop the program first. A PID 1 that reads the terminal in the background
+        // would repeat read(2) and get SIGTTIN in an endless loop.
         send(Signal::SIGSTOP);
         let stopped = stop_with(signal);
         send(Signal::SIGCONT);

@@ -50,8 +50,8 @@ pub struct OutputRelay<See> {
 }
 
 impl<See: FnMut(&[u8])> OutputRelay<See> {
-    /// Copy from this pipe to this stream, if there is one. `see` is called with all
-    /// bytes.
+    /// Copy from `pipe` to `to`. Without `to`, the bytes are read and not written.
+    /// `see` is called with every chunk.
     ///
     /// # Errors
     /// fcntl(2) fails.
@@ -60,7 +60,7 @@ impl<See: FnMut(&[u8])> OutputRelay<See> {
         to: Option<BorrowedFd<'static>>,
         see: See,
     ) -> Result<OutputRelay<See>> {
-        // At the end, the copy must detect without waiting whether there is more.
+        // `finish` reads until the pipe is empty. This read must not wait.
         nonblocking(&pipe, OFlag::O_RDONLY)?;
         let is_stderr = to.is_some_and(|to| to.as_raw_fd() == libc::STDERR_FILENO);
         let name = if is_stderr { "stderr" } else { "stdout" };
@@ -70,8 +70,8 @@ impl<See: FnMut(&[u8])> OutputRelay<See> {
 
     fn write(&mut self) {
         if !self.copy.write() {
-            // The reader has closed the stream. The program notices it as it would
-            // without the copy: its next write(2) fails with EPIPE.
+            // The reader has closed the stream. Close the pipe too: the program's
+            // next write(2) then fails with EPIPE, as it would without the copy.
             self.copy.stop();
         }
     }
@@ -127,7 +127,7 @@ impl<See: FnMut(&[u8])> Watch for OutputRelay<See> {
 /// file, this chunk is given back at the end, by lseek(2).
 struct InputRelay {
     copy: ByteCopy,
-    /// Whether the pipe was empty, and nothing was written since.
+    /// Whether the pipe was found empty, and no bytes were written after that.
     empty: bool,
 }
 

@@ -1,5 +1,4 @@
-//! Sealing: the steps between the last `enter` and execve(2), in the one order that
-//! works.
+//! Sealing: the steps between the last `enter` and execve(2). Only this order works.
 //!
 //! Parts contribute values; this file decides when each step runs. Each step gives
 //! up a right that no later step may need. (Two processes of this program do not run
@@ -41,7 +40,7 @@ use crate::process::{id_map, sys, terminal_filter};
 /// follow.
 ///
 /// # Errors
-/// A step fails: its system call.
+/// The system call of a step fails.
 pub(crate) fn seal(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
     guard_terminals(plan)?;
     drop_from_bounding_set(seal)?;
@@ -72,8 +71,8 @@ pub(crate) fn seal(plan: &Plan, seal: &Seal, channel: &Channel) -> Result<()> {
 fn guard_terminals(plan: &Plan) -> Result<()> {
     match terminal_filter::install() {
         // The first chapters also run without any privilege. Their program has the
-        // rights of the ordinary user on the host, as every other program of the
-        // session has: there is no isolation to protect.
+        // same rights on the host as every other program of the ordinary user, so
+        // there is no isolation to protect.
         Err(error)
             if plan.root == Root::Host
                 && errno_of(&error) == Some(Errno::EACCES) =>

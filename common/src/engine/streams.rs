@@ -1,5 +1,5 @@
-//! The standard streams of a program that runs as a different user than the one that
-//! opened them.
+//! The standard streams of a program. A different user than the program's user may
+//! have opened them.
 //!
 //! `/dev/stdout` is a link to `/proc/self/fd/1`. Opening it opens the pipe, file or
 //! terminal again. The kernel then checks the owner and the mode, which it does not
@@ -39,8 +39,8 @@ use crate::process::channel::{Channel, Frame};
 /// The names of the copies' descriptors in the messages to the supervisor.
 pub(crate) const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
-/// The size of the pipe for standard input: one page. The supervisor then reads at
-/// most this much more of the caller's input than the program does.
+/// The size of the pipe for standard input: one page. The supervisor then reads
+/// ahead of the program by at most this many bytes of the caller's input.
 pub(crate) const READ_AHEAD: usize = 4096;
 
 // ANCHOR: streams
@@ -103,16 +103,16 @@ fn is_copied(about: &FileStat) -> bool {
     kind == SFlag::S_IFIFO || kind == SFlag::S_IFREG
 }
 
-/// Whether this user may open the file of this stream. The kernel is asked as this
-/// user, because not only the mode decides (there may be an access control list, for
-/// example).
+/// Whether this user may open the file of this stream. The check uses this
+/// user's ID, because the mode alone does not decide: the file may also have an
+/// access control list, for example.
 ///
 /// # Source
 /// setfsuid(2); faccessat(2), "AT_EACCESS", "AT_EMPTY_PATH"
 fn may_open(number: usize, user: Uid) -> bool {
     let wanted = if number == 0 { AccessFlags::R_OK } else { AccessFlags::W_OK };
     let flags = AtFlags::AT_EACCESS | AtFlags::AT_EMPTY_PATH;
-    // The groups are already the user's.
+    // The process already has the user's groups.
     let before = setfsuid(user);
     let answer = faccessat(stream(number), "", wanted, flags);
     setfsuid(before);

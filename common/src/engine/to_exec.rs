@@ -29,7 +29,7 @@ pub(crate) fn main(
     channel: &'static Channel,
 ) -> ! {
     let refuse = |code, text: String| -> ! {
-        // If the parent has ended, nobody can receive the error.
+        // If the parent has ended, no process can receive the error.
         let _ = channel.send(&Frame::Refused { code, text });
         sys::exit_now(code)
     };
@@ -42,7 +42,7 @@ pub(crate) fn main(
     refuse(code_of(&error), step::report(&error))
 }
 
-/// The type `!`, which is not stable as a type argument.
+/// Used instead of the type `!`, which is not stable as a type argument.
 enum Never {}
 
 // ANCHOR: enter
@@ -58,11 +58,12 @@ fn enter(
         let _ = channel.send(&Frame::Step(line.to_owned()));
     });
     die_with_parent()?;
-    // The barrier: every `attach` has run.
+    // The first barrier opens after every `attach` has run.
     wait_for_parent(channel)?;
     sys::default_signals().step(|| "sigprocmask(2) to none")?;
     umask(Mode::from_bits_truncate(0o022));
-    // Leaked, as the channel is: the child ends with execve(2) or _exit(2).
+    // This value is leaked, like the channel, because this function never returns:
+    // the child ends with execve(2) or _exit(2).
     let contributed: &RefCell<Seal> =
         Box::leak(Box::new(RefCell::new(plan.seal.clone())));
     let files = Rc::new(RefCell::new(own_files(plan)?));
@@ -75,7 +76,7 @@ fn enter(
         part.enter(plan, &link).with_context(|| format!("enter {name}"))?;
         program.set(&link.late.take())?;
     }
-    // The second barrier: every `meanwhile` has run.
+    // The second barrier opens after every `meanwhile` has run.
     wait_for_parent(channel)?;
     step::set_position(Position { side: "child", hook: "seal", part: "" });
     seal(plan, &contributed.borrow(), channel)?;

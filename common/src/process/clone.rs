@@ -1,5 +1,5 @@
-//! Creating the child: by one clone3(2), or by two to create it in an existing
-//! container.
+//! Create the child. A new container needs one clone3(2), and an existing container
+//! needs two.
 //!
 //! A process cannot move into a PID namespace: only its children are created there
 //! (pid_namespaces(7)). A process that joins a container therefore needs an
@@ -12,8 +12,8 @@
 //!    └ reaps both ◀──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! With CLONE_PARENT the child is the parent's own child, as in the plain case. No
-//! other process has to pass on its exit status.
+//! With CLONE_PARENT, the child is the parent's own child, as in a new container.
+//! The parent therefore gets the exit status directly.
 
 use std::fmt::Display;
 use std::os::fd::AsFd;
@@ -36,7 +36,7 @@ use crate::process::signals::die_with_parent;
 use crate::process::sys::{self, Side};
 use crate::process::{rights, terminal_filter};
 
-/// The side of the clone on which this process is, and its end of the channel.
+/// The process that returned from the clone, with its end of the channel.
 pub(crate) enum Cloned {
     /// The parent, whose child waits at the barrier.
     Parent(Child, Channel),
@@ -84,7 +84,8 @@ fn clone(
         .hint(|errno| hints::clone(errno, namespaces))
 }
 
-/// Trace a step from which both sides return; only the parent traces it.
+/// Trace a clone3(2) call. Both processes return from it, but only the parent traces
+/// it.
 fn traced_by_parent(
     side: nix::Result<Side>,
     text: impl FnOnce() -> String,
@@ -110,7 +111,7 @@ fn receive_child(mut intermediate: Child, channel: &Channel) -> Result<Child> {
             (false, _) => {}
             (true, false) => continue,
             // The intermediate was killed after it created its child. The child also
-            // holds the channel's other end, so no end of file arrives.
+            // has the channel's other end open, so no end of file arrives.
             (true, true) => return Err(lost(intermediate.reap()?)),
         }
         match channel.receive() {
@@ -126,7 +127,7 @@ fn receive_child(mut intermediate: Child, channel: &Channel) -> Result<Child> {
     }
 }
 
-/// The intermediate's whole life; only its child returns from here.
+/// The whole life of the intermediate process. It ends here; only its child returns.
 fn intermediate(args: &CloneArgs, join: &Join, channel: &'static Channel) {
     // Unwinding would run the parent's destructors.
     panic::set_hook(Box::new(|_| sys::exit_now(RUNTIME_ERROR)));
@@ -156,10 +157,10 @@ fn joined(args: &CloneArgs, join: &Join) -> Result<Side> {
     // all capabilities can trace it nevertheless. Therefore its file, /proc/PID/exe,
     // is not the host's binary: see safe_binary.rs.
     prctl::set_dumpable(false).step(|| "prctl(2) PR_SET_DUMPABLE 0")?;
-    // It holds the caller's terminal. A container's root can trace it, so it must
-    // not be able to inject input. The filter needs CAP_SYS_ADMIN. An ordinary user
-    // gets this capability only by joining; no process in such a container can trace
-    // this process.
+    // The process has the caller's terminal open. A container's root can trace it,
+    // so it must not be able to inject input. The filter needs CAP_SYS_ADMIN. An
+    // ordinary user gets this capability only by joining; no process in such a
+    // container can trace this process.
     if rights::privileged() {
         terminal_filter::install()?;
     }

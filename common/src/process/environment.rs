@@ -13,8 +13,8 @@ use crate::cli::step::Step;
 pub const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The host's /dev/null, for a program that is started with an empty stream. `Stdio::null`
-/// opens it too, and its ENOENT looks as if the program were missing.
+/// Open the host's /dev/null, for a program that is started with an empty stream.
+/// `Stdio::null` also opens it, but its ENOENT looks as if the program were missing.
 ///
 /// # Errors
 /// open(2) fails.

@@ -30,7 +30,8 @@ impl Process {
     /// The process that has this PID now; `None` if no process has it.
     ///
     /// # Errors
-    /// pidfd_open(2) fails for another reason than that no process has this PID.
+    /// pidfd_open(2) fails, for example with EMFILE. A missing process is not an
+    /// error.
     pub fn of(pid: Pid) -> nix::Result<Option<Process>> {
         Ok(Process::found(pid)?.map(|(process, _)| process))
     }
@@ -52,8 +53,8 @@ impl Process {
             Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
             Ok(fd) => fd,
         };
-        // Read it after pidfd_open(2): a process that ended before had another
-        // pidfd.
+        // Read it after pidfd_open(2): before that call, the PID may have belonged
+        // to another process.
         let stat = stat_of(pid);
         Ok(started(&stat).map(|since| (Process { pid, fd, since }, stat)))
     }
@@ -77,22 +78,22 @@ impl Process {
         Ok(started(&stat_of(pid)).map(|since| Process { pid, fd, since }))
     }
 
-    /// Whether the process has ended or is exiting: its namespaces disappear before
-    /// its PID. If this returns false, an earlier check of the PID concerned this
-    /// process.
+    /// Whether the process has ended or is exiting. An exiting process counts as
+    /// ended because its namespaces disappear before its PID. If this returns false,
+    /// every check of the PID since the pidfd was opened concerned this process.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended_by(&stat_of(self.pid))
     }
 
-    /// The same, for a /proc/PID/stat that was read before.
+    /// Like [`Process::has_ended`], but with a /proc/PID/stat that was already read.
     fn ended_by(&self, stat: &[u8]) -> bool {
         // If the process has not ended yet, the PID was its own when `stat` was
         // read.
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         // A timeout of zero: check without waiting.
-        let looked = poll(&mut fds, Some(Duration::ZERO));
-        let gone = looked.is_ok() && !fds[0].revents().is_empty();
+        let polled = poll(&mut fds, Some(Duration::ZERO));
+        let gone = polled.is_ok() && !fds[0].revents().is_empty();
         gone || field(stat, 9).is_none_or(|flags| flags & EXITING != 0)
     }
 }
@@ -125,7 +126,7 @@ impl NotedProcess {
     /// Open the process; `None` if it has ended or is exiting.
     ///
     /// # Errors
-    /// As [`Process::of`].
+    /// pidfd_open(2) fails, for example with EMFILE.
     pub fn open(self) -> nix::Result<Option<Process>> {
         let found = Process::found(self.pid)?;
         // A process that started later may have the same PID.
@@ -136,18 +137,18 @@ impl NotedProcess {
     }
 }
 
-/// Continue the processes that were stopped (SIGSTOP, Ctrl-Z) and must wait for a child
-/// in this PID namespace, such as the caller of `exec`. The kernel ends a PID namespace only
-/// when the parents of all its processes have waited for them.
+/// Send SIGCONT to each stopped process (SIGSTOP, Ctrl-Z) that has a zombie child in
+/// this PID namespace. The caller of `exec` can be such a process. The kernel ends a
+/// PID namespace only after every process in it was reaped by its parent.
 ///
-/// `first` is the namespace's first process; it may have ended, and its own parent too may
-/// be stopped. Processes that this user may not signal are left alone.
+/// `first` is the namespace's first process. It may have ended, and its parent may
+/// also be stopped. Processes that this user may not signal are left alone.
 ///
 /// # Source
 /// pid_namespaces(7); kernel/pid_namespace.c, "`zap_pid_ns_processes`"
 pub fn continue_stopped_parents(first: NotedProcess) {
     let namespace = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    // While it was not waited for, the number is its own.
+    // If the start time is the same, no other process has this PID.
     let same = started(&stat_of(first.pid)) == Some(first.since);
     let Some(ended) = namespace(first.pid).filter(|_| same) else { return };
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -159,13 +160,14 @@ pub fn continue_stopped_parents(first: NotedProcess) {
             && let Some(parent) = field(&stat, 4).and_then(|it| it.try_into().ok())
             && state(&stat_of(Pid::from_raw(parent))) == Some(b'T')
         {
-            // One that has gone on or ended meanwhile needs nothing.
+            // Ignore an error: the parent may have ended meanwhile.
             let _ = kill(Pid::from_raw(parent), Signal::SIGCONT);
         }
     }
 }
 
-/// The letter of the state: the field after the name, which may hold brackets.
+/// The letter of the process state. It is the field after the name, and the name may
+/// contain brackets.
 ///
 /// # Source
 /// proc_pid_stat(5), "state"

@@ -29,13 +29,16 @@ pub(crate) struct Program {
     /// Device and inode of each file that is the host's own binary. The container
     /// must not execute these files. Empty if it uses the host's root.
     forbidden: Vec<(u64, u64)>,
-    /// Whether other processes run in the container, which could replace the file.
+    /// Whether other processes run in the container. They could replace the file.
     has_other_processes: bool,
 }
 
 impl Program {
+    /// Prepare the arguments and the environment of the plan's command.
+    ///
     /// # Errors
-    /// An argument or a variable contains a NUL byte, which execve(2) cannot pass.
+    /// An argument or a variable contains a NUL byte, which execve(2) cannot pass; a
+    /// file of this program cannot be examined.
     pub(crate) fn new(plan: &Plan, has_other_processes: bool) -> Result<Program> {
         let arguments = plan.command.iter().map(|a| a.as_bytes());
         let arguments = arguments.map(CString::new).collect::<Result<_, _>>();
@@ -76,12 +79,15 @@ impl Program {
         Ok(())
     }
 
-    /// Execute the program. It runs in the child, after the child has entered its
-    /// root.
+    /// Execute the program. The child calls this after it has entered its root.
+    ///
+    /// # Errors
+    /// The program is not found (exit status 127) or cannot be executed (126); the
+    /// argument list is too long (125).
     pub(crate) fn exec<T>(&self) -> Result<T> {
         let name = OsStr::from_bytes(self.arguments[0].as_bytes());
-        // As in a shell: a name with a slash is a path, any other name is searched
-        // in PATH. A file that cannot be executed does not end the search.
+        // As in a shell: a name with a slash is a path, any other name is looked
+        // up in PATH. A file that cannot be executed does not end the search.
         let candidates = if name.as_bytes().contains(&b'/') {
             vec![PathBuf::from(name)]
         } else if name.is_empty() {
@@ -158,14 +164,14 @@ impl Program {
         }
     }
 
-    /// Refuse a file that resolves to the host's own binary, itself or as a script's
-    /// interpreter.
+    /// Refuse a file that is the host's own binary, and a script whose interpreter
+    /// is the host's own binary.
     ///
     /// No mount hides `/proc/self/exe`: before execve(2) it is the host's binary,
-    /// and an image may contain `sh -> /proc/self/exe`. A process that executes it
-    /// can later be used to write to the binary through `/proc/PID/exe`
-    /// (CVE-2019-5736). No other process runs in the container yet, so nobody can
-    /// change the file between this check and the kernel's lookup.
+    /// and an image may contain `sh -> /proc/self/exe`. If a process executes it,
+    /// another process can later write to the binary through `/proc/PID/exe`
+    /// (CVE-2019-5736). No other process runs in the container yet, so the file
+    /// cannot change between this check and the kernel's lookup.
     fn check(&self, path: &Path, depth: usize) -> io::Result<()> {
         self.check_metadata(&fs::metadata(path)?)?;
         if self.forbidden.is_empty() {
@@ -190,9 +196,9 @@ impl Program {
 
     // ANCHOR: hold
     /// Open the program after the same checks as in [`Program::check`], so that the
-    /// checked file is the executed file. For a script this is the interpreter, with
-    /// the arguments that the kernel would pass: the kernel itself would look up the
-    /// path again.
+    /// checked file is the executed file. For a script, this returns the interpreter
+    /// and the arguments that the kernel would pass to it. The kernel must not
+    /// interpret the script itself, because it would look up the path again.
     fn open_checked(&self, path: &Path) -> io::Result<(File, Vec<CString>)> {
         let mut path = path.to_owned();
         let mut words: VecDeque<CString> = self.arguments.iter().cloned().collect();
@@ -201,7 +207,7 @@ impl Program {
                 let flags = mode | libc::O_CLOEXEC;
                 File::options().read(true).custom_flags(flags).open(&path)
             };
-            // O_PATH opens only the name of the file, without effects on the file.
+            // O_PATH opens a reference to the file and has no effect on the file.
             let file = match open(libc::O_PATH) {
                 Err(e) if depth > 0 && absent(&e) => {
                     return Err(io::Error::other(NO_INTERPRETER));
@@ -210,7 +216,7 @@ impl Program {
             };
             let meta = file.metadata()?;
             self.check_metadata(&meta)?;
-            // A mount with "noexec" forbids it too.
+            // This also fails if the file is on a mount with the option "noexec".
             access(&path, AccessFlags::X_OK)?;
             let mut head = [0; 256];
             let length = match open(libc::O_NONBLOCK) {

@@ -15,8 +15,9 @@ use crate::cli::step::Step;
 /// capget(2)
 #[must_use]
 pub fn privileged() -> bool {
-    // Not from /proc/self/status: if no descriptor is left to read it, root would be
-    // treated as an ordinary user, and would silently get a user namespace.
+    // Do not read /proc/self/status for this. If no descriptor were free, the read
+    // would fail, and root would silently get a user namespace, as an ordinary user
+    // does.
     let sets = capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }

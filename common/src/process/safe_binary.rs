@@ -81,8 +81,8 @@ impl SafeBinary {
             Some(file) => file,
             None => sealed_copy()?,
         };
-        // The new program applies the same check. Without this one, a kernel that
-        // answers differently would let this process execute itself for ever.
+        // The new program makes the same check. If the check always failed there,
+        // this process would execute itself forever. Therefore check the file first.
         if kind_of(&format!("/proc/self/fd/{}", file.as_raw_fd()))?.is_none() {
             bail!("the copy of this program is not protected: it was not executed");
         }
@@ -106,8 +106,8 @@ impl SafeBinary {
     }
 }
 
-/// The protection of this file, if it has any. Only the kernel's answer counts: the
-/// caller could forge arguments and environment.
+/// The protection of this file, if it has any. The answer comes only from the
+/// kernel, because the caller could forge the arguments and the environment.
 fn kind_of(path: &str) -> Result<Option<Kind>> {
     let link = fs::read_link(path)
         .untraced(|| format!("readlink(2) {path}"))
@@ -131,12 +131,13 @@ fn kind_of(path: &str) -> Result<Option<Kind>> {
 }
 
 // ANCHOR: read_only_mount
-/// The binary on its own detached mount. `None`: the kernel refuses.
+/// The binary on its own detached mount; `None` if the kernel refuses to create it.
 fn read_only_mount() -> Option<OwnedFd> {
     if rights::privileged() { mount_of(c"/proc/self/exe") } else { mount_by_child() }
 }
 
-/// This requires CAP_SYS_ADMIN in the user namespace that owns the mount namespace.
+/// Create the mount. This requires CAP_SYS_ADMIN in the user namespace that owns the
+/// mount namespace.
 fn mount_of(path: &CStr) -> Option<OwnedFd> {
     let file = sys::clone_mount(path).ok()?;
     sys::one_mount_read_only(&file).ok()?;
@@ -167,7 +168,7 @@ fn mount_by_child() -> Option<OwnedFd> {
             let frame = ours.receive();
             child.reap().ok()?;
             let Ok(Some(Frame::Descriptor(_, file))) = frame else { return None };
-            // Meanwhile the path may refer to another file.
+            // The file at this path may have been replaced meanwhile.
             let id = |about: Metadata| (about.dev(), about.ino());
             let found = fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd()));
             let same = id(found.ok()?) == id(fs::metadata(SELF_EXE).ok()?);
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_copy_is_the_binary_and_names_it() {
+    fn a_sealed_copy_has_the_bytes_of_the_binary_and_its_name_identifies_it() {
         let copy = sealed_copy().unwrap();
         let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
         assert_eq!(kind_of(&path).unwrap(), Some(Kind::Memory));

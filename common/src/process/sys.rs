@@ -1,5 +1,6 @@
-//! The system calls that nix and rustix lack or leave unsafe. This file contains all
-//! `unsafe` code of the project, except for raw_ioctl.rs, which only tests use.
+//! The system calls that nix and rustix lack, or offer only as `unsafe`. This file
+//! contains all `unsafe` code of the project, except for raw_ioctl.rs, which only
+//! tests use.
 #![allow(unsafe_code, reason = "no library offers clone3(2)")]
 
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ use nix::unistd::Pid;
 use crate::cli::step::Step;
 use crate::process::bpf::Instruction;
 
-/// The side of the clone on which this process is.
+/// The process that returned from the clone: the parent or the child.
 pub(crate) enum Side {
     /// The parent: the child's PID as the parent sees it, and its pidfd.
     Parent(Pid, OwnedFd),
@@ -51,7 +52,7 @@ pub(crate) fn clone3(
         child_tid: 0,
         parent_tid: 0,
         // With CLONE_PARENT the kernel uses the caller's own exit signal, and
-        // refuses another.
+        // rejects any other value.
         exit_signal: if shares_parent { 0 } else { libc::SIGCHLD as u64 },
         stack: 0,
         stack_size: 0,
@@ -81,11 +82,11 @@ pub(crate) fn clone3(
 /// From include/uapi/linux/sched.h; it does not fit into libc's `c_int` constants.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Check that this process has one thread: a copy made by [`clone3`] would contain
-/// locks without the threads that hold them.
+/// Check that this process has one thread. A copy made by [`clone3`] would contain
+/// the locks of other threads, but not the threads that release them.
 ///
-/// This is not in `clone3` itself: once a process has joined a container's
-/// namespaces, /proc is the container's and does not show this process.
+/// `clone3` does not call this function: after a process has joined a container's
+/// namespaces, /proc is the container's and does not show the process.
 ///
 /// # Errors
 /// /proc cannot be read.
@@ -111,9 +112,9 @@ pub(crate) fn default_signals() -> nix::Result<()> {
     // The kernel's struct sigaction, all zero: SIG_DFL, no flags, empty mask.
     let default = [0_u64; 4];
     for signal in 1..=64 {
-        // Bypass glibc, which refuses signals 32 and 33 as its own. Programs that
-        // its posix_spawn(3) starts ignore them. For SIGKILL and SIGSTOP the kernel
-        // returns EINVAL, which is fine.
+        // Bypass glibc, which reserves the signals 32 and 33 and refuses to change
+        // them. A program that glibc's posix_spawn(3) started ignores these two
+        // signals. The error EINVAL for SIGKILL and SIGSTOP is ignored.
         // SAFETY: SIG_DFL installs no handler, and the array has the size that the
         // kernel reads: 32 bytes, of which 8 are the mask.
         unsafe {
@@ -162,8 +163,8 @@ pub(crate) fn close_all_but(kept: impl AsFd) -> nix::Result<()> {
     close_range(kept + 1, RawFd::MAX, 0)
 }
 
-/// Close every descriptor above 2 that this process did not open itself: those that
-/// are not close-on-exec. All descriptors that this process opens are close-on-exec.
+/// Close every inherited descriptor above 2. All descriptors that this process opens
+/// itself are close-on-exec, so a descriptor without this flag was inherited.
 ///
 /// # Errors
 /// /proc cannot be read.
@@ -176,8 +177,8 @@ pub(crate) fn close_inherited() -> anyhow::Result<()> {
     let fds: Vec<RawFd> =
         names.filter_map(|name| name.to_str()?.parse().ok()).collect();
     for fd in fds.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: borrowed for one call. The call fails for a descriptor that is
-        // closed by now, such as that of the list itself.
+        // SAFETY: borrowed for one call. The call fails if the descriptor is already
+        // closed, such as the descriptor of the directory that was listed.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
         let flags = fcntl(borrowed, FcntlArg::F_GETFD).map(FdFlag::from_bits_retain);
         if flags.is_ok_and(|flags| !flags.contains(FdFlag::FD_CLOEXEC)) {
@@ -210,8 +211,8 @@ fn close_range(first: RawFd, last: RawFd, flags: libc::c_uint) -> nix::Result<()
 
 /// Make the mount at `fd`, and every mount below it, read-only.
 ///
-/// Unlike a remount, this keeps all other flags (in a user namespace they must not
-/// be dropped), and it changes submounts of the host as well.
+/// Unlike a remount, this keeps all other flags. In a user namespace, the kernel
+/// does not permit a process to drop them. It also changes submounts of the host.
 ///
 /// # Errors
 /// EINVAL if `fd` is not the root of a mount; EPERM without CAP_SYS_ADMIN over the
@@ -225,7 +226,8 @@ pub fn mount_read_only(fd: impl AsFd) -> nix::Result<()> {
 /// Make only the mount at `fd` read-only.
 ///
 /// # Errors
-/// As [`mount_read_only`].
+/// EINVAL if `fd` is not the root of a mount; EPERM without CAP_SYS_ADMIN over the
+/// mount namespace.
 pub fn one_mount_read_only(fd: impl AsFd) -> nix::Result<()> {
     read_only(fd, 0)
 }
@@ -286,10 +288,12 @@ pub(crate) fn execute_again(file: impl AsFd) -> nix::Result<Infallible> {
     Err(Errno::result(result).err().unwrap_or(Errno::UnknownErrno))
 }
 
-/// Make the mount at `fd` writable again. Tests use it to try what must be refused.
+/// Make the mount at `fd` writable again. Tests use it to check that the kernel
+/// refuses this change.
 ///
 /// # Errors
-/// As [`mount_read_only`].
+/// EINVAL if `fd` is not the root of a mount; EPERM without CAP_SYS_ADMIN over the
+/// mount namespace.
 pub fn one_mount_writable(fd: impl AsFd) -> nix::Result<()> {
     set_attributes(fd, 0, 0, libc::MOUNT_ATTR_RDONLY)
 }

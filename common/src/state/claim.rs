@@ -18,7 +18,7 @@ use crate::state::undo::Table;
 
 impl Home {
     /// Take the lock and the name, and create the directory. If a dead container
-    /// owns the name, it is first swept by means of the table.
+    /// owns the name, it is swept first, with the undo functions of the table.
     ///
     /// # Errors
     /// The name is already in use; open(2), flock(2) or mkdir(2) fails.
@@ -33,8 +33,8 @@ impl Home {
     }
 }
 
-/// Take a name. symlink(2) succeeds for exactly one of several callers. A dead owner
-/// is first swept by means of the table.
+/// Take a name. If several processes call symlink(2), exactly one succeeds. A dead
+/// owner is swept first, with the undo functions of the table.
 ///
 /// # Errors
 /// The name is already in use; symlink(2) fails.
@@ -53,7 +53,7 @@ fn take(home: &Home, name: &Name, table: Table) -> Result<()> {
             owner => owner.unwrap_or_default(),
         };
         let id: Option<Id> = owner.to_str().and_then(|id| id.parse().ok());
-        // Only once for each owner: an owner that cannot be swept keeps the name.
+        // Sweep each owner only once: an owner that cannot be swept keeps the name.
         if let Some(id) = id
             && swept.as_ref() != Some(&owner)
         {

@@ -173,11 +173,11 @@ impl State {
         Ok(directory)
     }
 
-    /// Create the directory of the layers, if it is missing. ext4 then gives the files of
-    /// each layer a part of the disk of their own.
+    /// Create the directory of the layers, if it is missing. ext4 then places
+    /// each layer in a different area of the disk.
     ///
     /// # Errors
-    /// As [`State::make`].
+    /// mkdir(2) fails, for example with EACCES or ENOSPC.
     pub fn make_layers(&self) -> Result<PathBuf> {
         let layers = self.layers();
         if !layers.is_dir() {

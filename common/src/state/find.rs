@@ -83,7 +83,8 @@ impl FoundContainer {
 }
 
 impl Home {
-    /// A container whose record cannot tell its name.
+    /// A container whose record cannot be read. Its name is found in the directory
+    /// of names.
     ///
     /// # Errors
     /// readdir(3) fails.

@@ -1,8 +1,8 @@
 //! The lock file of a container: `running/ID`.
 //!
 //! The supervisor holds a lock (flock(2)) on it while it is alive; the kernel
-//! releases the lock when the holder dies, for whatever reason. The lock file is the
-//! first file of the container that is created, and the last that is removed. It
+//! releases the lock when the supervisor ends, for any reason. The lock file is
+//! created before all other files of the container, and removed after them. It
 //! contains the container's notes.
 
 use std::fs::{File, TryLockError};
@@ -96,8 +96,8 @@ impl Home {
                 file.untraced(|| format!("open(2) {}", self.lock_path().display()))?
             }
         };
-        // A shared lock: two processes that check at once must not see each other as
-        // the supervisor.
+        // Use a shared lock. With an exclusive lock, two processes that check at the
+        // same time would each take the other for the supervisor.
         if file.try_lock_shared().is_ok() {
             return Ok(LockState::Free);
         }
@@ -124,7 +124,7 @@ impl Home {
         }
     }
 
-    /// Remove the lock file, after everything of the container is undone.
+    /// Remove the lock file. Call this after the whole container is undone.
     ///
     /// # Errors
     /// unlink(2) fails.
@@ -181,7 +181,7 @@ pub(crate) fn take_over(home: &Home) -> Result<Option<(Lock, Notes)>> {
         }
         Ok(()) => {}
     }
-    // Only the lock of a file that is still linked gives ownership of the container.
+    // If the file was removed meanwhile, its lock does not protect the container.
     if links(&file)? == 0 {
         return Ok(None);
     }

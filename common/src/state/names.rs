@@ -30,7 +30,7 @@ impl State {
 }
 
 impl State {
-    /// The name that leads to this container, if there is one.
+    /// The name whose symlink refers to this container, if there is one.
     ///
     /// # Errors
     /// readdir(3) fails.
@@ -57,7 +57,7 @@ impl State {
         Ok(names)
     }
 
-    /// Names that lead to no container.
+    /// The names whose symlinks refer to no container.
     ///
     /// # Errors
     /// readdir(3) fails.
@@ -66,7 +66,8 @@ impl State {
         Ok(names.filter(|name| self.is_stale(name)).collect())
     }
 
-    /// Remove a name that leads to no container: whether it was one.
+    /// Remove a name if its symlink refers to no container. Returns whether it was
+    /// removed.
     ///
     /// # Errors
     /// open(2), flock(2) or unlink(2) fails.
@@ -74,8 +75,8 @@ impl State {
         if !self.is_stale(name) {
             return Ok(false);
         }
-        // Of several processes, each looks again when it is alone: one of them may have
-        // given the name to a new container.
+        // Check again under the lock: meanwhile, another process may have given the
+        // name to a new container.
         let directory = self.names();
         let handle = File::open(&directory)
             .untraced(|| format!("open(2) {}", directory.display()))?;
@@ -87,9 +88,9 @@ impl State {
         Ok(stale)
     }
 
-    /// Whether something has this name, and it leads to no container. A container that is
-    /// being created has a lock file before it has a name, and one that is being removed has
-    /// one after it.
+    /// Whether a file with this name exists and refers to no container. A new
+    /// container gets its lock file before its name. A container that is removed
+    /// loses its name before its lock file.
     fn is_stale(&self, name: &Name) -> bool {
         let link = self.names().join(name.as_str());
         let owner = match fs::read_link(&link) {

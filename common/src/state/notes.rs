@@ -1,4 +1,4 @@
-//! The notes in a container's lock file: one line each, a kind and a value.
+//! The notes in a container's lock file. Each note is one line: a kind and a value.
 //!
 //! ```text
 //! format 1 ch05-attach
@@ -10,8 +10,9 @@
 //! ended 0 1795298400
 //! ```
 //!
-//! A note is either a fact, which requires no undo, or it names a resource on the
-//! host that must be undone. Such a note is written before the resource is created.
+//! Some notes are facts, and nothing must be undone for them. Every other note names
+//! a resource on the host that must be undone. It is written before the resource is
+//! created.
 //! The undo table of a binary (`undo.rs`) has a function for each kind of note.
 
 use std::collections::BTreeSet;
@@ -123,8 +124,9 @@ impl Notes {
         }
     }
 
-    /// Whether this is not the text of a lock file of any version: the first word of each
-    /// is `format`, or in versions before that, the kind of a note with a value.
+    /// Whether no version of this program has written this text. The first line of a
+    /// lock file is `format` and a number. In older versions it is a note: a kind
+    /// and a value. Both contain a space.
     #[must_use]
     pub fn are_damaged(&self) -> bool {
         self.lines().next().is_some_and(|first| !first.contains(&b' '))
@@ -187,7 +189,8 @@ fn noted(note: &[u8]) -> Option<NotedProcess> {
 }
 
 impl Home {
-    /// Write a note. If it must be undone, write it before the resource is created.
+    /// Write a note. If the note names a resource, write it before the resource is
+    /// created.
     ///
     /// # Errors
     /// open(2) or write(2) fails.
@@ -243,8 +246,8 @@ impl Home {
         self.note_pid(PROGRAM, "", pid)
     }
 
-    /// Note this process as the supervisor, for processes that wait for its end. It
-    /// ends after everything was done and written for the container.
+    /// Note this process as the supervisor. Other processes can then wait for its
+    /// end. It ends only after it has finished all work for the container.
     ///
     /// # Errors
     /// pidfd_open(2) or write(2) fails.

@@ -6,8 +6,8 @@
 //!                        created by the process that saw the end, or by a sweep
 //! ```
 //!
-//! The end is a symlink, like names, because one system call creates it completely
-//! and one reads it.
+//! The end is stored as a symlink, like a name: one system call creates it
+//! completely, and one system call reads it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -43,7 +43,7 @@ pub struct Record {
     pub id: Id,
     /// Its name, if the user gave one.
     pub name: Option<Name>,
-    /// The image's name, as the caller gave it.
+    /// The image's name, as the caller wrote it.
     pub image: String,
     /// The image's ID; empty in a record of an older version.
     pub image_id: String,
@@ -55,8 +55,9 @@ pub struct Record {
     pub created: u64,
     /// The union driver that merges the layers.
     pub driver: String,
-    /// The program's environment, byte for byte; HOME only if the caller or the image has
-    /// set it. This and the following fields are known when all parts are prepared.
+    /// The program's environment, byte for byte. It contains HOME only if the caller
+    /// or the image has set it. This field and the following fields are known only
+    /// after all parts are prepared.
     pub environment: BTreeMap<OsString, OsString>,
     /// The program's working directory.
     pub directory: PathBuf,
@@ -64,11 +65,12 @@ pub struct Record {
     pub user: Option<String>,
     /// The signal that `stop` sends, if it is not SIGTERM.
     pub stop_signal: Option<String>,
-    /// The volumes, in the order of their mounts; empty in a record of an older version.
+    /// The volumes, in the order of their mounts; empty in a record of an older
+    /// version.
     pub mounts: Vec<Mount>,
 }
 
-/// A directory or file of the host that the container has at a path of its own.
+/// A directory or file of the host that is mounted in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The path on the host, which is absolute.
@@ -233,7 +235,7 @@ const UNSEEN: &str = "unseen";
 
 /// Write the exit status and time to the container's directory and, for processes
 /// that wait, to its lock file. Nothing is written for a container without a record.
-/// An end that was seen is not replaced by an end that was not seen.
+/// [`Exit::Unseen`] does not replace an exit status that is already written.
 ///
 /// # Errors
 /// write(2) or symlink(2) fails.
@@ -250,8 +252,9 @@ pub fn write_end(home: &Home, how: Exit) -> Result<()> {
         return Ok(());
     }
     let text = format!("{how_text} {}", now());
-    // The symlink is removed together with a container that goes with its program. On a
-    // full disk the one may succeed where the other fails.
+    // Write both. If the container is removed when its program ends, the symlink is
+    // removed too, and only the note remains for a process that waits. On a full
+    // disk, one of the two writes may succeed although the other fails.
     let noted = home.note(NOTE, text.as_bytes());
     match symlink(&text, &path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => noted,
@@ -270,7 +273,8 @@ pub fn write_end(home: &Home, how: Exit) -> Result<()> {
 pub fn forget(home: &Home) -> Result<()> {
     let path = home.dir().join(RECORD);
     match fs::remove_file(&path) {
-        // A directory in its place is no record, and goes with the container's directory.
+        // A directory with this name is not a record. It is removed together with
+        // the container's directory.
         Err(e)
             if matches!(
                 e.kind(),
@@ -292,7 +296,8 @@ pub fn exists(home: &Home) -> bool {
 }
 
 /// Whether the record is known to be missing, or empty because of a power failure
-/// before its content reached the disk. A record that cannot be examined may exist.
+/// before its content reached the disk. Returns false if the record cannot be
+/// examined, because it may exist.
 #[must_use]
 pub fn is_missing(directory: &Path) -> bool {
     match fs::metadata(directory.join(RECORD)) {
@@ -310,8 +315,8 @@ fn variable(text: OsString) -> Option<(OsString, OsString)> {
     Some((OsString::from_vec(key), OsString::from_vec(value)))
 }
 
-/// The fields of the mounts: three lists of the same length, because a path may contain
-/// any separator.
+/// The fields of the mounts: three lists of the same length. One list would need a
+/// separator, and a path may contain any separator.
 const MOUNT: [&str; 3] = ["mount-host", "mount-guest", "mount-mode"];
 
 fn mode(read_only: bool) -> &'static str {

@@ -11,13 +11,13 @@ use crate::state::lock::LockState;
 use crate::state::notes::Notes;
 use crate::state::record::{End, RECORD};
 
-/// The status of a container at the moment of the check. The lock tells whether its
-/// supervisor is alive. A PID alone is not enough: another process may have it by
-/// now, so the start time is compared as well.
+/// The status of a container at the moment of the check. The lock shows whether its
+/// supervisor is alive. The PID and the start time show whether its first process is
+/// alive. The PID alone is not enough, because the kernel may have reused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The container is being created, and its program does not run yet. With
-    /// [`Status::by_lock`] it may also be being removed.
+    /// The container is being created, and its program does not run yet.
+    /// [`Status::by_lock`] also returns this for a container that is being removed.
     Starting,
     /// The program runs; this is the container's first process.
     Running(NotedProcess),
@@ -34,18 +34,18 @@ impl Status {
     /// The status of one container; `None` if it has no record or was removed.
     ///
     /// # Errors
-    /// open(2), flock(2) or read(2) fails; the file with its end is damaged.
+    /// open(2), flock(2) or read(2) fails; the file `ended` is damaged.
     pub fn of(home: &Home) -> Result<Option<Status>> {
         Ok(Status::and_notes(home)?.map(|(status, _)| status))
     }
 
-    /// The same, with the notes if a process holds the lock.
+    /// The status of one container, and its notes if a process holds the lock.
     ///
     /// # Errors
-    /// As [`Status::of`].
+    /// open(2), flock(2) or read(2) fails; the file `ended` is damaged.
     pub fn and_notes(home: &Home) -> Result<Option<(Status, Notes)>> {
-        // The lock first: the process that ends the container writes the end, then
-        // releases the lock.
+        // Check the lock first: the process that ends the container writes the end,
+        // then releases the lock.
         let lock = home.lock_state()?;
         let status = match Status::from_lock_state(&lock) {
             Status::Running(process) => Some(Status::Running(process)),
@@ -54,10 +54,10 @@ impl Status {
         Ok(status.map(|status| (status, lock.notes())))
     }
 
-    /// The same without checking the lock, for a container that has no lock file.
+    /// The status of a container that has no lock file. No lock is checked.
     ///
     /// # Errors
-    /// open(2) or read(2) fails; the file with its end is damaged.
+    /// open(2) or read(2) fails; the file `ended` is damaged.
     pub fn of_unlocked(state: &State, id: &Id) -> Result<Option<Status>> {
         Status::unless_ended(state, id, Status::Dead)
     }
@@ -90,7 +90,7 @@ impl Status {
         Ok(match End::read(state, id)? {
             Some(End { how: Exit::Unseen, .. }) => Some(Status::Dead),
             Some(end) => Some(Status::Exited(end)),
-            // A removal deletes the record first, then the file with the end.
+            // A removal deletes the record first, then the file `ended`.
             None => state.file_path(id, RECORD).exists().then_some(otherwise),
         })
     }

@@ -64,14 +64,14 @@ impl State {
     /// printed as warnings, and a later command tries again.
     ///
     /// # Errors
-    /// As [`State::dead`].
+    /// readdir(3), open(2) or flock(2) fails.
     pub fn sweep_dead(&self, table: Table) -> Result<()> {
         self.dead()?.iter().for_each(|dead| sweep_quietly(dead, table));
         Ok(())
     }
 
     // ANCHOR: sample
-    /// The dead containers among at most two that are chosen at random.
+    /// Choose at most two containers at random, and return the dead ones.
     ///
     /// # Errors
     /// readdir(3), open(2), flock(2) or getrandom(2) fails.
@@ -114,9 +114,9 @@ impl Dead {
     }
 
     // ANCHOR: sweep
-    /// Undo what the notes name. If the container's files were to be kept, they
-    /// stay, and the end is recorded as not seen. Otherwise the container is
-    /// removed.
+    /// Undo the resources that the notes name. If the files have the lifetime "until
+    /// removed", they stay, and the end is recorded as [`Exit::Unseen`]. Otherwise
+    /// the container is removed.
     ///
     /// # Errors
     /// An undo function fails (see `undo` in undo.rs), or the removal fails. The
@@ -133,8 +133,9 @@ impl Dead {
     // ANCHOR_END: sweep
 }
 
-/// Remove the record first, so that other processes never see half a container; then
-/// the name and the directory, and last the lock file.
+/// Remove all files of a container. The record is removed first, so that other
+/// processes never see an incomplete container. Then the name, the directory and the
+/// lock file are removed, in this order.
 ///
 /// # Errors
 /// unlink(2) or rmdir(2) fails.
@@ -145,8 +146,8 @@ pub(crate) fn remove_files(home: &Home) -> Result<()> {
     home.release()
 }
 
-/// Sweep a container that owns something that this process needs. If its supervisor
-/// is alive, or if it cannot be swept, it keeps the resource.
+/// Sweep a container that owns a resource, such as a name, that this process needs.
+/// The container keeps the resource if its supervisor is alive or the sweep fails.
 pub fn sweep_holder(home: Home, table: Table) {
     if let Ok(Some(dead)) = Dead::find(home) {
         sweep_quietly(&dead, table);

@@ -52,7 +52,7 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// A new group with these values, each FILE=VALUE.
+    /// Create a group, and set these values. Each value has the form FILE=VALUE.
     fn new(lab: &'a Lab, name: &'static str, values: &[&str]) -> Group<'a> {
         let group = Group::of(lab, name, &[]);
         if !values.is_empty() {
@@ -69,10 +69,10 @@ impl<'a> Group<'a> {
     }
 
     /// Start a program in the group and wait until it prints `ready`.
-    fn start(&self, script: &str) -> Inhabitant {
+    fn start(&self, script: &str) -> ReadyProcess {
         let mut command = self.lab.command(&[], "ch02-cgroups");
         command.args(["exec", self.name, "sh", "-c", script]);
-        Inhabitant::new(command)
+        ReadyProcess::new(command)
     }
 
     fn members(&self) -> Vec<String> {
@@ -92,15 +92,16 @@ impl Drop for Group<'_> {
     }
 }
 
-struct Inhabitant(Child);
+/// A process that has printed `ready`. It is killed when this value is dropped.
+struct ReadyProcess(Child);
 
-impl Inhabitant {
-    fn new(mut command: Command) -> Inhabitant {
+impl ReadyProcess {
+    fn new(mut command: Command) -> ReadyProcess {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
-        Inhabitant(child)
+        ReadyProcess(child)
     }
 
     fn pid(&self) -> String {
@@ -108,7 +109,7 @@ impl Inhabitant {
     }
 }
 
-impl Drop for Inhabitant {
+impl Drop for ReadyProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -194,7 +195,7 @@ fn a_process_is_moved_into_a_group_and_shown_there() {
     assert!(group.members().iter().all(String::is_empty), "a new group is empty");
     let mut command = Command::new("sh");
     command.args(["-c", "sleep 1000 & echo ready; wait"]);
-    let outsider = Inhabitant::new(command);
+    let outsider = ReadyProcess::new(command);
     run(&lab, &["move", "box", &outsider.pid()]).success();
     for members in group.members() {
         // A child that was created before the move stays in its group.
@@ -244,7 +245,7 @@ fn a_cgroup_v2_group_with_inner_groups_accepts_no_processes() {
     drop(inner);
     // A group with processes cannot enable controllers for its inner groups.
     let lonely = Group::new(&lab, "lonely", &[]);
-    let inhabitant = lonely.start("echo ready; exec sleep 1000");
+    let process = lonely.start("echo ready; exec sleep 1000");
     let create = run(&lab, &["create", "lonely/inner"]);
     if in_v2 {
         create.code(125).stderr(contains("lonely contains processes"));
@@ -252,7 +253,7 @@ fn a_cgroup_v2_group_with_inner_groups_accepts_no_processes() {
         create.success();
         run(&lab, &["delete", "lonely/inner"]).success();
     }
-    drop(inhabitant);
+    drop(process);
     drop(lonely);
     drop(outer);
 }
@@ -264,13 +265,13 @@ fn the_error_explains_that_the_parent_group_contains_processes() {
     if !is_v2() {
         // In v1, processes may be in any group.
         let outer = Group::new(&lab, "outer", &[]);
-        let inhabitant = outer.start("echo ready; exec sleep 1000");
+        let process = outer.start("echo ready; exec sleep 1000");
         let inner = Group::new(&lab, "outer/inner", &[]);
         run(&lab, &["exec", "outer/inner", "true"]).success();
-        drop((inhabitant, inner));
+        drop((process, inner));
         return;
     }
-    // As in a container that sees its own group as the root.
+    // A container that sees its own group as the root group is in this situation.
     let bin = blackbox::bin_dir();
     for (chapter, call, words) in [
         (
@@ -305,10 +306,10 @@ fn the_error_explains_that_the_parent_group_contains_processes() {
 fn pids_max_stops_a_fork_bomb() {
     let lab = Lab::new();
     let group = Group::new(&lab, "bomb", &["pids.max=20"]);
-    // The shell itself forks only once: a shell whose fork(2) fails ends.
+    // The shell itself forks only once, because a shell ends if its fork(2) fails.
     let bomb = "b() { b & b & sleep 1; }; b 2>/dev/null & echo ready; \
                 wait; exec sleep 1000";
-    let inhabitant = group.start(bomb);
+    let process = group.start(bomb);
     let deadline = Instant::now() + Duration::from_secs(10);
     while number(&lab, "bomb", "forks refused") == 0 {
         assert!(Instant::now() < deadline, "no fork was refused");
@@ -320,7 +321,7 @@ fn pids_max_stops_a_fork_bomb() {
         let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL);
     }
     run(&lab, &["thaw", "bomb"]).success();
-    drop(inhabitant);
+    drop(process);
     // A process whose parent has ended becomes a child of this process, and is counted
     // until it is reaped.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -349,11 +350,11 @@ fn two_groups_share_one_cpu_in_proportion_to_their_weights() {
         Group::new(&lab, names[index], &["cpuset.cpus=0", shares[index]])
     });
     let spin = "echo ready; while :; do :; done";
-    let inhabitants = groups.each_ref().map(|group| group.start(spin));
+    let processes = groups.each_ref().map(|group| group.start(spin));
     let time = |name| number(&lab, name, "processor time, us") as f64;
     let before = names.map(time);
-    // An emulated CPU stops from time to time, and the time is charged to the process
-    // that was running on it. Over a longer time this evens out.
+    // An emulated CPU stops from time to time, and the time is charged to the
+    // process that was running on it. Over a longer time, this has little effect.
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         sleep(Duration::from_millis(1500));
@@ -364,7 +365,7 @@ fn two_groups_share_one_cpu_in_proportion_to_their_weights() {
         }
         assert!(Instant::now() < deadline, "1:{ratio}, not 1:4");
     }
-    drop(inhabitants);
+    drop(processes);
 }
 
 #[test]
@@ -376,13 +377,13 @@ fn a_group_that_exceeds_its_cpu_quota_is_throttled() {
         "slow",
         &[value("cpu.cfs_quota_us=20000", "cpu.max=20000 100000")],
     );
-    let inhabitant = group.start("echo ready; while :; do :; done");
+    let process = group.start("echo ready; while :; do :; done");
     let deadline = Instant::now() + Duration::from_secs(20);
     while number(&lab, "slow", "periods throttled") < 3 {
         assert!(Instant::now() < deadline, "it is never throttled");
         sleep(Duration::from_millis(50));
     }
-    drop(inhabitant);
+    drop(process);
 }
 
 #[test]
@@ -395,7 +396,7 @@ fn a_frozen_process_makes_no_progress_until_it_is_thawed() {
         "echo ready; i=0; while :; do i=$((i+1)); echo $i > {}; done",
         file.display()
     );
-    let inhabitant = group.start(&script);
+    let process = group.start(&script);
     // A file that is being written may be empty.
     let count = || loop {
         let text = fs::read_to_string(&file).unwrap_or_default();
@@ -404,7 +405,7 @@ fn a_frozen_process_makes_no_progress_until_it_is_thawed() {
         }
         sleep(Duration::from_millis(1));
     };
-    let moves = || {
+    let makes_progress = || {
         let (before, deadline) = (count(), Instant::now() + Duration::from_secs(5));
         while Instant::now() < deadline {
             if count() != before {
@@ -414,22 +415,22 @@ fn a_frozen_process_makes_no_progress_until_it_is_thawed() {
         }
         false
     };
-    assert!(moves());
+    assert!(makes_progress());
     run(&lab, &["freeze", "ice"]).success();
     assert_eq!(number(&lab, "ice", "frozen"), 1);
-    let still = || fs::read_to_string(&file).unwrap();
-    let before = still();
+    let content = || fs::read_to_string(&file).unwrap();
+    let before = content();
     sleep(Duration::from_millis(200));
-    assert_eq!(still(), before);
+    assert_eq!(content(), before);
     run(&lab, &["thaw", "ice"]).success();
     assert_eq!(number(&lab, "ice", "frozen"), 0);
-    assert!(moves());
-    drop(inhabitant);
+    assert!(makes_progress());
+    drop(process);
 }
 
 #[test]
 #[file_serial(machine)]
-fn exec_in_a_frozen_group_says_so_and_starts_when_the_group_is_thawed() {
+fn exec_in_a_frozen_group_prints_a_note_and_starts_when_the_group_is_thawed() {
     let lab = Lab::new();
     let _group = Group::new(&lab, "ice", &[]);
     run(&lab, &["freeze", "ice"]).success();
@@ -568,16 +569,16 @@ fn a_process_may_use_only_the_cpus_of_the_cpuset() {
         return;
     }
     let lab = Lab::new();
-    let look = ["grep", "Cpus_allowed_list", "/proc/self/status"];
+    let command = ["grep", "Cpus_allowed_list", "/proc/self/status"];
     for list in ["0", "1", "0-1"] {
         let _group = Group::new(&lab, "box", &[&format!("cpuset.cpus={list}")]);
-        let words = [&["exec", "box"][..], &look].concat();
+        let words = [&["exec", "box"][..], &command].concat();
         let expected = format!("Cpus_allowed_list:\t{list}\n");
         run(&lab, &words).success().stdout(expected);
     }
 }
 
-/// The number of directories that these groups have in all hierarchies.
+/// The total number of directories of these groups in all hierarchies.
 fn directories(names: &[&str]) -> usize {
     let roots = blackbox::cgroup_roots().into_iter();
     roots
@@ -602,14 +603,15 @@ fn a_group_has_only_the_selected_controllers() {
     if is_v2() {
         assert_eq!(group.paths.len(), 1);
     } else {
-        // Neither memory nor freezer: their hierarchies do not have the group.
+        // The hierarchies of memory and freezer do not contain the group.
         assert_eq!(directories(&["mydocker-few"]), 2);
         assert!(!has(&group, memory) && !has(&group, "freezer.state"));
     }
     run(&lab, &["set", "few", "pids.max=5"]).success();
     run(&lab, &["exec", "few", "true"]).success();
     assert_eq!(number(&lab, "few", "processes"), 0);
-    // An inner group has the requested controllers, or all those of this group.
+    // An inner group has the requested controllers, or all controllers of this
+    // group.
     let inner = Group::of(&lab, "few/inner", &["--controllers", "pids"]);
     assert!(has(&inner, "pids.max") && !has(&inner, cpu), "{:?}", inner.paths);
     drop(inner);
@@ -665,8 +667,9 @@ fn an_unavailable_controller_is_named_and_no_group_is_left() {
 #[file_serial(machine)]
 fn a_hierarchy_is_mounted_with_selected_controllers() {
     let lab = Lab::new();
-    // v2 does not have these controllers, so they are free. Where v1 is mounted, the
-    // hierarchy exists already, and is mounted a second time.
+    // v2 does not have these controllers, so a v1 hierarchy can always have them. On
+    // a machine with v1, this hierarchy already exists, and is mounted a second
+    // time.
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let mut lists = own.lines().filter_map(|line| line.split(':').nth(1));
     let own = lists.find(|list| list.split(',').any(|name| name == "net_cls"));
@@ -710,7 +713,7 @@ fn the_error_says_how_to_mount_a_hierarchy_if_there_is_none() {
 
 #[test]
 #[file_serial(machine)]
-fn an_ordinary_user_is_told_that_the_group_must_be_delegated() {
+fn the_error_for_an_ordinary_user_says_that_the_group_must_be_delegated() {
     let lab = Lab::new();
     let mut command = lab.as_user("ch02-cgroups");
     let assert = command.args(["create", "box"]).assert().code(125);

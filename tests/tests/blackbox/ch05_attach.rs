@@ -33,7 +33,7 @@ fn shell<'a>(lab: &'a Lab, flags: &[&str]) -> Detached<'a> {
     Detached::new(lab, BIN, Lab::chapter, &words)
 }
 
-/// Wait until the shell inside answers, whatever it has printed before.
+/// Wait until the shell in the container answers. Earlier output is ignored.
 fn greet(terminal: &mut Terminal) {
     terminal.type_keys("echo rea''dy\n");
     terminal.see("ready\r\n");
@@ -172,7 +172,7 @@ fn the_detach_keys_can_be_changed_and_invalid_keys_are_refused() {
 fn the_users_terminal_is_restored_however_attach_ends() {
     let lab = Lab::new();
     let one = shell(&lab, &[]);
-    // A shell outside, so that the terminal stays open. It does not change the modes.
+    // A shell of the user keeps the terminal open. It does not change the modes.
     let loop_ = "while printf 'outside$ '; read -r line; do eval \"$line\"; done";
     let mut outside = Command::new("sh");
     outside.args(["-c", loop_]).env("MYDOCKER_ROOT", lab.state());
@@ -213,7 +213,7 @@ fn a_stopped_client_does_not_block_the_program_or_other_clients() {
     kill(stopped, Signal::SIGSTOP).unwrap();
     let mut other = attached(&lab, &[]);
     greet(&mut other);
-    // More data than the buffers of a pipe, socket or terminal hold.
+    // This output is larger than the buffers of a pipe, a socket or a terminal.
     other.type_keys("seq 1 100000; exit 3\n");
     assert_eq!(one.ok(&["wait", "one"]), "3\n");
     let log = one.ok(&["logs", "one"]);
@@ -437,7 +437,7 @@ fn attach_works_with_a_long_path_of_the_state_directory() {
 
 #[test]
 #[file_serial(machine)]
-fn a_supervisor_with_a_terminal_is_small_and_never_wakes_when_idle() {
+fn an_idle_supervisor_with_a_terminal_uses_little_memory_and_never_wakes_up() {
     let lab = Lab::new();
     let one = shell(&lab, &["--init"]);
     let mut terminal = attached(&lab, &[]);
@@ -462,7 +462,7 @@ fn a_supervisor_with_a_terminal_is_small_and_never_wakes_when_idle() {
     sleep(Duration::from_secs(2));
     assert_eq!(status("voluntary_ctxt_switches"), switches);
     let rollup = fs::read_to_string(format!("/proc/{host}/smaps_rollup")).unwrap();
-    // Not Private_Dirty, which includes the binary itself if it is on a tmpfs.
+    // Do not use Private_Dirty: it includes the binary itself if that is on a tmpfs.
     let own = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
     let kib = own.unwrap().trim().trim_end_matches(" kB").parse::<u32>().unwrap();
     assert!(kib < 256, "{rollup}");

@@ -60,7 +60,8 @@ fn text(log: &str, stream: &str) -> String {
     text
 }
 
-/// Wait until a container and its supervisor have ended. Returns how it ended.
+/// Wait until a container and its supervisor have ended. Returns the exit status or
+/// the signal.
 fn ended(lab: &Lab, id: &str) -> String {
     let running = lab.state().join("running").join(id);
     until(|| !running.exists());
@@ -122,7 +123,7 @@ fn a_program_killed_by_a_signal_is_recorded_with_the_signal() {
 
 #[test]
 #[file_serial(machine)]
-fn a_failed_start_returns_its_exit_status_and_leaves_nothing() {
+fn a_failed_start_returns_its_exit_status_and_leaves_no_files() {
     let lab = Lab::new();
     let bad = format!("{}:/etc/../..", lab.dir().display());
     let missing = format!("{}/none:/v", lab.dir().join("file").display());
@@ -379,7 +380,7 @@ fn the_supervisor_keeps_no_resources_of_the_caller() {
     for pid in pids {
         let open: BTreeSet<_> = fs::read_dir(format!("/proc/{pid}/fd"))
             .unwrap()
-            // A descriptor that is closed meanwhile is not kept.
+            // A descriptor that is closed during this loop is ignored.
             .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
             .collect();
         assert!(!open.iter().any(|path| path.ends_with("held")), "{open:?}");
@@ -404,11 +405,11 @@ fn the_supervisor_keeps_no_resources_of_the_caller() {
 
 #[test]
 #[file_serial(machine)]
-fn an_idle_supervisor_is_small_and_never_wakes() {
+fn an_idle_supervisor_uses_little_memory_and_never_wakes_up() {
     let lab = Lab::new();
     let id = detached(&lab, &["busybox", "sleep", "1000"]);
     let host = noted(&lab, &id, "host");
-    // It sleeps shortly after it has reported to the caller.
+    // The supervisor still runs for a short time after its report to the caller.
     until(|| stat(host)[0] == "S");
     sleep(Duration::from_millis(200));
     let switches = || status(host, "voluntary_ctxt_switches");
@@ -416,7 +417,7 @@ fn an_idle_supervisor_is_small_and_never_wakes() {
     sleep(Duration::from_secs(2));
     assert_eq!(switches(), before);
     let rollup = fs::read_to_string(format!("/proc/{host}/smaps_rollup")).unwrap();
-    // Not Private_Dirty, which includes the binary itself if it is on a tmpfs.
+    // Do not use Private_Dirty: it includes the binary itself if that is on a tmpfs.
     let own = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
     let kib = own.unwrap().trim().trim_end_matches(" kB").parse::<u32>().unwrap();
     assert!(kib < 256, "{rollup}");
@@ -482,7 +483,8 @@ fn only_one_of_many_containers_with_the_same_name_starts() {
 #[file_serial(machine)]
 fn a_container_ends_with_its_killed_supervisor_and_rm_removes_it() {
     let lab = Lab::new();
-    // It ignores the signals that can be ignored, and has a process beside PID 1.
+    // PID 1 ignores SIGTERM, SIGINT and SIGHUP, and the container has a second
+    // process.
     let script = "trap '' TERM INT HUP; sleep 1000 & while :; do sleep 1000; done";
     let id = detached(&lab, &["--name", "one", "busybox", "sh", "-c", script]);
     let [host, program] = ["host", "process"].map(|kind| noted(&lab, &id, kind));
@@ -507,8 +509,8 @@ fn the_supervisor_forwards_sigterm_to_the_program() {
     remove(&lab, &id);
 }
 
-/// Kill the caller of `run -d` before the nth system call of this number on this side,
-/// and let all other processes run to their ends.
+/// Kill the caller of `run -d` before the nth call of the system call `number` on
+/// `side`. All other processes run until they end.
 fn caller_killed_at(lab: &Lab, side: Side, number: i64, nth: usize) {
     let run = lab.faulty(BIN, Some(number), |command| {
         command.args(["run", "-d", "--name", "one", "busybox", "true"])
@@ -568,7 +570,7 @@ fn an_ordinary_user_can_start_detached_containers() {
 
 #[test]
 #[file_serial(machine)]
-fn with_rm_nothing_is_left_after_the_end() {
+fn with_rm_no_files_remain_after_the_end() {
     let lab = Lab::new();
     detached(&lab, &["--rm", "--name", "one", "busybox", "true"]);
     until(|| left(&lab).is_empty());
@@ -581,18 +583,18 @@ fn the_trace_of_a_detached_start_ends_when_the_program_runs() {
     let mut command = lab.chapter(BIN);
     let words = ["run", "-d", "--trace", "busybox", "true"];
     let out = command.args(words).assert().success();
-    let told = String::from_utf8(out.get_output().stderr.clone()).unwrap();
+    let trace = String::from_utf8(out.get_output().stderr.clone()).unwrap();
     for step in ["parent prepare", "child  enter", "execve(2) true"] {
-        assert!(told.contains(step), "{told}");
+        assert!(trace.contains(step), "{trace}");
     }
-    assert!(!told.contains("parent wait"), "{told}");
+    assert!(!trace.contains("parent wait"), "{trace}");
     let out = String::from_utf8(out.get_output().stdout.clone()).unwrap();
     remove(&lab, out.trim());
 }
 
 #[test]
 #[file_serial(machine)]
-fn a_full_disk_ends_no_program_and_the_log_reports_the_lost_bytes() {
+fn a_full_disk_does_not_end_the_program_and_the_log_reports_the_lost_bytes() {
     use nix::mount::{MsFlags, mount, umount};
     let lab = Lab::new();
     let small = lab.dir().join("small");
@@ -632,8 +634,8 @@ fn a_full_disk_ends_no_program_and_the_log_reports_the_lost_bytes() {
     let log =
         fs::read(state.join("containers").join(id.trim()).join("log")).unwrap();
     let log = String::from_utf8(log).unwrap();
-    let told = "stderr F mydocker: 5 bytes of output were lost";
-    assert_eq!(entries(&log), [told, "stdout F kept"]);
+    let lost = "stderr F mydocker: 5 bytes of output were lost";
+    assert_eq!(entries(&log), [lost, "stdout F kept"]);
     // The supervisor has its lock file on this disk open until it has ended.
     until(|| umount(&small).is_ok());
 }

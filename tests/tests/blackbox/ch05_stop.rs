@@ -23,8 +23,8 @@ const HANDLES: &str =
 const IGNORES: &str =
     "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo ready; wait; wait; wait";
 
-/// The functions of the lab for a command that runs to its end, and for one that is
-/// started only.
+/// Two functions of the lab: the first creates a command whose end the test awaits,
+/// the second creates a command that the test only starts.
 type By = (fn(&Lab, &str) -> assert_cmd::Command, fn(&Lab) -> Command);
 const BOTH: [By; 2] = [
     (Lab::chapter, |lab| lab.command(&[], BIN)),
@@ -71,17 +71,17 @@ fn said(mut process: Child) -> (String, String, Option<i32>) {
 #[test]
 #[file_serial(machine)]
 fn stop_returns_after_the_exit_status_of_a_sigterm_handler_is_recorded() {
-    for (new, held) in BOTH {
+    for (new, background) in BOTH {
         let lab = Lab::new();
-        let mut run = started(held(&lab), &["run", "--name", "web"], HANDLES);
+        let mut run = started(background(&lab), &["run", "--name", "web"], HANDLES);
         new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
-        // The test does not wait here: the container has ended, and this is recorded.
+        // The test need not wait here: when `stop` returns, the end is recorded.
         let (_, web) = only(new(&lab, BIN));
         assert_eq!((&web["status"], &web["code"]), (&"exited".into(), &7.into()));
         let mut out = String::new();
         run.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         assert_eq!((out.as_str(), run.wait().unwrap().code()), ("bye\n", Some(7)));
-        // `stop` succeeds for a container that has ended, however often it is called.
+        // `stop` also succeeds for a container that has already ended.
         new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
         new(&lab, BIN).args(["rm", "web"]).assert().success();
     }
@@ -106,10 +106,11 @@ fn stop_sends_the_stop_signal_of_the_image() {
 #[test]
 #[file_serial(machine)]
 fn stop_kills_a_program_that_ignores_sigterm_and_its_children() {
-    for (new, held) in BOTH {
+    for (new, background) in BOTH {
         for time in ["0", "1"] {
             let lab = Lab::new();
-            let mut run = started(held(&lab), &["run", "--name", "web"], IGNORES);
+            let mut run =
+                started(background(&lab), &["run", "--name", "web"], IGNORES);
             let stop = ["stop", "-t", time, "web"];
             new(&lab, BIN).args(stop).assert().success().stdout("web\n");
             let (_, web) = only(new(&lab, BIN));
@@ -143,8 +144,8 @@ fn stop_sends_the_signal_to_all_containers_before_it_waits() {
     let lab = Lab::new();
     let volume = format!("{}:/v", lab.dir().join("v").display());
     let words = |name| ["run", "-v", volume.as_str(), "--name", name];
-    // The first container cannot end before the second gets the signal. Without it, the
-    // first would be killed.
+    // The first container ends only after the second has received the signal.
+    // Otherwise the first would be killed after the timeout.
     let script = "trap 'until [ -e /v/asked ]; do sleep 0.02; done; exit 1' TERM; \
                   echo ready; while :; do sleep 0.02; done";
     let mut first = started(lab.command(&[], BIN), &words("first"), script);
@@ -207,11 +208,11 @@ fn stop_and_kill_thaw_a_frozen_container() {
 
 #[test]
 #[file_serial(machine)]
-fn stop_does_not_thaw_a_container_that_is_being_committed_before_its_time() {
+fn stop_does_not_thaw_a_container_during_a_commit_before_the_timeout() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", HANDLES);
     let (id, _) = only(lab.chapter(BIN));
-    // The lock that `commit` holds.
+    // The lock that `commit` takes.
     let reader = File::open(lab.state().join("containers").join(&id)).unwrap();
     reader.lock_shared().unwrap();
     lab.chapter("ch02-cgroups").args(["freeze", &id]).assert().success();
@@ -260,13 +261,13 @@ fn a_process_with_a_reused_pid_gets_no_signal() {
     let was = format!("process until-removed {} ", one["pid"]);
     let now = format!("process until-removed {} ", other.id());
     assert!(text.contains(&was), "{text}");
-    // The PID is that of the other process, but the start time is not.
+    // The PID now belongs to the other process, but the start time does not match.
     fs::write(&path, text.replace(&was, &now)).unwrap();
-    let held = File::open(&path).unwrap();
-    held.lock().unwrap();
+    let lock = File::open(&path).unwrap();
+    lock.lock().unwrap();
     let refused = "error: container web is not running\n";
     lab.chapter(BIN).args(["kill", "web"]).assert().code(125).stderr(refused);
-    drop(held);
+    drop(lock);
     ok(&lab, &["stop", "-t", "0", "web"]);
     assert!(other.try_wait().unwrap().is_none(), "a foreign process was killed");
     other.kill().unwrap();
@@ -283,7 +284,7 @@ fn wait_prints_the_exit_status_even_if_the_container_is_removed() {
         started(lab.command(&[], BIN), &["run", "--rm", "--name", "gone"], CAT);
     let wait = spawn(&lab, &["wait", "web", "gone"]);
     sleeps_in_flock(&wait);
-    // The second container ends first, and everything of it is removed.
+    // The second container ends first, and all its files are removed.
     assert_eq!(end(gone), Some(3));
     assert_eq!(all(lab.chapter(BIN)).len(), 1);
     assert_eq!(end(web), Some(3));
@@ -294,7 +295,7 @@ fn wait_prints_the_exit_status_even_if_the_container_is_removed() {
 
 #[test]
 #[file_serial(machine)]
-fn wait_reports_an_unknown_exit_status_if_the_host_side_is_killed() {
+fn wait_reports_an_unknown_exit_status_if_the_supervisor_is_killed() {
     let lab = Lab::new();
     let mut web = run(&lab, "web", CAT);
     let wait = spawn(&lab, &["wait", "web"]);
@@ -333,7 +334,7 @@ fn wait_reports_the_truth_if_the_container_is_removed_meanwhile() {
     let words = ["run", "--name", "web", "busybox", "sh", "-c", "exit 3"];
     lab.chapter(BIN).args(words).assert().code(3);
     let (id, _) = only(lab.chapter(BIN));
-    // The process that removes the container holds a new lock file, without notes.
+    // A process that removes the container locks a new lock file without notes.
     let running = lab.state().join("running").join(&id);
     let lock = File::create(&running).unwrap();
     lock.lock().unwrap();

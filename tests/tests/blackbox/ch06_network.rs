@@ -21,11 +21,11 @@ const BIN: &str = "ch06-network";
 /// A subnet of the addresses that no host of the Internet uses (RFC 2544).
 const SUBNET: &str = "198.18.10.0/24";
 
-/// A laboratory that removes the bridges of a failed test, which would otherwise make
+/// A laboratory that removes the bridges of a failed test. Otherwise they would make
 /// the next test fail.
-struct Place(Lab);
+struct NetworkLab(Lab);
 
-impl Deref for Place {
+impl Deref for NetworkLab {
     type Target = Lab;
 
     fn deref(&self) -> &Lab {
@@ -33,7 +33,7 @@ impl Deref for Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for NetworkLab {
     fn drop(&mut self) {
         let devices = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
         let names = devices.filter_map(|it| it.file_name().into_string().ok());
@@ -99,7 +99,7 @@ fn assert_complete(bridge: &str, gateway: &str, id: &str) {
 #[test]
 #[file_serial(machine)]
 fn a_network_is_a_record_and_a_bridge_with_the_gateways_address() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     assert_eq!(ok(&lab, &["create", "--subnet", SUBNET, "web"]), "web\n");
     let web = inspect(&lab, "web");
     for (field, value) in [
@@ -141,7 +141,7 @@ fn a_network_is_a_record_and_a_bridge_with_the_gateways_address() {
 #[test]
 #[file_serial(machine)]
 fn a_default_subnet_does_not_overlap_networks_of_the_host() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     // The networks of another state directory are known only from the host's routes.
     let elsewhere = lab.dir().join("elsewhere");
     let words = ["network", "create", "one"];
@@ -194,7 +194,7 @@ fn seen(lab: &Lab) -> BTreeSet<PathBuf> {
 #[test]
 #[file_serial(machine)]
 fn invalid_arguments_are_reported_before_anything_is_created() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     let elsewhere = lab.dir().join("elsewhere");
     let other = |words: &[&str]| {
         let mut command = lab.chapter(BIN);
@@ -258,7 +258,7 @@ fn invalid_arguments_are_reported_before_anything_is_created() {
 #[test]
 #[file_serial(machine)]
 fn an_ordinary_user_has_networks_without_devices_of_the_host() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     let network = |words: &[&str]| {
         let mut command = lab.as_user(BIN);
         command.arg("network").args(words).assert().success()
@@ -275,7 +275,7 @@ fn an_ordinary_user_has_networks_without_devices_of_the_host() {
 #[test]
 #[file_serial(machine)]
 fn the_next_use_after_a_reboot_creates_the_bridge_again() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     let before = inspect(&lab, "web");
     let id = before["id"].as_str().unwrap();
@@ -288,9 +288,9 @@ fn the_next_use_after_a_reboot_creates_the_bridge_again() {
     bridge_link("web", false).unwrap();
     bridge_link("web", true).unwrap();
     let words = ["network", "inspect", "web"];
-    let told =
+    let reason =
         "error: the device web already exists, and this program did not make it";
-    lab.chapter(BIN).args(words).assert().code(125).stderr(contains(told));
+    lab.chapter(BIN).args(words).assert().code(125).stderr(contains(reason));
     assert_eq!(device("web", "ifalias").unwrap(), "", "the device was changed");
     assert_eq!(ok(&lab, &["rm", "web"]), "web\n");
     assert!(device("web", "address").is_some(), "the device was removed");
@@ -300,7 +300,7 @@ fn the_next_use_after_a_reboot_creates_the_bridge_again() {
 #[test]
 #[file_serial(machine)]
 fn a_bridge_is_not_created_again_over_a_network_of_the_host() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     bridge_link("web", false).unwrap();
     let elsewhere = lab.dir().join("elsewhere");
@@ -311,8 +311,9 @@ fn a_bridge_is_not_created_again_over_a_network_of_the_host() {
     };
     other(&["create", "--subnet", "198.18.0.0/16", "lan"]);
     let words = ["network", "inspect", "web"];
-    let told = "its subnet 198.18.10.0/24 overlaps the route 198.18.0.0/16 dev lan";
-    lab.chapter(BIN).args(words).assert().code(125).stderr(contains(told));
+    let reason =
+        "its subnet 198.18.10.0/24 overlaps the route 198.18.0.0/16 dev lan";
+    lab.chapter(BIN).args(words).assert().code(125).stderr(contains(reason));
     assert!(device("web", "address").is_none());
     other(&["rm", "lan"]);
     inspect(&lab, "web");
@@ -338,7 +339,7 @@ fn member(lab: &Lab, name: &str, address: &str) -> (Child, String) {
 #[test]
 #[file_serial(machine)]
 fn a_network_that_containers_use_is_not_removed() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     ok(&lab, &["create", "--subnet", "198.18.11.0/24", "other"]);
     let (one, id) = member(&lab, "one", "198.18.10.2");
@@ -353,13 +354,15 @@ fn a_network_that_containers_use_is_not_removed() {
     let used = "error: network web is used by one, two: stop these containers first, \
                 or disconnect them (`network disconnect`)\n";
     assert_eq!(error(&lab, &["remove", "web"]), used);
-    // Networks that can be removed are removed.
+    // A network in use and a missing network do not prevent the removal of another
+    // one.
     network(&lab, &["rm", "web", "other", "no"])
         .assert()
         .code(125)
         .stdout("other\n");
     assert_eq!(ok(&lab, &["prune"]), "");
-    // The supervisor is killed: the next inspection of the network releases the address.
+    // The supervisor is killed. The next inspection of the network releases the
+    // address.
     let mut killed = two;
     killed.kill().unwrap();
     killed.wait().unwrap();
@@ -376,14 +379,14 @@ fn a_network_that_containers_use_is_not_removed() {
 #[test]
 #[file_serial(machine)]
 fn rm_releases_an_address_unless_another_container_has_it() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     let (mut one, _) = member(&lab, "one", "198.18.10.2");
     one.kill().unwrap();
     one.wait().unwrap();
     let address = of_network(&lab, "web/addresses/198.18.10.2");
-    // A program of an earlier chapter does not know the note, and names a program that
-    // does.
+    // A program of an earlier chapter does not know the note. It names a program
+    // that knows the note.
     let unknown = contains("unknown kind \"address\"; `ch06-network rm`");
     lab.chapter("ch05-attach")
         .args(["rm", "one"])
@@ -401,24 +404,24 @@ fn rm_releases_an_address_unless_another_container_has_it() {
     symlink("0123456789ab", &address).unwrap();
     lab.chapter(BIN).args(["rm", "two"]).assert().success();
     assert!(address.is_symlink());
-    // That container has no lock file, so it no longer uses the address.
+    // The other container has no lock file, so it no longer uses the address.
     assert_eq!(ok(&lab, &["prune"]), "web\n");
 }
 
 #[test]
 #[file_serial(machine)]
 fn a_damaged_record_hides_only_itself_and_is_removed_with_its_bridge() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
     ok(&lab, &["create", "--subnet", "198.18.11.0/24", "other"]);
     let record = of_network(&lab, "web/record");
     let whole = fs::read_to_string(&record).unwrap();
     fs::write(&record, whole.strip_suffix("end\n").unwrap()).unwrap();
-    let told = "the record of network web is damaged";
+    let reason = "the record of network web is damaged";
     let list = network(&lab, &["ls", "-q"]).assert().success().stdout("other\n");
-    list.stderr(starts_with(format!("warning: {told}")))
+    list.stderr(starts_with(format!("warning: {reason}")))
         .stderr(contains("`network remove web`"));
-    network(&lab, &["create", "web"]).assert().code(125).stderr(contains(told));
+    network(&lab, &["create", "web"]).assert().code(125).stderr(contains(reason));
     assert_eq!(ok(&lab, &["prune"]), "other\nweb\n");
     assert!(device("web", "address").is_none(), "the record still has the ID");
     // A power failure may leave an empty file if a program does not call fsync(2).
@@ -432,7 +435,7 @@ fn a_damaged_record_hides_only_itself_and_is_removed_with_its_bridge() {
 #[test]
 #[file_serial(machine)]
 fn networks_that_are_created_at_once_have_different_subnets() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     let create = |name: &str| -> Child {
         let mut command = lab.command(&[], BIN);
         command.args(["network", "create", name]);
@@ -450,7 +453,8 @@ fn networks_that_are_created_at_once_have_different_subnets() {
         all.iter().map(|it| it["subnet"].as_str().unwrap()).collect();
     assert_eq!(subnets.len(), names.len(), "{subnets:?}");
     ok(&lab, &["prune"]);
-    // With the same name, one succeeds, and the others report that the name exists.
+    // With the same name, one command succeeds, and the other commands report that
+    // the name exists.
     let children: Vec<Child> = (0..6).map(|_| create("net")).collect();
     let outs = children.into_iter().map(|it| it.wait_with_output().unwrap());
     let lost: Vec<_> = outs.filter(|out| !out.status.success()).collect();
@@ -480,7 +484,7 @@ fn changes(calls: Vec<Call>) -> Vec<Call> {
 #[test]
 #[file_serial(machine)]
 fn a_killed_create_leaves_a_complete_network_or_none() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     let create = || {
         lab.faulty(BIN, None, |command| {
             command.args(["network", "create", "--subnet", SUBNET, "web"])
@@ -504,7 +508,7 @@ fn a_killed_create_leaves_a_complete_network_or_none() {
         let web = inspect(&lab, "web");
         assert_complete("web", "198.18.10.1", web["id"].as_str().unwrap());
         ok(&lab, &["rm", "web"]);
-        // `prune` removes what a killed creation has left.
+        // `prune` removes the files and devices of a creation that was killed.
         let _ = create().killed(&point, Side::Host);
         ok(&lab, &["prune"]);
         assert_eq!(lab.left(), Vec::<String>::new(), "{point:?}");
@@ -515,7 +519,7 @@ fn a_killed_create_leaves_a_complete_network_or_none() {
 #[test]
 #[file_serial(machine)]
 fn a_killed_remove_can_be_repeated() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     let remove =
         || lab.faulty(BIN, None, |command| command.args(["network", "rm", "web"]));
     ok(&lab, &["create", "--subnet", SUBNET, "web"]);
@@ -533,7 +537,7 @@ fn a_killed_remove_can_be_repeated() {
 #[test]
 #[file_serial(machine)]
 fn commands_of_earlier_chapters_are_available() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     let run = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
     let (_, up) = only(lab.chapter(BIN));
     assert_eq!(up["name"], "web");
@@ -547,7 +551,7 @@ fn commands_of_earlier_chapters_are_available() {
 #[test]
 #[file_serial(machine)]
 fn help_text_matches_the_snapshot() {
-    let lab = Place(Lab::new());
+    let lab = NetworkLab(Lab::new());
     for (name, words) in [
         ("ch06-network-help", &["--help"][..]),
         ("ch06-network-network-help", &["network", "--help"]),

@@ -23,7 +23,7 @@ fn ok(lab: &Lab, words: &[&str]) -> String {
 }
 
 /// The standard error of a command that must end with this status.
-fn told(lab: &Lab, code: i32, words: &[&str]) -> String {
+fn error_of(lab: &Lab, code: i32, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().code(code);
     String::from_utf8(out.get_output().stderr.clone()).unwrap()
 }
@@ -159,12 +159,12 @@ fn every_address_of_a_network_of_two_thousand_can_be_used() {
     let lab = Lab::new();
     let one = Network::new(&lab, "10.231.0.0/21");
     one.up("last", &["--ip", "10.231.7.254"]);
-    let told = told(
+    let error = error_of(
         &lab,
         125,
         &["run", "--rm", "-net", "one", "--ip", "10.231.7.254", "busybox", "true"],
     );
-    assert!(told.contains("last"), "{told}");
+    assert!(error.contains("last"), "{error}");
     // The search begins again at the lowest address, and the last one stays in use.
     for (name, address) in [("a", "10.231.0.2"), ("b", "10.231.0.3")] {
         one.up(name, &[]);
@@ -192,12 +192,12 @@ fn a_full_network_is_reported_and_a_released_address_is_used_again() {
         (2..7).map(|last| format!("10.231.7.{last}")).collect();
     assert_eq!(addresses, wanted);
     let run = ["run", "--rm", "-net", "one", "busybox", "true"];
-    let text = told(&lab, 125, &run);
+    let text = error_of(&lab, 125, &run);
     assert!(text.contains("network one is full"), "{text}");
     ok(&lab, &["rm", "-f", "c"]);
     one.up("f", &[]);
     assert!(one.members().contains(&("f".into(), "10.231.7.4".into())));
-    let text = told(&lab, 125, &run);
+    let text = error_of(&lab, 125, &run);
     assert!(text.contains("network one is full"), "{text}");
 }
 
@@ -271,18 +271,24 @@ fn another_firewall_is_opened_while_the_network_has_containers() {
         let run = ["run", "--rm", "-net", "one", "busybox", "true"];
         let opened = "inserted two rules for the bridge one at the top of the chain \
                       inet theirs forward";
-        assert!(!told(&lab, 0, &run).contains("firewall"), "there is no firewall");
+        assert!(
+            !error_of(&lab, 0, &run).contains("firewall"),
+            "there is no firewall"
+        );
         add_forward_chain("theirs", "forward", true).unwrap();
         // The rules are removed with the last container, so the next one adds them again.
         for _ in 0..2 {
-            let text = told(&lab, 0, &run);
+            let text = error_of(&lab, 0, &run);
             assert!(text.contains(opened), "{text}");
         }
         one.up("web", &[]);
-        assert!(!told(&lab, 0, &run).contains(opened), "the rules exist already");
+        assert!(
+            !error_of(&lab, 0, &run).contains(opened),
+            "the rules exist already"
+        );
         ok(&lab, &["rm", "-f", "web"]);
         let left_alone = [&["run", "--no-firewall"], &run[1..]].concat();
-        let text = told(&lab, 0, &left_alone);
+        let text = error_of(&lab, 0, &left_alone);
         let command = "nft insert rule inet theirs forward iifname \"one\" accept";
         assert!(text.contains(command) && !text.contains(opened), "{text}");
     });

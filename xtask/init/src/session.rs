@@ -24,7 +24,7 @@ use vm_init::{Event, Order, Size, place};
 use crate::command;
 use crate::test::Running;
 
-/// The first argument with which this program calls [`on_terminal`].
+/// If this is the first argument, this program calls [`on_terminal`].
 pub(crate) const ON_TERMINAL: &str = "on-terminal";
 
 /// Run the command, relay its streams, and return how it ended.
@@ -72,8 +72,8 @@ impl Program {
         let (mut input, mut outputs) = (None, Vec::new());
         let mut child = if let Some((term, size)) = terminal {
             let (master, slave) = pair(size)?;
-            // A process must be a session leader before it can get a controlling
-            // terminal, and it must do both itself.
+            // A process must become a session leader before it can get a controlling
+            // terminal, and it must make both system calls itself.
             let mut command = command(OsStr::new("/proc/self/exe"));
             command.arg(ON_TERMINAL).args(words).env("TERM", term);
             command.stdin(slave.try_clone()?).stdout(slave.try_clone()?);
@@ -107,8 +107,8 @@ impl Program {
         Ok(Program { running, input, waiting, outputs, is_terminal })
     }
 
-    /// Wait until bytes can be copied, and copy them; after the program has `ended`,
-    /// copy all that is left.
+    /// Wait until bytes can be copied, and copy them. After the program has `ended`,
+    /// copy all remaining output.
     fn relay(&mut self, line: &mut File, ended: bool) -> Result<()> {
         loop {
             let (from_host, from_program) = self.wait(line, ended)?;
@@ -124,7 +124,7 @@ impl Program {
                     send_bytes(line, *stream, &bytes[..count])?;
                 } else {
                     self.outputs.remove(*at);
-                    // The indexes of the others have changed: poll again.
+                    // The indexes of the other outputs have changed: poll again.
                     break;
                 }
             }
@@ -132,7 +132,7 @@ impl Program {
                 return Ok(());
             }
             if from_host {
-                self.obey(line)?;
+                self.handle_frame(line)?;
             }
             self.feed();
             if !ended {
@@ -158,11 +158,11 @@ impl Program {
         let fds = self.running.poll(fds, limit)?;
         let ready = |fd: &PollFd| !fd.revents().is_empty();
         let outputs = 0..self.outputs.len();
-        let ready_ones = outputs.filter(|at| ready(&fds[1 + at])).collect();
-        Ok((!ended && ready(&fds[0]), ready_ones))
+        let ready_outputs = outputs.filter(|at| ready(&fds[1 + at])).collect();
+        Ok((!ended && ready(&fds[0]), ready_outputs))
     }
 
-    fn obey(&mut self, line: &mut File) -> Result<()> {
+    fn handle_frame(&mut self, line: &mut File) -> Result<()> {
         match receive(line).context("read the host's next frame")? {
             Some(Frame::Bytes(Stream::Input, bytes)) if !bytes.is_empty() => {
                 self.waiting.extend(bytes);
@@ -199,7 +199,7 @@ impl Program {
     }
 }
 
-/// Create a pseudo-terminal: its two ends.
+/// Create a pseudo-terminal, and return its two ends.
 fn pair(size: Size) -> Result<(File, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags).step(|| "posix_openpt(3)")?;
@@ -222,9 +222,9 @@ fn resize(terminal: impl AsFd, size: Size) -> Result<()> {
 }
 
 /// Make the terminal on standard input the controlling terminal of a new session,
-/// and execute the program. Returns only an error.
+/// and execute the program. Returns only if this fails.
 pub(crate) fn on_terminal(words: &[OsString]) -> Error {
-    let become_it = || -> Result<()> {
+    let execute = || -> Result<()> {
         let (name, arguments) =
             words.split_first().context("no program was named")?;
         setsid().step(|| "setsid(2)")?;
@@ -233,7 +233,7 @@ pub(crate) fn on_terminal(words: &[OsString]) -> Error {
         let error = Command::new(name).args(arguments).exec();
         Err(error).step(|| format!("execve(2) {}", name.display()))
     };
-    match become_it() {
+    match execute() {
         Ok(()) => Error::msg("execve(2) returned"),
         Err(error) => error,
     }

@@ -1,4 +1,4 @@
-//! Setting up the machine for tests, starting from the initramfs.
+//! Set up the VM for tests, starting from the initramfs.
 
 use std::fs::{self, File, read_to_string};
 use std::os::fd::AsRawFd;
@@ -23,15 +23,15 @@ const NONE: Option<&str> = None;
 // ANCHOR: machine
 /// Set up the machine; returns the event for the host.
 pub(crate) fn machine() -> Result<Event> {
-    // Mounted twice: the kernel runs modprobe(8) in the root that exists at boot,
-    // and modprobe reads /proc/modules there.
+    // /proc is mounted twice: the kernel runs modprobe(8) in the root that exists at
+    // boot, and modprobe reads /proc/modules there.
     file_system("proc", "/proc", "")?;
     let line = read_to_string("/proc/cmdline").step(|| "read(2) /proc/cmdline")?;
     let words: Vec<&str> = line.split_whitespace().collect();
     if !words.contains(&place::RAW_ROOT) {
         // In a user namespace, the kernel allows mounting /proc only if a complete
-        // /proc is visible already. This mount always stays at the bottom, and would
-        // count as one.
+        // /proc is already visible. The first /proc always stays below all other
+        // mounts, and would count as complete. This tmpfs makes it incomplete.
         file_system("tmpfs", "/proc/sys", "")?;
         leave_initramfs()?;
         file_system("proc", "/proc", "")?;
@@ -39,7 +39,8 @@ pub(crate) fn machine() -> Result<Event> {
     file_system("sysfs", "/sys", "")?;
     file_system("devtmpfs", "/dev", "")?;
     drivers()?.iter().try_for_each(|path| load(path))?;
-    // Only now: at boot, the modules that the kernel requests do not exist yet.
+    // Create this link only now: at boot, the modules that the kernel requests do
+    // not exist yet.
     symlink("/bin/busybox", place::MODPROBE)
         .step(|| format!("symlink(2) {}", place::MODPROBE))?;
     // udev(7) creates these links on other systems.
@@ -56,7 +57,7 @@ pub(crate) fn machine() -> Result<Event> {
     file_system("tmpfs", "/dev/shm", "mode=1777")?;
     file_system("mqueue", "/dev/mqueue", "")?;
     file_system("tmpfs", "/run", "mode=755,size=64m")?;
-    // Each has its own filesystem, which a test can fill.
+    // Each of these directories has its own filesystem, so that a test can fill it.
     for (directory, mode) in
         [("/tmp", "mode=1777"), ("/root", "mode=700"), (place::DEFAULT_STATE, "")]
     {
@@ -116,17 +117,17 @@ fn load(path: &str) -> Result<()> {
 
 fn disk() -> Result<()> {
     let (device, at, kind) = ("/dev/vda", place::DISK, "ext4");
-    // The kernel has dropped what it read of the disk when it looked for partitions.
-    // This matters, because the snapshot was taken with another disk. Read-only: a
-    // test must not change files of other tests.
+    // The kernel has read the disk to find partitions, but it has dropped this data.
+    // This is important because the snapshot was taken with another disk. The mount
+    // is read-only, so that a test cannot change files of other tests.
     mount(Some(device), at, Some(kind), MsFlags::MS_RDONLY, NONE)
         .step(|| format!("mount(2) {kind} {device} on {at}"))
 }
 
 // ANCHOR: leave_initramfs
-/// Make a bind mount of the initramfs the root of every process: the initramfs
-/// itself is the root of all mounts. It has no parent mount, which pivot_root(2)
-/// requires.
+/// Make a bind mount of the initramfs the root of every process. The initramfs
+/// itself is the root of all mounts and has no parent mount, but pivot_root(2)
+/// requires a parent mount.
 ///
 /// # Source
 /// pivot_root(2), "The rootfs (initial ramfs) cannot be pivot_rooted"

@@ -1,4 +1,4 @@
-//! Running one test, and finding everything that it left behind.
+//! Run one test, and find the processes and mounts that it left behind.
 
 use std::fs::{self, File, read_to_string};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -46,8 +46,8 @@ pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
     let program = Path::new(place::TESTS).join(&test.program);
     let begun = Instant::now();
     let child = command(program.as_os_str())
-        // One test in one thread, so that its name identifies what ran, and in its
-        // own process group, so that it can be killed as a whole.
+        // The program runs one test in one thread, so that the name identifies the
+        // test. It has its own process group, so that the whole group can be killed.
         .process_group(0)
         .args(["--exact", &test.name, "--test-threads", "1"])
         .env("MYDOCKER_BIN_DIR", place::CHAPTERS)
@@ -68,7 +68,7 @@ pub(crate) fn run(test: &Test, line: &mut File) -> Result<Event> {
         .step(|| format!("execve(2) {}", program.display()))?;
     let how = Running::new(&child)?.wait(test.seconds, test.keep)?;
     let milliseconds = begun.elapsed().as_millis() as u64;
-    let left = left(&mounts, test.keep)?;
+    let left = leftovers(&mounts, test.keep)?;
 
     let length = out.metadata()?.len();
     out.seek(SeekFrom::Start(length.saturating_sub(OUTPUT)))?;
@@ -92,7 +92,8 @@ pub(crate) struct Running {
     pidfd: OwnedFd,
 }
 
-/// The interval at which orphans are reaped: they are children of PID 1 too.
+/// The interval at which orphans are reaped. This process is PID 1, so orphans
+/// become its children.
 const ROUND: Duration = Duration::from_millis(50);
 
 impl Running {
@@ -103,7 +104,8 @@ impl Running {
         Ok(Running { pid: Pid::from_raw(child.id().cast_signed()), pidfd })
     }
 
-    /// Wait for the child until its time limit, and then kill or keep it.
+    /// Wait for the child until its time limit. Then kill it, or keep it if `keep`
+    /// is set.
     fn wait(&self, seconds: u64, keep: bool) -> Result<How> {
         let end = Instant::now() + Duration::from_secs(seconds);
         loop {
@@ -125,8 +127,8 @@ impl Running {
         }
     }
 
-    /// Wait until the child has ended, a descriptor is ready, or orphans are to be
-    /// reaped. Returns the descriptors with their events.
+    /// Wait until the child has ended, a descriptor is ready, or it is time to reap
+    /// orphans. Returns the descriptors with their events.
     pub(crate) fn poll<'a>(
         &'a self,
         mut fds: Vec<PollFd<'a>>,
@@ -165,12 +167,12 @@ fn reap(child: Pid) -> Result<(Option<How>, bool)> {
 }
 
 /// The processes and mounts that did not exist before the test. The processes are
-/// killed, so that the VM can be shut down, unless they are to be kept.
-fn left(mounts: &str, keep: bool) -> Result<Vec<String>> {
+/// killed, so that the VM can be shut down, unless `keep` is set.
+fn leftovers(mounts: &str, keep: bool) -> Result<Vec<String>> {
     let end = Instant::now() + SETTLING;
     let mut left = loop {
         let (_, alone) = reap(Pid::from_raw(1))?;
-        // All processes except the kernel's are descendants of this one.
+        // All processes except kernel threads are descendants of this process.
         let left = if alone { Vec::new() } else { processes()? };
         if left.is_empty() || Instant::now() > end {
             break left;
@@ -195,7 +197,7 @@ fn mount_table() -> Result<String> {
     read_to_string(path).step(|| format!("read(2) {path}"))
 }
 
-/// All processes except this one and the kernel's.
+/// All processes except this process and the kernel threads.
 fn processes() -> Result<Vec<String>> {
     const PF_KTHREAD: u64 = 0x0020_0000;
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! The figures of the benches by commit, kept beside the book: `--record` adds a line, and
-//! writes the page that shows the last values and their change.
+//! The figures of the benchmarks by commit. `--record` adds a line to a file of the
+//! book, and writes the page that shows the last values and their changes.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -12,19 +12,19 @@ use common::step::Step;
 use super::record::{Figure, Record};
 use crate::checkout::root;
 
-/// One record a line, the oldest first.
+/// The file with one record per line, the oldest first.
 const DATA: &str = "book/data/bench.jsonl";
 
 const PAGE: &str = "book/src/bench-history.md";
 
-/// A value that is larger by this factor than the one before is marked.
+/// A value that is larger than the previous value by this factor is marked.
 const WORSE: f64 = 1.15;
 
 /// Add a record, and write the page.
 ///
 /// # Errors
-/// The checkout has changes that are not committed, so that no commit names the figures;
-/// read(2) or write(2) fails.
+/// The checkout has changes that are not committed, so the figures belong to no
+/// commit; read(2) or write(2) fails.
 pub(super) fn add(record: &Record) -> Result<()> {
     let commit = &record.machine.commit;
     ensure!(
@@ -55,7 +55,8 @@ fn read(data: &Path) -> Result<Vec<Record>> {
     text.lines().enumerate().map(record).collect()
 }
 
-/// The page: for each bench and machine, the last figures beside those before.
+/// The text of the page: for each benchmark and machine, the last figures and the
+/// previous figures.
 fn text(records: &[Record]) -> String {
     let mut text = HEAD.to_owned();
     let mut shown: Vec<(&str, String)> = Vec::new();
@@ -126,7 +127,7 @@ fn value(figure: &Figure) -> String {
     }
 }
 
-/// The change of the ratio where there is one, otherwise of the median.
+/// The change of the ratio, or of the median if there is no ratio.
 fn change(old: &Figure, new: &Figure) -> String {
     let (old, new) = match (old.ratio, new.ratio) {
         (Some(old), Some(new)) => (old, new),

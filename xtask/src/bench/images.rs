@@ -1,5 +1,5 @@
-//! `cargo xtask bench images`: what a pull costs, beside podman and skopeo, and what the
-//! number of layers costs at a start.
+//! `cargo xtask bench images`: the cost of a pull, in comparison with podman and
+//! skopeo, and the cost of many layers at a start.
 //!
 //! The registry is the distribution's `docker-registry`, on a port of 127.0.0.1.
 
@@ -28,28 +28,30 @@ use crate::command::must;
 use others::{Podman, Skopeo, Storage};
 use registry::Registry;
 
-/// What is aimed at: parts of what others take, ms, MiB.
+/// The targets: ratios to the times of other programs, ms, and MiB.
 const PODMAN: f64 = 0.8;
 const SKOPEO: f64 = 1.2;
 const AGAIN: f64 = 50.0;
 const MEMORY: f64 = 64.0;
 const TEN: f64 = 1.05;
 
-/// The image: its layers, the files of each, and the bytes of each file; 250 MB together.
+/// The image: the number of layers, of files in each layer, and of bytes in each
+/// file; together 250 MB.
 const LAYERS: usize = 6;
 const FILES: usize = 2320;
 const EACH: usize = 18_000;
 
-/// The image with one large layer: its files of 1 MiB.
+/// The image with one large layer: its number of files of 1 MiB.
 const LARGE: usize = 500;
 
-/// How often containers are started, at least.
+/// The minimum number of starts.
 const STARTS: u32 = 30;
 
-/// Measure.
+/// Run the benchmark.
 ///
 /// # Errors
-/// Not root; no docker-registry; a command that fails. Never a time.
+/// The user is not root; docker-registry is not installed; a command fails. A missed
+/// target is not an error.
 pub(super) fn images(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     if !common::rights::privileged() {
         bail!("the owners in a layer, and overlays, are root's: run it with sudo");
@@ -89,7 +91,7 @@ impl Bench {
         must(&mut self.place.ours(words))
     }
 
-    /// Push an image that is here: its name in the registry.
+    /// Push a local image. Returns its name in the registry.
     fn push(&self, image: &str) -> Result<String> {
         let name = self.registry.image(image);
         self.must(&["tag", image, &name])?;
@@ -97,7 +99,8 @@ impl Bench {
         Ok(name)
     }
 
-    /// Put the image of six layers into the registry.
+    /// Create the image with six layers, and push it. Returns its name in the
+    /// registry.
     fn six(&self) -> Result<String> {
         let tree = self.place.path("tree");
         let mut random = Random(3);
@@ -123,7 +126,8 @@ impl Bench {
         self.push(&format!("six-{}", LAYERS - 1))
     }
 
-    /// And the one with one large layer.
+    /// Create the image with one large layer, and push it. Returns its name in the
+    /// registry.
     fn large(&self) -> Result<String> {
         let tree = self.place.path("tree");
         fs::create_dir_all(&tree).step(|| "mkdir(2)")?;
@@ -139,15 +143,16 @@ impl Bench {
         Ok(name)
     }
 
-    /// A new directory. Nothing is removed before the end: ext4 without a journal skips the
-    /// inodes that were freed in the last minute, and the next contestant would pay.
+    /// A new directory. No directory is removed before the end: ext4 without a
+    /// journal skips inodes that were freed in the last minute, which would slow
+    /// down the next contestant.
     fn fresh(&self) -> PathBuf {
         let number = self.made.get() + 1;
         self.made.set(number);
         self.place.path(&format!("fresh-{number}"))
     }
 
-    /// A pull into this state directory.
+    /// The command that pulls an image into this state directory.
     fn pull(&self, name: &str, state: &Path) -> Command {
         let mut command = self.place.ours(&["pull", "-q", name]);
         command.env("MYDOCKER_ROOT", state);
@@ -208,12 +213,13 @@ impl Bench {
         Ok(lines)
     }
 
-    /// The same files in ten layers, and in one.
+    /// Compare starts of two images with the same files: one has ten layers, the
+    /// other has one layer.
     fn starts(&self) -> Result<Vec<Line>> {
         let tar = shown(&self.place.path("flat.tar"));
         // `export` keeps the empty files of a container's mounts in /etc, which
-        // `commit` leaves out. Without them, each start would have to create them. So
-        // both images have them.
+        // `commit` leaves out. Without these files, each start would have to create
+        // them. Therefore both images contain them.
         let flatten = |name: &str| {
             self.must(&["export", "-o", &tar, "ten"])?;
             self.must(&["import", &tar, name])
@@ -251,7 +257,8 @@ impl Bench {
     }
 }
 
-/// How long the work takes, in ms. Nothing that was written before is written meanwhile.
+/// The time that `work` takes, in ms. Earlier writes are synced first, so that they
+/// do not happen during the work.
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
     go_on()?;
     nix::unistd::sync();
@@ -260,7 +267,7 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
     Ok(begun.elapsed().as_secs_f64() * 1e3)
 }
 
-/// The most memory that a command has used, in MiB.
+/// The peak memory of a command, in MiB.
 ///
 /// # Source
 /// proc_pid_status(5), "VmHWM"
@@ -283,7 +290,7 @@ fn peak(command: &mut Command) -> Result<f64> {
     }
 }
 
-/// Files as compressible as programs are.
+/// Write files that are as compressible as programs.
 fn files(directory: &Path, random: &mut Random) -> Result<()> {
     for number in 0..FILES {
         let directory = directory.join((number / 100).to_string());

@@ -67,7 +67,8 @@ impl BenchDirs {
     pub(super) fn ours(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(words).env("MYDOCKER_ROOT", &self.state);
-        // With this developer's setting, creating an error takes 2 ms longer.
+        // If a developer has set this variable, the creation of an error takes 2 ms
+        // longer.
         command.env_remove("RUST_BACKTRACE");
         command.stdout(Stdio::null());
         command
@@ -99,7 +100,7 @@ pub(super) enum Aim {
     Ratio(f64),
     /// The maximum of our time minus the contestant's time, in ms.
     More(f64),
-    /// No target: it is only shown.
+    /// No target: the value is only printed.
     None,
 }
 
@@ -139,12 +140,15 @@ fn ending() -> SigSet {
     [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect()
 }
 
-/// Block the signals that would kill this process without clean-up. Before each
-/// timed command, pending signals are checked. Commands do not inherit the mask.
+/// Block the signals that would kill this process without clean-up. [`go_on`]
+/// checks for pending signals before each timed command. Commands do not inherit the
+/// mask.
 pub(super) fn block_signals() -> Result<()> {
     ending().thread_block().step(|| "pthread_sigmask(3)")
 }
 
+/// Check that no signal asks this process to end.
+///
 /// # Errors
 /// A signal is pending.
 pub(super) fn go_on() -> Result<()> {
@@ -266,7 +270,7 @@ pub(super) fn figures(lines: &[Line]) -> Vec<Figure> {
         }
         let aim = match line.aim {
             Aim::Ratio(aim) => Some(aim),
-            // A ratio is not a target there.
+            // These targets are not ratios.
             Aim::Below(_) | Aim::More(_) | Aim::None => None,
         };
         figure.ratio(ratio(&first.values, &line.values)).aimed(aim)

@@ -1,4 +1,4 @@
-//! Measuring commands, and statistics of the results.
+//! Measure commands, and compute statistics of the results.
 
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use anyhow::Result;
 
 use super::peers::Contender;
 
-/// What happens before a timed run.
+/// The preparation for a timed run.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Heat {
     /// Idle time, in which the kernel finishes deferred work of the previous run.
     Cold,
-    /// A run of the same kind, so that one-time delays are not measured.
+    /// An untimed run of the same command, so that one-time delays are not measured.
     Hot,
 }
 
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_pairs_and_not_of_medians() {
+    fn the_ratio_is_the_median_of_the_ratios_of_pairs() {
         // The machine was ten times slower in the last two rounds.
         let (ours, theirs) = ([1.0, 10.0, 10.0], [2.0, 20.0, 40.0]);
         assert!((ratio(&ours, &theirs) - 0.5).abs() < 1e-9);

@@ -38,7 +38,7 @@ const GONE: f64 = 25.0;
 /// previous run under a lock, for which the next run would have to wait.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// A time limit that nothing here reaches.
+/// A time limit that is reached only after a failure.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The network, and the published port.
@@ -65,8 +65,8 @@ pub(super) fn net(runs: u32, state: Option<PathBuf>) -> Result<Record> {
     lines.extend(podman::lines(&host)?);
     lines.extend(host.ends()?);
     lines.extend(port::lines(&host)?);
-    // Two new hosts: on the first one, podman's firewall rules are left, and each
-    // start would check whether they drop packets.
+    // Use two new hosts. podman has left firewall rules on the first host, and each
+    // start there would check whether they drop packets.
     let full = Host::new(&program, &parent.join("net-full"), runs)?;
     let empty = Host::new(&program, &parent.join("net-empty"), runs)?;
     lines.extend(crowd::lines(&full, &empty)?);
@@ -104,7 +104,7 @@ impl Host {
         fs::create_dir_all(parent)
             .step(|| format!("mkdir(2) {}", parent.display()))?;
         let mut place = BenchDirs::new(program, parent, runs)?;
-        // A copy, as after an installation: see `bench life`.
+        // Use a copy of the program, as after an installation: see `bench life`.
         place.program = place.path("ch06-ports");
         fs::copy(program, &place.program).context("copy the program")?;
         let space = Space::new()?;

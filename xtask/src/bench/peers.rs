@@ -1,4 +1,4 @@
-//! Other container runtimes: found, installed, and run with the same work.
+//! Find and install other container runtimes, and run them with the same work.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ impl<'a> Contender<'a> {
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.words).stdin(Stdio::null());
-        // The same PATH for all: `true` is searched in it.
+        // All programs get the same PATH, because they search `true` in it.
         command.env_clear().env("PATH", PATH);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

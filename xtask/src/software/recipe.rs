@@ -1,21 +1,23 @@
-//! What is in each image.
+//! The recipes of the images.
 
-/// An image, and how it is made.
+/// The recipe of an image.
 #[derive(Debug)]
 pub(super) struct Image {
     pub(super) name: &'static str,
-    /// Which packages mmdebstrap(1) takes beside those that are named.
+    /// The set of packages that mmdebstrap(1) installs in addition to `packages`.
     pub(super) variant: &'static str,
     pub(super) packages: &'static [&'static str],
     /// A script for /usr/local/bin: its name, and its text.
     pub(super) program: Option<(&'static str, &'static str)>,
-    /// Commands in the tree when the packages are installed; without single quotes.
+    /// Commands that are executed in the tree after the packages are installed. They
+    /// must not contain single quotes.
     pub(super) script: &'static str,
     /// Arguments of umoci-config(1).
     pub(super) config: &'static [&'static str],
 }
 
-/// The entrypoint of redis. Root gives the data to the user redis, and becomes that user.
+/// The entrypoint of redis. As root, it gives the data to the user redis, then
+/// becomes this user.
 const START: &str = r#"#!/bin/sh
 set -e
 if [ "$(id -u)" = 0 ]; then
@@ -28,7 +30,7 @@ exec "$@"
 /// A package that the page installs in a container.
 pub(super) const DEB: &str = "hello";
 
-/// The image that the others are made from: a Debian with bash and apt.
+/// The base of the other images: Debian with bash and apt.
 pub(super) const BASE: Image = Image {
     name: "debian",
     variant: "apt",
@@ -49,7 +51,7 @@ pub(super) const IMAGES: [Image; 2] = [
         variant: "custom",
         packages: &["nginx-light"],
         program: None,
-        // The log is the output of the container.
+        // nginx writes its log to the output of the container.
         script: "ln -sf /dev/stdout /var/log/nginx/access.log; \
                  ln -sf /dev/stderr /var/log/nginx/error.log",
         config: &[
@@ -86,7 +88,7 @@ pub(super) const REGISTRY: Image = Image {
     variant: "",
     packages: &["libc6", "docker-registry"],
     program: None,
-    // The package's own configuration asks for a password.
+    // With the package's own configuration, the registry requires a password.
     script: "printf 'version: 0.1\\n\
              storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}\\n\
              http: {addr: \":5000\", secret: mydocker}\\n' \
@@ -101,7 +103,8 @@ pub(super) const REGISTRY: Image = Image {
     ],
 };
 
-/// Files that dpkg leaves out, also later in the containers.
+/// Files that dpkg does not install, neither in the images nor later in the
+/// containers.
 pub(super) const LEFT_OUT: [&str; 7] = [
     "/usr/share/doc/*",
     "/usr/share/info/*",
@@ -112,7 +115,7 @@ pub(super) const LEFT_OUT: [&str; 7] = [
     "/usr/lib/x86_64-linux-gnu/gconv/*",
 ];
 
-/// What belongs to no layer.
+/// The paths that are left out of every layer.
 pub(super) const VOLATILE: [&str; 10] = [
     "dev/*",
     "proc/*",
@@ -126,7 +129,7 @@ pub(super) const VOLATILE: [&str; 10] = [
     "var/log/dpkg.log",
 ];
 
-/// The packages on whose versions the images depend.
+/// The packages whose versions determine the images.
 pub(super) fn packages() -> Vec<&'static str> {
     let images = [&BASE, &REGISTRY].into_iter().chain(&IMAGES);
     let mut all: Vec<&str> =

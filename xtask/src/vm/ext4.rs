@@ -1,5 +1,5 @@
-//! Writing a read-only disk with a filesystem: ext4 without a journal, written
-//! sequentially. Every cloud kernel has ext4 built in.
+//! Write the image of a read-only disk. Its filesystem is ext4 without a journal,
+//! and the image is written sequentially. Every cloud kernel has ext4 built in.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use super::tree::{Node, Tree};
 
 const BLOCK: usize = 4096;
 const INODE: usize = 128;
-/// The number of bits of a block.
+/// One block contains the bitmap of a group, with one bit for each block.
 const BLOCKS_PER_GROUP: usize = 8 * BLOCK;
 const ROOT: usize = 2;
 /// The first inode that is not reserved.
@@ -17,8 +17,8 @@ const FIRST: usize = 11;
 /// Incompatible features: directory entries contain the kind of file; contents are
 /// extents; a group's tables may be anywhere.
 const INCOMPAT: u32 = 0x2 | 0x40 | 0x200;
-/// Compatible feature: the superblock lists the groups with its copies (there are
-/// none).
+/// Compatible feature: the superblock lists the groups that contain a copy of it
+/// (here there are none).
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 const EXTENTS: u32 = 0x80000;
 
@@ -106,7 +106,7 @@ pub(crate) fn write(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
         (88, INODE),
         (92, COMPAT_SPARSE_SUPER2 as usize),
         (96, INCOMPAT as usize),
-        (372, 4), // 16 groups share a place for their tables
+        (372, 4), // 16 groups store their tables together
     ] {
         put(1024 + at, &long(value));
     }
@@ -139,8 +139,8 @@ pub(crate) fn write(tree: &Tree, out: &mut impl Write) -> io::Result<()> {
             put(at + 40, &file.content);
         } else {
             put(at + 32, &EXTENTS.to_le_bytes());
-            let run = usize::from(file.blocks() > 0);
-            put(at + 40, &[0x0a, 0xf3, run as u8, 0, 4, 0]);
+            let extents = usize::from(file.blocks() > 0);
+            put(at + 40, &[0x0a, 0xf3, extents as u8, 0, 4, 0]);
             put(at + 56, &short(file.blocks()));
             put(at + 60, &long(file.start));
         }
@@ -158,8 +158,8 @@ fn number(index: usize) -> usize {
     if index == 0 { ROOT } else { FIRST - 1 + index }
 }
 
-/// A bitmap: the first `used` of `count` inodes are in use; bits beyond them are
-/// set.
+/// A bitmap of `count` inodes, of which the first `used` are in use. The bits beyond
+/// `count` are set.
 fn inode_bitmap(used: usize, count: usize) -> Vec<u8> {
     let set = |bit: usize| bit < used || bit >= count;
     let byte = |at: usize| {
@@ -338,7 +338,8 @@ mod tests {
         let path = dir.path().join("image");
         std::fs::write(&path, image(&tree)).unwrap();
         let checked = Command::new("e2fsck").arg("-fn").arg(&path).output();
-        // If e2fsck is missing: the VM's kernel mounts such a disk in each test run.
+        // Without e2fsck, nothing is checked here. The VM's kernel still mounts such
+        // a disk in each test run.
         if let Ok(checked) = checked {
             let said = String::from_utf8_lossy(&checked.stdout).into_owned();
             assert!(checked.status.success(), "{said}");
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_too_large_for_one_run_is_refused() {
+    fn a_file_too_large_for_one_extent_is_refused() {
         let mut tree = Tree::default();
         tree.add("huge", Node::File(0o644, vec![0; BLOCKS_PER_GROUP * BLOCK]));
         let error = write(&tree, &mut io::sink()).unwrap_err();

@@ -1,4 +1,4 @@
-//! Kernels: found on this machine, or downloaded by its package manager.
+//! Find the VM's kernel on this machine, or download it with the package manager.
 
 use std::env;
 use std::fs::{self, File};
@@ -56,7 +56,7 @@ struct Record {
 /// `busybox` provides depmod(8).
 ///
 /// # Errors
-/// The kernel is not available: what was tried, and the remedy.
+/// The kernel is not available. The error names the attempts and the remedy.
 pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel> {
     let (name, image) = if is_series(wanted) {
         (wanted.to_owned(), None)
@@ -95,7 +95,7 @@ pub(crate) fn find(wanted: &str, cache: &Path, busybox: &Path) -> Result<Kernel>
     .hint(super::full)?;
     let text = serde_json::to_vec_pretty(&record)?;
     fs::write(new.join("record.json"), text).step(|| "write(2) record.json")?;
-    // Remove a kernel without a record, or with an old one.
+    // Remove a kernel that has no record or an outdated record.
     if directory.exists() {
         remove_tree(&directory)?;
     }
@@ -181,7 +181,7 @@ fn from_package(
     Ok(record)
 }
 
-/// Get the kernel from an image, with the modules at their usual path.
+/// Get the kernel from an image, and its modules from their usual path.
 fn from_image(
     image: &Path,
     scratch: &Path,
@@ -192,7 +192,7 @@ fn from_image(
     let shown = || image.display().to_string();
     let vmlinux = bzimage::vmlinux(&bytes).with_context(shown)?;
     let release = bzimage::release(&bytes).with_context(shown)?;
-    // First the ELF file, which QEMU loads itself, then the bzImage.
+    // Try the ELF file first, because QEMU loads it directly, then the bzImage.
     let mut images = Vec::new();
     images.extend(vmlinux.as_ref().map(|elf| ("vmlinux", elf)));
     if !bytes.starts_with(b"\x7fELF") {
@@ -212,7 +212,7 @@ fn from_image(
     Ok(Record { source: shown(), sha256, release, modules, beside })
 }
 
-/// The modules beside an image, as a digest of their names, sizes and times.
+/// A digest of the names, sizes and times of the modules beside an image.
 fn beside(image: &Path, release: &str) -> String {
     let mut files = Vec::new();
     if let Some(directory) = modules_beside(image, release) {
@@ -222,7 +222,8 @@ fn beside(image: &Path, release: &str) -> String {
     hexadecimal(&Sha256::digest(files.join("\n")))
 }
 
-/// Errors are ignored here: copying the modules reports them.
+/// Append the path, size and time of each file below a directory. Errors are ignored
+/// here, because copying the modules reports them.
 fn list(directory: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let Ok(about) = entry.metadata() else { continue };
@@ -246,7 +247,7 @@ fn modules_beside(image: &Path, release: &str) -> Option<PathBuf> {
     places.into_iter().find(|place| place.is_dir())
 }
 
-/// Create modules.dep by depmod(8), because packages do not contain it.
+/// Create modules.dep with depmod(8), because packages do not contain it.
 fn with_lists(
     from: &Path,
     release: &str,
@@ -256,8 +257,8 @@ fn with_lists(
     if from.join("modules.dep").exists() {
         return Ok(from.to_owned());
     }
-    // The directory must not be changed: create the lists in a copy with links to
-    // it.
+    // Do not change the directory. Create the lists in a copy that consists of hard
+    // links.
     let base = scratch.join("depmod");
     let copy = base.join("lib/modules").join(release);
     link_tree(from, &copy)?;

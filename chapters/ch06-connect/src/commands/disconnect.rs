@@ -49,7 +49,7 @@ impl Execute for Disconnect {
         })?;
         take_back(&networks, &home, &network, &members, me)?;
         if undo::first_network(&home.notes()?).as_ref() == Some(&network.name) {
-            // take_back() has told the supervisor, which releases the ports.
+            // take_back() has informed the supervisor, which releases the ports.
             home.note_ports_released()?;
         }
         let firewall = Firewall::unless(self.no_firewall);
@@ -58,9 +58,9 @@ impl Execute for Disconnect {
     }
 }
 
-/// Remove the device, the names and the address. The process that owns the
-/// connection's firewall rules is told to remove them. The address comes last, so
-/// that the command can be repeated if it is killed before.
+/// Remove the device, the names and the address. Also request the process that owns
+/// the connection's firewall rules to remove them. The address is removed last, so
+/// that a command that was killed can be repeated.
 ///
 /// # Errors
 /// EPERM if the caller lacks CAP_NET_ADMIN; a file cannot be written.

@@ -28,7 +28,7 @@ const ROOM: u64 = 8 << 20;
 pub(super) struct Places {
     /// The file that the user named.
     pub(super) named: Option<PathBuf>,
-    /// PATH: for busybox and for package managers.
+    /// PATH, in which busybox and package managers are searched.
     pub(super) path: OsString,
 }
 
@@ -64,10 +64,10 @@ type Source = fn(&Places, &Path) -> Result<Found>;
 /// Try all sources in order; `scratch` is a directory to work in.
 ///
 /// # Errors
-/// `$MYDOCKER_BUSYBOX` is set and not usable; ENOSPC; otherwise the errors of all
-/// sources.
+/// `$MYDOCKER_BUSYBOX` is set and not usable; ENOSPC; all sources fail. In the last
+/// case, the error contains the error of each source.
 pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
-    // A user who names a busybox wants exactly this one.
+    // If the user names a busybox, no other busybox is used.
     if let Some(path) = &places.named {
         return named(path).context("MYDOCKER_BUSYBOX");
     }
@@ -99,7 +99,8 @@ pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
 /// The source that [`find`] would probably use, without downloading.
 ///
 /// # Errors
-/// As [`find`].
+/// `$MYDOCKER_BUSYBOX` is set and not usable; there is no static busybox and no
+/// package manager.
 pub(super) fn first(places: &Places) -> Result<String> {
     if let Some(path) = &places.named {
         let found = named(path).context("MYDOCKER_BUSYBOX")?;
@@ -171,7 +172,7 @@ fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
     bail!(reason)
 }
 
-/// Debian and its derivatives.
+/// Get busybox from Debian or a derivative.
 fn apt(places: &Places, scratch: &Path) -> Result<Found> {
     let work = scratch.join("apt");
     let apt = Apt::new(&places.path, &work, &say)?;
@@ -181,7 +182,7 @@ fn apt(places: &Places, scratch: &Path) -> Result<Found> {
     unpacked(&tree, &package)
 }
 
-/// Alpine.
+/// Get busybox from Alpine.
 fn apk(places: &Places, scratch: &Path) -> Result<Found> {
     places.run(Command::new("apk").arg("--version"))?;
     let work = scratch.join("apk");
@@ -204,7 +205,7 @@ fn apk(places: &Places, scratch: &Path) -> Result<Found> {
     unpacked(&tree, &package)
 }
 
-/// Fedora and its derivatives.
+/// Get busybox from Fedora or a derivative.
 fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
     places.run(Command::new("dnf").arg("--version"))?;
     let work = scratch.join("dnf");
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_source_the_error_lists_what_was_tried() {
+    fn without_a_source_the_error_lists_all_attempts() {
         let machine = Machine::new();
         machine.program("path/busybox", "#!/bin/sh\n");
         machine.program("path/apk", "#!/bin/sh\necho no route >&2; exit 1\n");

@@ -1,4 +1,4 @@
-//! Other programs that pull: podman, and skopeo with tar.
+//! Other programs that pull images: podman, and skopeo with tar.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,12 @@ use crate::install::on_path;
 /// podman.
 pub(super) struct Podman(PathBuf);
 
-/// Where podman stores images. It makes a mount there, which goes with this.
+/// The directory in which podman stores images. podman creates a mount in it, which
+/// is unmounted when this value is dropped.
 pub(super) struct Storage(PathBuf);
 
 impl Podman {
-    /// It, if it is installed.
+    /// Find podman, if it is installed.
     pub(super) fn find() -> Option<Podman> {
         let program = on_path("podman");
         if program.is_none() {
@@ -29,7 +30,7 @@ impl Podman {
         program.map(Podman)
     }
 
-    /// A pull into this storage.
+    /// The command that pulls an image into this storage.
     pub(super) fn pull(&self, name: &str, storage: &Storage) -> Command {
         let path = |name: &str| storage.0.join(name);
         let mut command = Command::new(&self.0);
@@ -46,14 +47,15 @@ impl Podman {
 }
 
 impl Storage {
-    /// An empty one.
+    /// Create an empty storage directory.
     ///
     /// # Errors
     /// mkdir(2) or write(2) fails.
     pub(super) fn new(directory: PathBuf) -> Result<Storage> {
         let step = || format!("write(2) in {}", directory.display());
         fs::create_dir_all(&directory).step(step)?;
-        // Locks in shared memory would stay there.
+        // By default, podman keeps locks in shared memory, and they would remain
+        // there.
         let settings = "[engine]\nlock_type = \"file\"\nevents_logger = \"none\"\n";
         fs::write(directory.join("conf"), settings).step(step)?;
         Ok(Storage(directory))
@@ -62,7 +64,7 @@ impl Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        // There is none if podman failed before it.
+        // The mount does not exist if podman failed earlier.
         let _ = umount2(&self.0.join("root/overlay"), MntFlags::MNT_DETACH);
     }
 }
@@ -71,7 +73,7 @@ impl Drop for Storage {
 pub(super) struct Skopeo(PathBuf);
 
 impl Skopeo {
-    /// It, if it is installed.
+    /// Find skopeo, if it is installed.
     pub(super) fn find() -> Option<Skopeo> {
         let program = on_path("skopeo");
         if program.is_none() {
@@ -80,7 +82,7 @@ impl Skopeo {
         program.map(Skopeo)
     }
 
-    /// Copy an image to a directory, and unpack its layers one above the other.
+    /// Copy an image to a directory, and unpack all its layers into one directory.
     ///
     /// # Errors
     /// A command fails.

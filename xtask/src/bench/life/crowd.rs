@@ -1,5 +1,5 @@
-//! A start beside thousands of running containers. This process holds their lock
-//! files: a start sees nothing else of a running container.
+//! A start beside thousands of running containers. The containers are simulated:
+//! this process locks their lock files, because a start reads no other file of them.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -70,9 +70,9 @@ fn allow_files(wanted: usize) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).step(|| "setrlimit(2)")
 }
 
-/// Compare two state directories: one contains only busybox, the other one also many
-/// containers. In each, our program and the straight-line program start a container,
-/// in turn.
+/// Compare two state directories. The first contains only busybox. The second also
+/// contains many containers. Our program and the straight-line program take turns to
+/// start a container in each directory.
 pub(super) fn lines(
     program: &Path,
     line: &Path,
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crowd_holds_its_locks_and_leaves_no_files() {
+    fn a_crowd_keeps_its_locks_and_leaves_no_files() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::at(dir.path());
         let crowd = Crowd::new(&state).unwrap();

@@ -18,7 +18,7 @@ use crate::bench::peers::{Work, config};
 use crate::bench::private_mounts::PrivateMounts;
 use crate::install::on_path;
 
-/// A time limit that nothing here reaches.
+/// A time limit that is reached only after a failure.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// podman's settings, and the parent cgroup of its containers.
@@ -43,8 +43,8 @@ pub(super) struct Other<'a> {
     apart: Option<&'a PrivateMounts>,
 }
 
-/// All programs that are installed and work here. For the others, the reason is
-/// printed.
+/// All programs that are installed and work here. For each other program, the reason
+/// is printed.
 pub(super) fn all<'a>(
     work: &Work,
     program: &[&str],
@@ -57,7 +57,7 @@ pub(super) fn all<'a>(
             continue;
         };
         let other = Other::new(name, path, work, program, apart)?;
-        // Remove what a killed benchmark has left.
+        // Remove the containers of a benchmark that was killed.
         other.sweep();
         match other.within(|| other.start("try").and_then(|()| other.remove("try")))
         {
@@ -86,7 +86,7 @@ impl<'a> Other<'a> {
         let (global, run, list, remove) = if name == "podman" {
             let root = ["--root", &shown(&state.join("root"))];
             let run = ["--runroot", &shown(&state.join("run"))];
-            // By default, these files are in /run and /dev/shm, and stay there.
+            // By default, these files are in /run and /dev/shm, and remain there.
             let tmp = ["--tmpdir", &shown(&state.join("tmp"))];
             let file = state.join(CONF);
             fs::write(&file, "[engine]\nlock_type = \"file\"\n")
@@ -185,11 +185,12 @@ impl<'a> Other<'a> {
     }
 }
 
-/// How long podman's monitor may need to end after `podman run` has returned.
+/// The time limit for podman's monitor to end after `podman run` has returned.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Remove the parent cgroup of podman's containers, and its monitors' cgroup in it: podman
-/// leaves both. A monitor that is still ending keeps its group busy.
+/// Remove the parent cgroup of podman's containers, and the cgroup of the monitors
+/// in it, because podman removes neither. A monitor that is still ending keeps its
+/// cgroup busy.
 pub(in crate::bench) fn remove_groups() {
     let deadline = Instant::now() + MONITOR_TIMEOUT;
     for hierarchy in Layout::find().map_or(Vec::new(), |it| it.hierarchies) {

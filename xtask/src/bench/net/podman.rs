@@ -1,4 +1,4 @@
-//! A start with a network, beside `podman run --network bridge`.
+//! A start with a network, in comparison with `podman run --network bridge`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,17 @@ use crate::bench::life::others::{LIMITS, PARENT, remove_groups};
 use crate::bench::private_mounts::PrivateMounts;
 use crate::install::on_path;
 
-/// Ours may take so much of podman's time.
+/// The target: the maximum of our time divided by podman's time.
 const RATIO: f64 = 0.1;
 
-/// podman, with all its state in a directory of the bench.
+/// podman, with all its state in a directory of the benchmark.
 struct Podman {
     program: PathBuf,
     state: PathBuf,
-    /// The root of its containers.
+    /// The root filesystem of its containers.
     root: PathBuf,
-    /// A host of its own: the rules that it leaves there would cost our starts a probe.
+    /// A separate host, because podman leaves firewall rules. On a shared host, each
+    /// of our starts would have to check them.
     space: Space,
     mounts: PrivateMounts,
 }
@@ -37,7 +38,8 @@ impl Drop for Podman {
     }
 }
 
-/// The lines of podman, where it is installed and does run something here.
+/// The lines for podman; empty if it is not installed or cannot run a container
+/// here.
 pub(super) fn lines(host: &Host) -> Result<Vec<Line>> {
     let Some(program) = on_path("podman") else {
         println!("podman: not installed");
@@ -62,7 +64,8 @@ impl Podman {
         let state = host.place.path("podman");
         fs::create_dir_all(&state)
             .step(|| format!("mkdir(2) {}", state.display()))?;
-        // Else they lie in /dev/shm and in /etc, and stay there.
+        // By default, locks are in /dev/shm and networks in /etc, and they would
+        // remain there.
         let networks = state.join("networks");
         let conf = format!(
             "[engine]\nlock_type = \"file\"\n[network]\nnetwork_config_dir = {:?}\n",
@@ -83,7 +86,7 @@ impl Podman {
         Ok(Podman { program, state, root, space, mounts })
     }
 
-    /// How long it takes until a container's program has printed a line, in ms.
+    /// The time until a container's program has printed a line, in ms.
     fn start(&self) -> Result<f64> {
         let mut run = self.run();
         self.space.within(|| self.mounts.within(|| until_ready(&mut run)))
