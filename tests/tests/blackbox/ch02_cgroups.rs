@@ -510,8 +510,8 @@ fn invalid_arguments_are_reported_and_leave_no_group() {
         contains("pids.max: EINVAL").and(contains("does not accept this value")),
     );
     let (mine, others) = match is_v2() {
-        true => ("v2 has memory.max", "memory.limit_in_bytes=1"),
-        false => ("v1 has cpu.shares", "cpu.weight=1"),
+        true => ("use memory.max of cgroup v2", "memory.limit_in_bytes=1"),
+        false => ("use cpu.shares of cgroup v1", "cpu.weight=1"),
     };
     run(&lab, &["set", "box", others]).code(125).stderr(contains(mine));
     run(&lab, &["set", "box", "gpu.max=1"])
