@@ -47,7 +47,7 @@ fn main() {
     assert!(fs::read_link("/proc/self/ns/user").is_ok());
     let volume = PathBuf::from(env::args_os().nth(1).unwrap());
     let root = PathBuf::from(env::var_os("MYDOCKER_ROOT").unwrap());
-    let record = read_whole::read(root.join("images/busybox")).unwrap();
+    let record = read_whole::read(root.join("images/names/busybox:latest")).unwrap();
     let record = String::from_utf8(record).unwrap();
     let mut layers = record.lines().filter_map(|line| line.strip_prefix("layer "));
     let layer = layers.next().unwrap();
