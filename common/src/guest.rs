@@ -145,7 +145,7 @@ impl GuestRoot {
     /// removed. Its directory is found or created as by [`GuestRoot::make`].
     ///
     /// # Errors
-    /// As [`GuestRoot::make`]; the path is a directory.
+    /// EEXIST if the name exists; ENOSPC; the path is a directory.
     pub fn make_plain_file(&self, guest: &Path) -> Result<GuestFile> {
         let name = guest.file_name().unwrap_or_default();
         let parent = guest.parent().unwrap_or(Path::new("/"));

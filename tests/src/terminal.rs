@@ -59,7 +59,7 @@ impl Terminal {
         }
     }
 
-    /// The same, with another time limit.
+    /// Wait for a text with another time limit.
     ///
     /// # Panics
     /// The text does not appear within this time.

@@ -45,7 +45,7 @@ pub(crate) fn check(lane: &str, executed: usize, skipped: usize) -> Result<()> {
 /// Like [`check`], for a part of a lane.
 ///
 /// # Errors
-/// As [`check`].
+/// The part executed fewer tests than its minimum, or the lane has no minimum.
 pub(crate) fn check_part(
     lane: &str,
     part: Option<Part>,

@@ -38,7 +38,7 @@ pub(crate) fn make(
     make_with(built, qemu, wanted, cgroup, accelerator, Tree::default())
 }
 
-/// The same, with additional files.
+/// Create a set with additional files, ready to boot.
 ///
 /// # Errors
 /// A part of it fails.

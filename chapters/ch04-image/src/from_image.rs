@@ -58,7 +58,7 @@ impl ImageAndCommand {
     /// `--trace` takes effect here.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// The working directory or the path of the state directory cannot be determined.
     pub fn plan(self, image: &Image) -> Result<Plan> {
         let command = command(self.entrypoint, self.words, &image.settings)?;
         cli::Run { trace: self.trace, command }.plan()

@@ -35,7 +35,8 @@ impl Adder {
     /// because the process of an ordinary user enters a user namespace here.
     ///
     /// # Errors
-    /// As [`Store::open`]; the user namespace cannot be read.
+    /// An older version created the images; mkdir(2) or chmod(2) fails; the user
+    /// namespace cannot be read.
     pub fn new(state: &State) -> Result<Adder> {
         let user_namespace = become_root()?;
         Ok(Adder { store: Store::open(state)?, user_namespace })

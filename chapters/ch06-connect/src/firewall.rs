@@ -31,7 +31,7 @@ const ARRIVES: Hook = Hook {
     place: HookPoint::Prerouting,
     priority: -100,
 };
-/// The same for packets that the host itself sends.
+/// Packets to a published port that the host itself sends get the container, too.
 const OWN: Hook =
     Hook { chain: "own", kind: "nat", place: HookPoint::Output, priority: -100 };
 /// Packets whose reply would not find the way back get the host's address as their

@@ -68,7 +68,7 @@ pub fn forward_chains(rules: &NftSocket, tables: &[Table]) -> Result<Vec<Chain>>
 /// were changed.
 ///
 /// # Errors
-/// As [`NftSocket::commit`].
+/// EPERM if the caller lacks CAP_NET_ADMIN, or if another process owns the table.
 pub fn accept(rules: &NftSocket, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
     change(rules, |batch| {
@@ -90,7 +90,7 @@ pub fn accept(rules: &NftSocket, bridge: &str) -> Result<Vec<Chain>> {
 /// Remove the rules of [`accept`]. Returns the chains that were changed.
 ///
 /// # Errors
-/// As [`NftSocket::commit`].
+/// EPERM if the caller lacks CAP_NET_ADMIN, or if another process owns the table.
 pub fn remove(rules: &NftSocket, bridge: &str) -> Result<Vec<Chain>> {
     let comment = format!("{COMMENT}{bridge}");
     change(rules, |batch| {

@@ -83,7 +83,7 @@ impl Client {
     /// A client that only logs in: it asks for no repository.
     ///
     /// # Errors
-    /// As [`Client::new`].
+    /// The registry's name is not a host.
     pub(crate) fn for_login(
         settings: &Settings,
         registry: &str,
@@ -123,7 +123,8 @@ impl Client {
     /// A URL in this repository: `manifests/latest`, `blobs/sha256:...`.
     ///
     /// # Errors
-    /// As [`Url::parse`].
+    /// The URL is not absolute, does not begin with http or https, or contains a
+    /// user name.
     pub fn url(&self, path: &str) -> Result<Url> {
         self.base.join(&format!("{}/{path}", self.repository))
     }
@@ -141,7 +142,8 @@ impl Client {
     /// the next attempt has the authorization.
     ///
     /// # Errors
-    /// As [`Transport::send`]; no authorization was given. A response with the
+    /// There is no connection; a timeout; a redirect from https to http; too many
+    /// redirects; no authorization was given. A response with the
     /// status 429, or 500 and above, is a transient failure. Every other response is
     /// returned, even if it reports an error.
     pub fn send(

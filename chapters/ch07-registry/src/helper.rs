@@ -62,7 +62,7 @@ impl Helper {
     /// Store credentials.
     ///
     /// # Errors
-    /// As [`Helper::get`].
+    /// The program is missing, or fails.
     pub(crate) fn store(
         &self,
         server: &str,
@@ -83,7 +83,7 @@ impl Helper {
     /// Remove credentials.
     ///
     /// # Errors
-    /// As [`Helper::get`].
+    /// The program is missing, or fails.
     pub(crate) fn erase(&self, server: &str) -> Result<()> {
         match self.run("erase", server.as_bytes())? {
             Ok(_) => Ok(()),

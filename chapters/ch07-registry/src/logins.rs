@@ -60,7 +60,7 @@ impl Logins {
     /// Read the file in this directory.
     ///
     /// # Errors
-    /// As [`Logins::open`].
+    /// The file cannot be read, or is not JSON.
     pub fn at(directory: PathBuf) -> Result<Logins> {
         let path = directory.join("config.json");
         let text = match fs::read(&path) {
@@ -144,7 +144,7 @@ impl Logins {
     /// Remove a login. Returns whether there was one.
     ///
     /// # Errors
-    /// As [`Logins::store`].
+    /// The file cannot be written; the credential helper fails.
     pub fn erase(&mut self, registry: &str) -> Result<bool> {
         let mut found = false;
         if let Some(helper) = self.helper(registry)? {

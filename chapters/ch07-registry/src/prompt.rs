@@ -51,7 +51,7 @@ impl Prompt {
     /// Ask, and read one line that the terminal does not show.
     ///
     /// # Errors
-    /// As [`Prompt::ask`]; tcsetattr(3) fails.
+    /// The answer is empty; read(2) or tcsetattr(3) fails.
     pub(crate) fn ask_secret(&mut self, question: &str) -> Result<String> {
         let modes = tcgetattr(&self.terminal).step(|| "tcgetattr(3)")?;
         let mut silent = modes.clone();

@@ -38,7 +38,8 @@ impl Url {
     /// The URL at which a registry's API begins. `plain` asks for http.
     ///
     /// # Errors
-    /// As [`Url::parse`].
+    /// The URL is not absolute, does not begin with http or https, or contains a
+    /// user name.
     pub fn of_registry(registry: &str, plain: bool) -> Result<Url> {
         // The host of Docker Hub's API differs from the host in the names of its
         // images.
@@ -50,7 +51,8 @@ impl Url {
     /// Resolve a location that may be relative to this URL.
     ///
     /// # Errors
-    /// As [`Url::parse`].
+    /// The URL is not absolute, does not begin with http or https, or contains a
+    /// user name.
     ///
     /// # Source
     /// RFC 3986, section 5.2, without the removal of "..": a server resolves it
@@ -76,7 +78,8 @@ impl Url {
     /// The same URL with one more parameter in its query.
     ///
     /// # Errors
-    /// As [`Url::parse`].
+    /// The URL is not absolute, does not begin with http or https, or contains a
+    /// user name.
     pub fn with_query(&self, key: &str, value: &str) -> Result<Url> {
         use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
         let value = utf8_percent_encode(value, NON_ALPHANUMERIC);

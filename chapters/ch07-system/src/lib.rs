@@ -46,7 +46,8 @@ pub use version::Version;
 /// values.
 ///
 /// # Errors
-/// As [`Defaults::of_this_process`]; the command exists only in Docker.
+/// An environment variable or an option of bocker's defaults has an invalid value;
+/// the command exists only in Docker.
 pub fn command_line(command: clap::Command) -> anyhow::Result<clap::Command> {
     missing::refuse(&defaults::command_of_this_process())?;
     let command = missing::options(spellings(command));

@@ -34,7 +34,8 @@ const BUFFER: usize = 64 << 10;
 /// the caller has root's rights.
 ///
 /// # Errors
-/// As [`unpack_stream`].
+/// The archive is damaged, truncated or ambiguous; a file cannot be created or
+/// written.
 pub fn unpack_file(archive: &Path, root: &Path) -> Result<()> {
     let file = File::open(archive).step(|| at("open(2)", archive))?;
     let keep =

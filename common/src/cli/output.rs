@@ -18,7 +18,7 @@ pub fn print(text: &str) -> Result<()> {
 /// Write these bytes, as [`print()`] does.
 ///
 /// # Errors
-/// As [`print()`].
+/// write(2) fails, and output is lost.
 pub fn write(bytes: &[u8]) -> Result<()> {
     let mut out = stdout().lock();
     // Flush here: an error in the destructor, when the process ends, would be lost.
@@ -30,7 +30,8 @@ pub fn write(bytes: &[u8]) -> Result<()> {
 
 /// Print this text, then report these errors.
 ///
-/// These errors, or an error of [`print()`].
+/// # Errors
+/// One of these errors; write(2) fails, and output is lost.
 pub fn report(text: &str, errors: Vec<Error>) -> Result<Exit> {
     let printed = print(text);
     step::join_errors(errors.into_iter().map(Err).chain([printed]))?;
@@ -40,7 +41,7 @@ pub fn report(text: &str, errors: Vec<Error>) -> Result<Exit> {
 /// Print this text, and a warning for each of these: a damaged record hides only itself.
 ///
 /// # Errors
-/// As [`print()`].
+/// write(2) fails, and output is lost.
 pub fn print_and_warn(text: &str, damaged: &[Error]) -> Result<Exit> {
     for error in damaged {
         step::warn(&step::report(error));

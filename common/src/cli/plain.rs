@@ -11,7 +11,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_unsafe(c))
 }
 
-/// The same for a text that must stay on one line, such as a cell of a table.
+/// Escape a text that must stay on one line, such as a cell of a table.
 #[must_use]
 pub fn on_one_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_unsafe)

@@ -116,7 +116,7 @@ pub trait Step<T> {
     /// The error of the call, as `TEXT: ENOENT: No such file or directory`.
     fn step<S: fmt::Display>(self, text: impl FnOnce() -> S) -> Result<T>;
 
-    /// The same for a call that only reads or checks. `--trace` does not show it.
+    /// Add the call's text to an error, without a trace: the call only reads or checks.
     ///
     /// # Errors
     /// The error of the call, as [`Step::step`] returns it.

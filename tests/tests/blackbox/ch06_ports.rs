@@ -93,7 +93,7 @@ fn client(answer: &str) -> Option<String> {
     Some(address.to_owned())
 }
 
-/// The same, as soon as the server listens. Before that, a connection is refused.
+/// Request the page as soon as the server listens. Before that, a connection is refused.
 fn answer(address: impl ToSocketAddrs + Copy) -> String {
     until(|| ask(address).is_ok());
     ask(address).unwrap()

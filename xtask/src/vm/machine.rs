@@ -223,10 +223,10 @@ impl Machine {
         self.shut_down(tests)
     }
 
-    /// The same, after the order was sent.
+    /// Read the VM's last message, after the order to end was sent.
     ///
     /// # Errors
-    /// As [`Machine::finish`].
+    /// The message or the status is wrong or missing: the results cannot be trusted.
     pub(crate) fn shut_down(&mut self, tests: u32) -> Result<()> {
         let expected = Event::Finished { tests };
         match self.next(SHUTDOWN_TIMEOUT) {
