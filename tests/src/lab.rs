@@ -21,7 +21,7 @@ use crate::watchdog::Watchdog;
 use crate::{Faulty, Snapshot, Traced, bin_dir, descendants};
 
 /// The time after which a run counts as hung.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The time limit for the leftovers of a test to disappear. The kernel removes a
 /// namespace only after its last process was reaped.
@@ -43,7 +43,7 @@ impl Lab {
     /// The user is not root: the test fails, it does not pass silently.
     #[must_use]
     pub fn new() -> Lab {
-        Lab::with_patience(PATIENCE)
+        Lab::with_patience(TIMEOUT)
     }
 
     /// Like [`Lab::new`], with another time limit of a run.
@@ -125,7 +125,7 @@ impl Lab {
     #[must_use]
     pub fn wrapped(&self, wrapper: &[&OsStr], name: &str) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::from_std(self.command(wrapper, name));
-        command.timeout(PATIENCE);
+        command.timeout(TIMEOUT);
         command
     }
 
@@ -181,7 +181,7 @@ impl Lab {
     #[must_use]
     pub fn as_user(&self, name: &str) -> assert_cmd::Command {
         let mut command = assert_cmd::Command::from_std(self.user_command(name));
-        command.timeout(PATIENCE);
+        command.timeout(TIMEOUT);
         command
     }
 

@@ -14,7 +14,7 @@ use nix::unistd::{Pid, tcgetpgrp};
 use crate::until::list_processes;
 
 /// The time limit for expected output.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The user's side.
 pub struct Terminal {
@@ -29,7 +29,7 @@ impl Terminal {
     #[must_use]
     pub fn run(command: Command) -> Terminal {
         let mut session = Session::spawn(command).expect("a program on a terminal");
-        session.set_expect_timeout(Some(PATIENCE));
+        session.set_expect_timeout(Some(TIMEOUT));
         let mut terminal = Terminal { session };
         terminal.resize(80, 24);
         terminal
@@ -66,7 +66,7 @@ impl Terminal {
     pub fn see_within(&mut self, text: &str, seconds: u64) -> String {
         self.session.set_expect_timeout(Some(Duration::from_secs(seconds)));
         let seen = self.see(text);
-        self.session.set_expect_timeout(Some(PATIENCE));
+        self.session.set_expect_timeout(Some(TIMEOUT));
         seen
     }
 
@@ -126,7 +126,7 @@ impl Terminal {
     #[track_caller]
     pub fn end(self) -> i32 {
         let pid = Pid::from_raw(self.pid());
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             match waitpid(pid, Some(WaitPidFlag::WNOHANG)).expect("waitpid(2)") {
                 WaitStatus::Exited(_, code) => return code,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::descendants::Stat;
 
 /// The time limit of a wait.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Wait until the condition is true.
 ///
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The condition is still false after two minutes.
 #[track_caller]
 pub fn until(mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !so() {
         assert!(
             Instant::now() < deadline,

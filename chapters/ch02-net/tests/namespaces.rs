@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, unshare};
 const BRIDGE: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 1);
 const GUEST: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 2);
 const MAC: [u8; 6] = [2, 0x42, 192, 168, 10, 2];
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Run a test in a thread with a new network namespace, and pass it a second one.
 fn between_namespaces(test: impl FnOnce(Route, File) + Send + 'static) {
@@ -109,9 +109,9 @@ fn a_peer_is_created_in_the_other_namespace_and_the_port_comes_up() {
         let start = Instant::now();
         let patience = Duration::from_millis(50);
         assert!(!host.wait_until_up("veth0", patience).unwrap());
-        assert!((patience..PATIENCE).contains(&start.elapsed()));
+        assert!((patience..TIMEOUT).contains(&start.elapsed()));
         inside.set_up("eth0").unwrap();
-        assert!(host.wait_until_up("veth0", PATIENCE).unwrap());
+        assert!(host.wait_until_up("veth0", TIMEOUT).unwrap());
         assert_eq!(host.link("veth0").unwrap().operstate, OPERSTATE_UP);
 
         // The name is already in use, here or there.
@@ -169,7 +169,7 @@ fn add_port_creates_a_port_of_the_bridge_without_ipv6_addresses() {
         assert_eq!((port.mtu, eth0.mtu), (1400, 1400));
         inside.set_without_ipv6("eth0").unwrap();
         inside.set_up("eth0").unwrap();
-        assert!(host.wait_until_up("veth0", PATIENCE).unwrap());
+        assert!(host.wait_until_up("veth0", TIMEOUT).unwrap());
         let of = |route: &Route, index| {
             let addresses = route.addresses().unwrap();
             addresses.iter().filter(|it| it.index == index).count()

@@ -16,7 +16,7 @@ use common::step::Step;
 
 /// The time limit of a package manager. It may download lists of 20 MB over a slow
 /// connection.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The disk space for the package lists. The compressed lists of Debian 12 need up
 /// to 28 MB.
@@ -176,7 +176,7 @@ impl<'a> Apt<'a> {
     }
 
     fn run(&self, command: &mut Command) -> Result<Said> {
-        run(command.env("PATH", &self.path), PATIENCE)
+        run(command.env("PATH", &self.path), TIMEOUT)
     }
 }
 

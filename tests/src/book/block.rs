@@ -64,7 +64,7 @@ impl Declared {
 
 /// The user of a command, according to its prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
+pub(crate) enum PromptUser {
     /// Root: `#`.
     Root,
     /// The ordinary user: `$`.
@@ -85,7 +85,7 @@ pub(crate) struct Step {
     /// The line number on the page, starting at 1.
     pub(crate) line: usize,
     /// The user and the command; `None` continues the previous command.
-    pub(crate) command: Option<(Who, String)>,
+    pub(crate) command: Option<(PromptUser, String)>,
     /// The lines that are typed later.
     pub(crate) typed: Vec<Typed>,
     /// The expected screen, including typed lines.
@@ -173,9 +173,11 @@ impl Block {
     }
 }
 
-fn outer(line: &str) -> Option<(Who, &str)> {
-    let root = line.strip_prefix("# ").map(|command| (Who::Root, command));
-    root.or_else(|| line.strip_prefix("$ ").map(|command| (Who::User, command)))
+fn outer(line: &str) -> Option<(PromptUser, &str)> {
+    let root = line.strip_prefix("# ").map(|command| (PromptUser::Root, command));
+    root.or_else(|| {
+        line.strip_prefix("$ ").map(|command| (PromptUser::User, command))
+    })
 }
 
 /// A prompt of busybox's shell, with the working directory: `/ # `, `~ $ `.
@@ -209,9 +211,9 @@ mod tests {
         let steps = block("", &text).unwrap().steps;
         let command = |step: &Step| step.command.clone().unwrap();
         assert_eq!(steps.len(), 3);
-        assert_eq!(command(&steps[0]), (Who::Root, "a 'x\n y'".to_owned()));
+        assert_eq!(command(&steps[0]), (PromptUser::Root, "a 'x\n y'".to_owned()));
         assert_eq!(steps[0].shown, ["out", "> out"]);
-        assert_eq!(command(&steps[1]), (Who::User, "b".to_owned()));
+        assert_eq!(command(&steps[1]), (PromptUser::User, "b".to_owned()));
         assert_eq!(steps[1].shown, ["/ # ls /", "bin"]);
         assert_eq!(steps[1].typed[0].prompt, "/ # ");
         assert_eq!(steps[1].typed[0].keys, "ls /");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{geteuid, gethostname};
 
-use super::block::{Block, Lane, Step, Who};
+use super::block::{Block, Lane, PromptUser, Step};
 use super::compare::{compare, lines};
 use super::page::Page;
 use super::shell::{HOME, Shell};
@@ -19,7 +19,7 @@ use crate::{Snapshot, descendants, user};
 
 /// A command that prints nothing for this time counts as hung. If half of the page's
 /// time limit is shorter, that time is used.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The time in which started processes may end.
 const SETTLING: Duration = Duration::from_secs(3);
@@ -123,8 +123,8 @@ impl Machine {
 /// The user of a shell, and whether it is on the second terminal.
 type Seat = (bool, bool);
 
-fn seat(who: Who, second: bool) -> Seat {
-    (who == Who::User, second)
+fn seat(who: PromptUser, second: bool) -> Seat {
+    (who == PromptUser::User, second)
 }
 
 /// The executor of a page: it types the commands and compares the output.
@@ -165,7 +165,7 @@ impl Reader<'_> {
         let seconds = std::env::var("MYDOCKER_TEST_SECONDS").ok();
         let seconds =
             seconds.and_then(|it| it.parse().ok()).map(Duration::from_secs);
-        let patience = seconds.map_or(PATIENCE, |limit| PATIENCE.min(limit / 2));
+        let patience = seconds.map_or(TIMEOUT, |limit| TIMEOUT.min(limit / 2));
         // Afterwards the shells wait for commands.
         for shell in shells.values_mut() {
             shell.run("true");
@@ -283,8 +283,8 @@ impl Reader<'_> {
 
     fn report(&mut self, step: &Step, what: &str) {
         let command = match &step.command {
-            Some((Who::Root, command)) => format!("# {command}"),
-            Some((Who::User, command)) => format!("$ {command}"),
+            Some((PromptUser::Root, command)) => format!("# {command}"),
+            Some((PromptUser::User, command)) => format!("$ {command}"),
             None => step.shown.first().cloned().unwrap_or_default(),
         };
         let (path, line) = (self.page.path.display(), step.line);

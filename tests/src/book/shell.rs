@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::block::Who;
+use super::block::PromptUser;
 use super::screen;
 use crate::{Terminal, probe, user};
 
@@ -46,7 +46,7 @@ pub(crate) struct Shell {
 
 impl Shell {
     /// Start a shell; its files are in `directory`, which is removed after the page.
-    pub(crate) fn start(who: Who, directory: &Path) -> Shell {
+    pub(crate) fn start(who: PromptUser, directory: &Path) -> Shell {
         fs::create_dir_all(directory).expect("mkdir(2)");
         let (command, go) = (directory.join("command"), directory.join("go"));
         mkfifo(&go, Mode::from_bits_truncate(0o644)).expect("mkfifo(3)");
@@ -58,8 +58,8 @@ impl Shell {
             &mark[1..]
         );
         let (mut shell, home) = match who {
-            Who::Root => (Command::new("sh"), "/root"),
-            Who::User => {
+            PromptUser::Root => (Command::new("sh"), "/root"),
+            PromptUser::User => {
                 let mut probe = Command::new(probe());
                 probe.args(["user", &user().to_string(), "sh"]);
                 (probe, HOME)

@@ -14,7 +14,7 @@ use predicates::str::contains;
 use serial_test::file_serial;
 
 /// The time that the kernel may need to remove a namespace.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A process in its own network namespace. It is killed when this value is dropped. Its
 /// PID is that of the host, because there is no PID namespace.
@@ -178,7 +178,7 @@ fn a_device_is_in_one_namespace_and_is_removed_with_it() {
     to_inhabitant();
     inhabitant.end();
     // The kernel removes one end with the namespace, and then the other end.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while there("blackbox0") {
         assert!(Instant::now() < deadline, "{}", here());
         sleep(Duration::from_millis(20));

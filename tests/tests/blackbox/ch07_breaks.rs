@@ -17,7 +17,7 @@ use serial_test::file_serial;
 use crate::ch07_pull::{registry, run};
 
 /// A timeout that is longer than any step of these tests.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The time during which a registry sends nothing.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -121,7 +121,7 @@ fn arrived(state: &Path, bytes: usize) {
         parts.map(|it| it.metadata().map_or(0, |about| about.len())).sum::<u64>()
     };
     while parts() < bytes as u64 {
-        assert!(begun.elapsed() < PATIENCE, "{} bytes have arrived", parts());
+        assert!(begun.elapsed() < TIMEOUT, "{} bytes have arrived", parts());
         sleep(Duration::from_millis(2));
     }
 }

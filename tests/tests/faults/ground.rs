@@ -13,7 +13,7 @@ use crate::table::{changes, errnos, row_of};
 use crate::trial::{Fault, Scene, Trial};
 
 /// A run that takes longer counts as a hang, also on a busy emulated machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The state directory in which the runs take place.
 pub(crate) struct Ground {
@@ -22,7 +22,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Ground {
-        let lab = Lab::with_patience(PATIENCE);
+        let lab = Lab::with_patience(TIMEOUT);
         // The first run enables controllers for inner groups. They stay enabled.
         lab.chapter("ch04-volume").args(RUN).arg("true").assert().success();
         Ground { lab }

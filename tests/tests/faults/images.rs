@@ -19,7 +19,7 @@ use tar::{Builder, Header};
 use crate::count;
 use calls::{CHANGES, OWN, errno};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The chapter of a command: the earliest one that has it.
 fn chapter(words: &[&str]) -> &'static str {
@@ -99,7 +99,7 @@ const TARS: usize = 8;
 
 impl Ground {
     fn new() -> Ground {
-        let mut lab = Lab::with_patience(PATIENCE);
+        let mut lab = Lab::with_patience(TIMEOUT);
         let mut builder = Builder::new(Vec::new());
         let mut header = Header::new_gnu();
         header.set_size(5);

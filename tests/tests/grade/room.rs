@@ -21,7 +21,7 @@ use crate::outcome::Outcome;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// The time within which an expected event must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The time within which a process must end.
 const FAREWELL: Duration = Duration::from_secs(20);
@@ -141,7 +141,7 @@ impl Room {
 
 /// Wait until `look` returns a value.
 pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
-    wait_within(PATIENCE, look)
+    wait_within(TIMEOUT, look)
 }
 
 fn wait_within<T>(

@@ -25,7 +25,7 @@ const MODULES: &str = "nf_tables nft_chain_nat nft_fib_ipv4 nft_masq nft_ct";
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// `pasta --version` takes a few milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The main job needs none of them, because it has no network.
 pub(crate) fn checks(who: Who) -> Vec<Check> {
@@ -184,7 +184,7 @@ fn pasta() -> Check {
     let Some(program) = found.into_iter().find(|file| file.is_file()) else {
         return Check::warn(id, "no pasta in PATH", fix);
     };
-    match run(Command::new(&program).arg("--version"), PATIENCE) {
+    match run(Command::new(&program).arg("--version"), TIMEOUT) {
         Ok(said) => {
             let text = String::from_utf8_lossy(&said.out).into_owned();
             let first =

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use common::state::remove_tree;
 use common::step::{Hint, Step};
-use provision::apt::{Apt, PATIENCE};
+use provision::apt::{Apt, TIMEOUT};
 use provision::command::run;
 use provision::room::room;
 use serde::{Deserialize, Serialize};
@@ -263,7 +263,7 @@ fn with_lists(
     let copy = base.join("lib/modules").join(release);
     link_tree(from, &copy)?;
     let mut depmod = Command::new(busybox);
-    run(depmod.args(["depmod", "-b"]).arg(&base).arg(release), PATIENCE)?;
+    run(depmod.args(["depmod", "-b"]).arg(&base).arg(release), TIMEOUT)?;
     Ok(copy)
 }
 

@@ -25,7 +25,7 @@ use common::state::Protocol;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// The maximum time to wait for an answer on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// The time to wait for an answer that must not arrive.
 const SILENCE: Duration = Duration::from_millis(400);
 
@@ -135,7 +135,7 @@ impl Host {
         address: &str,
         port: u16,
     ) -> String {
-        self.ask_for(PATIENCE, protocol, None, address, port)
+        self.ask_for(TIMEOUT, protocol, None, address, port)
     }
 
     /// Whether there is no answer, not even a refusal.
@@ -236,7 +236,7 @@ impl Lab {
             route.set_master(port, bridge).unwrap();
             route.set_hairpin(port, true).unwrap();
             container.add_route("0.0.0.0", 0, gateway);
-            assert!(route.wait_until_up(port, PATIENCE).unwrap());
+            assert!(route.wait_until_up(port, TIMEOUT).unwrap());
         }
         // These settings exist only after the module is loaded.
         if !Path::new("/proc/sys/net/bridge").exists() {

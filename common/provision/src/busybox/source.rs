@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::say;
-use crate::apt::{Apt, PATIENCE, only_file};
+use crate::apt::{Apt, TIMEOUT, only_file};
 use crate::command::{Said, run};
 use crate::room::{is_full, room};
 use common::archive::unpack_file;
@@ -43,13 +43,13 @@ impl Places {
     }
 
     fn run(&self, command: &mut Command) -> Result<Said> {
-        run(command.env("PATH", &self.path), PATIENCE)
+        run(command.env("PATH", &self.path), TIMEOUT)
     }
 }
 
 /// A busybox that was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct BusyboxSource {
     /// The file.
     pub(super) file: PathBuf,
     /// Whether the file is a tar of a whole root filesystem, not a program.
@@ -59,14 +59,14 @@ pub(super) struct Found {
 }
 
 /// A function that gets a busybox, with a directory to work in.
-type Source = fn(&Places, &Path) -> Result<Found>;
+type Source = fn(&Places, &Path) -> Result<BusyboxSource>;
 
 /// Try all sources in order; `scratch` is a directory to work in.
 ///
 /// # Errors
 /// `$MYDOCKER_BUSYBOX` is set and not usable; ENOSPC; all sources fail. In the last
 /// case, the error contains the error of each source.
-pub(super) fn find(places: &Places, scratch: &Path) -> Result<Found> {
+pub(super) fn find(places: &Places, scratch: &Path) -> Result<BusyboxSource> {
     // If the user names a busybox, no other busybox is used.
     if let Some(path) = &places.named {
         return named(path).context("MYDOCKER_BUSYBOX");
@@ -122,13 +122,13 @@ pub(super) fn first(places: &Places) -> Result<String> {
     )
 }
 
-fn named(path: &Path) -> Result<Found> {
+fn named(path: &Path) -> Result<BusyboxSource> {
     let file = fs::canonicalize(path).step(|| path.display().to_string())?;
     let name = file.display().to_string();
     let head = head(&file)?;
     // All tars since POSIX.1-1988 have this magic at byte 257.
     if head.get(257..262) == Some(b"ustar") {
-        return Ok(Found { file, is_tar: true, name });
+        return Ok(BusyboxSource { file, is_tar: true, name });
     }
     let packed = [
         ("gunzip", &b"\x1f\x8b"[..]),
@@ -141,7 +141,7 @@ fn named(path: &Path) -> Result<Found> {
         bail!("{name} is compressed: decompress it with {tool} first");
     }
     check(&file)?;
-    Ok(Found { file, is_tar: false, name })
+    Ok(BusyboxSource { file, is_tar: false, name })
 }
 
 fn head(file: &Path) -> Result<Vec<u8>> {
@@ -152,7 +152,7 @@ fn head(file: &Path) -> Result<Vec<u8>> {
     Ok(head)
 }
 
-fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
+fn on_path(places: &Places, _scratch: &Path) -> Result<BusyboxSource> {
     let mut reason = "not found".to_owned();
     for directory in env::split_paths(&places.path) {
         for name in ["busybox", "busybox.static", "busybox-static"] {
@@ -163,7 +163,7 @@ fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
             match check(&file) {
                 Ok(()) => {
                     let name = file.display().to_string();
-                    return Ok(Found { file, is_tar: false, name });
+                    return Ok(BusyboxSource { file, is_tar: false, name });
                 }
                 Err(error) => reason = format!("{error:#}"),
             }
@@ -173,7 +173,7 @@ fn on_path(places: &Places, _scratch: &Path) -> Result<Found> {
 }
 
 /// Get busybox from Debian or a derivative.
-fn apt(places: &Places, scratch: &Path) -> Result<Found> {
+fn apt(places: &Places, scratch: &Path) -> Result<BusyboxSource> {
     let work = scratch.join("apt");
     let apt = Apt::new(&places.path, &work, &say)?;
     let package = apt.download("busybox-static").hint(hints::state)?;
@@ -183,7 +183,7 @@ fn apt(places: &Places, scratch: &Path) -> Result<Found> {
 }
 
 /// Get busybox from Alpine.
-fn apk(places: &Places, scratch: &Path) -> Result<Found> {
+fn apk(places: &Places, scratch: &Path) -> Result<BusyboxSource> {
     places.run(Command::new("apk").arg("--version"))?;
     let work = scratch.join("apk");
     let tree = make(&work.join("tree"))?;
@@ -206,7 +206,7 @@ fn apk(places: &Places, scratch: &Path) -> Result<Found> {
 }
 
 /// Get busybox from Fedora or a derivative.
-fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
+fn dnf(places: &Places, scratch: &Path) -> Result<BusyboxSource> {
     places.run(Command::new("dnf").arg("--version"))?;
     let work = scratch.join("dnf");
     let tree = make(&work.join("tree"))?;
@@ -232,7 +232,7 @@ fn dnf(places: &Places, scratch: &Path) -> Result<Found> {
 }
 
 /// The busybox of an unpacked package.
-fn unpacked(tree: &Path, package: &Path) -> Result<Found> {
+fn unpacked(tree: &Path, package: &Path) -> Result<BusyboxSource> {
     let places =
         ["bin/busybox", "usr/bin/busybox", "sbin/busybox", "usr/sbin/busybox"];
     let static_ones = ["bin/busybox.static", "usr/bin/busybox.static"];
@@ -243,7 +243,7 @@ fn unpacked(tree: &Path, package: &Path) -> Result<Found> {
         .find(|place| place.is_file())
         .with_context(|| format!("{name} contains no busybox"))?;
     check(&file)?;
-    Ok(Found { file, is_tar: false, name })
+    Ok(BusyboxSource { file, is_tar: false, name })
 }
 
 fn make(directory: &Path) -> Result<PathBuf> {

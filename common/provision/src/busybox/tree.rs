@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::at;
-use super::source::{Found, applets};
+use super::source::{BusyboxSource, applets};
 use common::archive::unpack_file;
 use common::hints;
 use common::step::{Hint, Step};
@@ -47,7 +47,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// Fill the empty directory `root`.
-pub(super) fn build(found: &Found, root: &Path) -> Result<()> {
+pub(super) fn build(found: &BusyboxSource, root: &Path) -> Result<()> {
     if found.is_tar {
         return unpack_file(&found.file, root)
             .with_context(|| format!("unpack {}", found.file.display()));

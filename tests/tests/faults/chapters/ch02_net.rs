@@ -7,11 +7,11 @@ use blackbox::{Lab, Side};
 use nix::sys::signal::Signal;
 
 /// A run that takes longer counts as a hang.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[test]
 fn pair_leaves_nothing_if_its_host_side_is_killed_at_any_system_call() {
-    let lab = Lab::with_patience(PATIENCE);
+    let lab = Lab::with_patience(TIMEOUT);
     let mut killed = 0;
     for number in (0..).step_by(7) {
         let begun = Instant::now();
@@ -25,7 +25,7 @@ fn pair_leaves_nothing_if_its_host_side_is_killed_at_any_system_call() {
         run.signal(Side::Host, Signal::SIGKILL);
         // Returns when no descendant of it lives any more.
         assert_eq!(run.end(), 137, "{number}");
-        assert!(begun.elapsed() < PATIENCE, "{number}: a process still lives");
+        assert!(begun.elapsed() < TIMEOUT, "{number}: a process still lives");
         killed += 1;
     }
     // It makes about a hundred calls, most of them for the pair.

@@ -27,7 +27,7 @@ const RUN: [&str; 8] =
 const CREATE: [&str; 5] = ["network", "create", "--subnet", "10.231.6.0/24", "one"];
 
 /// A run that takes longer counts as a hang, also on a busy emulated machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The time that the kernel may take to remove the resources of a dead process.
 const SETTLING: Duration = Duration::from_secs(3);
@@ -75,7 +75,7 @@ impl Trial {
 }
 
 fn part(part: usize) {
-    let lab = Lab::with_patience(PATIENCE);
+    let lab = Lab::with_patience(TIMEOUT);
     ok(&lab, BIN, &CREATE);
     // The first run enables controllers for inner groups. They stay enabled.
     lab.chapter(BIN).args(RUN).assert().success();
