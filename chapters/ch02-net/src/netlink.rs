@@ -386,7 +386,7 @@ mod tests {
             }
         }
 
-        /// The kernel's errors have many numbers; those that are none must not panic.
+        /// A number that is not an errno must not cause a panic.
         #[test]
         fn any_errno_is_read_without_a_panic(code in any::<i32>(), done in any::<bool>()) {
             let kind = if done { NLMSG_DONE } else { NLMSG_ERROR };

@@ -65,7 +65,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(CHILD, &["statx"], &[], |what| what.ends_with("/true"),
         "the program is looked for in the other directories of PATH"),
     rule(CHILD, &["openat"], &[EACCES], |what| what.ends_with("/true"),
-        "who may not read a program may execute it"),
+        "a user may execute a program without read permission"),
     rule(HOST, &["openat", "statx", "unlinkat"], &[EACCES, EPERM], in_own_directory,
         "a directory that is closed to its owner is opened up, and removed then"),
     rule(HOST, &["rmdir"], &[], |what| what.contains("/mydocker-"),
@@ -76,7 +76,7 @@ pub(crate) const RULES: &[Rule] = &[
         "a device that may not be made is bound"),
     Rule { later: true, ..rule(HOST, &["openat"], &[EACCES],
         |what| what.contains("/running/"),
-        "a container whose lock this user may not open is somebody else's") },
+        "another user owns a container whose lock cannot be opened") },
 ];
 
 /// The rule that allows a run to end with 0.

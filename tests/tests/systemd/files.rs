@@ -24,7 +24,7 @@ const ETC: [(&str, &str); 7] = [
     ("pam.d/other", PAM),
 ];
 
-/// Everybody may log in. What matters is the session that systemd-logind(8) makes.
+/// Every user may log in. PAM is used only to create the session of systemd-logind(8).
 const PAM: &str = "auth sufficient pam_permit.so\naccount sufficient pam_permit.so\n\
                    session required pam_loginuid.so\nsession required pam_systemd.so\n";
 

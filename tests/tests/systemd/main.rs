@@ -42,7 +42,7 @@ fn an_ordinary_user_gets_limits_with_the_command_of_the_hint() {
         let inside =
             system.login(&format!("{HINT} --quiet mydocker exec web {cgroup}"));
         assert!(inside.out.contains("/mydocker-"), "{inside:?}");
-        // Another session sees the container, and is told how to enter its cgroup.
+        // Another session lists the container. For `exec`, the error has a hint.
         let listed = system.login("mydocker ps -q");
         assert_eq!(listed.out, started.out, "{listed:?}");
         let refused = system.login("mydocker exec web true");
