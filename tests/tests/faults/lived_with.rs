@@ -46,34 +46,41 @@ fn volumes_directory(what: &str) -> bool {
     what.starts_with("/tmp/") && !what.contains("/state")
 }
 
+/// Whether this is systemd's mark, or the group that keeps controllers enabled.
+fn is_of_systemd(what: &str) -> bool {
+    what == "/run/systemd/system" || what.ends_with("/mydocker.keep")
+}
+
 #[rustfmt::skip]
 pub(crate) const RULES: &[Rule] = &[
     rule(None, &["read", "write", "ppoll", "sendmsg", "recvmsg", "waitid"], &[EINTR],
-        any, "an interrupted call is made again"),
+        any, "the interrupted call is repeated"),
     rule(CHILD, &["openat2"], &[EAGAIN], any,
-        "openat2(2) that can't be sure about `..` is made again"),
+        "openat2(2) is repeated if another process may have changed the path"),
     rule(None, &["close"], &[], any,
-        "the descriptor is gone all the same, and no data of ours hang on it"),
+        "the descriptor is closed despite the error, and no data depends on it"),
     rule(None, &["mmap", "munmap"], &[], any,
-        "malloc(3) takes memory another way, or keeps what it could give back"),
+        "malloc(3) gets memory by another call, or does not return unused memory"),
     rule(HOST, &["statx"], &[], |what| what.is_empty(),
-        "the size of an open file only spares some reads"),
+        "the size of an open file only reduces the number of reads"),
     rule(HOST, &["statx"], &[], volumes_directory,
-        "what can't be looked at is made, and mkdir(2) says that it is there"),
+        "the directory is created, and mkdir(2) reports that it exists"),
     rule(HOST, &["statx"], &[], |what| what.ends_with("/running"),
-        "mkdir(2) says that it is there, and readdir(3) that it is a directory"),
+        "mkdir(2) reports that it exists, and readdir(3) that it is a directory"),
+    rule(HOST, &["statx"], &[], is_of_systemd,
+        "without systemd, no group keeps the controllers enabled"),
     rule(CHILD, &["statx"], &[], |what| what.ends_with("/true"),
-        "the program is looked for in the other directories of PATH"),
+        "the search continues in the other directories of PATH"),
     rule(CHILD, &["openat"], &[EACCES], |what| what.ends_with("/true"),
         "a user may execute a program without read permission"),
     rule(HOST, &["openat", "statx", "unlinkat"], &[EACCES, EPERM], in_own_directory,
-        "a directory that is closed to its owner is opened up, and removed then"),
+        "the mode of the directory is changed, and then it is removed"),
     rule(HOST, &["rmdir"], &[], |what| what.contains("/mydocker-"),
-        "a group that isn't removed at once is looked into, and removed then"),
+        "the processes of the group are killed, and then it is removed"),
     rule(HOST, &["rmdir", "unlink"], &[], |what| what.contains("/containers/"),
-        "what isn't removed at once is looked through, and removed then"),
+        "the content is removed first, and then the directory"),
     rule(CHILD, &["mknodat"], &[EPERM], any,
-        "a device that may not be made is bound"),
+        "the device of the host is mounted instead"),
     Rule { later: true, ..rule(HOST, &["openat"], &[EACCES],
         |what| what.contains("/running/"),
         "another user owns a container whose lock cannot be opened") },
