@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use anyhow::Result;
 use common::step::Step;
+use nix::errno::Errno;
 
 use crate::link::{Link, colons};
 use crate::route::Route;
@@ -47,6 +48,8 @@ pub fn list() -> Result<String> {
     let (addresses, links) = (route.addresses()?, route.links()?);
     let mut rows = vec![TITLES.map(str::to_owned)];
     for link in &links {
+        // The device may have been removed since the list was read.
+        let Some(netns_local) = netns_local(&route, link)? else { continue };
         let name = |index: u32| {
             let found = links.iter().find(|other| other.index == index);
             found.map_or_else(|| format!("if{index}"), |other| other.name.clone())
@@ -69,7 +72,7 @@ pub fn list() -> Result<String> {
             letters(link.flags),
             peer,
             link.master.map_or_else(|| "-".to_owned(), name),
-            netns_local(&route, link)?.to_owned(),
+            netns_local.to_owned(),
             addresses.join(" "),
         ]);
     }
@@ -83,17 +86,22 @@ fn letters(flags: u32) -> String {
 }
 
 /// Whether the device must stay in its namespace: reported by the kernel, or found
-/// by a test request.
-fn netns_local(route: &Route, link: &Link) -> Result<&'static str> {
+/// by a test request. `None` if the device does not exist any more.
+fn netns_local(route: &Route, link: &Link) -> Result<Option<&'static str>> {
     let known = match link.netns_local {
         Some(known) => Some(known),
         None => {
             let path = "/proc/thread-self/ns/net";
             let own = File::open(path).untraced(|| format!("open(2) {path}"))?;
-            route.probe_netns_local(&link.name, own.as_fd())?
+            match route.probe_netns_local(&link.name, own.as_fd()) {
+                Err(e) if e.root_cause().downcast_ref() == Some(&Errno::ENODEV) => {
+                    return Ok(None);
+                }
+                known => known?,
+            }
         }
     };
-    Ok(known.map_or("?", |known| if known { "yes" } else { "no" }))
+    Ok(Some(known.map_or("?", |known| if known { "yes" } else { "no" })))
 }
 
 /// Format rows as lines. Each column is as wide as its longest value.

@@ -25,9 +25,9 @@ use common::state::Protocol;
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// The maximum time to wait for an answer on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 /// The time to wait for an answer that must not arrive.
-const SILENCE: Duration = Duration::from_millis(400);
+pub(crate) const SILENCE: Duration = Duration::from_millis(400);
 
 /// A network namespace.
 #[derive(Clone)]
