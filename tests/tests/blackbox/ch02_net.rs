@@ -100,6 +100,21 @@ pub(crate) fn row<'a>(list: &'a str, name: &str) -> Option<Vec<&'a str>> {
 
 #[test]
 #[file_serial(machine)]
+fn list_omits_a_device_that_another_process_removes() {
+    let lab = Lab::new();
+    let inhabitant = Inhabitant::new(&lab);
+    // Before Linux 6.15, `list` sends a request for each device that it has read.
+    let script = "for k in 1 2; do
+                      while :; do \"$0\" make bridge b$k; \"$0\" remove b$k; done &
+                  done
+                  for n in $(seq 100); do \"$0\" list > /dev/null || break; done
+                  kill $(jobs -p); [ $n = 100 ]";
+    let mut command = inhabitant.enter(&lab, Path::new("sh"));
+    command.args(["-c", script]).arg(chapter()).assert().success().stderr("");
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_new_namespace_has_only_lo_and_lo_is_down() {
     let lab = Lab::new();
     // The flags of an interface that is up have bit 0 set; ip(8) prints the same.
