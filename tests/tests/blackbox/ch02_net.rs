@@ -106,9 +106,10 @@ fn list_omits_a_device_that_another_process_removes() {
     // Before Linux 6.15, `list` sends a request for each device that it has read.
     let script = "for k in 1 2; do
                       while :; do \"$0\" make bridge b$k; \"$0\" remove b$k; done &
+                      loops=\"$loops $!\"
                   done
                   for n in $(seq 100); do \"$0\" list > /dev/null || break; done
-                  kill $(jobs -p); [ $n = 100 ]";
+                  kill $loops; [ $n = 100 ]";
     let mut command = inhabitant.enter(&lab, Path::new("sh"));
     command.args(["-c", script]).arg(chapter()).assert().success().stderr("");
 }
