@@ -209,7 +209,7 @@ fn a_failed_start_leaves_nothing_even_if_the_container_would_stay() {
 }
 
 #[test]
-fn the_sweep_after_a_killed_host_side_keeps_only_started_containers() {
+fn the_sweep_after_a_killed_supervisor_keeps_only_started_containers() {
     let state = tempfile::tempdir().unwrap();
     for (hook, stays) in [
         ("prepare", 0),

@@ -3,6 +3,7 @@
 //! a failure.
 
 pub mod book;
+mod caller;
 mod containers;
 mod descendants;
 mod devices;
@@ -23,6 +24,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+pub use caller::Caller;
 pub use containers::{CAT, all, end, only, started};
 pub use descendants::living;
 pub use devices::assert_devices_unchanged;
@@ -32,7 +34,7 @@ pub use netlink::{
     add_forward_chain, add_rule, add_table, bridge_link, delete_table,
     loopback_address,
 };
-pub use one::{One, ROOT, USER, Who, is_alone, state_of};
+pub use one::{One, is_alone, state_of};
 pub use snapshot::{Snapshot, cgroup_roots, has_controller};
 pub use terminal::Terminal;
 pub use traced::{Side, Traced};

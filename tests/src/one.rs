@@ -2,35 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use crate::{Lab, until};
+use crate::{Caller, Lab, until};
 
 /// The chapter whose binary is used.
 const BIN: &str = "ch05-exec";
-
-/// A function of the lab that creates a command, as root or as an ordinary user.
-type AssertCommand = fn(&Lab, &str) -> assert_cmd::Command;
-type StdCommand = fn(&Lab) -> Command;
-
-/// The functions for the user: two kinds of commands, and the state directory.
-pub type Who = (AssertCommand, StdCommand, fn(&Lab) -> PathBuf);
-
-/// The commands run as root.
-pub const ROOT: Who = (Lab::chapter, |lab| lab.command(&[], BIN), Lab::state);
-
-/// The commands run as an ordinary user.
-pub const USER: Who = (Lab::as_user, |lab| lab.user_command(BIN), Lab::user_state);
 
 /// A container named `one`. It runs until this is dropped.
 pub struct One<'a> {
     /// The lab of the test.
     pub lab: &'a Lab,
-    /// The functions for the user.
-    pub who: Who,
+    /// The user of its state directory.
+    pub caller: Caller,
     /// The supervisor.
     pub host: Child,
     /// Whether its program was killed, so that it ends without further action.
@@ -40,8 +26,13 @@ pub struct One<'a> {
 impl One<'_> {
     /// Start it with these options and this script. This returns when the lock file
     /// contains its process, and the script has finished and created /ready.
-    pub fn new<'a>(lab: &'a Lab, who: Who, flags: &[&str], script: &str) -> One<'a> {
-        let mut command = who.1(lab);
+    pub fn new<'a>(
+        lab: &'a Lab,
+        caller: Caller,
+        flags: &[&str],
+        script: &str,
+    ) -> One<'a> {
+        let mut command = caller.command(lab, BIN);
         command.args(["run", "--name", "one"]).args(flags);
         command.args([
             "busybox",
@@ -50,10 +41,10 @@ impl One<'_> {
             &format!("{script}\n: > /ready; exec sleep 1000"),
         ]);
         let host = command.stdin(Stdio::null()).spawn().unwrap();
-        let one = One { lab, who, host, ends: false };
+        let one = One { lab, caller, host, ends: false };
         until(|| {
             let Some(id) = one.id() else { return false };
-            let state = one.who.2(lab);
+            let state = one.caller.state(lab);
             let noted = fs::read_to_string(state.join("running").join(&id));
             let ready = state.join("containers").join(&id).join("upper/ready");
             noted.is_ok_and(|text| text.contains("\nprocess ")) && ready.exists()
@@ -63,13 +54,14 @@ impl One<'_> {
 
     /// The container ID; `None` before it has claimed its name.
     pub fn id(&self) -> Option<String> {
-        let link = fs::read_link(self.who.2(self.lab).join("names/one"));
+        let link = fs::read_link(self.caller.state(self.lab).join("names/one"));
         Some(link.ok()?.to_str()?.to_owned())
     }
 
     /// The PID of its program on the host.
     pub fn pid(&self) -> i32 {
-        let file = self.who.2(self.lab).join("running").join(self.id().unwrap());
+        let file =
+            self.caller.state(self.lab).join("running").join(self.id().unwrap());
         let text = fs::read_to_string(file).unwrap();
         let note =
             text.lines().find_map(|line| line.strip_prefix("process ")).unwrap();
@@ -78,7 +70,7 @@ impl One<'_> {
 
     /// The command `exec` with these arguments.
     pub fn exec(&self, words: &[&str]) -> assert_cmd::Command {
-        let mut command = self.who.0(self.lab, BIN);
+        let mut command = self.caller.chapter(self.lab, BIN);
         command.arg("exec").args(words);
         command
     }
@@ -122,7 +114,11 @@ impl Drop for One<'_> {
         }
         let _ = self.host.wait();
         if self.id().is_some() {
-            self.who.0(self.lab, BIN).args(["rm", "one"]).assert().success();
+            self.caller
+                .chapter(self.lab, BIN)
+                .args(["rm", "one"])
+                .assert()
+                .success();
         }
     }
 }

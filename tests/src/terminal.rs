@@ -1,12 +1,14 @@
 //! A real pseudo-terminal, on which a test runs a program and types.
 
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use expectrl::session::OsSession;
-use expectrl::{Expect, Session};
+use expectrl::{Error, Expect, Session};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, tcgetpgrp};
@@ -28,8 +30,7 @@ impl Terminal {
     /// The command cannot be started.
     #[must_use]
     pub fn run(command: Command) -> Terminal {
-        let mut session = Session::spawn(command).expect("a program on a terminal");
-        session.set_expect_timeout(Some(TIMEOUT));
+        let session = Session::spawn(command).expect("a program on a terminal");
         let mut terminal = Terminal { session };
         terminal.resize(80, 24);
         terminal
@@ -49,25 +50,49 @@ impl Terminal {
     /// The text does not appear within two minutes.
     #[track_caller]
     pub fn see(&mut self, text: &str) -> String {
-        match self.session.expect(text) {
-            Ok(found) => String::from_utf8_lossy(found.before()).into_owned(),
-            Err(e) => {
-                let screen = self.look().unwrap_or_default();
-                let screen = String::from_utf8_lossy(&screen);
-                panic!("no {text:?} on the screen: {e}; it shows {screen:?}")
-            }
-        }
+        self.see_until(text, Instant::now() + TIMEOUT)
     }
 
     /// Wait for a text with another time limit.
     ///
     /// # Panics
     /// The text does not appear within this time.
+    #[track_caller]
     pub fn see_within(&mut self, text: &str, seconds: u64) -> String {
-        self.session.set_expect_timeout(Some(Duration::from_secs(seconds)));
-        let seen = self.see(text);
-        self.session.set_expect_timeout(Some(TIMEOUT));
-        seen
+        self.see_until(text, Instant::now() + Duration::from_secs(seconds))
+    }
+
+    #[track_caller]
+    fn see_until(&mut self, text: &str, end: Instant) -> String {
+        let mut closed = false;
+        loop {
+            let why = match self.session.check(text) {
+                Ok(found) if found.get(0).is_some() => {
+                    return String::from_utf8_lossy(found.before()).into_owned();
+                }
+                Ok(_) if Instant::now() < end => None,
+                Ok(_) => Some("the time is over".to_owned()),
+                // A program may write and end while the kernel, in read(2), has already
+                // looked for output and not yet for the end. The output is still there.
+                Err(Error::Eof) if !closed => {
+                    closed = true;
+                    continue;
+                }
+                Err(e) => Some(e.to_string()),
+            };
+            if let Some(why) = why {
+                let screen = self.look().unwrap_or_default();
+                let screen = String::from_utf8_lossy(&screen);
+                panic!("no {text:?} on the screen: {why}; it shows {screen:?}");
+            }
+            self.wait_for_output();
+        }
+    }
+
+    /// Sleep until there is output, the program's side is closed, or 100 ms are over.
+    fn wait_for_output(&self) {
+        let terminal = self.session.get_stream().as_fd();
+        let _ = poll(&mut [PollFd::new(terminal, PollFlags::POLLIN)], 100u8);
     }
 
     /// The new output, as raw bytes; `None` if the program's side is closed.

@@ -25,7 +25,7 @@ pub enum NamespaceCommands {
     Enter {
         /// Process ID, or the name of a held namespace
         #[arg(value_name = "PID|NAME")]
-        who: String,
+        target: String,
 
         /// The namespaces and the program.
         #[command(flatten)]
@@ -77,8 +77,8 @@ impl NamespaceCommands {
             NamespaceCommands::Unshare(words) => {
                 unshare(&words.choice.kinds(), &words.command)
             }
-            NamespaceCommands::Enter { who, words } => {
-                enter(&who, words.choice.kinds(), &words.command)
+            NamespaceCommands::Enter { target, words } => {
+                enter(&target, words.choice.kinds(), &words.command)
             }
             NamespaceCommands::Hold { name, process, choice } => {
                 hold(&name, process, &choice.kinds())?;

@@ -13,15 +13,15 @@ use crate::UserSpec;
 /// credentials(7), setuid(2)
 #[derive(Debug)]
 pub struct AsUser {
-    who: Option<UserSpec>,
+    user: Option<UserSpec>,
 }
 
 impl AsUser {
     /// Create the part for this user. `None` means the user of the image, or root if
     /// the image names none.
     #[must_use]
-    pub fn new(who: Option<UserSpec>) -> AsUser {
-        AsUser { who }
+    pub fn new(user: Option<UserSpec>) -> AsUser {
+        AsUser { user }
     }
 }
 
@@ -32,19 +32,19 @@ impl Part for AsUser {
     }
 
     fn prepare(&mut self, plan: &mut Plan) -> Result<()> {
-        if self.who.is_none()
+        if self.user.is_none()
             && let Some(user) = &plan.image_user
         {
-            let who = user.parse().context("the user that the image names");
-            self.who = Some(who?);
+            let user = user.parse().context("the user that the image names");
+            self.user = Some(user?);
         }
-        plan.user = self.who.as_ref().map(UserSpec::to_string);
+        plan.user = self.user.as_ref().map(UserSpec::to_string);
         Ok(())
     }
 
     fn enter(&self, plan: &Plan, link: &ParentLink) -> Result<()> {
-        let Some(who) = &self.who else { return Ok(()) };
-        let identity = who.find()?;
+        let Some(user) = &self.user else { return Ok(()) };
+        let identity = user.find()?;
         // Set HOME, unless -e or the image sets it.
         if !plan.home_is_set {
             link.set("HOME", &identity.home);

@@ -204,7 +204,7 @@ fn containers_are_spread_if_the_filesystem_supports_it() {
 }
 
 #[test]
-fn a_host_side_is_found_by_its_pid_and_its_start_time() {
+fn a_supervisor_is_found_by_its_pid_and_its_start_time() {
     let (_dir, state) = state();
     let home = home(&state, None);
     assert!(home.supervisor().unwrap().is_none());

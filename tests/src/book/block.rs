@@ -113,8 +113,8 @@ impl Block {
             let step =
                 |command, typed, shown| Step { line: at, command, typed, shown };
             match (outer(text), inner(text), steps.last_mut()) {
-                (Some((who, command)), _, _) => {
-                    let command = Some((who, command.to_owned()));
+                (Some((user, command)), _, _) => {
+                    let command = Some((user, command.to_owned()));
                     steps.push(step(command, Vec::new(), Vec::new()));
                 }
                 (_, Some(typed), Some(last)) => {

@@ -123,8 +123,8 @@ impl Machine {
 /// The user of a shell, and whether it is on the second terminal.
 type Seat = (bool, bool);
 
-fn seat(who: PromptUser, second: bool) -> Seat {
-    (who == PromptUser::User, second)
+fn seat(user: PromptUser, second: bool) -> Seat {
+    (user == PromptUser::User, second)
 }
 
 /// The executor of a page: it types the commands and compares the output.
@@ -154,12 +154,14 @@ impl Reader<'_> {
     fn new<'a>(page: &'a Page, blocks: &[&Block]) -> Reader<'a> {
         let mut shells = BTreeMap::new();
         for block in blocks {
-            for (who, _) in
+            for (user, _) in
                 block.steps.iter().filter_map(|step| step.command.as_ref())
             {
-                let seat = seat(*who, block.declared.second);
+                let seat = seat(*user, block.declared.second);
                 let directory = Path::new(DESK).join(shells.len().to_string());
-                shells.entry(seat).or_insert_with(|| Shell::start(*who, &directory));
+                shells
+                    .entry(seat)
+                    .or_insert_with(|| Shell::start(*user, &directory));
             }
         }
         let seconds = std::env::var("MYDOCKER_TEST_SECONDS").ok();
@@ -197,13 +199,13 @@ impl Reader<'_> {
         let second = block.declared.second;
         let runs = self.running.remove(&second);
         let seat = match (&step.command, runs) {
-            (Some((who, _)), None) => seat(*who, second),
-            (Some((who, _)), Some(before)) => {
+            (Some((user, _)), None) => seat(*user, second),
+            (Some((user, _)), Some(before)) => {
                 if !self.ends(before) {
                     self.report(step, "the previous command is still running");
                     return false;
                 }
-                seat(*who, second)
+                seat(*user, second)
             }
             (None, Some(seat)) => seat,
             (None, None) => {

@@ -46,7 +46,7 @@ pub(crate) struct Shell {
 
 impl Shell {
     /// Start a shell; its files are in `directory`, which is removed after the page.
-    pub(crate) fn start(who: PromptUser, directory: &Path) -> Shell {
+    pub(crate) fn start(prompt_user: PromptUser, directory: &Path) -> Shell {
         fs::create_dir_all(directory).expect("mkdir(2)");
         let (command, go) = (directory.join("command"), directory.join("go"));
         mkfifo(&go, Mode::from_bits_truncate(0o644)).expect("mkfifo(3)");
@@ -57,7 +57,7 @@ impl Shell {
             command.display(),
             &mark[1..]
         );
-        let (mut shell, home) = match who {
+        let (mut shell, home) = match prompt_user {
             PromptUser::Root => (Command::new("sh"), "/root"),
             PromptUser::User => {
                 let mut probe = Command::new(probe());

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::{Child, Stdio};
 
-use blackbox::{Lab, One, ROOT, USER, state_of, until};
+use blackbox::{Caller, Lab, One, state_of, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::prelude::*;
@@ -23,7 +23,7 @@ fn shell(lab: &Lab, script: &str) -> assert_cmd::assert::Assert {
 
 #[test]
 #[file_serial(machine)]
-fn the_host_side_survives_a_log_larger_than_the_file_size_limit() {
+fn the_supervisor_survives_a_log_larger_than_the_file_size_limit() {
     let lab = Lab::new();
     // 20 blocks of 512 bytes; the program gets the limit and the signal.
     let lines = "i=0; while [ $i -lt 3000 ]; do echo 0123456789; i=$((i+1)); done";
@@ -101,16 +101,11 @@ fn commands_work_in_a_removed_working_directory() {
 
 /// A stopped client of `exec` in this container.
 fn stopped_client(one: &One) -> Child {
-    let binary = if one.who.0 as usize == USER.0 as usize {
-        one.lab.user_command(BIN)
-    } else {
-        one.lab.command(&[], BIN)
-    };
-    let mut exec = binary;
+    let mut exec = one.caller.command(one.lab, BIN);
     exec.args(["exec", "one", "sh", "-c", ": > /joined; exec sleep 1000"]);
     let exec = exec.stdin(Stdio::null()).spawn().unwrap();
     let id = one.id().unwrap();
-    let upper = one.who.2(one.lab).join("containers").join(id).join("upper");
+    let upper = one.caller.state(one.lab).join("containers").join(id).join("upper");
     until(|| upper.join("joined").exists());
     let pid = exec.id() as i32;
     kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
@@ -121,16 +116,13 @@ fn stopped_client(one: &One) -> Child {
 #[test]
 #[file_serial(machine)]
 fn stop_and_rm_end_a_container_with_a_stopped_exec_client() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         for words in [&["stop", "-t", "0", "one"][..], &["rm", "-f", "one"]] {
             let lab = Lab::new();
-            let mut one = One::new(&lab, who, &[], "");
+            let mut one = One::new(&lab, caller, &[], "");
             one.ends = true;
             let mut client = stopped_client(&one);
-            let mut command = match who.0 as usize == USER.0 as usize {
-                true => lab.as_user(BIN),
-                false => lab.chapter(BIN),
-            };
+            let mut command = caller.chapter(&lab, BIN);
             command.args(words).assert().success().stdout("one\n");
             assert_eq!(client.wait().unwrap().code(), Some(137), "{words:?}");
         }
@@ -139,9 +131,9 @@ fn stop_and_rm_end_a_container_with_a_stopped_exec_client() {
 
 #[test]
 #[file_serial(machine)]
-fn stop_ends_a_container_with_a_stopped_host_side() {
+fn stop_ends_a_container_with_a_stopped_supervisor() {
     let lab = Lab::new();
-    let mut one = One::new(&lab, ROOT, &[], "");
+    let mut one = One::new(&lab, Caller::Root, &[], "");
     one.ends = true;
     kill(Pid::from_raw(one.host.id() as i32), Signal::SIGSTOP).unwrap();
     lab.chapter(BIN).args(["stop", "-t", "0", "one"]).assert().success();

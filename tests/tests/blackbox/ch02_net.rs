@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// A process in its own network namespace. It is killed when this value is dropped. Its
 /// PID is that of the host, because there is no PID namespace.
 pub(crate) struct Inhabitant {
-    host_side: Child,
+    supervisor: Child,
     pub(crate) pid: String,
 }
 
@@ -28,11 +28,11 @@ impl Inhabitant {
         let mut command = lab.command(&[], "ch02-setns");
         let script = "echo $$; exec sleep 1000";
         command.args(["run", "--net", "sh", "-c", script]);
-        let mut host_side = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut supervisor = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut pid = String::new();
-        let mut out = BufReader::new(host_side.stdout.take().unwrap());
+        let mut out = BufReader::new(supervisor.stdout.take().unwrap());
         out.read_line(&mut pid).unwrap();
-        Inhabitant { host_side, pid: pid.trim().to_owned() }
+        Inhabitant { supervisor, pid: pid.trim().to_owned() }
     }
 
     /// The standard output of a command of the chapter in this namespace.
@@ -49,8 +49,8 @@ impl Inhabitant {
     }
 
     fn end(&mut self) {
-        let _ = self.host_side.kill();
-        self.host_side.wait().unwrap();
+        let _ = self.supervisor.kill();
+        self.supervisor.wait().unwrap();
     }
 }
 
@@ -286,21 +286,21 @@ fn pair_runs_its_program_in_left_and_process_2_in_right() {
 
 #[test]
 #[file_serial(machine)]
-fn pair_leaves_nothing_if_its_host_side_is_killed() {
+fn pair_leaves_nothing_if_its_supervisor_is_killed() {
     let lab = Lab::new();
     let started = |mut command: Command| {
         command.args(["pair", "sh", "-c", "echo ready; sleep 1000 & wait"]);
-        let mut host_side = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut out = host_side.stdout.take().unwrap();
+        let mut supervisor = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = supervisor.stdout.take().unwrap();
         let mut line = [0; 6];
         out.read_exact(&mut line).unwrap();
         assert_eq!(&line, b"ready\n");
-        (host_side, out)
+        (supervisor, out)
     };
     for command in [lab.command(&[], "ch02-net"), lab.user_command("ch02-net")] {
-        let (mut host_side, mut out) = started(command);
-        host_side.kill().unwrap();
-        host_side.wait().unwrap();
+        let (mut supervisor, mut out) = started(command);
+        supervisor.kill().unwrap();
+        supervisor.wait().unwrap();
         // The pipe ends when no process has it open any more.
         out.read_to_end(&mut Vec::new()).unwrap();
     }

@@ -106,7 +106,7 @@ fn a_pid_1_that_ignores_sigterm_is_killed_after_ten_seconds() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_that_ignores_signals_ends_with_its_killed_host_side() {
+fn a_container_that_ignores_signals_ends_with_its_killed_supervisor() {
     let lab = Lab::new();
     let script = "trap '' TERM INT HUP; setsid sleep 1000 & echo ready; \
                   while :; do sleep 0.05; done";

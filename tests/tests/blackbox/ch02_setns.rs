@@ -25,7 +25,7 @@ const KINDS: [(&str, &str); 8] = [
 /// A process in its own namespaces, with the hostname `box`. It is killed when this value
 /// is dropped.
 struct Inhabitant {
-    host_side: Child,
+    supervisor: Child,
     pid: String,
 }
 
@@ -33,22 +33,22 @@ impl Inhabitant {
     fn new(mut command: Command, flags: &[&str]) -> Inhabitant {
         let script = "hostname box; echo ready; exec sleep 1000";
         command.arg("run").args(flags).args(["sh", "-c", script]);
-        let mut host_side = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut supervisor = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(host_side.stdout.take().unwrap())
+        BufReader::new(supervisor.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
         assert_eq!(line, "ready\n");
-        let parent = host_side.id();
+        let parent = supervisor.id();
         let children = format!("/proc/{parent}/task/{parent}/children");
         let pid = fs::read_to_string(children).unwrap();
         let pid = pid.split_whitespace().last().unwrap().to_owned();
-        Inhabitant { host_side, pid }
+        Inhabitant { supervisor, pid }
     }
 
     fn end(&mut self) {
-        let _ = self.host_side.kill();
-        self.host_side.wait().unwrap();
+        let _ = self.supervisor.kill();
+        self.supervisor.wait().unwrap();
     }
 }
 

@@ -179,9 +179,9 @@ fn the_users_terminal_is_restored_after_any_signal() {
         let mut terminal = outside(&lab);
         let cooked = terminal.modes();
         run_inside(&mut terminal);
-        let host_side = child_of(terminal.pid());
+        let supervisor = child_of(terminal.pid());
         let signal_it = || {
-            let _ = kill(Pid::from_raw(host_side), signal);
+            let _ = kill(Pid::from_raw(supervisor), signal);
         };
         signal_it();
         // If the program ignores the first signal, the second kills it.

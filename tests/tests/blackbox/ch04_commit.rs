@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-use blackbox::{Lab, cgroup_roots, until};
+use blackbox::{Caller, Lab, cgroup_roots, until};
 use insta::assert_snapshot;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::{Signal, kill};
@@ -19,21 +19,13 @@ use serial_test::file_serial;
 
 const BIN: &str = "ch04-commit";
 
-/// A function of the lab that creates a command: as root or as an ordinary user.
-pub(crate) type By = fn(&Lab, &str) -> assert_cmd::Command;
-
-/// Such a function, the state directory of its user, and whether the user is root.
-type Who = (By, fn(&Lab) -> PathBuf, bool);
-pub(crate) const BOTH: [Who; 2] =
-    [(Lab::chapter, Lab::state, true), (Lab::as_user, Lab::user_state, false)];
-
 fn ok(lab: &Lab, words: &[&str]) -> String {
-    by(lab, Lab::chapter, words)
+    by(lab, Caller::Root, words)
 }
 
 /// The standard output of a command that succeeds.
-fn by(lab: &Lab, new: By, words: &[&str]) -> String {
-    let out = new(lab, BIN).args(words).assert().success();
+fn by(lab: &Lab, caller: Caller, words: &[&str]) -> String {
+    let out = caller.chapter(lab, BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
@@ -133,44 +125,50 @@ fn commit_preserves_each_kind_of_file() {
 #[file_serial(machine)]
 fn an_ordinary_user_can_commit_files_of_any_mode() {
     let lab = Lab::new();
-    by(&lab, Lab::as_user, &["run", "--name", "one", "busybox", "sh", "-c", KINDS]);
-    by(&lab, Lab::as_user, &["commit", "one", "kinds"]);
+    by(&lab, Caller::User, &["run", "--name", "one", "busybox", "sh", "-c", KINDS]);
+    by(&lab, Caller::User, &["commit", "one", "kinds"]);
     let script = "cat /file /closed; ls /etc; stat -c %h%a /file";
-    let seen = by(&lab, Lab::as_user, &["run", "--rm", "kinds", "sh", "-c", script]);
+    let seen = by(&lab, Caller::User, &["run", "--rm", "kinds", "sh", "-c", script]);
     assert_eq!(seen, "text\nclosed\ngroup\npasswd\n24751\n");
-    by(&lab, Lab::as_user, &["rm", "one"]);
-    by(&lab, Lab::as_user, &["rmi", "kinds"]);
+    by(&lab, Caller::User, &["rm", "one"]);
+    by(&lab, Caller::User, &["rmi", "kinds"]);
 }
 
 #[test]
 #[file_serial(machine)]
 fn a_shared_layer_is_removed_with_its_last_image_or_container() {
-    for (new, state, _) in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        by(&lab, new, &["images"]);
-        let state = state(&lab);
+        by(&lab, caller, &["images"]);
+        let state = caller.state(&lab);
         let before = layers(&state);
-        by(&lab, new, &["run", "--name", "one", "busybox", "touch", "/one"]);
-        by(&lab, new, &["commit", "one", "first"]);
-        by(&lab, new, &["run", "--name", "two", "first", "touch", "/two"]);
-        by(&lab, new, &["commit", "two", "second"]);
+        by(&lab, caller, &["run", "--name", "one", "busybox", "touch", "/one"]);
+        by(&lab, caller, &["commit", "one", "first"]);
+        by(&lab, caller, &["run", "--name", "two", "first", "touch", "/two"]);
+        by(&lab, caller, &["commit", "two", "second"]);
         assert_eq!(layers(&state).len(), before.len() + 2);
 
-        let mut rmi = new(&lab, BIN);
+        let mut rmi = caller.chapter(&lab, BIN);
         let refused = contains(
             "image first is used by container two: remove the container first",
         );
         rmi.args(["rmi", "first"]).assert().code(125).stderr(refused);
-        by(&lab, new, &["rm", "two"]);
-        by(&lab, new, &["rmi", "first"]);
+        by(&lab, caller, &["rm", "two"]);
+        by(&lab, caller, &["rmi", "first"]);
         assert_eq!(layers(&state).len(), before.len() + 2, "second uses both");
-        let seen = by(&lab, new, &["run", "--rm", "second", "ls", "/one", "/two"]);
+        let seen =
+            by(&lab, caller, &["run", "--rm", "second", "ls", "/one", "/two"]);
         assert_eq!(seen, "/one\n/two\n");
-        by(&lab, new, &["rmi", "second"]);
+        by(&lab, caller, &["rmi", "second"]);
         assert_eq!(layers(&state), before);
-        by(&lab, new, &["rm", "one"]);
+        by(&lab, caller, &["rm", "one"]);
         let gone = contains("there is no image second");
-        new(&lab, BIN).args(["rmi", "second"]).assert().code(125).stderr(gone);
+        caller
+            .chapter(&lab, BIN)
+            .args(["rmi", "second"])
+            .assert()
+            .code(125)
+            .stderr(gone);
     }
 }
 
@@ -399,7 +397,7 @@ fn commit_freezes_a_running_container_only_during_the_copy() {
 #[file_serial(machine)]
 fn commit_by_an_ordinary_user_says_that_the_container_was_not_frozen() {
     let lab = Lab::new();
-    by(&lab, Lab::as_user, &["images"]);
+    by(&lab, Caller::User, &["images"]);
     let mut command = lab.user_command(BIN);
     let script = "echo text > /file; echo > /ready; sleep 1000";
     command.args(["run", "--name", "one", "busybox", "sh", "-c", script]);
@@ -413,10 +411,10 @@ fn commit_by_an_ordinary_user_says_that_the_container_was_not_frozen() {
         .stderr(said);
     kill(Pid::from_raw(run.id() as i32), Signal::SIGKILL).unwrap();
     run.wait().unwrap();
-    let seen = by(&lab, Lab::as_user, &["run", "--rm", "image", "cat", "/file"]);
+    let seen = by(&lab, Caller::User, &["run", "--rm", "image", "cat", "/file"]);
     assert_eq!(seen, "text\n");
-    by(&lab, Lab::as_user, &["rm", "one"]);
-    by(&lab, Lab::as_user, &["rmi", "image"]);
+    by(&lab, Caller::User, &["rm", "one"]);
+    by(&lab, Caller::User, &["rmi", "image"]);
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn fifty_concurrent_runs_have_distinct_ids_and_leave_nothing() {
 /// containers.
 #[test]
 #[file_serial(machine)]
-fn the_next_run_sweeps_what_a_killed_host_side_left() {
+fn the_next_run_sweeps_what_a_killed_supervisor_left() {
     let lab = Lab::new();
     let (mut child, [_, write, _]) = running(&lab, "touch /tmp/x");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();

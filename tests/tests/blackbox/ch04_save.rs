@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use blackbox::{Lab, record, user, values};
+use blackbox::{Caller, Lab, record, user, values};
 use insta::assert_snapshot;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -16,37 +16,37 @@ use serde_json::Value;
 use serial_test::file_serial;
 use tar::{Archive, Builder, EntryType, Header};
 
-use crate::ch04_commit::{BOTH, By, layers};
+use crate::ch04_commit::layers;
 
 const BIN: &str = "ch04-save";
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
-    by(lab, Lab::chapter, words)
+    by(lab, Caller::Root, words)
 }
 
 /// The standard output of a command that succeeds.
-fn by(lab: &Lab, new: By, words: &[&str]) -> String {
-    let out = new(lab, BIN).args(words).assert().success();
+fn by(lab: &Lab, caller: Caller, words: &[&str]) -> String {
+    let out = caller.chapter(lab, BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
 /// An image of two layers: the upper one has a file, removes one, and replaces a
 /// directory.
-fn make(lab: &Lab, new: By, name: &str) {
+fn make(lab: &Lab, caller: Caller, name: &str) {
     // An ordinary user's overlay marks a replaced directory with a user xattr, which a
     // tmpfs supports since Linux 6.6. On older kernels, mkdir(2) fails with EIO, and the
     // directory is missing.
     let script =
         "echo text > /file; rm /etc/hosts; rm -r /home; mkdir /home || true";
-    by(lab, new, &["run", "--name", "maker", "busybox", "sh", "-c", script]);
-    by(lab, new, &["commit", "maker", name]);
-    by(lab, new, &["rm", "maker"]);
+    by(lab, caller, &["run", "--name", "maker", "busybox", "sh", "-c", script]);
+    by(lab, caller, &["commit", "maker", name]);
+    by(lab, caller, &["rm", "maker"]);
 }
 
 /// The files that a container of the image sees.
-fn seen(lab: &Lab, new: By, name: &str) -> String {
+fn seen(lab: &Lab, caller: Caller, name: &str) -> String {
     let script = "cat /file; ls /etc; ls /home; stat -c %u /file";
-    by(lab, new, &["run", "--rm", name, "sh", "-c", script])
+    by(lab, caller, &["run", "--rm", name, "sh", "-c", script])
 }
 
 const SEEN: &str = "text\ngroup\npasswd\n0\n";
@@ -122,36 +122,36 @@ fn json(files: &[(String, Vec<u8>)], name: &str) -> Value {
 #[test]
 #[file_serial(machine)]
 fn save_and_load_preserve_the_digests_of_an_image() {
-    for (new, state, _) in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        by(&lab, new, &["run", "--rm", "busybox", "true"]);
-        let state = state(&lab);
+        by(&lab, caller, &["run", "--rm", "busybox", "true"]);
+        let state = caller.state(&lab);
         let before = count(&state);
-        make(&lab, new, "made");
+        make(&lab, caller, "made");
         for name in ["a.tar", "a.tar.gz", "a.tar.zst"] {
             let directory = lab.dir().join("archives");
             fs::create_dir(&directory).unwrap();
             chown(&directory, Some(user()), Some(user())).unwrap();
             let file = directory.join(name);
             let shown = file.to_str().unwrap().to_owned();
-            by(&lab, new, &["save", "-o", &shown, "made"]);
+            by(&lab, caller, &["save", "-o", &shown, "made"]);
             let id = values(record(&state, "made"), "id");
             let chain = values(record(&state, "made"), "layer");
-            by(&lab, new, &["rmi", "made"]);
+            by(&lab, caller, &["rmi", "made"]);
             assert_eq!(count(&state), before);
-            let loaded = by(&lab, new, &["load", "-i", &shown]);
+            let loaded = by(&lab, caller, &["load", "-i", &shown]);
             assert_eq!(loaded, "Loaded image: made:latest\n");
             assert_eq!(values(record(&state, "made"), "id"), id);
             assert_eq!(values(record(&state, "made"), "layer"), chain);
-            assert_eq!(seen(&lab, new, "made"), SEEN);
+            assert_eq!(seen(&lab, caller, "made"), SEEN);
             let again = directory.join("again.tar");
-            by(&lab, new, &["save", "-o", again.to_str().unwrap(), "made"]);
+            by(&lab, caller, &["save", "-o", again.to_str().unwrap(), "made"]);
             if name == "a.tar" {
                 assert!(fs::read(&again).unwrap() == fs::read(&file).unwrap());
             }
             fs::remove_dir_all(&directory).unwrap();
         }
-        by(&lab, new, &["rmi", "made"]);
+        by(&lab, caller, &["rmi", "made"]);
         assert_eq!(count(&state), before);
     }
 }
@@ -160,7 +160,7 @@ fn save_and_load_preserve_the_digests_of_an_image() {
 #[file_serial(machine)]
 fn archives_of_docker_save_are_loaded() {
     let lab = Lab::new();
-    make(&lab, Lab::chapter, "made");
+    make(&lab, Caller::Root, "made");
     let before = layers(&lab.state()).len();
     let path = lab.dir().join("made.tar");
     let shown = path.to_str().unwrap();
@@ -192,7 +192,7 @@ fn archives_of_docker_save_are_loaded() {
     archive(&path, &old);
     let loaded = ok(&lab, &["load", "-i", shown]);
     assert_eq!(loaded, "Loaded image: old:1\nLoaded image: old:2\n");
-    assert_eq!(seen(&lab, Lab::chapter, "old:2"), SEEN);
+    assert_eq!(seen(&lab, Caller::Root, "old:2"), SEEN);
     let inspected = ok(&lab, &["image", "inspect", "old:1"]);
     let inspected: Value = serde_json::from_str(&inspected).unwrap();
     assert_eq!(inspected[0]["RepoTags"], serde_json::json!(["old:1", "old:2"]));
@@ -209,13 +209,13 @@ fn archives_of_docker_save_are_loaded() {
     let refused = contains("has no name: add --name");
     lab.chapter(BIN).args(["load", "-i", shown]).assert().code(125).stderr(refused);
     ok(&lab, &["load", "-i", shown, "--name", "mine"]);
-    assert_eq!(seen(&lab, Lab::chapter, "mine"), SEEN);
+    assert_eq!(seen(&lab, Caller::Root, "mine"), SEEN);
     ok(&lab, &["rmi", "mine"]);
 }
 
 /// Save an image and remove it from the store. Returns the archive.
 fn saved(lab: &Lab) -> PathBuf {
-    make(lab, Lab::chapter, "made");
+    make(lab, Caller::Root, "made");
     let path = lab.dir().join("made.tar");
     ok(lab, &["save", "-o", path.to_str().unwrap(), "made"]);
     ok(lab, &["rmi", "made"]);
@@ -373,7 +373,7 @@ fn a_slow_reader_of_an_archive_blocks_no_other_command() {
 fn an_image_is_removed_with_its_last_name() {
     let lab = Lab::new();
     let before = count(&lab.state());
-    make(&lab, Lab::chapter, "made");
+    make(&lab, Caller::Root, "made");
     let [id] = &values(record(&lab.state(), "made"), "id")[..] else { panic!() };
     let hex = id.strip_prefix("sha256:").unwrap();
     ok(&lab, &["tag", "made", "localhost:5000/a/b:v1"]);
@@ -406,7 +406,7 @@ fn an_image_is_removed_with_its_last_name() {
     let refused = contains("image again is used by container one");
     lab.chapter(BIN).args(["rmi", "again"]).assert().code(125).stderr(refused);
     // `tag` and `commit` report that a name gets another image.
-    make(&lab, Lab::chapter, "other");
+    make(&lab, Caller::Root, "other");
     let replaces = contains("again: image").and(contains(&hex[..12]));
     lab.chapter(BIN)
         .args(["tag", "other", "again"])
@@ -416,7 +416,7 @@ fn an_image_is_removed_with_its_last_name() {
     let table = ok(&lab, &["images"]);
     assert!(table.contains("<none>"), "{table}");
     // Nothing is lost: the container's image is still there, by its ID.
-    assert_eq!(seen(&lab, Lab::chapter, &hex[..12]), SEEN);
+    assert_eq!(seen(&lab, Caller::Root, &hex[..12]), SEEN);
     ok(&lab, &["commit", "one", "third"]);
     ok(&lab, &["rm", "one"]);
     ok(&lab, &["rmi", "other", "again", "third"]);
@@ -430,7 +430,7 @@ fn an_image_is_removed_with_its_last_name() {
 fn prune_removes_untagged_images_and_interrupted_downloads() {
     let lab = Lab::new();
     let before = count(&lab.state());
-    make(&lab, Lab::chapter, "made");
+    make(&lab, Caller::Root, "made");
     let images = lab.state().join("images");
     let [id] = &values(record(&lab.state(), "made"), "id")[..] else { panic!() };
     // The state after a pull by digest.
@@ -440,7 +440,7 @@ fn prune_removes_untagged_images_and_interrupted_downloads() {
     fs::write(images.join("downloads/x.part"), "half").unwrap();
     let table = ok(&lab, &["images"]);
     assert!(table.contains("<none>"), "{table}");
-    assert_eq!(seen(&lab, Lab::chapter, &by_digest), SEEN);
+    assert_eq!(seen(&lab, Caller::Root, &by_digest), SEEN);
     ok(&lab, &["run", "--name", "one", &by_digest, "true"]);
     assert_eq!(ok(&lab, &["image", "prune"]), "");
     assert_eq!(fs::read_dir(images.join("downloads")).unwrap().count(), 0);
@@ -453,7 +453,7 @@ fn prune_removes_untagged_images_and_interrupted_downloads() {
 #[file_serial(machine)]
 fn history_shows_the_layers_and_their_commands() {
     let lab = Lab::new();
-    make(&lab, Lab::chapter, "made");
+    make(&lab, Caller::Root, "made");
     let history = ok(&lab, &["history", "made"]);
     let lines: Vec<&str> = history.lines().collect();
     assert_eq!(lines.len(), 3, "{history}");

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use blackbox::{Lab, Terminal, record, user, values};
+use blackbox::{Caller, Lab, Terminal, record, user, values};
 use insta::assert_snapshot;
 use nix::mount::{MsFlags, mount, umount};
 use predicates::prelude::*;
@@ -15,17 +15,17 @@ use rustix::fs::{XattrFlags, getxattr, setxattr};
 use serial_test::file_serial;
 use tar::{Builder, EntryType, Header};
 
-use crate::ch04_commit::{BOTH, By, KINDS, RIGHTS, container, layers};
+use crate::ch04_commit::{KINDS, RIGHTS, container, layers};
 
 const BIN: &str = "ch04-tar";
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
-    by(lab, Lab::chapter, words)
+    by(lab, Caller::Root, words)
 }
 
 /// The standard output of a command that succeeds.
-fn by(lab: &Lab, new: By, words: &[&str]) -> String {
-    let out = new(lab, BIN).args(words).assert().success();
+fn by(lab: &Lab, caller: Caller, words: &[&str]) -> String {
+    let out = caller.chapter(lab, BIN).args(words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
@@ -36,7 +36,8 @@ fn top_layer(lab: &Lab, image: &str) -> String {
 #[test]
 #[file_serial(machine)]
 fn commit_and_import_preserve_a_tree_in_every_compression() {
-    for (new, _, root) in BOTH {
+    for caller in Caller::BOTH {
+        let root = caller == Caller::Root;
         let lab = Lab::new();
         let dir = lab.dir().join("tars");
         fs::create_dir(&dir).unwrap();
@@ -52,10 +53,10 @@ fn commit_and_import_preserve_a_tree_in_every_compression() {
         let seen = |image: &str| {
             let script =
                 format!(r"{tree} | grep -v '^\. \|^./\(dev\|proc\|sys\|etc\)'");
-            by(&lab, new, &["run", "--rm", image, "sh", "-c", &script])
+            by(&lab, caller, &["run", "--rm", image, "sh", "-c", &script])
         };
-        by(&lab, new, &["run", "--name", "one", "busybox", "sh", "-c", KINDS]);
-        by(&lab, new, &["commit", "one", "layered"]);
+        by(&lab, caller, &["run", "--name", "one", "busybox", "sh", "-c", KINDS]);
+        by(&lab, caller, &["commit", "one", "layered"]);
         let whole = seen("layered");
         assert!(whole.contains("./d/fifo"), "{whole}");
         // Before Linux 6.6, tmpfs does not let users set an attribute, and an overlay
@@ -64,10 +65,10 @@ fn commit_and_import_preserve_a_tree_in_every_compression() {
         for name in ["t.tar", "t.tar.gz", "t.tar.zst"] {
             let file = dir.join(name);
             let file = file.to_str().unwrap();
-            by(&lab, new, &["commit", "-o", file, "one"]);
-            by(&lab, new, &["import", file, "flat"]);
+            by(&lab, caller, &["commit", "-o", file, "one"]);
+            by(&lab, caller, &["import", file, "flat"]);
             assert_eq!(seen("flat"), whole, "{name}");
-            by(&lab, new, &["rmi", "flat"]);
+            by(&lab, caller, &["rmi", "flat"]);
         }
         let sizes = ["t.tar", "t.tar.gz", "t.tar.zst"]
             .map(|name| dir.join(name).metadata().unwrap().len());
@@ -75,21 +76,24 @@ fn commit_and_import_preserve_a_tree_in_every_compression() {
         // The extension of a compression that the program does not write.
         let file = dir.join("t.tar.xz");
         for words in [["export", "-o"], ["commit", "-o"]] {
-            let refused = new(&lab, BIN).args(words).arg(&file).arg("one").assert();
+            let refused =
+                caller.chapter(&lab, BIN).args(words).arg(&file).arg("one").assert();
             refused.failure().stderr(contains("only .gz, .tgz, .zst and .tzst"));
         }
         // Through pipes. No other files than the requested ones are left.
-        let out = new(&lab, BIN).args(["export", "one"]).assert().success();
+        let out =
+            caller.chapter(&lab, BIN).args(["export", "one"]).assert().success();
         let tar = out.get_output().stdout.clone();
-        new(&lab, BIN)
+        caller
+            .chapter(&lab, BIN)
             .args(["import", "-", "flat"])
             .write_stdin(tar)
             .assert()
             .success();
         assert_eq!(seen("flat"), whole);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
-        by(&lab, new, &["rmi", "flat", "layered"]);
-        by(&lab, new, &["rm", "one"]);
+        by(&lab, caller, &["rmi", "flat", "layered"]);
+        by(&lab, caller, &["rm", "one"]);
     }
 }
 
@@ -174,17 +178,17 @@ fn hostile_tars_create_no_image_and_change_nothing_outside() {
         ("cut off behind a file", whole[..512 + 4096].to_vec()),
     ];
     for (what, bytes) in refused {
-        for (new, state, _) in BOTH {
-            by(&lab, new, &["images"]);
-            let state = state(&lab);
+        for caller in Caller::BOTH {
+            by(&lab, caller, &["images"]);
+            let state = caller.state(&lab);
             let before = layers(&state);
-            let mut import = new(&lab, BIN);
+            let mut import = caller.chapter(&lab, BIN);
             import.args(["import", "-", "evil"]).write_stdin(bytes.clone());
             let out = import.assert().code(125).stdout("");
             let said = String::from_utf8(out.get_output().stderr.clone()).unwrap();
             assert!(said.starts_with("error: import -:"), "{what}: {said}");
             assert_eq!(layers(&state), before, "{what}");
-            assert_eq!(by(&lab, new, &["images", "-q"]), "busybox\n", "{what}");
+            assert_eq!(by(&lab, caller, &["images", "-q"]), "busybox\n", "{what}");
         }
     }
     // All these names stay inside the image.
@@ -197,11 +201,12 @@ fn hostile_tars_create_no_image_and_change_nothing_outside() {
         ("d/", Directory, ""),
         ("d/node", Char, ""),
     ]);
-    for (new, state, root) in BOTH {
-        let mut import = new(&lab, BIN);
+    for caller in Caller::BOTH {
+        let root = caller == Caller::Root;
+        let mut import = caller.chapter(&lab, BIN);
         import.args(["import", "-", "tame"]).write_stdin(harmless.clone());
         import.assert().success();
-        let state = state(&lab);
+        let state = caller.state(&lab);
         let layers = values(record(&state, "tame"), "layer");
         let top = state.join("layers").join(&layers[0]);
         for (name, text) in
@@ -212,7 +217,7 @@ fn hostile_tars_create_no_image_and_change_nothing_outside() {
         // A device stays a device if the user may create devices.
         let node = top.join("d/node").symlink_metadata();
         assert_eq!(node.is_ok_and(|m| m.rdev() == 0x103), root);
-        by(&lab, new, &["rmi", "tame"]);
+        by(&lab, caller, &["rmi", "tame"]);
     }
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     assert!(!lab.dir().join("written").exists() && !Path::new("/written").exists());

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use blackbox::{Lab, record, values};
+use blackbox::{Caller, Lab, record, values};
 use predicates::str::contains;
 use serial_test::file_serial;
 use tar::{Builder, EntryType, Header};
@@ -16,8 +16,6 @@ const BIN: &str = "ch04-tar";
 
 /// A function of the lab that creates a command, as root or as an ordinary user, and the
 /// state directory of that user.
-type Who = (fn(&Lab, &str) -> assert_cmd::Command, fn(&Lab) -> PathBuf);
-const BOTH: [Who; 2] = [(Lab::chapter, Lab::state), (Lab::as_user, Lab::user_state)];
 
 fn ok(lab: &Lab, words: &[&str]) {
     lab.chapter(BIN).args(words).assert().success();
@@ -134,18 +132,18 @@ fn import_preserves_content_and_holes_of_sparse_files() {
         extended(&lines, "GNUSparseFile.1/sparse", &with_map),
         builder.into_inner().unwrap(),
     ];
-    for (new, state) in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         for archive in &archives {
-            let mut import = new(&lab, BIN);
+            let mut import = caller.chapter(&lab, BIN);
             import.args(["import", "-", "holes"]).write_stdin(archive.clone());
             import.assert().success().stderr("");
-            let top = top(&state(&lab), "holes");
+            let top = top(&caller.state(&lab), "holes");
             assert_eq!(fs::read_dir(&top).unwrap().count(), 1);
             assert!(fs::read(top.join("sparse")).unwrap() == file);
             let blocks = top.join("sparse").metadata().unwrap().blocks();
             assert!(blocks <= 16, "{blocks} blocks");
-            new(&lab, BIN).args(["rmi", "holes"]).assert().success();
+            caller.chapter(&lab, BIN).args(["rmi", "holes"]).assert().success();
         }
     }
 }

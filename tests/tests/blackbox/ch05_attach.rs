@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, Terminal, until};
+use blackbox::{Caller, Lab, Terminal, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::LocalFlags;
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use crate::containers::{BOTH, By, Detached, accounts};
+use crate::containers::{Detached, accounts};
 
 const BIN: &str = "ch05-attach";
 
@@ -30,7 +30,7 @@ fn attached(lab: &Lab, flags: &[&str]) -> Terminal {
 /// A detached shell with a terminal.
 fn shell<'a>(lab: &'a Lab, flags: &[&str]) -> Detached<'a> {
     let words = [&["-ti"], flags, &["busybox", "sh"]].concat();
-    Detached::new(lab, BIN, Lab::chapter, &words)
+    Detached::new(lab, BIN, Caller::Root, &words)
 }
 
 /// Wait until the shell in the container answers. Earlier output is ignored.
@@ -47,23 +47,24 @@ fn a_detached_program_may_have_a_terminal() {
     accounts(&mut lab);
     let script = "tty; echo err >&2; echo TERM=$TERM; echo again > /dev/tty; exit 7";
     let expected = "/dev/pts/0\r\nerr\r\nTERM=vt100\r\nagain\r\n";
-    for (new, flags) in [
-        (Lab::chapter as By, &["-t"][..]),
-        (Lab::chapter, &["-ti", "--init", "-u", "ann"]),
-        (Lab::as_user, &["-ti"]),
+    for (caller, flags) in [
+        (Caller::Root, &["-t"][..]),
+        (Caller::Root, &["-ti", "--init", "-u", "ann"]),
+        (Caller::User, &["-ti"]),
     ] {
-        let new = |lab: &Lab, bin: &str| {
-            let mut command = new(lab, bin);
-            command.env("TERM", "vt100");
-            command
-        };
-        let mut run = new(&lab, BIN);
+        let mut run = caller.chapter(&lab, BIN);
+        run.env("TERM", "vt100");
         run.args(["run", "-d", "--name", "one"]).args(flags);
         run.args(["busybox", "sh", "-c", script]).assert().success();
-        new(&lab, BIN).args(["wait", "one"]).assert().success().stdout("7\n");
-        let mut logs = new(&lab, BIN);
+        caller
+            .chapter(&lab, BIN)
+            .args(["wait", "one"])
+            .assert()
+            .success()
+            .stdout("7\n");
+        let mut logs = caller.chapter(&lab, BIN);
         logs.args(["logs", "one"]).assert().success().stdout(expected).stderr("");
-        new(&lab, BIN).args(["rm", "one"]).assert().success();
+        caller.chapter(&lab, BIN).args(["rm", "one"]).assert().success();
     }
     let mut run = lab.chapter(BIN);
     run.args(["run", "-d", "-ti", "busybox", "no-such"]).assert().code(127);
@@ -108,7 +109,7 @@ fn a_client_that_attaches_within_a_line_sees_the_rest_of_it() {
     let lab = Lab::new();
     let script = "printf 'name? '; read -r name; exit 3";
     let words = ["-ti", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Caller::Root, &words);
     until(|| one.ok(&["logs", "one"]) == "name? ");
     let mut terminal = attached(&lab, &[]);
     // From now on, only the terminal of the program echoes the keys.
@@ -230,14 +231,14 @@ fn a_stopped_client_does_not_block_the_program_or_other_clients() {
 #[test]
 #[file_serial(machine)]
 fn without_a_terminal_streams_stay_separate_and_input_is_forwarded() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let script = "while read -r line; do echo out $line; echo err $line >&2; \
                       [ $line = end ] && exit 4; done; echo closed";
         let words = ["-i", "busybox", "sh", "-c", script];
-        let one = Detached::new(&lab, BIN, new, &words);
+        let one = Detached::new(&lab, BIN, caller, &words);
         let command = || {
-            let root = new as usize == Lab::chapter as By as usize;
+            let root = caller == Caller::Root;
             let mut command =
                 if root { lab.command(&[], BIN) } else { lab.user_command(BIN) };
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -260,7 +261,8 @@ fn without_a_terminal_streams_stay_separate_and_input_is_forwarded() {
         let mut second = second.spawn().unwrap();
         second.stdin.take().unwrap().write_all(b"never\n").unwrap();
         sleep(Duration::from_millis(300));
-        new(&lab, BIN)
+        caller
+            .chapter(&lab, BIN)
             .args(["attach", "one"])
             .write_stdin("two\nend\n")
             .assert()
@@ -284,7 +286,7 @@ fn attach_ends_if_its_reader_closes_the_pipe() {
     let lab = Lab::new();
     let script = "while :; do echo line; sleep 0.1; done";
     let one =
-        Detached::new(&lab, BIN, Lab::chapter, &["busybox", "sh", "-c", script]);
+        Detached::new(&lab, BIN, Caller::Root, &["busybox", "sh", "-c", script]);
     let mut attach = lab.command(&[], BIN);
     attach.args(["attach", "one"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut attach = attach.spawn().unwrap();
@@ -303,7 +305,7 @@ fn attach_forwards_signals_unless_sig_proxy_is_false() {
     let script = "trap 'echo got INT' INT; trap 'echo got TERM; exit 6' TERM; \
                   while :; do echo tick; sleep 0.1; done";
     let one =
-        Detached::new(&lab, BIN, Lab::chapter, &["busybox", "sh", "-c", script]);
+        Detached::new(&lab, BIN, Caller::Root, &["busybox", "sh", "-c", script]);
     let mut terminal = attached(&lab, &["--sig-proxy=false"]);
     terminal.see("tick");
     terminal.type_keys("\x03");
@@ -326,7 +328,7 @@ fn a_hangup_of_the_terminal_ends_only_the_attach() {
     for flags in [&["--init", "-ti"][..], &["--init", "-i"], &["--init"]] {
         let script = ["busybox", "sleep", "1000"];
         let words = [flags, &script].concat();
-        let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+        let one = Detached::new(&lab, BIN, Caller::Root, &words);
         let terminal = attached(&lab, &[]);
         let gone = format!("/proc/{}/exe", terminal.pid());
         // Wait until it is attached and waits in poll(2).
@@ -397,7 +399,7 @@ fn prune_sweeps_the_containers_of_killed_supervisors_with_their_sockets() {
     // The note of the socket is in the lock file with and without `--rm`.
     for flags in [&["-ti"][..], &["-i", "--rm"]] {
         let words = [flags, &["busybox", "cat"]].concat();
-        let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+        let one = Detached::new(&lab, BIN, Caller::Root, &words);
         let lock = lab.state().join("running").join(&one.id);
         let dir = lab.state().join("containers").join(&one.id);
         let notes = fs::read_to_string(&lock).unwrap();
@@ -477,7 +479,7 @@ fn a_program_may_close_its_terminal_and_open_it_again() {
     let script = "trap '' HUP; exec < /dev/null > /dev/null 2>&1; sleep 1.5; \
                   echo again > /dev/tty; sleep 0.2; exit 2";
     let words = ["-t", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Caller::Root, &words);
     let (host, program) = (one.noted("host"), one.noted("process"));
     let stderr = format!("/proc/{program}/fd/2");
     until(|| fs::read_link(&stderr).is_ok_and(|path| path.ends_with("null")));

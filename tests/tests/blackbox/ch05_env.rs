@@ -10,12 +10,12 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Stdio};
 
-use blackbox::{Lab, Terminal, until};
+use blackbox::{Caller, Lab, Terminal, until};
 use insta::assert_snapshot;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use crate::containers::{BOTH, accounts, ok, run, sh};
+use crate::containers::{accounts, ok, run, sh};
 
 const BIN: &str = "ch05-env";
 
@@ -77,7 +77,7 @@ fn an_image_keeps_the_options_of_its_container_as_defaults() {
 #[test]
 #[file_serial(machine)]
 fn variables_come_from_flags_files_and_by_name_from_the_caller() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let file = lab.dir().join("file");
         let text =
@@ -87,7 +87,7 @@ fn variables_come_from_flags_files_and_by_name_from_the_caller() {
         let flags =
             ["--env-file", file, "-e", "A=flag", "-e", "D= a=b", "-e", "HOST2"];
         let words = [&flags[..], &["busybox", "env"]].concat();
-        let mut command = run(&lab, BIN, new, &words);
+        let mut command = run(&lab, BIN, caller, &words);
         command.env("HOST", "caller's").env("HOST2", "two\nlines").env("LEAK", "x");
         let out = command.assert().success();
         let mut lines: Vec<&[u8]> =
@@ -137,7 +137,7 @@ fn invalid_variables_and_users_are_refused_before_anything_is_created() {
         (["-w", "/etc/passwd/x"], 125, "mkdir(2) /etc/passwd/x: ENOTDIR"),
     ] {
         let words = [&flags[..], &["busybox", "true"]].concat();
-        let assert = run(&lab, BIN, Lab::chapter, &words).assert();
+        let assert = run(&lab, BIN, Caller::Root, &words).assert();
         assert.code(code).stdout("").stderr(contains(reason));
     }
     assert_eq!(fs::read_dir(lab.state().join("containers")).unwrap().count(), 0);
@@ -146,17 +146,20 @@ fn invalid_variables_and_users_are_refused_before_anything_is_created() {
 #[test]
 #[file_serial(machine)]
 fn a_missing_working_directory_is_created() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        assert_eq!(ok(&lab, BIN, new, &["-w", "/tmp", "busybox", "pwd"]), "/tmp\n");
+        assert_eq!(
+            ok(&lab, BIN, caller, &["-w", "/tmp", "busybox", "pwd"]),
+            "/tmp\n"
+        );
         let words =
             ["--workdir=/srv/a b/c", "busybox", "sh", "-c", "pwd; stat -c %a ."];
-        assert_eq!(ok(&lab, BIN, new, &words), "/srv/a b/c\n755\n");
+        assert_eq!(ok(&lab, BIN, caller, &words), "/srv/a b/c\n755\n");
         // The path of a directory outside is created inside only.
         let outside = lab.dir().join("outside");
         let inside = outside.to_str().unwrap();
         assert_eq!(
-            ok(&lab, BIN, new, &["-w", inside, "busybox", "pwd"]),
+            ok(&lab, BIN, caller, &["-w", inside, "busybox", "pwd"]),
             format!("{inside}\n")
         );
         assert!(!outside.exists());
@@ -193,10 +196,10 @@ fn users_come_from_the_image_and_have_no_capabilities() {
     assert_eq!(sh(&lab, BIN, &root, "echo $HOME"), "/root\n");
     assert!(sh(&lab, BIN, &["-u", "root"], ID).starts_with("0\n0\n0\n/root\n"));
     let words = ["-u", "ann", "busybox", "touch", "/file"];
-    run(&lab, BIN, Lab::chapter, &words).assert().code(1).stderr(contains("denied"));
+    run(&lab, BIN, Caller::Root, &words).assert().code(1).stderr(contains("denied"));
     // A program in a directory that the user must not search.
     let words = ["-u", "ann", "busybox", "/root/x"];
-    run(&lab, BIN, Lab::chapter, &words)
+    run(&lab, BIN, Caller::Root, &words)
         .assert()
         .code(126)
         .stderr(contains("EACCES"));
@@ -212,13 +215,13 @@ fn an_invalid_passwd_file_is_refused_and_never_blocks() {
     lab.update_snapshot();
     let words = ["-u", "7", "busybox", "true"];
     let refused = contains("the container's /etc/passwd is not a regular file");
-    run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
+    run(&lab, BIN, Caller::Root, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
     std::os::unix::fs::symlink("../../../../../etc/passwd", &passwd).unwrap();
     lab.update_snapshot();
     // Inside the container, the symlink leads to itself.
     let refused = contains("ELOOP");
-    run(&lab, BIN, Lab::chapter, &words).assert().code(125).stderr(refused);
+    run(&lab, BIN, Caller::Root, &words).assert().code(125).stderr(refused);
     fs::remove_file(&passwd).unwrap();
     lab.update_snapshot();
     assert_eq!(sh(&lab, BIN, &["-u", "7:8"], "id -u; id -g"), "7\n8\n");
@@ -229,21 +232,21 @@ fn an_invalid_passwd_file_is_refused_and_never_blocks() {
 fn an_ordinary_users_container_has_only_the_user_root() {
     let lab = Lab::new();
     let words = ["-u", "0:0", "busybox", "id", "-u"];
-    assert_eq!(ok(&lab, BIN, Lab::as_user, &words), "0\n");
+    assert_eq!(ok(&lab, BIN, Caller::User, &words), "0\n");
     let words = ["-u", "1", "busybox", "true"];
     let refused =
         contains("hint: the container's user namespace maps only these users: 0;");
-    run(&lab, BIN, Lab::as_user, &words).assert().code(125).stderr(refused);
+    run(&lab, BIN, Caller::User, &words).assert().code(125).stderr(refused);
 }
 
 #[test]
 #[file_serial(machine)]
 fn a_read_only_root_does_not_affect_other_mounts() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         for driver in ["overlay", "copy"] {
             let lab = Lab::new();
             let volume = lab.dir().join("home/v");
-            drop(new(&lab, BIN));
+            drop(caller.chapter(&lab, BIN));
             fs::create_dir_all(&volume).unwrap();
             std::os::unix::fs::chown(&volume, Some(blackbox::user()), None).unwrap();
             let volume = format!("{}:/v", volume.display());
@@ -262,7 +265,7 @@ fn a_read_only_root_does_not_affect_other_mounts() {
                 "-c",
                 script,
             ];
-            let seen = ok(&lab, BIN, new, &words);
+            let seen = ok(&lab, BIN, caller, &words);
             assert_eq!(seen.matches("Read-only file system").count(), 3, "{seen}");
             assert!(seen.ends_with("/made\nin\n"), "{seen}");
         }

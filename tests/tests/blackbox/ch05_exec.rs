@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use blackbox::{
-    Lab, One, ROOT, Terminal, USER, assert_devices_unchanged, cgroup_roots,
-    is_alone, probe, state_of, until,
+    Caller, Lab, One, Terminal, assert_devices_unchanged, cgroup_roots, is_alone,
+    probe, state_of, until,
 };
 use insta::assert_snapshot;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -26,14 +26,14 @@ const BIN: &str = "ch05-exec";
 #[test]
 #[file_serial(machine)]
 fn exec_runs_in_the_same_environment_as_the_first_program() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let limits: &[&str] =
-            if who.0 as usize == ROOT.0 as usize { &["-m", "50m"] } else { &[] };
+            if caller == Caller::Root { &["-m", "50m"] } else { &[] };
         let flags = [limits, &["--hostname", "box"]].concat();
         let one = One::new(
             &lab,
-            who,
+            caller,
             &flags,
             "echo text > /file; mkdir /tmp/m; mount -t tmpfs none /tmp/m; : > /tmp/m/in",
         );
@@ -75,9 +75,9 @@ fn exec_runs_in_the_same_environment_as_the_first_program() {
 #[test]
 #[file_serial(machine)]
 fn exec_returns_the_exit_status_of_the_program() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        let one = One::new(&lab, who, &[], "");
+        let one = One::new(&lab, caller, &[], "");
         for (script, code) in [
             ("exit 0", 0),
             ("exit 7", 7),
@@ -108,7 +108,7 @@ fn exec_returns_the_exit_status_of_the_program() {
 #[file_serial(machine)]
 fn exec_passes_arguments_and_variables_unchanged() {
     let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &[], "");
+    let one = One::new(&lab, Caller::Root, &[], "");
     let words: [&[u8]; 7] =
         [b"a b", b"'\"", b"", b"line\nline", b"\xff\xfe", b"-x", b"$HOME"];
     let mut command = one.exec(&["one", "sh", "-c", "printf '<%s>' \"$@\"", "sh"]);
@@ -152,7 +152,7 @@ fn exec_passes_arguments_and_variables_unchanged() {
 #[file_serial(machine)]
 fn exec_is_subject_to_the_containers_limits() {
     let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &["-m", "20m", "-pids", "5"], "");
+    let one = One::new(&lab, Caller::Root, &["-m", "20m", "-pids", "5"], "");
     one.exec(&["one", "tail", "/dev/zero"]).assert().code(137);
     // The machine may lack memory too, but it does not lack PIDs.
     let many = "for i in 1 2 3 4 5 6; do sleep 1 & done; wait";
@@ -178,7 +178,7 @@ fn exec_refuses_a_container_that_is_not_running() {
     assert_snapshot!(text(&["none", "true"]), @r#"error: container "none" not found: give a name or an ID"#);
     lab.chapter(BIN).args(["rm", "one"]).assert().success();
 
-    let mut one = One::new(&lab, ROOT, &[], "");
+    let mut one = One::new(&lab, Caller::Root, &[], "");
     let noted = lab.state().join("running").join(one.id().unwrap());
     // The PID has been reused by a process that started later.
     let before = fs::read_to_string(&noted).unwrap();
@@ -199,7 +199,7 @@ fn exec_refuses_a_container_that_is_not_running() {
     assert!(!one.host.wait().unwrap().success());
     lab.chapter(BIN).args(["rm", "one"]).assert().success();
 
-    let mut one = One::new(&lab, ROOT, &[], "");
+    let mut one = One::new(&lab, Caller::Root, &[], "");
     one.stop();
     assert_snapshot!(text(&["one", "true"]), @"error: container one is not running: its supervisor was killed");
     // There are at most two lock files, so the next start sweeps it. The error is the
@@ -211,11 +211,11 @@ fn exec_refuses_a_container_that_is_not_running() {
 
 #[test]
 #[file_serial(machine)]
-fn the_program_of_exec_is_killed_with_its_host_side() {
-    for who in [ROOT, USER] {
+fn the_program_of_exec_is_killed_with_its_supervisor() {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        let one = One::new(&lab, who, &[], "");
-        let mut command = who.1(&lab);
+        let one = One::new(&lab, caller, &[], "");
+        let mut command = caller.command(&lab, BIN);
         command.args(["exec", "one", "sh", "-c", ": > /there; exec sleep 998"]);
         let mut exec = command.spawn().unwrap();
         until(|| one.sh("ls /there 2> /dev/null; true") == "/there\n");
@@ -228,13 +228,13 @@ fn the_program_of_exec_is_killed_with_its_host_side() {
 #[test]
 #[file_serial(machine)]
 fn exec_passes_no_file_descriptors_of_the_host() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let volume = format!("{}:/v:ro", probe().parent().unwrap().display());
-        let one = One::new(&lab, who, &["-v", &volume], "");
+        let one = One::new(&lab, caller, &["-v", &volume], "");
         let probe = format!("/v/{}", probe().file_name().unwrap().display());
         let mut command = Command::new("sh");
-        let exec = one.who.1(&lab);
+        let exec = one.caller.command(&lab, BIN);
         command.arg("-c").arg("exec \"$@\" 7< / 8> leak 9<> leak").arg("sh");
         command.arg(exec.get_program()).args(exec.get_args());
         command.args(["exec", "one", &probe, "fds"]).current_dir(lab.dir());
@@ -252,12 +252,12 @@ fn exec_passes_no_file_descriptors_of_the_host() {
 #[test]
 #[file_serial(machine)]
 fn exec_refuses_a_program_that_leads_to_the_hosts_own_binary() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let script = "ln -s /proc/self/exe /bin/evil; ln -s /proc/thread-self/exe /bin/evil2
             printf '#!/proc/self/exe exec\\n' > /bin/script; printf '#!/bin/script x\\n' > /bin/twice
             chmod +x /bin/script /bin/twice";
-        let one = One::new(&lab, who, &[], script);
+        let one = One::new(&lab, caller, &[], script);
         for program in ["evil", "evil2", "script", "twice", "/proc/self/exe"] {
             let refused = contains(
                 "leads to the host's own binary, which a container must not run",
@@ -286,7 +286,7 @@ fn the_container_never_sees_the_hosts_binary_during_exec() {
             ! [ $p/exe -ef /bin/busybox ] && [ -e $p/exe ] &&
             ! [ $p/exe -ef /bin/busybox ] && [ -e $p/exe ] && echo $p >> /seen
         done; done > /dev/null 2>&1 &";
-    let one = One::new(&lab, USER, &["-v", &volume], scan);
+    let one = One::new(&lab, Caller::User, &["-v", &volume], scan);
     for _ in 0..40 {
         one.exec(&["one", "true"]).assert().success();
     }
@@ -305,7 +305,7 @@ fn exec_runs_scripts_as_the_kernel_does() {
         printf '#!/no/such\n' > /bin/lost; printf '#!/bin/loop\n' > /bin/loop
         printf 'echo no line\n' > /bin/plain
         chmod +x /bin/with /bin/nested /bin/lost /bin/loop /bin/plain"#;
-    let one = One::new(&lab, ROOT, &[], script);
+    let one = One::new(&lab, Caller::Root, &[], script);
     let both = |words: &[&str]| {
         let joined = one.exec(&[&["one"], words].concat()).output().unwrap();
         // The same script, executed by the kernel from inside.
@@ -335,10 +335,10 @@ fn exec_runs_scripts_as_the_kernel_does() {
 #[test]
 #[file_serial(machine)]
 fn exec_has_its_own_terminal() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        let one = One::new(&lab, who, &[], "");
-        let mut command = who.1(&lab);
+        let one = One::new(&lab, caller, &[], "");
+        let mut command = caller.command(&lab, BIN);
         command.env("TERM", "vt100").args(["exec", "-ti", "one", "sh"]);
         let mut terminal = Terminal::run(command);
         terminal.see("/ # ");
@@ -362,9 +362,9 @@ fn exec_has_its_own_terminal() {
 #[test]
 #[file_serial(machine)]
 fn a_detached_exec_continues_without_the_caller() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        let one = One::new(&lab, who, &[], "");
+        let one = One::new(&lab, caller, &[], "");
         let script = "a=$(readlink /proc/$$/fd/0); b=$(readlink /proc/$$/fd/1)
             c=$(readlink /proc/$$/fd/2); echo $a $b $c > /streams
             read -r own name state parent group session tty rest < /proc/$$/stat
@@ -383,7 +383,7 @@ fn a_detached_exec_continues_without_the_caller() {
 #[file_serial(machine)]
 fn chmod_of_the_streams_of_exec_does_not_reach_the_host() {
     let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &[], "");
+    let one = One::new(&lab, Caller::Root, &[], "");
     let null = "exec \"$@\" </dev/null >/dev/null 2>&1";
     let null = ["sh", "-c", null, "sh"].map(OsStr::new);
     let mut exec = lab.wrapped(&null, BIN);
@@ -422,7 +422,7 @@ fn freeze(id: &str, frozen: bool) {
 #[file_serial(machine)]
 fn exec_waits_for_a_frozen_container_and_says_so() {
     let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &[], "");
+    let one = One::new(&lab, Caller::Root, &[], "");
     let id = one.id().unwrap();
     freeze(&id, true);
     let mut command = lab.command(&[], BIN);
@@ -442,7 +442,7 @@ fn exec_waits_for_a_frozen_container_and_says_so() {
 #[file_serial(machine)]
 fn exec_in_a_frozen_container_can_be_interrupted() {
     let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &[], "");
+    let one = One::new(&lab, Caller::Root, &[], "");
     let id = one.id().unwrap();
     freeze(&id, true);
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
@@ -475,7 +475,7 @@ fn processes(id: &str) -> usize {
 #[file_serial(machine)]
 fn exec_can_be_interrupted_if_the_container_is_frozen_meanwhile() {
     let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &[], "");
+    let one = One::new(&lab, Caller::Root, &[], "");
     let id = one.id().unwrap();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         // `exec` checks that the container is not frozen before it writes the first line
@@ -512,7 +512,7 @@ fn exec_can_be_interrupted_if_the_container_is_frozen_meanwhile() {
 fn exec_joins_containers_of_every_kind() {
     let lab = Lab::new();
     for flags in [&["--rm"][..], &["--chroot"], &["--driver", "copy"]] {
-        let mut one = One::new(&lab, ROOT, flags, "echo own > /etc/own");
+        let mut one = One::new(&lab, Caller::Root, flags, "echo own > /etc/own");
         assert_eq!(
             one.sh("cat /etc/own; ls /proc/1/exe"),
             "own\n/proc/1/exe\n",
@@ -529,7 +529,7 @@ fn exec_joins_containers_of_every_kind() {
         }
     }
     // Root can join a container of an ordinary user, and is the root of that user there.
-    let one = One::new(&lab, USER, &[], "");
+    let one = One::new(&lab, Caller::User, &[], "");
     let mut command = lab.chapter(BIN);
     command.env("MYDOCKER_ROOT", lab.user_state());
     command.args(["exec", "one", "sh", "-c", "id -u; id -g; : > /made"]);
@@ -544,15 +544,15 @@ fn exec_joins_containers_of_every_kind() {
 #[test]
 #[file_serial(machine)]
 fn exec_works_fifteen_times_in_a_row_and_five_times_at_once() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        let one = One::new(&lab, who, &[], "");
+        let one = One::new(&lab, caller, &[], "");
         for number in 0..15 {
             let number = number.to_string();
             assert_eq!(one.ok(&["one", "echo", &number]), format!("{number}\n"));
         }
         let five = [0; 5].map(|_| {
-            let mut command = who.1(&lab);
+            let mut command = caller.command(&lab, BIN);
             command.args(["exec", "one", "sh", "-c", "exit 6"]).spawn().unwrap()
         });
         for mut exec in five {

@@ -4,14 +4,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, Terminal, until};
+use blackbox::{Caller, Lab, Terminal, until};
 use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::str::contains;
 use serial_test::file_serial;
 
-use crate::containers::{BOTH, By, Detached, accounts, ok, run, sh};
+use crate::containers::{Detached, accounts, ok, run, sh};
 
 const BIN: &str = "ch05-init";
 
@@ -21,12 +21,12 @@ fn the_program_is_a_child_of_an_init_that_is_not_part_of_the_image() {
     // The two processes are in different sessions. 0 is a session from outside.
     let script = "echo $$ $PPID; cut -d ' ' -f 6 /proc/1/stat /proc/2/stat; \
                   cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline";
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let words = ["--init", "busybox", "sh", "-c", script];
-        assert_eq!(ok(&lab, BIN, new, &words), "2 1\n1\n0\ninit\ninit");
+        assert_eq!(ok(&lab, BIN, caller, &words), "2 1\n1\n0\ninit\ninit");
         let words = ["busybox", "sh", "-c", "echo $$ $PPID"];
-        assert_eq!(ok(&lab, BIN, new, &words), "1 0\n");
+        assert_eq!(ok(&lab, BIN, caller, &words), "1 0\n");
     }
 }
 
@@ -38,7 +38,7 @@ fn orphans_are_reaped_only_with_an_init() {
     let script = "(sleep 0.1 & sleep 0.1 &); echo ready; exec sleep 1000";
     for (flags, zombies) in [(&["--init"][..], 0), (&[], 2)] {
         let one = [flags, &["busybox", "sh", "-c", script]].concat();
-        let one = Detached::new(&lab, BIN, Lab::chapter, &one);
+        let one = Detached::new(&lab, BIN, Caller::Root, &one);
         // Before this line there may be no orphan yet.
         until(|| one.ok(&["logs", "one"]).contains("ready"));
         // Both children are zombies, or none is. The program sleeps, and so does the init
@@ -54,17 +54,21 @@ fn orphans_are_reaped_only_with_an_init() {
 #[test]
 #[file_serial(machine)]
 fn a_program_without_a_handler_ends_immediately_on_stop() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        let one =
-            Detached::new(&lab, BIN, new, &["--init", "busybox", "sleep", "1000"]);
+        let one = Detached::new(
+            &lab,
+            BIN,
+            caller,
+            &["--init", "busybox", "sleep", "1000"],
+        );
         let begun = Instant::now();
         one.ok(&["stop", "one"]);
         // It would be killed after ten seconds.
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
         assert_eq!(one.ok(&["wait", "one"]), "143\n");
         drop(one);
-        let one = Detached::new(&lab, BIN, new, &["busybox", "sleep", "1000"]);
+        let one = Detached::new(&lab, BIN, caller, &["busybox", "sleep", "1000"]);
         one.ok(&["stop", "-t", "1", "one"]);
         assert_eq!(one.ok(&["wait", "one"]), "137\n");
     }
@@ -77,7 +81,7 @@ fn the_init_forwards_each_signal_and_sigkill_ends_the_container() {
     let script = "for s in HUP INT QUIT USR1 USR2 TERM WINCH CONT; do
         trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.05; done";
     let words = ["--init", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Caller::Root, &words);
     let seen = || one.ok(&["logs", "one"]);
     until(|| seen() == "ready\n");
     let mut expected = "ready\n".to_owned();
@@ -93,7 +97,7 @@ fn the_init_forwards_each_signal_and_sigkill_ends_the_container() {
 #[test]
 #[file_serial(machine)]
 fn the_init_returns_exit_statuses_and_exec_errors_of_the_program() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         for (script, code) in [
             ("exit 0", 0),
@@ -104,7 +108,7 @@ fn the_init_returns_exit_statuses_and_exec_errors_of_the_program() {
             ("(exit 3) & wait; (sleep 0.1 &); sleep 0.2; exit 4", 4),
         ] {
             let words = ["--init", "busybox", "sh", "-c", script];
-            run(&lab, BIN, new, &words).assert().code(code).stdout("");
+            run(&lab, BIN, caller, &words).assert().code(code).stdout("");
         }
         for (words, code, reason) in [
             (&["busybox", "no-such"][..], 127, "exec no-such: not found in PATH"),
@@ -114,10 +118,10 @@ fn the_init_returns_exit_statuses_and_exec_errors_of_the_program() {
             (&["-u", "eve", "busybox", "true"], 125, "has no user eve"),
         ] {
             let words = [&["--init"], words].concat();
-            let assert = run(&lab, BIN, new, &words).assert();
+            let assert = run(&lab, BIN, caller, &words).assert();
             assert.code(code).stdout("").stderr(contains(reason));
             let words = [&["-d"], &words[..]].concat();
-            let assert = run(&lab, BIN, new, &words).assert();
+            let assert = run(&lab, BIN, caller, &words).assert();
             assert.code(code).stdout("").stderr(contains(reason));
         }
     }
@@ -130,7 +134,7 @@ fn the_init_has_no_open_files_and_reveals_nothing_of_the_host() {
     accounts(&mut lab);
     let lab = lab;
     let words = ["--init", "busybox", "sleep", "1000"];
-    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Caller::Root, &words);
     let open = |pid| {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         entries.count()
@@ -148,8 +152,8 @@ fn the_init_has_no_open_files_and_reveals_nothing_of_the_host() {
         ls /proc/1/fd > /dev/null && echo fd; true";
     let user = ["--init", "-u", "ann", "busybox", "sh", "-c", script];
     let root = ["--init", "busybox", "sh", "-c", script];
-    for (new, words) in [(Lab::chapter as By, &user[..]), (Lab::as_user, &root)] {
-        let out = run(&lab, BIN, new, words).assert().success();
+    for (caller, words) in [(Caller::Root, &user[..]), (Caller::User, &root)] {
+        let out = run(&lab, BIN, caller, words).assert().success();
         assert_eq!(String::from_utf8_lossy(&out.get_output().stdout), "");
     }
     // The user can read this information of the program itself.
@@ -174,10 +178,10 @@ fn a_privileged_program_cannot_write_to_the_hosts_binary() {
 #[test]
 #[file_serial(machine)]
 fn exec_and_ps_work_with_an_init() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let words = ["--init", "-e", "A=run", "busybox", "sleep", "1000"];
-        let one = Detached::new(&lab, BIN, new, &words);
+        let one = Detached::new(&lab, BIN, caller, &words);
         let script = "echo $A; tr '\\0' ' ' < /proc/2/cmdline; echo; echo $PPID";
         let seen = one.ok(&["exec", "one", "sh", "-c", script]);
         assert_eq!(seen, "run\nsleep 1000 \n0\n");
@@ -192,11 +196,11 @@ fn exec_and_ps_work_with_an_init() {
 
 #[test]
 #[file_serial(machine)]
-fn all_processes_are_killed_with_the_host_side() {
+fn all_processes_are_killed_with_the_supervisor() {
     let lab = Lab::new();
     let script = "trap '' TERM INT HUP; sleep 1000 & while :; do sleep 1; done";
     let words = ["--init", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Caller::Root, &words);
     let pids = ["process", "program"].map(|role| one.noted(role));
     kill(Pid::from_raw(one.noted("host")), Signal::SIGKILL).unwrap();
     until(|| {
@@ -289,11 +293,11 @@ fn a_hangup_of_the_terminal_ends_the_shell_below_an_init() {
 #[test]
 #[file_serial(machine)]
 fn a_read_only_root_works_with_an_init() {
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let words = ["--init", "--read-only", "-w", "/made", "busybox", "sh", "-c"];
         let script = ["pwd; touch /x 2> /dev/null; echo $?"];
-        let seen = ok(&lab, BIN, new, &[&words[..], &script].concat());
+        let seen = ok(&lab, BIN, caller, &[&words[..], &script].concat());
         assert_eq!(seen, "/made\n1\n");
     }
 }
@@ -305,7 +309,7 @@ fn exec_reports_an_ending_init_and_not_a_later_error() {
     let one = Detached::new(
         &lab,
         BIN,
-        Lab::chapter,
+        Caller::Root,
         &["--init", "busybox", "sleep", "99"],
     );
     let file = one.state().join("running").join(&one.id);
@@ -330,7 +334,7 @@ fn the_program_is_noted_before_the_init() {
         [(&[][..], "process until-removed "), (&["--rm"], "process until-exit ")]
     {
         let words = [flags, &["--init", "busybox", "sleep", "99"]].concat();
-        let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+        let one = Detached::new(&lab, BIN, Caller::Root, &words);
         let file = one.state().join("running").join(&one.id);
         let text = fs::read_to_string(file).unwrap();
         let at = |note: &str| text.find(note).unwrap();

@@ -108,7 +108,7 @@ fn an_ordinary_user_sees_only_own_containers_and_the_ending_signal() {
 
 #[test]
 #[file_serial(machine)]
-fn a_container_of_a_killed_host_side_is_dead_before_and_after_a_sweep() {
+fn a_container_of_a_killed_supervisor_is_dead_before_and_after_a_sweep() {
     let lab = Lab::new();
     let mut web = started(lab.command(&[], BIN), &["run", "--name", "web"], CAT);
     web.kill().unwrap();

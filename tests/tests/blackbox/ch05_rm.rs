@@ -91,7 +91,7 @@ fn an_ordinary_user_can_remove_running_and_dead_containers() {
 
 #[test]
 #[file_serial(machine)]
-fn rm_removes_everything_of_a_container_with_a_killed_host_side() {
+fn rm_removes_everything_of_a_container_with_a_killed_supervisor() {
     let lab = Lab::new();
     for force in [&[][..], &["-f"], &["-fv"]] {
         dead(&lab, "web");

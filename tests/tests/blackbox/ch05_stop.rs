@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{CAT, Lab, all, end, living, only, started, until};
+use blackbox::{CAT, Caller, Lab, all, end, living, only, started, until};
 use insta::assert_snapshot;
 use predicates::str::contains;
 use serde_json::Value;
@@ -25,11 +25,6 @@ const IGNORES: &str =
 
 /// Two functions of the lab: the first creates a command whose end the test awaits,
 /// the second creates a command that the test only starts.
-type By = (fn(&Lab, &str) -> assert_cmd::Command, fn(&Lab) -> Command);
-const BOTH: [By; 2] = [
-    (Lab::chapter, |lab| lab.command(&[], BIN)),
-    (Lab::as_user, |lab| lab.user_command(BIN)),
-];
 
 fn ok(lab: &Lab, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().success().stderr("");
@@ -71,19 +66,30 @@ fn said(mut process: Child) -> (String, String, Option<i32>) {
 #[test]
 #[file_serial(machine)]
 fn stop_returns_after_the_exit_status_of_a_sigterm_handler_is_recorded() {
-    for (new, background) in BOTH {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        let mut run = started(background(&lab), &["run", "--name", "web"], HANDLES);
-        new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
+        let mut run =
+            started(caller.command(&lab, BIN), &["run", "--name", "web"], HANDLES);
+        caller
+            .chapter(&lab, BIN)
+            .args(["stop", "web"])
+            .assert()
+            .success()
+            .stdout("web\n");
         // The test need not wait here: when `stop` returns, the end is recorded.
-        let (_, web) = only(new(&lab, BIN));
+        let (_, web) = only(caller.chapter(&lab, BIN));
         assert_eq!((&web["status"], &web["code"]), (&"exited".into(), &7.into()));
         let mut out = String::new();
         run.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         assert_eq!((out.as_str(), run.wait().unwrap().code()), ("bye\n", Some(7)));
         // `stop` also succeeds for a container that has already ended.
-        new(&lab, BIN).args(["stop", "web"]).assert().success().stdout("web\n");
-        new(&lab, BIN).args(["rm", "web"]).assert().success();
+        caller
+            .chapter(&lab, BIN)
+            .args(["stop", "web"])
+            .assert()
+            .success()
+            .stdout("web\n");
+        caller.chapter(&lab, BIN).args(["rm", "web"]).assert().success();
     }
 }
 
@@ -106,21 +112,24 @@ fn stop_sends_the_stop_signal_of_the_image() {
 #[test]
 #[file_serial(machine)]
 fn stop_kills_a_program_that_ignores_sigterm_and_its_children() {
-    for (new, background) in BOTH {
+    for caller in Caller::BOTH {
         for time in ["0", "1"] {
             let lab = Lab::new();
-            let mut run =
-                started(background(&lab), &["run", "--name", "web"], IGNORES);
+            let mut run = started(
+                caller.command(&lab, BIN),
+                &["run", "--name", "web"],
+                IGNORES,
+            );
             let stop = ["stop", "-t", time, "web"];
-            new(&lab, BIN).args(stop).assert().success().stdout("web\n");
-            let (_, web) = only(new(&lab, BIN));
+            caller.chapter(&lab, BIN).args(stop).assert().success().stdout("web\n");
+            let (_, web) = only(caller.chapter(&lab, BIN));
             assert_eq!(
                 (&web["code"], &web["signal"]),
                 (&137.into(), &"SIGKILL".into())
             );
             assert_eq!(run.wait().unwrap().code(), Some(137));
             assert!(living().into_values().all(|name| name != "sleep"));
-            new(&lab, BIN).args(["rm", "web"]).assert().success();
+            caller.chapter(&lab, BIN).args(["rm", "web"]).assert().success();
         }
     }
 }

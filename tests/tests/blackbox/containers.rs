@@ -4,34 +4,32 @@
 use std::fs;
 use std::path::PathBuf;
 
-use blackbox::Lab;
+use blackbox::{Caller, Lab};
 
 /// A function of the lab that creates a command: as root or as an ordinary user.
-pub(crate) type By = fn(&Lab, &str) -> assert_cmd::Command;
-pub(crate) const BOTH: [By; 2] = [Lab::chapter, Lab::as_user];
 
 /// The command `run --rm` of this chapter with these arguments.
 pub(crate) fn run(
     lab: &Lab,
     bin: &str,
-    new: By,
+    caller: Caller,
     words: &[&str],
 ) -> assert_cmd::Command {
-    let mut command = new(lab, bin);
+    let mut command = caller.chapter(lab, bin);
     command.args(["run", "--rm"]).args(words);
     command
 }
 
 /// The stdout of a run that must succeed.
-pub(crate) fn ok(lab: &Lab, bin: &str, new: By, words: &[&str]) -> String {
-    let out = run(lab, bin, new, words).assert().success();
+pub(crate) fn ok(lab: &Lab, bin: &str, caller: Caller, words: &[&str]) -> String {
+    let out = run(lab, bin, caller, words).assert().success();
     String::from_utf8(out.get_output().stdout.clone()).unwrap()
 }
 
 /// The stdout of a shell script in a container with these flags, as root.
 pub(crate) fn sh(lab: &Lab, bin: &str, flags: &[&str], script: &str) -> String {
     let words = [flags, &["busybox", "sh", "-c", script]].concat();
-    ok(lab, bin, Lab::chapter, &words)
+    ok(lab, bin, Caller::Root, &words)
 }
 
 /// Add accounts to the image that the host does not have.
@@ -49,7 +47,7 @@ pub(crate) fn accounts(lab: &mut Lab) {
 pub(crate) struct Detached<'a> {
     lab: &'a Lab,
     bin: &'a str,
-    new: By,
+    caller: Caller,
     pub(crate) id: String,
 }
 
@@ -58,27 +56,27 @@ impl Detached<'_> {
     pub(crate) fn new<'a>(
         lab: &'a Lab,
         bin: &'a str,
-        new: By,
+        caller: Caller,
         words: &[&str],
     ) -> Detached<'a> {
-        let mut command = new(lab, bin);
+        let mut command = caller.chapter(lab, bin);
         command.args(["run", "-d", "--name", "one"]).args(words);
         let out = command.assert().success();
         let id = String::from_utf8(out.get_output().stdout.clone()).unwrap();
-        Detached { lab, bin, new, id: id.trim().to_owned() }
+        Detached { lab, bin, caller, id: id.trim().to_owned() }
     }
 
     /// Run a command, and return its stdout. Its stderr must be empty.
     pub(crate) fn ok(&self, words: &[&str]) -> String {
-        let out = (self.new)(self.lab, self.bin).args(words).assert().success();
+        let out =
+            self.caller.chapter(self.lab, self.bin).args(words).assert().success();
         assert_eq!(String::from_utf8_lossy(&out.get_output().stderr), "");
         String::from_utf8(out.get_output().stdout.clone()).unwrap()
     }
 
     /// The state directory of the container.
     pub(crate) fn state(&self) -> PathBuf {
-        let root = self.new as usize == Lab::chapter as By as usize;
-        if root { self.lab.state() } else { self.lab.user_state() }
+        self.caller.state(self.lab)
     }
 
     /// The PID in the note of this kind: `host`, `process` or `program`.
@@ -111,7 +109,7 @@ impl Detached<'_> {
 
 impl Drop for Detached<'_> {
     fn drop(&mut self) {
-        let mut rm = (self.new)(self.lab, self.bin);
+        let mut rm = self.caller.chapter(self.lab, self.bin);
         rm.args(["rm", "-f", "one"]);
         if std::thread::panicking() {
             let _ = rm.output();

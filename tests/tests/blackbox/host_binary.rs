@@ -8,17 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use blackbox::{Lab, Terminal, bin_dir, probe, until};
+use blackbox::{Caller, Lab, Terminal, bin_dir, probe, until};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serial_test::file_serial;
 
 const BIN: &str = "ch05-attach";
-
-/// A function that creates a command: as root or as an ordinary user.
-type Who = fn(&Lab) -> Command;
-const ROOT: Who = |lab| lab.command(&[], BIN);
-const USER: Who = |lab| lab.user_command(BIN);
 
 /// A directory with the probe, for `-v`.
 fn volume(lab: &Lab) -> String {
@@ -56,15 +51,23 @@ fn refused(seen: &str, when: &str) {
 }
 
 /// Start a detached container with the name `one`.
-fn start(who: Who, lab: &Lab, words: &[&str]) {
-    let mut run = who(lab);
+fn start(caller: Caller, lab: &Lab, words: &[&str]) {
+    let mut run = caller.command(lab, BIN);
     run.args(["run", "-d", "--name", "one"]).args(words);
     let out = run.output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-fn remove(who: Who, lab: &Lab) {
-    assert!(who(lab).args(["rm", "-f", "one"]).output().unwrap().status.success());
+fn remove(caller: Caller, lab: &Lab) {
+    assert!(
+        caller
+            .command(lab, BIN)
+            .args(["rm", "-f", "one"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
 }
 
 /// The standard output of a command that succeeds.
@@ -90,7 +93,7 @@ fn root_below_an_init_cannot_change_the_hosts_binary() {
     assert!(everything(&binary) == before, "the binary was changed");
 
     // Root of an ordinary user's container cannot even read the link to the file.
-    let mut run = USER(&lab);
+    let mut run = Caller::User.command(&lab, BIN);
     run.args(words).args(attack);
     let out = run.output().unwrap();
     assert!(!out.status.success());
@@ -108,14 +111,14 @@ fn root_cannot_change_the_hosts_binary_during_or_after_exec() {
     let script = "while :; do for p in /proc/[0-9]*; do
         if [ -e $p/exe ] && ! [ $p/exe -ef /bin/busybox ]; then
             /v/probe tamper $p/exe later; exec sleep 1000; fi; done; done";
-    start(ROOT, &lab, &["-v", &volume, "busybox", "sh", "-c", script]);
+    start(Caller::Root, &lab, &["-v", &volume, "busybox", "sh", "-c", script]);
     // The helper of this `exec` is stopped inside the container.
     let words = ["exec", "one", "sleep", "0.1"];
     let mut exec = lab.traced_with_stderr(binary.to_str().unwrap(), &words);
     while exec.call() != Some("chroot") {
         assert!(exec.step().is_some(), "it joins: {}", lab.traced_stderr());
     }
-    let logs = || ok(ROOT(&lab), &["logs", "one"]);
+    let logs = || ok(Caller::Root.command(&lab, BIN), &["logs", "one"]);
     until(|| logs().contains("now remount: "));
     refused(&logs(), "now");
     assert_eq!(exec.end_beside_others(), 0, "{}", lab.traced_stderr());
@@ -123,20 +126,20 @@ fn root_cannot_change_the_hosts_binary_during_or_after_exec() {
     until(|| logs().contains("tampered"));
     refused(&logs(), "later");
     assert!(everything(&binary) == before, "the binary was changed");
-    remove(ROOT, &lab);
+    remove(Caller::Root, &lab);
 }
 
 #[test]
 #[file_serial(machine)]
 fn the_trace_shows_which_file_the_program_executes() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        start(who, &lab, &["busybox", "sleep", "1000"]);
+        start(caller, &lab, &["busybox", "sleep", "1000"]);
         for words in [
             &["exec", "--trace", "one", "true"][..],
             &["run", "--rm", "--init", "--trace", "busybox", "true"],
         ] {
-            let out = who(&lab).args(words).output().unwrap();
+            let out = caller.command(&lab, BIN).args(words).output().unwrap();
             let trace = String::from_utf8(out.stderr).unwrap();
             let lines = trace.lines().filter(|line| line.contains("execveat(2)"));
             let lines: Vec<_> = lines.collect();
@@ -146,21 +149,23 @@ fn the_trace_shows_which_file_the_program_executes() {
             );
         }
         // No other command executes itself again.
-        let out =
-            who(&lab).args(["run", "--rm", "--trace", "busybox", "true"]).output();
+        let out = caller
+            .command(&lab, BIN)
+            .args(["run", "--rm", "--trace", "busybox", "true"])
+            .output();
         let trace = String::from_utf8(out.unwrap().stderr).unwrap();
         assert!(!trace.contains("execveat(2)"), "{trace}");
-        remove(who, &lab);
+        remove(caller, &lab);
     }
 }
 
 #[test]
 #[file_serial(machine)]
 fn exec_keeps_its_pid_name_arguments_and_ignored_signals() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        start(who, &lab, &["busybox", "sleep", "1000"]);
-        let inner = who(&lab);
+        start(caller, &lab, &["busybox", "sleep", "1000"]);
+        let inner = caller.command(&lab, BIN);
         let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' HUP USR1; exec \"$0\" \"$@\""]);
         shell.arg(inner.get_program()).args(inner.get_args());
@@ -193,7 +198,7 @@ fn exec_keeps_its_pid_name_arguments_and_ignored_signals() {
         assert_eq!(ignored & 0x201, 0x201, "{status}");
         drop(exec.stdin.take());
         assert_eq!(exec.wait().unwrap().code(), Some(7));
-        remove(who, &lab);
+        remove(caller, &lab);
     }
 }
 
@@ -201,11 +206,13 @@ fn exec_keeps_its_pid_name_arguments_and_ignored_signals() {
 #[file_serial(machine)]
 fn exec_works_if_its_binary_was_deleted() {
     // No path leads to the file any more, so an ordinary user's child cannot mount it.
-    for (who, file) in [(ROOT, "a read-only mount"), (USER, "a sealed copy")] {
+    for (caller, file) in
+        [(Caller::Root, "a read-only mount"), (Caller::User, "a sealed copy")]
+    {
         let lab = Lab::new();
-        start(who, &lab, &["busybox", "sleep", "1000"]);
+        start(caller, &lab, &["busybox", "sleep", "1000"]);
         let binary = second_copy(&lab);
-        let user = who(&lab);
+        let user = caller.command(&lab, BIN);
         // The same command, with the descriptor of a deleted file as its program.
         let words: Vec<_> = user.get_args().collect();
         let (before, _) = words.split_at(words.len().saturating_sub(1));
@@ -225,7 +232,7 @@ fn exec_works_if_its_binary_was_deleted() {
         let trace = String::from_utf8(out.stderr).unwrap();
         assert_eq!(out.stdout, b"joined\n", "{trace}");
         assert!(trace.contains(file), "{trace}");
-        remove(who, &lab);
+        remove(caller, &lab);
     }
 }
 
@@ -244,35 +251,36 @@ fn exec_reports_a_missing_proc() {
 #[test]
 #[file_serial(machine)]
 fn exec_refuses_the_hosts_binary_through_any_path() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         // The user's binary is a copy in this directory.
-        drop(USER(&lab));
-        let directory = if who as usize == USER as Who as usize {
-            lab.dir().to_owned()
-        } else {
-            bin_dir()
-        };
+        drop(Caller::User.command(&lab, BIN));
+        let directory =
+            if caller == Caller::User { lab.dir().to_owned() } else { bin_dir() };
         let volume = format!("{}:/v:ro", directory.display());
-        start(who, &lab, &["-v", &volume, "busybox", "sleep", "1000"]);
+        start(caller, &lab, &["-v", &volume, "busybox", "sleep", "1000"]);
         let binary = format!("/v/{BIN}");
         for program in ["/proc/self/exe", &binary] {
-            let out = who(&lab).args(["exec", "one", program]).output().unwrap();
+            let out = caller
+                .command(&lab, BIN)
+                .args(["exec", "one", program])
+                .output()
+                .unwrap();
             assert_eq!(out.status.code(), Some(126), "{program}");
             let said = String::from_utf8_lossy(&out.stderr);
             assert!(said.contains("leads to the host's own binary"), "{said}");
         }
-        remove(who, &lab);
+        remove(caller, &lab);
     }
 }
 
 #[test]
 #[file_serial(machine)]
 fn attach_is_never_visible_in_the_container() {
-    for who in [ROOT, USER] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
-        start(who, &lab, &["-ti", "busybox", "sh"]);
-        let mut attach = who(&lab);
+        start(caller, &lab, &["-ti", "busybox", "sh"]);
+        let mut attach = caller.command(&lab, BIN);
         attach.args(["attach", "one"]);
         let mut terminal = Terminal::run(attach);
         // The only process of the container is this shell.
@@ -281,6 +289,6 @@ fn attach_is_never_visible_in_the_container() {
         terminal.type_keys("\x10\x11");
         terminal.see("detached");
         terminal.end();
-        remove(who, &lab);
+        remove(caller, &lab);
     }
 }

@@ -10,15 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use blackbox::{Lab, Terminal, only, probe, state_of, until};
+use blackbox::{Caller, Lab, Terminal, only, probe, state_of, until};
 use serial_test::file_serial;
 
 const BIN: &str = "ch05-attach";
-
-/// A function that creates a command: as root or as an ordinary user.
-type Who = fn(&Lab) -> Command;
-const ROOT: Who = |lab| lab.command(&[], BIN);
-const USER: Who = |lab| lab.user_command(BIN);
 
 /// The input that a program tries to type. The screen shows INJECTED only if a shell
 /// executes it.
@@ -72,20 +67,20 @@ fn line(mut command: Command, words: &[&str]) -> String {
 }
 
 /// The caller: a shell that is the leader of its session and controls its terminal.
-struct Caller {
+struct CallingShell {
     terminal: Terminal,
     script: PathBuf,
 }
 
-impl Caller {
-    fn new(lab: &Lab) -> Caller {
+impl CallingShell {
+    fn new(lab: &Lab) -> CallingShell {
         let mut command = Command::new("sh");
         let prompt =
             "while printf 'caller$ '; read -r line; do eval \"$line\"; done";
         command.args(["-c", prompt]).current_dir(lab.dir());
         let mut terminal = Terminal::run(command);
         terminal.see("caller$ ");
-        Caller { terminal, script: lab.dir().join("line") }
+        CallingShell { terminal, script: lab.dir().join("line") }
     }
 
     /// Run a line. Returns the text on the screen until the shell has also executed the
@@ -114,13 +109,13 @@ fn refused(seen: &str, what: &str) {
 #[file_serial(machine)]
 fn no_program_can_type_into_the_callers_terminal() {
     let _legacy = LegacyTiocsti::on();
-    for (who, root) in [(ROOT, true), (USER, false)] {
+    for caller in Caller::BOTH {
         let lab = Lab::new();
         let volume = volume(&lab);
-        let mut caller = Caller::new(&lab);
+        let mut shell = CallingShell::new(&lab);
         // Check the conditions: outside, the same program can type.
         let outside = format!("{} type \"{TYPED}\"", probe().display());
-        let seen = caller.run(&outside);
+        let seen = shell.run(&outside);
         assert!(seen.contains("INJECTED\r\n"), "{seen}");
         assert!(seen.contains("0 TIOCSTI native: done"), "{seen}");
         assert!(seen.contains("/dev/tty TIOCSTI upper half: done"), "{seen}");
@@ -129,21 +124,30 @@ fn no_program_can_type_into_the_callers_terminal() {
         let attack = ["busybox", "/v/probe", "type", TYPED];
         for flags in [&[][..], &["--init"]] {
             let words = [&["run", "--rm", "-v", &volume], flags, &attack].concat();
-            refused(&caller.run(&line(who(&lab), &words)), &format!("{flags:?}"));
+            refused(
+                &shell.run(&line(caller.command(&lab, BIN), &words)),
+                &format!("{flags:?}"),
+            );
         }
         // A program that `exec` starts from a terminal in a detached container.
         let held = ["-v", &volume, "busybox", "sleep", "1000"];
-        let mut run = who(&lab);
+        let mut run = caller.command(&lab, BIN);
         run.args(["run", "-d", "--name", "one"]).args(held);
         assert!(run.output().unwrap().status.success());
         let words = ["exec", "one", "/v/probe", "type", TYPED];
-        refused(&caller.run(&line(who(&lab), &words)), "exec");
-        if root {
+        refused(&shell.run(&line(caller.command(&lab, BIN), &words)), "exec");
+        if caller == Caller::Root {
             let words = ["exec", "-u", "1234", "one", "/v/probe", "type", TYPED];
-            refused(&caller.run(&line(who(&lab), &words)), "exec -u");
+            refused(&shell.run(&line(caller.command(&lab, BIN), &words)), "exec -u");
         }
         assert!(
-            who(&lab).args(["rm", "-f", "one"]).output().unwrap().status.success()
+            caller
+                .command(&lab, BIN)
+                .args(["rm", "-f", "one"])
+                .output()
+                .unwrap()
+                .status
+                .success()
         );
     }
 }
@@ -153,14 +157,14 @@ fn no_program_can_type_into_the_callers_terminal() {
 fn run_of_every_chapter_has_the_filter() {
     let _legacy = LegacyTiocsti::on();
     let lab = Lab::new();
-    let mut caller = Caller::new(&lab);
+    let mut shell = CallingShell::new(&lab);
     // The chapters whose containers see the host's file system.
     let probe = probe();
     let probe = probe.to_str().unwrap();
     for chapter in ["ch02-uts", "ch02-pid", "ch03-run", "ch03-limits"] {
         let command = lab.command(&[], chapter);
         let words = ["run", probe, "type", TYPED];
-        refused(&caller.run(&line(command, &words)), chapter);
+        refused(&shell.run(&line(command, &words)), chapter);
     }
 }
 
@@ -177,10 +181,10 @@ fn a_program_without_a_terminal_cannot_type_into_that_of_an_exec() {
     let mut run = lab.command(&[], BIN);
     run.args(["run", "-d", "--name", "one", "-v", &volume, "busybox", "sh", "-c"]);
     assert!(run.args([script, TYPED]).output().unwrap().status.success());
-    let mut caller = Caller::new(&lab);
+    let mut shell = CallingShell::new(&lab);
     let words =
         ["exec", "one", "sh", "-c", "until [ -e /tried ]; do :; done; echo typed"];
-    refused(&caller.run(&line(lab.command(&[], BIN), &words)), "exec");
+    refused(&shell.run(&line(lab.command(&[], BIN), &words)), "exec");
     let logs = lab.command(&[], BIN).args(["logs", "one"]).output().unwrap();
     let logs = String::from_utf8(logs.stdout).unwrap();
     assert!(logs.contains("typed\n"), "{logs}");
@@ -192,8 +196,8 @@ fn a_program_without_a_terminal_cannot_type_into_that_of_an_exec() {
 #[file_serial(machine)]
 fn an_init_has_the_filter_and_setuid_programs_still_work() {
     let lab = Lab::new();
-    for who in [ROOT, USER] {
-        let mut run = who(&lab);
+    for caller in Caller::BOTH {
+        let mut run = caller.command(&lab, BIN);
         let script =
             "grep '^Seccomp:\\|NoNewPrivs' /proc/1/status /proc/self/status";
         run.args(["run", "--rm", "--init", "busybox", "sh", "-c", script]);

@@ -14,7 +14,7 @@ use common::step::report;
 use nix::errno::Errno;
 use provision::command::run;
 
-use crate::Who;
+use crate::Caller;
 use crate::child::attempt;
 use crate::report::Check;
 
@@ -28,22 +28,22 @@ const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The main job needs none of them, because it has no network.
-pub(crate) fn checks(who: Who) -> Vec<Check> {
+pub(crate) fn checks(caller: Caller) -> Vec<Check> {
     vec![
-        rules(who),
-        connections(who),
-        forwarding(who),
-        forward(who),
+        rules(caller),
+        connections(caller),
+        forwarding(caller),
+        forward(caller),
         pasta(),
-        tun(who),
+        tun(caller),
     ]
 }
 
 /// Create the complete table of a container with a published port, in a network
 /// namespace.
-fn rules(who: Who) -> Check {
+fn rules(caller: Caller) -> Check {
     let id = "firewall-rules";
-    let outcome = attempt(&["rules", who.word()]);
+    let outcome = attempt(&["rules", caller.word()]);
     match &outcome.error {
         None => Check::ok(
             id,
@@ -66,9 +66,9 @@ fn rules(who: Who) -> Check {
 }
 
 /// The connection table, from which the entries of a dead container are deleted.
-fn connections(who: Who) -> Check {
+fn connections(caller: Caller) -> Check {
     let id = "connection-tracking";
-    let outcome = attempt(&["connections", who.word()]);
+    let outcome = attempt(&["connections", caller.word()]);
     match &outcome.error {
         None => Check::ok(id, "connections can be listed and deleted"),
         Some(error) if error.starts_with("unshare(2)") => Check::unknown(
@@ -86,9 +86,9 @@ fn connections(who: Who) -> Check {
 }
 
 /// Whether the host forwards packets, or allows enabling it.
-fn forwarding(who: Who) -> Check {
+fn forwarding(caller: Caller) -> Check {
     let id = "ip-forward";
-    if who == Who::User {
+    if caller == Caller::User {
         let detail = "the networks of an ordinary user have their own namespace";
         return Check::ok(id, detail);
     }
@@ -116,9 +116,9 @@ fn forwarding(who: Who) -> Check {
 }
 
 /// The chains of other programs that filter forwarded packets.
-fn forward(who: Who) -> Check {
+fn forward(caller: Caller) -> Check {
     let id = "forward-owner";
-    if who == Who::User {
+    if caller == Caller::User {
         let detail =
             "the host's firewall does not affect the networks of an ordinary user";
         return Check::ok(id, detail);
@@ -196,9 +196,9 @@ fn pasta() -> Check {
 }
 
 /// The device from which pasta creates a network interface.
-fn tun(who: Who) -> Check {
+fn tun(caller: Caller) -> Check {
     let id = "tun";
-    let outcome = attempt(&["tun", who.word()]);
+    let outcome = attempt(&["tun", caller.word()]);
     let Some(error) = &outcome.error else {
         return Check::ok(id, "ordinary users can open /dev/net/tun");
     };

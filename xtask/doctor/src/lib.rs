@@ -28,36 +28,40 @@ use common::state::State;
 /// devices, the state directory and busybox.
 #[must_use]
 pub fn machine() -> Vec<Check> {
-    let who = Who::here();
-    let mut checks = walls::checks(who);
-    checks.extend(sysctl::checks(who));
+    let caller = Caller::here();
+    let mut checks = walls::checks(caller);
+    checks.extend(sysctl::checks(caller));
     checks.extend(cgroup::checks());
-    checks.extend(union::checks(who));
-    checks.extend(net::checks(who));
-    checks.extend(firewall::checks(who));
-    checks.extend(state::checks(who, State::locate()));
+    checks.extend(union::checks(caller));
+    checks.extend(net::checks(caller));
+    checks.extend(firewall::checks(caller));
+    checks.extend(state::checks(caller, State::locate()));
     checks
 }
 
 /// The user as which the attempts are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
+pub(crate) enum Caller {
     /// The host's root.
     Root,
     /// An ordinary user, in a user namespace.
     User,
 }
 
-impl Who {
-    fn here() -> Who {
-        if rights::is_host_root().unwrap_or(false) { Who::Root } else { Who::User }
+impl Caller {
+    fn here() -> Caller {
+        if rights::is_host_root().unwrap_or(false) {
+            Caller::Root
+        } else {
+            Caller::User
+        }
     }
 
     /// The argument for a child's command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Who::Root => "root",
-            Who::User => "user",
+            Caller::Root => "root",
+            Caller::User => "user",
         }
     }
 }

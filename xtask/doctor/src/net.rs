@@ -1,7 +1,7 @@
 //! The parts of networks, tried in a network namespace that disappears with the
 //! child.
 
-use crate::Who;
+use crate::Caller;
 use crate::child::attempt;
 use crate::report::Check;
 
@@ -12,9 +12,9 @@ const DEVICES: [(&str, &str, &str); 3] = [
     ("nftables", "nf_tables", "the kernel supports rule sets"),
 ];
 
-pub(crate) fn checks(who: Who) -> Vec<Check> {
+pub(crate) fn checks(caller: Caller) -> Vec<Check> {
     let tried = DEVICES.into_iter().map(|(id, module, fine)| {
-        let outcome = attempt(&[id, who.word()]);
+        let outcome = attempt(&[id, caller.word()]);
         match &outcome.error {
             None => Check::ok(id, fine),
             Some(error) if error.starts_with("unshare(2)") => {

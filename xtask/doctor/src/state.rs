@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use provision::busybox;
 use provision::room::room;
 
-use crate::Who;
+use crate::Caller;
 use crate::attempt::{can_execute, in_place};
 use crate::report::{Check, Task};
 use crate::walls::filter;
@@ -18,9 +18,9 @@ use crate::walls::filter;
 /// The space for an image, and for containers that write a few files.
 const ROOM: u64 = 16 << 20;
 
-pub(crate) fn checks(who: Who, state: Result<State>) -> Vec<Check> {
+pub(crate) fn checks(caller: Caller, state: Result<State>) -> Vec<Check> {
     let mut checks = match state {
-        Ok(state) => place(who, &state),
+        Ok(state) => place(caller, &state),
         Err(error) => {
             let fix = "export MYDOCKER_ROOT=/dev/shm/mydocker";
             vec![Check::fail("state", format!("{error:#}"), fix)]
@@ -45,7 +45,7 @@ pub(crate) fn checks(who: Who, state: Result<State>) -> Vec<Check> {
     checks
 }
 
-fn place(who: Who, state: &State) -> Vec<Check> {
+fn place(caller: Caller, state: &State) -> Vec<Check> {
     let root = state.root();
     let shown = root.display();
     let written = in_place(root, "write", &[]);
@@ -63,7 +63,7 @@ fn place(who: Who, state: &State) -> Vec<Check> {
             elsewhere(Some(Errno::ENOSPC)),
         ),
     };
-    let merged = in_place(root, "overlay-at", &[who.word()]);
+    let merged = in_place(root, "overlay-at", &[caller.word()]);
     let overlay = match &merged.error {
         None => Check::ok("state-overlay", format!("{shown} supports an overlay")),
         Some(error) => {

@@ -3,17 +3,18 @@
 use std::env::split_paths;
 use std::fs::read_to_string;
 
-use crate::Who;
+use crate::Caller;
 use crate::report::{Check, Task};
 
 /// The kinds in `user.max_KIND_namespaces`.
 const LIMITS: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
 
-pub(crate) fn checks(who: Who) -> Vec<Check> {
-    let needed: &[Task] = if who == Who::User { &[Task::MainJob] } else { &[] };
-    let severe = |id: &str, detail: String, fix: String| match who {
-        Who::User => Check::fail(id, detail, fix).needed(needed),
-        Who::Root => Check::warn(id, detail, fix),
+pub(crate) fn checks(caller: Caller) -> Vec<Check> {
+    let needed: &[Task] =
+        if caller == Caller::User { &[Task::MainJob] } else { &[] };
+    let severe = |id: &str, detail: String, fix: String| match caller {
+        Caller::User => Check::fail(id, detail, fix).needed(needed),
+        Caller::Root => Check::warn(id, detail, fix),
     };
     let closed: Vec<&str> =
         LIMITS.into_iter().filter(|kind| read(&limit(kind)) == Some(0)).collect();
@@ -53,7 +54,7 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
             None => Check::ok(id, format!("this kernel has no {name}")),
         });
     }
-    checks.push(ranges(who));
+    checks.push(ranges(caller));
     checks
 }
 
@@ -61,7 +62,7 @@ const CLONE: &str = "kernel.unprivileged_userns_clone";
 const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
 
 /// Several users in a user namespace; this is optional.
-fn ranges(who: Who) -> Check {
+fn ranges(caller: Caller) -> Check {
     let id = "subordinate-ids";
     let mut missing = Vec::new();
     for tool in ["newuidmap", "newgidmap"] {
@@ -74,7 +75,7 @@ fn ranges(who: Who) -> Check {
             missing.push(format!("no line in {list}"));
         }
     }
-    if missing.is_empty() && who == Who::User && !ch02_user::has_range() {
+    if missing.is_empty() && caller == Caller::User && !ch02_user::has_range() {
         missing.push("no line of this user in /etc/subuid and /etc/subgid".into());
     }
     if missing.is_empty() {

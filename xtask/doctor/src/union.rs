@@ -3,29 +3,31 @@
 
 use nix::errno::Errno;
 
-use crate::Who;
+use crate::Caller;
 use crate::child::{Outcome, attempt};
 use crate::report::{Check, Task};
 use crate::walls::filter;
 
-pub(crate) fn checks(who: Who) -> Vec<Check> {
+pub(crate) fn checks(caller: Caller) -> Vec<Check> {
     let mut checks = Vec::new();
-    checks.push(match who {
-        Who::User => {
+    checks.push(match caller {
+        Caller::User => {
             Check::unknown("overlay-root", "only root can try", "run it as root")
         }
-        Who::Root => overlay("overlay-root", Who::Root).needed(&[Task::MainJob]),
+        Caller::Root => {
+            overlay("overlay-root", Caller::Root).needed(&[Task::MainJob])
+        }
     });
-    let user = overlay("overlay-user", Who::User);
-    checks.push(match who {
-        Who::User => user.needed(&[Task::MainJob]),
+    let user = overlay("overlay-user", Caller::User);
+    checks.push(match caller {
+        Caller::User => user.needed(&[Task::MainJob]),
         // Root's containers do not need it.
-        Who::Root => crate::walls::only_told(user),
+        Caller::Root => crate::walls::only_told(user),
     });
     let id = "aufs";
-    checks.push(match who {
-        Who::User => Check::unknown(id, "only root can mount it", "run it as root"),
-        Who::Root => match attempt(&["aufs"]).error {
+    checks.push(match caller {
+        Caller::User => Check::unknown(id, "only root can mount it", "run it as root"),
+        Caller::Root => match attempt(&["aufs"]).error {
             None => Check::ok(id, "a union of two branches can be mounted"),
             Some(error) => {
                 let fix = "not required: overlay does the same; --driver aufs requires a \
@@ -37,8 +39,8 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
     checks
 }
 
-fn overlay(id: &str, who: Who) -> Check {
-    let outcome = attempt(&["overlay", who.word()]);
+fn overlay(id: &str, caller: Caller) -> Check {
+    let outcome = attempt(&["overlay", caller.word()]);
     match &outcome.error {
         None => Check::ok(id, "two directory trees can be merged and changed"),
         Some(error) => Check::fail(id, error, fix(&outcome)),

@@ -4,7 +4,7 @@ use std::fs::read_to_string;
 
 use nix::errno::Errno;
 
-use crate::Who;
+use crate::Caller;
 use crate::child::{Outcome, attempt};
 use crate::report::{Check, Status, Task};
 use crate::sysctl;
@@ -19,29 +19,31 @@ const KINDS: [(&str, bool); 6] = [
     ("cgroup", false),
 ];
 
-pub(crate) fn checks(who: Who) -> Vec<Check> {
+pub(crate) fn checks(caller: Caller) -> Vec<Check> {
     let main_job: &[Task] = &[Task::MainJob];
-    let mut checks = vec![user(who)];
+    let mut checks = vec![user(caller)];
     for (kind, needed) in KINDS {
         let id = format!("namespace-{kind}");
-        let outcome = attempt(&[kind, who.word()]);
+        let outcome = attempt(&[kind, caller.word()]);
         let check = match &outcome.error {
             None => Check::ok(&id, "a new one can be created"),
-            Some(error) => Check::fail(&id, error, fix(kind, &outcome, who)),
+            Some(error) => Check::fail(&id, error, fix(kind, &outcome, caller)),
         };
         checks.push(check.needed(if needed { main_job } else { &[] }));
     }
-    let outcome = attempt(&["proc", who.word()]);
+    let outcome = attempt(&["proc", caller.word()]);
     let check = match &outcome.error {
         None => Check::ok("proc", "can be mounted in a PID namespace"),
         Some(error) => {
             let fix = match outcome.errno() {
-                Some(Errno::EPERM) if who == Who::User && filter().is_none() => {
+                Some(Errno::EPERM)
+                    if caller == Caller::User && filter().is_none() =>
+                {
                     "the kernel requires a /proc without mounts over it; inside \
                      a container: docker run --security-opt systempaths=unconfined"
                         .to_owned()
                 }
-                _ => fix("pid", &outcome, who),
+                _ => fix("pid", &outcome, caller),
             };
             Check::fail("proc", error, fix)
         }
@@ -51,12 +53,12 @@ pub(crate) fn checks(who: Who) -> Vec<Check> {
 }
 
 /// User namespaces, as this user, and also as an ordinary user if this is root.
-fn user(who: Who) -> Check {
+fn user(caller: Caller) -> Check {
     let id = "user-namespaces";
     let outcome = attempt(&["ordinary"]);
     let Some(error) = &outcome.error else {
         return Check::ok(id, "ordinary users can create one and are root in it")
-            .needed(needed(who));
+            .needed(needed(caller));
     };
     let changed = ["setgroups(2)", "setgid(2)", "setuid(2)"];
     if changed.iter().any(|call| error.starts_with(call)) {
@@ -67,23 +69,23 @@ fn user(who: Who) -> Check {
             fix,
         );
     }
-    let fix = fix("user", &outcome, Who::User);
-    match who {
-        Who::User => Check::fail(id, error, fix),
+    let fix = fix("user", &outcome, Caller::User);
+    match caller {
+        Caller::User => Check::fail(id, error, fix),
         // Root creates containers without a user namespace.
-        Who::Root => {
+        Caller::Root => {
             Check::warn(id, format!("not for ordinary users: {error}"), fix)
         }
     }
-    .needed(needed(who))
+    .needed(needed(caller))
 }
 
-fn needed(who: Who) -> &'static [Task] {
-    if who == Who::User { &[Task::MainJob] } else { &[] }
+fn needed(caller: Caller) -> &'static [Task] {
+    if caller == Caller::User { &[Task::MainJob] } else { &[] }
 }
 
 /// The remedy if a namespace cannot be created.
-fn fix(kind: &str, outcome: &Outcome, who: Who) -> String {
+fn fix(kind: &str, outcome: &Outcome, caller: Caller) -> String {
     if let Some(filter) = filter()
         && matches!(
             outcome.errno(),
@@ -102,12 +104,12 @@ fn fix(kind: &str, outcome: &Outcome, who: Who) -> String {
             };
             format!("boot a kernel that is built with CONFIG_{option}=y")
         }
-        _ => match (sysctl::closed(), who) {
-            (Some(fix), Who::User) => fix,
-            (None, Who::User) => {
+        _ => match (sysctl::closed(), caller) {
+            (Some(fix), Caller::User) => fix,
+            (None, Caller::User) => {
                 "run as root with sudo, or use the VM: cargo xtask shell".into()
             }
-            (_, Who::Root) => {
+            (_, Caller::Root) => {
                 "inside a container: docker run --privileged; or use the VM: cargo \
                  xtask shell"
                     .into()

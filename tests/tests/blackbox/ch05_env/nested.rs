@@ -5,21 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 
 use assert_cmd::Command;
-use blackbox::{Lab, bin_dir};
+use blackbox::{Caller, Lab, bin_dir};
 use predicates::str::contains;
 use serial_test::file_serial;
 
 use super::BIN;
-use crate::containers::{BOTH, By};
 
 /// This command, as root of a new user namespace.
-fn nested(lab: &Lab, new: By, words: &[&str]) -> Command {
-    wrapped(lab, new, &["--user"], words)
+fn nested(lab: &Lab, caller: Caller, words: &[&str]) -> Command {
+    wrapped(lab, caller, &["--user"], words)
 }
 
 /// The same, with these flags of `ch02-setns unshare`.
-fn wrapped(lab: &Lab, new: By, flags: &[&str], words: &[&str]) -> Command {
-    let mut command = new(lab, "ch02-setns");
+fn wrapped(lab: &Lab, caller: Caller, flags: &[&str], words: &[&str]) -> Command {
+    let mut command = caller.chapter(lab, "ch02-setns");
     command.arg("unshare").args(flags).arg(binary(lab)).args(words);
     command
 }
@@ -38,12 +37,12 @@ fn binary(lab: &Lab) -> PathBuf {
 fn root_of_a_user_namespace_runs_a_container() {
     let lab = Lab::new();
     let id = ["run", "--rm", "busybox", "sh", "-c", "id -u; echo x > /dev/null"];
-    for new in BOTH {
-        nested(&lab, new, &id).assert().success().stdout("0\n");
+    for caller in Caller::BOTH {
+        nested(&lab, caller, &id).assert().success().stdout("0\n");
         let flags = ["--user", "--mount", "--pid"];
-        wrapped(&lab, new, &flags, &id).assert().success().stdout("0\n");
+        wrapped(&lab, caller, &flags, &id).assert().success().stdout("0\n");
         // In a user namespace inside another one.
-        let mut twice = new(&lab, "ch02-setns");
+        let mut twice = caller.chapter(&lab, "ch02-setns");
         let setns = lab.dir().join("ch02-setns");
         if !setns.exists() {
             fs::copy(bin_dir().join("ch02-setns"), &setns).unwrap();
@@ -58,9 +57,9 @@ fn root_of_a_user_namespace_runs_a_container() {
 #[file_serial(machine)]
 fn root_of_a_user_namespace_creates_images_and_runs_them() {
     let lab = Lab::new();
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let ok = |words: &[&str]| {
-            let out = nested(&lab, new, words).assert().success();
+            let out = nested(&lab, caller, words).assert().success();
             String::from_utf8_lossy(&out.get_output().stdout).into_owned()
         };
         // A directory that hides the one below it.
@@ -70,8 +69,8 @@ fn root_of_a_user_namespace_creates_images_and_runs_them() {
         let script = "echo /etc/* /bin/ls*";
         let words = ["run", "--rm", "changed", "sh", "-c", script];
         assert!(ok(&words).starts_with("/etc/x "), "{}", ok(&words));
-        let tar = nested(&lab, new, &["export", "one"]).assert().success();
-        let mut import = nested(&lab, new, &["import", "-", "again"]);
+        let tar = nested(&lab, caller, &["export", "one"]).assert().success();
+        let mut import = nested(&lab, caller, &["import", "-", "again"]);
         let tar = tar.get_output().stdout.clone();
         import.write_stdin(tar).assert().success();
         let words = ["run", "--rm", "again", "sh", "-c", "echo /etc/*"];
@@ -87,10 +86,10 @@ fn root_of_a_user_namespace_uses_the_state_directory_of_its_user() {
     let lab = Lab::new();
     // The state directory of root contains attributes of overlayfs that only the host's
     // root can read and write.
-    let mut images = nested(&lab, Lab::chapter, &["images"]);
+    let mut images = nested(&lab, Caller::Root, &["images"]);
     images.env_remove("MYDOCKER_ROOT").assert().success();
     let mut run =
-        nested(&lab, Lab::chapter, &["run", "--rm", "no-such-image", "true"]);
+        nested(&lab, Caller::Root, &["run", "--rm", "no-such-image", "true"]);
     run.env_remove("MYDOCKER_ROOT").env("HOME", "/dev/null/none");
     run.assert().code(125).stderr(contains("/dev/null/none/.local/share/mydocker"));
 }
@@ -119,9 +118,9 @@ fn a_container_runs_in_a_container_of_an_ordinary_user() {
 #[file_serial(machine)]
 fn an_unmapped_user_is_refused_with_a_correct_hint() {
     let lab = Lab::new();
-    for new in BOTH {
+    for caller in Caller::BOTH {
         let words = ["run", "--rm", "-u", "7:8", "busybox", "true"];
-        let refused = nested(&lab, new, &words).assert().code(125);
+        let refused = nested(&lab, caller, &words).assert().code(125);
         refused.stderr(contains("setgid(2) 8: EINVAL")).stderr(contains(
             "the container's user namespace maps only these groups: 0; a container \
              that the host's root starts maps all",
@@ -139,14 +138,14 @@ fn an_unmapped_user_is_refused_with_a_correct_hint() {
 fn exec_joins_only_from_the_same_or_a_parent_user_namespace() {
     let lab = Lab::new();
     let words = ["run", "-d", "--name", "one", "busybox", "sleep", "1000"];
-    nested(&lab, Lab::as_user, &words).assert().success();
+    nested(&lab, Caller::User, &words).assert().success();
     // The owner of a namespace has all rights in it.
     let mut outside = lab.as_user(BIN);
     let outside = outside.args(["exec", "one", "id", "-u"]).assert();
     outside.success().stdout("0\n");
     // Each `unshare` creates a new namespace.
-    let beside = nested(&lab, Lab::as_user, &["exec", "one", "id", "-u"]).assert();
+    let beside = nested(&lab, Caller::User, &["exec", "one", "id", "-u"]).assert();
     let hint = "use exec where the container was started";
     beside.code(125).stderr(contains(hint));
-    nested(&lab, Lab::as_user, &["rm", "-f", "one"]).assert().success();
+    nested(&lab, Caller::User, &["rm", "-f", "one"]).assert().success();
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::{Command, Stdio};
 
-use blackbox::Lab;
+use blackbox::{Caller, Lab};
 use predicates::str::contains;
 use serial_test::file_serial;
 
@@ -162,7 +162,7 @@ fn another_user_can_open_the_streams_of_a_detached_container() {
     accounts(&mut lab);
     let script = format!("({OPEN_ALL}); echo $?");
     let words = ["-u", "ann", "busybox", "sh", "-c", &script];
-    let one = Detached::new(&lab, BIN, Lab::chapter, &words);
+    let one = Detached::new(&lab, BIN, Caller::Root, &words);
     one.ok(&["wait", "one"]);
     let logs = lab.chapter(BIN).args(["logs", "one"]).assert().success();
     logs.stdout("x\n3\n").stderr("y\n");
@@ -170,7 +170,7 @@ fn another_user_can_open_the_streams_of_a_detached_container() {
     // With -i, standard input is a pipe that mydocker created.
     let script = "read word </dev/stdin; echo got $word >/dev/stdout";
     let words = ["-i", "-u", "ann", "busybox", "sh", "-c", script];
-    let one = Detached::new(&lab, "ch05-attach", Lab::chapter, &words);
+    let one = Detached::new(&lab, "ch05-attach", Caller::Root, &words);
     let mut attach = lab.chapter("ch05-attach");
     attach.args(["attach", "one"]).write_stdin("hello\n");
     attach.assert().success().stdout("got hello\n");
@@ -251,7 +251,7 @@ fn streams_are_copied_only_for_another_user_than_the_callers() {
     }
     drop(one);
     // Root of the container is not the host's root, which opened the streams.
-    let two = Detached::new(&lab, BIN, Lab::as_user, &["busybox", "sleep", "1000"]);
+    let two = Detached::new(&lab, BIN, Caller::User, &["busybox", "sleep", "1000"]);
     let mut exec = lab.command(&[], BIN);
     exec.env("MYDOCKER_ROOT", two.state());
     exec.args(["exec", "one", "sh", "-c", OPEN_ALL]);

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[test]
-fn pair_leaves_nothing_if_its_host_side_is_killed_at_any_system_call() {
+fn pair_leaves_nothing_if_its_supervisor_is_killed_at_any_system_call() {
     let lab = Lab::with_patience(TIMEOUT);
     let mut killed = 0;
     for number in (0..).step_by(7) {

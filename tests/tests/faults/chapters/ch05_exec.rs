@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use blackbox::{Lab, One, ROOT, Side, is_alone, until};
+use blackbox::{Caller, Lab, One, Side, is_alone, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -19,7 +19,7 @@ fn beside_a_kill(
     number: usize,
     then: impl FnOnce(),
 ) -> Option<(i32, String)> {
-    let mut one = One::new(lab, ROOT, flags, "");
+    let mut one = One::new(lab, Caller::Root, flags, "");
     let program = Pid::from_raw(one.pid());
     let mut exec = lab.traced_with_stderr(BIN, &["exec", "one", "true"]);
     if !exec.to(Side::Host, number) {
@@ -53,7 +53,7 @@ fn exec_ends_with_the_container_at_any_system_call_and_says_why() {
 }
 
 #[test]
-fn exec_does_not_report_a_removal_as_a_killed_host_side() {
+fn exec_does_not_report_a_removal_as_a_killed_supervisor() {
     let lab = Lab::new();
     let name = lab.state().join("names/one");
     // The container is removed, unless a process of this exec must be reaped first.
@@ -78,7 +78,7 @@ fn exec_does_not_report_a_removal_as_a_killed_host_side() {
 #[test]
 fn an_exec_killed_at_any_system_call_leaves_nothing_in_the_container() {
     let lab = Lab::new();
-    let one = One::new(&lab, ROOT, &[], "");
+    let one = One::new(&lab, Caller::Root, &[], "");
     for side in [Side::Host, Side::Guest] {
         for number in (0..).step_by(7) {
             let mut exec = lab
