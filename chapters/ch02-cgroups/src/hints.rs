@@ -131,7 +131,7 @@ fn rights(errno: Errno) -> Option<String> {
              systemd-run --user --scope -p Delegate=yes"
         }
         Errno::EROFS => {
-            "the cgroup file system is read-only here, as inside most containers"
+            "the cgroup filesystem is read-only here, as inside most containers"
         }
         _ => return None,
     };

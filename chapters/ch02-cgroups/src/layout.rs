@@ -50,7 +50,7 @@ impl Layout {
     /// and cpuset as enabled, but cannot mount them.
     ///
     /// # Errors
-    /// No cgroup file system is mounted.
+    /// No cgroup filesystem is mounted.
     /// # Source
     /// cgroups(7); proc_pid_mountinfo(5)
     pub fn find() -> Result<Layout> {
@@ -82,7 +82,7 @@ impl Layout {
         }
         if hierarchies.is_empty() {
             bail!(
-                "no cgroup file system is mounted here; as root: \
+                "no cgroup filesystem is mounted here; as root: \
                  mount -t cgroup2 none /sys/fs/cgroup"
             );
         }
@@ -112,7 +112,7 @@ pub(crate) fn hierarchy(line: &[u8]) -> Option<Hierarchy> {
     let mount = unescaped(mount.split(|byte| *byte == b' ').nth(4)?);
     let mut controllers = Vec::new();
     if version == Version::V1 {
-        // The options of the file system: names of controllers, or name=NAME for a
+        // The options of the filesystem: names of controllers, or name=NAME for a
         // hierarchy without controllers.
         let options = String::from_utf8_lossy(words.nth(1)?);
         let options = options.split(',');

@@ -45,7 +45,7 @@ pub fn make(kind: Kind) -> Result<String> {
 }
 
 /// A System V object is identified by a number. A POSIX queue is identified by a
-/// name that begins with a slash, in a file system of its own.
+/// name that begins with a slash, in a filesystem of its own.
 fn make_posix() -> Result<String> {
     let name = format!("/{}", Id::new()?);
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_CLOEXEC;
@@ -94,7 +94,7 @@ fn remove_posix(name: &str) -> Result<()> {
 }
 
 /// A table of all objects in this process's namespace. POSIX queues appear only if
-/// their file system is mounted at its usual place, /dev/mqueue.
+/// their filesystem is mounted at its usual place, /dev/mqueue.
 ///
 /// # Errors
 /// ENOENT if the kernel was built without System V IPC, or /proc is not mounted.

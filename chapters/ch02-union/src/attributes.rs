@@ -72,7 +72,7 @@ fn copy_extended_attributes(
         let mut value = vec![0; MAX_VALUE];
         let length = lgetxattr(from, name, &mut value[..])?;
         match lsetxattr(to, name, &value[..length], XattrFlags::empty()) {
-            // The file system does not support this attribute, or only the host's
+            // The filesystem does not support this attribute, or only the host's
             // root may set it.
             Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(rustix::io::Errno::PERM) if user_namespace => {}

@@ -19,7 +19,7 @@ pub enum Driver {
     Overlay,
     /// Docker's first driver; few kernels have it
     Aufs,
-    /// No union mount: all files are copied, by reflinks if the file system supports
+    /// No union mount: all files are copied, by reflinks if the filesystem supports
     /// them
     Copy,
 }
@@ -47,7 +47,7 @@ impl Driver {
     /// # Errors
     /// A directory does not exist or is not a directory; there are too many layers;
     /// a path contains a character that the driver cannot represent; the upper and
-    /// the work directory are on different file systems.
+    /// the work directory are on different filesystems.
     pub fn check(self, union: &Union) -> Result<()> {
         for lower in &union.lower {
             directory(lower, "lower directory")?;
@@ -61,7 +61,7 @@ impl Driver {
             upper.dev() == work.dev(),
             "the upper directory {} and the work directory {} are on different file \
              systems, and rename(2) cannot move files between them: create both on \
-             one file system",
+             one filesystem",
             union.upper.display(),
             union.work.display()
         );

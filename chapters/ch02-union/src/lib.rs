@@ -37,7 +37,7 @@ pub struct Flags {
     #[arg(long, value_name = "DIR")]
     pub upper: PathBuf,
 
-    /// Empty directory on the file system of the upper tree, for files that overlay
+    /// Empty directory on the filesystem of the upper tree, for files that overlay
     /// and copy prepare and then rename; aufs does not use it
     #[arg(long, value_name = "DIR")]
     pub work: PathBuf,

@@ -1,4 +1,4 @@
-//! overlayfs, the union file system of Linux.
+//! overlayfs, the union filesystem of Linux.
 
 use std::ffi::OsString;
 use std::fs;
@@ -105,7 +105,7 @@ fn options(union: &Union, user_namespace: bool) -> OsString {
     // defaults. Each of these features stores data in the write layer that only such
     // a kernel understands.
     options.extend(b",index=off");
-    // Without `volatile`, each umount syncs the whole file system of the upper
+    // Without `volatile`, each umount syncs the whole filesystem of the upper
     // directory. With it, the kernel marks the work directory, and refuses to mount
     // it again.
     if union.volatile {
@@ -149,7 +149,7 @@ fn why(errno: Errno, union: &Union) -> Option<String> {
             None => format!(
                 "the reason is in the kernel log (dmesg | tail): {upper} and the \
                  work directory must be two separate directories on one mount, on a \
-                 file system that supports whiteouts: {}",
+                 filesystem that supports whiteouts: {}",
                 union.elsewhere
             ),
         }),
@@ -169,7 +169,7 @@ fn why(errno: Errno, union: &Union) -> Option<String> {
     }
 }
 
-/// The name of the file system of `upper`, if it is known to support no write layer.
+/// The name of the filesystem of `upper`, if it is known to support no write layer.
 fn unsupported_upper(upper: &Path) -> Option<&'static str> {
     match statfs(upper).ok()?.filesystem_type() {
         OVERLAYFS_SUPER_MAGIC => Some("overlayfs"),

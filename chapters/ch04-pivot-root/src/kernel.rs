@@ -1,4 +1,4 @@
-//! The kernel's file systems: /proc, /dev and /sys.
+//! The kernel's filesystems: /proc, /dev and /sys.
 
 use std::path::Path;
 
@@ -114,7 +114,7 @@ fn sys(root: &GuestRoot, plan: &Plan, flags: MsFlags) -> Result<()> {
     mount_read_only(&place).step(|| "mount_setattr(2) /sys read-only".to_owned())
 }
 
-/// Mount a new file system of this kind on a directory.
+/// Mount a new filesystem of this kind on a directory.
 fn mount_new(
     kind: &str,
     place: &GuestFile,
@@ -204,7 +204,7 @@ fn bind(host: &Path, place: &GuestFile, guest: &Path) -> Result<()> {
 // ANCHOR: mask
 /// Hide a path: cover a file with the container's /dev/null, and a directory with an
 /// empty, read-only tmpfs. All directories share one tmpfs, because a bind mount
-/// costs less than a new file system. A path that does not exist in this
+/// costs less than a new filesystem. A path that does not exist in this
 /// kernel is skipped.
 fn mask(
     root: &GuestRoot,

@@ -297,7 +297,7 @@ pub fn file(
 }
 
 // ANCHOR: unfinished
-/// A file that is being written. If the file system supports O_TMPFILE, the file has
+/// A file that is being written. If the filesystem supports O_TMPFILE, the file has
 /// no name, so nothing remains if its writer is killed.
 struct AtomicFile {
     file: File,
@@ -322,7 +322,7 @@ impl AtomicFile {
         let mut options = File::options();
         let file = options.write(true).custom_flags(O_TMPFILE).open(directory);
         let file = match file {
-            // Some file systems do not support O_TMPFILE. There the file has its
+            // Some filesystems do not support O_TMPFILE. There the file has its
             // temporary name until `finish`.
             Err(e) if nameless_is_refused(&e) => {
                 let file = File::create(&name).step(step)?;

@@ -7,7 +7,7 @@
 //! The symlinks in `addresses` are the truth. To read two hundred of them takes a
 //! millisecond of each start, and to read one file with the same text takes a tenth of
 //! that. The last line of an address counts, and only if it names the inode of the
-//! symlink. A line with inode 0 precedes each removal, because a file system may use an
+//! symlink. A line with inode 0 precedes each removal, because a filesystem may use an
 //! inode again at once. So it does not matter if the line of a symlink is missing.
 
 use std::collections::{BTreeMap, HashMap};

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use ch06_network::Network;
 use clap::Args;
-use common::Exit;
 use common::cli::step::{self, Step};
 use common::cli::{Context, Execute};
 use common::state::{Name, State};
+use common::{Exit, null};
 
 use crate::Defaults;
 
@@ -45,7 +45,7 @@ fn ensure(state: &State, name: &Name, subnet: Option<&str>) -> Result<()> {
     let mut command = Command::new("/proc/self/exe");
     command.args(["network", "create", "--any-bridge"]);
     command.args(subnet.iter().flat_map(|subnet| ["--subnet", subnet]));
-    command.arg(name.as_str()).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.arg(name.as_str()).stdin(null()?).stderr(Stdio::piped());
     let created =
         command.output().step(|| "execve(2) /proc/self/exe network create")?;
     // Another process may have created the network at the same time.

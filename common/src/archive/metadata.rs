@@ -134,14 +134,12 @@ pub(super) fn set_directory_time(
     check_time(time, || Ok(fstat(place)?.st_mtime))
 }
 
-/// The kernel replaces a time that the file system cannot store by the nearest one, and
-/// reports success. All file systems can store the times from 1970 to 2038.
+/// The kernel replaces a time that the filesystem cannot store by the nearest one, and
+/// reports success. All filesystems can store the times from 1970 to 2038.
 fn check_time(time: Stamp, stored: impl FnOnce() -> Result<i64>) -> Result<()> {
     let seconds = time.tv_sec();
     if !(0..=i64::from(i32::MAX)).contains(&seconds) && stored()? != seconds {
-        bail!(
-            "the file system cannot store the time {seconds} (seconds since 1970)"
-        );
+        bail!("the filesystem cannot store the time {seconds} (seconds since 1970)");
     }
     Ok(())
 }

@@ -505,7 +505,7 @@ fn an_attribute_is_set_and_an_access_control_list_is_refused() {
     done.unwrap();
     let mut value = [0; 9];
     let found = rustix::fs::getxattr(dir.path().join("f"), "user.a", &mut value[..]);
-    // Some file systems have no such attributes.
+    // Some filesystems have no such attributes.
     assert!(found.is_err() || &value[..3] == b"b\nc");
     for keyword in ["SCHILY.acl.access", "SCHILY.xattr.system.posix_acl_access"] {
         let error = refusal(&one(&[record(keyword, "x")], b'0', b""));

@@ -146,12 +146,18 @@ fn stop_ends_a_container_with_a_stopped_supervisor() {
 #[file_serial(machine)]
 fn run_reports_a_missing_dev_null() {
     let lab = Lab::new();
-    let words = ["unshare", "-m", "sh", "-c"].map(OsStr::new);
-    let script = "mount -t tmpfs none /dev && mknod /dev/zero c 1 5 && exec $0 \
-                  run --pull always busybox true";
-    let words = [&words[..], &[OsStr::new(script)]].concat();
-    lab.wrapped(&words, BIN)
-        .assert()
-        .code(125)
-        .stderr(contains("error: open(2) /dev/null: ENOENT"));
+    // The first starts a program that makes the image, the second one that creates the
+    // default network.
+    for (bin, words) in
+        [(BIN, "run --pull always busybox true"), ("mydocker", "run busybox true")]
+    {
+        let script = format!(
+            "mount -t tmpfs none /dev && mknod /dev/zero c 1 5 && exec $0 {words}"
+        );
+        let words = ["unshare", "-m", "sh", "-c", &script].map(OsStr::new);
+        lab.wrapped(&words, bin)
+            .assert()
+            .code(125)
+            .stderr(contains("error: open(2) /dev/null: ENOENT"));
+    }
 }

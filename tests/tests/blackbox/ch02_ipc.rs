@@ -108,7 +108,7 @@ fn posix_queues_are_visible_only_in_their_own_namespace() {
     };
     let name = call("ch02-ipc", &["make", "posix"]);
     let name = name.trim();
-    // The file system shows the namespace of the process that mounted it. A mount needs
+    // The filesystem shows the namespace of the process that mounted it. A mount needs
     // the mount namespace of a later chapter, which also creates an IPC namespace.
     let look = "mount -t mqueue none /mnt && ls /mnt";
     let inside = call("ch02-mount", &["run", "sh", "-c", look]);

@@ -66,7 +66,7 @@ rules! {
     only_the_container_sees_the_merged_tree_at_the_given_path
 }
 
-/// Whether the kernel knows this file system now.
+/// Whether the kernel knows this filesystem now.
 fn is_known(name: &str) -> bool {
     let kinds = fs::read_to_string("/proc/filesystems").unwrap();
     kinds.lines().any(|line| line.trim_start_matches("nodev\t") == name)
@@ -320,7 +320,7 @@ fn only_the_container_sees_the_merged_tree_at_the_given_path(driver: &'static st
     assert!(!trees.lab.state().join("containers").exists());
 }
 
-/// A file system mounted for one test.
+/// A filesystem mounted for one test.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -475,7 +475,7 @@ fn incompatible_upper_work_and_lower_directories_are_reported() {
     let work = std::mem::replace(&mut trees.work, on.0.clone());
     for driver in ["overlay", "copy"] {
         trees.driver = driver;
-        assert!(trees.refused().contains("are on different file systems"));
+        assert!(trees.refused().contains("are on different filesystems"));
     }
     trees.driver = "overlay";
     trees.work = trees.upper.join("work");

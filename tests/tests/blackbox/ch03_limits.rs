@@ -205,7 +205,7 @@ fn a_limit_without_its_controller_is_an_error() {
                 /sys/fs/cgroup; do umount -l $m; done; MYDOCKER_ROOT=/tmp/none";
     run(&format!("{none} $1 run -m 20m true"))
         .code(125)
-        .stderr(contains("no cgroup file system is mounted here"));
+        .stderr(contains("no cgroup filesystem is mounted here"));
     // Without a limit, no hierarchy is needed.
     run(&format!("{none} $1 run true; r=$?; rm -r /tmp/none; exit $r")).success();
     if !is_v2() {

@@ -234,7 +234,7 @@ fn a_sweep_does_not_remove_running_containers() {
     child.wait().unwrap();
 }
 
-/// A file system mounted for one test.
+/// A filesystem mounted for one test.
 struct Mounted(std::path::PathBuf);
 
 impl Mounted {

@@ -369,7 +369,7 @@ fn a_terminal_works_in_the_new_root() {
 #[file_serial(machine)]
 fn it_works_inside_another_container() {
     let lab = Lab::new();
-    // Inside ch03-run, the host's file system and a new /proc are visible. The
+    // Inside ch03-run, the host's filesystem and a new /proc are visible. The
     // environment is clean, so env(1) sets the state directory again.
     let outer = blackbox::bin_dir().join("ch03-run");
     let state = format!("MYDOCKER_ROOT={}", lab.state().display());

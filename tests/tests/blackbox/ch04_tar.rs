@@ -49,7 +49,7 @@ fn commit_and_import_preserve_a_tree_in_every_compression() {
              xargs -0 stat -c '%n %f %h %s %y {owner} %t %T'"
         );
         // /etc differs because of the hostname, and the mount points because of the
-        // kernel's file systems.
+        // kernel's filesystems.
         let seen = |image: &str| {
             let script =
                 format!(r"{tree} | grep -v '^\. \|^./\(dev\|proc\|sys\|etc\)'");

@@ -225,7 +225,7 @@ fn doctor_names_the_sysctl_of_apparmor_only_if_it_exists() {
     });
 }
 
-/// The mount points of cgroup file systems, with the controllers of v1.
+/// The mount points of cgroup filesystems, with the controllers of v1.
 fn cgroups() -> Vec<(String, String)> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let found = table.lines().filter_map(|line| {

@@ -158,7 +158,7 @@ fn run_of_every_chapter_has_the_filter() {
     let _legacy = LegacyTiocsti::on();
     let lab = Lab::new();
     let mut shell = CallingShell::new(&lab);
-    // The chapters whose containers see the host's file system.
+    // The chapters whose containers see the host's filesystem.
     let probe = probe();
     let probe = probe.to_str().unwrap();
     for chapter in ["ch02-uts", "ch02-pid", "ch03-run", "ch03-limits"] {

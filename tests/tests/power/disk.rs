@@ -1,4 +1,4 @@
-//! Disks by their names, a file system with a journal, and marks on a disk.
+//! Disks by their names, a filesystem with a journal, and marks on a disk.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount, umount};
 
 use crate::PLACE;
 
-/// The size of a block in bytes, and the number of blocks of the file system. One more
+/// The size of a block in bytes, and the number of blocks of the filesystem. One more
 /// block behind them contains the mark.
 pub(crate) const BLOCK: usize = 4096;
 pub(crate) const BLOCKS: usize = 6144;
@@ -46,7 +46,7 @@ pub(crate) fn detach() {
     umount(PLACE).expect("umount(2)");
 }
 
-/// Create a file system that is consistent after a power failure. busybox creates it
+/// Create a filesystem that is consistent after a power failure. busybox creates it
 /// without a journal. A file is then made the journal.
 ///
 /// # Source
