@@ -90,7 +90,7 @@ fn own() -> [PathBuf; 2] {
 }
 
 /// An mdbook that is already installed.
-pub(crate) fn found() -> Option<PathBuf> {
+pub fn found() -> Option<PathBuf> {
     let known = std::iter::once(PathBuf::from("mdbook")).chain(own());
     known.into_iter().find(|mdbook| fits(mdbook))
 }

@@ -22,20 +22,21 @@ const SOON: Duration = Duration::from_secs(2);
 const IN_VM: &str = "in-vm";
 
 /// The result of a build.
-pub(crate) struct Built {
+pub struct Built {
     /// The directory with the chapters' programs.
-    pub(crate) bin_dir: PathBuf,
-    pub(crate) chapters: Vec<PathBuf>,
+    pub bin_dir: PathBuf,
+    /// The chapters' programs.
+    pub chapters: Vec<PathBuf>,
     /// The tests' helper program, which runs inside and outside of containers.
-    pub(crate) probe: PathBuf,
+    pub probe: PathBuf,
     /// The doctor, which has tests in the VM; `None` if only exercises were built.
-    pub(crate) doctor: Option<PathBuf>,
+    pub doctor: Option<PathBuf>,
     /// PID 1 of the VM.
-    pub(crate) init: PathBuf,
+    pub init: PathBuf,
     /// A checkout with the book's pages and the README.
-    pub(crate) pages: PathBuf,
+    pub pages: PathBuf,
     /// Test programs by name.
-    pub(crate) tests: BTreeMap<String, PathBuf>,
+    pub tests: BTreeMap<String, PathBuf>,
 }
 
 /// Build the chapters, the black-box tests and the VM's PID 1, linked statically,
@@ -43,9 +44,9 @@ pub(crate) struct Built {
 ///
 /// # Errors
 /// cargo fails.
-pub(crate) fn build(extra: &[&str]) -> Result<Built> {
+pub fn build(extra: &[&str]) -> Result<Built> {
     let mut build = static_build(IN_VM)?;
-    build.args(["--workspace", "--exclude", "xtask"]);
+    build.args(["--workspace", "--exclude", "xtask", "--exclude", "chapter-tasks"]);
     // Pages of the book run the examples.
     build.args([
         "--bins",
@@ -145,7 +146,7 @@ fn static_build(profile: &str) -> Result<Command> {
 ///
 /// # Errors
 /// cargo fails.
-pub(crate) fn build_release(arguments: &[&str]) -> Result<PathBuf> {
+pub fn build_release(arguments: &[&str]) -> Result<PathBuf> {
     must(static_build("release")?.args(arguments))?;
     Ok(target().join(host()?).join("release"))
 }
@@ -162,7 +163,7 @@ pub(crate) fn build_chapters(
 ) -> Result<PathBuf> {
     let mut build = static_build(IN_VM)?;
     build.current_dir(checkout).env("CARGO_TARGET_DIR", target).arg("--workspace");
-    for other in ["xtask", "doctor", "vm-init", "blackbox"] {
+    for other in ["xtask", "chapter-tasks", "doctor", "vm-init", "blackbox"] {
         build.args(["--exclude", other]);
     }
     match only {
@@ -178,7 +179,7 @@ impl Built {
     ///
     /// # Errors
     /// There is no test program with this name.
-    pub(crate) fn test(&self, name: &str) -> Result<&Path> {
+    pub fn test(&self, name: &str) -> Result<&Path> {
         let found = self.tests.get(name).map(PathBuf::as_path);
         found.with_context(|| format!("there is no test program {name}"))
     }
@@ -227,7 +228,7 @@ impl Built {
 ///
 /// # Errors
 /// rustc is not installed.
-pub(crate) fn host() -> Result<String> {
+pub fn host() -> Result<String> {
     let version = Command::new("rustc").arg("-vV").output().context("rustc")?;
     let text = String::from_utf8_lossy(&version.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));

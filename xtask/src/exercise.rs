@@ -237,7 +237,7 @@ fn covered(all: &[Check], patches: &BTreeMap<String, String>) -> Result<()> {
 }
 
 /// Apply a unified diff of one or more files.
-pub(crate) fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
+pub fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
     for part in text.split("\n--- a/").skip(1) {
         let part = format!("--- a/{}\n", part.trim_end_matches('\n'));
         let path = part.lines().find_map(|line| line.strip_prefix("+++ b/"));
@@ -257,7 +257,7 @@ pub(crate) fn apply(name: &str, text: &str, checkout: &Path) -> Result<()> {
 
 /// The patches, by the name of the exercise. Each patch begins with a line that
 /// describes the solution; a unified diff follows.
-pub(crate) fn patches() -> Result<BTreeMap<String, String>> {
+pub fn patches() -> Result<BTreeMap<String, String>> {
     let directory = root().join("tests/solutions");
     let step = || format!("readdir(3) {}", directory.display());
     let mut found = BTreeMap::new();

@@ -10,9 +10,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::bench::record::today;
 use crate::checkout::{root, target};
 use crate::command::{cargo, must};
+use crate::date::today;
 
 #[derive(clap::Args)]
 pub(crate) struct Completions {

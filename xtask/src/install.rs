@@ -11,15 +11,18 @@ use provision::command::run;
 /// The name of a package for each package manager; empty if there is no such
 /// package.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Package {
-    pub(crate) apt: &'static str,
-    pub(crate) apk: &'static str,
-    pub(crate) dnf: &'static str,
+pub struct Package {
+    /// For apt-get.
+    pub apt: &'static str,
+    /// For apk.
+    pub apk: &'static str,
+    /// For dnf.
+    pub dnf: &'static str,
 }
 
 impl Package {
     /// A package that has the same name everywhere.
-    pub(crate) const fn named(name: &'static str) -> Package {
+    pub const fn named(name: &'static str) -> Package {
         Package { apt: name, apk: name, dnf: name }
     }
 }
@@ -38,17 +41,17 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The command that installs packages on this machine.
 #[derive(Debug)]
-pub(crate) struct Installer(Vec<&'static str>);
+pub struct Installer(Vec<&'static str>);
 
 impl Installer {
     /// The command for these packages; `None` if no package manager has them all.
-    pub(crate) fn of(packages: &[Package]) -> Option<Installer> {
+    pub fn of(packages: &[Package]) -> Option<Installer> {
         let here = |(words, _): &&Manager| on_path(words[0]).is_some();
         words(MANAGERS.iter().find(here)?, packages).map(Installer)
     }
 
     /// The command as text.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         self.0.join(" ")
     }
 
@@ -56,7 +59,7 @@ impl Installer {
     ///
     /// # Errors
     /// The package manager fails.
-    pub(crate) fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<()> {
         let install = || {
             let mut install = Command::new(self.0[0]);
             install.args(&self.0[1..]).env("DEBIAN_FRONTEND", "noninteractive");
@@ -85,7 +88,7 @@ fn words(manager: &Manager, packages: &[Package]) -> Option<Vec<&'static str>> {
 }
 
 /// The path of a program in PATH.
-pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 
 /// The files from which a chapter is built. The paths of directories have no
 /// trailing slash.
-pub(crate) const SOURCES: [&str; 7] =
+pub const SOURCES: [&str; 7] =
     [".cargo", "Cargo.toml", "Cargo.lock", "chapters", "common", "tests", "xtask"];
 
 /// A mutant, which is a patch.
@@ -248,7 +248,7 @@ impl Mutant {
 
 /// Make `to` equal to `from`. Unchanged files are not touched, because cargo detects
 /// changes by the modification time.
-pub(crate) fn sync(from: &Path, to: &Path) -> Result<()> {
+pub fn sync(from: &Path, to: &Path) -> Result<()> {
     if from.is_file() {
         let bytes = fs::read(from).step(|| format!("read(2) {}", from.display()))?;
         if fs::read(to).ok().as_ref() != Some(&bytes) {

@@ -32,7 +32,7 @@ const PACKAGES: [&str; 6] = [
 ///
 /// # Errors
 /// The package manager has no such package, or no server can be reached.
-pub(crate) fn environment() -> Result<Vec<(&'static str, String)>> {
+pub fn environment() -> Result<Vec<(&'static str, String)>> {
     if PROGRAMS.iter().all(|program| on_path(program).is_some()) {
         return Ok(Vec::new());
     }

@@ -28,7 +28,7 @@ const PAGES: [&str; 2] = ["book/src", "README.md"];
 ///
 /// # Errors
 /// A part of it fails.
-pub(crate) fn make(
+pub fn make(
     built: &Built,
     qemu: &Qemu,
     wanted: &str,
@@ -100,7 +100,7 @@ pub(crate) fn make_with(
 ///
 /// # Errors
 /// The target directory is not writable.
-pub(crate) fn accelerator(choice: Choice, qemu: &Qemu) -> Result<Accelerator> {
+pub fn accelerator(choice: Choice, qemu: &Qemu) -> Result<Accelerator> {
     let directory = vm::directory();
     std::fs::create_dir_all(&directory)
         .step(|| format!("mkdir(2) {}", directory.display()))?;

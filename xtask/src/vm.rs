@@ -1,7 +1,7 @@
 //! The test VM: a kernel, an emulator, an initramfs, and the protocol with its PID
 //! 1.
 
-pub(crate) mod accelerator;
+pub mod accelerator;
 mod boot;
 mod boot_config;
 pub(crate) mod bzimage;
@@ -11,14 +11,14 @@ pub(crate) mod cpio;
 pub(crate) mod ext4;
 pub(crate) mod firewalls;
 pub(crate) mod kernel;
-pub(crate) mod machine;
+pub mod machine;
 pub(crate) mod modules;
 mod monitor;
 mod package;
 mod packages;
-pub(crate) mod payload;
-pub(crate) mod qemu;
-pub(crate) mod scratch;
+pub mod payload;
+pub mod qemu;
+pub mod scratch;
 mod snapshot;
 pub(crate) mod systemd;
 pub(crate) mod tree;
@@ -40,12 +40,12 @@ use qemu::Qemu;
 use scratch::Scratch;
 
 /// The directory of everything that is kept for the VM.
-pub(crate) fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     target().join("vm")
 }
 
 /// The state directory with the busybox that all tests use.
-pub(crate) fn state() -> State {
+pub fn state() -> State {
     State::at(directory().join("busybox-oci"))
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn full(errno: Errno) -> Option<String> {
 
 /// The cgroup layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Cgroup {
+pub enum Cgroup {
     /// Each controller in its own hierarchy
     V1,
     /// As v1, with an additional empty v2 hierarchy
@@ -95,12 +95,13 @@ pub(crate) struct Disk {
 }
 
 /// Everything that is needed to boot VMs of one kind.
-pub(crate) struct Set {
+pub struct Set {
     pub(crate) qemu: Qemu,
     pub(crate) kernel: Kernel,
     pub(crate) accelerator: Accelerator,
     pub(crate) cgroup: Cgroup,
-    pub(crate) medium: Medium,
+    /// The files from which a VM boots.
+    pub medium: Medium,
     /// Writable disks. A snapshot includes none.
     pub(crate) disks: Vec<Disk>,
     /// Megabytes of memory.
@@ -112,14 +113,15 @@ pub(crate) struct Set {
     /// The configuration with which the last boot worked.
     pub(crate) boot_config: boot_config::LastBootConfig,
     /// Whether a VM may be restored from a snapshot.
-    pub(crate) kept: bool,
+    pub kept: bool,
     /// The directory of the medium, removed when this is dropped.
     pub(crate) scratch: Scratch,
 }
 
 impl Set {
     /// One line that describes the VMs.
-    pub(crate) fn describe(&self) -> String {
+    #[must_use]
+    pub fn describe(&self) -> String {
         format!(
             "Linux {}, cgroup {}, {} by {}",
             self.kernel.release,
@@ -130,7 +132,10 @@ impl Set {
     }
 
     /// Boot a VM.
-    pub(crate) fn boot(&self) -> Result<machine::Machine> {
+    ///
+    /// # Errors
+    /// QEMU cannot be started, or the VM does not report in time.
+    pub fn boot(&self) -> Result<machine::Machine> {
         boot::boot(self)
     }
 }

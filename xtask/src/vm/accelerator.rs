@@ -18,7 +18,7 @@ use super::qemu::Qemu;
 
 /// How the guest's instructions are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Accelerator {
+pub enum Accelerator {
     /// By the processor.
     Kvm,
     /// By QEMU, which translates them.
@@ -26,7 +26,9 @@ pub(crate) enum Accelerator {
 }
 
 impl Accelerator {
-    pub(crate) fn name(self) -> &'static str {
+    /// The name, for a report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Accelerator::Kvm => "KVM",
             Accelerator::Tcg => "emulation",
@@ -36,7 +38,7 @@ impl Accelerator {
 
 /// The user's choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Choice {
+pub enum Choice {
     /// KVM if a timed probe succeeds, otherwise emulation
     Auto,
     /// KVM: the processor itself
@@ -69,7 +71,7 @@ struct ProbeResult {
 ///
 /// # Errors
 /// The directory is not writable.
-pub(crate) fn choose(
+pub fn choose(
     choice: Choice,
     qemu: &Qemu,
     directory: &Path,
@@ -100,7 +102,7 @@ pub(crate) fn choose(
 }
 
 /// The device file of KVM.
-pub(crate) const DEVICE: &str = "/dev/kvm";
+pub const DEVICE: &str = "/dev/kvm";
 
 /// The number of the device.
 ///
@@ -113,7 +115,7 @@ const NUMBER: (u64, u64) = (10, 232);
 ///
 /// # Errors
 /// QEMU cannot be started; the directory is not writable.
-pub(crate) fn probe(
+pub fn probe(
     qemu: &Qemu,
     directory: &Path,
     device: &Path,

@@ -36,7 +36,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message of the VM, or its absence.
 #[derive(Debug)]
-pub(crate) enum Word {
+pub enum Word {
     /// An event.
     Event(Event),
     /// Part of a program's output.
@@ -50,7 +50,7 @@ pub(crate) enum Word {
 }
 
 /// A running VM.
-pub(crate) struct Machine {
+pub struct Machine {
     qemu: Child,
     line: Option<ChildStdin>,
     words: Receiver<Word>,
@@ -60,7 +60,7 @@ pub(crate) struct Machine {
     pub(super) missing: Vec<String>,
     begun: Instant,
     /// The time from QEMU's start until PID 1 had executed its first order.
-    pub(crate) boot: Duration,
+    pub boot: Duration,
 }
 
 impl Machine {
@@ -193,18 +193,18 @@ impl Machine {
     ///
     /// # Errors
     /// The VM has ended.
-    pub(crate) fn order(&mut self, order: &Order) -> Result<()> {
+    pub fn order(&mut self, order: &Order) -> Result<()> {
         let line = self.line.as_mut().context("the VM has ended")?;
         send(line, order).context("the VM has ended")
     }
 
     /// The end of the channel for orders and input, for use in another thread.
-    pub(crate) fn take_line(&mut self) -> Result<Line> {
+    pub fn take_line(&mut self) -> Result<Line> {
         Ok(Line(self.line.take().context("the VM has ended")?))
     }
 
     /// Wait for the next message.
-    pub(crate) fn next(&self, limit: Duration) -> Word {
+    pub fn next(&self, limit: Duration) -> Word {
         match self.words.recv_timeout(limit) {
             Ok(word) => word,
             Err(RecvTimeoutError::Timeout) => Word::Silence,
@@ -217,7 +217,7 @@ impl Machine {
     ///
     /// # Errors
     /// The message or the status is wrong or missing: the results cannot be trusted.
-    pub(crate) fn finish(mut self, tests: u32) -> Result<()> {
+    pub fn finish(mut self, tests: u32) -> Result<()> {
         self.order(&Order::Finish)?;
         drop(self.line.take());
         self.shut_down(tests)
@@ -227,7 +227,7 @@ impl Machine {
     ///
     /// # Errors
     /// The message or the status is wrong or missing: the results cannot be trusted.
-    pub(crate) fn shut_down(&mut self, tests: u32) -> Result<()> {
+    pub fn shut_down(&mut self, tests: u32) -> Result<()> {
         let expected = Event::Finished { tests };
         match self.next(SHUTDOWN_TIMEOUT) {
             Word::Event(event) if event == expected => {}
@@ -244,7 +244,7 @@ impl Machine {
     }
 
     /// Wait for QEMU's end; kill it if it takes too long.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
+    pub fn ended(&mut self) -> ExitStatus {
         let end = Instant::now() + SHUTDOWN_TIMEOUT;
         loop {
             if let Ok(Some(status)) = self.qemu.try_wait() {
@@ -270,18 +270,18 @@ impl Machine {
     }
 
     /// The number of bytes that the console has shown.
-    pub(crate) fn console_length(&self) -> usize {
+    pub fn console_length(&self) -> usize {
         lock(&self.console).total
     }
 
     /// Whether the kernel has panicked.
-    pub(crate) fn panicked(&self) -> bool {
+    pub fn panicked(&self) -> bool {
         lock(&self.console).panicked()
     }
 
     /// The last lines of the console; after a kernel panic, the lines from its
     /// message on.
-    pub(crate) fn last_lines(&self, count: usize) -> String {
+    pub fn last_lines(&self, count: usize) -> String {
         lock(&self.console).last_lines(count)
     }
 }
@@ -295,14 +295,22 @@ impl Drop for Machine {
 }
 
 /// The host's end of the channel.
-pub(crate) struct Line(ChildStdin);
+pub struct Line(ChildStdin);
 
 impl Line {
-    pub(crate) fn order(&mut self, order: &Order) -> Result<()> {
+    /// Send an order.
+    ///
+    /// # Errors
+    /// The VM has ended.
+    pub fn order(&mut self, order: &Order) -> Result<()> {
         send(&mut self.0, order).context("the VM has ended")
     }
 
-    pub(crate) fn input(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Send input of the running program.
+    ///
+    /// # Errors
+    /// The VM has ended.
+    pub fn input(&mut self, bytes: &[u8]) -> Result<()> {
         send_bytes(&mut self.0, Stream::Input, bytes).context("the VM has ended")
     }
 }

@@ -36,10 +36,11 @@ pub(crate) struct Payload<'a> {
 
 /// The media from which a VM boots.
 #[derive(Debug)]
-pub(crate) struct Medium {
-    pub(crate) initramfs: PathBuf,
+pub struct Medium {
+    /// The initramfs, which the kernel unpacks.
+    pub initramfs: PathBuf,
     /// The disk for /usr, if /usr is not in the initramfs.
-    pub(crate) disk: Option<PathBuf>,
+    pub disk: Option<PathBuf>,
 }
 
 /// The buses of a disk: that of the microvm machine, and that of the usual machine.

@@ -16,15 +16,18 @@ use crate::install::{Installer, Package, on_path};
 
 /// The emulator.
 #[derive(Clone, Debug)]
-pub(crate) struct Qemu {
-    pub(crate) program: PathBuf,
+pub struct Qemu {
+    /// Its path.
+    pub program: PathBuf,
     /// The version, such as `QEMU 7.2.22`, for display and as a key.
-    pub(crate) version: String,
+    pub version: String,
 }
 
-pub(crate) const NAME: &str = "qemu-system-x86_64";
+/// The name of the program.
+pub const NAME: &str = "qemu-system-x86_64";
 
-pub(crate) const PACKAGE: Package = Package {
+/// The packages with the program.
+pub const PACKAGE: Package = Package {
     apt: "qemu-system-x86",
     apk: "qemu-system-x86_64",
     dnf: "qemu-system-x86-core",
@@ -34,7 +37,7 @@ pub(crate) const PACKAGE: Package = Package {
 ///
 /// # Errors
 /// QEMU is missing: the command that installs it.
-pub(crate) fn find() -> Result<Qemu> {
+pub fn find() -> Result<Qemu> {
     if let Some(qemu) = search()? {
         return Ok(qemu);
     }
@@ -46,7 +49,7 @@ pub(crate) fn find() -> Result<Qemu> {
 ///
 /// # Errors
 /// QEMU does not run; this machine has another architecture than the VM.
-pub(crate) fn search() -> Result<Option<Qemu>> {
+pub fn search() -> Result<Option<Qemu>> {
     if env::consts::ARCH != "x86_64" {
         bail!(
             "the VM is an x86-64 machine, and this host cannot build its programs"

@@ -9,7 +9,7 @@ use common::state::remove_tree;
 use common::step::Step;
 
 /// The directory; dropping it removes it.
-pub(crate) struct Scratch {
+pub struct Scratch {
     path: PathBuf,
     /// The lock tells other processes that this one is alive.
     _lock: File,
@@ -20,7 +20,7 @@ impl Scratch {
     ///
     /// # Errors
     /// The disk is full, or `parent` is not writable.
-    pub(crate) fn new(parent: &Path) -> Result<Scratch> {
+    pub fn new(parent: &Path) -> Result<Scratch> {
         fs::create_dir_all(parent)
             .step(|| format!("mkdir(2) {}", parent.display()))?;
         sweep(parent)?;
@@ -39,7 +39,9 @@ impl Scratch {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -25,9 +25,9 @@ use super::life::{
     Aim, BenchDirs, Line, Measure, block_signals, figures, go_on, in_turn, table,
 };
 use super::record::Record;
-use crate::build::build_release;
-use crate::checkout::target;
 use space::Space;
+use xtask::build::build_release;
+use xtask::checkout::target;
 
 /// The targets: additional ms, and ratios to the times of other programs.
 const NETWORK: f64 = 2.5;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use common::step::Step;
 
 use super::record::{Figure, Record};
-use crate::checkout::root;
+use xtask::checkout::root;
 
 /// The file with one record per line, the oldest first.
 const DATA: &str = "book/data/bench.jsonl";

@@ -15,12 +15,12 @@ use provision::busybox;
 use provision::command::run as run_command;
 use provision::room::room;
 
-use crate::checkout::target;
-use crate::install::{Installer, on_path};
-use crate::vm::accelerator::{self, DEVICE};
-use crate::vm::qemu::{self, Qemu};
-use crate::vm::scratch::Scratch;
-use crate::{book, build, vm};
+use xtask::checkout::target;
+use xtask::install::{Installer, on_path};
+use xtask::vm::accelerator::{self, DEVICE};
+use xtask::vm::qemu::{self, Qemu};
+use xtask::vm::scratch::Scratch;
+use xtask::{book, build, vm};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

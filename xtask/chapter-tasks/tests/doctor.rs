@@ -25,7 +25,7 @@ impl Bare {
     }
 
     fn doctor(&self) -> Command {
-        let mut doctor = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_chapter-tasks"));
         doctor.arg("doctor").env("PATH", self.0.path());
         let target = self.0.path().join("target");
         doctor.env("CARGO_TARGET_DIR", target).env_remove("MYDOCKER_BUSYBOX");

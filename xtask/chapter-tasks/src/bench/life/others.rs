@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::bench::peers::{Work, config};
 use crate::bench::private_mounts::PrivateMounts;
-use crate::install::on_path;
+use xtask::install::on_path;
 
 /// A time limit that is reached only after a failure.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -26,9 +26,9 @@ use provision::busybox;
 
 use super::measure::{median, ratio};
 use super::record::{Figure, Record};
-use crate::build::build_release;
-use crate::checkout::target;
-use crate::command::must;
+use xtask::build::build_release;
+use xtask::checkout::target;
+use xtask::command::must;
 
 /// The part of the benchmark to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use common::step::Step;
 
-use crate::registry_tools;
+use xtask::registry_tools;
 
 /// It listens within this time.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,10 +8,10 @@ use anyhow::{Result, bail};
 use vm_init::{Event, How, Order};
 
 use super::record::{Figure, Record};
-use crate::build::build;
-use crate::vm::accelerator::Choice;
-use crate::vm::machine::{Machine, Word};
-use crate::vm::{Cgroup, qemu};
+use xtask::build::build;
+use xtask::vm::accelerator::Choice;
+use xtask::vm::machine::{Machine, Word};
+use xtask::vm::{Cgroup, qemu};
 
 /// The number of tests in one VM, to measure the cost of one test.
 const TESTS: u32 = 10;
@@ -20,13 +20,13 @@ const TESTS: u32 = 10;
 pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record> {
     let built = build(&["misbehaving"])?;
     let qemu = qemu::find()?;
-    let accelerator = crate::set::accelerator(choice, &qemu)?;
+    let accelerator = xtask::set::accelerator(choice, &qemu)?;
     let mut figures = Vec::new();
     println!("medians of {runs} in ms; in brackets the fastest and the slowest");
     for wanted in kernels {
         let begun = Instant::now();
         let mut set =
-            crate::set::make(&built, &qemu, wanted, Cgroup::V2, accelerator)?;
+            xtask::set::make(&built, &qemu, wanted, Cgroup::V2, accelerator)?;
         let packed = begun.elapsed();
         let files = [Some(&set.medium.initramfs), set.medium.disk.as_ref()];
         let mut size = 0.0;
@@ -75,7 +75,7 @@ pub(super) fn vm(runs: u32, kernels: &[String], choice: Choice) -> Result<Record
         println!("  packing {size:.0} MB, kernel found  {packed:>8.0}");
     }
     let title = format!("The test VM, from nothing: {}", qemu.version);
-    Ok(Record::new("vm", title, "ms", &crate::vm::directory(), figures))
+    Ok(Record::new("vm", title, "ms", &xtask::vm::directory(), figures))
 }
 
 /// Run an empty test; returns its time according to PID 1.

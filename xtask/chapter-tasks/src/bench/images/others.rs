@@ -10,8 +10,8 @@ use common::step::Step;
 use nix::mount::{MntFlags, umount2};
 use serde_json::Value;
 
-use crate::command::must;
-use crate::install::on_path;
+use xtask::command::must;
+use xtask::install::on_path;
 
 /// podman.
 pub(super) struct Podman(PathBuf);

@@ -32,10 +32,10 @@ pub(super) fn in_turn(
             let time = contender.within(|command| {
                 match heat {
                     Heat::Cold => sleep(IDLE),
-                    Heat::Hot => crate::command::must(command)?,
+                    Heat::Hot => xtask::command::must(command)?,
                 }
                 let start = Instant::now();
-                crate::command::must(command)?;
+                xtask::command::must(command)?;
                 Ok(start.elapsed().as_secs_f64() * 1e3)
             })?;
             // The first round warms the caches.
@@ -54,7 +54,7 @@ pub(super) fn side_by_side(pair: &[Contender; 2], long: Duration) -> Result<f64>
         contender.within(|command| {
             let mut count = 0.0;
             while begun.elapsed() < long {
-                crate::command::must(command)?;
+                xtask::command::must(command)?;
                 count += 1.0;
             }
             Ok(count / begun.elapsed().as_secs_f64())

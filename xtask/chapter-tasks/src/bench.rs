@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
-use crate::vm::accelerator::Choice;
+use xtask::vm::accelerator::Choice;
 
 #[derive(clap::Args)]
 #[command(arg_required_else_help = true)]

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::checkout::target;
-use crate::command::must;
+use xtask::checkout::target;
+use xtask::command::must;
 
 /// Whether strace is installed.
 pub(super) fn strace_is_there() -> bool {

@@ -18,9 +18,9 @@ use super::measure::{Heat, in_turn, median, ratio, side_by_side};
 use super::peers::{Contender, PEERS, Work};
 use super::private_mounts::PrivateMounts;
 use super::record::{Figure, Record};
-use crate::build::build_release;
-use crate::checkout::target;
-use crate::command::must;
+use xtask::build::build_release;
+use xtask::checkout::target;
+use xtask::command::must;
 
 /// The limits of the main job.
 const LIMITS: [&str; 6] = ["-m", "100m", "-cpushare", "512", "-cpuset", "0"];

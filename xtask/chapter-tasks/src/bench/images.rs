@@ -22,11 +22,11 @@ use super::life::{
     Aim, BenchDirs, Line, Measure, block_signals, figures, go_on, in_turn, table,
 };
 use super::record::Record;
-use crate::build::build_release;
-use crate::checkout::target;
-use crate::command::must;
 use others::{Podman, Skopeo, Storage};
 use registry::Registry;
+use xtask::build::build_release;
+use xtask::checkout::target;
+use xtask::command::must;
 
 /// The targets: ratios to the times of other programs, ms, and MiB.
 const PODMAN: f64 = 0.8;

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::space::Space;
 use super::{Aim, Host, Line, Measure, NAME, PORT, TIMEOUT, in_turn};
 use crate::bench::measure::median;
-use crate::install::on_path;
+use xtask::install::on_path;
 
 /// The maximum of our time divided by the time with handwritten rules.
 const BY_HAND: f64 = 1.1;

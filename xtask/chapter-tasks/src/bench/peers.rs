@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::aim::Aim;
 use super::private_mounts::PrivateMounts;
-use crate::install::{Installer, Package, on_path};
+use xtask::install::{Installer, Package, on_path};
 
 /// A program that starts containers and is measured.
 pub(super) struct Contender<'a> {

@@ -12,7 +12,7 @@ use common::step::Step;
 use provision::busybox;
 
 use super::{Aim, BenchDirs, Line, Measure, in_turn, time};
-use crate::command::must;
+use xtask::command::must;
 
 const MIB: usize = 1 << 20;
 

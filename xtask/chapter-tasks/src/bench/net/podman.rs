@@ -15,7 +15,7 @@ use super::space::Space;
 use super::{Aim, Host, Line, Measure, NAME, in_turn, until_ready};
 use crate::bench::life::others::{LIMITS, PARENT, remove_groups};
 use crate::bench::private_mounts::PrivateMounts;
-use crate::install::on_path;
+use xtask::install::on_path;
 
 /// The target: the maximum of our time divided by podman's time.
 const RATIO: f64 = 0.1;

@@ -21,8 +21,8 @@ use super::{Aim, BenchDirs, Line, Measure, crowd, in_turn, time};
 use crate::bench::measure::IDLE;
 use crate::bench::peers::Work;
 use crate::bench::private_mounts::PrivateMounts;
-use crate::command::must;
-use crate::install::on_path;
+use xtask::command::must;
+use xtask::install::on_path;
 
 /// The targets: ratios to the times of other programs, and ms.
 const START: f64 = 0.5;

@@ -15,9 +15,9 @@ use provision::command::run;
 
 use super::measure::median;
 use super::record::{Figure, Record};
-use crate::checkout::{root, target};
-use crate::command::{cargo, must};
-use crate::vm::scratch::Scratch;
+use xtask::checkout::{root, target};
+use xtask::command::{cargo, must};
+use xtask::vm::scratch::Scratch;
 
 /// The targets: seconds of processor time for a cold build, seconds of elapsed time
 /// after a touch, number of packages.

@@ -13,7 +13,7 @@ use provision::busybox;
 
 use super::{Aim, Line, Measure, in_turn, time};
 use crate::bench::calls::{calls, strace_is_there};
-use crate::command::must;
+use xtask::command::must;
 
 /// The number of containers.
 const MANY: usize = 5000;

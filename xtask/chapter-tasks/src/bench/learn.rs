@@ -12,9 +12,9 @@ use common::step::Step;
 
 use super::measure::median;
 use super::record::{Figure, Record};
-use crate::checkout::{root, target};
-use crate::exercise::{apply, patches};
-use crate::mutants::{SOURCES, sync};
+use xtask::checkout::{root, target};
+use xtask::exercise::{apply, patches};
+use xtask::mutants::{SOURCES, sync};
 
 /// The targets: seconds until the first verdict of an exercise and until the verdict
 /// after a change, and the size of the build directory in bytes.
