@@ -10,10 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use common::step::Step;
 use serde_json::Value;
 
 use crate::checkout::{root, target};
 use crate::command::{cargo, must};
+use crate::vm::libraries;
+use crate::vm::tree::Tree;
 
 /// A build that takes longer prints a message.
 const SOON: Duration = Duration::from_secs(2);
@@ -65,12 +68,14 @@ pub fn build(extra: &[&str]) -> Result<Built> {
 }
 
 /// Build only these chapters and the test program with the exercises: a tenth of all
-/// chapters and tests.
+/// chapters and tests. They have the profile of `cargo build` and `cargo run`, so that
+/// nothing is built twice. They are not static: the VM needs [`Built::libraries`].
 ///
 /// # Errors
 /// cargo fails.
 pub(crate) fn build_exercises(chapters: &[&str], program: &str) -> Result<Built> {
-    let mut build = static_build(IN_VM)?;
+    let mut build = cargo();
+    build.arg("build");
     for package in ["blackbox", "vm-init"].iter().chain(chapters) {
         build.args(["--package", package]);
     }
@@ -175,6 +180,24 @@ pub(crate) fn build_chapters(
 }
 
 impl Built {
+    /// The loader and the libraries of all programs, at the paths that they have on this
+    /// machine. Empty if all programs are static.
+    ///
+    /// # Errors
+    /// A program cannot be read; a library is not installed.
+    pub(crate) fn libraries(&self) -> Result<Tree> {
+        let mut tree = Tree::default();
+        let programs = self.chapters.iter().chain(self.tests.values());
+        for program in programs.chain([&self.probe, &self.init]) {
+            let bytes = fs::read(program)
+                .step(|| format!("read(2) {}", program.display()))?;
+            for library in libraries::needed(program, &bytes)? {
+                tree.program(&library.to_string_lossy(), &library)?;
+            }
+        }
+        Ok(tree)
+    }
+
     /// The path of a test program.
     ///
     /// # Errors

@@ -115,7 +115,9 @@ fn rows(
     which: &VmArgs,
 ) -> Result<Vec<Row>> {
     let accelerator = set::accelerator(which.accel, qemu)?;
-    let set = set::make(built, qemu, &which.kernel, which.cgroup, accelerator)?;
+    let (kernel, cgroup) = (&which.kernel, which.cgroup);
+    let libraries = built.libraries()?;
+    let set = set::make_with(built, qemu, kernel, cgroup, accelerator, libraries)?;
     let mut vm = Vm::new(&set, which.timeout);
     let rows: Result<Vec<Row>> = checks.iter().map(|check| vm.run(check)).collect();
     let rows = rows?;

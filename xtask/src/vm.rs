@@ -11,6 +11,7 @@ pub(crate) mod cpio;
 pub(crate) mod ext4;
 pub(crate) mod firewalls;
 pub(crate) mod kernel;
+pub(crate) mod libraries;
 pub mod machine;
 pub(crate) mod modules;
 mod monitor;

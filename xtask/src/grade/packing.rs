@@ -11,12 +11,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use common::step::Step;
-use object::Endianness;
-use object::elf::FileHeader64;
-use object::read::elf::{FileHeader, ProgramHeader};
 use vm_init::grade::{Adapter, Subject};
 use vm_init::place;
 
+use crate::vm::libraries;
 use crate::vm::tree::{Node, Tree};
 
 /// Interpreters that the VM's busybox provides.
@@ -127,59 +125,9 @@ impl Packing {
     }
 
     fn needs_libraries(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
-        match loader(bytes) {
-            Some(loader) => self.libraries(path, Path::new(&loader)),
-            None => Ok(()),
-        }
-    }
-
-    /// Add the libraries that the loader lists.
-    ///
-    /// # Source
-    /// ld.so(8), "--list"
-    fn libraries(&mut self, path: &Path, loader: &Path) -> Result<()> {
-        let output = Command::new(loader)
-            .arg("--list")
-            .arg(path)
-            .output()
-            .step(|| format!("execve(2) {}", loader.display()))?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            bail!(
-                "{} --list {}: {}",
-                loader.display(),
-                path.display(),
-                error.trim()
-            );
-        }
-        let mut found = vec![loader.to_owned()];
-        for line in text.lines() {
-            // NAME => PATH (ADDRESS), or PATH (ADDRESS).
-            let (name, rest) =
-                line.trim().split_once(" => ").unwrap_or(("", line.trim()));
-            if rest.starts_with("not found") {
-                bail!(
-                    "{} needs {name}, which is not installed on this machine",
-                    path.display()
-                );
-            }
-            let library = rest.split(" (").next().unwrap_or_default();
-            if library.starts_with('/') {
-                found.push(library.into());
-            }
-        }
-        for library in found {
+        for library in libraries::needed(path, bytes)? {
             let at = self.place(&library);
-            let bytes = fs::read(&library)
-                .step(|| format!("read(2) {}", library.display()))?;
-            self.tree.add(&at, Node::File(0o755, bytes));
-        }
-        // The loader finds libraries in unusual directories by its cache.
-        let cache = Path::new("/etc/ld.so.cache");
-        if let Ok(bytes) = fs::read(cache) {
-            let at = self.place(cache);
-            self.tree.add(&at, Node::File(0o644, bytes));
+            self.tree.program(&at, &library)?;
         }
         Ok(())
     }
@@ -246,27 +194,6 @@ fn on_path(word: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|dir| dir.join(word))
         .find(|path| path.is_file())
-}
-
-/// The loader of an ELF program, or of the programs that use a library.
-fn loader(bytes: &[u8]) -> Option<String> {
-    let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
-    let endian = header.endian().ok()?;
-    let mut is_dynamic = false;
-    for segment in header.program_headers(endian, bytes).ok()? {
-        if let Ok(Some(path)) = segment.interpreter(endian, bytes) {
-            return Some(String::from_utf8_lossy(path).into_owned());
-        }
-        is_dynamic |= matches!(segment.dynamic(endian, bytes), Ok(Some(_)));
-    }
-    // A library names no loader: it uses that of the programs here. (A static
-    // position-independent program is dynamic too, but needs no loader.)
-    let is_library = is_dynamic && header.e_entry(endian) == 0;
-    if !is_library {
-        return None;
-    }
-    let own = fs::read("/proc/self/exe").ok()?;
-    loader(&own)
 }
 
 #[cfg(test)]
