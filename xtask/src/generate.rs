@@ -105,8 +105,9 @@ fn place(out: Option<&Path>, name: &str) -> Result<PathBuf> {
 fn generate(wanted: &[String], out: &Path, what: &[&str]) -> Result<usize> {
     let chapters = chosen(wanted, &all()?)?;
     let mut build = cargo();
-    // The whole workspace, so that cargo uses what an earlier `cargo build` has made.
-    build.args(["build", "--workspace", "--bins"]);
+    // With this profile and these features, `cargo build` has already built them.
+    build.arg("build");
+    build.args(chapters.iter().flat_map(|chapter| ["--package", chapter]));
     must(&mut build)?;
     for chapter in &chapters {
         let program = target().join("debug").join(chapter);

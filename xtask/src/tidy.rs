@@ -5,6 +5,7 @@ mod chapters;
 mod count;
 mod dependencies;
 mod excerpts;
+mod features;
 mod imports;
 mod items;
 mod layout;
@@ -49,6 +50,7 @@ pub(crate) fn run(_: &Args) -> Result<()> {
     found.extend(layout::root_entries(&root()));
     found.extend(count::count(&checkout)?);
     found.extend(dependencies::dependencies(&checkout)?);
+    found.extend(features::features(&checkout)?);
     for finding in &found {
         println!("{finding}");
     }
