@@ -37,7 +37,7 @@ pub use engine::plan::{
 };
 pub use engine::poll_loop::{Running, Watch};
 pub use engine::relay::OutputRelay;
-pub use process::environment::{PATH, null};
+pub use process::environment::{PATH, hint_of_callers_path, null};
 pub use process::exit::{self, Exit};
 pub use process::guard::Guard;
 pub use process::id_map;

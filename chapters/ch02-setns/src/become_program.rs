@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use common::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND};
 use common::step::{Hint, Step};
-use common::{Exit, PATH};
+use common::{Exit, PATH, hint_of_callers_path};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
@@ -38,7 +38,8 @@ pub fn become_program(words: &[OsString], as_child: bool) -> Result<Exit> {
         };
         let text = match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOENT) if !name.as_bytes().contains(&b'/') => {
-                format!("exec {shown}: not found in PATH={PATH}")
+                let hint = hint_of_callers_path(name).unwrap_or_default();
+                format!("exec {shown}: not found in PATH={PATH}{hint}")
             }
             Some(errno) => format!("exec {shown}: {errno}"),
             None => format!("exec {shown}: {error}"),

@@ -14,6 +14,7 @@ use nix::fcntl::AtFlags;
 use nix::unistd::{AccessFlags, access, execve, execveat};
 
 use crate::engine::plan::{Plan, Root};
+use crate::process::environment::hint_of_callers_path;
 use crate::process::exit::{Failure, NOT_EXECUTABLE, NOT_FOUND, RUNTIME_ERROR};
 use crate::process::safe_binary;
 
@@ -114,7 +115,9 @@ impl Program {
                 } else {
                     let path: Vec<_> =
                         self.path.iter().map(|p| p.display().to_string()).collect();
-                    format!("exec {shown}: not found in PATH={}", path.join(":"))
+                    let path = path.join(":");
+                    let hint = hint_of_callers_path(name).unwrap_or_default();
+                    format!("exec {shown}: not found in PATH={path}{hint}")
                 },
             })
             .into())

@@ -257,14 +257,21 @@ fn list_and_enter_report_a_process_that_does_not_exist() {
 fn enter_and_unshare_report_exec_errors_like_run() {
     let lab = Lab::new();
     let this = std::process::id().to_string();
+    fs::write(lab.dir().join("own"), "").unwrap();
     for words in [&["enter", &this][..], &["unshare"], &["unshare", "--pid"]] {
         for (program, code, reason) in [
             ("nowhere", 127, "exec nowhere: not found in PATH=/usr/local/sbin:"),
+            (
+                "own",
+                127,
+                "/own, but a container has its own PATH: run it by its path",
+            ),
             ("", 127, "exec : not found in PATH=/usr/local/sbin:"),
             ("/no/where", 127, "exec /no/where: ENOENT: No such file"),
             ("/etc/passwd", 126, "exec /etc/passwd: EACCES: Permission denied"),
         ] {
             let mut call = lab.chapter("ch02-setns");
+            call.env("PATH", lab.dir());
             let assert = call.args(words).arg(program).assert().code(code);
             assert.stderr(contains(reason));
         }

@@ -138,11 +138,18 @@ fn exec_errors_name_the_program_and_the_reason() {
         assert!(out.stdout.is_empty());
         String::from_utf8(out.stderr).unwrap()
     };
-    let script = lab.dir().join("script");
+    let script = lab.dir().join("own-script");
     fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     make_executable(&script);
     let script = script.to_str().unwrap();
     assert_snapshot!(said(&["no-such-program"]), @"error: exec no-such-program: not found in PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    // It is in the caller's PATH, in which the container does not search.
+    let mut command = lab.chapter("ch02-uts");
+    command.args(["run", "own-script"]).env("PATH", lab.dir());
+    command.assert().code(127).stderr(predicate::str::contains(format!(
+        "\nhint: the program is {script}, but a container has its own PATH: run it by its \
+         path\n"
+    )));
     assert_snapshot!(said(&["/etc/passwd"]), @"error: exec /etc/passwd: it is not executable (use chmod +x)");
     assert_snapshot!(said(&["/etc"]), @"error: exec /etc: it is a directory");
     assert_snapshot!(said(&[script]).replace(script, "SCRIPT"), @"error: exec SCRIPT: it exists, but its interpreter or dynamic loader was not found");
