@@ -6,6 +6,7 @@
 
 mod block;
 mod compare;
+mod machine;
 mod page;
 mod run;
 mod screen;

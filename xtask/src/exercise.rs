@@ -15,6 +15,7 @@ use crate::grade::row::{Row, Vm};
 use crate::grade::{PROGRAM, VmArgs, listed};
 use crate::minimum;
 use crate::mutants::{SOURCES, sync};
+use crate::progress::Progress;
 use crate::set;
 use crate::vm::qemu::{self, Qemu};
 
@@ -68,7 +69,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let solved = rows.iter().filter(|row| row.answer.status == Status::Pass).count();
     println!("\nexercises: {solved} of {} solved", rows.len());
     match solved == rows.len() {
-        true => Ok(()),
+        true => {
+            for chapter in chapters(&args.names) {
+                println!("run your code: cargo run -q -p {chapter} -- --help");
+            }
+            Ok(())
+        }
         false => bail!("not solved yet: the page of the chapter has a hint"),
     }
 }
@@ -117,10 +123,19 @@ fn rows(
     let accelerator = set::accelerator(which.accel, qemu)?;
     let (kernel, cgroup) = (&which.kernel, which.cgroup);
     let libraries = built.libraries()?;
+    let progress = Progress::start("packing the programs for the VM");
     let set = set::make_with(built, qemu, kernel, cgroup, accelerator, libraries)?;
     let mut vm = Vm::new(&set, which.timeout);
-    let rows: Result<Vec<Row>> = checks.iter().map(|check| vm.run(check)).collect();
-    let rows = rows?;
+    let mut rows = Vec::new();
+    for (at, check) in checks.iter().enumerate() {
+        progress.step(&format!(
+            "checking {} in the VM, {} of {}",
+            check.group,
+            at + 1,
+            checks.len()
+        ));
+        rows.push(vm.run(check)?);
+    }
     vm.finish()?;
     Ok(rows)
 }

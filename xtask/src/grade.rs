@@ -14,6 +14,7 @@ use common::step::Step;
 use vm_init::grade::{Adapter, Check, Status};
 
 use crate::build::build;
+use crate::progress::Progress;
 use crate::set;
 use crate::vm::accelerator::Choice;
 use crate::vm::{Cgroup, qemu};
@@ -88,11 +89,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         packing,
     )?;
     eprintln!("grading {} in a VM: {}", subject.binary, set.describe());
+    let progress = Progress::start("booting the VM");
     let mut rows = Vec::new();
     let mut vm = row::Vm::new(&set, which.timeout);
     for capability in asked {
         for check in checks.iter().filter(|check| check.group == *capability) {
             rows.push(if claimed.contains(capability) {
+                progress.step(&format!("check {}: {}", rows.len() + 1, check.group));
                 vm.run(check)?
             } else {
                 Row::skipped(check, "not claimed")
@@ -100,6 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     vm.finish()?;
+    drop(progress);
     let report = Report { capabilities: asked, rows: &rows };
     print!("{}", report.table());
     write(args.json.as_deref(), || report.results_json())?;

@@ -23,6 +23,7 @@ pub mod mutants;
 mod mutex;
 mod part;
 mod power;
+pub mod progress;
 pub mod registry_tools;
 mod session;
 pub mod set;

@@ -22,6 +22,7 @@ use anyhow::{Result, bail};
 use common::step::Step;
 
 use crate::checkout::root;
+use crate::progress::Progress;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -45,12 +46,15 @@ impl fmt::Display for Finding {
 }
 
 pub(crate) fn run(_: &Args) -> Result<()> {
+    let progress = Progress::start("reading the files");
     let checkout = Checkout::read(&root())?;
     let mut found = checkout.findings();
     found.extend(layout::root_entries(&root()));
-    found.extend(count::count(&checkout)?);
-    found.extend(dependencies::dependencies(&checkout)?);
+    progress.step("comparing the features of every selection of packages");
     found.extend(features::features(&checkout)?);
+    found.extend(dependencies::dependencies(&checkout)?);
+    drop(progress);
+    found.extend(count::count(&checkout)?);
     for finding in &found {
         println!("{finding}");
     }

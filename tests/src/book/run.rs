@@ -7,41 +7,23 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_child_subreaper;
-use nix::unistd::{geteuid, gethostname};
+use nix::unistd::geteuid;
 
 use super::block::{Block, Lane, PromptUser, Step};
 use super::compare::{compare, lines};
+use super::machine::{Machine, STATE};
 use super::page::Page;
 use super::shell::{HOME, Shell};
 use super::varies::Known;
 use crate::lab::{base_state, copy_tree, give};
-use crate::{Snapshot, descendants, user};
+use crate::{descendants, user};
 
 /// A command that prints nothing for this time counts as hung. If half of the page's
 /// time limit is shorter, that time is used.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The time in which started processes may end.
-const SETTLING: Duration = Duration::from_secs(3);
-
 /// The directory through which the shells get their commands.
 const DESK: &str = "/run/book";
-
-/// The state directory of root's chapters.
-const STATE: &str = "/var/lib/mydocker";
-
-/// Directories in which a page must leave nothing. It may leave files in its users' home
-/// directories.
-const FOREIGN: [&str; 8] = [
-    "/",
-    "/etc",
-    "/run",
-    "/dev/shm",
-    "/mnt",
-    "/tmp",
-    "/var/lib/mydocker/images/names",
-    "/home/learner/.local/share/mydocker/images/names",
-];
 
 /// Run the blocks of a page that are for this machine.
 ///
@@ -88,47 +70,6 @@ fn prepare() {
     copy_tree(&base_state(), Path::new(STATE));
     copy_tree(&base_state(), &Path::new(HOME).join(".local/share/mydocker"));
     give(Path::new(HOME), user());
-}
-
-/// The state of the machine before the page.
-struct Machine {
-    snapshot: Snapshot,
-    rest: Vec<String>,
-}
-
-impl Machine {
-    fn look() -> Machine {
-        let snapshot = Snapshot::take(&Path::new(STATE).join("containers"));
-        let mut rest = Vec::new();
-        for place in FOREIGN {
-            for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-                rest.push(format!("file {}", entry.path().display()));
-            }
-        }
-        let host = gethostname().unwrap_or_default();
-        rest.push(format!("host name {}", host.display()));
-        Machine { snapshot, rest }
-    }
-
-    /// The changes that remain after started processes have ended.
-    fn left(&self) -> Vec<String> {
-        let end = Instant::now() + SETTLING;
-        loop {
-            descendants::reap();
-            let now = Machine::look();
-            let mut left = self.snapshot.differences(&now.snapshot);
-            let new = now.rest.iter().filter(|it| !self.rest.contains(it));
-            left.extend(new.map(|it| format!("left: {it}")));
-            // The page about `prune` removes all images.
-            let gone = self.rest.iter().filter(|it| !it.contains("/images/names/"));
-            let gone = gone.filter(|it| !now.rest.contains(it));
-            left.extend(gone.map(|it| format!("gone: {it}")));
-            if left.is_empty() || Instant::now() > end {
-                return left;
-            }
-            sleep(Duration::from_millis(20));
-        }
-    }
 }
 
 /// The user of a shell, and whether it is on the second terminal.

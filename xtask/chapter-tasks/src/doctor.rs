@@ -17,6 +17,7 @@ use provision::room::room;
 
 use xtask::checkout::target;
 use xtask::install::{Installer, on_path};
+use xtask::progress::Progress;
 use xtask::vm::accelerator::{self, DEVICE};
 use xtask::vm::qemu::{self, Qemu};
 use xtask::vm::scratch::Scratch;
@@ -38,8 +39,12 @@ pub(crate) struct Args {
 /// # Errors
 /// The findings cannot be written.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let progress =
+        Progress::start("trying namespaces, mounts, devices and firewall rules");
     let mut checks = ::doctor::machine();
+    progress.step("trying the compiler and the VM");
     checks.extend(tools());
+    drop(progress);
     let report = Report::new(checks);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
