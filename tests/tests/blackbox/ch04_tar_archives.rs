@@ -14,9 +14,6 @@ use tar::{Builder, EntryType, Header};
 
 const BIN: &str = "ch04-tar";
 
-/// A function of the lab that creates a command, as root or as an ordinary user, and the
-/// state directory of that user.
-
 fn ok(lab: &Lab, words: &[&str]) {
     lab.chapter(BIN).args(words).assert().success();
 }

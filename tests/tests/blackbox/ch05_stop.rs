@@ -23,9 +23,6 @@ const HANDLES: &str =
 const IGNORES: &str =
     "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo ready; wait; wait; wait";
 
-/// Two functions of the lab: the first creates a command whose end the test awaits,
-/// the second creates a command that the test only starts.
-
 fn ok(lab: &Lab, words: &[&str]) -> String {
     let out = lab.chapter(BIN).args(words).assert().success().stderr("");
     String::from_utf8(out.get_output().stdout.clone()).unwrap()

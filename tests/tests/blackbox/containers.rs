@@ -6,8 +6,6 @@ use std::path::PathBuf;
 
 use blackbox::{Caller, Lab};
 
-/// A function of the lab that creates a command: as root or as an ordinary user.
-
 /// The command `run --rm` of this chapter with these arguments.
 pub(crate) fn run(
     lab: &Lab,
