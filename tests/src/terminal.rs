@@ -164,3 +164,27 @@ impl Terminal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_of_a_program_that_has_ended_is_seen() {
+        for _ in 0..20 {
+            let mut command = Command::new("echo");
+            command.arg("hello");
+            let mut terminal = Terminal::run(command);
+            assert_eq!(terminal.see("lo"), "hel");
+            assert_eq!(terminal.end(), 0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "hello")]
+    fn a_text_that_never_appears_ends_the_test() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo hello; exec sleep 1000"]);
+        Terminal::run(command).see_within("bye", 1);
+    }
+}
