@@ -98,8 +98,7 @@ impl Layout {
 }
 // ANCHOR_END: find
 
-/// Parse a line of the mount table. Returns `None` if it is not a cgroup file
-/// system.
+/// Parse a line of the mount table. Returns `None` if it is not a cgroup filesystem.
 pub(crate) fn hierarchy(line: &[u8]) -> Option<Hierarchy> {
     let at = line.windows(3).position(|window| window == b" - ")?;
     let (mount, file_system) = (&line[..at], &line[at + 3..]);

@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use crate::kind::{KINDS, Kind};
 
 // ANCHOR: number
-/// The number of a process's namespace of this kind: an inode number of the file
-/// system nsfs. Two processes with the same number share the namespace. Returns
+/// The number of a process's namespace of this kind: an inode number of the filesystem
+/// nsfs. Two processes with the same number share the namespace. Returns
 /// `None` if the kernel does not have this kind. `pid` is a process ID or `self`.
 ///
 /// # Errors

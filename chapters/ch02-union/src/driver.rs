@@ -59,8 +59,8 @@ impl Driver {
         let work = directory(&union.work, "work directory")?;
         ensure!(
             upper.dev() == work.dev(),
-            "the upper directory {} and the work directory {} are on different file \
-             systems, and rename(2) cannot move files between them: create both on \
+            "the upper directory {} and the work directory {} are on different filesystems, \
+             and rename(2) cannot move files between them: create both on \
              one filesystem",
             union.upper.display(),
             union.work.display()

@@ -174,8 +174,8 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<bool> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).clone();
     let mut new =
         options.open(to).untraced(|| format!("open(2) {}", to.display()))?;
-    // btrfs, xfs and a few others can share blocks until one side writes. Other file
-    // systems fail with different errnos: EOPNOTSUPP, EXDEV, EINVAL, ENOTTY.
+    // btrfs, xfs and a few others can share blocks until one side writes. Other filesystems
+    // fail with different errnos: EOPNOTSUPP, EXDEV, EINVAL, ENOTTY.
     if ioctl_ficlone(&new, &source).is_ok() {
         return Ok(true);
     }

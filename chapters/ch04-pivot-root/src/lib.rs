@@ -1,5 +1,5 @@
-//! The container's own root filesystem: busybox as `/`, with the kernel's file
-//! systems, and without access to the host's root.
+//! The container's own root filesystem: busybox as `/`, with the kernel's filesystems,
+//! and without access to the host's root.
 
 #![forbid(unsafe_code)]
 
