@@ -273,7 +273,7 @@ fn a_vm_that_does_not_start_is_an_error_and_not_a_hang() {
     for (script, reason) in [
         ("exec sleep 1000", "no answer within 1 s"),
         ("echo no such machine >&2; exit 1", "no such machine"),
-        ("echo Booting; sleep 1000", "noise on the channel"),
+        ("echo Booting; exec sleep 1000", "noise on the channel"),
         ("exit 43", "QEMU ended with exit status: 43"),
     ] {
         let dir = tempfile::tempdir().unwrap();
