@@ -89,7 +89,12 @@ enum Task {
 /// The arguments for another program.
 #[derive(clap::Args)]
 struct Words {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// The arguments of the task; --help lists them
+    #[arg(
+        value_name = "ARGUMENT",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     words: Vec<OsString>,
 }
 
