@@ -23,7 +23,7 @@ pub(crate) fn command(program: &Path) -> Command {
     command
 }
 
-/// If the command line of this process is that of [`command`], execute the program:
+/// If the command line of this process is that of `command`, execute the program:
 /// returns only the exit code of an error. `None` if the command line is another one.
 #[must_use]
 pub fn main() -> Option<ExitCode> {
