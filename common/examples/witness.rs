@@ -10,6 +10,7 @@
 //! This is the smallest possible part. The engine's tests run it.
 
 use std::env;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use rustix::thread::CapabilitySet;
 const UNDO: Table = &[&[Undo {
     kind: "witness",
     undo: |home| {
-        eprintln!("undone");
+        say("undone");
         // A file with this name makes the function fail.
         match home.state.root().join("stuck").exists() {
             true => bail!("it fails"),
@@ -36,6 +37,12 @@ const UNDO: Table = &[&[Undo {
         }
     },
 }]];
+
+/// Print a line with one write(2): `eprintln!` can use several, and the parent and the
+/// child print at the same time.
+fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
 
 struct Witness {
     name: &'static str,
@@ -47,7 +54,7 @@ impl Witness {
     /// Print the hook, then fail if it was requested for this hook. `first` only
     /// prints.
     fn called(&self, hook: &str) -> Result<()> {
-        eprintln!("{} {hook}", self.name);
+        say(&format!("{} {hook}", self.name));
         if self.name == "second" && self.hook == hook {
             match self.how.as_str() {
                 "fail" => bail!("it fails"),
@@ -55,7 +62,7 @@ impl Witness {
                 "kill" => raise(Signal::SIGKILL)?,
                 "slow" => {
                     sleep(Duration::from_millis(300));
-                    eprintln!("{} {hook} is finished", self.name);
+                    say(&format!("{} {hook} is finished", self.name));
                 }
                 _ => {}
             }
@@ -119,7 +126,7 @@ struct Held;
 
 impl Drop for Held {
     fn drop(&mut self) {
-        eprintln!("dropped");
+        say("dropped");
     }
 }
 
@@ -144,7 +151,7 @@ fn main() -> ExitCode {
     match ran {
         Ok(how) => ExitCode::from(how.code()),
         Err(error) => {
-            eprintln!("error: {}", step::report(&error));
+            say(&format!("error: {}", step::report(&error)));
             ExitCode::from(exit::code_of(&error))
         }
     }

@@ -243,7 +243,6 @@ fn usage(error: &mut clap::Error) -> ExitCode {
 }
 
 fn failed(error: &Error) -> ExitCode {
-    let text = step::report(error);
-    let _ = writeln!(io::stderr(), "error: {text}");
+    step::print_line(&format!("error: {}", step::report(error)));
     ExitCode::from(code_of(error))
 }

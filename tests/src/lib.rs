@@ -20,6 +20,7 @@ mod until;
 mod watchdog;
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -52,6 +53,13 @@ pub fn bin_dir() -> PathBuf {
     let this = env::current_exe().expect("the test has a path");
     let deps = this.parent().expect("the test is in a directory");
     deps.parent().unwrap_or(deps).to_owned()
+}
+
+/// For [`Lab::wrapped`]: stderr is the same pipe as stdout, so the order of the lines is
+/// that in which they were written.
+#[must_use]
+pub fn one_output() -> [&'static OsStr; 4] {
+    ["sh", "-c", r#"exec "$@" 2>&1"#, "sh"].map(OsStr::new)
 }
 
 /// Report that a test cannot run because the kernel lacks a feature. Missing

@@ -1,14 +1,13 @@
 //! The commands of this chapter.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use ch02_setns::become_program;
 use clap::Subcommand;
 use common::cli::{Context, Execute};
-use common::{Exit, output};
+use common::{Exit, output, step};
 
 use crate::{ControllerNames, Group, GroupName, Layout, freeze, is_frozen, tables};
 
@@ -116,10 +115,9 @@ impl Commands {
             Commands::Exec { group, command } => {
                 let found = find(&group)?;
                 if found.places.iter().any(|place| is_frozen(&place.path)) {
-                    let line = format!(
-                        "group {group} is frozen: the program starts when it is thawed\n"
-                    );
-                    let _ = io::stderr().write_all(line.as_bytes());
+                    step::note(&format!(
+                        "group {group} is frozen: the program starts when it is thawed"
+                    ));
                 }
                 found.add(0)?;
                 return become_program(&command, false);

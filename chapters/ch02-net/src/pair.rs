@@ -2,16 +2,14 @@
 
 use std::env::split_paths;
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use common::state::State;
-use common::step::Step;
+use common::step::{Step, note};
 use common::{PATH, ParentLink, Part, Plan, null};
 use nix::sched::{CloneFlags, setns, unshare};
 use provision::busybox;
@@ -69,25 +67,25 @@ impl Part for Pair {
         let right = own_namespace()?;
         let in_right = Route::open()?;
         let keeper = keep_namespace(plan)?;
-        say(&format_args!(
+        note(&format!(
             "two network namespaces: left, and right with process {keeper} in it"
         ));
         in_left.add_veth(LEFT.0, RIGHT.0)?;
-        say(&format_args!("a veth pair: {} and {}, both in left", LEFT.0, RIGHT.0));
+        note(&format!("a veth pair: {} and {}, both in left", LEFT.0, RIGHT.0));
         in_left.move_to(RIGHT.0, TargetNamespace::Namespace(right.as_fd()))?;
-        say(&format_args!("{} moved to right, and is gone from left", RIGHT.0));
+        note(&format!("{} moved to right, and is gone from left", RIGHT.0));
         for (side, route, (device, address)) in
             [("left", &in_left, LEFT), ("right", &in_right, RIGHT)]
         {
             route.set_up("lo")?;
             route.add_address(device, address, PREFIX)?;
             route.set_up(device)?;
-            say(&format_args!("{side}: {device} has {address}/{PREFIX}, and is up"));
+            note(&format!("{side}: {device} has {address}/{PREFIX}, and is up"));
         }
         if self.pings {
-            say(&"right pings left:");
+            note("right pings left:");
             self.ping_left(plan)?;
-            say(&"left pings right:");
+            note("left pings right:");
         }
         setns(left, CloneFlags::CLONE_NEWNET).step(|| "setns(2) left")
     }
@@ -99,13 +97,21 @@ impl Pair {
     fn ping_left(&self, plan: &Plan) -> Result<()> {
         let words = aimed(&self.ping, LEFT.1);
         let (name, arguments) = words.split_first().context("no ping")?;
-        let status = Command::new(name)
+        let ping = Command::new(name)
             .args(arguments)
             .env_clear()
             .envs(&plan.environment)
-            .status()
+            .output()
             .step(|| format!("execve(2) {}", name.display()))?;
-        ensure!(status.success(), "ping from right to left failed: {status}");
+        // As a note, the output stands at its place among the lines of --trace.
+        note(
+            String::from_utf8_lossy(&[ping.stdout, ping.stderr].concat()).trim_end(),
+        );
+        ensure!(
+            ping.status.success(),
+            "ping from right to left failed: {}",
+            ping.status
+        );
         Ok(())
     }
 }
@@ -152,10 +158,4 @@ fn find_ping(state: &State) -> Result<Vec<OsString>> {
 fn aimed(ping: &[OsString], address: Ipv4Addr) -> Vec<OsString> {
     let arguments = ["-c".into(), "1".into(), address.to_string().into()];
     ping.iter().cloned().chain(arguments).collect()
-}
-
-/// Print a line for the reader. A closed stderr must not stop the program.
-fn say(line: &dyn Display) {
-    // Write the line with one write(2): the parent's --trace writes to stderr too.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

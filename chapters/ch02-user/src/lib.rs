@@ -5,11 +5,10 @@
 mod single;
 
 use std::fs;
-use std::io::Write;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use common::step::Step;
+use common::step::{self, Step};
 use common::{CloneArgs, Lifetime, Part, Plan, Users, rights};
 use nix::sched::CloneFlags;
 use nix::unistd::{Pid, getgid, getuid};
@@ -72,12 +71,9 @@ impl Part for User {
             } else {
                 String::new()
             };
-            let line = format!(
+            step::note(&format!(
                 "not root: in a user namespace of its own (ch02-user){kept}"
-            );
-            // This line is only information. A closed stderr must not stop the
-            // container.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            ));
         }
         Ok(())
     }

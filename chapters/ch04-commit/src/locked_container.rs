@@ -1,7 +1,7 @@
 //! Hold a container while its files are read.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use anyhow::{Error, Result, anyhow, bail};
 use ch02_cgroups::{Group, is_frozen};
 use common::state::record;
 use common::state::{Record, State, Status};
-use common::step::Step;
+use common::step::{self, Step};
 use common::{Home, rights};
 
 use crate::frozen::Frozen;
@@ -106,12 +106,11 @@ impl LockedContainer {
             }
             // SIGSTOP is no substitute: the program's parent notices it, and a
             // program that was already stopped would continue afterwards.
-            let line = format!(
+            step::note(&format!(
                 "container {} is running and was not frozen, because it has no \
-                 cgroup: files that are being written may be copied incompletely\n",
+                 cgroup: files that are being written may be copied incompletely",
                 self.record.display_name()
-            );
-            let _ = io::stderr().write_all(line.as_bytes());
+            ));
             return Ok(None);
         };
         if group.places.iter().any(|place| is_frozen(&place.path)) {

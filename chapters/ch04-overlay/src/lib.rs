@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -13,7 +12,7 @@ use ch04_pivot_root::set_root;
 use clap::Args;
 use common::state::Name;
 use common::state::{Home, remove_tree};
-use common::step::{Hint, Step};
+use common::step::{self, Hint, Step};
 use common::{Lifetime, ParentLink, Part, Plan, Running, hints};
 use nix::errno::Errno;
 
@@ -106,9 +105,8 @@ impl Part for Overlay {
             }
             let upper = running.home().dir().join("upper");
             lines += &format!("write   {}\n", upper.display());
-            lines += &format!("merged  /proc/{}/root/\n", running.pid());
-            // A closed stderr must not stop the container.
-            let _ = std::io::stderr().write_all(lines.as_bytes());
+            lines += &format!("merged  /proc/{}/root/", running.pid());
+            step::note(&lines);
         }
         Ok(())
     }

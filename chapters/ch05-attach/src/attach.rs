@@ -1,6 +1,6 @@
 //! `attach`: connect this terminal to a detached container.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +11,7 @@ use ch05_stop::{Target, wait};
 use clap::{ArgAction, Args};
 use common::cli::{Context, Execute};
 use common::state::Record;
-use common::step::Step;
+use common::step::{self, Step};
 use common::{ByteCopy, Exit, ReadResult, Signals, poll};
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags};
@@ -93,9 +93,10 @@ impl Execute for Attach {
         let over = AttachedClient::new(&self, attachment, follow)?.run(&target)?;
         let say = |text: &str| {
             // Begin with a newline: the cursor is where the program left it.
-            let line =
-                format!("\n{text}: container {} keeps running\n", self.container);
-            let _ = io::stderr().write_all(line.as_bytes());
+            step::note(&format!(
+                "\n{text}: container {} keeps running",
+                self.container
+            ));
         };
         match over {
             AttachEnd::Detached => {

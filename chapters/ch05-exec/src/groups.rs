@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use common::state::Record;
-use common::step::Step;
+use common::step::{self, Step};
 use common::{Home, Process, poll};
 use rustix::event::{PollFd, PollFlags};
 
@@ -75,11 +75,10 @@ impl Groups {
                 return Ok(groups);
             }
             if !told {
-                let line = format!(
-                    "container {} is frozen: the program starts when it is thawed\n",
+                step::note(&format!(
+                    "container {} is frozen: the program starts when it is thawed",
                     record.display_name()
-                );
-                let _ = io::stderr().write_all(line.as_bytes());
+                ));
                 told = true;
             }
             let mut ended = [PollFd::new(&process.fd, PollFlags::IN)];

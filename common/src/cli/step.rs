@@ -34,10 +34,7 @@ pub(crate) fn set_position(position: Position) {
 
 /// Print the trace, one line per step, on stderr. This is `--trace`.
 pub fn start_trace() {
-    SINK.set(Some(Box::new(|line| {
-        // A closed stderr is not a reason to stop.
-        let _ = writeln!(io::stderr(), "{}", on_one_line(line));
-    })));
+    SINK.set(Some(Box::new(|line| print_line(&on_one_line(line)))));
 }
 
 /// Pass the trace lines to `sink` instead, if tracing is on.
@@ -52,7 +49,7 @@ pub(crate) fn stop_trace() {
     SINK.set(None);
 }
 
-fn is_tracing() -> bool {
+pub(crate) fn is_tracing() -> bool {
     SINK.with_borrow(Option::is_some)
 }
 
@@ -76,14 +73,25 @@ pub(crate) fn trace(text: &dyn fmt::Display) {
 
 /// Write a warning to stderr.
 pub fn warn(text: &str) {
-    // A closed stderr is not a reason to stop.
-    let _ = writeln!(io::stderr(), "warning: {}", plain(text));
+    print_line(&format!("warning: {}", plain(text)));
 }
 
-/// Write a line to stderr that is neither an error nor a warning.
+/// Write a line to stderr that is neither an error nor a warning. With `--trace`, it
+/// stands among the lines of the trace, in the order of the events.
 pub fn note(text: &str) {
+    let text = plain(text);
+    if is_tracing() {
+        text.lines().for_each(print_trace);
+    } else {
+        print_line(&text);
+    }
+}
+
+/// Write one line, or several, to stderr with one write(2): the parent, the child and
+/// the program have the same stderr, and their lines must not mix.
+pub(crate) fn print_line(text: &str) {
     // A closed stderr is not a reason to stop.
-    let _ = writeln!(io::stderr(), "{}", plain(text));
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Join several errors: each is on its own line, after "and:". The exit status is

@@ -242,7 +242,12 @@ fn follow(
             Some(Frame::Refused { code, text }) => {
                 return Err(Failure { code, text }.into());
             }
-            Some(Frame::Exec) => exec = true,
+            Some(Frame::Exec) => {
+                exec = true;
+                if step::is_tracing() {
+                    alive &= open_barrier(channel)?;
+                }
+            }
             Some(Frame::Go | Frame::Cloned(..)) => {}
             None if exec && alive => return Ok(fds),
             None => {

@@ -85,6 +85,10 @@ fn enter(
     channel
         .send(&Frame::Exec)
         .untraced(|| "sendmsg(2) to tell the parent of exec")?;
+    if step::is_tracing() {
+        // The parent prints the trace. The program must not print before that.
+        wait_for_parent(channel)?;
+    }
     program.exec()
 }
 

@@ -4,7 +4,7 @@
 //! | frame | from, to | means |
 //! |---|---|---|
 //! | `Cloned` | intermediate, parent | the child was created in an existing container: its PID and pidfd |
-//! | `Go` | parent, child | the barrier opens: first, every `attach` has run; later, every `meanwhile` |
+//! | `Go` | parent, child | the barrier opens: first, every `attach` has run; later, every `meanwhile`; with `--trace`, at last, the trace is printed |
 //! | `Step` | child, parent | a line of the trace, only with `--trace` |
 //! | `Descriptor` | child, parent | an open file for the part that it names |
 //! | `Refused` | child, parent | the program will not run: exit status and reason |

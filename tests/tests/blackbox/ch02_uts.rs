@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use blackbox::Lab;
+use blackbox::{Lab, one_output};
 use insta::assert_snapshot;
 use predicates::prelude::*;
 use serial_test::file_serial;
@@ -268,6 +268,16 @@ fn trace_prints_each_step_in_order() {
     trace: parent wait                waitid(2)
     ")
     });
+    // The program prints after the trace of its start.
+    for _ in 0..20 {
+        let mut run = lab.wrapped(&one_output(), "ch02-uts");
+        run.args(["run", "--trace", "echo", "program"]);
+        let out = run.assert().success().get_output().stdout.clone();
+        let out = String::from_utf8(out).unwrap();
+        let [exec, program] =
+            ["execve(2) echo\n", "\nprogram\n"].map(|it| out.find(it));
+        assert!(exec.is_some() && exec < program, "{out}");
+    }
     // The environment variable has the same effect as the flag.
     let mut run = lab.chapter("ch02-uts");
     run.env("MYDOCKER_TRACE", "1").args(["run", "true"]);
