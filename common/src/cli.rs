@@ -6,6 +6,7 @@ mod generate;
 pub mod hints;
 pub mod output;
 pub mod plain;
+pub mod slow;
 pub mod step;
 pub mod table;
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -19,6 +18,7 @@ use crate::build::{Built, build, build_chapters};
 use crate::checkout::{root, target};
 use crate::minimum;
 use crate::part::Part;
+use crate::progress::Progress;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -70,10 +70,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let checkout = directory.join("checkout");
     let sound = build(&[])?;
     let mut survived = Vec::new();
-    for mutant in &chosen {
+    let progress = Progress::start("the first mutant");
+    for (done, mutant) in chosen.iter().enumerate() {
         let begun = Instant::now();
-        print!("{}: {} ... ", mutant.name, mutant.what);
-        io::Write::flush(&mut io::stdout())?;
+        let step = |what: &str| {
+            let name = &mutant.name;
+            progress
+                .step(&format!("{name}: {what} ({done} of {} done)", chosen.len()));
+        };
+        step("cargo build");
         // This also reverts the previous mutant.
         for source in SOURCES {
             sync(&root().join(source), &checkout.join(source))?;
@@ -82,16 +87,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let programs = mutant
             .build(&sound, &checkout, &directory)
             .with_context(|| format!("{} cannot be built", mutant.name))?;
+        step(&mutant.test);
         let verdict = mutant.test(&programs, &directory)?;
         let seconds = begun.elapsed().as_secs_f64();
-        match verdict {
-            None => println!("caught by {} ({seconds:.1}s)", mutant.test),
+        let how = match verdict {
+            None => format!("caught by {}", mutant.test),
             Some(verdict) => {
-                println!("SURVIVED: {} {verdict} ({seconds:.1}s)", mutant.test);
                 survived.push(mutant.name.as_str());
+                format!("SURVIVED: {} {verdict}", mutant.test)
             }
-        }
+        };
+        let Mutant { name, what, .. } = mutant;
+        progress.above(|| println!("{name}: {what} ... {how} ({seconds:.1}s)"));
     }
+    drop(progress);
     let caught = chosen.len() - survived.len();
     println!("\nmutants: {caught} caught, {} survived", survived.len());
     if args.filter.is_empty() {

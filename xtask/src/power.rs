@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.seed
     );
 
+    eprintln!("1 of 2: commands run, and each write of the disk is kept");
     set.disks =
         vec![Disk { journal: Some(journal.clone()), ..disk("state", &state) }];
     session(&set, &["work", &rounds])?;
@@ -77,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let whole = journal.metadata().step(|| "stat(2) the journal")?.len();
     make(&journal, whole.next_multiple_of(4096))?;
 
+    eprintln!("2 of 2: the state after a power failure at each moment is checked");
     set.disks = vec![disk("scratch", &scratch), disk("journal", &journal)];
     let said = session(&set, &["check", &rounds, &args.seed.to_string(), &points])?;
     match args.rounds == ROUNDS && args.points == POINTS {

@@ -55,6 +55,11 @@ impl Progress {
         Progress { bar, printer: None }
     }
 
+    /// Print on standard output, above the line.
+    pub fn above<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
     /// Go on with this step.
     pub fn step(&self, step: &str) {
         self.bar.set_message(step.to_owned());

@@ -20,6 +20,7 @@ use common::step::report as in_words;
 use crate::build::{Built, build};
 use crate::minimum;
 use crate::part::Part;
+use crate::progress::Progress;
 use crate::session::{self, Watch};
 use crate::software;
 use crate::vm::accelerator::Choice;
@@ -251,11 +252,14 @@ fn on_this_machine(
         counted(tests.len())
     );
     let begun = Instant::now();
-    for name in tests {
+    let progress = Progress::start("the first test");
+    for (done, name) in tests.iter().enumerate() {
+        progress.step(&format!("{name} ({done} of {} done)", tests.len()));
         let report =
             here::run(built, &args.program, name, args.timeout, state.root())?;
-        reports.add(report);
+        progress.above(|| reports.add(report));
     }
+    drop(progress);
     reports.close("here", begun.elapsed(), true);
     match args.is_whole() {
         true => {

@@ -12,12 +12,16 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result};
+use common::cli::slow;
 use common::step::Step;
 use nix::libc::O_NOFOLLOW;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 
 use crate::attributes::copy_attributes;
+
+/// The number of bytes that are copied at a time.
+const PIECE: u64 = 64 << 20;
 
 /// The action for an entry of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,8 +204,10 @@ fn bytes(source: &mut File, new: &mut File) -> io::Result<()> {
         new.seek(io::SeekFrom::Start(at))?;
         // io::copy uses copy_file_range(2) if possible, so that the bytes stay in
         // the kernel.
-        io::copy(&mut Read::by_ref(source).take(end - at), new)?;
-        at = end;
+        let piece = (end - at).min(PIECE);
+        io::copy(&mut Read::by_ref(source).take(piece), new)?;
+        slow::count(piece);
+        at += piece;
     }
     Ok(())
 }

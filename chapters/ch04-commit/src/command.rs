@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Args;
 use common::Exit;
+use common::cli::slow::Slow;
 use common::cli::{Context, Execute};
 use common::images::Reference;
 
@@ -39,6 +40,7 @@ pub fn name(text: &str) -> Result<Reference> {
 impl Execute for Commit {
     fn execute(self, context: &Context) -> Result<Exit> {
         let Commit { container, image, no_replace } = self;
+        let _slow = Slow::begin(&format!("commit {container}"));
         crate::commit(&context.state, &container, image, no_replace)?;
         Ok(Exit::Code(0))
     }

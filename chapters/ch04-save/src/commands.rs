@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use ch04_image::{Images, Rmi, Store};
 use clap::Args;
 use common::Exit;
+use common::cli::slow::Slow;
 use common::cli::{Context, Execute};
 use common::images::Reference;
 use common::output;
@@ -50,6 +51,7 @@ pub struct Save {
 impl Execute for Save {
     fn execute(self, context: &Context) -> Result<Exit> {
         let store = Store::open(&context.state)?;
+        let _slow = Slow::begin("save");
         crate::save(&store, &self.images, &self.output)?;
         Ok(Exit::Code(0))
     }
@@ -88,7 +90,9 @@ impl Execute for Load {
             Box::new(io::stdin())
         };
         let adder = Adder::new(&context.state)?;
+        let slow = Slow::begin(&format!("load {shown}"));
         let loaded = crate::load(&adder, from, &shown, self.name.as_ref());
+        drop(slow);
         let loaded = loaded.with_context(|| format!("load {shown}"))?;
         let title = if self.quiet { "" } else { "Loaded image: " };
         let names = loaded.iter().flat_map(|image| &image.names);

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use ch04_image::Store;
 use ch04_tar::compression::{self, Compression};
+use common::cli::slow::Counted;
 use common::images::{Digest, Image, Reference};
 use common::step::Step;
 use oci::{Blobs, Descriptor, Document, Index, LARGEST, Manifest, media};
@@ -134,9 +135,8 @@ impl Contents {
         }
         for (digest, size) in &self.files {
             let name = format!("{DIRECTORY}{}", digest.hex());
-            let mut file =
-                self.blobs.open(digest).context("the image is damaged")?;
-            add(&name, *size, &mut file)?;
+            let file = self.blobs.open(digest).context("the image is damaged")?;
+            add(&name, *size, &mut Counted(file))?;
         }
         tar.into_inner().and_then(|out| out.flush()).step(|| "write(2) the archive")
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use common::Exit;
+use common::cli::slow::Slow;
 use common::cli::{Context, Execute};
 use common::images::Reference;
 
@@ -37,6 +38,7 @@ pub struct Commit {
 impl Execute for Commit {
     fn execute(self, context: &Context) -> Result<Exit> {
         let state = &context.state;
+        let _slow = Slow::begin(&format!("commit {}", self.container));
         match self.output {
             Some(file) => crate::export(state, &self.container, &file)?,
             None => {
@@ -62,6 +64,7 @@ pub struct Export {
 
 impl Execute for Export {
     fn execute(self, context: &Context) -> Result<Exit> {
+        let _slow = Slow::begin(&format!("export {}", self.container));
         crate::export(&context.state, &self.container, &self.output)?;
         Ok(Exit::Code(0))
     }
@@ -83,6 +86,7 @@ pub struct Import {
 
 impl Execute for Import {
     fn execute(self, context: &Context) -> Result<Exit> {
+        let _slow = Slow::begin(&format!("import {}", self.from.display()));
         crate::import(&context.state, &self.from, self.image)?;
         Ok(Exit::Code(0))
     }

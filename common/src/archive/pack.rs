@@ -14,6 +14,7 @@ use nix::unistd::{getegid, geteuid};
 use rustix::fs::{lgetxattr, llistxattr};
 use tar::{Builder, EntryType, Header};
 
+use crate::cli::slow::Counted;
 use crate::cli::step::Step;
 
 /// Writes files as a tar.
@@ -111,7 +112,7 @@ impl<W: Write> Packer<W> {
                 // sparse files.
                 // A process that is not frozen may truncate it: the rest is zeros.
                 let data = opened.chain(io::repeat(0)).take(about.len());
-                self.tar.append_data(&mut header, path, data)
+                self.tar.append_data(&mut header, path, Counted(data))
             }
             None if kind == SFlag::S_IFLNK => {
                 let target = fs::read_link(file)

@@ -21,6 +21,7 @@ use super::member::{self, Member, Members};
 use super::metadata::{self, Keep, Stamp};
 use super::sparse::Map;
 use crate::cli::hints;
+use crate::cli::slow;
 use crate::cli::step::{Hint, Step};
 use crate::guest::{GuestFile, GuestRoot, Kind};
 use crate::process::rights;
@@ -183,6 +184,7 @@ impl Unpacker {
             file.write_all(&self.buffer[..count])
                 .step(|| at("write(2)", path))
                 .hint(hints::state)?;
+            slow::count(count as u64);
         }
     }
 

@@ -1,6 +1,7 @@
 //! ch04-tar: images from tar archives, and tar archives of containers.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -238,6 +239,26 @@ fn a_tar_is_not_written_to_a_terminal() {
     // An existing device is not replaced: the archive is written to it.
     ok(&lab, &["export", "-o", "/dev/null", "one"]);
     ok(&lab, &["rm", "one"]);
+}
+
+#[test]
+#[file_serial(machine)]
+fn an_import_at_a_terminal_shows_after_two_seconds_how_far_it_is() {
+    let lab = Lab::new();
+    let text = "x".repeat(2_000_000);
+    let archive = tar(&[("data", EntryType::Regular, &text)]);
+    fs::write(lab.dir().join("data.tar"), archive).unwrap();
+    let script = "{ head -c 1000000 data.tar; sleep 2.5; tail -c +1000001 data.tar; } \
+                  | \"$0\" import - data && echo complete";
+    let mut command = lab.command(&["sh", "-c", script].map(OsStr::new), BIN);
+    command.current_dir(lab.dir());
+    let mut terminal = Terminal::run(command);
+    terminal.see("\rimport -: 1.");
+    terminal.see(" MB processed\x1b[K");
+    // The line is removed, so that the output of a command begins at the margin.
+    terminal.see("\r\x1b[Kcomplete");
+    assert_eq!(terminal.end(), 0);
+    ok(&lab, &["rmi", "data"]);
 }
 
 #[test]

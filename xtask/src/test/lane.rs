@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use super::report::{Report, Reports};
 use super::select::located;
 use super::{skips, word};
 use crate::mutex::lock;
+use crate::progress::Progress;
 use crate::vm::machine::{Machine, Word};
 use crate::vm::{Set, say};
 
@@ -73,6 +74,12 @@ impl<'a> Suite<'a> {
     }
 }
 
+/// What a worker tells.
+enum Told {
+    Begins(String),
+    Ended(Report),
+}
+
 /// Run the tests, report each when it ends, and print the lane's summary.
 ///
 /// # Errors
@@ -89,7 +96,8 @@ pub(crate) fn run(
     let next = || lock(&queue).pop_front();
     // The shell must start after the summary was printed: a barrier of two.
     let (kept, told) = (AtomicBool::new(false), Barrier::new(2));
-    let work = |sender: std::sync::mpsc::Sender<Report>| -> Result<()> {
+    let progress = Progress::start("booting a VM");
+    let work = |sender: Sender<Told>| -> Result<()> {
         let mut vm = None;
         let mut given = 0;
         while let Some(name) = next() {
@@ -99,10 +107,11 @@ pub(crate) fn run(
             }
             let Some(machine) = &mut vm else { continue };
             given += 1;
+            let _ = sender.send(Told::Begins(name.clone()));
             let (report, state) = one(set, machine, suite, name);
             let failed = matches!(report.verdict, Verdict::Failed(_));
             // The receiver is closed only when the lane is aborted.
-            let _ = sender.send(report);
+            let _ = sender.send(Told::Ended(report));
             if let Some(on_failure) = suite.on_failure.filter(|_| failed) {
                 lock(&queue).clear();
                 if state == State::Gone {
@@ -141,9 +150,17 @@ pub(crate) fn run(
             })
             .collect();
         drop(sender);
-        for report in results {
-            reports.add(report);
+        for told in results {
+            let done = reports.count() - first;
+            match told {
+                Told::Begins(name) => {
+                    progress
+                        .step(&format!("{name} ({done} of {} done)", tests.len()));
+                }
+                Told::Ended(report) => progress.above(|| reports.add(report)),
+            }
         }
+        drop(progress);
         // Reports of other workers may come later; the lane has failed anyway.
         if kept.load(Ordering::Relaxed) {
             reports.close(&name(set), begun.elapsed(), false);
