@@ -70,15 +70,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let checkout = directory.join("checkout");
     let sound = build(&[])?;
     let mut survived = Vec::new();
-    let progress = Progress::start("the first mutant");
     for (done, mutant) in chosen.iter().enumerate() {
         let begun = Instant::now();
-        let step = |what: &str| {
-            let name = &mutant.name;
-            progress
-                .step(&format!("{name}: {what} ({done} of {} done)", chosen.len()));
-        };
-        step("cargo build");
+        let Mutant { name, what, .. } = mutant;
+        // cargo shows its own progress below.
+        eprintln!("{name}: {what} ({} of {})", done + 1, chosen.len());
         // This also reverts the previous mutant.
         for source in SOURCES {
             sync(&root().join(source), &checkout.join(source))?;
@@ -87,8 +83,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let programs = mutant
             .build(&sound, &checkout, &directory)
             .with_context(|| format!("{} cannot be built", mutant.name))?;
-        step(&mutant.test);
+        let progress = Progress::start(&mutant.test);
         let verdict = mutant.test(&programs, &directory)?;
+        drop(progress);
         let seconds = begun.elapsed().as_secs_f64();
         let how = match verdict {
             None => format!("caught by {}", mutant.test),
@@ -97,10 +94,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 format!("SURVIVED: {} {verdict}", mutant.test)
             }
         };
-        let Mutant { name, what, .. } = mutant;
-        progress.above(|| println!("{name}: {what} ... {how} ({seconds:.1}s)"));
+        println!("{name}: {what} ... {how} ({seconds:.1}s)");
     }
-    drop(progress);
     let caught = chosen.len() - survived.len();
     println!("\nmutants: {caught} caught, {} survived", survived.len());
     if args.filter.is_empty() {
