@@ -37,8 +37,10 @@ end
             [b's', b' ', _, b' ', b'-', b'l', b' ', ..] => &option[7..],
             _ => continue,
         };
-        all +=
-            &format!("\ncomplete {when}; and {condition}\" -o {}", long.trim_end());
+        // `network -l net -d 'TEXT'`: an alias follows the name.
+        let (names, rest) = long.split_at(long.find(" -d '").unwrap_or_default());
+        let (names, rest) = (names.replace(" -l ", " -o "), rest.trim_end());
+        all += &format!("\ncomplete {when}; and {condition}\" -o {names}{rest}");
     }
     all + "\n"
 }

@@ -21,23 +21,29 @@ fn escape_value_names(arg: Arg) -> Arg {
     if names.is_empty() { arg } else { arg.value_names(names) }
 }
 
+/// The long options of a command and of its commands, with their aliases.
+fn long_options(command: &Command) -> Vec<&str> {
+    let options =
+        command.get_arguments().filter_map(Arg::get_long_and_visible_aliases);
+    let inner = command.get_subcommands().flat_map(long_options);
+    options.flatten().chain(inner).collect()
+}
+
 /// One dash is enough for a long name.
 fn one_dash(command: &Command, script: &str) -> Result<String> {
     let at = "    typeset -A opt_args\n";
     if !script.contains(at) {
         bail!("the scripts of clap_complete for zsh have changed");
     }
-    let mut names: Vec<&str> = Vec::new();
-    for command in std::iter::once(command).chain(command.get_subcommands()) {
-        names.extend(command.get_arguments().filter_map(|arg| arg.get_long()));
-    }
+    let mut names = long_options(command);
     names.sort_unstable();
     names.dedup();
     let longer = format!(
         "    local -a one_dash=({})
     local at
     for ((at = 2; at < CURRENT; at++)); do
-        if (( ${{one_dash[(Ie)${{${{words[at]#-}}%%=*}}]}} )); then
+        if [[ $words[at] == -[^-]* ]] &&
+            (( ${{one_dash[(Ie)${{${{words[at]#-}}%%=*}}]}} )); then
             words[at]=-${{words[at]}}
         fi
     done
