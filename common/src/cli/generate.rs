@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::{Arg, Command, ValueEnum};
+use clap::{Arg, Command, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::cli::names;
 use crate::cli::step::{Step, report};
 
 /// The hidden first argument. The following arguments are the directory, the date of
@@ -68,6 +69,17 @@ fn completion(command: &Command, shell: &str) -> Result<(String, String)> {
     }
 }
 
+/// Insert `more` before this text of a script of clap_complete.
+///
+/// # Errors
+/// The script does not contain the text.
+fn insert_before(script: &str, at: &str, more: &str) -> Result<String> {
+    if !script.contains(at) {
+        bail!("the scripts of clap_complete have changed: {at:?} is missing");
+    }
+    Ok(script.replacen(at, &format!("{more}{at}"), 1))
+}
+
 /// The script as clap_complete generates it.
 fn script(shell: Shell, mut command: Command, name: &str) -> Result<String> {
     let mut script = Vec::new();
@@ -79,4 +91,40 @@ fn script(shell: Shell, mut command: Command, name: &str) -> Result<String> {
 fn change_arguments(command: Command, change: &dyn Fn(Arg) -> Arg) -> Command {
     let command = command.mut_args(change);
     command.mut_subcommands(|inner| change_arguments(inner, change))
+}
+
+/// Mark the arguments that are names of the state directory. clap_complete has no
+/// value hint for them, so this uses one that no argument of this project has: the
+/// scripts then complete the names of hosts, which each shell replaces.
+fn mark_names(command: Command) -> Command {
+    change_arguments(command, &|arg| match names::is_name(&arg) {
+        true => arg.value_hint(ValueHint::Hostname),
+        false => arg,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_with_such_an_argument_prints_names() {
+        let program = |value_name: &'static str| {
+            let remove =
+                Command::new("remove").arg(Arg::new("x").value_name(value_name));
+            let create = Command::new("create").arg(Arg::new("x").long("x"));
+            let group = Command::new("network").subcommands([create, remove]);
+            Command::new("ch-new").subcommand(group)
+        };
+        for (shell, call) in [
+            ("bash", "\" names \""),
+            ("zsh", "} names \""),
+            ("fish", "$program names $words"),
+        ] {
+            let text =
+                |value_name| completion(&program(value_name), shell).unwrap().1;
+            assert!(text("NETWORK").contains(call), "{shell}");
+            assert!(!text("NAME").contains("names"), "{shell}");
+        }
+    }
 }

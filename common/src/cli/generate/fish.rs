@@ -4,13 +4,18 @@ use anyhow::Result;
 use clap::Command;
 use clap_complete::Shell;
 
-use super::script;
+use super::{mark_names, script};
+use crate::cli::names::{VERB, has_names};
 
 /// The script, and its file name.
 pub(super) fn completion(command: &Command) -> Result<(String, String)> {
     let name = command.get_name();
-    let script = script(Shell::Fish, command.clone(), name)?;
-    Ok((format!("{name}.fish"), one_dash(name, &script)))
+    let script = script(Shell::Fish, mark_names(command.clone()), name)?;
+    let mut script = one_dash(name, &script);
+    if has_names(command) {
+        script = state_names(name, &script);
+    }
+    Ok((format!("{name}.fish"), script))
 }
 
 /// One dash is enough for a long name, which fish calls "old style": `-o`.
@@ -43,4 +48,27 @@ end
         all += &format!("\ncomplete {when}; and {condition}\" -o {names}{rest}");
     }
     all + "\n"
+}
+
+/// Complete the names of the state directory, which the program itself prints.
+fn state_names(name: &str, script: &str) -> String {
+    let function = format!("__fish_{}_names", name.replace('-', "_"));
+    let script =
+        script.replace("(__fish_print_hostnames)", &format!("({function})"));
+    format!(
+        "# Print the names of the state directory for the word at the cursor. Fails if the
+# word is not such a name.
+function {function}
+    set -l words (commandline -opc)
+    set -l last (commandline -ct)
+    set -l program (string replace -r '^~/' \"$HOME/\" -- $words[1])
+    set -e words[1]
+    # fish reports an unknown command in spite of the redirection.
+    command -q $program
+    and command $program {VERB} $words \"$last\" 2>/dev/null </dev/null
+end
+
+{script}complete -c {name} -n \"{function} >/dev/null\" -f -a \"({function})\"
+"
+    )
 }

@@ -1,17 +1,26 @@
 //! Completions for zsh.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Arg, Command};
 use clap_complete::Shell;
 
-use super::{change_arguments, script};
+use super::{change_arguments, insert_before, mark_names, script};
+use crate::cli::names::{VERB, has_names};
+
+/// The line before which the function of clap_complete has not yet split the words
+/// of the command line.
+const AT: &str = "    typeset -A opt_args\n";
 
 /// The script, and its file name.
 pub(super) fn completion(command: &Command) -> Result<(String, String)> {
     let command = change_arguments(command.clone(), &escape_value_names);
     let name = command.get_name();
-    let script = script(Shell::Zsh, command.clone(), name)?;
-    Ok((format!("_{name}"), one_dash(&command, &script)?))
+    let script = script(Shell::Zsh, mark_names(command.clone()), name)?;
+    let mut script = one_dash(&command, &script)?;
+    if has_names(&command) {
+        script = state_names(name, &script)?;
+    }
+    Ok((format!("_{name}"), script))
 }
 
 /// clap_complete does not escape a colon in a value's name for zsh.
@@ -31,10 +40,6 @@ fn long_options(command: &Command) -> Vec<&str> {
 
 /// One dash is enough for a long name.
 fn one_dash(command: &Command, script: &str) -> Result<String> {
-    let at = "    typeset -A opt_args\n";
-    if !script.contains(at) {
-        bail!("the scripts of clap_complete for zsh have changed");
-    }
     let mut names = long_options(command);
     names.sort_unstable();
     names.dedup();
@@ -53,5 +58,28 @@ fn one_dash(command: &Command, script: &str) -> Result<String> {
 ",
         names.join(" ")
     );
-    Ok(script.replacen(at, &format!("{longer}{at}"), 1))
+    insert_before(script, AT, &longer)
+}
+
+/// Complete the names of the state directory, which the program itself prints.
+fn state_names(name: &str, script: &str) -> Result<String> {
+    let script = script.replace(":_hosts'", &format!(":_{name}_names'"));
+    let whole = "    local -a typed_words=(\"${(@Q)words[1,CURRENT]}\")\n";
+    let script = insert_before(&script, "    local -a one_dash=", whole)?;
+    let function = format!(
+        "# Complete the word at the cursor by names of the state directory, or by files if
+# the word is not such a name.
+_{name}_names() {{
+    local names
+    if names=$(${{typed_words[1]/#\\~\\//$HOME/}} {VERB} \"${{(@)typed_words[2,-1]}}\" \
+2>/dev/null </dev/null); then
+        compadd \"$@\" -- ${{(f)names}}
+    else
+        _default \"$@\"
+    fi
+}}
+
+"
+    );
+    insert_before(&script, &format!("_{name}() {{\n"), &function)
 }
