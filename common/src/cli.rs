@@ -1,9 +1,11 @@
 //! The outermost layer of every chapter's binary: from the options to the exit
 //! status.
 
+mod argument;
 pub mod flags;
 mod generate;
 pub mod hints;
+mod names;
 pub mod output;
 pub mod plain;
 pub mod slow;
@@ -197,7 +199,9 @@ where
     if let Some(lines) = command.get_after_help().cloned() {
         command = command.mut_subcommands(|inner| inner.after_help(lines.clone()));
     }
-    if let Some(done) = crate::cli::generate::run_if_requested(&command) {
+    let done = names::run_if_requested(&command)
+        .or_else(|| generate::run_if_requested(&command));
+    if let Some(done) = done {
         return done;
     }
     // Do not call build(): clap then builds only the parts that the command line

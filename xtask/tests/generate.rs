@@ -4,6 +4,9 @@
 //! reported.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+#[path = "generate/names.rs"]
+mod names;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;

@@ -15,7 +15,6 @@ use common::state::State;
 use common::step::{self, Hint, Step};
 use common::{hints, rights};
 
-use crate::network::names;
 use crate::sysctl;
 
 fn note(state: &State) -> PathBuf {
@@ -54,7 +53,7 @@ pub(crate) fn restore(state: &State) -> Result<()> {
     let note = note(state);
     let noted =
         note.try_exists().untraced(|| format!("stat(2) {}", note.display()))?;
-    if !noted || !names(state)?.is_empty() {
+    if !noted || !state.network_names()?.is_empty() {
         return Ok(());
     }
     sysctl::stop_forwarding()?;

@@ -60,8 +60,8 @@ impl Network {
     /// # Errors
     /// An errno of readdir(3).
     pub fn all(state: &State) -> Result<Vec<Result<Network>>> {
-        let found =
-            names(state)?.into_iter().map(|name| Network::read(state, &name));
+        let names = state.network_names()?.into_iter();
+        let found = names.map(|name| Network::read(state, &name));
         Ok(found.filter_map(Result::transpose).collect())
     }
 
@@ -160,27 +160,6 @@ pub(crate) fn salvaged_id(state: &State, name: &Name) -> Option<Id> {
     text.lines().find_map(|line| line.strip_prefix("id ")?.parse().ok())
 }
 
-/// The names of all networks that have a directory, sorted. If a creation was
-/// killed, the directory may have no record.
-///
-/// # Errors
-/// An errno of readdir(3).
-pub(crate) fn names(state: &State) -> Result<Vec<Name>> {
-    let directory = state.networks();
-    let step = || format!("readdir(3) {}", directory.display());
-    let entries = match fs::read_dir(&directory) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.untraced(step)?,
-    };
-    let mut names: Vec<Name> = Vec::new();
-    for entry in entries {
-        let name = entry.untraced(step)?.file_name();
-        names.extend(name.to_str().and_then(|name| name.parse().ok()));
-    }
-    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
-    Ok(names)
-}
-
 pub(crate) fn directory(state: &State, name: &Name) -> PathBuf {
     state.networks().join(name.as_str())
 }
@@ -269,6 +248,6 @@ mod tests {
         let error = Network::find(&state, &a.name).unwrap_err();
         assert!(format!("{error:#}").contains("EISDIR"), "{error:#}");
         forget(&state, &a.name).unwrap();
-        assert_eq!(names(&state).unwrap(), [b.name]);
+        assert_eq!(state.network_names().unwrap(), [b.name]);
     }
 }

@@ -7,7 +7,7 @@ use common::state::{Name, Table};
 
 use crate::addresses::members;
 use crate::bridge::{bridge_by_id, bridge_name, remove_bridge};
-use crate::network::{Network, directory, forget, names, salvaged_id};
+use crate::network::{Network, directory, forget, salvaged_id};
 use crate::networks::Networks;
 
 impl Networks<'_> {
@@ -58,7 +58,7 @@ impl Networks<'_> {
         table: Table,
     ) -> Result<(Vec<Name>, Vec<Error>)> {
         let (mut removed, mut errors) = (Vec::new(), Vec::new());
-        for name in names(self.state)? {
+        for name in self.state.network_names()? {
             match self.prune_one(route, &name, table) {
                 Ok(true) => removed.push(name),
                 Ok(false) => {}

@@ -65,7 +65,7 @@ pub struct Push {
 
     /// The image; its name here is also its name in the registry:
     /// HOST[:PORT]/NAME[:TAG]
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "IMAGE")]
     image: Reference,
 }
 

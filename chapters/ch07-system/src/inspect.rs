@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 #[derive(Args, Debug)]
 pub struct Inspect {
     /// The names of containers or images, their IDs, or unique ID prefixes
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "CONTAINER|IMAGE")]
     names: Vec<String>,
 }
 

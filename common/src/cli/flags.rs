@@ -19,10 +19,7 @@ pub fn go_style(
     let mut argv = argv.into_iter();
     let mut out: Vec<OsString> = argv.by_ref().take(1).collect();
     while let Some(arg) = argv.next() {
-        let named = |c: &&Command| {
-            arg == c.get_name() || c.get_all_aliases().any(|alias| arg == alias)
-        };
-        if let Some(inner) = command.get_subcommands().find(named) {
+        if let Some(inner) = subcommand(command, &arg) {
             command = inner;
             out.push(arg);
             continue;
@@ -38,7 +35,7 @@ pub fn go_style(
                 }
                 // Go's package flag reads --m as -m.
                 None if is_cluster(command, name) => {
-                    let follows = cluster(command, name);
+                    let follows = cluster(command, name).is_some();
                     (OsStr::from_bytes(&arg.as_bytes()[1..]).into(), Some(follows))
                 }
                 None => (arg, Some(false)),
@@ -57,7 +54,7 @@ pub fn go_style(
                     (longer, Some(false))
                 }
                 _ => {
-                    let follows = cluster(command, name);
+                    let follows = cluster(command, name).is_some();
                     (arg, Some(follows))
                 }
             },
@@ -75,6 +72,17 @@ pub fn go_style(
     out
 }
 
+/// The command of this name or alias.
+pub(super) fn subcommand<'a>(
+    command: &'a Command,
+    word: &OsStr,
+) -> Option<&'a Command> {
+    let mut commands = command.get_subcommands();
+    commands.find(|c| {
+        word == c.get_name() || c.get_all_aliases().any(|alias| word == alias)
+    })
+}
+
 /// Add an option's value. A value that begins with a dash, such as `-m -1`, is attached to
 /// its option: clap would take it for another option.
 fn value(out: &mut Vec<OsString>, value: Option<OsString>) {
@@ -89,12 +97,15 @@ fn value(out: &mut Vec<OsString>, value: Option<OsString>) {
 }
 
 /// Whether the command takes a program and its arguments.
-fn ends_with_words(command: &Command) -> bool {
+pub(super) fn ends_with_words(command: &Command) -> bool {
     command.get_positionals().any(Arg::is_trailing_var_arg_set)
 }
 
 /// The long option of this name, and whether `=` attaches a value to it.
-fn long<'a>(command: &'a Command, name: &[u8]) -> Option<(&'a Arg, bool)> {
+pub(super) fn long<'a>(
+    command: &'a Command,
+    name: &[u8],
+) -> Option<(&'a Arg, bool)> {
     let (name, attached) = match name.iter().position(|&byte| byte == b'=') {
         Some(at) => (&name[..at], true),
         None => (name, false),
@@ -109,18 +120,20 @@ fn long<'a>(command: &'a Command, name: &[u8]) -> Option<(&'a Arg, bool)> {
     command.get_arguments().find(matches).map(|option| (option, attached))
 }
 
-/// Whether a cluster of short options, such as `-tiv`, ends with an option whose
-/// value is the next argument.
-fn cluster(command: &Command, letters: &[u8]) -> bool {
+/// The last option of a cluster of short options, such as `-tiv`, if its value is the
+/// next argument.
+pub(super) fn cluster<'a>(command: &'a Command, letters: &[u8]) -> Option<&'a Arg> {
     for (at, &letter) in letters.iter().enumerate() {
         let short = |arg: &&Arg| arg.get_short() == Some(letter.into());
         match command.get_arguments().find(short) {
-            Some(option) if takes_value(option) => return at + 1 == letters.len(),
+            Some(option) if takes_value(option) => {
+                return Some(option).filter(|_| at + 1 == letters.len());
+            }
             Some(_) => {}
-            None => return false,
+            None => return None,
         }
     }
-    false
+    None
 }
 
 /// Whether each letter is a short option, the last of which may have a value: `ti`, `m`,
@@ -142,7 +155,7 @@ fn is_help(command: &Command, letter: u8) -> bool {
     option.is_some_and(|option| matches!(option.get_action(), ArgAction::Help))
 }
 
-fn takes_value(option: &Arg) -> bool {
+pub(super) fn takes_value(option: &Arg) -> bool {
     option.get_action().takes_values()
 }
 

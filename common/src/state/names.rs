@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -43,17 +43,17 @@ impl State {
     }
 
     fn all_names(&self) -> Result<Vec<Name>> {
-        let directory = self.names();
-        let step = || format!("readdir(3) {}", directory.display());
-        let entries = match fs::read_dir(&directory) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.untraced(step)?,
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.untraced(step)?.file_name();
-            names.extend(name.to_str().and_then(|name| name.parse().ok()));
-        }
+        names_in(&self.names())
+    }
+
+    /// The names of all networks that have a directory, sorted. If a creation was
+    /// killed, the directory may have no record.
+    ///
+    /// # Errors
+    /// readdir(3) fails.
+    pub fn network_names(&self) -> Result<Vec<Name>> {
+        let mut names = names_in(&self.networks())?;
+        names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         Ok(names)
     }
 
@@ -103,6 +103,21 @@ impl State {
         missing(self.running().join(id.as_str()))
             && missing(self.containers().join(id.as_str()))
     }
+}
+
+/// The entries of a directory that are valid names; none if the directory is missing.
+fn names_in(directory: &Path) -> Result<Vec<Name>> {
+    let step = || format!("readdir(3) {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.untraced(step)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.untraced(step)?.file_name();
+        names.extend(name.to_str().and_then(|name| name.parse().ok()));
+    }
+    Ok(names)
 }
 
 /// Release the name, if the container still owns it.

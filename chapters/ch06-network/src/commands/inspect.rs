@@ -15,7 +15,7 @@ use crate::{Member, Network, Networks};
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
     /// Names of the networks
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NETWORK")]
     names: Vec<Name>,
 }
 

@@ -14,7 +14,7 @@ use crate::{Networks, forwarding, shared};
 #[derive(Args, Debug)]
 pub(crate) struct Remove {
     /// Names of the networks
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NETWORK")]
     names: Vec<Name>,
 }
 
