@@ -85,7 +85,7 @@ impl Checkout {
                 .map(PathBuf::from)
                 .to_vec();
         todo.extend(["Cargo.toml", ".ci", ".github"].map(PathBuf::from));
-        todo.push("LICENSE".into());
+        todo.extend([".devcontainer", "LICENSE"].map(PathBuf::from));
         while let Some(path) = todo.pop() {
             let at = root.join(&path);
             let step = || format!("read(2) {}", at.display());

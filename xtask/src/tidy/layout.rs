@@ -7,10 +7,11 @@ use std::process::Command;
 use super::Finding;
 
 /// The entries of the root.
-const ROOT: [&str; 15] = [
+const ROOT: [&str; 16] = [
     ".cargo",
     ".ci",
     ".clippy.toml",
+    ".devcontainer",
     ".github",
     ".gitignore",
     ".rustfmt.toml",
