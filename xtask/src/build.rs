@@ -83,12 +83,12 @@ pub(crate) fn build_exercises(chapters: &[&str], program: &str) -> Result<Built>
         build.args(["--bin", binary]);
     }
     build.args(["--test", program]);
-    run(build, &format!("building {}and the checks", list(chapters)))
+    run(build, &format!("building {}the checks", list(chapters)))
 }
 
-/// The names, each with a space after it.
+/// The names, each with "and" after it.
 fn list(names: &[&str]) -> String {
-    names.iter().map(|name| format!("{name} ")).collect()
+    names.iter().map(|name| format!("{name} and ")).collect()
 }
 
 /// Run a build and collect its programs. If it takes longer than [`SOON`], the user

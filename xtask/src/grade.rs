@@ -5,18 +5,21 @@ mod packing;
 mod report;
 pub(crate) mod row;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use common::step::Step;
-use vm_init::grade::{Adapter, Check, Status};
+use vm_init::grade::{Adapter, Check, Status, Subject};
+use vm_init::place;
 
-use crate::build::build;
+use crate::build::{build, build_exercises};
 use crate::progress::Progress;
 use crate::set;
 use crate::vm::accelerator::Choice;
+use crate::vm::tree::Node;
 use crate::vm::{Cgroup, qemu};
 use report::Report;
 use row::Row;
@@ -117,6 +120,49 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         0 => Ok(()),
         count => bail!("{count} of {} checks failed", rows.len()),
     }
+}
+
+/// Run these checks, `group::name`, for a chapter's program that is linked dynamically.
+///
+/// # Errors
+/// There is no such check; the VM does not boot.
+pub(crate) fn check(
+    program: &Path,
+    wanted: &[String],
+    which: &VmArgs,
+) -> Result<Vec<Row>> {
+    let qemu = qemu::find()?;
+    let mut built = build_exercises(&[], PROGRAM)?;
+    let all = listed(built.test(PROGRAM)?)?;
+    let find = |name: &String| {
+        let found =
+            all.iter().find(|it| *name == format!("{}::{}", it.group, it.name));
+        found.with_context(|| format!("there is no check {name}"))
+    };
+    let wanted: Vec<&Check> = wanted.iter().map(find).collect::<Result<_>>()?;
+    built.chapters = vec![program.to_owned()];
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let subject = Subject {
+        binary: format!("{}/{name}", place::CHAPTERS),
+        adapter: Adapter::default(),
+        links: BTreeMap::new(),
+    };
+    let mut more = built.libraries()?;
+    let at = format!("{}/subject.json", place::GRADE);
+    more.add(&at, Node::File(0o644, serde_json::to_vec(&subject)?));
+    let accelerator = set::accelerator(which.accel, &qemu)?;
+    let (kernel, cgroup) = (&which.kernel, which.cgroup);
+    let progress = Progress::start("packing the programs for the VM");
+    let set = set::make_with(&built, &qemu, kernel, cgroup, accelerator, more)?;
+    let mut vm = row::Vm::new(&set, which.timeout);
+    let mut rows = Vec::new();
+    for (at, check) in wanted.iter().enumerate() {
+        let total = wanted.len();
+        progress.step(&format!("checking in the VM, {} of {total}", at + 1));
+        rows.push(vm.run(check)?);
+    }
+    vm.finish()?;
+    Ok(rows)
 }
 
 fn write(path: Option<&Path>, text: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {

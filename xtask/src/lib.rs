@@ -18,6 +18,7 @@ mod generate;
 mod grade;
 pub mod install;
 mod lane;
+mod learn;
 mod minimum;
 pub mod mutants;
 mod mutex;
@@ -70,6 +71,19 @@ enum Task {
     Grade(grade::Args),
     /// Check whether an exercise of the book is solved
     Exercise(exercise::Args),
+    /// Begin to write a chapter: a workspace with empty functions, in the directory
+    /// mine
+    Start(learn::StartArgs),
+    /// Check the functions that you wrote, task by task
+    Try(learn::TryArgs),
+    /// Print what the next task is, and a hint
+    Hint(learn::TaskArgs),
+    /// Print the book's solution of a task; --take writes it into your file
+    Show(learn::ShowArgs),
+    /// Print your code of a task beside the book's, as a diff
+    Compare(learn::TaskArgs),
+    /// List the chapters and their tasks: which are written
+    Progress,
     /// Check what the compiler does not: excerpts, imports, links, names, sizes
     Tidy(tidy::Args),
     /// Break each chapter on purpose, and check that its tests detect it
@@ -125,6 +139,12 @@ pub fn main() -> ExitCode {
         Task::Man(args) => generate::man(&args),
         Task::Grade(args) => grade::run(&args),
         Task::Exercise(args) => exercise::run(&args),
+        Task::Start(args) => learn::start(&args),
+        Task::Try(args) => learn::attempt(&args),
+        Task::Hint(args) => learn::hint(&args),
+        Task::Show(args) => learn::show(&args),
+        Task::Compare(args) => learn::compare(&args),
+        Task::Progress => learn::progress(),
         Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Lane(args) => lane::run(&args),

@@ -1,0 +1,350 @@
+//! The learner's commands: `start`, `try`, `hint`, `show`, `compare` and `progress`.
+//!
+//! The learner writes in a workspace of its own, in `mine`, which is a git repository. The
+//! checks are those of `cargo xtask grade`. An error in the learner's code does not affect
+//! these commands, because they belong to the book's checkout.
+
+mod hole;
+mod repository;
+mod tasks;
+mod verify;
+mod workspace;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use common::step::Step;
+use vm_init::grade::Status;
+
+use crate::checkout::root;
+use crate::grade::row::Row;
+use crate::grade::{VmArgs, check};
+use tasks::Task;
+use workspace::{STARTED, mine};
+
+#[derive(clap::Args)]
+pub(crate) struct StartArgs {
+    /// The chapter, such as ch02-uts
+    #[arg(required_unless_present = "check")]
+    chapter: Option<String>,
+
+    /// Check the table of tasks: each task's checks fail while its function is empty, and
+    /// pass with the book's code
+    #[arg(long)]
+    check: bool,
+
+    #[command(flatten)]
+    which: VmArgs,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TryArgs {
+    /// The chapter [default: the one that was started last]
+    chapter: Option<String>,
+
+    #[command(flatten)]
+    which: VmArgs,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TaskArgs {
+    /// The number of the task [default: the first one that is not written]
+    task: Option<usize>,
+
+    /// The chapter [default: the one that was started last]
+    #[arg(long)]
+    chapter: Option<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    task: TaskArgs,
+
+    /// Write the book's solution into your file
+    #[arg(long)]
+    take: bool,
+}
+
+/// `cargo xtask start`: write the workspace, or add a chapter to it. Nothing that the
+/// learner wrote is changed.
+///
+/// # Errors
+/// The chapter has no tasks; an errno of a system call; git fails.
+pub(crate) fn start(args: &StartArgs) -> Result<()> {
+    let Some(chapter) = &args.chapter else {
+        return verify::verify(&tasks::all()?, &args.which);
+    };
+    let tasks = tasks::of(chapter)?;
+    if args.check {
+        return verify::verify(&tasks, &args.which);
+    }
+    let mine = mine();
+    let started = workspace::started()?;
+    if started.contains(chapter) {
+        println!("{chapter} was started already: your code stays as it is");
+        return print_progress(chapter, &tasks);
+    }
+    let chapters = workspace::closure(chapter)?;
+    workspace::write(&mine, &chapters, &tasks)?;
+    for task in &tasks {
+        // An earlier `start` has copied the chapter with the book's code.
+        let (path, text) = (mine.join(task.path()), workspace::read(task)?);
+        if hole::body(&text, &task.function)?
+            == hole::body(&task.book()?, &task.function)?
+        {
+            put(&path, &task.make_hole(&text)?)?;
+        }
+    }
+    configure(&mine)?;
+    put(&mine.join(".gitignore"), "/target\n")?;
+    let notes: Vec<String> = started.into_iter().chain([chapter.clone()]).collect();
+    put(&mine.join(STARTED), &(notes.join("\n") + "\n"))?;
+    repository::commit(&mine, &format!("start {chapter}"))?;
+
+    println!("your workspace is mine/, a git repository of its own");
+    let taken: Vec<&str> = chapters
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !notes.iter().any(|started| started == name))
+        .collect();
+    if !taken.is_empty() {
+        println!("the code of {} is the book's", taken.join(", "));
+    }
+    println!("building {chapter} once, so that your next builds are short");
+    workspace::build(&mine, chapter, &tasks::all()?)?;
+    println!();
+    print_progress(chapter, &tasks)
+}
+
+/// In this directory too, `cargo xtask` runs the book's commands.
+fn configure(mine: &Path) -> Result<()> {
+    let directory = mine.join(".cargo");
+    fs::create_dir_all(&directory)
+        .step(|| format!("mkdir(2) {}", directory.display()))?;
+    let manifest = root().join("Cargo.toml").display().to_string();
+    // The alias must be a string, like that of the book's checkout, in which cargo finds
+    // it too. A string is split at spaces.
+    if manifest.contains(char::is_whitespace) {
+        return Ok(());
+    }
+    let alias = format!("run --quiet --manifest-path {manifest} --package xtask --");
+    put(&directory.join("config.toml"), &format!("[alias]\nxtask = {alias:?}\n"))
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).step(|| format!("write(2) {}", path.display()))
+}
+
+/// `cargo xtask try`: build the chapter, and run the checks of each written task. The first
+/// task that is not solved is explained.
+///
+/// # Errors
+/// No chapter was started; a task is not solved; the code is not compiled.
+pub(crate) fn attempt(args: &TryArgs) -> Result<()> {
+    let chapter = chosen(args.chapter.as_deref())?;
+    let tasks = tasks::of(&chapter)?;
+    let mut written = Vec::new();
+    for task in &tasks {
+        if !task.is_hole(&workspace::read(task)?)? {
+            written.push(task);
+        }
+    }
+    let next =
+        tasks.iter().find(|task| !written.iter().any(|it| it.number == task.number));
+    if !written.is_empty() {
+        let program = workspace::build(&mine(), &chapter, &tasks::all()?)?;
+        let wanted: Vec<String> =
+            written.iter().flat_map(|task| task.checks.clone()).collect();
+        let rows = check(&program, &wanted, &args.which)?;
+        let mut rows = rows.iter();
+        let mut solved = 0;
+        let red = written.iter().find_map(|task| {
+            let rows: Vec<&Row> = rows.by_ref().take(task.checks.len()).collect();
+            let result = print_task(task, &rows).err();
+            solved += usize::from(result.is_none());
+            result
+        });
+        let count = tasks.len();
+        let message = format!("{chapter}: {solved} of {count} tasks are solved");
+        repository::commit(&mine(), &message)?;
+        if let Some(error) = red {
+            return Err(error);
+        }
+    }
+    let Some(next) = next else {
+        println!("\n{chapter}: all {} tasks are solved", tasks.len());
+        println!("run your code: cd mine; cargo run -q -p {chapter} -- --help");
+        return Ok(());
+    };
+    println!();
+    explain(next)?;
+    bail!("{} of {} tasks are solved", written.len(), tasks.len());
+}
+
+/// Print the result of a task.
+///
+/// # Errors
+/// A check did not pass.
+fn print_task(task: &Task, rows: &[&Row]) -> Result<()> {
+    let passes = |row: &&&Row| row.answer.status == Status::Pass;
+    let Some(bad) = rows.iter().find(|row| !passes(row)) else {
+        println!("{}: {} ... solved", task.title(), task.function);
+        return Ok(());
+    };
+    println!("{}: {} ... not yet", task.title(), task.function);
+    println!("    check:    {}", bad.sentence());
+    bad.explanation().iter().for_each(|line| println!("    {line}"));
+    println!("    read:     {}, {}", task.page(), task.read);
+    bail!("{} is not solved: `cargo xtask hint {}` helps", task.title(), task.number)
+}
+
+/// Print what the function must do, and where it is.
+fn explain(task: &Task) -> Result<()> {
+    let line = hole::line(&workspace::read(task)?, &task.function)?;
+    println!("{}: write {}", task.title(), task.function);
+    println!("    file:     mine/{}:{line}", task.path().display());
+    task.what.lines().for_each(|line| println!("    {line}"));
+    println!("    read:     {}, {}", task.page(), task.read);
+    Ok(())
+}
+
+/// The given chapter, or the one that was started last.
+fn chosen(chapter: Option<&str>) -> Result<String> {
+    let notes = fs::read_to_string(mine().join(STARTED)).unwrap_or_default();
+    match chapter.or_else(|| notes.lines().last()) {
+        Some(chapter) => Ok(chapter.to_owned()),
+        None => bail!("no chapter was started: cargo xtask start ch02-uts"),
+    }
+}
+
+/// The task with this number, or the first one that is not written.
+fn task(args: &TaskArgs) -> Result<Task> {
+    let chapter = chosen(args.chapter.as_deref())?;
+    let tasks = tasks::of(&chapter)?;
+    if let Some(number) = args.task {
+        let count = tasks.len();
+        let found = tasks.into_iter().find(|task| task.number == number);
+        return found.with_context(|| {
+            format!(
+                "{chapter} has the tasks 1 to {count}: there is no task {number}"
+            )
+        });
+    }
+    for task in tasks {
+        if task.is_hole(&workspace::read(&task)?)? {
+            return Ok(task);
+        }
+    }
+    bail!("all tasks of {chapter} are written: give the number of a task")
+}
+
+/// `cargo xtask hint`.
+///
+/// # Errors
+/// There is no such task, or its chapter was not started.
+pub(crate) fn hint(args: &TaskArgs) -> Result<()> {
+    let task = task(args)?;
+    explain(&task)?;
+    println!("\nhint:");
+    task.hint.lines().for_each(|line| println!("    {line}"));
+    println!("\nthe book's solution: cargo xtask show {}", task.number);
+    Ok(())
+}
+
+/// `cargo xtask show`.
+///
+/// # Errors
+/// There is no such task, or its chapter was not started; git fails.
+pub(crate) fn show(args: &ShowArgs) -> Result<()> {
+    let task = task(&args.task)?;
+    let book = task.book()?;
+    if !args.take {
+        println!("{}", hole::body(&book, &task.function)?);
+        println!("\nto continue with it: cargo xtask show {} --take", task.number);
+        return Ok(());
+    }
+    // What the learner wrote stays in the history.
+    repository::commit(
+        &mine(),
+        &format!("{}: before the book's code", task.title()),
+    )?;
+    let text = hole::fill(&workspace::read(&task)?, &book, &task.function)?;
+    put(&mine().join(task.path()), &text)?;
+    repository::commit(&mine(), &format!("{}: taken from the book", task.title()))?;
+    println!(
+        "{} is the book's now: your code is in the history of mine/",
+        task.function
+    );
+    Ok(())
+}
+
+/// `cargo xtask compare`.
+///
+/// # Errors
+/// There is no such task, or its chapter was not started.
+pub(crate) fn compare(args: &TaskArgs) -> Result<()> {
+    let task = task(args)?;
+    let mine = hole::body(&workspace::read(&task)?, &task.function)? + "\n";
+    let book = hole::body(&task.book()?, &task.function)? + "\n";
+    if mine == book {
+        println!("{} is the same as in the book", task.function);
+    } else {
+        let patch = diffy::create_patch(&mine, &book).to_string();
+        let names = [("--- original", "--- mine"), ("+++ modified", "+++ book")];
+        let named =
+            names.iter().fold(patch, |text, (old, new)| text.replacen(old, new, 1));
+        print!("{named}");
+    }
+    Ok(())
+}
+
+/// `cargo xtask progress`.
+///
+/// # Errors
+/// The table of the tasks or a file of the learner cannot be read.
+pub(crate) fn progress() -> Result<()> {
+    let started = workspace::started()?;
+    let all = tasks::all()?;
+    let mut chapters: Vec<&str> = all.iter().map(|task| &*task.chapter).collect();
+    chapters.dedup();
+    for chapter in chapters {
+        let tasks: Vec<&Task> =
+            all.iter().filter(|it| it.chapter == chapter).collect();
+        if !started.iter().any(|name| name == chapter) {
+            println!("{chapter}: not started, {} tasks", tasks.len());
+            continue;
+        }
+        let mut written = 0;
+        for task in &tasks {
+            written += usize::from(!task.is_hole(&workspace::read(task)?)?);
+        }
+        println!("{chapter}: {written} of {} tasks are written", tasks.len());
+    }
+    Ok(())
+}
+
+fn print_progress(chapter: &str, tasks: &[Task]) -> Result<()> {
+    let mut next = None;
+    for task in tasks {
+        let is_hole = task.is_hole(&workspace::read(task)?)?;
+        println!(
+            "    task {}: {}{}",
+            task.number,
+            task.function,
+            match is_hole {
+                true => "",
+                false => " (written)",
+            }
+        );
+        next = next.or(is_hole.then_some(task));
+    }
+    println!();
+    match next {
+        Some(task) => explain(task)?,
+        None => println!("all tasks of {chapter} are written"),
+    }
+    println!("\ncheck your code: cargo xtask try");
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The table of the tasks, tests/tasks.toml.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use common::step::Step;
+use serde::Deserialize;
+
+use super::hole;
+use crate::checkout::root;
+
+/// A function that the learner writes, and the checks that turn green.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Task {
+    /// The name of the chapter's directory.
+    pub(super) chapter: String,
+    /// The path of the file in the chapter.
+    pub(super) file: PathBuf,
+    /// `Type::function`, or `function`.
+    pub(super) function: String,
+    /// What the function must do.
+    pub(super) what: String,
+    /// The manual pages, or the types of the engine, to read.
+    pub(super) read: String,
+    pub(super) hint: String,
+    /// The checks of the grader, `group::name`, that pass if the function is correct.
+    pub(super) checks: Vec<String>,
+    /// The number in the chapter, from 1.
+    #[serde(skip)]
+    pub(super) number: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    task: Vec<Task>,
+}
+
+/// All tasks, in the order of the book.
+///
+/// # Errors
+/// The table cannot be read.
+pub(super) fn all() -> Result<Vec<Task>> {
+    let path = root().join("tests/tasks.toml");
+    let shown = path.display();
+    let text = fs::read_to_string(&path).step(|| format!("read(2) {shown}"))?;
+    let file: File = toml::from_str(&text).with_context(|| shown.to_string())?;
+    let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
+    let mut tasks = file.task;
+    for task in &mut tasks {
+        let number = numbers.entry(task.chapter.clone()).or_default();
+        *number += 1;
+        task.number = *number;
+    }
+    Ok(tasks)
+}
+
+/// The tasks of a chapter.
+///
+/// # Errors
+/// The table cannot be read; the chapter has no tasks.
+pub(super) fn of(chapter: &str) -> Result<Vec<Task>> {
+    let all = all()?;
+    let found: Vec<Task> =
+        all.iter().filter(|task| task.chapter == chapter).cloned().collect();
+    if found.is_empty() {
+        let mut names: Vec<&str> = all.iter().map(|task| &*task.chapter).collect();
+        names.dedup();
+        bail!("{chapter} has no tasks: expected one of {}", names.join(", "));
+    }
+    Ok(found)
+}
+
+impl Task {
+    /// The path of the file in a checkout.
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new("chapters").join(&self.chapter).join(&self.file)
+    }
+
+    /// `ch02-uts, task 2`.
+    pub(super) fn title(&self) -> String {
+        format!("{}, task {}", self.chapter, self.number)
+    }
+
+    /// The page of the book about the chapter.
+    pub(super) fn page(&self) -> String {
+        format!("book/src/{}.md", self.chapter)
+    }
+
+    /// The error of a program in which this function is not written.
+    pub(super) fn error(&self) -> String {
+        format!("{} is not written yet: see `cargo xtask hint`", self.title())
+    }
+
+    /// The comment in the empty body.
+    fn comment(&self) -> String {
+        let text = format!(
+            "Task {}. {} Read: {}, {}. Then: cargo xtask try",
+            self.number,
+            self.what,
+            self.page(),
+            self.read
+        );
+        wrapped(&text, 72)
+    }
+
+    /// The text with an empty body for this function.
+    ///
+    /// # Errors
+    /// The function is missing.
+    pub(super) fn make_hole(&self, text: &str) -> Result<String> {
+        hole::make(text, &self.function, &self.comment(), &self.error())
+            .with_context(|| self.title())
+    }
+
+    /// Whether the function has no body yet.
+    ///
+    /// # Errors
+    /// The function is missing, or braces do not match.
+    pub(super) fn is_hole(&self, text: &str) -> Result<bool> {
+        hole::is_empty(text, &self.function, &self.error())
+            .with_context(|| self.path().display().to_string())
+    }
+
+    /// The book's version of the file, without the marks of excerpts.
+    ///
+    /// # Errors
+    /// An errno of read(2).
+    pub(super) fn book(&self) -> Result<String> {
+        let path = root().join(self.path());
+        let text = fs::read_to_string(&path);
+        let text = text.step(|| format!("read(2) {}", path.display()))?;
+        Ok(without_anchors(&text))
+    }
+}
+
+/// The text without the marks of the book's excerpts.
+pub(super) fn without_anchors(text: &str) -> String {
+    let is_mark = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("// ANCHOR: ") || line.starts_with("// ANCHOR_END: ")
+    };
+    text.split_inclusive('\n').filter(|line| !is_mark(line)).collect()
+}
+
+/// The text in lines of at most this many characters, if no word is longer.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_task_has_a_function_a_page_and_checks_and_is_refilled_byte_for_byte() {
+        let all = all().unwrap();
+        assert!(all.len() > 5);
+        for task in &all {
+            let book = task.book().unwrap();
+            let holed = task.make_hole(&book).unwrap();
+            assert!(task.is_hole(&holed).unwrap(), "{}", task.title());
+            assert!(!task.is_hole(&book).unwrap(), "{}", task.title());
+            let filled = hole::fill(&holed, &book, &task.function).unwrap();
+            assert_eq!(filled, book, "{}", task.title());
+            assert!(root().join(task.page()).is_file(), "{}", task.title());
+            assert!(!task.checks.is_empty(), "{}", task.title());
+        }
+    }
+
+    #[test]
+    fn a_text_is_wrapped_between_words() {
+        assert_eq!(wrapped("one two\n  three four", 9), "one two\nthree\nfour");
+        assert_eq!(wrapped("longer-than-this", 4), "longer-than-this");
+    }
+
+    #[test]
+    fn a_chapter_without_tasks_is_refused_with_those_that_have_some() {
+        let error = of("ch99").unwrap_err().to_string();
+        assert!(error.contains("ch02-uts"), "{error}");
+    }
+}
