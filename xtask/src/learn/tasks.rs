@@ -17,7 +17,7 @@ use crate::checkout::root;
 pub(super) struct Task {
     /// The name of the chapter's directory.
     pub(super) chapter: String,
-    /// The path of the file in the chapter.
+    /// The path of the file in the chapter, or a path that begins with `common`.
     pub(super) file: PathBuf,
     /// `Type::function`, or `function`.
     pub(super) function: String,
@@ -77,7 +77,10 @@ pub(super) fn of(chapter: &str) -> Result<Vec<Task>> {
 impl Task {
     /// The path of the file in a checkout.
     pub(super) fn path(&self) -> PathBuf {
-        Path::new("chapters").join(&self.chapter).join(&self.file)
+        match self.file.starts_with("common") {
+            true => self.file.clone(),
+            false => Path::new("chapters").join(&self.chapter).join(&self.file),
+        }
     }
 
     /// `ch02-uts, task 2`.
