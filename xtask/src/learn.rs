@@ -1,4 +1,5 @@
-//! The learner's commands: `start`, `try`, `hint`, `show`, `compare` and `progress`.
+//! The learner's commands: `start`, `try`, `watch`, `hint`, `show`, `compare` and
+//! `progress`.
 //!
 //! The learner writes in a workspace of its own, in `mine`, which is a git repository. The
 //! checks are those of `cargo xtask grade`. An error in the learner's code does not affect
@@ -6,18 +7,19 @@
 
 mod hole;
 mod repository;
+pub(crate) mod start;
 mod tasks;
+mod update;
 mod verify;
+pub(crate) mod watch;
 mod workspace;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use common::step::Step;
 use vm_init::grade::Status;
 
-use crate::checkout::root;
 use crate::grade::row::Row;
 use crate::grade::{VmArgs, check};
 use tasks::Task;
@@ -26,8 +28,12 @@ use workspace::{STARTED, mine};
 #[derive(clap::Args)]
 pub(crate) struct StartArgs {
     /// The chapter, such as ch02-uts
-    #[arg(required_unless_present = "check")]
+    #[arg(required_unless_present_any = ["check", "update"])]
     chapter: Option<String>,
+
+    /// Merge the changes of the book's code into your workspace
+    #[arg(long, conflicts_with_all = ["chapter", "check"])]
+    update: bool,
 
     /// Check the table of tasks: each task's checks fail while its function is empty, and
     /// pass with the book's code
@@ -65,76 +71,6 @@ pub(crate) struct ShowArgs {
     /// Write the book's solution into your file
     #[arg(long)]
     take: bool,
-}
-
-/// `cargo xtask start`: write the workspace, or add a chapter to it. Nothing that the
-/// learner wrote is changed.
-///
-/// # Errors
-/// The chapter has no tasks; an errno of a system call; git fails.
-pub(crate) fn start(args: &StartArgs) -> Result<()> {
-    let Some(chapter) = &args.chapter else {
-        return verify::verify(&tasks::all()?, &args.which);
-    };
-    let tasks = tasks::of(chapter)?;
-    if args.check {
-        return verify::verify(&tasks, &args.which);
-    }
-    let mine = mine();
-    let started = workspace::started()?;
-    if started.contains(chapter) {
-        println!("{chapter} was started already: your code stays as it is");
-        return print_progress(chapter, &tasks);
-    }
-    let chapters = workspace::closure(chapter)?;
-    workspace::write(&mine, &chapters, &tasks)?;
-    for task in &tasks {
-        // An earlier `start` has copied the chapter with the book's code.
-        let (path, text) = (mine.join(task.path()), workspace::read(task)?);
-        if hole::body(&text, &task.function)?
-            == hole::body(&task.book()?, &task.function)?
-        {
-            put(&path, &task.make_hole(&text)?)?;
-        }
-    }
-    configure(&mine)?;
-    put(&mine.join(".gitignore"), "/target\n")?;
-    let notes: Vec<String> = started.into_iter().chain([chapter.clone()]).collect();
-    put(&mine.join(STARTED), &(notes.join("\n") + "\n"))?;
-    repository::commit(&mine, &format!("start {chapter}"))?;
-
-    println!("your workspace is mine/, a git repository of its own");
-    let taken: Vec<&str> = chapters
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !notes.iter().any(|started| started == name))
-        .collect();
-    if !taken.is_empty() {
-        println!("the code of {} is the book's", taken.join(", "));
-    }
-    println!("building {chapter} once, so that your next builds are short");
-    workspace::build(&mine, chapter, &tasks::all()?)?;
-    println!();
-    print_progress(chapter, &tasks)
-}
-
-/// In this directory too, `cargo xtask` runs the book's commands.
-fn configure(mine: &Path) -> Result<()> {
-    let directory = mine.join(".cargo");
-    fs::create_dir_all(&directory)
-        .step(|| format!("mkdir(2) {}", directory.display()))?;
-    let manifest = root().join("Cargo.toml").display().to_string();
-    // The alias must be a string, like that of the book's checkout, in which cargo finds
-    // it too. A string is split at spaces.
-    if manifest.contains(char::is_whitespace) {
-        return Ok(());
-    }
-    let alias = format!("run --quiet --manifest-path {manifest} --package xtask --");
-    put(&directory.join("config.toml"), &format!("[alias]\nxtask = {alias:?}\n"))
-}
-
-fn put(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).step(|| format!("write(2) {}", path.display()))
 }
 
 /// `cargo xtask try`: build the chapter, and run the checks of each written task. The first
@@ -325,26 +261,6 @@ pub(crate) fn progress() -> Result<()> {
     Ok(())
 }
 
-fn print_progress(chapter: &str, tasks: &[Task]) -> Result<()> {
-    let mut next = None;
-    for task in tasks {
-        let is_hole = task.is_hole(&workspace::read(task)?)?;
-        println!(
-            "    task {}: {}{}",
-            task.number,
-            task.function,
-            match is_hole {
-                true => "",
-                false => " (written)",
-            }
-        );
-        next = next.or(is_hole.then_some(task));
-    }
-    println!();
-    match next {
-        Some(task) => explain(task)?,
-        None => println!("all tasks of {chapter} are written"),
-    }
-    println!("\ncheck your code: cargo xtask try");
-    Ok(())
+fn put(path: &Path, text: &str) -> Result<()> {
+    workspace::put(path, text.as_bytes())
 }

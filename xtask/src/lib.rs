@@ -76,6 +76,8 @@ enum Task {
     Start(learn::StartArgs),
     /// Check the functions that you wrote, task by task
     Try(learn::TryArgs),
+    /// Run `try`, and again after each change of a file
+    Watch(learn::TryArgs),
     /// Print what the next task is, and a hint
     Hint(learn::TaskArgs),
     /// Print the book's solution of a task; --take writes it into your file
@@ -139,8 +141,9 @@ pub fn main() -> ExitCode {
         Task::Man(args) => generate::man(&args),
         Task::Grade(args) => grade::run(&args),
         Task::Exercise(args) => exercise::run(&args),
-        Task::Start(args) => learn::start(&args),
+        Task::Start(args) => learn::start::start(&args),
         Task::Try(args) => learn::attempt(&args),
+        Task::Watch(args) => learn::watch::watch(&args).map(drop),
         Task::Hint(args) => learn::hint(&args),
         Task::Show(args) => learn::show(&args),
         Task::Compare(args) => learn::compare(&args),

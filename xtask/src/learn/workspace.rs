@@ -47,8 +47,8 @@ pub(super) fn closure(chapter: &str) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Copy the book's code of these chapters, and make the functions of these tasks empty. A
-/// file that is already there stays as it is.
+/// Copy the book's code of these chapters, with empty functions for these tasks. A file that
+/// is already there stays as it is.
 ///
 /// # Errors
 /// An errno of read(2) or write(2); a function is missing.
@@ -57,32 +57,58 @@ pub(super) fn write(
     chapters: &BTreeSet<String>,
     holes: &[Task],
 ) -> Result<()> {
-    let mut trees = vec![PathBuf::from("common")];
-    trees.extend(chapters.iter().map(|name| Path::new("chapters").join(name)));
-    trees.extend(FILES.map(PathBuf::from));
-    for tree in trees {
-        copy(&tree, to, holes)?;
+    for path in files(chapters)? {
+        if !to.join(&path).exists() {
+            put(&to.join(&path), &skeleton(&path, holes)?)?;
+        }
     }
     Ok(())
 }
 
-fn copy(path: &Path, to: &Path, holes: &[Task]) -> Result<()> {
-    let (from, new) = (root().join(path), to.join(path));
-    if from.is_dir() {
-        fs::create_dir_all(&new).step(|| format!("mkdir(2) {}", new.display()))?;
-        for name in names(&from)? {
-            // Tests of a chapter belong to the book's checkout.
-            let is_tests = from.parent() == Some(&root().join("chapters"))
-                && ["tests", "examples"].iter().any(|it| name == *it);
-            if !is_tests {
-                copy(&path.join(name), to, holes)?;
+/// Write a file, and make its missing directories.
+///
+/// # Errors
+/// An errno of mkdir(2) or write(2).
+pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    fs::create_dir_all(directory)
+        .step(|| format!("mkdir(2) {}", directory.display()))?;
+    fs::write(path, bytes).step(|| format!("write(2) {}", path.display()))
+}
+
+/// The paths of the files that a workspace with these chapters has.
+///
+/// # Errors
+/// An errno of readdir(3).
+pub(super) fn files(chapters: &BTreeSet<String>) -> Result<Vec<PathBuf>> {
+    let mut waiting = vec![PathBuf::from("common")];
+    waiting.extend(chapters.iter().map(|name| Path::new("chapters").join(name)));
+    waiting.extend(FILES.map(PathBuf::from));
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop() {
+        let from = root().join(&path);
+        if from.is_dir() {
+            for name in names(&from)? {
+                // Tests of a chapter belong to the book's checkout.
+                let is_tests = path.parent() == Some(Path::new("chapters"))
+                    && ["tests", "examples"].iter().any(|it| name == *it);
+                if !is_tests {
+                    waiting.push(path.join(name));
+                }
             }
+        } else if from.is_file() {
+            found.push(path);
         }
-        return Ok(());
     }
-    if new.exists() || !from.is_file() {
-        return Ok(());
-    }
+    Ok(found)
+}
+
+/// The book's version of a file, with empty functions for these tasks.
+///
+/// # Errors
+/// An errno of read(2); a function is missing.
+pub(super) fn skeleton(path: &Path, holes: &[Task]) -> Result<Vec<u8>> {
+    let from = root().join(path);
     let mut bytes =
         fs::read(&from).step(|| format!("read(2) {}", from.display()))?;
     if path == Path::new("Cargo.toml") {
@@ -98,7 +124,7 @@ fn copy(path: &Path, to: &Path, holes: &[Task]) -> Result<()> {
     for task in holes.iter().filter(|task| task.path() == path) {
         bytes = task.make_hole(&String::from_utf8(bytes)?)?.into_bytes();
     }
-    fs::write(&new, bytes).step(|| format!("write(2) {}", new.display()))
+    Ok(bytes)
 }
 
 fn names(directory: &Path) -> Result<BTreeSet<OsString>> {
