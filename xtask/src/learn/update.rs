@@ -139,8 +139,8 @@ mod tests {
         fs::remove_file(mine.join("chapters/ch02-uts/Cargo.toml")).unwrap();
 
         let update = merge(mine, &chapters, &holes).unwrap();
-        assert_eq!(update.changed, [lib.clone()]);
-        assert_eq!(update.conflicts, [main.clone()]);
+        assert_eq!(update.changed, std::slice::from_ref(&lib));
+        assert_eq!(update.conflicts, std::slice::from_ref(&main));
         let merged = text(&lib);
         assert!(merged.contains("args.mine();"), "{merged}");
         assert!(merged.starts_with("//! The UTS namespace"), "{merged}");
