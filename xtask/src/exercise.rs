@@ -8,9 +8,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use common::step::Step;
 use vm_init::grade::{Check, Status};
+use vm_init::place;
 
 use crate::build::{Built, build, build_chapters, build_exercises};
-use crate::checkout::{root, target};
+use crate::checkout::{expect_chapter, root, target};
 use crate::grade::row::{Row, Vm};
 use crate::grade::{PROGRAM, VmArgs, listed};
 use crate::minimum;
@@ -40,6 +41,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    for name in &args.names {
+        // A build takes a minute: refuse a mistyped name before.
+        expect_chapter(name).or_else(|_| expect_chapter(chapter(name)))?;
+    }
     let mut built = match args.check && args.names.is_empty() {
         true => build(&[PROGRAM])?,
         false => build_exercises(&chapters(&args.names), PROGRAM)?,
@@ -70,13 +75,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("\nexercises: {solved} of {} solved", rows.len());
     match solved == rows.len() {
         true => {
-            for chapter in chapters(&args.names) {
-                println!("run your code: cargo run -q -p {chapter} -- --help");
-            }
+            rows.iter().filter_map(by_cargo).for_each(|command| {
+                println!("run your code: {command}");
+            });
             Ok(())
         }
         false => bail!("not solved yet: the page of the chapter has a hint"),
     }
+}
+
+/// The first command of the check, as the learner runs it on this machine.
+fn by_cargo(row: &Row) -> Option<String> {
+    let command = row.answer.commands.first()?;
+    let command = command.strip_prefix(place::CHAPTERS)?.strip_prefix('/')?;
+    let (chapter, words) = command.split_once(' ').unwrap_or((command, ""));
+    Some(format!("cargo run -q -p {chapter} -- {words}"))
 }
 
 fn sentence(check: &Check) -> String {
@@ -91,6 +104,15 @@ fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
     };
     for name in names {
         if !all.iter().any(|check| means(name, check)) {
+            let of_chapter: Vec<&str> = all
+                .iter()
+                .map(|it| it.group.as_str())
+                .filter(|group| chapter(group) == chapter(name))
+                .collect();
+            if !of_chapter.is_empty() {
+                let groups = of_chapter.join(", ");
+                bail!("exercise {name} not found: expected one of {groups}");
+            }
             let known =
                 all.iter().flat_map(|it| [&it.group[..], chapter(&it.group)]);
             let near = nearest(known, name);

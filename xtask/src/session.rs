@@ -1,7 +1,7 @@
 //! `cargo xtask shell` and `cargo xtask run`: interactive sessions in the VM.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -18,6 +18,7 @@ use vm_init::wire::Stream;
 use vm_init::{Event, How, Order, Size};
 
 use crate::build::build;
+use crate::checkout::expect_chapter;
 use crate::mutex::lock;
 use crate::set;
 use crate::vm::accelerator::Choice;
@@ -69,39 +70,34 @@ pub(crate) struct RunArgs {
 pub(crate) fn shell(args: ShellArgs) -> Result<ExitCode> {
     let mut words = vec![OsString::from("sh"), "-l".into()];
     if let Some(chapter) = &args.chapter {
+        expect_chapter(chapter)?;
         let script = format!("{chapter} run --help; exec sh -l");
         words = vec!["sh".into(), "-c".into(), script.into()];
     }
-    session(args.which, args.chapter.as_deref(), words)
+    session(args.which, words)
 }
 
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     let name = args.program.to_string_lossy().into_owned();
-    let chapter = name.starts_with("ch").then_some(name.as_str());
+    if name.starts_with("ch") && name.contains('-') {
+        expect_chapter(&name)?;
+    }
+    let volume = |word: &&OsString| {
+        ["-v", "-volume", "--volume"].iter().any(|it| *word == it)
+    };
+    if args.arguments.iter().any(|word| volume(&word)) {
+        say(
+            "-v takes a directory of the VM: the files of this machine are not in it",
+        );
+    }
     let mut words = vec![args.program.clone()];
     words.extend(args.arguments);
-    session(args.which, chapter.filter(|name| name.contains('-')), words)
+    session(args.which, words)
 }
 
-fn session(
-    which: VmArgs,
-    chapter: Option<&str>,
-    words: Vec<OsString>,
-) -> Result<ExitCode> {
+fn session(which: VmArgs, words: Vec<OsString>) -> Result<ExitCode> {
     let qemu = qemu::find()?;
     let built = build(&[])?;
-    if let Some(chapter) = chapter {
-        let names: Vec<_> =
-            built.chapters.iter().filter_map(|c| c.file_name()).collect();
-        if !names.contains(&OsStr::new(chapter)) {
-            let names: Vec<_> =
-                names.iter().map(|name| name.to_string_lossy()).collect();
-            bail!(
-                "chapter {chapter} not found: expected one of {}",
-                names.join(", ")
-            );
-        }
-    }
     let watch = Watch::new()?;
     let accelerator = set::accelerator(which.accel, &qemu)?;
     let mut set =

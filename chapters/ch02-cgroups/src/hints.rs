@@ -128,7 +128,8 @@ fn rights(errno: Errno) -> Option<String> {
         Errno::EACCES | Errno::EPERM => {
             "only root can create groups, unless a group was delegated to you: with \
              systemd and cgroup v2, put this before the command: \
-             systemd-run --user --scope -p Delegate=yes"
+             systemd-run --user --scope -p Delegate=yes; otherwise, use root or \
+             `cargo xtask shell`"
         }
         Errno::EROFS => {
             "the cgroup filesystem is read-only here, as inside most containers"
