@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{IsTerminal, stderr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -22,9 +21,6 @@ use crate::state::Home;
 /// The time limit for the program to end after a signal such as SIGTERM. Then the
 /// program gets SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After this time, a user who has pressed Ctrl-C reads what is happening.
-const NOTE_AFTER: Duration = Duration::from_secs(2);
 
 /// An object that is served by the poll loop while the program runs.
 pub trait Watch {
@@ -128,8 +124,7 @@ impl Running {
         signals: &Signals,
         keys_reach_child: bool,
     ) -> Result<(Exit, Result<()>)> {
-        let (mut deadline, mut note_at): (Option<Instant>, Option<Instant>) =
-            (None, None);
+        let mut deadline: Option<Instant> = None;
         loop {
             let mut fds = vec![
                 PollFd::new(child.pidfd(), PollFlags::IN),
@@ -140,8 +135,7 @@ impl Running {
                 watch.wants(&mut fds);
                 borders.push(fds.len());
             }
-            let next = deadline.into_iter().chain(note_at).min();
-            let left = next.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             poll(&mut fds, left)?;
             let events: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             drop(fds);
@@ -159,13 +153,6 @@ impl Running {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 child.kill();
                 deadline = None;
-            }
-            if note_at.is_some_and(|at| at <= Instant::now()) {
-                note_at = None;
-                step::note(
-                    "\nthe program ignores the signal, and is killed in 8 seconds: \
-                     Ctrl-C kills it now",
-                );
             }
             while let Some((signal, by_kernel)) = signals.next()? {
                 if STOPPING.contains(&signal) {
@@ -187,12 +174,7 @@ impl Running {
                 // handler, so the program may never end by itself.
                 match deadline {
                     Some(_) => child.kill(),
-                    None => {
-                        let now = Instant::now();
-                        deadline = Some(now + STOP_TIMEOUT);
-                        let is_waiting = by_kernel && stderr().is_terminal();
-                        note_at = is_waiting.then(|| now + NOTE_AFTER);
-                    }
+                    None => deadline = Some(Instant::now() + STOP_TIMEOUT),
                 }
             }
         }

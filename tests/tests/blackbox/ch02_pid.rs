@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use blackbox::{Lab, Terminal};
+use blackbox::Lab;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::prelude::*;
@@ -102,20 +102,6 @@ fn a_pid_1_that_ignores_sigterm_is_killed_after_ten_seconds() {
     send(&child, Signal::SIGTERM);
     assert_eq!(child.wait().unwrap().code(), Some(137));
     assert!(start.elapsed() >= Duration::from_secs(9), "{:?}", start.elapsed());
-}
-
-#[test]
-#[file_serial(machine)]
-fn a_user_whose_ctrl_c_has_no_effect_reads_how_to_end_the_program() {
-    let lab = Lab::new();
-    let mut command = lab.command(&[], "ch02-pid");
-    command.args(["run", "sh", "-c", "echo started; exec sleep 1000"]);
-    let mut terminal = Terminal::run(command);
-    terminal.see("started");
-    terminal.type_keys("\x03");
-    terminal.see("Ctrl-C kills it now");
-    terminal.type_keys("\x03");
-    assert_eq!(terminal.end(), 137);
 }
 
 #[test]
