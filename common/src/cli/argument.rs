@@ -42,7 +42,8 @@ pub(super) fn last(
                 continue;
             }
         };
-        // The next word is the option's value. If there is none, the last word is.
+        // The next word is the option's value. If no word follows, the user is typing
+        // the value now: it is the last word.
         if option.is_some() && before.next().is_none() {
             return option.map(|option| (option, 0));
         }
