@@ -12,12 +12,10 @@ use vm_init::place;
 
 use crate::build::{Built, build, build_chapters, build_exercises};
 use crate::checkout::{expect_chapter, root, target};
-use crate::grade::row::{Row, Vm};
-use crate::grade::{PROGRAM, VmArgs, listed};
+use crate::grade::row::Row;
+use crate::grade::{PROGRAM, VmArgs, listed, run_checks};
 use crate::minimum;
 use crate::mutants::{SOURCES, sync};
-use crate::progress::Progress;
-use crate::set;
 use crate::vm::qemu::{self, Qemu};
 
 #[derive(clap::Args)]
@@ -142,24 +140,7 @@ fn rows(
     checks: &[Check],
     which: &VmArgs,
 ) -> Result<Vec<Row>> {
-    let accelerator = set::accelerator(which.accel, qemu)?;
-    let (kernel, cgroup) = (&which.kernel, which.cgroup);
-    let libraries = built.libraries()?;
-    let progress = Progress::start("packing the programs for the VM");
-    let set = set::make_with(built, qemu, kernel, cgroup, accelerator, libraries)?;
-    let mut vm = Vm::new(&set, which.timeout);
-    let mut rows = Vec::new();
-    for (at, check) in checks.iter().enumerate() {
-        progress.step(&format!(
-            "checking {} in the VM, {} of {}",
-            check.group,
-            at + 1,
-            checks.len()
-        ));
-        rows.push(vm.run(check)?);
-    }
-    vm.finish()?;
-    Ok(rows)
+    run_checks(built, qemu, checks, which, built.libraries()?)
 }
 
 fn print_row(row: &Row) {

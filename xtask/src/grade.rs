@@ -15,11 +15,12 @@ use common::step::Step;
 use vm_init::grade::{Adapter, Check, Status, Subject};
 use vm_init::place;
 
-use crate::build::{build, build_exercises};
+use crate::build::{Built, build, build_exercises};
 use crate::progress::Progress;
 use crate::set;
 use crate::vm::accelerator::Choice;
-use crate::vm::tree::Node;
+use crate::vm::qemu::Qemu;
+use crate::vm::tree::{Node, Tree};
 use crate::vm::{Cgroup, qemu};
 use report::Report;
 use row::Row;
@@ -139,7 +140,8 @@ pub(crate) fn check(
             all.iter().find(|it| *name == format!("{}::{}", it.group, it.name));
         found.with_context(|| format!("there is no check {name}"))
     };
-    let wanted: Vec<&Check> = wanted.iter().map(find).collect::<Result<_>>()?;
+    let wanted: Vec<Check> =
+        wanted.iter().map(|name| find(name).cloned()).collect::<Result<_>>()?;
     built.chapters = vec![program.to_owned()];
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let subject = Subject {
@@ -150,15 +152,29 @@ pub(crate) fn check(
     let mut more = built.libraries()?;
     let at = format!("{}/subject.json", place::GRADE);
     more.add(&at, Node::File(0o644, serde_json::to_vec(&subject)?));
-    let accelerator = set::accelerator(which.accel, &qemu)?;
+    run_checks(&built, &qemu, &wanted, which, more)
+}
+
+/// Run the checks in a VM, one after the other. `more` are files for the VM.
+///
+/// # Errors
+/// The VM does not boot.
+pub(crate) fn run_checks(
+    built: &Built,
+    qemu: &Qemu,
+    checks: &[Check],
+    which: &VmArgs,
+    more: Tree,
+) -> Result<Vec<Row>> {
+    let accelerator = set::accelerator(which.accel, qemu)?;
     let (kernel, cgroup) = (&which.kernel, which.cgroup);
     let progress = Progress::start("packing the programs for the VM");
-    let set = set::make_with(&built, &qemu, kernel, cgroup, accelerator, more)?;
+    let set = set::make_with(built, qemu, kernel, cgroup, accelerator, more)?;
     let mut vm = row::Vm::new(&set, which.timeout);
     let mut rows = Vec::new();
-    for (at, check) in wanted.iter().enumerate() {
-        let total = wanted.len();
-        progress.step(&format!("checking in the VM, {} of {total}", at + 1));
+    for (at, check) in checks.iter().enumerate() {
+        let (group, number, total) = (&check.group, at + 1, checks.len());
+        progress.step(&format!("checking {group} in the VM, {number} of {total}"));
         rows.push(vm.run(check)?);
     }
     vm.finish()?;
