@@ -66,15 +66,7 @@ pub(super) fn command(
     command.args(["-M", &kind, "-m", &size, "-smp", "2"]);
     command.args(["-nodefaults", "-no-user-config"]);
     command.args(["-display", "none", "-no-reboot"]);
-    match boot_config.accelerator {
-        Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        // One thread emulates both processors in turn. With a thread for each
-        // processor, the emulation sometimes executes a breakpoint that the kernel
-        // has already removed from its code, and the kernel panics.
-        Accelerator::Tcg => {
-            command.args(["-accel", "tcg,thread=single", "-cpu", "qemu64"])
-        }
-    };
+    command.args(processor(boot_config.accelerator));
     command.arg("-kernel").arg(&boot_config.image);
     command.arg("-initrd").arg(&set.medium.initramfs);
     let mut line = kernel_line(set, boot_config.accelerator);
@@ -132,6 +124,21 @@ fn attach(command: &mut Command, boot_config: &BootConfig, disk: &Disk) {
     let device = if microvm { "virtio-blk-device" } else { "virtio-blk-pci" };
     let device = format!("{device},drive={name},serial={name},write-cache=on");
     command.args(["-device", &device]);
+}
+
+/// The options that choose the processor.
+pub(super) fn processor(accelerator: Accelerator) -> [&'static str; 4] {
+    match accelerator {
+        Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
+        // One thread emulates both processors in turn. With a thread for each
+        // processor, the emulation sometimes executes a breakpoint that the kernel
+        // has already removed from its code, and the kernel panics. Without rdrand,
+        // the first program that needs random bytes would wait for a second, until
+        // the kernel has collected enough of them.
+        Accelerator::Tcg => {
+            ["-accel", "tcg,thread=single", "-cpu", "qemu64,+rdrand"]
+        }
+    }
 }
 
 /// The kernel's command line. It disables features that take time at boot and that

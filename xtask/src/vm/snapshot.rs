@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Set;
 use super::boot_config::BootConfig;
-use super::command_line::kernel_line;
+use super::command_line::{kernel_line, processor};
 use super::machine::Machine;
 use crate::vm;
 
@@ -127,6 +127,7 @@ fn key(set: &Set, boot_config: &BootConfig) -> Result<String> {
         boot_config.image.display().to_string(),
         (kernel.len(), kernel.modified().ok()),
         steady,
+        processor(boot_config.accelerator),
         disk.map(|disk| disk.len()),
     );
     let initramfs = fs::read(&set.medium.initramfs)
