@@ -7,6 +7,7 @@
 mod capabilities;
 mod ended;
 mod exercises;
+mod lessons;
 mod outcome;
 mod room;
 mod running;
@@ -24,7 +25,7 @@ use vm_init::grade::{ANSWER, Check};
 type Entry = (&'static str, &'static str, fn(&mut Room) -> Outcome, &'static str);
 
 fn all() -> impl Iterator<Item = &'static Entry> {
-    capabilities::all().chain(exercises::all())
+    capabilities::all().chain(lessons::all()).chain(exercises::all())
 }
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
-//! The table of the tasks, tests/tasks.toml.
+//! The tables of the tasks, tests/tasks/*.toml.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,7 @@ pub(super) struct Task {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
     task: Vec<Task>,
 }
 
@@ -44,18 +45,28 @@ struct File {
 /// # Errors
 /// The table cannot be read.
 pub(super) fn all() -> Result<Vec<Task>> {
-    let path = root().join("tests/tasks.toml");
-    let shown = path.display();
-    let text = fs::read_to_string(&path).step(|| format!("read(2) {shown}"))?;
-    let file: File = toml::from_str(&text).with_context(|| shown.to_string())?;
+    let directory = root().join("tests/tasks");
+    let mut tasks = Vec::new();
+    // One table for each part of the book.
+    for path in sorted(&directory)? {
+        let shown = path.display();
+        let text = fs::read_to_string(&path).step(|| format!("read(2) {shown}"))?;
+        let file: File = toml::from_str(&text).with_context(|| shown.to_string())?;
+        tasks.extend(file.task);
+    }
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
-    let mut tasks = file.task;
     for task in &mut tasks {
         let number = numbers.entry(task.chapter.clone()).or_default();
         *number += 1;
         task.number = *number;
     }
     Ok(tasks)
+}
+
+fn sorted(directory: &Path) -> Result<BTreeSet<PathBuf>> {
+    let step = || format!("readdir(3) {}", directory.display());
+    let entries = fs::read_dir(directory).step(step)?;
+    entries.map(|entry| Ok(entry.step(step)?.path())).collect()
 }
 
 /// The tasks of a chapter.

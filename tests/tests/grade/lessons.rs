@@ -1,0 +1,17 @@
+//! The checks of the learner's tasks, `cargo xtask try`, where they use commands that only
+//! this course's programs have. The checks of a container are those of `capabilities`.
+
+mod images;
+mod kernel;
+mod lives;
+mod networks;
+mod registries;
+
+use crate::Entry;
+
+/// All the checks, in the order of the book.
+pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
+    let parts =
+        [kernel::ALL, images::ALL, lives::ALL, networks::ALL, registries::ALL];
+    parts.into_iter().flatten()
+}
