@@ -6,7 +6,9 @@
 //! these commands, because they belong to the book's checkout.
 
 mod hole;
+pub(crate) mod progress;
 mod repository;
+mod stage;
 pub(crate) mod start;
 mod tasks;
 mod update;
@@ -83,7 +85,8 @@ pub(crate) fn attempt(args: &TryArgs) -> Result<()> {
     let tasks = tasks::of(&chapter)?;
     let mut written = Vec::new();
     for task in &tasks {
-        if !task.is_hole(&workspace::read(task)?)? {
+        // The compiler explains what is wrong with a file that cannot be parsed.
+        if !task.is_hole(&workspace::read(task)?).unwrap_or(false) {
             written.push(task);
         }
     }
@@ -95,14 +98,15 @@ pub(crate) fn attempt(args: &TryArgs) -> Result<()> {
             written.iter().flat_map(|task| task.checks.clone()).collect();
         let rows = check(&program, &wanted, &args.which)?;
         let mut rows = rows.iter();
-        let mut solved = 0;
+        let mut solved = Vec::new();
         let red = written.iter().find_map(|task| {
             let rows: Vec<&Row> = rows.by_ref().take(task.checks.len()).collect();
             let result = print_task(task, &rows).err();
-            solved += usize::from(result.is_none());
+            solved.extend(result.is_none().then_some(task.number));
             result
         });
-        let count = tasks.len();
+        progress::note(&chapter, &solved)?;
+        let (solved, count) = (solved.len(), tasks.len());
         let message = format!("{chapter}: {solved} of {count} tasks are solved");
         repository::commit(&mine(), &message)?;
         if let Some(error) = red {
@@ -126,10 +130,10 @@ pub(crate) fn attempt(args: &TryArgs) -> Result<()> {
 fn print_task(task: &Task, rows: &[&Row]) -> Result<()> {
     let passes = |row: &&&Row| row.answer.status == Status::Pass;
     let Some(bad) = rows.iter().find(|row| !passes(row)) else {
-        println!("{}: {} ... solved", task.title(), task.function);
+        println!("{}: {} ... solved", task.title(), task.name());
         return Ok(());
     };
-    println!("{}: {} ... not yet", task.title(), task.function);
+    println!("{}: {} ... not yet", task.title(), task.name());
     println!("    check:    {}", bad.sentence());
     bad.explanation().iter().for_each(|line| println!("    {line}"));
     println!("    read:     {}, {}", task.page(), task.read);
@@ -138,8 +142,9 @@ fn print_task(task: &Task, rows: &[&Row]) -> Result<()> {
 
 /// Print what the function must do, and where it is.
 fn explain(task: &Task) -> Result<()> {
-    let line = hole::line(&workspace::read(task)?, &task.function)?;
-    println!("{}: write {}", task.title(), task.function);
+    // A file that cannot be parsed has no lines of functions.
+    let line = task.line(&workspace::read(task)?).unwrap_or(1);
+    println!("{}: write {}", task.title(), task.name());
     println!("    file:     mine/{}:{line}", task.path().display());
     task.what.lines().for_each(|line| println!("    {line}"));
     println!("    read:     {}, {}", task.page(), task.read);
@@ -155,7 +160,7 @@ fn chosen(chapter: Option<&str>) -> Result<String> {
     }
 }
 
-/// The task with this number, or the first one that is not written.
+/// The task with this number, or the first one that is not solved.
 fn task(args: &TaskArgs) -> Result<Task> {
     let chapter = chosen(args.chapter.as_deref())?;
     let tasks = tasks::of(&chapter)?;
@@ -168,12 +173,14 @@ fn task(args: &TaskArgs) -> Result<Task> {
             )
         });
     }
+    let solved = progress::solved(&chapter);
     for task in tasks {
-        if task.is_hole(&workspace::read(&task)?)? {
+        let is_hole = task.is_hole(&workspace::read(&task)?).unwrap_or(false);
+        if is_hole || !solved.contains(&task.number) {
             return Ok(task);
         }
     }
-    bail!("all tasks of {chapter} are written: give the number of a task")
+    bail!("all tasks of {chapter} are solved: give the number of a task")
 }
 
 /// `cargo xtask hint`.
@@ -195,9 +202,8 @@ pub(crate) fn hint(args: &TaskArgs) -> Result<()> {
 /// There is no such task, or its chapter was not started; git fails.
 pub(crate) fn show(args: &ShowArgs) -> Result<()> {
     let task = task(&args.task)?;
-    let book = task.book()?;
     if !args.take {
-        println!("{}", hole::body(&book, &task.function)?);
+        println!("{}", task.body(&task.book()?)?);
         println!("\nto continue with it: cargo xtask show {} --take", task.number);
         return Ok(());
     }
@@ -206,12 +212,12 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
         &mine(),
         &format!("{}: before the book's code", task.title()),
     )?;
-    let text = hole::fill(&workspace::read(&task)?, &book, &task.function)?;
+    let text = task.fill(&workspace::read(&task)?)?;
     put(&mine().join(task.path()), &text)?;
     repository::commit(&mine(), &format!("{}: taken from the book", task.title()))?;
     println!(
         "{} is the book's now: your code is in the history of mine/",
-        task.function
+        task.name()
     );
     Ok(())
 }
@@ -222,41 +228,16 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
 /// There is no such task, or its chapter was not started.
 pub(crate) fn compare(args: &TaskArgs) -> Result<()> {
     let task = task(args)?;
-    let mine = hole::body(&workspace::read(&task)?, &task.function)? + "\n";
-    let book = hole::body(&task.book()?, &task.function)? + "\n";
+    let mine = task.body(&workspace::read(&task)?)? + "\n";
+    let book = task.body(&task.book()?)? + "\n";
     if mine == book {
-        println!("{} is the same as in the book", task.function);
+        println!("{} is the same as in the book", task.name());
     } else {
         let patch = diffy::create_patch(&mine, &book).to_string();
         let names = [("--- original", "--- mine"), ("+++ modified", "+++ book")];
         let named =
             names.iter().fold(patch, |text, (old, new)| text.replacen(old, new, 1));
         print!("{named}");
-    }
-    Ok(())
-}
-
-/// `cargo xtask progress`.
-///
-/// # Errors
-/// The table of the tasks or a file of the learner cannot be read.
-pub(crate) fn progress() -> Result<()> {
-    let started = workspace::started()?;
-    let all = tasks::all()?;
-    let mut chapters: Vec<&str> = all.iter().map(|task| &*task.chapter).collect();
-    chapters.dedup();
-    for chapter in chapters {
-        let tasks: Vec<&Task> =
-            all.iter().filter(|it| it.chapter == chapter).collect();
-        if !started.iter().any(|name| name == chapter) {
-            println!("{chapter}: not started, {} tasks", tasks.len());
-            continue;
-        }
-        let mut written = 0;
-        for task in &tasks {
-            written += usize::from(!task.is_hole(&workspace::read(task)?)?);
-        }
-        println!("{chapter}: {written} of {} tasks are written", tasks.len());
     }
     Ok(())
 }

@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
         Task::Hint(args) => learn::hint(&args),
         Task::Show(args) => learn::show(&args),
         Task::Compare(args) => learn::compare(&args),
-        Task::Progress => learn::progress(),
+        Task::Progress => learn::progress::progress(),
         Task::Tidy(args) => tidy::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Lane(args) => lane::run(&args),

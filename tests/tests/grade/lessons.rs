@@ -1,6 +1,7 @@
 //! The checks of the learner's tasks, `cargo xtask try`, where they use commands that only
 //! this course's programs have. The checks of a container are those of `capabilities`.
 
+mod first;
 mod images;
 mod kernel;
 mod lives;
@@ -11,7 +12,13 @@ use crate::Entry;
 
 /// All the checks, in the order of the book.
 pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
-    let parts =
-        [kernel::ALL, images::ALL, lives::ALL, networks::ALL, registries::ALL];
+    let parts = [
+        first::ALL,
+        kernel::ALL,
+        images::ALL,
+        lives::ALL,
+        networks::ALL,
+        registries::ALL,
+    ];
     parts.into_iter().flatten()
 }

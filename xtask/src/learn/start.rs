@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::tasks::{self, Task};
 use super::workspace::{self, STARTED, mine};
-use super::{StartArgs, explain, hole, put, repository, update, verify};
+use super::{StartArgs, explain, put, repository, update, verify};
 use crate::checkout::root;
 
 /// `cargo xtask start`: write the workspace, or add a chapter to it. Nothing that the
@@ -37,9 +37,7 @@ pub(crate) fn start(args: &StartArgs) -> Result<()> {
     for task in &tasks {
         // An earlier `start` has copied the chapter with the book's code.
         let (path, text) = (mine.join(task.path()), workspace::read(task)?);
-        if hole::body(&text, &task.function)?
-            == hole::body(&task.book()?, &task.function)?
-        {
+        if task.body(&text)? == task.body(&task.book()?)? {
             put(&path, &task.make_hole(&text)?)?;
         }
     }
@@ -122,7 +120,7 @@ fn print_progress(chapter: &str, tasks: &[Task]) -> Result<()> {
         println!(
             "    task {}: {}{}",
             task.number,
-            task.function,
+            task.name(),
             match is_hole {
                 true => "",
                 false => " (written)",

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use common::step::Step;
 use serde::Deserialize;
 
-use super::hole;
+use super::{hole, stage};
 use crate::checkout::root;
 
 /// A function that the learner writes, and the checks that turn green.
@@ -19,8 +19,12 @@ pub(super) struct Task {
     pub(super) chapter: String,
     /// The path of the file in the chapter, or a path that begins with `common`.
     pub(super) file: PathBuf,
-    /// `Type::function`, or `function`.
-    pub(super) function: String,
+    /// `Type::function`, or `function`. Empty for a stage.
+    #[serde(default)]
+    function: String,
+    /// The stage of a program that the learner types from an empty file: the book's file
+    /// without the blocks of later stages.
+    stage: Option<usize>,
     /// What the function must do.
     pub(super) what: String,
     /// The manual pages, or the types of the engine, to read.
@@ -32,6 +36,9 @@ pub(super) struct Task {
     #[serde(skip)]
     pub(super) number: usize,
 }
+
+/// The program from which a learner starts to type.
+pub(super) const EMPTY: &str = "fn main() {}\n";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,25 +128,89 @@ impl Task {
         wrapped(&text, 72)
     }
 
-    /// The text with an empty body for this function.
+    /// What is written: a function, or a stage of the program.
+    pub(super) fn name(&self) -> String {
+        match self.stage {
+            Some(stage) => format!("stage {stage} of the program"),
+            None => self.function.clone(),
+        }
+    }
+
+    pub(super) fn is_stage(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    /// The code of the task: the function's body, or the whole program.
+    ///
+    /// # Errors
+    /// The function is missing, or braces do not match.
+    pub(super) fn body(&self, text: &str) -> Result<String> {
+        match self.stage {
+            Some(_) => Ok(text.trim_end().to_owned()),
+            None => hole::body(text, &self.function),
+        }
+    }
+
+    /// The line on which the code of the task begins.
+    ///
+    /// # Errors
+    /// The function is missing, or braces do not match.
+    pub(super) fn line(&self, text: &str) -> Result<usize> {
+        match self.stage {
+            Some(_) => Ok(1),
+            None => hole::line(text, &self.function),
+        }
+    }
+
+    /// The text with the book's code for this task.
+    ///
+    /// # Errors
+    /// The function is missing, or braces do not match.
+    pub(super) fn fill(&self, text: &str) -> Result<String> {
+        match self.stage {
+            Some(_) => self.book(),
+            None => hole::fill(text, &self.book()?, &self.function),
+        }
+    }
+
+    /// The text with the book's code for this task, if the task's function is empty. Other
+    /// lines keep their numbers. A stage stays as it is.
+    ///
+    /// # Errors
+    /// The function is missing in the book's file.
+    pub(super) fn fill_if_empty(&self, text: String) -> Result<String> {
+        // A file that cannot be parsed stays as it is: the compiler explains why.
+        match self.stage.is_none() && self.is_hole(&text).unwrap_or(false) {
+            true => hole::fill_in_place(&text, &self.book()?, &self.function),
+            false => Ok(text),
+        }
+    }
+
+    /// The text with an empty body for this function, or the empty program.
     ///
     /// # Errors
     /// The function is missing.
     pub(super) fn make_hole(&self, text: &str) -> Result<String> {
+        if self.stage.is_some() {
+            return Ok(EMPTY.to_owned());
+        }
         hole::make(text, &self.function, &self.comment(), &self.error())
             .with_context(|| self.title())
     }
 
-    /// Whether the function has no body yet.
+    /// Whether the function has no body yet, or the program is empty.
     ///
     /// # Errors
     /// The function is missing, or braces do not match.
     pub(super) fn is_hole(&self, text: &str) -> Result<bool> {
+        if self.stage.is_some() {
+            return Ok(text.trim() == EMPTY.trim());
+        }
         hole::is_empty(text, &self.function, &self.error())
             .with_context(|| self.path().display().to_string())
     }
 
-    /// The book's version of the file, without the marks of excerpts.
+    /// The book's version of the file at this task, without the marks of excerpts.
     ///
     /// # Errors
     /// An errno of read(2).
@@ -147,7 +218,10 @@ impl Task {
         let path = root().join(self.path());
         let text = fs::read_to_string(&path);
         let text = text.step(|| format!("read(2) {}", path.display()))?;
-        Ok(without_anchors(&text))
+        Ok(match self.stage {
+            Some(stage) => stage::text(&text, stage),
+            None => without_anchors(&text),
+        })
     }
 }
 
@@ -189,7 +263,7 @@ mod tests {
             let holed = task.make_hole(&book).unwrap();
             assert!(task.is_hole(&holed).unwrap(), "{}", task.title());
             assert!(!task.is_hole(&book).unwrap(), "{}", task.title());
-            let filled = hole::fill(&holed, &book, &task.function).unwrap();
+            let filled = task.fill(&holed).unwrap();
             assert_eq!(filled, book, "{}", task.title());
             assert!(root().join(task.page()).is_file(), "{}", task.title());
             assert!(!task.checks.is_empty(), "{}", task.title());

@@ -10,7 +10,6 @@ use common::state::remove_tree;
 use common::step::Step;
 use serde_json::Value;
 
-use super::hole;
 use super::tasks::{self, Task, without_anchors};
 use crate::checkout::{root, target};
 use crate::command::cargo;
@@ -219,12 +218,7 @@ fn mirror(from: &Path, to: &Path, path: &Path, holes: &[Task]) -> Result<()> {
     for task in holes.iter().filter(|task| task.path() == path) {
         let text = String::from_utf8(bytes)
             .with_context(|| format!("{} is not UTF-8", source.display()))?;
-        // A file that cannot be parsed stays as it is: the compiler explains why.
-        let filled = match task.is_hole(&text) {
-            Ok(true) => hole::fill_in_place(&text, &task.book()?, &task.function)?,
-            Ok(false) | Err(_) => text,
-        };
-        bytes = filled.into_bytes();
+        bytes = task.fill_if_empty(text)?.into_bytes();
     }
     if fs::read(&copy).ok().as_ref() != Some(&bytes) {
         fs::write(&copy, bytes).step(|| format!("write(2) {}", copy.display()))?;
