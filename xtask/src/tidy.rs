@@ -6,6 +6,7 @@ mod count;
 mod dependencies;
 mod excerpts;
 mod features;
+mod frame;
 mod imports;
 mod items;
 mod layout;
@@ -25,7 +26,11 @@ use crate::checkout::root;
 use crate::progress::Progress;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Write the tasks of tests/tasks into the chapters' pages
+    #[arg(long)]
+    fix: bool,
+}
 
 /// A violation of a rule.
 #[derive(Debug, PartialEq)]
@@ -45,10 +50,14 @@ impl fmt::Display for Finding {
     }
 }
 
-pub(crate) fn run(_: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.fix {
+        frame::fix()?;
+    }
     let progress = Progress::start("reading the files");
     let checkout = Checkout::read(&root())?;
     let mut found = checkout.findings();
+    found.extend(frame::tasks(&checkout)?);
     found.extend(layout::root_entries(&root()));
     progress.step("comparing the features of every selection of packages");
     found.extend(features::features(&checkout)?);
@@ -110,6 +119,7 @@ impl Checkout {
     fn findings(&self) -> Vec<Finding> {
         let rules = [
             excerpts::anchors,
+            frame::parts,
             excerpts::rust_blocks,
             chapters::edges,
             chapters::complete,

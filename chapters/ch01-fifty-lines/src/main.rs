@@ -35,7 +35,6 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-// ANCHOR: run
 fn run(command: Vec<OsString>) -> Result<ExitCode> {
     eprintln!("running {command:?} as {}", id());
     // ANCHOR: stage2
@@ -52,9 +51,7 @@ fn run(command: Vec<OsString>) -> Result<ExitCode> {
     // ANCHOR_END: stage2
     wait(Command::new("/proc/self/exe").arg("child").args(command))
 }
-// ANCHOR_END: run
 
-// ANCHOR: child
 fn child(command: &[OsString]) -> Result<ExitCode> {
     eprintln!("running {command:?} as {}", id());
     // ANCHOR: stage2
@@ -75,7 +72,6 @@ fn child(command: &[OsString]) -> Result<ExitCode> {
     // ANCHOR_END: stage4
     wait(Command::new(&command[0]).args(&command[1..]))
 }
-// ANCHOR_END: child
 
 fn wait(command: &mut Command) -> Result<ExitCode> {
     let status =

@@ -33,9 +33,11 @@ mod tests {
 
     #[test]
     fn a_stage_has_no_blocks_of_later_stages() {
-        let book = "// ANCHOR: all\na\n\n// ANCHOR: stage2\nb\n// ANCHOR: stage3\n\
-                    c\n// ANCHOR_END: stage3\nd\n// ANCHOR_END: stage2\n\ne\n\
-                    // ANCHOR_END: all\n";
+        let block = |name: &str, lines: &str| {
+            format!("// ANCHOR: {name}\n{lines}// ANCHOR_END: {name}\n")
+        };
+        let second = block("stage2", &format!("b\n{}d\n", block("stage3", "c\n")));
+        let book = &block("all", &format!("a\n\n{second}\ne\n"));
         assert_eq!(text(book, 1), "a\n\ne\n");
         assert_eq!(text(book, 2), "a\n\nb\nd\n\ne\n");
         assert_eq!(text(book, 3), "a\n\nb\nc\nd\n\ne\n");
