@@ -2,6 +2,7 @@
 //! has neither ipcmk(1) nor ipcs(1).
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -93,29 +94,56 @@ fn remove_posix(name: &str) -> Result<()> {
     })
 }
 
-/// A table of all objects in this process's namespace. POSIX queues appear only if
-/// their filesystem is mounted at its usual place, /dev/mqueue.
+/// A table of all objects in this process's namespace: the ID, the key, the user ID of
+/// the owner, the permissions, the bytes of a queue or a segment, and the messages of a
+/// queue. POSIX queues appear only if their filesystem is mounted at its usual place,
+/// /dev/mqueue; they have names instead of keys, and do not tell their number of messages.
 ///
 /// # Errors
 /// ENOENT if the kernel was built without System V IPC, or /proc is not mounted.
 /// # Source
-/// proc(5), "/proc/sysvipc"
+/// proc(5), "/proc/sysvipc"; mq_overview(7), "Mounting the message queue filesystem"
 pub fn list() -> Result<String> {
-    let mut table = format!("{:<12}ID\n", "KIND");
+    let row = |[a, b, c, d, e, f, g]: [&str; 7]| {
+        format!("{a:<12}{b:<15}{c:<12}{d:<8}{e:<7}{f:<8}{g}\n")
+    };
+    let mut table =
+        row(["KIND", "ID", "KEY", "OWNER", "PERMS", "BYTES", "MESSAGES"]);
     for (kind, file) in [("queue", "msg"), ("semaphores", "sem"), ("memory", "shm")]
     {
         let path = format!("/proc/sysvipc/{file}");
         let text = fs::read_to_string(&path).step(|| format!("read(2) {path}"))?;
-        // The first line is a heading. Each other line has the key, the ID and other
-        // fields.
-        for line in text.lines().skip(1) {
-            let id = line.split_whitespace().nth(1).unwrap_or("?");
-            table += &format!("{kind:<12}{id}\n");
+        let mut lines = text.lines();
+        // The first line is a heading: the names of the columns.
+        let names = lines.next().unwrap_or_default();
+        let names: Vec<&str> = names.split_whitespace().collect();
+        for line in lines {
+            let values: Vec<&str> = line.split_whitespace().collect();
+            let value = |wanted: &[&str]| {
+                let at = names.iter().position(|name| wanted.contains(name));
+                at.and_then(|at| values.get(at).copied()).unwrap_or("-")
+            };
+            table += &row([
+                kind,
+                value(&["msqid", "semid", "shmid"]),
+                value(&["key"]),
+                value(&["uid"]),
+                value(&["perms"]),
+                value(&["cbytes", "size"]),
+                value(&["qnum"]),
+            ]);
         }
     }
     for entry in fs::read_dir("/dev/mqueue").into_iter().flatten().flatten() {
-        table +=
-            &format!("{:<12}/{}\n", "posix", entry.file_name().to_string_lossy());
+        let Ok(about) = entry.metadata() else { continue };
+        let name = format!("/{}", entry.file_name().to_string_lossy());
+        // "QSIZE:0 NOTIFY:0 …": only users with the right to read may see it.
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        let bytes = text.strip_prefix("QSIZE:").unwrap_or("-");
+        let (owner, mode) = (about.uid().to_string(), about.mode() & 0o777);
+        let mode = format!("{mode:o}");
+        let bytes = bytes.split(' ').next().unwrap_or_default();
+        table += &row(["posix", &name, "-", &owner, &mode, bytes, "-"]);
     }
     Ok(table)
 }
