@@ -84,8 +84,17 @@ fn make_list_and_remove_handle_each_kind_of_ipc_object() {
     for (kind, file) in KINDS {
         let id = call(&["make", kind]);
         let id = id.trim();
-        let row = format!("{kind:<12}{id}\n");
-        assert!(call(&["list"]).contains(&row), "{}", call(&["list"]));
+        // The key of a private object is 0. A segment has one page.
+        let (bytes, messages) = match kind {
+            "queue" => ("0", "0"),
+            "memory" => ("4096", "-"),
+            _ => ("-", "-"),
+        };
+        let row = format!(
+            "{kind:<12}{id:<15}{:<12}{:<8}{:<7}{bytes:<8}{messages}\n",
+            "0", "0", "600"
+        );
+        assert!(call(&["list"]).contains(&row), "{row}{}", call(&["list"]));
         // Inside, the kernel's own list has only a heading.
         assert_eq!(call(&["run", "sh", "-c", &format!("wc -l < {file}")]), "1\n");
         call(&["remove", kind, id]);
