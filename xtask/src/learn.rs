@@ -8,7 +8,7 @@
 mod hole;
 pub(crate) mod progress;
 mod repository;
-pub(crate) mod section;
+pub mod section;
 mod stage;
 pub(crate) mod start;
 mod tasks;

@@ -18,7 +18,7 @@ mod generate;
 mod grade;
 pub mod install;
 mod lane;
-mod learn;
+pub mod learn;
 mod minimum;
 pub mod mutants;
 mod mutex;

@@ -4,6 +4,7 @@
 mod chapters;
 mod count;
 mod dependencies;
+mod errno;
 mod excerpts;
 mod features;
 mod frame;
@@ -27,7 +28,7 @@ use crate::progress::Progress;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write the tasks of tests/tasks into the chapters' pages
+    /// Write what is generated into the pages: the tasks and the table of errors
     #[arg(long)]
     fix: bool,
 }
@@ -53,6 +54,11 @@ impl fmt::Display for Finding {
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.fix {
         frame::fix()?;
+        if let Some(text) = errno::fixed(&Checkout::read(&root())?) {
+            let path = root().join(errno::PAGE);
+            fs::write(&path, text)
+                .step(|| format!("write(2) {}", path.display()))?;
+        }
     }
     let progress = Progress::start("reading the files");
     let checkout = Checkout::read(&root())?;
@@ -120,6 +126,7 @@ impl Checkout {
         let rules = [
             excerpts::anchors,
             frame::parts,
+            errno::table_differs,
             excerpts::rust_blocks,
             chapters::edges,
             chapters::complete,

@@ -135,11 +135,16 @@ enum What {
         json: Option<PathBuf>,
     },
     /// Verdicts of exercises, in a copy of the checkout: the first one after `cargo
-    /// build`, and the one after the solution is written
+    /// build`, and the one after the solution is written; and the verdict of the first
+    /// task of some chapters, after its function is written
     Learn {
         /// Number of exercises
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
         exercises: u32,
+
+        /// Number of chapters with a task
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        tasks: u32,
 
         /// Write the figures and a description of the machine as JSON
         #[arg(long, value_name = "FILE")]
@@ -176,8 +181,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
             (vm::vm(runs, &kernel, accel)?, json)
         }
         Some(What::Build { runs, json }) => (build::build(runs)?, json),
-        Some(What::Learn { exercises, json }) => {
-            (learn::learn(exercises as usize)?, json)
+        Some(What::Learn { exercises, tasks, json }) => {
+            (learn::learn(exercises as usize, tasks as usize)?, json)
         }
         Some(What::Plot { files, out }) => return plot::plot(&files, &out),
         None if args.install => return Ok(()),

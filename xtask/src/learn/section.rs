@@ -14,7 +14,7 @@ pub(crate) const END: &str = "<!-- tasks: end -->\n";
 ///
 /// # Errors
 /// The tables of the tasks cannot be read.
-pub(crate) fn chapters() -> Result<Vec<String>> {
+pub fn chapters() -> Result<Vec<String>> {
     let mut names: Vec<String> =
         tasks::all()?.into_iter().map(|task| task.chapter).collect();
     names.dedup();

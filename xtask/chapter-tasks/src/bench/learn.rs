@@ -1,4 +1,5 @@
-//! `cargo xtask bench learn`: how long a learner waits for a verdict.
+//! `cargo xtask bench learn`: how long a learner waits for a verdict on an exercise or a
+//! task.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,6 +16,7 @@ use super::measure::median;
 use super::record::{Figure, Record};
 use xtask::checkout::{root, target};
 use xtask::exercise::{apply, patches};
+use xtask::learn::section::chapters;
 use xtask::mutants::{SOURCES, sync};
 
 /// The targets: seconds until the first verdict of an exercise and until the verdict
@@ -27,11 +29,12 @@ const DISK: u64 = 1_200_000_000;
 const PAGES: [&str; 2] = ["book", "README.md"];
 
 /// Copy the checkout, build it as a learner does, and check this many exercises:
-/// before and after the solution is written.
+/// before and after the solution is written. Then check the first task of this many
+/// chapters.
 ///
 /// # Errors
 /// cargo fails; a verdict is wrong. A missed target is not an error.
-pub(super) fn learn(exercises: usize) -> Result<Record> {
+pub(super) fn learn(exercises: usize, tasks: usize) -> Result<Record> {
     let directory = target().join("bench-learn");
     remove_tree(&directory)?;
     let checkout = directory.join("checkout");
@@ -60,11 +63,14 @@ pub(super) fn learn(exercises: usize) -> Result<Record> {
         println!("{name:<16}{:>5.1}{:>7.1}", first[number], later[number]);
     }
     let bytes = disk_use(&checkout.join("target"), &mut BTreeSet::new())?;
+    let (starts, tried) = task_times(&checkout, tasks)?;
     let most = |times: &[f64]| times.iter().copied().fold(0.0, f64::max);
     let judged = |met| if met { "met" } else { "not" };
-    for (times, name, aim) in
-        [(&first, "first", FIRST), (&later, "after a change", LATER)]
-    {
+    for (times, name, aim) in [
+        (&first, "first", FIRST),
+        (&later, "after a change", LATER),
+        (&tried, "a task", LATER),
+    ] {
         let (middle, most) = (median(times), most(times));
         println!(
             "{name}: median {middle:.1} s, maximum {most:.1} s  <= {aim} s, {}",
@@ -82,9 +88,46 @@ pub(super) fn learn(exercises: usize) -> Result<Record> {
         Figure::of("learner", "cargo build", &[build]),
         Figure::of("verdict", "first", &first).aimed(Some(FIRST)),
         Figure::of("verdict", "after a change", &later).aimed(Some(LATER)),
+        Figure::of("learner", "cargo xtask start", &starts),
+        Figure::of("verdict", "a task", &tried).aimed(Some(LATER)),
     ];
     let title = format!("the verdicts of {exercises} exercises");
     Ok(Record::new("learn", title, "s", &target(), figures))
+}
+
+/// The seconds that `start` takes, and those from an edit to the verdict of the first task,
+/// for this many chapters.
+fn task_times(checkout: &Path, tasks: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+    let chapters = chapters()?;
+    let count = tasks.min(chapters.len());
+    println!(
+        "all tasks need the VM: their checks are root's, and change the machine"
+    );
+    println!("tasks, s          start  verdict");
+    let (mut starts, mut tried) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let chapter = &chapters[number * chapters.len() / count];
+        let (started, seconds) = timed(checkout, &["xtask", "start", chapter])?;
+        ensure!(started, "cargo xtask start {chapter} failed");
+        starts.push(seconds);
+        let (taken, _) = timed(checkout, &["xtask", "show", "1", "--take"])?;
+        ensure!(taken, "cargo xtask show failed");
+        // The status is that of the whole chapter, whose other tasks are not written.
+        tried.push(timed(checkout, &["xtask", "try"])?.1);
+        println!("{chapter:<16}{:>7.1}{:>9.1}", starts[number], tried[number]);
+        let solved = fs::read_to_string(checkout.join("mine/.solved"));
+        let solved =
+            solved.is_ok_and(|text| text.contains(&format!("{chapter} 1\n")));
+        ensure!(solved, "{chapter}: task 1 must be solved by the book's code");
+    }
+    Ok((starts, tried))
+}
+
+/// Run cargo: whether it succeeded, and the seconds.
+fn timed(checkout: &Path, words: &[&str]) -> Result<(bool, f64)> {
+    let begun = Instant::now();
+    let status = cargo(checkout, words)?;
+    Ok((status.success(), begun.elapsed().as_secs_f64()))
 }
 
 /// The bytes that the files of a directory occupy on the disk. A file with several names
@@ -106,10 +149,8 @@ fn disk_use(directory: &Path, known: &mut BTreeSet<u64>) -> Result<u64> {
 
 /// The seconds until a verdict, which must be this one.
 fn verdict(checkout: &Path, name: &str, solved: bool) -> Result<f64> {
-    let begun = Instant::now();
-    let status = cargo(checkout, &["xtask", "exercise", name])?;
-    let seconds = begun.elapsed().as_secs_f64();
-    ensure!(status.success() == solved, "{name}: the verdict is wrong: {status}");
+    let (success, seconds) = timed(checkout, &["xtask", "exercise", name])?;
+    ensure!(success == solved, "{name}: the verdict is wrong");
     Ok(seconds)
 }
 
