@@ -86,7 +86,7 @@ impl Part for User {
 
     // ANCHOR: attach
     /// The parent writes the maps while the child waits at the barrier. The child
-    /// cannot do this: until the maps are written, it has no valid ID inside.
+    /// itself may map only its own ID: a range needs rights outside.
     fn attach(&mut self, _plan: &Plan, child: Pid) -> Result<()> {
         match self.map {
             Map::NotNeeded | Map::Nobody => Ok(()),
