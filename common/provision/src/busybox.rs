@@ -18,7 +18,7 @@ use common::images::{self, Image, Layout, Reference, Settings};
 use common::state::Id;
 use common::state::State;
 use common::state::remove_tree;
-use common::step::{Hint, Step};
+use common::step::{Hint, Step, without_trace};
 #[cfg(test)]
 pub(crate) use fake::turn;
 use source::Places;
@@ -43,7 +43,7 @@ pub fn reference() -> Result<Reference> {
 pub fn image(state: &State) -> Result<Image> {
     match usable(state)? {
         Some(image) => Ok(image),
-        None => fetch(state, false),
+        None => without_trace(|| fetch(state, false)),
     }
 }
 

@@ -49,6 +49,15 @@ pub(crate) fn stop_trace() {
     SINK.set(None);
 }
 
+/// Do this without a trace, because it is not a step of a container: for example the
+/// fetch of an image, which happens once on a machine and has hundreds of steps.
+pub fn without_trace<T>(action: impl FnOnce() -> T) -> T {
+    let sink = SINK.take();
+    let result = action();
+    SINK.set(sink);
+    result
+}
+
 pub(crate) fn is_tracing() -> bool {
     SINK.with_borrow(Option::is_some)
 }
@@ -261,5 +270,21 @@ mod tests {
     fn io_errors_read_like_errnos() {
         let error = std::fs::read("/nonexistent").step(|| "read it").unwrap_err();
         assert_eq!(report(&error), "read it: ENOENT: No such file or directory");
+    }
+
+    #[test]
+    fn an_action_without_a_trace_is_not_traced_and_later_steps_are() {
+        let lines = std::rc::Rc::new(RefCell::new(Vec::new()));
+        start_trace();
+        let kept = lines.clone();
+        redirect_trace(move |line| kept.borrow_mut().push(line.to_owned()));
+        trace(&"one");
+        without_trace(|| trace(&"two"));
+        trace(&"three");
+        stop_trace();
+        let lines = lines.borrow();
+        let ends: Vec<&str> =
+            lines.iter().filter_map(|line| line.split(' ').next_back()).collect();
+        assert_eq!(ends, ["one", "three"]);
     }
 }
