@@ -22,8 +22,8 @@ pub(crate) struct Args {
 }
 
 /// The lanes.
-pub(crate) const NAMES: [&str; 6] =
-    ["unit", "laboratory", "generate", "runner", "images", "grade"];
+pub(crate) const NAMES: [&str; 7] =
+    ["unit", "laboratory", "generate", "runner", "images", "learner", "grade"];
 
 /// The arguments of cargo for a lane.
 fn arguments(name: &str) -> &'static [&'static str] {
@@ -46,7 +46,18 @@ fn arguments(name: &str) -> &'static [&'static str] {
             "--test",
             "real",
         ],
-        // These two lanes boot VMs.
+        // The learner's commands share one build directory.
+        "learner" => &[
+            "test",
+            "--package",
+            "xtask",
+            "--test",
+            "learner",
+            "--",
+            "--test-threads",
+            "1",
+        ],
+        // The lanes learner, runner and grade boot VMs.
         "runner" => &["test", "--package", "xtask", "--test", "runner"],
         _ => &[
             "test",

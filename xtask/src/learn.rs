@@ -25,6 +25,7 @@ use vm_init::grade::Status;
 
 use crate::grade::row::Row;
 use crate::grade::{VmArgs, check};
+use crate::part::Part;
 use tasks::Task;
 use workspace::{STARTED, mine};
 
@@ -42,6 +43,10 @@ pub(crate) struct StartArgs {
     /// pass with the book's code
     #[arg(long)]
     check: bool,
+
+    /// Check only a part of the tasks, such as 2/4: the second of four parts
+    #[arg(long, value_name = "K/N", requires = "check")]
+    part: Option<Part>,
 
     #[command(flatten)]
     which: VmArgs,

@@ -9,6 +9,7 @@ use super::tasks::{self, Task};
 use super::workspace::{self, STARTED, mine};
 use super::{StartArgs, explain, put, repository, update, verify};
 use crate::checkout::root;
+use crate::minimum;
 
 /// `cargo xtask start`: write the workspace, or add a chapter to it. Nothing that the
 /// learner wrote is changed.
@@ -20,7 +21,11 @@ pub(crate) fn start(args: &StartArgs) -> Result<()> {
         return updated();
     }
     let Some(chapter) = &args.chapter else {
-        return verify::verify(&tasks::all()?, &args.which);
+        let all = tasks::all()?;
+        let chosen = args.part.map_or(all.clone(), |part| part.of(all));
+        let result = verify::verify(&chosen, &args.which);
+        minimum::check_part("tasks", args.part, chosen.len(), 0)?;
+        return result;
     };
     let tasks = tasks::of(chapter)?;
     if args.check {

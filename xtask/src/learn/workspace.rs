@@ -17,9 +17,10 @@ use crate::command::cargo;
 /// The files besides the crates.
 const FILES: [&str; 3] = ["Cargo.toml", "Cargo.lock", ".rustfmt.toml"];
 
-/// The learner's directory, beside the book's code.
+/// The learner's directory: `$MYDOCKER_MINE`, or `mine` beside the book's code.
 pub(super) fn mine() -> PathBuf {
-    root().join("mine")
+    let chosen = std::env::var_os("MYDOCKER_MINE").filter(|it| !it.is_empty());
+    chosen.map_or_else(|| root().join("mine"), PathBuf::from)
 }
 
 /// The chapters that a chapter's program is built from, and the chapter itself.
