@@ -11,6 +11,6 @@ use crate::Entry;
 
 /// All the checks, in the order of the book.
 pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
-    let parts = [images::ALL, lives::ALL, networks::ALL, registries::ALL];
-    kernel::all().chain(parts.into_iter().flatten())
+    let parts = [lives::ALL, networks::ALL, registries::ALL];
+    kernel::all().chain(images::all()).chain(parts.into_iter().flatten())
 }

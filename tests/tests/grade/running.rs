@@ -104,12 +104,22 @@ impl<'a> Running<'a> {
                 // A process that has ended meanwhile is no error.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            matches!(self.child.try_wait(), Ok(Some(_))).then_some(())
+            self.has_ended().then_some(())
         });
         if ended.is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.kill();
         }
+    }
+
+    /// Kill the program, but not the processes that it has started.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Whether the program has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     /// Wait for its end.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use blackbox::{cgroup_roots, living};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::Entry;
@@ -40,12 +41,17 @@ struct Places {
     v1: PathBuf,
 }
 
+/// The root group of cgroup v2.
+pub(super) fn v2() -> Result<PathBuf, Trouble> {
+    let is_v2 = |root: &PathBuf| root.join("cgroup.controllers").exists();
+    let root = cgroup_roots().into_iter().find(is_v2);
+    root.ok_or_else(|| Trouble::skip("no cgroup v2 is mounted"))
+}
+
 /// Call `then` with the places of the group. Remove the group afterwards, in spite of any
 /// mistake of the program.
 fn group(room: &Room, then: impl FnOnce(&Places) -> Outcome) -> Outcome {
-    let is_v2 = |root: &PathBuf| root.join("cgroup.controllers").exists();
-    let root = cgroup_roots().into_iter().find(is_v2);
-    let root = root.ok_or_else(|| Trouble::skip("no cgroup v2 is mounted"))?;
+    let root = v2()?;
     let v1 = room.path("freezer").join(DIRECTORY);
     let places = Places { v2: root.join(DIRECTORY), v1 };
     let outcome = then(&places);
@@ -65,19 +71,36 @@ fn two_hierarchies(room: &Room, then: impl FnOnce(&Places) -> Outcome) -> Outcom
         remove(&places.v1);
         outcome
     });
+    // If removed groups still exist in the kernel, umount(2) leaves the hierarchy behind.
+    wait_within(WAIT, || only_root_group().then_some(()));
     umount2(&at, MntFlags::MNT_DETACH).expect("umount2(2)");
     outcome
 }
 
+/// Whether the freezer's hierarchy has only its root group. Ended processes that nobody
+/// waits for keep their groups, so they are reaped.
+fn only_root_group() -> bool {
+    let any = Pid::from_raw(-1);
+    let alive = WaitStatus::StillAlive;
+    while waitpid(any, Some(WaitPidFlag::WNOHANG)).is_ok_and(|it| it != alive) {}
+    let table = fs::read_to_string("/proc/cgroups").expect("read(2)");
+    let line = table.lines().find(|line| line.starts_with("freezer\t"));
+    // NAME HIERARCHY GROUPS ENABLED
+    line.is_none_or(|line| line.split('\t').nth(2) == Some("1"))
+}
+
+/// The time within which the kernel must have removed a group.
+const WAIT: Duration = Duration::from_secs(5);
+
 /// Remove a group, the groups inside it and their processes.
-fn remove(place: &Path) {
+pub(super) fn remove(place: &Path) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove(&entry.path());
         }
     }
     let _ = fs::write(place.join("freezer.state"), "THAWED");
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + WAIT;
     while place.exists() && fs::remove_dir(place).is_err() && Instant::now() < end {
         let members = fs::read_to_string(place.join("cgroup.procs"));
         for pid in members.unwrap_or_default().lines() {
@@ -96,12 +119,12 @@ fn create(room: &Room, name: &str, controllers: &str) -> Outcome {
 }
 
 /// A process of the check, outside of all groups.
-fn process() -> Child {
+pub(super) fn process() -> Child {
     let mut command = Command::new("sleep");
     command.arg("1000").stdin(Stdio::null()).spawn().expect("fork(2)")
 }
 
-fn end(mut process: Child) {
+pub(super) fn end(mut process: Child) {
     let _ = process.kill();
     let _ = process.wait();
 }
