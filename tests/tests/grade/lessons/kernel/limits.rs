@@ -161,14 +161,17 @@ fn is_killed(process: &mut Child) -> Outcome {
 /// container must kill it, because the kernel does not: it is not in the container's PID
 /// namespace.
 fn outsider(room: &Room, inner: &str) -> Outcome {
-    let mut process = process();
-    let pid = process.id().to_string();
+    let mut outsider = None;
     let outcome = container(room, &["-pids", "20"], |group| {
         let inner = group.join(inner);
         fs::create_dir_all(&inner).expect("mkdir(2)");
-        fs::write(inner.join("cgroup.procs"), &pid).expect("write(2)");
+        let process = process();
+        let pid = process.id().to_string();
+        fs::write(inner.join("cgroup.procs"), pid).expect("write(2)");
+        outsider = Some(process);
         Ok(())
     });
+    let Some(mut process) = outsider else { return outcome };
     let outcome = outcome.and_then(|()| is_killed(&mut process));
     end(process);
     outcome
