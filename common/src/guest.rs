@@ -106,12 +106,30 @@ impl GuestRoot {
     /// # Source
     /// openat2(2), "RESOLVE_IN_ROOT"
     pub fn find(&self, guest: &Path) -> Result<Option<GuestFile>> {
-        match self.open_in_root(guest) {
-            Err(Errno::ENOENT) => Ok(None),
-            found => Ok(Some(GuestFile(
-                found.untraced(|| self.shown("openat2(2)", guest))?,
-            ))),
+        let relative = guest.strip_prefix("/").unwrap_or(guest);
+        let path =
+            if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        loop {
+            match openat2(&self.fd, path, how) {
+                // EAGAIN: a concurrent rename prevents the kernel from checking that
+                // `..` stayed inside the root.
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(Errno::ENOENT) => return Ok(None),
+                opened => {
+                    let fd = opened.untraced(|| self.shown("openat2(2)", guest))?;
+                    return Ok(Some(GuestFile(fd)));
+                }
+            }
         }
+    }
+
+    /// Like [`GuestRoot::find`], but a missing file is an error.
+    fn existing(&self, guest: &Path) -> Result<GuestFile> {
+        let found = self.find(guest)?.ok_or(Errno::ENOENT);
+        found.untraced(|| self.shown("openat2(2)", guest))
     }
 
     /// The file at a guest path. If it is missing, it is created, with all its
@@ -178,12 +196,9 @@ impl GuestRoot {
         let mut todo: VecDeque<OsString> = names(guest).collect();
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
-            let parent = self
-                .open_in_root(&here)
-                .untraced(|| self.shown("openat2(2)", &here))?;
+            let parent = self.existing(&here)?;
             if name == ".." {
                 // `..` is only valid after a directory.
-                let parent = GuestFile(parent);
                 if !parent.is_directory()? {
                     return Err(Errno::ENOTDIR)
                         .untraced(|| self.shown("openat2(2)", &here));
@@ -210,42 +225,33 @@ impl GuestRoot {
                 // The component exists, and it is not a symlink.
                 Err(Errno::EINVAL) => here.push(name),
                 Err(Errno::ENOENT) => {
-                    let path = here.join(&name);
-                    if todo.is_empty() && kind == Kind::File {
-                        create(&parent, &name)
-                            .step(|| self.shown("open(2) O_CREAT", &path))?;
-                    } else {
-                        let mode = Mode::from_bits_truncate(0o755);
-                        mkdirat(&parent, name.as_os_str(), mode)
-                            .step(|| self.shown("mkdir(2)", &path))?;
-                    }
-                    here = path;
+                    here.push(name);
+                    let is_last = todo.is_empty();
+                    let kind = if is_last { kind } else { Kind::Directory };
+                    self.add(&parent, &here, kind)?;
                 }
                 Err(errno) => {
                     return Err(errno).untraced(|| self.shown("readlink(2)", guest));
                 }
             }
         }
-        let place =
-            self.open_in_root(&here).untraced(|| self.shown("openat2(2)", &here))?;
-        Ok(GuestFile(place))
+        self.existing(&here)
     }
 
-    fn open_in_root(&self, guest: &Path) -> nix::Result<OwnedFd> {
-        let relative = guest.strip_prefix("/").unwrap_or(guest);
-        let path =
-            if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        loop {
-            // EAGAIN: a concurrent rename prevents the kernel from checking that
-            // `..` stayed inside the root.
-            match openat2(&self.fd, path, how) {
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                opened => return opened,
+    /// Create the last component of this guest path, which is in the directory
+    /// `parent`.
+    fn add(&self, parent: &GuestFile, path: &Path, kind: Kind) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        match kind {
+            Kind::File => {
+                create(parent, name).step(|| self.shown("open(2) O_CREAT", path))?;
+            }
+            Kind::Directory => {
+                let mode = Mode::from_bits_truncate(0o755);
+                mkdirat(parent, name, mode).step(|| self.shown("mkdir(2)", path))?;
             }
         }
+        Ok(())
     }
 
     fn shown(&self, call: &str, guest: &Path) -> String {

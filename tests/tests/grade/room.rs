@@ -144,7 +144,8 @@ pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
     wait_within(TIMEOUT, look)
 }
 
-fn wait_within<T>(
+/// Wait until `look` returns a value, at most as long as `limit`.
+pub(crate) fn wait_within<T>(
     limit: Duration,
     mut look: impl FnMut() -> Option<T>,
 ) -> Option<T> {

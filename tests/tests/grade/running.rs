@@ -7,12 +7,18 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::ended::Ended;
 use crate::outcome::{Outcome, Trouble};
-use crate::room::{Room, wait_for};
+use crate::room::{Room, wait_for, wait_within};
 
 /// A run that takes longer counts as a hang.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The time within which it must end after its processes were killed.
+const STOPPING: Duration = Duration::from_secs(10);
 
 /// The number of bytes of output that are checked.
 const OUTPUT: u64 = 64 << 10;
@@ -87,6 +93,33 @@ impl<'a> Running<'a> {
         }
         let actual = format!("hang: it had not come when time was up, but {out:?}");
         Trouble::fail(expected, actual)
+    }
+
+    /// Kill the processes that it has started, so that it ends. Kill it too if it does
+    /// not end then. Its result does not matter.
+    pub(crate) fn stop(mut self) {
+        let own = self.pid();
+        let ended = wait_within(STOPPING, || {
+            for pid in blackbox::living().into_keys().filter(|pid| *pid != own) {
+                // A process that has ended meanwhile is no error.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            self.has_ended().then_some(())
+        });
+        if ended.is_none() {
+            self.kill();
+        }
+    }
+
+    /// Kill the program, but not the processes that it has started.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Whether the program has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     /// Wait for its end.

@@ -13,28 +13,15 @@ use crate::learn::section::{BEGIN, END, chapters, section};
 
 /// The pages of chapters that do not have the frame yet.
 const WITHOUT_FRAME: &[&str] = &[
-    "ch02-cgroups",
-    "ch02-setns",
-    "ch02-union",
-    "ch03-limits",
     "ch04-commit",
-    "ch04-image",
     "ch04-save",
     "ch04-tar",
-    "ch04-volume",
     "ch05-attach",
-    "ch05-detach",
-    "ch05-env",
-    "ch05-exec",
     "ch05-init",
     "ch05-logs",
     "ch05-ps",
     "ch05-rm",
-    "ch05-stop",
-    "ch06-connect",
-    "ch06-ports",
     "ch07-pull",
-    "ch07-registry",
     "ch07-system",
     "mydocker",
 ];
