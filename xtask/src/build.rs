@@ -86,6 +86,18 @@ pub(crate) fn build_exercises(chapters: &[&str], program: &str) -> Result<Built>
     run(build, &format!("building {}the checks", list(chapters)))
 }
 
+/// Build only one chapter for the VM, in the same way.
+///
+/// # Errors
+/// cargo fails.
+pub(crate) fn build_one(chapter: &str) -> Result<Built> {
+    let mut build = cargo();
+    build.args(["build", "--package", "blackbox", "--package", "vm-init"]);
+    build.args(["--package", chapter, "--bin", "probe", "--bin", "vm-init"]);
+    build.args(["--bin", chapter]);
+    run(build, &format!("building {chapter}"))
+}
+
 /// The names, each with "and" after it.
 fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("{name} and ")).collect()

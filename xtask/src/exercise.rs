@@ -78,13 +78,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             });
             Ok(())
         }
-        false => bail!("not solved yet: the page of the chapter has a hint"),
+        false => {
+            let row = rows.iter().find(|it| it.answer.status != Status::Pass);
+            let page = row.map_or("", |row| chapter(&row.check.group));
+            bail!("not solved yet: book/src/{page}.md has a hint")
+        }
     }
 }
 
-/// The first command of the check, as the learner runs it on this machine.
+/// The command of the check that needs the solution, as the learner runs it on this
+/// machine. A directory of the VM does not exist here.
 fn by_cargo(row: &Row) -> Option<String> {
-    let command = row.answer.commands.first()?;
+    let is_new = |command: &&String| {
+        let word = row.check.before.trim_matches(['\'', '"']);
+        !word.is_empty() && command.contains(word)
+    };
+    let mut commands = row.answer.commands.iter();
+    let command = commands.clone().find(is_new).or_else(|| commands.next())?;
+    if command.contains("/.tmp") {
+        return Some(format!("cargo run -q -p {}", chapter(&row.check.group)));
+    }
     let command = command.strip_prefix(place::CHAPTERS)?.strip_prefix('/')?;
     let (chapter, words) = command.split_once(' ').unwrap_or((command, ""));
     Some(format!("cargo run -q -p {chapter} -- {words}"))
@@ -123,7 +136,10 @@ fn select(all: &[Check], names: &[String]) -> Result<Vec<Check>> {
 }
 
 /// "did you mean ...?", if one of the known names is similar.
-fn nearest<'a>(known: impl Iterator<Item = &'a str>, name: &str) -> String {
+pub(crate) fn nearest<'a>(
+    known: impl Iterator<Item = &'a str>,
+    name: &str,
+) -> String {
     let rated = known.map(|known| (strsim::damerau_levenshtein(known, name), known));
     // If two names are equally similar, suggest the exercise, not its chapter.
     match rated.min_by_key(|(distance, known)| (*distance, Reverse(known.len()))) {

@@ -63,12 +63,10 @@ pub(crate) struct TryArgs {
 
 #[derive(clap::Args)]
 pub(crate) struct TaskArgs {
-    /// The number of the task [default: the first one that is not written]
-    task: Option<usize>,
-
-    /// The chapter [default: the one that was started last]
-    #[arg(long)]
-    chapter: Option<String>,
+    /// The chapter [default: the one that was started last] and the number of the task
+    /// [default: the first one that is not solved]
+    #[arg(num_args = 0..=2, value_names = ["CHAPTER", "TASK"])]
+    words: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -120,13 +118,20 @@ pub(crate) fn attempt(args: &TryArgs) -> Result<()> {
         }
     }
     let Some(next) = next else {
-        println!("\n{chapter}: all {} tasks are solved", tasks.len());
-        println!("run your code: cd mine; cargo run -q -p {chapter} -- --help");
+        println!("\n{chapter}: solved, {}", progress::counted(tasks.len()));
+        println!(
+            "run your code: cd mine; cargo run -p {chapter} -- run sh (the first build takes \
+             a minute)"
+        );
         return Ok(());
     };
     println!();
     explain(next)?;
-    bail!("{} of {} tasks are solved", written.len(), tasks.len());
+    bail!(
+        "{} of {} tasks are solved: the next one is above",
+        written.len(),
+        tasks.len()
+    );
 }
 
 /// Print the result of a task.
@@ -168,14 +173,21 @@ fn chosen(chapter: Option<&str>) -> Result<String> {
 
 /// The task with this number, or the first one that is not solved.
 fn task(args: &TaskArgs) -> Result<Task> {
-    let chapter = chosen(args.chapter.as_deref())?;
+    let (mut number, mut chapter) = (None, None);
+    for word in &args.words {
+        match word.parse::<usize>() {
+            Ok(found) => number = Some(found),
+            Err(_) => chapter = Some(word.as_str()),
+        }
+    }
+    let chapter = chosen(chapter)?;
     let tasks = tasks::of(&chapter)?;
-    if let Some(number) = args.task {
+    if let Some(number) = number {
         let count = tasks.len();
         let found = tasks.into_iter().find(|task| task.number == number);
         return found.with_context(|| {
             format!(
-                "{chapter} has the tasks 1 to {count}: there is no task {number}"
+                "there is no task {number}: the tasks of {chapter} are 1 to {count}"
             )
         });
     }

@@ -17,12 +17,13 @@ use rustix::termios::tcgetwinsize;
 use vm_init::wire::Stream;
 use vm_init::{Event, How, Order, Size};
 
-use crate::build::build;
+use crate::build::{build, build_one};
 use crate::checkout::expect_chapter;
 use crate::mutex::lock;
 use crate::set;
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::{Line, Machine, Word};
+use crate::vm::tree::Tree;
 use crate::vm::{Cgroup, qemu, say};
 
 /// The options that choose a VM.
@@ -55,6 +56,10 @@ pub(crate) struct ShellArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = "\
+Options of the program follow its name:
+  cargo xtask run ch04-volume -- run -ti -v /tmp/v:/test sh
+A directory after -v is one of the VM: it has no files of this machine.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     which: VmArgs,
@@ -74,12 +79,14 @@ pub(crate) fn shell(args: ShellArgs) -> Result<ExitCode> {
         let script = format!("{chapter} run --help; exec sh -l");
         words = vec!["sh".into(), "-c".into(), script.into()];
     }
-    session(args.which, words)
+    session(args.which, words, None)
 }
 
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     let name = args.program.to_string_lossy().into_owned();
-    if name.starts_with("ch") && name.contains('-') {
+    let is_chapter =
+        name == "mydocker" || name.starts_with("ch") && name.contains('-');
+    if is_chapter {
         expect_chapter(&name)?;
     }
     let volume = |word: &&OsString| {
@@ -92,16 +99,29 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     }
     let mut words = vec![args.program.clone()];
     words.extend(args.arguments);
-    session(args.which, words)
+    session(args.which, words, is_chapter.then_some(&name))
 }
 
-fn session(which: VmArgs, words: Vec<OsString>) -> Result<ExitCode> {
+/// Run the words in a VM that has this chapter, or all chapters.
+fn session(
+    which: VmArgs,
+    words: Vec<OsString>,
+    chapter: Option<&String>,
+) -> Result<ExitCode> {
     let qemu = qemu::find()?;
-    let built = build(&[])?;
+    // A chapter alone is built in seconds, as `cargo run` builds it.
+    let (built, more) = match chapter {
+        Some(chapter) => {
+            let built = build_one(chapter)?;
+            let libraries = built.libraries()?;
+            (built, libraries)
+        }
+        None => (build(&[])?, Tree::default()),
+    };
     let watch = Watch::new()?;
     let accelerator = set::accelerator(which.accel, &qemu)?;
-    let mut set =
-        set::make(&built, &qemu, &which.kernel, which.cgroup, accelerator)?;
+    let (kernel, cgroup) = (&which.kernel, which.cgroup);
+    let mut set = set::make_with(&built, &qemu, kernel, cgroup, accelerator, more)?;
     set.raw_root = which.raw_root;
     let mut vm = set.boot()?;
     say(&set.describe());

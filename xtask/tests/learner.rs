@@ -106,7 +106,7 @@ fn a_chapter_is_started_tried_and_solved() {
     learner.expect(&["compare", "2"], true, &["the same as in the book"]);
     learner.expect(&["compare", "1"], true, &["--- mine", "+++ book"]);
     learner.expect(&["show", "3", "--take"], true, &[]);
-    let solved = ["ch02-uts: all 3 tasks are solved", "cargo run -q -p ch02-uts"];
+    let solved = ["ch02-uts: solved, 3 tasks", "cargo run -p ch02-uts"];
     learner.expect(&["try"], true, &solved);
 
     // A second start changes nothing.
@@ -141,5 +141,5 @@ fn the_first_program_is_typed_in_stages() {
     learner.expect(&["try"], false, &told);
     learner.expect(&["hint"], true, &["task 3: write stage 3", "CLONE_NEWPID"]);
     learner.expect(&["show", "5", "--take"], true, &[]);
-    learner.expect(&["try"], true, &["all 5 tasks are solved"]);
+    learner.expect(&["try"], true, &["ch01-fifty-lines: solved, 5 tasks"]);
 }

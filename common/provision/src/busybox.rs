@@ -109,7 +109,7 @@ fn fetch_from(places: &Places, state: &State, anew: bool) -> Result<Image> {
         return Ok(image);
     }
     if !anew {
-        say(&format!("the image is not in {} yet", state.root().display()));
+        say(&format!("creating the image in {}", state.root().display()));
     }
     sweep(&layers)?;
     // A unique name: the package manager of a killed fetch may still work in its

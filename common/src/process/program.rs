@@ -22,6 +22,10 @@ use crate::process::safe_binary;
 /// execve(2).
 const MAX_INTERPRETERS: usize = 5;
 
+/// The hint if a program does not exist in a root filesystem that is not the host's.
+const OWN_ROOT: &str = "\nhint: the container has its own root filesystem: only the \
+                        programs of its image exist in it";
+
 /// The arguments of execve(2), prepared before the clone.
 pub(crate) struct Program {
     arguments: Vec<CString>,
@@ -116,7 +120,10 @@ impl Program {
                     let path: Vec<_> =
                         self.path.iter().map(|p| p.display().to_string()).collect();
                     let path = path.join(":");
-                    let hint = hint_of_callers_path(name).unwrap_or_default();
+                    let hint = match self.forbidden.is_empty() {
+                        true => hint_of_callers_path(name).unwrap_or_default(),
+                        false => OWN_ROOT.to_owned(),
+                    };
                     format!("exec {shown}: not found in PATH={path}{hint}")
                 },
             })

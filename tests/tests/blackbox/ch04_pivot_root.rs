@@ -391,7 +391,7 @@ fn the_error_lists_all_tried_sources_if_there_is_no_busybox() {
         run.args(["run", "true"]).assert().code(125).get_output().stderr.clone();
     let said = String::from_utf8(out).unwrap();
     assert_snapshot!(said.replace(empty.to_str().unwrap(), "STATE"), @"
-    busybox: the image is not in STATE yet
+    busybox: creating the image in STATE
     error: no busybox found; tried:
       a static busybox in PATH: not found
       apt-get download busybox-static: apt-get not found

@@ -38,6 +38,11 @@ pub(super) fn note(chapter: &str, solved: &[usize]) -> Result<()> {
     workspace::put(&mine().join(SOLVED), text.as_bytes())
 }
 
+/// `1 task`, `2 tasks`.
+pub(super) fn counted(tasks: usize) -> String {
+    format!("{tasks} task{}", if tasks == 1 { "" } else { "s" })
+}
+
 /// `cargo xtask progress`.
 ///
 /// # Errors
@@ -53,7 +58,7 @@ pub(crate) fn progress() -> Result<()> {
             all.iter().filter(|it| it.chapter == chapter).collect();
         let count = tasks.len();
         if !started.iter().any(|name| name == chapter) {
-            println!("{chapter}: not started, {count} tasks");
+            println!("{chapter}: not started, {}", counted(count));
             next = next.or(Some(format!("cargo xtask start {chapter}")));
             continue;
         }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{hole, stage};
 use crate::checkout::root;
+use crate::exercise::nearest;
 
 /// A function that the learner writes, and the checks that turn green.
 #[derive(Clone, Debug, Deserialize)]
@@ -87,7 +88,8 @@ pub(super) fn of(chapter: &str) -> Result<Vec<Task>> {
     if found.is_empty() {
         let mut names: Vec<&str> = all.iter().map(|task| &*task.chapter).collect();
         names.dedup();
-        bail!("{chapter} has no tasks: expected one of {}", names.join(", "));
+        let near = nearest(names.iter().copied(), chapter);
+        bail!("{chapter} has no tasks: {near}expected one of {}", names.join(", "));
     }
     Ok(found)
 }
@@ -207,7 +209,7 @@ impl Task {
             return Ok(text.trim() == EMPTY.trim());
         }
         hole::is_empty(text, &self.function, &self.error())
-            .with_context(|| self.path().display().to_string())
+            .with_context(|| format!("mine/{}", self.path().display()))
     }
 
     /// The book's version of the file at this task, without the marks of excerpts.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -185,18 +186,44 @@ pub(super) fn build(from: &Path, chapter: &str, holes: &[Task]) -> Result<PathBu
     // these, because both have the same paths in their workspaces.
     build.current_dir(&checkout).env("CARGO_TARGET_DIR", directory.join("target"));
     build.args(["build", "--package", chapter, "--bin", chapter]);
-    build.args(["--message-format", "json-render-diagnostics"]);
+    let format = match std::io::stderr().is_terminal() {
+        true => "json,json-diagnostic-rendered-ansi",
+        false => "json",
+    };
+    build.args(["--message-format", format]);
     let output = build.stderr(std::process::Stdio::inherit()).output();
     let output = output.step(|| "execve(2) cargo")?;
-    ensure!(output.status.success(), "your code is not compiled yet: see above");
     let lines = output.stdout.split(|byte| *byte == b'\n');
-    let messages =
-        lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let messages: Vec<Value> =
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    for message in &messages {
+        if let Some(text) = message["message"]["rendered"].as_str() {
+            eprint!("{}", in_workspace(text));
+        }
+    }
+    ensure!(output.status.success(), "your code is not compiled yet: see above");
     let program = messages
+        .iter()
         .filter(|message| message["target"]["name"] == chapter)
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back();
     program.with_context(|| format!("cargo built no {chapter}"))
+}
+
+/// A message of the compiler about the copy, with the paths of the learner's files.
+fn in_workspace(message: &str) -> String {
+    let lines = message.split_inclusive('\n').map(|line| {
+        match line.find("--> ").or_else(|| line.find("::: ")) {
+            Some(at) => {
+                let (mark, path) = line.split_at(at + 4);
+                let is_learners =
+                    ["chapters/", "common/"].iter().any(|it| path.starts_with(it));
+                format!("{mark}{}{path}", if is_learners { "mine/" } else { "" })
+            }
+            None => line.to_owned(),
+        }
+    });
+    lines.collect()
 }
 
 /// Make `to` equal to `from`, with the book's bodies in the empty functions. A file that is
@@ -276,6 +303,15 @@ pub(super) const STARTED: &str = ".started";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_of_the_compiler_name_the_learners_files() {
+        let text = "error: x\n  --> chapters/a/src/lib.rs:1:2\n   ::: common/b.rs:3\n \
+                    --> /rustc/c.rs:4\n";
+        let expected = "error: x\n  --> mine/chapters/a/src/lib.rs:1:2\n   ::: \
+                        mine/common/b.rs:3\n --> /rustc/c.rs:4\n";
+        assert_eq!(in_workspace(text), expected);
+    }
 
     #[test]
     fn a_chapter_is_built_from_the_chapters_below_it() {

@@ -123,6 +123,10 @@ pub fn probe(
     let shown = device.display();
     let meta = match File::options().read(true).write(true).open(device) {
         Ok(file) => file.metadata().with_context(|| shown.to_string())?,
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            let remedy = "members of the group kvm may use it, and are faster";
+            return Ok(Err(format!("{shown}: permission denied: {remedy}")));
+        }
         Err(e) => return Ok(Err(format!("{shown}: {e}"))),
     };
     let number = (major(meta.rdev()), minor(meta.rdev()));

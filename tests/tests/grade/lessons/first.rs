@@ -1,4 +1,4 @@
-//! The checks of the stages of chapter 1.
+//! The checks of the stages of chapter 1, and of the domain name of 2.1.
 
 use std::fs;
 
@@ -11,10 +11,17 @@ pub(super) const ALL: &[Entry] = &[
     ("fifty", "the_child_is_pid_1_and_the_command_pid_2", pids, ""),
     ("fifty", "proc_shows_only_the_two_processes", processes, ""),
     ("fifty", "root_is_the_root_directory", root, ""),
+    ("domainname", "the_requested_domain_name_is_set_inside", domain_name, ""),
 ];
 
 fn hostname(room: &mut Room) -> Outcome {
     room.run(&["hostname"]).end()?.prints("maverick\n")
+}
+
+fn domain_name(room: &mut Room) -> Outcome {
+    let file = "/proc/sys/kernel/domainname";
+    let words = ["run", "--domainname", "example.org", "cat", file];
+    room.words(&words).end()?.prints("example.org\n")
 }
 
 fn pids(room: &mut Room) -> Outcome {
