@@ -13,16 +13,6 @@ use crate::learn::section::{BEGIN, END, chapters, section};
 
 /// The pages of chapters that do not have the frame yet.
 const WITHOUT_FRAME: &[&str] = &[
-    "ch04-commit",
-    "ch04-save",
-    "ch04-tar",
-    "ch05-attach",
-    "ch05-init",
-    "ch05-logs",
-    "ch05-ps",
-    "ch05-rm",
-    "ch07-pull",
-    "ch07-system",
     "mydocker",
 ];
 
