@@ -1,6 +1,7 @@
 //! The checks of the learner's tasks, `cargo xtask try`, where they use commands that only
 //! this course's programs have. The checks of a container are those of `capabilities`.
 
+mod groups;
 mod images;
 mod kernel;
 mod lives;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use blackbox::has_controller;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::cgroups::{end, process, remove, v2};
+use super::cgroups::{end, process, remove};
 use crate::Entry;
+use crate::lessons::groups::{own_group, v2};
 use crate::outcome::{Outcome, Trouble, so};
 use crate::room::{Room, wait_within};
 
@@ -35,11 +36,10 @@ fn container(
     flags: &[&str],
     then: impl FnOnce(&Path) -> Outcome,
 ) -> Outcome {
-    let root = v2()?;
     let run = room.sh("echo ready; exec sleep 1000").flags(flags);
     let mut running = run.start()?;
     let found = running.prints("ready").and_then(|()| running.has("sleep"));
-    let found = found.and_then(|pid| Ok((pid, own_group(&root, pid)?)));
+    let found = found.and_then(|pid| Ok((pid, own_group(pid)?)));
     let (pid, group) = match found {
         Ok(found) => found,
         Err(trouble) => {
@@ -58,17 +58,6 @@ fn container(
     let is_gone = so(!group.exists(), &place, actual);
     remove(&group);
     outcome.and(ended.map(|_| ())).and(is_gone)
-}
-
-/// The directory of the group of a process, which is not the root group.
-fn own_group(root: &Path, pid: i32) -> Result<PathBuf, Trouble> {
-    let table = fs::read_to_string(format!("/proc/{pid}/cgroup"));
-    let table = table.unwrap_or_default();
-    let group = table.lines().find_map(|line| line.strip_prefix("0::/"));
-    match group.filter(|group| group.contains("mydocker-")) {
-        Some(group) => Ok(root.join(group)),
-        None => Err(Trouble::fail("the program in a group of its own", table)),
-    }
 }
 
 fn starts(room: &mut Room) -> Outcome {
