@@ -7,6 +7,7 @@ mod kernel;
 mod lives;
 mod networks;
 mod registries;
+mod whiteout;
 
 use crate::Entry;
 

@@ -7,7 +7,6 @@ mod saved;
 mod stores;
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -47,11 +46,6 @@ fn tidy(room: &Room, outcome: Outcome) -> Outcome {
         room.words(&["rmi", name]).end()?;
     }
     outcome
-}
-
-/// Whether this is a whiteout of overlayfs: the device 0, 0.
-fn is_whiteout(about: &fs::Metadata) -> bool {
-    about.file_type().is_char_device() && about.rdev() == 0
 }
 
 /// The number of layers in the state directory, finished or not.

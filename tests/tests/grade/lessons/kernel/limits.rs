@@ -52,9 +52,7 @@ fn container(
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill(2)");
     let ended = running.end();
     let place = format!("no directory {} after the end", group.display());
-    let members = fs::read_to_string(group.join("cgroup.procs"));
-    let members = members.map_or_else(|_| String::new(), |it| it.replace('\n', " "));
-    let actual = format!("it exists, with the processes: {members:?}");
+    let actual = format!("it exists: {}", left(&group));
     let is_gone = so(!group.exists(), &place, actual);
     remove(&group);
     outcome.and(ended.map(|_| ())).and(is_gone)
@@ -68,6 +66,17 @@ fn starts(room: &mut Room) -> Outcome {
     ended.succeeds()?;
     let is = ended.out.contains("0::/mydocker-");
     ended.so(is, "\"0::/mydocker-ID\", the container's own group")
+}
+
+/// The processes in a group, and the groups inside it.
+fn left(group: &Path) -> String {
+    let members = fs::read_to_string(group.join("cgroup.procs"));
+    let members = members.unwrap_or_default();
+    let members: Vec<&str> = members.lines().collect();
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    let inside = entries.filter(|entry| entry.path().is_dir());
+    let inside: Vec<_> = inside.map(|entry| entry.file_name()).collect();
+    format!("processes {members:?}, groups inside {inside:?}")
 }
 
 /// The group's files that these options set, with their values.

@@ -1,9 +1,7 @@
 //! The checks of ch02-union: an overlay, and the copy of all layers.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{
-    FileTypeExt, MetadataExt, PermissionsExt, chown, lchown, symlink,
-};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,6 +10,7 @@ use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use crate::Entry;
 use crate::ended::Ended;
+use crate::lessons::whiteout::is_whiteout;
 use crate::outcome::{Outcome, Trouble, so};
 use crate::room::Room;
 
@@ -101,11 +100,7 @@ fn whiteout(room: &mut Room) -> Outcome {
     write(&trees.bottom().join("a"), "one\n");
     trees.sh(room, "overlay", "rm a; ls")?.prints("")?;
     contains(&trees.bottom().join("a"), "one\n")?;
-    let about = fs::symlink_metadata(trees.upper.join("a"));
-    let is = about
-        .as_ref()
-        .is_ok_and(|about| about.file_type().is_char_device() && about.rdev() == 0);
-    so(is, "a device 0, 0 in the upper directory", format!("{about:?}"))
+    is_whiteout(&trees.upper.join("a"))
 }
 
 fn order(room: &mut Room) -> Outcome {
