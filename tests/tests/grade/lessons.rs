@@ -2,11 +2,13 @@
 //! this course's programs have. The checks of a container are those of `capabilities`.
 
 mod first;
+mod groups;
 mod images;
 mod kernel;
 mod lives;
 mod networks;
 mod registries;
+mod whiteout;
 
 use crate::Entry;
 

@@ -7,12 +7,12 @@ mod saved;
 mod stores;
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::Entry;
-use crate::outcome::{Outcome, Trouble, so};
+use crate::lessons::groups::own_group;
+use crate::outcome::{Outcome, so};
 use crate::room::{Room, wait_within};
 use crate::running::Running;
 
@@ -48,11 +48,6 @@ fn tidy(room: &Room, outcome: Outcome) -> Outcome {
     outcome
 }
 
-/// Whether this is a whiteout of overlayfs: the device 0, 0.
-fn is_whiteout(about: &fs::Metadata) -> bool {
-    about.file_type().is_char_device() && about.rdev() == 0
-}
-
 /// The number of layers in the state directory, finished or not.
 fn layers(room: &Room) -> usize {
     fs::read_dir(room.lab.state().join("layers")).expect("readdir(3)").count()
@@ -76,7 +71,10 @@ fn frozen_during(room: &Room, words: &[&str], kill: bool) -> Outcome {
     let mut running = room.words(&run).start()?;
     let outcome = running.prints("ready").and_then(|()| {
         let pid = running.has("sleep")?;
-        let state = freezer(pid)?;
+        let events = own_group(pid)?.join("cgroup.events");
+        let state = || {
+            fs::read_to_string(&events).is_ok_and(|text| text.contains("frozen 1"))
+        };
         let mut program = room.words(words).start()?;
         let outcome = watch(&mut program, &state, kill);
         program.kill();
@@ -84,18 +82,6 @@ fn frozen_during(room: &Room, words: &[&str], kill: bool) -> Outcome {
     });
     running.stop();
     outcome
-}
-
-/// Whether the group of a process is frozen: a file, and the text that says so.
-fn freezer(pid: i32) -> Result<impl Fn() -> bool, Trouble> {
-    let table = fs::read_to_string(format!("/proc/{pid}/cgroup"));
-    let table = table.unwrap_or_default();
-    let group = table.lines().find_map(|line| line.strip_prefix("0::/"));
-    let Some(group) = group.filter(|group| group.contains("mydocker-")) else {
-        return Err(Trouble::skip("the container has no group of cgroup v2"));
-    };
-    let file = format!("/sys/fs/cgroup/{group}/cgroup.events");
-    Ok(move || fs::read_to_string(&file).is_ok_and(|text| text.contains("frozen 1")))
 }
 
 /// The time within which a container is frozen, and thawed again.

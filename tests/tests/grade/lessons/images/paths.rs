@@ -17,6 +17,17 @@ pub(super) const ALL: &[Entry] = &[
     ("guest-path", "the_target_of_a_dangling_symlink_is_created", dangling, ""),
 ];
 
+/// Make symlinks in the image.
+fn plant(room: &mut Room, links: &[(&str, &str)]) {
+    for (name, target) in links {
+        let link = room.lab.image().join(name);
+        let parent = link.parent().expect("a parent");
+        fs::create_dir_all(parent).expect("mkdir(2)");
+        symlink(target, link).expect("symlink(2)");
+    }
+    room.lab.update_snapshot();
+}
+
 /// Mount a volume with a file at a guest path, and expect the file at another one. The
 /// image has these symlinks.
 fn volume(
@@ -25,10 +36,7 @@ fn volume(
     guest: &str,
     expected: &str,
 ) -> Outcome {
-    for (name, target) in links {
-        symlink(target, room.lab.image().join(name)).expect("symlink(2)");
-    }
-    room.lab.update_snapshot();
+    plant(room, links);
     let host = room.directory("volume");
     fs::write(host.join("file"), "of the volume\n").expect("write(2)");
     let script = format!("cat {expected}/file");
@@ -41,10 +49,7 @@ fn existing(room: &mut Room) -> Outcome {
 }
 
 fn endless(room: &mut Room) -> Outcome {
-    for (name, target) in [("grade", "grade-2"), ("grade-2", "grade")] {
-        symlink(target, room.lab.image().join(name)).expect("symlink(2)");
-    }
-    room.lab.update_snapshot();
+    plant(room, &[("grade", "grade-2"), ("grade-2", "grade")]);
     let host = room.directory("volume");
     let ended = room.run(&["true"]).volume(&host, "/grade/sub", false).end()?;
     ended.exits(125)?;
@@ -61,7 +66,7 @@ const HOST: &str = "/run/grade-host";
 fn absolute(room: &mut Room) -> Outcome {
     fs::create_dir_all(HOST).expect("mkdir(2)");
     let guest = format!("{HOST}/sub");
-    let outcome = volume(room, &[("grade", HOST)], "/grade/sub", &guest);
+    let outcome = volume(room, &[("grade/link", HOST)], "/grade/link/sub", &guest);
     let created = fs::read_dir(HOST).expect("readdir(3)").count();
     fs::remove_dir_all(HOST).expect("rmdir(2)");
     let expected = format!("nothing new in {HOST} of the host");
@@ -80,6 +85,6 @@ fn dot_dot(room: &mut Room) -> Outcome {
 }
 
 fn dangling(room: &mut Room) -> Outcome {
-    let link = ("grade", "/grade-new/../grade-other/place");
-    volume(room, &[link], "/grade", "/grade-other/place")
+    let link = ("grade/link", "../grade-new/../grade-other/place");
+    volume(room, &[link], "/grade/link", "/grade-other/place")
 }

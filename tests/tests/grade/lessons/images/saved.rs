@@ -8,8 +8,9 @@ use oci::{Config, Descriptor, Document, Manifest, media, sha256};
 use serde_json::json;
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::{inside, is_whiteout, layers, ok, one, same_layers, tidy};
+use super::{inside, layers, ok, one, same_layers, tidy};
 use crate::Entry;
+use crate::lessons::whiteout::is_whiteout;
 use crate::outcome::{Outcome, Trouble, so};
 use crate::room::Room;
 
@@ -100,6 +101,9 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(bytes.len() as u64);
         tar.append_data(&mut header, name, *bytes).expect("a tar");
     }
@@ -161,9 +165,7 @@ fn whiteouts(room: &mut Room) -> Outcome {
     let outcome = load(room, Fault::None).and_then(|()| {
         let top = room.lab.layers("first").swap_remove(0);
         let layer = room.lab.state().join("layers").join(top).join("d");
-        let about = fs::symlink_metadata(layer.join("gone"));
-        let is = about.as_ref().is_ok_and(is_whiteout);
-        so(is, "a device 0, 0 at d/gone of the layer", format!("{about:?}"))?;
+        is_whiteout(&layer.join("gone"))?;
         let left = layer.join(".wh.gone").exists();
         so(!left, "no file d/.wh.gone", "it exists")?;
         let new = fs::read_to_string(layer.join("new")).unwrap_or_default();

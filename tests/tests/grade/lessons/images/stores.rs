@@ -137,7 +137,8 @@ fn ordinary(room: &mut Room) -> Outcome {
 }
 
 fn removes(room: &mut Room) -> Outcome {
-    first(
+    let busybox = room.lab.image();
+    let outcome = first(
         room,
         |_| {},
         |image| {
@@ -147,7 +148,15 @@ fn removes(room: &mut Room) -> Outcome {
                 let place = path.display();
                 so(!path.exists(), &format!("no {place}"), "it exists")?;
             }
+            let place = busybox.join("bin/busybox");
+            let expected = "the layer of busybox, which the image busybox uses";
+            so(place.exists(), expected, "it was removed")?;
             inside(room, "busybox", "echo text", "text\n")
         },
-    )
+    );
+    if outcome.is_err() {
+        // Do not list each file of busybox.
+        room.lab.update_snapshot();
+    }
+    outcome
 }

@@ -7,13 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use blackbox::{cgroup_roots, living};
+use blackbox::living;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::Entry;
+use crate::lessons::groups::v2;
 use crate::outcome::{Outcome, Trouble, so};
 use crate::room::{Room, wait_within};
 
@@ -39,13 +40,6 @@ const DIRECTORY: &str = "mydocker-grade";
 struct Places {
     v2: PathBuf,
     v1: PathBuf,
-}
-
-/// The root group of cgroup v2.
-pub(super) fn v2() -> Result<PathBuf, Trouble> {
-    let is_v2 = |root: &PathBuf| root.join("cgroup.controllers").exists();
-    let root = cgroup_roots().into_iter().find(is_v2);
-    root.ok_or_else(|| Trouble::skip("no cgroup v2 is mounted"))
 }
 
 /// Call `then` with the places of the group. Remove the group afterwards, in spite of any

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use blackbox::has_controller;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::cgroups::{end, process, remove, v2};
+use super::cgroups::{end, process, remove};
 use crate::Entry;
+use crate::lessons::groups::{own_group, v2};
 use crate::outcome::{Outcome, Trouble, so};
 use crate::room::{Room, wait_within};
 
@@ -35,11 +36,10 @@ fn container(
     flags: &[&str],
     then: impl FnOnce(&Path) -> Outcome,
 ) -> Outcome {
-    let root = v2()?;
     let run = room.sh("echo ready; exec sleep 1000").flags(flags);
     let mut running = run.start()?;
     let found = running.prints("ready").and_then(|()| running.has("sleep"));
-    let found = found.and_then(|pid| Ok((pid, own_group(&root, pid)?)));
+    let found = found.and_then(|pid| Ok((pid, own_group(pid)?)));
     let (pid, group) = match found {
         Ok(found) => found,
         Err(trouble) => {
@@ -52,23 +52,10 @@ fn container(
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill(2)");
     let ended = running.end();
     let place = format!("no directory {} after the end", group.display());
-    let members = fs::read_to_string(group.join("cgroup.procs"));
-    let members = members.map_or_else(|_| String::new(), |it| it.replace('\n', " "));
-    let actual = format!("it exists, with the processes: {members:?}");
+    let actual = format!("it exists: {}", left(&group));
     let is_gone = so(!group.exists(), &place, actual);
     remove(&group);
     outcome.and(ended.map(|_| ())).and(is_gone)
-}
-
-/// The directory of the group of a process, which is not the root group.
-fn own_group(root: &Path, pid: i32) -> Result<PathBuf, Trouble> {
-    let table = fs::read_to_string(format!("/proc/{pid}/cgroup"));
-    let table = table.unwrap_or_default();
-    let group = table.lines().find_map(|line| line.strip_prefix("0::/"));
-    match group.filter(|group| group.contains("mydocker-")) {
-        Some(group) => Ok(root.join(group)),
-        None => Err(Trouble::fail("the program in a group of its own", table)),
-    }
 }
 
 fn starts(room: &mut Room) -> Outcome {
@@ -79,6 +66,17 @@ fn starts(room: &mut Room) -> Outcome {
     ended.succeeds()?;
     let is = ended.out.contains("0::/mydocker-");
     ended.so(is, "\"0::/mydocker-ID\", the container's own group")
+}
+
+/// The processes in a group, and the groups inside it.
+fn left(group: &Path) -> String {
+    let members = fs::read_to_string(group.join("cgroup.procs"));
+    let members = members.unwrap_or_default();
+    let members: Vec<&str> = members.lines().collect();
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    let inside = entries.filter(|entry| entry.path().is_dir());
+    let inside: Vec<_> = inside.map(|entry| entry.file_name()).collect();
+    format!("processes {members:?}, groups inside {inside:?}")
 }
 
 /// The group's files that these options set, with their values.

@@ -1,9 +1,7 @@
 //! The checks of ch02-union: an overlay, and the copy of all layers.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{
-    FileTypeExt, MetadataExt, PermissionsExt, chown, lchown, symlink,
-};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,6 +10,7 @@ use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use crate::Entry;
 use crate::ended::Ended;
+use crate::lessons::whiteout::is_whiteout;
 use crate::outcome::{Outcome, Trouble, so};
 use crate::room::Room;
 
@@ -53,8 +52,8 @@ impl Trees {
         self.lower.last().expect("a lower directory")
     }
 
-    /// Run a script in the merged tree of this driver.
-    fn sh(&self, room: &Room, driver: &str, script: &str) -> Result<Ended, Trouble> {
+    /// The options for these directories.
+    fn flags(&self, driver: &str) -> Vec<String> {
         let mut flags = vec!["--driver".to_owned(), driver.to_owned()];
         let lower = self.lower.iter().map(|lower| ("--lower", lower));
         for (flag, path) in
@@ -62,6 +61,12 @@ impl Trees {
         {
             flags.extend([flag.to_owned(), path.display().to_string()]);
         }
+        flags
+    }
+
+    /// Run a script in the merged tree of this driver.
+    fn sh(&self, room: &Room, driver: &str, script: &str) -> Result<Ended, Trouble> {
+        let flags = self.flags(driver);
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         room.sh(script).flags(&flags).end()
     }
@@ -95,11 +100,7 @@ fn whiteout(room: &mut Room) -> Outcome {
     write(&trees.bottom().join("a"), "one\n");
     trees.sh(room, "overlay", "rm a; ls")?.prints("")?;
     contains(&trees.bottom().join("a"), "one\n")?;
-    let about = fs::symlink_metadata(trees.upper.join("a"));
-    let is = about
-        .as_ref()
-        .is_ok_and(|about| about.file_type().is_char_device() && about.rdev() == 0);
-    so(is, "a device 0, 0 in the upper directory", format!("{about:?}"))
+    is_whiteout(&trees.upper.join("a"))
 }
 
 fn order(room: &mut Room) -> Outcome {
@@ -125,22 +126,27 @@ fn private(room: &mut Room) -> Outcome {
 
 fn many(room: &mut Room) -> Outcome {
     let mut trees = Trees::new(room);
-    // 60 paths of more than 100 bytes do not fit into a page of 4096 bytes.
-    let long = room.path(&"a-directory-with-a-long-name-".repeat(3));
-    trees.lower = (0..60).map(|n| long.join(n.to_string())).collect();
-    for (number, lower) in trees.lower.iter().enumerate() {
-        write(&lower.join("all"), &number.to_string());
-        write(&lower.join(format!("of-{number}")), "");
+    // A working directory with a long path keeps the command line short. The absolute
+    // paths of 12 layers do not fit into a page of 4096 bytes.
+    let long = room.path(&"long".repeat(50)).join("long".repeat(50));
+    trees.lower = (0..12).map(|n| n.to_string().into()).collect();
+    for name in &trees.lower {
+        let (lower, name) = (long.join(name), name.to_string_lossy());
+        write(&lower.join("all"), &name);
+        write(&lower.join(format!("of-{name}")), "");
     }
     let script = "cat all; echo; ls | wc -l; touch new; pwd; \
                   grep -c /merged /proc/self/mountinfo";
-    let ended = trees.sh(room, "overlay", script)?;
+    let flags = trees.flags("overlay");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let run = room.sh(script).flags(&flags).at(&long.to_string_lossy());
+    let ended = run.end()?;
     ended.succeeds()?;
     let lines: Vec<&str> = ended.out.lines().collect();
-    let right = matches!(*lines, ["0", "61", at, "1"] if at.ends_with("/merged"));
+    let right = matches!(*lines, ["0", "13", at, "1"] if at.ends_with("/merged"));
     ended.so(
         right,
-        "the file \"all\" of layer 0, 61 files, the working directory merged, and one \
+        "the file \"all\" of layer 0, 13 files, the working directory merged, and one \
          mount on it",
     )?;
     so(
