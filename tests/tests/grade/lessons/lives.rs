@@ -1,5 +1,6 @@
 //! The checks of the tasks of chapter 5: the life of a container.
 
+mod detach;
 mod exec;
 mod one;
 
@@ -21,4 +22,12 @@ pub(super) const ALL: &[Entry] = &[
         exec::root_directory,
         "",
     ),
+    ("detach", "the_supervisor_has_a_session_of_its_own", detach::session, ""),
+    ("detach", "the_supervisor_keeps_nothing_of_the_caller", detach::released, ""),
+    ("detach", "standard_input_is_dev_null", detach::standard_input, ""),
+    ("detach", "the_log_has_both_streams", detach::two_streams, ""),
+    ("detach", "half_a_line_is_continued", detach::half_a_line, ""),
+    ("detach", "the_last_output_is_in_the_log", detach::last_words, ""),
+    ("detach", "the_output_goes_to_the_user_and_to_the_log", detach::foreground, ""),
+    ("detach", "only_the_owner_may_read_the_log", detach::private, ""),
 ];
