@@ -3,6 +3,7 @@
 mod detach;
 mod exec;
 mod one;
+mod stop;
 
 use crate::Entry;
 
@@ -30,4 +31,16 @@ pub(super) const ALL: &[Entry] = &[
     ("detach", "the_last_output_is_in_the_log", detach::last_words, ""),
     ("detach", "the_output_goes_to_the_user_and_to_the_log", detach::foreground, ""),
     ("detach", "only_the_owner_may_read_the_log", detach::private, ""),
+    ("stop", "kill_sends_the_signal", stop::signal, ""),
+    ("stop", "kill_of_a_container_that_has_ended_is_an_error", stop::no_process, ""),
+    ("stop", "stop_waits_until_the_program_has_ended", stop::patience, ""),
+    ("stop", "stop_kills_a_program_that_ignores_the_signal", stop::deaf, ""),
+    ("stop", "stop_thaws_a_frozen_container", stop::frozen, ""),
+    ("stop", "wait_returns_after_the_clean_up", stop::cleaned_up, ""),
+    (
+        "stop",
+        "wait_prints_the_exit_status_of_an_earlier_end",
+        stop::after_the_end,
+        "",
+    ),
 ];
