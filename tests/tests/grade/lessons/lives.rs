@@ -1,6 +1,7 @@
 //! The checks of the tasks of chapter 5: the life of a container.
 
 mod detach;
+mod env;
 mod exec;
 mod one;
 mod stop;
@@ -43,4 +44,13 @@ pub(super) const ALL: &[Entry] = &[
         stop::after_the_end,
         "",
     ),
+    ("env", "the_variables_of_a_file_and_of_flags_are_set", env::variables, ""),
+    ("env", "the_working_directory_is_made", env::directory, ""),
+    ("env", "a_relative_working_directory_is_refused", env::relative, ""),
+    ("env", "the_program_has_the_user_and_the_group", env::ids, ""),
+    ("env", "the_home_directory_is_that_of_the_user", env::home, ""),
+    ("env", "the_program_has_the_groups_of_the_user", env::groups, ""),
+    ("env", "the_user_can_open_its_streams", env::streams, ""),
+    ("env", "an_ordinary_user_has_no_capability", env::no_capability, ""),
+    ("env", "the_root_is_read_only_and_a_volume_is_not", env::read_only, ""),
 ];
