@@ -4,6 +4,7 @@ mod detach;
 mod env;
 mod exec;
 mod one;
+mod rm;
 mod stop;
 
 use crate::Entry;
@@ -53,4 +54,11 @@ pub(super) const ALL: &[Entry] = &[
     ("env", "the_user_can_open_its_streams", env::streams, ""),
     ("env", "an_ordinary_user_has_no_capability", env::no_capability, ""),
     ("env", "the_root_is_read_only_and_a_volume_is_not", env::read_only, ""),
+    ("rm", "nothing_of_the_container_is_left", rm::files, ""),
+    ("rm", "a_running_container_is_not_removed", rm::running, ""),
+    ("rm", "force_kills_the_program_first", rm::force, ""),
+    ("rm", "what_a_killed_supervisor_left_is_removed", rm::killed, ""),
+    ("rm", "a_later_run_sweeps_a_dead_container", rm::swept, ""),
+    ("rm", "a_later_run_removes_a_dead_container_of_rm", rm::swept_with_files, ""),
+    ("rm", "only_one_process_sweeps", rm::another_sweeps, ""),
 ];
