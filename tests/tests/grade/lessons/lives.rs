@@ -3,6 +3,7 @@
 mod detach;
 mod env;
 mod exec;
+mod logs;
 mod one;
 mod rm;
 mod stop;
@@ -61,4 +62,10 @@ pub(super) const ALL: &[Entry] = &[
     ("rm", "a_later_run_sweeps_a_dead_container", rm::swept, ""),
     ("rm", "a_later_run_removes_a_dead_container_of_rm", rm::swept_with_files, ""),
     ("rm", "only_one_process_sweeps", rm::another_sweeps, ""),
+    ("logs", "follow_shows_new_output_and_ends", logs::follow, ""),
+    ("logs", "follow_misses_no_output", logs::many, ""),
+    ("logs", "follow_sleeps_while_there_is_no_output", logs::idle, ""),
+    ("logs", "each_stream_goes_to_its_stream", logs::streams, ""),
+    ("logs", "parts_of_a_line_are_one_line", logs::whole_lines, ""),
+    ("logs", "since_leaves_out_earlier_output", logs::since, ""),
 ];
