@@ -5,6 +5,7 @@ mod env;
 mod exec;
 mod logs;
 mod one;
+mod ps;
 mod rm;
 mod stop;
 
@@ -68,4 +69,9 @@ pub(super) const ALL: &[Entry] = &[
     ("logs", "each_stream_goes_to_its_stream", logs::streams, ""),
     ("logs", "parts_of_a_line_are_one_line", logs::whole_lines, ""),
     ("logs", "since_leaves_out_earlier_output", logs::since, ""),
+    ("ps", "a_running_container_has_its_pid", ps::running, ""),
+    ("ps", "a_container_that_has_ended_has_its_exit_status", ps::ended, ""),
+    ("ps", "a_container_without_supervisor_is_dead", ps::dead, ""),
+    ("ps", "two_lists_do_not_disturb_each_other", ps::two_lists, ""),
+    ("ps", "the_newest_container_is_first", ps::newest_first, ""),
 ];
