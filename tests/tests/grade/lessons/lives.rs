@@ -3,6 +3,7 @@
 mod detach;
 mod env;
 mod exec;
+mod init;
 mod logs;
 mod one;
 mod ps;
@@ -74,4 +75,11 @@ pub(super) const ALL: &[Entry] = &[
     ("ps", "a_container_without_supervisor_is_dead", ps::dead, ""),
     ("ps", "two_lists_do_not_disturb_each_other", ps::two_lists, ""),
     ("ps", "the_newest_container_is_first", ps::newest_first, ""),
+    ("init", "the_program_is_the_child_of_pid_1", init::number, ""),
+    ("init", "pid_1_ends_as_the_program_does", init::exit_status, ""),
+    ("init", "pid_1_forwards_signals", init::signal, ""),
+    ("init", "pid_1_reaps_orphans", init::orphans, ""),
+    ("init", "pid_1_has_no_open_files", init::closed, ""),
+    ("init", "pid_1_has_a_session_of_its_own", init::session, ""),
+    ("init", "the_program_is_noted", init::noted, ""),
 ];
