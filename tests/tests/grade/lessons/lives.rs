@@ -1,5 +1,6 @@
 //! The checks of the tasks of chapter 5: the life of a container.
 
+mod attach;
 mod detach;
 mod env;
 mod exec;
@@ -82,4 +83,20 @@ pub(super) const ALL: &[Entry] = &[
     ("init", "pid_1_has_no_open_files", init::closed, ""),
     ("init", "pid_1_has_a_session_of_its_own", init::session, ""),
     ("init", "the_program_is_noted", init::noted, ""),
+    ("attach", "the_socket_belongs_to_the_owner", attach::socket, ""),
+    ("attach", "input_and_output_pass_through_a_pipe", attach::pipe, ""),
+    ("attach", "input_and_output_pass_through_a_terminal", attach::terminal, ""),
+    (
+        "attach",
+        "the_detach_keys_leave_the_container_running",
+        attach::detach_keys,
+        "",
+    ),
+    (
+        "attach",
+        "the_log_has_the_output_without_a_client",
+        attach::without_client,
+        "",
+    ),
+    ("attach", "the_terminal_has_the_size_of_the_client", attach::size, ""),
 ];
