@@ -81,45 +81,47 @@ fn init(
     // end when the program closes it). This also closes the pipe at which the
     // program waits.
     sys::close_from(0).untraced(|| "close_range(2) from 0")?;
-    sys::exit_now(serve(program, signals))
+    // The program runs, so nobody reads the reason of a failure.
+    sys::exit_now(serve(program, signals).map_or(RUNTIME_ERROR, Exit::code))
 }
 
 // ANCHOR: serve
-/// Forward signals and reap children until the program has ended. Returns its exit
-/// status.
+/// Forward signals and reap children until the program has ended. Returns how it
+/// ended.
 ///
 /// A process that loses its parent becomes a child of PID 1, and a child that has
 /// ended stays a zombie until its parent waits for it.
 ///
 /// # Source
 /// pid_namespaces(7), "The namespace init process"
-fn serve(program: Pid, signals: &SigSet) -> u8 {
+fn serve(program: Pid, signals: &SigSet) -> Result<Exit> {
     loop {
         match signals.wait() {
             // Several pending SIGCHLD are merged into one.
             Ok(Signal::SIGCHLD) => {
-                if let Some(how) = reap(program) {
-                    return how.code();
+                if let Some(how) = reap(program)? {
+                    return Ok(how);
                 }
             }
             // A program that has ended ignores the signal; this is not an error.
             Ok(signal) => drop(kill(program, signal)),
             Err(Errno::EINTR) => {}
-            Err(_) => return RUNTIME_ERROR,
+            Err(errno) => return Err(errno).untraced(|| "sigwait(3)"),
         }
     }
 }
 
 /// Reap all children that have ended. Returns how the program ended, if it did.
-fn reap(program: Pid) -> Option<Exit> {
+fn reap(program: Pid) -> Result<Option<Exit>> {
     let mut how = None;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             // More children than the program may have ended.
             Ok(status) if status.pid() == Some(program) => how = Some(status.into()),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return how,
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(how),
             // An orphan of another process.
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).untraced(|| "waitpid(2)"),
         }
     }
 }

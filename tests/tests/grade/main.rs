@@ -9,6 +9,7 @@ mod ended;
 mod exercises;
 mod lessons;
 mod outcome;
+mod process;
 mod room;
 mod running;
 mod subject;

@@ -96,6 +96,18 @@ impl Room {
             .replace("{scratch}", &self.lab.dir().to_string_lossy())
     }
 
+    /// The directory of the only container.
+    pub(crate) fn container(&self) -> Option<PathBuf> {
+        let mut all = fs::read_dir(self.lab.state().join("containers")).ok()?;
+        Some(all.next()?.ok()?.path())
+    }
+
+    /// The text of the log of the only container.
+    pub(crate) fn log(&self) -> String {
+        let log = self.container().map(|it| it.join("log")).unwrap_or_default();
+        fs::read_to_string(log).unwrap_or_default()
+    }
+
     /// A command of the ordinary user, with a home directory.
     pub(crate) fn user_command(&self) -> Command {
         // This creates the home directory, and copies the probe so that the user can

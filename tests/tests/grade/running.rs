@@ -123,8 +123,13 @@ impl<'a> Running<'a> {
     }
 
     /// Wait for its end.
-    pub(crate) fn end(mut self) -> Result<Ended, Trouble> {
-        let end = Instant::now() + LIMIT;
+    pub(crate) fn end(self) -> Result<Ended, Trouble> {
+        self.end_within(LIMIT)
+    }
+
+    /// Wait for its end, but not longer than this.
+    pub(crate) fn end_within(mut self, limit: Duration) -> Result<Ended, Trouble> {
+        let end = Instant::now() + limit;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("waitpid(2)") {
                 break status;
@@ -134,7 +139,7 @@ impl<'a> Running<'a> {
                 note(self.room, &out, &err);
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                let limit = LIMIT.as_secs();
+                let limit = limit.as_secs();
                 return Err(Trouble::fail(
                     "an end",
                     format!("hang: timed out after {limit} s"),

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use super::GUEST;
 use crate::Entry;
 use crate::outcome::{Outcome, Trouble, so};
+use crate::process::groups;
 use crate::room::Room;
 
 pub(super) const ALL: &[Entry] = &[
@@ -33,18 +34,6 @@ fn memory_controller() -> Outcome {
         true => Ok(()),
         false => Err(Trouble::skip("this kernel has no memory controller")),
     }
-}
-
-/// The directories of the groups of a process, in v1 and v2.
-fn groups(pid: i32) -> Vec<std::path::PathBuf> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let paths: Vec<_> =
-        text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
-    let roots = blackbox::cgroup_roots();
-    let join = |root: &std::path::PathBuf, path: &str| {
-        root.join(path.trim_start_matches('/'))
-    };
-    roots.iter().flat_map(|root| paths.iter().map(|path| join(root, path))).collect()
 }
 
 fn memory(room: &mut Room) -> Outcome {

@@ -45,18 +45,10 @@ fn id_file(room: &mut Room) -> Outcome {
     so(same, &format!("{} in the file", ended.out.trim()), format!("{text:?}"))
 }
 
-/// The text of the log of the only container.
-fn log_text(room: &Room) -> String {
-    let containers = room.lab.state().join("containers");
-    let mut entries = fs::read_dir(containers).expect("readdir(3)");
-    let one = entries.next().expect("a container").expect("readdir(3)");
-    fs::read_to_string(one.path().join("log")).unwrap_or_default()
-}
-
 fn no_log(room: &mut Room) -> Outcome {
     let words = ["run", "--no-log", "--name", "one", "busybox", "echo", "hello"];
     room.words(&words).end()?.prints("hello\n")?;
-    let log = log_text(room);
+    let log = room.log();
     room.words(&["rm", "one"]).end()?.succeeds()?;
     so(log.is_empty(), "nothing in the log", format!("{log:?}"))
 }
@@ -69,7 +61,7 @@ fn stdin_file(room: &mut Room) -> Outcome {
     ended.succeeds()?;
     let gone = room.gone("ch05-detach");
     so(gone, "the container to end", "it runs on")?;
-    let log = log_text(room);
+    let log = room.log();
     room.words(&["rm", "one"]).end()?.succeeds()?;
     so(log.ends_with(" stdout F hello\n"), "hello in the log", format!("{log:?}"))
 }
@@ -91,7 +83,7 @@ fn only(room: &mut Room) -> Outcome {
 
 fn before(room: &mut Room) -> Outcome {
     logged(room, "one", "echo first; sleep 2; echo second")?;
-    let log = log_text(room);
+    let log = room.log();
     let second = log.lines().last().unwrap_or_default();
     let time = second.split(' ').next().unwrap_or_default().to_owned();
     let ended = room.words(&["logs", "--until", &time, "one"]).end();

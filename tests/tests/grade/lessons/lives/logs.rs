@@ -1,0 +1,95 @@
+//! `logs` and `logs -f`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::one::{One, PATIENCE, until};
+use crate::outcome::{Outcome, so};
+use crate::process::stat;
+use crate::room::Room;
+
+/// Print a word, and another one after SIGUSR1.
+const TWO_WORDS: &str =
+    "trap 'echo second; exit' USR1; echo first; while :; do sleep 0.1; done";
+
+pub(super) fn follow(room: &mut Room) -> Outcome {
+    let one = One::detached(room, &[], TWO_WORDS)?;
+    let mut logs = room.words(&["logs", "-f", "one"]).start()?;
+    logs.prints("first\n")?;
+    one.signal(Signal::SIGUSR1)?;
+    logs.prints("second\n")?;
+    // It ends together with the container.
+    logs.end_within(PATIENCE)?.prints("first\nsecond\n")
+}
+
+pub(super) fn many(room: &mut Room) -> Outcome {
+    let script = "trap 'i=0; while [ $i -lt 3000 ]; do echo line $i; \
+                  i=$((i + 1)); done; exit' USR1; echo first; \
+                  while :; do sleep 0.1; done";
+    let one = One::detached(room, &[], script)?;
+    let mut logs = room.words(&["logs", "-f", "one"]).start()?;
+    logs.prints("first\n")?;
+    one.signal(Signal::SIGUSR1)?;
+    let ended = logs.end_within(PATIENCE)?;
+    let count = ended.out.lines().count();
+    let last = ended.out.lines().last().unwrap_or_default().to_owned();
+    let all = count == 3001 && last == "line 2999";
+    so(
+        all,
+        "3001 lines, until the container has ended",
+        format!("{count} lines, the last one is {last:?}"),
+    )
+}
+
+/// The processor time of a process, in clock ticks: 100 in a second.
+fn ticks(pid: i32) -> u64 {
+    let stat = stat(pid);
+    let field = |at: usize| stat.get(at).and_then(|it| it.parse::<u64>().ok());
+    field(11).unwrap_or(0) + field(12).unwrap_or(0)
+}
+
+pub(super) fn idle(room: &mut Room) -> Outcome {
+    let one = One::detached(room, &[], TWO_WORDS)?;
+    let mut logs = room.words(&["logs", "-f", "one"]).start()?;
+    logs.prints("first\n")?;
+    let before = ticks(logs.pid());
+    sleep(Duration::from_secs(2));
+    let used = ticks(logs.pid()).saturating_sub(before);
+    one.signal(Signal::SIGUSR1)?;
+    logs.end_within(PATIENCE)?.prints("first\nsecond\n")?;
+    so(
+        used < 50,
+        "`logs -f` sleeps while there is no output",
+        format!("it used {used} of 200 clock ticks in two seconds"),
+    )
+}
+
+pub(super) fn streams(room: &mut Room) -> Outcome {
+    let _one = One::ended(room, &[], "echo out; echo err >&2")?;
+    let ended = room.words(&["logs", "one"]).end()?;
+    ended.prints("out\n")?;
+    ended.so(ended.err == "err\n", "\"err\" on standard error")
+}
+
+pub(super) fn whole_lines(room: &mut Room) -> Outcome {
+    let script = "trap 'echo \" and more\"; exit' USR1; printf half; \
+                  while :; do sleep 0.1; done";
+    let one = One::detached(room, &[], script)?;
+    until("half a line in the log", || room.log(), || room.log().contains("half"))?;
+    one.signal(Signal::SIGUSR1)?;
+    one.ends()?;
+    room.words(&["logs", "one"]).end()?.prints("half and more\n")?;
+    let ended = room.words(&["logs", "-t", "one"]).end()?;
+    let times = ended.out.matches('Z').count();
+    let right = times == 1 && ended.out.ends_with("Z half and more\n");
+    ended.so(right, "with -t, one time at the beginning of the line")
+}
+
+pub(super) fn since(room: &mut Room) -> Outcome {
+    let _one = One::ended(room, &[], "echo early")?;
+    let later = ["logs", "--since", "2999-01-01T00:00:00Z", "one"];
+    room.words(&later).end()?.prints("")?;
+    room.words(&["logs", "--since", "10m", "one"]).end()?.prints("early\n")
+}
