@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use common::Exit;
@@ -18,8 +19,9 @@ use crate::kind::{KINDS, Kind, flags, for_children, names};
 use crate::list::number;
 
 /// Join the namespaces of a process, or one held namespace, and execute the program.
-/// `target` is a process ID or the name of the held namespace. If `kinds` is empty,
-/// join all of the process's namespaces that differ from the caller's.
+/// `target` is a process ID, the name of the held namespace, or the path of a namespace's
+/// file, which contains a slash. If `kinds` is empty, join all of the process's namespaces
+/// that differ from the caller's.
 ///
 /// # Errors
 /// The process or the name does not exist; EPERM if the caller lacks CAP_SYS_ADMIN
@@ -71,16 +73,21 @@ fn enter_process(
 fn enter_held(name: &str, kinds: &[Kind], words: &[OsString]) -> Result<Exit> {
     if !kinds.is_empty() {
         bail!(
-            "the name {name} stands for one namespace: remove the options that \
-             select kinds"
+            "{name} stands for one namespace: remove the options that select kinds"
         );
     }
-    let name: Name = name.parse().context("expected a process ID or a name")?;
-    let path = hold::path(&name)?;
+    let path = match name.contains('/') {
+        true => PathBuf::from(name),
+        false => {
+            let name: Name =
+                name.parse().context("expected a process ID, a name or a path")?;
+            hold::path(&name)?
+        }
+    };
     let file = File::open(&path)
         .step(|| format!("open(2) {}", path.display()))
         .hint(|errno| {
-            (errno == Errno::ENOENT).then(|| {
+            (errno == Errno::ENOENT && !name.contains('/')).then(|| {
                 format!("no namespace is held under {name}: use hold first")
             })
         })?;

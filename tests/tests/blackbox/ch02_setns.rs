@@ -217,6 +217,36 @@ fn a_pid_namespace_cannot_be_entered_after_its_pid_1_has_ended() {
 
 #[test]
 #[file_serial(machine)]
+fn a_new_namespace_is_held_without_a_process_listed_and_entered_by_its_path() {
+    let lab = Lab::new();
+    let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();
+    call(&["list", "--held"]).success().stdout("NAME            KIND    NUMBER\n");
+    call(&["hold", "mine", "--uts"]).success();
+    let own = std::fs::read_link("/proc/self/ns/uts").unwrap();
+    let inside = call(&["enter", "mine", "readlink", "/proc/self/ns/uts"]).success();
+    let inside = String::from_utf8(inside.get_output().stdout.clone()).unwrap();
+    assert_ne!(inside.trim(), own.to_string_lossy());
+    let number = inside.trim().trim_start_matches("uts:[").trim_end_matches(']');
+    call(&["list", "--held"]).success().stdout(format!(
+        "NAME            KIND    NUMBER\nmine            uts     {number}\n"
+    ));
+    // Its file is a path, like that of a process.
+    let path = lab.state().join("namespaces/mine");
+    call(&["enter", path.to_str().unwrap(), "readlink", "/proc/self/ns/uts"])
+        .success()
+        .stdout(inside.clone());
+    call(&["enter", "/proc/self/ns/uts", "true"]).success();
+    call(&["enter", "/nonexistent/x", "true"]).code(125).stderr(contains("ENOENT"));
+    call(&["release", "mine"]).success();
+    for kind in ["--pid", "--mount", "--user"] {
+        let refused = call(&["hold", "mine", kind]).code(125);
+        refused.stderr(contains("cannot be held without a process"));
+    }
+    call(&["list", "--held"]).success().stdout("NAME            KIND    NUMBER\n");
+}
+
+#[test]
+#[file_serial(machine)]
 fn a_failed_hold_leaves_no_name_behind() {
     let lab = Lab::new();
     let call = |words: &[&str]| lab.chapter("ch02-setns").args(words).assert();

@@ -12,9 +12,7 @@ use crate::checkout::root;
 use crate::learn::section::{BEGIN, END, chapters, section};
 
 /// The pages of chapters that do not have the frame yet.
-const WITHOUT_FRAME: &[&str] = &[
-    "mydocker",
-];
+const WITHOUT_FRAME: &[&str] = &["mydocker"];
 
 /// The headings of a page, in this order. A page may have more.
 const HEADINGS: [&str; 8] = [
