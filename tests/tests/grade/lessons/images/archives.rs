@@ -73,9 +73,11 @@ fn has(entries: &Entries, files: &[(&str, &str)], none: &[&str]) -> Outcome {
         so(right, &expected, format!("{found:?}"))?;
     }
     let bad = entries.iter().find(|it| none.contains(&&*it.0));
-    so(bad.is_none(), &format!("none of {none:?}"), format!("{bad:?}"))?;
+    let bad = bad.map(|it| &*it.0).unwrap_or_default();
+    so(bad.is_empty(), &format!("none of {none:?} in the tar"), bad)?;
     let device = entries.iter().find(|it| it.1 == EntryType::Char);
-    so(device.is_none(), "no whiteout in the tar", format!("{device:?}"))
+    let device = device.map(|it| &*it.0).unwrap_or_default();
+    so(device.is_empty(), "no whiteout in the tar", format!("the device {device}"))
 }
 
 fn upper(room: &mut Room) -> Outcome {
