@@ -33,6 +33,7 @@ pub(super) const ALL: &[Entry] = &[
     ("detach", "the_supervisor_keeps_nothing_of_the_caller", detach::released, ""),
     ("detach", "standard_input_is_dev_null", detach::standard_input, ""),
     ("detach", "the_log_has_both_streams", detach::two_streams, ""),
+    ("detach", "the_supervisor_has_only_the_read_ends", detach::write_ends, ""),
     ("detach", "half_a_line_is_continued", detach::half_a_line, ""),
     ("detach", "the_last_output_is_in_the_log", detach::last_words, ""),
     ("detach", "the_output_goes_to_the_user_and_to_the_log", detach::foreground, ""),

@@ -127,3 +127,20 @@ pub(super) fn private(room: &mut Room) -> Outcome {
     let mode = about.permissions().mode() & 0o777;
     so(mode == 0o600, "the mode 600 of the log", format!("{mode:o}"))
 }
+
+pub(super) fn write_ends(room: &mut Room) -> Outcome {
+    let one = One::detached(room, &[], "exec sleep 1000")?;
+    let (pid, supervisor) = (one.pid()?, one.supervisor()?);
+    let open = |pipe: &str| {
+        let entries = fs::read_dir(format!("/proc/{supervisor}/fd"));
+        let entries = entries.into_iter().flatten().flatten();
+        let names = entries.map(|it| it.file_name().to_string_lossy().into_owned());
+        names.filter(|it| link(supervisor, &format!("fd/{it}")) == pipe).count()
+    };
+    let counts = ["fd/1", "fd/2"].map(|name| open(&link(pid, name)));
+    so(
+        counts == [1, 1],
+        "the supervisor has only the read end of each pipe open",
+        format!("descriptors of these pipes in the supervisor: {counts:?}"),
+    )
+}

@@ -88,9 +88,17 @@ pub(super) fn closed(room: &mut Room) -> Outcome {
 /// 1.
 pub(super) fn noted(room: &mut Room) -> Outcome {
     let one = One::detached(room, &["--init"], "exec sleep 1000")?;
-    let is_sleep = |(_, name): &(i32, String)| name == "sleep";
-    let program = living().into_iter().find(is_sleep).map(|(pid, _)| pid);
-    let program = program.unwrap_or_default();
+    let mut program = 0;
+    until(
+        "the program sleep in the container",
+        || "none".to_owned(),
+        || {
+            let is_sleep = |(_, name): &(i32, String)| name == "sleep";
+            let found = living().into_iter().find(is_sleep);
+            program = found.map_or(0, |(pid, _)| pid);
+            program != 0
+        },
+    )?;
     let locks = one.files().into_iter();
     let lock =
         locks.filter(|it| it.parent().is_some_and(|it| it.ends_with("running")));

@@ -23,10 +23,11 @@ fn trapping<'a>(
     Ok(one)
 }
 
-/// The exit status that `wait` prints.
+/// `wait` prints this exit status.
 fn waits(room: &Room, code: &str) -> Outcome {
-    let waiting = room.words(&["wait", "one"]).start()?;
-    waiting.end_within(PATIENCE)?.prints(&format!("{code}\n"))
+    let ended = room.words(&["wait", "one"]).start()?.end_within(PATIENCE)?;
+    let right = ended.code == 0 && ended.out == format!("{code}\n");
+    ended.so(right, &format!("`wait` prints {code} (137 means SIGKILL)"))
 }
 
 pub(super) fn signal(room: &mut Room) -> Outcome {
