@@ -61,12 +61,13 @@ pub(super) fn orphans(room: &mut Room) -> Outcome {
     let ready = || room.log().ends_with(" ready\n");
     until("a program that has made orphans", || room.log(), ready)?;
     sleep(Duration::from_secs(1));
-    let left = || format!("{} zombies", zombies(pid));
-    until("PID 1 reaps the processes that lost their parents", left, || {
-        let children = living().into_iter();
-        let sleeping = children.filter(|(_, name)| name == "sleep").count();
-        sleeping == 1 && zombies(pid) == 0
-    })
+    let sleeping = || living().into_values().filter(|name| name == "sleep").count();
+    until(
+        "PID 1 reaps the processes that lost their parents: the program runs, and there \
+         are no zombies",
+        || format!("{} of 1 programs and {} zombies", sleeping(), zombies(pid)),
+        || sleeping() == 1 && zombies(pid) == 0,
+    )
 }
 
 pub(super) fn closed(room: &mut Room) -> Outcome {
