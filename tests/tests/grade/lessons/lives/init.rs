@@ -6,24 +6,27 @@ use std::time::Duration;
 use blackbox::living;
 use nix::sys::signal::Signal;
 
-use super::one::{One, until};
-use crate::outcome::{Outcome, so};
+use super::one::{One, PATIENCE, until};
+use crate::ended::Ended;
+use crate::outcome::{Outcome, Trouble, so};
 use crate::process::{field, link};
 use crate::room::Room;
 
+/// Run a script to its end under an init process.
+fn script(room: &Room, script: &str) -> Result<Ended, Trouble> {
+    let run = ["run", "--rm", "--init", "busybox", "sh", "-c", script];
+    room.words(&run).start()?.end_within(PATIENCE)
+}
+
 pub(super) fn number(room: &mut Room) -> Outcome {
     let _one = One::guard(room);
-    let run = ["run", "--rm", "--init", "busybox", "sh", "-c"];
-    room.words(&[&run[..], &["echo $$, child of $PPID"]].concat())
-        .end()?
-        .prints("2, child of 1\n")
+    script(room, "echo $$, child of $PPID")?.prints("2, child of 1\n")
 }
 
 pub(super) fn exit_status(room: &mut Room) -> Outcome {
     let _one = One::guard(room);
-    let run = ["run", "--rm", "--init", "busybox", "sh", "-c"];
-    room.words(&[&run[..], &["exit 7"]].concat()).end()?.exits(7)?;
-    room.words(&[&run[..], &["kill -9 $$"]].concat()).end()?.exits(137)
+    script(room, "exit 7")?.exits(7)?;
+    script(room, "kill -9 $$")?.exits(137)
 }
 
 pub(super) fn signal(room: &mut Room) -> Outcome {
