@@ -6,24 +6,27 @@ use std::time::Duration;
 use blackbox::living;
 use nix::sys::signal::Signal;
 
-use super::one::{One, until};
-use crate::outcome::{Outcome, so};
+use super::one::{One, PATIENCE, until};
+use crate::ended::Ended;
+use crate::outcome::{Outcome, Trouble, so};
 use crate::process::{field, link};
 use crate::room::Room;
 
+/// Run a script to its end under an init process.
+fn script(room: &Room, script: &str) -> Result<Ended, Trouble> {
+    let run = ["run", "--rm", "--init", "busybox", "sh", "-c", script];
+    room.words(&run).start()?.end_within(PATIENCE)
+}
+
 pub(super) fn number(room: &mut Room) -> Outcome {
     let _one = One::guard(room);
-    let run = ["run", "--rm", "--init", "busybox", "sh", "-c"];
-    room.words(&[&run[..], &["echo $$, child of $PPID"]].concat())
-        .end()?
-        .prints("2, child of 1\n")
+    script(room, "echo $$, child of $PPID")?.prints("2, child of 1\n")
 }
 
 pub(super) fn exit_status(room: &mut Room) -> Outcome {
     let _one = One::guard(room);
-    let run = ["run", "--rm", "--init", "busybox", "sh", "-c"];
-    room.words(&[&run[..], &["exit 7"]].concat()).end()?.exits(7)?;
-    room.words(&[&run[..], &["kill -9 $$"]].concat()).end()?.exits(137)
+    script(room, "exit 7")?.exits(7)?;
+    script(room, "kill -9 $$")?.exits(137)
 }
 
 pub(super) fn signal(room: &mut Room) -> Outcome {
@@ -61,12 +64,13 @@ pub(super) fn orphans(room: &mut Room) -> Outcome {
     let ready = || room.log().ends_with(" ready\n");
     until("a program that has made orphans", || room.log(), ready)?;
     sleep(Duration::from_secs(1));
-    let left = || format!("{} zombies", zombies(pid));
-    until("PID 1 reaps the processes that lost their parents", left, || {
-        let children = living().into_iter();
-        let sleeping = children.filter(|(_, name)| name == "sleep").count();
-        sleeping == 1 && zombies(pid) == 0
-    })
+    let sleeping = || living().into_values().filter(|name| name == "sleep").count();
+    until(
+        "PID 1 reaps the processes that lost their parents: the program runs, and there \
+         are no zombies",
+        || format!("{} of 1 programs and {} zombies", sleeping(), zombies(pid)),
+        || sleeping() == 1 && zombies(pid) == 0,
+    )
 }
 
 pub(super) fn closed(room: &mut Room) -> Outcome {

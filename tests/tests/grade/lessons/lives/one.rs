@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::outcome::{Outcome, Trouble};
-use crate::process::field;
+use crate::process::{field, groups};
 use crate::room::Room;
 
 /// The time within which an expected event must happen. A container of these checks needs less
@@ -139,17 +139,29 @@ fn reap() {
     while waitpid(None, flag).is_ok_and(|it| it != WaitStatus::StillAlive) {}
 }
 
+/// In cgroup v1, not even SIGKILL ends a frozen process.
+fn thaw(pid: i32) {
+    for group in groups(pid) {
+        let file = group.join("freezer.state");
+        if file.exists() {
+            let _ = fs::write(file, "THAWED");
+        }
+    }
+}
+
 impl Drop for One<'_> {
     fn drop(&mut self) {
         // The commands of this clean-up are not those of the check.
         let ran = self.room.commands.borrow().len();
-        let end = Instant::now() + FAREWELL;
-        while !living().is_empty() {
+        let (end, mut killed) = (Instant::now() + FAREWELL, false);
+        while !living().is_empty() && Instant::now() < end + FAREWELL {
             // The supervisors end by themselves and clean up after their programs.
             if let Some(pid) = first() {
+                thaw(pid);
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            if Instant::now() > end {
+            if Instant::now() > end && !killed {
+                killed = true;
                 for pid in living().into_keys() {
                     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                 }
@@ -160,7 +172,9 @@ impl Drop for One<'_> {
         let containers = fs::read_dir(self.room.lab.state().join("containers"));
         for id in containers.into_iter().flatten().flatten() {
             let id = id.file_name().to_string_lossy().into_owned();
-            let _ = self.room.words(&["rm", &id]).end();
+            if let Ok(rm) = self.room.words(&["rm", &id]).start() {
+                let _ = rm.end_within(FAREWELL);
+            }
         }
         self.room.commands.borrow_mut().truncate(ran);
     }
