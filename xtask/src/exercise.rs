@@ -96,11 +96,11 @@ fn by_cargo(row: &Row) -> Option<String> {
     let mut commands = row.answer.commands.iter();
     let command = commands.clone().find(is_new).or_else(|| commands.next())?;
     if command.contains("/.tmp") {
-        return Some(format!("cargo run -q -p {}", chapter(&row.check.group)));
+        return Some(format!("cargo run -p {}", chapter(&row.check.group)));
     }
     let command = command.strip_prefix(place::CHAPTERS)?.strip_prefix('/')?;
     let (chapter, words) = command.split_once(' ').unwrap_or((command, ""));
-    Some(format!("cargo run -q -p {chapter} -- {words}"))
+    Some(format!("cargo run -p {chapter} -- {words}"))
 }
 
 fn sentence(check: &Check) -> String {

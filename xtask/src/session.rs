@@ -20,6 +20,7 @@ use vm_init::{Event, How, Order, Size};
 use crate::build::{build, build_one};
 use crate::checkout::expect_chapter;
 use crate::mutex::lock;
+use crate::progress::Progress;
 use crate::set;
 use crate::vm::accelerator::Choice;
 use crate::vm::machine::{Line, Machine, Word};
@@ -123,7 +124,9 @@ fn session(
     let (kernel, cgroup) = (&which.kernel, which.cgroup);
     let mut set = set::make_with(&built, &qemu, kernel, cgroup, accelerator, more)?;
     set.raw_root = which.raw_root;
+    let progress = Progress::start("booting the VM");
     let mut vm = set.boot()?;
+    drop(progress);
     say(&set.describe());
     let how = attend(&mut vm, words, &watch, 0)?;
     Ok(ExitCode::from(match how {
