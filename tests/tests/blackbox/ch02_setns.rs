@@ -243,6 +243,7 @@ fn a_new_namespace_is_held_without_a_process_listed_and_entered_by_its_path() {
         refused.stderr(contains("cannot be held without a process"));
     }
     call(&["list", "--held"]).success().stdout("NAME            KIND    NUMBER\n");
+    fs::remove_dir(lab.state().join("namespaces")).unwrap();
 }
 
 #[test]
@@ -278,8 +279,8 @@ fn list_and_enter_report_a_process_that_does_not_exist() {
         assert.stderr(contains("there is no process 99999999"));
     }
     let mut enter = lab.chapter("ch02-setns");
-    let assert = enter.args(["enter", "no/name", "true"]).assert().code(125);
-    assert.stderr(contains("expected a process ID or a name"));
+    let assert = enter.args(["enter", "no name", "true"]).assert().code(125);
+    assert.stderr(contains("expected a process ID, a name or a path"));
 }
 
 #[test]
