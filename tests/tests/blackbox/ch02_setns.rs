@@ -4,8 +4,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
-use blackbox::Lab;
+use blackbox::{Lab, living};
 use insta::assert_snapshot;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -49,6 +51,14 @@ impl Inhabitant {
     fn end(&mut self) {
         let _ = self.supervisor.kill();
         self.supervisor.wait().unwrap();
+        // The kernel kills the child of a killed supervisor, a moment later.
+        let pid = self.pid.parse().unwrap();
+        for _ in 0..1000 {
+            if !living().contains_key(&pid) {
+                return;
+            }
+            sleep(Duration::from_millis(10));
+        }
     }
 }
 
