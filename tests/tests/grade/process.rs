@@ -14,7 +14,8 @@ pub(crate) fn field(pid: i32, name: &str) -> String {
     found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-/// The target of a symlink in /proc/PID, such as `ns/uts` or `fd/0`; empty if there is none.
+/// Read a symlink in /proc/PID, such as `ns/uts` or `fd/0`. The result is empty if the link
+/// does not exist.
 pub(crate) fn link(pid: i32, name: &str) -> String {
     let target = fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
     target.to_string_lossy().into_owned()

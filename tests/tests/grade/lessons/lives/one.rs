@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::ended::Ended;
 use crate::outcome::{Outcome, Trouble};
 use crate::process::{field, groups};
 use crate::room::Room;
@@ -40,10 +41,15 @@ impl<'a> One<'a> {
         script: &str,
     ) -> Result<One<'a>, Trouble> {
         let one = One::guard(room);
-        let (run, program) =
-            (["run", "-d", "--name", "one"], ["busybox", "sh", "-c", script]);
-        room.words(&[&run[..], flags, &program].concat()).end()?.succeeds()?;
+        one.run(&[&["-d"], flags].concat(), script)?.succeeds()?;
         Ok(one)
+    }
+
+    /// Run this script in the container `one` with these flags, to the end of `run`.
+    fn run(&self, flags: &[&str], script: &str) -> Result<Ended, Trouble> {
+        let (run, program) =
+            (["run", "--name", "one"], ["busybox", "sh", "-c", script]);
+        self.room.words(&[&run[..], flags, &program].concat()).end()
     }
 
     /// Run a script to its end in a container with these flags.
@@ -53,9 +59,7 @@ impl<'a> One<'a> {
         script: &str,
     ) -> Result<One<'a>, Trouble> {
         let one = One::guard(room);
-        let (run, program) =
-            (["run", "--name", "one"], ["busybox", "sh", "-c", script]);
-        room.words(&[&run[..], flags, &program].concat()).end()?;
+        one.run(flags, script)?;
         match room.container() {
             Some(_) => Ok(one),
             None => Err(Trouble::fail("a container that has ended", "none")),
